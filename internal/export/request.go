@@ -1,0 +1,133 @@
+package export
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// ID identifies a request. Request ids are unique within their project only, so
+// that nobody can occupy another project's ids.
+type ID struct {
+	Project string `json:"project_id"`
+	Request string `json:"request_id"`
+}
+
+func (id ID) String() string { return id.Project + "/" + id.Request }
+
+// Request is one decoded backup.requested: what to export and for whom.
+type Request struct {
+	ID
+	Schemas     []string         // empty: all of the project's
+	Format      seal.Format      // never empty
+	Compression seal.Compression // never empty
+	StoragePath string           // label under the project's prefix; may be empty
+	RequestedBy string
+	Metadata    map[string]string
+
+	// Payload is the request as it is to be replayed: canonical JSON for a valid
+	// request, the body as received (at most 64 KiB) for a refused one.
+	Payload []byte
+	// Digest is the SHA-256 of Payload. The same ID with another digest is a conflict.
+	Digest [32]byte
+	// Refusal is set when the request could not be decoded or breaks the contract.
+	// It is recorded and announced like any other failure, and nothing is executed.
+	Refusal *Fault
+}
+
+// Delivery is what the broker knows of the message that carried a request.
+type Delivery struct {
+	// EventID is derived from the stream's identity and the message's sequence: the
+	// same for each redelivery, and nobody can choose it.
+	EventID string
+	Number  int  // this delivery, 1 for the first
+	Last    bool // no further delivery follows this one
+
+	Queue    string // identity of the stream: its name and time of creation
+	Sequence uint64 // the message's sequence in that stream
+}
+
+// Project is what the control plane says of one project.
+type Project struct {
+	ID      string
+	Name    string
+	Schemas []string
+	Role    string // role to dump as; empty: the login itself
+	DSN     Secret // source database; empty: the default source
+}
+
+// Secret is a string that prints as "***" wherever it is formatted, logged or marshalled.
+type Secret string
+
+// String returns "***", or "" for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString is String, for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText is String, for JSON and slog.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// State is where a request stands in the ledger.
+type State string
+
+// The states of a request. Completed and Failed are terminal.
+const (
+	Waiting   State = "waiting" // claimed before, waits for its next delivery
+	Running   State = "running"
+	Completed State = "completed"
+	Failed    State = "failed"
+)
+
+// Outcome is a request's one terminal result, as the ledger keeps it and as the
+// outcome event announces it.
+type Outcome struct {
+	ID
+	State      State           `json:"state"`   // Completed or Failed
+	Attempt    int             `json:"attempt"` // attempts made; 0 when none was needed to refuse
+	StartedAt  time.Time       `json:"started_at"`
+	FinishedAt time.Time       `json:"finished_at"`
+	Payload    json.RawMessage `json:"request,omitempty"` // the request, when it was valid
+
+	RequestedBy string            `json:"requested_by,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+
+	// Artifact is set when Completed.
+	Artifact *Artifact `json:"artifact,omitempty"`
+
+	// Code, Permanent and Message are set when Failed.
+	Code      Code   `json:"code,omitempty"`
+	Permanent bool   `json:"permanent,omitempty"`
+	Message   string `json:"message,omitempty"`
+}
+
+// Artifact describes a stored export and the evidence that it is whole.
+type Artifact struct {
+	Format        seal.Format      `json:"format"`
+	Compression   seal.Compression `json:"compression"`
+	Encryption    seal.Encryption  `json:"encryption"`
+	Schemas       []string         `json:"schemas"`
+	SizeBytes     int64            `json:"size_bytes"`   // what pg_dump wrote
+	StoredBytes   int64            `json:"stored_bytes"` // what is stored
+	SHA256        string           `json:"sha256"`       // of the stored bytes, lower-case hex
+	Tables        int              `json:"tables"`       // tables with data sections: the same in stream and snapshot
+	Rows          int64            `json:"rows"`         // rows: the same in stream and snapshot
+	ServerVersion string           `json:"server_version"`
+	PgDumpVersion string           `json:"pg_dump_version"`
+	Warnings      []string         `json:"warnings,omitempty"` // what a schema dump leaves out, for a human
+	Copies        []Copy           `json:"copies"`             // one for each destination
+}
+
+// Copy is the artifact at one destination.
+type Copy struct {
+	URI string `json:"uri"` // where it lies; never a token or a server path
+}

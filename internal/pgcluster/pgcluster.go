@@ -1,0 +1,245 @@
+// Package pgcluster runs throw-away PostgreSQL clusters for the demo and the tests: a
+// real server on a free loopback port, with password authentication, in a folder that
+// Stop removes.
+package pgcluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoServer says that no PostgreSQL server binaries were found.
+var ErrNoServer = errors.New("no PostgreSQL server binaries found (initdb, postgres): run `make postgres`, or apt-get install --no-install-recommends postgresql")
+
+// Config describes a cluster.
+type Config struct {
+	// BinDir holds initdb, pg_ctl and postgres. Default: the newest under
+	// /usr/lib/postgresql, else the folder of initdb on the PATH.
+	BinDir string
+	// Settings are added to postgresql.conf, for instance {"shared_buffers": "64MB"}.
+	// Durability is off by default: the cluster is thrown away.
+	Settings map[string]string
+}
+
+// Cluster is a running server. Its superuser is "postgres".
+type Cluster struct {
+	dir      string
+	bin      string
+	port     int
+	password string
+	cred     *syscall.Credential
+}
+
+// Start makes a cluster and waits until it accepts connections. The caller calls Stop.
+// The server refuses to run as root, so root starts it as the user "postgres".
+func Start(ctx context.Context, c Config) (*Cluster, error) {
+	bin := c.BinDir
+	if bin == "" {
+		var err error
+		if bin, err = FindBin(); err != nil {
+			return nil, err
+		}
+	}
+	cred, err := credential()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pgcluster-")
+	if err != nil {
+		return nil, fmt.Errorf("make cluster folder: %w", err)
+	}
+	cl := &Cluster{dir: dir, bin: bin, password: rand.Text(), cred: cred}
+	if err := cl.init(ctx, c.Settings); err != nil {
+		return nil, errors.Join(err, cl.Stop())
+	}
+	return cl, nil
+}
+
+func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
+	pwfile := filepath.Join(c.dir, "password")
+	if err := os.WriteFile(pwfile, []byte(c.password), 0o600); err != nil {
+		return err
+	}
+	if c.cred != nil {
+		for _, p := range []string{c.dir, pwfile} {
+			if err := os.Chown(p, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.run(ctx, "initdb", "-D", c.data(), "-U", "postgres", "--auth=scram-sha-256",
+		"--pwfile="+pwfile, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"); err != nil {
+		return err
+	}
+	if err := os.Remove(pwfile); err != nil {
+		return err
+	}
+	conf := map[string]string{
+		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+		"listen_addresses": "'127.0.0.1'", "unix_socket_directories": "''",
+		"max_connections": "200", "max_wal_size": "'4GB'", "autovacuum": "off",
+	}
+	for k, v := range settings {
+		conf[k] = v
+	}
+	f, err := os.OpenFile(filepath.Join(c.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	for k, v := range conf {
+		fmt.Fprintf(f, "%s = %s\n", k, v)
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	// A free port can be taken between the look and the bind: look again.
+	for range 5 {
+		if c.port, err = freePort(); err != nil {
+			return err
+		}
+		if err = c.Resume(ctx); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// Resume starts a cluster that was halted, on its port, and waits until it accepts
+// connections.
+func (c *Cluster) Resume(ctx context.Context) error {
+	return c.run(ctx, "pg_ctl", "-D", c.data(), "-l", filepath.Join(c.dir, "log"),
+		"-w", "-t", "60", "-o", "-p "+strconv.Itoa(c.port), "start")
+}
+
+// Halt stops the server and keeps its data. Mode is pg_ctl's: "smart", "fast" or
+// "immediate".
+func (c *Cluster) Halt(ctx context.Context, mode string) error {
+	return c.run(ctx, "pg_ctl", "-D", c.data(), "-w", "-t", "60", "-m", mode, "stop")
+}
+
+// Stop ends the server and removes its folder.
+func (c *Cluster) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var err error
+	if _, statErr := os.Stat(filepath.Join(c.data(), "postmaster.pid")); statErr == nil {
+		err = c.Halt(ctx, "immediate")
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+// URL is the connection string of the superuser for one database. It holds the password.
+func (c *Cluster) URL(database string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword("postgres", c.password),
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), Path: "/" + database,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// Port is the server's TCP port on 127.0.0.1.
+func (c *Cluster) Port() int { return c.port }
+
+// BinDir is the folder of the server's and clients' binaries.
+func (c *Cluster) BinDir() string { return c.bin }
+
+// Log returns the server's log so far.
+func (c *Cluster) Log() string {
+	b, err := os.ReadFile(filepath.Join(c.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+
+// run executes one of the server's tools as the cluster's user. pg_ctl hands its stdout
+// to the server, so the output goes to a file: a pipe would keep Wait from returning.
+func (c *Cluster) run(ctx context.Context, tool string, args ...string) error {
+	out, err := os.CreateTemp("", "pgcluster-out-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close(); _ = os.Remove(out.Name()) }()
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...)
+	cmd.Dir = c.dir
+	cmd.Env = []string{"PATH=" + c.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
+	cmd.Stdout, cmd.Stderr = out, out
+	// Its own session, so that the terminal's Ctrl-C reaches only the caller.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Setsid: true}
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(out.Name())
+		return fmt.Errorf("%s: %w: %s", tool, err, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// FindBin returns the folder of the newest PostgreSQL server binaries. ErrNoServer: there
+// are none.
+func FindBin() (string, error) {
+	dirs, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return major(b) - major(a) })
+	if p, err := exec.LookPath("initdb"); err == nil {
+		dirs = append(dirs, filepath.Dir(p))
+	}
+	for _, d := range dirs {
+		if _, err := os.Stat(filepath.Join(d, "initdb")); err == nil {
+			return d, nil
+		}
+	}
+	return "", ErrNoServer
+}
+
+func major(bin string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
+	return n
+}
+
+func credential() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // no credential means: run as the caller
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, fmt.Errorf("the PostgreSQL server refuses to run as root: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Folder holds everything the cluster has on disk; Stop removes it.
+func (c *Cluster) Folder() string { return c.dir }
