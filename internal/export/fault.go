@@ -1,6 +1,9 @@
 package export
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Code is a stable machine word for why a request or an attempt failed.
 type Code string
@@ -79,7 +82,9 @@ var (
 	// ErrSuperseded says that this attempt no longer owns its request: another one
 	// does, or it ended. The attempt must delete what it stored and settle nothing.
 	ErrSuperseded = errors.New("attempt superseded")
-	// ErrLedgerUnavailable says that the ledger's database cannot be reached now. The
-	// outcome of the call is unknown; calling again is safe.
-	ErrLedgerUnavailable = errors.New("ledger unavailable")
+	// ErrUnavailable marks an outage of something of our own, which passes by itself. The
+	// outcome of the call is unknown; calling again is safe. Retry goes on while it meets it.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrLedgerUnavailable says that the control plane's database cannot be reached now.
+	ErrLedgerUnavailable = fmt.Errorf("ledger %w", ErrUnavailable)
 )

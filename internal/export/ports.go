@@ -75,6 +75,8 @@ type Ending struct {
 	Outcome *Outcome
 	// Retry releases the request for its next delivery.
 	Retry *Fault
+
+	cause error // of a failed Outcome, for the log
 }
 
 // Projects answers which schemas a project owns.
@@ -152,11 +154,12 @@ type Observer interface {
 // Started says that an attempt's dump runs.
 type Started struct {
 	ID
-	Attempt   int
-	StartedAt time.Time
-	Schemas   []string
-	Format    seal.Format
-	Info      DumpInfo
+	Attempt     int
+	StartedAt   time.Time
+	Schemas     []string
+	Format      seal.Format
+	Compression seal.Compression
+	Info        DumpInfo
 }
 
 // Progress says how far an attempt is.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 // ID identifies a request. Request ids are unique within their project only, so
@@ -57,25 +58,8 @@ type Project struct {
 	DSN     Secret // source database; empty: the default source
 }
 
-// Secret is a string that prints as "***" wherever it is formatted, logged or marshalled.
-type Secret string
-
-// String returns "***", or "" for an empty secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "***"
-}
-
-// GoString is String, for %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText is String, for JSON and slog.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return string(s) }
+// Secret is a string that does not print.
+type Secret = secret.String
 
 // State is where a request stands in the ledger.
 type State string

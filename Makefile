@@ -1,0 +1,58 @@
+# Two commands matter: `make demo` and `make test`. Each installs or names what it needs.
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOLANGCI_LINT_VERSION = v2.15.0
+
+export CGO_ENABLED = 0
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build build/pgcourier
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/pgcourier ./cmd/pgcourier
+
+.PHONY: demo
+demo: postgres build ## Run the main job end to end on a throw-away database and broker
+	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
+
+.PHONY: test
+test: postgres ## Run all tests against real PostgreSQL and JetStream
+	$(GO) test -timeout 15m ./...
+
+.PHONY: race
+race: postgres ## Run all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+.PHONY: check
+check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format, vet, linter, tidy modules, direction of dependencies
+	@unformatted=$$(gofmt -l cmd events handlers internal schemas); \
+	if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$< run ./...
+	$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier
+
+build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv build/bin/golangci-lint $@
+
+# The server package would start a cluster of its own: it is told not to.
+.PHONY: postgres
+postgres: ## Find PostgreSQL's server binaries, or install them with apt where permitted
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	if ! command -v apt-get >/dev/null || ! $$as_root true 2>/dev/null; then \
+		echo "PostgreSQL's server binaries are missing. Run: sudo apt-get install --no-install-recommends postgresql" >&2; exit 1; fi; \
+	set -e; echo "installing PostgreSQL's server binaries"; \
+	$$as_root mkdir -p /etc/postgresql-common; \
+	[ -e /etc/postgresql-common/createcluster.conf ] || \
+		echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; \
+	$$as_root apt-get update -q; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf build

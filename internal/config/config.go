@@ -1,0 +1,209 @@
+// Package config reads the environment once, into one validated struct. Each setting is
+// PGCOURIER_<NAME>; a secret can also be given as a file, PGCOURIER_<NAME>_FILE; a flag
+// of the same name in lower case with dashes wins over both.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/dustin/go-humanize"
+
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// Prefix begins the name of each environment variable.
+const Prefix = "PGCOURIER_"
+
+// Config is everything the environment decides. The help tag of a field is its line in
+// the README's table and in --help: meaning, unit and special values.
+type Config struct {
+	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string"`
+	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn; empty: control_plane.projects, see docs/architecture.md"`
+
+	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
+	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
+	NATSNKey     string        `env:"NATS_NKEY" help:"nkey seed file for the broker"`
+	NATSTLSCA    string        `env:"NATS_TLS_CA" help:"CA certificates file for the broker"`
+	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
+	NATSTLSKey   string        `env:"NATS_TLS_KEY" help:"client key file for the broker"`
+	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
+	NATSListen   string        `env:"NATS_LISTEN" envDefault:"127.0.0.1:4222" help:"address of the embedded broker; port 0: any free one"`
+
+	DataDir       string   `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
+	Storage       string   `env:"STORAGE" help:"where exports are kept: file:///dir; empty: the folder exports in DATA_DIR"`
+	MaxBytes      ByteSize `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
+	PGBinDir      string   `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: the newest under /usr/lib/postgresql, then the PATH"`
+	LogLevel      string   `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogFormat     string   `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
+	HTTPAddr      string   `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
+	Roles         []string `env:"ROLES" envDefault:"intake,worker,sweeper" help:"what serve runs: intake, worker, sweeper"`
+	AgeRecipients []string `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
+
+	Timeout      time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
+	StallTimeout time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump without any progress for so long is killed"`
+	LockTimeout  time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait for a table lock at the start of a dump"`
+	Concurrency  int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time"`
+	AckWait      time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
+	RetryBackoff time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"pause before the second delivery; the third waits four times as long; both jittered"`
+	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
+
+	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
+	OutcomeRetention     time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
+}
+
+// Load reads a Config from environ, a list of NAME=value as from os.Environ, overlaid by
+// flags (setting name to value, for instance {"DATA_DIR": "/srv"}). All faults are
+// reported together.
+func Load(environ []string, flags map[string]string) (Config, error) {
+	values := env.ToMap(environ)
+	var faults []error
+	for _, s := range Settings() {
+		faults = append(faults, overlay(values, s, flags))
+	}
+	faults = append(faults, unknown(values))
+	var c Config
+	// An empty variable means the default, as in compose files with ${NAME:-}.
+	maps.DeleteFunc(values, func(_, v string) bool { return v == "" })
+	err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: values})
+	if many, ok := errors.AsType[env.AggregateError](err); ok {
+		faults = append(faults, many.Errors...)
+	} else {
+		faults = append(faults, err)
+	}
+	if err == nil {
+		faults = append(faults, c.Validate())
+	}
+	return c, errors.Join(faults...)
+}
+
+// overlay puts a secret's file and a flag's value over one variable.
+func overlay(values map[string]string, s Setting, flags map[string]string) error {
+	if v, ok := flags[s.Name]; ok {
+		if s.Secret && holdsPassword(v) {
+			return fmt.Errorf("--%s: a password on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
+		}
+		values[s.Env] = v
+		return nil
+	}
+	if !s.Secret {
+		return nil
+	}
+	file := values[s.Env+"_FILE"]
+	if v, ok := flags[s.Name+"_FILE"]; ok {
+		file = v
+	}
+	if file == "" {
+		return nil
+	}
+	if values[s.Env] != "" && flags[s.Name+"_FILE"] == "" {
+		return fmt.Errorf("%s and %s_FILE are both set", s.Env, s.Env)
+	}
+	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("%s_FILE: %w", s.Env, err)
+	}
+	values[s.Env] = strings.TrimRight(string(b), "\r\n")
+	return nil
+}
+
+// unknown reports PGCOURIER_ variables that no setting has: a misspelt name is a fault,
+// not a silent default.
+func unknown(values map[string]string) error {
+	known := map[string]bool{}
+	for _, s := range Settings() {
+		known[s.Env] = true
+		known[s.Env+"_FILE"] = s.Secret
+	}
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if strings.HasPrefix(name, Prefix) && !known[name] {
+			faults = append(faults, fmt.Errorf("%s: no such setting", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Validate reports all settings that are out of range, together.
+func (c Config) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(Prefix+format, args...))
+		}
+	}
+	check(c.Concurrency >= 1 && c.Concurrency <= 256, "CONCURRENCY: %d is not between 1 and 256", c.Concurrency)
+	check(c.NATSReplicas == 1 || c.NATSReplicas == 3 || c.NATSReplicas == 5, "NATS_REPLICAS: %d is not 1, 3 or 5", c.NATSReplicas)
+	check(c.AckWait >= time.Second && c.AckWait <= time.Hour, "ACK_WAIT: %s is not between 1s and 1h", c.AckWait)
+	check(c.MaxWaitingPerProject >= 1, "MAX_WAITING_PER_PROJECT: %d is not at least 1", c.MaxWaitingPerProject)
+	check(c.MaxBytes >= 0, "MAX_BYTES: must not be negative")
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{
+		{"TIMEOUT", c.Timeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
+		{"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention},
+	} {
+		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
+	}
+	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
+	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
+	for _, r := range c.Roles {
+		check(slices.Contains([]string{"intake", "worker", "sweeper"}, r), "ROLES: %q is not intake, worker or sweeper", r)
+	}
+	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")
+	check(c.NATSCreds == "" || c.NATSNKey == "", "NATS_CREDS and NATS_NKEY exclude each other")
+	return errors.Join(faults...)
+}
+
+// StorageURL is STORAGE, or the folder exports in DATA_DIR.
+func (c Config) StorageURL() (string, error) {
+	if c.Storage != "" {
+		return c.Storage, nil
+	}
+	dir, err := filepath.Abs(filepath.Join(c.DataDir, "exports"))
+	if err != nil {
+		return "", fmt.Errorf("resolve %s: %w", c.DataDir, err)
+	}
+	return "file://" + dir, nil
+}
+
+// ByteSize is a number of bytes, written as "10GiB" or "500 MB".
+type ByteSize int64
+
+// UnmarshalText parses a size with an optional unit, of 1000 or (with an i) of 1024.
+func (b *ByteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > 1<<62 {
+		return fmt.Errorf("%q is not a size such as 10GiB", text)
+	}
+	*b = ByteSize(n) //nolint:gosec // bounded by the line above
+	return nil
+}
+
+// Setting describes one field of Config.
+type Setting struct {
+	Name, Env, Flag, Default, Help string
+	Secret                         bool
+}
+
+// Settings lists the fields of Config in order.
+func Settings() []Setting {
+	var out []Setting
+	for f := range reflect.TypeFor[Config]().Fields() {
+		name := f.Tag.Get("env")
+		out = append(out, Setting{
+			Name: name, Env: Prefix + name, Flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),
+			Default: f.Tag.Get("envDefault"), Help: f.Tag.Get("help"), Secret: f.Type == reflect.TypeFor[secret.String](),
+		})
+	}
+	return out
+}

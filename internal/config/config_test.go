@@ -1,0 +1,99 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+func TestDefaultsAreValidAndStated(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MaxBytes != 10<<30 || c.Timeout != 30*time.Minute || c.Concurrency != 2 || c.OutcomeRetention != 90*24*time.Hour {
+		t.Errorf("defaults are %+v", c)
+	}
+	for _, s := range config.Settings() {
+		if s.Help == "" || s.Name == "" {
+			t.Errorf("setting %+v has no name or no help", s)
+		}
+	}
+}
+
+func TestFlagsWinOverFilesAndVariables(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "dsn")
+	if err := os.WriteFile(file, []byte("postgres://u:canary@h/db\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(
+		[]string{"PGCOURIER_DATABASE_URL_FILE=" + file, "PGCOURIER_CONCURRENCY=3", "PGCOURIER_ACK_WAIT=5s", "PGCOURIER_STORAGE="},
+		map[string]string{"CONCURRENCY": "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.DatabaseURL.Reveal(); got != "postgres://u:canary@h/db" {
+		t.Errorf("DATABASE_URL = %q", got)
+	}
+	if c.Concurrency != 7 || c.AckWait != 5*time.Second {
+		t.Errorf("CONCURRENCY = %d, ACK_WAIT = %s", c.Concurrency, c.AckWait)
+	}
+	if url, err := c.StorageURL(); err != nil || !strings.HasPrefix(url, "file:///") || !strings.HasSuffix(url, "/pgcourier-data/exports") {
+		t.Errorf("StorageURL() = %q, %v", url, err)
+	}
+}
+
+func TestAllFaultsAreReportedTogether(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name    string
+		environ []string
+		flags   map[string]string
+		want    []string
+	}{
+		{"values that do not parse", []string{"PGCOURIER_CONCURRENCY=many", "PGCOURIER_TIMEOUT=soon", "PGCOURIER_MAX_BYTES=big"}, nil,
+			[]string{"Concurrency", "Timeout", "MaxBytes"}},
+		{"values out of range", []string{"PGCOURIER_CONCURRENCY=0", "PGCOURIER_ACK_WAIT=1ms", "PGCOURIER_NATS_REPLICAS=2", "PGCOURIER_ROLES=worker,king", "PGCOURIER_LOG_LEVEL=loud"}, nil,
+			[]string{"CONCURRENCY", "ACK_WAIT", "NATS_REPLICAS", "ROLES", "LOG_LEVEL"}},
+		{"a misspelt name", []string{"PGCOURIER_CONCURENCY=2"}, nil, []string{"PGCOURIER_CONCURENCY: no such setting"}},
+		{"a secret given twice", []string{"PGCOURIER_DATABASE_URL=a", "PGCOURIER_DATABASE_URL_FILE=b"}, nil, []string{"both set"}},
+		{"a secret's file that is missing", []string{"PGCOURIER_DATABASE_URL_FILE=/nonexistent/dsn"}, nil, []string{"no such file"}},
+		{"a password in a flag", nil, map[string]string{"DATABASE_URL": "postgres://u:canary@h/db"}, []string{"--database-url-file"}},
+		{"a password in a keyword string", nil, map[string]string{"DATABASE_URL": "host=h password=canary"}, []string{"--database-url-file"}},
+		{"a password in a URL that does not parse", nil, map[string]string{"NATS_URL": "nats://u:can%ary@h"}, []string{"--nats-url-file"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Load(c.environ, c.flags)
+			if err == nil {
+				t.Fatal("Load accepted it")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error lacks %q:\n%v", want, err)
+				}
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestAURLWithoutPasswordMayBeAFlag(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(nil, map[string]string{"DATABASE_URL": "postgres://u@h/db?sslmode=require", "NATS_URL": "nats://127.0.0.1:4222,nats://127.0.0.1:4223"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DatabaseURL.Reveal() == "" || c.NATSURL.Reveal() == "" {
+		t.Error("the flags were not taken")
+	}
+}

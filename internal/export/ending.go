@@ -1,0 +1,106 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// ending decides how an attempt ends: completed, failed for good, or to be tried again.
+// It is final when trying again cannot help, when the attempts are used up, or when the
+// broker will not deliver the request again.
+func (e *Exporter) ending(req Request, d Delivery, claim Claim, a *Artifact, err error, took time.Duration) Ending {
+	if err == nil {
+		out := completed(req, claim, a, took)
+		return Ending{Outcome: &out}
+	}
+	fault := AsFault(err)
+	if !fault.Code.Permanent() && claim.Token.Attempt < e.MaxAttempts && !d.Last {
+		return Ending{Retry: fault}
+	}
+	out := ended(req, Failed, claim, took)
+	out.Code, out.Permanent, out.Message = fault.Code, fault.Code.Permanent(), fault.Message
+	return Ending{Outcome: &out, cause: fault}
+}
+
+func completed(req Request, claim Claim, a *Artifact, took time.Duration) Outcome {
+	out := ended(req, Completed, claim, took)
+	out.Artifact = a
+	return out
+}
+
+// ended fills what both outcomes share. FinishedAt is the ledger's clock at the claim and
+// this process's monotonic clock since: a worker's wall clock has no say.
+func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
+	out := Outcome{
+		ID: req.ID, State: state, Attempt: claim.Token.Attempt,
+		StartedAt: claim.Started.UTC(), FinishedAt: claim.Started.Add(took).UTC(),
+		RequestedBy: req.RequestedBy, Metadata: req.Metadata,
+	}
+	if req.Refusal == nil {
+		out.Payload = req.Payload
+	}
+	return out
+}
+
+// conflict is the refusal of a request whose id another one has: it is recorded under an
+// id of its own, so that the first request's outcome stays untouched.
+func conflict(req Request, d Delivery) Request {
+	req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
+	req.ID.Request = d.EventID
+	return req
+}
+
+// sealFault gives the sealed stream's own errors their codes.
+func sealFault(err error) error {
+	if _, ok := errors.AsType[*Fault](err); ok {
+		return err
+	}
+	if limit, ok := errors.AsType[*seal.SizeLimitError](err); ok {
+		return &Fault{Code: SizeLimit, Message: limit.Error(), Err: err}
+	}
+	if broken, ok := errors.AsType[*seal.StructureError](err); ok {
+		return &Fault{Code: DumpIncomplete, Message: "the dump's structure is not whole", Err: broken}
+	}
+	return err
+}
+
+// interruptedOr returns err, or the Interrupted fault when ctx has ended.
+func interruptedOr(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return AsFault(err)
+	}
+	return &Fault{Code: Interrupted, Message: "the worker was told to stop", Err: context.Cause(ctx)}
+}
+
+// firstError remembers the first error of a reader, whatever its consumer makes of it.
+type firstError struct {
+	r   io.Reader
+	err error
+}
+
+func (f *firstError) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && f.err == nil {
+		f.err = err
+	}
+	return n, err
+}
+
+func logOutcome(ctx context.Context, log *slog.Logger, out Outcome, cause error) {
+	if out.State == Completed {
+		log.InfoContext(ctx, "export completed", "size_bytes", out.Artifact.SizeBytes,
+			"stored_bytes", out.Artifact.StoredBytes, "rows", out.Artifact.Rows, "duration", out.FinishedAt.Sub(out.StartedAt))
+		return
+	}
+	log.WarnContext(ctx, "export failed", "code", out.Code, "permanent", out.Permanent, "error", cause)
+}
+
+type silent struct{}
+
+func (silent) Started(context.Context, Started)   {}
+func (silent) Progress(context.Context, Progress) {}

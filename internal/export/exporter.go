@@ -1,0 +1,287 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"runtime/debug"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// Config is what an Exporter works with. Ledger, Projects, Dumper and Store are required.
+type Config struct {
+	Ledger   Ledger
+	Projects Projects
+	Dumper   Dumper
+	Store    Store
+	Observer Observer // default: nobody is told
+
+	// Seal is the template for each stream: cap, recipients, concurrency. Format,
+	// compression and verification are set for each request.
+	Seal seal.Options
+	// Lease is how long a claim holds without renewal; it is renewed every third of it.
+	// It must be the ledger's. Default 30 s.
+	Lease time.Duration
+	// MaxAttempts bounds the attempts of one request. Default 3.
+	MaxAttempts int
+	// ProgressEvery is the pause between two Progress reports. Default 1 s.
+	ProgressEvery time.Duration
+	// Worker names this process in the ledger, for humans.
+	Worker string
+	// Log defaults to slog.Default().
+	Log *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Observer == nil {
+		c.Observer = silent{}
+	}
+	if c.Lease == 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = 3
+	}
+	if c.ProgressEvery == 0 {
+		c.ProgressEvery = time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Exporter runs requests. It is safe for concurrent use.
+type Exporter struct{ Config }
+
+// New returns an Exporter over c with its defaults filled in.
+func New(c Config) *Exporter { return &Exporter{c.withDefaults()} }
+
+// Run brings one delivered request to its outcome, or to the reason to deliver it again.
+//
+//	outcome, nil        the request is terminal: announce the outcome, then acknowledge
+//	nil, ErrSuperseded  another attempt owns it: settle nothing, announce nothing
+//	nil, *Fault         this attempt failed and another may help: deliver it again
+//
+// While the ledger is unreachable Run waits; it returns early only when ctx ends.
+func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+	claim, err := e.claim(ctx, req, d)
+	if err != nil {
+		return Outcome{}, err
+	}
+	switch claim.Verdict {
+	case Ended:
+		return claim.Outcome, nil
+	case Conflicting:
+		return e.Run(ctx, conflict(req, d), d)
+	}
+	log := e.Log.With("project_id", req.Project, "request_id", req.Request,
+		"attempt", claim.Token.Attempt, "delivery", d.Number)
+	work, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer e.keepLease(work, claim.Token, cancel, log)()
+
+	begun := time.Now()
+	artifact, err := e.produce(work, req, claim)
+	if errors.Is(context.Cause(work), ErrSuperseded) {
+		return Outcome{}, e.abandon(ctx, req, claim, log)
+	}
+	ending := e.ending(req, d, claim, artifact, err, time.Since(begun))
+	err = e.finish(ctx, claim.Token, ending)
+	switch {
+	case errors.Is(err, ErrSuperseded):
+		return Outcome{}, e.abandon(ctx, req, claim, log)
+	case err != nil:
+		return Outcome{}, AsFault(err)
+	case ending.Retry != nil:
+		log.WarnContext(ctx, "attempt failed, to be tried again", "code", ending.Retry.Code, "error", ending.Retry)
+		return Outcome{}, ending.Retry
+	}
+	logOutcome(ctx, log, *ending.Outcome, ending.cause)
+	return *ending.Outcome, nil
+}
+
+// claim asks until the request is granted, ended or in conflict. While another attempt
+// holds the lease it stands by: the broker's keep-alive goes on, so that waiting for
+// one's turn costs no delivery.
+func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, error) {
+	ask := ClaimRequest{Request: req, Delivery: d, Worker: e.Worker, Object: func(n int) string { return e.key(req, n) }}
+	for {
+		var c Claim
+		err := Retry(ctx, func(ctx context.Context) (err error) {
+			c, err = e.Ledger.Claim(ctx, ask)
+			return err
+		})
+		if err != nil {
+			return Claim{}, interruptedOr(ctx, err)
+		}
+		if c.Verdict != Leased {
+			return c, nil
+		}
+		if err := sleep(ctx, min(max(c.Wait, 50*time.Millisecond), standBy)); err != nil {
+			return Claim{}, interruptedOr(ctx, err)
+		}
+	}
+}
+
+// standBy is the longest pause between two looks at another attempt's lease: it bounds
+// what a stand-by adds to the lease when a worker is lost.
+const standBy = time.Second
+
+// keepLease renews the attempt's lease every third of it, and cancels the work when the
+// attempt has been superseded. A ledger that cannot be reached changes nothing: nobody
+// else can claim then either. The returned function stops it and waits for its end.
+func (e *Exporter) keepLease(ctx context.Context, t Token, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, e.Lease/3) == nil {
+			err := e.Ledger.Renew(ctx, t)
+			switch {
+			case errors.Is(err, ErrSuperseded):
+				cancel(ErrSuperseded)
+				return
+			case err != nil && ctx.Err() == nil:
+				log.WarnContext(ctx, "lease not renewed", "error", err)
+			}
+		}
+	}()
+	return func() { end(); <-done }
+}
+
+// produce makes the artifact: look up, dump, seal, store. A panic is a failure.
+func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Artifact, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = nil, AsFault(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	if req.Refusal != nil {
+		return nil, req.Refusal
+	}
+	schemas, project, err := e.lookUp(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	dump, err := e.Dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dump.Close()) }()
+	e.Observer.Started(ctx, Started{
+		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
+		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(),
+	})
+	return e.store(ctx, req, claim, schemas, dump)
+}
+
+func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
+	var p Project
+	err := Retry(ctx, func(ctx context.Context) (err error) {
+		p, err = e.Projects.Lookup(ctx, req.Project)
+		return err
+	})
+	if err != nil {
+		return nil, Project{}, err
+	}
+	schemas, err := Select(p, req.Schemas)
+	return schemas, p, err
+}
+
+// store runs the one pull-driven stream: the store reads the seal, which reads the dump.
+func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas []string, dump Dump) (*Artifact, error) {
+	opts := e.Seal
+	opts.Format, opts.Compression = req.Format, req.Compression
+	opts.Verify = func(c seal.Contents) error {
+		rows, err := dump.Rows(ctx)
+		if err != nil {
+			return err
+		}
+		return compare(c.Tables, rows)
+	}
+	stream, err := seal.New(dump, opts)
+	if err != nil {
+		return nil, AsFault(fmt.Errorf("open seal: %w", err))
+	}
+	defer func() { _ = stream.Close() }()
+	defer e.reportProgress(ctx, req.ID, claim.Token.Attempt, dump.Info(), stream)()
+
+	source := &firstError{r: stream}
+	artifact := &Artifact{
+		Format: req.Format, Compression: req.Compression, Encryption: e.encryption(), Schemas: schemas,
+		ServerVersion: dump.Info().ServerVersion, PgDumpVersion: dump.Info().PgDumpVersion, Warnings: dump.Info().Warnings,
+	}
+	key, begun := e.key(req, claim.Token.Attempt), time.Now()
+	copies, err := e.Store.Put(ctx, key, source, func() Manifest {
+		s := stream.Summary()
+		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
+		artifact.Tables = len(s.Contents.Tables)
+		for _, n := range s.Contents.Tables {
+			artifact.Rows += n
+		}
+		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun))}
+	})
+	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
+		return nil, sealFault(err)
+	}
+	artifact.Copies = copies
+	return artifact, nil
+}
+
+// reportProgress tells the observer how far the stream is until the returned function is
+// called.
+func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info DumpInfo, s *seal.Stream) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, e.ProgressEvery) == nil {
+			p := s.Progress()
+			e.Observer.Progress(ctx, Progress{
+				ID: id, Attempt: attempt, SizeBytes: p.PlainBytes, StoredBytes: p.StoredBytes,
+				EstimatedBytes: info.EstimatedBytes, Table: p.Table.String(), At: time.Now().UTC(),
+			})
+		}
+	}()
+	return func() { end(); <-done }
+}
+
+// finish records the ending, waiting for the ledger as long as the process may.
+func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
+	ctx, cancel := outlive(ctx, cleanUp)
+	defer cancel()
+	return Retry(ctx, func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
+}
+
+// cleanUp bounds what is still done for an attempt whose context has ended.
+const cleanUp = 10 * time.Second
+
+// abandon is the loser's part: delete what this attempt stored, and say nothing. What
+// cannot be deleted now is left to the collector.
+func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
+	ctx, cancel := outlive(ctx, cleanUp)
+	defer cancel()
+	log.WarnContext(ctx, "attempt superseded")
+	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
+		log.WarnContext(ctx, "superseded attempt's object not deleted, left to the collector", "error", err)
+	}
+	return ErrSuperseded
+}
+
+// key names the attempt's object: no two attempts ever share one.
+func (e *Exporter) key(req Request, attempt int) string {
+	name := fmt.Sprintf("%s.%d%s", req.Request, attempt, seal.Extension(req.Format, req.Compression, e.encryption()))
+	return path.Join(req.Project, req.StoragePath, name)
+}
+
+func (e *Exporter) encryption() seal.Encryption {
+	if len(e.Seal.Recipients) > 0 {
+		return seal.Age
+	}
+	return seal.Unencrypted
+}
