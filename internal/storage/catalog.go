@@ -1,0 +1,208 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// catalog leads from keys to manifests.
+type catalog interface {
+	// find returns a key's manifest; ErrNotFound.
+	find(ctx context.Context, key string) (Ref, error)
+	add(ctx context.Context, key string, manifest Ref) error
+	// remove takes the key out if it still leads to manifest; "" stands for any.
+	remove(ctx context.Context, key string, manifest Ref) error
+	// keys yields all keys that have a manifest. An error ends the sequence.
+	keys(ctx context.Context) iter.Seq2[string, error]
+}
+
+// listed is the catalogue of a destination that can list: the names are the catalogue.
+type listed struct{ driver Lister }
+
+func (l listed) find(ctx context.Context, key string) (Ref, error) {
+	return l.driver.Find(ctx, Name{Key: key, Kind: Manifest})
+}
+
+func (listed) add(context.Context, string, Ref) error    { return nil }
+func (listed) remove(context.Context, string, Ref) error { return nil }
+
+func (l listed) keys(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for n, err := range l.driver.Names(ctx) {
+			if err == nil && n.Kind != Manifest {
+				continue
+			}
+			if !yield(n.Key, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// indexRounds bounds how often a change of the index is written again because another
+// process wrote at the same time.
+const indexRounds = 8
+
+// indexed is the catalogue of a destination that keeps one index document.
+//
+// The index has no compare-and-swap. Within a process changes queue up; between processes
+// each change is read back and written again when another writer overtook it. A change
+// that is overtaken after that look is lost from the index, though not from storage: the
+// ledger and the names of the manifests still know it.
+type indexed struct {
+	mu     sync.Mutex
+	driver Indexer
+}
+
+// index is the document: keys and where their manifests are.
+type index struct {
+	Version   int            `json:"version"` // 1
+	Manifests map[string]Ref `json:"manifests"`
+	// Check is the SHA-256 of the map's JSON: a damaged index is never written over.
+	Check string `json:"check"`
+}
+
+func (i index) check() (string, error) {
+	b, err := json.Marshal(i.Manifests) // map keys are sorted
+	if err != nil {
+		return "", fmt.Errorf("encode index: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func (x *indexed) load(ctx context.Context) (map[string]Ref, error) {
+	b, err := x.driver.Index(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", err)
+	}
+	if b == nil {
+		return map[string]Ref{}, nil
+	}
+	var i index
+	if err := json.Unmarshal(b, &i); err != nil {
+		return nil, fmt.Errorf("%w: index: %w", ErrDamaged, err)
+	}
+	if i.Version > documentVersion {
+		return nil, fmt.Errorf("%w: index %d", ErrVersion, i.Version)
+	}
+	check, err := i.check()
+	if err != nil {
+		return nil, err
+	}
+	if check != i.Check || i.Manifests == nil {
+		return nil, fmt.Errorf("%w: index: wrong check sum", ErrDamaged)
+	}
+	return i.Manifests, nil
+}
+
+func (x *indexed) save(ctx context.Context, m map[string]Ref) error {
+	i := index{Version: documentVersion, Manifests: m}
+	check, err := i.check()
+	if err != nil {
+		return err
+	}
+	i.Check = check
+	b, err := json.Marshal(i)
+	if err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := x.driver.SetIndex(ctx, b); err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	return nil
+}
+
+// change brings the index to where done holds.
+func (x *indexed) change(ctx context.Context, done func(map[string]Ref) bool, apply func(map[string]Ref)) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for range indexRounds {
+		m, err := x.load(ctx)
+		if err != nil {
+			return err
+		}
+		if done(m) {
+			return nil
+		}
+		apply(m)
+		if err := x.save(ctx, m); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: the index is overtaken by other writers again and again", ErrUnavailable)
+}
+
+func (x *indexed) find(ctx context.Context, key string) (Ref, error) {
+	m, err := x.load(ctx)
+	if err != nil {
+		return "", err
+	}
+	ref, ok := m[key]
+	if !ok {
+		return "", fmt.Errorf("%s: %w", key, ErrNotFound)
+	}
+	return ref, nil
+}
+
+func (x *indexed) add(ctx context.Context, key string, manifest Ref) error {
+	taken := false
+	err := x.change(ctx, func(m map[string]Ref) bool {
+		ref, ok := m[key]
+		taken = ok && ref != manifest
+		return ok
+	}, func(m map[string]Ref) { m[key] = manifest })
+	if err == nil && taken {
+		return fmt.Errorf("%s: %w", key, ErrExists)
+	}
+	return err
+}
+
+func (x *indexed) remove(ctx context.Context, key string, manifest Ref) error {
+	return x.change(ctx, func(m map[string]Ref) bool {
+		ref, ok := m[key]
+		return !ok || manifest != "" && ref != manifest
+	}, func(m map[string]Ref) { delete(m, key) })
+}
+
+func (x *indexed) keys(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		m, err := x.load(ctx)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Journal notes what was accepted by a destination that cannot list, from a part's
+// acceptance until its export is complete or deleted. It must be durable, and is safe for
+// concurrent use. Where it is shared by the workers (for instance in the ledger's
+// database), any of them can clean up after any other.
+type Journal interface {
+	// Note adds a reference under key. Noting one again is no error.
+	Note(ctx context.Context, key string, ref Ref) error
+	// Refs returns what is noted under key, in the order of noting.
+	Refs(ctx context.Context, key string) ([]Ref, error)
+	// Forget removes all notes under key.
+	Forget(ctx context.Context, key string) error
+}
+
+// noJournal is for destinations that can list.
+type noJournal struct{}
+
+func (noJournal) Note(context.Context, string, Ref) error     { return nil }
+func (noJournal) Refs(context.Context, string) ([]Ref, error) { return nil, nil }
+func (noJournal) Forget(context.Context, string) error        { return nil }

@@ -1,0 +1,57 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+var (
+	// ErrNotFound says that the blob or export does not exist (any more).
+	ErrNotFound = errors.New("not found in storage")
+	// ErrExists says that the key or name is taken; what is there was not touched.
+	ErrExists = errors.New("already in storage")
+	// ErrForeign says that a reference or a manifest belongs to another destination,
+	// another export or another kind of driver.
+	ErrForeign = errors.New("foreign reference")
+	// ErrFull says that the destination has no room or no quota left.
+	ErrFull = errors.New("storage is full")
+	// ErrUnavailable says that the destination cannot be used now.
+	ErrUnavailable = errors.New("storage unavailable")
+	// ErrDamaged says that what is stored is not what was stored: bytes flipped, missing
+	// or added.
+	ErrDamaged = errors.New("stored data is damaged")
+	// ErrVersion says that a manifest was written by a version that this one cannot read.
+	ErrVersion = errors.New("unknown manifest version")
+	// ErrMismatch says that the stream is not what its description claims.
+	ErrMismatch = errors.New("stream differs from its description")
+	// ErrBadKey says that a key or name is not one that the core makes.
+	ErrBadKey = errors.New("unsafe storage key")
+)
+
+// asFault puts a driver's error into the contract's words. Faults and the end of the
+// context stay what they are.
+func asFault(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*export.Fault](err); ok {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	f := &export.Fault{Code: export.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
+	switch {
+	case errors.Is(err, ErrFull):
+		f.Code, f.Message = export.StorageFull, "the storage has no room left"
+	case errors.Is(err, ErrDamaged):
+		f.Message = "what was stored could not be read back as it was written"
+	case errors.Is(err, ErrMismatch), errors.Is(err, ErrBadKey), errors.Is(err, ErrExists):
+		f.Code, f.Message = export.InternalError, "the storage refused the export"
+	case errors.Is(err, ErrNotFound):
+		f.Message = "the storage does not hold this export"
+	}
+	return f
+}

@@ -1,0 +1,134 @@
+package storage
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+const (
+	documentVersion = 1
+	// maxDocument bounds a manifest in bytes: 99,999 parts of 300 bytes each.
+	maxDocument = 32 << 20
+)
+
+// Part is one stored blob of an export.
+type Part struct {
+	Ref    Ref    `json:"ref"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // lower-case hex
+}
+
+// Document is the manifest as it is stored: the export's own description and where its
+// bytes lie at this destination.
+type Document struct {
+	Version int    `json:"version"` // 1
+	Key     string `json:"key"`
+	Bytes   int64  `json:"bytes"`  // of the whole export as stored
+	SHA256  string `json:"sha256"` // of the whole export as stored, lower-case hex
+	Parts   []Part `json:"parts"`  // in order; none for an empty export in parts
+	// Manifest is what the core said of the export.
+	Manifest export.Manifest `json:"manifest"`
+}
+
+// sealed is a Document with its own check sum.
+type sealed struct {
+	Document
+	// Check is the SHA-256 of the Document's compact JSON, so that damage to the
+	// manifest itself is noticed.
+	Check string `json:"check"`
+}
+
+func (d Document) check() (string, error) {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return "", fmt.Errorf("encode manifest: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// encode gives the document as indented JSON, for people who read the folder.
+func (d Document) encode() ([]byte, error) {
+	check, err := d.check()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(sealed{Document: d, Check: check}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return append(b, '\n'), nil
+}
+
+// DecodeDocument reads a stored manifest and checks that it is whole and of one piece:
+// its own check sum, the sums of its parts, and that it speaks of one key. ErrVersion: a
+// later version wrote it. ErrDamaged: anything else.
+func DecodeDocument(b []byte) (Document, error) {
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
+	}
+	if v.Version > documentVersion {
+		return Document{}, fmt.Errorf("%w: %d", ErrVersion, v.Version)
+	}
+	var s sealed
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
+	}
+	if _, err := dec.Token(); err != io.EOF { //nolint:errorlint // Token's contract is io.EOF itself
+		return Document{}, fmt.Errorf("%w: manifest: data after its end", ErrDamaged)
+	}
+	check, err := s.Document.check()
+	if err != nil {
+		return Document{}, err
+	}
+	if check != s.Check {
+		return Document{}, fmt.Errorf("%w: manifest: wrong check sum", ErrDamaged)
+	}
+	return s.Document, s.Document.validate()
+}
+
+func (d Document) validate() error {
+	damaged := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrDamaged, what) }
+	if d.Version != documentVersion || d.Manifest.Version != documentVersion {
+		return damaged("version")
+	}
+	if err := CheckKey(d.Key); err != nil {
+		return damaged("key")
+	}
+	if d.Manifest.Key != d.Key || d.Manifest.Artifact == nil {
+		return damaged("description")
+	}
+	if a := d.Manifest.Artifact; a.StoredBytes != d.Bytes || a.SHA256 != d.SHA256 {
+		return damaged("description of other bytes")
+	}
+	if !isSHA256(d.SHA256) || d.Bytes < 0 || len(d.Parts) > MaxParts {
+		return damaged("sums")
+	}
+	rest := d.Bytes
+	for _, p := range d.Parts {
+		if p.Ref == "" || len(p.Ref) > MaxRef || p.Bytes < 0 || p.Bytes > rest || !isSHA256(p.SHA256) {
+			return damaged("part")
+		}
+		rest -= p.Bytes
+	}
+	if rest != 0 {
+		return damaged("parts do not add up")
+	}
+	return nil
+}
+
+func isSHA256(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
+}

@@ -1,0 +1,203 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Manifest returns a complete export's manifest, checked to be whole and to belong to
+// key. Errors are Faults: ErrNotFound in the chain when there is none (the export may be
+// unfinished), ErrDamaged, ErrForeign or ErrVersion when it cannot be trusted.
+func (r *Repository) Manifest(ctx context.Context, key string) (Document, error) {
+	doc, _, err := r.lookup(ctx, key)
+	return doc, asFault(err)
+}
+
+// Copy returns where a complete export lies, as Put did. Errors are Manifest's.
+func (r *Repository) Copy(ctx context.Context, key string) (export.Copy, error) {
+	_, ref, err := r.lookup(ctx, key)
+	if err != nil {
+		return export.Copy{}, asFault(err)
+	}
+	return export.Copy{URI: r.driver.URI(key, ref)}, nil
+}
+
+// Manifests yields the manifest of every complete export, for recovery. A manifest that
+// is damaged, foreign or of another version is yielded as its key and the error, and
+// the sequence goes on; any other error, with an empty key or the key it was met at, ends
+// it. Files that are none of ours are passed over. Errors are Faults.
+func (r *Repository) Manifests(ctx context.Context) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		for key, err := range r.catalog.keys(ctx) {
+			if err != nil {
+				yield(Document{}, asFault(fmt.Errorf("list: %w", err)))
+				return
+			}
+			doc, _, err := r.lookup(ctx, key)
+			if errors.Is(err, ErrNotFound) {
+				continue // deleted since it was listed
+			}
+			local := errors.Is(err, ErrDamaged) || errors.Is(err, ErrForeign) || errors.Is(err, ErrVersion)
+			if err != nil {
+				doc = Document{Key: key}
+			}
+			if !yield(doc, asFault(err)) || err != nil && !local {
+				return
+			}
+		}
+	}
+}
+
+func (r *Repository) lookup(ctx context.Context, key string) (Document, Ref, error) {
+	if err := CheckKey(key); err != nil {
+		return Document{}, "", err
+	}
+	ref, err := r.catalog.find(ctx, key)
+	if err != nil {
+		return Document{}, "", fmt.Errorf("look for %s: %w", key, err)
+	}
+	doc, err := r.document(ctx, key, ref)
+	if err != nil {
+		return Document{}, "", fmt.Errorf("manifest of %s: %w", key, err)
+	}
+	return doc, ref, nil
+}
+
+// document reads and checks one manifest.
+func (r *Repository) document(ctx context.Context, key string, ref Ref) (doc Document, err error) {
+	body, err := r.driver.Open(ctx, ref, 0)
+	if err != nil {
+		return Document{}, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
+	if err != nil {
+		return Document{}, err
+	}
+	if len(b) > maxDocument {
+		return Document{}, fmt.Errorf("%w: manifest larger than %d bytes", ErrDamaged, maxDocument)
+	}
+	if doc, err = DecodeDocument(b); err != nil {
+		return Document{}, err
+	}
+	if doc.Key != key {
+		return Document{}, fmt.Errorf("%w: the manifest is that of %s", ErrForeign, doc.Key)
+	}
+	return doc, nil
+}
+
+// Open returns the stored bytes of a complete export. Every part's and the whole's size
+// and hash are checked while reading: Read returns io.EOF only when all of them fit, and
+// otherwise an error with ErrDamaged (ErrNotFound for a part that is gone) in its chain.
+// Whoever must not use unchecked bytes reads to io.EOF first. ctx bounds the whole
+// reading. The caller closes the reader. Errors are Faults.
+func (r *Repository) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	doc, _, err := r.lookup(ctx, key)
+	if err != nil {
+		return nil, asFault(err)
+	}
+	return &reader{ctx: ctx, driver: r.driver, doc: doc, whole: sha256.New()}, nil
+}
+
+// reader joins the parts and checks them in passing.
+type reader struct {
+	ctx    context.Context //nolint:containedctx // bound to one reading
+	driver Driver
+	doc    Document
+
+	next  int           // the next part to be opened
+	body  io.ReadCloser // the part being read, if any
+	part  hash.Hash
+	count int64 // read of this part
+	whole hash.Hash
+	err   error // sticky
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if len(p) == 0 && r.err == nil {
+		return 0, nil
+	}
+	for r.err == nil {
+		if r.body == nil {
+			r.err = r.advance()
+			continue
+		}
+		n, err := r.read(p)
+		switch {
+		case err == io.EOF: //nolint:errorlint // io.EOF itself is the end
+			r.err = r.endPart()
+		case err != nil:
+			r.err = fmt.Errorf("part %d of %s: %w", r.next, r.doc.Key, err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	if r.err == io.EOF { //nolint:errorlint // set by advance
+		return 0, io.EOF
+	}
+	return 0, asFault(r.err)
+}
+
+// read reads of the current part and never gives out more bytes than it should have.
+func (r *reader) read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	if over := r.count + int64(n) - r.doc.Parts[r.next-1].Bytes; over > 0 {
+		return 0, fmt.Errorf("%w: longer than recorded", ErrDamaged)
+	}
+	r.count += int64(n)
+	_, _ = r.part.Write(p[:n])
+	_, _ = r.whole.Write(p[:n])
+	return n, err
+}
+
+// advance opens the next part, or compares the whole when there is none.
+func (r *reader) advance() error {
+	if r.next == len(r.doc.Parts) {
+		if hex.EncodeToString(r.whole.Sum(nil)) != r.doc.SHA256 {
+			return fmt.Errorf("%w: %s: the hash of the whole differs", ErrDamaged, r.doc.Key)
+		}
+		return io.EOF
+	}
+	body, err := r.driver.Open(r.ctx, r.doc.Parts[r.next].Ref, 0)
+	if err != nil {
+		return fmt.Errorf("part %d of %s: %w", r.next+1, r.doc.Key, err)
+	}
+	r.next++
+	r.body, r.count, r.part = body, 0, sha256.New()
+	return nil
+}
+
+func (r *reader) endPart() error {
+	want := r.doc.Parts[r.next-1]
+	body := r.body
+	r.body = nil
+	if err := body.Close(); err != nil {
+		return fmt.Errorf("part %d of %s: %w", r.next, r.doc.Key, err)
+	}
+	if r.count != want.Bytes || hex.EncodeToString(r.part.Sum(nil)) != want.SHA256 {
+		return fmt.Errorf("%w: part %d of %s: its size or hash differs", ErrDamaged, r.next, r.doc.Key)
+	}
+	return nil
+}
+
+// Close releases what is open. It is idempotent and says nothing of the bytes.
+func (r *reader) Close() error {
+	if r.err == nil || r.err == io.EOF { //nolint:errorlint // set by advance
+		r.err = errors.New("read after close")
+	}
+	if r.body == nil {
+		return nil
+	}
+	body := r.body
+	r.body = nil
+	return body.Close()
+}

@@ -1,0 +1,224 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+var _ export.Store = (*Repository)(nil)
+
+// DefaultCleanupTimeout bounds the removal of what a failed Put stored. 10 GiB in parts
+// of 19 MiB are 540 deletions.
+const DefaultCleanupTimeout = 2 * time.Minute
+
+// Config says how a Repository uses its driver.
+type Config struct {
+	// Driver is the destination. Required; a Lister or an Indexer.
+	Driver Driver
+	// Journal notes each part as it is accepted, so that Delete finds the parts of an
+	// export that was never finished. Required for a driver that cannot list, unused
+	// otherwise.
+	Journal Journal
+	// AlwaysReadBack reads every blob back, also when the destination itself confirmed
+	// its checksum. Default: only what it did not confirm.
+	AlwaysReadBack bool
+	// CleanupTimeout bounds the removal of what a failed Put stored; it runs also when
+	// Put's context has ended. Default: DefaultCleanupTimeout.
+	CleanupTimeout time.Duration
+}
+
+// Repository keeps exports at one destination. It is safe for concurrent use, and
+// several processes may share a destination. It holds nothing to be closed; the driver's
+// owner closes the driver.
+type Repository struct {
+	driver   Driver
+	catalog  catalog
+	journal  Journal
+	readBack bool
+	cleanup  time.Duration
+}
+
+// New makes a Repository. It does not touch the destination.
+func New(c Config) (*Repository, error) {
+	if c.Driver == nil {
+		return nil, errors.New("storage: no driver")
+	}
+	r := &Repository{driver: c.Driver, journal: noJournal{}, readBack: c.AlwaysReadBack, cleanup: c.CleanupTimeout}
+	if r.cleanup == 0 {
+		r.cleanup = DefaultCleanupTimeout
+	}
+	switch d := c.Driver.(type) {
+	case Lister:
+		r.catalog = listed{d}
+	case Indexer:
+		if c.Journal == nil {
+			return nil, fmt.Errorf("storage: %s cannot list and needs a journal", d.Traits().Scheme)
+		}
+		r.catalog, r.journal = &indexed{driver: d}, c.Journal
+	default:
+		return nil, fmt.Errorf("storage: %s can neither list nor keep an index", d.Traits().Scheme)
+	}
+	return r, nil
+}
+
+// Put implements export.Store. In this order: refuse a key that is taken; store r while
+// hashing; compare with describe's manifest, before the last byte becomes visible; read
+// back what the destination did not confirm itself; write the manifest. When anything
+// fails, all that was stored is removed again, and the export was never visible, because
+// it has no manifest.
+//
+// The faults are export.StorageFull, export.StorageUnavailable, and export.InternalError
+// for a bad or taken key and for a description that does not fit (ErrBadKey, ErrExists,
+// ErrMismatch in the chain). An error of r comes back as it is, wrapped.
+func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, asFault(err)
+	}
+	switch _, err := r.catalog.find(ctx, key); {
+	case err == nil:
+		return nil, asFault(fmt.Errorf("put %s: %w", key, ErrExists))
+	case !errors.Is(err, ErrNotFound):
+		return nil, asFault(fmt.Errorf("look for %s: %w", key, err))
+	}
+	p := &put{repo: r, key: key, in: newIntake(ctx, key, src, describe)}
+	ref, err := p.run(ctx)
+	if err == nil {
+		return []export.Copy{{URI: r.driver.URI(key, ref)}}, nil
+	}
+	if cleanupErr := p.undo(context.WithoutCancel(ctx)); cleanupErr != nil {
+		err = errors.Join(err, fmt.Errorf("remove what was stored of %s: %w", key, cleanupErr))
+	}
+	if srcErr := p.in.sourceError(); srcErr != nil {
+		return nil, fmt.Errorf("store %s: %w", key, err)
+	}
+	return nil, asFault(fmt.Errorf("store %s: %w", key, err))
+}
+
+// put is one Put at work.
+type put struct {
+	repo  *Repository
+	key   string
+	in    *intake
+	parts []Part
+	made  []Ref // what to remove when it fails, in the order it was stored
+}
+
+func (p *put) run(ctx context.Context) (Ref, error) {
+	store := p.whole
+	if p.repo.driver.Traits().MaxBlob > 0 {
+		store = p.split
+	}
+	if err := store(ctx); err != nil {
+		return "", err
+	}
+	manifest, ok := p.in.manifest()
+	if !ok {
+		return "", fmt.Errorf("%w: the driver did not read to the end", ErrUnavailable)
+	}
+	doc := Document{
+		Version: documentVersion, Key: p.key, Bytes: p.in.count, SHA256: p.in.sum(),
+		Parts: p.parts, Manifest: manifest,
+	}
+	return p.finish(ctx, doc)
+}
+
+// whole stores the stream as one blob.
+func (p *put) whole(ctx context.Context) error {
+	stored, err := p.repo.driver.Put(ctx, Blob{Name: Name{Key: p.key}, Size: -1, Body: p.in})
+	if err != nil {
+		return err
+	}
+	return p.accept(ctx, stored, Part{Ref: stored.Ref, Bytes: p.in.count, SHA256: p.in.sum()})
+}
+
+// accept takes note of a stored blob and reads it back unless its destination vouches
+// for it.
+func (p *put) accept(ctx context.Context, s Stored, part Part) error {
+	p.made = append(p.made, s.Ref)
+	if err := p.repo.journal.Note(ctx, p.key, s.Ref); err != nil {
+		return fmt.Errorf("note a part: %w", err)
+	}
+	p.parts = append(p.parts, part)
+	if s.Verified && !p.repo.readBack {
+		return nil
+	}
+	return p.repo.verify(ctx, part)
+}
+
+// finish writes the manifest, reads it back and enters it into the catalogue.
+func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
+	b, err := doc.encode()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	stored, err := p.repo.driver.Put(ctx, Blob{
+		Name: Name{Key: p.key, Kind: Manifest}, Size: int64(len(b)), Body: bytes.NewReader(b),
+		SHA256: sum, Parts: len(p.parts),
+	})
+	if err != nil {
+		return "", fmt.Errorf("manifest: %w", err)
+	}
+	p.made = append(p.made, stored.Ref)
+	if err := p.repo.journal.Note(ctx, p.key, stored.Ref); err != nil {
+		return "", fmt.Errorf("note the manifest: %w", err)
+	}
+	part := Part{Ref: stored.Ref, Bytes: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
+	if !stored.Verified || p.repo.readBack {
+		if err := p.repo.verify(ctx, part); err != nil {
+			return "", fmt.Errorf("manifest: %w", err)
+		}
+	}
+	if err := p.repo.catalog.add(ctx, p.key, stored.Ref); err != nil {
+		return "", fmt.Errorf("index: %w", err)
+	}
+	// The export is complete. A note that stays is removed by the next Delete.
+	_ = p.repo.journal.Forget(ctx, p.key)
+	return stored.Ref, nil
+}
+
+// undo removes what this Put stored, the newest first, so that a manifest goes before
+// its data. It never touches what another one stored under the same key.
+func (p *put) undo(ctx context.Context) error {
+	if len(p.made) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.repo.cleanup)
+	defer cancel()
+	last := p.made[len(p.made)-1]
+	errs := []error{p.repo.catalog.remove(ctx, p.key, last)}
+	for i := len(p.made) - 1; i >= 0; i-- {
+		_, err := p.repo.driver.Delete(ctx, p.made[i])
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return p.repo.journal.Forget(ctx, p.key)
+}
+
+// verify reads one stored blob back to its end.
+func (r *Repository) verify(ctx context.Context, p Part) (err error) {
+	body, err := r.driver.Open(ctx, p.Ref, 0)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, io.LimitReader(contextReader{ctx, body}, p.Bytes+1), make([]byte, 256<<10))
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if n != p.Bytes || hex.EncodeToString(h.Sum(nil)) != p.SHA256 {
+		return fmt.Errorf("%w: read back %d bytes, wrote %d, or their hashes differ", ErrDamaged, n, p.Bytes)
+	}
+	return nil
+}
