@@ -155,6 +155,9 @@ func (p *put) accept(ctx context.Context, s Stored, part Part) error {
 
 // finish writes the manifest, reads it back and enters it into the catalogue.
 func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
+	if err := doc.validate(); err != nil {
+		return "", fmt.Errorf("before writing: %w", err)
+	}
 	b, err := doc.encode()
 	if err != nil {
 		return "", err

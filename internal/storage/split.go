@@ -104,7 +104,7 @@ func fill(in io.Reader, chunks chan<- chunk, free <-chan []byte, stop <-chan str
 
 // readFull is io.ReadFull with two differences: the stream's error is passed on as it is
 // (io.ErrUnexpectedEOF of a decoder is a failure, not a short part), and stop ends it
-// between two reads.
+// between two reads. io.EOF means that the buffer is not full.
 func readFull(r io.Reader, buf []byte, stop <-chan struct{}) (n int, err error) {
 	for n < len(buf) && err == nil {
 		select {
@@ -115,6 +115,9 @@ func readFull(r io.Reader, buf []byte, stop <-chan struct{}) (n int, err error) 
 		var m int
 		m, err = r.Read(buf[n:])
 		n += m
+	}
+	if n == len(buf) && err == io.EOF { //nolint:errorlint // io.EOF itself is the end
+		return n, nil // an intake says io.EOF again when it is asked again
 	}
 	return n, err
 }

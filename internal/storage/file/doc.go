@@ -1,0 +1,25 @@
+// Package file keeps blobs as files under one folder of this host, or of a mounted file
+// system.
+//
+// Under the root lie the exports by their names ("acme/req-7.1.sql.zst" and its
+// ".manifest.json"), and in ".staging" what is being written. Folders are 0700, files
+// 0600. Folders stay when their last export is deleted: pruning them would race with a
+// Put that is about to use them.
+//
+// # Staying inside
+//
+// All access goes through os.Root, so no path and no symbolic link leads out of the root.
+// Links inside the root are not followed either: a project's folder that is a link to
+// another project's is an error. The root itself may be a link; it is the operator's
+// choice and is resolved once, at Open. What stands at its name later has no effect.
+//
+// # Durability
+//
+// A blob is written into staging, synced, linked to its name (which fails when the name is
+// taken, and shows it whole or not at all), removed from staging, and then each folder up
+// to the root is synced. A crash leaves at most a file in staging, whose name derives from
+// the export's key, so that Sweep finds it. Several processes of one user may share a root.
+//
+// The kernel's cached pages are dropped after the sync where the system permits, so that
+// reading back reads the disk.
+package file

@@ -1,0 +1,277 @@
+package file
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+var _ storage.Lister = (*Driver)(nil)
+
+const (
+	scheme     = "file"
+	stagingDir = ".staging"
+	dirPerm    = 0o700
+	filePerm   = 0o600
+	// copyBuffer is the size of one write in bytes: large enough that the system calls
+	// do not count beside the disk.
+	copyBuffer = 256 << 10
+)
+
+// Driver keeps blobs under one folder. It is safe for concurrent use.
+type Driver struct {
+	root *os.Root
+}
+
+// Open opens the folder dir as a root and makes it, 0700, when it is missing. The caller
+// closes the Driver after its last use. Errors wrap storage.ErrUnavailable.
+func Open(dir string) (*Driver, error) {
+	if dir == "" {
+		return nil, fmt.Errorf("%w: no folder given", storage.ErrUnavailable)
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := makeRoot(dir); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open storage folder: %w", wrap(err))
+	}
+	return &Driver{root: root}, nil
+}
+
+func makeRoot(dir string) error {
+	if err := os.MkdirAll(dir, dirPerm); err != nil {
+		return fmt.Errorf("make storage folder: %w", wrap(err))
+	}
+	parent, err := os.Open(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return fmt.Errorf("make storage folder: %w", wrap(err))
+	}
+	return errors.Join(syncDir(parent), parent.Close())
+}
+
+// Close releases the root. Calls after it fail.
+func (d *Driver) Close() error { return d.root.Close() }
+
+// Traits implements storage.Driver: one file of any size for each export.
+func (d *Driver) Traits() storage.Traits { return storage.Traits{Scheme: scheme} }
+
+// URI implements storage.Driver: "file:" and the key, relative to the root, because no
+// event may hold a server path.
+func (d *Driver) URI(key string, _ storage.Ref) string { return scheme + ":" + key }
+
+// Put implements storage.Driver. The reference is the name's path.
+func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error) {
+	if err := b.Name.Check(); err != nil {
+		return storage.Stored{}, err
+	}
+	name := b.Name.String()
+	if err := d.absent(name); err != nil {
+		return storage.Stored{}, err
+	}
+	staged, err := d.stage(ctx, b)
+	if err != nil {
+		return storage.Stored{}, fmt.Errorf("write %s: %w", name, err)
+	}
+	err = ctx.Err()
+	if err == nil {
+		err = d.show(staged, name)
+	}
+	if err != nil {
+		return storage.Stored{}, errors.Join(fmt.Errorf("finish %s: %w", name, err), d.unstage(staged))
+	}
+	return storage.Stored{Ref: storage.Ref(name)}, nil
+}
+
+// absent returns storage.ErrExists when something lies under name.
+func (d *Driver) absent(name string) error {
+	if err := d.checkParents(name); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	switch _, err := d.root.Lstat(name); {
+	case err == nil:
+		return fmt.Errorf("%s: %w", name, storage.ErrExists)
+	case !errors.Is(err, fs.ErrNotExist):
+		return wrap(err)
+	}
+	return nil
+}
+
+// stagingPrefix begins the names of all staging files of a key.
+func stagingPrefix(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:16]) + "."
+}
+
+// stage writes the blob into a staging file, synced and closed. On failure nothing is
+// left, also when the body panics.
+func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err error) {
+	if err := d.makeDir(stagingDir); err != nil {
+		return "", err
+	}
+	staged = path.Join(stagingDir, stagingPrefix(b.Name.Key)+rand.Text())
+	f, err := d.root.OpenFile(staged, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return "", wrap(err)
+	}
+	whole := false
+	defer func() {
+		err = errors.Join(err, wrap(f.Close()))
+		if !whole || err != nil {
+			err = errors.Join(err, d.unstage(staged))
+		}
+	}()
+	n, err := copyBody(ctx, f, b.Body)
+	if err != nil {
+		return staged, err
+	}
+	if b.Size >= 0 && n != b.Size {
+		return staged, fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
+	}
+	if err := f.Sync(); err != nil {
+		return staged, wrap(err)
+	}
+	dropCache(f)
+	whole = true
+	return staged, nil
+}
+
+// copyBody copies to the body's end. An error of the body stays as it is; one of the
+// file is classed.
+func copyBody(ctx context.Context, f *os.File, body io.Reader) (int64, error) {
+	var written int64
+	buf := make([]byte, copyBuffer)
+	for {
+		if err := ctx.Err(); err != nil {
+			return written, err
+		}
+		n, readErr := body.Read(buf)
+		if n > 0 {
+			m, err := f.Write(buf[:n])
+			written += int64(m)
+			if err != nil {
+				return written, wrap(err)
+			}
+		}
+		if readErr == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
+			return written, nil
+		}
+		if readErr != nil {
+			return written, readErr
+		}
+	}
+}
+
+// show gives a staged file its name and makes that durable; when it cannot, the name is
+// free again.
+func (d *Driver) show(staged, name string) error {
+	if err := d.makeParents(name); err != nil {
+		return err
+	}
+	if err := d.publish(staged, name); err != nil {
+		return err
+	}
+	if err := errors.Join(d.unstage(staged), d.syncUp(name)); err != nil {
+		return errors.Join(err, wrap(d.root.Remove(name)))
+	}
+	return nil
+}
+
+// publish gives the staged file its name, which must be free.
+func (d *Driver) publish(staged, name string) error {
+	err := d.root.Link(staged, name)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s: %w", name, storage.ErrExists)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: the staging file was removed: %w", storage.ErrUnavailable, err)
+	case !noHardLinks(err):
+		return wrap(err)
+	}
+	// A file system without hard links (some network and FUSE ones): look, then rename.
+	// Two writers of one name could both pass the look, but a key has one writer.
+	if err := d.absent(name); err != nil {
+		return err
+	}
+	return wrap(d.root.Rename(staged, name))
+}
+
+// unstage removes a staging file; one that is gone is no error.
+func (d *Driver) unstage(staged string) error {
+	if err := d.root.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return wrap(err)
+	}
+	return nil
+}
+
+// Open implements storage.Driver. Only regular files are opened.
+func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.ReadCloser, error) {
+	name, err := parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.checkParents(name); err != nil {
+		return nil, err
+	}
+	before, err := d.root.Lstat(name)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	if !before.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a regular file", storage.ErrDamaged, name)
+	}
+	f, err := d.root.Open(name)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	// The name could have been exchanged for a link between the look and the opening.
+	if after, err := f.Stat(); err != nil || !os.SameFile(before, after) {
+		return nil, errors.Join(fmt.Errorf("%w: %s changed while it was opened", storage.ErrDamaged, name), wrap(err), f.Close())
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(wrap(err), f.Close())
+	}
+	return &blobReader{ctx: ctx, file: f}, nil
+}
+
+// blobReader ends with its context between two reads.
+type blobReader struct {
+	ctx  context.Context //nolint:containedctx // bound to one reading
+	file *os.File
+}
+
+func (r *blobReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.file.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end
+		err = wrap(err)
+	}
+	return n, err
+}
+
+func (r *blobReader) Close() error { return r.file.Close() }
+
+// parse returns the path a reference stands for.
+func parse(ref storage.Ref) (string, error) {
+	n, err := storage.ParseName(string(ref))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", storage.ErrForeign, err)
+	}
+	return n.String(), nil
+}

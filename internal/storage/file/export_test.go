@@ -1,0 +1,4 @@
+package file
+
+// Wrap is wrap, for the tests.
+var Wrap = wrap

@@ -1,0 +1,311 @@
+package storagetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// blob makes a Blob as a Repository would for this driver.
+func (dst Destination) blob(n storage.Name, data []byte) storage.Blob {
+	if dst.Driver.Traits().MaxBlob == 0 && n.Kind == storage.Data {
+		return storage.Blob{Name: n, Size: -1, Body: bytes.NewReader(data)}
+	}
+	return storage.Blob{
+		Name: n, Size: int64(len(data)), Body: bytes.NewReader(data), SHA256: sha256.Sum256(data),
+	}
+}
+
+// data names a data blob as a Repository would for this driver.
+func (dst Destination) data(key string) storage.Name {
+	if dst.Driver.Traits().MaxBlob > 0 {
+		return storage.Name{Key: key, Part: 1}
+	}
+	return storage.Name{Key: key}
+}
+
+func (dst Destination) put(t *testing.T, n storage.Name, data []byte) storage.Ref {
+	t.Helper()
+	s, err := dst.Driver.Put(background(t), dst.blob(n, data))
+	if err != nil {
+		t.Fatalf("put %s: %v", n, err)
+	}
+	if s.Ref == "" || len(s.Ref) > storage.MaxRef {
+		t.Fatalf("put %s: reference of %d bytes", n, len(s.Ref))
+	}
+	return s.Ref
+}
+
+func get(t *testing.T, d storage.Driver, ref storage.Ref, offset int64) ([]byte, error) {
+	t.Helper()
+	body, err := d.Open(background(t), ref, offset)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(body)
+	return b, errors.Join(err, body.Close())
+}
+
+func driverRoundTrip(t *testing.T, dst Destination) {
+	limit := dst.Driver.Traits().MaxBlob
+	for i, size := range dst.sizes() {
+		if limit > 0 && (size == 0 || size > limit) {
+			continue // a Repository never asks for it
+		}
+		want := Bytes(size)
+		n := dst.data(fmt.Sprintf("acme/r%d.1.sql", i))
+		b := dst.blob(n, want)
+		if b.Size < 0 {
+			b.Body = iotest.DataErrReader(b.Body) // the last bytes come together with io.EOF
+		}
+		s, err := dst.Driver.Put(background(t), b)
+		if err != nil {
+			t.Fatalf("put %d bytes: %v", size, err)
+		}
+		again := dst.Reopen(t)
+		for _, offset := range []int64{0, 1, size / 2, size, size + 5} {
+			got, err := get(t, again, s.Ref, offset)
+			if err != nil {
+				t.Fatalf("open %d bytes at %d: %v", size, offset, err)
+			}
+			if !bytes.Equal(got, want[min(offset, size):]) {
+				t.Errorf("%d bytes at %d: %d bytes came back, or others", size, offset, len(got))
+			}
+		}
+		if uri := dst.Driver.URI(n.Key, s.Ref); uri == "" {
+			t.Error("no URI")
+		}
+	}
+}
+
+func driverFailingBody(t *testing.T, dst Destination) {
+	if dst.Driver.Traits().MaxBlob > 0 {
+		t.Log("bodies of this driver are in memory and cannot fail")
+		return
+	}
+	size := max(1000, 2*dst.PartSize)
+	for what, failure := range failures {
+		for _, at := range []int64{0, 1, size / 2, size - 1, size} {
+			n := storage.Name{Key: "acme/r.1.sql"}
+			_, err := dst.Driver.Put(background(t), storage.Blob{
+				Name: n, Size: -1, Body: &failing{data: Bytes(size)[:at], err: failure},
+			})
+			if !errors.Is(err, failure) {
+				t.Errorf("%s at byte %d: error %v", what, at, err)
+			}
+			dst.expectRemains(t, 0)
+		}
+	}
+}
+
+func driverCancelled(t *testing.T, dst Destination) {
+	ctx, cancel := context.WithCancel(background(t))
+	cancel()
+	n := dst.data("acme/r.1.sql")
+	if _, err := dst.Driver.Put(ctx, dst.blob(n, Bytes(100))); !errors.Is(err, context.Canceled) {
+		t.Errorf("put with an ended context: %v", err)
+	}
+	dst.expectRemains(t, 0)
+	ref := dst.put(t, n, Bytes(100))
+	if body, err := dst.Driver.Open(ctx, ref, 0); err == nil {
+		_, err = io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); !errors.Is(err, context.Canceled) {
+			t.Errorf("open with an ended context: %v", err)
+		}
+	} else if !errors.Is(err, context.Canceled) {
+		t.Errorf("open with an ended context: %v", err)
+	}
+	if _, err := dst.Driver.Delete(ctx, ref); !errors.Is(err, context.Canceled) {
+		t.Errorf("delete with an ended context: %v", err)
+	}
+	dst.expectRemains(t, 1)
+}
+
+func driverTakenName(t *testing.T, dst Destination) {
+	lister, ok := dst.Driver.(storage.Lister)
+	if !ok {
+		t.Log("names do not address blobs here")
+		return
+	}
+	for _, n := range []storage.Name{{Key: "acme/r.1.sql"}, {Key: "acme/r.1.sql", Kind: storage.Manifest}} {
+		if dst.Driver.Traits().MaxBlob > 0 && n.Kind == storage.Data {
+			n.Part = 1
+		}
+		want := Bytes(100)
+		dst.put(t, n, want)
+		before := len(dst.Remains(t))
+		if _, err := dst.Driver.Put(background(t), dst.blob(n, Bytes(50))); !errors.Is(err, storage.ErrExists) {
+			t.Errorf("put %s again: %v", n, err)
+		}
+		dst.expectRemains(t, before)
+		ref, err := lister.Find(background(t), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := get(t, lister, ref, 0); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s was changed: %v", n, err)
+		}
+	}
+}
+
+func driverDelete(t *testing.T, dst Destination) {
+	keep := dst.put(t, dst.data("acme/keep.1.sql"), Bytes(10))
+	ref := dst.put(t, dst.data("acme/r.1.sql"), Bytes(100))
+	d, err := dst.Driver.Delete(background(t), ref)
+	if err != nil || d == storage.Absent {
+		t.Fatalf("delete: %v, %v", d, err)
+	}
+	if _, err := get(t, dst.Driver, ref, 0); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("open after delete: %v", err)
+	}
+	if again, err := dst.Driver.Delete(background(t), ref); err != nil || again == storage.Deleted {
+		t.Errorf("delete again: %v, %v", again, err)
+	}
+	if got, err := get(t, dst.Driver, keep, 0); err != nil || len(got) != 10 {
+		t.Errorf("another blob: %d bytes, %v", len(got), err)
+	}
+}
+
+func driverForeign(t *testing.T, dst Destination) {
+	ref := dst.put(t, dst.data("acme/r.1.sql"), Bytes(100))
+	for _, foreign := range []storage.Ref{
+		"", ".", "..", "../r.1.sql", "/etc/passwd", "acme/../../x", "acme//r.1.sql", "acme/r\x00", "\xff",
+		"acme/.staging", ".staging/x", "a\\b", "https://example.com/x", ref + "/", ref + "\n",
+	} {
+		if _, err := get(t, dst.Driver, foreign, 0); !errors.Is(err, storage.ErrForeign) {
+			t.Errorf("open %q: %v", foreign, err)
+		}
+		if d, err := dst.Driver.Delete(background(t), foreign); !errors.Is(err, storage.ErrForeign) || d != storage.Absent {
+			t.Errorf("delete %q: %v, %v", foreign, d, err)
+		}
+	}
+	dst.expectRemains(t, 1)
+}
+
+func driverConcurrent(t *testing.T, dst Destination) {
+	const writers = 12
+	var wg sync.WaitGroup
+	refs := make([]storage.Ref, writers)
+	errs := make([]error, writers)
+	for i := range writers {
+		wg.Go(func() {
+			b := dst.blob(dst.data(fmt.Sprintf("new/label/r%d.1.sql", i)), Bytes(int64(1000+i)))
+			s, err := dst.Driver.Put(background(t), b)
+			refs[i], errs[i] = s.Ref, err
+		})
+	}
+	wg.Wait()
+	for i, ref := range refs {
+		if errs[i] != nil {
+			t.Errorf("writer %d: %v", i, errs[i])
+			continue
+		}
+		if got, err := get(t, dst.Driver, ref, 0); err != nil || !bytes.Equal(got, Bytes(int64(1000+i))) {
+			t.Errorf("writer %d: other bytes, or %v", i, err)
+		}
+	}
+	dst.expectRemains(t, writers)
+}
+
+func driverNames(t *testing.T, dst Destination) {
+	lister, ok := dst.Driver.(storage.Lister)
+	if !ok {
+		t.Log("this driver cannot list")
+		return
+	}
+	want := map[storage.Name]bool{
+		dst.data("acme/a.1.sql"): true, {Key: "acme/a.1.sql", Kind: storage.Manifest}: true,
+		dst.data("acme/label/b.2.tar.gz.age"): true, dst.data("other/a.1.sql"): true,
+		{Key: "other/c.1.sql", Part: 3}: true,
+	}
+	for n := range want {
+		dst.put(t, n, Bytes(10))
+	}
+	dst.Litter(t)
+	for n, err := range lister.Names(background(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !want[n] {
+			t.Errorf("%s was never stored", n)
+		}
+		delete(want, n)
+	}
+	for n := range want {
+		t.Errorf("%s is not listed", n)
+	}
+	for range lister.Names(background(t)) {
+		break // leaving early is allowed
+	}
+	if _, err := lister.Find(background(t), storage.Name{Key: "acme/none.1.sql"}); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("find nothing: %v", err)
+	}
+}
+
+func driverSweep(t *testing.T, dst Destination) {
+	lister, ok := dst.Driver.(storage.Lister)
+	if !ok {
+		t.Log("this driver cannot list")
+		return
+	}
+	const key = "acme/a.1.sql"
+	neighbours := []storage.Name{
+		{Key: key + ".gz"}, {Key: "acme/a.1.sq"}, {Key: "other/a.1.sql"}, {Key: key + "x", Kind: storage.Manifest},
+		{Key: key + ".gz", Part: 1},
+	}
+	for _, n := range neighbours {
+		dst.put(t, n, Bytes(10))
+	}
+	if d, err := lister.Sweep(background(t), key); err != nil || d != storage.Absent {
+		t.Errorf("sweep nothing: %v, %v", d, err)
+	}
+	for _, n := range []storage.Name{{Key: key}, {Key: key, Part: 1}, {Key: key, Part: 2}, {Key: key, Kind: storage.Manifest}} {
+		dst.put(t, n, Bytes(10))
+	}
+	left := len(neighbours)
+	if dst.Crash != nil {
+		dst.Crash(t, key)
+		dst.Crash(t, key+".gz")
+		left++
+		dst.expectRemains(t, left+5)
+	}
+	if d, err := dst.Reopen(t).(storage.Lister).Sweep(background(t), key); err != nil || d == storage.Absent {
+		t.Errorf("sweep: %v, %v", d, err)
+	}
+	dst.expectRemains(t, left)
+	if d, err := lister.Sweep(background(t), key); err != nil || d != storage.Absent {
+		t.Errorf("sweep again: %v, %v", d, err)
+	}
+	if _, err := lister.Sweep(background(t), "../acme"); !errors.Is(err, storage.ErrBadKey) {
+		t.Errorf("sweep outside: %v", err)
+	}
+}
+
+func driverIndex(t *testing.T, dst Destination) {
+	indexer, ok := dst.Driver.(storage.Indexer)
+	if !ok {
+		t.Log("this driver keeps no index")
+		return
+	}
+	if b, err := indexer.Index(background(t)); b != nil || err != nil {
+		t.Fatalf("index of an empty destination: %q, %v", b, err)
+	}
+	for _, doc := range []string{`{"a":1}`, `{"a":1,"b":2}`, `{}`} {
+		if err := indexer.SetIndex(background(t), []byte(doc)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := dst.Reopen(t).(storage.Indexer).Index(background(t))
+		if string(b) != doc || err != nil {
+			t.Errorf("index: %q, %v; want %q", b, err, doc)
+		}
+	}
+	dst.expectRemains(t, 0)
+}
