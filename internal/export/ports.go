@@ -36,6 +36,10 @@ type ClaimRequest struct {
 	Request  Request
 	Delivery Delivery
 	Worker   string // the claiming process, for humans
+	// Nonce is random and the same for each claim that the handling of one delivery
+	// makes: a claim whose reply was lost is recognised by it and granted again, instead
+	// of waiting for its own lease to end. Empty: that wait.
+	Nonce string
 	// Object gives the object key of an attempt.
 	Object func(attempt int) string
 }
@@ -160,6 +164,7 @@ type Started struct {
 	Format      seal.Format
 	Compression seal.Compression
 	Info        DumpInfo
+	Trace       Trace
 }
 
 // Progress says how far an attempt is.

@@ -1,0 +1,27 @@
+package export
+
+import "slices"
+
+// Select returns the schemas to dump: those wanted, or all of the project's when none
+// are. A wanted schema must be one of the project's, letter for letter; patterns,
+// foreign and unknown names are all the same Fault with SchemaNotAllowed, so that
+// nothing is learnt from the answer. The order is that of wanted (else the project's)
+// and each schema comes once. A project without schemas is a Fault with SchemaNotFound.
+func Select(p Project, wanted []string) ([]string, error) {
+	if len(wanted) == 0 {
+		wanted = p.Schemas
+	}
+	if len(wanted) == 0 {
+		return nil, &Fault{Code: SchemaNotFound, Message: "the project has no schemas"}
+	}
+	selected := make([]string, 0, len(wanted))
+	for _, s := range wanted {
+		if s == "" || !slices.Contains(p.Schemas, s) {
+			return nil, &Fault{Code: SchemaNotAllowed, Message: "the request names a schema that is not the project's"}
+		}
+		if !slices.Contains(selected, s) {
+			selected = append(selected, s)
+		}
+	}
+	return selected, nil
+}

@@ -1,0 +1,64 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Reaping is what the reaper needs of the ledger: it ends requests that no worker will
+// end any more, and finds outcomes that were never announced. Any number of reapers may
+// run at once.
+type Reaping interface {
+	// Unpublished returns up to limit outcomes that became terminal at least olderThan
+	// ago and are not marked as published, oldest first.
+	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
+	// Stranded returns up to limit requests that nobody holds: the lease ended, or they
+	// began to wait for another delivery, at least grace ago. Whether the queue still
+	// has a delivery for one is for the caller to find out, by its place in the queue.
+	Stranded(ctx context.Context, grace time.Duration, limit int) ([]Stranded, error)
+	// FailStranded ends a stranded request as failed with WorkerLost and returns its
+	// outcome. A paused owner is superseded by it. If the request is terminal already,
+	// the outcome is the one it has. ErrNotLost: somebody holds it, or took it since.
+	FailStranded(ctx context.Context, s Stranded, grace time.Duration) (Outcome, error)
+	// FailUnclaimed ends the request of a message that the queue will not deliver again,
+	// whether the ledger knows the request or not: with WorkerLost, or with its
+	// refusal. Otherwise it is FailStranded. ErrConflict: the id belongs to a request
+	// with another payload.
+	FailUnclaimed(ctx context.Context, r Request, d Delivery, grace time.Duration) (Outcome, error)
+}
+
+// Collecting is what the collector needs of the ledger: the objects that attempts may
+// have left behind.
+type Collecting interface {
+	// Collectable returns up to limit objects to delete now. It never names the object
+	// of an attempt that completed its request or still could.
+	Collectable(ctx context.Context, limit int) ([]Leftover, error)
+	// Collected notes that the objects were deleted. Each is offered again after a
+	// pause, because a paused loser may write late.
+	Collected(ctx context.Context, objects []Leftover) error
+}
+
+// Stranded is a request that nobody holds, as it was when it was found.
+type Stranded struct {
+	ID
+	Attempt  int    // the latest; 0: never claimed
+	Queue    string // the stream that delivered it last
+	Sequence uint64
+	Delivery int       // highest delivery number seen
+	Since    time.Time // when the lease ended or the wait began
+}
+
+// Leftover is the object of an attempt that lost or failed.
+type Leftover struct {
+	Token
+	Object string
+	Look   int // how often it was deleted before
+}
+
+var (
+	// ErrNotLost says that a request must not be reaped: somebody holds it.
+	ErrNotLost = errors.New("request not lost")
+	// ErrConflict says that a request's id belongs to a request with another payload.
+	ErrConflict = errors.New("request id belongs to another payload")
+)

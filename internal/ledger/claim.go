@@ -1,0 +1,185 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// The claim's statements. They travel together, in one transaction and one round trip;
+// each decides by the row itself, so nothing waits for an answer while the row is
+// locked. Expiry is judged by now(), the transaction's start, so that all of them agree.
+const (
+	insertRequest = `
+INSERT INTO pgcourier.requests
+    (project_id, request_id, payload, digest, refused, origin, queue, queue_sequence, delivery)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (project_id, request_id) DO NOTHING`
+
+	// claimable: $1, $2 the id, $3 the digest, $4 the limit of attempts.
+	claimable = `project_id = $1 AND request_id = $2 AND digest = $3 AND attempt < $4
+    AND (state = 'waiting' OR state = 'running' AND lease_until <= now())`
+
+	lockRequest = `
+SELECT digest = $3 AS same, state, ` + claimable + ` AS claimable,
+    state = 'waiting' OR state = 'running' AND lease_until <= now() AS free, attempt,
+    coalesce(lease_until - clock_timestamp(), '0') AS remains, ` + recordColumns + `
+FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2 FOR UPDATE`
+
+	// A zombie's older delivery must not hide how far the broker is.
+	noteDelivery = `
+UPDATE pgcourier.requests SET queue = $4, queue_sequence = $5, touched_at = clock_timestamp(),
+    delivery = CASE WHEN queue = $4 AND queue_sequence = $5 THEN greatest(delivery, $6) ELSE $6 END
+WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND state IN ('waiting', 'running')
+    AND (queue <> $4 OR queue_sequence <> $5 OR delivery < $6)`
+
+	// A claim whose reply was lost goes on with its attempt. $3 the nonce, $4 the lease.
+	renewOwn = `
+UPDATE pgcourier.requests r SET lease_until = clock_timestamp() + $4 FROM pgcourier.attempts a
+WHERE r.project_id = $1 AND r.request_id = $2 AND r.state = 'running' AND a.nonce = $3
+    AND a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt`
+
+	grantAttempt = `
+UPDATE pgcourier.requests SET state = 'running', attempt = attempt + 1, worker = $5,
+    lease_until = clock_timestamp() + $6, touched_at = clock_timestamp(),
+    started_at = coalesce(started_at, clock_timestamp())
+WHERE ` + claimable
+
+	supersedeAttempts = `
+UPDATE pgcourier.attempts a SET result = 'superseded', ended_at = clock_timestamp(),
+    collect_after = CASE WHEN object IS NOT NULL THEN clock_timestamp() END
+FROM pgcourier.requests r
+WHERE r.project_id = $1 AND r.request_id = $2 AND a.project_id = $1 AND a.request_id = $2
+    AND a.result = 'running' AND a.attempt < r.attempt`
+
+	// $5 holds the object keys of the attempts from 1 on.
+	insertAttempt = `
+INSERT INTO pgcourier.attempts (project_id, request_id, attempt, worker, nonce, object, delivery)
+SELECT project_id, request_id, attempt, $3, nullif($4, ''), nullif(($5::text[])[attempt], ''), $6
+FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2 AND state = 'running'
+ON CONFLICT (project_id, request_id, attempt) DO NOTHING`
+
+	currentAttempt = `
+SELECT a.attempt, a.started_at, coalesce(a.nonce = $3, false) AS mine
+FROM pgcourier.requests r JOIN pgcourier.attempts a USING (project_id, request_id, attempt)
+WHERE project_id = $1 AND request_id = $2 AND r.state = 'running'`
+)
+
+// seen is a request as the claim found it.
+type seen struct {
+	Same      bool          `db:"same"`
+	State     export.State  `db:"state"`
+	Claimable bool          `db:"claimable"`
+	Free      bool          `db:"free"`
+	Attempt   int           `db:"attempt"`
+	Remains   time.Duration `db:"remains"`
+	record
+}
+
+// current is the attempt that holds the request after the claim.
+type current struct {
+	Attempt int       `db:"attempt"`
+	Started time.Time `db:"started_at"`
+	Mine    bool      `db:"mine"`
+}
+
+// Claim implements export.Ledger.
+func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim, error) {
+	what := "claim " + c.Request.ID.String()
+	var was seen
+	var now *current
+	err := l.call(ctx, what, func(ctx context.Context) (err error) {
+		was, now, err = l.claim(ctx, c)
+		return err
+	})
+	if err != nil {
+		return export.Claim{}, err
+	}
+	switch {
+	case !was.Same:
+		return export.Claim{Verdict: export.Conflicting}, nil
+	case was.State == export.Completed || was.State == export.Failed:
+		o, err := was.decode()
+		if err != nil {
+			return export.Claim{}, fmt.Errorf("%s: %w", what, err)
+		}
+		return export.Claim{Verdict: export.Ended, Outcome: o}, nil
+	case was.Claimable || now != nil && now.Mine:
+		if now == nil {
+			return export.Claim{}, fmt.Errorf("%s: the granted attempt is missing", what)
+		}
+		return export.Claim{
+			Verdict: export.Granted, Token: export.Token{ID: c.Request.ID, Attempt: now.Attempt}, Started: now.Started.UTC(),
+		}, nil
+	case was.Free:
+		return l.exhausted(ctx, c, was.Attempt)
+	default:
+		return export.Claim{Verdict: export.Leased, Wait: max(was.Remains, 0)}, nil
+	}
+}
+
+func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (seen, *current, error) {
+	r, d := c.Request, c.Delivery
+	who, err := encodeOrigin(r)
+	if err != nil {
+		return seen{}, nil, err
+	}
+	// Every key an attempt may get is sent along: asking for the number first would
+	// keep the row locked over a round trip, and for as long as a paused client sleeps.
+	keys := make([]string, l.maxAttempts)
+	if r.Refusal == nil && c.Object != nil {
+		for i := range keys {
+			keys[i] = c.Object(i + 1)
+		}
+	}
+	var was seen
+	var now *current
+	b := &pgx.Batch{}
+	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+	b.Queue(insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:], r.Refusal != nil, who, text(d.Queue), d.Sequence, d.Number)
+	b.Queue(lockRequest, r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
+		was, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[seen])
+		return err
+	})
+	b.Queue(noteDelivery, r.Project, r.Request, r.Digest[:], text(d.Queue), d.Sequence, d.Number)
+	b.Queue(renewOwn, r.Project, r.Request, c.Nonce, l.lease)
+	b.Queue(grantAttempt, r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease)
+	b.Queue(supersedeAttempts, r.Project, r.Request)
+	b.Queue(insertAttempt, r.Project, r.Request, text(c.Worker), c.Nonce, keys, d.Number)
+	b.Queue(currentAttempt, r.Project, r.Request, c.Nonce).Query(func(rows pgx.Rows) error {
+		cur, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[current])
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		now = &cur
+		return err
+	})
+	b.Queue("COMMIT")
+	if err := l.pool.SendBatch(ctx, b).Close(); err != nil {
+		return seen{}, nil, err
+	}
+	return was, now, nil
+}
+
+// exhausted ends a request that nobody holds and that has had all its attempts: more
+// messages than one may carry a request, and a queue's own limit does not bound those.
+func (l *Ledger) exhausted(ctx context.Context, c export.ClaimRequest, attempt int) (export.Claim, error) {
+	o, err := l.fail(ctx, export.Stranded{ID: c.Request.ID, Attempt: attempt}, 0, lost)
+	if errors.Is(err, export.ErrNotLost) { // taken since; look again
+		return export.Claim{Verdict: export.Leased}, nil
+	}
+	return export.Claim{Verdict: export.Ended, Outcome: o}, err
+}
+
+// orEmpty keeps nil from becoming NULL.
+func orEmpty(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

@@ -1,0 +1,124 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+const (
+	renewLease = `
+UPDATE pgcourier.requests SET lease_until = clock_timestamp() + $4
+WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'`
+
+	finishAttempt = `
+WITH request AS (
+    UPDATE pgcourier.requests SET state = $4, lease_until = NULL, outcome = $5, touched_at = clock_timestamp(),
+        code = CASE WHEN $4 = 'failed' THEN $7 END,
+        finished_at = CASE WHEN $4 <> 'waiting' THEN clock_timestamp() END
+    WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
+    RETURNING project_id, request_id, attempt
+)
+UPDATE pgcourier.attempts a SET result = $6, ended_at = clock_timestamp(), code = $7, message = $8,
+    collect_after = CASE WHEN $6 <> 'completed' AND object IS NOT NULL THEN clock_timestamp() END
+FROM request r
+WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt`
+
+	attemptResult = `SELECT result FROM pgcourier.attempts WHERE project_id = $1 AND request_id = $2 AND attempt = $3`
+)
+
+// Renew implements export.Ledger. A lease that has ended is renewed too, as long as
+// nobody else has claimed the request.
+func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
+	return l.call(ctx, "renew lease of "+t.ID.String(), func(ctx context.Context) error {
+		tag, err := l.pool.Exec(ctx, renewLease, t.Project, t.Request, t.Attempt, l.lease)
+		if err == nil && tag.RowsAffected() == 0 {
+			return export.ErrSuperseded
+		}
+		return err
+	})
+}
+
+// result is how an attempt ended.
+type result string
+
+const (
+	retried   result = "retry"
+	completed result = "completed"
+	failed    result = "failed"
+)
+
+// ending is an export.Ending as the tables keep it.
+type ending struct {
+	state   export.State
+	result  result
+	outcome []byte  // nil: not terminal
+	code    *string // nil: completed
+	message *string
+}
+
+// Finish implements export.Ledger. The ledger's clock stamps the row; the outcome keeps
+// the FinishedAt it came with, so that it reads the same wherever it is announced, and
+// takes the clock's when it has none.
+func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
+	what := "finish " + t.ID.String()
+	end, err := newEnding(t, e)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return l.call(ctx, what, func(ctx context.Context) error {
+		tag, err := l.pool.Exec(ctx, finishAttempt, t.Project, t.Request, t.Attempt,
+			end.state, end.outcome, end.result, end.code, end.message)
+		if err != nil || tag.RowsAffected() == 1 {
+			return err
+		}
+		// Nothing changed: superseded, or this very ending was committed before and its
+		// reply was lost. What an attempt ended as never changes again.
+		var was result
+		err = l.pool.QueryRow(ctx, attemptResult, t.Project, t.Request, t.Attempt).Scan(&was)
+		switch {
+		case err != nil && !errors.Is(err, pgx.ErrNoRows):
+			return err
+		case was == end.result:
+			return nil
+		default:
+			return export.ErrSuperseded
+		}
+	})
+}
+
+func newEnding(t export.Token, e export.Ending) (ending, error) {
+	switch {
+	case (e.Outcome == nil) == (e.Retry == nil):
+		return ending{}, errors.New("an ending is either an outcome or a retry")
+	case e.Retry != nil:
+		end := ending{state: export.Waiting, result: retried}
+		end.because(e.Retry.Code, e.Retry.Message)
+		return end, nil
+	case e.Outcome.ID != t.ID:
+		return ending{}, fmt.Errorf("the outcome is that of %s", e.Outcome.ID)
+	}
+	b, err := encodeOutcome(*e.Outcome)
+	if err != nil {
+		return ending{}, err
+	}
+	switch e.Outcome.State {
+	case export.Completed:
+		return ending{state: export.Completed, result: completed, outcome: b}, nil
+	case export.Failed:
+		end := ending{state: export.Failed, result: failed, outcome: b}
+		end.because(e.Outcome.Code, e.Outcome.Message)
+		return end, nil
+	default:
+		return ending{}, fmt.Errorf("the outcome's state %q is not terminal", e.Outcome.State)
+	}
+}
+
+func (e *ending) because(code export.Code, message string) {
+	c, m := text(string(code)), text(message)
+	e.code, e.message = &c, &m
+}

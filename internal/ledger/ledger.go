@@ -1,0 +1,163 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Config is what Open needs. Pool is required.
+type Config struct {
+	// Pool connects to the control plane. The caller closes it, after its last use of
+	// the Ledger. Its sessions should be those of Connect; any other pool works too.
+	Pool *pgxpool.Pool
+	// Lease is how long a claim holds without renewal. Default 30 s. Safety does not
+	// depend on it, the fence alone keeps attempts apart. A killed worker's request runs
+	// again after the longer of Lease and ACK_WAIT, so they are best equal; a lease much
+	// shorter than ACK_WAIT gains nothing.
+	Lease time.Duration
+	// MaxAttempts bounds the attempts of one request, however many messages carry it.
+	// Default 3, as many as the queue's deliveries. It must be the Exporter's.
+	MaxAttempts int
+	// CallTimeout bounds each call of a method, waiting for a connection included.
+	// Default 10 s.
+	CallTimeout time.Duration
+	// LookAgain holds the pauses between the collector's looks for one attempt's object.
+	// Default 10 min, then 24 h: three looks in all. A loser that was paused may still
+	// finish an upload after the first one; when it goes on running it cleans up itself,
+	// and only one that writes late and then dies is left to the later looks.
+	LookAgain []time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Lease == 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = 3
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = 10 * time.Second
+	}
+	if c.LookAgain == nil {
+		c.LookAgain = []time.Duration{10 * time.Minute, 24 * time.Hour}
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Pool == nil {
+		errs = append(errs, errors.New("no pool"))
+	}
+	if c.Lease < 0 {
+		errs = append(errs, fmt.Errorf("lease %v is negative", c.Lease))
+	}
+	if c.MaxAttempts < 0 {
+		errs = append(errs, fmt.Errorf("attempts %d are negative", c.MaxAttempts))
+	}
+	if c.CallTimeout < 0 {
+		errs = append(errs, fmt.Errorf("call timeout %v is negative", c.CallTimeout))
+	}
+	if len(c.LookAgain) == 0 {
+		errs = append(errs, errors.New("the collector must look at least twice"))
+	}
+	return errors.Join(errs...)
+}
+
+// Ledger is a PostgreSQL ledger. It is safe for concurrent use and holds no resource of
+// its own.
+type Ledger struct {
+	pool        *pgxpool.Pool
+	lease       time.Duration
+	maxAttempts int
+	timeout     time.Duration
+	lookAgain   []time.Duration
+}
+
+var (
+	_ export.Ledger     = (*Ledger)(nil)
+	_ export.Outbox     = (*Ledger)(nil)
+	_ export.Reaping    = (*Ledger)(nil)
+	_ export.Collecting = (*Ledger)(nil)
+)
+
+// Open returns the ledger in c.Pool's database after bringing its schema up to date; any
+// number of processes may do so at once. A login that may use but not create the schema
+// can open one that is up to date. ErrSchemaTooNew: a newer release has migrated it.
+// ErrLedgerUnavailable: the database cannot be reached; Open again later.
+func Open(ctx context.Context, c Config) (*Ledger, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure ledger: %w", err)
+	}
+	if err := migrate(ctx, c.Pool); err != nil {
+		return nil, classify(ctx, "open ledger", err)
+	}
+	return &Ledger{
+		pool: c.Pool, lease: c.Lease, maxAttempts: c.MaxAttempts,
+		timeout: c.CallTimeout, lookAgain: c.LookAgain,
+	}, nil
+}
+
+// Connect returns a pool of connections to the control plane; it connects when first
+// used. The DSN is a URL or a keyword string as libpq knows them; pool_max_conns and its
+// kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
+// caller closes the pool. Errors do not hold the DSN.
+func Connect(ctx context.Context, dsn export.Secret) (*pgxpool.Pool, error) {
+	c, err := pgxpool.ParseConfig(dsn.Reveal())
+	if err != nil {
+		// The parser's error quotes the DSN with its password masked as best it can:
+		// not good enough for a log.
+		return nil, errors.New("parse the control plane's connection string: it is neither a valid URL nor a valid keyword string")
+	}
+	params := c.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = "pgcourier"
+	}
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	return pool, nil
+}
+
+// errReadOnly says that the database answers but takes no writes: it is a standby.
+var errReadOnly = errors.New("the database is read-only")
+
+// Ping reports whether the ledger can be written to now, for the readiness gate.
+func (l *Ledger) Ping(ctx context.Context) error {
+	return l.call(ctx, "ping ledger", func(ctx context.Context) error {
+		var readOnly string
+		if err := l.pool.QueryRow(ctx, "SELECT current_setting('transaction_read_only')").Scan(&readOnly); err != nil {
+			return err
+		}
+		if readOnly == "on" {
+			return errReadOnly
+		}
+		return nil
+	})
+}
+
+// read runs a query and collects its rows by name into structs of type T.
+func read[T any](ctx context.Context, l *Ledger, what, sql string, args ...any) ([]T, error) {
+	var out []T
+	err := l.call(ctx, what, func(ctx context.Context) error {
+		rows, err := l.pool.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])
+		return err
+	})
+	return out, err
+}

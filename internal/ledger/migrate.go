@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	tern "github.com/jackc/tern/v2/migrate"
+)
+
+// ErrSchemaTooNew says that a newer release has migrated the schema: this one must not
+// write to it.
+var ErrSchemaTooNew = errors.New("the ledger's schema is newer than this release knows")
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const versionTable = "pgcourier.schema_version"
+
+// migrationLock is the advisory lock around the migration, "pgcourie" as a number. tern
+// takes its own inside it, but only once the schema is there to hold its version table.
+const migrationLock int64 = 0x7067636f75726965
+
+// migrate brings the schema up to date. It needs no right but reading the version when
+// there is nothing to do.
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	paths, err := tern.FindMigrations(files)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		if done, err := upToDate(ctx, c.Conn(), len(paths)); done || err != nil {
+			return err
+		}
+		return underLock(ctx, c.Conn(), func() error { return upgrade(ctx, c.Conn(), files, len(paths)) })
+	})
+}
+
+// upToDate compares the schema's version with the newest known one.
+func upToDate(ctx context.Context, c *pgx.Conn, newest int) (bool, error) {
+	var exists bool
+	if err := c.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", versionTable).Scan(&exists); err != nil || !exists {
+		return false, err
+	}
+	var version int
+	if err := c.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version); err != nil {
+		return false, fmt.Errorf("read schema version: %w", err)
+	}
+	if version > newest {
+		return false, fmt.Errorf("%w: version %d, known up to %d", ErrSchemaTooNew, version, newest)
+	}
+	return version == newest, nil
+}
+
+func underLock(ctx context.Context, c *pgx.Conn, do func() error) (err error) {
+	if _, err := c.Exec(ctx, "SELECT pg_advisory_lock($1)", migrationLock); err != nil {
+		return fmt.Errorf("lock the migration: %w", err)
+	}
+	defer func() {
+		if _, unlockErr := c.Exec(ctx, "SELECT pg_advisory_unlock($1)", migrationLock); unlockErr != nil {
+			// A session that keeps the lock must not go back to the pool.
+			err = errors.Join(err, unlockErr, c.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	return do()
+}
+
+func upgrade(ctx context.Context, c *pgx.Conn, files fs.FS, newest int) error {
+	// Another process may have been faster.
+	if done, err := upToDate(ctx, c, newest); done || err != nil {
+		return err
+	}
+	// CREATE SCHEMA IF NOT EXISTS asks for the right even when it exists.
+	var exists bool
+	if err := c.QueryRow(ctx, "SELECT to_regnamespace('pgcourier') IS NOT NULL").Scan(&exists); err != nil {
+		return fmt.Errorf("look for the schema: %w", err)
+	}
+	if !exists {
+		if _, err := c.Exec(ctx, "CREATE SCHEMA pgcourier"); err != nil {
+			return fmt.Errorf("create schema pgcourier: %w", err)
+		}
+	}
+	m, err := tern.NewMigrator(ctx, c, versionTable)
+	if err != nil {
+		return fmt.Errorf("create version table: %w", err)
+	}
+	if err := m.LoadMigrations(files); err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if err := m.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate schema pgcourier: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// origin is what an outcome says of who asked; it is kept beside the payload because
+// only the contract's decoder can read that.
+type origin struct {
+	RequestedBy string            `json:"requested_by,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+}
+
+func encodeOrigin(r export.Request) ([]byte, error) {
+	b, err := json.Marshal(origin{r.RequestedBy, r.Metadata})
+	if err != nil {
+		return nil, fmt.Errorf("encode origin: %w", err)
+	}
+	return b, nil
+}
+
+// storedOutcome is an outcome as the column keeps it: without the request, which has a
+// column of its own that returns it byte for byte, and without an unknown end.
+type storedOutcome struct {
+	export.Outcome
+	Payload    *struct{}  `json:"request,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+}
+
+func encodeOutcome(o export.Outcome) ([]byte, error) {
+	s := storedOutcome{Outcome: o}
+	if !o.FinishedAt.IsZero() {
+		s.FinishedAt = &o.FinishedAt
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode outcome: %w", err)
+	}
+	return b, nil
+}
+
+// record is the part of a request's row that its outcome is made of.
+type record struct {
+	Outcome    []byte     `db:"outcome"`
+	Payload    []byte     `db:"payload"` // null when refused
+	FinishedAt *time.Time `db:"finished_at"`
+}
+
+// recordColumns selects a record.
+const recordColumns = `outcome, CASE WHEN NOT refused THEN payload END AS payload, finished_at`
+
+// decode returns the outcome as it was announced. The clock's end stands in where the
+// ending named none.
+func (r record) decode() (export.Outcome, error) {
+	var o export.Outcome
+	if err := json.Unmarshal(r.Outcome, &o); err != nil {
+		return export.Outcome{}, fmt.Errorf("decode outcome: %w", err)
+	}
+	if o.FinishedAt.IsZero() && r.FinishedAt != nil {
+		o.FinishedAt = r.FinishedAt.UTC()
+	}
+	o.Payload = r.Payload
+	return o, nil
+}
+
+// text makes s fit for a text column, which takes neither NUL nor invalid UTF-8.
+func text(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
+}

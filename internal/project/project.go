@@ -1,0 +1,207 @@
+// Package project answers which schemas a project owns, with one configurable query
+// against the control plane.
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// DefaultQuery is the query for a control plane with one schema for each project.
+const DefaultQuery = `SELECT id::text, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas FROM control_plane.projects WHERE id::text = $1`
+
+// ErrQuery says that the project query is not what it must be: a fault of configuration.
+var ErrQuery = errors.New("unusable project query")
+
+// timeout bounds one lookup, waiting for a connection included. A lookup reads one row
+// by its key; past this the control plane is as good as down.
+const timeout = 10 * time.Second
+
+// Projects looks projects up. It is safe for concurrent use.
+type Projects struct {
+	pool  *pgxpool.Pool
+	query string
+}
+
+var _ export.Projects = (*Projects)(nil)
+
+// New returns a Projects that asks query, or DefaultQuery when it is empty. The query
+// is one SQL statement. Its parameter $1 is the project's id as text; it returns at most
+// one row, with the columns (in any order, by name)
+//
+//	id       text     the project's id, the same as $1
+//	name     text     for humans; may be null
+//	active   boolean  false or null: suspended
+//	schemas  text[]   the schemas it owns, exact names
+//	role     text     optional: the role to dump as; null: the login itself
+//	dsn      text     optional: the source database; null: the default source
+//
+// and no others. The caller closes pool, and calls Check at start.
+func New(pool *pgxpool.Pool, query string) *Projects {
+	if query == "" {
+		query = DefaultQuery
+	}
+	return &Projects{pool: pool, query: query}
+}
+
+// columns names what the query returns.
+var columns = struct{ required, optional []string }{
+	required: []string{"id", "name", "active", "schemas"},
+	optional: []string{"role", "dsn"},
+}
+
+// Check runs the query for an id that no project has and reports whether its shape, its
+// rights and its tables are right. ErrQuery: they are not. ErrLedgerUnavailable: the
+// control plane cannot be reached; check again later.
+func (p *Projects) Check(ctx context.Context) error {
+	const nobody = "" // ids are never empty
+	rows, fields, err := p.ask(ctx, nobody)
+	if err == nil {
+		err = shape(fields)
+	}
+	if err == nil && len(rows) > 0 {
+		err = errors.New("it returns a project for an empty id: it must compare with $1")
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, export.ErrUnavailable) || ctx.Err() != nil:
+		return fmt.Errorf("check project query: %w", err)
+	default:
+		return fmt.Errorf("%w: %w", ErrQuery, err)
+	}
+}
+
+// shape reports each column that is missing, unknown, twice there or of the wrong type.
+func shape(fields []pgconn.FieldDescription) error {
+	var errs []error
+	var names []string
+	for _, f := range fields {
+		if slices.Contains(names, f.Name) {
+			errs = append(errs, fmt.Errorf("column %q is there twice", f.Name))
+		}
+		names = append(names, f.Name)
+		ok, want := true, ""
+		switch f.Name {
+		case "id", "name", "role", "dsn":
+			ok, want = isText(f.DataTypeOID), "text"
+		case "active":
+			ok, want = f.DataTypeOID == pgtype.BoolOID, "boolean"
+		case "schemas":
+			ok, want = isTextArray(f.DataTypeOID), "text[]"
+		default: // a misspelt "dsn" would dump the wrong database
+			errs = append(errs, fmt.Errorf("column %q is unknown; known are %v and %v", f.Name, columns.required, columns.optional))
+		}
+		if !ok {
+			errs = append(errs, fmt.Errorf("column %q must be of type %s: cast it", f.Name, want))
+		}
+	}
+	for _, c := range columns.required {
+		if !slices.Contains(names, c) {
+			errs = append(errs, fmt.Errorf("column %q is missing", c))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func isText(oid uint32) bool {
+	return oid == pgtype.TextOID || oid == pgtype.VarcharOID || oid == pgtype.NameOID || oid == pgtype.BPCharOID
+}
+
+func isTextArray(oid uint32) bool {
+	return oid == pgtype.TextArrayOID || oid == pgtype.VarcharArrayOID || oid == pgtype.NameArrayOID || oid == pgtype.BPCharArrayOID
+}
+
+// row is what the query returns.
+type row struct {
+	ID      *string   `db:"id"`
+	Name    *string   `db:"name"`
+	Active  *bool     `db:"active"`
+	Schemas []*string `db:"schemas"`
+	Role    *string   `db:"role"`
+	DSN     *string   `db:"dsn"`
+}
+
+// Lookup implements export.Projects. An unknown and a suspended project get the very
+// same Fault. An active one whose row names no schemas is a Fault with SchemaNotFound,
+// and one with several rows a Fault with InternalError: neither row is taken.
+func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error) {
+	rows, _, err := p.ask(ctx, id)
+	if err != nil {
+		return export.Project{}, fmt.Errorf("look up project %q: %w", id, err)
+	}
+	if len(rows) > 1 {
+		return export.Project{}, &export.Fault{
+			Code: export.InternalError, Message: "the control plane's entry of this project is ambiguous",
+			Err: fmt.Errorf("look up project %q: %w: it returned %d rows", id, ErrQuery, len(rows)),
+		}
+	}
+	// A query that compares loosely must not hand out a project of another spelling.
+	if len(rows) == 0 || str(rows[0].ID) != id || rows[0].Active == nil || !*rows[0].Active {
+		return export.Project{}, &export.Fault{
+			Code: export.ProjectNotFound, Message: "there is no active project with this id",
+		}
+	}
+	r := rows[0]
+	schemas, ok := r.schemas()
+	if !ok {
+		return export.Project{}, &export.Fault{
+			Code: export.SchemaNotFound, Message: "the control plane names no schema for this project",
+			Err: fmt.Errorf("look up project %q: its list of schemas is null, empty or has such an element", id),
+		}
+	}
+	return export.Project{
+		ID: id, Name: str(r.Name), Schemas: schemas, Role: str(r.Role), DSN: export.Secret(str(r.DSN)),
+	}, nil
+}
+
+// schemas returns each schema once. A null or empty element means that the control
+// plane does not know the project's data: part of it must not pass for all of it.
+func (r row) schemas() ([]string, bool) {
+	var out []string
+	for _, s := range r.Schemas {
+		if str(s) == "" {
+			return nil, false
+		}
+		if !slices.Contains(out, *s) {
+			out = append(out, *s)
+		}
+	}
+	return out, len(out) > 0
+}
+
+func str(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// ask runs the query.
+func (p *Projects) ask(ctx context.Context, id string) ([]row, []pgconn.FieldDescription, error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for first := true; ; first = false {
+		rows, err := p.pool.Query(bounded, p.query, id)
+		var found []row
+		var fields []pgconn.FieldDescription
+		if err == nil {
+			fields = slices.Clone(rows.FieldDescriptions())
+			found, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[row])
+		}
+		if stale(err) && first {
+			continue
+		}
+		return found, fields, classify(ctx, err)
+	}
+}
