@@ -1,0 +1,76 @@
+package events
+
+import "time"
+
+// Encryption is how stored bytes are protected.
+type Encryption string
+
+// The encryptions of the contract.
+const (
+	EncryptionNone Encryption = "none"
+	EncryptionAge  Encryption = "age" // the age file format
+)
+
+// Completed says that the export is stored and whole. It is one of a request's two
+// possible outcomes.
+type Completed struct {
+	RequestID   string      `json:"request_id"`
+	ProjectID   string      `json:"project_id"`
+	Attempt     int         `json:"attempt"` // the one that succeeded, from 1
+	Format      Format      `json:"format"`
+	Compression Compression `json:"compression"`
+	Encryption  Encryption  `json:"encryption"`
+	Schemas     []string    `json:"schemas"`
+	SizeBytes   int64       `json:"size_bytes"`   // what pg_dump wrote
+	StoredBytes int64       `json:"stored_bytes"` // what is stored
+	SHA256      string      `json:"sha256"`       // of the stored bytes, lower-case hexadecimal
+	// Storage says where the artifact lies, one entry for each destination.
+	Storage []Location `json:"storage"`
+	// Tables and Rows are as counted in the stream and in the snapshot. Both counts are
+	// equal table by table, or it is no success.
+	Tables        int64  `json:"tables"`
+	Rows          int64  `json:"rows"`
+	ServerVersion string `json:"server_version"`
+	PgDumpVersion string `json:"pg_dump_version"`
+	// Warnings say what a dump of these schemas leaves out, for a human.
+	Warnings   []string  `json:"warnings,omitempty"`
+	StartedAt  time.Time `json:"started_at"`  // of the successful attempt
+	FinishedAt time.Time `json:"finished_at"` // when the outcome was recorded
+	// DurationMS is the milliseconds from StartedAt to FinishedAt.
+	DurationMS  int64             `json:"duration_ms"`
+	RequestedBy string            `json:"requested_by,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	// Request is the request in canonical form; nil when the publisher left it out.
+	Request *Requested `json:"request,omitzero"`
+
+	// Trace travels in headers.
+	Trace Trace `json:"-"`
+}
+
+// Location is where an artifact lies at one destination.
+type Location struct {
+	URI string `json:"uri"` // never a token or a path of the server
+}
+
+// Encode encodes c. Free text is cut to the contract's limits. The error is an
+// *InvalidError. source says who publishes, as a URI reference.
+func (c Completed) Encode(source string) (Message, error) {
+	switch {
+	case c.StartedAt.IsZero():
+		return Message{}, invalid("started_at", "is missing")
+	case c.FinishedAt.IsZero():
+		return Message{}, invalid("finished_at", "is missing")
+	}
+	c.StartedAt, c.FinishedAt = c.StartedAt.UTC(), c.FinishedAt.UTC()
+	c.ServerVersion = oneLine(c.ServerVersion, maxVersion)
+	c.PgDumpVersion = oneLine(c.PgDumpVersion, maxVersion)
+	c.Warnings = cutWarnings(c.Warnings)
+	return encode(c, envelope{
+		eventType: TypeCompleted,
+		natsSubj:  EventSubject(TypeCompleted, c.ProjectID, c.RequestID),
+		project:   c.ProjectID,
+		request:   c.RequestID,
+		at:        c.FinishedAt,
+		trace:     c.Trace,
+	}, source)
+}

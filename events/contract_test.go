@@ -1,0 +1,485 @@
+package events_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/schemas"
+)
+
+// each event of the contract: its type, a value with every field set, and how to encode it.
+type contractEvent struct {
+	eventType string
+	full      any
+	encode    func(any) (events.Message, error)
+	fresh     func() any
+}
+
+func contractEvents() []contractEvent {
+	at := time.Date(2026, 3, 14, 9, 26, 54, 123456000, time.UTC)
+	trace := events.Trace{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", State: "a=b"}
+	meta := map[string]string{"ticket": "OPS-1", "note": "a\x1b[31m\nb"}
+	request := events.Requested{
+		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatTar,
+		Compression: events.CompressionZstd, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
+		RequestedBy: "gateway", Metadata: meta,
+	}
+	withCompress := request
+	withCompress.Compress, withCompress.Trace = new(true), trace
+	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	return []contractEvent{
+		{events.TypeRequested, withCompress,
+			func(v any) (events.Message, error) { return v.(events.Requested).Encode("test") },
+			func() any { return new(events.Requested) }},
+		{events.TypeStarted, events.Started{
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatSQL, Compression: events.CompressionNone,
+			Schemas: []string{"acme"}, EstimatedBytes: 5, ServerVersion: "15.18", PgDumpVersion: "17.2",
+			Warnings: []string{"w"}, StartedAt: at, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Started).Encode("test") },
+			func() any { return new(events.Started) }},
+		{events.TypeProgress, events.Progress{
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, SizeBytes: 7, StoredBytes: 3, EstimatedBytes: 5,
+			Table: "acme.t", At: at, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Progress).Encode("test") },
+			func() any { return new(events.Progress) }},
+		{events.TypeCompleted, events.Completed{
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatCustom, Compression: events.CompressionGzip,
+			Encryption: events.EncryptionAge, Schemas: []string{"acme"}, SizeBytes: 9, StoredBytes: 4, SHA256: sum,
+			Storage: []events.Location{{URI: "s3://b/k"}}, Tables: 1, Rows: 2, ServerVersion: "15.18", PgDumpVersion: "17.2",
+			Warnings: []string{"w"}, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
+			RequestedBy: "gateway", Metadata: meta, Request: &request, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Completed).Encode("test") },
+			func() any { return new(events.Completed) }},
+		{events.TypeFailed, events.Failed{
+			RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Permanent: true,
+			Message: "m", Request: &request, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
+			RequestedBy: "gateway", Metadata: meta, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Failed).Encode("test") },
+			func() any { return new(events.Failed) }},
+	}
+}
+
+// validators compiles the schema files as a stranger would.
+func validators(t *testing.T) map[string]*jsonschema.Schema {
+	t.Helper()
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	files, err := fs.Glob(schemas.FS, "*.v1.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("list schemas: %v, %v", files, err)
+	}
+	ids := map[string]string{}
+	for _, file := range files {
+		doc := readJSON(t, file).(map[string]any)
+		ids[strings.TrimSuffix(file, ".v1.json")] = doc["$id"].(string)
+		if err := compiler.AddResource(doc["$id"].(string), doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := map[string]*jsonschema.Schema{}
+	for eventType, id := range ids {
+		if !strings.HasSuffix(id, "/"+eventType+".v1.json") {
+			t.Errorf("$id %q does not end in the file's name %q", id, eventType)
+		}
+		if out[eventType], err = compiler.Compile(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func readJSON(t *testing.T, name string) any {
+	t.Helper()
+	raw, err := fs.ReadFile(schemas.FS, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseJSON(t, raw)
+}
+
+func parseJSON(t *testing.T, raw []byte) any {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatalf("parse %.200s: %v", raw, err)
+	}
+	return v
+}
+
+// A type without a schema, or a schema without a type, would slip through the rest.
+func TestEveryTypeHasASchemaAndEverySchemaAType(t *testing.T) {
+	t.Parallel()
+	var types []string
+	for _, e := range contractEvents() {
+		types = append(types, e.eventType)
+	}
+	slices.Sort(types)
+	if got := slices.Sorted(maps.Keys(validators(t))); !slices.Equal(got, types) {
+		t.Errorf("schemas are of %v, types of %v", got, types)
+	}
+}
+
+func TestFieldsAgreeWithSchemas(t *testing.T) {
+	t.Parallel()
+	for _, e := range contractEvents() {
+		t.Run(e.eventType, func(t *testing.T) {
+			t.Parallel()
+			doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
+			compareFields(t, reflect.TypeOf(e.full), doc)
+		})
+	}
+}
+
+func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
+	t.Helper()
+	if schema["additionalProperties"] != false {
+		t.Errorf("%s: the schema lets unknown fields pass", typ)
+	}
+	properties := schema["properties"].(map[string]any)
+	var required []string
+	for _, name := range schema["required"].([]any) {
+		required = append(required, name.(string))
+	}
+	seen := map[string]bool{}
+	for field := range typ.Fields() {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
+		seen[name] = true
+		property, ok := properties[name].(map[string]any)
+		if !ok {
+			t.Errorf("%s.%s: the schema has no property %q", typ, field.Name, name)
+			continue
+		}
+		if property["description"] == nil {
+			t.Errorf("property %q has no description", name)
+		}
+		if always := options == ""; always != slices.Contains(required, name) {
+			t.Errorf("%s.%s is always written: %t, but required by the schema: %t", typ, field.Name, always, !always)
+		}
+		if items, ok := property["items"].(map[string]any); ok && items["properties"] != nil {
+			compareFields(t, field.Type.Elem(), items)
+		}
+	}
+	for name := range properties {
+		if !seen[name] {
+			t.Errorf("%s has no field for the schema's property %q", typ, name)
+		}
+	}
+}
+
+// A populated value reaches every property, and what is written satisfies the schema as
+// a stranger reads it.
+func TestPopulatedValuesValidate(t *testing.T) {
+	t.Parallel()
+	schema := validators(t)
+	for _, e := range contractEvents() {
+		t.Run(e.eventType, func(t *testing.T) {
+			t.Parallel()
+			for field, value := range reflect.ValueOf(e.full).Fields() {
+				if value.IsZero() {
+					t.Errorf("the test's value leaves %s zero", field.Name)
+				}
+			}
+			m, err := e.encode(e.full)
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc := parseJSON(t, m.Body)
+			if err := schema[e.eventType].Validate(doc); err != nil {
+				t.Error(err)
+			}
+			properties := readJSON(t, e.eventType+".v1.json").(map[string]any)["properties"].(map[string]any)
+			for name := range properties {
+				// compress is an input's synonym, which is never written.
+				if _, ok := doc.(map[string]any)[name]; !ok && name != "compress" {
+					t.Errorf("the encoded value lacks %q", name)
+				}
+			}
+		})
+	}
+}
+
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	schema := validators(t)
+	for _, e := range contractEvents() {
+		files, err := fs.Glob(schemas.FS, "examples/"+e.eventType+"/*.json")
+		if err != nil || len(files) < 2 {
+			t.Fatalf("%s has the examples %v: %v", e.eventType, files, err)
+		}
+		for _, file := range files {
+			t.Run(e.eventType+"/"+path.Base(file), func(t *testing.T) {
+				t.Parallel()
+				raw, err := fs.ReadFile(schemas.FS, file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := schema[e.eventType].Validate(parseJSON(t, raw)); err != nil {
+					t.Error(err)
+				}
+				decodeExample(t, e.eventType, raw)
+				value := e.fresh()
+				decoder := json.NewDecoder(bytes.NewReader(raw))
+				decoder.DisallowUnknownFields()
+				if err := decoder.Decode(value); err != nil {
+					t.Fatal(err)
+				}
+				again, err := json.Marshal(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want, got := parseJSON(t, raw), parseJSON(t, again); !reflect.DeepEqual(want, got) {
+					t.Errorf("read and written again:\n got %s\nwant %s", again, raw)
+				}
+			})
+		}
+	}
+}
+
+// decodeExample reads an example with the package's own decoder and writes it again.
+func decodeExample(t *testing.T, eventType string, raw []byte) {
+	t.Helper()
+	if eventType == events.TypeRequested {
+		r, err := events.Decode(events.Raw{Subject: eventType, Body: raw})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Canonical(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	e, err := events.DecodeEvent(events.Message{Header: map[string]string{"ce-type": eventType}, Body: raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := encodeEvent(t, e)
+	if want, got := parseJSON(t, raw), parseJSON(t, m.Body); !reflect.DeepEqual(want, got) {
+		t.Errorf("decoded and encoded again:\n got %s\nwant %s", m.Body, raw)
+	}
+}
+
+func encodeEvent(t *testing.T, e events.Event) events.Message {
+	t.Helper()
+	var m events.Message
+	var err error
+	switch {
+	case e.Started != nil:
+		m, err = e.Started.Encode("test")
+	case e.Progress != nil:
+		m, err = e.Progress.Encode("test")
+	case e.Completed != nil:
+		m, err = e.Completed.Encode("test")
+	case e.Failed != nil:
+		m, err = e.Failed.Encode("test")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestAsyncAPI(t *testing.T) {
+	t.Parallel()
+	raw, err := fs.ReadFile(schemas.FS, "asyncapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		AsyncAPI string `yaml:"asyncapi"`
+		Channels map[string]struct {
+			Address    string         `yaml:"address"`
+			Parameters map[string]any `yaml:"parameters"`
+		} `yaml:"channels"`
+		Components struct {
+			Messages map[string]struct {
+				Name    string `yaml:"name"`
+				Payload struct {
+					Schema struct {
+						Ref string `yaml:"$ref"`
+					} `yaml:"schema"`
+				} `yaml:"payload"`
+			} `yaml:"messages"`
+		} `yaml:"components"`
+	}
+	if err := yaml.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.AsyncAPI != "3.0.0" {
+		t.Errorf("asyncapi is %q", doc.AsyncAPI)
+	}
+
+	const project, request = "{project_id}", "{request_id}"
+	wantAddresses := []string{
+		events.TypeRequested, events.RequestSubject(project),
+		events.EventSubject(events.TypeStarted, project, request), events.EventSubject(events.TypeProgress, project, request),
+		events.EventSubject(events.TypeCompleted, project, request), events.EventSubject(events.TypeFailed, project, request),
+	}
+	var addresses []string
+	for name, channel := range doc.Channels {
+		addresses = append(addresses, channel.Address)
+		if strings.Count(channel.Address, "{") != len(channel.Parameters) {
+			t.Errorf("channel %s: parameters do not match %q", name, channel.Address)
+		}
+	}
+	slices.Sort(addresses)
+	slices.Sort(wantAddresses)
+	if !slices.Equal(addresses, wantAddresses) {
+		t.Errorf("addresses:\n got %q\nwant %q", addresses, wantAddresses)
+	}
+
+	var refs, files []string
+	for name, message := range doc.Components.Messages {
+		refs = append(refs, strings.TrimPrefix(message.Payload.Schema.Ref, "./"))
+		if message.Payload.Schema.Ref != "./"+message.Name+".v1.json" {
+			t.Errorf("message %s named %q has the payload %q", name, message.Name, message.Payload.Schema.Ref)
+		}
+	}
+	if files, err = fs.Glob(schemas.FS, "*.json"); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(refs)
+	if !slices.Equal(refs, files) {
+		t.Errorf("payloads %q, schema files %q", refs, files)
+	}
+	checkLocalRefs(t, raw)
+}
+
+// checkLocalRefs resolves every "#/..." reference of the document.
+func checkLocalRefs(t *testing.T, raw []byte) {
+	t.Helper()
+	var root any
+	if err := yaml.Unmarshal(raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	refs := regexp.MustCompile(`\$ref: '#/([^']+)'`).FindAllSubmatch(raw, -1)
+	if len(refs) == 0 {
+		t.Error("no local references found")
+	}
+	for _, ref := range refs {
+		at := root
+		for step := range strings.SplitSeq(string(ref[1]), "/") {
+			m, _ := at.(map[string]any)
+			at = m[step]
+		}
+		if at == nil {
+			t.Errorf("reference #/%s leads nowhere", ref[1])
+		}
+	}
+}
+
+// The codes of the use case, of this package, of the schema and of asyncapi.yaml are the
+// same, and so is what each says of being permanent.
+func TestCodesAgree(t *testing.T) {
+	t.Parallel()
+	want := constants(t, "codes.go")
+	if got := constants(t, "../internal/export/fault.go"); !slices.Equal(got, want) {
+		t.Errorf("codes of the use case:\n got %v\nwant %v", got, want)
+	}
+	properties := readJSON(t, events.TypeFailed+".v1.json").(map[string]any)["properties"].(map[string]any)
+	var listed []string
+	for _, code := range properties["code"].(map[string]any)["examples"].([]any) {
+		listed = append(listed, code.(string))
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, want) {
+		t.Errorf("codes of the schema:\n got %v\nwant %v", listed, want)
+	}
+	raw, err := fs.ReadFile(schemas.FS, "asyncapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	permanent, other, found := strings.Cut(string(raw), "Worth another try:")
+	if !found {
+		t.Fatal("asyncapi.yaml does not divide the codes")
+	}
+	for _, code := range want {
+		list := other
+		if export.Code(code).Permanent() {
+			list = permanent
+		}
+		if !strings.Contains(list, "`"+code+"`") {
+			t.Errorf("asyncapi.yaml does not list the code %q where it belongs", code)
+		}
+	}
+}
+
+// constants returns the values of a file's constants of the type Code, sorted.
+func constants(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, value)
+		}
+		return true
+	})
+	slices.Sort(out)
+	return out
+}
+
+// What code enforces beside the schemas is said in them too.
+func TestLimitsAreInTheSchemas(t *testing.T) {
+	t.Parallel()
+	doc := readJSON(t, events.TypeRequested+".v1.json").(map[string]any)
+	items := doc["properties"].(map[string]any)["schemas"].(map[string]any)["items"].(map[string]any)
+	limit, err := items["x-maxBytes"].(json.Number).Int64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("ü", int(limit)/2)
+	if _, err := (events.Requested{ProjectID: "a", Schemas: []string{long + "x"}}).Normalize(); err != nil {
+		t.Errorf("%d bytes: %v", len(long)+1, err)
+	}
+	if _, err := (events.Requested{ProjectID: "a", Schemas: []string{long + "ü"}}).Normalize(); err == nil {
+		t.Errorf("%d bytes were accepted", len(long)+2)
+	}
+	if !strings.Contains(doc["description"].(string), strconv.Itoa(events.MaxRequestBytes)) {
+		t.Error("the schema does not say how large a body may be")
+	}
+	for id, valid := range map[string]bool{
+		"a": true, "_": true, "A-z_9": true, strings.Repeat("x", 100): true,
+		"": false, strings.Repeat("x", 101): false, "a.b": false, "a b": false, "ä": false, "a\n": false, "*": false, ">": false,
+	} {
+		_, err := (events.Requested{ProjectID: "a", RequestID: id}).Normalize()
+		if events.ValidRequest(id) != valid || (err == nil) != (valid || id == "") {
+			t.Errorf("request id %q: ValidRequest %t, by the schema %v, want %t", id, events.ValidRequest(id), err, valid)
+		}
+		_, err = (events.Requested{ProjectID: id}).Normalize()
+		if want := valid && id != events.NoProject; events.ValidProject(id) != want || (err == nil) != want {
+			t.Errorf("project id %q: ValidProject %t, by the schema %v, want %t", id, events.ValidProject(id), err, want)
+		}
+	}
+}

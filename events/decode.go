@@ -1,0 +1,76 @@
+package events
+
+import (
+	"github.com/go-json-experiment/json"
+)
+
+// Decode reads a request from anybody: CloudEvents binary mode, structured mode, or a
+// bare JSON body without headers. The result is normalized (see Requested.Normalize).
+//
+// The subject may be empty, TypeRequested, or a project's (RequestSubject); the body
+// must not name another project than the subject does.
+//
+// The error is an *InvalidError. With it comes a Requested that holds nothing but the
+// ProjectID, RequestID and RequestedBy that can be believed, each perhaps empty: they
+// are well-formed, and the project is the subject's where the subject names one. Nothing
+// of a body is believed that is not strict JSON within the size limit.
+func Decode(m Message) (Requested, error) {
+	data, doc, trace, err := open(m)
+	if err == nil {
+		err = checkRequested(doc)
+	}
+	var r Requested
+	if err == nil && json.Unmarshal(data, &r) != nil {
+		err = invalid(bodyField, "does not have the types of the contract")
+	}
+	project, subjectErr := subjectProject(m.Subject)
+	if err == nil {
+		err = subjectErr
+	}
+	if err == nil && project != "" && project != r.ProjectID {
+		err = invalid("project_id", "contradicts the subject")
+	}
+	if err != nil {
+		return believed(doc, m.Subject), err
+	}
+	r.Trace = trace
+	return r.normal(), nil
+}
+
+// subjectProject returns the project token of a request's subject, "" for a subject
+// without one.
+func subjectProject(subject string) (string, error) {
+	if subject == "" || subject == TypeRequested {
+		return "", nil
+	}
+	eventType, rest := splitSubject(subject)
+	if eventType != TypeRequested || len(rest) != 1 {
+		return "", invalid("subject", "must be "+TypeRequested+" or "+RequestSubject("<project_id>"))
+	}
+	if !ValidRequest(rest[0]) {
+		return "", invalid("subject", "must end in a valid project id")
+	}
+	return rest[0], nil
+}
+
+// believed picks from a refused request what may name it. A project that the subject
+// names is what the publisher was permitted to publish for, so it wins over the body;
+// under a subject that names none validly (NoProject, or a malformed one) the body's
+// claim is not believed either.
+func believed(doc map[string]any, subject string) Requested {
+	var r Requested
+	project, err := subjectProject(subject)
+	if project == "" && err == nil {
+		project, _ = doc["project_id"].(string)
+	}
+	if ValidProject(project) {
+		r.ProjectID = project
+	}
+	if id, _ := doc["request_id"].(string); ValidRequest(id) {
+		r.RequestID = id
+	}
+	if by, ok := doc["requested_by"].(string); ok && theContract().requestedBy.Validate(by) == nil {
+		r.RequestedBy = by
+	}
+	return r
+}

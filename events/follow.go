@@ -1,0 +1,297 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// lookEvery is how often a waiting client looks for a stored outcome unprompted, in
+	// case the announcement was lost: while reconnecting, or as a slow consumer.
+	lookEvery = 2 * time.Second
+	// callTimeout bounds one question to the broker.
+	callTimeout = 5 * time.Second
+	// lookRetries and lookRetryWait bound the search for an outcome that was announced
+	// but is not stored yet: subscribers hear of a message before the stream has it.
+	// What is not stored then was refused by the stream, and is no outcome.
+	lookRetries   = 8
+	lookRetryWait = 10 * time.Millisecond // doubled each time: 2.5 seconds in all
+)
+
+// Await returns the request's outcome: the one that is stored, or else the one to come.
+// It survives reconnects and leaves nothing behind at the broker.
+//
+// Only an outcome that the stream holds counts; one that is merely published does not.
+// The error is an *InvalidError for malformed ids; it wraps ctx's error when ctx ends,
+// and ErrUnavailable when the connection is closed for good or the stream is missing.
+func (c *Client) Await(ctx context.Context, project, requestID string) (Outcome, error) {
+	if err := checkIDs(project, requestID); err != nil {
+		return Outcome{}, err
+	}
+	if project == "" || requestID == "" {
+		return Outcome{}, invalid("request_id", "and project_id are both needed")
+	}
+	f := &follower{client: c, project: project, request: requestID, outcomesOnly: true}
+	for e, err := range f.run(ctx) {
+		if err != nil {
+			return Outcome{}, fmt.Errorf("await outcome of %s/%s: %w", project, requestID, err)
+		}
+		return e.Outcome, nil
+	}
+	return Outcome{}, fmt.Errorf("await outcome of %s/%s: %w", project, requestID, context.Cause(ctx))
+}
+
+// Watch yields what happens to requests, as it happens. Breaking off the loop ends it
+// and leaves nothing behind. An error is yielded once, last, of the kinds that Await
+// returns.
+//
+// With a project and a request id it first yields what is stored (the latest Started,
+// and the outcome if there is one), and ends without an error after the outcome. Either
+// may be empty, which means all: then only live events are yielded, until ctx ends.
+//
+// It is a view, not a log: Started and Progress may be lost while reconnecting or when
+// the loop's body is slow, and over several requests so may outcomes. Whoever must act
+// on each outcome binds a durable consumer to StreamOutcomes instead.
+func (c *Client) Watch(ctx context.Context, project, requestID string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		err := checkIDs(project, requestID)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		f := &follower{client: c, project: project, request: requestID}
+		for e, err := range f.run(ctx) {
+			if err != nil {
+				err = fmt.Errorf("watch: %w", err)
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// checkIDs refuses ids that would change the meaning of a subject. Failed requests of
+// NoProject can be followed too.
+func checkIDs(project, request string) error {
+	const rule = "must be 1 to 100 letters, digits, \"_\" or \"-\""
+	if project != "" && !ValidRequest(project) {
+		return invalid("project_id", rule)
+	}
+	if request != "" && !ValidRequest(request) {
+		return invalid("request_id", rule)
+	}
+	return nil
+}
+
+// follower yields the events of one request, or of all that match. Announcements come
+// over one plain subscription, which keeps their order; of an outcome the announcement
+// is only a hint, and the stream is the truth.
+type follower struct {
+	client           *Client
+	project, request string // empty: all
+	outcomesOnly     bool
+
+	sub     *nats.Subscription
+	attempt int // the latest Started that was yielded for the one request
+}
+
+// single reports whether exactly one request is followed.
+func (f *follower) single() bool { return f.project != "" && f.request != "" }
+
+// token is an id, or the wildcard for an absent one.
+func token(id string) string {
+	if id == "" {
+		return "*"
+	}
+	return id
+}
+
+func (f *follower) run(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		sub, err := f.client.nc.SubscribeSync(OutcomeFilter(token(f.project), token(f.request)))
+		if err != nil {
+			yield(Event{}, fmt.Errorf("subscribe: %w: %w", ErrUnavailable, err))
+			return
+		}
+		f.sub = sub
+		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection, which holds no subscriptions
+		f.flush(ctx)
+		if !f.single() {
+			f.live(ctx, yield)
+			return
+		}
+		if done := f.stored(ctx, yield); done {
+			return
+		}
+		f.live(ctx, yield)
+	}
+}
+
+// flush waits until the server knows the subscription, so that nothing falls between it
+// and the first look at the stream. While the connection is down this cannot be had; the
+// regular look makes up for it.
+func (f *follower) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_ = f.client.nc.FlushWithContext(ctx)
+}
+
+// stored yields what the streams hold of the one request.
+func (f *follower) stored(ctx context.Context, yield func(Event, error) bool) (done bool) {
+	if !f.outcomesOnly {
+		e, err := f.client.lastStarted(ctx, f.project, f.request)
+		_, malformed := errors.AsType[*InvalidError](err)
+		switch {
+		case err == nil:
+			if !f.yieldStarted(e, yield) {
+				return true
+			}
+		case final(err) && !malformed:
+			yield(Event{}, unavailable(err))
+			return true
+		}
+	}
+	return f.look(ctx, yield)
+}
+
+// look yields the one request's outcome if it is stored.
+func (f *follower) look(ctx context.Context, yield func(Event, error) bool) (done bool) {
+	e, err := f.client.storedOutcome(ctx, f.project, f.request)
+	switch {
+	case err == nil:
+		yield(e, nil)
+		return true
+	case final(err):
+		yield(Event{}, unavailable(err))
+		return true
+	}
+	return false
+}
+
+// live yields announcements until the end.
+func (f *follower) live(ctx context.Context, yield func(Event, error) bool) {
+	for {
+		m, err := f.next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			yield(Event{}, context.Cause(ctx))
+			return
+		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrBadSubscription):
+			yield(Event{}, unavailable(err))
+			return
+		case err != nil: // nothing came for a while, or too much
+			if f.single() && f.look(ctx, yield) {
+				return
+			}
+		case f.announced(ctx, m, yield):
+			return
+		}
+	}
+}
+
+// next waits for an announcement, no longer than until the next regular look.
+func (f *follower) next(ctx context.Context) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	return f.sub.NextMsgWithContext(ctx)
+}
+
+// announced handles one announcement and reports whether to stop. What is malformed is
+// passed over: anybody with the right to publish could have sent it.
+func (f *follower) announced(ctx context.Context, m *nats.Msg, yield func(Event, error) bool) (done bool) {
+	e, err := DecodeEvent(fromNATS(m.Subject, m.Header, m.Data))
+	switch {
+	case err != nil:
+		return false
+	case e.Completed != nil, e.Failed != nil:
+		return f.announcedOutcome(ctx, e, yield)
+	case f.outcomesOnly:
+		return false
+	case e.Started != nil:
+		return !f.yieldStarted(e, yield)
+	}
+	return !yield(e, nil)
+}
+
+// announcedOutcome yields the outcome that the stream holds.
+func (f *follower) announcedOutcome(ctx context.Context, e Event, yield func(Event, error) bool) (done bool) {
+	project, request := e.IDs()
+	wait := lookRetryWait
+	for range lookRetries {
+		truth, err := f.client.storedOutcome(ctx, project, request)
+		if err == nil {
+			return !yield(truth, nil) || f.single()
+		}
+		if final(err) {
+			yield(Event{}, unavailable(err))
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false // the loop around says so
+		case <-time.After(wait):
+		}
+		wait *= 2
+	}
+	return false
+}
+
+// yieldStarted yields a Started unless the one request's is known already.
+func (f *follower) yieldStarted(e Event, yield func(Event, error) bool) (goOn bool) {
+	if f.single() {
+		if e.Started.Attempt <= f.attempt {
+			return true
+		}
+		f.attempt = e.Started.Attempt
+	}
+	return yield(e, nil)
+}
+
+// storedOutcome returns the first outcome that the stream holds of a request.
+func (c *Client) storedOutcome(ctx context.Context, project, request string) (Event, error) {
+	return c.stored(ctx, StreamOutcomes, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(OutcomeFilter(project, request)))
+	})
+}
+
+// lastStarted returns the latest Started that the stream holds of a request.
+func (c *Client) lastStarted(ctx context.Context, project, request string) (Event, error) {
+	return c.stored(ctx, StreamEvents, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, EventSubject(TypeStarted, project, request))
+	})
+}
+
+func (c *Client) stored(ctx context.Context, stream string, get func(context.Context, jetstream.Stream) (*jetstream.RawStreamMsg, error)) (Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return Event{}, fmt.Errorf("find stream %s: %w", stream, err)
+	}
+	m, err := get(ctx, s)
+	if err != nil {
+		return Event{}, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return DecodeEvent(fromNATS(m.Subject, m.Header, m.Data))
+}
+
+// final reports whether asking the broker again cannot help.
+func final(err error) bool {
+	_, malformed := errors.AsType[*InvalidError](err)
+	return malformed || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrConnectionClosed)
+}
+
+// unavailable adds ErrUnavailable to a broker's error.
+func unavailable(err error) error {
+	if _, malformed := errors.AsType[*InvalidError](err); malformed {
+		return fmt.Errorf("a stored event breaks the contract: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,132 @@
+package events
+
+import (
+	"slices"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Outcome is a request's one terminal result: exactly one of its fields is set.
+type Outcome struct {
+	Completed *Completed
+	Failed    *Failed
+}
+
+// IDs returns the project and the request that the outcome is of.
+func (o Outcome) IDs() (project, request string) {
+	switch {
+	case o.Completed != nil:
+		return o.Completed.ProjectID, o.Completed.RequestID
+	case o.Failed != nil:
+		return o.Failed.ProjectID, o.Failed.RequestID
+	}
+	return "", ""
+}
+
+// Event is anything that workers announce: exactly one of its fields is set, Completed
+// and Failed among them.
+type Event struct {
+	Started  *Started
+	Progress *Progress
+	Outcome
+}
+
+// IDs returns the project and the request that the event is of.
+func (e Event) IDs() (project, request string) {
+	switch {
+	case e.Started != nil:
+		return e.Started.ProjectID, e.Started.RequestID
+	case e.Progress != nil:
+		return e.Progress.ProjectID, e.Progress.RequestID
+	}
+	return e.Outcome.IDs()
+}
+
+// DecodeOutcome reads a Completed or a Failed. See DecodeEvent.
+func DecodeOutcome(m Message) (Outcome, error) {
+	e, err := DecodeEvent(m)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if e.Completed == nil && e.Failed == nil {
+		return Outcome{}, invalid(HeaderType, "must be "+TypeCompleted+" or "+TypeFailed)
+	}
+	return e.Outcome, nil
+}
+
+// DecodeEvent reads what workers publish, in binary mode or as a bare body: the type is
+// the one that ce-type or the subject names, and where both do they must agree, as must
+// the ids in subject and body. Fields that v1 does not know are ignored, for a newer
+// publisher may send them; all else must keep the contract. The error is an
+// *InvalidError.
+func DecodeEvent(m Message) (Event, error) {
+	header, err := foldHeader(m.Header)
+	if err != nil {
+		return Event{}, err
+	}
+	if _, err := checkContent(header); err != nil {
+		return Event{}, err
+	}
+	if v, ok := header[HeaderSpecVersion]; ok && v != specVersion {
+		return Event{}, invalid(HeaderSpecVersion, "must be "+specVersion)
+	}
+	eventType, err := typeOf(header[HeaderType], m.Subject)
+	if err != nil {
+		return Event{}, err
+	}
+	doc, err := parseStrict(m.Body, MaxEventBytes)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := theContract().check(eventType, doc, true); err != nil {
+		return Event{}, err
+	}
+	e, err := unmarshalEvent(eventType, m.Body, traceOf(header, binaryAttributes(header)))
+	if err != nil {
+		return Event{}, err
+	}
+	project, request := e.IDs()
+	if m.Subject != "" && m.Subject != EventSubject(eventType, project, request) {
+		return Event{}, invalid("subject", "contradicts the body")
+	}
+	return e, nil
+}
+
+// typeOf finds which of the announced types a message is.
+func typeOf(header, subject string) (string, error) {
+	fromSubject, _ := splitSubject(subject)
+	if subject != "" && header != "" && header != fromSubject {
+		return "", invalid(HeaderType, "contradicts the subject")
+	}
+	eventType := header
+	if eventType == "" {
+		eventType = fromSubject
+	}
+	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed}, eventType) {
+		return "", invalid(HeaderType, "must be one of the announced types")
+	}
+	return eventType, nil
+}
+
+func unmarshalEvent(eventType string, body []byte, trace Trace) (Event, error) {
+	var e Event
+	var err error
+	switch eventType {
+	case TypeStarted:
+		e.Started = &Started{Trace: trace}
+		err = json.Unmarshal(body, e.Started)
+	case TypeProgress:
+		e.Progress = &Progress{Trace: trace}
+		err = json.Unmarshal(body, e.Progress)
+	case TypeCompleted:
+		e.Completed = &Completed{Trace: trace}
+		err = json.Unmarshal(body, e.Completed)
+	case TypeFailed:
+		e.Failed = &Failed{Trace: trace}
+		err = json.Unmarshal(body, e.Failed)
+	}
+	if err != nil {
+		return Event{}, invalid(bodyField, "does not have the types of the contract")
+	}
+	return e, nil
+}

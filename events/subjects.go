@@ -1,0 +1,87 @@
+package events
+
+import "strings"
+
+// The event types. Each is also the begin of the subjects its events travel on.
+const (
+	TypeRequested = "backup.requested"
+	TypeStarted   = "backup.started"
+	TypeProgress  = "backup.progress"
+	TypeCompleted = "backup.completed"
+	TypeFailed    = "backup.failed"
+)
+
+// The streams of the contract.
+const (
+	// StreamRequests is the queue: work-queue retention over RequestedFilter, a limit
+	// for each subject, discard-new.
+	StreamRequests = "BACKUP_REQUESTS"
+	// StreamIntake holds requests from publishers that only know the event's name, on
+	// the bare subject TypeRequested.
+	StreamIntake = "BACKUP_INTAKE"
+	// StreamOutcomes keeps CompletedFilter and FailedFilter, one message for each request.
+	StreamOutcomes = "BACKUP_OUTCOMES"
+	// StreamEvents keeps StartedFilter.
+	StreamEvents = "BACKUP_EVENTS"
+	// StreamAdvisories captures the broker's advisories about StreamRequests.
+	StreamAdvisories = "BACKUP_ADVISORIES"
+)
+
+// The durable consumers of the contract.
+const (
+	// ConsumerExport is the workers' consumer of StreamRequests.
+	ConsumerExport = "export-worker"
+	// ConsumerIntake moves StreamIntake's messages to their projects' subjects.
+	ConsumerIntake = "intake"
+)
+
+// Subject filters over all projects and requests, for streams and consumers.
+const (
+	RequestedFilter = TypeRequested + ".*"
+	StartedFilter   = TypeStarted + ".*.*"
+	ProgressFilter  = TypeProgress + ".*.*"
+	CompletedFilter = TypeCompleted + ".*.*"
+	FailedFilter    = TypeFailed + ".*.*"
+)
+
+// NoProject stands in subjects and in Failed.ProjectID for a request in which no valid
+// project id could be read. It is no valid project id itself.
+const NoProject = "_"
+
+// maxID is the length limit of project and request ids, the same as in the schemas.
+const maxID = 100
+
+// RequestSubject is the subject of a project's queue.
+func RequestSubject(project string) string { return TypeRequested + "." + project }
+
+// EventSubject is the subject of one request's events of a type other than
+// TypeRequested, for instance "backup.completed.acme.nightly-42".
+func EventSubject(eventType, project, request string) string {
+	return eventType + "." + project + "." + request
+}
+
+// OutcomeFilter matches both outcome subjects of one request. Publishing an outcome with
+// an expected last sequence of 0 for this filter makes the broker refuse a second one.
+func OutcomeFilter(project, request string) string {
+	return "backup.*." + project + "." + request
+}
+
+// ValidProject reports whether s is a project id by the contract: 1 to 100 ASCII
+// letters, digits, "_" or "-", and not NoProject.
+func ValidProject(s string) bool { return ValidRequest(s) && s != NoProject }
+
+// ValidRequest reports whether s is a request id by the contract: 1 to 100 ASCII
+// letters, digits, "_" or "-".
+func ValidRequest(s string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+	return s != "" && len(s) <= maxID && strings.Trim(s, alphabet) == ""
+}
+
+// splitSubject takes an event's subject apart: "backup.<word>", then the rest.
+func splitSubject(subject string) (eventType string, rest []string) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 2 {
+		return "", nil
+	}
+	return tokens[0] + "." + tokens[1], tokens[2:]
+}

@@ -1,0 +1,41 @@
+package events
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Limits of free text that workers write, the same as in the schemas. Such text is cut
+// rather than refused, so that an overlong message cannot keep an outcome from being
+// published.
+const (
+	maxText     = 1000 // characters of a failure's message and of one warning
+	maxWarnings = 100
+	maxVersion  = 100
+	maxTable    = 200
+)
+
+// oneLine makes s valid UTF-8 without control characters, of at most limit characters.
+func oneLine(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if runes := []rune(s); len(runes) > limit {
+		return string(runes[:limit-1]) + "…"
+	}
+	return s
+}
+
+// cutWarnings drops empty warnings and keeps the first ones within the limits.
+func cutWarnings(in []string) []string {
+	var out []string
+	for _, w := range in {
+		if w = oneLine(w, maxText); w != "" && len(out) < maxWarnings {
+			out = append(out, w)
+		}
+	}
+	return out
+}
