@@ -1,0 +1,67 @@
+package seal
+
+import "sync/atomic"
+
+// Contents is what a whole dump was seen to hold.
+type Contents struct {
+	// Tables has each table with a data section, and the rows in it. A partition that
+	// pg_dump loads through its root counts under its own name, not the root's.
+	Tables map[Table]int64
+}
+
+// Rows is the sum over all tables.
+func (c Contents) Rows() int64 {
+	var n int64
+	for _, rows := range c.Tables {
+		n += rows
+	}
+	return n
+}
+
+const (
+	// maxName bounds one identifier. PostgreSQL's own bound is NAMEDATALEN, 64 unless
+	// it was built otherwise.
+	maxName = 1024
+	// maxNames bounds the memory for all tables' names of one dump, so that a hostile
+	// one cannot exhaust the process. It has room for some 200,000 tables.
+	maxNames = 64 << 20
+	// nameCost is about what one table costs beside its name: map entries and strings.
+	nameCost = 256
+)
+
+const (
+	faultManyTables fault = "more tables than memory is set aside for"
+	faultTwice      fault = "a table's data appears twice"
+)
+
+// tally collects the rows of each table while a scanner runs. Only current is safe for
+// other goroutines.
+type tally struct {
+	rows    map[Table]int64
+	cost    int
+	table   Table
+	current atomic.Pointer[Table]
+}
+
+func newTally() *tally { return &tally{rows: make(map[Table]int64)} }
+
+// begin opens a table's data section.
+func (t *tally) begin(name Table) error {
+	if _, ok := t.rows[name]; ok {
+		return faultTwice
+	}
+	t.cost += len(name.Schema) + len(name.Name) + nameCost
+	if t.cost > maxNames {
+		return faultManyTables
+	}
+	t.table = name
+	t.rows[name] = 0
+	t.current.Store(&name)
+	return nil
+}
+
+// end closes the section that was opened last.
+func (t *tally) end(rows int64) {
+	t.rows[t.table] = rows
+	t.current.Store(nil)
+}

@@ -1,0 +1,151 @@
+package seal
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"filippo.io/age"
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+)
+
+const (
+	// gzipBlock is what one goroutine compresses at a time. Measured: 256 KiB blocks
+	// keep both cores of a small machine busy, 1 MiB blocks cost half as much again.
+	gzipBlock = 256 << 10
+	// zstdWindow bounds how far back zstd looks, and with it the memory it takes: four
+	// windows for each goroutine, about.
+	zstdWindow = 512 << 10
+	// maxConcurrency bounds the memory of the compressors by default. Eight goroutines
+	// compress faster than pg_dump writes.
+	maxConcurrency = 8
+	// holdBack is how many of the last sealed bytes stay back until the stream is known
+	// to be whole. Without compression and encryption nothing else keeps the bytes of a
+	// dump that failed at its very end from being a whole one.
+	holdBack = 64
+)
+
+// sink is where sealed bytes arrive: it hashes and counts them and keeps them for Read.
+// Compressors write to it from goroutines of their own.
+type sink struct {
+	mu    sync.Mutex
+	buf   []byte
+	start int // of what was not taken yet
+	dead  bool
+	hash  hash.Hash
+	n     atomic.Int64
+}
+
+// Write keeps p. A dead sink drops it and still reports success: pgzip ends its
+// goroutines on Close only if no write failed.
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return len(p), nil
+	}
+	if s.start > 0 {
+		s.buf = s.buf[:copy(s.buf, s.buf[s.start:])]
+		s.start = 0
+	}
+	s.hash.Write(p)
+	s.buf = append(s.buf, p...)
+	s.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// take moves bytes to p, all but the last keep.
+func (s *sink) take(p []byte, keep int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	if ready := len(s.buf) - keep; ready > s.start {
+		n = copy(p, s.buf[s.start:ready])
+		s.start += n
+	}
+	return n
+}
+
+// kill drops what is kept and all that follows.
+func (s *sink) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead, s.buf, s.start = true, nil, 0
+}
+
+// encoder is the compressor and the encryption in front of a sink.
+type encoder struct {
+	io.Writer             // where the dump's bytes go
+	closers   []io.Closer // outermost first
+	sink      *sink
+	closed    bool
+}
+
+func newEncoder(o Options) (*encoder, error) {
+	e := &encoder{sink: &sink{hash: sha256.New()}}
+	e.Writer = e.sink
+	if len(o.Recipients) > 0 {
+		w, err := age.Encrypt(e.sink, o.Recipients...)
+		if err != nil {
+			return nil, fmt.Errorf("encrypt: %w", err)
+		}
+		e.push(w)
+	}
+	threads := o.Concurrency
+	if threads == 0 {
+		threads = min(runtime.GOMAXPROCS(0), maxConcurrency)
+	}
+	switch o.Compression {
+	case Gzip:
+		w, err := pgzip.NewWriterLevel(e.Writer, pgzip.BestSpeed)
+		if err == nil {
+			err = w.SetConcurrency(gzipBlock, threads)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("start gzip: %w", err)
+		}
+		e.push(w)
+	case Zstd:
+		w, err := zstd.NewWriter(e.Writer, zstd.WithEncoderLevel(zstd.SpeedFastest),
+			zstd.WithEncoderConcurrency(threads), zstd.WithWindowSize(zstdWindow),
+			zstd.WithConcurrentBlocks(true))
+		if err != nil {
+			return nil, fmt.Errorf("start zstd: %w", err)
+		}
+		e.push(w)
+	case Plain:
+	default:
+		return nil, fmt.Errorf("unknown compression %q", o.Compression)
+	}
+	return e, nil
+}
+
+func (e *encoder) push(w io.WriteCloser) {
+	e.Writer = w
+	e.closers = append([]io.Closer{w}, e.closers...)
+}
+
+// finish closes the encoders in their order, which gives the artifact its valid end.
+func (e *encoder) finish() error {
+	e.closed = true
+	for _, c := range e.closers {
+		if err := c.Close(); err != nil {
+			return fmt.Errorf("end the encoded stream: %w", err)
+		}
+	}
+	return nil
+}
+
+// abort ends the encoders' goroutines without an end of the artifact: whatever they still
+// write is dropped.
+func (e *encoder) abort() {
+	e.sink.kill()
+	if !e.closed {
+		_ = e.finish() // writes nowhere, so nothing can fail or be lost
+	}
+}

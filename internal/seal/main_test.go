@@ -1,0 +1,185 @@
+package seal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// source is what the tests work on: real dumps of a real server.
+type source struct {
+	rich  map[seal.Format][]byte // of testdata/rich.sql
+	rows  map[seal.Table]int64   // count(*) of its tables
+	tiny  map[seal.Format][]byte // of two tables and a function
+	large map[seal.Format][]byte // of some megabytes of rows
+	sizes map[seal.Table]int64   // count(*) of the large one's tables
+}
+
+var real source
+
+var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom}
+
+var compressions = []seal.Compression{seal.Gzip, seal.Zstd, seal.Plain}
+
+const tinySchema = `
+create schema t;
+create table t.a(id int, t text);
+insert into t.a values (1, E'x\\.'), (2, null), (3, E'a\nb');
+create table t.empty();
+create function t.f() returns text language sql as $$ select 'COPY x FROM stdin;
+\.
+' $$;`
+
+const largeSchema = `
+create schema l;
+create table l.short(a int);
+insert into l.short select * from generate_series(1, 100000);
+create table l.wide(a int, b text, c text);
+insert into l.wide select g, repeat(md5(g::text), 5), null from generate_series(1, 8000) g;
+create table l.backslashes(a text, b bytea);
+insert into l.backslashes select repeat(E'\\.\n', g % 7), decode(md5(g::text), 'hex') from generate_series(1, 10000) g;`
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cluster, err := pgcluster.Start(ctx, pgcluster.Config{})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	rich, err := os.ReadFile("testdata/rich.sql")
+	if err != nil {
+		return 1, err
+	}
+	if real.rich, real.rows, err = dumps(ctx, cluster, "rich", string(rich)); err != nil {
+		return 1, err
+	}
+	if real.tiny, _, err = dumps(ctx, cluster, "tiny", tinySchema); err != nil {
+		return 1, err
+	}
+	if real.large, real.sizes, err = dumps(ctx, cluster, "large", largeSchema); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, goleak.Find()
+}
+
+// dumps loads a schema into a database of its own and dumps it in each format.
+func dumps(ctx context.Context, c *pgcluster.Cluster, name, schema string) (map[seal.Format][]byte, map[seal.Table]int64, error) {
+	if err := execute(ctx, c.URL("postgres"), "create database "+name); err != nil {
+		return nil, nil, err
+	}
+	if err := execute(ctx, c.URL(name), schema); err != nil {
+		return nil, nil, err
+	}
+	all := make(map[seal.Format][]byte)
+	for _, f := range formats {
+		var err error
+		if all[f], err = pgDump(ctx, c, name, f); err != nil {
+			return nil, nil, err
+		}
+	}
+	rows, err := countRows(ctx, c.URL(name))
+	return all, rows, err
+}
+
+func execute(ctx context.Context, dsn, sql string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	_, err = conn.PgConn().Exec(ctx, sql).ReadAll()
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		err = fmt.Errorf("%w: %s %s", err, pgErr.Where, sql[max(0, int(pgErr.Position)-60):])
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
+func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f seal.Format) ([]byte, error) {
+	u, err := url.Parse(c.URL(database))
+	if err != nil {
+		return nil, err
+	}
+	args := map[seal.Format][]string{seal.SQL: {"-Fp"}, seal.Tar: {"-Ft"}, seal.Custom: {"-Fc", "-Z0"}}[f]
+	args = append(args, "--no-owner", "--no-acl", "--no-password")
+	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir(), "pg_dump"), args...)
+	password, _ := u.User.Password()
+	cmd.Env = []string{
+		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(),
+		"PGPASSWORD=" + password, "PGDATABASE=" + database, "LC_ALL=C",
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return nil, fmt.Errorf("pg_dump: %w", err)
+	}
+	return out, nil
+}
+
+// countRows counts what the server says of each table that has rows of its own.
+func countRows(ctx context.Context, dsn string) (_ map[seal.Table]int64, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	rows, err := conn.Query(ctx, `select nspname, relname from pg_class c join pg_namespace n on n.oid = relnamespace
+		where relkind = 'r' and nspname !~ '^pg_' and nspname <> 'information_schema'`)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[seal.Table])
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[seal.Table]int64)
+	for _, t := range tables {
+		var n int64
+		sql := "select count(*) from only " + pgx.Identifier{t.Schema, t.Name}.Sanitize()
+		if err := conn.QueryRow(ctx, sql).Scan(&n); err != nil {
+			return nil, err
+		}
+		counts[t] = n
+	}
+	return counts, nil
+}
+
+// sameRows compares contents with what the server counted.
+func sameRows(t testing.TB, got seal.Contents, want map[seal.Table]int64) {
+	t.Helper()
+	for table, n := range want {
+		if have, ok := got.Tables[table]; !ok || have != n {
+			t.Errorf("%+v: %d rows (in the dump: %t), the server counts %d", table, have, ok, n)
+		}
+	}
+	for table := range maps.Keys(got.Tables) {
+		if _, ok := want[table]; !ok {
+			t.Errorf("%+v: the server has no such table", table)
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package seal
+
+import "strconv"
+
+// Versions of pg_dump's archives that differ in what their table of contents holds, by
+// the minor number (the major is 1): 12 is the oldest accepted (PostgreSQL 9.0 to 10), 16
+// the newest (17 and 18).
+const (
+	minVersion         = 12
+	versionTableAM     = 14 // PostgreSQL 12: an entry names its table access method
+	versionCompression = 15 // PostgreSQL 16: the compression is one byte, its algorithm
+	versionRelkind     = 16 // PostgreSQL 17: an entry has its relkind
+	maxVersion         = 16
+)
+
+// The codes of archive formats in the header.
+const (
+	archiveCustom = 1
+	archiveTar    = 3
+)
+
+const (
+	faultMagic      fault = "not an archive of pg_dump"
+	faultVersion    fault = "an archive version other than 1.12 to 1.16"
+	faultFormat     fault = "an archive of another format"
+	faultCompressed fault = "the archive is compressed by pg_dump, its rows cannot be counted"
+	faultTOC        fault = "a malformed table of contents"
+	faultDumperKind fault = "an entry with data of an unknown kind"
+)
+
+// tocEntry is an entry of the table of contents that has data in the archive.
+type tocEntry struct {
+	table Table
+	blobs bool   // large objects, not a table
+	file  string // its member's name; tar only
+	seen  bool   // its data was met
+}
+
+// tocField names what a field of the table of contents is used for.
+type tocField uint8
+
+const (
+	skipped tocField = iota
+	magicByte
+	versionMajor
+	versionMinor
+	intSizeByte
+	offSizeByte
+	formatByte
+	compression
+	entryCount
+	dumpID
+	hasData
+	oidText
+	tagText
+	kindText
+	section
+	schemaText
+	oidsFlag
+	dependency
+	fileText
+)
+
+type tocStep struct {
+	kind fieldKind
+	use  tocField
+}
+
+// tocHeader is the part before the version is known.
+var tocHeader = [...]tocStep{
+	{byteField, magicByte}, {byteField, magicByte}, {byteField, magicByte},
+	{byteField, magicByte}, {byteField, magicByte},
+	{byteField, versionMajor}, {byteField, versionMinor}, {byteField, skipped},
+	{byteField, intSizeByte}, {byteField, offSizeByte}, {byteField, formatByte},
+}
+
+// tocParser reads the header and the table of contents of an archive, and keeps the
+// entries that have data.
+type tocParser struct {
+	format  byte // the code that the header must have
+	entries map[int64]*tocEntry
+	cost    int
+
+	field  fieldReader
+	steps  []tocStep // of the part that is read now
+	at     int
+	minor  int64
+	left   int64 // entries to come
+	header int   // 0: fixed part, 1: the rest of it, 2: the entries
+	done   bool
+
+	id      int64 // of the current entry
+	dumper  bool
+	tag     string
+	kind    string
+	current *tocEntry
+}
+
+func newTOC(format byte) *tocParser {
+	t := &tocParser{format: format, entries: make(map[int64]*tocEntry), steps: tocHeader[:]}
+	t.field.start(t.steps[0].kind, 0)
+	return t
+}
+
+// scan takes bytes up to the end of the table of contents, and returns how many.
+func (t *tocParser) scan(p []byte) (int, error) {
+	n := 0
+	for n < len(p) && !t.done {
+		m, complete, err := t.field.read(p[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		if !complete {
+			continue
+		}
+		if err := t.take(t.steps[t.at]); err != nil {
+			return n, err
+		}
+		t.next()
+	}
+	return n, nil
+}
+
+// next moves on to the field after the current one.
+func (t *tocParser) next() {
+	if t.steps[t.at].use == dependency && !t.field.null() {
+		t.field.start(stringField, maxOID) // the list of dependencies ends with a null
+		return
+	}
+	if t.at++; t.at == len(t.steps) {
+		t.at = 0
+		switch {
+		case t.header == 0:
+			t.header, t.steps = 1, restOfHeader(t.minor)
+		case t.header == 1:
+			t.header, t.steps = 2, entrySteps(t.minor, t.format)
+		default:
+			t.left--
+		}
+		t.done = t.header == 2 && t.left == 0
+	}
+	step := t.steps[t.at]
+	t.field.start(step.kind, t.keep(step.use))
+}
+
+// restOfHeader lists the fields between the fixed part and the entries.
+func restOfHeader(minor int64) []tocStep {
+	steps := []tocStep{{intField, compression}}
+	if minor >= versionCompression {
+		steps[0].kind = byteField
+	}
+	for range 7 { // second, minute, hour, day, month, year, daylight saving
+		steps = append(steps, tocStep{intField, skipped})
+	}
+	for range 3 { // database, server version, pg_dump version
+		steps = append(steps, tocStep{stringField, skipped})
+	}
+	return append(steps, tocStep{intField, entryCount})
+}
+
+// entrySteps lists the fields of one entry.
+func entrySteps(minor int64, format byte) []tocStep {
+	steps := []tocStep{
+		{intField, dumpID}, {intField, hasData},
+		{stringField, oidText}, {stringField, oidText}, // of the catalogue, of the object
+		{stringField, tagText}, {stringField, kindText}, {intField, section},
+		{stringField, skipped}, {stringField, skipped}, {stringField, skipped}, // definition, drop, COPY
+		{stringField, schemaText},
+		{stringField, skipped}, // tablespace
+	}
+	if minor >= versionTableAM {
+		steps = append(steps, tocStep{stringField, skipped})
+	}
+	if minor >= versionRelkind {
+		steps = append(steps, tocStep{intField, skipped})
+	}
+	steps = append(steps,
+		tocStep{stringField, skipped}, // owner
+		tocStep{stringField, oidsFlag}, tocStep{stringField, dependency})
+	if format == archiveTar {
+		return append(steps, tocStep{stringField, fileText})
+	}
+	return append(steps, tocStep{offsetField, skipped})
+}
+
+// maxOID is the length of the largest OID in decimal.
+const maxOID = 10
+
+// keep says how much of a string is needed.
+func (t *tocParser) keep(use tocField) int {
+	switch use {
+	case oidText, dependency, oidsFlag:
+		return maxOID
+	case tagText, kindText, schemaText, fileText:
+		if t.dumper {
+			return maxName
+		}
+	default:
+	}
+	return 0
+}
+
+// take uses a complete field.
+func (t *tocParser) take(s tocStep) error {
+	f := &t.field
+	if f.cut && t.keep(s.use) > 0 {
+		return faultLongName
+	}
+	if t.header < 2 {
+		return t.takeHeader(s.use)
+	}
+	switch s.use {
+	case dumpID:
+		t.id, t.tag, t.kind, t.current = f.number, "", "", nil
+		if t.id <= 0 || t.entries[t.id] != nil {
+			return faultTOC
+		}
+	case hasData:
+		t.dumper = f.number == 1
+		if f.number != 0 && f.number != 1 {
+			return faultTOC
+		}
+	case oidText, dependency:
+		if !digits(f.text) || len(f.text) == 0 && !f.null() {
+			return faultTOC
+		}
+	case section: // none, pre-data, data, post-data
+		if f.number < 1 || f.number > 4 {
+			return faultTOC
+		}
+	case oidsFlag:
+		if s := string(f.text); s != "false" && s != "true" {
+			return faultTOC
+		}
+	case tagText:
+		t.tag = string(f.text)
+	case kindText:
+		t.kind = string(f.text)
+	case schemaText:
+		if t.dumper {
+			return t.addEntry(string(f.text))
+		}
+	case fileText:
+		if t.current != nil {
+			return t.setFile(string(f.text))
+		}
+	default:
+	}
+	return nil
+}
+
+func (t *tocParser) takeHeader(use tocField) error {
+	v := t.field.number
+	switch use {
+	case magicByte:
+		if byte(v) != "PGDMP"[t.at] {
+			return faultMagic
+		}
+	case versionMajor:
+		if v != 1 {
+			return faultVersion
+		}
+	case versionMinor:
+		if t.minor = v; v < minVersion || v > maxVersion {
+			return faultVersion
+		}
+	case intSizeByte, offSizeByte:
+		if v != 4 && v != 8 {
+			return faultIntSize
+		}
+		if use == intSizeByte {
+			t.field.intSize = int(v)
+		} else {
+			t.field.offSize = int(v)
+		}
+	case formatByte:
+		if v != int64(t.format) {
+			return faultFormat
+		}
+	case compression:
+		if v != 0 {
+			return faultCompressed
+		}
+	case entryCount:
+		if t.left = v; v < 0 {
+			return faultTOC
+		}
+	default:
+	}
+	return nil
+}
+
+// addEntry keeps the current entry, which has data.
+func (t *tocParser) addEntry(schema string) error {
+	e := &tocEntry{}
+	switch t.kind {
+	case "TABLE DATA":
+		e.table = Table{Schema: schema, Name: t.tag}
+	case "BLOBS":
+		e.blobs = true
+	default:
+		return faultDumperKind
+	}
+	t.cost += len(schema) + len(t.tag) + nameCost
+	if t.cost > maxNames {
+		return faultManyTables
+	}
+	t.entries[t.id], t.current = e, e
+	return nil
+}
+
+// setFile notes the member of the current entry, whose name is derived from the entry's
+// id. The table of contents names large objects in the same way, but the member is their
+// own list: blobs.toc, numbered since PostgreSQL 17 splits them.
+func (t *tocParser) setFile(name string) error {
+	id := strconv.FormatInt(t.id, 10)
+	if name != id+".dat" {
+		return faultTOC
+	}
+	switch {
+	case !t.current.blobs:
+	case t.minor < versionRelkind:
+		name = "blobs.toc"
+	default:
+		name = "blobs_" + id + ".toc"
+	}
+	t.current.file = name
+	return nil
+}
+
+func digits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
