@@ -1,0 +1,245 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+var (
+	// ErrUnreachable says that no broker of the list could be reached or trusted.
+	ErrUnreachable = errors.New("broker unreachable")
+	// ErrUnauthorized says that a broker was reached and refused the credentials.
+	ErrUnauthorized = errors.New("broker refused the credentials")
+)
+
+const (
+	defaultConnectTimeout = 5 * time.Second
+	// A dead link is noticed after three unanswered pings: 15 s, well within the
+	// shortest sensible AckWait. The library's own 2 minutes would let deliveries expire
+	// on a link that only looks alive.
+	defaultPingInterval = 5 * time.Second
+	pingsOutstanding    = 2
+	// Between two tries of the same server; the jitter keeps a fleet of workers from
+	// coming back in step after an outage.
+	reconnectWait   = 500 * time.Millisecond
+	reconnectJitter = time.Second
+)
+
+// Config says how to reach a broker. At most one of CredentialsFile, NKeySeedFile, User
+// and Token is set; userinfo in a URL counts as one of them.
+type Config struct {
+	// URLs of the broker or of the members of its cluster: nats://, tls://, ws:// or
+	// wss://. At least one.
+	URLs []string
+	// Name is shown by the broker for this connection. Default: "pgcourier".
+	Name string
+
+	// CredentialsFile is a NATS .creds file (JWT and seed). It is read at each connect.
+	CredentialsFile string
+	// NKeySeedFile holds one nkey seed. It is read at each connect.
+	NKeySeedFile string
+	// User and Password log in by name.
+	User     string
+	Password Secret
+	// Token logs in by a shared token.
+	Token Secret
+
+	// CAFile is a PEM bundle that replaces the system's roots.
+	CAFile string
+	// CertFile and KeyFile are the client's certificate for mutual TLS. Both or none.
+	CertFile string
+	KeyFile  string
+
+	// InboxPrefix replaces "_INBOX", so that permissions can keep one client from
+	// reading another's replies.
+	InboxPrefix string
+
+	// ConnectTimeout bounds one dial. Default: 5 s.
+	ConnectTimeout time.Duration
+	// PingInterval is how often an idle link is tried; after two unanswered pings it is
+	// given up. Default: 5 s.
+	PingInterval time.Duration
+
+	// Logger is told of every disconnect, reconnect and refused subject. Default:
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Connect returns a connection that then survives an outage of any length: it reconnects
+// for ever, with jitter, also while its credentials are refused. The caller closes it.
+//
+// The first connect is not retried. With the library's RetryOnFailedConnect a wrong
+// address, a wrong certificate or a refused password would only be seen in a callback,
+// behind a connection that looks fine; whoever starts before its broker is better served
+// by a clear error and its supervisor's restart. Errors wrap ErrUnreachable or
+// ErrUnauthorized once a broker was dialled.
+//
+// Nothing is buffered while the link is down: what is published then fails at once. A
+// buffered negative acknowledgement would act on another worker's delivery minutes later.
+func Connect(c Config) (*nats.Conn, error) {
+	shown, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(strings.Join(c.URLs, ","), opts...)
+	switch {
+	case err == nil:
+		return nc, nil
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
+		errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+		return nil, fmt.Errorf("connect to %s: %w: %w", shown, ErrUnauthorized, err)
+	default:
+		return nil, fmt.Errorf("connect to %s: %w: %w", shown, ErrUnreachable, err)
+	}
+}
+
+// check validates the configuration and returns the URLs as they may be shown.
+func (c Config) check() (string, error) {
+	var faults []error
+	shown := make([]string, 0, len(c.URLs))
+	userinfo := false
+	for i, raw := range c.URLs {
+		u, err := url.Parse(raw)
+		// The parser's own error repeats the URL, password included.
+		if err != nil || u.Host == "" {
+			faults = append(faults, fmt.Errorf("broker URL %d of %d is not of the form nats://host:port", i+1, len(c.URLs)))
+			continue
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			faults = append(faults, fmt.Errorf("broker URL %d of %d: scheme %q is none of nats, tls, ws, wss", i+1, len(c.URLs), u.Scheme))
+		}
+		userinfo = userinfo || u.User != nil
+		u.User = nil
+		shown = append(shown, u.String())
+	}
+	if len(c.URLs) == 0 {
+		faults = append(faults, errors.New("no broker URL"))
+	}
+	ways := 0
+	for _, used := range []bool{c.CredentialsFile != "", c.NKeySeedFile != "", c.User != "" || c.Password != "", c.Token != "", userinfo} {
+		if used {
+			ways++
+		}
+	}
+	if ways > 1 {
+		faults = append(faults, errors.New("several ways to log in to the broker: choose one of credentials file, nkey seed file, user and password, token, userinfo in the URL"))
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		faults = append(faults, errors.New("broker client certificate and key: give both or none"))
+	}
+	return strings.Join(shown, ","), errors.Join(faults...)
+}
+
+func (c Config) options() ([]nats.Option, error) {
+	log := c.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	opts := []nats.Option{
+		nats.Name(cmp.Or(c.Name, "pgcourier")),
+		nats.Timeout(cmp.Or(c.ConnectTimeout, defaultConnectTimeout)),
+		nats.PingInterval(cmp.Or(c.PingInterval, defaultPingInterval)),
+		nats.MaxPingsOutstanding(pingsOutstanding),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.ReconnectBufSize(-1),
+		// Else the second refusal in a row closes the connection for good, and a
+		// credential that is revoked by mistake and restored would need a restart.
+		nats.IgnoreAuthErrorAbort(),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.WarnContext(context.Background(), "broker connection lost", "error", errText(err))
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.InfoContext(context.Background(), "broker connection restored", "url", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.WarnContext(context.Background(), "broker reported an error", "error", errText(err))
+		}),
+	}
+	auth, err := c.auth()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, auth...)
+	if c.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(c.InboxPrefix))
+	}
+	if c.CAFile != "" || c.CertFile != "" {
+		t, err := c.tls()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.Secure(t))
+	}
+	return opts, nil
+}
+
+func (c Config) auth() ([]nats.Option, error) {
+	switch {
+	case c.CredentialsFile != "":
+		if _, err := os.Stat(c.CredentialsFile); err != nil {
+			return nil, fmt.Errorf("broker credentials file: %w", err)
+		}
+		return []nats.Option{nats.UserCredentials(c.CredentialsFile)}, nil
+	case c.NKeySeedFile != "":
+		opt, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
+		if err != nil {
+			return nil, fmt.Errorf("broker nkey seed file %q: %w", c.NKeySeedFile, err)
+		}
+		return []nats.Option{opt}, nil
+	case c.User != "":
+		return []nats.Option{nats.UserInfo(c.User, string(c.Password))}, nil
+	case c.Token != "":
+		return []nats.Option{nats.Token(string(c.Token))}, nil
+	}
+	return nil, nil
+}
+
+// tls loads the files once, so that a missing one is an error at start. An explicit CA
+// or certificate also demands TLS of a nats:// URL: there is no fallback to plain text.
+func (c Config) tls() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("broker CA file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("broker CA file %q holds no PEM certificate", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("broker client certificate: %w", err)
+		}
+		t.Certificates = []tls.Certificate{cert}
+	}
+	return t, nil
+}
+
+func errText(err error) string {
+	if err == nil {
+		return "closed by the other side"
+	}
+	return err.Error()
+}

@@ -1,0 +1,145 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// UUIDHeader carries a Watermill message's UUID, under the name that Watermill's own NATS
+// adapter uses.
+const UUIDHeader = "_watermill_message_uuid"
+
+// maxUUID is the longest UUID taken over from a header: the contract's bound for an id.
+const maxUUID = 100
+
+// Delivery is what the broker knows of one delivery of a message.
+type Delivery struct {
+	// EventID names the message for good: derived from the stream's identity and the
+	// sequence, so it is the same at each redelivery and nobody can choose it. Lower-case
+	// letters, digits and "-", at most 35 characters.
+	EventID string
+	// Number counts the deliveries of this message, 1 for the first.
+	Number int
+	// Last says that no further delivery follows this one.
+	Last bool
+	// Stream is the identity of the stream: its name and time of creation. A stream that
+	// was deleted and made again is another one, and counts from 1 again.
+	Stream string
+	// Sequence is the message's number in that stream.
+	Sequence uint64
+	// Subject is the message's full subject.
+	Subject string
+	// Published is when the broker stored the message, by the broker's clock.
+	Published time.Time
+	// RepeatedHeader names a header that came more than once, letter case aside; empty if
+	// none did. The message's metadata holds the first value of each.
+	RepeatedHeader string
+}
+
+// DeliveryOf returns the delivery behind a message of a Subscriber. It is false for any
+// other message, also for a copy that lost its context.
+func DeliveryOf(msg *message.Message) (Delivery, bool) {
+	h, ok := msg.Context().Value(heldKey{}).(*held)
+	if !ok {
+		return Delivery{}, false
+	}
+	return h.delivery, true
+}
+
+// Abandon tells the Subscriber to settle nothing when the handler returns, whatever it
+// returns: no ack, no nak, only an end of the heartbeats. It is for the attempt that was
+// superseded: the message now belongs to another worker, whose delivery an ack or nak
+// would act on. It returns false for a message that is not a Subscriber's.
+func Abandon(msg *message.Message) bool {
+	h, ok := msg.Context().Value(heldKey{}).(*held)
+	if ok {
+		h.abandoned.Store(true)
+	}
+	return ok
+}
+
+type heldKey struct{}
+
+// streamIdentity tells a stream from another of the same name.
+func streamIdentity(info *jetstream.StreamInfo) string {
+	return info.Config.Name + "@" + info.Created.UTC().Format(time.RFC3339Nano)
+}
+
+// eventID needs no secret: 64 bits of the digest keep two lives of a stream apart.
+func eventID(stream string, sequence uint64) string {
+	sum := sha256.Sum256([]byte(stream))
+	text := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:8])
+	return "e" + strings.ToLower(text) + "-" + strconv.FormatUint(sequence, 10)
+}
+
+func deliveryOf(m *nats.Msg, b bound) (Delivery, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Delivery{}, fmt.Errorf("read delivery of a message on %s: %w", b.Stream, err)
+	}
+	number := int(min(meta.NumDelivered, 1<<31-1)) // #nosec G115 -- bounded in this line
+	return Delivery{
+		EventID:        eventID(b.identity, meta.Sequence.Stream),
+		Number:         number,
+		Last:           b.maxDeliver > 0 && number >= b.maxDeliver,
+		Stream:         b.identity,
+		Sequence:       meta.Sequence.Stream,
+		Subject:        m.Subject,
+		Published:      meta.Timestamp,
+		RepeatedHeader: repeated(m.Header),
+	}, nil
+}
+
+// repeated compares without letter case: "ce-id" and "CE-ID" are one attribute to some
+// readers and two to others, which is exactly the doubt a repeated header raises.
+func repeated(h nats.Header) string {
+	seen := make(map[string]bool, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		folded := strings.ToLower(name)
+		if len(h[name]) > 1 || seen[folded] {
+			return name
+		}
+		seen[folded] = true
+	}
+	return ""
+}
+
+// toMessage builds the Watermill message. A UUID from outside is taken over only when it
+// is an id by the contract's alphabet: it ends up in logs.
+func toMessage(m *nats.Msg, d Delivery) *message.Message {
+	uuid := m.Header.Get(UUIDHeader)
+	if !plainID(uuid) {
+		uuid = d.EventID
+	}
+	msg := message.NewMessage(uuid, m.Data)
+	for name, values := range m.Header {
+		if name != UUIDHeader && len(values) > 0 {
+			msg.Metadata.Set(name, values[0])
+		}
+	}
+	return msg
+}
+
+func plainID(s string) bool {
+	if s == "" || len(s) > maxUUID {
+		return false
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}

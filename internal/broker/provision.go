@@ -1,0 +1,235 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrTooOld says that the broker lacks what the promises rest on. Before 2.11 it ignores
+// the subject filter of an expected last sequence, so a request could both fail and
+// complete.
+var ErrTooOld = errors.New("broker is older than nats-server 2.11")
+
+// provisionStep bounds each question to the broker: a request without permission is never
+// answered.
+const provisionStep = 5 * time.Second
+
+// Difference is one thing about a stream or consumer that is not as it must be.
+type Difference struct {
+	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
+	Field  string // empty when the object is missing
+	Want   string
+	Got    string
+}
+
+// DriftError lists all differences between the broker and what is needed, and why they
+// could not be removed.
+type DriftError struct {
+	Differences []Difference
+	Causes      []error
+}
+
+func (e *DriftError) Error() string {
+	lines := make([]string, 0, len(e.Differences))
+	for _, d := range e.Differences {
+		if d.Field == "" {
+			lines = append(lines, d.Object+" is missing")
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s is %s, needed is %s", d.Object, d.Field, d.Got, d.Want))
+	}
+	text := "broker is not set up as needed: " + strings.Join(lines, "; ")
+	if err := errors.Join(e.Causes...); err != nil {
+		text += " (" + strings.ReplaceAll(err.Error(), "\n", "; ") + ")"
+	}
+	return text
+}
+
+// Unwrap returns why the differences remain.
+func (e *DriftError) Unwrap() []error { return e.Causes }
+
+// Provision makes the streams and consumers of t, or brings them up to date. What is as
+// needed already is not written to; settings it has no opinion on are kept. Where it may
+// not write it checks, and reports every difference at once as a *DriftError. ErrTooOld:
+// see there. It is safe to run from several processes at once.
+func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
+	if err := t.Validate(); err != nil {
+		return fmt.Errorf("provision broker: %w", err)
+	}
+	if err := checkVersion(js.Conn().ConnectedServerVersion()); err != nil {
+		return fmt.Errorf("provision broker: %w", err)
+	}
+	t = t.withDefaults()
+	drift := &DriftError{}
+	for _, want := range t.streams() {
+		if err := provisionStream(ctx, js, want, drift); err != nil {
+			return fmt.Errorf("provision stream %s: %w", want.Name, err)
+		}
+	}
+	for _, want := range t.consumers() {
+		if err := provisionConsumer(ctx, js, want, drift); err != nil {
+			return fmt.Errorf("provision consumer %s/%s: %w", want.stream, want.config.Durable, err)
+		}
+	}
+	if len(drift.Differences) > 0 {
+		return drift
+	}
+	return nil
+}
+
+func checkVersion(version string) error {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(minor)
+	if errA != nil || errB != nil || a < 2 || a == 2 && b < 11 {
+		return fmt.Errorf("%w: it says %q", ErrTooOld, version)
+	}
+	return nil
+}
+
+func provisionStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, drift *DriftError) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*provisionStep)
+	defer cancel()
+	found, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if drift.step(ctx, func(ctx context.Context) error {
+			_, err := js.CreateStream(ctx, want)
+			return err
+		}) {
+			return nil
+		}
+		drift.Differences = append(drift.Differences, Difference{Object: want.Name})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	have := found.CachedInfo().Config
+	differences := compareStream(have, want)
+	if len(differences) == 0 {
+		return nil
+	}
+	if drift.step(ctx, func(ctx context.Context) error {
+		_, err := js.UpdateStream(ctx, mergeStream(have, want))
+		return err
+	}) {
+		return nil
+	}
+	drift.Differences = append(drift.Differences, differences...)
+	return nil
+}
+
+func provisionConsumer(ctx context.Context, js jetstream.JetStream, want streamConsumer, drift *DriftError) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*provisionStep)
+	defer cancel()
+	object := want.stream + "/" + want.config.Durable
+	found, err := js.Consumer(ctx, want.stream, want.config.Durable)
+	missing := errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDoesNotExist)
+	if missing || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if missing && drift.step(ctx, func(ctx context.Context) error {
+			_, err := js.CreateConsumer(ctx, want.stream, want.config)
+			return err
+		}) {
+			return nil
+		}
+		drift.Differences = append(drift.Differences, Difference{Object: object})
+		return nil
+	}
+	if errors.Is(err, jetstream.ErrNotPullConsumer) {
+		drift.Differences = append(drift.Differences, Difference{object, "delivery", "pull", "push"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	have := found.CachedInfo().Config
+	differences := compareConsumer(object, have, want.config)
+	if len(differences) == 0 {
+		return nil
+	}
+	if drift.step(ctx, func(ctx context.Context) error {
+		_, err := js.UpdateConsumer(ctx, want.stream, mergeConsumer(have, want.config))
+		return err
+	}) {
+		return nil
+	}
+	drift.Differences = append(drift.Differences, differences...)
+	return nil
+}
+
+// step makes one change and reports whether it was made. A change that was not answered in
+// time was not permitted, and no further one is tried: each would cost that time again.
+func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
+	for _, cause := range e.Causes {
+		if errors.Is(cause, context.DeadlineExceeded) {
+			return false
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, provisionStep)
+	defer cancel()
+	err := change(ctx)
+	if err != nil {
+		e.Causes = append(e.Causes, err)
+	}
+	return err == nil
+}
+
+// differ notes a difference between two comparable values.
+func differ[T comparable](to *[]Difference, object, field string, have, want T) {
+	if have != want {
+		*to = append(*to, Difference{object, field, fmt.Sprint(want), fmt.Sprint(have)})
+	}
+}
+
+func compareStream(have, want jetstream.StreamConfig) []Difference {
+	var d []Difference
+	subjects := func(s []string) string { return strings.Join(slices.Sorted(slices.Values(s)), " ") }
+	differ(&d, want.Name, "subjects", subjects(have.Subjects), subjects(want.Subjects))
+	differ(&d, want.Name, "retention", have.Retention, want.Retention)
+	differ(&d, want.Name, "storage", have.Storage, want.Storage)
+	differ(&d, want.Name, "replicas", have.Replicas, want.Replicas)
+	differ(&d, want.Name, "max age", have.MaxAge, want.MaxAge)
+	differ(&d, want.Name, "max messages per subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	differ(&d, want.Name, "discard", have.Discard, want.Discard)
+	differ(&d, want.Name, "discard new per subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject)
+	differ(&d, want.Name, "deny delete", have.DenyDelete, want.DenyDelete)
+	differ(&d, want.Name, "deny purge", have.DenyPurge, want.DenyPurge)
+	// A publisher that may roll up could wipe what others published.
+	differ(&d, want.Name, "roll-up allowed", have.AllowRollup, false)
+	return d
+}
+
+func mergeStream(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	have.Subjects, have.Retention, have.Storage, have.Replicas = want.Subjects, want.Retention, want.Storage, want.Replicas
+	have.MaxAge, have.MaxMsgsPerSubject = want.MaxAge, want.MaxMsgsPerSubject
+	have.Discard, have.DiscardNewPerSubject = want.Discard, want.DiscardNewPerSubject
+	have.DenyDelete, have.DenyPurge, have.AllowRollup = want.DenyDelete, want.DenyPurge, false
+	return have
+}
+
+func compareConsumer(object string, have, want jetstream.ConsumerConfig) []Difference {
+	var d []Difference
+	differ(&d, object, "ack policy", have.AckPolicy, want.AckPolicy)
+	differ(&d, object, "deliver policy", have.DeliverPolicy, want.DeliverPolicy)
+	differ(&d, object, "ack wait", have.AckWait, want.AckWait)
+	differ(&d, object, "max deliver", have.MaxDeliver, want.MaxDeliver)
+	differ(&d, object, "max ack pending", have.MaxAckPending, want.MaxAckPending)
+	differ(&d, object, "backoff list", fmt.Sprint(have.BackOff), fmt.Sprint(want.BackOff))
+	differ(&d, object, "filter", have.FilterSubject+strings.Join(have.FilterSubjects, " "), "")
+	return d
+}
+
+func mergeConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	have.AckPolicy, have.DeliverPolicy = want.AckPolicy, want.DeliverPolicy
+	have.AckWait, have.MaxDeliver, have.MaxAckPending = want.AckWait, want.MaxDeliver, want.MaxAckPending
+	have.BackOff, have.FilterSubject, have.FilterSubjects = nil, "", nil
+	return have
+}

@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var _ message.Publisher = (*Publisher)(nil)
+
+var (
+	// ErrQueueFull says that the broker would not take the message: its subject or its
+	// stream holds as many as it may. JetStream uses one code (10077) for every refusal
+	// of its store, so a full disk of the broker reads the same; the wrapped error says
+	// which.
+	ErrQueueFull = errors.New("queue full")
+	// ErrClosed says that the publisher or subscriber was closed.
+	ErrClosed = errors.New("closed")
+	// ErrHeader says that a metadata key or value cannot be a NATS header.
+	ErrHeader = errors.New("metadata is not a header")
+)
+
+// MsgIDMetadata is the one metadata key of the broker's own vocabulary that Publish
+// passes on: JetStream's deduplication id.
+const MsgIDMetadata = jetstream.MsgIDHeader
+
+const (
+	storeFailed jetstream.ErrorCode = 10077 // JSStreamStoreFailedF in nats-server
+	// publishTimeout bounds one publish of Watermill's Publish, which has no context of
+	// its own beyond the message's.
+	publishTimeout = 10 * time.Second
+)
+
+// Publisher publishes to streams and waits for the broker's acknowledgement. It is safe
+// for concurrent use. It does not own the connection.
+type Publisher struct {
+	js     jetstream.JetStream
+	closed atomic.Bool
+}
+
+// NewPublisher returns a publisher on js.
+func NewPublisher(js jetstream.JetStream) *Publisher { return &Publisher{js: js} }
+
+// Publish stores each message under the subject topic and returns once the broker has
+// them all; the first failure ends it. Metadata becomes headers. Keys that begin with
+// "Nats-" are the broker's vocabulary (roll-up, expectations, schedules) and are left out,
+// so that copying a received message's metadata cannot command the broker; only
+// MsgIDMetadata is passed on. ErrQueueFull, ErrHeader, ErrClosed. After a timeout the
+// message may be stored all the same.
+func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
+	for _, msg := range msgs {
+		ctx, cancel := context.WithTimeout(msg.Context(), publishTimeout)
+		err := p.publish(ctx, topic, msg)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PublishOnce stores msg under topic unless its stream holds any message under filter, a
+// subject that may hold wildcards and must be one of that stream's. stored is false, with
+// no error, when the broker refused because one exists; after an earlier timeout that may
+// be the caller's own.
+func (p *Publisher) PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error) {
+	err = p.publish(ctx, topic, msg, jetstream.WithExpectLastSequenceForSubject(0, filter))
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		// The second is what a replicated stream answers.
+		if api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+			api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+			return false, nil
+		}
+	}
+	return err == nil, err
+}
+
+// PublishEphemeral sends msg over plain NATS: whoever listens now gets it, nobody else.
+// It returns before the broker has it.
+func (p *Publisher) PublishEphemeral(topic string, msg *message.Message) error {
+	if p.closed.Load() {
+		return fmt.Errorf("publish to %q: %w", topic, ErrClosed)
+	}
+	m, err := toNATS(topic, msg)
+	if err != nil {
+		return err
+	}
+	if err := p.js.Conn().PublishMsg(m); err != nil {
+		return fmt.Errorf("publish to %q: %w", topic, err)
+	}
+	return nil
+}
+
+// Close makes later publishes fail with ErrClosed. It is idempotent and leaves the
+// connection open.
+func (p *Publisher) Close() error {
+	p.closed.Store(true)
+	return nil
+}
+
+func (p *Publisher) publish(ctx context.Context, topic string, msg *message.Message, opts ...jetstream.PublishOpt) error {
+	if p.closed.Load() {
+		return fmt.Errorf("publish to %q: %w", topic, ErrClosed)
+	}
+	m, err := toNATS(topic, msg)
+	if err != nil {
+		return err
+	}
+	_, err = p.js.PublishMsg(ctx, m, opts...)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == storeFailed {
+		return fmt.Errorf("publish to %q: %w: %w", topic, ErrQueueFull, err)
+	}
+	if err != nil {
+		return fmt.Errorf("publish to %q: %w", topic, err)
+	}
+	return nil
+}
+
+func toNATS(topic string, msg *message.Message) (*nats.Msg, error) {
+	m := nats.NewMsg(topic)
+	m.Data = msg.Payload
+	if msg.UUID != "" {
+		m.Header[UUIDHeader] = []string{msg.UUID}
+	}
+	for key, value := range msg.Metadata {
+		if key != MsgIDMetadata && strings.HasPrefix(strings.ToLower(key), "nats-") {
+			continue
+		}
+		m.Header[key] = []string{value}
+	}
+	for key, values := range m.Header {
+		// The library drops what it cannot write, and folds line breaks, silently.
+		if !token(key) || strings.ContainsAny(values[0], "\r\n\x00") {
+			return nil, fmt.Errorf("publish to %q: %w: key %q", topic, ErrHeader, key)
+		}
+	}
+	return m, nil
+}
+
+// token is RFC 9110's token, the alphabet of header names.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,198 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// ErrNoServer says that the data folder names no running embedded server.
+var ErrNoServer = errors.New("no embedded broker is running on this data folder")
+
+// RandomPort asks StartServer for any free port.
+const RandomPort = server.RANDOM_PORT
+
+const (
+	urlFile             = "nats.url"
+	storeFolder         = "broker"
+	defaultReadyTimeout = 30 * time.Second
+	readyPoll           = 50 * time.Millisecond
+)
+
+// ServerConfig describes the embedded broker.
+type ServerConfig struct {
+	// DataDir is where the server keeps its store (DataDir/broker, mode 0700) and says
+	// where it listens (DataDir/nats.url, mode 0600). It is made when missing.
+	DataDir string
+	// Port on 127.0.0.1. Default: 4222. RandomPort: any free one.
+	Port int
+	// ReadyTimeout bounds the start, recovery of the store included. Default: 30 s.
+	ReadyTimeout time.Duration
+	// Logger gets the server's warnings and errors, and the rest at debug level.
+	// Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Server is a running embedded broker. Its methods are safe for concurrent use.
+type Server struct {
+	srv  *server.Server
+	lock *os.File
+	file string
+	end  func() error
+}
+
+// StartServer starts nats-server with JetStream in this process and waits until it takes
+// connections. It listens on the loopback interface only, writes every message to disk
+// before it acknowledges it (SyncAlways: nats-server's default would lose up to two
+// minutes at a power failure), and leaves the process's signals alone. ErrStoreLocked:
+// another server uses the folder. The caller calls Shutdown.
+func StartServer(c ServerConfig) (*Server, error) {
+	log := c.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	store := filepath.Join(c.DataDir, storeFolder)
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, fmt.Errorf("make broker store: %w", err)
+	}
+	// #nosec G302 -- a folder needs its search bit; 0700 is the owner's alone.
+	if err := os.Chmod(store, 0o700); err != nil {
+		return nil, fmt.Errorf("close broker store to others: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(store, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	srv, err := run(c, store, log)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := &Server{srv: srv, lock: lock, file: filepath.Join(c.DataDir, urlFile)}
+	s.end = sync.OnceValue(s.shutdown)
+	if err := writeURL(s.file, srv.ClientURL()); err != nil {
+		return nil, errors.Join(err, s.Shutdown())
+	}
+	return s, nil
+}
+
+func run(c ServerConfig, store string, log *slog.Logger) (*server.Server, error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "pgcourier",
+		Host:       "127.0.0.1",
+		Port:       cmp.Or(c.Port, server.DEFAULT_PORT),
+		JetStream:  true,
+		StoreDir:   store,
+		SyncAlways: true,
+		NoSigs:     true,
+		NoLog:      true,
+		// A client that vanished without a word is noticed in half a minute, not in
+		// four: until then its waiting pull requests would swallow deliveries.
+		PingInterval:           10 * time.Second,
+		MaxPingsOut:            2,
+		DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure embedded broker: %w", err)
+	}
+	l := &serverLog{log: log, failed: make(chan string, 1)}
+	srv.SetLoggerV2(l, false, false, false)
+	go srv.Start()
+	deadline := time.Now().Add(cmp.Or(c.ReadyTimeout, defaultReadyTimeout))
+	for !srv.ReadyForConnections(readyPoll) {
+		select {
+		case why := <-l.failed:
+			err = fmt.Errorf("start embedded broker: %s", why)
+		default:
+			if time.Now().Before(deadline) {
+				continue
+			}
+			err = errors.New("start embedded broker: not ready in time")
+		}
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, err
+	}
+	return srv, nil
+}
+
+// ClientURL is where clients connect, for instance nats://127.0.0.1:4222.
+func (s *Server) ClientURL() string { return s.srv.ClientURL() }
+
+// Shutdown ends the server, waits until its store is closed, removes the URL file and
+// releases the lock. It is idempotent: later calls return the first result.
+func (s *Server) Shutdown() error { return s.end() }
+
+func (s *Server) shutdown() error {
+	// First the file: from now on nobody should be sent here.
+	err := os.Remove(s.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	s.srv.Shutdown()
+	s.srv.WaitForShutdown()
+	return errors.Join(err, s.lock.Close())
+}
+
+// writeURL writes by rename, so that a reader never sees half a line.
+func writeURL(file, url string) error {
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", urlFile, err)
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return fmt.Errorf("write %s: %w", urlFile, err)
+	}
+	return nil
+}
+
+// ServerURL returns the URL of the embedded server that runs on a data folder, in this or
+// in another process. ErrNoServer: none does. After a crash the file may still name a
+// server that is gone; connecting to it then fails with ErrUnreachable.
+func ServerURL(dataDir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dataDir, urlFile)) // #nosec G304 -- the operator's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w: %s", ErrNoServer, dataDir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find embedded broker: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// serverLog hands the server's log to slog. nats-server ends the process after Fatalf
+// through its own logger; this one reports it to StartServer instead.
+type serverLog struct {
+	log    *slog.Logger
+	failed chan string
+}
+
+func (l *serverLog) put(level slog.Level, format string, v []any) {
+	ctx := context.Background()
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, "embedded broker", "detail", fmt.Sprintf(format, v...))
+	}
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.put(slog.LevelWarn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.put(slog.LevelError, format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
+
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.put(slog.LevelError, format, v)
+	select {
+	case l.failed <- fmt.Sprintf(format, v...):
+	default:
+	}
+}

@@ -1,0 +1,309 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// patience bounds every wait for something that must happen.
+const patience = 20 * time.Second
+
+// shared is the broker of all tests that do not stop theirs.
+var shared *broker.Server
+
+func TestMain(m *testing.M) { os.Exit(mainTest(m)) }
+
+func mainTest(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "broker-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	shared, err = broker.StartServer(broker.ServerConfig{DataDir: dir, Port: broker.RandomPort, Logger: quiet()})
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := shared.Shutdown(); err != nil {
+		fmt.Fprintln(os.Stderr, "shutdown:", err)
+		code = 1
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "goroutines left behind:", err)
+		code = 1
+	}
+	return code
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func connect(t *testing.T, url string) *nats.Conn {
+	t.Helper()
+	nc, err := broker.Connect(broker.Config{URLs: []string{url}, Logger: quiet()})
+	must(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func stream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	must(t, err)
+	return js
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bench is a work queue with one consumer on a broker, and an observer of what its
+// workers tell the broker.
+type bench struct {
+	t    *testing.T
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	bind broker.Binding
+	acks *observer
+}
+
+const (
+	ackWait    = 600 * time.Millisecond
+	maxDeliver = 3
+)
+
+func setup(t *testing.T) *bench { return setupOn(t, shared.ClientURL()) }
+
+func setupOn(t *testing.T, url string) *bench {
+	t.Helper()
+	b := &bench{t: t, nc: connect(t, url)}
+	b.js = stream(t, b.nc)
+	b.bind = broker.Binding{Stream: "Q" + nuid.Next(), Consumer: "worker"}
+	b.create()
+	b.acks = observe(t, b.nc, "$JS.ACK."+b.bind.Stream+".>")
+	return b
+}
+
+func (b *bench) create() {
+	b.t.Helper()
+	_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{
+		Name: b.bind.Stream, Subjects: []string{b.bind.Stream + ".*"}, Retention: jetstream.WorkQueuePolicy,
+	})
+	must(b.t, err)
+	_, err = b.js.CreateConsumer(b.t.Context(), b.bind.Stream, jetstream.ConsumerConfig{
+		Durable: b.bind.Consumer, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: maxDeliver, MaxAckPending: 1000,
+	})
+	must(b.t, err)
+}
+
+func (b *bench) subject() string { return b.bind.Stream + ".acme" }
+
+func (b *bench) publish(n int) {
+	b.t.Helper()
+	for i := range n {
+		_, err := b.js.Publish(b.t.Context(), b.subject(), fmt.Append(nil, i))
+		must(b.t, err)
+	}
+}
+
+// config is a subscriber's, for one slot over js.
+func (b *bench) config(js jetstream.JetStream) broker.SubscriberConfig {
+	return broker.SubscriberConfig{
+		JetStream: js, Logger: quiet(),
+		Bind:    func(string) (broker.Binding, error) { return b.bind, nil },
+		Backoff: func(int) time.Duration { return 10 * time.Millisecond },
+	}
+}
+
+func (b *bench) subscriber(c broker.SubscriberConfig) *broker.Subscriber {
+	b.t.Helper()
+	s, err := broker.NewSubscriber(c)
+	must(b.t, err)
+	b.t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func (b *bench) subscribe(c broker.SubscriberConfig) (*broker.Subscriber, <-chan *message.Message) {
+	b.t.Helper()
+	s := b.subscriber(c)
+	ch, err := s.Subscribe(context.Background(), "any")
+	must(b.t, err)
+	return s, ch
+}
+
+func (b *bench) info() *jetstream.ConsumerInfo {
+	b.t.Helper()
+	c, err := b.js.Consumer(b.t.Context(), b.bind.Stream, b.bind.Consumer)
+	must(b.t, err)
+	return c.CachedInfo()
+}
+
+func (b *bench) stored() uint64 {
+	b.t.Helper()
+	s, err := b.js.Stream(b.t.Context(), b.bind.Stream)
+	must(b.t, err)
+	return s.CachedInfo().State.Msgs
+}
+
+func receive[T any](t *testing.T, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v, ok := <-ch:
+		if !ok {
+			t.Fatal("channel closed")
+		}
+		return v
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	panic("unreachable")
+}
+
+func ended(t *testing.T, ch <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-ch:
+	case <-time.After(patience):
+		t.Fatal("did not end:", what)
+	}
+}
+
+// eventually polls the broker for a condition that nothing announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			t.Fatal("never came true:", what)
+		case <-poll.C:
+		}
+	}
+}
+
+func deliveryOf(t *testing.T, msg *message.Message) broker.Delivery {
+	t.Helper()
+	d, ok := broker.DeliveryOf(msg)
+	if !ok {
+		t.Fatal("message without a delivery")
+	}
+	return d
+}
+
+// observer records what is sent on a subject.
+type observer struct {
+	t    *testing.T
+	nc   *nats.Conn
+	mu   sync.Mutex
+	seen []nats.Msg
+	more chan struct{}
+}
+
+func observe(t *testing.T, nc *nats.Conn, subject string) *observer {
+	t.Helper()
+	o := &observer{t: t, nc: nc, more: make(chan struct{}, 1)}
+	_, err := nc.Subscribe(subject, func(m *nats.Msg) {
+		o.mu.Lock()
+		o.seen = append(o.seen, *m)
+		o.mu.Unlock()
+		select {
+		case o.more <- struct{}{}:
+		default:
+		}
+	})
+	must(t, err)
+	must(t, nc.Flush())
+	return o
+}
+
+// count returns how many messages so far begin with one of the words.
+func (o *observer) count(words ...string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for i := range o.seen {
+		for _, w := range words {
+			if strings.HasPrefix(string(o.seen[i].Data), w) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// total is count after everything under way has arrived.
+func (o *observer) total(words ...string) int {
+	o.t.Helper()
+	must(o.t, o.nc.Flush())
+	// The flush orders the arrival; this handler's own queue is ordered behind it.
+	done := make(chan struct{})
+	inbox := o.nc.NewInbox()
+	sub, err := o.nc.Subscribe(inbox, func(*nats.Msg) { close(done) })
+	must(o.t, err)
+	defer func() { _ = sub.Unsubscribe() }()
+	must(o.t, o.nc.Publish(inbox, nil))
+	ended(o.t, done, "observer's marker")
+	return o.count(words...)
+}
+
+// await waits for n more messages that begin with word.
+func (o *observer) await(word string, n int) {
+	o.t.Helper()
+	want := o.count(word) + n
+	deadline := time.After(patience)
+	for o.count(word) < want {
+		select {
+		case <-o.more:
+		case <-deadline:
+			o.t.Fatalf("saw %d of %d %q", o.count(word), want, word)
+		}
+	}
+}
+
+func (o *observer) bodies(word string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []string
+	for i := range o.seen {
+		if strings.HasPrefix(string(o.seen[i].Data), word) {
+			all = append(all, string(o.seen[i].Data))
+		}
+	}
+	return all
+}
+
+const heartbeat = "+WPI"
+
+// heartbeatsOf is how many heartbeats fill that many ack waits: one every third of it.
+func heartbeatsOf(ackWaits int) int { return 3 * ackWaits }
+
+func portOf(t *testing.T, raw string) int {
+	t.Helper()
+	u, err := url.Parse(raw)
+	must(t, err)
+	port, err := strconv.Atoi(u.Port())
+	must(t, err)
+	return port
+}

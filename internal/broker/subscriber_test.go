@@ -1,0 +1,338 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+func TestLongHandlerIsDeliveredOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	s, ch := b.subscribe(b.config(b.js))
+	msg := receive(t, ch)
+	b.acks.await(heartbeat, heartbeatsOf(4))
+	msg.Ack()
+	must(t, s.Close())
+	if n := b.info().Delivered.Consumer; n != 1 {
+		t.Errorf("%d deliveries, want 1", n)
+	}
+	if n := b.stored(); n != 0 {
+		t.Errorf("%d messages left", n)
+	}
+}
+
+func TestWaitingMessagesDoNotAge(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(4)
+	_, ch := b.subscribe(b.config(b.js))
+	first := receive(t, ch)
+	b.acks.await(heartbeat, heartbeatsOf(4))
+	if n := b.info().Delivered.Consumer; n != 1 {
+		t.Errorf("%d messages pulled for one slot", n)
+	}
+	first.Ack()
+	for range 3 {
+		msg := receive(t, ch)
+		if d := deliveryOf(t, msg); d.Number != 1 {
+			t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+		}
+		msg.Ack()
+	}
+}
+
+func TestNakDelaysGrow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.config(b.js)
+	var mu sync.Mutex
+	var asked []int
+	c.Backoff = func(n int) time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, n)
+		return time.Duration(n) * time.Millisecond
+	}
+	b.publish(1)
+	s, ch := b.subscribe(c)
+	var ids []string
+	for n := 1; n <= maxDeliver; n++ {
+		msg := receive(t, ch)
+		d := deliveryOf(t, msg)
+		if d.Number != n || d.Last != (n == maxDeliver) {
+			t.Errorf("delivery %d, last %t; want %d of %d", d.Number, d.Last, n, maxDeliver)
+		}
+		if msg.UUID != d.EventID {
+			t.Errorf("UUID %q, want the event id %q", msg.UUID, d.EventID)
+		}
+		ids = append(ids, d.EventID)
+		msg.Nack()
+	}
+	must(t, s.Close())
+	if b.acks.total("-NAK") == 0 || !slices.Equal(asked, []int{1, 2, 3}) {
+		t.Errorf("backoff was asked for deliveries %v", asked)
+	}
+	want := []string{`-NAK {"delay": 1000000}`, `-NAK {"delay": 2000000}`, `-NAK {"delay": 3000000}`}
+	if got := b.acks.bodies("-NAK"); !slices.Equal(got, want) {
+		t.Errorf("sent %q", got)
+	}
+	if len(slices.Compact(ids)) != 1 {
+		t.Errorf("event id changed between deliveries: %q", ids)
+	}
+}
+
+func TestAbandonSettlesNothing(t *testing.T) {
+	t.Parallel()
+	for name, settle := range map[string]func(*message.Message) bool{
+		"ack": (*message.Message).Ack, "nack": (*message.Message).Nack,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.publish(1)
+			_, ch := b.subscribe(b.config(b.js))
+			msg := receive(t, ch)
+			if !broker.Abandon(msg) {
+				t.Fatal("not a subscriber's message")
+			}
+			settle(msg)
+			again := receive(t, ch) // by AckWait alone
+			if n := b.acks.total("+ACK", "-NAK"); n != 0 {
+				t.Errorf("%d acks or naks sent", n)
+			}
+			if d := deliveryOf(t, again); d.Number != 2 {
+				t.Errorf("delivery %d, want 2", d.Number)
+			}
+			again.Ack()
+		})
+	}
+	if broker.Abandon(message.NewMessage("x", nil)) {
+		t.Error("abandoned a foreign message")
+	}
+}
+
+func TestDrainLetsWorkFinish(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	c := b.config(b.js)
+	c.Slots = 2
+	c.DrainTimeout = patience
+	s := b.subscriber(c)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: patience}, watermill.NopLogger{})
+	must(t, err)
+	started, release := make(chan *message.Message, 2), make(chan struct{})
+	router.AddConsumerHandler("work", "any", s, func(msg *message.Message) error {
+		started <- msg
+		<-release
+		return context.Cause(msg.Context())
+	})
+	ran := make(chan error, 1)
+	go func() { ran <- router.Run(context.Background()) }()
+	msg := receive(t, started)
+	eventually(t, "the free slot pulls", func() bool { return b.info().NumWaiting == 1 })
+	closed := make(chan struct{})
+	go func() { defer close(closed); _ = router.Close() }()
+	eventually(t, "no pull waits", func() bool { return b.info().NumWaiting == 0 })
+	b.publish(1)
+	b.acks.await(heartbeat, heartbeatsOf(2))
+	if err := msg.Context().Err(); err != nil {
+		t.Error("the message's context ended with the subscription:", err)
+	}
+	close(release)
+	ended(t, closed, "router")
+	must(t, receive(t, ran))
+	if n, left := b.info().Delivered.Consumer, b.stored(); n != 1 || left != 1 {
+		t.Errorf("%d deliveries and %d messages left, want 1 and 1", n, left)
+	}
+}
+
+func TestDrainDeadlineEndsContext(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	c := b.config(b.js)
+	c.Backoff = func(int) time.Duration { return time.Hour }
+	c.DrainTimeout = time.Millisecond
+	c.SettleTimeout = patience
+	s, ch := b.subscribe(c)
+	msg := receive(t, ch)
+	closed := make(chan struct{})
+	go func() { defer close(closed); _ = s.Close() }()
+	ended(t, msg.Context().Done(), "context")
+	if cause := context.Cause(msg.Context()); !errors.Is(cause, broker.ErrDraining) {
+		t.Errorf("cause is %v", cause)
+	}
+	msg.Nack()
+	ended(t, closed, "subscriber")
+	if n := b.acks.total("-NAK"); n != 1 || b.acks.bodies("-NAK")[0] != "-NAK" {
+		t.Errorf("sent %q, want one nak without a delay", b.acks.bodies("-NAK"))
+	}
+	if _, err := s.Subscribe(context.Background(), "any"); !errors.Is(err, broker.ErrClosed) {
+		t.Errorf("subscribe after close: %v", err)
+	}
+}
+
+func TestHandlerThatNeverReturnsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	c := b.config(b.js)
+	c.DrainTimeout, c.SettleTimeout = time.Millisecond, time.Millisecond
+	s, ch := b.subscribe(c)
+	receive(t, ch)
+	must(t, s.Close())
+	if n := b.acks.total("-NAK", "+ACK"); n != 0 {
+		t.Errorf("%d acks or naks sent", n)
+	}
+}
+
+func TestUnreadMessageGoesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := b.subscriber(b.config(b.js))
+	unread, err := s.Subscribe(ctx, "any")
+	must(t, err)
+	eventually(t, "message is held", func() bool { return b.info().NumAckPending == 1 })
+	cancel()
+	b.acks.await("-NAK", 1)
+	_, other := b.subscribe(b.config(b.js))
+	msg := receive(t, other)
+	if d := deliveryOf(t, msg); d.Number != 2 {
+		t.Errorf("delivery %d, want 2", d.Number)
+	}
+	msg.Ack()
+	if m, open := <-unread; open {
+		t.Errorf("message %s was handed out after the end", m.UUID)
+	}
+}
+
+func TestNothingIsPulledUntilReady(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	c := b.config(b.js)
+	asked, ready := make(chan struct{}, 100), make(chan struct{})
+	c.Ready = func(ctx context.Context) error {
+		asked <- struct{}{}
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	_, ch := b.subscribe(c)
+	receive(t, asked)
+	if i := b.info(); i.NumWaiting != 0 || i.Delivered.Consumer != 0 {
+		t.Errorf("pulled before ready: %d waiting, %d delivered", i.NumWaiting, i.Delivered.Consumer)
+	}
+	close(ready)
+	receive(t, ch).Ack()
+}
+
+func TestRepeatedHeader(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		header nats.Header
+		want   string
+	}{
+		"once":                     {nats.Header{"ce-id": {"a"}, "X": {"1"}}, ""},
+		"twice":                    {nats.Header{"ce-id": {"a", "b"}}, "ce-id"},
+		"twice, letter case aside": {nats.Header{"CE-ID": {"b"}, "ce-id": {"a"}}, "ce-id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			_, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: b.subject(), Header: c.header, Data: []byte("x")})
+			must(t, err)
+			_, ch := b.subscribe(b.config(b.js))
+			msg := receive(t, ch)
+			if d := deliveryOf(t, msg); d.RepeatedHeader != c.want {
+				t.Errorf("repeated header %q, want %q", d.RepeatedHeader, c.want)
+			}
+			if got := msg.Metadata.Get("ce-id"); got != "a" {
+				t.Errorf("metadata holds %q, want the first value", got)
+			}
+			msg.Ack()
+		})
+	}
+}
+
+func TestDeliveryDescribesTheMessage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, uuid := range []string{"a-plain_ID", "not an id", ""} {
+		m := nats.NewMsg(b.subject())
+		m.Header.Set(broker.UUIDHeader, uuid)
+		ack, err := b.js.PublishMsg(t.Context(), m)
+		must(t, err)
+		s, ch := b.subscribe(b.config(b.js))
+		msg := receive(t, ch)
+		d := deliveryOf(t, msg)
+		if d.Subject != b.subject() || d.Sequence != ack.Sequence || d.Published.IsZero() || d.Number != 1 {
+			t.Errorf("delivery %+v", d)
+		}
+		want := d.EventID
+		if uuid == "a-plain_ID" {
+			want = uuid
+		}
+		if msg.UUID != want {
+			t.Errorf("UUID %q, want %q", msg.UUID, want)
+		}
+		msg.Ack()
+		must(t, s.Close())
+	}
+}
+
+func TestSubscribeNeedsTheConsumer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bind.Consumer = "nobody"
+	_, err := b.subscriber(b.config(b.js)).Subscribe(t.Context(), "any")
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A stream that is wiped and made again counts from 1 again: what is held of the old one
+// must not settle anything in the new one.
+func TestStreamMadeAnew(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.publish(1)
+	c := b.config(b.js)
+	c.Slots = 2
+	s, ch := b.subscribe(c)
+	old := receive(t, ch)
+	must(t, b.js.DeleteStream(t.Context(), b.bind.Stream))
+	b.create()
+	b.publish(1)
+	fresh := receive(t, ch)
+	was, is := deliveryOf(t, old), deliveryOf(t, fresh)
+	if was.Sequence != is.Sequence || was.Stream == is.Stream || was.EventID == is.EventID {
+		t.Errorf("old %+v, new %+v", was, is)
+	}
+	old.Ack()
+	ended(t, old.Context().Done(), "the old message's context")
+	broker.Abandon(fresh)
+	fresh.Ack()
+	must(t, s.Close())
+	if n := b.acks.total("+ACK"); n != 0 || b.stored() != 1 {
+		t.Errorf("%d acks sent, %d messages left; want 0 and 1", n, b.stored())
+	}
+}

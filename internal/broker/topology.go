@@ -1,0 +1,164 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+const (
+	defaultMaxWaiting        = 100
+	defaultRetention         = 90 * 24 * time.Hour
+	defaultAdvisoryRetention = 7 * 24 * time.Hour
+	defaultAckWait           = 30 * time.Second
+	defaultMaxDeliver        = 3
+	// A message that waits in a delayed nak, or held for its turn, counts as pending; the
+	// limit must not stop the queue before the workers do.
+	maxAckPending = 10_000
+	minAckWait    = time.Second
+)
+
+// The subjects of events that are announced about finished requests, beside the ones the
+// contract's Go package has types for.
+var eventSubjects = []string{
+	events.StartedFilter, "backup.verified.*.*", "backup.verification_failed.*.*", "backup.expired.*.*",
+}
+
+// Topology holds what can be chosen about the streams and consumers. The zero value is
+// the default for one broker; the rest is fixed by the contract.
+type Topology struct {
+	// Replicas of each stream: 1, 3 or 5. Default: 1. A cluster wants 3.
+	Replicas int
+	// MaxWaitingPerProject bounds the messages of one project in the queue, waiting or
+	// running; the broker refuses the next one (ErrQueueFull). Default: 100.
+	MaxWaitingPerProject int64
+	// OutcomeRetention is how long outcomes are kept, and with them the broker's refusal
+	// of a second one. Default: 90 days.
+	OutcomeRetention time.Duration
+	// EventRetention is how long the other events are kept. Default: 90 days.
+	EventRetention time.Duration
+	// AdvisoryRetention is how long the broker's advisories about the queue are kept.
+	// Default: 7 days.
+	AdvisoryRetention time.Duration
+	// AckWait is how long after its last heartbeat a message is delivered again, so how
+	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
+	AckWait time.Duration
+	// MaxDeliver is how often a request is delivered at most. Default: 3.
+	MaxDeliver int
+}
+
+func (t Topology) withDefaults() Topology {
+	t.Replicas = cmp.Or(t.Replicas, 1)
+	t.MaxWaitingPerProject = cmp.Or(t.MaxWaitingPerProject, defaultMaxWaiting)
+	t.OutcomeRetention = cmp.Or(t.OutcomeRetention, defaultRetention)
+	t.EventRetention = cmp.Or(t.EventRetention, defaultRetention)
+	t.AdvisoryRetention = cmp.Or(t.AdvisoryRetention, defaultAdvisoryRetention)
+	t.AckWait = cmp.Or(t.AckWait, defaultAckWait)
+	t.MaxDeliver = cmp.Or(t.MaxDeliver, defaultMaxDeliver)
+	return t
+}
+
+// Validate reports all that is out of range, defaults applied.
+func (t Topology) Validate() error {
+	t = t.withDefaults()
+	var faults []error
+	if t.Replicas != 1 && t.Replicas != 3 && t.Replicas != 5 {
+		faults = append(faults, errors.New("replicas: 1, 3 or 5"))
+	}
+	if t.MaxWaitingPerProject < 1 {
+		faults = append(faults, errors.New("waiting messages per project: at least 1"))
+	}
+	if t.OutcomeRetention < time.Hour || t.EventRetention < time.Hour || t.AdvisoryRetention < time.Hour {
+		faults = append(faults, errors.New("retention: at least an hour"))
+	}
+	if t.AckWait < minAckWait {
+		faults = append(faults, errors.New("ack wait: at least a second"))
+	}
+	if t.MaxDeliver < 1 {
+		faults = append(faults, errors.New("deliveries: at least 1"))
+	}
+	return errors.Join(faults...)
+}
+
+// streams returns the streams wanted.
+func (t Topology) streams() []jetstream.StreamConfig {
+	const advisory = "$JS.EVENT.ADVISORY.CONSUMER."
+	all := []jetstream.StreamConfig{
+		{
+			Name:                 events.StreamRequests,
+			Description:          "export requests, one subject per project",
+			Subjects:             []string{events.RequestedFilter},
+			Retention:            jetstream.WorkQueuePolicy,
+			Discard:              jetstream.DiscardNew,
+			DiscardNewPerSubject: true,
+			MaxMsgsPerSubject:    t.MaxWaitingPerProject,
+		},
+		{
+			Name:              events.StreamIntake,
+			Description:       "export requests that still need their project's subject",
+			Subjects:          []string{events.TypeRequested},
+			Retention:         jetstream.WorkQueuePolicy,
+			MaxMsgsPerSubject: -1,
+		},
+		{
+			Name:              events.StreamOutcomes,
+			Description:       "how each request ended",
+			Subjects:          []string{events.CompletedFilter, events.FailedFilter},
+			MaxAge:            t.OutcomeRetention,
+			MaxMsgsPerSubject: -1,
+			DenyDelete:        true,
+			DenyPurge:         true,
+		},
+		{
+			Name:              events.StreamEvents,
+			Description:       "what happened beside outcomes",
+			Subjects:          eventSubjects,
+			MaxAge:            t.EventRetention,
+			MaxMsgsPerSubject: -1,
+		},
+		{
+			Name:        events.StreamAdvisories,
+			Description: "requests whose deliveries are used up, as hints",
+			Subjects: []string{
+				advisory + "MAX_DELIVERIES." + events.StreamRequests + ".*",
+				advisory + "MSG_TERMINATED." + events.StreamRequests + ".*",
+			},
+			MaxAge:            t.AdvisoryRetention,
+			MaxMsgsPerSubject: -1,
+		},
+	}
+	for i := range all {
+		all[i].Storage = jetstream.FileStorage
+		all[i].Replicas = t.Replicas
+	}
+	return all
+}
+
+type streamConsumer struct {
+	stream string
+	config jetstream.ConsumerConfig
+}
+
+// consumers returns the consumers wanted. None has a BackOff list: it would override
+// AckWait and shift the delays of naks.
+func (t Topology) consumers() []streamConsumer {
+	consumer := func(name, description string, maxDeliver int) jetstream.ConsumerConfig {
+		return jetstream.ConsumerConfig{
+			Durable:       name,
+			Description:   description,
+			DeliverPolicy: jetstream.DeliverAllPolicy,
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       t.AckWait,
+			MaxDeliver:    maxDeliver,
+			MaxAckPending: maxAckPending,
+		}
+	}
+	return []streamConsumer{
+		{events.StreamRequests, consumer(events.ConsumerExport, "the workers", t.MaxDeliver)},
+		{events.StreamIntake, consumer(events.ConsumerIntake, "moves requests to their projects' subjects", -1)},
+	}
+}
