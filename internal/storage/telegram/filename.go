@@ -1,0 +1,107 @@
+package telegram
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// The names of files in the chat. They all end alike, and a name is at most 60 characters,
+// since Telegram shortens long ones and long extensions.
+const (
+	extension     = ".pgc"
+	indexName     = "pgcourier-index" + extension
+	tombstoneName = "pgcourier-deleted" + extension
+	keyHashDigits = 12 // 48 bits: ten thousand exports collide with a chance of 1 in 5 million
+	maxReadable   = 22 // of a name: 60 - ".pgc" - "-" - 12 digits - ".part-00540-of-00540"
+)
+
+// FileName is what the name of a file in the chat tells.
+type FileName struct {
+	KeyHash string // KeyHash of the export's key
+	Kind    storage.Kind
+	Part    int // 1 and up; 0 for an export of one blob, and for a manifest
+	Parts   int // how many there are; 0: not told, for all but the last part and the manifest
+}
+
+// KeyHash is the part of a file's name that identifies its export: the first 12 hexadecimal
+// digits of the SHA-256 of the key.
+func KeyHash(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])[:keyHashDigits]
+}
+
+// fileName names a blob such that a file downloaded by hand still tells what it is.
+func fileName(n storage.Name, parts int) string {
+	readable := strings.TrimRight(path.Base(n.Key), ".")
+	if len(readable) > maxReadable {
+		readable = readable[:maxReadable]
+	}
+	what := ".data"
+	of := ""
+	if parts > 0 {
+		of = fmt.Sprintf("-of-%05d", parts)
+	}
+	switch {
+	case n.Kind == storage.Manifest:
+		what = ".manifest" + of
+	case n.Part > 0:
+		what = fmt.Sprintf(".part-%05d", n.Part) + of
+	}
+	return readable + "-" + KeyHash(n.Key) + what + extension
+}
+
+// fileNameShape also accepts the " (1)" that programs add when a name is taken.
+var fileNameShape = regexp.MustCompile(
+	`^[A-Za-z0-9._-]{0,22}-([0-9a-f]{12})(?:\.(data)|\.(manifest)(?:-of-([0-9]{5}))?|\.part-([0-9]{5})(?:-of-([0-9]{5}))?)(?: ?\([0-9]{1,3}\))?\.pgc$`)
+
+// ParseFileName reads the name of a file that was downloaded from the chat by hand. It
+// reports false for a name that is none of a blob's.
+func ParseFileName(name string) (FileName, bool) {
+	m := fileNameShape.FindStringSubmatch(name)
+	if m == nil {
+		return FileName{}, false
+	}
+	f := FileName{KeyHash: m[1], Part: number(m[5]), Parts: number(m[4]) + number(m[6])}
+	if m[3] != "" {
+		f.Kind = storage.Manifest
+	}
+	if m[5] != "" && f.Part == 0 || f.Parts != 0 && f.Part > f.Parts {
+		return FileName{}, false
+	}
+	return f, true
+}
+
+// number reads up to five digits; "" is 0.
+func number(digits string) int {
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// caption tells a human, and a tool that exports the chat's history, what a file is.
+func caption(b storage.Blob) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "pgcourier\nkey: %s\n", b.Name.Key)
+	switch {
+	case b.Name.Kind == storage.Manifest:
+		s.WriteString("manifest")
+	case b.Name.Part > 0:
+		fmt.Fprintf(&s, "part: %d", b.Name.Part)
+	default:
+		s.WriteString("data")
+	}
+	if b.Parts > 0 {
+		fmt.Fprintf(&s, " of %d", b.Parts)
+	}
+	fmt.Fprintf(&s, "\nbytes: %d\nsha256: %s", b.Size, hex.EncodeToString(b.SHA256[:]))
+	return s.String()
+}

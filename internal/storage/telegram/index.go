@@ -1,0 +1,83 @@
+package telegram
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// errIndexHidden says that the chat's newest pinned message is not the index.
+var errIndexHidden = errors.New("another message is pinned above the index, or instead of it; unpin it")
+
+// Index returns the document in the chat's pinned index message, or nil when nothing is
+// pinned. Telegram shows a bot only the pinned message that was sent last; if that is
+// another one, it cannot be told whether an index exists, and Index fails with
+// storage.ErrUnavailable sooner than let it be begun anew.
+func (d *Driver) Index(ctx context.Context) ([]byte, error) {
+	m, err := d.pinned(ctx)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	body, err := d.client.Fetch(ctx, m.Document.FileID, m.Document.Size, 0)
+	if err != nil {
+		return nil, explain("fetch the index", err)
+	}
+	doc, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, explain("fetch the index", err)
+	}
+	return doc, nil
+}
+
+// SetIndex replaces the document in the index message, in place. The first time, and when
+// the index belongs to another bot, it sends a new message and pins it.
+func (d *Driver) SetIndex(ctx context.Context, doc []byte) error {
+	if int64(len(doc)) > d.partSize && len(doc) > MaxCloudPart {
+		return fmt.Errorf("write the index: %w: it has outgrown one document", storage.ErrFull)
+	}
+	m, err := d.pinned(ctx)
+	if err != nil {
+		return err
+	}
+	u := Upload{
+		Name: indexName, Caption: "pgcourier\nindex: leave it pinned, and pin nothing after it",
+		Body: bytes.NewReader(doc), Size: int64(len(doc)),
+	}
+	if m != nil {
+		_, err := d.client.Edit(ctx, d.chat, m.ID, u)
+		if err == nil || reasonOf(err) == Unchanged {
+			return nil
+		}
+		if r := reasonOf(err); r != EditRefused && r != MessageNotFound {
+			return explain("write the index", err)
+		}
+	}
+	sent, err := d.client.Send(ctx, d.chat, u)
+	if err != nil {
+		return explain("write the index", err)
+	}
+	if err := d.client.Pin(ctx, d.chat, sent.ID); err != nil {
+		return explain("pin the index", errors.Join(err, d.discard(ctx, sent.ID)))
+	}
+	return nil
+}
+
+// pinned returns the index message, or nil when nothing is pinned.
+func (d *Driver) pinned(ctx context.Context) (*Message, error) {
+	chat, err := d.client.Chat(ctx, d.chat)
+	if err != nil {
+		return nil, explain("look for the index", err)
+	}
+	switch m := chat.Pinned; {
+	case m == nil:
+		return nil, nil //nolint:nilnil // documented: there is none
+	case m.Document == nil || m.Document.Name != indexName:
+		return nil, fmt.Errorf("look for the index: %w: message %d: %w", storage.ErrUnavailable, m.ID, errIndexHidden)
+	default:
+		return m, nil
+	}
+}
