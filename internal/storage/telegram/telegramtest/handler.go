@@ -106,6 +106,9 @@ func (s *Server) answer(token, method string, in input) reply {
 	if b == nil {
 		return failure(http.StatusUnauthorized, "Unauthorized")
 	}
+	for _, c := range s.chats {
+		s.expire(c)
+	}
 	switch method {
 	case "getMe":
 		return success(map[string]any{"id": b.id, "is_bot": true, "first_name": "TEST SERVER " + b.name, "username": b.name + "_test_server_bot"})
@@ -128,7 +131,6 @@ func (s *Server) answer(token, method string, in input) reply {
 	case m.Status == "left":
 		return failure(http.StatusForbidden, "Forbidden: bot is not a member of the "+c.Type+" chat")
 	}
-	s.expire(c)
 	return call(s, b, c, in)
 }
 

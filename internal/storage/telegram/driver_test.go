@@ -1,0 +1,317 @@
+package telegram_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+)
+
+const key = "acme/request-17.1.sql.zst.age"
+
+func TestPartIsStoredWithItsNameAndReadBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	data := random(1 << 20)
+	last := part(key, 3, data)
+	last.Parts = 3
+	got, err := d.Put(t.Context(), last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Verified {
+		t.Error("Telegram confirms no hash, so the blob is not verified")
+	}
+	if len(got.Ref) > storage.MaxRef {
+		t.Errorf("the reference has %d bytes", len(got.Ref))
+	}
+	m := b.Messages(channel)[0]
+	want := "request-17.1.sql.zst.a-" + telegram.KeyHash(key) + ".part-00003-of-00003.pgc"
+	if m.Name != want {
+		t.Errorf("the file is called %q, want %q", m.Name, want)
+	}
+	for _, line := range []string{"key: " + key, "part: 3 of 3", "bytes: 1048576", "sha256: "} {
+		if !strings.Contains(m.Caption, line) {
+			t.Errorf("the caption %q lacks %q", m.Caption, line)
+		}
+	}
+	if m.SHA256 != sha256.Sum256(data) {
+		t.Error("the server holds other bytes")
+	}
+	back, err := fetch(t.Context(), d, got.Ref)
+	if err != nil || !bytes.Equal(back, data) {
+		t.Errorf("read %d bytes back, want %d: %v", len(back), len(data), err)
+	}
+	if uri := d.URI(key, got.Ref); uri != "telegram://-1001234567890/"+key+"?message=1" {
+		t.Errorf("the URI is %q", uri)
+	}
+}
+
+func TestPutRefusesWhatCouldNotBeReadBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d, err := telegram.New(telegram.Config{Client: b.client, Chat: channel, PartSize: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		blob storage.Blob
+		want error
+	}{
+		"too large":          {part(key, 1, random(101)), nil},
+		"too large, unknown": {storage.Blob{Name: storage.Name{Key: key}, Size: -1, Body: strings.NewReader(strings.Repeat("a", 101))}, nil},
+		"empty":              {part(key, 1, nil), nil},
+		"unsafe key":         {part("../x", 1, random(1)), storage.ErrBadKey},
+		"failing":            {storage.Blob{Name: storage.Name{Key: key}, Size: 10, Body: iotest.ErrReader(errBody)}, errBody},
+		"ends early":         {storage.Blob{Name: storage.Name{Key: key}, Size: 10, Body: iotest.OneByteReader(strings.NewReader("abc"))}, io.ErrUnexpectedEOF},
+	}
+	for name, tt := range tests {
+		if _, err := d.Put(t.Context(), tt.blob); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+	if n := len(b.Messages(channel)); n != 0 {
+		t.Errorf("%d messages are visible", n)
+	}
+	exact := part(key, 1, random(100))
+	if _, err := d.Put(t.Context(), exact); err != nil {
+		t.Errorf("exactly a part: %v", err)
+	}
+	unknown := storage.Blob{Name: storage.Name{Key: key}, Size: -1, Body: iotest.OneByteReader(strings.NewReader("abc"))}
+	if _, err := d.Put(t.Context(), unknown); err != nil {
+		t.Errorf("a small blob of unknown size: %v", err)
+	}
+}
+
+func TestPartSizesAreBounded(t *testing.T) {
+	t.Parallel()
+	cloud, err := telegram.NewClient(telegram.ClientConfig{Token: "123:ABCDEFGHIJKLMNOPQRSTUVWXYZ"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := telegram.NewClient(telegram.ClientConfig{Token: "123:ABCDEFGHIJKLMNOPQRSTUVWXYZ", BaseURL: "http://localhost:8081"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		client *telegram.Client
+		size   int64
+		ok     bool
+	}{
+		{cloud, 0, true},
+		{cloud, telegram.MaxCloudPart, true},
+		{cloud, telegram.MaxCloudPart + 1, false},
+		{cloud, -1, false},
+		{local, telegram.MaxLocalPart, true},
+		{local, telegram.MaxLocalPart + 1, false},
+		{nil, 0, false},
+	}
+	for _, tt := range tests {
+		d, err := telegram.New(telegram.Config{Client: tt.client, Chat: 1, PartSize: tt.size})
+		if (err == nil) != tt.ok {
+			t.Errorf("%v, %d bytes: %v", tt.client, tt.size, err)
+		}
+		if err == nil && tt.size == 0 && d.Traits().MaxBlob != telegram.DefaultPartSize {
+			t.Errorf("the default part is %d bytes", d.Traits().MaxBlob)
+		}
+	}
+	if _, err := telegram.New(telegram.Config{Client: cloud}); err == nil {
+		t.Error("no chat: accepted")
+	}
+}
+
+func TestDeleteSaysWhatItDid(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	fresh := put(t, d, key, 1, random(10))
+	got, err := d.Delete(t.Context(), fresh)
+	if err != nil || got != storage.Deleted || len(b.Messages(channel)) != 0 {
+		t.Errorf("fresh: %v, %v, %d messages left", got, err, len(b.Messages(channel)))
+	}
+	got, err = d.Delete(t.Context(), fresh)
+	if err != nil || got != storage.Absent {
+		t.Errorf("again: %v, %v", got, err)
+	}
+
+	old := put(t, d, key, 1, random(10))
+	b.clock.Advance(telegramtest.DeletionWindow - time.Second)
+	young := put(t, d, key, 2, random(10))
+	b.clock.Advance(time.Second)
+	if got, err = d.Delete(t.Context(), young); err != nil || got != storage.Deleted {
+		t.Errorf("young: %v, %v", got, err)
+	}
+	for range 2 { // a tombstone can be set on a tombstone
+		if got, err = d.Delete(t.Context(), old); err != nil || got != storage.Tombstoned {
+			t.Fatalf("after 48 hours: %v, %v", got, err)
+		}
+	}
+	messages := b.Messages(channel)
+	if len(messages) != 1 || messages[0].Name != "pgcourier-deleted.pgc" || strings.Contains(messages[0].Caption, key) {
+		t.Errorf("the tombstone is %+v", messages)
+	}
+	if _, err := fetch(t.Context(), d, old); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("fetching the tombstoned: %v", err)
+	}
+	if _, err := fetch(t.Context(), d, young); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("fetching the deleted: %v", err)
+	}
+	if n := len(b.Messages(channel)); n != 1 {
+		t.Errorf("looking for them left %d messages in the chat", n-1)
+	}
+}
+
+func TestDeleteOfAnOldMessageThatIsGoneOrForeign(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	ref := put(t, d, key, 1, random(10))
+	b.clock.Advance(3 * telegramtest.DeletionWindow)
+	successor := b.newClient(t, telegram.ClientConfig{Token: exportSecret(b.addBot("successor"))})
+	if _, err := b.driver(t, successor, channel).Delete(t.Context(), ref); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("another bot's old message: got %v, want that it cannot be done", err)
+	}
+	b.Remove(channel, 1)
+	if got, err := d.Delete(t.Context(), ref); err != nil || got != storage.Absent {
+		t.Errorf("gone: %v, %v", got, err)
+	}
+}
+
+func TestForeignReferencesChangeNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	put(t, d, key, 1, random(10))
+	elsewhere := put(t, b.driver(t, b.client, group), key, 1, random(10))
+	for _, ref := range []storage.Ref{elsewhere, "", "file/" + key, "tg1", "tg2.1.2.3.4.5.6"} {
+		if _, err := d.Open(t.Context(), ref, 0); !errors.Is(err, storage.ErrForeign) {
+			t.Errorf("open %q: %v", ref, err)
+		}
+		if _, err := d.Delete(t.Context(), ref); !errors.Is(err, storage.ErrForeign) {
+			t.Errorf("delete %q: %v", ref, err)
+		}
+	}
+	if len(b.Messages(channel)) != 1 || len(b.Messages(group)) != 1 {
+		t.Error("something was deleted")
+	}
+}
+
+// The bot's token may be lost for good. A new bot in the same chat reads all the same.
+func TestAnotherBotReadsByForwarding(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	data := random(100 << 10)
+	ref := put(t, b.driver(t, b.client, channel), key, 1, data)
+	b.Revoke(b.token)
+	heir := b.newClient(t, telegram.ClientConfig{Token: exportSecret(b.addBot("heir"))})
+	d := b.driver(t, heir, channel)
+	got, err := fetch(t.Context(), d, ref)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("got %d bytes, want %d: %v", len(got), len(data), err)
+	}
+	if n := len(b.Messages(channel)); n != 1 {
+		t.Errorf("%d forwarded copies were left", n-1)
+	}
+	b.AddChat(telegramtest.Chat{ID: channel, Type: "channel", Protected: true})
+	if _, err := fetch(t.Context(), d, ref); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "protected") {
+		t.Errorf("protected content: got %v", err)
+	}
+}
+
+func TestWhatAHumanDeletedIsNotFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	ref := put(t, d, key, 1, random(10))
+	b.Remove(channel, 1)
+	if _, err := fetch(t.Context(), d, ref); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDamageIsPassedOnToBeNoticed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	data := random(5000)
+	ref := put(t, d, key, 1, data)
+	b.Inject(telegramtest.Fault{Kind: telegramtest.Flip, Method: "download", After: 77})
+	got, err := fetch(t.Context(), d, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[77] != data[77]^1 || !bytes.Equal(got[:77], data[:77]) || !bytes.Equal(got[78:], data[78:]) {
+		t.Error("want one flipped bit on the wire")
+	}
+	if !b.FlipBit(channel, 1, 4999) {
+		t.Fatal("no such byte")
+	}
+	if got, err = fetch(t.Context(), d, ref); err != nil || got[4999] != data[4999]^1 {
+		t.Errorf("want one flipped bit in storage: %v", err)
+	}
+}
+
+func TestFaultsAreUnavailable(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		prepare func(*bench)
+		hint    string
+		fetched bool // a file id is of use without the chat
+	}{
+		"revoked":   {func(b *bench) { b.Revoke(b.token) }, "revoked", false},
+		"kicked":    {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{Status: "kicked"}) }, "removed", true},
+		"chat gone": {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{}) }, "no such chat", true},
+		"413":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.EarlyTooLarge, Times: -1}) }, "part_size", false},
+		"502":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.BadGateway, Times: -1}) }, "502", false},
+		"resets":    {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, Times: -1}) }, "reset", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			d := b.driver(t, b.client, channel)
+			ref := put(t, d, key, 1, random(10))
+			tt.prepare(b)
+			_, perr := d.Put(t.Context(), part(key, 2, random(10)))
+			data, oerr := fetch(t.Context(), d, ref)
+			if tt.fetched {
+				if oerr != nil || !bytes.Equal(data, random(10)) {
+					t.Errorf("open: got %q, %v", data, oerr)
+				}
+			}
+			_, derr := d.Delete(t.Context(), ref)
+			for what, err := range map[string]error{"put": perr, "open": oerr, "delete": derr, "index": d.SetIndex(t.Context(), []byte("x")), "check": d.Check(t.Context())} {
+				if tt.fetched && what == "open" {
+					continue
+				}
+				if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), tt.hint) {
+					t.Errorf("%s: got %v, want it unavailable with %q", what, err, tt.hint)
+				}
+			}
+		})
+	}
+}
+
+func TestPutEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Put(ctx, part(key, 1, random(10))); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if len(b.Messages(channel)) != 0 {
+		t.Error("something is visible")
+	}
+}
