@@ -32,10 +32,10 @@ var errTrailing = errors.New("bytes after the end of the compressed stream")
 //
 // The caller closes both the returned reader and r. The reader is for one goroutine.
 func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser, error) {
-	in := bufio.NewReaderSize(r, openBuffer)
+	in := bufio.NewReaderSize(&outspoken{r, "read artifact"}, openBuffer)
 	head, err := in.Peek(len(ageMagic))
 	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
-		return nil, fmt.Errorf("read artifact: %w", err)
+		return nil, err
 	}
 	switch {
 	case len(head) == 0:
@@ -45,13 +45,13 @@ func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser,
 		if err != nil {
 			return nil, fmt.Errorf("decrypt: %w", err)
 		}
-		in = bufio.NewReaderSize(plain, openBuffer)
+		in = bufio.NewReaderSize(&outspoken{plain, "decrypt"}, openBuffer)
 	case string(head) == ageMagic:
 		return nil, ErrEncrypted
 	}
 	switch c {
 	case Plain:
-		return &opened{Reader: in}, nil
+		return &opened{outspoken: outspoken{in, "open artifact"}}, nil
 	case Gzip:
 		g, err := gzip.NewReader(in)
 		if err != nil {
@@ -59,7 +59,7 @@ func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser,
 		}
 		// pgzip writes one member: whatever follows it does not belong to it.
 		g.Multistream(false)
-		return &opened{Reader: &single{g, in}}, nil
+		return &opened{outspoken: outspoken{&single{g, in}, "decompress"}}, nil
 	case Zstd:
 		// One goroutine, the caller's: nothing is left behind when reading stops.
 		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1),
@@ -71,7 +71,7 @@ func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser,
 			z.Close()
 			return nil, fmt.Errorf("decompress: %w", notEOF(err))
 		}
-		return &opened{Reader: z, free: z.Close}, nil
+		return &opened{outspoken: outspoken{z, "decompress"}, free: z.Close}, nil
 	default:
 		return nil, fmt.Errorf("unknown compression %q", c)
 	}
@@ -104,10 +104,25 @@ func (s *single) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// opened wraps a failure, so that it compares equal to no sentinel by which readers
-// recognise an end.
-type opened struct {
+// outspoken wraps a failure, so that it compares equal to no sentinel by which readers
+// recognise an end: zstd takes a source's io.ErrUnexpectedEOF after a frame for one, and
+// readers of fixed-size parts take it for the last part.
+type outspoken struct {
 	io.Reader
+	doing string
+}
+
+func (o *outspoken) Read(p []byte) (int, error) {
+	n, err := o.Reader.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
+		err = fmt.Errorf("%s: %w", o.doing, err)
+	}
+	return n, err
+}
+
+// opened is what Open returns.
+type opened struct {
+	outspoken
 	free   func()
 	closed atomic.Bool
 }
@@ -116,11 +131,7 @@ func (o *opened) Read(p []byte) (int, error) {
 	if o.closed.Load() {
 		return 0, ErrClosed
 	}
-	n, err := o.Reader.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
-		err = fmt.Errorf("unseal: %w", err)
-	}
-	return n, err
+	return o.outspoken.Read(p)
 }
 
 func (o *opened) Close() error {

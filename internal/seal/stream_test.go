@@ -1,0 +1,344 @@
+package seal_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"filippo.io/age"
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+var errBoom = errors.New("boom")
+
+// sealed runs a dump through a Stream and returns all that could be read of it.
+func sealed(t testing.TB, src io.Reader, o seal.Options) ([]byte, seal.Summary, error) {
+	t.Helper()
+	s, err := seal.New(src, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(s)
+	if closeErr := s.Close(); closeErr != nil {
+		t.Error(closeErr)
+	}
+	return b, s.Summary(), err
+}
+
+func identity(t testing.TB) *age.X25519Identity {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// unseal opens an artifact, reads it to its end and checks what was in it.
+func unseal(b []byte, o seal.Options, ids ...age.Identity) ([]byte, error) {
+	r, err := seal.Open(bytes.NewReader(b), o.Compression, ids)
+	if err != nil {
+		return nil, err
+	}
+	var plain bytes.Buffer
+	_, err = seal.Check(io.TeeReader(r, &plain), o.Format)
+	return plain.Bytes(), errors.Join(err, r.Close())
+}
+
+// variants calls f for each format, compression and encryption.
+func variants(t *testing.T, f func(t *testing.T, o seal.Options, ids []age.Identity)) {
+	t.Helper()
+	for _, format := range formats {
+		for _, c := range compressions {
+			for _, encrypted := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/encrypted=%t", format, c, encrypted), func(t *testing.T) {
+					t.Parallel()
+					o := seal.Options{Format: format, Compression: c}
+					var ids []age.Identity
+					if encrypted {
+						id := identity(t)
+						o.Recipients, ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+					}
+					f(t, o, ids)
+				})
+			}
+		}
+	}
+}
+
+// TestCloseWithoutReadingLeaksNothing is not parallel: it watches all goroutines.
+func TestCloseWithoutReadingLeaksNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for _, c := range compressions {
+		for _, reads := range []int{0, 1, 2} {
+			s, err := seal.New(endless, seal.Options{Format: seal.SQL, Compression: c, Concurrency: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 100)
+			for range reads {
+				if _, err := s.Read(buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := s.Read(buf); !errors.Is(err, seal.ErrClosed) {
+				t.Errorf("read after close: %v, want ErrClosed", err)
+			}
+			if got := s.Summary(); got.SHA256 != "" {
+				t.Errorf("summary of an abandoned stream: %+v", got)
+			}
+			goleak.VerifyNone(t, before)
+		}
+	}
+}
+
+func TestCloseDuringAReadThatHangs(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for _, c := range compressions {
+		pr, pw := io.Pipe()
+		s, err := seal.New(pr, seal.Options{Format: seal.SQL, Compression: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan error)
+		go func() {
+			_, err := io.Copy(io.Discard, s)
+			failed <- err
+		}()
+		if _, err := pw.Write(real.tiny[seal.SQL][:100]); err != nil { // the Read is under way
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := pw.CloseWithError(errBoom); err != nil {
+			t.Error(err)
+		}
+		if err := <-failed; !errors.Is(err, errBoom) && !errors.Is(err, seal.ErrClosed) {
+			t.Errorf("%s: read returned %v", c, err)
+		}
+		goleak.VerifyNone(t, before)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
+		plain := real.rich[o.Format]
+		var verified seal.Contents
+		o.Verify = func(c seal.Contents) error { verified = c; return nil }
+		o.MaxBytes = int64(len(plain))
+		b, sum, err := sealed(t, iotest.DataErrReader(bytes.NewReader(plain)), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameRows(t, sum.Contents, real.rows)
+		sameRows(t, verified, real.rows)
+		hash := sha256.Sum256(b)
+		want := seal.Summary{
+			PlainBytes: int64(len(plain)), StoredBytes: int64(len(b)),
+			SHA256: hex.EncodeToString(hash[:]), Contents: sum.Contents,
+		}
+		if fmt.Sprint(sum) != fmt.Sprint(want) {
+			t.Errorf("summary %v, want %v", sum, want)
+		}
+		got, err := unseal(b, o, ids...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, plain) {
+			t.Error("what was opened differs from what was sealed")
+		}
+		if o.Recipients == nil && o.Compression == seal.Plain && !bytes.Equal(b, plain) {
+			t.Error("without compression and encryption the artifact is not the dump")
+		}
+	})
+}
+
+func TestFailingSourceIsNeverAnEnd(t *testing.T) {
+	t.Parallel()
+	// Errors by which readers recognise an end must not come out as they went in.
+	causes := []error{errBoom, io.ErrUnexpectedEOF, fmt.Errorf("connection lost: %w", io.EOF)}
+	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
+		plain := real.rich[o.Format]
+		o.Concurrency = 1
+		o.Verify = func(seal.Contents) error {
+			t.Error("a failed dump was verified")
+			return nil
+		}
+		for i := range 25 {
+			cut := len(plain) * i / 24
+			cause := causes[i%len(causes)]
+			src := io.MultiReader(bytes.NewReader(plain[:cut]), iotest.ErrReader(cause))
+			b, sum, err := sealed(t, src, o)
+			if !errors.Is(err, cause) || err == io.EOF || err == io.ErrUnexpectedEOF {
+				t.Fatalf("cut at %d: error %v, want %v wrapped", cut, err, cause)
+			}
+			if _, err := unseal(b, o, ids...); err == nil {
+				t.Fatalf("cut at %d: what was read decodes as a complete artifact", cut)
+			}
+			if sum.SHA256 != "" {
+				t.Errorf("cut at %d: summary %+v", cut, sum)
+			}
+		}
+	})
+}
+
+func TestRefusedDumpHasNoEnd(t *testing.T) {
+	t.Parallel()
+	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
+		plain := real.rich[o.Format]
+		for name, c := range map[string]struct {
+			set  func(*seal.Options)
+			dump []byte
+			ok   func(error) bool
+		}{
+			"verify": {
+				func(o *seal.Options) { o.Verify = func(seal.Contents) error { return errBoom } }, plain,
+				func(err error) bool { return errors.Is(err, errBoom) },
+			},
+			"cap": {
+				func(o *seal.Options) { o.MaxBytes = int64(len(plain)) - 1 }, plain,
+				func(err error) bool {
+					limit, ok := errors.AsType[*seal.SizeLimitError](err)
+					return ok && limit.Limit == int64(len(plain))-1
+				},
+			},
+			"truncated": {
+				func(*seal.Options) {}, plain[:len(plain)-1],
+				func(err error) bool { _, ok := errors.AsType[*seal.StructureError](err); return ok },
+			},
+			"empty": {
+				func(*seal.Options) {}, nil,
+				func(err error) bool { _, ok := errors.AsType[*seal.StructureError](err); return ok },
+			},
+		} {
+			refused := o
+			c.set(&refused)
+			b, sum, err := sealed(t, bytes.NewReader(c.dump), refused)
+			if !c.ok(err) {
+				t.Errorf("%s: error %v", name, err)
+			}
+			if _, err := unseal(b, o, ids...); err == nil {
+				t.Errorf("%s: what was read decodes as a complete artifact", name)
+			}
+			if sum.SHA256 != "" {
+				t.Errorf("%s: summary %+v", name, sum)
+			}
+		}
+	})
+}
+
+// TestCapEndsASourceThatNeverEnds also shows that the cap needs no end to be noticed.
+func TestCapEndsASourceThatNeverEnds(t *testing.T) {
+	t.Parallel()
+	const limit = 10 << 20
+	read := 0
+	src := readerFunc(func(p []byte) (int, error) {
+		n, err := endless(p)
+		read += n
+		return n, err
+	})
+	_, _, err := sealed(t, src, seal.Options{Format: seal.SQL, Compression: seal.Gzip, MaxBytes: limit})
+	if _, ok := errors.AsType[*seal.SizeLimitError](err); !ok {
+		t.Fatalf("error %v, want a SizeLimitError", err)
+	}
+	if read > limit+1100 {
+		t.Errorf("%d bytes read, the cap is %d", read, limit)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+// endless is a script without an end.
+var endless = readerFunc(func(p []byte) (int, error) {
+	return copy(p, strings.Repeat("-- endless\n", 100)), nil
+})
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestErrorStays(t *testing.T) {
+	t.Parallel()
+	s, err := seal.New(iotest.TimeoutReader(bytes.NewReader(real.large[seal.SQL])), seal.Options{Format: seal.SQL, Compression: seal.Zstd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 3 { // the source itself fails once and goes on
+		if _, err := io.Copy(io.Discard, s); !errors.Is(err, iotest.ErrTimeout) {
+			t.Errorf("error %v, want %v", err, iotest.ErrTimeout)
+		}
+	}
+}
+
+func TestSourceThatReturnsNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	src := readerFunc(func([]byte) (int, error) { return 0, nil })
+	if _, _, err := sealed(t, src, seal.Options{Format: seal.Tar, Compression: seal.Plain}); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("error %v, want %v", err, io.ErrNoProgress)
+	}
+	if _, err := seal.Check(src, seal.Tar); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("Check: error %v, want %v", err, io.ErrNoProgress)
+	}
+}
+
+func TestProgressNamesTheTable(t *testing.T) {
+	t.Parallel()
+	dump := real.large[seal.SQL]
+	at := bytes.Index(dump, []byte("COPY l.short")) + 100_000
+	pr, pw := io.Pipe()
+	s, err := seal.New(pr, seal.Options{Format: seal.SQL, Compression: seal.Plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	writes := make(chan error, 1)
+	go func() {
+		_, err := pw.Write(dump[:at])
+		writes <- err
+	}()
+	if _, err := io.CopyN(io.Discard, s, int64(at-70_000)); err != nil {
+		t.Fatal(err)
+	}
+	p := s.Progress()
+	if want := (seal.Table{Schema: "l", Name: "short"}); p.Table != want || p.PlainBytes < int64(at-70_000) || p.StoredBytes < int64(at-70_000) {
+		t.Errorf("progress %+v", p)
+	}
+	if err := pr.Close(); err != nil {
+		t.Error(err)
+	}
+	<-writes
+}
+
+func TestOptionsAreValidated(t *testing.T) {
+	t.Parallel()
+	ok := seal.Options{Format: seal.SQL, Compression: seal.Gzip}
+	for name, change := range map[string]func(*seal.Options){
+		"format":      func(o *seal.Options) { o.Format = "directory" },
+		"compression": func(o *seal.Options) { o.Compression = "lz4" },
+		"cap":         func(o *seal.Options) { o.MaxBytes = -1 },
+		"concurrency": func(o *seal.Options) { o.Concurrency = -1 },
+	} {
+		o := ok
+		change(&o)
+		if s, err := seal.New(strings.NewReader(""), o); err == nil {
+			t.Errorf("%s: accepted, stream %v", name, s)
+		}
+	}
+	if _, err := seal.New(nil, ok); err == nil {
+		t.Error("no source: accepted")
+	}
+}
