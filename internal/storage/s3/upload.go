@@ -1,0 +1,344 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" //nolint:gosec // S3's Content-MD5 and ETag; SHA-256 guards the content
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// markName is the metadata field of the mark, in the form in which the client gives it
+// back.
+const markName = "Pgcourier-Upload"
+
+// Put implements storage.Driver. The reference is the name's path.
+func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error) {
+	if err := b.Name.Check(); err != nil {
+		return storage.Stored{}, err
+	}
+	object := d.object(b.Name)
+	switch _, err := d.stat(ctx, object); {
+	case err == nil:
+		return storage.Stored{}, fmt.Errorf("%s: %w", b.Name, storage.ErrExists)
+	case !errors.Is(err, storage.ErrNotFound):
+		return storage.Stored{}, fmt.Errorf("look for %s: %w", b.Name, err)
+	}
+	u := &upload{driver: d, object: object, mark: rand.Text(), verified: true}
+	if err := u.run(ctx, b); err != nil {
+		return storage.Stored{}, fmt.Errorf("upload %s: %w", b.Name, err)
+	}
+	return storage.Stored{Ref: storage.Ref(b.Name.String()), Verified: u.verified}, nil
+}
+
+// upload is one Put at work.
+type upload struct {
+	driver   *Driver
+	object   string
+	mark     string // random, in the object's metadata: tells our object from another's
+	id       string // of the multipart upload, once there is one
+	parts    []minio.CompletePart
+	size     int64
+	verified bool
+}
+
+// run reads the first part; what ends within it is one PUT, the rest is multipart.
+func (u *upload) run(ctx context.Context, b storage.Blob) error {
+	size := u.driver.partSize
+	if b.Size >= 0 {
+		size = min(size, b.Size+1) // one more, to see the end
+	}
+	buf := make([]byte, size)
+	n, err := readPart(ctx, b.Body, buf)
+	if err == io.EOF {
+		if b.Size >= 0 && int64(n) != b.Size {
+			return fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
+		}
+		return u.single(ctx, buf[:n])
+	}
+	if err != nil {
+		return err
+	}
+	if err := u.multipart(ctx, b.Body, buf); err != nil {
+		return err
+	}
+	if b.Size >= 0 && u.size != b.Size {
+		return errors.Join(fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, u.size), u.undo(ctx))
+	}
+	return nil
+}
+
+// readPart fills buf. io.EOF means that the body ended before buf was full. Errors of the
+// body stay as they are.
+func readPart(ctx context.Context, body io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		m, err := body.Read(buf[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// sums are the checks that travel with one part.
+type sums struct {
+	sha256Hex, md5Base64, md5Hex, crc32c string
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(data []byte) sums {
+	sha := sha256.Sum256(data)
+	m := md5.Sum(data) //nolint:gosec // see the import
+	crc := binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli))
+	return sums{
+		sha256Hex: hex.EncodeToString(sha[:]), md5Base64: base64.StdEncoding.EncodeToString(m[:]),
+		md5Hex: hex.EncodeToString(m[:]), crc32c: base64.StdEncoding.EncodeToString(crc),
+	}
+}
+
+// confirms says whether a server's answer shows that it holds these bytes. A CRC32C
+// that contradicts is an error.
+func (s sums) confirms(etag, crc32c string) (bool, error) {
+	if crc32c != "" && crc32c != s.crc32c {
+		return false, fmt.Errorf("%w: the server computed another CRC32C", storage.ErrDamaged)
+	}
+	return crc32c != "" || strings.Trim(etag, `"`) == s.md5Hex, nil
+}
+
+// checksumHeaders go with each request that carries data.
+func (u *upload) checksumHeaders(s sums) map[string]string {
+	if u.driver.checksum != CRC32C {
+		return nil
+	}
+	return map[string]string{minio.ChecksumCRC32C.Key(): s.crc32c}
+}
+
+// options of an object. headers are further "x-amz-" headers, which the client takes as
+// metadata; conditional asks to replace nothing.
+func (u *upload) options(headers map[string]string, conditional bool) minio.PutObjectOptions {
+	user := map[string]string{markName: u.mark}
+	maps.Copy(user, headers)
+	opts := minio.PutObjectOptions{
+		ServerSideEncryption: u.driver.sse, UserMetadata: user,
+		DisableContentSha256: true, // the SHA-256 is given, so nothing is signed in chunks
+	}
+	if conditional {
+		opts.SetMatchETagExcept("*")
+	}
+	return opts
+}
+
+// completeOptions hold the condition only: everything else was said at the start.
+func (u *upload) completeOptions(conditional bool) minio.PutObjectOptions {
+	var opts minio.PutObjectOptions
+	if conditional {
+		opts.SetMatchETagExcept("*")
+	}
+	return opts
+}
+
+// conditionally calls write with the condition, and without it on a server that does not
+// know conditions.
+func conditionally(write func(conditional bool) error) error {
+	err := write(true)
+	if err != nil && minio.ToErrorResponse(err).Code == minio.NotImplemented {
+		return write(false)
+	}
+	return err
+}
+
+func (u *upload) single(ctx context.Context, data []byte) error {
+	s := sum(data)
+	var info minio.UploadInfo
+	err := conditionally(func(conditional bool) (err error) {
+		info, err = u.driver.core.PutObject(ctx, u.driver.bucket, u.object, bytes.NewReader(data), int64(len(data)),
+			s.md5Base64, s.sha256Hex, u.options(u.checksumHeaders(s), conditional))
+		return err
+	})
+	if err != nil {
+		return u.settle(ctx, err)
+	}
+	u.verified, err = s.confirms(info.ETag, info.ChecksumCRC32C)
+	if err != nil {
+		return errors.Join(err, u.undo(ctx))
+	}
+	return nil
+}
+
+// multipart stores what was read first and then the rest, reading one part ahead.
+func (u *upload) multipart(ctx context.Context, body io.Reader, first []byte) (err error) {
+	var user map[string]string
+	if u.driver.checksum == CRC32C {
+		user = map[string]string{"x-amz-checksum-algorithm": "CRC32C"}
+	}
+	u.id, err = u.driver.core.NewMultipartUpload(ctx, u.driver.bucket, u.object, u.options(user, false))
+	if err != nil {
+		return wrap(ctx, err)
+	}
+	completed := false
+	defer func() { // also when the body panics
+		if !completed {
+			err = errors.Join(err, u.abort(ctx))
+		}
+	}()
+	if err := u.sendAll(ctx, body, first); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	completed = true // from here on the outcome is settled by complete
+	return u.complete(ctx)
+}
+
+// sendAll sends each part while it reads the next one into the other buffer.
+func (u *upload) sendAll(ctx context.Context, body io.Reader, filled []byte) error {
+	sent := make(chan error, 1)
+	flying := false
+	defer func() {
+		if flying {
+			<-sent // buffers and parts must not be touched any more
+		}
+	}()
+	spare := make([]byte, len(filled))
+	for ended := false; len(filled) > 0; {
+		if flying {
+			flying = false
+			if err := <-sent; err != nil {
+				return err
+			}
+		}
+		flying = true
+		go func(data []byte) { sent <- u.send(ctx, data) }(filled)
+		if ended {
+			break
+		}
+		next := spare[:cap(spare)]
+		spare = filled[:cap(filled)]
+		n, err := readPart(ctx, body, next)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		ended = err == io.EOF
+		filled = next[:n]
+	}
+	if !flying {
+		return nil
+	}
+	flying = false
+	return <-sent
+}
+
+func (u *upload) send(ctx context.Context, data []byte) error {
+	number := len(u.parts) + 1
+	if number > maxParts {
+		return fmt.Errorf("%w: more than %d parts of %d bytes", storage.ErrFull, maxParts, u.driver.partSize)
+	}
+	s := sum(data)
+	header := http.Header{}
+	for k, v := range u.checksumHeaders(s) {
+		header.Set(k, v)
+	}
+	part, err := u.driver.core.PutObjectPart(ctx, u.driver.bucket, u.object, u.id, number, bytes.NewReader(data),
+		int64(len(data)), minio.PutObjectPartOptions{
+			Md5Base64: s.md5Base64, Sha256Hex: s.sha256Hex, DisableContentSha256: true,
+			SSE: u.driver.sse, CustomHeader: header,
+		})
+	if err != nil {
+		return fmt.Errorf("part %d: %w", number, wrap(ctx, err))
+	}
+	ok, err := s.confirms(part.ETag, part.ChecksumCRC32C)
+	if err != nil {
+		return fmt.Errorf("part %d: %w", number, err)
+	}
+	u.verified = u.verified && ok
+	u.size += int64(len(data))
+	u.parts = append(u.parts, minio.CompletePart{
+		PartNumber: number, ETag: part.ETag, ChecksumCRC32C: part.ChecksumCRC32C,
+	})
+	return nil
+}
+
+// complete makes the object visible and looks at it.
+func (u *upload) complete(ctx context.Context) error {
+	err := conditionally(func(conditional bool) error {
+		_, err := u.driver.core.CompleteMultipartUpload(ctx, u.driver.bucket, u.object, u.id, u.parts,
+			u.completeOptions(conditional))
+		return err
+	})
+	if err != nil {
+		if err = u.settle(ctx, err); err != nil {
+			return errors.Join(err, u.abort(ctx))
+		}
+	}
+	info, err := u.driver.stat(ctx, u.object)
+	if err == nil && info.Size != u.size {
+		err = fmt.Errorf("%w: %d bytes sent, %d stored", storage.ErrDamaged, u.size, info.Size)
+	}
+	if err != nil {
+		return errors.Join(err, u.undo(ctx))
+	}
+	return nil
+}
+
+// settle finds out what became of a write that failed. A reply can be lost after the
+// server did its work, and the client's repetition is then refused: if the object is
+// there with our mark, it is ours. It stays when the server refused only the repetition,
+// and goes otherwise.
+func (u *upload) settle(ctx context.Context, cause error) error {
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	err := wrap(ctx, cause)
+	info, statErr := u.driver.stat(detached, u.object)
+	if statErr != nil || info.UserMetadata[markName] != u.mark {
+		return err
+	}
+	code := minio.ToErrorResponse(cause).Code
+	if ctx.Err() == nil && (code == minio.PreconditionFailed || code == "NoSuchUpload") {
+		return nil
+	}
+	_, removeErr := u.driver.remove(detached, u.object)
+	return errors.Join(err, removeErr)
+}
+
+// undo removes the object of this upload.
+func (u *upload) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	_, err := u.driver.remove(ctx, u.object)
+	return err
+}
+
+// abort removes the parts of an upload; one that is gone is no error.
+func (u *upload) abort(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	return u.driver.abort(ctx, u.object, u.id)
+}
+
+func (d *Driver) abort(ctx context.Context, object, id string) error {
+	err := d.core.AbortMultipartUpload(ctx, d.bucket, object, id)
+	if err != nil && minio.ToErrorResponse(err).Code != "NoSuchUpload" {
+		return fmt.Errorf("abort the upload: %w", wrap(ctx, err))
+	}
+	return nil
+}
