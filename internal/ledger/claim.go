@@ -90,7 +90,7 @@ type current struct {
 
 // Claim implements export.Ledger.
 func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim, error) {
-	what := "claim " + c.Request.ID.String()
+	what := "claim " + c.Request.String()
 	var was seen
 	var now *current
 	err := l.call(ctx, what, func(ctx context.Context) (err error) {

@@ -34,7 +34,7 @@ WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt 
 // Renew implements export.Ledger. A lease that has ended is renewed too, as long as
 // nobody else has claimed the request.
 func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
-	return l.call(ctx, "renew lease of "+t.ID.String(), func(ctx context.Context) error {
+	return l.call(ctx, "renew lease of "+t.String(), func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, renewLease, t.Project, t.Request, t.Attempt, l.lease)
 		if err == nil && tag.RowsAffected() == 0 {
 			return export.ErrSuperseded
@@ -65,7 +65,7 @@ type ending struct {
 // the FinishedAt it came with, so that it reads the same wherever it is announced, and
 // takes the clock's when it has none.
 func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
-	what := "finish " + t.ID.String()
+	what := "finish " + t.String()
 	end, err := newEnding(t, e)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -92,14 +92,15 @@ func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 }
 
 func newEnding(t export.Token, e export.Ending) (ending, error) {
-	switch {
-	case (e.Outcome == nil) == (e.Retry == nil):
+	if (e.Outcome == nil) == (e.Retry == nil) {
 		return ending{}, errors.New("an ending is either an outcome or a retry")
-	case e.Retry != nil:
+	}
+	if e.Retry != nil {
 		end := ending{state: export.Waiting, result: retried}
 		end.because(e.Retry.Code, e.Retry.Message)
 		return end, nil
-	case e.Outcome.ID != t.ID:
+	}
+	if e.Outcome.ID != t.ID {
 		return ending{}, fmt.Errorf("the outcome is that of %s", e.Outcome.ID)
 	}
 	b, err := encodeOutcome(*e.Outcome)

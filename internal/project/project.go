@@ -72,6 +72,9 @@ func (p *Projects) Check(ctx context.Context) error {
 	if err == nil && len(rows) > 0 {
 		err = errors.New("it returns a project for an empty id: it must compare with $1")
 	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "22P02" {
+		err = fmt.Errorf("its $1 is not text: compare for instance id::text = $1: %w", err)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -1,0 +1,112 @@
+package ledger_test
+
+import (
+	"errors"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	dsn := newDatabase(t)
+	for round := range 2 {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := ledger.Open(t.Context(), ledger.Config{Pool: newPool(t, dsn)}); err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	b := &bench{pool: newPool(t, dsn)}
+	var rows, locks int
+	b.scan(t, "SELECT count(*) FROM pgcourier.schema_version", &rows)
+	b.scan(t, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())", &locks)
+	if rows != 1 || locks != 0 {
+		t.Errorf("%d versions and %d locks held, want 1 and 0", rows, locks)
+	}
+}
+
+func TestANewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "UPDATE pgcourier.schema_version SET version = version + 1")
+	if _, err := ledger.Open(t.Context(), ledger.Config{Pool: b.pool}); !errors.Is(err, ledger.ErrSchemaTooNew) {
+		t.Errorf("%v, want schema too new", err)
+	}
+}
+
+func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	u, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := u.Path[1:] + "_worker" // roles are the cluster's: as unique as the database
+	b.exec(t, `CREATE ROLE `+login+` LOGIN PASSWORD 'w'`)
+	t.Cleanup(func() { execOn(t, b.url, `DROP OWNED BY `+login+`; DROP ROLE `+login) })
+	b.exec(t, `REVOKE CREATE ON SCHEMA public FROM public`)
+	b.exec(t, `GRANT USAGE ON SCHEMA pgcourier TO `+login)
+	b.exec(t, `GRANT SELECT ON pgcourier.schema_version TO `+login)
+	b.exec(t, `GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO `+login)
+	u.User = url.UserPassword(login, "w")
+	pool := newPool(t, u.String())
+	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &bench{l, pool, u.String()}
+	r := request("r1", `{}`)
+	w.granted(t, claimOf(r, 1))
+	w.expire(t)
+	tok := w.granted(t, claimOf(r, 2))
+	left, err := w.Collectable(t.Context(), 1)
+	_, listErr := w.List(t.Context(), ledger.Filter{})
+	_, lostErr := w.FailUnclaimed(t.Context(), request("r2", `{}`), export.Delivery{}, 0)
+	for _, err := range []error{
+		err, listErr, lostErr, w.Ping(t.Context()), w.Renew(t.Context(), tok), w.Collected(t.Context(), left),
+		w.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}), w.MarkPublished(t.Context(), r.ID),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestALoginThatMayNotMakeTheSchemaIsToldSo(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(newDatabase(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := u.Path[1:] + "_poor"
+	execOn(t, u.String(), `CREATE ROLE `+login+` LOGIN PASSWORD 'w'`)
+	admin := u.String()
+	t.Cleanup(func() { execOn(t, admin, `DROP ROLE `+login) })
+	u.User = url.UserPassword(login, "w")
+	_, err = ledger.Open(t.Context(), ledger.Config{Pool: newPool(t, u.String())})
+	if err == nil || errors.Is(err, export.ErrUnavailable) {
+		t.Errorf("%v, want a plain refusal", err)
+	}
+}
+
+func TestOpenRefusesAMeaninglessConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]ledger.Config{
+		"no pool":        {},
+		"negative lease": {Pool: newPool(t, cluster.URL("postgres")), Lease: -1},
+		"no second look": {Pool: newPool(t, cluster.URL("postgres")), LookAgain: []time.Duration{}},
+	} {
+		if _, err := ledger.Open(t.Context(), c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
