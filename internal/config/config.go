@@ -36,7 +36,7 @@ type Config struct {
 	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
 	NATSTLSKey   string        `env:"NATS_TLS_KEY" help:"client key file for the broker"`
 	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
-	NATSListen   string        `env:"NATS_LISTEN" envDefault:"127.0.0.1:4222" help:"address of the embedded broker; port 0: any free one"`
+	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker on 127.0.0.1; -1: any free one"`
 
 	DataDir       string   `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage       string   `env:"STORAGE" help:"where exports are kept: file:///dir; empty: the folder exports in DATA_DIR"`
@@ -143,6 +143,7 @@ func (c Config) Validate() error {
 	check(c.Concurrency >= 1 && c.Concurrency <= 256, "CONCURRENCY: %d is not between 1 and 256", c.Concurrency)
 	check(c.NATSReplicas == 1 || c.NATSReplicas == 3 || c.NATSReplicas == 5, "NATS_REPLICAS: %d is not 1, 3 or 5", c.NATSReplicas)
 	check(c.AckWait >= time.Second && c.AckWait <= time.Hour, "ACK_WAIT: %s is not between 1s and 1h", c.AckWait)
+	check(c.NATSPort == -1 || c.NATSPort > 0 && c.NATSPort < 65536, "NATS_PORT: %d is not a port or -1", c.NATSPort)
 	check(c.MaxWaitingPerProject >= 1, "MAX_WAITING_PER_PROJECT: %d is not at least 1", c.MaxWaitingPerProject)
 	check(c.MaxBytes >= 0, "MAX_BYTES: must not be negative")
 	for _, d := range []struct {

@@ -39,7 +39,7 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 	out := Outcome{
 		ID: req.ID, State: state, Attempt: claim.Token.Attempt,
 		StartedAt: claim.Started.UTC(), FinishedAt: claim.Started.Add(took).UTC(),
-		RequestedBy: req.RequestedBy, Metadata: req.Metadata,
+		RequestedBy: req.RequestedBy, Metadata: req.Metadata, Trace: req.Trace,
 	}
 	if req.Refusal == nil {
 		out.Payload = req.Payload

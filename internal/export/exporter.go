@@ -175,7 +175,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Ar
 	defer func() { err = errors.Join(err, dump.Close()) }()
 	e.Observer.Started(ctx, Started{
 		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
-		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(),
+		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(), Trace: req.Trace,
 	})
 	return e.store(ctx, req, claim, schemas, dump)
 }

@@ -26,6 +26,7 @@ type Request struct {
 	StoragePath string           // label under the project's prefix; may be empty
 	RequestedBy string
 	Metadata    map[string]string
+	Trace       Trace
 
 	// Payload is the request as it is to be replayed: canonical JSON for a valid
 	// request, the body as received (at most 64 KiB) for a refused one.
@@ -35,6 +36,12 @@ type Request struct {
 	// Refusal is set when the request could not be decoded or breaks the contract.
 	// It is recorded and announced like any other failure, and nothing is executed.
 	Refusal *Fault
+}
+
+// Trace is W3C Trace Context, carried from a request to its outcome.
+type Trace struct {
+	Parent string `json:"traceparent,omitempty"`
+	State  string `json:"tracestate,omitempty"`
 }
 
 // Delivery is what the broker knows of the message that carried a request.
@@ -84,6 +91,7 @@ type Outcome struct {
 
 	RequestedBy string            `json:"requested_by,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
+	Trace       Trace             `json:"trace,omitzero"`
 
 	// Artifact is set when Completed.
 	Artifact *Artifact `json:"artifact,omitempty"`
@@ -115,3 +123,10 @@ type Artifact struct {
 type Copy struct {
 	URI string `json:"uri"` // where it lies; never a token or a server path
 }
+
+// Format, Compression and Encryption are seal's, so that handlers need not know seal.
+type (
+	Format      = seal.Format
+	Compression = seal.Compression
+	Encryption  = seal.Encryption
+)

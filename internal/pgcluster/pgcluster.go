@@ -107,7 +107,7 @@ func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
 	}
 	// A free port can be taken between the look and the bind: look again.
 	for range 5 {
-		if c.port, err = freePort(); err != nil {
+		if c.port, err = freePort(ctx); err != nil {
 			return err
 		}
 		if err = c.Resume(ctx); err == nil || ctx.Err() != nil {
@@ -151,6 +151,22 @@ func (c *Cluster) URL(database string) string {
 	return u.String()
 }
 
+// Client returns a command that runs one of PostgreSQL's client tools on a database of the
+// cluster, as the superuser. The password is in a file of mode 0600, not in the
+// environment.
+func (c *Cluster) Client(ctx context.Context, database, tool string, args ...string) (*exec.Cmd, error) {
+	passfile := filepath.Join(c.dir, "passfile")
+	if err := os.WriteFile(passfile, []byte("*:*:*:*:"+c.password+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...) //nolint:gosec // the caller's own arguments
+	cmd.Env = []string{
+		"LC_ALL=C", "PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(c.port), "PGUSER=postgres",
+		"PGDATABASE=" + database, "PGPASSFILE=" + passfile, "PGSSLMODE=disable",
+	}
+	return cmd, nil
+}
+
 // Port is the server's TCP port on 127.0.0.1.
 func (c *Cluster) Port() int { return c.port }
 
@@ -176,7 +192,7 @@ func (c *Cluster) run(ctx context.Context, tool string, args ...string) error {
 		return err
 	}
 	defer func() { _ = out.Close(); _ = os.Remove(out.Name()) }()
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...) //nolint:gosec // PostgreSQL's own tools
 	cmd.Dir = c.dir
 	cmd.Env = []string{"PATH=" + c.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -232,8 +248,8 @@ func credential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}

@@ -44,3 +44,11 @@ func Extension(f Format, c Compression, e Encryption) string {
 	}
 	return ext
 }
+
+// String is "schema.name", for humans; "" for no table.
+func (t Table) String() string {
+	if t == (Table{}) {
+		return ""
+	}
+	return t.Schema + "." + t.Name
+}

@@ -1,0 +1,132 @@
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pgcourier/pgcourier"
+
+// allowed lists, for each package or tree (a name that ends with /...), the packages of
+// ours that it may reach, directly or through others. The reason stands beside it.
+var allowed = []struct {
+	pkg  string
+	may  []string
+	why  string
+	deny []string // packages of others that it must not reach
+}{
+	{"schemas", nil, "the contract for everyone stands alone", nil},
+	{"events", []string{"schemas"}, "gateways import events: it must not pull in the worker", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"handlers", []string{"events", "schemas", "internal/export", "internal/seal", "internal/secret"}, "message in, core call, message out", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/secret", nil, "a leaf", nil},
+	{"internal/config", []string{"internal/secret"}, "the environment, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx"}},
+	{"internal/seal", nil, "pure streaming", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/export", []string{"internal/seal", "internal/secret"}, "the use case knows no technology", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/pgdump", []string{"internal/export", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/project", []string{"internal/export", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/ledger", []string{"internal/export", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/storage/...", []string{"internal/export", "internal/seal", "internal/secret", "internal/storage/..."}, "adapters never see each other", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/broker", []string{"events", "schemas"}, "the broker moves messages; the names come from the contract", []string{"github.com/jackc/pgx"}},
+	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
+	{"cmd/...", []string{"..."}, "wires everything", nil},
+}
+
+func TestDirectionOfDependencies(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for pkg, deps := range dependencies(t) {
+		i := slices.IndexFunc(allowed, func(r struct {
+			pkg  string
+			may  []string
+			why  string
+			deny []string
+		}) bool {
+			return covers(r.pkg, pkg)
+		})
+		if i < 0 {
+			t.Errorf("package %s has no rule: say what it may import, and why", pkg)
+			continue
+		}
+		rule := allowed[i]
+		seen[rule.pkg] = true
+		for _, dep := range deps {
+			own, ours := strings.CutPrefix(dep, module+"/")
+			switch {
+			case ours && own != pkg && !slices.ContainsFunc(rule.may, func(m string) bool { return covers(m, own) }):
+				t.Errorf("%s reaches %s: %s", pkg, own, rule.why)
+			case !ours && slices.ContainsFunc(rule.deny, func(d string) bool { return dep == d || strings.HasPrefix(dep, d+"/") || strings.HasPrefix(dep, d+".") }):
+				t.Errorf("%s reaches %s: %s", pkg, dep, rule.why)
+			}
+		}
+	}
+	for _, rule := range allowed {
+		if !seen[rule.pkg] {
+			t.Errorf("the rule for %s covers no package", rule.pkg)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	for _, line := range goList(t, "-f", "{{.ImportPath}}\t{{.Doc}}") {
+		pkg, doc, _ := strings.Cut(line, "\t")
+		if strings.TrimSpace(doc) == "" {
+			t.Errorf("package %s has no doc comment", pkg)
+		}
+	}
+}
+
+func TestTheTopLevelIsTheGivenOne(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "cmd",
+		"docker-compose.yml", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
+	}
+	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	var got []string
+	for _, f := range strings.Fields(string(out)) {
+		got = append(got, strings.Split(f, "/")[0])
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("top level is\n%q, want\n%q", got, want)
+	}
+}
+
+// root is the module's folder as seen from this package.
+var root = filepath.Join("..", "..")
+
+// covers reports whether the pattern (a package, or a tree that ends with /...) holds pkg.
+func covers(pattern, pkg string) bool {
+	tree, ok := strings.CutSuffix(pattern, "...")
+	return pattern == pkg || ok && strings.HasPrefix(pkg+"/", tree)
+}
+
+func dependencies(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, line := range goList(t, "-f", "{{.ImportPath}} {{join .Deps \" \"}}") {
+		f := strings.Fields(line)
+		out[strings.TrimPrefix(f[0], module+"/")] = f[1:]
+	}
+	return out
+}
+
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"list"}, args...), "./...")...)
+	cmd.Dir = root
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}

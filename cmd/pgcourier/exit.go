@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, documented in the root command's help.
+const (
+	exitDone         = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitNotFound     = 3
+	exitUnverified   = 4
+	exitUnreachable  = 5
+	exitCodesSummary = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,\n4 verification failed, 5 broker or database unreachable."
+)
+
+// exitError is an error with its exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// exit gives an error its exit code; nil stays nil.
+func exit(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code, err}
+}
+
+func exitf(code int, format string, args ...any) error {
+	return exit(code, fmt.Errorf(format, args...))
+}
+
+// run executes one command line and returns its exit code. Only this function prints
+// errors.
+func run(ctx context.Context, args []string, p process) int {
+	root := newRoot(p)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(p.stderr, "pgcourier: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	if coded, ok := errors.AsType[*exitError](err); ok {
+		return coded.code
+	}
+	// What carries no code comes from cobra: a command, flag or argument that it refuses.
+	return exitUsage
+}
+
+// coded wraps a command's function: an error without a code of its own means failed.
+func coded(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := f(cmd, args)
+		if _, ok := errors.AsType[*exitError](err); ok {
+			return err
+		}
+		return exit(exitFailed, err)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// readiness answers whether the worker may take work now: nil, or why not.
+type readiness func(ctx context.Context) error
+
+// serveHealth answers /healthz (the process lives) and /readyz (it may take work) on addr
+// until ctx ends. An empty addr serves nothing.
+func serveHealth(ctx context.Context, addr string, ready readiness) error {
+	if addr == "" {
+		<-ctx.Done()
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		answer(w, ready(ctx))
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// answer says ok or what is missing. The reasons are fixed words: no host, no DSN.
+func answer(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	status := map[string]string{"status": "ok"}
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		status = map[string]string{"status": "unavailable", "reason": err.Error()}
+	}
+	_ = json.NewEncoder(w).Encode(status) // the client has gone: nobody is left to tell
+}
+
+func (a *app) healthCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running worker whether it is ready",
+		Long:  "Asks /readyz at HTTP_ADDR. Meant for a container's health check.",
+		Args:  cobra.NoArgs,
+	}
+	load := a.settingFlags(cmd, "HTTP_ADDR")
+	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		if c.HTTPAddr == "" {
+			return exitf(exitUsage, "set PGCOURIER_HTTP_ADDR, as for the worker")
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.HTTPAddr+"/readyz", nil)
+		if err != nil {
+			return exit(exitUsage, err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return exit(exitUnreachable, err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		var status struct{ Status, Reason string }
+		if err := json.NewDecoder(res.Body).Decode(&status); err != nil {
+			return exitf(exitFailed, "unexpected answer from %s: %w", c.HTTPAddr, err)
+		}
+		if status.Status != "ok" {
+			return exitf(exitFailed, "not ready: %s", status.Reason)
+		}
+		return a.print(status, "ready\n")
+	})
+	return cmd
+}

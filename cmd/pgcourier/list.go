@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var f ledger.Filter
+	var states []string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List requests, newest first",
+		Example: "  pgcourier list --project acme\n" +
+			"  pgcourier list --state failed --since 24h --output json",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&f.Project, "project", "", "only this project's")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only these: waiting, running, completed, failed")
+	cmd.Flags().StringVar((*string)(&f.Code), "code", "", "only those that failed with this code")
+	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
+	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
+	load := a.settingFlags(cmd, ledgerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
+		for _, s := range states {
+			if !slices.Contains([]export.State{export.Waiting, export.Running, export.Completed, export.Failed}, export.State(s)) {
+				return exitf(exitUsage, "--state: %q is not waiting, running, completed or failed", s)
+			}
+			f.States = append(f.States, export.State(s))
+		}
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
+			entries, err := l.List(ctx, f)
+			if err != nil {
+				return err
+			}
+			if entries == nil {
+				entries = []ledger.Entry{}
+			}
+			return a.print(entries, listText(entries))
+		})
+	})
+	return cmd
+}
+
+func listText(entries []ledger.Entry) string {
+	if len(entries) == 0 {
+		return "no requests\n"
+	}
+	rows := [][]string{{"PROJECT", "REQUEST", "STATE", "ATTEMPT", "FIRST SEEN", "TOOK", "SIZE", "STORED", "ROWS", "CAUSE"}}
+	for _, e := range entries {
+		row := []string{shown(e.Project), shown(e.ID.Request), string(e.State), strconv.Itoa(e.Attempt), clock(&e.CreatedAt), took(e), "-", "-", "-", string(e.Code)}
+		if e.Outcome != nil && e.Outcome.Artifact != nil {
+			art := e.Outcome.Artifact
+			row[6], row[7], row[8] = size(art.SizeBytes), size(art.StoredBytes), strconv.FormatInt(art.Rows, 10)
+		}
+		rows = append(rows, row)
+	}
+	return table(rows)
+}
+
+func took(e ledger.Entry) string {
+	if e.Outcome == nil || e.Outcome.StartedAt.IsZero() {
+		return "-"
+	}
+	return e.Outcome.FinishedAt.Sub(e.Outcome.StartedAt).Round(10 * time.Millisecond).String()
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var project string
+	cmd := &cobra.Command{
+		Use:     "show REQUEST_ID",
+		Short:   "Show one request, its attempts and its outcome",
+		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json",
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&project, "project", "", "the project, when several use the same request id")
+	load := a.settingFlags(cmd, ledgerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
+			entries, err := l.Get(ctx, args[0], project)
+			if err != nil {
+				return err
+			}
+			switch len(entries) {
+			case 0:
+				return exitf(exitNotFound, "no request %q is known", args[0])
+			case 1:
+				return a.print(entries[0], showText(entries[0]))
+			}
+			var projects []string
+			for _, e := range entries {
+				projects = append(projects, e.Project)
+			}
+			return exitf(exitUsage, "several projects use the request id %q: choose one with --project: %s", args[0], strings.Join(projects, ", "))
+		})
+	})
+	return cmd
+}
+
+func showText(e ledger.Entry) string {
+	lines := [][]string{
+		{"project", shown(e.Project)}, {"request", shown(e.ID.Request)}, {"state", string(e.State)},
+		{"first seen", clock(&e.CreatedAt)}, {"finished", clock(e.FinishedAt)}, {"announced", clock(e.PublishedAt)}, {"took", took(e)},
+	}
+	if e.RequestedBy != "" {
+		lines = append(lines, []string{"requested by", shown(e.RequestedBy)})
+	}
+	if e.Code != "" {
+		lines = append(lines, []string{"cause", string(e.Code) + ": " + shown(e.Message)})
+	}
+	if e.Outcome != nil && e.Outcome.Artifact != nil {
+		lines = append(lines, artifactLines(*e.Outcome.Artifact)...)
+	}
+	if len(e.Payload) > 0 {
+		lines = append(lines, []string{"request body", shown(string(e.Payload))})
+	}
+	text := table(lines)
+	if len(e.Attempts) == 0 {
+		return text
+	}
+	rows := [][]string{{"ATTEMPT", "RESULT", "DELIVERY", "STARTED", "ENDED", "WORKER", "CAUSE"}}
+	for _, t := range e.Attempts {
+		cause := string(t.Code)
+		if t.Message != "" {
+			cause += ": " + shown(t.Message)
+		}
+		rows = append(rows, []string{strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), clock(&t.StartedAt), clock(t.EndedAt), shown(t.Worker), cause})
+	}
+	return text + "\n" + table(rows)
+}
+
+func artifactLines(a export.Artifact) [][]string {
+	lines := [][]string{
+		{"format", string(a.Format) + ", compression " + string(a.Compression) + ", encryption " + string(a.Encryption)},
+		{"size", fmt.Sprintf("%s dumped, %s stored", size(a.SizeBytes), size(a.StoredBytes))},
+		{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", a.Rows, a.Tables)},
+		{"sha256", a.SHA256},
+		{"versions", "PostgreSQL " + shown(a.ServerVersion) + ", pg_dump " + shown(a.PgDumpVersion)},
+	}
+	for _, c := range a.Copies {
+		lines = append(lines, []string{"stored at", shown(c.URI)})
+	}
+	for _, w := range a.Warnings {
+		lines = append(lines, []string{"warning", shown(w)})
+	}
+	return lines
+}
+
+// withLedger opens the ledger for one command.
+func withLedger(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger) error) error {
+	if c.DatabaseURL == "" {
+		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
+	}
+	pool, err := ledger.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer pool.Close()
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	if err == nil {
+		err = do(ctx, l)
+	}
+	if errors.Is(err, export.ErrLedgerUnavailable) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}

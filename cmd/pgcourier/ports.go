@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// deliveries and publications are the broker as the handlers ask for it.
+type deliveries struct{}
+
+var _ handlers.Deliveries = deliveries{}
+
+func (deliveries) Delivery(msg *message.Message) handlers.Delivery {
+	d, _ := broker.DeliveryOf(msg) // the router hands over only what the subscriber delivered
+	return handlers.Delivery{
+		Delivery: export.Delivery{EventID: d.EventID, Number: d.Number, Last: d.Last, Queue: d.Stream, Sequence: d.Sequence},
+		Subject:  d.Subject, RepeatedHeader: d.RepeatedHeader,
+	}
+}
+
+func (deliveries) Abandon(msg *message.Message) { broker.Abandon(msg) }
+
+type publications struct{ *broker.Publisher }
+
+var _ handlers.Publisher = publications{}
+
+func (p publications) Publish(ctx context.Context, subject, key string, msg *message.Message) error {
+	msg.SetContext(ctx)
+	if key != "" {
+		msg.Metadata.Set(broker.MsgIDMetadata, key)
+	}
+	return outage(p.Publisher.Publish(subject, msg))
+}
+
+func (p publications) PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error {
+	_, err := p.Publisher.PublishOnce(ctx, subject, filter, msg)
+	return outage(err)
+}
+
+// outage marks what passes by itself: all but a message that the broker can never take,
+// and a queue that is full, which is for the publisher to hear.
+func outage(err error) error {
+	if err == nil || errors.Is(err, broker.ErrHeader) || errors.Is(err, broker.ErrClosed) || errors.Is(err, broker.ErrQueueFull) {
+		return err
+	}
+	return fmt.Errorf("broker %w: %w", export.ErrUnavailable, err)
+}
+
+// requestQueue is the queue of requests as the sweeper asks for it.
+type requestQueue struct{ *broker.Queue }
+
+var _ export.Queue = requestQueue{}
+
+func (q requestQueue) Dead(ctx context.Context) ([]export.DeadRequest, error) {
+	const limit = 500 // of one sweep
+	messages, err := q.Queue.Dead(ctx, limit)
+	var out []export.DeadRequest
+	for _, m := range messages {
+		d := export.Delivery{EventID: m.EventID, Last: true, Queue: m.Stream, Sequence: m.Sequence}
+		out = append(out, export.DeadRequest{Request: handlers.DecodeStored(m.Subject, m.Header, m.Body, d), Delivery: d})
+	}
+	return out, err
+}
+
+func (q requestQueue) Holds(ctx context.Context, queue string, sequence uint64) (bool, error) {
+	return q.Exists(ctx, queue, sequence)
+}
+
+func (q requestQueue) Remove(ctx context.Context, d export.Delivery) error {
+	return q.Delete(ctx, d.Queue, d.Sequence)
+}

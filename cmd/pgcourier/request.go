@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+func (a *app) requestCommand() *cobra.Command {
+	var r events.Requested
+	var format, compression string
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "request PROJECT",
+		Short: "Ask for an export of a project",
+		Long: "Publishes backup.requested for one project, as a gateway would. With --wait it\n" +
+			"follows the export and exits 0 when it completed, 1 when it failed.\n\n" +
+			"Asking again with the same --id and the same contents gives the first outcome.",
+		Example: "  pgcourier request acme --wait\n" +
+			"  pgcourier request acme --id nightly-2026-11-23 --format custom --compression zstd\n" +
+			"  pgcourier request acme --schema tenant_acme --metadata ticket=4711",
+		Args: cobra.ExactArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.RequestID, "id", "", "request id, unique within the project (default: a fresh one)")
+	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
+	f.StringVar(&format, "format", "sql", "sql, tar or custom")
+	f.StringVar(&compression, "compression", "gzip", "gzip, zstd or none")
+	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
+	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
+	f.StringVar(&r.RequestedBy, "requested-by", "", "who asks, for humans (default: the user's name)")
+	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
+	f.BoolVar(&wait, "wait", false, "follow the export until its outcome")
+	f.DurationVar(&timeout, "timeout", 0, "give up waiting after this time; the export goes on (default: never)")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
+	load := a.settingFlags(cmd, brokerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		r.ProjectID, r.Format, r.Compression = args[0], events.Format(format), events.Compression(compression)
+		if r.RequestedBy == "" {
+			if u, err := user.Current(); err == nil {
+				r.RequestedBy = u.Username
+			}
+		}
+		ctx := cmd.Context()
+		if timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no outcome within %s; the export goes on", timeout))
+			defer cancel()
+		}
+		return a.withClient(ctx, c, func(ctx context.Context, client *events.Client) error {
+			return a.request(ctx, client, r, wait)
+		})
+	})
+	return cmd
+}
+
+func (a *app) request(ctx context.Context, client *events.Client, r events.Requested, wait bool) error {
+	id, err := client.RequestBackup(ctx, r)
+	if err != nil {
+		return clientFault(err)
+	}
+	if !wait {
+		queued := map[string]string{"project_id": r.ProjectID, "request_id": id}
+		return a.print(queued, fmt.Sprintf("queued %s of project %s; follow it with: pgcourier watch %s --project %s\n", id, r.ProjectID, id, r.ProjectID))
+	}
+	out, err := a.follow(ctx, client, r.ProjectID, id, a.output == "text")
+	if err != nil {
+		return clientFault(err)
+	}
+	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(out)); err != nil {
+		return err
+	}
+	if f := out.Failed; f != nil {
+		return exitf(exitFailed, "the export of %s failed: %s", r.ProjectID, f.Code)
+	}
+	return nil
+}
+
+// clientFault gives the client's errors their exit codes.
+func clientFault(err error) error {
+	if _, ok := errors.AsType[*events.InvalidError](err); ok {
+		return exit(exitUsage, err)
+	}
+	if errors.Is(err, events.ErrUnavailable) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}
+
+// outcomeText tells a human how it ended.
+func outcomeText(out events.Outcome) string {
+	if c := out.Completed; c != nil {
+		lines := [][]string{
+			{"completed", shown(c.ProjectID) + "/" + shown(c.RequestID)},
+			{"size", fmt.Sprintf("%s dumped, %s stored (%s, %s, encryption %s)", size(c.SizeBytes), size(c.StoredBytes), c.Format, c.Compression, c.Encryption)},
+			{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", c.Rows, c.Tables)},
+			{"took", (time.Duration(c.DurationMS) * time.Millisecond).String()},
+			{"sha256", c.SHA256},
+		}
+		for _, s := range c.Storage {
+			lines = append(lines, []string{"stored at", shown(s.URI)})
+		}
+		for _, w := range c.Warnings {
+			lines = append(lines, []string{"warning", shown(w)})
+		}
+		return table(lines)
+	}
+	f := out.Failed
+	return table([][]string{
+		{"failed", shown(f.ProjectID) + "/" + shown(f.RequestID)},
+		{"cause", string(f.Code) + ": " + shown(f.Message)},
+		{"attempts", fmt.Sprintf("%d, trying again %s", f.Attempts, map[bool]string{true: "cannot help", false: "may help"}[f.Permanent])},
+	})
+}

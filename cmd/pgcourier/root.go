@@ -1,0 +1,104 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+// app is what all subcommands share.
+type app struct {
+	process
+	output string // text or json
+}
+
+func newRoot(p process) *cobra.Command {
+	a := &app{process: p}
+	root := &cobra.Command{
+		Use:   "pgcourier",
+		Short: "Event-driven PostgreSQL exports",
+		Long: "pgcourier exports the schemas of one project of a multi-tenant PostgreSQL platform\n" +
+			"when a backup.requested event asks for it, and announces exactly one outcome.\n\n" +
+			"Each setting is an environment variable PGCOURIER_NAME, or a flag of the same name.\n" +
+			exitCodesSummary,
+		Example: "  pgcourier demo                      # the whole story on a throw-away database\n" +
+			"  pgcourier serve                     # a worker, with an embedded broker if none is named\n" +
+			"  pgcourier request acme --wait       # ask for an export and wait for its outcome\n" +
+			"  pgcourier watch                     # see what runs",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.output != "text" && a.output != "json" {
+				return exitf(exitUsage, "--output: %q is not text or json", a.output)
+			}
+			return nil
+		},
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "what to print: text or json")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.healthCommand(), a.demoCommand())
+	return root
+}
+
+// The settings that a group of commands takes as flags.
+var (
+	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "DATA_DIR"}
+	ledgerSettings = []string{"DATABASE_URL"}
+)
+
+// settingFlags gives cmd a flag for each named setting (all of them if none is named) and
+// returns the function that reads the configuration with those flags over it.
+func (a *app) settingFlags(cmd *cobra.Command, names ...string) func() (config.Config, error) {
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	given := map[string]*pflag.Flag{}
+	for _, s := range config.Settings() {
+		if len(names) > 0 && !slices.Contains(names, s.Name) {
+			continue
+		}
+		flags.String(s.Flag, "", usage(s))
+		given[s.Name] = flags.Lookup(s.Flag)
+		if s.Secret {
+			flags.String(s.Flag+"-file", "", "file that holds --"+s.Flag)
+			given[s.Name+"_FILE"] = flags.Lookup(s.Flag + "-file")
+		}
+	}
+	cmd.Flags().AddFlagSet(flags)
+	return func() (config.Config, error) {
+		set := map[string]string{}
+		for name, f := range given {
+			if f.Changed {
+				set[name] = f.Value.String()
+			}
+		}
+		c, err := config.Load(a.environ, set)
+		return c, exit(exitUsage, err)
+	}
+}
+
+func usage(s config.Setting) string {
+	text := strings.ReplaceAll(s.Help, "`", "'")
+	if s.Default != "" {
+		text += " (default " + s.Default + ")"
+	}
+	return text + " [" + s.Env + "]"
+}
+
+// logger writes to standard error, so that standard output holds results only.
+func (a *app) logger(c config.Config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // Validate knows only slog's names
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, opts))
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// worker is everything one serving process holds. close releases it, in the reverse order
+// of opening.
+type worker struct {
+	config  config.Config
+	log     *slog.Logger
+	source  string // CloudEvents source of what this process publishes
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	pool    *pgxpool.Pool
+	ledger  *ledger.Ledger
+	exports *export.Exporter
+	store   export.Store
+	speaker *handlers.Announcer
+	closers []func() error
+}
+
+// openWorker connects and checks everything a worker needs, and reports what is wrong
+// before it takes any work.
+func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (w *worker, err error) {
+	if c.DatabaseURL == "" {
+		return nil, exitf(exitUsage, "set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this worker: %w", err)
+	}
+	w = &worker{config: c, log: log, source: "pgcourier/worker"}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if err := w.openBroker(ctx); err != nil {
+		return w, err
+	}
+	if err := w.openLedger(ctx); err != nil {
+		return w, err
+	}
+	return w, w.openExporter(ctx, fmt.Sprintf("%s/%d", host, os.Getpid()))
+}
+
+func (w *worker) openBroker(ctx context.Context) error {
+	c := w.config
+	if c.NATSURL == "" {
+		srv, err := broker.StartServer(broker.ServerConfig{DataDir: c.DataDir, Port: c.NATSPort, Logger: w.log})
+		if err != nil {
+			return err
+		}
+		w.closers = append(w.closers, srv.Shutdown)
+		w.log.InfoContext(ctx, "embedded broker listens", "url", srv.ClientURL())
+	}
+	var err error
+	if w.nc, err = connectBroker(c, "pgcourier-worker", w.log); err != nil {
+		return err
+	}
+	w.closers = append(w.closers, func() error { w.nc.Close(); return nil })
+	if w.js, err = jetstream.New(w.nc); err != nil {
+		return err
+	}
+	return broker.Provision(ctx, w.js, broker.Topology{
+		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
+		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts,
+	})
+}
+
+// maxAttempts is the contract's: as many attempts as deliveries.
+const maxAttempts = 3
+
+func (w *worker) openLedger(ctx context.Context) error {
+	var err error
+	if w.pool, err = ledger.Connect(context.WithoutCancel(ctx), w.config.DatabaseURL); err != nil {
+		return exit(exitUsage, err)
+	}
+	w.closers = append(w.closers, func() error { w.pool.Close(); return nil })
+	w.ledger, err = ledger.Open(ctx, ledger.Config{Pool: w.pool, Lease: w.config.AckWait, MaxAttempts: maxAttempts})
+	if errors.Is(err, export.ErrLedgerUnavailable) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}
+
+func (w *worker) openExporter(ctx context.Context, name string) error {
+	c := w.config
+	projects := project.New(w.pool, c.ProjectQuery)
+	if err := projects.Check(ctx); err != nil {
+		return exit(exitUsage, err)
+	}
+	recipients, err := seal.ParseRecipients(c.AgeRecipients)
+	if err != nil {
+		return exitf(exitUsage, "PGCOURIER_AGE_RECIPIENTS: %w", err)
+	}
+	url, err := c.StorageURL()
+	if err != nil {
+		return err
+	}
+	store, closeStore, err := openStorage(url)
+	if err != nil {
+		return err
+	}
+	w.store, w.closers = store, append(w.closers, closeStore)
+	dumper, err := pgdump.New(w.dumpConfig())
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	speaker := publications{broker.NewPublisher(w.js)}
+	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
+	w.exports = export.New(export.Config{
+		Ledger: w.ledger, Projects: projects, Dumper: dumper, Store: store,
+		Observer: &handlers.Observer{Publisher: speaker, Source: w.source, Log: w.log},
+		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
+		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,
+	})
+	return nil
+}
+
+func (w *worker) dumpConfig() pgdump.Config {
+	c := w.config
+	d := pgdump.Config{
+		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: w.log,
+	}
+	if c.PGBinDir != "" {
+		d.BinDirs = []string{c.PGBinDir}
+	}
+	return d
+}
+
+// ready says whether the worker may take work now, in words fit for anybody.
+func (w *worker) ready(ctx context.Context) error {
+	if !w.nc.IsConnected() {
+		return errors.New("the broker is unreachable")
+	}
+	if err := w.ledger.Ping(ctx); err != nil {
+		return errors.New("the control plane is unreachable")
+	}
+	return nil
+}
+
+// run serves the configured roles until ctx ends, and then lets running exports finish.
+func (w *worker) run(ctx context.Context) error {
+	c := w.config
+	sub, err := broker.NewSubscriber(broker.SubscriberConfig{
+		JetStream: w.js, Bind: bindings, Slots: c.Concurrency,
+		Backoff: broker.Exponential(c.RetryBackoff, 16*c.RetryBackoff, nil), DrainTimeout: c.DrainTimeout,
+		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
+		Ready:  func(ctx context.Context) error { return export.Retry(ctx, w.ledger.Ping) },
+		Logger: w.log,
+	})
+	if err != nil {
+		return err
+	}
+	log := watermill.NewSlogLogger(w.log)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
+	if err != nil {
+		return err
+	}
+	router.AddMiddleware(middleware.Recoverer)
+	group, gctx := errgroup.WithContext(ctx)
+	for _, role := range c.Roles {
+		switch role {
+		case "worker":
+			h := &handlers.Requested{Exporter: w.exports, Announcer: w.speaker, Deliveries: deliveries{}}
+			router.AddConsumerHandler("export", events.RequestedFilter, sub, h.Handle)
+		case "intake":
+			h := &handlers.Intake{Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{}, Source: w.source}
+			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
+		case "sweeper":
+			group.Go(func() error { return w.sweep(gctx) })
+		}
+	}
+	group.Go(func() error { return serveHealth(gctx, c.HTTPAddr, w.ready) })
+	group.Go(func() error {
+		if len(router.Handlers()) == 0 {
+			<-gctx.Done()
+			return nil
+		}
+		return router.Run(gctx)
+	})
+	w.log.InfoContext(ctx, "serving", "roles", strings.Join(c.Roles, ","), "concurrency", c.Concurrency)
+	return group.Wait()
+}
+
+// bindings gives the durable consumer behind each subscribed topic.
+func bindings(topic string) (broker.Binding, error) {
+	switch topic {
+	case events.RequestedFilter:
+		return broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, nil
+	case events.TypeRequested:
+		return broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, nil
+	}
+	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
+}
+
+// sweep runs the sweeper; the broker's advisories make it look sooner.
+func (w *worker) sweep(ctx context.Context) error {
+	s := export.NewSweeper(export.SweeperConfig{
+		Reaping: w.ledger, Collecting: w.ledger, Announcer: w.speaker, Store: w.store, Log: w.log,
+		Queue: requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport})},
+		Every: w.config.AckWait, Grace: 2 * w.config.AckWait,
+	})
+	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
+	hint, err := w.nc.Subscribe(advisories, func(*nats.Msg) { s.Hint() })
+	if err != nil {
+		return fmt.Errorf("listen for advisories: %w", err)
+	}
+	defer func() { _ = hint.Unsubscribe() }()
+	s.Run(ctx)
+	return nil
+}
+
+// close releases what openWorker opened.
+func (w *worker) close() error {
+	var faults []error
+	for _, c := range slices.Backward(w.closers) {
+		faults = append(faults, c())
+	}
+	w.closers = nil
+	return errors.Join(faults...)
+}

@@ -1,0 +1,52 @@
+package handlers
+
+import (
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// Intake handles the bare backup.requested, for gateways that only know the event's name:
+// it gives the request an id and puts it on its project's subject. While that subject is
+// full it returns the broker's refusal, so that the message comes again later.
+type Intake struct {
+	Publisher  Publisher
+	Deliveries Deliveries
+	// Source is the CloudEvents source of what is passed on.
+	Source string
+}
+
+// Handle is a Watermill NoPublishHandlerFunc. What cannot be decoded is passed on as it
+// came, for the worker to refuse: there is one place that records and announces refusals.
+func (h *Intake) Handle(msg *message.Message) error {
+	d := h.Deliveries.Delivery(msg)
+	in := incoming(msg, d)
+	r, err := events.Decode(in)
+	if err == nil {
+		if r.RequestID == "" {
+			r.RequestID = d.EventID
+		}
+		var m events.Message
+		if m, err = r.Encode(h.Source); err == nil {
+			return h.Publisher.Publish(msg.Context(), m.Subject, d.EventID, outgoing(m))
+		}
+	}
+	project := r.ProjectID
+	if project == "" {
+		project = events.NoProject
+	}
+	return h.Publisher.Publish(msg.Context(), events.RequestSubject(project), d.EventID, asItCame(msg, in))
+}
+
+// asItCame copies a message without the broker's own headers.
+func asItCame(msg *message.Message, in events.Message) *message.Message {
+	out := message.NewMessage(msg.UUID, in.Body)
+	for k, v := range in.Header {
+		if !strings.HasPrefix(strings.ToLower(k), "nats-") {
+			out.Metadata.Set(k, v)
+		}
+	}
+	return out
+}

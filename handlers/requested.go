@@ -1,0 +1,85 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Exporter is the use case.
+type Exporter interface {
+	Run(ctx context.Context, req export.Request, d export.Delivery) (export.Outcome, error)
+}
+
+// Requested handles backup.requested.<project_id>: it runs the export and announces its
+// outcome. A nil return means that the message may be acknowledged.
+type Requested struct {
+	Exporter   Exporter
+	Announcer  export.Announcer
+	Deliveries Deliveries
+}
+
+// Handle is a Watermill NoPublishHandlerFunc.
+func (h *Requested) Handle(msg *message.Message) error {
+	d := h.Deliveries.Delivery(msg)
+	out, err := h.Exporter.Run(msg.Context(), decode(incoming(msg, d), d.Delivery), d.Delivery)
+	if errors.Is(err, export.ErrSuperseded) {
+		h.Deliveries.Abandon(msg)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.Announcer.Announce(msg.Context(), out)
+}
+
+// maxKept bounds what is recorded of a body that could not be decoded.
+const maxKept = 64 << 10
+
+// decode makes a Request of whatever came. What breaks the contract becomes a refusal
+// under the ids that can be believed, or under ids that nobody can choose.
+func decode(m events.Message, d export.Delivery) export.Request {
+	r, err := events.Decode(m)
+	req := export.Request{
+		ID:          export.ID{Project: r.ProjectID, Request: r.RequestID},
+		Schemas:     r.Schemas,
+		Format:      export.Format(r.Format),
+		Compression: export.Compression(r.Compression),
+		StoragePath: r.StoragePath,
+		RequestedBy: r.RequestedBy,
+		Metadata:    r.Metadata,
+		Trace:       export.Trace{Parent: r.Trace.Parent, State: r.Trace.State},
+	}
+	if req.Project == "" {
+		req.Project = events.NoProject
+	}
+	if req.Request == "" {
+		req.Request, r.RequestID = d.EventID, d.EventID
+	}
+	if err == nil {
+		req.Payload, err = r.Canonical()
+	}
+	if err != nil {
+		req.Refusal = &export.Fault{Code: export.InvalidRequest, Message: err.Error()}
+		req.Payload, req.Digest = m.Body[:min(len(m.Body), maxKept)], sha256.Sum256(m.Body)
+		return req
+	}
+	req.Digest = sha256.Sum256(req.Payload)
+	return req
+}
+
+// DecodeStored makes a Request of a message as it lies in the queue, the same as its
+// deliveries gave.
+func DecodeStored(subject string, header map[string][]string, body []byte, d export.Delivery) export.Request {
+	joined := make(map[string]string, len(header))
+	for name, values := range header {
+		joined[name] = strings.Join(values, ", ")
+	}
+	return decode(events.Message{Subject: subject, Header: joined, Body: body}, d)
+}

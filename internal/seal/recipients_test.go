@@ -1,0 +1,33 @@
+package seal_test
+
+import (
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+func TestParseRecipients(t *testing.T) {
+	t.Parallel()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@example.com"
+	got, err := seal.ParseRecipients([]string{id.Recipient().String(), " " + ssh + " "})
+	if err != nil || len(got) != 2 {
+		t.Errorf("ParseRecipients = %d recipients, %v; want 2", len(got), err)
+	}
+	if got, err := seal.ParseRecipients(nil); got != nil || err != nil {
+		t.Errorf("ParseRecipients(nil) = %v, %v", got, err)
+	}
+	if _, err := seal.ParseRecipients([]string{id.Recipient().String(), "age1nonsense"}); err == nil || !strings.Contains(err.Error(), "recipient 2") {
+		t.Errorf("a bad second recipient gave %v", err)
+	}
+	// An identity given by mistake must not be repeated in the error.
+	if _, err := seal.ParseRecipients([]string{id.String()}); err == nil || strings.Contains(err.Error(), id.String()) {
+		t.Errorf("an identity gave %v", err)
+	}
+}
