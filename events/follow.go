@@ -143,30 +143,37 @@ func (f *follower) flush(ctx context.Context) {
 	_ = f.client.nc.FlushWithContext(ctx)
 }
 
-// stored yields what the streams hold of the one request.
+// stored yields what the streams hold of the one request. Both are read before anything
+// is yielded, so that what comes meanwhile is told live and in order.
 func (f *follower) stored(ctx context.Context, yield func(Event, error) bool) (done bool) {
+	var begun Event
+	var err error
 	if !f.outcomesOnly {
-		e, err := f.client.lastStarted(ctx, f.project, f.request)
-		_, malformed := errors.AsType[*InvalidError](err)
-		switch {
-		case err == nil:
-			if !f.yieldStarted(e, yield) {
-				return true
-			}
-		case final(err) && !malformed:
+		begun, err = f.client.lastStarted(ctx, f.project, f.request)
+		if _, malformed := errors.AsType[*InvalidError](err); final(err) && !malformed {
 			yield(Event{}, unavailable(err))
 			return true
 		}
 	}
-	return f.look(ctx, yield)
+	outcome, outcomeErr := f.client.storedOutcome(ctx, f.project, f.request)
+	if begun.Started != nil && !f.yieldStarted(begun, yield) {
+		return true
+	}
+	return f.settle(outcome, outcomeErr, yield)
 }
 
 // look yields the one request's outcome if it is stored.
 func (f *follower) look(ctx context.Context, yield func(Event, error) bool) (done bool) {
 	e, err := f.client.storedOutcome(ctx, f.project, f.request)
+	return f.settle(e, err, yield)
+}
+
+// settle ends the following of one request with its outcome, or with an error that will
+// not pass.
+func (f *follower) settle(outcome Event, err error, yield func(Event, error) bool) (done bool) {
 	switch {
 	case err == nil:
-		yield(e, nil)
+		yield(outcome, nil)
 		return true
 	case final(err):
 		yield(Event{}, unavailable(err))
