@@ -1,0 +1,103 @@
+package pgdump
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// errName says that no object of a database can have this name.
+var errName = errors.New("not a name PostgreSQL can have")
+
+// nameLimit is PostgreSQL's bound for a name in bytes, NAMEDATALEN less one.
+const nameLimit = 63
+
+// checkName refuses what no object can be called. A longer name would be cut to another
+// schema's by the server, a NUL would end the argument.
+func checkName(name string) error {
+	if name == "" || len(name) > nameLimit || strings.IndexByte(name, 0) >= 0 || !utf8.ValidString(name) {
+		return fmt.Errorf("%q: %w", name, errName)
+	}
+	return nil
+}
+
+// selection is what one run of pg_dump is asked for.
+type selection struct {
+	schemas  []string
+	role     string // empty: the login
+	format   seal.Format
+	snapshot string
+	encoding string
+	lockWait time.Duration
+}
+
+// formats are pg_dump's names for ours.
+var formats = map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom"}
+
+// snapshotID is what pg_export_snapshot answers, such as 00000003-0000001B-1.
+var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
+
+// arguments builds pg_dump's arguments: these and no others. Each is one word of the form
+// --option or --option=value, so that no value can be taken for an option.
+//
+// What a schema dump of one project is for decides the rest:
+//   - owners, rights and tablespaces belong to the source server and not to the project;
+//     with them the dump would not load where those roles and folders are missing;
+//   - comments, security labels, table access methods and compression settings are part of
+//     the project's definition and stay;
+//   - publications, subscriptions, event triggers, extensions and large objects are never
+//     part of a dump of chosen schemas, so nothing is needed to leave them out (the
+//     preflight warns of those that are missed);
+//   - row-level security stays off: pg_dump fails loudly rather than dump what a policy
+//     lets through.
+func arguments(s selection) ([]string, error) {
+	format, ok := formats[s.format]
+	if !ok {
+		return nil, fmt.Errorf("unknown dump format %q", s.format)
+	}
+	if !snapshotID.MatchString(s.snapshot) {
+		return nil, errors.New("the server's snapshot id has an unknown form")
+	}
+	if len(s.schemas) == 0 {
+		return nil, errors.New("no schema to dump") // pg_dump would dump the whole database
+	}
+	args := []string{
+		"--format=" + format,
+		"--encoding=" + s.encoding,
+		"--snapshot=" + s.snapshot,
+		"--lock-wait-timeout=" + strconv.FormatInt(s.lockWait.Milliseconds(), 10),
+		"--no-password", // fail, never ask
+		"--no-owner",
+		"--no-acl",
+		"--no-tablespaces",
+		"--strict-names", // each schema must exist; else a missing one is left out in silence
+	}
+	if s.format == seal.Custom {
+		args = append(args, "--compress=0") // compression is ours, and rows are counted in the stream
+	}
+	if s.role != "" {
+		if err := checkName(s.role); err != nil {
+			return nil, fmt.Errorf("role %w", err)
+		}
+		args = append(args, "--role="+s.role)
+	}
+	for _, name := range s.schemas {
+		if err := checkName(name); err != nil {
+			return nil, fmt.Errorf("schema %w", err)
+		}
+		args = append(args, "--schema="+quotePattern(name))
+	}
+	return args, nil
+}
+
+// quotePattern turns a name into a pattern that matches it alone: within double quotes
+// nothing is a wildcard and case is kept.
+func quotePattern(name string) string {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}

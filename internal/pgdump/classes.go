@@ -1,0 +1,119 @@
+package pgdump
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// class says what a SQLSTATE means for a dump.
+type class struct {
+	state   string // a code, or the first characters of several
+	code    export.Code
+	message string
+}
+
+// classes is the whole table; the first match counts. A code that is not here is
+// DumpFailed, which is tried again.
+var classes = []class{
+	// Permanent: trying again cannot help.
+	{"28", export.SourceAuthFailed, "the source refuses the login"},                   // 28P01 password, 28000 pg_hba.conf
+	{"3D000", export.SourceNotFound, "the source database does not exist"},            //
+	{"57P04", export.SourceNotFound, "the source database was dropped"},               //
+	{"42501", export.SourceForbidden, "the login or role lacks a right"},              //
+	{"XX001", export.SourceCorrupt, "the source's data is corrupted"},                 // a damaged page
+	{"XX002", export.SourceCorrupt, "an index of the source is corrupted"},            //
+	{"22021", export.SourceCorrupt, "the source holds text that breaks its encoding"}, //
+	{"22P05", export.SourceCorrupt, "the source holds text that UTF-8 cannot express"},
+
+	// Transient.
+	{"55P03", export.LockTimeout, "another session holds a table for too long"},
+	{"40", export.SourceUnavailable, "the source ended the transaction"},            // 40001 recovery conflict, 40P01 deadlock
+	{"25P0", export.SourceUnavailable, "the source ended the transaction"},          // 25P03, 25P04: its timeouts
+	{"42P01", export.SourceUnavailable, "a table vanished while the dump began"},    // dropped between listing and locking
+	{"3F000", export.SourceUnavailable, "a schema vanished while the dump began"},   // the same; a missing one is found by name
+	{"57P03", export.SourceUnavailable, "the source does not accept logins now"},    // starting, stopping, recovering
+	{"57", export.SourceUnavailable, "the source ended the session"},                // 57P01 shutdown or pg_terminate_backend, 57014 cancel
+	{"53", export.SourceUnavailable, "the source is out of connections or memory"},  // 53300 and its kin
+	{"08", export.SourceUnavailable, "the connection to the source was lost"},       //
+	{"58", export.SourceUnavailable, "the source met an error of its own system"},   // 58030 input/output
+	{"F0", export.SourceUnavailable, "the source's configuration file is at fault"}, //
+}
+
+func newFault(code export.Code, message string, err error) *export.Fault {
+	return &export.Fault{Code: code, Message: message, Err: err}
+}
+
+// classify turns an error of the source's into a Fault. A Fault stays what it is. The
+// message has nothing of the server's own text, which could hold anything.
+func classify(err error) *export.Fault {
+	if f, ok := errors.AsType[*export.Fault](err); ok {
+		return f
+	}
+	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok {
+		for _, c := range classes {
+			if strings.HasPrefix(refusal.Code, c.state) {
+				return newFault(c.code, c.message, err)
+			}
+		}
+		return newFault(export.DumpFailed, fmt.Sprintf("the source answered with SQLSTATE %.5s", printable(refusal.Code)), err)
+	}
+	if untrusted(err) {
+		return newFault(export.SourceAuthFailed, "the source's certificate is not trusted", err)
+	}
+	if errors.Is(err, errDSN) {
+		return newFault(export.SourceNotFound, "the source's address cannot be used", err)
+	}
+	// Refused, unreachable, unknown host, broken off, of another kind than
+	// target_session_attrs asks for.
+	return newFault(export.SourceUnavailable, "the source cannot be reached", err)
+}
+
+// untrusted reports whether TLS refused the server's certificate. With verify-ca pgx checks
+// it itself, so the errors of x509 can come bare.
+func untrusted(err error) bool {
+	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
+	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, host := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	return verification || authority || host || invalid
+}
+
+// The causes with which a dump ends itself.
+var (
+	errTimeout = errors.New("the dump's time is used up")
+	errStalled = errors.New("the dump makes no progress")
+	// errClosed is the early Close of a reader. It is nobody's fault.
+	errClosed = errors.New("dump closed")
+)
+
+// ended turns the cause of a cancelled context into the error of the dump. Our own limits
+// become Faults; what the caller gave, export.ErrSuperseded for instance, is passed through.
+func ended(cause error) error {
+	switch {
+	case errors.Is(cause, errTimeout):
+		return newFault(export.DumpTimeout, "the dump took longer than it may", cause)
+	case errors.Is(cause, errStalled):
+		return newFault(export.DumpStalled, "the source sent nothing for too long", cause)
+	}
+	return fmt.Errorf("dump ended: %w", cause)
+}
+
+// fail is the error of a step that ran under ctx: the context's cause if it has ended,
+// because then everything fails, else the source's own reason.
+func fail(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ended(context.Cause(ctx))
+	}
+	return classify(err)
+}

@@ -1,0 +1,147 @@
+package pgdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// dump is a running pg_dump, and the session that holds its snapshot. Read is for one
+// goroutine, the rest for any.
+type dump struct {
+	info    export.DumpInfo
+	process *process
+	out     *os.File
+	session *session
+	watch   *watch
+	counts  *counts
+
+	cancel  context.CancelCauseFunc // ends the dump
+	cause   func() error            // why it was ended; nil while it was not
+	inquire func(exit error) error  // finds out why pg_dump failed
+	silence context.CancelFunc      // ends an inquiry
+
+	ended  sync.WaitGroup // the supervisor and the clock
+	asking sync.Mutex     // held while an inquiry uses the session
+	bytes  int64
+	err    error // what Read returns from now on
+
+	closeOnce sync.Once
+}
+
+var _ export.Dump = (*dump)(nil)
+
+// begin starts what runs beside the dump. Everything ends by itself or by Close.
+func (d *dump) begin(ctx context.Context, o *opening) {
+	after, silence := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, d.cancel = context.WithCancelCause(ctx)
+	d.cause = func() error { return context.Cause(ctx) }
+	d.silence = silence
+	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
+	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
+	d.ended.Go(func() {
+		select {
+		case <-d.process.exited:
+		case <-ctx.Done():
+			if d.process.terminate(o.config.KillDelay) {
+				o.endBackend(after)
+			}
+		}
+	})
+	var moved func() bool
+	if o.job.Format == seal.Tar {
+		moved = growth(d.process)
+	}
+	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
+}
+
+// growth says at each call whether the process has written anything since the last.
+func growth(p *process) func() bool {
+	var last int64
+	return func() bool {
+		select {
+		case <-p.exited: // its number can be another's now
+			return false
+		default:
+		}
+		n, err := p.written()
+		grown := err == nil && n > last
+		last = max(last, n)
+		return grown
+	}
+}
+
+// Info is what was known when the dump started.
+func (d *dump) Info() export.DumpInfo { return d.info }
+
+// Read returns what pg_dump writes, and io.EOF only after it exited 0.
+func (d *dump) Read(p []byte) (int, error) {
+	if d.err != nil || len(p) == 0 {
+		return 0, d.err
+	}
+	d.watch.begin()
+	n, err := d.out.Read(p)
+	if n > 0 {
+		d.watch.end(true)
+		d.bytes += int64(n)
+		return n, nil
+	}
+	// Whatever ended the pipe, only the exit status says whether the dump is whole. The
+	// clock goes on: a child can close its stdout and stay.
+	if !errors.Is(err, io.EOF) {
+		d.cancel(fmt.Errorf("read from pg_dump: %w", err))
+	}
+	<-d.process.exited
+	d.watch.end(false)
+	d.err = d.verdict()
+	return 0, d.err
+}
+
+// verdict says how the dump ended, once pg_dump has exited. A dump that was told to end is
+// never whole, whatever its exit status.
+func (d *dump) verdict() error {
+	if cause := d.cause(); cause != nil {
+		return ended(cause)
+	}
+	switch {
+	case d.process.err != nil:
+		return d.inquire(d.process.err)
+	case d.bytes == 0: // even an empty schema has a header
+		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
+	}
+	return io.EOF
+}
+
+// Rows waits for the counts, under the dump's clock.
+func (d *dump) Rows(ctx context.Context) (map[seal.Table]int64, error) {
+	d.watch.begin()
+	defer d.watch.end(false)
+	return d.counts.wait(ctx)
+}
+
+// Close kills what still runs, waits for its end and releases the snapshot. That pg_dump
+// was cut short by it is no error.
+func (d *dump) Close() error {
+	d.closeOnce.Do(func() {
+		d.cancel(errClosed)
+		d.silence()
+		<-d.process.exited
+		d.ended.Wait()
+		<-d.counts.done
+		_ = d.out.Close() // read end: nothing is lost
+		d.asking.Lock()
+		defer d.asking.Unlock()
+		d.session.close()
+	})
+	return nil
+}
+
+// inquiryWait bounds the search for the reason of a failure.
+const inquiryWait = 15 * time.Second

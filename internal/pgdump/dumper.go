@@ -1,0 +1,225 @@
+package pgdump
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Config says where dumps come from and what they may take.
+type Config struct {
+	// DefaultDSN is the source of projects that name none: a postgres:// URL or
+	// key=value pairs. The package's documentation says which parameters are used. Empty:
+	// each project must name its own.
+	DefaultDSN export.Secret
+	// BinDirs are the folders to look for pg_dump in. Default: /usr/lib/postgresql/*/bin,
+	// then the PATH without Debian's wrapper script.
+	BinDirs []string
+	// Timeout bounds the time that is spent waiting for one dump and its counts. While
+	// nobody reads, the clock stands. Default 30 minutes.
+	Timeout time.Duration
+	// Stall bounds the waiting without any progress: no bytes, and for the tar format
+	// nothing written to its spool either. It also bounds the look at the source before
+	// the dump. It must be longer than LockWaitTimeout. Default 10 minutes.
+	Stall time.Duration
+	// LockWaitTimeout bounds the wait for a lock on a table. Default 60 seconds.
+	LockWaitTimeout time.Duration
+	// KillDelay is how long pg_dump may take to end after SIGTERM, before SIGKILL.
+	// Default 5 seconds.
+	KillDelay time.Duration
+	// Logger is told what pg_dump wrote to stderr when it fails. Default slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.BinDirs) == 0 {
+		c.BinDirs = binDirs()
+	}
+	c.Timeout = cmp.Or(c.Timeout, 30*time.Minute)
+	c.Stall = cmp.Or(c.Stall, 10*time.Minute)
+	c.LockWaitTimeout = cmp.Or(c.LockWaitTimeout, time.Minute)
+	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c
+}
+
+// closeWait bounds what is still asked of a source for a dump that is over.
+const closeWait = 5 * time.Second
+
+// Dumper opens dumps with the pg_dumps installed when it was made. It is safe for
+// concurrent use and holds nothing open.
+type Dumper struct {
+	config   Config
+	versions []Version // never empty
+}
+
+var _ export.Dumper = (*Dumper)(nil)
+
+// New looks for installed pg_dumps and checks the default DSN without connecting.
+// ErrNoPgDump: there is none. No error quotes the DSN.
+func New(c Config) (*Dumper, error) {
+	c = c.withDefaults()
+	if c.DefaultDSN != "" {
+		if _, err := newSource(c.DefaultDSN); err != nil {
+			return nil, fmt.Errorf("default source: %w", err)
+		}
+	}
+	if c.Timeout < 0 || c.LockWaitTimeout < 0 || c.KillDelay < 0 || c.Stall <= c.LockWaitTimeout {
+		return nil, fmt.Errorf("pg_dump: timeouts must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
+			c.Stall, c.LockWaitTimeout)
+	}
+	d := &Dumper{config: c, versions: discover(c.BinDirs)}
+	if len(d.versions) == 0 {
+		return nil, fmt.Errorf("%w (looked in %s)", ErrNoPgDump, strings.Join(c.BinDirs, ", "))
+	}
+	return d, nil
+}
+
+// Versions are the installed pg_dumps, the oldest major first.
+func (d *Dumper) Versions() []Version { return slices.Clone(d.versions) }
+
+// Open checks the source, takes a snapshot, locks the tables in ACCESS SHARE mode and starts
+// pg_dump. Errors are Faults; when ctx has ended they wrap its cause. Cancelling ctx kills
+// the dump, also after Open has returned. The caller closes the Dump.
+func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
+	if err := check(j); err != nil {
+		return nil, err
+	}
+	src, err := newSource(cmp.Or(j.Project.DSN, d.config.DefaultDSN))
+	if err != nil {
+		return nil, classify(err)
+	}
+	// The names under which an operator sees the two sessions in pg_stat_activity.
+	tag := strings.ToLower(rand.Text()[:8])
+	o := &opening{
+		Dumper: d, source: src, job: j,
+		holderName: "pgcourier snapshot " + tag, dumpName: "pgcourier dump " + tag,
+	}
+	// A source that hangs must not hold a worker for ever.
+	look, cancel := context.WithTimeoutCause(ctx, d.config.Stall, errStalled)
+	defer cancel()
+	if err := o.prepare(look); err != nil {
+		if o.session != nil {
+			o.session.close()
+		}
+		return nil, err
+	}
+	return o.start(ctx)
+}
+
+// check refuses a job that cannot be meant.
+func check(j export.DumpJob) error {
+	if len(j.Schemas) == 0 {
+		return newFault(export.SchemaNotAllowed, "no schema is named", nil)
+	}
+	for _, name := range j.Schemas {
+		if err := checkName(name); err != nil {
+			return newFault(export.SchemaNotFound, "a schema's name is not one PostgreSQL can have", err)
+		}
+		// Nobody's project is the server's own catalogue.
+		if strings.HasPrefix(name, "pg_") || name == "information_schema" {
+			return newFault(export.SchemaNotAllowed, "schema "+printable(quotePattern(name))+" is the server's own", nil)
+		}
+	}
+	if j.Project.Role != "" {
+		if err := checkName(j.Project.Role); err != nil {
+			return newFault(export.SourceForbidden, "the project's role is not a name PostgreSQL can have", err)
+		}
+	}
+	return nil
+}
+
+// opening is a dump on its way.
+type opening struct {
+	*Dumper
+	source               *source
+	job                  export.DumpJob
+	holderName, dumpName string
+
+	session  *session
+	survey   *survey
+	version  Version
+	snapshot string
+	warnings []string
+	estimate int64
+}
+
+// prepare connects and looks at the source until only pg_dump is missing.
+func (o *opening) prepare(ctx context.Context) (err error) {
+	if o.session, err = o.source.connect(ctx, o.holderName); err != nil {
+		return fail(ctx, err)
+	}
+	if o.version, err = choose(o.versions, o.session); err != nil {
+		return err
+	}
+	if err = o.session.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); err != nil {
+		return err
+	}
+	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
+		return err
+	}
+	if o.warnings, err = o.session.warnings(ctx, o.survey); err != nil {
+		return err
+	}
+	o.estimate = o.session.estimate(ctx, o.survey)
+	// Last, so that as little as possible can queue between these locks and pg_dump's: a
+	// writer that waits for ours would keep pg_dump waiting.
+	if err = o.session.lock(ctx, o.survey.relations); err != nil {
+		return err
+	}
+	o.snapshot, err = o.session.exportSnapshot(ctx)
+	return err
+}
+
+// start runs pg_dump and the counting beside it.
+func (o *opening) start(ctx context.Context) (export.Dump, error) {
+	args, err := arguments(selection{
+		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
+		snapshot: o.snapshot, encoding: o.encoding(), lockWait: o.config.LockWaitTimeout,
+	})
+	if err != nil {
+		o.session.close()
+		return nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
+	}
+	p, out, err := o.spawn(args)
+	if err != nil {
+		o.session.close()
+		return nil, newFault(export.InternalError, "pg_dump could not be started", err)
+	}
+	dump := &dump{
+		process: p, out: out, session: o.session,
+		watch: &watch{limit: o.config.Timeout, stall: o.config.Stall},
+		info: export.DumpInfo{
+			ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
+			EstimatedBytes: o.estimate, Warnings: o.warnings,
+		},
+	}
+	dump.begin(ctx, o)
+	return dump, nil
+}
+
+func (o *opening) spawn(args []string) (*process, *os.File, error) {
+	passfile, err := newPassfile(o.session.password)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = passfile.Close() }() // the child has its own
+	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), passfile, o.config.KillDelay)
+}
+
+// encoding is what the dump is written in: UTF-8, unless the database has no encoding, which
+// leaves nothing to convert from. Its bytes are then kept as they are.
+func (o *opening) encoding() string {
+	if o.survey.encoding == "SQL_ASCII" {
+		return "SQL_ASCII"
+	}
+	return "UTF8"
+}

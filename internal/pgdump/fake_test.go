@@ -1,0 +1,169 @@
+package pgdump_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// script makes a folder with a pg_dump that answers --version with the first command and
+// anything else with the second.
+func script(t *testing.T, version, body string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\n%s\n", version, body)
+	if err := os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// fake is a pg_dump newer than any server that misbehaves.
+func fake(t *testing.T, body string) []string {
+	t.Helper()
+	return []string{script(t, `echo "pg_dump (PostgreSQL) 99.1 (a fake)"`, body)}
+}
+
+// log collects what is logged.
+type log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func TestPgDumpThatMisbehaves(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	for name, c := range map[string]struct {
+		body   string
+		code   export.Code
+		stderr string
+	}{
+		"writes half and exits 1":     {`echo "-- half"; echo "the last words" >&2; exit 1`, export.DumpFailed, "the last words"},
+		"writes nothing and exits 1":  {`echo "no words" >&2; exit 1`, export.DumpFailed, "no words"},
+		"writes nothing and exits 0":  {`exit 0`, export.DumpIncomplete, ""},
+		"is killed":                   {`echo half; kill -KILL $$`, export.DumpFailed, "signal: killed"},
+		"closes its output and stays": {`echo half; exec >&-; exec sleep 1000`, export.DumpStalled, ""},
+		"hangs":                       {`exec sleep 1000`, export.DumpStalled, ""},
+		"hangs and ignores SIGTERM":   {`trap "" TERM; while :; do sleep 0.1; done`, export.DumpStalled, ""},
+		"answers SIGTERM with exit 0": {`echo half; trap "exit 0" TERM; while :; do sleep 0.01; done`, export.DumpStalled, ""},
+		"writes for ever":             {`while :; do echo x; done`, export.DumpTimeout, ""},
+		"leaves a child behind":       {`sleep 1000 & echo half; exit 1`, export.DumpFailed, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out log
+			config := pgdump.Config{
+				BinDirs: fake(t, c.body), Timeout: 10 * time.Second, Stall: 200 * time.Millisecond,
+				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
+				Logger: slog.New(slog.NewTextHandler(&out, nil)),
+			}
+			if c.code == export.DumpTimeout {
+				config.Timeout, config.Stall = 200*time.Millisecond, time.Minute
+			}
+			dump := open(t, config, job(dsn, seal.SQL, "s"))
+			pid := pgdump.ProcessID(dump)
+			f := fault(t, readUntilError(t, dump), c.code)
+			if strings.Contains(f.Message, "words") {
+				t.Errorf("message = %q holds stderr", f.Message)
+			}
+			contains(t, "log", out.String(), c.stderr)
+			if err := dump.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			eventually(t, "the process group is empty", func() bool { return len(group(t, pid)) == 0 })
+		})
+	}
+}
+
+func TestPgDumpThatWritesForEverIsStoppedByClose(t *testing.T) {
+	t.Parallel()
+	dump := open(t, pgdump.Config{BinDirs: fake(t, `while :; do echo x; done`)}, job(database(t, cluster, simple), seal.SQL, "s"))
+	read(t, dump, 100)
+	for range 2 { // it is idempotent
+		if err := dump.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, dump); err == nil {
+		t.Error("a closed dump ended well")
+	}
+}
+
+// While nobody reads, neither of the dump's clocks runs: storage has a budget of its own.
+func TestTheClockStandsWhileNobodyReads(t *testing.T) {
+	t.Parallel()
+	wait := filepath.Join(t.TempDir(), "wait")
+	dump := open(t, pgdump.Config{
+		BinDirs: fake(t, fmt.Sprintf(`echo start; until [ -e %s ]; do sleep 0.01; done; echo end`, wait)),
+		Timeout: 2 * time.Second, Stall: 2 * time.Second, LockWaitTimeout: time.Second,
+	}, job(database(t, cluster, simple), seal.SQL, "s"))
+	read(t, dump, len("start\n"))
+	// Real time passes while nobody reads; it is what is tested, and the script waits for it.
+	timer := time.NewTimer(2500 * time.Millisecond)
+	<-timer.C
+	if err := os.WriteFile(wait, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(dump)
+	if err != nil || string(rest) != "end\n" {
+		t.Errorf("rest = %q, %v; want the end", rest, err)
+	}
+}
+
+// The tar format writes to a spool first: bytes written count as progress, as bytes out do.
+func TestTarSpoolingIsProgress(t *testing.T) {
+	t.Parallel()
+	spool := filepath.Join(t.TempDir(), "spool")
+	body := fmt.Sprintf(`i=0; while [ $i -lt 100 ]; do echo spooled >> %s; sleep 0.02; i=$((i+1)); done; echo out`, spool)
+	config := pgdump.Config{BinDirs: fake(t, body), Stall: 500 * time.Millisecond, LockWaitTimeout: 100 * time.Millisecond}
+	dsn := database(t, cluster, simple)
+	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, seal.Tar, "s"))); err != nil {
+		t.Errorf("tar: %v, want no stall", err)
+	}
+	fault(t, readUntilError(t, open(t, config, job(dsn, seal.SQL, "s"))), export.DumpStalled)
+}
+
+func TestCancelPassesItsCauseThrough(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	dump, err := dumper(t, pgdump.Config{}).Open(ctx, job(dsn, seal.SQL, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dump.Close() })
+	read(t, dump, 1000)
+	cancel(export.ErrSuperseded)
+	if err := readUntilError(t, dump); !errors.Is(err, export.ErrSuperseded) {
+		t.Errorf("read: %v, want the cause", err)
+	}
+	if err := dump.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+}

@@ -1,0 +1,133 @@
+package pgdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// inquire finds out why pg_dump failed. Its exit status is 1 for everything and its words
+// are in the server's language, so the source is asked, in this order: the counting that ran
+// beside it, the session that held the snapshot, and a new look like the one beforehand.
+func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
+	d.asking.Lock() // Close waits before it ends the session
+	defer d.asking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
+	defer cancel()
+
+	reason := "pg_dump failed and the source shows no reason"
+	if killed, ok := signalled(exit); ok {
+		reason = "pg_dump was ended by signal " + killed.String()
+	}
+	o.config.Logger.WarnContext(ctx, "pg_dump failed", "project_id", o.job.Project.ID,
+		"exit", exit.Error(), "pg_dump_version", o.version.Text, "stderr", o.redact(d.process.stderr.String()))
+
+	err := o.ask(ctx, d)
+	if cause := d.cause(); cause != nil {
+		return ended(cause)
+	}
+	if err == nil {
+		return newFault(export.DumpFailed, reason, fmt.Errorf("pg_dump: %w", exit))
+	}
+	f := classify(err)
+	return newFault(f.Code, f.Message, fmt.Errorf("pg_dump: %w; asked afterwards: %w", exit, err))
+}
+
+// ask returns the source's reason, or nil if it has none.
+func (o *opening) ask(ctx context.Context, d *dump) error {
+	witness, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
+	if _, err := d.counts.wait(witness); err != nil && witness.Err() == nil {
+		return err
+	} else if err == nil {
+		if err := d.session.conn.Ping(ctx); err != nil { // also after Close
+			return fmt.Errorf("ask the snapshot's session: %w", err)
+		}
+	}
+	ses, err := o.source.connect(ctx, o.holderName)
+	if err != nil {
+		return err
+	}
+	defer ses.close()
+	if err := ses.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); err != nil {
+		return err
+	}
+	now, err := ses.examine(ctx, o.job.Schemas)
+	if err != nil {
+		return err
+	}
+	return ses.locksInTheWay(ctx, now.relations)
+}
+
+// locksInTheWay is a fault if somebody holds or awaits a lock that keeps pg_dump from a
+// table. Waiting counts: who asks for ACCESS SHARE queues behind those who came before.
+func (s *session) locksInTheWay(ctx context.Context, relations []relation) error {
+	oids := make([]int64, len(relations))
+	for i, r := range relations {
+		oids[i] = r.oid
+	}
+	var held bool
+	err := s.conn.QueryRow(ctx, `
+SELECT EXISTS (
+  SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+   WHERE d.datname = current_database() AND l.locktype = 'relation'
+     AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1::bigint[]::oid[]))`, oids).Scan(&held)
+	if err != nil {
+		return fmt.Errorf("look at the locks: %w", err)
+	}
+	if held {
+		return newFault(export.LockTimeout, "another session holds or awaits a table for too long", nil)
+	}
+	return nil
+}
+
+// endBackend ends the server's side of a pg_dump that had to be killed. It is an attempt: a
+// server that hangs cannot be told anything.
+func (o *opening) endBackend(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
+	ses, err := o.source.connect(ctx, o.holderName)
+	if err != nil {
+		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
+		return
+	}
+	defer ses.close()
+	_, err = ses.conn.Exec(ctx, `
+SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+ WHERE application_name OPERATOR(pg_catalog.=) $1`, o.dumpName)
+	if err != nil {
+		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
+	}
+}
+
+// redact takes the password out of what pg_dump wrote. It knows no reason to print it.
+func (o *opening) redact(text string) string {
+	if o.session.password == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, o.session.password, "***")
+}
+
+func signalled(exit error) (syscall.Signal, bool) {
+	e, ok := errors.AsType[*exec.ExitError](exit)
+	if !ok {
+		return 0, false
+	}
+	status, ok := e.Sys().(syscall.WaitStatus)
+	return status.Signal(), ok && status.Signaled()
+}
+
+// sqlState is the code of a server's error, or "".
+func sqlState(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}

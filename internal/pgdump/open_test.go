@@ -1,0 +1,310 @@
+package pgdump_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// dumpAll is a whole plain dump as text.
+func dumpAll(t *testing.T, j export.DumpJob) string {
+	t.Helper()
+	b, err := io.ReadAll(open(t, pgdump.Config{}, j))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestOpenTakesExactlyTheNamedSchemas(t *testing.T) {
+	t.Parallel()
+	names := []string{
+		"foo", "foo*", "foo_x", "foobar", "Foo", `Ten*ant "x"`, "-n", "--file=x", "a.b", "a|b",
+		"$x^", "line\nbreak", "back\\slash", "Zürich ☃", "sp ace", "(?i)foo", strings.Repeat("n", 63),
+	}
+	var sql strings.Builder
+	for i, name := range names {
+		q := `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+		fmt.Fprintf(&sql, "CREATE SCHEMA %s; CREATE TABLE %s.mark AS SELECT 'mark-%d-'::text;", q, q, i)
+	}
+	dsn := database(t, cluster, sql.String())
+	for i, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, name))
+			text, err := io.ReadAll(dump)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k := range names {
+				if got := strings.Contains(string(text), fmt.Sprintf("mark-%d-", k)); got != (k == i) {
+					t.Errorf("rows of schema %q in the dump of %q: %t", names[k], name, got)
+				}
+			}
+			rows, err := dump.Rows(t.Context())
+			if want := (seal.Table{Schema: name, Name: "mark"}); err != nil || len(rows) != 1 || rows[want] != 1 {
+				t.Errorf("rows = %v, %v; want one in %q", rows, err, want)
+			}
+		})
+	}
+}
+
+func TestOpenDumpsSeveralSchemas(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, `CREATE SCHEMA a; CREATE TABLE a.one(); CREATE SCHEMA b; CREATE TABLE b.two();
+		CREATE SCHEMA c; CREATE TABLE c.three()`)
+	text := dumpAll(t, job(dsn, seal.SQL, "b", "a"))
+	contains(t, "dump", text, "CREATE TABLE a.one")
+	contains(t, "dump", text, "CREATE TABLE b.two")
+	if strings.Contains(text, "three") {
+		t.Error("the dump holds a schema that was not named")
+	}
+}
+
+func TestOpenOfAnEmptySchemaIsWhole(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, "CREATE SCHEMA empty")
+	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "empty"))
+	contents, err := seal.Check(dump, seal.SQL)
+	if err != nil || len(contents.Tables) != 0 {
+		t.Fatalf("contents = %v, %v; want no tables", contents, err)
+	}
+	rows, err := dump.Rows(t.Context())
+	if err != nil || len(rows) != 0 {
+		t.Errorf("rows = %v, %v; want none", rows, err)
+	}
+}
+
+func TestInfo(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, `CREATE SCHEMA s;
+		CREATE TABLE s.fresh AS SELECT i, repeat('x', 500) p FROM generate_series(1, 2000) i;
+		CREATE TABLE s.analysed AS SELECT i, repeat('x', 500) p FROM generate_series(1, 4000) i;
+		ANALYZE s.analysed`)
+	info := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")).Info()
+	versions := dumper(t, pgdump.Config{}).Versions()
+	if !strings.HasPrefix(info.ServerVersion, fmt.Sprint(versions[len(versions)-1].Major)) || strings.Contains(info.ServerVersion, " ") {
+		t.Errorf("server version = %q", info.ServerVersion)
+	}
+	if !slices.ContainsFunc(versions, func(v pgdump.Version) bool { return v.Text == info.PgDumpVersion }) {
+		t.Errorf("pg_dump version = %q, want one of %v", info.PgDumpVersion, versions)
+	}
+	if info.EstimatedBytes < 3_000_000 || info.EstimatedBytes > 4_000_000 {
+		t.Errorf("estimate = %d, want about 3.3 MB", info.EstimatedBytes)
+	}
+	if len(info.Warnings) != 0 {
+		t.Errorf("warnings = %q, want none", info.Warnings)
+	}
+}
+
+// reader makes a login that may do what grants say, and returns its DSN.
+func reader(t *testing.T, dsn, grants string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := "login_" + strings.Trim(u.Path, "/")
+	execute(t, dsn, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'pw'", login))
+	if grants != "" {
+		execute(t, dsn, strings.ReplaceAll(grants, "$login", login))
+	}
+	u.User = url.UserPassword(login, "pw")
+	return u.String()
+}
+
+const simple = `CREATE SCHEMA s; CREATE TABLE s.t AS SELECT generate_series(1, 3) a; CREATE SEQUENCE s.q;`
+
+func TestOpenRefusals(t *testing.T) {
+	t.Parallel()
+	with := func(j export.DumpJob, change func(*url.URL)) export.DumpJob {
+		u, err := url.Parse(j.Project.DSN.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		j.Project.DSN = export.Secret(u.String())
+		return j
+	}
+	for name, c := range map[string]struct {
+		job     func(t *testing.T) export.DumpJob
+		code    export.Code
+		message string
+	}{
+		"missing schema": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "s", "missing")
+		}, export.SchemaNotFound, `the source has no schema "missing"`},
+		"wildcard is a name": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "s*")
+		}, export.SchemaNotFound, `the source has no schema "s*"`},
+		"hostile name": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "a\x1b[2J\u202e")
+		}, export.SchemaNotFound, `the source has no schema "a?[2J?"`},
+		"too long a name": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, strings.Repeat("n", 64))
+		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		"name with NUL": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, "a\x00b")
+		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		"no schema": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL)
+		}, export.SchemaNotAllowed, "no schema is named"},
+		"system schema": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, "pg_catalog")
+		}, export.SchemaNotAllowed, `schema "pg_catalog" is the server's own`},
+		"wrong password": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("postgres", "wrong") })
+		}, export.SourceAuthFailed, "the source refuses the login"},
+		"unknown login": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("nobody", "x") })
+		}, export.SourceAuthFailed, "the source refuses the login"},
+		"unknown database": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("none"), seal.SQL, "s")
+		}, export.SourceNotFound, "the source database does not exist"},
+		"connection refused": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.Host = "127.0.0.1:1" })
+		}, export.SourceUnavailable, "the source cannot be reached"},
+		"broken address": {func(t *testing.T) export.DumpJob {
+			return job("postgres://u@h:99999/d", seal.SQL, "s")
+		}, export.SourceNotFound, "the source's address cannot be used"},
+		"no address": {func(t *testing.T) export.DumpJob {
+			return job("", seal.SQL, "s")
+		}, export.SourceNotFound, "the source's address cannot be used"},
+		"standby wanted": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.RawQuery += "&target_session_attrs=standby" })
+		}, export.SourceUnavailable, "the source cannot be reached"},
+		"no right to use the schema": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple), ""), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to use schema "s"`},
+		"no right to read": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple), "GRANT USAGE ON SCHEMA s TO $login"), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to read "s"."t", "s"."q"`},
+		"no right to a sequence": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple),
+				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON s.t TO $login"), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to read "s"."q"`},
+		"row-level security": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple+"ALTER TABLE s.t ENABLE ROW LEVEL SECURITY"),
+				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON ALL TABLES IN SCHEMA s TO $login;"+
+					"GRANT SELECT ON s.q TO $login"), seal.SQL, "s")
+		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
+		"unknown role": {func(t *testing.T) export.DumpJob {
+			j := job(database(t, cluster, simple), seal.SQL, "s")
+			j.Project.Role = "nobody at all"
+			return j
+		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		"foreign role": {func(t *testing.T) export.DumpJob {
+			j := job(reader(t, database(t, cluster, simple), ""), seal.SQL, "s")
+			j.Project.Role = "postgres"
+			return j
+		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		"wrong format": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), "directory", "s")
+		}, export.InternalError, "pg_dump's arguments could not be built"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := c.job(t)
+			dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), j)
+			if err == nil {
+				_ = dump.Close()
+			}
+			f := fault(t, err, c.code)
+			if f.Message != c.message {
+				t.Errorf("message = %q, want %q", f.Message, c.message)
+			}
+			if dsn := j.Project.DSN.Reveal(); dsn != "" {
+				if u, err := url.Parse(dsn); err == nil {
+					if pw, ok := u.User.Password(); ok && len(pw) > 4 && strings.Contains(f.Error(), pw) {
+						t.Errorf("the error holds the password: %v", f)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestRoleIsTakenForTheLookAndTheDump(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	login := reader(t, dsn, `CREATE ROLE "tenant of $login" NOLOGIN; GRANT "tenant of $login" TO $login;
+		ALTER ROLE $login NOINHERIT;
+		GRANT USAGE ON SCHEMA s TO "tenant of $login"; GRANT SELECT ON s.t, s.q TO "tenant of $login"`)
+	u, err := url.Parse(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := job(login, seal.SQL, "s")
+	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), j)
+	fault(t, err, export.SourceForbidden)
+	j.Project.Role = "tenant of " + u.User.Username()
+	contents, err := seal.Check(open(t, pgdump.Config{}, j), seal.SQL)
+	if err != nil || contents.Rows() != 3 {
+		t.Errorf("contents = %v, %v; want 3 rows", contents, err)
+	}
+}
+
+func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	conn := connect(t, dsn)
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE s.t IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, seal.SQL, "s"))
+	fault(t, err, export.LockTimeout)
+	if n := sessions(t, dsn); n != 0 {
+		t.Errorf("%d sessions left behind", n)
+	}
+}
+
+func TestOpenLeavesAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, nothing is answered
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	j := job("postgres://u:pw@"+l.Addr().String()+"/d", seal.SQL, "s")
+
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, export.ErrSuperseded)
+	defer cancel()
+	if _, err := dumper(t, pgdump.Config{}).Open(ctx, j); !errors.Is(err, export.ErrSuperseded) {
+		t.Errorf("error = %v, want the context's cause", err)
+	}
+	impatient := pgdump.Config{LockWaitTimeout: 10 * time.Millisecond, Stall: 50 * time.Millisecond}
+	_, err = dumper(t, impatient).Open(t.Context(), j)
+	fault(t, err, export.DumpStalled)
+
+	j.Project.DSN += "?connect_timeout=1&sslmode=disable"
+	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), j)
+	fault(t, err, export.SourceUnavailable)
+}
+
+func TestVersionMismatchNamesBoth(t *testing.T) {
+	t.Parallel()
+	dir := script(t, `echo "pg_dump (PostgreSQL) 9.6.24"`, "")
+	_, err := dumper(t, pgdump.Config{BinDirs: []string{dir}}).Open(t.Context(), job(cluster.URL("postgres"), seal.SQL, "s"))
+	f := fault(t, err, export.VersionMismatch)
+	contains(t, "message", f.Message, "the newest pg_dump here is 9.6.24")
+	contains(t, "message", f.Message, "the source runs PostgreSQL 1")
+}
+
+func TestNewNeedsAPgDump(t *testing.T) {
+	t.Parallel()
+	_, err := pgdump.New(pgdump.Config{BinDirs: []string{t.TempDir()}})
+	if !errors.Is(err, pgdump.ErrNoPgDump) {
+		t.Errorf("error = %v, want ErrNoPgDump", err)
+	}
+}

@@ -1,0 +1,59 @@
+package pgdump
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// newPassfile makes the passfile for one child: a file in memory that has no name. The
+// caller closes it once the child has it. libpq accepts it only as a regular file of mode
+// 0600. The wildcards are safe: the child makes one connection, to the source.
+func newPassfile(password string) (*os.File, error) {
+	f, err := memoryFile()
+	if err != nil {
+		var unnamed error
+		if f, unnamed = unnamedFile(); unnamed != nil {
+			return nil, fmt.Errorf("make a passfile: %w", errors.Join(err, unnamed))
+		}
+	}
+	line := "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(password) + "\n"
+	if err := errors.Join(f.Chmod(0o600), writeAll(f, line)); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the passfile: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func memoryFile() (*os.File, error) {
+	// Kernels from 6.3 on can be told to refuse memory files without MFD_NOEXEC_SEAL;
+	// older ones do not know the flag.
+	fd, err := unix.MemfdCreate("pgcourier", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate("pgcourier", unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "passfile"), nil //nolint:gosec // a descriptor is not negative
+}
+
+// unnamedFile is for systems without memory files: a file of mode 0600 on disk whose name
+// is removed before anything is written.
+func unnamedFile() (*os.File, error) {
+	f, err := os.CreateTemp("", ".pgcourier-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func writeAll(f *os.File, s string) error {
+	_, err := f.WriteString(s)
+	return err
+}

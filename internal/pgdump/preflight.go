@@ -1,0 +1,257 @@
+package pgdump
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// survey is what the look at the source found, in the snapshot's own transaction.
+type survey struct {
+	encoding  string // the server's
+	standby   bool
+	blobs     bool    // the database holds large objects
+	schemas   []int64 // oids
+	relations []relation
+}
+
+// relation is a table, sequence or the like in one of the chosen schemas.
+type relation struct {
+	oid        int64
+	schema     string
+	name       string
+	kind       string // pg_class.relkind
+	unlogged   bool
+	pages      int64 // its own and its TOAST table's, as of the last VACUUM or ANALYZE
+	unmeasured bool  // no VACUUM or ANALYZE has seen it
+	readable   bool
+	hidden     bool    // row-level security would hide rows
+	extension  bool    // belongs to an extension
+	condition  *string // an extension's configuration table: which rows are dumped
+}
+
+func (r relation) show() string { return showName(r.schema, r.name) }
+
+func (r relation) quoted() string { return pgx.Identifier{r.schema, r.name}.Sanitize() }
+
+// dumped reports whether pg_dump takes the relation itself: what an extension made comes
+// back with the extension, its configuration tables excepted.
+func (r relation) dumped() bool { return !r.extension || r.condition != nil }
+
+// locked are those that pg_dump locks.
+func (r relation) locked() bool { return r.dumped() && (r.kind == "r" || r.kind == "p") }
+
+// counted are those with a data section in the dump.
+func (r relation) counted(standby bool) bool {
+	return r.dumped() && r.kind == "r" && !(standby && r.unlogged)
+}
+
+// begin opens the transaction that the snapshot lives in, with what could end it early or
+// lead it astray switched off: a tenant owns what lies in its schema, so names are resolved
+// in pg_catalog only.
+func (s *session) begin(ctx context.Context, role string, lockWait time.Duration) error {
+	settings := []string{
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		"SET LOCAL search_path = ''",
+		"SET LOCAL row_security = off",
+		"SET LOCAL statement_timeout = 0",
+		"SET LOCAL idle_in_transaction_session_timeout = 0",
+		fmt.Sprintf("SET LOCAL lock_timeout = %d", lockWait.Milliseconds()),
+		// Counting must not take the cores from the dump.
+		"SET LOCAL max_parallel_workers_per_gather = 0",
+	}
+	if s.major() >= 11 {
+		settings = append(settings, "SET LOCAL jit = off")
+	}
+	if s.major() >= 17 {
+		settings = append(settings, "SET LOCAL transaction_timeout = 0")
+	}
+	if err := s.script(ctx, settings...); err != nil {
+		return fail(ctx, fmt.Errorf("begin: %w", err))
+	}
+	if role == "" {
+		return nil
+	}
+	if _, err := s.conn.Exec(ctx, "SET LOCAL ROLE "+pgx.Identifier{role}.Sanitize()); err != nil {
+		f := fail(ctx, fmt.Errorf("set role: %w", err))
+		if state := sqlState(err); strings.HasPrefix(state, "22") || strings.HasPrefix(state, "42") {
+			return newFault(export.SourceForbidden, "the project's role cannot be taken by the login", err)
+		}
+		return f
+	}
+	return nil
+}
+
+// examine looks whether the source can be dumped as asked. It takes no locks.
+func (s *session) examine(ctx context.Context, schemas []string) (*survey, error) {
+	v := &survey{}
+	// A view in a table's place could run a tenant's code; recent servers can refuse it.
+	const facts = `
+SELECT current_setting('server_encoding'), pg_is_in_recovery(),
+       EXISTS (SELECT FROM pg_largeobject_metadata),
+       CASE WHEN current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL
+            THEN set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', true) END`
+	var restricted *string
+	if err := s.conn.QueryRow(ctx, facts).Scan(&v.encoding, &v.standby, &v.blobs, &restricted); err != nil {
+		return nil, fail(ctx, fmt.Errorf("look at the source: %w", err))
+	}
+	if err := s.findSchemas(ctx, v, schemas); err != nil {
+		return nil, err
+	}
+	if err := s.findRelations(ctx, v); err != nil {
+		return nil, err
+	}
+	return v, refuse(v.relations)
+}
+
+func (s *session) findSchemas(ctx context.Context, v *survey, names []string) error {
+	rows, err := s.conn.Query(ctx, `
+SELECT oid::bigint, nspname::text, has_schema_privilege(oid, 'USAGE')
+  FROM pg_namespace WHERE nspname = ANY ($1::text[]::name[])`, names)
+	if err != nil {
+		return fail(ctx, fmt.Errorf("look for schemas: %w", err))
+	}
+	type schema struct {
+		oid    int64
+		usable bool
+	}
+	found := map[string]schema{}
+	var oid int64
+	var name string
+	var usable bool
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &usable}, func() error {
+		found[name] = schema{oid, usable}
+		return nil
+	})
+	if err != nil {
+		return fail(ctx, fmt.Errorf("look for schemas: %w", err))
+	}
+	for _, name := range names {
+		switch sch, ok := found[name]; {
+		case !ok:
+			return newFault(export.SchemaNotFound, "the source has no schema "+printable(quotePattern(name)), nil)
+		case !sch.usable:
+			return newFault(export.SourceForbidden, "no right to use schema "+printable(quotePattern(name)), nil)
+		default:
+			v.schemas = append(v.schemas, sch.oid)
+		}
+	}
+	return nil
+}
+
+// findRelations lists what pg_dump will meet, from the catalogue alone: a size function
+// would wait behind an ACCESS EXCLUSIVE lock.
+func (s *session) findRelations(ctx context.Context, v *survey) error {
+	rows, err := s.conn.Query(ctx, `
+SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence = 'u',
+       greatest(c.relpages, 0)::bigint + greatest(coalesce(t.relpages, 0), 0),
+       c.relkind = 'r' AND c.relpages <= 0 AND c.reltuples <= 0,
+       has_table_privilege(c.oid, 'SELECT'),
+       c.relrowsecurity AND row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'),
+       (SELECT coalesce(e.extcondition[array_position(e.extconfig, c.oid)], '')
+          FROM pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1)
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+ WHERE c.relnamespace = ANY ($1::bigint[]::oid[]) AND c.relkind IN ('r', 'p', 'S', 'f')
+ ORDER BY c.oid`, v.schemas)
+	if err != nil {
+		return fail(ctx, fmt.Errorf("list tables: %w", err))
+	}
+	var r relation
+	_, err = pgx.ForEachRow(rows, []any{
+		&r.oid, &r.schema, &r.name, &r.kind, &r.unlogged, &r.pages, &r.unmeasured,
+		&r.readable, &r.hidden, &r.extension, &r.condition,
+	}, func() error {
+		v.relations = append(v.relations, r)
+		return nil
+	})
+	return fail(ctx, wrap("list tables", err))
+}
+
+// refuse says which rights are missing, and where row-level security would hide rows.
+func refuse(relations []relation) error {
+	var unreadable, hidden []string
+	for _, r := range relations {
+		switch {
+		case !r.dumped() || r.kind == "f": // a foreign table's data stays where it is
+		case !r.readable:
+			unreadable = append(unreadable, r.show())
+		case r.hidden && r.kind == "r":
+			hidden = append(hidden, r.show())
+		}
+	}
+	if len(unreadable) > 0 {
+		return newFault(export.SourceForbidden, "no right to read "+showList(unreadable), nil)
+	}
+	if len(hidden) > 0 {
+		return newFault(export.RowSecurity, "row-level security would hide rows of "+showList(hidden), nil)
+	}
+	return nil
+}
+
+// lockChunk is how many tables are locked or counted in one statement.
+const lockChunk = 64
+
+// lock takes the locks that pg_dump will take, so that between the snapshot and the last
+// row nobody can rewrite, empty or drop a table: the counts would be of other rows. What
+// happened since the snapshot is noticed: a TRUNCATE or a rewrite gives a table a new file,
+// and neither leaves the old rows to be seen. It waits for a lock as long as begin was told.
+func (s *session) lock(ctx context.Context, relations []relation) error {
+	for chunk := range slices.Chunk(filter(relations, relation.locked), lockChunk) {
+		names := make([]string, len(chunk))
+		for i, r := range chunk {
+			names[i] = "ONLY " + r.quoted()
+		}
+		if _, err := s.conn.Exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE"); err != nil {
+			return fail(ctx, fmt.Errorf("lock tables: %w", err))
+		}
+	}
+	oids := make([]int64, 0, len(relations))
+	for _, r := range filter(relations, relation.locked) {
+		oids = append(oids, r.oid)
+	}
+	if len(oids) == 0 {
+		return nil
+	}
+	// pg_class is read as of the snapshot; the functions answer as of now.
+	var changed bool
+	err := s.conn.QueryRow(ctx, `
+SELECT EXISTS (
+  SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.oid = ANY ($1::bigint[]::oid[])
+     AND (to_regclass(format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid
+          OR c.relkind = 'r' AND pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode))`, oids).Scan(&changed)
+	if err != nil {
+		return fail(ctx, fmt.Errorf("look at the locked tables: %w", err))
+	}
+	if changed {
+		return newFault(export.SourceUnavailable, "a table was rewritten while the dump began", nil)
+	}
+	return nil
+}
+
+// exportSnapshot makes the transaction's snapshot known to other sessions until it ends.
+func (s *session) exportSnapshot(ctx context.Context) (id string, err error) {
+	err = s.conn.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&id)
+	return id, fail(ctx, wrap("export a snapshot", err))
+}
+
+func filter(relations []relation, keep func(relation) bool) []relation {
+	return slices.DeleteFunc(slices.Clone(relations), func(r relation) bool { return !keep(r) })
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,123 @@
+package pgdump_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// rich has everything that decides whether and how a table's rows are in a dump.
+func rich(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/rich.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestRowsEqualTheStreams(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, rich(t))
+	want := map[seal.Table]int64{
+		{Schema: "s", Name: "plain"}: 1000, {Schema: "s", Name: "empty"}: 0, {Schema: "s", Name: "zero"}: 2,
+		{Schema: "s", Name: "generated"}: 2, {Schema: "s", Name: "all generated"}: 1,
+		{Schema: "s", Name: "range_1"}: 3, {Schema: "s", Name: "stray_partition"}: 1,
+		{Schema: "s", Name: "parent"}: 1, {Schema: "s", Name: "child"}: 2,
+		{Schema: "s", Name: "unlogged"}: 1, {Schema: "s", Name: "configuration"}: 2,
+		{Schema: "s", Name: "all configuration"}: 3,
+		{Schema: "s", Name: `Odd "name" \ ☃`}:    1, {Schema: "s", Name: "needy"}: 1,
+		{Schema: "s", Name: "wide"}: 3, {Schema: "s", Name: "identity"}: 2,
+		{Schema: `Ten*ant "x"`, Name: "own"}: 5,
+	}
+	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			dump := open(t, pgdump.Config{}, job(dsn, f, "s", `Ten*ant "x"`))
+			contents, err := seal.Check(dump, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := dump.Rows(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(rows, contents.Tables) {
+				t.Errorf("counted %v\nin the stream %v", rows, contents.Tables)
+			}
+			// The hash of an enum depends on the database: only the sum is known.
+			hash := []seal.Table{{Schema: "s", Name: "hash 0"}, {Schema: "s", Name: "hash 1"}}
+			if n := rows[hash[0]] + rows[hash[1]]; n != 12 {
+				t.Errorf("%d rows in the hash partitions, want 12", n)
+			}
+			delete(rows, hash[0])
+			delete(rows, hash[1])
+			if !maps.Equal(rows, want) {
+				t.Errorf("counted %v\nwant %v", rows, want)
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, rich(t))
+	got := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")).Info().Warnings
+	want := []string{
+		`the rows of foreign tables are left out: "s"."foreign"`,
+		`partitions in other schemas are left out with their rows: "other"."range_2"`,
+		`partitions of tables in other schemas need those to be restored: table other.range`,
+		`objects of other schemas are needed and left out: function other.f(), server nowhere, ` +
+			`table other.base, type other.mood`,
+		`extensions are needed and left out: plpgsql`,
+		`the database holds large objects, which a dump of schemas leaves out`,
+	}
+	if len(got) != len(want) {
+		t.Fatalf("warnings = %q\nwant %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("warning %d = %q\nwant %q", i, got[i], want[i])
+		}
+	}
+}
+
+// A snapshot is one moment: what is written after Open is in neither the stream nor the
+// counts.
+func TestRowsAreThoseOfTheSnapshot(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	execute(t, dsn, "INSERT INTO big.t SELECT generate_series(1, 500); DELETE FROM big.small")
+	contents, err := seal.Check(dump, seal.SQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := dump.Rows(t.Context())
+	if err != nil || !maps.Equal(rows, contents.Tables) || contents.Rows() != 40001 {
+		t.Errorf("counted %v, %v; in the stream %v; want 40001 rows", rows, err, contents.Tables)
+	}
+}
+
+func TestRowsEndsWithItsContextAndWithTheDump(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(export.ErrSuperseded)
+	if _, err := dump.Rows(ctx); err != nil && !errors.Is(err, export.ErrSuperseded) {
+		t.Errorf("rows: %v, want the cause", err)
+	}
+	if err := dump.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := dump.Rows(t.Context()); err == nil && len(rows) != 2 {
+		t.Errorf("rows after Close = %v without an error", rows)
+	}
+}

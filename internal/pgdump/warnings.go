@@ -1,0 +1,150 @@
+package pgdump
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// referenceWait bounds the search for references in a schema of very many objects.
+const referenceWait = "5s"
+
+// warnings lists what a dump of these schemas leaves out although pg_dump says nothing of
+// it, for a human. Bodies of functions written as strings are not looked into: PostgreSQL
+// does not either.
+func (s *session) warnings(ctx context.Context, v *survey) ([]string, error) {
+	var out []string
+	warn := func(text string, names []string) {
+		if len(names) > 0 {
+			out = append(out, text+": "+showList(names))
+		}
+	}
+	var foreign, unlogged []string
+	for _, r := range v.relations {
+		switch {
+		case r.kind == "f":
+			foreign = append(foreign, r.show())
+		case r.kind == "r" && v.standby && r.unlogged:
+			unlogged = append(unlogged, r.show())
+		}
+	}
+	warn("the rows of foreign tables are left out", foreign)
+	warn("the source is a standby, which has no rows of unlogged tables", unlogged)
+
+	strays, err := s.partitionsElsewhere(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	warn("partitions in other schemas are left out with their rows", strays)
+
+	var found references
+	err = s.aside(ctx, "statement_timeout = '"+referenceWait+"'", func() (err error) {
+		found, err = s.references(ctx, v)
+		return err
+	})
+	switch {
+	case err != nil && ctx.Err() == nil && !s.conn.IsClosed():
+		out = append(out, "what the schemas need of other schemas and extensions could not be listed in time")
+	case err != nil:
+		return nil, fail(ctx, fmt.Errorf("look for references: %w", err))
+	}
+	warn("partitions of tables in other schemas need those to be restored", found.parents)
+	warn("objects of other schemas are needed and left out", found.objects)
+	warn("extensions are needed and left out", found.extensions)
+	if v.blobs {
+		out = append(out, "the database holds large objects, which a dump of schemas leaves out")
+	}
+	return out, nil
+}
+
+func (s *session) partitionsElsewhere(ctx context.Context, v *survey) ([]string, error) {
+	rows, err := s.conn.Query(ctx, `
+SELECT n.nspname::text, c.relname::text
+  FROM pg_class p
+  JOIN pg_inherits i ON i.inhparent = p.oid
+  JOIN pg_class c ON c.oid = i.inhrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.relnamespace = ANY ($1::bigint[]::oid[]) AND p.relkind = 'p'
+   AND c.relnamespace <> ALL ($1::bigint[]::oid[])
+ ORDER BY 1, 2`, v.schemas)
+	if err != nil {
+		return nil, fail(ctx, fmt.Errorf("look for partitions: %w", err))
+	}
+	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var schema, name string
+		err := row.Scan(&schema, &name)
+		return showName(schema, name), err
+	})
+	return names, fail(ctx, wrap("look for partitions", err))
+}
+
+// references are what the schemas need and a dump of them does not hold.
+type references struct {
+	parents    []string // partitioned tables elsewhere
+	objects    []string
+	extensions []string
+}
+
+// references follows pg_depend: from each schema to what is in it, on to its parts
+// (constraints, defaults, rules, triggers, policies, row types, indexes), and from all of
+// these to what lies elsewhere. Extensions installed in the schemas count as well. Hash and
+// merge joins are off, because with many tenants they read all of pg_depend, where each step
+// needs a few entries of its indexes.
+func (s *session) references(ctx context.Context, v *survey) (references, error) {
+	var out references
+	if err := s.script(ctx, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"); err != nil {
+		return out, err
+	}
+	rows, err := s.conn.Query(ctx, `
+WITH RECURSIVE own (classid, objid) AS (
+  SELECT d.classid, d.objid FROM pg_depend d
+   WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = ANY ($1::bigint[]::oid[])
+     AND d.deptype = 'n' AND d.classid <> 'pg_extension'::regclass
+     AND NOT EXISTS (SELECT FROM pg_depend e
+                      WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+  UNION
+  SELECT d.classid, d.objid FROM own o
+    JOIN pg_depend d ON d.refclassid = o.classid AND d.refobjid = o.objid AND d.deptype IN ('a', 'i')
+   WHERE d.classid <> 'pg_class'::regclass
+      OR EXISTS (SELECT FROM pg_class c
+                  WHERE c.oid = d.objid AND c.relnamespace = ANY ($1::bigint[]::oid[]))
+), needed AS (
+  SELECT DISTINCT d.refclassid AS classid, d.refobjid AS objid
+    FROM own o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
+   WHERE d.refobjid >= 16384 AND d.deptype <> 'e' AND d.refclassid <> 'pg_namespace'::regclass
+     AND NOT EXISTS (SELECT FROM own x WHERE x.classid = d.refclassid AND x.objid = d.refobjid)
+), named AS (
+  SELECT e.extname::text AS extension, NULL AS kind, NULL AS identity
+    FROM needed n
+    JOIN pg_depend d ON d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e'
+    JOIN pg_extension e ON e.oid = d.refobjid
+  UNION
+  SELECT extname::text, NULL, NULL FROM pg_extension WHERE extnamespace = ANY ($1::bigint[]::oid[])
+  UNION
+  SELECT NULL, (SELECT c.relkind::text FROM pg_class c
+                 WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid),
+         i.type || ' ' || i.identity
+    FROM needed n, pg_identify_object(n.classid, n.objid, 0) i
+   WHERE i.type <> 'index' -- the one a foreign key points to; its table is listed
+     AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e')
+)
+SELECT coalesce(extension, ''), coalesce(kind, ''), coalesce(identity, '') FROM named ORDER BY 1, 3`, v.schemas)
+	if err != nil {
+		return out, err
+	}
+	var extension, kind, identity string
+	_, err = pgx.ForEachRow(rows, []any{&extension, &kind, &identity}, func() error {
+		switch {
+		case extension != "":
+			out.extensions = append(out.extensions, printable(extension))
+		case kind == "p":
+			out.parents = append(out.parents, printable(identity))
+		case identity != "": // an object that was just dropped has none
+			out.objects = append(out.objects, printable(identity))
+		}
+		return nil
+	})
+	return out, err
+}

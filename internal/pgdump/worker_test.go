@@ -1,0 +1,5 @@
+package pgdump_test
+
+const workerVariable = "PGDUMP_TEST_WORKER"
+
+func beWorker(string) {}
