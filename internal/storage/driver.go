@@ -129,12 +129,12 @@ type Stored struct {
 type Deletion int
 
 const (
-	// Absent: there was nothing to remove.
+	// Absent says that there was nothing to remove.
 	Absent Deletion = iota
-	// Deleted: the bytes are gone.
+	// Deleted says that the bytes are gone.
 	Deleted
-	// Tombstoned: the destination does not delete any more; the bytes were replaced by
-	// an empty stand-in, which stays.
+	// Tombstoned says that the destination does not delete any more: the bytes were
+	// replaced by an empty stand-in, which stays.
 	Tombstoned
 )
 

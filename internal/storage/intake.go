@@ -49,10 +49,10 @@ func (i *intake) Read(p []byte) (int, error) {
 	n, err := i.src.Read(p)
 	_, _ = i.hash.Write(p[:n]) // a hash never fails
 	i.count += int64(n)
-	switch {
-	case err == nil:
+	switch err { // io.EOF itself is the end; a wrapped one is a failure
+	case nil:
 		return n, nil
-	case err == io.EOF: //nolint:errorlint // a wrapped io.EOF is a failure, not the end
+	case io.EOF:
 		i.err = i.compare()
 	default:
 		i.bad, i.err = err, err
@@ -78,7 +78,7 @@ func (i *intake) compare() error {
 
 // manifest is the description, once it was found to fit.
 func (i *intake) manifest() (export.Manifest, bool) {
-	return i.man, i.err == io.EOF //nolint:errorlint // set by compare
+	return i.man, i.err == io.EOF //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 }
 
 // sourceError is what the stream itself failed with, if it did.

@@ -85,17 +85,17 @@ func DecodeDocument(b []byte) (Document, error) {
 	if err := dec.Decode(&s); err != nil {
 		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
 	}
-	if _, err := dec.Token(); err != io.EOF { //nolint:errorlint // Token's contract is io.EOF itself
+	if _, err := dec.Token(); err != io.EOF {
 		return Document{}, fmt.Errorf("%w: manifest: data after its end", ErrDamaged)
 	}
-	check, err := s.Document.check()
+	check, err := s.check()
 	if err != nil {
 		return Document{}, err
 	}
 	if check != s.Check {
 		return Document{}, fmt.Errorf("%w: manifest: wrong check sum", ErrDamaged)
 	}
-	return s.Document, s.Document.validate()
+	return s.Document, s.validate()
 }
 
 func (d Document) validate() error {

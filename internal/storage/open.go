@@ -132,7 +132,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		n, err := r.read(p)
 		switch {
-		case err == io.EOF: //nolint:errorlint // io.EOF itself is the end
+		case err == io.EOF: //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 			r.err = r.endPart()
 		case err != nil:
 			r.err = fmt.Errorf("part %d of %s: %w", r.next, r.doc.Key, err)
@@ -141,7 +141,7 @@ func (r *reader) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	if r.err == io.EOF { //nolint:errorlint // set by advance
+	if r.err == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		return 0, io.EOF
 	}
 	return 0, asFault(r.err)
@@ -191,7 +191,7 @@ func (r *reader) endPart() error {
 
 // Close releases what is open. It is idempotent and says nothing of the bytes.
 func (r *reader) Close() error {
-	if r.err == nil || r.err == io.EOF { //nolint:errorlint // set by advance
+	if r.err == nil || r.err == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		r.err = errors.New("read after close")
 	}
 	if r.body == nil {

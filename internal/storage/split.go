@@ -10,128 +10,69 @@ import (
 	"io"
 )
 
-// chunk is one part in memory.
-type chunk struct {
-	data []byte
-	last bool
-	err  error
-	// panicked is what a panicking stream said; it is raised again on Put's goroutine.
-	panicked any
-}
-
 // split stores the stream in parts, reading one ahead: while a part is sent, the next
-// one fills the second buffer. Two buffers of MaxBlob bytes are all the memory it takes.
-func (p *put) split(ctx context.Context) error {
+// one fills the other buffer. Two buffers of MaxBlob bytes are all the memory it takes. It
+// reads one byte past each full part, so that the last part is known to be the last.
+// The stream is read on Put's own goroutine, so its panics go to Put's caller.
+func (p *put) split(ctx context.Context) (err error) {
 	size := p.repo.driver.Traits().MaxBlob
-	chunks := make(chan chunk)
-	free := make(chan []byte, 2)
-	free <- make([]byte, size)
-	free <- make([]byte, size)
-	stop := make(chan struct{})
-	go fill(p.in, chunks, free, stop)
-
-	var err error
-	var panicked any
-	number := 0
-	for c := range chunks {
-		if panicked = c.panicked; panicked != nil {
-			break
-		}
-		if c.err != nil {
-			err = c.err
-			break
-		}
-		if len(c.data) > 0 {
-			number++
-			if err = p.send(ctx, number, c); err != nil {
-				break
-			}
-		}
-		free <- c.data[:size]
-	}
-	// The filler ends at the next border of a read; the stream must not be read after
-	// Put returned.
-	close(stop)
-	for c := range chunks {
-		if c.panicked != nil {
-			panicked = c.panicked
-		}
-	}
-	if panicked != nil {
-		panic(panicked)
-	}
-	return err
-}
-
-// fill reads the stream into the free buffers until its end, an error or stop. It reads
-// one byte past each full part, so that the last part is known to be the last.
-func fill(in io.Reader, chunks chan<- chunk, free <-chan []byte, stop <-chan struct{}) {
-	defer func() {
-		if v := recover(); v != nil {
-			chunks <- chunk{panicked: v} // received also while draining
-		}
-		close(chunks)
-	}()
-	var next [1]byte
+	buf, spare := make([]byte, size), make([]byte, size)
+	f := flight{landed: make(chan error, 1)}
+	defer func() { err = errors.Join(err, f.wait()) }() // nothing flies after Put returned
+	var peek [1]byte
 	carried := 0
-	for {
-		var buf []byte
-		select {
-		case buf = <-free:
-		case <-stop:
-			return
-		}
-		n := copy(buf, next[:carried])
-		more, err := readFull(in, buf[n:], stop)
+	for number := 1; ; number++ {
+		n := copy(buf, peek[:carried])
+		more, readErr := p.readFull(buf[n:], &f)
 		n += more
-		if err == nil {
-			carried, err = readFull(in, next[:], stop)
+		if readErr == nil {
+			carried, readErr = p.readFull(peek[:], &f)
 		}
-		c := chunk{data: buf[:n], last: err == io.EOF} //nolint:errorlint // io.EOF itself is the end
-		if !c.last {
-			c.err = err
+		last := readErr == io.EOF //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
+		if readErr != nil && !last {
+			return readErr
 		}
-		select {
-		case chunks <- c:
-		case <-stop:
-			return
+		if err := f.wait(); err != nil {
+			return err
 		}
-		if err != nil {
-			return
+		if n > 0 {
+			data := buf[:n]
+			f.launch(func() error { return p.send(ctx, number, data, last) })
 		}
+		if last {
+			return f.wait()
+		}
+		buf, spare = spare, buf
 	}
 }
 
 // readFull is io.ReadFull with two differences: the stream's error is passed on as it is
-// (io.ErrUnexpectedEOF of a decoder is a failure, not a short part), and stop ends it
-// between two reads. io.EOF means that the buffer is not full.
-func readFull(r io.Reader, buf []byte, stop <-chan struct{}) (n int, err error) {
+// (io.ErrUnexpectedEOF of a decoder is a failure, not a short part), and a part that
+// failed meanwhile ends it between two reads. io.EOF means that buf is not full.
+func (p *put) readFull(buf []byte, f *flight) (n int, err error) {
 	for n < len(buf) && err == nil {
-		select {
-		case <-stop:
-			return n, errStopped
-		default:
+		if err := f.poll(); err != nil {
+			return n, err
 		}
 		var m int
-		m, err = r.Read(buf[n:])
+		m, err = p.in.Read(buf[n:])
 		n += m
 	}
-	if n == len(buf) && err == io.EOF { //nolint:errorlint // io.EOF itself is the end
+	if n == len(buf) && err == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		return n, nil // an intake says io.EOF again when it is asked again
 	}
 	return n, err
 }
 
-func (p *put) send(ctx context.Context, number int, c chunk) error {
+func (p *put) send(ctx context.Context, number int, data []byte, last bool) error {
 	if number > MaxParts {
 		return fmt.Errorf("%w: more than %d parts", ErrFull, MaxParts)
 	}
-	sum := sha256.Sum256(c.data)
+	sum := sha256.Sum256(data)
 	b := Blob{
-		Name: Name{Key: p.key, Part: number}, Size: int64(len(c.data)),
-		Body: bytes.NewReader(c.data), SHA256: sum,
+		Name: Name{Key: p.key, Part: number}, Size: int64(len(data)), Body: bytes.NewReader(data), SHA256: sum,
 	}
-	if c.last {
+	if last {
 		b.Parts = number
 	}
 	stored, err := p.repo.driver.Put(ctx, b)
@@ -141,5 +82,36 @@ func (p *put) send(ctx context.Context, number int, c chunk) error {
 	return p.accept(ctx, stored, Part{Ref: stored.Ref, Bytes: b.Size, SHA256: hex.EncodeToString(sum[:])})
 }
 
-// errStopped ends the filler after a part failed; nobody sees it.
-var errStopped = errors.New("stopped")
+// flight is one part on its way, beside the reading of the next.
+type flight struct {
+	landed chan error // of capacity 1
+	flying bool
+}
+
+func (f *flight) launch(send func() error) {
+	f.flying = true
+	go func() { f.landed <- send() }()
+}
+
+// wait returns how the flight ended, once; nil when nothing flies.
+func (f *flight) wait() error {
+	if !f.flying {
+		return nil
+	}
+	f.flying = false
+	return <-f.landed
+}
+
+// poll is wait without waiting.
+func (f *flight) poll() error {
+	if !f.flying {
+		return nil
+	}
+	select {
+	case err := <-f.landed:
+		f.flying = false
+		return err
+	default:
+		return nil
+	}
+}

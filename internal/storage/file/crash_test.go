@@ -85,8 +85,8 @@ func TestKilledWriterLeavesNothingVisible(t *testing.T) {
 	if _, err := r.Open(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("its export is visible: %v", err)
 	}
-	for range r.Manifests(t.Context()) {
-		t.Error("its export is listed")
+	for doc, err := range r.Manifests(t.Context()) {
+		t.Errorf("%s is listed, %v", doc.Key, err)
 	}
 	check(t, r.Delete(t.Context(), "acme/r.1.sq"))
 	if len(files(t, dir)) != 1 {

@@ -165,7 +165,7 @@ func copyBody(ctx context.Context, f *os.File, body io.Reader) (int64, error) {
 				return written, wrap(err)
 			}
 		}
-		if readErr == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
+		if readErr == io.EOF {
 			return written, nil
 		}
 		if readErr != nil {
@@ -259,7 +259,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.file.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end
+	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		err = wrap(err)
 	}
 	return n, err

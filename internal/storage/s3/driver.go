@@ -155,7 +155,7 @@ type blobReader struct {
 
 func (r *blobReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		err = wrap(r.ctx, err)
 	}
 	return n, err

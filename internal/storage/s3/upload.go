@@ -64,7 +64,7 @@ func (u *upload) run(ctx context.Context, b storage.Blob) error {
 	}
 	buf := make([]byte, size)
 	n, err := readPart(ctx, b.Body, buf)
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		if b.Size >= 0 && int64(n) != b.Size {
 			return fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
 		}
@@ -211,12 +211,12 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, first []byte) (e
 }
 
 // sendAll sends each part while it reads the next one into the other buffer.
-func (u *upload) sendAll(ctx context.Context, body io.Reader, filled []byte) error {
+func (u *upload) sendAll(ctx context.Context, body io.Reader, filled []byte) (err error) {
 	sent := make(chan error, 1)
 	flying := false
 	defer func() {
 		if flying {
-			<-sent // buffers and parts must not be touched any more
+			err = errors.Join(err, <-sent) // buffers and parts must not be touched any more
 		}
 	}()
 	spare := make([]byte, len(filled))
@@ -235,10 +235,10 @@ func (u *upload) sendAll(ctx context.Context, body io.Reader, filled []byte) err
 		next := spare[:cap(spare)]
 		spare = filled[:cap(filled)]
 		n, err := readPart(ctx, body, next)
-		if err != nil && err != io.EOF {
+		if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 			return err
 		}
-		ended = err == io.EOF
+		ended = err == io.EOF //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 		filled = next[:n]
 	}
 	if !flying {

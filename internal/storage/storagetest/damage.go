@@ -114,7 +114,7 @@ func repositoryFailingDriver(t *testing.T, dst Destination) {
 		if code(err) != test.code || test.want != nil && !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", what, err)
 		}
-		dst.expectInvisible(t, dst.repository(t, nil), someKey)
+		dst.expectInvisible(t, dst.repository(t, nil))
 	}
 }
 
@@ -129,7 +129,7 @@ func spoilt(b storage.Blob) io.Reader {
 	return bytes.NewReader(data)
 }
 
-// manifestRef finds the reference of a manifest through the driver's Put.
+// recorded stores an export and says what reference its manifest got.
 func (dst Destination) recorded(t *testing.T, key string, data []byte) (manifest storage.Ref, doc storage.Document) {
 	t.Helper()
 	r := dst.repository(t, dst.spoil(func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
@@ -248,8 +248,8 @@ func repositoryDamage(t *testing.T, dst Destination, times int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := rand.Uint64() //nolint:gosec // a test's randomness; printed below
-	rng := rand.New(rand.NewPCG(seed, 0))
+	seed := rand.Uint64()                 //nolint:gosec // a test's randomness, printed below
+	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same
 	for i := range times {
 		ref := refs[rng.IntN(len(refs))]
 		damaged, what := damage(rng, original[ref])
@@ -259,8 +259,8 @@ func repositoryDamage(t *testing.T, dst Destination, times int) {
 			// White space between the manifest's tokens may change: it means nothing. What
 			// is read must be the same.
 			again, docErr := r.Manifest(background(t), key)
-			b, _ := json.Marshal(again)
-			if docErr != nil || !bytes.Equal(b, whole) || !bytes.Equal(got, data) {
+			b, jsonErr := json.Marshal(again)
+			if docErr != nil || jsonErr != nil || !bytes.Equal(b, whole) || !bytes.Equal(got, data) {
 				t.Fatalf("seed %d, round %d: manifest, %s: not found", seed, i, what)
 			}
 		} else if err == nil {

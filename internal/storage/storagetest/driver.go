@@ -215,6 +215,39 @@ func driverConcurrent(t *testing.T, dst Destination) {
 	dst.expectRemains(t, writers)
 }
 
+// Writers of one name: exactly one wins, and the others change nothing.
+func driverRacing(t *testing.T, dst Destination) {
+	if _, ok := dst.Driver.(storage.Lister); !ok {
+		t.Log("names do not address blobs here")
+		return
+	}
+	const writers = 8
+	var wg sync.WaitGroup
+	stored := make([]storage.Stored, writers)
+	errs := make([]error, writers)
+	for i := range writers {
+		wg.Go(func() {
+			stored[i], errs[i] = dst.Driver.Put(background(t), dst.blob(dst.data("acme/r.1.sql"), Bytes(int64(1000+i))))
+		})
+	}
+	wg.Wait()
+	won := 0
+	for i, err := range errs {
+		if err == nil {
+			won++
+			if got, err := get(t, dst.Driver, stored[i].Ref, 0); err != nil || len(got) != 1000+i {
+				t.Errorf("winner %d: %d bytes, %v", i, len(got), err)
+			}
+		} else if !errors.Is(err, storage.ErrExists) {
+			t.Errorf("writer %d: %v", i, err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d writers won", won)
+	}
+	dst.expectRemains(t, 1)
+}
+
 func driverNames(t *testing.T, dst Destination) {
 	lister, ok := dst.Driver.(storage.Lister)
 	if !ok {
@@ -242,7 +275,10 @@ func driverNames(t *testing.T, dst Destination) {
 	for n := range want {
 		t.Errorf("%s is not listed", n)
 	}
-	for range lister.Names(background(t)) {
+	for _, err := range lister.Names(background(t)) {
+		if err != nil {
+			t.Error(err)
+		}
 		break // leaving early is allowed
 	}
 	if _, err := lister.Find(background(t), storage.Name{Key: "acme/none.1.sql"}); !errors.Is(err, storage.ErrNotFound) {

@@ -54,14 +54,14 @@ func code(err error) export.Code {
 }
 
 // expectInvisible fails unless nothing at all is stored and no export is seen.
-func (dst Destination) expectInvisible(t *testing.T, r *storage.Repository, key string) {
+func (dst Destination) expectInvisible(t *testing.T, r *storage.Repository) {
 	t.Helper()
 	dst.expectRemains(t, 0)
-	if _, err := r.Manifest(background(t), key); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("manifest of %s: %v", key, err)
+	if _, err := r.Manifest(background(t), someKey); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("manifest of %s: %v", someKey, err)
 	}
 	if dst.Journal != nil {
-		if refs, err := dst.Journal.Refs(background(t), key); err != nil || len(refs) != 0 {
+		if refs, err := dst.Journal.Refs(background(t), someKey); err != nil || len(refs) != 0 {
 			t.Errorf("the journal still knows %q: %v", refs, err)
 		}
 	}
@@ -72,7 +72,7 @@ func repositoryRoundTrip(t *testing.T, dst Destination) {
 	for i, size := range dst.sizes() {
 		key := fmt.Sprintf("acme/r%d.1.sql.zst", i)
 		data := Bytes(size)
-		var src io.Reader = iotest.DataErrReader(bytes.NewReader(data))
+		src := iotest.DataErrReader(bytes.NewReader(data))
 		if i%2 == 0 {
 			src = iotest.HalfReader(bytes.NewReader(data))
 		}
@@ -106,7 +106,7 @@ func repositoryFailingStream(t *testing.T, dst Destination) {
 			if !errors.Is(err, failure) || code(err) != "" {
 				t.Errorf("%s at byte %d: error %v", what, at, err)
 			}
-			dst.expectInvisible(t, r, someKey)
+			dst.expectInvisible(t, r)
 		}
 	}
 	fault := &export.Fault{Code: export.DumpStalled, Message: "no progress"}
@@ -122,7 +122,7 @@ func repositoryFailingStream(t *testing.T, dst Destination) {
 		_, err := r.Put(background(t), someKey, panicking{}, nil)
 		t.Errorf("put of a panicking stream returned %v", err)
 	}()
-	dst.expectInvisible(t, r, someKey)
+	dst.expectInvisible(t, r)
 }
 
 type panicking struct{}
@@ -148,7 +148,7 @@ func repositoryMismatch(t *testing.T, dst Destination) {
 		if !errors.Is(err, storage.ErrMismatch) || code(err) != export.InternalError {
 			t.Errorf("%s: error %v", what, err)
 		}
-		dst.expectInvisible(t, r, someKey)
+		dst.expectInvisible(t, r)
 	}
 }
 
@@ -176,7 +176,7 @@ func repositoryCancelled(t *testing.T, dst Destination) {
 		if !errors.Is(err, context.Canceled) || code(err) != "" {
 			t.Errorf("cancelled after %d bytes: %v", at, err)
 		}
-		dst.expectInvisible(t, r, someKey)
+		dst.expectInvisible(t, r)
 	}
 	// The end of the context just before the manifest.
 	data := Bytes(100)
@@ -188,7 +188,7 @@ func repositoryCancelled(t *testing.T, dst Destination) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled at the end: %v", err)
 	}
-	dst.expectInvisible(t, r, someKey)
+	dst.expectInvisible(t, r)
 }
 
 func repositoryConcurrent(t *testing.T, dst Destination) {

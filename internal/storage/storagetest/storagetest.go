@@ -6,6 +6,7 @@ package storagetest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 		"driver/delete":              driverDelete,
 		"driver/foreign references":  driverForeign,
 		"driver/concurrent puts":     driverConcurrent,
+		"driver/racing puts":         driverRacing,
 		"driver/names":               driverNames,
 		"driver/sweep":               driverSweep,
 		"driver/index":               driverIndex,
@@ -84,7 +86,9 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 // Bytes returns n bytes that are the same for the same n and do not repeat soon.
 func Bytes(n int64) []byte {
 	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)})
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], uint64(n)) //nolint:gosec // a length, never negative
+	r := rand.NewChaCha8(seed)
 	_, _ = r.Read(b) // never fails
 	return b
 }
