@@ -37,7 +37,7 @@ func (o *Observer) Started(ctx context.Context, s export.Started) {
 		err = o.Publisher.Publish(ctx, m.Subject, m.Header[events.HeaderID], outgoing(m))
 	}
 	if err != nil {
-		o.Log.WarnContext(ctx, "start not announced", "request", s.ID.String(), "error", err)
+		o.Log.WarnContext(ctx, "start not announced", "project_id", s.Project, "request_id", s.Request, "error", err)
 	}
 }
 
@@ -51,6 +51,6 @@ func (o *Observer) Progress(ctx context.Context, p export.Progress) {
 		err = o.Publisher.PublishEphemeral(m.Subject, outgoing(m))
 	}
 	if err != nil {
-		o.Log.DebugContext(ctx, "progress not announced", "request", p.ID.String(), "error", err)
+		o.Log.DebugContext(ctx, "progress not announced", "project_id", p.Project, "request_id", p.Request, "error", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
 // Announcer publishes outcomes as backup.completed and backup.failed, each once: the
@@ -37,9 +38,11 @@ func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	if err != nil {
 		return fmt.Errorf("publish the outcome of %s: %w", out.ID, err)
 	}
+	failpoint.Hit(failpoint.AfterPublish)
 	if err := a.Outbox.MarkPublished(ctx, out.ID); err != nil {
-		a.Log.WarnContext(ctx, "published outcome not noted, left to the sweeper", "request", out.ID.String(), "error", err)
+		a.Log.WarnContext(ctx, "published outcome not noted, left to the sweeper", "project_id", out.Project, "request_id", out.Request, "error", err)
 	}
+	failpoint.Hit(failpoint.AfterMark)
 	return nil
 }
 

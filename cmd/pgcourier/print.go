@@ -56,7 +56,7 @@ func shown(s string) string {
 	return b.String()
 }
 
-func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) } //nolint:gosec // not negative
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 func clock(t *time.Time) string {
 	if t == nil || t.IsZero() {

@@ -87,7 +87,7 @@ type viewer interface {
 
 // textView draws bars on a terminal, and writes lines elsewhere.
 func (a *app) textView() viewer {
-	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits an int
+	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return newBars(f)
 	}
 	return lineView{a}

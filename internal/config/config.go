@@ -186,7 +186,7 @@ func (b *ByteSize) UnmarshalText(text []byte) error {
 	if err != nil || n > 1<<62 {
 		return fmt.Errorf("%q is not a size such as 10GiB", text)
 	}
-	*b = ByteSize(n) //nolint:gosec // bounded by the line above
+	*b = ByteSize(n)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -51,7 +52,7 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 // id of its own, so that the first request's outcome stays untouched.
 func conflict(req Request, d Delivery) Request {
 	req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
-	req.ID.Request = d.EventID
+	req.ID = ID{Project: req.Project, Request: d.EventID}
 	return req
 }
 
@@ -69,12 +70,14 @@ func sealFault(err error) error {
 	return err
 }
 
-// interruptedOr returns err, or the Interrupted fault when ctx has ended.
-func interruptedOr(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return AsFault(err)
+// interruption returns err, or the Interrupted fault when err is but the end of ctx: the
+// worker was told to stop, and nothing is wrong with the request.
+func interruption(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil || !errors.Is(err, cause) && !errors.Is(err, ctx.Err()) {
+		return err
 	}
-	return &Fault{Code: Interrupted, Message: "the worker was told to stop", Err: context.Cause(ctx)}
+	return &Fault{Code: Interrupted, Message: "the worker was told to stop", Err: err}
 }
 
 // firstError remembers the first error of a reader, whatever its consumer makes of it.
@@ -85,6 +88,9 @@ type firstError struct {
 
 func (f *firstError) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p)
+	if n > 0 {
+		failpoint.Hit(failpoint.MidStream)
+	}
 	if err != nil && !errors.Is(err, io.EOF) && f.err == nil {
 		f.err = err
 	}

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -69,16 +70,17 @@ func New(c Config) *Exporter { return &Exporter{c.withDefaults()} }
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+	failpoint.Hit(failpoint.BeforeClaim)
 	claim, err := e.claim(ctx, req, d)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Outcome{}, err
-	}
-	switch claim.Verdict {
-	case Ended:
+	case claim.Verdict == Ended:
 		return claim.Outcome, nil
-	case Conflicting:
+	case claim.Verdict == Conflicting:
 		return e.Run(ctx, conflict(req, d), d)
 	}
+	failpoint.Hit(failpoint.AfterClaim)
 	log := e.Log.With("project_id", req.Project, "request_id", req.Request,
 		"attempt", claim.Token.Attempt, "delivery", d.Number)
 	work, cancel := context.WithCancelCause(ctx)
@@ -90,8 +92,10 @@ func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, e
 	if errors.Is(context.Cause(work), ErrSuperseded) {
 		return Outcome{}, e.abandon(ctx, req, claim, log)
 	}
-	ending := e.ending(req, d, claim, artifact, err, time.Since(begun))
+	ending := e.ending(req, d, claim, artifact, interruption(ctx, err), time.Since(begun))
+	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
+	failpoint.Hit(failpoint.AfterCommit)
 	switch {
 	case errors.Is(err, ErrSuperseded):
 		return Outcome{}, e.abandon(ctx, req, claim, log)
@@ -117,13 +121,13 @@ func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, e
 			return err
 		})
 		if err != nil {
-			return Claim{}, interruptedOr(ctx, err)
+			return Claim{}, AsFault(interruption(ctx, err))
 		}
 		if c.Verdict != Leased {
 			return c, nil
 		}
 		if err := sleep(ctx, min(max(c.Wait, 50*time.Millisecond), standBy)); err != nil {
-			return Claim{}, interruptedOr(ctx, err)
+			return Claim{}, AsFault(interruption(ctx, err))
 		}
 	}
 }
@@ -168,11 +172,13 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Ar
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.AfterLookup)
 	dump, err := e.Dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, dump.Close()) }()
+	failpoint.Hit(failpoint.AfterOpen)
 	e.Observer.Started(ctx, Started{
 		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
 		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(), Trace: req.Trace,
@@ -226,6 +232,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 		}
 		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun))}
 	})
+	failpoint.Hit(failpoint.AfterStore)
 	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
 		return nil, sealFault(err)
 	}
@@ -267,6 +274,7 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 	ctx, cancel := outlive(ctx, cleanUp)
 	defer cancel()
 	log.WarnContext(ctx, "attempt superseded")
+	failpoint.Hit(failpoint.BeforeDiscard)
 	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
 		log.WarnContext(ctx, "superseded attempt's object not deleted, left to the collector", "error", err)
 	}

@@ -48,13 +48,13 @@ type ClaimRequest struct {
 type Verdict int
 
 const (
-	// Granted: the attempt is the caller's, under the token.
+	// Granted means that the attempt is the caller's, under the token.
 	Granted Verdict = iota + 1
-	// Ended: the request is terminal; its outcome is in the answer.
+	// Ended means that the request is terminal; its outcome is in the answer.
 	Ended
-	// Leased: another attempt holds the request; ask again later.
+	// Leased means that another attempt holds the request; ask again later.
 	Leased
-	// Conflicting: the id belongs to a request with another payload.
+	// Conflicting means that the id belongs to a request with another payload.
 	Conflicting
 )
 

@@ -124,9 +124,10 @@ type Copy struct {
 	URI string `json:"uri"` // where it lies; never a token or a server path
 }
 
-// Format, Compression and Encryption are seal's, so that handlers need not know seal.
+// Seal's kinds by the names that handlers use, so that they need not know seal.
 type (
-	Format      = seal.Format
+	// Format is the kind of archive.
+	Format = seal.Format
+	// Compression is what is applied to the dump.
 	Compression = seal.Compression
-	Encryption  = seal.Encryption
 )
