@@ -3,6 +3,7 @@ package telegram
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -76,7 +77,7 @@ type Document struct {
 // File is where a document can be fetched, for one hour.
 type File struct {
 	FileID string `json:"file_id"`
-	Size   int64  `json:"file_size"`
+	Size   *int64 `json:"file_size"` // not always told
 	Path   string `json:"file_path"`
 }
 
@@ -103,7 +104,7 @@ func (c *Client) Member(ctx context.Context, chat, user int64) (Member, error) {
 // twice.
 func (c *Client) Send(ctx context.Context, chat int64, u Upload) (Message, error) {
 	fields := map[string]string{
-		"chat_id": fmt.Sprint(chat), "caption": u.Caption, "disable_notification": "true",
+		"chat_id": strconv.FormatInt(chat, 10), "caption": u.Caption, "disable_notification": "true",
 		// Else Telegram may turn what looks like music or a picture into that.
 		"disable_content_type_detection": "true",
 	}
@@ -122,7 +123,7 @@ func (c *Client) Edit(ctx context.Context, chat, message int64, u Upload) (Messa
 		return Message{}, err
 	}
 	fields := map[string]string{
-		"chat_id": fmt.Sprint(chat), "message_id": fmt.Sprint(message), "media": media,
+		"chat_id": strconv.FormatInt(chat, 10), "message_id": strconv.FormatInt(message, 10), "media": media,
 	}
 	var m Message
 	if err := c.upload(ctx, methodEditMedia, chat, fields, u, &m); err != nil {

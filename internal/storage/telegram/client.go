@@ -23,6 +23,7 @@ const DefaultBaseURL = "https://api.telegram.org"
 // The defaults of ClientConfig.
 const (
 	DefaultStallTimeout  = 2 * time.Minute
+	DefaultReplyGrace    = 5 * time.Second
 	DefaultAttempts      = 6
 	DefaultMaxRetryAfter = time.Hour
 )
@@ -44,6 +45,10 @@ type ClientConfig struct {
 	// StallTimeout ends a transfer that moved no byte for so long. Default:
 	// DefaultStallTimeout.
 	StallTimeout time.Duration
+	// ReplyGrace is how long the answer to a message that was sent is still waited for
+	// after the call's context ended, so that it does not become an orphan. Default:
+	// DefaultReplyGrace.
+	ReplyGrace time.Duration
 	// Attempts is how often a call is made while it fails in a way that can pass. Waits
 	// that Telegram asks for are not attempts. Default: DefaultAttempts, whose growing
 	// pauses together are about half a minute.
@@ -63,6 +68,9 @@ func (c ClientConfig) withDefaults() ClientConfig {
 	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = DefaultStallTimeout
+	}
+	if c.ReplyGrace == 0 {
+		c.ReplyGrace = DefaultReplyGrace
 	}
 	if c.Attempts == 0 {
 		c.Attempts = DefaultAttempts
@@ -94,7 +102,7 @@ func (c ClientConfig) validate() error {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		errs = append(errs, errors.New("the base URL has credentials, a query or a fragment"))
 	}
-	if c.Attempts < 0 || c.StallTimeout < 0 || c.MaxRetryAfter < 0 {
+	if c.Attempts < 0 || c.StallTimeout < 0 || c.ReplyGrace < 0 || c.MaxRetryAfter < 0 {
 		errs = append(errs, errors.New("attempts and timeouts must not be negative"))
 	}
 	return errors.Join(errs...)
@@ -109,6 +117,7 @@ type Client struct {
 	http          *http.Client
 	own           *http.Transport // nil when the caller gave the transport
 	stallTimeout  time.Duration
+	replyGrace    time.Duration
 	attempts      int
 	maxRetryAfter time.Duration
 	clock         Clock
@@ -126,7 +135,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{
 		token: cfg.Token, baseURL: strings.TrimRight(cfg.BaseURL, "/"), localDir: cfg.LocalDir,
-		stallTimeout: cfg.StallTimeout, attempts: cfg.Attempts, maxRetryAfter: cfg.MaxRetryAfter,
+		stallTimeout: cfg.StallTimeout, replyGrace: cfg.ReplyGrace, attempts: cfg.Attempts, maxRetryAfter: cfg.MaxRetryAfter,
 		clock: cfg.Clock, log: cfg.Logger, lanes: map[int64]*lane{},
 	}
 	transport := cfg.Transport

@@ -119,8 +119,8 @@ func TestAskedWaitsAreBounded(t *testing.T) {
 	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: 30 * time.Minute})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	real := b.newClient(t, telegram.ClientConfig{Clock: telegram.SystemClock{}})
-	if _, err := real.Send(ctx, channel, upload([]byte("x"))); !errors.Is(err, context.DeadlineExceeded) {
+	actual := b.newClient(t, telegram.ClientConfig{Clock: telegram.SystemClock{}})
+	if _, err := actual.Send(ctx, channel, upload([]byte("x"))); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want to fail at once: the wait outlasts the deadline", err)
 	}
 	if ctx.Err() != nil {
@@ -240,10 +240,12 @@ func TestTokenIsNeverShown(t *testing.T) {
 			t.Errorf("%s: no error", name)
 			continue
 		}
-		shown := fmt.Sprintf("%v %+v %#v %s %v %+v", err, err, err, log.String(), c, c)
+		var all strings.Builder
+		fmt.Fprintf(&all, "%v %+v %#v %s %v %+v", err, err, err, log.String(), c, c)
 		for e := err; e != nil; e = errors.Unwrap(e) {
-			shown += fmt.Sprintf(" %v %#v", e, e)
+			fmt.Fprintf(&all, " %v %#v", e, e)
 		}
+		shown := all.String()
 		_, secret, _ := strings.Cut(b.token, ":")
 		if strings.Contains(shown, secret) {
 			t.Errorf("%s: the token is shown in %s", name, shown)
@@ -285,10 +287,11 @@ func TestCancelEndsACall(t *testing.T) {
 	b := setup(t)
 	b.Inject(telegramtest.Fault{Kind: telegramtest.Hang, Times: -1})
 	cause := errors.New("told to stop")
+	c := b.newClient(t, telegram.ClientConfig{ReplyGrace: time.Millisecond})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	result := make(chan error)
 	go func() {
-		_, err := b.client.Send(ctx, channel, upload(random(100<<10)))
+		_, err := c.Send(ctx, channel, upload(random(100<<10)))
 		result <- err
 	}()
 	waitFor(t, func() bool { return b.Stats().Requests["sendDocument"] == 1 })

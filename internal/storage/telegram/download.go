@@ -16,15 +16,13 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Fetch opens a document of a known size for reading from offset. A connection that ends
+// Fetch opens a document for reading from offset. size is its size where the server does not
+// tell. A connection that ends
 // early is taken up again where it ended, with a new path, since paths are good for an hour
 // only; so the reader returns either all bytes or an error that is not io.EOF. The bytes
 // are not checked. ctx bounds the whole reading; the caller closes the reader.
 func (c *Client) Fetch(ctx context.Context, fileID string, size, offset int64) (io.ReadCloser, error) {
-	f := &fetch{ctx: ctx, client: c, fileID: fileID, size: size, at: min(max(offset, 0), size)}
-	if f.at == size {
-		return f, nil
-	}
+	f := &fetch{ctx: ctx, client: c, fileID: fileID, size: size, at: max(offset, 0)}
 	if err := f.connect(); err != nil {
 		return nil, err
 	}
@@ -39,6 +37,7 @@ type fetch struct {
 	fileID string
 	size   int64
 	at     int64 // the next byte to return
+	known  bool  // size is what the server told
 
 	body  io.ReadCloser // nil: not connected
 	stale int           // connections in a row that brought no byte
@@ -54,18 +53,30 @@ func (f *fetch) connect() error {
 		if err := f.client.post(ctx, methodGetFile, jsonContent(raw), &file); err != nil {
 			return err
 		}
-		if file.Size != 0 && file.Size != f.size {
-			return fmt.Errorf("telegram %s: %w: %d bytes instead of %d", methodGetFile, storage.ErrDamaged, file.Size, f.size)
+		if err := f.measure(file); err != nil || f.at >= f.size {
+			return err
 		}
 		f.body, err = f.client.get(f.ctx, file.Path, f.at)
 		return err
 	})
 }
 
+// measure takes over the size that the server tells, which must stay what it is.
+func (f *fetch) measure(file File) error {
+	if file.Size == nil {
+		return nil
+	}
+	if f.known && *file.Size != f.size {
+		return fmt.Errorf("telegram %s: %w: it changed from %d to %d bytes", methodGetFile, storage.ErrDamaged, f.size, *file.Size)
+	}
+	f.size, f.known = *file.Size, true
+	return nil
+}
+
 // Read returns the next bytes.
 func (f *fetch) Read(p []byte) (int, error) {
 	for {
-		if f.at == f.size {
+		if f.at >= f.size {
 			return 0, io.EOF
 		}
 		if f.body == nil {
@@ -135,7 +146,7 @@ func (c *Client) get(ctx context.Context, filePath string, offset int64) (io.Rea
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // the download closes it
 	if err != nil {
 		err = causeOf(ctx, err)
 		watch.stop()

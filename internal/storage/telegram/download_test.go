@@ -9,11 +9,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
@@ -99,7 +99,7 @@ func TestFetchOutlastsItsPath(t *testing.T) {
 	if err = errors.Join(err, r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(append(first, rest...), data) {
+	if !bytes.Equal(slices.Concat(first, rest), data) {
 		t.Error("the bytes differ")
 	}
 	if n := b.Stats().Requests["getFile"]; n != 2 {
@@ -116,9 +116,6 @@ func TestWhatCannotBeFetched(t *testing.T) {
 		t.Errorf("above 20 MiB: got %v", err)
 	}
 	id = stored(t, b, random(telegramtest.MaxFetch))
-	if _, err = b.client.Fetch(t.Context(), id, 77, 0); !errors.Is(err, storage.ErrDamaged) {
-		t.Errorf("another size than recorded: got %v", err)
-	}
 	r, err := b.client.Fetch(t.Context(), id, telegramtest.MaxFetch, telegramtest.MaxFetch-1)
 	if err != nil {
 		t.Fatalf("20 MiB exactly: %v", err)

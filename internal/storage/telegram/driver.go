@@ -80,9 +80,9 @@ func (d *Driver) URI(key string, manifest storage.Ref) string {
 	return u.String()
 }
 
-// Put sends the blob as one document. When ctx ends, or the connection is lost for good,
-// after Telegram accepted the document but before its answer came, the document stays in
-// the chat as an orphan that nothing refers to.
+// Put sends the blob as one document. When ctx ends while only the answer is missing, Put
+// waits for it for a short while and may then succeed. If the answer never comes although
+// Telegram accepted the document, that stays in the chat as an orphan that nothing refers to.
 func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 	body, size, err := d.replayable(b)
 	if err != nil {
@@ -113,18 +113,22 @@ func (d *Driver) replayable(b storage.Blob) (io.ReadSeeker, int64, error) {
 	if err := b.Name.Check(); err != nil {
 		return nil, 0, err
 	}
+	limit := d.partSize
+	if b.Name.Kind == storage.Manifest {
+		limit = max(limit, MaxCloudPart) // it grows with the number of parts, as they get smaller
+	}
 	if body, ok := b.Body.(io.ReadSeeker); ok && b.Size >= 0 {
-		if b.Size > d.partSize {
-			return nil, 0, fmt.Errorf("%d bytes are more than a part's %d", b.Size, d.partSize)
+		if b.Size > limit {
+			return nil, 0, fmt.Errorf("%d bytes are more than a part's %d", b.Size, limit)
 		}
 		return body, b.Size, nil
 	}
-	data, err := io.ReadAll(io.LimitReader(b.Body, d.partSize+1))
+	data, err := io.ReadAll(io.LimitReader(b.Body, limit+1))
 	switch {
 	case err != nil:
 		return nil, 0, fmt.Errorf("read the blob: %w", err)
-	case int64(len(data)) > d.partSize:
-		return nil, 0, fmt.Errorf("more bytes than a part's %d", d.partSize)
+	case int64(len(data)) > limit:
+		return nil, 0, fmt.Errorf("more bytes than a part's %d", limit)
 	case b.Size >= 0 && int64(len(data)) != b.Size:
 		return nil, 0, fmt.Errorf("read the blob: %w: %d bytes of %d", io.ErrUnexpectedEOF, len(data), b.Size)
 	}

@@ -302,6 +302,53 @@ func TestFaultsAreUnavailable(t *testing.T) {
 	}
 }
 
+// A message whose answer nobody waited for could never be deleted.
+func TestPutWaitsForTheAnswerToWhatWasSent(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		grace    time.Duration
+		answered bool
+	}{
+		"it comes":  {time.Hour, true},
+		"it is not": {time.Millisecond, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			gate := make(chan struct{})
+			b.Inject(telegramtest.Fault{Kind: telegramtest.Late, Method: "sendDocument", Gate: gate})
+			d := b.driver(t, b.newClient(t, telegram.ClientConfig{ReplyGrace: tt.grace}), channel)
+			ctx, cancel := context.WithCancel(t.Context())
+			type result struct {
+				stored storage.Stored
+				err    error
+			}
+			results := make(chan result)
+			go func() {
+				stored, err := d.Put(ctx, part(key, 1, random(100<<10)))
+				results <- result{stored, err}
+			}()
+			waitFor(t, func() bool { return len(b.Messages(channel)) == 1 })
+			cancel()
+			if !tt.answered {
+				if r := <-results; !errors.Is(r.err, context.Canceled) {
+					t.Errorf("got %v", r.err)
+				}
+				return
+			}
+			close(gate)
+			r := <-results
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+			if got, err := d.Delete(t.Context(), r.stored.Ref); err != nil || got != storage.Deleted {
+				t.Errorf("delete: %v, %v", got, err)
+			}
+		})
+	}
+}
+
 func TestPutEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

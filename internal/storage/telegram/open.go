@@ -67,7 +67,7 @@ type blob struct {
 
 func (b *blob) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err == nil || err == io.EOF { //nolint:errorlint // io.EOF itself is the end
+	if err == nil || err == io.EOF {
 		return n, err
 	}
 	return n, explain(b.what, err)
@@ -107,8 +107,7 @@ func explain(what string, err error) error {
 		}
 	}
 	reason := reasonOf(err)
-	switch reason {
-	case MessageNotFound, FileUnavailable:
+	if reason == MessageNotFound || reason == FileUnavailable {
 		return fmt.Errorf("%s: %w: %w", what, storage.ErrNotFound, err)
 	}
 	_, answered := errors.AsType[*APIError](err)

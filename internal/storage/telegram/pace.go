@@ -38,6 +38,9 @@ func newLane(clock Clock, chat int64) *lane {
 
 // acquire waits for the right to send one message; release gives it back.
 func (l *lane) acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
 	select {
 	case <-l.turn:
 	case <-ctx.Done():

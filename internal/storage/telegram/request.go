@@ -20,6 +20,7 @@ type content struct {
 	size        int64 // exact: nothing is ever sent in chunks
 	contentType string
 	large       bool // ask before sending
+	settle      bool // makes a message: once it is sent, its answer is waited for
 }
 
 // call makes a JSON call. With a chat, it counts as a message to that chat.
@@ -29,6 +30,7 @@ func (c *Client) call(ctx context.Context, method string, chat int64, in, out an
 		return fmt.Errorf("encode telegram %s: %w", method, err)
 	}
 	body := jsonContent(raw)
+	body.settle = method == methodForward
 	return c.do(ctx, method, chat, func(ctx context.Context) error { return c.post(ctx, method, body, out) })
 }
 
@@ -39,13 +41,27 @@ func jsonContent(raw []byte) content {
 	}
 }
 
-// post makes one try of one call.
+// post makes one try of one call. When ctx ends before the body was handed over, the request
+// breaks off and does nothing. When it ends later and the call makes a message, the answer
+// is still waited for, for a short while: it may be a success, and a message that nobody
+// knows of can never be deleted.
 func (c *Client) post(ctx context.Context, method string, body content, out any) error {
-	ctx, watch := watchStall(ctx, c.stallTimeout)
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	rctx, watch := watchStall(context.WithoutCancel(ctx), c.stallTimeout)
 	defer watch.stop()
-	source := &gatedReader{r: body.open(), watch: watch}
+	source := &gatedReader{r: body.open(), watch: watch, left: body.size}
 	defer source.shut() // net/http may still be reading it when Do has returned
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.baseURL+"/bot"+c.token.Reveal()+"/"+method, io.NopCloser(source))
+	stop := context.AfterFunc(ctx, func() {
+		if whole := source.shut(); whole && body.settle {
+			watch.endIn(rctx, c.replyGrace, ended(ctx))
+			return
+		}
+		watch.cancel(ended(ctx))
+	})
+	defer stop()
+	req, err := http.NewRequestWithContext(rctx, http.MethodPost, c.baseURL+"/bot"+c.token.Reveal()+"/"+method, io.NopCloser(source))
 	if err != nil {
 		return c.transportError(method, err)
 	}
@@ -59,12 +75,12 @@ func (c *Client) post(ctx context.Context, method string, body content, out any)
 		if own := source.failure(); own != nil {
 			return fmt.Errorf("read what is to be sent: %w", own)
 		}
-		return c.transportError(method, causeOf(ctx, err))
+		return c.transportError(method, causeOf(rctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }() // only read from: nothing can be lost by it
 	raw, err := io.ReadAll(io.LimitReader(&gatedReader{r: resp.Body, watch: watch}, answerLimit))
 	if err != nil {
-		return c.transportError(method, causeOf(ctx, err))
+		return c.transportError(method, causeOf(rctx, err))
 	}
 	return c.decode(method, resp, raw, out)
 }

@@ -28,6 +28,12 @@ func (w *stallWatch) touch() { w.timer.Reset(w.limit) }
 // pause keeps the watch from firing until the next touch.
 func (w *stallWatch) pause() { w.timer.Stop() }
 
+// endIn cancels ctx, which is the watch's own, after a while unless it ends before.
+func (w *stallWatch) endIn(ctx context.Context, d time.Duration, cause error) {
+	timer := time.AfterFunc(d, func() { w.cancel(cause) })
+	context.AfterFunc(ctx, func() { timer.Stop() })
+}
+
 func (w *stallWatch) stop() {
 	w.timer.Stop()
 	w.cancel(context.Canceled)
@@ -40,6 +46,7 @@ type gatedReader struct {
 
 	mu   sync.Mutex // net/http reads a request's body in a goroutine of its own
 	r    io.Reader
+	left int64 // of the bytes that a request has; counted for requests only
 	err  error
 	gone bool
 }
@@ -54,6 +61,7 @@ func (g *gatedReader) Read(p []byte) (int, error) {
 		return 0, errShut
 	}
 	n, err := g.r.Read(p)
+	g.left -= int64(n)
 	if n > 0 {
 		g.watch.touch()
 	}
@@ -63,11 +71,13 @@ func (g *gatedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// shut waits for a Read under way and refuses each later one.
-func (g *gatedReader) shut() {
+// shut waits for a Read under way and refuses each later one. It reports whether all bytes
+// had been read before.
+func (g *gatedReader) shut() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gone = true
+	g.gone = g.left > 0
+	return !g.gone
 }
 
 // failure is the reader's own error, or nil.

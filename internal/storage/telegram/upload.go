@@ -89,6 +89,7 @@ func multipartContent(fields map[string]string, u Upload) (content, error) {
 		},
 		size:        int64(len(head)) + u.Size + int64(len(tail)),
 		contentType: w.FormDataContentType(),
+		settle:      true,
 		large:       u.Size > 64<<10, // what costs less than asking first is just sent
 	}, nil
 }

@@ -25,9 +25,13 @@ func failure(code int, description string) reply {
 
 func badRequest(why string) reply { return failure(http.StatusBadRequest, "Bad Request: "+why) }
 
+func wholeSeconds(d time.Duration) time.Duration {
+	return time.Duration(math.Ceil(d.Seconds())) * time.Second
+}
+
 // flood tells to wait, in whole seconds as Telegram does.
 func flood(wait time.Duration) reply {
-	seconds := int(math.Ceil(wait.Seconds()))
+	seconds := int(wholeSeconds(wait) / time.Second)
 	r := failure(http.StatusTooManyRequests, fmt.Sprintf("Too Many Requests: retry after %d", seconds))
 	r.Parameters = map[string]any{"retry_after": seconds}
 	return r
@@ -38,9 +42,14 @@ func (r reply) write(w http.ResponseWriter) {
 	if !r.OK {
 		code = r.Code
 	}
+	raw, err := json.Marshal(r)
+	if err != nil { // a fault of this package
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(r) // a client that went away has no use for it
+	_, _ = w.Write(raw) // a client that went away has no use for it
 }
 
 // describe is a message as the bot sees it.

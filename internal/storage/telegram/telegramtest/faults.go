@@ -18,6 +18,8 @@ const (
 	Reset Kind = iota + 1
 	// LoseReply does what was asked for and drops the connection instead of answering.
 	LoseReply
+	// Late does what was asked for and answers when Gate is closed.
+	Late
 	// BadGateway answers 502 in HTML.
 	BadGateway
 	// EarlyTooLarge answers 413 in HTML without reading the request.
@@ -49,6 +51,7 @@ type Fault struct {
 	After      int64  // bytes
 	RetryAfter time.Duration
 	Target     string
+	Gate       <-chan struct{}
 }
 
 // Inject adds a fault. Faults apply in the order of their injection, one to a request.

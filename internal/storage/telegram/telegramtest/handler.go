@@ -52,6 +52,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		drop(w)
 		return
 	}
+	if f.Kind == Late {
+		select {
+		case <-f.Gate:
+		case <-r.Context().Done():
+		case <-s.quit:
+		}
+	}
 	answer.write(w)
 }
 

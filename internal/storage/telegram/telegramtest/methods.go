@@ -130,7 +130,7 @@ func (s *Server) deleteMessage(b *bot, c *chat, in input) reply {
 		return badRequest("message to delete not found")
 	}
 	rights := c.members[b.id]
-	if m.Bot != b.id && !(rights.Status == "administrator" && rights.CanDelete) {
+	if m.Bot != b.id && (rights.Status != "administrator" || !rights.CanDelete) {
 		return badRequest("message can't be deleted")
 	}
 	if s.clock.Now().Sub(m.Sent) >= DeletionWindow {
@@ -237,10 +237,10 @@ func (s *Server) paced(c *chat) (reply, bool) {
 		}
 	}
 	if now.Before(free) {
-		r := flood(free.Sub(now))
-		c.until = now.Add(time.Duration(r.Parameters["retry_after"].(int)) * time.Second) //nolint:forcetypeassert // set by flood
+		wait := wholeSeconds(free.Sub(now))
+		c.until = now.Add(wait)
 		s.stats.Flooded++
-		return r, false
+		return flood(wait), false
 	}
 	if c.accepted = append(c.accepted, now); len(c.accepted) > paceLimit {
 		c.accepted = append(c.accepted[:0], c.accepted[1:]...)

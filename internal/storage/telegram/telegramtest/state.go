@@ -3,6 +3,7 @@ package telegramtest
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -192,6 +193,27 @@ func (s *Server) FlipBit(chatID, id, offset int64) bool {
 	}
 	m.file.flips = append(m.file.flips, offset)
 	return true
+}
+
+// Alter puts other bytes in the place of a stored document's, as if they had arrived so.
+func (s *Server) Alter(chatID, id int64, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.chats[chatID].find(id)
+	if m == nil || m.file == nil {
+		return fmt.Errorf("no document in message %d", id)
+	}
+	if err := s.blobs.Remove(m.file.blob); err != nil {
+		return err
+	}
+	w, err := s.blobs.Create(m.file.blob)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	m.file.size, m.file.sum = int64(len(data)), sha256.Sum256(data)
+	m.Size, m.SHA256 = m.file.size, m.file.sum
+	return errors.Join(err, w.Close())
 }
 
 // Document opens a message's document as a human downloads it, without any limit.
