@@ -9,16 +9,47 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes, documented in the root command's help.
+// The exit codes, documented in the root command's help and in the README.
 const (
-	exitDone         = 0
-	exitFailed       = 1
-	exitUsage        = 2
-	exitNotFound     = 3
-	exitUnverified   = 4
-	exitUnreachable  = 5
-	exitCodesSummary = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,\n4 verification failed, 5 broker or database unreachable."
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitUnverified  = 4
+	exitUnreachable = 5
 )
+
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitDone, "done"},
+	{exitFailed, "failed"},
+	{exitUsage, "wrong usage or configuration"},
+	{exitNotFound, "not found"},
+	{exitUnverified, "verification failed"},
+	{exitUnreachable, "broker or database unreachable"},
+}
+
+// exitCodesText lists the exit codes for the help.
+func exitCodesText() string {
+	var b strings.Builder
+	b.WriteString("Exit codes:")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "\n  %d  %s", c.code, c.meaning)
+	}
+	return b.String()
+}
+
+// exitCodesMarkdown is the same for the README.
+func exitCodesMarkdown() string {
+	var b strings.Builder
+	b.WriteString("| code | meaning |\n|---|---|\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.meaning)
+	}
+	return b.String()
+}
 
 // exitError is an error with its exit code.
 type exitError struct {

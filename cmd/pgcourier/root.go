@@ -25,7 +25,7 @@ func newRoot(p process) *cobra.Command {
 		Long: "pgcourier exports the schemas of one project of a multi-tenant PostgreSQL platform\n" +
 			"when a backup.requested event asks for it, and announces exactly one outcome.\n\n" +
 			"Each setting is an environment variable PGCOURIER_NAME, or a flag of the same name.\n" +
-			exitCodesSummary,
+			exitCodesText(),
 		Example: "  pgcourier demo                      # the whole story on a throw-away database\n" +
 			"  pgcourier serve                     # a worker, with an embedded broker if none is named\n" +
 			"  pgcourier request acme --wait       # ask for an export and wait for its outcome\n" +

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated parts of README.md")
+
+// The README's tables are generated from the code that they describe.
+func TestTheReadmeIsTrue(t *testing.T) {
+	file := filepath.Join("..", "..", "README.md")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(b)
+	for name, text := range map[string]string{"settings": config.Markdown(), "exit codes": exitCodesMarkdown()} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+		before, rest, ok := strings.Cut(want, begin)
+		_, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("README.md lacks the part %q", name)
+		}
+		want = before + begin + text + end + after
+	}
+	if want == string(b) {
+		return
+	}
+	if !*update {
+		t.Fatal("README.md is not up to date: go test ./cmd/pgcourier -run TestTheReadmeIsTrue -update")
+	}
+	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
