@@ -53,7 +53,7 @@ type Config struct {
 	LockTimeout  time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait for a table lock at the start of a dump"`
 	Concurrency  int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time"`
 	AckWait      time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
-	RetryBackoff time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"pause before the second delivery; the third waits four times as long; both jittered"`
+	RetryBackoff time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second delivery, twice as long before the third; a random half is taken off"`
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
 
 	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
