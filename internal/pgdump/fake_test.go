@@ -78,12 +78,12 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 			t.Parallel()
 			var out log
 			config := pgdump.Config{
-				BinDirs: fake(t, c.body), Timeout: 10 * time.Second, Stall: 200 * time.Millisecond,
+				BinDirs: fake(t, c.body), Timeout: time.Minute, Stall: 2 * time.Second,
 				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
 				Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			}
 			if c.code == export.DumpTimeout {
-				config.Timeout, config.Stall = 200*time.Millisecond, time.Minute
+				config.Timeout, config.Stall = 500*time.Millisecond, time.Minute
 			}
 			dump := open(t, config, job(dsn, seal.SQL, "s"))
 			pid := pgdump.ProcessID(dump)
@@ -139,8 +139,8 @@ func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 func TestTarSpoolingIsProgress(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
-	body := fmt.Sprintf(`i=0; while [ $i -lt 100 ]; do echo spooled >> %s; sleep 0.02; i=$((i+1)); done; echo out`, spool)
-	config := pgdump.Config{BinDirs: fake(t, body), Stall: 500 * time.Millisecond, LockWaitTimeout: 100 * time.Millisecond}
+	body := fmt.Sprintf(`i=0; while [ $i -lt 30 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
+	config := pgdump.Config{BinDirs: fake(t, body), Stall: 1500 * time.Millisecond, LockWaitTimeout: time.Second}
 	dsn := database(t, cluster, simple)
 	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, seal.Tar, "s"))); err != nil {
 		t.Errorf("tar: %v, want no stall", err)

@@ -72,7 +72,7 @@ func newSource(dsn export.Secret) (*source, error) {
 	}
 	// Certificates are read and every value is checked now, not at the first connection.
 	for _, e := range s.endpoints {
-		if _, err := s.config(e, "any"); err != nil {
+		if _, err := s.config(e, s.settings["target_session_attrs"]); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,257 @@
+package pgdump_test
+
+import (
+	"bytes"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// backend is the process id of a session of ours on a database.
+func backend(t *testing.T, conn *pgx.Conn, application string) (pid int) {
+	t.Helper()
+	err := conn.QueryRow(t.Context(), `
+SELECT pid FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE $1`, application+" %").Scan(&pid)
+	if err != nil {
+		t.Fatalf("look for %s: %v", application, err)
+	}
+	return pid
+}
+
+func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
+	t.Parallel()
+	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, cluster, large)
+			conn := connect(t, dsn)
+			dump := open(t, pgdump.Config{}, job(dsn, f, "big"))
+			if f != seal.Tar { // which says nothing before its first table is spooled
+				read(t, dump, 5000)
+			} else {
+				eventually(t, "pg_dump is connected", func() bool { return sessions(t, dsn) == 2 })
+			}
+			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, "pgcourier dump")); err != nil {
+				t.Fatal(err)
+			}
+			got := fault(t, readUntilError(t, dump), export.DumpFailed)
+			if got.Code.Permanent() {
+				t.Errorf("%v is permanent", got)
+			}
+		})
+	}
+}
+
+func TestAHolderThatIsTerminatedShowsInTheRows(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	conn := connect(t, dsn)
+	// A lock keeps the count of one table waiting, so that it is under way for certain.
+	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	both := []int{backend(t, conn, "pgcourier snapshot")}
+	read(t, dump, 5000)
+	both = append(both, backend(t, conn, "pgcourier dump"))
+	for _, pid := range both {
+		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// pg_dump's own backend alone would be DumpFailed: the holder is the better witness.
+	fault(t, readUntilError(t, dump), export.SourceUnavailable)
+}
+
+func TestEarlyCloseLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, cluster, large)
+			dump := open(t, pgdump.Config{}, job(dsn, f, "big"))
+			pid := pgdump.ProcessID(dump)
+			if f == seal.SQL {
+				read(t, dump, 5000)
+			}
+			if err := dump.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			if left := group(t, pid); len(left) != 0 {
+				t.Errorf("processes left: %q", left)
+			}
+			eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+		})
+	}
+}
+
+// Between our locks and pg_dump's somebody can queue for the table; pg_dump then waits
+// behind them, and they behind us.
+func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	conn := connect(t, dsn)
+	// The fake gives the writer time to queue, then waits for the lock as pg_dump would,
+	// and gives up like it.
+	go1 := t.TempDir() + "/go"
+	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+go1+" ]; do sleep 0.01; done; exit 1")}, job(dsn, seal.SQL, "s"))
+	queued := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(t.Context(), "TRUNCATE s.t")
+		queued <- err
+	}()
+	watcher := connect(t, dsn)
+	eventually(t, "the writer waits", func() bool {
+		var n int
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 's.t'::regclass`).Scan(&n)
+		return err == nil && n == 1
+	})
+	if err := os.WriteFile(go1, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fault(t, readUntilError(t, dump), export.LockTimeout)
+	if err := dump.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-queued; err != nil {
+		t.Errorf("the writer: %v, want it to go on after Close", err)
+	}
+}
+
+// A TRUNCATE between the snapshot and the locks would leave nothing to be dumped, and the
+// counts would agree.
+func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	conn := connect(t, dsn)
+	if _, err := conn.Exec(t.Context(), "BEGIN; TRUNCATE s.t"); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	d := dumper(t, pgdump.Config{})
+	go func() {
+		dump, err := d.Open(t.Context(), job(dsn, seal.SQL, "s"))
+		if err == nil {
+			err = dump.Close()
+		}
+		result <- err
+	}()
+	watcher := connect(t, dsn)
+	eventually(t, "Open waits for the lock", func() bool {
+		var n int
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 's.t'::regclass`).Scan(&n)
+		return err == nil && n == 1
+	})
+	if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	f := fault(t, <-result, export.SourceUnavailable)
+	contains(t, "message", f.Message, "rewritten")
+}
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	dump := open(t, pgdump.Config{Timeout: time.Millisecond}, job(dsn, seal.Tar, "big"))
+	fault(t, readUntilError(t, dump), export.DumpTimeout)
+	if _, err := dump.Rows(t.Context()); err != nil {
+		fault(t, err, export.DumpTimeout)
+	}
+	if !export.DumpTimeout.Permanent() || export.DumpStalled.Permanent() {
+		t.Error("a timeout is permanent, a stall is not")
+	}
+}
+
+// restrictKey is random for each plain dump.
+var restrictKey = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
+
+func TestWithoutMergeJoinsTheDumpIsTheSame(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, rich(t))
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	versions := dumper(t, pgdump.Config{}).Versions()
+	run := func(options string) []byte {
+		cmd := exec.CommandContext(t.Context(), versions[len(versions)-1].Path, "--no-owner", "--no-acl", "--no-tablespaces", `--schema="s"`)
+		cmd.Env = []string{
+			"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=postgres", "PGPASSWORD=" + password,
+			"PGDATABASE=" + strings.Trim(u.Path, "/"), "PGOPTIONS=" + options,
+		}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return restrictKey.ReplaceAll(out, nil)
+	}
+	without, with := run("-c enable_mergejoin=off"), run("")
+	if len(with) < 1000 || !bytes.Equal(with, without) {
+		t.Error("the dumps differ")
+	}
+	ours, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")))
+	if err != nil || !bytes.Equal(restrictKey.ReplaceAll(ours, nil), with) {
+		t.Errorf("ours differs from pg_dump's: %v", err)
+	}
+}
+
+func TestPgDumpIsPinnedToTheServerOfTheSnapshot(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first host does not answer; the second is found by each in its own way.
+	u.Host = "127.0.0.1:1,localhost:" + u.Port()
+	contents, err := seal.Check(open(t, pgdump.Config{}, job(u.String(), seal.SQL, "s")), seal.SQL)
+	if err != nil || contents.Rows() != 3 {
+		t.Errorf("contents = %v, %v; want 3 rows", contents, err)
+	}
+	u.RawQuery += "&target_session_attrs=prefer-standby"
+	contents, err = seal.Check(open(t, pgdump.Config{}, job(u.String(), seal.SQL, "s")), seal.SQL)
+	if err != nil || contents.Rows() != 3 {
+		t.Errorf("prefer-standby: contents = %v, %v; want 3 rows of the primary", contents, err)
+	}
+}
+
+func TestATableHeldWhileMeasuredIsLeftOut(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple+"ALTER TABLE s.t SET (autovacuum_enabled = off)")
+	conn := connect(t, dsn)
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE s.t IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	d := dumper(t, pgdump.Config{})
+	go func() {
+		dump, err := d.Open(t.Context(), job(dsn, seal.SQL, "s"))
+		if err == nil {
+			_, err = io.Copy(io.Discard, dump)
+			_ = dump.Close()
+		}
+		result <- err
+	}()
+	watcher := connect(t, dsn)
+	eventually(t, "Open waits for its own lock, not for the size", func() bool {
+		var n int
+		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%' AND datname = current_database()`).Scan(&n)
+		return err == nil && n == 1
+	})
+	if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,102 @@
+package pgdump_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// hardPassword has what passfiles, URLs and shells treat specially.
+const hardPassword = `pa:ss\wo"r'd #$%/@?☃`
+
+func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	execute(t, dsn, fmt.Sprintf(`CREATE ROLE canary LOGIN SUPERUSER PASSWORD '%s'`, strings.ReplaceAll(hardPassword, "'", "''")))
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("canary", hardPassword)
+	dump := open(t, pgdump.Config{}, job(u.String(), seal.SQL, "big"))
+	read(t, dump, 1) // the login worked
+
+	proc := fmt.Sprintf("/proc/%d", pgdump.ProcessID(dump))
+	see := func(name string) []string {
+		b, err := os.ReadFile(filepath.Join(proc, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), hardPassword) || strings.Contains(string(b), url.QueryEscape(hardPassword)) {
+			t.Errorf("%s holds the password", name)
+		}
+		return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	}
+	see("cmdline")
+	var names []string
+	for _, v := range see("environ") {
+		name, _, _ := strings.Cut(v, "=")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	want := []string{
+		"HOME", "LC_ALL", "PGAPPNAME", "PGCHANNELBINDING", "PGCONNECT_TIMEOUT", "PGDATABASE", "PGGSSENCMODE",
+		"PGHOST", "PGHOSTADDR", "PGOPTIONS", "PGPASSFILE", "PGPORT", "PGSSLCERTMODE", "PGSSLMODE",
+		"PGSSLNEGOTIATION", "PGSSLSNI", "PGUSER", "TZ",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("environment = %q\nwant %q", names, want)
+	}
+	target, err := os.Readlink(filepath.Join(proc, "fd", "3"))
+	if err != nil || !strings.HasPrefix(target, "/memfd:pgcourier") {
+		t.Errorf("passfile = %q, %v; want a memory file", target, err)
+	}
+	// A failure's words neither.
+	u.User = url.UserPassword("canary", hardPassword+"x")
+	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), seal.SQL, "big"))
+	if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), hardPassword) {
+		t.Errorf("error = %v, want one without the password", err)
+	}
+}
+
+func TestPassfile(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(string) (*os.File, error){
+		"memory": pgdump.NewPassfile,
+		"file": func(string) (*os.File, error) {
+			f, err := pgdump.UnnamedFile()
+			if err != nil {
+				return nil, err
+			}
+			_, err = f.WriteString(`*:*:*:*:a\:b\\c` + "\n")
+			return f, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, err := make(`a:b\c`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			path := fmt.Sprintf("/proc/self/fd/%d", f.Fd()) // as libpq opens it
+			info, err := os.Stat(path)
+			if err != nil || !info.Mode().IsRegular() || info.Mode().Perm() != 0o600 {
+				t.Errorf("mode = %v, %v; want a regular file of 0600", info.Mode(), err)
+			}
+			if b, err := os.ReadFile(path); err != nil || string(b) != `*:*:*:*:a\:b\\c`+"\n" {
+				t.Errorf("content = %q, %v", b, err)
+			}
+			if link, err := os.Readlink(path); err != nil || !strings.HasSuffix(link, "(deleted)") {
+				t.Errorf("name = %q, %v; want none", link, err)
+			}
+		})
+	}
+}
