@@ -3,14 +3,10 @@ package events_test
 import (
 	"bytes"
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"maps"
 	"path"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,10 +14,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
@@ -297,157 +291,6 @@ func encodeEvent(t *testing.T, e events.Event) events.Message {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func TestAsyncAPI(t *testing.T) {
-	t.Parallel()
-	raw, err := fs.ReadFile(schemas.FS, "asyncapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		AsyncAPI string `yaml:"asyncapi"`
-		Channels map[string]struct {
-			Address    string         `yaml:"address"`
-			Parameters map[string]any `yaml:"parameters"`
-		} `yaml:"channels"`
-		Components struct {
-			Messages map[string]struct {
-				Name    string `yaml:"name"`
-				Payload struct {
-					Schema struct {
-						Ref string `yaml:"$ref"`
-					} `yaml:"schema"`
-				} `yaml:"payload"`
-			} `yaml:"messages"`
-		} `yaml:"components"`
-	}
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		t.Fatal(err)
-	}
-	if doc.AsyncAPI != "3.0.0" {
-		t.Errorf("asyncapi is %q", doc.AsyncAPI)
-	}
-
-	const project, request = "{project_id}", "{request_id}"
-	wantAddresses := []string{
-		events.TypeRequested, events.RequestSubject(project),
-		events.EventSubject(events.TypeStarted, project, request), events.EventSubject(events.TypeProgress, project, request),
-		events.EventSubject(events.TypeCompleted, project, request), events.EventSubject(events.TypeFailed, project, request),
-	}
-	var addresses []string
-	for name, channel := range doc.Channels {
-		addresses = append(addresses, channel.Address)
-		if strings.Count(channel.Address, "{") != len(channel.Parameters) {
-			t.Errorf("channel %s: parameters do not match %q", name, channel.Address)
-		}
-	}
-	slices.Sort(addresses)
-	slices.Sort(wantAddresses)
-	if !slices.Equal(addresses, wantAddresses) {
-		t.Errorf("addresses:\n got %q\nwant %q", addresses, wantAddresses)
-	}
-
-	var refs, files []string
-	for name, message := range doc.Components.Messages {
-		refs = append(refs, strings.TrimPrefix(message.Payload.Schema.Ref, "./"))
-		if message.Payload.Schema.Ref != "./"+message.Name+".v1.json" {
-			t.Errorf("message %s named %q has the payload %q", name, message.Name, message.Payload.Schema.Ref)
-		}
-	}
-	if files, err = fs.Glob(schemas.FS, "*.json"); err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(refs)
-	if !slices.Equal(refs, files) {
-		t.Errorf("payloads %q, schema files %q", refs, files)
-	}
-	checkLocalRefs(t, raw)
-}
-
-// checkLocalRefs resolves every "#/..." reference of the document.
-func checkLocalRefs(t *testing.T, raw []byte) {
-	t.Helper()
-	var root any
-	if err := yaml.Unmarshal(raw, &root); err != nil {
-		t.Fatal(err)
-	}
-	refs := regexp.MustCompile(`\$ref: '#/([^']+)'`).FindAllSubmatch(raw, -1)
-	if len(refs) == 0 {
-		t.Error("no local references found")
-	}
-	for _, ref := range refs {
-		at := root
-		for step := range strings.SplitSeq(string(ref[1]), "/") {
-			m, _ := at.(map[string]any)
-			at = m[step]
-		}
-		if at == nil {
-			t.Errorf("reference #/%s leads nowhere", ref[1])
-		}
-	}
-}
-
-// The codes of the use case, of this package, of the schema and of asyncapi.yaml are the
-// same, and so is what each says of being permanent.
-func TestCodesAgree(t *testing.T) {
-	t.Parallel()
-	want := constants(t, "codes.go")
-	if got := constants(t, "../internal/export/fault.go"); !slices.Equal(got, want) {
-		t.Errorf("codes of the use case:\n got %v\nwant %v", got, want)
-	}
-	properties := readJSON(t, events.TypeFailed+".v1.json").(map[string]any)["properties"].(map[string]any)
-	var listed []string
-	for _, code := range properties["code"].(map[string]any)["examples"].([]any) {
-		listed = append(listed, code.(string))
-	}
-	slices.Sort(listed)
-	if !slices.Equal(listed, want) {
-		t.Errorf("codes of the schema:\n got %v\nwant %v", listed, want)
-	}
-	raw, err := fs.ReadFile(schemas.FS, "asyncapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	permanent, other, found := strings.Cut(string(raw), "Worth another try:")
-	if !found {
-		t.Fatal("asyncapi.yaml does not divide the codes")
-	}
-	for _, code := range want {
-		list := other
-		if export.Code(code).Permanent() {
-			list = permanent
-		}
-		if !strings.Contains(list, "`"+code+"`") {
-			t.Errorf("asyncapi.yaml does not list the code %q where it belongs", code)
-		}
-	}
-}
-
-// constants returns the values of a file's constants of the type Code, sorted.
-func constants(t *testing.T, file string) []string {
-	t.Helper()
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	ast.Inspect(parsed, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok {
-			return true
-		}
-		if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
-			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, value)
-		}
-		return true
-	})
-	slices.Sort(out)
-	return out
 }
 
 // What code enforces beside the schemas is said in them too.

@@ -20,7 +20,7 @@ type awaited struct {
 }
 
 // await runs Await beside the test and returns once the server knows its subscription.
-func (s *setup) await(t *testing.T, ctx context.Context, project, request string) <-chan awaited {
+func (s *setup) await(ctx context.Context, t *testing.T, project, request string) <-chan awaited {
 	t.Helper()
 	before := s.srv.NumSubscriptions()
 	out := make(chan awaited, 1)
@@ -57,7 +57,7 @@ func TestAwait(t *testing.T) {
 	publish(t, s.js, failed("acme", "other"))
 	publish(t, s.js, failed("other", "r1"))
 
-	coming := s.await(t, t.Context(), "acme", "r1")
+	coming := s.await(t.Context(), t, "acme", "r1")
 	publish(t, s.js, failed("acme", "r1"))
 	receive(t, coming).check(t, "acme", "r1")
 
@@ -78,7 +78,7 @@ func TestAwaitBelievesTheStreamOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	coming := s.await(t, ctx, "acme", "r1")
+	coming := s.await(ctx, t, "acme", "r1")
 	forged := natsMsg(t, failed("acme", "r1"))
 	forged.Header.Set(nats.ExpectedLastSeqHdr, "999")
 	if reply, err := s.nc.RequestMsgWithContext(ctx, forged); err != nil || len(reply.Data) == 0 {
@@ -106,7 +106,7 @@ func TestAwaitSurvivesARestart(t *testing.T) {
 		nats.CustomReconnectDelay(func(int) time.Duration { <-back; return time.Millisecond }),
 		nats.ReconnectHandler(func(*nats.Conn) { close(reconnected) }))
 	s.client = newClient(t, s.nc)
-	coming := s.await(t, t.Context(), "acme", "r1")
+	coming := s.await(t.Context(), t, "acme", "r1")
 	s.stop()
 	s.start(t)
 	publish(t, newJetStream(t, s.connect(t)), failed("acme", "r1"))
@@ -129,7 +129,7 @@ func TestAwaitLeavesNothing(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	coming := s.await(t, ctx, "acme", "r1")
+	coming := s.await(ctx, t, "acme", "r1")
 	cancel(cause)
 	if a := receive(t, coming); !errors.Is(a.err, cause) {
 		t.Errorf("got %v", a.err)
@@ -162,7 +162,7 @@ func TestAwaitFails(t *testing.T) {
 	if _, err := newClient(t, newBroker(t).connect(t)).Await(t.Context(), "acme", "r1"); !errors.Is(err, events.ErrUnavailable) {
 		t.Errorf("without streams: %v", err)
 	}
-	coming := s.await(t, t.Context(), "acme", "r1")
+	coming := s.await(t.Context(), t, "acme", "r1")
 	s.nc.Close()
 	if a := receive(t, coming); !errors.Is(a.err, events.ErrUnavailable) {
 		t.Errorf("closed meanwhile: %v", a.err)
