@@ -120,9 +120,20 @@ func (h *held) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			if h.overdue() { // a cluster's leader may change for long, with no reconnect
+				h.revive(ctx)
+				continue
+			}
 			h.confirm(ctx, []byte("+WPI"), every)
 		}
 	}
+}
+
+// overdue says that the broker may have the message on its list of redeliveries.
+func (h *held) overdue() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.lastOK) > h.ackWait
 }
 
 // revive is a heartbeat that also takes the message off the broker's list of those to be

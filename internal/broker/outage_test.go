@@ -83,7 +83,7 @@ func TestBrokerRestartRedeliversNothingHeld(t *testing.T) {
 	outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
 	defer outage.Stop()
 	<-outage.C
-	srv = start(t, dir, port)
+	start(t, dir, port)
 
 	b.acks.await(heartbeat, heartbeatsOf(3))
 	eventually(t, "the free slots pull", func() bool { return b.info().NumWaiting == 2 })

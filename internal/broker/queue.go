@@ -33,50 +33,90 @@ type Depth struct {
 }
 
 // Queue looks into a work-queue stream with one consumer. It is safe for concurrent use.
-// Besides the subscriber's rights it needs $JS.API.STREAM.MSG.GET and, for Delete,
-// $JS.API.STREAM.MSG.DELETE of that stream.
+// Besides the subscriber's rights it needs $JS.API.STREAM.MSG.GET of that stream and of the
+// advisories' and, for Delete, $JS.API.STREAM.MSG.DELETE of that stream.
 type Queue struct {
-	js      jetstream.JetStream
-	binding Binding
+	js       jetstream.JetStream
+	binding  Binding
+	advisory advisories
 }
 
-// NewQueue returns a view of the stream and consumer.
-func NewQueue(js jetstream.JetStream, b Binding) *Queue { return &Queue{js, b} }
+// NewQueue returns a view of the stream and consumer. advisories names the stream that
+// keeps the broker's MAX_DELIVERIES advisories about it; "" does without.
+func NewQueue(js jetstream.JetStream, b Binding, advisories string) *Queue {
+	q := &Queue{js: js, binding: b}
+	q.advisory.name = advisories
+	return q
+}
 
-// Dead returns messages that will never be delivered again, oldest first, at most limit.
-// In a work queue a settled message is removed, so one that is still there at or below the
-// consumer's ack floor has used up its deliveries.
+// Dead returns messages that will not be delivered again, at most limit. In a work queue a
+// settled message is removed. So one that is still there has used up its deliveries if it
+// is at or below the consumer's ack floor, if it was delivered and nothing is held any
+// more, or if the broker said so in an advisory. The second is needed because a death does
+// not raise the floor; only a later ack does, with nothing else held. The third is needed
+// while something always is.
 //
-// Two limits of that rule. A message that is being acked at this moment may be listed. And
-// the floor rises only past the oldest message that is still held, so a dead message
-// behind a long export is listed when that export ends.
+// What is listed is to be checked against the ledger: a message that is being acked at
+// this moment may be among them. And the broker notices that deliveries are used up only
+// when a worker asks for a message: with all slots busy, or no worker, nothing dies.
 func (q *Queue) Dead(ctx context.Context, limit int) ([]QueuedMessage, error) {
 	stream, info, err := q.look(ctx)
 	if err != nil {
 		return nil, err
 	}
+	bound := info.AckFloor.Stream
+	if info.NumAckPending == 0 {
+		bound = info.Delivered.Stream
+	}
 	var dead []QueuedMessage
 	// The first read is at the stream's first message: gaps before it cost nothing.
-	for next := stream.CachedInfo().State.FirstSeq; next <= info.AckFloor.Stream && len(dead) < limit; {
-		m, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(anySubject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
+	for next := stream.CachedInfo().State.FirstSeq; next <= bound && len(dead) < limit; {
+		m, err := q.read(ctx, stream, next, jetstream.WithGetMsgSubject(anySubject))
 		if err != nil {
-			return dead, fmt.Errorf("read queue %s from %d: %w", q.binding.Stream, next, err)
+			return dead, err
 		}
-		if m.Sequence > info.AckFloor.Stream {
+		if m == nil || m.Sequence > bound {
 			break
 		}
-		identity := streamIdentity(stream.CachedInfo())
-		dead = append(dead, QueuedMessage{
-			Subject: m.Subject, Header: m.Header, Body: m.Data,
-			EventID: eventID(identity, m.Sequence), Stream: identity,
-			Sequence: m.Sequence, Published: m.Time,
-		})
+		dead = append(dead, *m)
 		next = m.Sequence + 1
 	}
+	advised, err := q.advisory.above(ctx, q.js, stream.CachedInfo(), q.binding.Consumer, bound)
+	if err != nil {
+		return dead, err
+	}
+	for _, sequence := range advised {
+		if len(dead) == limit {
+			break
+		}
+		m, err := q.read(ctx, stream, sequence)
+		if err != nil {
+			return dead, err
+		}
+		if m != nil {
+			dead = append(dead, *m)
+		} else {
+			q.advisory.forget(sequence)
+		}
+	}
 	return dead, nil
+}
+
+// read returns a message, or nil if there is none.
+func (q *Queue) read(ctx context.Context, s jetstream.Stream, sequence uint64, opts ...jetstream.GetMsgOpt) (*QueuedMessage, error) {
+	m, err := s.GetMsg(ctx, sequence, opts...)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // no message is an ordinary answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read queue %s at %d: %w", q.binding.Stream, sequence, err)
+	}
+	identity := streamIdentity(s.CachedInfo())
+	return &QueuedMessage{
+		Subject: m.Subject, Header: m.Header, Body: m.Data,
+		EventID: eventID(identity, m.Sequence), Stream: identity,
+		Sequence: m.Sequence, Published: m.Time,
+	}, nil
 }
 
 // Exists reports whether the stream of that identity still holds the message. A stream
@@ -92,14 +132,8 @@ func (q *Queue) Exists(ctx context.Context, stream string, sequence uint64) (boo
 	if streamIdentity(s.CachedInfo()) != stream {
 		return false, nil
 	}
-	_, err = s.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read message %d of queue %s: %w", sequence, q.binding.Stream, err)
-	}
-	return true, nil
+	m, err := q.read(ctx, s, sequence)
+	return m != nil, err
 }
 
 // Delete removes a message for good. One that is gone, or whose stream is, is no error.
@@ -114,16 +148,15 @@ func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) erro
 	if streamIdentity(s.CachedInfo()) != stream {
 		return nil
 	}
-	if err := s.DeleteMsg(ctx, sequence); err != nil && !q.missing(ctx, s, sequence) {
-		return fmt.Errorf("delete message %d of queue %s: %w", sequence, q.binding.Stream, err)
+	err = s.DeleteMsg(ctx, sequence)
+	if err == nil {
+		return nil
 	}
-	return nil
-}
-
-// missing asks instead of reading the refusal: the broker has one code for all of them.
-func (q *Queue) missing(ctx context.Context, s jetstream.Stream, sequence uint64) bool {
-	_, err := s.GetMsg(ctx, sequence)
-	return errors.Is(err, jetstream.ErrMsgNotFound)
+	// The broker has one code for all its refusals: ask whether there is anything left.
+	if m, readErr := q.read(ctx, s, sequence); m == nil && readErr == nil {
+		return nil
+	}
+	return fmt.Errorf("delete message %d of queue %s: %w", sequence, q.binding.Stream, err)
 }
 
 // Depth returns the counts of the queue.
@@ -140,15 +173,11 @@ func (q *Queue) Depth(ctx context.Context) (Depth, error) {
 	if d.Waiting == 0 {
 		return d, nil
 	}
-	m, err := stream.GetMsg(ctx, info.Delivered.Stream+1, jetstream.WithGetMsgSubject(anySubject))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound): // taken meanwhile
-	case err != nil:
-		return Depth{}, fmt.Errorf("read queue %s: %w", q.binding.Stream, err)
-	default:
-		d.OldestWaiting = m.Time
+	m, err := q.read(ctx, stream, info.Delivered.Stream+1, jetstream.WithGetMsgSubject(anySubject))
+	if m != nil { // else it was taken meanwhile
+		d.OldestWaiting = m.Published
 	}
-	return d, nil
+	return d, err
 }
 
 // look reads the consumer before the stream, so that a message that is settled in between

@@ -1,0 +1,231 @@
+package broker_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+const canary = "canary-secret"
+
+// raw starts a nats-server as an operator would configure it.
+func raw(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
+	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true
+	if o.Port == 0 {
+		o.Port = server.RANDOM_PORT
+	}
+	srv, err := server.NewServer(o)
+	must(t, err)
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(patience) {
+		t.Fatal("server is not ready")
+	}
+	return srv
+}
+
+func TestConnectRefusesBadConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]broker.Config{
+		"no URL":                {},
+		"malformed URL":         {URLs: []string{"nats://me:" + canary + "@host:port:port"}},
+		"foreign scheme":        {URLs: []string{"http://me:" + canary + "@host"}},
+		"two ways to log in":    {URLs: []string{"nats://me:" + canary + "@host"}, Token: canary},
+		"certificate alone":     {URLs: []string{"tls://host"}, CertFile: "x"},
+		"missing credentials":   {URLs: []string{"nats://host"}, CredentialsFile: "/nonexistent"},
+		"missing seed":          {URLs: []string{"nats://host"}, NKeySeedFile: "/nonexistent"},
+		"missing CA":            {URLs: []string{"nats://host"}, CAFile: "/nonexistent"},
+		"missing certificate":   {URLs: []string{"nats://host"}, CertFile: "/nonexistent", KeyFile: "/nonexistent"},
+		"CA without a PEM text": {URLs: []string{"nats://host"}, CAFile: "connect_test.go"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := broker.Connect(c)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if errors.Is(err, broker.ErrUnreachable) || strings.Contains(err.Error(), canary) {
+				t.Errorf("error %q", err)
+			}
+			if text := fmt.Sprintf("%v %+v %#v", c.Token, c.Token, c.Token); strings.Contains(text, canary) {
+				t.Errorf("token printed: %s", text)
+			}
+		})
+	}
+}
+
+func TestConnectLogsIn(t *testing.T) {
+	t.Parallel()
+	user, err := nkeys.CreateUser()
+	must(t, err)
+	public, err := user.PublicKey()
+	must(t, err)
+	seed, err := user.Seed()
+	must(t, err)
+	seedFile := filepath.Join(t.TempDir(), "seed")
+	must(t, os.WriteFile(seedFile, seed, 0o600))
+	keyed := raw(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).ClientURL()
+	named := raw(t, &server.Options{Username: "worker", Password: canary}).ClientURL()
+	tokened := raw(t, &server.Options{Authorization: canary}).ClientURL()
+
+	for name, c := range map[string]broker.Config{
+		"nkey":             {URLs: []string{keyed}, NKeySeedFile: seedFile},
+		"name":             {URLs: []string{named}, User: "worker", Password: canary},
+		"userinfo":         {URLs: []string{strings.Replace(named, "nats://", "nats://worker:"+canary+"@", 1)}},
+		"token":            {URLs: []string{tokened}, Token: canary},
+		"second of two":    {URLs: []string{"nats://127.0.0.1:1", tokened}, Token: canary},
+		"inbox of its own": {URLs: []string{tokened}, Token: canary, InboxPrefix: "_INBOX_worker"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.Logger = quiet()
+			nc, err := broker.Connect(c)
+			must(t, err)
+			defer nc.Close()
+			if inbox := nc.NewInbox(); c.InboxPrefix != "" && !strings.HasPrefix(inbox, c.InboxPrefix+".") {
+				t.Errorf("inbox %q", inbox)
+			}
+		})
+	}
+	for name, c := range map[string]broker.Config{
+		"nobody":         {URLs: []string{keyed}},
+		"wrong password": {URLs: []string{named}, User: "worker", Password: canary + "x"},
+		"wrong token":    {URLs: []string{tokened}, Token: canary + "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := broker.Connect(c)
+			if !errors.Is(err, broker.ErrUnauthorized) || strings.Contains(err.Error(), canary) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestConnectWithoutBroker(t *testing.T) {
+	t.Parallel()
+	_, err := broker.Connect(broker.Config{URLs: []string{"nats://me:" + canary + "@127.0.0.1:1"}})
+	if !errors.Is(err, broker.ErrUnreachable) || strings.Contains(err.Error(), canary) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// guard lets clients in or not, and counts those it did not.
+type guard struct {
+	open    atomic.Bool
+	refused atomic.Int64
+}
+
+func (g *guard) Check(server.ClientAuthentication) bool {
+	if !g.open.Load() {
+		g.refused.Add(1)
+	}
+	return g.open.Load()
+}
+
+// Credentials that are refused for a while must not end the connection for good.
+func TestConnectionSurvivesRevokedCredentials(t *testing.T) {
+	t.Parallel()
+	g := &guard{}
+	g.open.Store(true)
+	srv := raw(t, &server.Options{CustomClientAuthentication: g})
+	port := portOf(t, srv.ClientURL())
+	nc := connect(t, srv.ClientURL())
+	srv.Shutdown()
+	srv.WaitForShutdown()
+	g.open.Store(false)
+	raw(t, &server.Options{CustomClientAuthentication: g, Port: port})
+	// The library's own limit is two refusals.
+	eventually(t, "refused three times", func() bool { return g.refused.Load() >= 3 })
+	if nc.IsClosed() {
+		t.Fatal("the connection gave up")
+	}
+	g.open.Store(true)
+	eventually(t, "connection is back", nc.IsConnected)
+}
+
+func TestConnectVerifiesTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca, cert := certificate(t, dir, "right")
+	certificate(t, dir, "wrong")
+	url := raw(t, &server.Options{
+		TLS:       true,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12},
+	}).ClientURL()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	nc, err := broker.Connect(broker.Config{URLs: []string{url}, CAFile: file("right.crt"), CertFile: file("right.crt"), KeyFile: file("right.key"), Logger: quiet()})
+	must(t, err)
+	if !nc.TLSRequired() {
+		t.Error("connected without TLS")
+	}
+	nc.Close()
+	for name, c := range map[string]broker.Config{
+		"wrong CA":             {CAFile: file("wrong.crt"), CertFile: file("right.crt"), KeyFile: file("right.key")},
+		"the system's CAs":     {CertFile: file("right.crt"), KeyFile: file("right.key")},
+		"no certificate":       {CAFile: file("right.crt")},
+		"wrong certificate":    {CAFile: file("right.crt"), CertFile: file("wrong.crt"), KeyFile: file("wrong.key")},
+		"wrong name of server": {CAFile: file("right.crt"), CertFile: file("right.crt"), KeyFile: file("right.key"), URLs: []string{strings.Replace(url, "127.0.0.1", "localhost", 1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.URLs == nil {
+				c.URLs = []string{url}
+			}
+			if _, err := broker.Connect(c); !errors.Is(err, broker.ErrUnreachable) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	plain := raw(t, &server.Options{}).ClientURL()
+	if _, err := broker.Connect(broker.Config{URLs: []string{plain}, CAFile: file("right.crt")}); !errors.Is(err, broker.ErrUnreachable) {
+		t.Errorf("fell back to plain text: %v", err)
+	}
+}
+
+// certificate writes a self-signed certificate for 127.0.0.1 and its key.
+func certificate(t *testing.T, dir, name string) (*x509.CertPool, tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	must(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	must(t, os.WriteFile(filepath.Join(dir, name+".crt"), crt, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, name+".key"), keyPEM, 0o600))
+	pair, err := tls.X509KeyPair(crt, keyPEM)
+	must(t, err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(crt)
+	return pool, pair
+}

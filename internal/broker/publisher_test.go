@@ -1,0 +1,167 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+func TestPublishOnceRace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	name := "O" + b.bind.Stream
+	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: name, Subjects: []string{name + ".completed.*.*", name + ".failed.*.*"},
+	})
+	must(t, err)
+	const publishers, requests = 4, 50
+	pubs := make([]*broker.Publisher, publishers)
+	for i := range pubs {
+		pubs[i] = broker.NewPublisher(stream(t, connect(t, shared.ClientURL())))
+	}
+	var stored, refused atomic.Int64
+	var all sync.WaitGroup
+	for i, p := range pubs {
+		all.Go(func() {
+			for n := range requests {
+				// Half the publishers say completed, half failed: one of them wins.
+				kind := []string{"completed", "failed"}[i%2]
+				id := fmt.Sprintf("acme.r%d", n)
+				ok, err := p.PublishOnce(context.Background(), name+"."+kind+"."+id, name+".*."+id, message.NewMessage("", []byte("x")))
+				switch {
+				case err != nil:
+					t.Error(err)
+				case ok:
+					stored.Add(1)
+				default:
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if stored.Load() != requests || refused.Load() != (publishers-1)*requests {
+		t.Errorf("%d stored and %d refused, want %d and %d", stored.Load(), refused.Load(), requests, (publishers-1)*requests)
+	}
+	s, err := b.js.Stream(t.Context(), name)
+	must(t, err)
+	if n := s.CachedInfo().State.Msgs; n != requests {
+		t.Errorf("%d messages in the stream, want %d", n, requests)
+	}
+}
+
+func TestQueueFullIsTold(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	name := "F" + b.bind.Stream
+	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: name, Subjects: []string{name + ".*"}, Retention: jetstream.WorkQueuePolicy,
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 2,
+	})
+	must(t, err)
+	p := broker.NewPublisher(b.js)
+	for range 2 {
+		must(t, p.Publish(name+".flood", message.NewMessage("", nil)))
+	}
+	if err := p.Publish(name+".flood", message.NewMessage("", nil)); !errors.Is(err, broker.ErrQueueFull) {
+		t.Errorf("third message: %v", err)
+	}
+	must(t, p.Publish(name+".other", message.NewMessage("", nil)))
+}
+
+func TestMetadataBecomesHeaders(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := broker.NewPublisher(b.js)
+	msg := message.NewMessage("uuid-1", []byte("body"))
+	msg.Metadata = message.Metadata{
+		"ce-type": "backup.started", "traceparent": "00-a-b-01",
+		broker.MsgIDMetadata: "m1", "Nats-Rollup": "all", "nats-expected-stream": "NONE",
+	}
+	must(t, p.Publish(b.subject(), msg))
+	must(t, p.Publish(b.subject(), msg)) // the same message id: deduplicated
+	if n := b.stored(); n != 1 {
+		t.Errorf("%d messages, want 1", n)
+	}
+	s, err := b.js.Stream(t.Context(), b.bind.Stream)
+	must(t, err)
+	m, err := s.GetMsg(t.Context(), 1)
+	must(t, err)
+	want := nats.Header{
+		"ce-type": {"backup.started"}, "traceparent": {"00-a-b-01"},
+		broker.MsgIDMetadata: {"m1"}, broker.UUIDHeader: {"uuid-1"},
+	}
+	if fmt.Sprint(m.Header) != fmt.Sprint(want) {
+		t.Errorf("headers %v, want %v", m.Header, want)
+	}
+	for key, value := range map[string]string{"": "x", "a b": "x", "a:": "x", "ok": "line\nbreak"} {
+		bad := message.NewMessage("", nil)
+		bad.Metadata.Set(key, value)
+		if err := p.Publish(b.subject(), bad); !errors.Is(err, broker.ErrHeader) {
+			t.Errorf("metadata %q=%q: %v", key, value, err)
+		}
+	}
+}
+
+func TestPublishEphemeral(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	got := make(chan *nats.Msg, 1)
+	_, err := b.nc.ChanSubscribe("progress."+b.bind.Stream, got)
+	must(t, err)
+	p := broker.NewPublisher(b.js)
+	msg := message.NewMessage("", []byte("42 %"))
+	msg.Metadata.Set("ce-type", "backup.progress")
+	must(t, p.PublishEphemeral("progress."+b.bind.Stream, msg))
+	m := receive(t, got)
+	if string(m.Data) != "42 %" || m.Header.Get("ce-type") != "backup.progress" {
+		t.Errorf("got %q %v", m.Data, m.Header)
+	}
+	must(t, p.Close())
+	if err := p.PublishEphemeral("x", msg); !errors.Is(err, broker.ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+	if err := p.Publish("x", msg); !errors.Is(err, broker.ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestPublishWithoutStreamFails(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := broker.NewPublisher(b.js)
+	if err := p.Publish("nowhere."+b.bind.Stream, message.NewMessage("", nil)); !errors.Is(err, jetstream.ErrNoStreamResponse) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExponential(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		random float64
+		want   []time.Duration
+	}{
+		{0, []time.Duration{5, 10, 20, 40, 50, 50}},
+		{0.5, []time.Duration{7, 15, 30, 60, 75, 75}},
+	} {
+		pause := broker.Exponential(10, 100, func() float64 { return c.random })
+		for i, want := range c.want {
+			if got := pause(i + 1); got != want {
+				t.Errorf("random %v, delivery %d: %d, want %d", c.random, i+1, got, want)
+			}
+		}
+	}
+	if got := broker.Exponential(time.Second, time.Minute, nil)(1 << 40); got < 30*time.Second || got > time.Minute {
+		t.Errorf("a late delivery waits %v", got)
+	}
+}

@@ -1,0 +1,78 @@
+package broker_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+func TestServerKeepsItsFolderToItself(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	if _, err := broker.ServerURL(dir); !errors.Is(err, broker.ErrNoServer) {
+		t.Errorf("before the start: %v", err)
+	}
+	srv := start(t, dir, broker.RandomPort)
+	url, err := broker.ServerURL(dir)
+	must(t, err)
+	if url != srv.ClientURL() {
+		t.Errorf("URL file says %q, server %q", url, srv.ClientURL())
+	}
+	for path, want := range map[string]os.FileMode{"nats.url": 0o600, "broker": 0o700 | os.ModeDir} {
+		info, err := os.Stat(filepath.Join(dir, path))
+		must(t, err)
+		if info.Mode() != want {
+			t.Errorf("%s has mode %v, want %v", path, info.Mode(), want)
+		}
+	}
+	config := broker.ServerConfig{DataDir: dir, Port: broker.RandomPort, Logger: quiet()}
+	if _, err := broker.StartServer(config); !errors.Is(err, broker.ErrStoreLocked) {
+		t.Errorf("second start: %v", err)
+	}
+	if again, err := broker.ServerURL(dir); err != nil || again != url {
+		t.Errorf("the second start changed the URL file: %q, %v", again, err)
+	}
+	must(t, srv.Shutdown())
+	must(t, srv.Shutdown())
+	if _, err := broker.ServerURL(dir); !errors.Is(err, broker.ErrNoServer) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestServerKeepsMessages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := start(t, dir, broker.RandomPort)
+	js := stream(t, connect(t, srv.ClientURL()))
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	must(t, err)
+	_, err = js.Publish(t.Context(), "s", []byte("kept"))
+	must(t, err)
+	must(t, srv.Shutdown())
+	js = stream(t, connect(t, start(t, dir, broker.RandomPort).ClientURL()))
+	s, err := js.Stream(t.Context(), "S")
+	must(t, err)
+	m, err := s.GetMsg(t.Context(), 1)
+	must(t, err)
+	if string(m.Data) != "kept" {
+		t.Errorf("got %q", m.Data)
+	}
+}
+
+func TestServerSaysWhyItDoesNotStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := broker.ServerConfig{DataDir: dir, Port: portOf(t, shared.ClientURL()), Logger: quiet()}
+	if _, err := broker.StartServer(config); err == nil {
+		t.Fatal("started on a taken port")
+	}
+	if _, err := broker.ServerURL(dir); !errors.Is(err, broker.ErrNoServer) {
+		t.Errorf("a server that did not start left its URL: %v", err)
+	}
+	start(t, dir, broker.RandomPort) // the lock was released
+}
