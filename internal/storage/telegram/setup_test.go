@@ -17,7 +17,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A net/http server lingers for half a second after it refused a request's body.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 const (
 	channel = int64(-1001234567890)

@@ -1,0 +1,329 @@
+package telegramtest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+)
+
+func TestMain(m *testing.M) {
+	// A net/http server lingers for half a second after it refused a request's body.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
+
+const (
+	channel = int64(-100200300)
+	private = int64(55)
+)
+
+type bench struct {
+	*telegramtest.Server
+	clock *telegramtest.Clock
+	token string
+	http  *http.Client
+}
+
+func setup(t *testing.T, blobs telegramtest.Blobs) *bench {
+	t.Helper()
+	clock := telegramtest.NewClock(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+	s, err := telegramtest.Start(telegramtest.Config{Clock: clock, Blobs: blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := &bench{Server: s, clock: clock, token: s.AddBot("one"), http: &http.Client{Transport: transport}}
+	s.AddChat(telegramtest.Chat{ID: channel, Type: "channel"})
+	s.AddChat(telegramtest.Chat{ID: private, Type: "private"})
+	b.join(b.token)
+	return b
+}
+
+func (b *bench) join(token string) {
+	b.SetMember(channel, token, telegramtest.Admin())
+	b.SetMember(private, token, telegramtest.Member{Status: "member"})
+}
+
+type result struct {
+	status int
+	header http.Header
+	body   string
+	OK     bool `json:"ok"`
+	Result struct {
+		ID       int64  `json:"message_id"`
+		Name     string `json:"first_name"`
+		Path     string `json:"file_path"`
+		Document struct {
+			FileID string `json:"file_id"`
+			Name   string `json:"file_name"`
+			Size   int64  `json:"file_size"`
+		} `json:"document"`
+	} `json:"-"`
+	Description string `json:"description"`
+	Parameters  struct {
+		RetryAfter int `json:"retry_after"`
+	} `json:"parameters"`
+}
+
+func (b *bench) do(t *testing.T, req *http.Request) result {
+	t.Helper()
+	resp, err := b.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r := result{status: resp.StatusCode, header: resp.Header, body: string(raw)}
+	if resp.Header.Get("Content-Type") == "application/json" {
+		var envelope struct {
+			Result json.RawMessage `json:"result"`
+		}
+		if err := errors.Join(json.Unmarshal(raw, &r), json.Unmarshal(raw, &envelope)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(string(envelope.Result), "{") {
+			if err := json.Unmarshal(envelope.Result, &r.Result); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return r
+}
+
+func (b *bench) call(t *testing.T, token, method, params string) result {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.URL()+"/bot"+token+"/"+method, strings.NewReader(params))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return b.do(t, req)
+}
+
+func (b *bench) get(t *testing.T, token, path string) result {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL()+"/file/bot"+token+"/"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.do(t, req)
+}
+
+// form makes an upload.
+func (b *bench) form(t *testing.T, chat int64, name string, data []byte) *http.Request {
+	t.Helper()
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	part, err := w.CreateFormFile("document", name)
+	if err == nil {
+		_, err = part.Write(data)
+	}
+	if err = errors.Join(err, w.WriteField("chat_id", strconv.FormatInt(chat, 10)), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.URL()+"/bot"+b.token+"/sendDocument", &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", w.FormDataContentType())
+	return req
+}
+
+func (b *bench) expect(t *testing.T, r result, status int, description string) {
+	t.Helper()
+	if r.status != status || !strings.Contains(r.Description, description) {
+		t.Errorf("got %d %s, want %d with %q", r.status, r.body, status, description)
+	}
+}
+
+func TestServerSaysThatItIsATest(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	r := b.call(t, b.token, "getMe", "")
+	if r.status != 200 || !strings.Contains(r.Result.Name, "TEST SERVER") || !strings.Contains(r.header.Get("Server"), "not Telegram") {
+		t.Errorf("got %+v", r)
+	}
+	b.expect(t, b.call(t, "1:nobody", "getMe", ""), 401, "Unauthorized")
+	b.expect(t, b.call(t, b.token, "getNothing", ""), 404, "Not Found")
+	b.expect(t, b.call(t, b.token, "getChat", `{"chat_id":77}`), 400, "chat not found")
+}
+
+func TestUploadsAreCapped(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := setup(t, telegramtest.Dir(dir))
+	tooLarge := make([]byte, telegramtest.MaxUpload)
+	req := b.form(t, channel, "a", tooLarge)
+	req.Header.Set("Expect", "100-continue") // and so the refusal comes before the body
+	if r := b.do(t, req); r.status != 413 || !strings.Contains(r.body, "<html>") {
+		t.Errorf("got %d %q", r.status, r.body)
+	}
+	req = b.form(t, channel, "a", tooLarge)
+	req.Body, req.ContentLength, req.GetBody = io.NopCloser(io.MultiReader(req.Body)), -1, nil
+	req.Header.Set("Expect", "100-continue")
+	if resp, err := b.http.Do(req); err == nil { // else the connection broke, which is as good
+		if resp.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("in chunks: got %d", resp.StatusCode)
+		}
+		_ = resp.Body.Close()
+	}
+	if s := b.Stats(); s.Chunked != 1 {
+		t.Errorf("saw %d uploads in chunks, want 1", s.Chunked)
+	}
+	if n := len(b.Messages(channel)); n != 0 {
+		t.Errorf("%d messages are there", n)
+	}
+	b.expect(t, b.do(t, b.form(t, channel, "a", nil)), 400, "non-empty")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("%d refused files are left: %v", len(left), err)
+	}
+}
+
+func TestLongNamesAreCut(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	r := b.do(t, b.form(t, channel, strings.Repeat("n", 70)+"."+strings.Repeat("e", 30), []byte("x")))
+	if want := strings.Repeat("n", 60) + "." + strings.Repeat("e", 15); r.Result.Document.Name != want {
+		t.Errorf("got %q, want %q", r.Result.Document.Name, want)
+	}
+}
+
+func TestPaceIsEnforced(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	send := func(chat int64) result { t.Helper(); return b.do(t, b.form(t, chat, "a", []byte("x"))) }
+	if r := send(private); r.status != 200 {
+		t.Fatal(r.body)
+	}
+	if r := send(private); r.status != 429 || r.Parameters.RetryAfter != 1 {
+		t.Errorf("two at once: %s", r.body)
+	}
+	for range 25 {
+		b.clock.Advance(time.Second)
+		if r := send(private); r.status != 200 {
+			t.Fatalf("one a second to a private chat: %s", r.body)
+		}
+	}
+	for range 20 {
+		b.clock.Advance(time.Second)
+		if r := send(channel); r.status != 200 {
+			t.Fatal(r.body)
+		}
+	}
+	b.clock.Advance(time.Second)
+	if r := send(channel); r.status != 429 || r.Parameters.RetryAfter != 40 {
+		t.Errorf("the 21st in a minute: %s", r.body)
+	}
+	b.clock.Advance(39 * time.Second)
+	if r := send(channel); r.status != 429 || r.Parameters.RetryAfter != 1 {
+		t.Errorf("too early: %s", r.body)
+	}
+	if s := b.Stats(); s.Flooded != 3 || s.Impatient != 1 {
+		t.Errorf("flooded %d, impatient %d; want 3 and 1", s.Flooded, s.Impatient)
+	}
+	b.clock.Advance(time.Second)
+	if r := send(channel); r.status != 200 {
+		t.Error(r.body)
+	}
+}
+
+func TestFileIDsAndPathsAreOneBotsAndShortLived(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	other := b.AddBot("two")
+	b.join(other)
+	id := b.do(t, b.form(t, channel, "a", []byte("hello"))).Result.Document.FileID
+	path := b.call(t, b.token, "getFile", `{"file_id":"`+id+`"}`).Result.Path
+	if r := b.get(t, b.token, path); r.body != "hello" {
+		t.Errorf("got %d %q", r.status, r.body)
+	}
+	b.expect(t, b.get(t, other, path), 404, "Not Found")
+	b.expect(t, b.get(t, "1:nobody", path), 401, "Unauthorized")
+	b.expect(t, b.call(t, other, "getFile", `{"file_id":"`+id+`"}`), 400, "wrong file_id")
+	b.expect(t, b.call(t, other, "sendDocument", `{"chat_id":-100200300,"document":"`+id+`"}`), 400, "wrong file identifier")
+	b.clock.Advance(telegramtest.PathLifetime + time.Second)
+	b.expect(t, b.get(t, b.token, path), 404, "Not Found")
+	if r := b.call(t, b.token, "sendDocument", `{"chat_id":-100200300,"document":"`+id+`"}`); r.Result.Document.FileID != id {
+		t.Errorf("one's own file id: %s", r.body)
+	}
+	b.clock.Advance(time.Second)
+	forwarded := b.call(t, other, "forwardMessage", `{"chat_id":-100200300,"from_chat_id":-100200300,"message_id":1}`)
+	path = b.call(t, other, "getFile", `{"file_id":"`+forwarded.Result.Document.FileID+`"}`).Result.Path
+	if r := b.get(t, other, path); r.body != "hello" {
+		t.Errorf("forwarded: got %d %q", r.status, r.body)
+	}
+	// The file lives as long as a message shows it.
+	for _, m := range []int64{1, 2} {
+		b.expect(t, b.call(t, b.token, "deleteMessage", `{"chat_id":-100200300,"message_id":`+strconv.FormatInt(m, 10)+`}`), 200, "")
+	}
+	if r := b.get(t, other, path); r.body != "hello" {
+		t.Errorf("still shown: got %d %q", r.status, r.body)
+	}
+	b.Remove(channel, forwarded.Result.ID)
+	b.expect(t, b.get(t, other, path), 404, "Not Found")
+}
+
+func TestDeletionAndEditing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	other := b.AddBot("two")
+	b.SetMember(channel, other, telegramtest.Member{Status: "administrator", CanPost: true})
+	b.do(t, b.form(t, channel, "a", []byte("hello")))
+	const one = `{"chat_id":-100200300,"message_id":1}`
+	b.expect(t, b.call(t, other, "deleteMessage", one), 400, "can't be deleted")
+	b.expect(t, b.call(t, other, "pinChatMessage", one), 400, "not enough rights")
+	b.expect(t, b.call(t, other, "editMessageMedia", `{"chat_id":-100200300,"message_id":1,"media":"{\"type\":\"document\",\"media\":\"x\"}"}`), 400, "can't be edited")
+	b.expect(t, b.call(t, b.token, "deleteMessage", `{"chat_id":-100200300,"message_id":9}`), 400, "message to delete not found")
+	b.clock.Advance(telegramtest.DeletionWindow)
+	b.expect(t, b.call(t, b.token, "deleteMessage", one), 400, "can't be deleted for everyone")
+	b.AddChat(telegramtest.Chat{ID: channel, Type: "channel", Protected: true})
+	b.expect(t, b.call(t, b.token, "forwardMessage", `{"chat_id":-100200300,"from_chat_id":-100200300,"message_id":1}`), 400, "protected content")
+}
+
+func TestHashOnlyKeepsNoContents(t *testing.T) {
+	t.Parallel()
+	b := setup(t, telegramtest.HashOnly{})
+	r := b.do(t, b.form(t, channel, "a", []byte("hello")))
+	if m := b.Messages(channel); len(m) != 1 || m[0].Size != 5 || m[0].SHA256[0] != 0x2c {
+		t.Errorf("got %+v", m)
+	}
+	path := b.call(t, b.token, "getFile", `{"file_id":"`+r.Result.Document.FileID+`"}`).Result.Path
+	b.expect(t, b.get(t, b.token, path), 404, "Not Found")
+}
+
+func TestResetIsAReset(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := setup(t, telegramtest.Dir(dir))
+	b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, After: 100 << 10})
+	resp, err := b.http.Do(b.form(t, channel, "a", make([]byte, 8<<20)))
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("%d broken files are left: %v", len(left), err)
+	}
+}
