@@ -168,4 +168,3 @@ func constants(t *testing.T, file string) []string {
 	slices.Sort(out)
 	return out
 }
-

@@ -126,4 +126,3 @@ func TestDecodeCarriesTrace(t *testing.T) {
 		})
 	}
 }
-

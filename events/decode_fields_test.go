@@ -56,4 +56,3 @@ func TestDecodeRefusesMailAddresses(t *testing.T) {
 		}
 	}
 }
-
