@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -317,11 +316,12 @@ func TestResetIsAReset(t *testing.T) {
 	b := setup(t, telegramtest.Dir(dir))
 	b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, After: 100 << 10})
 	resp, err := b.http.Do(b.form(t, channel, "a", make([]byte, 8<<20)))
-	if err == nil {
+	if err == nil { // how the error is called depends on who noticed first
+		t.Errorf("got an answer, %d", resp.StatusCode)
 		_ = resp.Body.Close()
 	}
-	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
-		t.Errorf("got %v", err)
+	if n := len(b.Messages(channel)); n != 0 {
+		t.Errorf("%d messages are there", n)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("%d broken files are left: %v", len(left), err)
