@@ -89,7 +89,7 @@ func (b *blob) Close() error {
 
 // hints say what an operator can do.
 var hints = map[Reason]string{
-	Unauthorized:     "Telegram refuses the bot's token; was it revoked?",
+	Unauthorized:     "the bot's token is refused; was it revoked, or is the base URL wrong?",
 	ChatNotFound:     "there is no such chat for this bot; is the id right and the bot in it?",
 	Forbidden:        "the bot may not do this; was it removed from the chat, or does it lack a right?",
 	ChatMigrated:     "the group became a supergroup with another id",
