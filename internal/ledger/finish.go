@@ -95,7 +95,7 @@ func newEnding(t export.Token, e export.Ending) (ending, error) {
 	if (e.Outcome == nil) == (e.Retry == nil) {
 		return ending{}, errors.New("an ending is either an outcome or a retry")
 	}
-	if e.Retry != nil {
+	if e.Outcome == nil {
 		end := ending{state: export.Waiting, result: retried}
 		end.because(e.Retry.Code, e.Retry.Message)
 		return end, nil

@@ -121,7 +121,7 @@ func (l *Ledger) Get(ctx context.Context, request, project string) ([]Entry, err
 		return nil, err
 	}
 	for i, e := range out {
-		out[i].Attempts, err = read[Attempt](ctx, l, "get attempts of "+e.ID.String(), getAttempts, e.Project, e.Request)
+		out[i].Attempts, err = read[Attempt](ctx, l, "get attempts of "+e.String(), getAttempts, e.Project, e.Request)
 		if err != nil {
 			return nil, err
 		}

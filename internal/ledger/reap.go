@@ -122,7 +122,7 @@ func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.D
 		return export.Outcome{}, err
 	}
 	inserted := false
-	err = l.call(ctx, "record unclaimed "+r.ID.String(), func(ctx context.Context) error {
+	err = l.call(ctx, "record unclaimed "+r.String(), func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
 			r.Refusal != nil, who, text(d.Queue), d.Sequence, d.Number)
 		inserted = tag.RowsAffected() == 1
@@ -179,7 +179,7 @@ func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duratio
 		return export.Outcome{}, err
 	}
 	done := false
-	err = l.call(ctx, "fail "+s.ID.String(), func(ctx context.Context) error {
+	err = l.call(ctx, "fail "+s.String(), func(ctx context.Context) error {
 		err := l.pool.QueryRow(ctx, failRequest, grace, s.Project, s.Request, s.Attempt, b, string(why.Code)).Scan(&o.FinishedAt)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil

@@ -1,0 +1,265 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// worker handles one delivery, one step at a time; between two steps it may pause for as
+// long as the model likes, or crash.
+type worker struct {
+	m       *model
+	msg     *message
+	name    string
+	ask     export.ClaimRequest
+	token   export.Token
+	ending  export.Ending
+	outcome export.Outcome
+	next    func()
+}
+
+func (m *model) hire(msg *message) {
+	w := &worker{m: m, msg: msg, name: fmt.Sprintf("worker %d.%d", msg.sequence, msg.number)}
+	w.ask = claimOf(msg.request, 1)
+	w.ask.Delivery = msg.delivery()
+	if m.wrong.lateIntentRow {
+		w.ask.Object = nil
+	}
+	w.next = w.claim
+	m.workers = append(m.workers, w)
+	m.say("%s hired", w.name)
+}
+
+func (w *worker) step() { w.next() }
+
+func (w *worker) crash() {
+	w.say("crashes")
+	w.leave()
+}
+
+func (w *worker) leave() {
+	w.m.workers = slices.DeleteFunc(w.m.workers, func(o *worker) bool { return o == w })
+}
+
+func (w *worker) say(what string) {
+	w.m.saw[what]++
+	w.m.say("%s (attempt %d) %s", w.name, w.token.Attempt, what)
+}
+
+// renew is what the lease keeper does beside the work.
+func (w *worker) renew() {
+	if w.token.Attempt == 0 || w.ending.Outcome != nil || w.ending.Retry != nil {
+		return
+	}
+	err := w.m.Renew(w.m.t.Context(), w.token)
+	switch {
+	case errors.Is(err, export.ErrSuperseded):
+		w.say("learns that it is superseded")
+		w.next = w.abandon
+	case w.m.unless(err):
+		w.say("renews")
+	}
+}
+
+func (w *worker) claim() {
+	c, err := w.m.Claim(w.m.t.Context(), w.ask)
+	if !w.m.unless(err) {
+		return
+	}
+	if c.Verdict == export.Granted && w.m.chance("claim's reply lost", 6) {
+		return // it asks again
+	}
+	switch c.Verdict {
+	case export.Granted:
+		w.token = c.Token
+		w.say("claims")
+		if w.next = w.begin; w.ask.Request.Refusal != nil {
+			w.decide()
+		}
+	case export.Ended:
+		w.say("finds it ended")
+		w.outcome = c.Outcome
+		w.next = w.announce
+	case export.Leased:
+		w.say("stands by")
+	case export.Conflicting:
+		w.say("finds a conflict")
+		w.ask.Request.ID.Request = w.ask.Delivery.EventID
+		w.ask.Request.Refusal = &export.Fault{Code: export.RequestConflict, Message: "taken"}
+	}
+}
+
+func (w *worker) begin() {
+	w.say("begins its object")
+	w.m.storage[w.m.key(w.token)] = object{by: w.token}
+	w.next = w.complete
+}
+
+func (w *worker) complete() {
+	if w.m.chance("dump fails", 4) {
+		w.say("fails to dump")
+		if !w.m.chance("clean-up fails", 2) {
+			delete(w.m.storage, w.m.key(w.token))
+		}
+		w.decide()
+		return
+	}
+	w.say("completes its object")
+	w.m.storage[w.m.key(w.token)] = object{by: w.token, whole: true}
+	if w.next = w.succeed; w.m.wrong.lateIntentRow {
+		w.next = w.recordIntent
+	}
+}
+
+func (w *worker) recordIntent() {
+	w.m.exec(w.m.t, "UPDATE pgcourier.attempts SET object = $4 WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND result = 'running'",
+		w.token.Project, w.token.Request, w.token.Attempt, w.m.key(w.token))
+	w.next = w.succeed
+}
+
+func (w *worker) succeed() {
+	w.ending.Outcome = outcome(w.token, w.ask.Request)
+	w.conclude()
+}
+
+// decide is for an attempt that failed.
+func (w *worker) decide() {
+	code := export.DumpFailed
+	if w.ask.Request.Refusal != nil {
+		code = w.ask.Request.Refusal.Code
+	}
+	if !code.Permanent() && w.token.Attempt < 3 && !w.ask.Delivery.Last {
+		w.ending.Retry = &export.Fault{Code: code}
+		w.next = w.commit
+		return
+	}
+	w.ending.Outcome = failure(w.ask.Request, w.token.Attempt, code)
+	w.ending.Outcome.FinishedAt = outcome(w.token, w.ask.Request).FinishedAt
+	w.conclude()
+}
+
+func (w *worker) conclude() {
+	w.outcome = *w.ending.Outcome
+	if w.next = w.commit; w.m.wrong.publishBeforeCommit {
+		w.m.announce(w.outcome)
+	}
+}
+
+func (w *worker) commit() {
+	token := w.token
+	if w.m.wrong.stateOnlyGuard {
+		token = w.m.currentToken(token)
+	}
+	before := w.m.fingerprint(w.m.t)
+	err := w.m.Finish(w.m.t.Context(), token, w.ending)
+	if w.m.chance("finish's reply lost", 4) {
+		first := err
+		if err = w.m.Finish(w.m.t.Context(), token, w.ending); (first == nil) != (err == nil) {
+			w.m.fail(losersSilent, "%s finished twice: first %v, then %v", w.name, first, err)
+		}
+	}
+	switch {
+	case errors.Is(err, export.ErrSuperseded):
+		w.say("is superseded")
+		if w.m.fingerprint(w.m.t) != before {
+			w.m.fail(losersSilent, "%s was superseded and changed the ledger", w.name)
+		}
+		w.next = w.abandon
+	case !w.m.unless(err):
+	case w.ending.Retry != nil:
+		w.say("is to be tried again")
+		w.leave()
+	default:
+		w.say("commits " + string(w.outcome.State))
+		if w.next = w.announce; w.m.wrong.markBeforePublish {
+			w.next = w.mark
+		}
+	}
+}
+
+func (w *worker) announce() {
+	w.m.announce(w.outcome)
+	if w.next = w.mark; w.m.wrong.markBeforePublish {
+		w.next = w.ack
+	}
+}
+
+func (w *worker) mark() {
+	w.m.unless(w.m.MarkPublished(w.m.t.Context(), w.outcome.ID))
+	if w.next = w.ack; w.m.wrong.markBeforePublish {
+		w.next = w.announce
+	}
+}
+
+func (w *worker) ack() {
+	w.say("acknowledges")
+	w.msg.gone = true
+	w.leave()
+}
+
+func (w *worker) abandon() {
+	w.say("deletes what it stored")
+	delete(w.m.storage, w.m.key(w.token))
+	w.leave()
+}
+
+// What follows reads and bends the tables on behalf of the checks and the mutants.
+
+func (m *model) entries() []ledger.Entry {
+	all, err := m.List(m.t.Context(), ledger.Filter{})
+	m.unless(err)
+	return all
+}
+
+func (m *model) digests() map[export.ID][32]byte {
+	rows, err := m.pool.Query(m.t.Context(), "SELECT project_id, request_id, digest FROM pgcourier.requests")
+	if !m.unless(err) {
+		return nil
+	}
+	out := map[export.ID][32]byte{}
+	var id export.ID
+	var digest []byte
+	_, err = pgx.ForEachRow(rows, []any{&id.Project, &id.Request, &digest}, func() error {
+		out[id] = [32]byte(digest)
+		return nil
+	})
+	m.unless(err)
+	return out
+}
+
+// currentToken is the token that a guard without the attempt amounts to.
+func (m *model) currentToken(t export.Token) export.Token {
+	m.unless(m.pool.QueryRow(m.t.Context(), "SELECT attempt FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2",
+		t.Project, t.Request).Scan(&t.Attempt))
+	return t
+}
+
+// expired is what a careless collector takes besides.
+func (m *model) expired() []export.Leftover {
+	rows, err := m.pool.Query(m.t.Context(), `SELECT object FROM pgcourier.attempts JOIN pgcourier.requests USING (project_id, request_id)
+		WHERE result = 'running' AND object IS NOT NULL AND lease_until <= clock_timestamp()`)
+	if !m.unless(err) {
+		return nil
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	m.unless(err)
+	var left []export.Leftover
+	for _, k := range keys {
+		left = append(left, export.Leftover{Object: k})
+	}
+	return left
+}
+
+// unbind undoes what fences a paused owner off when its request is reaped.
+func (m *model) unbind(o export.Outcome) {
+	m.exec(m.t, "UPDATE pgcourier.requests SET attempt = $3, state = 'running', lease_until = clock_timestamp(), outcome = NULL, code = NULL, finished_at = NULL, published_at = NULL WHERE project_id = $1 AND request_id = $2 AND $3 > 0",
+		o.Project, o.Request, o.Attempt)
+	m.exec(m.t, "UPDATE pgcourier.attempts SET result = 'running', ended_at = NULL, collect_after = NULL WHERE project_id = $1 AND request_id = $2 AND attempt = $3",
+		o.Project, o.Request, o.Attempt)
+}

@@ -1,0 +1,297 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// message is one message in the queue.
+type message struct {
+	request  export.Request
+	sequence uint64
+	number   int  // deliveries so far
+	gone     bool // acknowledged or removed
+}
+
+const deliveries = 3
+
+func (msg *message) delivery() export.Delivery {
+	return export.Delivery{
+		EventID: fmt.Sprintf("q-%d", msg.sequence), Number: msg.number, Last: msg.number == deliveries,
+		Queue: "q", Sequence: msg.sequence,
+	}
+}
+
+// publish puts a request into the queue: a new one, the same again, or another one under
+// an id that is taken.
+func (m *model) publish() {
+	id, payload := []string{"r1", "r2"}[m.draw("id", 2)], []string{"a", "a", "b"}[m.draw("payload", 3)]
+	msg := &message{request: request(id, payload), sequence: uint64(len(m.messages) + 1)}
+	m.messages = append(m.messages, msg)
+	m.say("message %d: %s with payload %s", msg.sequence, id, payload)
+}
+
+// deliver hands a message to a worker. AckWait may pass at any time, so it does not
+// matter whether another worker still has it.
+func (m *model) deliver(msg *message) {
+	if msg.gone || msg.number == deliveries {
+		return
+	}
+	msg.number++
+	if m.wrong.earlyAck {
+		msg.gone = true
+	}
+	m.hire(msg)
+}
+
+// lose is a broker that loses a message, for instance because its disk was not synced. A
+// request that the ledger has seen survives that.
+func (m *model) lose(msg *message) {
+	digests := m.digests()
+	if _, known := digests[msg.id(digests)]; known && !msg.gone {
+		m.say("the queue loses message %d", msg.sequence)
+		msg.gone = true
+	}
+}
+
+// id is what the outcome of a message is filed under: a conflict has one of its own.
+func (msg *message) id(digests map[export.ID][32]byte) export.ID {
+	id := msg.request.ID
+	if d, there := digests[id]; there && d != msg.request.Digest {
+		id.Request = msg.delivery().EventID
+	}
+	return id
+}
+
+// object is what lies in the storage.
+type object struct {
+	by    export.Token
+	whole bool
+}
+
+// key is where an attempt stores.
+func (m *model) key(t export.Token) string {
+	if m.wrong.sharedObjectKey {
+		return t.ID.String()
+	}
+	return claimOf(export.Request{ID: t.ID}, 1).Object(t.Attempt)
+}
+
+// errFault is a fault of the world around the sweeper.
+var errFault = errors.New("fault")
+
+// meanwhile lets a worker take a step in the middle of a sweep.
+func (m *model) meanwhile() {
+	if len(m.workers) > 0 && m.chance("meanwhile", 4) {
+		m.workers[m.draw("worker", len(m.workers))].step()
+	}
+}
+
+type queue struct{ m *model }
+
+func (q queue) Dead(context.Context) ([]export.DeadRequest, error) {
+	var dead []export.DeadRequest
+	for _, msg := range q.m.messages {
+		if !msg.gone && msg.number == deliveries && !q.m.wrong.noReaper {
+			dead = append(dead, export.DeadRequest{Request: msg.request, Delivery: msg.delivery()})
+		}
+	}
+	return dead, nil
+}
+
+func (q queue) Holds(_ context.Context, _ string, sequence uint64) (bool, error) {
+	q.m.meanwhile()
+	return !q.m.messages[sequence-1].gone, nil
+}
+
+func (q queue) Remove(_ context.Context, d export.Delivery) error {
+	q.m.meanwhile()
+	if q.m.chance("remove fails", 4) {
+		return errFault
+	}
+	q.m.messages[d.Sequence-1].gone = true
+	return nil
+}
+
+type announcer struct{ m *model }
+
+func (a announcer) Announce(ctx context.Context, o export.Outcome) error {
+	a.m.meanwhile()
+	if a.m.chance("announce fails", 4) {
+		return errFault
+	}
+	if !a.m.wrong.markBeforePublish {
+		a.m.announce(o)
+	}
+	a.m.meanwhile()
+	if a.m.chance("mark fails", 4) {
+		return errFault
+	}
+	if a.m.unless(a.m.MarkPublished(ctx, o.ID)); a.m.chance("announce fails after the mark", 4) {
+		return errFault
+	}
+	a.m.announce(o)
+	return nil
+}
+
+// announce publishes; the stream refuses a second outcome of a request.
+func (m *model) announce(o export.Outcome) {
+	if _, there := m.stream[o.ID]; !there {
+		m.say("announced %s: %s of attempt %d", o.ID, o.State, o.Attempt)
+		m.stream[o.ID] = o
+	}
+}
+
+type reaping struct{ m *model }
+
+func (r reaping) Unpublished(ctx context.Context, age time.Duration, limit int) ([]export.Outcome, error) {
+	if r.m.wrong.noReaper {
+		return nil, nil
+	}
+	return r.m.Unpublished(ctx, age, limit)
+}
+
+func (r reaping) Stranded(ctx context.Context, grace time.Duration, limit int) ([]export.Stranded, error) {
+	if r.m.wrong.noReaper {
+		return nil, nil
+	}
+	return r.m.Stranded(ctx, grace, limit)
+}
+
+func (r reaping) FailStranded(ctx context.Context, s export.Stranded, grace time.Duration) (export.Outcome, error) {
+	r.m.meanwhile()
+	return r.reaped(r.m.FailStranded(ctx, s, grace))
+}
+
+func (r reaping) FailUnclaimed(ctx context.Context, q export.Request, d export.Delivery, grace time.Duration) (export.Outcome, error) {
+	r.m.meanwhile()
+	return r.reaped(r.m.FailUnclaimed(ctx, q, d, grace))
+}
+
+// reaped takes the mutant's fence back and loses some replies.
+func (r reaping) reaped(o export.Outcome, err error) (export.Outcome, error) {
+	if err == nil && o.Code == export.WorkerLost && r.m.wrong.unboundReaper {
+		r.m.unbind(o)
+	}
+	if r.m.chance("reap's reply lost", 4) {
+		return export.Outcome{}, export.ErrLedgerUnavailable
+	}
+	return o, err
+}
+
+type collecting struct{ m *model }
+
+func (c collecting) Collectable(ctx context.Context, limit int) ([]export.Leftover, error) {
+	left, err := c.m.Collectable(ctx, limit)
+	if c.m.wrong.carelessCollector {
+		left = append(left, c.m.expired()...)
+	}
+	return left, err
+}
+
+func (c collecting) Collected(ctx context.Context, objects []export.Leftover) error {
+	c.m.meanwhile()
+	err := c.m.Collected(ctx, objects)
+	if c.m.wrong.singleLook {
+		c.m.exec(c.m.t, "UPDATE pgcourier.attempts SET collect_after = NULL WHERE looks > 0")
+	}
+	return err
+}
+
+// storage deletes for the sweeper; the workers write into the map.
+type storage struct {
+	export.Store
+	m *model
+}
+
+func (s storage) Put(context.Context, string, io.Reader, func() export.Manifest) ([]export.Copy, error) {
+	return nil, errFault // a sweeper stores nothing
+}
+
+func (s storage) Delete(_ context.Context, key string) error {
+	s.m.meanwhile()
+	if s.m.chance("delete fails", 4) {
+		return errFault
+	}
+	if s.m.wrong.sharedObjectKey { // "acme/r1.2.sql.gz" lies under "acme/r1"
+		key, _, _ = strings.Cut(key, ".")
+	}
+	s.m.say("collected %s", key)
+	delete(s.m.storage, key)
+	return nil
+}
+
+// check looks for a broken promise.
+func (m *model) check() {
+	if m.broken != nil {
+		return
+	}
+	for _, e := range m.entries() {
+		if e.Outcome == nil {
+			continue
+		}
+		was, seen := m.ends[e.ID]
+		if !seen {
+			m.ends[e.ID] = *e.Outcome
+		} else if differ(was, *e.Outcome) {
+			m.fail(oneOutcome, "%s ended as %s of attempt %d and is now %s of attempt %d", e.ID, was.State, was.Attempt, e.Outcome.State, e.Outcome.Attempt)
+		}
+		if e.Outcome.State == export.Completed {
+			winner := export.Token{ID: e.ID, Attempt: e.Outcome.Attempt}
+			if o, there := m.storage[m.key(winner)]; !there || !o.whole || o.by != winner {
+				m.fail(wholeObject, "%s is completed by attempt %d and its object is not there, whole and its own: %+v", e.ID, winner.Attempt, o)
+			}
+		}
+	}
+	for id, o := range m.stream {
+		if end, ended := m.ends[id]; ended && differ(end, o) {
+			m.fail(trueEvent, "%s was announced as %s of attempt %d, the ledger says %s of attempt %d", id, o.State, o.Attempt, end.State, end.Attempt)
+		}
+	}
+}
+
+func differ(a, b export.Outcome) bool {
+	return a.State != b.State || a.Attempt != b.Attempt || a.Code != b.Code || !a.FinishedAt.Equal(b.FinishedAt)
+}
+
+// checkEnd looks at the world at rest: every message has led to an outcome, and nothing
+// but the completed objects is left.
+func (m *model) checkEnd() {
+	entries, digests := m.entries(), m.digests()
+	for _, msg := range m.messages {
+		if _, there := m.stream[msg.id(digests)]; !there {
+			m.fail(oneOutcome, "message %d has no outcome", msg.sequence)
+		}
+	}
+	for id := range m.stream {
+		if _, ended := m.ends[id]; !ended {
+			m.fail(trueEvent, "%s was announced and has not ended", id)
+		}
+	}
+	kept := map[string]bool{}
+	for _, e := range entries {
+		if e.Outcome == nil {
+			m.fail(oneOutcome, "%s has not ended: %s", e.ID, e.State)
+		} else if e.State == export.Completed {
+			kept[m.key(export.Token{ID: e.ID, Attempt: e.Outcome.Attempt})] = true
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.storage)) {
+		if !kept[key] {
+			m.fail(nothingLeft, "%s", key)
+		}
+	}
+	for _, msg := range m.messages {
+		if !msg.gone {
+			m.fail(nothingLeft, "message %d is still in the queue", msg.sequence)
+		}
+	}
+}
