@@ -36,16 +36,24 @@ type Document struct {
 	Manifest export.Manifest `json:"manifest"`
 }
 
-// sealed is a Document with its own check sum.
+// sealed is a Document as it is written: with its own check sum, and with the core's
+// description as the text it was, so that a manifest stays readable when later versions
+// add to the description.
 type sealed struct {
-	Document
-	// Check is the SHA-256 of the Document's compact JSON, so that damage to the
+	Version  int             `json:"version"`
+	Key      string          `json:"key"`
+	Bytes    int64           `json:"bytes"`
+	SHA256   string          `json:"sha256"`
+	Parts    []Part          `json:"parts"`
+	Manifest json.RawMessage `json:"manifest"`
+	// Check is the SHA-256 of all the above as compact JSON, so that damage to the
 	// manifest itself is noticed.
-	Check string `json:"check"`
+	Check string `json:"check,omitempty"`
 }
 
-func (d Document) check() (string, error) {
-	b, err := json.Marshal(d)
+func (s sealed) sum() (string, error) {
+	s.Check = ""
+	b, err := json.Marshal(s)
 	if err != nil {
 		return "", fmt.Errorf("encode manifest: %w", err)
 	}
@@ -55,11 +63,15 @@ func (d Document) check() (string, error) {
 
 // encode gives the document as indented JSON, for people who read the folder.
 func (d Document) encode() ([]byte, error) {
-	check, err := d.check()
+	manifest, err := json.Marshal(d.Manifest)
 	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	s := sealed{d.Version, d.Key, d.Bytes, d.SHA256, d.Parts, manifest, ""}
+	if s.Check, err = s.sum(); err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(sealed{Document: d, Check: check}, "", "  ")
+	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
@@ -67,8 +79,9 @@ func (d Document) encode() ([]byte, error) {
 }
 
 // DecodeDocument reads a stored manifest and checks that it is whole and of one piece:
-// its own check sum, the sums of its parts, and that it speaks of one key. ErrVersion: a
-// later version wrote it. ErrDamaged: anything else.
+// its own check sum, the sums of its parts, and that it speaks of one key. Fields that a
+// later version added to the description are passed over. ErrVersion: the manifest is of
+// a later version altogether. ErrDamaged: anything else.
 func DecodeDocument(b []byte) (Document, error) {
 	var v struct {
 		Version int `json:"version"`
@@ -81,21 +94,28 @@ func DecodeDocument(b []byte) (Document, error) {
 	}
 	var s sealed
 	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
+	dec.DisallowUnknownFields() // the check sum would not cover them
 	if err := dec.Decode(&s); err != nil {
 		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Document{}, fmt.Errorf("%w: manifest: data after its end", ErrDamaged)
 	}
-	check, err := s.check()
+	sum, err := s.sum()
 	if err != nil {
-		return Document{}, err
+		return Document{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if check != s.Check {
+	if sum != s.Check {
 		return Document{}, fmt.Errorf("%w: manifest: wrong check sum", ErrDamaged)
 	}
-	return s.Document, s.validate()
+	d := Document{Version: s.Version, Key: s.Key, Bytes: s.Bytes, SHA256: s.SHA256, Parts: s.Parts}
+	if err := json.Unmarshal(s.Manifest, &d.Manifest); err != nil {
+		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
+	}
+	if err := d.validate(); err != nil {
+		return Document{}, err
+	}
+	return d, nil
 }
 
 func (d Document) validate() error {
