@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
@@ -268,18 +269,37 @@ func TestCausesStayInTheChain(t *testing.T) {
 	}
 }
 
+// silent takes requests and never answers.
+type silent struct{ tries int }
+
+func (s *silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.tries++
+	<-r.Context().Done()
+	return nil, errors.Join(r.Context().Err(), r.Body.Close())
+}
+
 func TestStalledCallEnds(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Inject(telegramtest.Fault{Kind: telegramtest.Hang, Times: 2})
-	c := b.newClient(t, telegram.ClientConfig{StallTimeout: 20 * time.Millisecond, Attempts: 2})
-	_, err := c.Me(t.Context())
-	if _, ok := errors.AsType[*telegram.TransportError](err); !ok || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want a lost call and no deadline, which nobody set", err)
-	}
-	if n := b.Stats().Requests["getMe"]; n != 2 {
-		t.Errorf("%d tries, want 2", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server := &silent{}
+		c, err := telegram.NewClient(telegram.ClientConfig{
+			Token: "123:ABCDEFGHIJKLMNOPQRSTUVWXYZ", Transport: server, Attempts: 2,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		_, err = c.Me(t.Context())
+		if _, ok := errors.AsType[*telegram.TransportError](err); !ok || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want a lost call and no deadline, which nobody set", err)
+		}
+		if server.tries != 2 {
+			t.Errorf("%d tries, want 2", server.tries)
+		}
+		if took := time.Since(start); took < 2*telegram.DefaultStallTimeout || took > 2*telegram.DefaultStallTimeout+2*time.Second {
+			t.Errorf("gave up after %v, want two stalls and a pause", took)
+		}
+	})
 }
 
 func TestCancelEndsACall(t *testing.T) {

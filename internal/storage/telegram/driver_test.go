@@ -273,7 +273,7 @@ func TestFaultsAreUnavailable(t *testing.T) {
 		"chat gone": {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{}) }, "no such chat", true},
 		"413":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.EarlyTooLarge, Times: -1}) }, "part_size", false},
 		"502":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.BadGateway, Times: -1}) }, "502", false},
-		"resets":    {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, Times: -1}) }, "reset", false},
+		"resets":    {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, Times: -1}) }, "6 attempts", false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
