@@ -69,6 +69,9 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 }
 
 func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
+	if err := os.WriteFile(c.passfile(), []byte("*:*:*:*:"+c.password+"\n"), 0o600); err != nil {
+		return err
+	}
 	pwfile := filepath.Join(c.dir, "password")
 	if err := os.WriteFile(pwfile, []byte(c.password), 0o600); err != nil {
 		return err
@@ -155,14 +158,10 @@ func (c *Cluster) URL(database string) string {
 // cluster, as the superuser. The password is in a file of mode 0600, not in the
 // environment.
 func (c *Cluster) Client(ctx context.Context, database, tool string, args ...string) (*exec.Cmd, error) {
-	passfile := filepath.Join(c.dir, "passfile")
-	if err := os.WriteFile(passfile, []byte("*:*:*:*:"+c.password+"\n"), 0o600); err != nil {
-		return nil, err
-	}
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...) //nolint:gosec // the caller's own arguments
 	cmd.Env = []string{
 		"LC_ALL=C", "PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(c.port), "PGUSER=postgres",
-		"PGDATABASE=" + database, "PGPASSFILE=" + passfile, "PGSSLMODE=disable",
+		"PGDATABASE=" + database, "PGPASSFILE=" + c.passfile(), "PGSSLMODE=disable",
 	}
 	return cmd, nil
 }
@@ -181,6 +180,9 @@ func (c *Cluster) Log() string {
 	}
 	return string(b)
 }
+
+// passfile is written once: a client that is starting must never find it empty.
+func (c *Cluster) passfile() string { return filepath.Join(c.dir, "passfile") }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
