@@ -225,7 +225,7 @@ func bindings(topic string) (broker.Binding, error) {
 func (w *worker) sweep(ctx context.Context) error {
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaping: w.ledger, Collecting: w.ledger, Announcer: w.speaker, Store: w.store, Log: w.log,
-		Queue: requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport})},
+		Queue: requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories)},
 		Every: w.config.AckWait, Grace: 2 * w.config.AckWait,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
