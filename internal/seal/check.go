@@ -64,7 +64,7 @@ func Check(r io.Reader, f Format) (Contents, error) {
 	if err != nil {
 		return Contents{}, err
 	}
-	buf := make([]byte, readSize)
+	buf := make([]byte, fillSize)
 	for empty := 0; ; {
 		n, err := r.Read(buf)
 		if err := c.write(buf[:n]); err != nil {

@@ -24,7 +24,7 @@ import (
 type source struct {
 	rich  map[seal.Format][]byte // of testdata/rich.sql
 	rows  map[seal.Table]int64   // count(*) of its tables
-	tiny  map[seal.Format][]byte // of two tables and a function
+	tiny  map[seal.Format][]byte // of two tables, a function and large objects
 	large map[seal.Format][]byte // of some megabytes of rows
 	sizes map[seal.Table]int64   // count(*) of the large one's tables
 }
@@ -42,16 +42,17 @@ insert into t.a values (1, E'x\\.'), (2, null), (3, E'a\nb');
 create table t.empty();
 create function t.f() returns text language sql as $$ select 'COPY x FROM stdin;
 \.
-' $$;`
+' $$;
+select lo_from_bytea(0, 'x'), lo_from_bytea(0, '');`
 
 const largeSchema = `
 create schema l;
 create table l.short(a int);
-insert into l.short select * from generate_series(1, 100000);
+insert into l.short select * from generate_series(1, 30000);
 create table l.wide(a int, b text, c text);
-insert into l.wide select g, repeat(md5(g::text), 5), null from generate_series(1, 8000) g;
+insert into l.wide select g, repeat(md5(g::text), 5), null from generate_series(1, 2500) g;
 create table l.backslashes(a text, b bytea);
-insert into l.backslashes select repeat(E'\\.\n', g % 7), decode(md5(g::text), 'hex') from generate_series(1, 10000) g;`
+insert into l.backslashes select repeat(E'\\.\n', g % 7), decode(md5(g::text), 'hex') from generate_series(1, 2500) g;`
 
 func TestMain(m *testing.M) {
 	code, err := run(m)

@@ -14,9 +14,9 @@ import (
 
 const (
 	// openBuffer is what is read of an artifact at a time.
-	openBuffer = 256 << 10
+	openBuffer = 64 << 10
 	// maxZstdWindow bounds what a hostile frame makes the decoder allocate. Streams of
-	// this package need 512 KiB, zstd's own up to level 19 need 8 MiB.
+	// this package need 256 KiB, zstd's own up to level 19 need 8 MiB.
 	maxZstdWindow = 8 << 20
 	ageMagic      = "age-encryption.org/v1\n"
 )

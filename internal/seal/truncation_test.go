@@ -81,11 +81,10 @@ func TestEachCutOfAnArtifactIsNoticed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		step := 1
-		if o.Compression == seal.Plain && o.Recipients == nil {
-			step = 17 // TestEachCutIsNoticed goes through all
-		}
-		for cut := 0; cut < len(small); cut += step {
+		for cut := range small {
+			if cut > 400 && cut < len(small)-200 && cut%7 != 0 { // within encoded data
+				continue
+			}
 			if _, err := unseal(small[:cut], o, ids...); err == nil {
 				t.Fatalf("small, cut at %d of %d: not noticed", cut, len(small))
 			}

@@ -68,7 +68,7 @@ insert into app."naïve.табл" values ('ü'), ('漢字');
 create table app.nulls(a text, b text);
 insert into app.nulls select null, null from generate_series(1, 300);
 create table app.long(t text);
-insert into app.long select repeat(E'\\line\n', 40000) from generate_series(1, 2);
+insert into app.long select repeat(E'\\line\n', 4000) from generate_series(1, 2);
 create unlogged table app.unlogged(a int);
 insert into app.unlogged values (1);
 create table app.parent(a int);
