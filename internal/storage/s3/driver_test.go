@@ -3,18 +3,13 @@ package s3_test
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/s3"
 	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
@@ -160,162 +155,4 @@ func TestURIAndHeaders(t *testing.T) {
 	if encrypted < 2 { // the start of the upload, and the manifest
 		t.Errorf("%d requests ask for encryption", encrypted)
 	}
-}
-
-// Whatever the server says: a clear fault, no secret, nothing visible afterwards.
-func TestServerFaults(t *testing.T) {
-	t.Parallel()
-	part := func(r *http.Request) bool { return r.Method == http.MethodPut }
-	completing := func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") }
-	for what, test := range map[string]struct {
-		at     func(r *http.Request) bool
-		status int
-		code   string
-		want   export.Code
-		is     error
-	}{
-		"no room":            {part, http.StatusInsufficientStorage, "XMinioStorageFull", export.StorageFull, storage.ErrFull},
-		"quota":              {part, http.StatusForbidden, "QuotaExceeded", export.StorageFull, storage.ErrFull},
-		"credentials":        {part, http.StatusForbidden, "AccessDenied", export.StorageUnavailable, storage.ErrUnavailable},
-		"damaged on the way": {part, http.StatusBadRequest, "BadDigest", export.StorageUnavailable, storage.ErrUnavailable},
-		"bucket vanished":    {part, http.StatusNotFound, "NoSuchBucket", export.StorageUnavailable, storage.ErrUnavailable},
-		"not completed":      {completing, http.StatusBadRequest, "InvalidPart", export.StorageUnavailable, storage.ErrUnavailable},
-	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			raw := s.client(t)
-			d := s.open(t, s.config())
-			s.setFault(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
-				if !test.at(r) {
-					return false
-				}
-				refuse(w, test.status, test.code)
-				return true
-			})
-			err := save(t.Context(), d, key, storagetest.Bytes(3*partSize))
-			f, ok := errors.AsType[*export.Fault](err)
-			if !ok || f.Code != test.want || !errors.Is(err, test.is) {
-				t.Errorf("put: %v", err)
-			}
-			if strings.Contains(fmt.Sprint(err), "canary-secret") {
-				t.Errorf("the error holds the secret key: %v", err)
-			}
-			s.setFault(nil)
-			if left := s.remains(t, raw); len(left) != 0 {
-				t.Errorf("left behind: %q", left)
-			}
-		})
-	}
-}
-
-func TestMissingBucket(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	c := s.config()
-	c.Bucket = "no-such-bucket"
-	d := s.open(t, c)
-	for what, err := range map[string]error{
-		"put": save(t.Context(), d, key, []byte("x")), "check": d.Check(t.Context()),
-		"long put": save(t.Context(), d, key, storagetest.Bytes(3*partSize)),
-	} {
-		f, ok := errors.AsType[*export.Fault](err)
-		if !ok || f.Code != export.StorageUnavailable || f.Message != "the storage bucket does not exist" {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-}
-
-func TestUnreachable(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	d := s.open(t, s.config())
-	s.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := save(ctx, d, key, []byte("x")); !errors.Is(err, context.Canceled) {
-		t.Errorf("put: %v", err)
-	}
-}
-
-// The reply to a write is lost after the server did it. The client's repetition meets its
-// own object and must take it for its own.
-func TestLostReply(t *testing.T) {
-	t.Parallel()
-	for what, size := range map[string]int64{"single": 100, "multipart": 3 * partSize} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			s := newServer(t)
-			d := s.open(t, s.config())
-			lost := 0
-			s.setFault(func(w http.ResponseWriter, r *http.Request, body []byte) bool {
-				write := r.Method == http.MethodPut && !r.URL.Query().Has("partNumber") ||
-					r.Method == http.MethodPost && r.URL.Query().Has("uploadId")
-				if !write || s.has(r.URL.Path) {
-					return false
-				}
-				r.Body = io.NopCloser(bytes.NewReader(body))
-				s.backend.ServeHTTP(httptest.NewRecorder(), r)
-				lost++
-				refuse(w, http.StatusServiceUnavailable, "SlowDown")
-				return true
-			})
-			data := storagetest.Bytes(size)
-			check(t, save(t.Context(), d, key, data))
-			if lost != 2 {
-				t.Errorf("%d replies were lost, want the data's and the manifest's", lost)
-			}
-			r, err := storage.New(storage.Config{Driver: d})
-			check(t, err)
-			body, err := r.Open(t.Context(), key)
-			check(t, err)
-			got, err := io.ReadAll(body)
-			if err != nil || !bytes.Equal(got, data) {
-				t.Errorf("%d bytes, %v", len(got), err)
-			}
-			check(t, body.Close())
-		})
-	}
-}
-
-// A server without conditions gets none after it said so.
-func TestServerWithoutConditions(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	s.setFault(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
-		if r.Header.Get("If-None-Match") == "" {
-			return false
-		}
-		refuse(w, http.StatusNotImplemented, "NotImplemented")
-		return true
-	})
-	d := s.open(t, s.config())
-	check(t, save(t.Context(), d, key, storagetest.Bytes(3*partSize)))
-	if err := save(t.Context(), d, key, []byte("x")); !errors.Is(err, storage.ErrExists) {
-		t.Errorf("put again: %v", err)
-	}
-}
-
-// A connection that ends in mid-body is no end of the blob.
-func TestCutBody(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	d := s.open(t, s.config())
-	check(t, save(t.Context(), d, key, storagetest.Bytes(partSize)))
-	s.setFault(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
-		if r.Method != http.MethodGet {
-			return false
-		}
-		w.Header().Set("Content-Length", "65536")
-		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
-		w.Header().Set("ETag", `"x"`)
-		_, _ = w.Write(storagetest.Bytes(partSize)[:1000])
-		return true // the server closes the connection: too few bytes
-	})
-	body, err := d.Open(t.Context(), key, 0)
-	check(t, err)
-	if n, err := io.Copy(io.Discard, body); !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("%d bytes, %v", n, err)
-	}
-	check(t, body.Close())
 }

@@ -117,3 +117,12 @@ func (d *Driver) sweepUploads(ctx context.Context, key string) (storage.Deletion
 	}
 	return storage.Deleted, nil
 }
+
+// abort removes the parts of an upload; one that is gone is no error.
+func (d *Driver) abort(ctx context.Context, object, id string) error {
+	err := d.core.AbortMultipartUpload(ctx, d.bucket, object, id)
+	if err != nil && minio.ToErrorResponse(err).Code != "NoSuchUpload" {
+		return fmt.Errorf("abort the upload: %w", wrap(ctx, err))
+	}
+	return nil
+}

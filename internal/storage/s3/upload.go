@@ -3,19 +3,12 @@ package s3
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // S3's Content-MD5 and ETag; SHA-256 guards the content
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"maps"
 	"net/http"
-	"strings"
 
 	"github.com/minio/minio-go/v7"
 
@@ -96,40 +89,6 @@ func readPart(ctx context.Context, body io.Reader, buf []byte) (n int, err error
 		}
 	}
 	return n, nil
-}
-
-// sums are the checks that travel with one part.
-type sums struct {
-	sha256Hex, md5Base64, md5Hex, crc32c string
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func sum(data []byte) sums {
-	sha := sha256.Sum256(data)
-	m := md5.Sum(data) //nolint:gosec // see the import
-	crc := binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli))
-	return sums{
-		sha256Hex: hex.EncodeToString(sha[:]), md5Base64: base64.StdEncoding.EncodeToString(m[:]),
-		md5Hex: hex.EncodeToString(m[:]), crc32c: base64.StdEncoding.EncodeToString(crc),
-	}
-}
-
-// confirms says whether a server's answer shows that it holds these bytes. A CRC32C
-// that contradicts is an error.
-func (s sums) confirms(etag, crc32c string) (bool, error) {
-	if crc32c != "" && crc32c != s.crc32c {
-		return false, fmt.Errorf("%w: the server computed another CRC32C", storage.ErrDamaged)
-	}
-	return crc32c != "" || strings.Trim(etag, `"`) == s.md5Hex, nil
-}
-
-// checksumHeaders go with each request that carries data.
-func (u *upload) checksumHeaders(s sums) map[string]string {
-	if u.driver.checksum != CRC32C {
-		return nil
-	}
-	return map[string]string{minio.ChecksumCRC32C.Key(): s.crc32c}
 }
 
 // options of an object. headers are further "x-amz-" headers, which the client takes as
@@ -328,17 +287,9 @@ func (u *upload) undo(ctx context.Context) error {
 	return err
 }
 
-// abort removes the parts of an upload; one that is gone is no error.
+// abort removes the parts of this upload.
 func (u *upload) abort(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	return u.driver.abort(ctx, u.object, u.id)
-}
-
-func (d *Driver) abort(ctx context.Context, object, id string) error {
-	err := d.core.AbortMultipartUpload(ctx, d.bucket, object, id)
-	if err != nil && minio.ToErrorResponse(err).Code != "NoSuchUpload" {
-		return fmt.Errorf("abort the upload: %w", wrap(ctx, err))
-	}
-	return nil
 }
