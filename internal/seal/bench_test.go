@@ -34,7 +34,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(fmt.Sprintf("sql/row=%d", row), func(b *testing.B) { benchCheck(b, seal.SQL, dump) })
 	}
 	for _, f := range formats {
-		b.Run(string(f)+"/real", func(b *testing.B) { benchCheck(b, f, real.large[f]) })
+		b.Run(string(f)+"/real", func(b *testing.B) { benchCheck(b, f, dumped.large[f]) })
 	}
 	statements := []byte(opening + strings.Repeat("ALTER TABLE ONLY app.\"some table\"\n    ADD CONSTRAINT plain_pkey CHECK (a <> 'text; text' AND b(c, 12));\n\n", 1<<18) + trailer)
 	b.Run("sql/statements", func(b *testing.B) { benchCheck(b, seal.SQL, statements) })

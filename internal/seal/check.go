@@ -71,7 +71,7 @@ func Check(r io.Reader, f Format) (Contents, error) {
 			return Contents{}, err
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a failure, not an end
+		case err == io.EOF: // a wrapped EOF is a failure, not an end
 			return c.finish()
 		case err != nil:
 			return Contents{}, fmt.Errorf("read dump: %w", err)

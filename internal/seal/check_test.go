@@ -13,16 +13,16 @@ func TestContentsAreWhatTheServerCounts(t *testing.T) {
 	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
-			c, err := seal.Check(bytes.NewReader(real.rich[f]), f)
+			c, err := seal.Check(bytes.NewReader(dumped.rich[f]), f)
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameRows(t, c, real.rows)
-			c, err = seal.Check(bytes.NewReader(real.large[f]), f)
+			sameRows(t, c, dumped.rows)
+			c, err = seal.Check(bytes.NewReader(dumped.large[f]), f)
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameRows(t, c, real.sizes)
+			sameRows(t, c, dumped.sizes)
 			if c.Rows() != 35000 {
 				t.Errorf("%d rows in all, want 35000", c.Rows())
 			}

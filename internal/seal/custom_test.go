@@ -108,7 +108,7 @@ func TestCustomThatIsRefused(t *testing.T) {
 	if err := check(a.Bytes(), seal.Custom); err != nil {
 		t.Errorf("the one without a fault: %v", err)
 	}
-	if err := check(real.rich[seal.Tar], seal.Custom); err == nil {
+	if err := check(dumped.rich[seal.Tar], seal.Custom); err == nil {
 		t.Error("a tar archive passed as custom")
 	}
 }
@@ -185,7 +185,7 @@ func structure(t *testing.T, b []byte) []int {
 
 func TestEachFlippedBitOfCustomStructureIsNoticed(t *testing.T) {
 	t.Parallel()
-	dump := bytes.Clone(real.tiny[seal.Custom])
+	dump := bytes.Clone(dumped.tiny[seal.Custom])
 	for _, at := range structure(t, dump) {
 		for bit := range 8 {
 			dump[at] ^= 1 << bit

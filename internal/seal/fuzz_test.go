@@ -42,9 +42,9 @@ func TestPiecesDoNotMatter(t *testing.T) {
 	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
-			sameInPieces(t, f, real.rich[f], []int{1})
+			sameInPieces(t, f, dumped.rich[f], []int{1})
 			rapid.Check(t, func(t *rapid.T) {
-				dump := real.rich[f]
+				dump := dumped.rich[f]
 				if rapid.Bool().Draw(t, "damaged") {
 					at := rapid.IntRange(0, len(dump)-1).Draw(t, "at")
 					dump = bytes.Clone(dump)
@@ -59,7 +59,7 @@ func TestPiecesDoNotMatter(t *testing.T) {
 
 // fuzz checks any input: no panic, and its pieces do not matter.
 func fuzz(f *testing.F, format seal.Format) {
-	f.Add(real.tiny[format])
+	f.Add(dumped.tiny[format])
 	f.Fuzz(func(t *testing.T, dump []byte) {
 		sameInPieces(t, format, dump, []int{1})
 		sameInPieces(t, format, dump, []int{7, 2, 64})
@@ -76,7 +76,7 @@ func FuzzCustom(f *testing.F) { fuzz(f, seal.Custom) }
 // FuzzOpen checks that no input makes a decoder panic, run away or end without an end.
 func FuzzOpen(f *testing.F) {
 	for _, c := range compressions {
-		b, _, err := sealed(f, bytes.NewReader(real.tiny[seal.SQL]), seal.Options{Format: seal.SQL, Compression: c})
+		b, _, err := sealed(f, bytes.NewReader(dumped.tiny[seal.SQL]), seal.Options{Format: seal.SQL, Compression: c})
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -29,7 +29,7 @@ type source struct {
 	sizes map[seal.Table]int64   // count(*) of the large one's tables
 }
 
-var real source
+var dumped source
 
 var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom}
 
@@ -75,13 +75,13 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if real.rich, real.rows, err = dumps(ctx, cluster, "rich", string(rich)); err != nil {
+	if dumped.rich, dumped.rows, err = dumps(ctx, cluster, "rich", string(rich)); err != nil {
 		return 1, err
 	}
-	if real.tiny, _, err = dumps(ctx, cluster, "tiny", tinySchema); err != nil {
+	if dumped.tiny, _, err = dumps(ctx, cluster, "tiny", tinySchema); err != nil {
 		return 1, err
 	}
-	if real.large, real.sizes, err = dumps(ctx, cluster, "large", largeSchema); err != nil {
+	if dumped.large, dumped.sizes, err = dumps(ctx, cluster, "large", largeSchema); err != nil {
 		return 1, err
 	}
 	code = m.Run()

@@ -34,7 +34,7 @@ var errTrailing = errors.New("bytes after the end of the compressed stream")
 func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(&outspoken{r, "read artifact"}, openBuffer)
 	head, err := in.Peek(len(ageMagic))
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	switch {
@@ -93,11 +93,11 @@ type single struct {
 
 func (s *single) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	if err == io.EOF { //nolint:errorlint // the decompressor's own end
+	if err == io.EOF {
 		switch _, next := s.in.Peek(1); {
 		case next == nil:
 			err = errTrailing
-		case next != io.EOF: //nolint:errorlint // a wrapped EOF is a failure, not an end
+		case next != io.EOF:
 			err = next
 		}
 	}

@@ -1,39 +1,9 @@
 package seal
 
-import (
-	"bytes"
-	"strings"
-)
+import "bytes"
 
 const (
-	faultCopy       fault = "a COPY statement in a form that pg_dump does not write"
-	faultRestrict   fault = "\\restrict in a wrong place"
-	faultUnrestrict fault = "\\unrestrict with another key or in a wrong place"
-	faultAfterTrail fault = "text after the dump's end"
-	faultNoTrailer  fault = "the dump's closing lines are missing"
-	faultBegin      fault = "a routine whose BEGIN has no END for psql, which cannot read the script back"
-)
-
-// trailer is how much of the script's closing lines was met:
-//
-//	--
-//	-- PostgreSQL database dump complete
-//	--
-//
-//	\unrestrict KEY
-//
-// The last two only where the script began with \restrict KEY. The empty lines count: so
-// each cut is noticed, even of the last byte.
-type trailer uint8
-
-const (
-	trailerNone trailer = iota
-	trailerRule
-	trailerComplete
-	trailerRule2
-	trailerComment // the comment is whole
-	trailerMeta
-	trailerWhole // all is whole
+	faultCopy fault = "a COPY statement in a form that pg_dump does not write"
 )
 
 // copyStage is how much of "COPY schema.table (columns) FROM stdin;" was met.
@@ -61,13 +31,6 @@ const (
 	settingEquals
 	settingOff
 	settingOn
-)
-
-// rootComment begins the comment that pg_dump writes where it loads a partition through
-// its root; dataComment begins the one before, which names the partition.
-const (
-	rootComment = " load via partition root "
-	dataComment = " Data for Name: "
 )
 
 // sqlStatement follows statements and the lines between them.
@@ -268,103 +231,4 @@ func (s *sqlStatement) endStatement() error {
 	s.tokens, s.words, s.routine = 0, 0, s.routine[:0]
 	s.copying, s.setting, s.comment.root = copyNone, settingNone, false
 	return err
-}
-
-// blockComment takes a comment's opening. After the dump's end it is as harmless as any.
-func (s *sqlStatement) blockComment() {
-	if s.trail < trailerComment {
-		s.trail = trailerNone
-	}
-}
-
-// lineComment takes a comment's text, without its dashes and its line break.
-func (s *sqlStatement) lineComment(text string, cut bool) {
-	if name, ok := strings.CutPrefix(text, dataComment); ok && !s.open() {
-		s.comment.leaf, s.comment.root = leafOf(name), false
-	}
-	if strings.HasPrefix(text, rootComment) && !s.open() && s.comment.atStart {
-		s.comment.root = s.comment.leaf != Table{} && !cut
-	}
-	if s.trail >= trailerComment {
-		return
-	}
-	switch {
-	case s.open() || !s.comment.atStart || cut:
-		s.trail = trailerNone
-	case text == "" && s.trail == trailerComplete:
-		s.trail = trailerRule2
-	case text == "":
-		s.trail = trailerRule
-	case text == " PostgreSQL database dump complete" && s.trail == trailerRule:
-		s.trail = trailerComplete
-	default:
-		s.trail = trailerNone
-	}
-}
-
-// leafOf reads the table from "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER".
-// pg_dump replaces line breaks in the names by spaces; such a partition of such a root
-// is the one table whose name in Contents differs from the server's.
-func leafOf(text string) Table {
-	const kind, owner = "; Type: TABLE DATA; Schema: ", "; Owner: "
-	at, end := strings.LastIndex(text, kind), strings.LastIndex(text, owner)
-	if at < 0 || end < at+len(kind) {
-		return Table{}
-	}
-	return Table{Schema: text[at+len(kind) : end], Name: text[:at]}
-}
-
-// blankLine takes an empty line between or within statements.
-func (s *sqlStatement) blankLine() {
-	switch s.trail {
-	case trailerRule2:
-		s.trail = trailerComment
-	case trailerMeta:
-		s.trail = trailerWhole
-	case trailerRule, trailerComplete:
-		s.trail = trailerNone
-	default:
-	}
-}
-
-// strayMeta says what is wrong with a backslash that is no \restrict or \unrestrict.
-func (s *sqlStatement) strayMeta() error {
-	if s.blocks > 0 {
-		return faultBegin
-	}
-	return faultMeta
-}
-
-// metaCommand takes a psql command that began a line between statements, without its
-// backslash.
-func (s *sqlStatement) metaCommand(text string) error {
-	name, key, _ := strings.Cut(text, " ")
-	switch {
-	case key == "" || strings.Trim(key, keyLetters) != "":
-		return faultMeta
-	case name == "restrict":
-		if s.key != "" || s.anyText || s.trail >= trailerComment {
-			return faultRestrict
-		}
-		s.key = key
-	case name == "unrestrict":
-		if s.key == "" || key != s.key || s.trail != trailerComment {
-			return faultUnrestrict
-		}
-		s.trail = trailerMeta
-	default:
-		return faultMeta
-	}
-	return nil
-}
-
-// keyLetters is what pg_dump makes and accepts as a key.
-const keyLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-// ended says whether the script may end here.
-func (s *sqlStatement) ended() error {
-	if s.key == "" && s.trail == trailerComment || s.trail == trailerWhole {
-		return nil
-	}
-	return faultNoTrailer
 }

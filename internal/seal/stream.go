@@ -178,12 +178,12 @@ func (s *Stream) fill() (n int, end bool, err error) {
 		n += m
 		total := s.plain.Add(int64(m))
 		switch {
-		case err != nil && err != io.EOF: //nolint:errorlint // a wrapped EOF is a failure, not an end
+		case err != nil && err != io.EOF:
 			return 0, false, fmt.Errorf("read dump: %w", err)
 		case s.options.MaxBytes > 0 && total > s.options.MaxBytes:
 			return 0, false, &SizeLimitError{Limit: s.options.MaxBytes}
 		case err != nil:
-			return n, true, nil
+			return n, true, nil //nolint:nilerr // io.EOF is the good end
 		case m > 0:
 			empty = 0
 		default:

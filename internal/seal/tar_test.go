@@ -213,7 +213,7 @@ func TestTarSizesBeyondOctal(t *testing.T) {
 
 func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 	t.Parallel()
-	dump := bytes.Clone(real.tiny[seal.Tar])
+	dump := bytes.Clone(dumped.tiny[seal.Tar])
 	var at []int
 	span := func(from, to int) {
 		for ; from < to; from++ {

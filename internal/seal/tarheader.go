@@ -78,7 +78,7 @@ func tarNumber(f []byte) (int64, error) {
 			}
 			v = v<<8 | uint64(c)
 		}
-		return int64(v), nil //nolint:gosec // bounded above to 63 bits
+		return int64(v), nil // bounded above to 63 bits
 	}
 	v, i := int64(0), 0
 	for ; i < len(f) && f[i] >= '0' && f[i] <= '7'; i++ {

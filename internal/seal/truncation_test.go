@@ -50,7 +50,7 @@ func TestEachCutIsNoticed(t *testing.T) {
 	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
-			tiny, large := real.tiny[f], real.large[f]
+			tiny, large := dumped.tiny[f], dumped.large[f]
 			for cut := range tiny {
 				if !wantStructureError(t, check(tiny[:cut], f), "tiny, cut at %d of %d", cut, len(tiny)) {
 					return
@@ -77,7 +77,7 @@ func TestEachCutIsNoticed(t *testing.T) {
 func TestEachCutOfAnArtifactIsNoticed(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
-		small, _, err := sealed(t, bytes.NewReader(real.tiny[o.Format]), o)
+		small, _, err := sealed(t, bytes.NewReader(dumped.tiny[o.Format]), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestEachCutOfAnArtifactIsNoticed(t *testing.T) {
 				t.Fatalf("small, cut at %d of %d: not noticed", cut, len(small))
 			}
 		}
-		large, _, err := sealed(t, bytes.NewReader(real.large[o.Format]), o)
+		large, _, err := sealed(t, bytes.NewReader(dumped.large[o.Format]), o)
 		if err != nil {
 			t.Fatal(err)
 		}
