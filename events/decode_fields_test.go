@@ -14,7 +14,8 @@ func TestDecodeRefusesStoragePaths(t *testing.T) {
 		"", "/", "/etc", "a/", "a//b", ".", "..", "../a", "a/..", "a/../b", "a/./b", ".hidden", "a/.hidden", "a.", "a ", " a",
 		"a /b", `a\b`, `..\a`, "C:", "C:/x", "a%2e%2e", "%2e%2e/x", "%252e%252e", "a:b", "file:///etc", "s3://b/k", "~", "~/a",
 		"a\x00b", "a\nb", "-rf", "a/-rf", "．．/a", "a/․․/b", "ä", "a*", "a?b=c", "a#b", "$HOME", "`id`", "a|b", "a;b", "a'b", `a"b`,
-		strings.Repeat("x", 256), strings.Repeat("a/", 16) + "a",
+		"A b", "a.manifest.json", "a.part-00001/b",
+		strings.Repeat("x", 201), strings.Repeat("a/", 16) + "a",
 	} {
 		_, err := events.Requested{ProjectID: "acme", StoragePath: p}.Normalize()
 		if p == "" {
@@ -26,7 +27,7 @@ func TestDecodeRefusesStoragePaths(t *testing.T) {
 			t.Errorf("storage path %q: %v", p, err)
 		}
 	}
-	for _, p := range []string{"a", "nightly", "nightly/2026", "A b/c.d_e-f", "a..b", "_x", "9", strings.Repeat("x", 255), strings.Repeat("a/", 15) + "a"} {
+	for _, p := range []string{"a", "nightly", "nightly/2026", "A-b/c.d_e-f", "a..b", "a.part-1", "_x", "9", strings.Repeat("x", 200), strings.Repeat("a/", 15) + "a"} {
 		if _, err := (events.Requested{ProjectID: "acme", StoragePath: p}).Normalize(); err != nil {
 			t.Errorf("storage path %q: %v", p, err)
 		}
