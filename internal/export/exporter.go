@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,7 +114,12 @@ func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, e
 // holds the lease it stands by: the broker's keep-alive goes on, so that waiting for
 // one's turn costs no delivery.
 func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, error) {
-	ask := ClaimRequest{Request: req, Delivery: d, Worker: e.Worker, Object: func(n int) string { return e.key(req, n) }}
+	ask := ClaimRequest{
+		Request: req, Delivery: d, Worker: e.Worker,
+		// Without it a claim whose reply was lost would wait for its own lease, and cost an attempt.
+		Nonce:  rand.Text(),
+		Object: func(n int) string { return e.key(req, n) },
+	}
 	for {
 		var c Claim
 		err := Retry(ctx, func(ctx context.Context) (err error) {
