@@ -21,12 +21,14 @@ const (
 	AfterOpen      Name = "after-open"      // pg_dump runs, nothing was read
 	MidStream      Name = "mid-stream"      // bytes are on their way to the storage
 	BeforeFinalise Name = "before-finalise" // all bytes are stored, nothing is visible
-	AfterObject    Name = "after-object"    // the object is visible, its manifest is not
+	AfterObject    Name = "after-object"    // the object is visible, not read back, and without its manifest
 	AfterStore     Name = "after-store"     // the object and its manifest are stored
 	BeforeCommit   Name = "before-commit"
 	AfterCommit    Name = "after-commit" // the outcome is recorded, nobody was told
 	AfterPublish   Name = "after-publish"
-	AfterMark      Name = "after-mark"     // published and noted, not acknowledged
+	AfterMark      Name = "after-mark" // published and noted
+	BeforeAck      Name = "before-ack" // the handler has returned, nothing is acknowledged
+	AfterAck       Name = "after-ack"
 	BeforeDiscard  Name = "before-discard" // superseded, the own object is still there
 )
 
@@ -34,6 +36,6 @@ const (
 func All() []Name {
 	return []Name{
 		BeforeClaim, AfterClaim, AfterLookup, AfterOpen, MidStream, BeforeFinalise, AfterObject,
-		AfterStore, BeforeCommit, AfterCommit, AfterPublish, AfterMark, BeforeDiscard,
+		AfterStore, BeforeCommit, AfterCommit, AfterPublish, AfterMark, BeforeAck, AfterAck, BeforeDiscard,
 	}
 }

@@ -5,6 +5,8 @@ package failpoint
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +20,10 @@ type point struct {
 	hits   int
 }
 
-// armed is read from the environment at the first hit.
+// armed is read from the environment at the first hit. From then on SIGUSR1 makes the
+// process say how many goroutines it has, for whoever watches it over hours.
 var armed = sync.OnceValue(func() map[Name]*point {
+	go report()
 	out := map[Name]*point{}
 	for one := range strings.SplitSeq(os.Getenv("FAILPOINTS"), ",") {
 		if one == "" {
@@ -38,6 +42,14 @@ var armed = sync.OnceValue(func() map[Name]*point {
 	}
 	return out
 })
+
+func report() {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	for range asked {
+		fmt.Fprintf(os.Stderr, "failpoint goroutines: %d\n", runtime.NumGoroutine())
+	}
+}
 
 var mu sync.Mutex
 
