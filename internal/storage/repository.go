@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
 var _ export.Store = (*Repository)(nil)
@@ -147,6 +148,7 @@ func (p *put) accept(ctx context.Context, s Stored, part Part) error {
 		return fmt.Errorf("note a part: %w", err)
 	}
 	p.parts = append(p.parts, part)
+	failpoint.Hit(failpoint.AfterObject)
 	if s.Verified && !p.repo.readBack {
 		return nil
 	}

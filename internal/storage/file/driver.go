@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -85,6 +86,7 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 	if err != nil {
 		return storage.Stored{}, fmt.Errorf("write %s: %w", name, err)
 	}
+	failpoint.Hit(failpoint.BeforeFinalise)
 	err = ctx.Err()
 	if err == nil {
 		err = d.show(staged, name)
