@@ -16,6 +16,7 @@ import (
 type proxy struct {
 	net.Listener
 	server string
+	trips  atomic.Int32 // replies so far
 	lose   atomic.Int32 // counts down to the reply that is lost; 0: none is
 	wg     sync.WaitGroup
 }
@@ -76,6 +77,9 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		reply = append(reply, buf[:n]...)
+		if bytes.HasSuffix(reply, ready) {
+			p.trips.Add(1)
+		}
 		if p.lose.Load() == 1 && !bytes.HasSuffix(reply, ready) {
 			continue // withhold it until it is whole
 		}

@@ -77,6 +77,10 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 		string(o.Payload) != `{"a":1}` || o.RequestedBy != "ann" || o.Metadata["ticket"] != "7" || o.StartedAt.IsZero() || o.FinishedAt.IsZero() {
 		t.Errorf("outcome %+v, want worker_lost with all of the request", o)
 	}
+	var fence int
+	if b.scan(t, "SELECT attempt FROM pgcourier.requests", &fence); fence != 2 {
+		t.Errorf("the fence stands at %d, want 2: past the paused owner's token", fence)
+	}
 	if again, err := b.FailStranded(t.Context(), s, grace); err != nil || !reflect.DeepEqual(again, o) {
 		t.Errorf("again: %+v %v, want the same outcome", again, err)
 	}

@@ -39,6 +39,24 @@ func proxied(t *testing.T) (*bench, *proxy) {
 	return b, p
 }
 
+func TestAClaimAndAFinishCostOneRoundTripEach(t *testing.T) {
+	t.Parallel()
+	b, p := proxied(t)
+	r := request("r1", `{}`)
+	before := p.trips.Load()
+	tok := b.granted(t, claimOf(r, 1))
+	if n := p.trips.Load() - before; n != 1 {
+		t.Errorf("the claim took %d round trips, want 1", n)
+	}
+	before = p.trips.Load()
+	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.trips.Load() - before; n != 1 {
+		t.Errorf("the finish took %d round trips, want 1", n)
+	}
+}
+
 func TestAFinishWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	r := request("r1", `{}`)
