@@ -60,7 +60,7 @@ func discover(dirs []string) []Version {
 func askVersion(path string) (Version, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), versionWait)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version") //nolint:gosec // the operator names the folders
+	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()

@@ -24,27 +24,27 @@ type class struct {
 // DumpFailed, which is tried again.
 var classes = []class{
 	// Permanent: trying again cannot help.
-	{"28", export.SourceAuthFailed, "the source refuses the login"},                   // 28P01 password, 28000 pg_hba.conf
-	{"3D000", export.SourceNotFound, "the source database does not exist"},            //
-	{"57P04", export.SourceNotFound, "the source database was dropped"},               //
-	{"42501", export.SourceForbidden, "the login or role lacks a right"},              //
-	{"XX001", export.SourceCorrupt, "the source's data is corrupted"},                 // a damaged page
-	{"XX002", export.SourceCorrupt, "an index of the source is corrupted"},            //
-	{"22021", export.SourceCorrupt, "the source holds text that breaks its encoding"}, //
+	{"28", export.SourceAuthFailed, "the source refuses the login"}, // 28P01 password, 28000 pg_hba.conf
+	{"3D000", export.SourceNotFound, "the source database does not exist"},
+	{"57P04", export.SourceNotFound, "the source database was dropped"},
+	{"42501", export.SourceForbidden, "the login or role lacks a right"},
+	{"XX001", export.SourceCorrupt, "the source's data is corrupted"}, // a damaged page
+	{"XX002", export.SourceCorrupt, "an index of the source is corrupted"},
+	{"22021", export.SourceCorrupt, "the source holds text that breaks its encoding"},
 	{"22P05", export.SourceCorrupt, "the source holds text that UTF-8 cannot express"},
 
 	// Transient.
 	{"55P03", export.LockTimeout, "another session holds a table for too long"},
-	{"40", export.SourceUnavailable, "the source ended the transaction"},            // 40001 recovery conflict, 40P01 deadlock
-	{"25P0", export.SourceUnavailable, "the source ended the transaction"},          // 25P03, 25P04: its timeouts
-	{"42P01", export.SourceUnavailable, "a table vanished while the dump began"},    // dropped between listing and locking
-	{"3F000", export.SourceUnavailable, "a schema vanished while the dump began"},   // the same; a missing one is found by name
-	{"57P03", export.SourceUnavailable, "the source does not accept logins now"},    // starting, stopping, recovering
-	{"57", export.SourceUnavailable, "the source ended the session"},                // 57P01 shutdown or pg_terminate_backend, 57014 cancel
-	{"53", export.SourceUnavailable, "the source is out of connections or memory"},  // 53300 and its kin
-	{"08", export.SourceUnavailable, "the connection to the source was lost"},       //
-	{"58", export.SourceUnavailable, "the source met an error of its own system"},   // 58030 input/output
-	{"F0", export.SourceUnavailable, "the source's configuration file is at fault"}, //
+	{"40", export.SourceUnavailable, "the source ended the transaction"},           // 40001 recovery conflict, 40P01 deadlock
+	{"25P0", export.SourceUnavailable, "the source ended the transaction"},         // 25P03, 25P04: its timeouts
+	{"42P01", export.SourceUnavailable, "a table vanished while the dump began"},   // dropped between listing and locking
+	{"3F000", export.SourceUnavailable, "a schema vanished while the dump began"},  // the same; a missing one is found by name
+	{"57P03", export.SourceUnavailable, "the source does not accept logins now"},   // starting, stopping, recovering
+	{"57", export.SourceUnavailable, "the source ended the session"},               // 57P01 shutdown or pg_terminate_backend, 57014 cancel
+	{"53", export.SourceUnavailable, "the source is out of connections or memory"}, // 53300 and its kin
+	{"08", export.SourceUnavailable, "the connection to the source was lost"},
+	{"58", export.SourceUnavailable, "the source met an error of its own system"}, // 58030 input/output
+	{"F0", export.SourceUnavailable, "the source's configuration file is at fault"},
 }
 
 func newFault(code export.Code, message string, err error) *export.Fault {

@@ -71,10 +71,12 @@ func parseURL(s string) (map[string]string, error) {
 	return out, nil
 }
 
-// put unescapes a URL's value. A plus sign stands for itself, as in libpq.
+// put unescapes a URL's value. As in libpq a plus sign stands for itself, space around the
+// value is dropped, and within it must be escaped.
 func put(out map[string]string, key, escaped string) error {
+	escaped = strings.Trim(escaped, space)
 	value, err := url.PathUnescape(escaped)
-	if err != nil || strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
+	if err != nil || strings.ContainsAny(escaped, space) || strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
 		return fmt.Errorf("%w: %s is not escaped correctly", errDSN, key)
 	}
 	if value != "" {

@@ -106,13 +106,21 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	// A source that hangs must not hold a worker for ever.
 	look, cancel := context.WithTimeoutCause(ctx, d.config.Stall, errStalled)
 	defer cancel()
-	if err := o.prepare(look); err != nil {
+	p, out, err := o.prepare(look)
+	if err == nil {
+		// pg_dump needs some 50 ms to read the catalogue; what is for humans costs no time.
+		if err = o.describe(look); err != nil {
+			p.terminate(d.config.KillDelay)
+			_ = out.Close() // nothing was read
+		}
+	}
+	if err != nil {
 		if o.session != nil {
 			o.session.close()
 		}
 		return nil, err
 	}
-	return o.start(ctx)
+	return o.follow(ctx, p, out), nil
 }
 
 // check refuses a job that cannot be meant.
@@ -144,66 +152,70 @@ type opening struct {
 	job                  export.DumpJob
 	holderName, dumpName string
 
-	session  *session
-	survey   *survey
-	version  Version
-	snapshot string
-	warnings []string
-	estimate int64
+	session *session
+	survey  *survey
+	version Version
+	info    export.DumpInfo
 }
 
-// prepare connects and looks at the source until only pg_dump is missing.
-func (o *opening) prepare(ctx context.Context) (err error) {
+// prepare connects, looks at the source, takes the locks and the snapshot, and starts
+// pg_dump.
+func (o *opening) prepare(ctx context.Context) (p *process, out *os.File, err error) {
 	if o.session, err = o.source.connect(ctx, o.holderName); err != nil {
-		return fail(ctx, err)
+		return nil, nil, fail(ctx, err)
 	}
 	if o.version, err = choose(o.versions, o.session); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err = o.session.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
-		return err
+		return nil, nil, err
 	}
-	if o.warnings, err = o.session.warnings(ctx, o.survey); err != nil {
-		return err
-	}
-	o.estimate = o.session.estimate(ctx, o.survey)
 	// Last, so that as little as possible can queue between these locks and pg_dump's: a
 	// writer that waits for ours would keep pg_dump waiting.
 	if err = o.session.lock(ctx, o.survey.relations); err != nil {
-		return err
+		return nil, nil, err
 	}
-	o.snapshot, err = o.session.exportSnapshot(ctx)
-	return err
-}
-
-// start runs pg_dump and the counting beside it.
-func (o *opening) start(ctx context.Context) (export.Dump, error) {
+	snapshot, err := o.session.exportSnapshot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	args, err := arguments(selection{
 		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
-		snapshot: o.snapshot, encoding: o.encoding(), lockWait: o.config.LockWaitTimeout,
+		snapshot: snapshot, encoding: o.encoding(), lockWait: o.config.LockWaitTimeout,
 	})
 	if err != nil {
-		o.session.close()
-		return nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
+		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
 	}
-	p, out, err := o.spawn(args)
+	if p, out, err = o.spawn(args); err != nil {
+		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", err)
+	}
+	return p, out, nil
+}
+
+// describe finds what a human wants to know of the dump.
+func (o *opening) describe(ctx context.Context) error {
+	warnings, err := o.session.warnings(ctx, o.survey)
 	if err != nil {
-		o.session.close()
-		return nil, newFault(export.InternalError, "pg_dump could not be started", err)
+		return err
 	}
-	dump := &dump{
-		process: p, out: out, session: o.session,
+	o.info = export.DumpInfo{
+		ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
+		EstimatedBytes: o.session.estimate(ctx, o.survey), Warnings: warnings,
+	}
+	return nil
+}
+
+// follow starts the counting and the clock beside pg_dump.
+func (o *opening) follow(ctx context.Context, p *process, out *os.File) *dump {
+	d := &dump{
+		process: p, out: out, session: o.session, info: o.info,
 		watch: &watch{limit: o.config.Timeout, stall: o.config.Stall},
-		info: export.DumpInfo{
-			ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
-			EstimatedBytes: o.estimate, Warnings: o.warnings,
-		},
 	}
-	dump.begin(ctx, o)
-	return dump, nil
+	d.begin(ctx, o)
+	return d
 }
 
 func (o *opening) spawn(args []string) (*process, *os.File, error) {

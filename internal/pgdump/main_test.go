@@ -3,6 +3,7 @@ package pgdump_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,10 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(workerVariable); dsn != "" {
 		beWorker(dsn)
 		return
+	}
+	flag.Parse()
+	if flag.Lookup("test.fuzzworker").Value.String() == "true" {
+		os.Exit(m.Run()) // it is killed in the end, and needs no server
 	}
 	var err error
 	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{}); err != nil {
@@ -82,7 +87,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func execute(t *testing.T, dsn, sql string) {
+func execute(t testing.TB, dsn, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
@@ -125,14 +130,14 @@ func open(t *testing.T, c pgdump.Config, j export.DumpJob) export.Dump {
 	return dump
 }
 
-// fault reads d to its end, which must be a Fault with this code.
-func fault(t *testing.T, err error, code export.Code) *export.Fault {
+// fault returns the Fault in err, which must have this code.
+func fault(t *testing.T, err error, code export.Code) export.Fault {
 	t.Helper()
 	f, ok := errors.AsType[*export.Fault](err)
 	if !ok || f.Code != code {
 		t.Fatalf("error = %v, want a fault with code %s", err, code)
 	}
-	return f
+	return *f
 }
 
 // readUntilError reads to the end and returns its error, which must not be io.EOF.

@@ -37,7 +37,7 @@ func memoryFile() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "passfile"), nil //nolint:gosec // a descriptor is not negative
+	return os.NewFile(uintptr(fd), "passfile"), nil
 }
 
 // unnamedFile is for systems without memory files: a file of mode 0600 on disk whose name

@@ -49,7 +49,7 @@ func (r relation) locked() bool { return r.dumped() && (r.kind == "r" || r.kind 
 
 // counted are those with a data section in the dump.
 func (r relation) counted(standby bool) bool {
-	return r.dumped() && r.kind == "r" && !(standby && r.unlogged)
+	return r.dumped() && r.kind == "r" && (!standby || !r.unlogged)
 }
 
 // begin opens the transaction that the snapshot lives in, with what could end it early or

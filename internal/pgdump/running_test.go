@@ -6,8 +6,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,30 +48,45 @@ func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
 			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, "pgcourier dump")); err != nil {
 				t.Fatal(err)
 			}
-			got := fault(t, readUntilError(t, dump), export.DumpFailed)
-			if got.Code.Permanent() {
-				t.Errorf("%v is permanent", got)
+			if f := fault(t, readUntilError(t, dump), export.DumpFailed); f.Code.Permanent() {
+				t.Errorf("%s is permanent", f.Code)
 			}
 		})
 	}
 }
 
-func TestAHolderThatIsTerminatedShowsInTheRows(t *testing.T) {
+// That only pg_dump's backend ended says little; that the snapshot's did too, much.
+func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	conn := connect(t, dsn)
-	// A lock keeps the count of one table waiting, so that it is under way for certain.
 	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
-	both := []int{backend(t, conn, "pgcourier snapshot")}
 	read(t, dump, 5000)
-	both = append(both, backend(t, conn, "pgcourier dump"))
-	for _, pid := range both {
-		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
+	for _, application := range []string{"pgcourier snapshot", "pgcourier dump"} {
+		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, application)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// pg_dump's own backend alone would be DumpFailed: the holder is the better witness.
 	fault(t, readUntilError(t, dump), export.SourceUnavailable)
+}
+
+// A pg_dump that cannot answer SIGTERM is killed, and the server is told to end its side.
+func TestAPgDumpThatIsKilledLeavesNoBackend(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	dump := open(t, pgdump.Config{KillDelay: 50 * time.Millisecond}, job(dsn, seal.SQL, "big"))
+	read(t, dump, 5000)
+	pid := pgdump.ProcessID(dump)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := dump.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := group(t, pid); len(left) != 0 {
+		t.Errorf("processes left: %q", left)
+	}
+	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
 }
 
 func TestEarlyCloseLeavesNothing(t *testing.T) {
@@ -102,8 +119,8 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	conn := connect(t, dsn)
 	// The fake gives the writer time to queue, then waits for the lock as pg_dump would,
 	// and gives up like it.
-	go1 := t.TempDir() + "/go"
-	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+go1+" ]; do sleep 0.01; done; exit 1")}, job(dsn, seal.SQL, "s"))
+	release := filepath.Join(t.TempDir(), "release")
+	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+release+" ]; do sleep 0.01; done; exit 1")}, job(dsn, seal.SQL, "s"))
 	queued := make(chan error, 1)
 	go func() {
 		_, err := conn.Exec(t.Context(), "TRUNCATE s.t")
@@ -115,7 +132,7 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 		err := watcher.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 's.t'::regclass`).Scan(&n)
 		return err == nil && n == 1
 	})
-	if err := os.WriteFile(go1, nil, 0o600); err != nil {
+	if err := os.WriteFile(release, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fault(t, readUntilError(t, dump), export.LockTimeout)
@@ -227,7 +244,7 @@ func TestPgDumpIsPinnedToTheServerOfTheSnapshot(t *testing.T) {
 
 func TestATableHeldWhileMeasuredIsLeftOut(t *testing.T) {
 	t.Parallel()
-	dsn := database(t, cluster, simple+"ALTER TABLE s.t SET (autovacuum_enabled = off)")
+	dsn := database(t, cluster, simple)
 	conn := connect(t, dsn)
 	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE s.t IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 
 func TestPassfile(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func(string) (*os.File, error){
+	for name, newFile := range map[string]func(string) (*os.File, error){
 		"memory": pgdump.NewPassfile,
 		"file": func(string) (*os.File, error) {
 			f, err := pgdump.UnnamedFile()
@@ -81,7 +81,7 @@ func TestPassfile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, err := make(`a:b\c`)
+			f, err := newFile(`a:b\c`)
 			if err != nil {
 				t.Fatal(err)
 			}

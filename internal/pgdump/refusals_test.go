@@ -1,0 +1,132 @@
+package pgdump_test
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// reader makes a login that may do what grants say, and returns its DSN.
+func reader(t *testing.T, dsn, grants string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := "login_" + strings.Trim(u.Path, "/")
+	execute(t, dsn, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD 'pw'", login))
+	if grants != "" {
+		execute(t, dsn, strings.ReplaceAll(grants, "$login", login))
+	}
+	u.User = url.UserPassword(login, "pw")
+	return u.String()
+}
+
+const simple = `CREATE SCHEMA s; CREATE TABLE s.t AS SELECT generate_series(1, 3) a; CREATE SEQUENCE s.q;`
+
+func TestOpenRefusals(t *testing.T) {
+	t.Parallel()
+	with := func(j export.DumpJob, change func(*url.URL)) export.DumpJob {
+		u, err := url.Parse(j.Project.DSN.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		j.Project.DSN = export.Secret(u.String())
+		return j
+	}
+	for name, c := range map[string]struct {
+		job     func(t *testing.T) export.DumpJob
+		code    export.Code
+		message string
+	}{
+		"missing schema": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "s", "missing")
+		}, export.SchemaNotFound, `the source has no schema "missing"`},
+		"wildcard is a name": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "s*")
+		}, export.SchemaNotFound, `the source has no schema "s*"`},
+		"hostile name": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), seal.SQL, "a\x1b[2J\u202e")
+		}, export.SchemaNotFound, `the source has no schema "a?[2J?"`},
+		"too long a name": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, strings.Repeat("n", 64))
+		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		"name with NUL": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, "a\x00b")
+		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		"no schema": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL)
+		}, export.SchemaNotAllowed, "no schema is named"},
+		"system schema": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("postgres"), seal.SQL, "pg_catalog")
+		}, export.SchemaNotAllowed, `schema "pg_catalog" is the server's own`},
+		"wrong password": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("postgres", "wrong") })
+		}, export.SourceAuthFailed, "the source refuses the login"},
+		"unknown login": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("nobody", "x") })
+		}, export.SourceAuthFailed, "the source refuses the login"},
+		"unknown database": {func(t *testing.T) export.DumpJob {
+			return job(cluster.URL("none"), seal.SQL, "s")
+		}, export.SourceNotFound, "the source database does not exist"},
+		"connection refused": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.Host = "127.0.0.1:1" })
+		}, export.SourceUnavailable, "the source cannot be reached"},
+		"broken address": {func(t *testing.T) export.DumpJob {
+			return job("postgres://u@h:99999/d", seal.SQL, "s")
+		}, export.SourceNotFound, "the source's address cannot be used"},
+		"no address": {func(t *testing.T) export.DumpJob {
+			return job("", seal.SQL, "s")
+		}, export.SourceNotFound, "the source's address cannot be used"},
+		"standby wanted": {func(t *testing.T) export.DumpJob {
+			return with(job(cluster.URL("postgres"), seal.SQL, "s"), func(u *url.URL) { u.RawQuery += "&target_session_attrs=standby" })
+		}, export.SourceUnavailable, "the source cannot be reached"},
+		"no right to use the schema": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple), ""), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to use schema "s"`},
+		"no right to read": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple), "GRANT USAGE ON SCHEMA s TO $login"), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to read "s"."t", "s"."q"`},
+		"no right to a sequence": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple),
+				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON s.t TO $login"), seal.SQL, "s")
+		}, export.SourceForbidden, `no right to read "s"."q"`},
+		"row-level security": {func(t *testing.T) export.DumpJob {
+			return job(reader(t, database(t, cluster, simple+"ALTER TABLE s.t ENABLE ROW LEVEL SECURITY"),
+				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON ALL TABLES IN SCHEMA s TO $login;"+
+					"GRANT SELECT ON s.q TO $login"), seal.SQL, "s")
+		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
+		"unknown role": {func(t *testing.T) export.DumpJob {
+			j := job(database(t, cluster, simple), seal.SQL, "s")
+			j.Project.Role = "nobody at all"
+			return j
+		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		"foreign role": {func(t *testing.T) export.DumpJob {
+			j := job(reader(t, database(t, cluster, simple), ""), seal.SQL, "s")
+			j.Project.Role = "postgres"
+			return j
+		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		"wrong format": {func(t *testing.T) export.DumpJob {
+			return job(database(t, cluster, simple), "directory", "s")
+		}, export.InternalError, "pg_dump's arguments could not be built"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := c.job(t)
+			dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), j)
+			if err == nil {
+				_ = dump.Close()
+			}
+			f := fault(t, err, c.code)
+			if f.Message != c.message {
+				t.Errorf("message = %q, want %q", f.Message, c.message)
+			}
+		})
+	}
+}

@@ -1,0 +1,113 @@
+package pgdump_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// ownCluster is for tests that hurt the server.
+func ownCluster(t *testing.T) *pgcluster.Cluster {
+	t.Helper()
+	c, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// The steps share a cluster and run one after the other: each does something to the server.
+func TestServerFaults(t *testing.T) {
+	t.Parallel()
+	c := ownCluster(t)
+	dsn := database(t, c, large)
+
+	t.Run("a backend that is stopped is a stall", func(t *testing.T) {
+		dump := open(t, pgdump.Config{Stall: 2 * time.Second, LockWaitTimeout: time.Second}, job(dsn, seal.SQL, "big"))
+		read(t, dump, 5000)
+		pid := backend(t, connect(t, dsn), "pgcourier dump")
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		pgDump := pgdump.ProcessID(dump)
+		fault(t, readUntilError(t, dump), export.DumpStalled)
+		if err := dump.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := group(t, pgDump); len(left) != 0 {
+			t.Errorf("processes left: %q", left)
+		}
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	})
+
+	t.Run("a restart in mid-dump", func(t *testing.T) {
+		dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+		read(t, dump, 5000)
+		if err := c.Halt(t.Context(), "fast"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fault(t, readUntilError(t, dump), export.SourceUnavailable)
+	})
+
+	t.Run("a crash in mid-dump", func(t *testing.T) {
+		dump := open(t, pgdump.Config{}, job(dsn, seal.Custom, "big"))
+		read(t, dump, 5000)
+		if err := c.Halt(t.Context(), "immediate"); err != nil {
+			t.Fatal(err)
+		}
+		fault(t, readUntilError(t, dump), export.SourceUnavailable)
+		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(dsn, seal.SQL, "big"))
+		fault(t, err, export.SourceUnavailable)
+		if err := c.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	t.Run("a damaged page", func(t *testing.T) {
+		conn := connect(t, dsn)
+		var file string
+		err := conn.QueryRow(t.Context(), "SELECT pg_relation_filepath('big.t')").Scan(&file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Halt(t.Context(), "fast"); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(filepath.Join(c.Folder(), "data", file), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte(strings.Repeat("damage", 100)), 3*8192); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+		fault(t, readUntilError(t, dump), export.SourceCorrupt)
+		_, err = dump.Rows(t.Context())
+		fault(t, err, export.SourceCorrupt)
+	})
+}

@@ -1,0 +1,140 @@
+package pgdump_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	c := ownCluster(t)
+	dsn := database(t, c, simple)
+	folder := filepath.Join(c.Folder(), "data")
+	roots := certificates(t, folder)
+	execute(t, dsn, "ALTER SYSTEM SET ssl = on")
+	execute(t, dsn, "SELECT pg_reload_conf()")
+
+	address := func(host, query string) string {
+		u, err := url.Parse(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Host, u.RawQuery = host+":"+u.Port(), query
+		return u.String()
+	}
+	good := "sslmode=verify-full&sslrootcert=" + roots
+	eventually(t, "the server speaks TLS", func() bool {
+		dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address("localhost", good), seal.SQL, "s"))
+		if err == nil {
+			_ = dump.Close()
+		}
+		return err == nil
+	})
+
+	t.Run("verified", func(t *testing.T) {
+		execute(t, dsn, "CREATE TABLE s.large AS SELECT repeat('x', 1000) FROM generate_series(1, 40000)")
+		dump := open(t, pgdump.Config{}, job(address("localhost", good), seal.SQL, "s"))
+		read(t, dump, 5000)
+		var encrypted int
+		err := connect(t, dsn).QueryRow(t.Context(), `
+SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+ WHERE ssl AND application_name LIKE 'pgcourier%'`).Scan(&encrypted)
+		if err != nil || encrypted != 2 {
+			t.Errorf("%d sessions with TLS, %v; want the snapshot's and pg_dump's", encrypted, err)
+		}
+		if _, err := io.Copy(io.Discard, dump); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, query := range map[string]string{
+		"any certificate":     "sslmode=require",
+		"any host":            "sslmode=verify-ca&sslrootcert=" + roots,
+		"channel binding":     good + "&channel_binding=require",
+		"certain login":       good + "&require_auth=scram-sha-256",
+		"TLS is not demanded": "sslmode=prefer",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(address("localhost", query), seal.SQL, "s"))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	foreign := certificates(t, t.TempDir())
+	for name, address := range map[string]string{
+		"foreign authority":        address("localhost", "sslmode=verify-full&sslrootcert="+foreign),
+		"foreign authority for CA": address("localhost", "sslmode=verify-ca&sslrootcert="+foreign),
+		"the system's authorities": address("localhost", "sslmode=verify-full"),
+		"another host":             address("127.0.0.1", good),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address, seal.SQL, "s"))
+			fault(t, err, export.SourceAuthFailed)
+		})
+	}
+}
+
+// certificates writes server.crt and server.key for localhost into a server's folder, and
+// returns the file of the authority that signed them.
+func certificates(t *testing.T, folder string) (roots string) {
+	t.Helper()
+	key := func() *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	write := func(path, kind string, der []byte) string {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := info.Sys().(*syscall.Stat_t) // the server's
+		if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	template := func(name string, ca bool) *x509.Certificate {
+		return &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IsCA: ca, BasicConstraintsValid: ca, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		}
+	}
+	sign := func(c, parent *x509.Certificate, k, by *ecdsa.PrivateKey) []byte {
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, &k.PublicKey, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	caKey, serverKey := key(), key()
+	ca := template("an authority", true)
+	der, err := x509.MarshalECPrivateKey(serverKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(folder, "server.key"), "EC PRIVATE KEY", der)
+	write(filepath.Join(folder, "server.crt"), "CERTIFICATE", sign(template("localhost", false), ca, serverKey, caKey))
+	return write(filepath.Join(t.TempDir(), "roots.crt"), "CERTIFICATE", sign(ca, ca, caKey, caKey))
+}
