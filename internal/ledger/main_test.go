@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -25,6 +26,14 @@ var cluster *pgcluster.Cluster
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	// The protocol's histories cost real transactions; -rapid.checks and RAPID_CHECKS
+	// ask for more of them.
+	if _, asked := os.LookupEnv("RAPID_CHECKS"); !asked {
+		if err := flag.Set("rapid.checks", "40"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	var err error
 	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
