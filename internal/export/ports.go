@@ -75,7 +75,7 @@ type Token struct {
 
 // Ending is how an attempt ends.
 type Ending struct {
-	// Outcome makes the request terminal. FinishedAt is set by the ledger's clock.
+	// Outcome makes the request terminal.
 	Outcome *Outcome
 	// Retry releases the request for its next delivery.
 	Retry *Fault
