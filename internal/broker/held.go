@@ -170,8 +170,7 @@ func (h *held) ack(ctx context.Context) error {
 	var err error
 	for failures := 0; failures < ackTries; {
 		connected := h.sub.nc.IsConnected()
-		// After a reconnect, first see whether it is still the same stream.
-		if err = h.sub.refresh(ctx); err == nil {
+		if err = h.sub.identify(ctx); err == nil {
 			if !h.sameStream() {
 				return errors.New("the stream was made anew, its sequences mean other messages")
 			}
@@ -194,7 +193,7 @@ func (h *held) ack(ctx context.Context) error {
 // answer, could hit the next delivery. If it fails the message comes back after AckWait.
 func (h *held) nak(ctx context.Context, delay time.Duration) {
 	h.stopBeats() // a later heartbeat would undo the delay
-	if err := h.sub.refresh(ctx); err != nil {
+	if err := h.sub.identify(ctx); err != nil {
 		h.log.WarnContext(ctx, "not nacked, the message comes back after the ack wait", "error", err)
 		return
 	}
@@ -225,7 +224,7 @@ func (h *held) request(ctx context.Context, body []byte, timeout time.Duration) 
 }
 
 // sameStream guards against a stream that was wiped and made again: an ack for the old
-// sequence 5 would remove the new message 5.
+// sequence 5 would remove the new message 5. identify comes first where it matters.
 func (h *held) sameStream() bool {
 	b, _ := h.sub.state()
 	return b.identity == h.delivery.Stream

@@ -25,12 +25,6 @@ const (
 	firstBindTimeout     = 10 * time.Second
 )
 
-// Binding names a durable pull consumer.
-type Binding struct {
-	Stream   string
-	Consumer string
-}
-
 // SubscriberConfig describes a Subscriber.
 type SubscriberConfig struct {
 	// JetStream is where the consumers live. Its connection must reconnect for ever
@@ -76,7 +70,9 @@ type SubscriberConfig struct {
 // the broker, and ending it here would waste a dump at each short cut of the network.
 //
 // The end of a subscription (its context, Close, or the Router's end) stops pulling at
-// once. Running handlers keep a live context until DrainTimeout.
+// once. Running handlers keep a live context until DrainTimeout. The Router waits for its
+// handlers but not for their acks: call Close after the Router's end, and close the
+// connection only then.
 //
 // After a reconnect everything held is revived before anything is pulled, so an outage of
 // the broker, however long, redelivers nothing that is still being worked on.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -18,14 +17,6 @@ const (
 	troublePauseFirst = 100 * time.Millisecond
 	troublePauseLimit = 5 * time.Second
 )
-
-// bound is a consumer as it was found.
-type bound struct {
-	Binding
-	identity   string // of the stream
-	ackWait    time.Duration
-	maxDeliver int // 0: no limit
-}
 
 // subscription is one call of Subscribe.
 type subscription struct {
@@ -157,59 +148,20 @@ func (s *subscription) next(ctx context.Context) (*held, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // no message in this pull is an ordinary answer
 	}
+	// The stream may have been made anew since it was bound, with nothing on the
+	// connection to show it. A message whose identity cannot be told is left to AckWait:
+	// under a wrong event id it would be taken for another request.
+	identifying, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.ackWait/2)
+	defer cancel()
+	if err := s.identify(identifying); err != nil {
+		return nil, err
+	}
+	b, _ = s.state()
 	d, err := deliveryOf(m, b)
 	if err != nil {
 		return nil, err
 	}
 	return s.hold(m, d, b), nil
-}
-
-// refresh binds again and revives what is held, when the connection was lost since it was
-// last done or the broker answered strangely. Until it has succeeded nothing is pulled.
-func (s *subscription) refresh(ctx context.Context) error {
-	select {
-	case s.refreshing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-s.refreshing }()
-	reconnects := s.nc.Stats().Reconnects
-	if !s.stale.Load() && reconnects == s.seen.Load() {
-		return nil
-	}
-	s.stale.Store(false)
-	if err := s.bind(ctx); err != nil {
-		s.stale.Store(true)
-		return err
-	}
-	s.revive(ctx)
-	// If the link was lost meanwhile the counts differ at the next look.
-	s.seen.Store(reconnects)
-	return nil
-}
-
-// bind looks up the stream and the consumer.
-func (s *subscription) bind(ctx context.Context) error {
-	js := s.cfg.JetStream
-	stream, err := js.Stream(ctx, s.binding.Stream)
-	if err != nil {
-		return fmt.Errorf("bind stream %s: %w", s.binding.Stream, err)
-	}
-	consumer, err := js.Consumer(ctx, s.binding.Stream, s.binding.Consumer)
-	if err != nil {
-		return fmt.Errorf("bind consumer %s of %s: %w", s.binding.Consumer, s.binding.Stream, err)
-	}
-	c := consumer.CachedInfo().Config
-	if c.AckPolicy != jetstream.AckExplicitPolicy || c.AckWait <= 0 {
-		return fmt.Errorf("bind consumer %s of %s: it must acknowledge explicitly, with an ack wait", s.binding.Consumer, s.binding.Stream)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bound = bound{
-		Binding: s.binding, identity: streamIdentity(stream.CachedInfo()),
-		ackWait: c.AckWait, maxDeliver: max(c.MaxDeliver, 0),
-	}
-	return nil
 }
 
 // revive keeps everything held alive, at once and side by side.
