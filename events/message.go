@@ -34,8 +34,8 @@ type Message struct {
 	// Subject is the NATS subject. When a request is decoded it may be empty: not known.
 	Subject string
 	// Header holds each header once. A header that came several times is to be given
-	// with its values joined by ", ", which no header of the contract can hold, so that
-	// it is refused.
+	// under two spellings, whatever its values: letter case has no meaning, so Decode
+	// refuses it if the contract knows the header.
 	Header map[string]string
 	// Body is the event as JSON.
 	Body []byte

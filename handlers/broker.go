@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -45,9 +46,19 @@ func incoming(msg *message.Message, d Delivery) events.Message {
 		header[k] = v
 	}
 	if d.RepeatedHeader != "" {
-		header[d.RepeatedHeader] += ", " // joined values, which no header of the contract can hold
+		repeat(header, d.RepeatedHeader)
 	}
 	return events.Message{Subject: d.Subject, Header: header, Body: msg.Payload}
+}
+
+// repeat puts a header that came more than once under a second spelling, which events
+// refuses when the contract knows the header, whatever its values are.
+func repeat(header map[string]string, name string) {
+	other := strings.ToUpper(name)
+	if other == name {
+		other = strings.ToLower(name)
+	}
+	header[other] = header[name]
 }
 
 // outgoing is an encoded event as a Watermill message. The event's own id is the message's.

@@ -77,9 +77,12 @@ func decode(m events.Message, d export.Delivery) export.Request {
 // DecodeStored makes a Request of a message as it lies in the queue, the same as its
 // deliveries gave.
 func DecodeStored(subject string, header map[string][]string, body []byte, d export.Delivery) export.Request {
-	joined := make(map[string]string, len(header))
+	single := make(map[string]string, len(header))
 	for name, values := range header {
-		joined[name] = strings.Join(values, ", ")
+		single[name] = strings.Join(values[:min(len(values), 1)], "")
+		if len(values) > 1 {
+			repeat(single, name)
+		}
 	}
-	return decode(events.Message{Subject: subject, Header: joined, Body: body}, d)
+	return decode(events.Message{Subject: subject, Header: single, Body: body}, d)
 }
