@@ -1,8 +1,10 @@
 package pgdump_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"testing"
@@ -119,5 +121,19 @@ func TestRowsEndsWithItsContextAndWithTheDump(t *testing.T) {
 	}
 	if rows, err := dump.Rows(t.Context()); err == nil && len(rows) != 2 {
 		t.Errorf("rows after Close = %v without an error", rows)
+	}
+}
+
+// A database without an encoding has nothing to convert from: its bytes are kept.
+func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
+	t.Parallel()
+	execute(t, cluster.URL("postgres"), "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+	dsn := cluster.URL("ascii")
+	execute(t, dsn, `CREATE SCHEMA s; CREATE TABLE s.t (a text); INSERT INTO s.t VALUES (E'\xff\xfe')`)
+	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s"))
+	var text bytes.Buffer
+	contents, err := seal.Check(io.TeeReader(dump, &text), seal.SQL)
+	if err != nil || contents.Rows() != 1 || !bytes.Contains(text.Bytes(), []byte("\xff\xfe\n")) {
+		t.Errorf("contents = %v, %v; want one row with its bytes", contents, err)
 	}
 }
