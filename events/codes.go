@@ -20,6 +20,7 @@ const (
 	CodeDumpTimeout      Code = "dump_timeout"
 	CodeSizeLimit        Code = "size_limit"
 	CodeCancelled        Code = "cancelled"
+	CodeStorageRefused   Code = "storage_refused" // a token, a right, a bucket or a chat is missing
 )
 
 // The known codes that are worth another try.
@@ -31,7 +32,8 @@ const (
 	CodeDumpIncomplete     Code = "dump_incomplete" // the dump's structure or its rows do not add up
 	CodeStorageUnavailable Code = "storage_unavailable"
 	CodeStorageFull        Code = "storage_full"
-	CodeWorkerLost         Code = "worker_lost" // deliveries used up without an answer
-	CodeInterrupted        Code = "interrupted" // the worker was told to stop
+	CodeUploadTimeout      Code = "upload_timeout" // the storage was too slow for its time budget
+	CodeWorkerLost         Code = "worker_lost"    // deliveries used up without an answer
+	CodeInterrupted        Code = "interrupted"    // the worker was told to stop
 	CodeInternalError      Code = "internal_error"
 )

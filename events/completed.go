@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Encryption is how stored bytes are protected.
 type Encryption string
@@ -24,7 +28,7 @@ type Completed struct {
 	SizeBytes   int64       `json:"size_bytes"`   // what pg_dump wrote
 	StoredBytes int64       `json:"stored_bytes"` // what is stored
 	SHA256      string      `json:"sha256"`       // of the stored bytes, lower-case hexadecimal
-	// Storage says where the artifact lies, one entry for each destination.
+	// Storage has one entry for each destination, the primary one first.
 	Storage []Location `json:"storage"`
 	// Tables and Rows are as counted in the stream and in the snapshot. Both counts are
 	// equal table by table, or it is no success.
@@ -47,9 +51,42 @@ type Completed struct {
 	Trace Trace `json:"-"`
 }
 
-// Location is where an artifact lies at one destination.
+// LocationStatus says whether a destination holds an artifact.
+type LocationStatus string
+
+// The statuses of a destination.
+const (
+	LocationStored LocationStatus = "stored"
+	LocationFailed LocationStatus = "failed" // only an optional one, see Location.Code
+)
+
+// Location is where an artifact lies at one destination, or why it does not.
 type Location struct {
-	URI string `json:"uri"` // never a token or a path of the server
+	// Destination is its kind, as in "s3", with a number when there are several of the
+	// kind, as in "s3-2". Encode fills an empty one in from the URI.
+	Destination string         `json:"destination"`
+	Status      LocationStatus `json:"status"`        // empty is encoded as LocationStored
+	URI         string         `json:"uri,omitempty"` // when stored; never a token or a path of the server
+	// Code and Message say why it failed.
+	Code    Code   `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// normalized fills in what an encoded Location always has.
+func (l Location) normalized() Location {
+	if l.Status == "" {
+		l.Status = LocationStored
+	}
+	if l.Destination == "" {
+		l.Destination = "storage"
+		if scheme, _, ok := strings.Cut(l.URI, ":"); ok {
+			l.Destination = scheme
+		}
+	}
+	if l.Message != "" {
+		l.Message = oneLine(l.Message, maxText)
+	}
+	return l
 }
 
 // Encode encodes c. Free text is cut to the contract's limits. The error is an
@@ -65,6 +102,10 @@ func (c Completed) Encode(source string) (Message, error) {
 	c.ServerVersion = oneLine(c.ServerVersion, maxVersion)
 	c.PgDumpVersion = oneLine(c.PgDumpVersion, maxVersion)
 	c.Warnings = cutWarnings(c.Warnings)
+	c.Storage = slices.Clone(c.Storage)
+	for i, l := range c.Storage {
+		c.Storage[i] = l.normalized()
+	}
 	return encode(c, envelope{
 		eventType: TypeCompleted,
 		natsSubj:  EventSubject(TypeCompleted, c.ProjectID, c.RequestID),

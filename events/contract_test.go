@@ -57,7 +57,10 @@ func contractEvents() []contractEvent {
 		{events.TypeCompleted, events.Completed{
 			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatCustom, Compression: events.CompressionGzip,
 			Encryption: events.EncryptionAge, Schemas: []string{"acme"}, SizeBytes: 9, StoredBytes: 4, SHA256: sum,
-			Storage: []events.Location{{URI: "s3://b/k"}}, Tables: 1, Rows: 2, ServerVersion: "15.18", PgDumpVersion: "17.2",
+			Storage: []events.Location{
+				{Destination: "s3", Status: events.LocationStored, URI: "s3://b/k"},
+				{Destination: "s3-2", Status: events.LocationFailed, Code: events.CodeStorageRefused, Message: "m"},
+			}, Tables: 1, Rows: 2, ServerVersion: "15.18", PgDumpVersion: "17.2",
 			Warnings: []string{"w"}, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
 			RequestedBy: "gateway", Metadata: meta, Request: &request, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Completed).Encode("test") },

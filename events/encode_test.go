@@ -176,6 +176,17 @@ func TestEncodeRefuses(t *testing.T) {
 	try("storage[0].uri", c.Encode)
 	c.Storage = nil
 	try("storage", c.Encode)
+	failedCopy := events.Location{Destination: "s3", Status: events.LocationFailed, Code: events.CodeStorageFull}
+	c.Storage = []events.Location{failedCopy} // none holds it: that is no success
+	try("storage", c.Encode)
+	c.Storage = []events.Location{{Destination: "s3", Status: events.LocationStored}}
+	try("storage[0].uri", c.Encode)
+	c.Storage = []events.Location{{URI: "file:a"}, {Destination: "s3", Status: events.LocationFailed}}
+	try("storage[1].code", c.Encode)
+	c.Storage = []events.Location{{URI: "file:a"}, {Destination: "S3", Status: events.LocationFailed, Code: "x"}}
+	try("storage[1].destination", c.Encode)
+	c.Storage = []events.Location{{URI: "file:a"}, {Destination: "s3", Status: "lost", Code: "x"}}
+	try("storage[1].status", c.Encode)
 	f := failed
 	f.FinishedAt = time.Time{}
 	try("finished_at", f.Encode)

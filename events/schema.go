@@ -125,6 +125,8 @@ func (c *contract) faults(out []*InvalidError, e *jsonschema.ValidationError, to
 			out = append(out, invalid(fieldName(append(slices.Clone(e.InstanceLocation), name)), "is missing"))
 		}
 		return out
+	case *kind.Contains: // its causes say of each entry why it is not the one
+		return append(out, invalid(field, c.rule(e.SchemaURL)))
 	case *kind.PropertyNames:
 		// The validator's location of such an error shares memory with its neighbours and
 		// names any of them (jsonschema v6.0.3). metadata alone has free names.

@@ -71,7 +71,10 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 	a := out.Artifact
 	var storage []events.Location
 	for _, c := range a.Copies {
-		storage = append(storage, events.Location{URI: c.URI})
+		storage = append(storage, events.Location{
+			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI,
+			Code: events.Code(c.Code), Message: c.Message,
+		})
 	}
 	return events.Completed{
 		RequestID: out.Request, ProjectID: out.Project, Attempt: out.Attempt,

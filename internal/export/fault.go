@@ -34,6 +34,8 @@ const (
 
 	StorageUnavailable Code = "storage_unavailable"
 	StorageFull        Code = "storage_full"
+	StorageRefused     Code = "storage_refused" // a token, a right, a bucket or a chat is missing
+	UploadTimeout      Code = "upload_timeout"  // the storage was too slow for its time budget
 
 	WorkerLost    Code = "worker_lost" // deliveries used up without an answer
 	Interrupted   Code = "interrupted" // the worker was told to stop
@@ -47,6 +49,7 @@ var permanent = map[Code]bool{
 	SourceAuthFailed: true, SourceForbidden: true, SourceNotFound: true,
 	RowSecurity: true, VersionMismatch: true, SourceCorrupt: true,
 	DumpTimeout: true, SizeLimit: true, Cancelled: true,
+	StorageRefused: true,
 }
 
 // Permanent reports whether trying again cannot help.

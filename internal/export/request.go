@@ -119,9 +119,25 @@ type Artifact struct {
 	Copies        []Copy           `json:"copies"`             // one for each destination
 }
 
-// Copy is the artifact at one destination.
+// CopyStatus says whether a destination holds the artifact.
+type CopyStatus string
+
+// The statuses of a copy. Empty, as in what was recorded before there were several
+// destinations, is Stored.
+const (
+	Stored    CopyStatus = "stored"
+	NotStored CopyStatus = "failed"
+)
+
+// Copy is the artifact at one destination, or why it is not there: an export completes
+// although an optional destination failed.
 type Copy struct {
-	URI string `json:"uri"` // where it lies; never a token or a server path
+	Destination string     `json:"destination,omitempty"` // its name, for instance "s3"
+	Status      CopyStatus `json:"status,omitempty"`
+	URI         string     `json:"uri,omitempty"` // where it lies; never a token or a server path; empty when failed
+	// Code and Message say why it failed, fit for anybody.
+	Code    Code   `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Seal's kinds by the names that handlers use, so that they need not know seal.

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -19,6 +20,12 @@ var (
 	ErrFull = errors.New("storage is full")
 	// ErrUnavailable says that the destination cannot be used now.
 	ErrUnavailable = errors.New("storage unavailable")
+	// ErrRefused is the ErrUnavailable that does not pass by waiting: a revoked token, a
+	// chat or bucket that is gone, a right that is missing. Somebody has to act.
+	ErrRefused = fmt.Errorf("%w until somebody acts", ErrUnavailable)
+	// ErrSealed says that a manifest's description is encrypted and no identity that was
+	// given opens it. Sizes, hashes and references are readable all the same.
+	ErrSealed = errors.New("the manifest is encrypted")
 	// ErrDamaged says that what is stored is not what was stored: bytes flipped, missing
 	// or added.
 	ErrDamaged = errors.New("stored data is damaged")
@@ -44,6 +51,10 @@ func asFault(err error) error {
 	}
 	f := &export.Fault{Code: export.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
 	switch {
+	case errors.Is(err, ErrRefused):
+		f.Code, f.Message = export.StorageRefused, "the storage refuses the worker"
+	case errors.Is(err, ErrSealed):
+		f.Message = "the manifest is encrypted: an age identity is needed to read it"
 	case errors.Is(err, ErrFull):
 		f.Code, f.Message = export.StorageFull, "the storage has no room left"
 	case errors.Is(err, ErrDamaged):

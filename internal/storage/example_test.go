@@ -32,7 +32,7 @@ func Example() {
 	ctx := context.Background()
 	const key, dump = "acme/req-1.1.sql", "CREATE TABLE t ();"
 	copies, err := store.Put(ctx, key, strings.NewReader(dump), storagetest.Describe(key, []byte(dump)))
-	fmt.Println(copies, err)
+	fmt.Println(copies[0].Status, copies[0].URI, err)
 
 	for doc, err := range store.Manifests(ctx) {
 		fmt.Println(doc.Key, doc.Bytes, err)
@@ -45,7 +45,7 @@ func Example() {
 	b, err := io.ReadAll(body)
 	fmt.Printf("%s %v\n", b, err)
 	// Output:
-	// [{file:acme/req-1.1.sql}] <nil>
+	// stored file:acme/req-1.1.sql <nil>
 	// acme/req-1.1.sql 18 <nil>
 	// CREATE TABLE t (); <nil>
 }

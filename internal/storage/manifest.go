@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	"filippo.io/age"
+
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -32,26 +34,34 @@ type Document struct {
 	Bytes   int64  `json:"bytes"`  // of the whole export as stored
 	SHA256  string `json:"sha256"` // of the whole export as stored, lower-case hex
 	Parts   []Part `json:"parts"`  // in order; none for an empty export in parts
-	// Manifest is what the core said of the export.
+	// Manifest is what the core said of the export. Zero while it is sealed.
 	Manifest export.Manifest `json:"manifest"`
+	// Sealed is the description as it was encrypted, until Unseal opened it; nil when
+	// Manifest holds it.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
-// sealed is a Document as it is written: with its own check sum, and with the core's
+// envelope is a Document as it is written: with its own check sum, and with the core's
 // description as the text it was, so that a manifest stays readable when later versions
-// add to the description.
-type sealed struct {
+// add to the description. Exactly one of Manifest and Sealed is there.
+//
+// What a worker without an identity needs is always in clear: the key, the sizes, the
+// hashes and the references, by which it reads back, collects and deletes.
+type envelope struct {
 	Version  int             `json:"version"`
 	Key      string          `json:"key"`
 	Bytes    int64           `json:"bytes"`
 	SHA256   string          `json:"sha256"`
 	Parts    []Part          `json:"parts"`
-	Manifest json.RawMessage `json:"manifest"`
+	Manifest json.RawMessage `json:"manifest,omitempty"`
+	// Sealed is the same JSON in the age format, in base64.
+	Sealed []byte `json:"sealed,omitempty"`
 	// Check is the SHA-256 of all the above as compact JSON, so that damage to the
 	// manifest itself is noticed.
 	Check string `json:"check,omitempty"`
 }
 
-func (s sealed) sum() (string, error) {
+func (s envelope) sum() (string, error) {
 	s.Check = ""
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -61,13 +71,19 @@ func (s sealed) sum() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// encode gives the document as indented JSON, for people who read the folder.
-func (d Document) encode() ([]byte, error) {
+// encode gives the document as indented JSON, for people who read the folder. With
+// recipients the description is encrypted to them.
+func (d Document) encode(to []age.Recipient) ([]byte, error) {
 	manifest, err := json.Marshal(d.Manifest)
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	s := sealed{d.Version, d.Key, d.Bytes, d.SHA256, d.Parts, manifest, ""}
+	s := envelope{Version: d.Version, Key: d.Key, Bytes: d.Bytes, SHA256: d.SHA256, Parts: d.Parts}
+	if len(to) == 0 {
+		s.Manifest = manifest
+	} else if s.Sealed, err = sealDescription(manifest, to); err != nil {
+		return nil, err
+	}
 	if s.Check, err = s.sum(); err != nil {
 		return nil, err
 	}
@@ -80,8 +96,9 @@ func (d Document) encode() ([]byte, error) {
 
 // DecodeDocument reads a stored manifest and checks that it is whole and of one piece:
 // its own check sum, the sums of its parts, and that it speaks of one key. Fields that a
-// later version added to the description are passed over. ErrVersion: the manifest is of
-// a later version altogether. ErrDamaged: anything else.
+// later version added to the description are passed over. A sealed description stays
+// sealed; Unseal opens it. ErrVersion: the manifest is of a later version altogether.
+// ErrDamaged: anything else.
 func DecodeDocument(b []byte) (Document, error) {
 	var v struct {
 		Version int `json:"version"`
@@ -92,7 +109,7 @@ func DecodeDocument(b []byte) (Document, error) {
 	if v.Version > documentVersion {
 		return Document{}, fmt.Errorf("%w: %d", ErrVersion, v.Version)
 	}
-	var s sealed
+	var s envelope
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields() // the check sum would not cover them
 	if err := dec.Decode(&s); err != nil {
@@ -108,9 +125,14 @@ func DecodeDocument(b []byte) (Document, error) {
 	if sum != s.Check {
 		return Document{}, fmt.Errorf("%w: manifest: wrong check sum", ErrDamaged)
 	}
-	d := Document{Version: s.Version, Key: s.Key, Bytes: s.Bytes, SHA256: s.SHA256, Parts: s.Parts}
-	if err := json.Unmarshal(s.Manifest, &d.Manifest); err != nil {
-		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
+	d := Document{Version: s.Version, Key: s.Key, Bytes: s.Bytes, SHA256: s.SHA256, Parts: s.Parts, Sealed: s.Sealed}
+	switch {
+	case (s.Manifest == nil) == (len(s.Sealed) == 0):
+		return Document{}, fmt.Errorf("%w: manifest: not exactly one description", ErrDamaged)
+	case s.Manifest != nil:
+		if err := json.Unmarshal(s.Manifest, &d.Manifest); err != nil {
+			return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
+		}
 	}
 	if err := d.validate(); err != nil {
 		return Document{}, err
@@ -120,17 +142,16 @@ func DecodeDocument(b []byte) (Document, error) {
 
 func (d Document) validate() error {
 	damaged := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrDamaged, what) }
-	if d.Version != documentVersion || d.Manifest.Version != documentVersion {
+	if d.Version != documentVersion {
 		return damaged("version")
 	}
 	if err := CheckKey(d.Key); err != nil {
 		return damaged("key")
 	}
-	if d.Manifest.Key != d.Key || d.Manifest.Artifact == nil {
-		return damaged("description")
-	}
-	if a := d.Manifest.Artifact; a.StoredBytes != d.Bytes || a.SHA256 != d.SHA256 {
-		return damaged("description of other bytes")
+	if d.Sealed == nil {
+		if err := d.validateDescription(); err != nil {
+			return err
+		}
 	}
 	if !isSHA256(d.SHA256) || d.Bytes < 0 || len(d.Parts) > MaxParts {
 		return damaged("sums")
@@ -144,6 +165,20 @@ func (d Document) validate() error {
 	}
 	if rest != 0 {
 		return damaged("parts do not add up")
+	}
+	return nil
+}
+
+// validateDescription holds the core's description against what is stored: one that was
+// moved here from another export's manifest is noticed.
+func (d Document) validateDescription() error {
+	switch m := d.Manifest; {
+	case m.Version != documentVersion:
+		return fmt.Errorf("%w: manifest: version of the description", ErrDamaged)
+	case m.Key != d.Key || m.Artifact == nil:
+		return fmt.Errorf("%w: manifest: description", ErrDamaged)
+	case m.Artifact.StoredBytes != d.Bytes || m.Artifact.SHA256 != d.SHA256:
+		return fmt.Errorf("%w: manifest: description of other bytes", ErrDamaged)
 	}
 	return nil
 }

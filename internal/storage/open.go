@@ -15,10 +15,23 @@ import (
 
 // Manifest returns a complete export's manifest, checked to be whole and to belong to
 // key. Errors are Faults: ErrNotFound in the chain when there is none (the export may be
-// unfinished), ErrDamaged, ErrForeign or ErrVersion when it cannot be trusted.
+// unfinished), ErrDamaged, ErrForeign or ErrVersion when it cannot be trusted. With
+// ErrSealed, when no identity of the Config opens the description, the document holds all
+// the rest.
 func (r *Repository) Manifest(ctx context.Context, key string) (Document, error) {
 	doc, _, err := r.lookup(ctx, key)
+	if err == nil {
+		doc, err = r.unseal(doc)
+	}
 	return doc, asFault(err)
+}
+
+func (r *Repository) unseal(doc Document) (Document, error) {
+	doc, err := doc.Unseal(r.identities)
+	if err != nil {
+		return doc, fmt.Errorf("manifest of %s: %w", doc.Key, err)
+	}
+	return doc, nil
 }
 
 // Copy returns where a complete export lies, as Put did. Errors are Manifest's.
@@ -27,12 +40,12 @@ func (r *Repository) Copy(ctx context.Context, key string) (export.Copy, error) 
 	if err != nil {
 		return export.Copy{}, asFault(err)
 	}
-	return export.Copy{URI: r.driver.URI(key, ref)}, nil
+	return r.copy(key, ref), nil
 }
 
 // Manifests yields the manifest of every complete export, for recovery. A manifest that
-// is damaged, foreign or of another version is yielded as its key and the error, and
-// the sequence goes on; any other error, with an empty key or the key it was met at, ends
+// is damaged, foreign or of another version is yielded as its key and the error, a sealed
+// one as Manifest gives it, and the sequence goes on; any other error, with an empty key or the key it was met at, ends
 // it. Files that are none of ours are passed over. Errors are Faults.
 func (r *Repository) Manifests(ctx context.Context) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
@@ -45,10 +58,12 @@ func (r *Repository) Manifests(ctx context.Context) iter.Seq2[Document, error] {
 			if errors.Is(err, ErrNotFound) {
 				continue // deleted since it was listed
 			}
-			local := errors.Is(err, ErrDamaged) || errors.Is(err, ErrForeign) || errors.Is(err, ErrVersion)
 			if err != nil {
 				doc = Document{Key: key}
+			} else {
+				doc, err = r.unseal(doc)
 			}
+			local := errors.Is(err, ErrDamaged) || errors.Is(err, ErrForeign) || errors.Is(err, ErrVersion) || errors.Is(err, ErrSealed)
 			if !yield(doc, asFault(err)) || err != nil && !local {
 				return
 			}
@@ -100,11 +115,31 @@ func (r *Repository) document(ctx context.Context, key string, ref Ref) (doc Doc
 // Whoever must not use unchecked bytes reads to io.EOF first. ctx bounds the whole
 // reading. The caller closes the reader. Errors are Faults.
 func (r *Repository) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+	return r.OpenAt(ctx, key, 0)
+}
+
+// OpenAt is Open from a byte of the export on, to resume a download; an offset beyond its
+// end is an error. What was not read from its beginning cannot be checked here: of the
+// part that offset falls into only the size is, and of the whole nothing. Whoever joins
+// the pieces compares the whole with the manifest's SHA256.
+func (r *Repository) OpenAt(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
 	doc, _, err := r.lookup(ctx, key)
 	if err != nil {
 		return nil, asFault(err)
 	}
-	return &reader{ctx: ctx, driver: r.driver, doc: doc, whole: sha256.New()}, nil
+	if offset < 0 || offset > doc.Bytes {
+		return nil, asFault(fmt.Errorf("open %s at byte %d of %d: %w", key, offset, doc.Bytes, ErrMismatch))
+	}
+	rd := &reader{ctx: ctx, driver: r.driver, doc: doc}
+	if offset == 0 {
+		rd.whole = sha256.New()
+	}
+	for rd.next < len(doc.Parts) && offset >= doc.Parts[rd.next].Bytes && offset > 0 {
+		offset -= doc.Parts[rd.next].Bytes
+		rd.next++
+	}
+	rd.skip = offset
+	return rd, nil
 }
 
 // reader joins the parts and checks them in passing.
@@ -114,11 +149,12 @@ type reader struct {
 	doc    Document
 
 	next  int           // the next part to be opened
+	skip  int64         // bytes of the next part that are not wanted
 	body  io.ReadCloser // the part being read, if any
-	part  hash.Hash
-	count int64 // read of this part
-	whole hash.Hash
-	err   error // sticky
+	part  hash.Hash     // nil: the part was not read from its beginning
+	count int64         // read of this part, or passed over
+	whole hash.Hash     // nil: the export was not read from its beginning
+	err   error         // sticky
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -154,25 +190,32 @@ func (r *reader) read(p []byte) (int, error) {
 		return 0, fmt.Errorf("%w: longer than recorded", ErrDamaged)
 	}
 	r.count += int64(n)
-	_, _ = r.part.Write(p[:n])
-	_, _ = r.whole.Write(p[:n])
+	for _, h := range []hash.Hash{r.part, r.whole} {
+		if h != nil {
+			_, _ = h.Write(p[:n]) // a hash never fails
+		}
+	}
 	return n, err
 }
 
 // advance opens the next part, or compares the whole when there is none.
 func (r *reader) advance() error {
 	if r.next == len(r.doc.Parts) {
-		if hex.EncodeToString(r.whole.Sum(nil)) != r.doc.SHA256 {
+		if r.whole != nil && hex.EncodeToString(r.whole.Sum(nil)) != r.doc.SHA256 {
 			return fmt.Errorf("%w: %s: the hash of the whole differs", ErrDamaged, r.doc.Key)
 		}
 		return io.EOF
 	}
-	body, err := r.driver.Open(r.ctx, r.doc.Parts[r.next].Ref, 0)
+	body, err := r.driver.Open(r.ctx, r.doc.Parts[r.next].Ref, r.skip)
 	if err != nil {
 		return fmt.Errorf("part %d of %s: %w", r.next+1, r.doc.Key, err)
 	}
 	r.next++
-	r.body, r.count, r.part = body, 0, sha256.New()
+	r.body, r.count, r.part = body, r.skip, nil
+	if r.skip == 0 {
+		r.part = sha256.New()
+	}
+	r.skip = 0
 	return nil
 }
 
@@ -183,7 +226,7 @@ func (r *reader) endPart() error {
 	if err := body.Close(); err != nil {
 		return fmt.Errorf("part %d of %s: %w", r.next, r.doc.Key, err)
 	}
-	if r.count != want.Bytes || hex.EncodeToString(r.part.Sum(nil)) != want.SHA256 {
+	if r.count != want.Bytes || r.part != nil && hex.EncodeToString(r.part.Sum(nil)) != want.SHA256 {
 		return fmt.Errorf("%w: part %d of %s: its size or hash differs", ErrDamaged, r.next, r.doc.Key)
 	}
 	return nil

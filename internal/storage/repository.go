@@ -10,6 +10,8 @@ import (
 	"io"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
@@ -28,6 +30,14 @@ type Config struct {
 	// export that was never finished. Required for a driver that cannot list, unused
 	// otherwise.
 	Journal Journal
+	// Name is the destination's in Copy.Destination, for instance "s3". Default: the
+	// driver's scheme.
+	Name string
+	// Recipients can read the descriptions in the manifests written from now on. Empty:
+	// everybody can. Sizes, hashes and references are always in clear.
+	Recipients []age.Recipient
+	// Identities open the descriptions of sealed manifests. A worker needs none.
+	Identities []age.Identity
 	// AlwaysReadBack reads every blob back, also when the destination itself confirmed
 	// its checksum. Default: only what it did not confirm.
 	AlwaysReadBack bool
@@ -45,6 +55,10 @@ type Repository struct {
 	journal  Journal
 	readBack bool
 	cleanup  time.Duration
+
+	name       string
+	recipients []age.Recipient
+	identities []age.Identity
 }
 
 // New makes a Repository. It does not touch the destination.
@@ -52,7 +66,13 @@ func New(c Config) (*Repository, error) {
 	if c.Driver == nil {
 		return nil, errors.New("storage: no driver")
 	}
-	r := &Repository{driver: c.Driver, journal: noJournal{}, readBack: c.AlwaysReadBack, cleanup: c.CleanupTimeout}
+	r := &Repository{
+		driver: c.Driver, journal: noJournal{}, readBack: c.AlwaysReadBack, cleanup: c.CleanupTimeout,
+		name: c.Name, recipients: c.Recipients, identities: c.Identities,
+	}
+	if r.name == "" {
+		r.name = c.Driver.Traits().Scheme
+	}
 	if r.cleanup == 0 {
 		r.cleanup = DefaultCleanupTimeout
 	}
@@ -92,7 +112,7 @@ func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describ
 	p := &put{repo: r, key: key, in: newIntake(ctx, key, src, describe)}
 	ref, err := p.run(ctx)
 	if err == nil {
-		return []export.Copy{{URI: r.driver.URI(key, ref)}}, nil
+		return []export.Copy{r.copy(key, ref)}, nil
 	}
 	if cleanupErr := p.undo(context.WithoutCancel(ctx)); cleanupErr != nil {
 		err = errors.Join(err, fmt.Errorf("remove what was stored of %s: %w", key, cleanupErr))
@@ -101,6 +121,11 @@ func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describ
 		return nil, fmt.Errorf("store %s: %w", key, err)
 	}
 	return nil, asFault(fmt.Errorf("store %s: %w", key, err))
+}
+
+// copy says where a complete export lies.
+func (r *Repository) copy(key string, manifest Ref) export.Copy {
+	return export.Copy{Destination: r.name, Status: export.Stored, URI: r.driver.URI(key, manifest)}
 }
 
 // put is one Put at work.
@@ -160,7 +185,7 @@ func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
 	if err := doc.validate(); err != nil {
 		return "", fmt.Errorf("before writing: %w", err)
 	}
-	b, err := doc.encode()
+	b, err := doc.encode(p.repo.recipients)
 	if err != nil {
 		return "", err
 	}
