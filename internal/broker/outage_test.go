@@ -2,10 +2,6 @@ package broker_test
 
 import (
 	"context"
-	"io"
-	"net"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -123,6 +119,28 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 	}
 }
 
+// A message that is on its way when the subscription ends is not lost with the pull: it
+// goes back at once instead of waiting for AckWait to end.
+func TestMessageUnderWayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := newProxy(t, shared.ClientURL())
+	s := b.subscriber(b.config(stream(t, connect(t, p.url()))))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Subscribe(ctx, "any")
+	must(t, err)
+	eventually(t, "the slot pulls", func() bool { return b.info().NumWaiting == 1 })
+	release := p.hold()
+	b.publish(1)
+	eventually(t, "the broker sent it", func() bool { return b.info().NumAckPending == 1 })
+	cancel()
+	release()
+	must(t, s.Close())
+	if n := b.acks.total("-NAK"); n != 1 {
+		t.Errorf("%d naks, want 1", n)
+	}
+}
+
 func TestNothingIsBufferedWhileDisconnected(t *testing.T) {
 	t.Parallel()
 	srv := start(t, t.TempDir(), broker.RandomPort)
@@ -140,78 +158,4 @@ func start(t *testing.T, dir string, port int) *broker.Server {
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Shutdown()) })
 	return srv
-}
-
-// proxy is a TCP proxy whose cable can be pulled.
-type proxy struct {
-	t      *testing.T
-	target string
-	l      net.Listener
-	all    sync.WaitGroup
-
-	mu    sync.Mutex
-	down  bool
-	conns map[net.Conn]struct{}
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	p := &proxy{t: t, target: strings.TrimPrefix(target, "nats://"), l: l, conns: map[net.Conn]struct{}{}}
-	p.all.Go(p.accept)
-	t.Cleanup(func() { _ = l.Close(); p.cut(); p.all.Wait() })
-	return p
-}
-
-func (p *proxy) url() string { return "nats://" + p.l.Addr().String() }
-
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = true
-	for c := range p.conns {
-		_ = c.Close()
-	}
-}
-
-func (p *proxy) mend() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = false
-}
-
-func (p *proxy) accept() {
-	for {
-		client, err := p.l.Accept()
-		if err != nil {
-			return
-		}
-		p.all.Go(func() { p.serve(client) })
-	}
-}
-
-func (p *proxy) serve(client net.Conn) {
-	defer func() { _ = client.Close() }()
-	var d net.Dialer
-	server, err := d.DialContext(context.Background(), "tcp", p.target)
-	if err != nil {
-		return
-	}
-	defer func() { _ = server.Close() }()
-	p.mu.Lock()
-	if p.down {
-		p.mu.Unlock()
-		return
-	}
-	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
-	p.mu.Unlock()
-	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1])
-			_ = way[0].Close()
-		})
-	}
-	both.Wait()
 }
