@@ -127,6 +127,7 @@ func TestRowsEndsWithItsContextAndWithTheDump(t *testing.T) {
 // A database without an encoding has nothing to convert from: its bytes are kept.
 func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 	t.Parallel()
+	execute(t, cluster.URL("postgres"), "DROP DATABASE IF EXISTS ascii")
 	execute(t, cluster.URL("postgres"), "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
 	dsn := cluster.URL("ascii")
 	execute(t, dsn, `CREATE SCHEMA s; CREATE TABLE s.t (a text); INSERT INTO s.t VALUES (E'\xff\xfe')`)

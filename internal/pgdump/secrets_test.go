@@ -19,7 +19,7 @@ const hardPassword = `pa:ss\wo"r'd #$%/@?☃`
 func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
-	execute(t, dsn, fmt.Sprintf(`CREATE ROLE canary LOGIN SUPERUSER PASSWORD '%s'`, strings.ReplaceAll(hardPassword, "'", "''")))
+	execute(t, dsn, fmt.Sprintf(`DROP ROLE IF EXISTS canary; CREATE ROLE canary LOGIN SUPERUSER PASSWORD '%s'`, strings.ReplaceAll(hardPassword, "'", "''")))
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
