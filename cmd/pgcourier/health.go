@@ -79,7 +79,10 @@ func (a *app) healthCommand() *cobra.Command {
 			return exit(exitUnreachable, err)
 		}
 		defer func() { _ = res.Body.Close() }()
-		var status struct{ Status, Reason string }
+		var status struct {
+			Status string `json:"status"`
+			Reason string `json:"reason,omitempty"`
+		}
 		if err := json.NewDecoder(res.Body).Decode(&status); err != nil {
 			return exitf(exitFailed, "unexpected answer from %s: %w", c.HTTPAddr, err)
 		}
