@@ -180,6 +180,8 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	log := watermill.NewSlogLogger(w.log)
+	// The router waits for its handlers, and not for their acknowledgements.
+	defer func() { _ = sub.Close() }() // always nil
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 var (
@@ -51,9 +53,9 @@ type Config struct {
 	NKeySeedFile string
 	// User and Password log in by name.
 	User     string
-	Password Secret
+	Password secret.String
 	// Token logs in by a shared token.
-	Token Secret
+	Token secret.String
 
 	// CAFile is a PEM bundle that replaces the system's roots.
 	CAFile string
@@ -206,9 +208,9 @@ func (c Config) auth() ([]nats.Option, error) {
 		}
 		return []nats.Option{opt}, nil
 	case c.User != "":
-		return []nats.Option{nats.UserInfo(c.User, string(c.Password))}, nil
+		return []nats.Option{nats.UserInfo(c.User, c.Password.Reveal())}, nil
 	case c.Token != "":
-		return []nats.Option{nats.Token(string(c.Token))}, nil
+		return []nats.Option{nats.Token(c.Token.Reveal())}, nil
 	}
 	return nil, nil
 }

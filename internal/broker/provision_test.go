@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestProvisionIsIdempotent(t *testing.T) {
@@ -181,7 +182,7 @@ func TestProvisionWithoutPermission(t *testing.T) {
 	must(t, err)
 	must(t, a.EnableJetStream(nil, nil))
 	login := func(user, password string) jetstream.JetStream {
-		nc, err := broker.Connect(broker.Config{URLs: []string{srv.ClientURL()}, User: user, Password: broker.Secret(password), Logger: quiet()})
+		nc, err := broker.Connect(broker.Config{URLs: []string{srv.ClientURL()}, User: user, Password: secret.String(password), Logger: quiet()})
 		must(t, err)
 		t.Cleanup(nc.Close)
 		return stream(t, nc)

@@ -41,7 +41,7 @@ type Config struct {
 	DataDir       string   `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage       string   `env:"STORAGE" help:"where exports are kept: file:///dir; empty: the folder exports in DATA_DIR"`
 	MaxBytes      ByteSize `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
-	PGBinDir      string   `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: the newest under /usr/lib/postgresql, then the PATH"`
+	PGBinDir      string   `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	LogLevel      string   `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat     string   `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr      string   `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`

@@ -1,0 +1,243 @@
+package handlers_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// The handlers over a real broker, ledger and database are in the tests of cmd/pgcourier.
+// Here is what they make of a message, and what they do with an answer.
+
+type published struct {
+	subject, key, filter string
+	msg                  *message.Message
+}
+
+// tray keeps what is published, and refuses as it is told.
+type tray struct {
+	out     []published
+	refuse  []error
+	marked  []export.ID
+	markErr error
+}
+
+func (t *tray) take(p published) error {
+	if len(t.refuse) > 0 {
+		err := t.refuse[0]
+		t.refuse = t.refuse[1:]
+		if err != nil {
+			return err
+		}
+	}
+	t.out = append(t.out, p)
+	return nil
+}
+
+func (t *tray) Publish(_ context.Context, subject, key string, msg *message.Message) error {
+	return t.take(published{subject: subject, key: key, msg: msg})
+}
+
+func (t *tray) PublishOnce(_ context.Context, subject, filter string, msg *message.Message) error {
+	return t.take(published{subject: subject, filter: filter, msg: msg})
+}
+
+func (t *tray) PublishEphemeral(subject string, msg *message.Message) error {
+	return t.take(published{subject: subject, msg: msg})
+}
+
+func (t *tray) MarkPublished(_ context.Context, id export.ID) error {
+	t.marked = append(t.marked, id)
+	return t.markErr
+}
+
+// delivery is a message as the broker delivered it.
+type delivery struct {
+	is        handlers.Delivery
+	abandoned bool
+}
+
+func (d *delivery) Delivery(*message.Message) handlers.Delivery { return d.is }
+func (d *delivery) Abandon(*message.Message)                    { d.abandoned = true }
+
+func delivered(subject string) *delivery {
+	return &delivery{is: handlers.Delivery{
+		Delivery: export.Delivery{EventID: "eabc-7", Number: 1, Queue: "Q@1", Sequence: 7}, Subject: subject,
+	}}
+}
+
+// answer is a use case that notes what it is asked and answers as it is told.
+type answer struct {
+	req export.Request
+	out export.Outcome
+	err error
+}
+
+func (a *answer) Run(_ context.Context, req export.Request, _ export.Delivery) (export.Outcome, error) {
+	a.req = req
+	return a.out, a.err
+}
+
+func (a *answer) Announce(context.Context, export.Outcome) error { return nil }
+
+func TestWhatIsMadeOfARequest(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name, subject, body, repeated string
+		header                        map[string]string
+		id                            export.ID
+		refused                       bool
+	}{
+		{name: "a bare body", subject: "backup.requested.acme", body: `{"project_id":"acme"}`, id: export.ID{Project: "acme", Request: "eabc-7"}},
+		{name: "an id of its own", subject: "backup.requested.acme", body: `{"project_id":"acme","request_id":"r1"}`, id: export.ID{Project: "acme", Request: "r1"}},
+		{name: "nothing readable", subject: "backup.requested._", body: `rubbish`, id: export.ID{Project: "_", Request: "eabc-7"}, refused: true},
+		{name: "an unknown field under a project's subject", subject: "backup.requested.acme", body: `{"project_id":"acme","request_id":"r1","x":1}`, id: export.ID{Project: "acme", Request: "r1"}, refused: true},
+		{name: "a subject that contradicts the body", subject: "backup.requested.acme", body: `{"project_id":"bolt","request_id":"r1"}`, id: export.ID{Project: "acme", Request: "r1"}, refused: true},
+		{name: "a repeated header", subject: "backup.requested.acme", body: `{"project_id":"acme"}`, header: map[string]string{"ce-id": "1"}, repeated: "ce-id", id: export.ID{Project: "acme", Request: "eabc-7"}, refused: true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			core, d := &answer{}, delivered(c.subject)
+			d.is.RepeatedHeader = c.repeated
+			msg := message.NewMessage("u", []byte(c.body))
+			for k, v := range c.header {
+				msg.Metadata.Set(k, v)
+			}
+			h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: d}
+			if err := h.Handle(msg); err != nil {
+				t.Fatal(err)
+			}
+			if core.req.ID != c.id || (core.req.Refusal != nil) != c.refused {
+				t.Errorf("request %v, refusal %v", core.req.ID, core.req.Refusal)
+			}
+			if c.refused && core.req.Refusal.Code != export.InvalidRequest {
+				t.Errorf("code %s", core.req.Refusal.Code)
+			}
+			if core.req.Digest != sha256.Sum256(core.req.Payload) {
+				t.Error("the digest is not the payload's")
+			}
+			stored := handlers.DecodeStored(c.subject, headerLists(c.header, c.repeated), []byte(c.body), d.is.Delivery)
+			if stored.ID != core.req.ID || stored.Digest != core.req.Digest || (stored.Refusal == nil) != (core.req.Refusal == nil) {
+				t.Errorf("as it lies in the queue it reads %v, %v", stored.ID, stored.Refusal)
+			}
+		})
+	}
+}
+
+func headerLists(h map[string]string, repeated string) map[string][]string {
+	out := map[string][]string{}
+	for k, v := range h {
+		out[k] = []string{v}
+		if k == repeated {
+			out[k] = append(out[k], "2")
+		}
+	}
+	return out
+}
+
+func TestTwoSpellingsAreTheSameRequest(t *testing.T) {
+	t.Parallel()
+	var digests [2][32]byte
+	for i, body := range []string{`{"project_id":"acme","request_id":"r"}`, ` { "request_id" : "r", "compress":true, "format":"sql","project_id":"acme" } `} {
+		core := &answer{}
+		h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: delivered("backup.requested.acme")}
+		if err := h.Handle(message.NewMessage("u", []byte(body))); err != nil {
+			t.Fatal(err)
+		}
+		digests[i] = core.req.Digest
+	}
+	if digests[0] != digests[1] {
+		t.Error("their digests differ")
+	}
+}
+
+func TestASupersededAttemptSettlesNothing(t *testing.T) {
+	t.Parallel()
+	core, d := &answer{err: export.ErrSuperseded}, delivered("backup.requested.acme")
+	h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: d}
+	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); err != nil || !d.abandoned {
+		t.Errorf("err %v, abandoned %t", err, d.abandoned)
+	}
+	core.err = &export.Fault{Code: export.SourceUnavailable}
+	d.abandoned = false
+	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); !errors.Is(err, core.err) || d.abandoned {
+		t.Errorf("a fault to be tried again gave %v, abandoned %t", err, d.abandoned)
+	}
+}
+
+func TestTheIntakeRoutesEverything(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ name, body, subject, contains string }{
+		{"a request without an id gets one", `{"project_id":"acme"}`, "backup.requested.acme", `"request_id":"eabc-7"`},
+		{"a refused one goes to its project as it came", `{"project_id":"acme","x":1}`, "backup.requested.acme", `{"project_id":"acme","x":1}`},
+		{"rubbish goes to nobody's subject", `rubbish`, "backup.requested._", `rubbish`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			out := &tray{}
+			h := &handlers.Intake{Publisher: out, Deliveries: delivered("backup.requested"), Source: "test"}
+			msg := message.NewMessage("u", []byte(c.body))
+			msg.Metadata.Set("Nats-Rollup", "all")
+			if err := h.Handle(msg); err != nil {
+				t.Fatal(err)
+			}
+			p := out.out[0]
+			if p.subject != c.subject || p.key != "eabc-7" || !strings.Contains(string(p.msg.Payload), c.contains) {
+				t.Errorf("published %s to %s under key %s", p.msg.Payload, p.subject, p.key)
+			}
+			if p.msg.Metadata.Get("Nats-Rollup") != "" {
+				t.Error("a command to the broker was passed on")
+			}
+		})
+	}
+}
+
+func failedOutcome() export.Outcome {
+	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	return export.Outcome{
+		ID: export.ID{Project: "acme", Request: "r1"}, State: export.Failed, Attempt: 3,
+		Code: export.SourceUnavailable, Message: "the source cannot be reached", StartedAt: at, FinishedAt: at.Add(time.Second),
+		Payload: []byte(`{"project_id":"acme","request_id":"r1","format":"sql","compression":"gzip"}`),
+		Trace:   export.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+	}
+}
+
+func TestAnOutcomeIsAnnouncedOnceTheBrokerIsBack(t *testing.T) {
+	t.Parallel()
+	out := &tray{refuse: []error{export.ErrUnavailable, nil}, markErr: export.ErrLedgerUnavailable}
+	a := &handlers.Announcer{Publisher: out, Outbox: out, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := a.Announce(t.Context(), failedOutcome()); err != nil {
+		t.Fatal(err)
+	}
+	p := out.out[0]
+	if p.subject != "backup.failed.acme.r1" || p.filter != "backup.*.acme.r1" || p.msg.Metadata.Get("traceparent") == "" {
+		t.Errorf("published to %s, filter %s, metadata %v", p.subject, p.filter, p.msg.Metadata)
+	}
+	if len(out.marked) != 1 {
+		t.Errorf("marked %v", out.marked)
+	}
+	again := &tray{}
+	a = &handlers.Announcer{Publisher: again, Outbox: again, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := a.Announce(t.Context(), failedOutcome()); err != nil {
+		t.Fatal(err)
+	}
+	if string(again.out[0].msg.Payload) != string(p.msg.Payload) {
+		t.Error("announcing again gives other bytes")
+	}
+	decoded, err := events.DecodeOutcome(events.Message{Subject: p.subject, Header: p.msg.Metadata, Body: p.msg.Payload})
+	if err != nil || decoded.Failed.Code != events.CodeSourceUnavailable || decoded.Failed.Request == nil {
+		t.Errorf("decodes to %+v, %v", decoded.Failed, err)
+	}
+}
