@@ -57,6 +57,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	b.exec(t, `GRANT USAGE ON SCHEMA pgcourier TO `+login)
 	b.exec(t, `GRANT SELECT ON pgcourier.schema_version TO `+login)
 	b.exec(t, `GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO `+login)
+	b.exec(t, `GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO `+login)
 	u.User = url.UserPassword(login, "w")
 	pool := newPool(t, u.String())
 	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})
@@ -74,6 +75,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	for _, err := range []error{
 		err, listErr, lostErr, w.Ping(t.Context()), w.Renew(t.Context(), tok), w.Collected(t.Context(), left),
 		w.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}), w.MarkPublished(t.Context(), r.ID),
+		w.Note(t.Context(), "telegram:1", "acme/r1", "ref"), w.ForgetNotes(t.Context(), "telegram:1", "acme/r1"),
 	} {
 		if err != nil {
 			t.Error(err)

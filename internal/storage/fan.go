@@ -23,7 +23,7 @@ const (
 
 // Target is one destination of a Fan.
 type Target struct {
-	// Name is for humans, for instance "s3".
+	// Name is the destination's, as in Copy.Destination, for instance "s3".
 	Name  string
 	Store export.Store
 	// Optional: its failure is reported and does not fail the export.
@@ -61,9 +61,10 @@ func NewFan(targets []Target, failed func(ctx context.Context, target string, er
 // errOtherTarget ends the stream of the targets that still work when a required one failed.
 var errOtherTarget = errors.New("another destination failed")
 
-// Put implements export.Store. It returns one Copy for each target that holds the export,
-// in the targets' order. When r or a required target fails, no target holds it, and the
-// error is r's, or that of the first required target that failed.
+// Put implements export.Store. It returns one Copy for each target, in the targets' order:
+// those of optional targets that failed say why. When r or a required target fails, no
+// target holds the export, and the error is r's, or that of the first required target that
+// failed.
 func (f *Fan) Put(ctx context.Context, key string, r io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
 	p := &pass{free: make(chan *block, fanBlocks), broken: make(chan struct{})}
 	for range fanBlocks {
@@ -104,6 +105,10 @@ func (f *Fan) settle(ctx context.Context, key string, copies [][]export.Copy, er
 	for i, t := range f.targets {
 		if errs[i] != nil {
 			f.failed(ctx, t.Name, errs[i])
+			fault := export.AsFault(errs[i])
+			all = append(all, export.Copy{
+				Destination: t.Name, Status: export.NotStored, Code: fault.Code, Message: fault.Message,
+			})
 			continue
 		}
 		all = append(all, copies[i]...)

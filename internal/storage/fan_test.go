@@ -131,15 +131,23 @@ func TestFan(t *testing.T) {
 			if !slices.Equal(told.names, test.reported) {
 				t.Errorf("reported %q", told.names)
 			}
-			wantCopies, whole, maybe := 3, data, data
+			whole, maybe := data, data
+			want := []export.CopyStatus{export.Stored, export.Stored, export.Stored}
 			switch {
 			case test.want != nil:
-				wantCopies, whole, maybe = 0, nil, nil
+				want, whole, maybe = nil, nil, nil
 			case test.breakB:
-				wantCopies, maybe = 2, nil
+				want[1], maybe = export.NotStored, nil
 			}
-			if len(copies) != wantCopies {
-				t.Errorf("copies %v", copies)
+			var got []export.CopyStatus
+			for _, c := range copies {
+				got = append(got, c.Status)
+				if c.Status == export.NotStored && (c.Destination != "b" || c.Code != export.InternalError || c.URI != "" || c.Message == "") {
+					t.Errorf("the failed copy is %+v", c)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("copies %+v", copies)
 			}
 			a.expect(t, whole)
 			b.expect(t, maybe)

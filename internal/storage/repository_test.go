@@ -29,7 +29,7 @@ func TestPartsOfAnySize(t *testing.T) {
 		if rapid.Bool().Draw(t, "io.EOF with the last bytes") {
 			src = iotest.DataErrReader(src)
 		}
-		r, err := storage.New(storage.Config{Driver: storagetest.NewMemory(part), Journal: &storagetest.MemoryJournal{}})
+		r, err := storage.New(storage.Config{Driver: storagetest.NewMemory(part), Journal: &storage.MemoryJournal{}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,10 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-var (
-	_ storage.Indexer = (*Memory)(nil)
-	_ storage.Journal = (*MemoryJournal)(nil)
-)
+var _ storage.Indexer = (*Memory)(nil)
 
 // Memory is a destination in memory that takes small blobs, cannot list, and after
 // Freeze deletes no more: the shape of a chat. It is safe for concurrent use.
@@ -145,7 +142,7 @@ func (m *Memory) SetIndex(ctx context.Context, doc []byte) error {
 // Destination gives the Memory to Run.
 func (m *Memory) Destination() Destination {
 	return Destination{
-		Driver: m, Journal: &MemoryJournal{}, PartSize: m.maxBlob,
+		Driver: m, Journal: &storage.MemoryJournal{}, PartSize: m.maxBlob,
 		Reopen: func(*testing.T) storage.Driver { return m },
 		Litter: func(*testing.T) {},
 		Alter: func(_ *testing.T, ref storage.Ref, data []byte) {
@@ -163,44 +160,4 @@ func (m *Memory) Destination() Destination {
 			return left
 		},
 	}
-}
-
-// MemoryJournal is a journal that lasts as long as the process. Its zero value is ready.
-type MemoryJournal struct {
-	mu   sync.Mutex
-	refs map[string][]storage.Ref
-}
-
-// Note implements storage.Journal.
-func (j *MemoryJournal) Note(ctx context.Context, key string, ref storage.Ref) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.refs == nil {
-		j.refs = map[string][]storage.Ref{}
-	}
-	if !slices.Contains(j.refs[key], ref) {
-		j.refs[key] = append(j.refs[key], ref)
-	}
-	return nil
-}
-
-// Refs implements storage.Journal.
-func (j *MemoryJournal) Refs(ctx context.Context, key string) ([]storage.Ref, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return slices.Clone(j.refs[key]), ctx.Err()
-}
-
-// Forget implements storage.Journal.
-func (j *MemoryJournal) Forget(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	delete(j.refs, key)
-	return nil
 }

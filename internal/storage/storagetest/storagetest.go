@@ -72,6 +72,8 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 		"repository/failing driver":  repositoryFailingDriver,
 		"repository/manifests":       repositoryManifests,
 		"repository/exchanged":       repositoryExchanged,
+		"repository/sealed":          repositorySealed,
+		"repository/resumed":         repositoryResumed,
 		"repository/damage": func(t *testing.T, d Destination) {
 			repositoryDamage(t, d, flips)
 		},

@@ -35,7 +35,7 @@ func TestDriverKeepsTheContract(t *testing.T) {
 		b := setup(t)
 		return storagetest.Destination{
 			Driver:   b.smallDriver(t),
-			Journal:  &storagetest.MemoryJournal{},
+			Journal:  &storage.MemoryJournal{},
 			PartSize: smallPart,
 			Reopen:   func(t *testing.T) storage.Driver { t.Helper(); return b.smallDriver(t) },
 			Alter: func(t *testing.T, ref storage.Ref, data []byte) {
@@ -79,7 +79,7 @@ func TestTenGiBTakeTheTimeThatThePaceAllows(t *testing.T) {
 	t.Parallel()
 	const parts = 540
 	b := setup(t)
-	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storagetest.MemoryJournal{}})
+	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storage.MemoryJournal{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestTenGiBTakeTheTimeThatThePaceAllows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if repo, err = storage.New(storage.Config{Driver: other, Journal: &storagetest.MemoryJournal{}}); err != nil {
+	if repo, err = storage.New(storage.Config{Driver: other, Journal: &storage.MemoryJournal{}}); err != nil {
 		t.Fatal(err)
 	}
 	for doc, err := range repo.Manifests(t.Context()) {
@@ -135,7 +135,7 @@ func TestStormsCostNoExport(t *testing.T) {
 	} {
 		b.Inject(f)
 	}
-	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storagetest.MemoryJournal{}})
+	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storage.MemoryJournal{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestStormsCostNoExport(t *testing.T) {
 func TestRemovingAnOldExportLeavesTombstones(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storagetest.MemoryJournal{}})
+	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storage.MemoryJournal{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func openFolder(t *testing.T, dir string) (*telegram.Folder, *storage.Repository
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
-	r, err := storage.New(storage.Config{Driver: f, Journal: &storagetest.MemoryJournal{}})
+	r, err := storage.New(storage.Config{Driver: f, Journal: &storage.MemoryJournal{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func openFolder(t *testing.T, dir string) (*telegram.Folder, *storage.Repository
 func TestFolderDownloadedByHandIsRestored(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storagetest.MemoryJournal{}})
+	repo, err := storage.New(storage.Config{Driver: b.smallDriver(t), Journal: &storage.MemoryJournal{}})
 	if err != nil {
 		t.Fatal(err)
 	}

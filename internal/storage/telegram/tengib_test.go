@@ -44,7 +44,7 @@ func BenchmarkTenGiB(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			r, err := storage.New(storage.Config{Driver: d, Journal: &storagetest.MemoryJournal{}})
+			r, err := storage.New(storage.Config{Driver: d, Journal: &storage.MemoryJournal{}})
 			if err != nil {
 				b.Fatal(err)
 			}

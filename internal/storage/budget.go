@@ -1,0 +1,86 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+var _ export.Store = Budgeted{}
+
+// Budgeted is a store whose Put has a time budget of its own. Only the storing counts: the
+// clock stands while Put waits for the stream, as the dump's own clock stands while nobody
+// reads it, and as no destination of a Fan pays for a slower one beside it.
+type Budgeted struct {
+	export.Store
+	// Budget is the most time that one Put may take beside its stream's. 0: no bound.
+	Budget time.Duration
+}
+
+// errBudget ends a Put that took too long.
+var errBudget = errors.New("the time for storing is used up")
+
+// Put implements export.Store. When the budget is used up the error is an
+// export.UploadTimeout fault, and as after any failure nothing is left.
+func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
+	if b.Budget == 0 {
+		return b.Store.Put(ctx, key, r, describe)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &stopwatch{left: b.Budget, expired: func() { cancel(errBudget) }}
+	w.start()
+	defer w.stop()
+	copies, err := b.Store.Put(ctx, key, pausing{r, w}, describe)
+	if err != nil && errors.Is(context.Cause(ctx), errBudget) {
+		return nil, &export.Fault{
+			Code: export.UploadTimeout, Message: fmt.Sprintf("the storage needed more than %s", b.Budget), Err: err,
+		}
+	}
+	return copies, err
+}
+
+// pausing stops the watch while it waits for its stream.
+type pausing struct {
+	io.Reader
+	watch *stopwatch
+}
+
+func (p pausing) Read(b []byte) (int, error) {
+	p.watch.stop()
+	defer p.watch.start()
+	return p.Reader.Read(b)
+}
+
+// stopwatch calls expired when it ran for as long as there was left.
+type stopwatch struct {
+	expired func()
+
+	mu    sync.Mutex
+	left  time.Duration
+	since time.Time
+	timer *time.Timer // nil: stopped
+}
+
+func (w *stopwatch) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = time.Now()
+	w.timer = time.AfterFunc(w.left, w.expired)
+}
+
+func (w *stopwatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		return
+	}
+	w.timer.Stop()
+	w.timer = nil
+	w.left = max(0, w.left-time.Since(w.since))
+}
