@@ -179,7 +179,8 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := watermill.NewSlogLogger(w.log)
+	// What Watermill finds worth an info line interests only who debugs it.
+	log := watermill.NewSlogLoggerWithLevelMapping(w.log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	// The router waits for its handlers, and not for their acknowledgements.
 	defer func() { _ = sub.Close() }() // always nil
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
@@ -208,6 +209,9 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		return router.Run(gctx)
 	})
+	defer context.AfterFunc(ctx, func() {
+		w.log.InfoContext(ctx, "draining: running exports may finish, a second signal ends them", "at_most", c.DrainTimeout)
+	})()
 	w.log.InfoContext(ctx, "serving", "roles", strings.Join(c.Roles, ","), "concurrency", c.Concurrency)
 	return group.Wait()
 }

@@ -166,7 +166,10 @@ func (c Config) options() ([]nats.Option, error) {
 		// Else the second refusal in a row closes the connection for good, and a
 		// credential that is revoked by mistake and restored would need a restart.
 		nats.IgnoreAuthErrorAbort(),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if nc.IsClosed() { // by us
+				return
+			}
 			log.WarnContext(context.Background(), "broker connection lost", "error", errText(err))
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
