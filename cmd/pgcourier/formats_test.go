@@ -23,6 +23,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -234,6 +235,7 @@ func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byt
 		}
 		defer d.Close()
 		r = d
+	case events.CompressionNone:
 	}
 	plain, err := io.ReadAll(r)
 	if err != nil {
@@ -243,6 +245,23 @@ func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byt
 		t.Errorf("the plain dump has %d bytes, announced are %d", len(plain), c.SizeBytes)
 	}
 	return plain
+}
+
+// checkWhole holds a large export against its event, the database and its own structure,
+// without restoring it.
+func (p *platform) checkWhole(c *events.Completed) {
+	p.t.Helper()
+	found, err := seal.Check(bytes.NewReader(p.checkStored(c, nil)), seal.Format(c.Format))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var rows int64
+	for _, n := range found.Tables {
+		rows += n
+	}
+	if _, want := p.count(p.sql(), c.Schemas); rows != want || c.Rows != want {
+		p.t.Errorf("%d rows are stored, %d announced, %d in the database", rows, c.Rows, want)
+	}
 }
 
 // checkRestored loads a plain dump into an empty database with PostgreSQL's own tools and

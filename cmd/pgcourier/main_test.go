@@ -16,8 +16,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 )
 
-// cluster is shared by all tests; each platform has a database of its own in it.
-var cluster *pgcluster.Cluster
+// cluster is shared by all tests; each platform has a database of its own in it. scratch
+// is a folder that lasts as long.
+var (
+	cluster *pgcluster.Cluster
+	scratch string
+)
 
 // TestMain makes the test binary a pgcourier too: under that name, first on the PATH, it
 // runs main. So workers and commands are real processes.
@@ -35,7 +39,7 @@ func (s suite) Run() int {
 		return 1
 	}
 	code := s.M.Run()
-	err := cluster.Stop()
+	err := errors.Join(cluster.Stop(), os.RemoveAll(scratch))
 	if err = errors.Join(err, goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)
@@ -57,6 +61,9 @@ func (suite) configure() error {
 	}
 	ctx := context.Background()
 	var err error
+	if scratch, err = os.MkdirTemp("", "pgcourier-test-"); err != nil {
+		return err
+	}
 	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -135,6 +137,26 @@ func (w *worker) await() {
 	}
 }
 
+// freeAddress is one on which nothing listens now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// answers reports whether something takes connections there.
+func answers(addr string) bool {
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		_ = c.Close()
+	}
+	return err == nil
+}
+
 // peak is the most memory that the worker ever had resident, in bytes.
 func (w *worker) peak() int64 {
 	w.t.Helper()
@@ -155,7 +177,10 @@ func (w *worker) peak() int64 {
 	return 0
 }
 
-// openFiles are the regular files that the process has open, deleted ones included.
+// notOnDisk begins the names of regular files that are none on disk.
+var notOnDisk = regexp.MustCompile(`^(/sys/|/proc/|/memfd:|[^/])`)
+
+// openFiles are the files on disk that the process has open, deleted ones included.
 func openFiles(pid int) []string {
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	var out []string
@@ -164,7 +189,8 @@ func openFiles(pid int) []string {
 		if err != nil || !info.Mode().IsRegular() {
 			continue // closed since, or no file
 		}
-		if name, err := os.Readlink(l); err == nil {
+		name, err := os.Readlink(l)
+		if err == nil && !notOnDisk.MatchString(name) {
 			out = append(out, name)
 		}
 	}
