@@ -88,10 +88,40 @@ func (w *worker) openBroker(ctx context.Context) error {
 	if w.js, err = jetstream.New(w.nc); err != nil {
 		return err
 	}
+	return w.provision(ctx)
+}
+
+// provision makes the streams and consumers, or checks them where it may not.
+func (w *worker) provision(ctx context.Context) error {
+	c := w.config
 	return broker.Provision(ctx, w.js, broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts,
 	})
+}
+
+// provisionAgain does so after each reconnect: a broker that lost its store comes back
+// without streams, and then nobody could ask for anything or be told of anything.
+func (w *worker) provisionAgain(ctx context.Context) {
+	status := w.nc.StatusChanged(nats.CONNECTED)
+	defer w.nc.RemoveStatusListener(status)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-status:
+			if !open {
+				return
+			}
+		}
+		_ = export.Retry(ctx, func(ctx context.Context) error { // ends well, or with ctx
+			err := outage(w.provision(ctx))
+			if err != nil && ctx.Err() == nil {
+				w.log.WarnContext(ctx, "broker not set up yet", "error", err)
+			}
+			return err
+		})
+	}
 }
 
 // maxAttempts is the contract's: as many attempts as deliveries.
@@ -201,6 +231,7 @@ func (w *worker) run(ctx context.Context) error {
 			group.Go(func() error { return w.sweep(gctx) })
 		}
 	}
+	group.Go(func() error { w.provisionAgain(gctx); return nil })
 	group.Go(func() error { return serveHealth(gctx, c.HTTPAddr, w.ready) })
 	group.Go(func() error {
 		if len(router.Handlers()) == 0 {
