@@ -11,6 +11,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
 const (
@@ -74,10 +76,12 @@ func (h *held) attend(settling, working context.Context) {
 		if h.abandoned.Load() {
 			return
 		}
+		failpoint.Hit(failpoint.BeforeAck)
 		// The heartbeats go on until the ack is confirmed.
 		if err := h.ack(settling); err != nil {
 			h.log.WarnContext(settling, "gave up acknowledging, the message may come back", "error", err)
 		}
+		failpoint.Hit(failpoint.AfterAck)
 	case <-h.msg.Nacked():
 		h.endMsg()
 		if h.abandoned.Load() {
