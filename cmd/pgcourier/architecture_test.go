@@ -32,8 +32,9 @@ var allowed = []struct {
 	{"internal/project", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/ledger", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/storage/...", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "adapters never see each other", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/broker", []string{"events", "internal/secret", "schemas"}, "the broker moves messages; the names come from the contract", []string{"github.com/jackc/pgx"}},
+	{"internal/broker", []string{"events", "internal/failpoint", "internal/secret", "schemas"}, "the broker moves messages; the names come from the contract", []string{"github.com/jackc/pgx"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
+	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"cmd/...", []string{"..."}, "wires everything", nil},
 }
 

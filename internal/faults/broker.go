@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// broker is one nats-server, or a cluster of three, each a process of its own.
+type broker struct {
+	dir, binary    string
+	nodes          []*node
+	workerPassword string
+
+	nc *nats.Conn // the harness's own, past all proxies
+	js jetstream.JetStream
+}
+
+type node struct {
+	name              string
+	port, clusterPort int
+	process           *process
+	starts            int
+}
+
+func startBroker(ctx context.Context, dir, binary string, size int) (*broker, error) {
+	b := &broker{dir: dir, binary: binary, workerPassword: "first"}
+	for n := range size {
+		ports, err := freePorts(ctx, 2)
+		if err != nil {
+			return nil, err
+		}
+		b.nodes = append(b.nodes, &node{name: fmt.Sprintf("n%d", n+1), port: ports[0], clusterPort: ports[1]})
+	}
+	for _, n := range b.nodes {
+		if err := b.start(n); err != nil {
+			b.stop()
+			return nil, err
+		}
+	}
+	if err := b.connect(ctx); err != nil {
+		b.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *broker) config(n *node) string { return filepath.Join(b.dir, n.name+".conf") }
+func (b *broker) store(n *node) string  { return filepath.Join(b.dir, n.name) }
+
+func (b *broker) configure(n *node) error {
+	conf := fmt.Sprintf(`server_name: %s
+listen: "127.0.0.1:%d"
+jetstream { store_dir: %q, sync_interval: always }
+authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }
+`, n.name, n.port, b.store(n), b.workerPassword)
+	if len(b.nodes) > 1 {
+		var routes []string
+		for _, other := range b.nodes {
+			routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", other.clusterPort))
+		}
+		// Without no_advertise clients would learn the way past their proxies.
+		conf += fmt.Sprintf("cluster { name: faults, listen: \"127.0.0.1:%d\", no_advertise: true, routes: [ %s ] }\n",
+			n.clusterPort, strings.Join(routes, ", "))
+	}
+	return os.WriteFile(b.config(n), []byte(conf), 0o600)
+}
+
+func (b *broker) start(n *node) error {
+	if err := b.configure(n); err != nil {
+		return err
+	}
+	n.starts++
+	cmd := exec.Command(b.binary, b.config(n)) //nolint:gosec,noctx // our own binary, ended by stop
+	var err error
+	n.process, err = startProcess(b.dir, fmt.Sprintf("%s-%d", n.name, n.starts), cmd)
+	return err
+}
+
+// connect waits until JetStream answers.
+func (b *broker) connect(ctx context.Context) error {
+	var urls []string
+	for _, n := range b.nodes {
+		urls = append(urls, fmt.Sprintf("nats://harness:harness@127.0.0.1:%d", n.port))
+	}
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(0, 0), nats.IgnoreAuthErrorAbort(),
+		nats.PingInterval(time.Second), nats.Name("faults"))
+	if err != nil {
+		return err
+	}
+	b.nc = nc
+	if b.js, err = jetstream.New(nc); err != nil {
+		return err
+	}
+	return until(ctx, 30*time.Second, "the broker to answer", func(ctx context.Context) (bool, error) {
+		_, err := b.js.AccountInfo(ctx)
+		return err == nil, err
+	})
+}
+
+func (b *broker) stop() {
+	if b.nc != nil {
+		b.nc.Close()
+	}
+	for _, n := range b.nodes {
+		if n.process != nil {
+			_ = n.process.signal(syscall.SIGCONT) // it may be stopped
+			n.process.kill()
+		}
+	}
+}
+
+// reload lets the servers read what they are told now.
+func (b *broker) reload() error {
+	for _, n := range b.nodes {
+		if err := b.configure(n); err != nil {
+			return err
+		}
+		if err := n.process.signal(syscall.SIGHUP); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leader is the node that leads a stream.
+func (b *broker) leader(ctx context.Context, stream string) (*node, error) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	if c := s.CachedInfo().Cluster; c != nil {
+		for _, n := range b.nodes {
+			if n.name == c.Leader {
+				return n, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("stream %s has no leader", stream)
+}
+
+func freePorts(ctx context.Context, n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }() // all at once, so that no two are the same
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// until asks ask again and again until it says yes, at most for patience. Errors are what
+// an outage looks like; the last one is told when the time is up.
+func until(ctx context.Context, patience time.Duration, what string, ask func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		one, end := context.WithTimeout(ctx, 5*time.Second)
+		ok, err := ask(one)
+		end()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("waited %s for %s: %w", patience, what, err)
+		case <-tick.C:
+		}
+	}
+}

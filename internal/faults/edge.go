@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/rs/zerolog"
+)
+
+// edges makes proxies between processes.
+type edges struct{ server *toxiproxy.ApiServer }
+
+func newEdges() *edges {
+	toxics.Register(commitReply, new(breakAtCommit))
+	return &edges{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
+}
+
+// edge is one proxy, through which one process reaches another.
+type edge struct{ proxy *toxiproxy.Proxy }
+
+func (e *edges) open(name string, port int) (*edge, error) {
+	p := toxiproxy.NewProxy(e.server, name, "127.0.0.1:0", fmt.Sprintf("127.0.0.1:%d", port))
+	if err := p.Start(); err != nil {
+		return nil, fmt.Errorf("open edge %s: %w", name, err)
+	}
+	return &edge{p}, nil
+}
+
+func (e *edge) port() string {
+	_, port, _ := net.SplitHostPort(e.proxy.Listen)
+	return port
+}
+
+// cut closes all connections and refuses new ones until join.
+func (e *edge) cut() { e.proxy.Stop() }
+
+func (e *edge) join() error { return e.proxy.Start() }
+
+// reset breaks all connections, and takes new ones at once.
+func (e *edge) reset() error {
+	e.cut()
+	return e.join()
+}
+
+// poison adds a toxic. Attributes are JSON.
+func (e *edge) poison(name, kind, stream, attributes string) error {
+	_, err := e.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
+		`{"name":%q,"type":%q,"stream":%q,"attributes":%s}`, name, kind, stream, attributes)))
+	return err
+}
+
+func (e *edge) cure(ctx context.Context, name string) error {
+	return e.proxy.Toxics.RemoveToxic(ctx, name)
+}
+
+const deaf = "deaf"
+
+// deafen lets requests pass and drops every reply, on a link that looks alive.
+func (e *edge) deafen() error { return e.poison(deaf, "timeout", "downstream", `{"timeout":0}`) }
+
+// undeafen breaks the connections on which replies were lost, and takes new ones.
+func (e *edge) undeafen(ctx context.Context) error {
+	e.cut()
+	if err := e.cure(ctx, deaf); err != nil {
+		return err
+	}
+	return e.join()
+}
+
+// commitReply is the toxic that breaks a PostgreSQL connection where the server says that a
+// change is committed, before the client hears of it.
+const commitReply = "commit_reply"
+
+type breakAtCommit struct{}
+
+// Pipe implements toxics.Toxic.
+func (*breakAtCommit) Pipe(stub *toxics.ToxicStub) {
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case c := <-stub.Input:
+			if c == nil || bytes.Contains(c.Data, []byte("COMMIT\x00")) || bytes.Contains(c.Data, []byte("UPDATE 1\x00")) {
+				stub.Close()
+				return
+			}
+			stub.Output <- c
+		}
+	}
+}
+
+// slow bounds both directions to kilobytes a second for each connection.
+func (e *edge) slow(rate int) error {
+	for _, stream := range []string{"upstream", "downstream"} {
+		if err := e.poison("slow-"+stream, "bandwidth", stream, fmt.Sprintf(`{"rate":%d}`, rate)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *edge) fast(ctx context.Context) error {
+	for _, stream := range []string{"upstream", "downstream"} {
+		if err := e.cure(ctx, "slow-"+stream); err != nil {
+			return err
+		}
+	}
+	return nil
+}

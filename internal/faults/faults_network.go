@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/pgcourier/pgcourier/internal/failpoint"
+)
+
+func networkFaults() []fault {
+	return []fault{
+		{
+			name: "cut-worker-broker", about: "one worker cannot reach the broker for three ack waits", firstAttempt: true,
+			strike: cutOne(3, (*worker).cutBroker, (*worker).joinBroker),
+		},
+		{
+			name: "cut-worker-control", about: "one worker cannot reach the control plane for three ack waits", firstAttempt: true,
+			strike: cutOne(3, func(k *worker) { k.control.cut() }, func(k *worker) error { return k.control.join() }),
+		},
+		{
+			name: "cut-worker-both", about: "one worker cannot reach broker and control plane for three ack waits",
+			strike: cutOne(3,
+				func(k *worker) { k.cutBroker(); k.control.cut() },
+				func(k *worker) error { return errors.Join(k.control.join(), k.joinBroker()) }),
+		},
+		{
+			name: "cut-flapping", about: "every worker's links break ten times, a third of an ack wait apart", firstAttempt: true,
+			strike: func(ctx context.Context, w *world) error {
+				for range 10 {
+					for _, k := range w.workers {
+						for _, e := range append([]*edge{k.control}, k.brokers...) {
+							if err := e.reset(); err != nil {
+								return err
+							}
+						}
+					}
+					if err := w.lasts(ctx, 1.0/3); err != nil {
+						return err
+					}
+				}
+				w.heal()
+				return w.mark(ctx)
+			},
+		},
+		deafAt("lost-puback", failpoint.AfterCommit, "the broker's reply to an outcome is lost", func(ctx context.Context, w *world) error {
+			before, err := w.outcomesStored(ctx)
+			if err != nil {
+				return err
+			}
+			if err := w.workers[0].process.signal(syscall.SIGCONT); err != nil {
+				return err
+			}
+			return w.finished(ctx, before+1)
+		}),
+		deafAt("lost-ack", failpoint.BeforeAck, "the broker's reply to an ack is lost", func(ctx context.Context, w *world) error {
+			before, err := w.queued(ctx)
+			if err != nil {
+				return err
+			}
+			if err := w.workers[0].process.signal(syscall.SIGCONT); err != nil {
+				return err
+			}
+			return until(ctx, patience(0), "the ack to be taken", func(ctx context.Context) (bool, error) {
+				now, err := w.queued(ctx)
+				return now < before, err
+			})
+		}),
+	}
+}
+
+// cutOne cuts the worker that is in the middle of a dump off.
+func cutOne(ackWaits float64, cut func(*worker), join func(*worker) error) func(ctx context.Context, w *world) error {
+	return func(ctx context.Context, w *world) error {
+		k, err := w.dumping(ctx)
+		if err != nil {
+			return err
+		}
+		cut(k)
+		err = w.lasts(ctx, ackWaits)
+		w.heal()
+		return errors.Join(err, join(k))
+	}
+}
+
+// deafAt stops the first worker at a point, lets its requests reach the broker and drops
+// the replies until arrived has seen the effect.
+func deafAt(name string, point failpoint.Name, about string, arrived func(ctx context.Context, w *world) error) fault {
+	return fault{
+		name: name, about: about, failpoints: string(point) + "=stop@2", firstAttempt: true,
+		strike: func(ctx context.Context, w *world) error {
+			if err := w.stopped(ctx, string(point)); err != nil {
+				return err
+			}
+			// The other worker would hide the effect.
+			other := w.workers[1].process
+			if err := other.signal(syscall.SIGSTOP); err != nil {
+				return err
+			}
+			k := w.workers[0]
+			err := k.deafenBroker()
+			if err == nil {
+				err = arrived(ctx, w)
+			}
+			w.heal()
+			return errors.Join(err, k.undeafenBroker(ctx), other.signal(syscall.SIGCONT))
+		},
+	}
+}
+
+// lostReply stops the first worker before a statement of the ledger, drops the reply of its
+// COMMIT and breaks the connection: the worker cannot know whether it happened.
+func lostReply(name, about string, point failpoint.Name, committed string) fault {
+	return fault{
+		name: name, about: about, failpoints: string(point) + "=stop@2", firstAttempt: true,
+		strike: func(ctx context.Context, w *world) error {
+			if err := w.stopped(ctx, string(point)); err != nil {
+				return err
+			}
+			k := w.workers[0]
+			self := k.names[len(k.names)-1]
+			before, err := w.count(ctx, committed, self)
+			if err != nil {
+				return err
+			}
+			if err := k.control.poison(commitReply, commitReply, "downstream", "{}"); err != nil {
+				return err
+			}
+			if err := k.process.signal(syscall.SIGCONT); err != nil {
+				return err
+			}
+			err = until(ctx, patience(0), "the transaction to be committed", func(ctx context.Context) (bool, error) {
+				now, err := w.count(ctx, committed, self)
+				if err == nil && now <= before {
+					err = fmt.Errorf("still %d", now)
+				}
+				return err == nil, err
+			})
+			w.heal()
+			k.control.cut()
+			return errors.Join(err, k.control.cure(ctx, commitReply), k.control.join())
+		},
+	}
+}

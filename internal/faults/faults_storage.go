@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/failpoint"
+)
+
+// filler is the file with which the full disk is filled.
+const filler = "filler"
+
+func storageFaults() []fault {
+	return []fault{
+		{
+			name: "storage-full", about: "the disk is full in mid-write until a dump has failed by it", tmpfs: "512m",
+			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
+			permitted: map[string][]events.Code{anyProject: {events.CodeStorageFull}},
+			strike:    storageFull,
+		},
+		{
+			name: "storage-permission-lost", about: "the storage folder may not be written to until a dump has failed by it", unprivileged: true,
+			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
+			permitted: map[string][]events.Code{anyProject: {events.CodeStorageUnavailable}},
+			strike:    permissionLost,
+		},
+		{
+			name: "storage-read-only", about: "the file system becomes read-only between two dumps", tmpfs: "512m", unpublished: true,
+			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
+			permitted: map[string][]events.Code{anyProject: {events.CodeStorageUnavailable}},
+			strike: func(ctx context.Context, w *world) error {
+				if err := unix.Mount("", w.storage, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+					return err
+				}
+				err := w.publish(ctx, w.jobs)
+				err = errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+				w.heal()
+				return errors.Join(err, unix.Mount("", w.storage, "", unix.MS_REMOUNT, ""))
+			},
+		},
+		{
+			name: "storage-flipped-byte", about: "the object's bytes change before they are read back",
+			failpoints: string(failpoint.AfterObject) + "=stop@2",
+			strike: func(ctx context.Context, w *world) error {
+				if err := w.stopped(ctx, string(failpoint.AfterObject)); err != nil {
+					return err
+				}
+				flipped, err := w.flip(ctx)
+				if err == nil && flipped == 0 {
+					err = errors.New("no object without a manifest was found")
+				}
+				w.heal()
+				err = errors.Join(err, w.workers[0].process.signal(syscall.SIGCONT))
+				return errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+			},
+		},
+		{
+			name: "storage-wiped-staging", about: "all staging files are deleted in mid-write",
+			strike: func(ctx context.Context, w *world) error {
+				if _, err := w.dumping(ctx); err != nil {
+					return err
+				}
+				staged, err := filepath.Glob(filepath.Join(w.storage, ".staging", "*"))
+				for _, s := range staged {
+					err = errors.Join(err, ignoreGone(os.Remove(s)))
+				}
+				w.heal()
+				return err
+			},
+		},
+	}
+}
+
+// failing waits until an attempt has failed with a code.
+func (w *world) failing(ctx context.Context, code events.Code) error {
+	err := until(ctx, patience(0), "an attempt to fail with "+string(code), func(ctx context.Context) (bool, error) {
+		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = $1`, string(code))
+		return n > 0, err
+	})
+	return errors.Join(err, w.mark(ctx))
+}
+
+// storageFull fills the disk while dumps are being written.
+func storageFull(ctx context.Context, w *world) error {
+	if _, err := w.dumping(ctx); err != nil {
+		return err
+	}
+	path := filepath.Join(w.storage, filler)
+	f, err := os.Create(path) //nolint:gosec // the storage is ours
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 1<<20)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return errors.Join(err, f.Close())
+	}
+	err = errors.Join(f.Close(), w.failing(ctx, events.CodeStorageFull))
+	w.heal()
+	return errors.Join(err, os.Remove(path))
+}
+
+// permissionLost takes the right to write away in mid-dump.
+func permissionLost(ctx context.Context, w *world) error {
+	if _, err := w.dumping(ctx); err != nil {
+		return err
+	}
+	modes := map[string]fs.FileMode{}
+	err := filepath.WalkDir(w.storage, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !e.IsDir() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		modes[path] = 0o700
+		return ignoreGone(os.Chmod(path, 0o500)) //nolint:gosec // the workers must see it to be refused
+	})
+	err = errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+	for path, mode := range modes {
+		err = errors.Join(err, ignoreGone(os.Chmod(path, mode)))
+	}
+	w.heal()
+	return err
+}
+
+// flip changes one byte of each object that has no manifest yet.
+func (w *world) flip(ctx context.Context) (flipped int, err error) {
+	err = filepath.WalkDir(w.storage, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || strings.HasSuffix(path, ".manifest.json") || strings.Contains(path, "/.staging/") {
+			return ignoreGone(err)
+		}
+		if _, err := os.Stat(path + ".manifest.json"); err == nil {
+			return nil
+		}
+		b, err := os.ReadFile(path) //nolint:gosec // the storage is ours
+		if err != nil || len(b) == 0 {
+			return ignoreGone(err)
+		}
+		b[len(b)/2] ^= 1
+		flipped++
+		return os.WriteFile(path, b, 0o600)
+	})
+	if err != nil {
+		err = fmt.Errorf("flip a byte: %w", err)
+	}
+	return flipped, err
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// worker is one pgcourier process with an edge of its own to the broker and to the
+// control plane. It keeps its edges and folders over restarts.
+type worker struct {
+	w       *world
+	number  int
+	binary  string
+	brokers []*edge // one for each node
+	control *edge
+	tmp     string
+	cred    *syscall.Credential // nil: the harness's own user
+
+	process *process
+	starts  int
+	names   []string // under which the ledger knows its processes
+}
+
+func (w *world) newWorker(number int) (*worker, error) {
+	k := &worker{w: w, number: number, binary: w.lab.pgcourier, tmp: filepath.Join(w.dir, fmt.Sprintf("tmp-%d", number))}
+	for _, n := range w.broker.nodes {
+		e, err := w.lab.edges.open(fmt.Sprintf("worker%d-%s", number, n.name), n.port)
+		if err != nil {
+			return nil, err
+		}
+		k.brokers = append(k.brokers, e)
+	}
+	var err error
+	if k.control, err = w.lab.edges.open(fmt.Sprintf("worker%d-control", number), w.lab.control.Port()); err != nil {
+		return nil, err
+	}
+	if w.fault.unprivileged {
+		k.cred = nobody()
+	}
+	if err := os.Mkdir(k.tmp, 0o777); err != nil { //nolint:gosec // the worker may run as another user
+		return nil, err
+	}
+	return k, os.Chmod(k.tmp, 0o777) //nolint:gosec // the same, whatever the umask
+}
+
+// start runs it with fail points and settings of its own, and waits until it serves.
+func (k *worker) start(ctx context.Context, failpoints string, settings ...string) error {
+	k.starts++
+	cmd := exec.Command(k.binary, "serve") //nolint:gosec,noctx // our own binary, ended by the world
+	cmd.Dir = k.tmp
+	cmd.Env = append(k.environment(failpoints), settings...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: k.cred}
+	p, err := startProcess(k.w.dir, fmt.Sprintf("worker%d-%d", k.number, k.starts), cmd)
+	if err != nil {
+		return err
+	}
+	k.process = p
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	k.names = append(k.names, fmt.Sprintf("%s/%d", host, p.pid()))
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err = p.said(ctx, `"msg":"serving"`)
+	return err
+}
+
+func (k *worker) environment(failpoints string) []string {
+	var brokers []string
+	for _, e := range k.brokers {
+		brokers = append(brokers, "nats://worker:"+k.w.broker.workerPassword+"@127.0.0.1:"+e.port())
+	}
+	env := []string{
+		"TMPDIR=" + k.tmp, "FAILPOINTS=" + failpoints,
+		"PGCOURIER_DATABASE_URL=" + through(k.w.lab.control.URL(controlDatabase), k.control),
+		"PGCOURIER_PROJECT_QUERY=" + projectQuery,
+		"PGCOURIER_NATS_URL=" + strings.Join(brokers, ","),
+		fmt.Sprintf("PGCOURIER_NATS_REPLICAS=%d", len(brokers)),
+		"PGCOURIER_STORAGE=file://" + k.w.storage,
+		"PGCOURIER_ACK_WAIT=" + k.w.lab.options.ackWait.String(),
+		"PGCOURIER_RETRY_BACKOFF=1s", "PGCOURIER_CONCURRENCY=2", "PGCOURIER_DRAIN_TIMEOUT=1m",
+		"PGCOURIER_MAX_WAITING_PER_PROJECT=10000", "PGCOURIER_LOG_FORMAT=json", "PGCOURIER_LOG_LEVEL=debug",
+	}
+	return append(env, k.w.fault.settings...)
+}
+
+// restart starts a fresh process after the former one has ended.
+func (k *worker) restart(ctx context.Context) error {
+	<-k.process.exited
+	return k.start(ctx, "")
+}
+
+func (k *worker) cutBroker() {
+	for _, e := range k.brokers {
+		e.cut()
+	}
+}
+
+func (k *worker) joinBroker() error {
+	for _, e := range k.brokers {
+		if err := e.join(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deafenBroker drops what the broker answers.
+func (k *worker) deafenBroker() error {
+	for _, e := range k.brokers {
+		if err := e.deafen(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *worker) undeafenBroker(ctx context.Context) error {
+	for _, e := range k.brokers {
+		if err := e.undeafen(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends the process in an orderly way and says what was wrong with that.
+func (k *worker) close() error {
+	var err error
+	if k.process != nil && k.process.running() {
+		_ = k.process.signal(syscall.SIGCONT) // it may be stopped
+		if err = k.process.end(45 * time.Second); err != nil {
+			err = fmt.Errorf("worker %d: %w", k.number, err)
+		}
+	}
+	for _, e := range append(k.brokers, k.control) {
+		e.cut()
+	}
+	return err
+}
+
+// through replaces a URL's host and port by an edge's.
+func through(url string, e *edge) string {
+	at := strings.LastIndex(url, "@")
+	slash := strings.Index(url[at:], "/") + at
+	return url[:at+1] + net.JoinHostPort("127.0.0.1", e.port()) + url[slash:]
+}
+
+// nobody is an unprivileged user, if the harness may become one.
+func nobody() *syscall.Credential {
+	const uid = 65534 // Debian's nobody
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.Credential{Uid: uid, Gid: uid}
+}
