@@ -63,6 +63,26 @@ func makeRoot(dir string) error {
 	return errors.Join(syncDir(parent), parent.Close())
 }
 
+// Check finds out whether exports can be written: it makes a file in staging, syncs it
+// and removes it again. Its errors are Put's.
+func (d *Driver) Check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.makeDir(stagingDir); err != nil {
+		return fmt.Errorf("make the staging folder: %w", err)
+	}
+	name := path.Join(stagingDir, "check."+rand.Text())
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return fmt.Errorf("write to the storage folder: %w", wrap(err))
+	}
+	if err := errors.Join(wrap(f.Sync()), wrap(f.Close()), d.unstage(name)); err != nil {
+		return fmt.Errorf("write to the storage folder: %w", err)
+	}
+	return nil
+}
+
 // Close releases the root. Calls after it fail.
 func (d *Driver) Close() error { return d.root.Close() }
 

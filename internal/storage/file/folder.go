@@ -105,6 +105,8 @@ func wrap(err error) error {
 		return fmt.Errorf("%w: %w", storage.ErrFull, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", storage.ErrNotFound, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	}
 	return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 }

@@ -141,22 +141,32 @@ func TestUnusableRoot(t *testing.T) {
 func TestLostRights(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
-	r := repository(t, open(t, dir))
+	d := open(t, dir)
+	r := repository(t, d)
+	check(t, d.Check(t.Context()))
+	if got := files(t, dir); len(got) != 0 {
+		t.Errorf("the check left %q", got)
+	}
 	const key = "acme/r.1.sql"
 	_, err := r.Put(t.Context(), key, strings.NewReader("x"), storagetest.Describe(key, []byte("x")))
 	check(t, err)
+	code := export.StorageUnavailable
 	if os.Geteuid() == 0 {
 		check(t, os.RemoveAll(dir))
 	} else {
+		code = export.StorageRefused
 		check(t, os.Chmod(dir, 0o500))
 		check(t, os.Chmod(filepath.Join(dir, ".staging"), 0o500))
 		t.Cleanup(func() { check(t, os.Chmod(filepath.Join(dir, ".staging"), 0o700)) })
 		t.Cleanup(func() { check(t, os.Chmod(dir, 0o700)) })
 	}
 	const other = "acme/r.2.sql"
+	if err := d.Check(t.Context()); !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("check without rights: %v", err)
+	}
 	_, err = r.Put(t.Context(), other, strings.NewReader("x"), storagetest.Describe(other, []byte("x")))
 	f, ok := errors.AsType[*export.Fault](err)
-	if !ok || f.Code != export.StorageUnavailable || strings.Contains(f.Message, dir) {
+	if !ok || f.Code != code || strings.Contains(f.Message, dir) {
 		t.Errorf("put without rights: %v", err)
 	}
 }
@@ -167,7 +177,7 @@ func TestErrorClasses(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]error{
 		syscall.ENOSPC: storage.ErrFull, syscall.EDQUOT: storage.ErrFull, syscall.EFBIG: storage.ErrFull,
-		syscall.EIO: storage.ErrUnavailable, syscall.EROFS: storage.ErrUnavailable, syscall.EACCES: storage.ErrUnavailable,
+		syscall.EIO: storage.ErrUnavailable, syscall.EROFS: storage.ErrRefused, syscall.EACCES: storage.ErrRefused, syscall.EPERM: storage.ErrRefused,
 		syscall.ENOENT: storage.ErrNotFound,
 	} {
 		if got := file.Wrap(&os.PathError{Op: "write", Path: "x", Err: err}); !errors.Is(got, want) || !errors.Is(got, err) {

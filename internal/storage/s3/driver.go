@@ -192,8 +192,9 @@ func (d *Driver) remove(ctx context.Context, object string) (storage.Deletion, e
 }
 
 // errNoBucket is a Fault, so that the operator reads what is wrong in the outcome.
-var errNoBucket = fmt.Errorf("%w: %w", storage.ErrUnavailable,
-	&export.Fault{Code: export.StorageUnavailable, Message: "the storage bucket does not exist"})
+var errNoBucket = &export.Fault{
+	Code: export.StorageRefused, Message: "the storage bucket does not exist", Err: storage.ErrRefused,
+}
 
 // wrap classes an error of the server or of the way to it.
 func wrap(ctx context.Context, err error) error {
@@ -212,7 +213,7 @@ func wrap(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", storage.ErrExists, err)
 	case minio.AccessDenied, "InvalidAccessKeyId", "SignatureDoesNotMatch":
 		return fmt.Errorf("%w: %w", &export.Fault{
-			Code: export.StorageUnavailable, Message: "the storage refuses the worker's credentials", Err: storage.ErrUnavailable,
+			Code: export.StorageRefused, Message: "the storage refuses the worker's credentials", Err: storage.ErrRefused,
 		}, err)
 	case "XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage":
 		return fmt.Errorf("%w: %w", storage.ErrFull, err)

@@ -30,9 +30,9 @@ func TestServerFaults(t *testing.T) {
 	}{
 		"no room":            {part, http.StatusInsufficientStorage, "XMinioStorageFull", export.StorageFull, storage.ErrFull},
 		"quota":              {part, http.StatusForbidden, "QuotaExceeded", export.StorageFull, storage.ErrFull},
-		"credentials":        {part, http.StatusForbidden, "AccessDenied", export.StorageUnavailable, storage.ErrUnavailable},
+		"credentials":        {part, http.StatusForbidden, "AccessDenied", export.StorageRefused, storage.ErrRefused},
 		"damaged on the way": {part, http.StatusBadRequest, "BadDigest", export.StorageUnavailable, storage.ErrUnavailable},
-		"bucket vanished":    {part, http.StatusNotFound, "NoSuchBucket", export.StorageUnavailable, storage.ErrUnavailable},
+		"bucket vanished":    {part, http.StatusNotFound, "NoSuchBucket", export.StorageRefused, storage.ErrRefused},
 		"not completed":      {completing, http.StatusBadRequest, "InvalidPart", export.StorageUnavailable, storage.ErrUnavailable},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestMissingBucket(t *testing.T) {
 		"long put": save(t.Context(), d, key, storagetest.Bytes(3*partSize)),
 	} {
 		f, ok := errors.AsType[*export.Fault](err)
-		if !ok || f.Code != export.StorageUnavailable || f.Message != "the storage bucket does not exist" {
+		if !ok || f.Code != export.StorageRefused || !errors.Is(err, storage.ErrRefused) || f.Message != "the storage bucket does not exist" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -11,14 +11,15 @@ import (
 // Check finds out whether exports can be stored, read back, deleted and found again in the
 // chat: the token works, the chat is reachable, messages do not delete themselves, content
 // is not protected, and the bot has the rights it needs. It changes nothing. The error
-// names everything that is wrong at once and wraps storage.ErrUnavailable.
+// names everything that is wrong at once and wraps storage.ErrRefused where waiting cannot
+// help, else storage.ErrUnavailable.
 func (d *Driver) Check(ctx context.Context) error {
 	me, err := d.client.Me(ctx)
 	if err != nil {
 		return explain("check the bot", err)
 	}
 	if me.ID != d.bot {
-		return fmt.Errorf("check the bot: %w: the server says it is bot %d, the token says %d", storage.ErrUnavailable, me.ID, d.bot)
+		return fmt.Errorf("check the bot: %w: the server says it is bot %d, the token says %d", storage.ErrRefused, me.ID, d.bot)
 	}
 	chat, err := d.client.Chat(ctx, d.chat)
 	if err != nil {
@@ -30,7 +31,7 @@ func (d *Driver) Check(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range append(settings(chat), rights(chat, member)...) {
-		errs = append(errs, fmt.Errorf("chat %d: %w: %s", d.chat, storage.ErrUnavailable, p))
+		errs = append(errs, fmt.Errorf("chat %d: %w: %s", d.chat, storage.ErrRefused, p))
 	}
 	return errors.Join(errs...)
 }

@@ -36,14 +36,12 @@ func TestPartIsStoredWithItsNameAndReadBack(t *testing.T) {
 		t.Errorf("the reference has %d bytes", len(got.Ref))
 	}
 	m := b.Messages(channel)[0]
-	want := "request-17.1.sql.zst.a-" + telegram.KeyHash(key) + ".part-00003-of-00003.pgc"
+	want := "request-17-" + telegram.KeyHash(key) + ".part-00003-of-00003.pgc"
 	if m.Name != want {
 		t.Errorf("the file is called %q, want %q", m.Name, want)
 	}
-	for _, line := range []string{"key: " + key, "part: 3 of 3", "bytes: 1048576", "sha256: "} {
-		if !strings.Contains(m.Caption, line) {
-			t.Errorf("the caption %q lacks %q", m.Caption, line)
-		}
+	if want := "pgcourier\nid: request-17\npart: 3 of 3"; m.Caption != want {
+		t.Errorf("the caption is %q, want %q", m.Caption, want)
 	}
 	if m.SHA256 != sha256.Sum256(data) {
 		t.Error("the server holds other bytes")
@@ -157,14 +155,15 @@ func TestFaultsAreUnavailable(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(*bench)
 		hint    string
+		refused bool // somebody has to act
 		fetched bool // a file id is of use without the chat
 	}{
-		"revoked":   {func(b *bench) { b.Revoke(b.token) }, "revoked", false},
-		"kicked":    {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{Status: "kicked"}) }, "removed", true},
-		"chat gone": {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{}) }, "no such chat", true},
-		"413":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.EarlyTooLarge, Times: -1}) }, "part_size", false},
-		"502":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.BadGateway, Times: -1}) }, "502", false},
-		"resets":    {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, Times: -1}) }, "6 attempts", false},
+		"revoked":   {func(b *bench) { b.Revoke(b.token) }, "revoked", true, false},
+		"kicked":    {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{Status: "kicked"}) }, "removed", true, true},
+		"chat gone": {func(b *bench) { b.SetMember(channel, b.token, telegramtest.Member{}) }, "no such chat", true, true},
+		"413":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.EarlyTooLarge, Times: -1}) }, "part_size", true, false},
+		"502":       {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.BadGateway, Times: -1}) }, "502", false, false},
+		"resets":    {func(b *bench) { b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, Times: -1}) }, "6 attempts", false, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -185,8 +184,8 @@ func TestFaultsAreUnavailable(t *testing.T) {
 				if tt.fetched && what == "open" {
 					continue
 				}
-				if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), tt.hint) {
-					t.Errorf("%s: got %v, want it unavailable with %q", what, err, tt.hint)
+				if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrRefused) != tt.refused || !strings.Contains(err.Error(), tt.hint) {
+					t.Errorf("%s: got %v, want it unavailable (refused: %t) with %q", what, err, tt.refused, tt.hint)
 				}
 			}
 		})

@@ -37,9 +37,16 @@ func KeyHash(key string) string {
 	return hex.EncodeToString(sum[:])[:keyHashDigits]
 }
 
+// readableID is what people know an export by: its request's id, which begins the last
+// segment of the key up to the first dot. The project and the label are not shown.
+func readableID(key string) string {
+	id, _, _ := strings.Cut(path.Base(key), ".")
+	return id
+}
+
 // fileName names a blob such that a file downloaded by hand still tells what it is.
 func fileName(n storage.Name, parts int) string {
-	readable := strings.TrimRight(path.Base(n.Key), ".")
+	readable := readableID(n.Key)
 	if len(readable) > maxReadable {
 		readable = readable[:maxReadable]
 	}
@@ -87,13 +94,18 @@ func number(digits string) int {
 	return n
 }
 
-// caption tells a human, and a tool that exports the chat's history, what a file is.
+// caption tells the members of a chat what a file is, and no more than its name does: the
+// id, which part, and of how many.
 func caption(b storage.Blob) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "pgcourier\nkey: %s\n", b.Name.Key)
+	fmt.Fprintf(&s, "pgcourier\nid: %s\n", readableID(b.Name.Key))
 	switch {
 	case b.Name.Kind == storage.Manifest:
 		s.WriteString("manifest")
+		if b.Parts > 0 {
+			fmt.Fprintf(&s, ", parts: %d", b.Parts)
+		}
+		return s.String()
 	case b.Name.Part > 0:
 		fmt.Fprintf(&s, "part: %d", b.Name.Part)
 	default:
@@ -102,6 +114,5 @@ func caption(b storage.Blob) string {
 	if b.Parts > 0 {
 		fmt.Fprintf(&s, " of %d", b.Parts)
 	}
-	fmt.Fprintf(&s, "\nbytes: %d\nsha256: %s", b.Size, hex.EncodeToString(b.SHA256[:]))
 	return s.String()
 }

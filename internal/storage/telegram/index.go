@@ -16,7 +16,7 @@ var errIndexHidden = errors.New("another message is pinned above the index, or i
 // Index returns the document in the chat's pinned index message, or nil when nothing is
 // pinned. Telegram shows a bot only the pinned message that was sent last; if that is
 // another one, it cannot be told whether an index exists, and Index fails with
-// storage.ErrUnavailable sooner than let it be begun anew.
+// storage.ErrRefused sooner than let it be begun anew.
 func (d *Driver) Index(ctx context.Context) ([]byte, error) {
 	m, err := d.pinned(ctx)
 	if err != nil || m == nil {
@@ -76,7 +76,7 @@ func (d *Driver) pinned(ctx context.Context) (*Message, error) {
 	case m == nil:
 		return nil, nil //nolint:nilnil // documented: there is none
 	case m.Document == nil || m.Document.Name != indexName:
-		return nil, fmt.Errorf("look for the index: %w: message %d: %w", storage.ErrUnavailable, m.ID, errIndexHidden)
+		return nil, fmt.Errorf("look for the index: %w: message %d: %w", storage.ErrRefused, m.ID, errIndexHidden)
 	default:
 		return m, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -87,7 +88,7 @@ func (b *blob) Close() error {
 	return nil
 }
 
-// hints say what an operator can do.
+// hints say what an operator can do. Waiting helps none of them.
 var hints = map[Reason]string{
 	Unauthorized:     "the bot's token is refused; was it revoked, or is the base URL wrong?",
 	ChatNotFound:     "there is no such chat for this bot; is the id right and the bot in it?",
@@ -116,7 +117,8 @@ func explain(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, err) // of the caller's body or context
 	}
 	if hint := hints[reason]; hint != "" {
-		return fmt.Errorf("%s: %w: %s: %w", what, storage.ErrUnavailable, hint, err)
+		refused := &export.Fault{Code: export.StorageRefused, Message: "Telegram refuses: " + hint, Err: storage.ErrRefused}
+		return fmt.Errorf("%s: %w: %w", what, refused, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)
 }
