@@ -27,7 +27,7 @@ import (
 // broker and a folder for exports. Its end checks what must hold after every test.
 type platform struct {
 	t        *testing.T
-	ctx      context.Context //nolint:containedctx // the test's, as long as its clean-up runs
+	ctx      context.Context // the test's, and also good in its clean-up
 	database string
 	storage  string
 	data     string
