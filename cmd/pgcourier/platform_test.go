@@ -72,7 +72,7 @@ func setup(t *testing.T) *platform {
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
 		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data,
-		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=2s", "RETRY_BACKOFF=100ms",
+		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=10s", "RETRY_BACKOFF=100ms",
 	}, settings...)
 	for i := range all {
 		all[i] = "PGCOURIER_" + all[i]

@@ -93,7 +93,7 @@ func TestAKilledWorkersExportIsFinishedByAnother(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	p.bulk(200)
-	first := p.start("CONCURRENCY=1")
+	first := p.start("CONCURRENCY=1", "ACK_WAIT=5s")
 	id := p.request(events.Requested{ProjectID: "globex", Compression: events.CompressionNone})
 	thaw := p.freeze(p.copying())
 	eventually(t, "bytes are in staging", func() bool { return len(p.staged()) == 1 })
@@ -101,7 +101,7 @@ func TestAKilledWorkersExportIsFinishedByAnother(t *testing.T) {
 	if len(p.dumps()) != 1 {
 		t.Fatalf("pg_dumps are %v, want one", p.dumps())
 	}
-	second := p.start("CONCURRENCY=1")
+	second := p.start("CONCURRENCY=1", "ACK_WAIT=5s")
 	first.kill()
 	eventually(t, "the killed worker's pg_dump is gone", func() bool { return len(p.dumps()) == 0 })
 	thaw()
