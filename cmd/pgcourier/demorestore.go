@@ -13,7 +13,6 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/contents"
 	"github.com/pgcourier/pgcourier/internal/seal"
-	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // keyOf is the storage key behind a completed export's first location.
@@ -56,11 +55,7 @@ func (d *demo) restore(ctx context.Context, c *events.Completed) error {
 // read opens the stored export and hands its plain dump to use, whose error is the first
 // result.
 func (d *demo) read(ctx context.Context, c *events.Completed, use func(io.Reader) error) (used, err error) {
-	repository, ok := d.worker.store.(*storage.Repository)
-	if !ok {
-		return nil, errors.New("the storage cannot be read back")
-	}
-	stored, err := repository.Open(ctx, keyOf(c))
+	stored, err := d.worker.places[0].repository.Open(ctx, keyOf(c))
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ var exitCodes = []struct {
 	{exitUsage, "wrong usage or configuration"},
 	{exitNotFound, "not found"},
 	{exitUnverified, "verification failed"},
-	{exitUnreachable, "broker or database unreachable"},
+	{exitUnreachable, "broker, database or storage unreachable"},
 }
 
 // exitCodesText lists the exit codes for the help.

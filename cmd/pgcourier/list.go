@@ -157,12 +157,20 @@ func artifactLines(a export.Artifact) [][]string {
 		{"versions", "PostgreSQL " + shown(a.ServerVersion) + ", pg_dump " + shown(a.PgDumpVersion)},
 	}
 	for _, c := range a.Copies {
-		lines = append(lines, []string{"stored at", shown(c.URI)})
+		lines = append(lines, copyLine(c))
 	}
 	for _, w := range a.Warnings {
 		lines = append(lines, []string{"warning", shown(w)})
 	}
 	return lines
+}
+
+// copyLine says where a copy lies, or that and why it does not.
+func copyLine(c export.Copy) []string {
+	if c.Status == export.NotStored {
+		return []string{"NOT stored", shown(c.Destination) + ": " + string(c.Code) + ": " + shown(c.Message)}
+	}
+	return []string{"stored at", shown(c.URI)}
 }
 
 // withLedger opens the ledger for one command.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 func (a *app) requestCommand() *cobra.Command {
@@ -110,7 +111,9 @@ func outcomeText(out events.Outcome) string {
 			{"sha256", c.SHA256},
 		}
 		for _, s := range c.Storage {
-			lines = append(lines, []string{"stored at", shown(s.URI)})
+			lines = append(lines, copyLine(export.Copy{
+				Destination: s.Destination, Status: export.CopyStatus(s.Status), URI: s.URI, Code: export.Code(s.Code), Message: s.Message,
+			}))
 		}
 		for _, w := range c.Warnings {
 			lines = append(lines, []string{"warning", shown(w)})

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -27,6 +29,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // worker is everything one serving process holds. close releases it, in the reverse order
@@ -41,13 +44,19 @@ type worker struct {
 	ledger  *ledger.Ledger
 	exports *export.Exporter
 	store   export.Store
+	places  []*destination // the store's, the primary one first
 	speaker *handlers.Announcer
 	closers []func() error
 }
 
 // openWorker connects and checks everything a worker needs, and reports what is wrong
 // before it takes any work.
-func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (w *worker, err error) {
+func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (*worker, error) {
+	return openWorkerWith(ctx, c, log, nil)
+}
+
+// openWorkerWith is openWorker with credentials for S3; nil: the usual chain of them.
+func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys *credentials.Credentials) (w *worker, err error) {
 	if c.DatabaseURL == "" {
 		return nil, exitf(exitUsage, "set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
@@ -67,7 +76,14 @@ func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (w *work
 	if err := w.openLedger(ctx); err != nil {
 		return w, err
 	}
-	return w, w.openExporter(ctx, fmt.Sprintf("%s/%d", host, os.Getpid()))
+	recipients, err := seal.ParseRecipients(c.AgeRecipients)
+	if err != nil {
+		return w, exitf(exitUsage, "PGCOURIER_AGE_RECIPIENTS: %w", err)
+	}
+	if err := w.openStorage(ctx, recipients, keys); err != nil {
+		return w, err
+	}
+	return w, w.openExporter(ctx, fmt.Sprintf("%s/%d", host, os.Getpid()), recipients)
 }
 
 func (w *worker) openBroker(ctx context.Context) error {
@@ -140,25 +156,33 @@ func (w *worker) openLedger(ctx context.Context) error {
 	return err
 }
 
-func (w *worker) openExporter(ctx context.Context, name string) error {
+func (w *worker) openStorage(ctx context.Context, recipients []age.Recipient, keys *credentials.Credentials) error {
+	c := w.config
+	urls, err := c.StorageURLs()
+	if err != nil {
+		return err
+	}
+	w.places, err = openDestinations(urls, storageOptions{
+		token: c.TelegramToken, plaintext: c.AllowPlaintext, recipients: recipients, s3: keys, log: w.log,
+		journal: func(destination string) storage.Journal { return notes{w.ledger, destination} },
+	})
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, func() error { return closeDestinations(w.places) })
+	if err := checkDestinations(ctx, w.places, w.log); err != nil {
+		return err
+	}
+	w.store, err = newStore(w.places, c.UploadTimeout, w.log)
+	return err
+}
+
+func (w *worker) openExporter(ctx context.Context, name string, recipients []age.Recipient) error {
 	c := w.config
 	projects := project.New(w.pool, c.ProjectQuery)
 	if err := projects.Check(ctx); err != nil {
 		return exit(exitUsage, err)
 	}
-	recipients, err := seal.ParseRecipients(c.AgeRecipients)
-	if err != nil {
-		return exitf(exitUsage, "PGCOURIER_AGE_RECIPIENTS: %w", err)
-	}
-	url, err := c.StorageURL()
-	if err != nil {
-		return err
-	}
-	store, closeStore, err := openStorage(url)
-	if err != nil {
-		return err
-	}
-	w.store, w.closers = store, append(w.closers, closeStore)
 	dumper, err := pgdump.New(w.dumpConfig())
 	if err != nil {
 		return exit(exitUsage, err)
@@ -166,7 +190,7 @@ func (w *worker) openExporter(ctx context.Context, name string) error {
 	speaker := publications{broker.NewPublisher(w.js)}
 	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
 	w.exports = export.New(export.Config{
-		Ledger: w.ledger, Projects: projects, Dumper: dumper, Store: store,
+		Ledger: w.ledger, Projects: projects, Dumper: dumper, Store: w.store,
 		Observer: &handlers.Observer{Publisher: speaker, Source: w.source, Log: w.log},
 		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
 		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,

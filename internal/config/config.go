@@ -38,23 +38,26 @@ type Config struct {
 	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
 	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker on 127.0.0.1; -1: any free one"`
 
-	DataDir       string   `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
-	Storage       string   `env:"STORAGE" help:"where exports are kept: file:///dir; empty: the folder exports in DATA_DIR"`
-	MaxBytes      ByteSize `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
-	PGBinDir      string   `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
-	LogLevel      string   `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
-	LogFormat     string   `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
-	HTTPAddr      string   `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
-	Roles         []string `env:"ROLES" envDefault:"intake,worker,sweeper" help:"what serve runs: intake, worker, sweeper"`
-	AgeRecipients []string `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
+	DataDir        string        `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
+	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
+	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
+	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
+	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
+	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
+	Roles          []string      `env:"ROLES" envDefault:"intake,worker,sweeper" help:"what serve runs: intake, worker, sweeper"`
+	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage, as BotFather gave it"`
+	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
+	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
 
-	Timeout      time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
-	StallTimeout time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump without any progress for so long is killed"`
-	LockTimeout  time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait for a table lock at the start of a dump"`
-	Concurrency  int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time"`
-	AckWait      time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
-	RetryBackoff time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second delivery, twice as long before the third; a random half is taken off"`
-	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
+	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
+	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export, beside the dump's own time"`
+	StallTimeout  time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump without any progress for so long is killed"`
+	LockTimeout   time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait for a table lock at the start of a dump"`
+	Concurrency   int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time"`
+	AckWait       time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
+	RetryBackoff  time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second delivery, twice as long before the third; a random half is taken off"`
+	DrainTimeout  time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
 
 	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
 	OutcomeRetention     time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
@@ -88,6 +91,9 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 // overlay puts a secret's file and a flag's value over one variable.
 func overlay(values map[string]string, s Setting, flags map[string]string) error {
 	if v, ok := flags[s.Name]; ok {
+		if s.Whole && v != "" {
+			return fmt.Errorf("--%s: a secret on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
+		}
 		if s.Secret && holdsPassword(v) {
 			return fmt.Errorf("--%s: a password on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
 		}
@@ -150,7 +156,7 @@ func (c Config) Validate() error {
 		name string
 		v    time.Duration
 	}{
-		{"TIMEOUT", c.Timeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
+		{"TIMEOUT", c.Timeout}, {"UPLOAD_TIMEOUT", c.UploadTimeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
 		{"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention},
 	} {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
@@ -165,16 +171,26 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// StorageURL is STORAGE, or the folder exports in DATA_DIR.
-func (c Config) StorageURL() (string, error) {
-	if c.Storage != "" {
+// StorageURLs is STORAGE, the primary destination first, or the folder exports in
+// DATA_DIR.
+func (c Config) StorageURLs() ([]string, error) {
+	if len(c.Storage) > 0 {
 		return c.Storage, nil
 	}
 	dir, err := filepath.Abs(filepath.Join(c.DataDir, "exports"))
 	if err != nil {
-		return "", fmt.Errorf("resolve %s: %w", c.DataDir, err)
+		return nil, fmt.Errorf("resolve %s: %w", c.DataDir, err)
 	}
-	return "file://" + dir, nil
+	return []string{"file://" + dir}, nil
+}
+
+// StorageURL is the primary destination of StorageURLs.
+func (c Config) StorageURL() (string, error) {
+	urls, err := c.StorageURLs()
+	if err != nil {
+		return "", err
+	}
+	return urls[0], nil
 }
 
 // ByteSize is a number of bytes, written as "10GiB" or "500 MB".
@@ -194,6 +210,7 @@ func (b *ByteSize) UnmarshalText(text []byte) error {
 type Setting struct {
 	Name, Env, Flag, Default, Help string
 	Secret                         bool
+	Whole                          bool // all of it is secret, not only a password within
 }
 
 // Settings lists the fields of Config in order.
@@ -204,6 +221,7 @@ func Settings() []Setting {
 		out = append(out, Setting{
 			Name: name, Env: Prefix + name, Flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),
 			Default: f.Tag.Get("envDefault"), Help: f.Tag.Get("help"), Secret: f.Type == reflect.TypeFor[secret.String](),
+			Whole: f.Tag.Get("whole") == "true",
 		})
 	}
 	return out

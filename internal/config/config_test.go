@@ -1,8 +1,10 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,8 +46,8 @@ func TestFlagsWinOverFilesAndVariables(t *testing.T) {
 	if c.Concurrency != 7 || c.AckWait != 5*time.Second {
 		t.Errorf("CONCURRENCY = %d, ACK_WAIT = %s", c.Concurrency, c.AckWait)
 	}
-	if url, err := c.StorageURL(); err != nil || !strings.HasPrefix(url, "file:///") || !strings.HasSuffix(url, "/pgcourier-data/exports") {
-		t.Errorf("StorageURL() = %q, %v", url, err)
+	if urls, err := c.StorageURLs(); err != nil || len(urls) != 1 || !strings.HasPrefix(urls[0], "file:///") || !strings.HasSuffix(urls[0], "/pgcourier-data/exports") {
+		t.Errorf("StorageURLs() = %q, %v", urls, err)
 	}
 }
 
@@ -66,6 +68,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 		{"a secret's file that is missing", []string{"PGCOURIER_DATABASE_URL_FILE=/nonexistent/dsn"}, nil, []string{"no such file"}},
 		{"a password in a flag", nil, map[string]string{"DATABASE_URL": "postgres://u:canary@h/db"}, []string{"--database-url-file"}},
 		{"a password in a keyword string", nil, map[string]string{"DATABASE_URL": "host=h password=canary"}, []string{"--database-url-file"}},
+		{"a token in a flag", nil, map[string]string{"TELEGRAM_TOKEN": "123:canary"}, []string{"--telegram-token-file"}},
 		{"a password in a URL that does not parse", nil, map[string]string{"NATS_URL": "nats://u:can%ary@h"}, []string{"--nats-url-file"}},
 	}
 	for _, c := range cases {
@@ -95,5 +98,20 @@ func TestAURLWithoutPasswordMayBeAFlag(t *testing.T) {
 	}
 	if c.DatabaseURL.Reveal() == "" || c.NATSURL.Reveal() == "" {
 		t.Error("the flags were not taken")
+	}
+}
+
+func TestStorageIsAList(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load([]string{"PGCOURIER_STORAGE=file:///srv/exports,s3://bucket/eu?region=eu-west-1", "PGCOURIER_TELEGRAM_TOKEN=123:canary"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	urls, err := c.StorageURLs()
+	if want := []string{"file:///srv/exports", "s3://bucket/eu?region=eu-west-1"}; err != nil || !slices.Equal(urls, want) {
+		t.Errorf("StorageURLs() = %q, %v", urls, err)
+	}
+	if fmt.Sprint(c.TelegramToken) != "***" || c.UploadTimeout != 2*time.Hour || c.AllowPlaintext {
+		t.Errorf("token %v, upload timeout %s, plaintext %t", c.TelegramToken, c.UploadTimeout, c.AllowPlaintext)
 	}
 }

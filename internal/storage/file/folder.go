@@ -105,8 +105,8 @@ func wrap(err error) error {
 		return fmt.Errorf("%w: %w", storage.ErrFull, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", storage.ErrNotFound, err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	}
+	// Lost rights and a read-only file system too: they come and go with mounts, and are
+	// seen at the start where they are lasting.
 	return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 }
