@@ -214,6 +214,15 @@ func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byt
 	if err != nil {
 		t.Fatal(err)
 	}
+	if sealed := m.Sealed != nil; sealed != (identity != nil) {
+		t.Errorf("the manifest's description is sealed: %t", sealed)
+	}
+	if identity != nil {
+		m, err = m.Unseal([]age.Identity{identity})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if m.Bytes != c.StoredBytes || m.SHA256 != c.SHA256 || m.Manifest.Request != c.RequestID || m.Manifest.Artifact.Rows != c.Rows {
 		t.Errorf("the manifest is %+v, the event %+v", m, c)
 	}
