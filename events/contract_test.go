@@ -34,7 +34,7 @@ func contractEvents() []contractEvent {
 	request := events.Requested{
 		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatTar,
 		Compression: events.CompressionZstd, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
-		RequestedBy: "gateway", Metadata: meta,
+		RequestedBy: "gateway", Metadata: meta, ReplayOf: "r0", Generation: 1,
 	}
 	withCompress := request
 	withCompress.Compress, withCompress.Trace = new(true), trace
@@ -72,6 +72,20 @@ func contractEvents() []contractEvent {
 			func(v any) (events.Message, error) { return v.(events.Failed).Encode("test") },
 			func() any { return new(events.Failed) }},
 	}
+}
+
+// contractMessages are the events, and the messages that are none.
+func contractMessages() []contractEvent {
+	return append(contractEvents(), []contractEvent{
+		{events.TypeCancel, events.Cancel{RequestID: "r1", ProjectID: "acme", RequestedBy: "ann"},
+			func(v any) (events.Message, error) { return v.(events.Cancel).Encode() },
+			func() any { return new(events.Cancel) }},
+		{events.TypeCancelReply, events.CancelReply{
+			RequestID: "r1", ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeFailed,
+			Code: events.CodeDumpTimeout, Message: "m"},
+			func(v any) (events.Message, error) { return v.(events.CancelReply).Encode() },
+			func() any { return new(events.CancelReply) }},
+	}...)
 }
 
 // validators compiles the schema files as a stranger would.
@@ -125,7 +139,7 @@ func parseJSON(t *testing.T, raw []byte) any {
 func TestEveryTypeHasASchemaAndEverySchemaAType(t *testing.T) {
 	t.Parallel()
 	var types []string
-	for _, e := range contractEvents() {
+	for _, e := range contractMessages() {
 		types = append(types, e.eventType)
 	}
 	slices.Sort(types)
@@ -136,7 +150,7 @@ func TestEveryTypeHasASchemaAndEverySchemaAType(t *testing.T) {
 
 func TestFieldsAgreeWithSchemas(t *testing.T) {
 	t.Parallel()
-	for _, e := range contractEvents() {
+	for _, e := range contractMessages() {
 		t.Run(e.eventType, func(t *testing.T) {
 			t.Parallel()
 			doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
@@ -152,7 +166,8 @@ func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 	}
 	properties := schema["properties"].(map[string]any)
 	var required []string
-	for _, name := range schema["required"].([]any) {
+	names, _ := schema["required"].([]any)
+	for _, name := range names {
 		required = append(required, name.(string))
 	}
 	seen := map[string]bool{}
@@ -189,7 +204,7 @@ func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 func TestPopulatedValuesValidate(t *testing.T) {
 	t.Parallel()
 	schema := validators(t)
-	for _, e := range contractEvents() {
+	for _, e := range contractMessages() {
 		t.Run(e.eventType, func(t *testing.T) {
 			t.Parallel()
 			for field, value := range reflect.ValueOf(e.full).Fields() {
@@ -219,7 +234,7 @@ func TestPopulatedValuesValidate(t *testing.T) {
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	schema := validators(t)
-	for _, e := range contractEvents() {
+	for _, e := range contractMessages() {
 		files, err := fs.Glob(schemas.FS, "examples/"+e.eventType+"/*.json")
 		if err != nil || len(files) < 2 {
 			t.Fatalf("%s has the examples %v: %v", e.eventType, files, err)
@@ -266,6 +281,25 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 		}
 		return
 	}
+	if eventType == events.TypeCancel || eventType == events.TypeCancelReply {
+		var m events.Message
+		if c, err := events.DecodeCancel(events.Message{Subject: events.CancelSubject("r"), Body: raw}); eventType == events.TypeCancel {
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = encoded(t, c.Encode)
+		} else {
+			r, err := events.DecodeCancelReply(events.Message{Body: raw})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = encoded(t, r.Encode)
+		}
+		if want, got := parseJSON(t, raw), parseJSON(t, m.Body); !reflect.DeepEqual(want, got) {
+			t.Errorf("decoded and encoded again:\n got %s\nwant %s", m.Body, raw)
+		}
+		return
+	}
 	e, err := events.DecodeEvent(events.Message{Header: map[string]string{"ce-type": eventType}, Body: raw})
 	if err != nil {
 		t.Fatal(err)
@@ -274,6 +308,15 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 	if want, got := parseJSON(t, raw), parseJSON(t, m.Body); !reflect.DeepEqual(want, got) {
 		t.Errorf("decoded and encoded again:\n got %s\nwant %s", m.Body, raw)
 	}
+}
+
+func encoded(t *testing.T, encode func() (events.Message, error)) events.Message {
+	t.Helper()
+	m, err := encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func encodeEvent(t *testing.T, e events.Event) events.Message {

@@ -80,12 +80,11 @@ func (c *Client) Watch(ctx context.Context, project, requestID string) iter.Seq2
 // checkIDs refuses ids that would change the meaning of a subject. Failed requests of
 // NoProject can be followed too.
 func checkIDs(project, request string) error {
-	const rule = "must be 1 to 100 letters, digits, \"_\" or \"-\""
 	if project != "" && !ValidRequest(project) {
-		return invalid("project_id", rule)
+		return invalid("project_id", idRule)
 	}
 	if request != "" && !ValidRequest(request) {
-		return invalid("request_id", rule)
+		return invalid("request_id", idRule)
 	}
 	return nil
 }

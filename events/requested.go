@@ -59,6 +59,10 @@ type Requested struct {
 	RequestedBy string `json:"requested_by,omitempty"`
 	// Metadata is handed through to the outcome.
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// ReplayOf is the request id that a chain of replays began with, and Generation this
+	// replay's place in it, from 1. Both or none. See Replay.
+	ReplayOf   string `json:"replay_of,omitempty"`
+	Generation int    `json:"generation,omitzero"`
 
 	// Trace travels in headers.
 	Trace Trace `json:"-"`
@@ -134,6 +138,9 @@ func checkRequested(doc map[string]any) error {
 	if err := checkCompress(doc); err != nil {
 		return err
 	}
+	if err := checkReplay(doc); err != nil {
+		return err
+	}
 	if err := theContract().check(TypeRequested, doc, false); err != nil {
 		return err
 	}
@@ -152,6 +159,19 @@ func checkCompress(doc map[string]any) error {
 	compression, named := doc["compression"].(string)
 	if ok && named && compress == (Compression(compression) == CompressionNone) {
 		return invalid("compress", "contradicts compression")
+	}
+	return nil
+}
+
+// checkReplay says in better words than the schema that a replay has both its fields.
+func checkReplay(doc map[string]any) error {
+	_, of := doc["replay_of"]
+	_, generation := doc["generation"]
+	switch {
+	case of && !generation:
+		return invalid("generation", "is missing beside replay_of")
+	case generation && !of:
+		return invalid("replay_of", "is missing beside generation")
 	}
 	return nil
 }

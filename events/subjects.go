@@ -11,6 +11,15 @@ const (
 	TypeFailed    = "backup.failed"
 )
 
+// The names of the messages that are no events: a question over plain NATS, and its answer.
+const (
+	TypeCancel      = "backup.cancel"
+	TypeCancelReply = "backup.cancel_reply"
+	// TypeCancelling begins the subjects on which a worker that has recorded a cancel
+	// tells the others to look at the ledger. It has no authority of its own.
+	TypeCancelling = "backup.cancelling"
+)
+
 // The streams of the contract.
 const (
 	// StreamRequests is the queue: work-queue retention over RequestedFilter, a limit
@@ -25,6 +34,10 @@ const (
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
+	// StreamNotifications is the notifier's queue and StreamNotificationStates what it
+	// knows of each notification. Both are its own: nobody else publishes there.
+	StreamNotifications      = "BACKUP_NOTIFICATIONS"
+	StreamNotificationStates = "BACKUP_NOTIFICATION_STATES"
 )
 
 // The durable consumers of the contract.
@@ -33,6 +46,8 @@ const (
 	ConsumerExport = "export-worker"
 	// ConsumerIntake moves StreamIntake's messages to their projects' subjects.
 	ConsumerIntake = "intake"
+	// ConsumerNotifier is the notifier's consumer of StreamOutcomes.
+	ConsumerNotifier = "notifier"
 )
 
 // Subject filters over all projects and requests, for streams and consumers.
@@ -42,6 +57,9 @@ const (
 	ProgressFilter  = TypeProgress + ".*.*"
 	CompletedFilter = TypeCompleted + ".*.*"
 	FailedFilter    = TypeFailed + ".*.*"
+
+	CancelFilter     = TypeCancel + ".*"
+	CancellingFilter = TypeCancelling + ".*.*"
 )
 
 // NoProject stands in subjects and in Failed.ProjectID for a request in which no valid
@@ -50,6 +68,9 @@ const NoProject = "_"
 
 // maxID is the length limit of project and request ids, the same as in the schemas.
 const maxID = 100
+
+// idRule says in words what an id is.
+const idRule = "must be 1 to 100 letters, digits, \"_\" or \"-\""
 
 // RequestSubject is the subject of a project's queue.
 func RequestSubject(project string) string { return TypeRequested + "." + project }

@@ -1,0 +1,137 @@
+package events
+
+import (
+	"strings"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Cancel asks that a request ends without an export. It travels as a plain NATS request
+// on CancelSubject, to which a worker replies with a CancelReply once the ledger has it.
+type Cancel struct {
+	// RequestID travels in the subject. Required.
+	RequestID string `json:"-"`
+	// ProjectID may be left out when only one project uses the request id.
+	ProjectID string `json:"project_id,omitempty"`
+	// RequestedBy says who cancels, for humans. It comes to stand in the outcome's message.
+	RequestedBy string `json:"requested_by,omitempty"`
+}
+
+// CancelResult is the answer to a Cancel in one word.
+type CancelResult string
+
+// The answers to a Cancel.
+const (
+	// CancelAccepted means that the request's outcome is, or will be, a Failed with
+	// CodeCancelled. Asking again gives the same answer.
+	CancelAccepted CancelResult = "cancelled"
+	// CancelTooLate means that the request had ended otherwise before.
+	CancelTooLate CancelResult = "too_late"
+	// CancelUnknown means that no request with these ids is known or waits.
+	CancelUnknown CancelResult = "unknown"
+	// CancelAmbiguous means that several projects use the request id: name one.
+	CancelAmbiguous CancelResult = "ambiguous"
+	// CancelInvalid means that the question breaks the contract.
+	CancelInvalid CancelResult = "invalid"
+	// CancelUnavailable means that the worker could not record it now; ask again.
+	CancelUnavailable CancelResult = "unavailable"
+)
+
+// CancelReply answers a Cancel.
+type CancelReply struct {
+	RequestID string       `json:"request_id"`
+	ProjectID string       `json:"project_id,omitempty"` // when it is known
+	Result    CancelResult `json:"result"`
+	// Outcome is the type of the outcome that the request has: TypeCompleted or
+	// TypeFailed; empty while it has none.
+	Outcome string `json:"outcome,omitempty"`
+	// Code is the Failed outcome's.
+	Code Code `json:"code,omitempty"`
+	// Message says the same for a human.
+	Message string `json:"message"`
+}
+
+// CancelSubject is where a request is cancelled.
+func CancelSubject(request string) string { return TypeCancel + "." + request }
+
+// Encode encodes c for CancelSubject. The error is an *InvalidError.
+func (c Cancel) Encode() (Message, error) {
+	if !ValidRequest(c.RequestID) {
+		return Message{}, invalid("request_id", idRule)
+	}
+	body, err := encodePlain(TypeCancel, c)
+	if err != nil {
+		return Message{}, err
+	}
+	return Message{Subject: CancelSubject(c.RequestID), Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
+}
+
+// DecodeCancel reads a Cancel strictly: what the contract does not name is refused. The
+// error is an *InvalidError; with it come the request id of the subject, if it is one.
+func DecodeCancel(m Message) (Cancel, error) {
+	var c Cancel
+	if id, ok := strings.CutPrefix(m.Subject, TypeCancel+"."); ok && ValidRequest(id) {
+		c.RequestID = id
+	} else {
+		return c, invalid("subject", "must be "+CancelSubject("<request_id>"))
+	}
+	header, err := foldHeader(m.Header)
+	if err == nil {
+		_, err = checkContent(header)
+	}
+	if err != nil {
+		return c, err
+	}
+	doc, err := parseStrict(m.Body, MaxRequestBytes)
+	if err == nil {
+		err = theContract().check(TypeCancel, doc, false)
+	}
+	if err != nil {
+		return c, err
+	}
+	if json.Unmarshal(m.Body, &c) != nil {
+		return Cancel{RequestID: c.RequestID}, invalid(bodyField, "does not have the types of the contract")
+	}
+	return c, nil
+}
+
+// Encode encodes r as the body of a reply. Free text is cut to the contract's limits. The
+// error is an *InvalidError.
+func (r CancelReply) Encode() (Message, error) {
+	r.Message = oneLine(r.Message, maxText)
+	body, err := encodePlain(TypeCancelReply, r)
+	if err != nil {
+		return Message{}, err
+	}
+	return Message{Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
+}
+
+// DecodeCancelReply reads a reply. Fields that v1 does not know are ignored. The error is
+// an *InvalidError.
+func DecodeCancelReply(m Message) (CancelReply, error) {
+	doc, err := parseStrict(m.Body, MaxEventBytes)
+	if err == nil {
+		err = theContract().check(TypeCancelReply, doc, true)
+	}
+	if err != nil {
+		return CancelReply{}, err
+	}
+	var r CancelReply
+	if json.Unmarshal(m.Body, &r) != nil {
+		return CancelReply{}, invalid(bodyField, "does not have the types of the contract")
+	}
+	return r, nil
+}
+
+// encodePlain writes the body of a message that is no event: a question or its answer.
+func encodePlain(name string, v any) ([]byte, error) {
+	body, err := marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := parseStrict(body, MaxRequestBytes)
+	if err != nil {
+		return nil, err
+	}
+	return body, theContract().check(name, doc, false)
+}
