@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
 // class says what a SQLSTATE means for a dump.
@@ -68,7 +69,7 @@ func classify(err error) *export.Fault {
 	if untrusted(err) {
 		return newFault(export.SourceAuthFailed, "the source's certificate is not trusted", err)
 	}
-	if errors.Is(err, errDSN) {
+	if errors.Is(err, libpq.ErrDSN) {
 		return newFault(export.SourceNotFound, "the source's address cannot be used", err)
 	}
 	// Refused, unreachable, unknown host, broken off, of another kind than

@@ -48,9 +48,9 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
 	d.ended.Go(func() {
 		select {
-		case <-d.process.exited:
+		case <-d.process.Exited():
 		case <-ctx.Done():
-			if d.process.terminate(o.config.KillDelay) {
+			if d.process.Terminate(o.config.KillDelay) {
 				o.endBackend(after)
 			}
 		}
@@ -67,7 +67,7 @@ func growth(p *process) func() bool {
 	var last int64
 	return func() bool {
 		select {
-		case <-p.exited: // its number can be another's now
+		case <-p.Exited(): // its number can be another's now
 			return false
 		default:
 		}
@@ -98,7 +98,7 @@ func (d *dump) Read(p []byte) (int, error) {
 	if !errors.Is(err, io.EOF) {
 		d.cancel(fmt.Errorf("read from pg_dump: %w", err))
 	}
-	<-d.process.exited
+	<-d.process.Exited()
 	d.watch.end(false)
 	d.err = d.verdict()
 	return 0, d.err
@@ -111,8 +111,8 @@ func (d *dump) verdict() error {
 		return ended(cause)
 	}
 	switch {
-	case d.process.err != nil:
-		return d.inquire(d.process.err)
+	case d.process.Wait() != nil:
+		return d.inquire(d.process.Wait())
 	case d.bytes == 0: // even an empty schema has a header
 		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
 	}
@@ -132,7 +132,7 @@ func (d *dump) Close() error {
 	d.closeOnce.Do(func() {
 		d.cancel(errClosed)
 		d.silence()
-		<-d.process.exited
+		<-d.process.Exited()
 		d.ended.Wait()
 		<-d.counts.done
 		_ = d.out.Close() // read end: nothing is lost

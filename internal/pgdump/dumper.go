@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
 // Config says where dumps come from and what they may take.
@@ -41,7 +42,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if len(c.BinDirs) == 0 {
-		c.BinDirs = binDirs()
+		c.BinDirs = libpq.BinDirs("pg_dump")
 	}
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Minute)
 	c.Stall = cmp.Or(c.Stall, 10*time.Minute)
@@ -76,7 +77,7 @@ func New(c Config) (*Dumper, error) {
 		return nil, fmt.Errorf("pg_dump: timeouts must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
 			c.Stall, c.LockWaitTimeout)
 	}
-	d := &Dumper{config: c, versions: discover(c.BinDirs)}
+	d := &Dumper{config: c, versions: libpq.Discover("pg_dump", c.BinDirs)}
 	if len(d.versions) == 0 {
 		return nil, fmt.Errorf("%w (looked in %s)", ErrNoPgDump, strings.Join(c.BinDirs, ", "))
 	}
@@ -110,7 +111,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	if err == nil {
 		// pg_dump needs some 50 ms to read the catalogue; what is for humans costs no time.
 		if err = o.describe(look); err != nil {
-			p.terminate(d.config.KillDelay)
+			p.Terminate(d.config.KillDelay)
 			_ = out.Close() // nothing was read
 		}
 	}
@@ -219,12 +220,7 @@ func (o *opening) follow(ctx context.Context, p *process, out *os.File) *dump {
 }
 
 func (o *opening) spawn(args []string) (*process, *os.File, error) {
-	passfile, err := newPassfile(o.session.password)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = passfile.Close() }() // the child has its own
-	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), passfile, o.config.KillDelay)
+	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), o.session.Password, o.config.KillDelay)
 }
 
 // encoding is what the dump is written in: UTF-8, unless the database has no encoding, which

@@ -8,15 +8,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Arguments, ParseDSN, Classify and NewPassfile open the package's parts to its tests.
+// Arguments, Classify and ParseIO open the package's parts to its tests.
 var (
-	ParseDSN    = parseDSN
-	Classify    = classify
-	NewPassfile = newPassfile
-	UnnamedFile = unnamedFile
-	ParseIO     = parseWritten
-	ErrTimeout  = errTimeout
-	ErrStalled  = errStalled
+	Classify   = classify
+	ParseIO    = parseWritten
+	ErrTimeout = errTimeout
+	ErrStalled = errStalled
 )
 
 func Arguments(schemas []string, role string, f seal.Format) ([]string, error) {
@@ -25,9 +22,6 @@ func Arguments(schemas []string, role string, f seal.Format) ([]string, error) {
 		snapshot: "00000003-0000001B-1", encoding: "UTF8", lockWait: time.Minute,
 	})
 }
-
-// Tail keeps the end of what is written to it.
-type Tail = tail
 
 // Watch is the dump's clock.
 type Watch struct{ *watch }
@@ -40,20 +34,8 @@ func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 	w.run(ctx, moved, expire)
 }
 
-// Endpoints are the servers of a DSN, and what pg_dump would be told of the first.
-func Endpoints(dsn export.Secret) (hosts []string, env []string, err error) {
-	s, err := newSource(dsn)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, e := range s.endpoints {
-		hosts = append(hosts, e.host+" "+e.port)
-	}
-	return hosts, s.environment(&session{at: s.endpoints[0]}, "test"), nil
-}
-
 // ProcessID is pg_dump's.
-func ProcessID(d export.Dump) int { return d.(*dump).process.cmd.Process.Pid }
+func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
 
 // Look is all that Open does before it starts pg_dump.
 func Look(ctx context.Context, d *Dumper, j export.DumpJob) error {

@@ -27,7 +27,7 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 		reason = "pg_dump was ended by signal " + killed.String()
 	}
 	o.config.Logger.WarnContext(ctx, "pg_dump failed", "project_id", o.job.Project.ID,
-		"exit", exit.Error(), "pg_dump_version", o.version.Text, "stderr", o.redact(d.process.stderr.String()))
+		"exit", exit.Error(), "pg_dump_version", o.version.Text, "stderr", o.redact(d.process.Stderr()))
 
 	err := o.ask(ctx, d)
 	if cause := d.cause(); cause != nil {
@@ -109,10 +109,10 @@ SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 
 // redact takes the password out of what pg_dump wrote. It knows no reason to print it.
 func (o *opening) redact(text string) string {
-	if o.session.password == "" {
+	if o.session.Password == "" {
 		return text
 	}
-	return strings.ReplaceAll(text, o.session.password, "***")
+	return strings.ReplaceAll(text, o.session.Password, "***")
 }
 
 func signalled(exit error) (syscall.Signal, bool) {

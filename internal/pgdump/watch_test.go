@@ -3,7 +3,6 @@ package pgdump_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,21 +100,5 @@ func TestParseIO(t *testing.T) {
 	}
 	if _, err := pgdump.ParseIO([]byte("rchar: 1\n")); err == nil {
 		t.Error("no error without wchar")
-	}
-}
-
-func TestTailKeepsTheEnd(t *testing.T) {
-	t.Parallel()
-	var tail pgdump.Tail
-	want := ""
-	for i, n := range []int{0, 10, 5000, 5000, 1, 20000, 3, 8192, 7} {
-		piece := strings.Repeat(string(rune('a'+i)), n)
-		want += piece
-		if m, err := tail.Write([]byte(piece)); m != n || err != nil {
-			t.Fatalf("write = %d, %v", m, err)
-		}
-		if got := tail.String(); got != want[max(0, len(want)-8192):] {
-			t.Fatalf("after %d pieces the tail is %d bytes, not the last of %d", i+1, len(got), len(want))
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package pgdump
+package libpq
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package pgdump
+package libpq
 
 import (
 	"errors"
@@ -8,15 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// errDSN starts each complaint about a connection string. None quotes the string: where it
+// ErrDSN starts each complaint about a connection string. None quotes the string: where it
 // is broken, any part of it can be the password.
-var errDSN = errors.New("connection string")
+var ErrDSN = errors.New("connection string")
 
-// parseDSN takes a connection string apart, in libpq's two forms, into libpq's keywords.
+// parse takes a connection string apart, in libpq's two forms, into libpq's keywords.
 // A later keyword overrides an earlier one.
-func parseDSN(dsn string) (map[string]string, error) {
+func parse(dsn string) (map[string]string, error) {
 	if strings.IndexByte(dsn, 0) >= 0 || !utf8.ValidString(dsn) {
-		return nil, fmt.Errorf("%w: a NUL byte or invalid UTF-8", errDSN)
+		return nil, fmt.Errorf("%w: a NUL byte or invalid UTF-8", ErrDSN)
 	}
 	for _, scheme := range []string{"postgres://", "postgresql://"} {
 		if rest, ok := strings.CutPrefix(dsn, scheme); ok {
@@ -59,7 +59,7 @@ func parseURL(s string) (map[string]string, error) {
 		key, value, ok := strings.Cut(pair, "=")
 		key, err := url.PathUnescape(key)
 		if err != nil || !ok || key == "" {
-			return nil, fmt.Errorf("%w: a parameter is not key=value", errDSN)
+			return nil, fmt.Errorf("%w: a parameter is not key=value", ErrDSN)
 		}
 		if key == "ssl" && value == "true" { // JDBC's spelling, which libpq knows too
 			key, value = "sslmode", "require"
@@ -77,7 +77,7 @@ func put(out map[string]string, key, escaped string) error {
 	escaped = strings.Trim(escaped, space)
 	value, err := url.PathUnescape(escaped)
 	if err != nil || strings.ContainsAny(escaped, space) || strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
-		return fmt.Errorf("%w: %s is not escaped correctly", errDSN, key)
+		return fmt.Errorf("%w: %s is not escaped correctly", ErrDSN, key)
 	}
 	if value != "" {
 		out[key] = value
@@ -93,7 +93,7 @@ func splitHosts(out map[string]string, list string) error {
 		if strings.HasPrefix(entry, "[") {
 			end := strings.IndexByte(entry, ']')
 			if end < 0 || (end+1 < len(entry) && entry[end+1] != ':') {
-				return fmt.Errorf("%w: an address in brackets is broken", errDSN)
+				return fmt.Errorf("%w: an address in brackets is broken", ErrDSN)
 			}
 			host, port = entry[1:end], strings.TrimPrefix(entry[end+1:], ":")
 		} else if i := strings.IndexByte(entry, ':'); i >= 0 {
@@ -116,7 +116,7 @@ func parseKeywords(s string) (map[string]string, error) {
 		key, rest, ok := strings.Cut(s, "=")
 		key = strings.TrimRight(key, space)
 		if !ok || key == "" || strings.ContainsAny(key, space) {
-			return nil, fmt.Errorf("%w: neither a postgres:// URL nor key=value pairs", errDSN)
+			return nil, fmt.Errorf("%w: neither a postgres:// URL nor key=value pairs", ErrDSN)
 		}
 		value, rest, err := keywordValue(strings.TrimLeft(rest, space))
 		if err != nil {
@@ -152,7 +152,7 @@ func keywordValue(s string) (value, rest string, err error) {
 		}
 	}
 	if quoted {
-		return "", "", fmt.Errorf("%w: a quote is not closed", errDSN)
+		return "", "", fmt.Errorf("%w: a quote is not closed", ErrDSN)
 	}
 	return b.String(), "", nil
 }

@@ -1,11 +1,11 @@
-package pgdump
+package libpq
 
 import (
 	"io"
 	"sync"
 )
 
-// tailLimit bounds what is kept of pg_dump's stderr: its last words say why it stopped.
+// tailLimit bounds what is kept of a tool's stderr: its last words say why it stopped.
 const tailLimit = 8 << 10
 
 // tail keeps the last tailLimit bytes written to it, in at most twice that memory. It is

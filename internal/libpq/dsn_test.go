@@ -1,4 +1,4 @@
-package pgdump_test
+package libpq_test
 
 import (
 	"maps"
@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestParseDSN(t *testing.T) {
@@ -25,7 +25,7 @@ func TestParseDSN(t *testing.T) {
 		"database=d user='' port=1":                       {"dbname": "d", "port": "1"},
 		"":                                                {},
 	} {
-		got, err := pgdump.ParseDSN(dsn)
+		got, err := libpq.ParseDSN(dsn)
 		if err != nil || !maps.Equal(got, want) {
 			t.Errorf("%s = %v, %v; want %v", dsn, got, err, want)
 		}
@@ -33,7 +33,7 @@ func TestParseDSN(t *testing.T) {
 	for _, dsn := range []string{
 		"host", "host=h secret", "password='open", "postgres://[::1/d", "postgres://u%zz@h/d", "postgres://h?a", "a\x00=b", "a=\xff",
 	} {
-		if got, err := pgdump.ParseDSN(dsn); err == nil {
+		if got, err := libpq.ParseDSN(dsn); err == nil {
 			t.Errorf("%q = %v, want an error", dsn, got)
 		} else if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "open") {
 			t.Errorf("the error quotes the string: %v", err)
@@ -44,7 +44,7 @@ func TestParseDSN(t *testing.T) {
 func TestSource(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		dsn   export.Secret
+		dsn   secret.String
 		hosts []string
 		env   []string // some of it
 		fails bool
@@ -76,7 +76,7 @@ func TestSource(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			hosts, env, err := pgdump.Endpoints(c.dsn)
+			hosts, env, err := libpq.Told(c.dsn)
 			if (err != nil) != c.fails {
 				t.Fatalf("error = %v, want one: %t", err, c.fails)
 			}
@@ -98,18 +98,18 @@ func TestSourceTakesNothingFromTheEnvironment(t *testing.T) {
 		t.Setenv(v, "/nonexistent/from-the-environment")
 	}
 	t.Setenv("PGSSLMODE", "disable")
-	hosts, env, err := pgdump.Endpoints("user=u host=h")
+	hosts, env, err := libpq.Told("user=u host=h")
 	if err != nil || !slices.Equal(hosts, []string{"h 5432"}) {
 		t.Errorf("hosts = %q, %v", hosts, err)
 	}
 	for _, v := range env {
 		if strings.Contains(v, "from-the-environment") || v == "PGSSLMODE=disable" {
-			t.Errorf("%s is in the environment of pg_dump", v)
+			t.Errorf("%s is in the environment of a tool", v)
 		}
 	}
 }
 
-func FuzzParseDSN(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, dsn := range []string{
 		"postgres://u:p@h:1/d?sslmode=disable", "postgresql://u@a:1,b:2/d", "user=u password='x y' host=h", `a=\'`,
 		"postgres://[::1]:5/d", "user=u host=a,b port=1,2", "postgres://u:a%3Ab@h", "ssl=true", "postgres://?", "=",
@@ -117,11 +117,11 @@ func FuzzParseDSN(f *testing.F) {
 		f.Add(dsn)
 	}
 	f.Fuzz(func(t *testing.T, dsn string) {
-		given, err := pgdump.ParseDSN(dsn)
+		given, err := libpq.ParseDSN(dsn)
 		if err != nil {
 			return
 		}
-		hosts, env, err := pgdump.Endpoints(export.Secret(dsn))
+		hosts, env, err := libpq.Told(secret.String(dsn))
 		if err != nil {
 			return
 		}

@@ -1,0 +1,25 @@
+package libpq
+
+import "github.com/pgcourier/pgcourier/internal/secret"
+
+// ParseDSN, NewPassfile and UnnamedFile open the package's parts to its tests.
+var (
+	ParseDSN    = parse
+	NewPassfile = newPassfile
+	UnnamedFile = unnamedFile
+)
+
+// Tail keeps the end of what is written to it.
+type Tail = tail
+
+// Told are the servers of a DSN, and what a tool would be told of the first.
+func Told(dsn secret.String) (hosts []string, env []string, err error) {
+	s, err := Parse(dsn)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range s.Endpoints() {
+		hosts = append(hosts, e.Host+" "+e.Port)
+	}
+	return hosts, s.Environment(s.endpoints[0], "", "test", "-c enable_mergejoin=off"), nil
+}

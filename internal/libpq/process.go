@@ -1,0 +1,166 @@
+package libpq
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a running tool in a process group of its own. It is safe for concurrent use.
+type Process struct {
+	cmd    *exec.Cmd
+	stderr *tail
+	exited chan struct{}
+	err    error // once exited: how it ended, nil for status 0
+
+	mu   sync.Mutex
+	gone bool // the group may no longer be signalled: its number can belong to others
+}
+
+// Command is what StartProcess starts.
+type Command struct {
+	Path string   // absolute
+	Args []string // without the name
+	Env  []string // all of it
+	// Stdin and Stdout are the child's ends. The caller closes its own copies once the
+	// process has started. nil: /dev/null.
+	Stdin, Stdout *os.File
+	// Password goes into the passfile that Source.Environment names. It must hold no line
+	// break.
+	Password string
+	// KillDelay is how long the group may take to end after SIGTERM, before SIGKILL.
+	KillDelay time.Duration
+}
+
+// StartProcess starts a tool. Terminate, or the end of its input, ends it; nobody needs to
+// wait for it. It ends with its parent.
+func StartProcess(c Command) (*Process, error) {
+	passfile, err := newPassfile(c.Password)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = passfile.Close() }() // the child has its own
+	p := &Process{stderr: &tail{}, exited: make(chan struct{})}
+	p.cmd = &exec.Cmd{
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: "/",
+		Stderr: p.stderr, ExtraFiles: []*os.File{passfile},
+		// A child of the child could keep stderr open.
+		WaitDelay: c.KillDelay,
+		SysProcAttr: &syscall.SysProcAttr{
+			Setpgid: true,
+			// A tool must not outlive a worker that was killed. SIGTERM lets it cancel
+			// its query.
+			Pdeathsig: syscall.SIGTERM,
+		},
+	}
+	if c.Stdin != nil { // a typed nil would be a file
+		p.cmd.Stdin = c.Stdin
+	}
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
+	started := make(chan error)
+	go p.run(started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(c.Path), err)
+	}
+	return p, nil
+}
+
+// pipeSize lets one side run ahead while the other works; the kernel's default is 64 KiB.
+// It is also an unprivileged process's limit for one pipe.
+const pipeSize = 1 << 20
+
+// Pipe makes a large pipe. The caller closes both ends.
+func Pipe() (r, w *os.File, err error) {
+	r, w, err = os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	// Fd would make the descriptor a blocking one. The size is refused when the user has too
+	// much in pipes already; then it is only slower.
+	if raw, err := w.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+	return r, w, nil
+}
+
+// run starts the command, waits for it and reaps it, all on one thread: the kernel sends
+// Pdeathsig when the thread that started the child ends (golang/go issue 27505).
+func (p *Process) run(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	awaitExit(p.cmd.Process.Pid)
+	// The child is a zombie now, so its number still is its own. Nothing of its group may
+	// stay behind.
+	p.mu.Lock()
+	p.gone = true
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	p.mu.Unlock()
+	p.err = p.cmd.Wait()
+	close(p.exited)
+}
+
+// awaitExit blocks until a child has ended, and leaves it to be reaped.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// Exited is closed once the tool has ended and was reaped.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Wait waits for the tool's end and says how it ended: nil for status 0, else an
+// *exec.ExitError or why its end could not be learned.
+func (p *Process) Wait() error {
+	<-p.exited
+	return p.err
+}
+
+// Stderr is the end of what the tool has written there, at most 8 KiB.
+func (p *Process) Stderr() string { return p.stderr.String() }
+
+// ID is the tool's process id.
+func (p *Process) ID() int { return p.cmd.Process.Pid }
+
+// Terminate ends the process group and waits for its end: SIGTERM, which lets a tool cancel
+// its query and hangs with a server that hangs, then after delay SIGKILL. It reports
+// whether SIGKILL was needed: the server may not know then that its client is gone.
+func (p *Process) Terminate(delay time.Duration) (killed bool) {
+	p.signal(syscall.SIGTERM)
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return false
+	case <-timer.C:
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.exited
+	return true
+}
+
+func (p *Process) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gone {
+		_ = syscall.Kill(-p.cmd.Process.Pid, s)
+	}
+}

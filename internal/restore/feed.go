@@ -1,0 +1,218 @@
+package restore
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// feed is the second pass: the export on its way into the target.
+type feed struct {
+	restorer *Restorer
+	export   Export
+	first    Evidence
+	at       *place
+	progress func(int64)
+	givenUp  atomic.Bool // nobody takes the script any more
+}
+
+// run feeds the script, from pg_restore if the export is an archive.
+func (f *feed) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends what still runs
+	p, err := f.export.open(ctx, f.progress)
+	if err != nil {
+		return err
+	}
+	if _, archive := archives[f.export.Manifest.Artifact.Format]; !archive {
+		return f.toPsql(ctx, p, func(feeding error) error { return f.equal(p, feeding) })
+	}
+	return f.throughRestore(ctx, p)
+}
+
+// equal ends the second pass and compares it with the first.
+func (f *feed) equal(p *pass, feeding error) error {
+	again, err := p.finish(feeding)
+	if err != nil {
+		return err
+	}
+	return again.same(f.first)
+}
+
+// throughRestore lets pg_restore, without any connection, turn the archive into the script.
+func (f *feed) throughRestore(ctx context.Context, p *pass) error {
+	tool, err := chooseRestore(f.restorer.pgr, *f.export.Manifest.Artifact)
+	if err != nil {
+		return errors.Join(err, f.drop(p))
+	}
+	out, w, err := libpq.Pipe()
+	if err != nil {
+		return errors.Join(err, f.drop(p))
+	}
+	defer func() { _ = out.Close() }()
+	process, in, stop, err := f.restorer.start(ctx, libpq.Command{
+		Path: tool.Path, Stdout: w, Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
+		Args: []string{"--format=" + archives[f.export.Manifest.Artifact.Format], "--no-owner", "--no-acl", "--exit-on-error", "--file=-"},
+	})
+	if err = errors.Join(err, w.Close()); err != nil {
+		return errors.Join(err, f.drop(p))
+	}
+	defer func() {
+		if stop() {
+			process.Terminate(f.restorer.config.KillDelay)
+		}
+		_ = process.Wait()
+	}()
+	archived := make(chan error, 1)
+	go func() {
+		err := f.archive(p, in)
+		if err != nil {
+			// At the end of a tar archive that was cut short pg_restore goes on for ever.
+			process.Terminate(f.restorer.config.KillDelay)
+		}
+		archived <- err
+	}()
+	return f.toPsql(ctx, out, func(feeding error) error {
+		if feeding != nil {
+			f.givenUp.Store(true)
+			process.Terminate(f.restorer.config.KillDelay) // archive ends with it
+			return errors.Join(feeding, ignoreSink(<-archived))
+		}
+		if err := <-archived; err != nil {
+			return err
+		}
+		return archiveVerdict(process)
+	})
+}
+
+// archiveVerdict says how pg_restore ended. Status 1 is its only one for what it cannot read.
+func archiveVerdict(p *libpq.Process) error {
+	exit := p.Wait()
+	if exit == nil {
+		return nil
+	}
+	err := fmt.Errorf("pg_restore could not read the archive: %w: %s", exit, strings.TrimSpace(p.Stderr()))
+	if status, ok := errors.AsType[*exec.ExitError](exit); ok && status.ExitCode() == 1 {
+		return fmt.Errorf("%w: %w", ErrUnverified, err)
+	}
+	return err
+}
+
+// archive feeds pg_restore, which may stop reading before an archive's padding ends, and
+// compares the bytes with the first pass.
+func (f *feed) archive(p *pass, in *os.File) error {
+	_, err := io.Copy(writer{in}, p)
+	if errors.Is(err, errSink) && !f.givenUp.Load() {
+		_, err = io.Copy(io.Discard, p)
+	}
+	err = f.equal(p, err)
+	return errors.Join(err, in.Close())
+}
+
+// drop ends a pass that nobody needs.
+func (f *feed) drop(p *pass) error {
+	_, err := p.finish(errSink)
+	return ignoreSink(err)
+}
+
+func ignoreSink(err error) error {
+	if errors.Is(err, errSink) {
+		return nil
+	}
+	return err
+}
+
+// headSize is where a script's \restrict stands: after a few lines of comment.
+const headSize = 4 << 10
+
+// toPsql feeds script to psql and commits if whole agrees. whole is called once, with what
+// went wrong so far.
+func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
+	in := bufio.NewReaderSize(script, 256<<10)
+	head, err := in.Peek(headSize)
+	if err != nil && err != io.EOF { //nolint:errorlint // a short script ends here
+		return whole(err)
+	}
+	tool, err := choosePsql(f.restorer.psql, bytes.Contains(head, []byte("\n\\restrict ")))
+	if err != nil {
+		return errors.Join(err, ignoreSink(whole(errSink)))
+	}
+	process, w, stop, err := f.restorer.start(ctx, libpq.Command{
+		Path: tool.Path, Password: f.at.Password,
+		Env:  f.at.source.Environment(f.at.At, f.at.Address, application, f.at.options),
+		Args: []string{"--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose", "--output=/dev/null", "--file=-"},
+	})
+	if err != nil {
+		return errors.Join(err, ignoreSink(whole(errSink)))
+	}
+	// psql is ended before its input: at the end of its input it would be at rest, and
+	// without COMMIT the transaction rolls back either way.
+	defer func() { _ = w.Close() }()
+	fed := begin(writer{w}, f.at.prelude)
+	if fed == nil {
+		_, fed = io.Copy(writer{w}, in)
+	}
+	err = whole(fed)
+	if err == nil {
+		err = commit(writer{w}, f.first.Contents)
+	}
+	if err != nil && !errors.Is(err, errSink) {
+		if stop() {
+			process.Terminate(f.restorer.config.KillDelay)
+		}
+		_ = process.Wait()
+		return err
+	}
+	_ = w.Close()
+	exit := process.Wait()
+	stop()
+	if exit == nil && err != nil {
+		return err // psql ended well before it was fed all
+	}
+	return f.verdict(ctx, process, exit)
+}
+
+// refusal is how psql begins the report of a server's error.
+var refusal = regexp.MustCompile(`(?m)^psql:<stdin>:\d+: [^:\n]+:\s+([0-9A-Z]{5}): `)
+
+// scriptError is psql's exit status when ON_ERROR_STOP ended the script.
+const scriptError = 3
+
+// verdict says how psql ended.
+func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error {
+	if exit == nil {
+		return nil
+	}
+	words := p.Stderr()
+	if f.at.Password != "" {
+		words = strings.ReplaceAll(words, f.at.Password, "***")
+	}
+	state := ""
+	if m := refusal.FindAllStringSubmatch(words, -1); m != nil {
+		state = m[len(m)-1][1]
+	}
+	f.restorer.config.Logger.WarnContext(ctx, "psql failed", "exit", exit.Error(), "sqlstate", state, "stderr", words)
+	status, ok := errors.AsType[*exec.ExitError](exit)
+	if state == wrongCount {
+		return unverified("after the restore: %s", strings.TrimSpace(words))
+	}
+	if ok && status.ExitCode() == scriptError && !transient(state) {
+		return &RejectedError{SQLState: state, Stderr: words}
+	}
+	return fmt.Errorf("%w: psql: %w: %s", ErrTarget, exit, strings.TrimSpace(words))
+}
+
+func identifier(t seal.Table) string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }

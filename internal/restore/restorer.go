@@ -1,0 +1,123 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// application is the name of the sessions in pg_stat_activity.
+const application = "pgcourier restore"
+
+// Config says how restores run.
+type Config struct {
+	// BinDirs are the folders to look for psql and pg_restore in. Default:
+	// /usr/lib/postgresql/*/bin, then the PATH without Debian's wrapper script.
+	BinDirs []string
+	// Timeout bounds the feeding, indexes included. A damaged tar archive can keep
+	// pg_restore busy for ever. Default 12 hours.
+	Timeout time.Duration
+	// KillDelay is how long psql and pg_restore may take to end after SIGTERM, before
+	// SIGKILL. Default 5 seconds.
+	KillDelay time.Duration
+	// Logger is told what psql said of a target that refused an export, which may quote
+	// rows. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Restorer restores exports. It is safe for concurrent use and holds nothing open.
+type Restorer struct {
+	config Config
+	psql   []libpq.Version
+	pgr    []libpq.Version
+}
+
+// New looks for installed tools; a missing one is an error only when it is needed.
+func New(c Config) *Restorer {
+	psqlDirs, restoreDirs := c.BinDirs, c.BinDirs
+	if len(c.BinDirs) == 0 {
+		psqlDirs, restoreDirs = libpq.BinDirs("psql"), libpq.BinDirs("pg_restore")
+	}
+	c.Timeout = cmp.Or(c.Timeout, 12*time.Hour)
+	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return &Restorer{config: c, psql: libpq.Discover("psql", psqlDirs), pgr: libpq.Discover("pg_restore", restoreDirs)}
+}
+
+// Stage is what a restore does.
+type Stage string
+
+// The stages of a restore, in order.
+const (
+	Checking  Stage = "checking"
+	Restoring Stage = "restoring"
+)
+
+// Progress says how far a stage is.
+type Progress struct {
+	Stage  Stage
+	Stored int64 // bytes of the stored export read in this stage
+	Total  int64 // of the stored export
+}
+
+// Result is a finished restore.
+type Result struct {
+	Evidence      Evidence
+	ServerVersion string        // the target's
+	Took          time.Duration // of the feeding, COMMIT included
+}
+
+// Restore looks at the target, verifies the export, and feeds it in one transaction.
+// progress may be nil; it is called on the caller's goroutine and on one other, never at
+// once. When it returns an error the target is as it was; only the loss of the connection
+// in the very moment of COMMIT (ErrTarget) leaves that open. Errors wrap ErrOccupied,
+// ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
+// those of the export's reader.
+func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress func(Progress)) (Result, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	if x.Manifest.Artifact == nil {
+		return Result{}, unverified("the manifest describes no export")
+	}
+	total := x.Manifest.Artifact.StoredBytes
+	at, err := t.look(ctx, x.Manifest.Artifact.Schemas)
+	if err != nil {
+		return Result{}, err
+	}
+	defer at.Close()
+	found, err := x.Verify(ctx, func(n int64) { progress(Progress{Checking, n, total}) })
+	if err != nil {
+		return Result{}, err
+	}
+	begun := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, r.config.Timeout, ErrTimeout)
+	defer cancel()
+	f := &feed{restorer: r, export: x, first: found, at: at, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
+	if err := f.run(ctx); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return Result{}, cause
+		}
+		return Result{}, err
+	}
+	return Result{Evidence: found, ServerVersion: at.Version(), Took: time.Since(begun)}, nil
+}
+
+// start runs a tool whose stdin is the returned file. The caller closes it.
+func (r *Restorer) start(ctx context.Context, c libpq.Command) (*libpq.Process, *os.File, func() bool, error) {
+	in, w, err := libpq.Pipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c.Stdin, c.KillDelay = in, r.config.KillDelay
+	p, err := libpq.StartProcess(c)
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, nil, nil, errors.Join(err, w.Close())
+	}
+	return p, w, context.AfterFunc(ctx, func() { p.Terminate(r.config.KillDelay) }), nil
+}

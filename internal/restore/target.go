@@ -1,0 +1,96 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// Target is where an export goes.
+type Target struct {
+	Source *libpq.Source
+	// Clean drops the export's schemas with all that they hold, and whatever depends on it,
+	// in the restore's own transaction. Without it a schema that holds anything is
+	// ErrOccupied; an empty one is made anew.
+	Clean bool
+}
+
+// place is a target that was looked at.
+type place struct {
+	*libpq.Session
+	source *libpq.Source
+	// prelude makes room for the schemas; it is part of the script's transaction.
+	prelude []string
+	options string // for psql's session
+}
+
+// look connects to the target and sees whether the schemas may be restored there.
+func (t Target) look(ctx context.Context, schemas []string) (*place, error) {
+	ses, err := t.Source.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTarget, err)
+	}
+	p := &place{Session: ses, source: t.Source}
+	if p.prelude, err = p.prepare(ctx, schemas, t.Clean); err != nil {
+		ses.Close()
+		return nil, err
+	}
+	// A server that looks after its client stops a long statement when psql was killed.
+	if _, err := ses.Conn.Exec(ctx, "SET client_connection_check_interval = 500"); err == nil {
+		p.options = "-c client_connection_check_interval=500"
+	}
+	return p, nil
+}
+
+func (p *place) prepare(ctx context.Context, schemas []string, clean bool) ([]string, error) {
+	rows, err := p.Conn.Query(ctx, `
+SELECT nspname::text, EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = n.oid)
+  FROM pg_namespace n WHERE nspname = ANY ($1::text[]::name[]) ORDER BY nspname`, pgx.QueryExecModeExec, schemas)
+	if err != nil {
+		return nil, fmt.Errorf("%w: look for schemas: %w", ErrTarget, err)
+	}
+	var drops, occupied []string
+	var name string
+	var holds bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &holds}, func() error {
+		quoted := pgx.Identifier{name}.Sanitize()
+		switch {
+		case !holds:
+			drops = append(drops, "DROP SCHEMA "+quoted+" RESTRICT;")
+		case clean:
+			drops = append(drops, "DROP SCHEMA "+quoted+" CASCADE;")
+		default:
+			occupied = append(occupied, quoted)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: look for schemas: %w", ErrTarget, err)
+	}
+	if len(occupied) > 0 {
+		return nil, fmt.Errorf("%w: it holds objects in %s", ErrOccupied, strings.Join(occupied, ", "))
+	}
+	return drops, nil
+}
+
+// transient says whether an SQLSTATE speaks of the server's condition and not of the
+// statement: connection, transaction rollback, resources, operator's intervention, system.
+func transient(state string) bool {
+	return slices.ContainsFunc([]string{"08", "25P", "40", "53", "55P03", "57", "58"}, func(class string) bool {
+		return strings.HasPrefix(state, class)
+	})
+}
+
+func sqlState(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}

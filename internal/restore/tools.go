@@ -1,0 +1,56 @@
+package restore
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// restrictSince are the first minor releases whose psql knows \restrict, by major version;
+// all from 18 on do (CVE-2025-8714).
+var restrictSince = map[int]int{13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+
+func knowsRestrict(v libpq.Version) bool {
+	since, listed := restrictSince[v.Major]
+	return v.Major >= 18 || listed && v.Minor >= since
+}
+
+// choosePsql takes the newest psql: it talks to older servers as well.
+func choosePsql(installed []libpq.Version, restricted bool) (libpq.Version, error) {
+	if len(installed) == 0 {
+		return libpq.Version{}, fmt.Errorf("%w: no psql found: apt-get install --no-install-recommends postgresql-client", ErrTool)
+	}
+	newest := installed[len(installed)-1]
+	for _, v := range slices.Backward(installed) {
+		if v.Major == newest.Major && v.Minor > newest.Minor {
+			newest = v
+		}
+	}
+	if !restricted {
+		return newest, nil
+	}
+	for _, v := range slices.Backward(installed) {
+		if knowsRestrict(v) {
+			return v, nil
+		}
+	}
+	return libpq.Version{}, fmt.Errorf("%w: psql %s does not know \\restrict, with which the dump begins: it takes 13.22, 14.19, 15.14, 16.10, 17.6, 18 or a later release", ErrTool, newest.Text)
+}
+
+// chooseRestore takes the oldest pg_restore that is as new as the pg_dump that wrote the
+// archive: a newer one could write settings into the script that the target does not know.
+func chooseRestore(installed []libpq.Version, a export.Artifact) (libpq.Version, error) {
+	wrote := libpq.LeadingNumber(a.PgDumpVersion)
+	for _, v := range installed {
+		if v.Major >= wrote {
+			return v, nil
+		}
+	}
+	return libpq.Version{}, fmt.Errorf("%w: the archive was written by pg_dump %s, and no pg_restore as new is installed", ErrTool, a.PgDumpVersion)
+}
+
+// archives are pg_restore's names for our formats; a plain script needs none.
+var archives = map[seal.Format]string{seal.Tar: "tar", seal.Custom: "custom"}

@@ -1,0 +1,217 @@
+package restore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// Export is a stored export: what its manifest says, and its bytes.
+type Export struct {
+	Manifest export.Manifest
+	// Open returns the stored bytes from their beginning, any number of times. An error of
+	// the reader keeps its place in the chain of what is returned here.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Identities open an encrypted export; they are not used for another.
+	Identities []age.Identity
+}
+
+// Evidence is what the first pass found, equal to the manifest.
+type Evidence struct {
+	StoredBytes int64
+	SHA256      string // of the stored bytes, lower-case hex
+	SizeBytes   int64
+	DumpSHA256  string // of the dump itself, lower-case hex
+	Contents    seal.Contents
+	Took        time.Duration
+}
+
+// Verify reads the export to its end and compares it with its manifest. progress, if not
+// nil, is told how many stored bytes were read, on the caller's goroutine. Errors wrap
+// ErrUnverified or ErrIdentity, or are those of Open and its reader.
+func (x Export) Verify(ctx context.Context, progress func(stored int64)) (Evidence, error) {
+	begun := time.Now()
+	p, err := x.open(ctx, progress)
+	if err != nil {
+		return Evidence{}, err
+	}
+	contents, err := seal.Check(p, x.Manifest.Artifact.Format)
+	found, err := p.finish(err)
+	if err != nil {
+		return Evidence{}, err
+	}
+	found.Contents, found.Took = contents, time.Since(begun)
+	return found, found.compare(*x.Manifest.Artifact)
+}
+
+// compare holds what was found against what the manifest says.
+func (e Evidence) compare(a export.Artifact) error {
+	switch {
+	case e.StoredBytes != a.StoredBytes:
+		return unverified("%d bytes are stored, the manifest says %d", e.StoredBytes, a.StoredBytes)
+	case e.SHA256 != a.SHA256:
+		return unverified("the stored bytes have another hash than the manifest says")
+	case e.SizeBytes != a.SizeBytes:
+		return unverified("the dump has %d bytes, the manifest says %d", e.SizeBytes, a.SizeBytes)
+	case len(e.Contents.Tables) != a.Tables:
+		return unverified("the dump holds %d tables, the manifest says %d", len(e.Contents.Tables), a.Tables)
+	case e.Contents.Rows() != a.Rows:
+		return unverified("the dump holds %d rows, the manifest says %d", e.Contents.Rows(), a.Rows)
+	}
+	for t := range e.Contents.Tables {
+		if !slices.Contains(a.Schemas, t.Schema) {
+			return unverified("the dump holds table %q of a schema that the manifest does not name", t)
+		}
+	}
+	return nil
+}
+
+// WritePlain writes the dump itself, decrypted and decompressed, to w: after Verify, whose
+// evidence it must equal byte for byte.
+func (x Export) WritePlain(ctx context.Context, w io.Writer, first Evidence, progress func(stored int64)) error {
+	p, err := x.open(ctx, progress)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(writer{w}, p)
+	again, err := p.finish(err)
+	if err != nil {
+		return err
+	}
+	return again.same(first)
+}
+
+// writer marks the failures of its own.
+type writer struct{ w io.Writer }
+
+func (w writer) Write(b []byte) (int, error) {
+	n, err := w.w.Write(b)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errSink, err)
+	}
+	return n, err
+}
+
+// same says whether a later pass read the bytes of the first.
+func (e Evidence) same(first Evidence) error {
+	if e.StoredBytes != first.StoredBytes || e.SHA256 != first.SHA256 || e.SizeBytes != first.SizeBytes || e.DumpSHA256 != first.DumpSHA256 {
+		return unverified("the export has changed since it was checked")
+	}
+	return nil
+}
+
+// pass is one reading of an export. Read gives the plain dump; its bytes are not verified
+// before finish says so.
+type pass struct {
+	stored *measured
+	source io.Closer
+	plain  io.ReadCloser
+	dump   measured
+}
+
+func (x Export) open(ctx context.Context, progress func(int64)) (*pass, error) {
+	a := x.Manifest.Artifact
+	if a == nil {
+		return nil, unverified("the manifest describes no export")
+	}
+	identities := x.Identities
+	if a.Encryption != seal.Age {
+		identities = nil
+	} else if len(identities) == 0 {
+		return nil, fmt.Errorf("%w: it is encrypted: name an identity file", ErrIdentity)
+	}
+	source, err := x.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &pass{source: source, stored: &measured{ctx: ctx, r: source, hash: sha256.New(), progress: progress}}
+	p.plain, err = seal.Open(p.stored, a.Compression, identities)
+	if err != nil {
+		// Damage explains itself better than what it leads to.
+		_, err = p.finish(err)
+		return nil, err
+	}
+	p.dump = measured{ctx: ctx, r: p.plain, hash: sha256.New()}
+	return p, nil
+}
+
+func (p *pass) Read(b []byte) (int, error) { return p.dump.Read(b) }
+
+// finish reads what is left, closes, and says what the pass has seen. reading is how its
+// use ended.
+func (p *pass) finish(reading error) (Evidence, error) {
+	if !errors.Is(reading, errSink) { // else nobody asks whether the rest is whole
+		_, _ = io.Copy(io.Discard, p.stored) // its error is remembered
+	}
+	stored := p.stored.err
+	if p.stored.ctx.Err() != nil {
+		stored = context.Cause(p.stored.ctx)
+	}
+	closing := p.source.Close()
+	if p.plain != nil {
+		closing = errors.Join(closing, p.plain.Close())
+	}
+	switch {
+	case stored != nil: // the storage's own words
+		return Evidence{}, fmt.Errorf("read the export: %w", stored)
+	case reading != nil:
+		return Evidence{}, decoding(reading)
+	case closing != nil:
+		return Evidence{}, fmt.Errorf("close the export: %w", closing)
+	}
+	return Evidence{
+		StoredBytes: p.stored.n, SHA256: hex.EncodeToString(p.stored.hash.Sum(nil)),
+		SizeBytes: p.dump.n, DumpSHA256: hex.EncodeToString(p.dump.hash.Sum(nil)),
+	}, nil
+}
+
+// decoding says what a failure means whose stored bytes could be read.
+func decoding(err error) error {
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+		return fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
+	if errors.Is(err, errSink) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnverified, err)
+}
+
+// errSink marks a failure of what the dump was fed to: it says nothing of the export.
+var errSink = errors.New("the dump could not be handed on")
+
+// measured counts and hashes what is read, and remembers what ended it.
+type measured struct {
+	ctx      context.Context //nolint:containedctx // bound to one reading
+	r        io.Reader
+	hash     hash.Hash
+	n        int64
+	err      error // the first that is no end
+	progress func(int64)
+}
+
+func (m *measured) Read(b []byte) (int, error) {
+	if err := m.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := m.r.Read(b)
+	_, _ = m.hash.Write(b[:n]) // never fails
+	m.n += int64(n)
+	if n > 0 && m.progress != nil {
+		m.progress(m.n)
+	}
+	if err != nil && err != io.EOF && m.err == nil {
+		m.err = err
+	}
+	return n, err
+}
