@@ -26,7 +26,7 @@ import (
 var platformSQL string
 
 func (a *app) demoCommand() *cobra.Command {
-	var storage, dir string
+	var kind, dir string
 	var size int
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -35,22 +35,23 @@ func (a *app) demoCommand() *cobra.Command {
 			"exports as a gateway would, restores one into an empty database and compares every\n" +
 			"table. It removes all of it again but the exports.\n\n" +
 			"It needs PostgreSQL's server binaries: `make postgres` installs them where permitted.",
-		Example: "  pgcourier demo\n  pgcourier demo --size 2000000",
+		Example: "  pgcourier demo\n  pgcourier demo --size 2000000\n  pgcourier demo --storage telegram",
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&storage, "storage", "file", "where the exports are kept: file")
-	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; what an earlier demo left there is removed")
+	cmd.Flags().StringVar(&kind, "storage", "file", "where the exports are kept: file, or s3 or telegram on a test server in this process")
+	_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(demoKinds, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "with --storage file: folder for the exports; what an earlier demo left there is removed")
 	cmd.Flags().IntVar(&size, "size", 1_200_000, "rows of the large project; each is about 260 bytes in the dump")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
-		if storage != "file" {
-			return exitf(exitUsage, "--storage: %q is not file", storage)
+		if !knownKind(kind) {
+			return exitf(exitUsage, "--storage: %q is not file, s3 or telegram", kind)
 		}
 		if a.output != "text" {
 			return exitf(exitUsage, "the demo tells a story: it has no --output %s", a.output)
 		}
-		d := &demo{app: a, size: size}
+		d := &demo{app: a, size: size, storage: demoStorage{kind: kind}}
 		var err error
-		if d.dir, err = filepath.Abs(dir); err != nil {
+		if d.storage.dir, err = filepath.Abs(dir); err != nil {
 			return err
 		}
 		return d.run(cmd.Context())
@@ -61,7 +62,7 @@ func (a *app) demoCommand() *cobra.Command {
 // demo is one run of the demo.
 type demo struct {
 	*app
-	dir     string
+	storage demoStorage
 	size    int
 	step    int
 	cluster *pgcluster.Cluster
@@ -84,9 +85,6 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if err := d.clearExports(); err != nil {
-		return err
-	}
 	d.say("A throw-away PostgreSQL with a control plane and three projects")
 	if d.cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
 		return err
@@ -105,6 +103,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if d.storage.chat != nil {
+		if err := d.showChat(ctx, completed); err != nil {
+			return err
+		}
+	}
 	d.say("Restore what is stored into an empty database, and compare")
 	for _, c := range completed {
 		if err := d.restore(ctx, c); err != nil {
@@ -113,24 +116,6 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	d.farewell(completed, time.Since(begun))
 	return nil
-}
-
-// clearExports removes what an earlier demo left: never a folder that it did not make.
-func (d *demo) clearExports() error {
-	mark := filepath.Join(d.dir, ".pgcourier-demo")
-	entries, err := os.ReadDir(d.dir)
-	if err == nil && len(entries) > 0 {
-		if _, err := os.Stat(mark); err != nil {
-			return exitf(exitUsage, "--dir: %s holds something that is not of an earlier demo", d.dir)
-		}
-	}
-	if err := os.RemoveAll(d.dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(mark, nil, 0o600)
 }
 
 func (d *demo) load(ctx context.Context) error {
@@ -151,25 +136,28 @@ func (d *demo) load(ctx context.Context) error {
 // function ends it in order.
 func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() error, err error) {
 	d.say("A worker with an embedded broker, as `pgcourier serve` runs it")
-	c, err := config.Load(nil, map[string]string{"DATA_DIR": scratch, "NATS_PORT": "-1", "ACK_WAIT": "5s", "STORAGE": "file://" + d.dir, "LOG_LEVEL": "error"})
+	c, err := config.Load(nil, map[string]string{"DATA_DIR": scratch, "NATS_PORT": "-1", "ACK_WAIT": "5s", "LOG_LEVEL": "error"})
 	if err != nil {
 		return nil, err
 	}
 	c.DatabaseURL = secret.String(d.cluster.URL("platform"))
 	log := slog.New(slog.NewTextHandler(d.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	if d.worker, err = openWorker(ctx, c, log); err != nil {
+	if err := d.openStorage(&c); err != nil {
 		return nil, err
 	}
+	if d.worker, err = openWorkerWith(ctx, c, log, d.storage.keys); err != nil {
+		return nil, errors.Join(err, d.storage.close())
+	}
 	if d.client, err = events.NewClient(d.worker.nc); err != nil {
-		return nil, errors.Join(err, d.worker.close())
+		return nil, errors.Join(err, d.worker.close(), d.storage.close())
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- d.worker.run(running) }()
-	d.tell("broker %s, storage file://%s", d.worker.nc.ConnectedUrlRedacted(), d.dir)
+	d.tell("broker %s", d.worker.nc.ConnectedUrlRedacted())
 	return func() error {
 		cancel()
-		return errors.Join(<-ended, d.worker.close())
+		return errors.Join(<-ended, d.worker.close(), d.storage.close())
 	}, nil
 }
 
@@ -259,14 +247,17 @@ func (d *demo) printEvent(out events.Outcome) error {
 }
 
 func (d *demo) farewell(completed []*events.Completed, took time.Duration) {
-	d.say("Done in %s. The database and the broker are gone; the exports are kept:", took.Round(100*time.Millisecond))
-	for _, c := range completed {
-		d.tell("%s", filepath.Join(d.dir, filepath.FromSlash(keyOf(c))))
+	look := ""
+	if d.storage.kind == "file" {
+		d.say("Done in %s. The database and the broker are gone; the exports are kept:", took.Round(100*time.Millisecond))
+		for _, c := range completed {
+			d.tell("%s", filepath.Join(d.storage.dir, filepath.FromSlash(keyOf(c))))
+		}
+		look = "  gunzip -c " + filepath.Join(d.storage.dir, filepath.FromSlash(keyOf(completed[0]))) + " | less\n"
+	} else {
+		d.say("Done in %s. The database, the broker and the test server are gone, and the exports with it.", took.Round(100*time.Millisecond))
 	}
-	fmt.Fprint(d.stdout, `
-Try next:
-  gunzip -c `+filepath.Join(d.dir, filepath.FromSlash(keyOf(completed[0])))+` | less
-  PGCOURIER_DATABASE_URL=postgres://user:secret@host/platform build/pgcourier serve
+	fmt.Fprint(d.stdout, "\nTry next:\n"+look+`  PGCOURIER_DATABASE_URL=postgres://user:secret@host/platform build/pgcourier serve
   build/pgcourier request acme --wait        # in another terminal
   build/pgcourier --help
 `)

@@ -15,12 +15,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// keyOf is the storage key behind a completed export's first location.
-func keyOf(c *events.Completed) string {
-	_, key, _ := strings.Cut(c.Storage[0].URI, ":")
-	return key
-}
-
 // restore reads an export back twice: first to its end, to check every hash and the dump's
 // own structure, and only then into the empty database. Then it compares every table.
 func (d *demo) restore(ctx context.Context, c *events.Completed) error {
@@ -60,7 +54,7 @@ func (d *demo) read(ctx context.Context, c *events.Completed, use func(io.Reader
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, stored.Close()) }()
-	plain, err := seal.Open(stored, seal.Compression(c.Compression), nil)
+	plain, err := seal.Open(stored, seal.Compression(c.Compression), d.storage.identities)
 	if err != nil {
 		return nil, err
 	}
