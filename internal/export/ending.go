@@ -23,6 +23,11 @@ func (e *Exporter) ending(req Request, d Delivery, claim Claim, a *Artifact, err
 	if !fault.Code.Permanent() && claim.Token.Attempt < e.MaxAttempts && !d.Last {
 		return Ending{Retry: fault}
 	}
+	return e.failed(req, claim, fault, took)
+}
+
+// failed is the ending that makes the request terminal with a fault.
+func (e *Exporter) failed(req Request, claim Claim, fault *Fault, took time.Duration) Ending {
 	out := ended(req, Failed, claim, took)
 	out.Code, out.Permanent, out.Message = fault.Code, fault.Code.Permanent(), fault.Message
 	return Ending{Outcome: &out, cause: fault}

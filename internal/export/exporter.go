@@ -58,10 +58,17 @@ func (c Config) withDefaults() Config {
 }
 
 // Exporter runs requests. It is safe for concurrent use.
-type Exporter struct{ Config }
+type Exporter struct {
+	Config
+	nudges nudges
+}
 
 // New returns an Exporter over c with its defaults filled in.
-func New(c Config) *Exporter { return &Exporter{c.withDefaults()} }
+func New(c Config) *Exporter { return &Exporter{Config: c.withDefaults()} }
+
+// Nudge makes the owner of a request, if it is this Exporter, look at the ledger now and
+// not at its next renewal: something was recorded that concerns it. It never blocks.
+func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 
 // Run brings one delivered request to its outcome, or to the reason to deliver it again.
 //
@@ -72,6 +79,8 @@ func New(c Config) *Exporter { return &Exporter{c.withDefaults()} }
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
+	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
+	defer leave()
 	claim, err := e.claim(ctx, req, d)
 	switch {
 	case err != nil:
@@ -86,16 +95,25 @@ func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, e
 		"attempt", claim.Token.Attempt, "delivery", d.Number)
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer e.keepLease(work, claim.Token, cancel, log)()
+	defer e.keepLease(work, claim.Token, nudged, cancel, log)()
 
 	begun := time.Now()
 	artifact, err := e.produce(work, req, claim)
 	if errors.Is(context.Cause(work), ErrSuperseded) {
 		return Outcome{}, e.abandon(ctx, req, claim, log)
 	}
-	ending := e.ending(req, d, claim, artifact, interruption(ctx, err), time.Since(begun))
+	var ending Ending
+	if errors.Is(context.Cause(work), ErrCancelled) {
+		ending = e.cancelled(ctx, req, claim, context.Cause(work), time.Since(begun), log)
+	} else {
+		ending = e.ending(req, d, claim, artifact, interruption(ctx, err), time.Since(begun))
+	}
 	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
+	if errors.Is(err, ErrCancelled) { // while the attempt was about to end otherwise
+		ending = e.cancelled(ctx, req, claim, err, time.Since(begun), log)
+		err = e.finish(ctx, claim.Token, ending)
+	}
 	failpoint.Hit(failpoint.AfterCommit)
 	switch {
 	case errors.Is(err, ErrSuperseded):
@@ -142,19 +160,23 @@ func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, e
 // what a stand-by adds to the lease when a worker is lost.
 const standBy = time.Second
 
-// keepLease renews the attempt's lease every third of it, and cancels the work when the
-// attempt has been superseded. A ledger that cannot be reached changes nothing: nobody
-// else can claim then either. The returned function stops it and waits for its end.
-func (e *Exporter) keepLease(ctx context.Context, t Token, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
+// keepLease renews the attempt's lease every third of it and when it is nudged, and cancels
+// the work when the attempt has been superseded or its request cancelled. A ledger that
+// cannot be reached changes nothing: nobody else can claim then either. The returned
+// function stops it and waits for its end.
+func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{}, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for sleep(ctx, e.Lease/3) == nil {
+		for sleepUnless(ctx, e.Lease/3, nudged) == nil {
 			err := e.Ledger.Renew(ctx, t)
 			switch {
 			case errors.Is(err, ErrSuperseded):
 				cancel(ErrSuperseded)
+				return
+			case errors.Is(err, ErrCancelled):
+				cancel(err) // the error says who cancelled
 				return
 			case err != nil && ctx.Err() == nil:
 				log.WarnContext(ctx, "lease not renewed", "error", err)
@@ -285,6 +307,17 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 		log.WarnContext(ctx, "superseded attempt's object not deleted, left to the collector", "error", err)
 	}
 	return ErrSuperseded
+}
+
+// cancelled clears away what a cancelled attempt stored and is its ending: nothing may be
+// left when its outcome says so. What cannot be deleted now is left to the collector.
+func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
+	ctx, cancel := outlive(ctx, cleanUp)
+	defer cancel()
+	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
+		log.WarnContext(ctx, "cancelled attempt's object not deleted, left to the collector", "error", err)
+	}
+	return e.failed(req, claim, AsFault(why), took)
 }
 
 // key names the attempt's object: no two attempts ever share one.

@@ -18,10 +18,12 @@ type Ledger interface {
 	// claim, before anything is stored under it.
 	Claim(ctx context.Context, c ClaimRequest) (Claim, error)
 	// Renew extends the attempt's lease. ErrSuperseded: the attempt is no longer the one.
+	// ErrCancelled, in a Fault with Cancelled: extended, but the request was cancelled.
 	Renew(ctx context.Context, t Token) error
 	// Finish ends the attempt: with its outcome, which makes the request terminal, or
-	// with a fault to be tried again. ErrSuperseded: nothing was changed. Finishing
-	// twice with the same token is the same as once.
+	// with a fault to be tried again. ErrSuperseded: nothing was changed. ErrCancelled, in
+	// a Fault with Cancelled: nothing was changed, because the request was cancelled and
+	// the ending says otherwise. Finishing twice with the same token is the same as once.
 	Finish(ctx context.Context, t Token, e Ending) error
 }
 

@@ -14,11 +14,12 @@ type Reaping interface {
 	// ago and are not marked as published, oldest first.
 	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
 	// Stranded returns up to limit requests that nobody holds: the lease ended, or they
-	// began to wait for another delivery, at least grace ago. Whether the queue still
+	// began to wait for another delivery, at least grace ago, or at any time if they were
+	// cancelled. Whether the queue still
 	// has a delivery for one is for the caller to find out, by its place in the queue.
 	Stranded(ctx context.Context, grace time.Duration, limit int) ([]Stranded, error)
-	// FailStranded ends a stranded request as failed with WorkerLost and returns its
-	// outcome. A paused owner is superseded by it. If the request is terminal already,
+	// FailStranded ends a stranded request as failed with WorkerLost, or with Cancelled if
+	// it was, and returns its outcome. A paused owner is superseded by it. If the request is terminal already,
 	// the outcome is the one it has. ErrNotLost: somebody holds it, or took it since.
 	FailStranded(ctx context.Context, s Stranded, grace time.Duration) (Outcome, error)
 	// FailUnclaimed ends the request of a message that the queue will not deliver again,
@@ -47,6 +48,9 @@ type Stranded struct {
 	Sequence uint64
 	Delivery int       // highest delivery number seen
 	Since    time.Time // when the lease ended or the wait began
+	// Cancelled says that the request was cancelled: it is not to be waited for, even if
+	// the queue still has a delivery for it.
+	Cancelled bool
 }
 
 // Leftover is the object of an attempt that lost or failed.

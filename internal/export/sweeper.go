@@ -165,9 +165,11 @@ func (s *Sweeper) reap(ctx context.Context) error {
 }
 
 func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
-	held, err := s.Queue.Holds(ctx, r.Queue, r.Sequence)
-	if err != nil || held {
-		return err
+	if !r.Cancelled {
+		held, err := s.Queue.Holds(ctx, r.Queue, r.Sequence)
+		if err != nil || held {
+			return err
+		}
 	}
 	out, err := s.Reaping.FailStranded(ctx, r, s.Grace)
 	if errors.Is(err, ErrNotLost) {

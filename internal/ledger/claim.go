@@ -22,7 +22,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (project_id, request_id) DO NOTHING`
 
 	// claimable: $1, $2 the id, $3 the digest, $4 the limit of attempts.
-	claimable = `project_id = $1 AND request_id = $2 AND digest = $3 AND attempt < $4
+	claimable = `project_id = $1 AND request_id = $2 AND digest = $3 AND attempt < $4 AND cancel_at IS NULL
     AND (state = 'waiting' OR state = 'running' AND lease_until <= now())`
 
 	lockRequest = `
@@ -166,8 +166,9 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (seen, *curre
 	return was, now, nil
 }
 
-// exhausted ends a request that nobody holds and that has had all its attempts: more
-// messages than one may carry a request, and a queue's own limit does not bound those.
+// exhausted ends a request that nobody holds and that was cancelled or has had all its
+// attempts: more messages than one may carry a request, and a queue's own limit does not
+// bound those.
 func (l *Ledger) exhausted(ctx context.Context, c export.ClaimRequest, attempt int) (export.Claim, error) {
 	o, err := l.fail(ctx, export.Stranded{ID: c.Request.ID, Attempt: attempt}, 0, lost)
 	if errors.Is(err, export.ErrNotLost) { // taken since; look again

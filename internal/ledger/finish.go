@@ -13,7 +13,8 @@ import (
 const (
 	renewLease = `
 UPDATE pgcourier.requests SET lease_until = clock_timestamp() + $4
-WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'`
+WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
+RETURNING CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END`
 
 	finishAttempt = `
 WITH request AS (
@@ -21,6 +22,7 @@ WITH request AS (
         code = CASE WHEN $4 = 'failed' THEN $7 END,
         finished_at = CASE WHEN $4 <> 'waiting' THEN clock_timestamp() END
     WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
+        AND (cancel_at IS NULL OR $4 = 'failed' AND $7 = 'cancelled')
     RETURNING project_id, request_id, attempt
 )
 UPDATE pgcourier.attempts a SET result = $6, ended_at = clock_timestamp(), code = $7, message = $8,
@@ -28,16 +30,23 @@ UPDATE pgcourier.attempts a SET result = $6, ended_at = clock_timestamp(), code 
 FROM request r
 WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt`
 
-	attemptResult = `SELECT result FROM pgcourier.attempts WHERE project_id = $1 AND request_id = $2 AND attempt = $3`
+	attemptResult = `
+SELECT a.result, CASE WHEN r.state = 'running' AND r.attempt = a.attempt AND r.cancel_at IS NOT NULL THEN coalesce(r.cancel_by, '') END
+FROM pgcourier.attempts a JOIN pgcourier.requests r USING (project_id, request_id)
+WHERE a.project_id = $1 AND a.request_id = $2 AND a.attempt = $3`
 )
 
 // Renew implements export.Ledger. A lease that has ended is renewed too, as long as
 // nobody else has claimed the request.
 func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
 	return l.call(ctx, "renew lease of "+t.String(), func(ctx context.Context) error {
-		tag, err := l.pool.Exec(ctx, renewLease, t.Project, t.Request, t.Attempt, l.lease)
-		if err == nil && tag.RowsAffected() == 0 {
+		var cancelledBy *string
+		err := l.pool.QueryRow(ctx, renewLease, t.Project, t.Request, t.Attempt, l.lease).Scan(&cancelledBy)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
 			return export.ErrSuperseded
+		case err == nil && cancelledBy != nil:
+			return export.CancelledBy(*cancelledBy)
 		}
 		return err
 	})
@@ -79,10 +88,13 @@ func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 		// Nothing changed: superseded, or this very ending was committed before and its
 		// reply was lost. What an attempt ended as never changes again.
 		var was result
-		err = l.pool.QueryRow(ctx, attemptResult, t.Project, t.Request, t.Attempt).Scan(&was)
+		var cancelledBy *string
+		err = l.pool.QueryRow(ctx, attemptResult, t.Project, t.Request, t.Attempt).Scan(&was, &cancelledBy)
 		switch {
 		case err != nil && !errors.Is(err, pgx.ErrNoRows):
 			return err
+		case cancelledBy != nil:
+			return export.CancelledBy(*cancelledBy)
 		case was == end.result:
 			return nil
 		default:

@@ -86,6 +86,7 @@ var (
 	_ export.Outbox     = (*Ledger)(nil)
 	_ export.Reaping    = (*Ledger)(nil)
 	_ export.Collecting = (*Ledger)(nil)
+	_ export.Cancelling = (*Ledger)(nil)
 )
 
 // Open returns the ledger in c.Pool's database after bringing its schema up to date; any

@@ -22,19 +22,19 @@ SELECT ` + recordColumns + ` FROM pgcourier.requests
 WHERE published_at IS NULL AND state IN ('completed', 'failed') AND finished_at <= clock_timestamp() - $1::interval
 ORDER BY finished_at LIMIT $2`
 
-	// unheld: $1 the grace.
-	unheld = `(state = 'running' AND lease_until <= clock_timestamp() - $1::interval
-    OR state = 'waiting' AND touched_at <= clock_timestamp() - $1::interval)`
+	// unheld: $1 the grace. A cancelled request is not to be waited for.
+	unheld = `CASE state WHEN 'running' THEN lease_until WHEN 'waiting' THEN touched_at END
+    <= clock_timestamp() - CASE WHEN cancel_at IS NULL THEN $1::interval ELSE '0' END`
 
 	findStranded = `
 SELECT project_id, request_id, attempt, queue, queue_sequence, delivery,
-    CASE state WHEN 'running' THEN lease_until ELSE touched_at END AS since
+    CASE state WHEN 'running' THEN lease_until ELSE touched_at END AS since, cancel_at IS NOT NULL AS cancelled
 FROM pgcourier.requests WHERE state IN ('waiting', 'running') AND ` + unheld + `
 ORDER BY touched_at LIMIT $2`
 
 	lookAtRequest = `
 SELECT state IN ('completed', 'failed') AS terminal, digest, attempt, origin,
-    coalesce(started_at, created_at) AS began, ` + recordColumns + `
+    coalesce(started_at, created_at) AS began, CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END AS cancelled_by, ` + recordColumns + `
 FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2`
 
 	// The fence moves on with the state: a paused owner's token is no longer the
@@ -44,7 +44,7 @@ FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2`
 WITH request AS (
     UPDATE pgcourier.requests SET state = 'failed', attempt = attempt + 1, lease_until = NULL, outcome = $5, code = $6,
         touched_at = clock_timestamp(), finished_at = clock_timestamp()
-    WHERE project_id = $2 AND request_id = $3 AND attempt = $4 AND ` + unheld + `
+    WHERE project_id = $2 AND request_id = $3 AND attempt = $4 AND (cancel_at IS NOT NULL) = ($6 = 'cancelled') AND ` + unheld + `
     RETURNING finished_at
 ), attempts AS (
     UPDATE pgcourier.attempts SET result = 'superseded', ended_at = clock_timestamp(),
@@ -87,13 +87,14 @@ func (l *Ledger) Unpublished(ctx context.Context, olderThan time.Duration, limit
 // Stranded implements export.Reaping.
 func (l *Ledger) Stranded(ctx context.Context, grace time.Duration, limit int) ([]export.Stranded, error) {
 	type row struct {
-		Project  string    `db:"project_id"`
-		Request  string    `db:"request_id"`
-		Attempt  int       `db:"attempt"`
-		Queue    string    `db:"queue"`
-		Sequence uint64    `db:"queue_sequence"`
-		Delivery int       `db:"delivery"`
-		Since    time.Time `db:"since"`
+		Project   string    `db:"project_id"`
+		Request   string    `db:"request_id"`
+		Attempt   int       `db:"attempt"`
+		Queue     string    `db:"queue"`
+		Sequence  uint64    `db:"queue_sequence"`
+		Delivery  int       `db:"delivery"`
+		Since     time.Time `db:"since"`
+		Cancelled bool      `db:"cancelled"`
 	}
 	rows, err := read[row](ctx, l, "read stranded requests", findStranded, grace, limit)
 	if err != nil {
@@ -103,7 +104,7 @@ func (l *Ledger) Stranded(ctx context.Context, grace time.Duration, limit int) (
 	for i, r := range rows {
 		out[i] = export.Stranded{
 			ID: export.ID{Project: r.Project, Request: r.Request}, Attempt: r.Attempt,
-			Queue: r.Queue, Sequence: r.Sequence, Delivery: r.Delivery, Since: r.Since.UTC(),
+			Queue: r.Queue, Sequence: r.Sequence, Delivery: r.Delivery, Since: r.Since.UTC(), Cancelled: r.Cancelled,
 		}
 	}
 	return out, nil
@@ -154,6 +155,8 @@ type row struct {
 	Attempt  int       `db:"attempt"`
 	Origin   []byte    `db:"origin"`
 	Began    time.Time `db:"began"`
+	// CancelledBy is who cancelled it, perhaps empty; nil: it was not.
+	CancelledBy *string `db:"cancelled_by"`
 	record
 }
 
@@ -168,11 +171,15 @@ func (l *Ledger) look(ctx context.Context, id export.ID) (row, error) {
 	return rows[0], nil
 }
 
-// fail ends a request that nobody holds, unless its fence has moved past s.Attempt.
+// fail ends a request that nobody holds, unless its fence has moved past s.Attempt. One
+// that was cancelled fails as that, whatever else was wrong.
 func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duration, why export.Fault) (export.Outcome, error) {
 	now, err := l.look(ctx, s.ID)
 	if err != nil || now.Terminal {
 		return ended(now, err)
+	}
+	if now.CancelledBy != nil {
+		why = *export.CancelledBy(*now.CancelledBy)
 	}
 	o, b, err := failure(s, now, why)
 	if err != nil {

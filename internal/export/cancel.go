@@ -1,0 +1,203 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// Cancelling is what cancelling needs of the ledger.
+type Cancelling interface {
+	// Find returns the requests with an id: at most one when a project is named, else up
+	// to two. None is no error.
+	Find(ctx context.Context, request, project string) ([]ID, error)
+	// Cancel records that the request is to end without an export, and ends it at once
+	// if nobody holds it. From then on its one outcome is failed with Cancelled: a claim
+	// is not granted, and an owner's Renew and Finish say ErrCancelled. Doing so twice is
+	// the same as once. ErrUnknown: the ledger has no such request.
+	Cancel(ctx context.Context, id ID, by string) (Cancellation, error)
+	// CancelQueued is Cancel for a request that still waits in the queue and that the
+	// ledger need not know.
+	CancelQueued(ctx context.Context, r Request, d Delivery, by string) (Cancellation, error)
+}
+
+// Cancellation is the ledger's answer to a cancel.
+type Cancellation struct {
+	// Outcome is what the request ended with, now or before; nil: its owner will end it.
+	Outcome *Outcome
+}
+
+// WaitingRooms are where requests wait before any worker has seen them.
+type WaitingRooms interface {
+	// Waiting returns the waiting requests with an id: of one project, or of all if
+	// project is empty. It may miss those behind very many others.
+	Waiting(ctx context.Context, request, project string) ([]WaitingRequest, error)
+	// Remove deletes a request's message from the queue. One that is gone, or waits
+	// elsewhere, is no error.
+	Remove(ctx context.Context, d Delivery) error
+}
+
+// WaitingRequest is a request in a queue.
+type WaitingRequest struct {
+	Request  Request
+	Delivery Delivery
+}
+
+var (
+	// ErrCancelled says that the request was told to end without an export.
+	ErrCancelled = errors.New("request cancelled")
+	// ErrUnknown says that no such request is known or waits.
+	ErrUnknown = errors.New("no such request")
+	// ErrAmbiguous says that several projects have a request with that id.
+	ErrAmbiguous = errors.New("several projects use the request id")
+)
+
+// CancelledBy is the fault of a cancelled request. by says who, for humans; empty: not said.
+func CancelledBy(by string) *Fault {
+	f := &Fault{Code: Cancelled, Message: "the request was cancelled", Err: ErrCancelled}
+	if by != "" {
+		f.Message += " by " + by
+	}
+	return f
+}
+
+// CancellerConfig is what a Canceller works with. All but Log are required.
+type CancellerConfig struct {
+	Ledger    Cancelling
+	Queue     WaitingRooms
+	Announcer Announcer
+	// Tell says to all workers that the request was cancelled: its owner then calls
+	// Exporter.Nudge. It must not block; what is lost costs the owner's next renewal.
+	Tell func(ID)
+	// Log defaults to slog.Default().
+	Log *slog.Logger
+}
+
+// Canceller ends requests on demand. The ledger's record is what counts; telling the owner
+// only makes it quick. It is safe for concurrent use, in any number of processes.
+type Canceller struct{ CancellerConfig }
+
+// NewCanceller returns a Canceller over c with its defaults filled in.
+func NewCanceller(c CancellerConfig) *Canceller {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Canceller{c}
+}
+
+// Cancel records that a request is to end without an export. project may be empty when
+// only one uses the request id. It returns the request's full id and its outcome, which is
+// nil while its owner has yet to end it.
+//
+// ErrUnknown, ErrAmbiguous. Other errors say that it could not be recorded now.
+func (c *Canceller) Cancel(ctx context.Context, request, project, by string) (ID, *Outcome, error) {
+	known, err := c.Ledger.Find(ctx, request, project)
+	if err != nil {
+		return ID{}, nil, err
+	}
+	var id ID
+	var got Cancellation
+	switch len(known) {
+	case 0:
+		id, got, err = c.queued(ctx, request, project, by)
+	case 1:
+		id = known[0]
+		got, err = c.Ledger.Cancel(ctx, id, by)
+	default:
+		return ID{}, nil, fmt.Errorf("cancel %s: %w", request, ErrAmbiguous)
+	}
+	if err != nil {
+		return id, nil, err
+	}
+	if got.Outcome == nil {
+		c.Tell(id)
+		return id, nil, nil
+	}
+	// The sweeper announces what cannot be announced now.
+	if err := c.Announcer.Announce(ctx, *got.Outcome); err != nil {
+		c.Log.WarnContext(ctx, "outcome not announced, left to the sweeper", "project_id", id.Project, "request_id", id.Request, "error", err)
+	}
+	return id, got.Outcome, nil
+}
+
+// queued cancels a request that no worker has seen.
+func (c *Canceller) queued(ctx context.Context, request, project, by string) (ID, Cancellation, error) {
+	waiting, err := c.Queue.Waiting(ctx, request, project)
+	if err != nil {
+		return ID{}, Cancellation{}, err
+	}
+	if len(waiting) == 0 {
+		// A worker may have taken it between the two looks.
+		known, err := c.Ledger.Find(ctx, request, project)
+		switch {
+		case err != nil:
+			return ID{}, Cancellation{}, err
+		case len(known) == 0:
+			return ID{}, Cancellation{}, fmt.Errorf("cancel %s: %w", request, ErrUnknown)
+		case len(known) > 1:
+			return ID{}, Cancellation{}, fmt.Errorf("cancel %s: %w", request, ErrAmbiguous)
+		}
+		got, err := c.Ledger.Cancel(ctx, known[0], by)
+		return known[0], got, err
+	}
+	first := waiting[0]
+	for _, w := range waiting[1:] {
+		if w.Request.ID != first.Request.ID {
+			return ID{}, Cancellation{}, fmt.Errorf("cancel %s: %w", request, ErrAmbiguous)
+		}
+	}
+	got, err := c.Ledger.CancelQueued(ctx, first.Request, first.Delivery, by)
+	if err == nil && got.Outcome != nil {
+		// It would be delivered, found ended and settled; without it the project has room.
+		for _, w := range waiting {
+			if err := c.Queue.Remove(ctx, w.Delivery); err != nil {
+				c.Log.WarnContext(ctx, "cancelled request not removed from the queue, left to a worker", "project_id", first.Request.Project, "request_id", request, "error", err)
+			}
+		}
+	}
+	return first.Request.ID, got, err
+}
+
+// nudges wakes the lease keepers of running requests.
+type nudges struct {
+	mu      sync.Mutex
+	waiting map[ID][]chan struct{}
+}
+
+// join returns the channel on which nudges of a request come until leave is called.
+func (n *nudges) join(id ID) (nudged <-chan struct{}, leave func()) {
+	c := make(chan struct{}, 1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waiting == nil {
+		n.waiting = map[ID][]chan struct{}{}
+	}
+	n.waiting[id] = append(n.waiting[id], c)
+	return c, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		var rest []chan struct{}
+		for _, other := range n.waiting[id] {
+			if other != c {
+				rest = append(rest, other)
+			}
+		}
+		if n.waiting[id] = rest; len(rest) == 0 {
+			delete(n.waiting, id)
+		}
+	}
+}
+
+// nudge wakes all that have joined. It never blocks.
+func (n *nudges) nudge(id ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.waiting[id] {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
