@@ -72,7 +72,13 @@ func Hit(name Name) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case "stop":
+		// The kernel may stop this thread a little later than the call returns: what comes
+		// after the point must not happen before somebody continued the process.
+		continued := make(chan os.Signal, 1)
+		signal.Notify(continued, syscall.SIGCONT)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		<-continued
+		signal.Stop(continued)
 	case "panic":
 		panic("failpoint " + string(name))
 	}
