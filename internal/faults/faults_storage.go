@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -20,6 +20,9 @@ import (
 const filler = "filler"
 
 func storageFaults() []fault {
+	// Whether a folder that may not be written to is worth a second attempt is the driver's
+	// to say.
+	refusals := []events.Code{events.CodeStorageRefused, events.CodeStorageUnavailable}
 	return []fault{
 		{
 			name: "storage-full", about: "the disk is full in mid-write until a dump has failed by it", tmpfs: "512m",
@@ -29,20 +32,18 @@ func storageFaults() []fault {
 		},
 		{
 			name: "storage-permission-lost", about: "the storage folder may not be written to until a dump has failed by it", unprivileged: true,
-			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
-			permitted: map[string][]events.Code{anyProject: {events.CodeStorageUnavailable}},
-			strike:    permissionLost,
+			permitted: map[string][]events.Code{anyProject: refusals},
+			strike:    func(ctx context.Context, w *world) error { return permissionLost(ctx, w, refusals) },
 		},
 		{
 			name: "storage-read-only", about: "the file system becomes read-only between two dumps", tmpfs: "512m", unpublished: true,
-			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
-			permitted: map[string][]events.Code{anyProject: {events.CodeStorageUnavailable}},
+			permitted: map[string][]events.Code{anyProject: refusals},
 			strike: func(ctx context.Context, w *world) error {
 				if err := unix.Mount("", w.storage, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 					return err
 				}
 				err := w.publish(ctx, w.jobs)
-				err = errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+				err = errors.Join(err, w.failing(ctx, refusals...))
 				w.heal()
 				return errors.Join(err, unix.Mount("", w.storage, "", unix.MS_REMOUNT, ""))
 			},
@@ -80,10 +81,10 @@ func storageFaults() []fault {
 	}
 }
 
-// failing waits until an attempt has failed with a code.
-func (w *world) failing(ctx context.Context, code events.Code) error {
-	err := until(ctx, patience(0), "an attempt to fail with "+string(code), func(ctx context.Context) (bool, error) {
-		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = $1`, string(code))
+// failing waits until an attempt has failed with one of the codes.
+func (w *world) failing(ctx context.Context, codes ...events.Code) error {
+	err := until(ctx, patience(0), fmt.Sprintf("an attempt to fail with one of %q", codes), func(ctx context.Context) (bool, error) {
+		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = ANY ($1)`, codes)
 		return n > 0, err
 	})
 	return errors.Join(err, w.mark(ctx))
@@ -112,7 +113,7 @@ func storageFull(ctx context.Context, w *world) error {
 }
 
 // permissionLost takes the right to write away in mid-dump.
-func permissionLost(ctx context.Context, w *world) error {
+func permissionLost(ctx context.Context, w *world, refusals []events.Code) error {
 	if _, err := w.dumping(ctx); err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func permissionLost(ctx context.Context, w *world) error {
 		modes[path] = 0o700
 		return ignoreGone(os.Chmod(path, 0o500)) //nolint:gosec // the workers must see it to be refused
 	})
-	err = errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+	err = errors.Join(err, w.failing(ctx, refusals...))
 	for path, mode := range modes {
 		err = errors.Join(err, ignoreGone(os.Chmod(path, mode)))
 	}
@@ -135,27 +136,34 @@ func permissionLost(ctx context.Context, w *world) error {
 	return err
 }
 
-// flip changes one byte of each object that has no manifest yet.
+// flip changes one byte of each object that the first worker has made visible and not yet
+// read back.
 func (w *world) flip(ctx context.Context) (flipped int, err error) {
-	err = filepath.WalkDir(w.storage, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || strings.HasSuffix(path, ".manifest.json") || strings.Contains(path, "/.staging/") {
-			return ignoreGone(err)
-		}
-		if _, err := os.Stat(path + ".manifest.json"); err == nil {
-			return nil
-		}
+	k := w.workers[0]
+	rows, err := w.lab.ledger.Query(ctx, `SELECT object FROM pgcourier.attempts WHERE result = 'running' AND worker = $1`, k.names[len(k.names)-1])
+	if err != nil {
+		return 0, err
+	}
+	objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, err
+	}
+	for _, object := range objects {
+		path := filepath.Join(w.storage, object)
 		b, err := os.ReadFile(path) //nolint:gosec // the storage is ours
-		if err != nil || len(b) == 0 {
-			return ignoreGone(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // still being written
+		}
+		if err != nil {
+			return flipped, err
 		}
 		b[len(b)/2] ^= 1
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			return flipped, err
+		}
 		flipped++
-		return os.WriteFile(path, b, 0o600)
-	})
-	if err != nil {
-		err = fmt.Errorf("flip a byte: %w", err)
 	}
-	return flipped, err
+	return flipped, nil
 }
 
 func ignoreGone(err error) error {

@@ -166,6 +166,10 @@ func (l *lab) load(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// Else a sequence would read otherwise once the server was killed: its log runs ahead.
+	if _, err = source.Exec(ctx, "CHECKPOINT"); err != nil {
+		return err
+	}
 	if l.origin, err = pgxpool.New(ctx, l.source.URL(sourceDatabase)+"&application_name=faults"); err != nil {
 		return err
 	}
