@@ -21,6 +21,14 @@ demo: postgres build ## Run the main job end to end on a throw-away database and
 test: postgres ## Run all tests against real PostgreSQL and JetStream
 	$(GO) test -timeout 15m ./...
 
+.PHONY: faults
+faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
+	$(GO) run ./internal/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json
+
+.PHONY: soak
+soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
+	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
+
 .PHONY: race
 race: postgres ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...

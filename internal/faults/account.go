@@ -75,7 +75,9 @@ func (w *world) account(ctx context.Context, r *result) error {
 	for _, j := range w.jobs {
 		key := j.ProjectID + "/" + j.RequestID
 		if c := w.judge(r, j, byKey[key], ledger[key]); c != nil {
-			completed = append(completed, c)
+			if !w.verified[key] {
+				completed = append(completed, c)
+			}
 		}
 		delete(byKey, key)
 		delete(ledger, key)

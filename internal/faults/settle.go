@@ -100,15 +100,21 @@ func (a announced) key() string {
 
 // outcomes reads the whole stream of outcomes.
 func (w *world) outcomes(ctx context.Context) ([]announced, error) {
+	all, _, err := w.outcomesFrom(ctx, 1)
+	return all, err
+}
+
+// outcomesFrom reads the outcomes from a sequence on, and returns the last one's.
+func (w *world) outcomesFrom(ctx context.Context, next uint64) (all []announced, last uint64, err error) {
 	s, err := w.broker.js.Stream(ctx, events.StreamOutcomes)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var all []announced
-	for next := uint64(1); next <= s.CachedInfo().State.LastSeq; {
+	last = s.CachedInfo().State.LastSeq
+	for next <= last {
 		m, err := s.GetMsg(ctx, next, jetstream.WithGetMsgSubject(">"))
 		if err != nil {
-			return nil, fmt.Errorf("read outcome %d: %w", next, err)
+			return nil, 0, fmt.Errorf("read outcome %d: %w", next, err)
 		}
 		header := map[string]string{}
 		for name, values := range m.Header {
@@ -116,12 +122,12 @@ func (w *world) outcomes(ctx context.Context) ([]announced, error) {
 		}
 		o, err := events.DecodeOutcome(events.Message{Subject: m.Subject, Header: header, Body: m.Data})
 		if err != nil {
-			return nil, fmt.Errorf("decode outcome %d on %s: %w", next, m.Subject, err)
+			return nil, 0, fmt.Errorf("decode outcome %d on %s: %w", next, m.Subject, err)
 		}
 		all = append(all, announced{m.Subject, o})
 		next = m.Sequence + 1
 	}
-	return all, nil
+	return all, last, nil
 }
 
 // leaks lists what the workers left behind outside the storage: processes, sessions and

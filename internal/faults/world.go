@@ -22,6 +22,7 @@ type fault struct {
 	name  string
 	about string
 
+	workers      int      // default: 2
 	cluster      bool     // a broker of three nodes instead of one
 	failpoints   string   // of the first worker
 	settings     []string // of all workers, over the harness's own
@@ -57,6 +58,7 @@ type world struct {
 
 	struck   []string // requests that were under way when it struck
 	healedAt time.Time
+	verified map[string]bool // exports that were restored already
 	undo     []func() error
 }
 
@@ -82,7 +84,11 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 	if w.client, err = events.NewClient(w.broker.nc); err != nil {
 		return w, err
 	}
-	for n, failpoints := range []string{f.failpoints, ""} {
+	for n := range max(f.workers, 2) {
+		failpoints := ""
+		if n == 0 {
+			failpoints = f.failpoints
+		}
 		k, err := w.newWorker(n)
 		if err != nil {
 			return w, err
