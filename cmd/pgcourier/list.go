@@ -19,11 +19,13 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var f ledger.Filter
 	var states []string
+	var notifications bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List requests, newest first",
 		Example: "  pgcourier list --project acme\n" +
-			"  pgcourier list --state failed --since 24h --output json",
+			"  pgcourier list --state failed --since 24h --output json\n" +
+			"  pgcourier list --notifications --state parked",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&f.Project, "project", "", "only this project's")
@@ -31,8 +33,16 @@ func (a *app) listCommand() *cobra.Command {
 	cmd.Flags().StringVar((*string)(&f.Code), "code", "", "only those that failed with this code")
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
-	load := a.settingFlags(cmd, ledgerSettings...)
+	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see `pgcourier notifications list`")
+	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
+		if notifications {
+			c, err := load()
+			if err != nil {
+				return err
+			}
+			return a.listNotifications(cmd.Context(), c, notificationFilter{states: states, project: f.Project, limit: f.Limit})
+		}
 		for _, s := range states {
 			if !slices.Contains([]export.State{export.Waiting, export.Running, export.Completed, export.Failed}, export.State(s)) {
 				return exitf(exitUsage, "--state: %q is not waiting, running, completed or failed", s)
@@ -123,6 +133,9 @@ func showText(e ledger.Entry) string {
 	}
 	if e.RequestedBy != "" {
 		lines = append(lines, []string{"requested by", shown(e.RequestedBy)})
+	}
+	if e.RemovedAt != nil {
+		lines = append(lines, []string{"removed", clock(e.RemovedAt) + " from every destination"})
 	}
 	if e.Code != "" {
 		lines = append(lines, []string{"cause", string(e.Code) + ": " + shown(e.Message)})

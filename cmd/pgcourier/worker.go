@@ -26,6 +26,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -47,6 +48,9 @@ type worker struct {
 	places  []*destination // the store's, the primary one first
 	speaker *handlers.Announcer
 	closers []func() error
+
+	senders map[notify.Channel]notify.Sender // of the notifier
+	policy  notify.Policy
 }
 
 // openWorker connects and checks everything a worker needs, and reports what is wrong
@@ -57,7 +61,7 @@ func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (*worker
 
 // openWorkerWith is openWorker with credentials for S3; nil: the usual chain of them.
 func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys *credentials.Credentials) (w *worker, err error) {
-	if c.DatabaseURL == "" {
+	if exporting(c) && c.DatabaseURL == "" {
 		return nil, exitf(exitUsage, "set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
 	host, err := os.Hostname()
@@ -70,7 +74,10 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 			err = errors.Join(err, w.close())
 		}
 	}()
-	if err := w.openBroker(ctx); err != nil {
+	if err := w.openNotifier(); err != nil {
+		return w, err
+	}
+	if err := w.openBroker(ctx); err != nil || !exporting(c) {
 		return w, err
 	}
 	if err := w.openLedger(ctx); err != nil {
@@ -112,7 +119,7 @@ func (w *worker) provision(ctx context.Context) error {
 	c := w.config
 	return broker.Provision(ctx, w.js, broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
-		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts,
+		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
 	})
 }
 
@@ -214,6 +221,9 @@ func (w *worker) ready(ctx context.Context) error {
 	if !w.nc.IsConnected() {
 		return errors.New("the broker is unreachable")
 	}
+	if w.ledger == nil { // a notifier alone needs none
+		return nil
+	}
 	if err := w.ledger.Ping(ctx); err != nil {
 		return errors.New("the control plane is unreachable")
 	}
@@ -253,6 +263,8 @@ func (w *worker) run(ctx context.Context) error {
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
 		case "sweeper":
 			group.Go(func() error { return w.sweep(gctx) })
+		case config.RoleNotifier:
+			group.Go(func() error { return w.notify(gctx) })
 		}
 	}
 	group.Go(func() error { w.provisionAgain(gctx); return nil })

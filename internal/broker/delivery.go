@@ -68,6 +68,17 @@ func Abandon(msg *message.Message) bool {
 	return ok
 }
 
+// Delay sets how long the broker waits before it delivers the message again, if the handler
+// returns an error, in place of the Subscriber's Backoff. It returns false for a message
+// that is not a Subscriber's.
+func Delay(msg *message.Message, pause time.Duration) bool {
+	h, ok := msg.Context().Value(heldKey{}).(*held)
+	if ok {
+		h.delay.Store(int64(max(pause, 1)))
+	}
+	return ok
+}
+
 type heldKey struct{}
 
 // streamIdentity tells a stream from another of the same name.

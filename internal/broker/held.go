@@ -32,6 +32,7 @@ type held struct {
 	msg       *message.Message
 	log       *slog.Logger
 	abandoned atomic.Bool
+	delay     atomic.Int64  // of a redelivery, set by Delay; 0: Backoff's
 	settled   chan struct{} // closed when nothing more is sent for it
 
 	endMsg    context.CancelFunc
@@ -87,7 +88,10 @@ func (h *held) attend(settling, working context.Context) {
 		if h.abandoned.Load() {
 			return
 		}
-		delay := h.sub.cfg.Backoff(h.delivery.Number)
+		delay := time.Duration(h.delay.Load())
+		if delay == 0 {
+			delay = h.sub.cfg.Backoff(h.delivery.Number)
+		}
 		if errors.Is(context.Cause(working), ErrDraining) {
 			delay = 0 // nothing is wrong with the message: let another worker have it
 		}

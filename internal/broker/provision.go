@@ -223,13 +223,13 @@ func compareConsumer(object string, have, want jetstream.ConsumerConfig) []Diffe
 	differ(&d, object, "max deliver", have.MaxDeliver, want.MaxDeliver)
 	differ(&d, object, "max ack pending", have.MaxAckPending, want.MaxAckPending)
 	differ(&d, object, "backoff list", fmt.Sprint(have.BackOff), fmt.Sprint(want.BackOff))
-	differ(&d, object, "filter", have.FilterSubject+strings.Join(have.FilterSubjects, " "), "")
+	differ(&d, object, "filter", have.FilterSubject+strings.Join(have.FilterSubjects, " "), want.FilterSubject)
 	return d
 }
 
 func mergeConsumer(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 	have.AckPolicy, have.DeliverPolicy = want.AckPolicy, want.DeliverPolicy
 	have.AckWait, have.MaxDeliver, have.MaxAckPending = want.AckWait, want.MaxDeliver, want.MaxAckPending
-	have.BackOff, have.FilterSubject, have.FilterSubjects = nil, "", nil
+	have.BackOff, have.FilterSubject, have.FilterSubjects = nil, want.FilterSubject, nil
 	return have
 }

@@ -72,14 +72,18 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 // be the caller's own.
 func (p *Publisher) PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error) {
 	err = p.publish(ctx, topic, msg, jetstream.WithExpectLastSequenceForSubject(0, filter))
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		// The second is what a replicated stream answers.
-		if api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-			api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant {
-			return false, nil
-		}
+	if wrongSequence(err) {
+		return false, nil
 	}
 	return err == nil, err
+}
+
+// wrongSequence says that the broker holds another message than was expected. The second
+// code is what a replicated stream answers.
+func wrongSequence(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // PublishEphemeral sends msg over plain NATS: whoever listens now gets it, nobody else.

@@ -49,6 +49,9 @@ type Topology struct {
 	AckWait time.Duration
 	// MaxDeliver is how often a request is delivered at most. Default: 3.
 	MaxDeliver int
+	// Notifications are the channels that a notifier delivers over, each one token of a
+	// subject. Default: none, and no stream or consumer for them.
+	Notifications []string
 }
 
 func (t Topology) withDefaults() Topology {
@@ -131,6 +134,9 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			MaxMsgsPerSubject: -1,
 		},
 	}
+	if len(t.Notifications) > 0 {
+		all = append(all, t.notificationStreams()...)
+	}
 	for i := range all {
 		all[i].Storage = jetstream.FileStorage
 		all[i].Replicas = t.Replicas
@@ -157,8 +163,21 @@ func (t Topology) consumers() []streamConsumer {
 			MaxAckPending: maxAckPending,
 		}
 	}
-	return []streamConsumer{
+	all := []streamConsumer{
 		{events.StreamRequests, consumer(events.ConsumerExport, "the workers", t.MaxDeliver)},
 		{events.StreamIntake, consumer(events.ConsumerIntake, "moves requests to their projects' subjects", -1)},
 	}
+	if len(t.Notifications) > 0 {
+		c := consumer(events.ConsumerNotifier, "queues notifications of outcomes", -1)
+		// What ended before there was a notifier is old news.
+		c.DeliverPolicy = jetstream.DeliverNewPolicy
+		all = append(all, streamConsumer{events.StreamOutcomes, c})
+	}
+	// Each channel has a consumer of its own: what waits in one does not count in another.
+	for _, channel := range t.Notifications {
+		c := consumer(NotificationConsumer(channel), "delivers notifications over "+channel, -1)
+		c.FilterSubject = NotificationFilter(channel)
+		all = append(all, streamConsumer{events.StreamNotifications, c})
+	}
+	return all
 }

@@ -45,10 +45,14 @@ type Config struct {
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
-	Roles          []string      `env:"ROLES" envDefault:"intake,worker,sweeper" help:"what serve runs: intake, worker, sweeper"`
-	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage, as BotFather gave it"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier; empty: the first three, and notifier when a channel is set up"`
+	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
+
+	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
+	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
+	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that exports need; empty: a throw-away server on this machine"`
 
 	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export, beside the dump's own time"`
@@ -61,6 +65,8 @@ type Config struct {
 
 	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
 	OutcomeRetention     time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
+
+	Notify
 }
 
 // Load reads a Config from environ, a list of NAME=value as from os.Environ, overlaid by
@@ -81,6 +87,9 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 		faults = append(faults, many.Errors...)
 	} else {
 		faults = append(faults, err)
+	}
+	if len(c.Roles) == 0 {
+		c.Roles = c.defaultRoles()
 	}
 	if err == nil {
 		faults = append(faults, c.Validate())
@@ -164,8 +173,9 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{"intake", "worker", "sweeper"}, r), "ROLES: %q is not intake, worker or sweeper", r)
+		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier}, r), "ROLES: %q is not intake, worker, sweeper or notifier", r)
 	}
+	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")
 	check(c.NATSCreds == "" || c.NATSNKey == "", "NATS_CREDS and NATS_NKEY exclude each other")
 	return errors.Join(faults...)
@@ -216,7 +226,10 @@ type Setting struct {
 // Settings lists the fields of Config in order.
 func Settings() []Setting {
 	var out []Setting
-	for f := range reflect.TypeFor[Config]().Fields() {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if f.Anonymous {
+			continue // its own fields follow
+		}
 		name := f.Tag.Get("env")
 		out = append(out, Setting{
 			Name: name, Env: Prefix + name, Flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),

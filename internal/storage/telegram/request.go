@@ -30,7 +30,7 @@ func (c *Client) call(ctx context.Context, method string, chat int64, in, out an
 		return fmt.Errorf("encode telegram %s: %w", method, err)
 	}
 	body := jsonContent(raw)
-	body.settle = method == methodForward
+	body.settle = method == methodForward || method == methodMessage
 	return c.do(ctx, method, chat, func(ctx context.Context) error { return c.post(ctx, method, body, out) })
 }
 

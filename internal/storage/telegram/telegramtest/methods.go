@@ -18,6 +18,7 @@ var chatMethods = map[string]func(*Server, *bot, *chat, input) reply{
 	"editMessageMedia": (*Server).editMessageMedia,
 	"pinChatMessage":   (*Server).pinChatMessage,
 	"forwardMessage":   (*Server).forwardMessage,
+	"sendMessage":      (*Server).sendMessage,
 }
 
 func (s *Server) getChat(b *bot, c *chat, _ input) reply {

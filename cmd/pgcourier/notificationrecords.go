@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// notificationRecords is the broker's stream of states as notify asks for it.
+type notificationRecords struct{ *broker.States }
+
+var _ notify.Records = notificationRecords{}
+
+func (r notificationRecords) Get(ctx context.Context, key notify.Key) (notify.Record, uint64, error) {
+	body, revision, err := r.States.Get(ctx, broker.NotificationStateSubject(string(key)))
+	if errors.Is(err, broker.ErrNoState) {
+		return notify.Record{}, 0, fmt.Errorf("%w: %w", notify.ErrNotFound, err)
+	}
+	if err != nil {
+		return notify.Record{}, 0, err
+	}
+	record, err := decodeRecord(body)
+	return record, revision, err
+}
+
+func (r notificationRecords) Put(ctx context.Context, record notify.Record, revision uint64) error {
+	body, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode the record of %s: %w", record.Key, err)
+	}
+	err = r.Set(ctx, broker.NotificationStateSubject(string(record.Key)), body, revision)
+	if errors.Is(err, broker.ErrStateChanged) {
+		return fmt.Errorf("%w: %w", notify.ErrConflict, err)
+	}
+	return err
+}
+
+// list returns all records, the longest unchanged first.
+func (r notificationRecords) list(ctx context.Context) ([]notify.Record, error) {
+	out := []notify.Record{}
+	err := r.All(ctx, func(_ string, body []byte) error {
+		record, err := decodeRecord(body)
+		out = append(out, record)
+		return err
+	})
+	return out, err
+}
+
+func decodeRecord(body []byte) (notify.Record, error) {
+	var record notify.Record
+	if err := json.Unmarshal(body, &record); err != nil {
+		return notify.Record{}, fmt.Errorf("decode the record of a notification: %w", err)
+	}
+	return record, nil
+}

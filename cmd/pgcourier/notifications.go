@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+func (a *app) notificationsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "notifications",
+		Short: "See who was told of outcomes, and tell again who could not be told",
+		Long: "A notification waits, was sent, or is parked: it was refused for good, or its tries are\n" +
+			"used up. A parked one can be replayed. Only the broker is asked, not the database.",
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(a.notificationsListCommand(), a.notificationsReplayCommand())
+	return cmd
+}
+
+func (a *app) notificationsListCommand() *cobra.Command {
+	var f notificationFilter
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List notifications, the last changed first",
+		Example: "  pgcourier notifications list --state parked\n" +
+			"  pgcourier notifications list --project acme --output json",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringSliceVar(&f.states, "state", nil, "only these: waiting, sent, parked")
+	cmd.Flags().StringVar(&f.project, "project", "", "only this project's")
+	cmd.Flags().IntVar(&f.limit, "limit", 50, "at most so many")
+	load := a.settingFlags(cmd, brokerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return a.listNotifications(cmd.Context(), c, f)
+	})
+	return cmd
+}
+
+func (a *app) notificationsReplayCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "replay KEY...",
+		Short: "Deliver parked notifications again",
+		Long: "Puts parked notifications back into the queue, with all their tries before them, under\n" +
+			"the same Message-ID or webhook-id as before. One that waits stays as it is; one that\n" +
+			"was sent is refused.",
+		Example: "  pgcourier notifications replay email-6bmqz5vjv2cnjv7x2jkn3y4f5e",
+		Args:    cobra.MinimumNArgs(1),
+	}
+	load := a.settingFlags(cmd, brokerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return a.replayNotifications(cmd.Context(), c, args)
+	})
+	return cmd
+}
+
+// notificationFilter says which notifications to list; its zero value: all.
+type notificationFilter struct {
+	states  []string
+	project string
+	limit   int
+}
+
+func (f notificationFilter) check() error {
+	for _, s := range f.states {
+		if !slices.Contains([]notify.State{notify.Waiting, notify.Sent, notify.Parked}, notify.State(s)) {
+			return exitf(exitUsage, "--state: %q is not waiting, sent or parked", s)
+		}
+	}
+	return nil
+}
+
+func (f notificationFilter) takes(r notify.Record) bool {
+	return (len(f.states) == 0 || slices.Contains(f.states, string(r.State))) && (f.project == "" || f.project == r.ProjectID)
+}
+
+// listNotifications prints what is known of notifications, the last changed first.
+func (a *app) listNotifications(ctx context.Context, c config.Config, f notificationFilter) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+		all, err := notificationRecords{broker.NewStates(js, events.StreamNotificationStates)}.list(ctx)
+		if err != nil {
+			return err
+		}
+		shown := []notify.Record{}
+		for _, r := range slices.Backward(all) {
+			if f.takes(r) && (f.limit <= 0 || len(shown) < f.limit) {
+				shown = append(shown, r)
+			}
+		}
+		return a.print(shown, notificationsText(shown))
+	})
+}
+
+func notificationsText(records []notify.Record) string {
+	if len(records) == 0 {
+		return "no notifications\n"
+	}
+	rows := [][]string{{"NOTIFICATION", "STATE", "RECIPIENT", "PROJECT", "REQUEST", "FAILED TRIES", "CHANGED", "NEXT TRY", "CAUSE"}}
+	for _, r := range records {
+		rows = append(rows, []string{
+			string(r.Key), string(r.State), shown(r.Recipient), shown(r.ProjectID), shown(r.RequestID),
+			strconv.Itoa(r.Tries), clock(&r.UpdatedAt), clock(&r.NextTryAt), shown(r.Cause),
+		})
+	}
+	return table(rows)
+}
+
+// replayNotifications replays each key. It goes on after one that cannot be replayed.
+func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []string) error {
+	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+		records, faults := []notify.Record{}, []error(nil)
+		for _, key := range keys {
+			r, err := replayNotification(ctx, js, notify.Key(key))
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			records = append(records, r)
+		}
+		return errors.Join(append(faults, a.print(records, notificationsText(records)))...)
+	})
+}
+
+func replayNotification(ctx context.Context, js jetstream.JetStream, key notify.Key) (notify.Record, error) {
+	if !events.ValidRequest(string(key)) { // the same alphabet
+		return notify.Record{}, exitf(exitNotFound, "no notification %q is known", string(key))
+	}
+	d := newDispatcher(js, notify.Policy{})
+	r, _, err := d.Records.Get(ctx, key)
+	if errors.Is(err, notify.ErrNotFound) {
+		return r, exitf(exitNotFound, "no notification %q is known", string(key))
+	}
+	if err != nil {
+		return r, err
+	}
+	if r.State == notify.Sent {
+		return r, exitf(exitFailed, "%s was delivered at %s: there is nothing to replay", key, clock(&r.UpdatedAt))
+	}
+	e, err := outcomeEvent(ctx, js, r.Event)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return r, exitf(exitNotFound, "the outcome that %s tells of is no longer kept", key)
+	}
+	if err != nil {
+		return r, err
+	}
+	return d.Replay(ctx, key, e)
+}
+
+// outcomeEvent reads an outcome as it was published.
+func outcomeEvent(ctx context.Context, js jetstream.JetStream, subject string) (notify.Event, error) {
+	stream, err := js.Stream(ctx, events.StreamOutcomes)
+	if err != nil {
+		return notify.Event{}, err
+	}
+	m, err := stream.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return notify.Event{}, err
+	}
+	e := notify.Event{Subject: m.Subject, Header: map[string]string{}, Body: m.Data}
+	for name, values := range m.Header {
+		e.Header[name] = values[0]
+	}
+	return e, nil
+}
+
+// withJetStream connects to the broker for one command.
+func (a *app) withJetStream(ctx context.Context, c config.Config, do func(context.Context, jetstream.JetStream) error) error {
+	nc, err := connectBroker(c, "pgcourier-cli", a.logger(c))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	err = do(ctx, js)
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, context.DeadlineExceeded) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}

@@ -1,0 +1,35 @@
+package handlers
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// Dispatcher queues the notifications of an outcome.
+type Dispatcher interface {
+	Dispatch(ctx context.Context, e notify.Event, out events.Outcome) error
+}
+
+// Notifier handles backup.completed and backup.failed: it queues who is to be told.
+type Notifier struct {
+	Dispatcher Dispatcher
+	Deliveries Deliveries
+	Log        *slog.Logger
+}
+
+// Handle is a Watermill NoPublishHandlerFunc. An outcome that breaks the contract is none of
+// a worker's; it is logged and left, since it would never become better.
+func (h *Notifier) Handle(msg *message.Message) error {
+	in := incoming(msg, h.Deliveries.Delivery(msg))
+	out, err := events.DecodeOutcome(in)
+	if err != nil {
+		h.Log.ErrorContext(msg.Context(), "outcome cannot be read, nobody is told of it", "subject", in.Subject, "error", err)
+		return nil
+	}
+	return h.Dispatcher.Dispatch(msg.Context(), notify.Event{Subject: in.Subject, Header: in.Header, Body: in.Body}, out)
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// Notify is what the role notifier reads.
+type Notify struct {
+	SMTPURL        secret.String `env:"SMTP_URL" help:"mail server of the notifier: smtp://user:password@host:587?from=address (STARTTLS is required) or smtps://; see docs/notifications.md; empty: no mail"`
+	OperatorEmail  []string      `env:"OPERATOR_EMAIL" help:"mail addresses, separated by commas, that are told of each failed export"`
+	NotifyDomains  []string      `env:"NOTIFY_DOMAINS" help:"mail domains, separated by commas, that the notify_email of a request may name; a subdomain is another one; empty: none"`
+	WebhookURL     secret.String `env:"WEBHOOK_URL" whole:"true" help:"address that each outcome is posted to, signed as Standard Webhooks says; empty: no webhook"`
+	WebhookSecret  secret.String `env:"WEBHOOK_SECRET" whole:"true" help:"what signs the webhook: whsec_ and 24 to 64 bytes in base64; several separated by commas give a signature each"`
+	TelegramChat   string        `env:"NOTIFY_TELEGRAM_CHAT" help:"chat, by its id, in which the bot of TELEGRAM_TOKEN tells of each failed export; empty: none"`
+	NotifyComplete bool          `env:"NOTIFY_COMPLETED" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of completed exports too"`
+	NotifyBackoff  time.Duration `env:"NOTIFY_BACKOFF" envDefault:"30s" help:"pause after the first failed try of a notification; it doubles with each, up to 720 times it (6 hours)"`
+	NotifyTries    int           `env:"NOTIFY_TRIES" envDefault:"20" help:"tries of one notification, after which it is parked; with the default pauses they stretch over two and a half days"`
+	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
+}
+
+// The roles of serve.
+const (
+	roleIntake   = "intake"
+	roleWorker   = "worker"
+	roleSweeper  = "sweeper"
+	RoleNotifier = "notifier"
+)
+
+// Configured reports whether there is anybody to notify.
+func (n Notify) Configured() bool {
+	return n.SMTPURL != "" || n.WebhookURL != "" || n.TelegramChat != ""
+}
+
+// defaultRoles are what serve runs when it is not said: all that has something to do.
+func (c Config) defaultRoles() []string {
+	roles := []string{roleIntake, roleWorker, roleSweeper}
+	if c.Notify.Configured() {
+		roles = append(roles, RoleNotifier)
+	}
+	return roles
+}
+
+// validate reports all that is out of range or contradicts itself.
+func (n Notify) validate(token secret.String, roles []string) error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(Prefix+format, args...))
+		}
+	}
+	for _, a := range n.OperatorEmail {
+		parsed, err := mail.ParseAddress(a)
+		check(err == nil && parsed.Address == a, "OPERATOR_EMAIL: %q is not a plain mail address", a)
+	}
+	for _, d := range n.NotifyDomains {
+		check(d != "" && d == strings.ToLower(d) && !strings.ContainsAny(d, "@* \t\r\n"), "NOTIFY_DOMAINS: %q is not a domain in lower case, such as example.org", d)
+	}
+	check(len(n.OperatorEmail) == 0 || n.SMTPURL != "", "OPERATOR_EMAIL needs SMTP_URL")
+	check((n.WebhookURL == "") == (n.WebhookSecret == ""), "WEBHOOK_URL and WEBHOOK_SECRET go together")
+	check(n.TelegramChat == "" || token != "", "NOTIFY_TELEGRAM_CHAT needs TELEGRAM_TOKEN")
+	check(n.NotifyBackoff > 0, "NOTIFY_BACKOFF: %s is not positive", n.NotifyBackoff)
+	check(n.NotifyTimeout > 0, "NOTIFY_TIMEOUT: %s is not positive", n.NotifyTimeout)
+	check(n.NotifyTries >= 1, "NOTIFY_TRIES: %d is not at least 1", n.NotifyTries)
+	for _, r := range roles {
+		check(r != RoleNotifier || n.Configured(), "ROLES: notifier needs SMTP_URL, WEBHOOK_URL or NOTIFY_TELEGRAM_CHAT")
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,186 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// The defaults of CourierConfig.
+const (
+	DefaultPause = 30 * time.Second
+	DefaultTries = 20
+	// With the defaults the pauses grow from 30 s to six hours, and the tries of one
+	// notification stretch over two and a half days: a weekend.
+	pauseLimit = 720 // times the first pause
+	// longestDelay is the longest wait asked for by the other side that is obeyed.
+	longestDelay = 24 * time.Hour
+)
+
+// DefaultTimeout bounds one try.
+const DefaultTimeout = 30 * time.Second
+
+// CourierConfig describes a Courier.
+type CourierConfig struct {
+	// Senders has one for each channel that is set up. Required.
+	Senders map[Channel]Sender
+	// Policy is what recipients are held to at each try. Required.
+	Policy Policy
+	// Records is required.
+	Records Records
+	// Pause is that after the first failed try; it doubles with each, up to 720 times it.
+	// Default: DefaultPause.
+	Pause time.Duration
+	// Tries of one notification, after which it is parked. Default: DefaultTries.
+	Tries int
+	// Timeout bounds one try. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Log is told of what fails. Default: slog.Default().
+	Log *slog.Logger
+}
+
+// Courier delivers notifications. It is safe for concurrent use.
+type Courier struct{ CourierConfig }
+
+// NewCourier returns a courier.
+func NewCourier(c CourierConfig) *Courier {
+	c.Pause = cmp.Or(c.Pause, DefaultPause)
+	c.Tries = cmp.Or(c.Tries, DefaultTries)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	if c.Now == nil {
+		c.Now = func() time.Time { return time.Now().UTC() }
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Courier{c}
+}
+
+// Deliver makes one try, if it is time for one. done means that nothing is left to do for
+// n: it was sent, now or before, or it was parked. Otherwise it is to be delivered again
+// after pause. An error means that the state of n could not be read or written; delivering
+// again is safe, and after a short pause.
+func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause time.Duration, err error) {
+	r, revision, err := c.Records.Get(ctx, n.Key)
+	if errors.Is(err, ErrNotFound) {
+		// Its record was dropped with age: it is delivered as a new one.
+		project, request := "", ""
+		if out, err := n.Event.Outcome(); err == nil {
+			project, request = out.IDs()
+		}
+		r, revision, err = newRecord(n, project, request, c.Now()), 0, nil
+	}
+	if err != nil {
+		return false, 0, fmt.Errorf("read the record of notification %s: %w", n.Key, err)
+	}
+	if r.State != Waiting {
+		return true, 0, nil
+	}
+	// The broker delivers sooner than asked for when it was restarted.
+	if wait := r.NextTryAt.Sub(c.Now()); wait > 0 {
+		return false, wait, nil
+	}
+	fault := c.try(ctx, n)
+	if fault != nil && ctx.Err() != nil {
+		return false, 0, fmt.Errorf("deliver notification %s: %w", n.Key, context.Cause(ctx))
+	}
+	pause = c.judge(ctx, &r, fault)
+	if err := c.record(ctx, r, revision); err != nil {
+		return false, 0, fmt.Errorf("record notification %s as %s: %w", n.Key, r.State, err)
+	}
+	return r.State != Waiting, pause, nil
+}
+
+func (c *Courier) try(ctx context.Context, n Notification) error {
+	sender := c.Senders[n.Channel]
+	if sender == nil {
+		return &PermanentError{Reason: "the channel is not set up"}
+	}
+	if err := c.Policy.permits(n); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	return sender.Send(ctx, n)
+}
+
+// judge writes into r what a try gave, and returns the pause before the next one.
+func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Duration {
+	now := c.Now()
+	r.UpdatedAt, r.NextTryAt = now, time.Time{}
+	log := c.Log.With("notification", string(r.Key), "channel", string(r.Channel), "project_id", r.ProjectID, "request_id", r.RequestID)
+	if fault == nil {
+		r.State, r.Cause = Sent, ""
+		log.InfoContext(ctx, "notification sent")
+		return 0
+	}
+	r.Tries++
+	r.Cause = cause(fault)
+	if _, permanent := errors.AsType[*PermanentError](fault); permanent {
+		r.State = Parked
+		log.WarnContext(ctx, "notification parked", "cause", r.Cause)
+		return 0
+	}
+	if r.Tries >= c.Tries {
+		r.State = Parked
+		log.WarnContext(ctx, "notification parked, its tries are used up", "tries", r.Tries, "cause", r.Cause)
+		return 0
+	}
+	pause := c.Pause
+	for n := 1; n < r.Tries && pause < pauseLimit*c.Pause; n++ {
+		pause *= 2
+	}
+	pause = min(pause, pauseLimit*c.Pause)
+	if asked, ok := errors.AsType[*DelayError](fault); ok {
+		pause = max(pause, min(asked.After, longestDelay))
+	}
+	r.NextTryAt = now.Add(pause)
+	log.InfoContext(ctx, "notification not delivered, it is tried again", "tries", r.Tries, "pause", pause, "cause", r.Cause)
+	return pause
+}
+
+// record writes the outcome of a try. It goes on until that is done or ctx ends: what was
+// sent and not recorded would be sent again. A record of what was sent wins over what
+// anybody else wrote meanwhile, and no other record wins over it.
+func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
+	for failures := 0; ; {
+		err := c.Records.Put(ctx, r, revision)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, ErrConflict) {
+			var there Record
+			there, revision, err = c.Records.Get(ctx, r.Key)
+			if err == nil && there.State == Sent {
+				return nil
+			}
+			if errors.Is(err, ErrNotFound) {
+				revision, err = 0, nil
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		failures++
+		pause(ctx, failures)
+	}
+}
+
+// pause waits between two tries to reach the records.
+func pause(ctx context.Context, failures int) {
+	const first, limit = 100 * time.Millisecond, 5 * time.Second
+	t := time.NewTimer(min(first<<min(failures-1, 10), limit))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

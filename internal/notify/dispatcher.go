@@ -1,0 +1,83 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// Dispatcher turns outcomes into queued notifications. Doing so again changes nothing.
+// It is safe for concurrent use.
+type Dispatcher struct {
+	Policy  Policy
+	Records Records
+	Queue   Queue
+	// Now is the time of records. Default: time.Now.
+	Now func() time.Time
+}
+
+// Dispatch queues one notification for each recipient of an outcome. The error passes by
+// itself; dispatching again is safe.
+func (d *Dispatcher) Dispatch(ctx context.Context, e Event, out events.Outcome) error {
+	for _, t := range d.Policy.recipients(out) {
+		n := Notification{Key: keyOf(e.Subject, t.channel, t.recipient), Channel: t.channel, Recipient: t.recipient, Event: e}
+		if err := d.queue(ctx, n, out); err != nil {
+			return fmt.Errorf("queue notification %s: %w", n.Key, err)
+		}
+	}
+	return nil
+}
+
+// queue records before it enqueues: a notification that is in the queue has a record. If
+// the second step is not reached, the outcome is delivered again.
+func (d *Dispatcher) queue(ctx context.Context, n Notification, out events.Outcome) error {
+	r, _, err := d.Records.Get(ctx, n.Key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		project, request := out.IDs()
+		err := d.Records.Put(ctx, newRecord(n, project, request, d.now()), 0)
+		if err != nil && !errors.Is(err, ErrConflict) { // somebody else queues it too
+			return err
+		}
+	case err != nil:
+		return err
+	case r.State != Waiting:
+		return nil
+	}
+	return d.Queue.Enqueue(ctx, n)
+}
+
+// Replay puts a parked notification into the queue again, with all its tries before it. e
+// must be the outcome that its record names. One that waits is left to wait, but is sure to
+// be in the queue afterwards. ErrNotFound; ErrSent: it was delivered; ErrConflict: it is
+// being delivered at this moment.
+func (d *Dispatcher) Replay(ctx context.Context, key Key, e Event) (Record, error) {
+	r, revision, err := d.Records.Get(ctx, key)
+	if err != nil {
+		return Record{}, fmt.Errorf("replay notification %s: %w", key, err)
+	}
+	if r.State == Sent {
+		return r, fmt.Errorf("replay notification %s: %w", key, ErrSent)
+	}
+	if r.State == Parked {
+		r.State, r.Tries, r.NextTryAt, r.UpdatedAt = Waiting, 0, time.Time{}, d.now()
+		if err := d.Records.Put(ctx, r, revision); err != nil {
+			return r, fmt.Errorf("replay notification %s: %w", key, err)
+		}
+	}
+	n := Notification{Key: key, Channel: r.Channel, Recipient: r.Recipient, Event: e}
+	if err := d.Queue.Enqueue(ctx, n); err != nil {
+		return r, fmt.Errorf("replay notification %s: %w", key, err)
+	}
+	return r, nil
+}
+
+func (d *Dispatcher) now() time.Time {
+	if d.Now == nil {
+		return time.Now().UTC()
+	}
+	return d.Now()
+}

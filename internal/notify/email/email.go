@@ -1,0 +1,156 @@
+// Package email tells by mail how an export ended, in text and in HTML.
+//
+// The header of a mail holds nothing that a requester wrote but ids of the contract's
+// alphabet and the one address it goes to: there is nothing in it to inject. What a
+// requester may write freely stands in the body only, in HTML escaped by html/template.
+package email
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	stdmail "net/mail"
+	"strings"
+	"time"
+
+	"github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
+
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// Sender sends mails, each over a connection of its own. It is safe for concurrent use.
+type Sender struct {
+	cfg     Config
+	options []mail.Option
+	now     func() time.Time
+}
+
+var _ notify.Sender = (*Sender)(nil)
+
+// New returns a sender. It makes no connection.
+func New(c Config) (*Sender, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure mail: %w", err)
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	s := &Sender{cfg: c, now: time.Now}
+	s.options = []mail.Option{mail.WithPort(c.Port), mail.WithTimeout(c.Timeout), mail.WithTLSConfig(c.tlsConfig())}
+	switch {
+	case c.Plain:
+		s.options = append(s.options, mail.WithTLSPolicy(mail.NoTLS))
+	case c.Implicit:
+		s.options = append(s.options, mail.WithSSL())
+	default:
+		s.options = append(s.options, mail.WithTLSPolicy(mail.TLSMandatory))
+	}
+	if c.Hello != "" {
+		s.options = append(s.options, mail.WithHELO(c.Hello))
+	}
+	if c.User != "" {
+		s.options = append(s.options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(c.User), mail.WithPassword(c.Password.Reveal()))
+	}
+	if _, err := mail.NewClient(c.Host, s.options...); err != nil {
+		return nil, fmt.Errorf("configure mail: %w", err)
+	}
+	return s, nil
+}
+
+// Send sends one mail to the notification's recipient. Once the server has taken the mail it
+// returns nil, whatever comes after. If the connection breaks between the last byte and the
+// server's answer, nobody can know whether the server has it: that is an error, and the mail
+// is sent again under the same Message-ID.
+func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
+	m, err := s.compose(n)
+	if err != nil {
+		return err
+	}
+	client, err := mail.NewClient(s.cfg.Host, s.options...)
+	if err != nil {
+		return fmt.Errorf("send mail: %w", err)
+	}
+	conn, err := client.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to the mail server: %w", explain(err))
+	}
+	// The library's deadlines end what the server leaves hanging; ctx may end it sooner.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	err = client.SendWithSMTPClient(conn, m)
+	if m.IsDelivered() {
+		quit(client, conn)
+		return nil
+	}
+	// Not QUIT: within a body that broke off it would be taken for its end.
+	_ = conn.Close()
+	if ctx.Err() != nil {
+		return fmt.Errorf("send mail: %w", context.Cause(ctx))
+	}
+	return classify(err)
+}
+
+// quit says goodbye to a server that has the mail already.
+func quit(client *mail.Client, conn *smtp.Client) {
+	_ = client.CloseWithSMTPClient(conn)
+	_ = conn.Close()
+}
+
+// explain makes errors of TLS say what can be done.
+func explain(err error) error {
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("its certificate is not trusted: %w", cert)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Timeout() {
+		return fmt.Errorf("no answer in time: %w", err)
+	}
+	return err
+}
+
+// classify tells a refusal of this mail (a 5xx to its sender, its recipient or its content)
+// from all else. A server that asks for authentication is misconfigured, or we are: that is
+// no fault of the mail.
+func classify(err error) error {
+	failed, ok := errors.AsType[*mail.SendError](err)
+	if !ok {
+		return fmt.Errorf("send mail: %w", err)
+	}
+	const wantsTLS, wantsAuth, badAuth, weakAuth = 530, 534, 535, 538 // RFC 4954
+	switch code := failed.ErrorCode(); {
+	case code < 500 || code > 599, code == wantsTLS, code == wantsAuth, code == badAuth, code == weakAuth:
+		return fmt.Errorf("send mail: %w", err)
+	}
+	return &notify.PermanentError{Reason: "the mail server refuses the mail", Err: err}
+}
+
+// compose writes the mail.
+func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
+	out, err := n.Event.Outcome()
+	if err != nil {
+		return nil, &notify.PermanentError{Reason: "the outcome cannot be read", Err: err}
+	}
+	to, err := stdmail.ParseAddress(n.Recipient)
+	if err != nil || to.Address != n.Recipient {
+		return nil, &notify.PermanentError{Reason: "the recipient is not one plain mail address"}
+	}
+	summary := notify.Summarize(out)
+	m := mail.NewMsg()
+	m.FromMailAddress(&s.cfg.From)
+	m.ToMailAddress(to)
+	m.Subject(summary.Headline)
+	_, domain, _ := strings.Cut(s.cfg.From.Address, "@")
+	m.SetMessageIDWithValue(string(n.Key) + "@" + domain)
+	m.SetDateWithValue(s.now())
+	m.SetUserAgent("pgcourier")
+	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no answer by a machine
+	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
+		return nil, fmt.Errorf("write mail: %w", err)
+	}
+	if err := m.AddAlternativeHTMLTemplate(htmlTemplate, summary); err != nil {
+		return nil, fmt.Errorf("write mail: %w", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,72 @@
+package notify
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// Policy says who is told what.
+type Policy struct {
+	// Channels are those that are set up.
+	Channels []Channel
+	// Domains are the mail domains that a request's notify_email may name, in lower case.
+	// A subdomain is another domain. None: no request's address is written to.
+	Domains []string
+	// Operators are the mail addresses that are told of each failed export.
+	Operators []string
+	// Chat is the Telegram chat that is told of each failed export.
+	Chat string
+	// Completed tells the operators and the chat of completed exports too. The webhook is
+	// told of every outcome, and a request's address of its own.
+	Completed bool
+}
+
+// recipients lists who is told of an outcome, each once.
+func (p Policy) recipients(out events.Outcome) []target {
+	var all []target
+	add := func(c Channel, recipient string) {
+		t := target{c, recipient}
+		if recipient != "" && slices.Contains(p.Channels, c) && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	add(Email, notifyEmail(out))
+	if out.Failed != nil || p.Completed {
+		for _, address := range p.Operators {
+			add(Email, address)
+		}
+		add(Telegram, p.Chat)
+	}
+	add(Webhook, WebhookRecipient)
+	return all
+}
+
+type target struct {
+	channel   Channel
+	recipient string
+}
+
+func notifyEmail(out events.Outcome) string {
+	switch {
+	case out.Completed != nil && out.Completed.Request != nil:
+		return out.Completed.Request.NotifyEmail
+	case out.Failed != nil && out.Failed.Request != nil:
+		return out.Failed.Request.NotifyEmail
+	}
+	return ""
+}
+
+// permits holds a notification to the policy of now, which may not be that of the time when
+// it was queued. The error is a *PermanentError.
+func (p Policy) permits(n Notification) error {
+	if n.Channel != Email || slices.Contains(p.Operators, n.Recipient) {
+		return nil
+	}
+	_, domain, ok := strings.Cut(n.Recipient, "@")
+	if !ok || !slices.Contains(p.Domains, strings.ToLower(domain)) {
+		return &PermanentError{Reason: "the address is outside the domains that may be written to"}
+	}
+	return nil
+}

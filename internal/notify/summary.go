@@ -1,0 +1,151 @@
+package notify
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// Summary is an outcome in words for people. Every text in it is one line of printable
+// characters.
+type Summary struct {
+	Completed bool
+	Project   string
+	Request   string
+	// Headline says all in one line: what, of which project, how large or why not. It
+	// holds nothing but ids, codes and numbers, so it may stand in a mail's header.
+	Headline string
+	Facts    []Fact
+	// Locations are where the export lies, primary first.
+	Locations []string
+	// Restore are the commands that restore it, or that ask for it again.
+	Restore  []string
+	Warnings []string
+}
+
+// Fact is one line of a summary.
+type Fact struct{ Name, Value string }
+
+// maxWarnings keeps a message readable; the outcome has all of them.
+const maxWarnings = 20
+
+// Summarize puts an outcome into words.
+func Summarize(out events.Outcome) Summary {
+	if out.Completed != nil {
+		return completed(*out.Completed)
+	}
+	if out.Failed != nil {
+		return failed(*out.Failed)
+	}
+	return Summary{}
+}
+
+func completed(c events.Completed) Summary {
+	stored := size(c.StoredBytes)
+	s := Summary{
+		Completed: true, Project: c.ProjectID, Request: c.RequestID,
+		Headline: "Export of " + c.ProjectID + " completed (" + stored + ")",
+		Restore:  restore(c),
+	}
+	s.fact("project", c.ProjectID)
+	s.fact("request", c.RequestID)
+	s.fact("size", size(c.SizeBytes)+" dumped, "+stored+" stored")
+	s.fact("contents", strconv.FormatInt(c.Rows, 10)+" rows in "+strconv.FormatInt(c.Tables, 10)+" tables, counted in the dump and in the database")
+	s.fact("schemas", strings.Join(c.Schemas, ", "))
+	s.fact("form", string(c.Format)+", compression "+string(c.Compression)+", encryption "+string(c.Encryption))
+	s.fact("took", took(c.DurationMS))
+	s.fact("finished", c.FinishedAt.UTC().Format(time.RFC3339))
+	s.fact("sha256", c.SHA256)
+	s.fact("requested by", c.RequestedBy)
+	for _, l := range c.Storage {
+		if l.Status == events.LocationFailed {
+			s.Warnings = append(s.Warnings, line("not stored at "+l.Destination+": "+string(l.Code)+" "+l.Message))
+			continue
+		}
+		s.Locations = append(s.Locations, line(l.URI))
+	}
+	for _, w := range c.Warnings[:min(len(c.Warnings), maxWarnings)] {
+		s.Warnings = append(s.Warnings, line(w))
+	}
+	return s
+}
+
+func failed(f events.Failed) Summary {
+	project := f.ProjectID
+	if project == events.NoProject {
+		project = "an unknown project"
+	}
+	s := Summary{
+		Project: f.ProjectID, Request: f.RequestID,
+		Headline: "Export of " + project + " failed (" + string(f.Code) + ")",
+	}
+	s.fact("project", f.ProjectID)
+	s.fact("request", f.RequestID)
+	s.fact("cause", string(f.Code)+": "+f.Message)
+	s.fact("attempts", strconv.Itoa(f.Attempts))
+	kind := "it may work when it is asked for again"
+	if f.Permanent {
+		kind = "asking again without a change cannot help"
+	}
+	s.fact("kind", kind)
+	if !f.StartedAt.IsZero() {
+		s.fact("last attempt took", took(f.DurationMS))
+	}
+	s.fact("finished", f.FinishedAt.UTC().Format(time.RFC3339))
+	s.fact("requested by", f.RequestedBy)
+	if f.Request != nil {
+		s.Restore = []string{"pgcourier replay " + f.RequestID + " --project " + f.ProjectID}
+	}
+	return s
+}
+
+func (s *Summary) fact(name, value string) {
+	if value != "" {
+		s.Facts = append(s.Facts, Fact{name, line(value)})
+	}
+}
+
+// restore gives the commands for an export that was fetched into the file EXPORT.
+func restore(c events.Completed) []string {
+	open := []string{}
+	if c.Encryption == events.EncryptionAge {
+		open = append(open, "age --decrypt --identity KEY_FILE")
+	}
+	switch c.Compression {
+	case events.CompressionGzip:
+		open = append(open, "gunzip")
+	case events.CompressionZstd:
+		open = append(open, "zstd --decompress --stdout")
+	case events.CompressionNone:
+	}
+	// An archive is restored from a file: pg_restore reads its contents first.
+	last := "psql -X -v ON_ERROR_STOP=1 --single-transaction --file - EMPTY_DATABASE"
+	if c.Format != events.FormatSQL {
+		last = "pg_restore --exit-on-error --single-transaction --dbname EMPTY_DATABASE"
+	}
+	return []string{
+		"echo '" + c.SHA256 + "  EXPORT' | sha256sum --check",
+		strings.Join(append(open, last), " | ") + " < EXPORT",
+	}
+}
+
+// line makes text from elsewhere one line of printable characters.
+func line(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+func took(milliseconds int64) string {
+	return (time.Duration(milliseconds) * time.Millisecond).Round(10 * time.Millisecond).String()
+}

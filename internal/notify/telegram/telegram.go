@@ -1,0 +1,86 @@
+// Package telegram tells a chat in a short message how an export ended. It speaks through
+// the client of Telegram storage, at the pace that the service allows a chat.
+package telegram
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+)
+
+// Client is the Bot API.
+type Client interface {
+	SendMessage(ctx context.Context, chat int64, text string) (telegram.Message, error)
+}
+
+var _ Client = (*telegram.Client)(nil)
+
+// Sender sends messages. It is safe for concurrent use.
+type Sender struct{ client Client }
+
+var _ notify.Sender = (*Sender)(nil)
+
+// New returns a sender. The client should make one attempt at each call and wait for no
+// retry_after: trying again is the notifier's.
+func New(client Client) *Sender { return &Sender{client: client} }
+
+// Send sends a notification to the chat that its recipient names.
+func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
+	chat, err := strconv.ParseInt(n.Recipient, 10, 64)
+	if err != nil {
+		return &notify.PermanentError{Reason: "the recipient is not a chat's id"}
+	}
+	out, err := n.Event.Outcome()
+	if err != nil {
+		return &notify.PermanentError{Reason: "the outcome cannot be read", Err: err}
+	}
+	if _, err := s.client.SendMessage(ctx, chat, text(notify.Summarize(out))); err != nil {
+		return classify(fmt.Errorf("send to the chat: %w", err))
+	}
+	return nil
+}
+
+// classify tells what can pass from what cannot. A refused token is the operator's to mend,
+// so it is tried again.
+func classify(err error) error {
+	api, ok := errors.AsType[*telegram.APIError](err)
+	switch {
+	case !ok, api.Code == http.StatusUnauthorized, api.Code == http.StatusNotFound:
+		return err
+	case api.RetryAfter > 0:
+		return &notify.DelayError{After: api.RetryAfter, Err: err}
+	case api.Transient():
+		return err
+	}
+	return &notify.PermanentError{Reason: "Telegram refuses the message", Err: err}
+}
+
+// text is plain: nothing in it is markup, so nothing in it needs escaping.
+func text(s notify.Summary) string {
+	var b strings.Builder
+	b.WriteString(s.Headline + "\n")
+	for _, f := range s.Facts {
+		switch f.Name {
+		case "project", "sha256", "schemas", "form":
+			continue // a short message
+		}
+		b.WriteString("\n" + f.Name + ": " + f.Value)
+	}
+	for _, l := range s.Locations {
+		b.WriteString("\nat: " + l)
+	}
+	if len(s.Warnings) > 0 {
+		b.WriteString("\nwarnings: " + strconv.Itoa(len(s.Warnings)))
+	}
+	const limit = 4000 // of Telegram's 4,096 characters
+	if runes := []rune(b.String()); len(runes) > limit {
+		return string(runes[:limit]) + "…"
+	}
+	return b.String()
+}

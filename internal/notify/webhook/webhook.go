@@ -1,0 +1,198 @@
+// Package webhook posts events to a URL in the form of Standard Webhooks
+// (https://www.standardwebhooks.com): the body is the event, signed with a shared secret,
+// under an id that is the same at each repetition.
+package webhook
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// Config describes a Sender.
+type Config struct {
+	// URL is an http or https address. The operator chooses it, so private addresses are
+	// allowed. It may hold a token, and is never shown. Required.
+	URL secret.String
+	// Secrets sign. Each is "whsec_" and then 24 to 64 bytes in base64, as the standard
+	// says. With several, each gives a signature, so that the receiver can change from one
+	// to the next. Required.
+	Secrets []secret.String
+	// Transport makes the connections. Default: one of the sender's own.
+	Transport http.RoundTripper
+	// Now is the clock of timestamps. Default: time.Now.
+	Now func() time.Time
+}
+
+// Sender posts notifications. It is safe for concurrent use.
+type Sender struct {
+	url  string
+	keys [][]byte
+	http *http.Client
+	own  *http.Transport // nil when the caller gave the transport
+	now  func() time.Time
+}
+
+var _ notify.Sender = (*Sender)(nil)
+
+const (
+	secretPrefix           = "whsec_"
+	minSecret, maxSecret   = 24, 64   // bytes, by the standard
+	answerLimit            = 64 << 10 // bytes that are read of an answer, to use the connection again
+	headerLimit            = 64 << 10 // bytes of an answer's headers
+	headerID               = "Webhook-Id"
+	headerTimestamp        = "Webhook-Timestamp"
+	headerSignature        = "Webhook-Signature"
+	cloudEventsHeaders     = "ce-"
+	defaultIdleConnections = 90 * time.Second
+)
+
+// New returns a sender. The error names no secret. The caller calls Close.
+func New(c Config) (*Sender, error) {
+	u, err := url.Parse(c.URL.Reveal())
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("configure webhook: the URL is not an http or https address")
+	}
+	if len(c.Secrets) == 0 {
+		return nil, errors.New("configure webhook: a secret is required")
+	}
+	s := &Sender{url: u.String(), now: c.Now}
+	for _, one := range c.Secrets {
+		key, err := parseSecret(one)
+		if err != nil {
+			return nil, fmt.Errorf("configure webhook: %w", err)
+		}
+		s.keys = append(s.keys, key)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	transport := c.Transport
+	if transport == nil {
+		s.own = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: defaultIdleConnections,
+			MaxResponseHeaderBytes: headerLimit, ForceAttemptHTTP2: true,
+		}
+		transport = s.own
+	}
+	s.http = &http.Client{
+		Transport: transport,
+		// The body is for the address that the operator named, and for no other.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return s, nil
+}
+
+func parseSecret(s secret.String) ([]byte, error) {
+	text, ok := strings.CutPrefix(s.Reveal(), secretPrefix)
+	if !ok {
+		return nil, errors.New("a secret does not begin with " + secretPrefix)
+	}
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("a secret is not " + secretPrefix + " and base64")
+	}
+	if len(key) < minSecret || len(key) > maxSecret {
+		return nil, fmt.Errorf("a secret has %d bytes, not %d to %d", len(key), minSecret, maxSecret)
+	}
+	return key, nil
+}
+
+// Close releases idle connections.
+func (s *Sender) Close() error {
+	if s.own != nil {
+		s.own.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Send posts the event. Any 2xx is a yes, whatever the body is. A redirect is not followed:
+// it is permanent, as are 410 and each other 4xx but 408, 425 and 429. All else passes by
+// itself; a Retry-After is handed on as a *notify.DelayError.
+func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(n.Event.Body))
+	if err != nil {
+		return errors.New("post to the webhook: the URL cannot be requested")
+	}
+	for name, value := range n.Event.Header {
+		if strings.HasPrefix(strings.ToLower(name), cloudEventsHeaders) {
+			req.Header.Set(name, value)
+		}
+	}
+	now := s.now()
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "pgcourier")
+	req.Header.Set(headerID, string(n.Key))
+	req.Header.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set(headerSignature, s.sign(string(n.Key), now, n.Event.Body))
+	resp, err := s.http.Do(req)
+	if err != nil {
+		// net/http's error repeats the URL, which may hold a token.
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
+		return fmt.Errorf("post to the webhook: %w", err)
+	}
+	// A short answer is read to its end, so that the connection can be used again.
+	_, _ = io.CopyN(io.Discard, resp.Body, answerLimit)
+	_ = resp.Body.Close()
+	return verdict(resp, now)
+}
+
+// sign gives one signature for each key, as the standard lists several.
+func (s *Sender) sign(id string, at time.Time, body []byte) string {
+	var all []string
+	for _, key := range s.keys {
+		mac := hmac.New(sha256.New, key)
+		fmt.Fprintf(mac, "%s.%d.", id, at.Unix())
+		mac.Write(body)
+		all = append(all, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	}
+	return strings.Join(all, " ")
+}
+
+func verdict(resp *http.Response, now time.Time) error {
+	code := resp.StatusCode
+	if code/100 == 2 {
+		return nil
+	}
+	err := fmt.Errorf("the webhook answered %d %s", code, cmp.Or(http.StatusText(code), "(unknown)"))
+	switch {
+	case code == http.StatusGone:
+		return &notify.PermanentError{Reason: "the webhook is gone", Err: err}
+	case code/100 == 3:
+		return &notify.PermanentError{Reason: "the webhook redirects, and no redirect is followed: set the address it points to", Err: err}
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= http.StatusInternalServerError, code < http.StatusOK:
+		if after := retryAfter(resp.Header.Get("Retry-After"), now); after > 0 {
+			return &notify.DelayError{After: after, Err: err}
+		}
+		return err
+	}
+	return &notify.PermanentError{Reason: "the webhook refuses the event", Err: err}
+}
+
+// retryAfter reads seconds or a date; 0 for anything else.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}
