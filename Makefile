@@ -7,7 +7,7 @@ export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 20
 
 .PHONY: build
 build: ## Build build/pgcourier
@@ -32,6 +32,14 @@ soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 .PHONY: race
 race: postgres ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+.PHONY: telegram-10g
+telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtual clock (minutes, 10 GiB of disk)
+	$(GO) test -run '^$$' -bench '^BenchmarkTenGiB$$' -benchtime 1x -timeout 30m ./internal/storage/telegram
+
+.PHONY: bench-destinations
+bench-destinations: postgres ## Measure what a second destination costs
+	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/roundtrip
 
 .PHONY: check
 check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format, vet, linter, tidy modules, direction of dependencies

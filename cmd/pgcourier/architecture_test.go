@@ -25,6 +25,7 @@ var allowed = []struct {
 	{"internal/secret", nil, "a leaf", nil},
 	{"internal/failpoint", nil, "a leaf", nil},
 	{"internal/contents", nil, "a tool for the demo and the tests", []string{"github.com/nats-io"}},
+	{"internal/roundtrip", nil, "it has tests only", nil},
 	{"internal/config", []string{"internal/secret"}, "the environment, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx"}},
 	{"internal/seal", nil, "pure streaming", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/export", []string{"internal/failpoint", "internal/seal", "internal/secret"}, "the use case knows no technology", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},

@@ -22,9 +22,14 @@ import (
 // BenchmarkTenGiB stores 10 GiB in parts of 19 MiB, each read back as it is stored, and
 // reads all of it again as a process that knows nothing but the chat. The server keeps the
 // parts on disk (10 GiB of temporary files) and runs in this process, so the peak of memory
-// is that of both. Run it with -benchtime 1x.
+// is that of both. It fails above 96 MiB, or when it takes 15 % longer than the pace of 20
+// messages a minute allows. Run it with -benchtime 1x: `make telegram-10g` does.
 func BenchmarkTenGiB(b *testing.B) {
-	const size = int64(10 << 30)
+	const (
+		size       = int64(10 << 30)
+		mostMemory = 96 << 20
+		perMinute  = 20
+	)
 	for b.Loop() {
 		clock := telegramtest.NewClock(epoch)
 		server, err := telegramtest.Start(telegramtest.Config{Clock: clock, Blobs: telegramtest.Dir(b.TempDir())})
@@ -73,9 +78,16 @@ func BenchmarkTenGiB(b *testing.B) {
 		if s := server.Stats(); s.Flooded != 0 {
 			b.Errorf("told to wait %d times", s.Flooded)
 		}
+		documents := server.Stats().Requests["sendDocument"]
+		if allowed := float64(documents) / perMinute; took.Minutes() > 1.15*allowed {
+			b.Errorf("took %.1f virtual minutes, the pace allows %.1f", took.Minutes(), allowed)
+		}
+		if p := peak(b); p > mostMemory {
+			b.Errorf("the peak of memory is %d bytes", p)
+		}
 		b.ReportMetric(took.Minutes(), "virtual-minutes")
 		b.ReportMetric(float64(peak(b))/(1<<20), "peak-MiB")
-		b.ReportMetric(float64(server.Stats().Requests["sendDocument"]), "documents")
+		b.ReportMetric(float64(documents), "documents")
 	}
 }
 

@@ -1,0 +1,121 @@
+package roundtrip_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// side is what a database holds.
+type side struct {
+	rows    map[string]contents.Table
+	objects []string
+}
+
+func look(ctx context.Context, database string) (s side, err error) {
+	conn, err := pgx.Connect(ctx, cluster.URL(database))
+	if err != nil {
+		return side{}, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	if s.objects, err = objects(ctx, conn); err != nil {
+		return side{}, err
+	}
+	// An empty materialized view cannot be read; that it is empty is among the objects.
+	if _, err := conn.Exec(ctx, `REFRESH MATERIALIZED VIEW rich.not_filled`); err != nil {
+		return side{}, err
+	}
+	s.rows, err = contents.Read(ctx, conn, schemas)
+	return s, err
+}
+
+// compare lists what differs.
+func compare(want, got side) []string {
+	diffs := contents.Compare(want.rows, got.rows)
+	for _, o := range want.objects {
+		if !slices.Contains(got.objects, o) {
+			diffs = append(diffs, "missing: "+o)
+		}
+	}
+	for _, o := range got.objects {
+		if !slices.Contains(want.objects, o) {
+			diffs = append(diffs, "not expected: "+o)
+		}
+	}
+	return diffs
+}
+
+func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
+	t.Parallel()
+	// The look fills a materialized view, so it looks at a copy.
+	if err := execute(t.Context(), "postgres", "CREATE DATABASE looked_at TEMPLATE source"); err != nil {
+		t.Fatal(err)
+	}
+	want, err := look(t.Context(), "looked_at")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.rows) < 25 || len(want.objects) < 250 {
+		t.Fatalf("the source has %d tables and %d objects", len(want.rows), len(want.objects))
+	}
+	for storage, p := range places(t) {
+		for _, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+			for _, compression := range []seal.Compression{seal.Plain, seal.Gzip, seal.Zstd} {
+				t.Run(fmt.Sprintf("%s/%s/%s", storage, format, compression), func(t *testing.T) {
+					t.Parallel()
+					restored(t, p, format, compression, want)
+				})
+			}
+		}
+	}
+}
+
+func restored(t *testing.T, p place, format seal.Format, compression seal.Compression, want side) {
+	t.Helper()
+	id := fmt.Sprintf("%s-%s", format, compression)
+	a := exportTo(t, p, "source", id, format, compression, p.recipients)
+	if want := seal.Encryption(map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]); a.Encryption != want {
+		t.Errorf("encryption is %s, want %s", a.Encryption, want)
+	}
+	key := "acme/" + id + ".1" + seal.Extension(format, compression, a.Encryption)
+	doc, err := p.Manifest(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc.SHA256 != a.SHA256 || doc.Manifest.Artifact.Rows != a.Rows {
+		t.Errorf("the manifest says %s and %d rows, the outcome %s and %d", doc.SHA256, doc.Manifest.Artifact.Rows, a.SHA256, a.Rows)
+	}
+	database := strings.ReplaceAll("r_"+doc.SHA256[:16]+"_"+id, "-", "_")
+	if err := execute(t.Context(), "postgres", "CREATE DATABASE "+database); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := p.Open(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := seal.Open(stored, compression, p.identities)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(feed(t.Context(), database, format, plain), plain.Close(), stored.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := look(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diffs := compare(want, got); len(diffs) > 0 {
+		t.Errorf("%d differences:\n%s", len(diffs), strings.Join(diffs[:min(len(diffs), 20)], "\n"))
+	}
+	if err := execute(context.WithoutCancel(t.Context()), "postgres", "DROP DATABASE "+database); err != nil {
+		t.Error(err)
+	}
+}

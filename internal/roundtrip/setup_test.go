@@ -1,0 +1,212 @@
+package roundtrip_test
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/jackc/pgx/v5"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/file"
+	"github.com/pgcourier/pgcourier/internal/storage/s3"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+)
+
+var cluster *pgcluster.Cluster
+
+//go:embed testdata/rich.sql
+var richSQL string
+
+// schemas are what rich.sql makes.
+var schemas = []string{"rich", `Ten*ant "x".;'\`}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	ctx := context.Background()
+	var err error
+	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := 1
+	if err = execute(ctx, "postgres", "CREATE DATABASE source"); err == nil {
+		err = execute(ctx, "source", richSQL)
+	}
+	if err == nil {
+		code = m.Run()
+	}
+	if err = errors.Join(err, cluster.Stop()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func execute(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, cluster.URL(database))
+	if err != nil {
+		return err
+	}
+	_, err = conn.PgConn().Exec(ctx, sql).ReadAll()
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// place is one destination and what reads its exports again.
+type place struct {
+	*storage.Repository
+	recipients []age.Recipient
+	identities []age.Identity
+}
+
+// places opens one destination of each kind. Exports in Telegram are encrypted.
+func places(t testing.TB) map[string]place {
+	t.Helper()
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := file.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = folder.Close() })
+	return map[string]place{
+		"file":     newPlace(t, storage.Config{Driver: folder}, nil),
+		"s3":       newPlace(t, storage.Config{Driver: openS3(t)}, nil),
+		"telegram": newPlace(t, storage.Config{Driver: openTelegram(t), Journal: new(storage.MemoryJournal)}, identity),
+	}
+}
+
+func newPlace(t testing.TB, c storage.Config, identity *age.X25519Identity) place {
+	t.Helper()
+	var p place
+	if identity != nil {
+		p.recipients, p.identities = []age.Recipient{identity.Recipient()}, []age.Identity{identity}
+	}
+	c.Recipients, c.Identities = p.recipients, p.identities
+	var err error
+	if p.Repository, err = storage.New(c); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func openS3(t testing.TB) *s3.Driver {
+	t.Helper()
+	store := s3mem.New()
+	if err := store.CreateBucket("exports"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(store).Server())
+	t.Cleanup(server.Close)
+	driver, err := s3.New(s3.Config{
+		Bucket: "exports", Endpoint: server.URL, Region: "us-east-1", PathStyle: true, PartSize: s3.MinPartSize,
+		Credentials: credentials.NewStaticV4("key", "secret", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = driver.Close() })
+	return driver
+}
+
+// openTelegram opens a chat on the test server, whose time is virtual.
+func openTelegram(t testing.TB) *telegram.Driver {
+	t.Helper()
+	const chat = int64(-1001)
+	clock := telegramtest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	server, err := telegramtest.Start(telegramtest.Config{Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	server.AddChat(telegramtest.Chat{ID: chat, Type: "channel"})
+	token := server.AddBot("courier")
+	server.SetMember(chat, token, telegramtest.Admin())
+	client, err := telegram.NewClient(telegram.ClientConfig{Token: export.Secret(token), BaseURL: server.URL(), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	driver, err := telegram.New(telegram.Config{Client: client, Chat: chat, PartSize: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return driver
+}
+
+// granting is a ledger that grants each request its first attempt, and a project that
+// owns the source's schemas.
+type granting struct {
+	ending export.Ending
+}
+
+func (g *granting) Claim(_ context.Context, c export.ClaimRequest) (export.Claim, error) {
+	return export.Claim{Verdict: export.Granted, Token: export.Token{ID: c.Request.ID, Attempt: 1}, Started: time.Now()}, nil
+}
+
+func (g *granting) Renew(context.Context, export.Token) error { return nil }
+
+func (g *granting) Finish(_ context.Context, _ export.Token, e export.Ending) error {
+	g.ending = e
+	return nil
+}
+
+func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) {
+	return export.Project{ID: id, Name: id, Schemas: schemas}, nil
+}
+
+// exportTo runs one request as a worker does, into store.
+func exportTo(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
+	t.Helper()
+	dumper, err := pgdump.New(pgdump.Config{DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger := &granting{}
+	out, err := export.New(export.Config{
+		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
+	}).Run(t.Context(), export.Request{
+		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression,
+	}, export.Delivery{Last: true})
+	if err != nil || out.State != export.Completed {
+		t.Fatalf("export %s: %s %s %v", id, out.Code, out.Message, err)
+	}
+	return out.Artifact
+}
+
+// feed restores a plain dump into a database, in one transaction that any error ends.
+func feed(ctx context.Context, database string, format seal.Format, dump io.Reader) error {
+	tool, args := "pg_restore", []string{"--exit-on-error", "--single-transaction", "--dbname=" + database}
+	if format == seal.SQL {
+		tool, args = "psql", []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-"}
+	}
+	cmd, err := cluster.Client(ctx, database, tool, args...)
+	if err != nil {
+		return err
+	}
+	var stderr strings.Builder
+	cmd.Stdin, cmd.Stderr = dump, &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", tool, err, stderr.String())
+	}
+	return nil
+}
