@@ -188,9 +188,12 @@ func (w *world) tidy(ctx context.Context, r *result) error {
 	}
 	// A server may take a moment to notice that its client is gone.
 	var found []string
-	late := until(ctx, 5*time.Second, "nothing to be left", func(ctx context.Context) (ok bool, err error) {
-		found, err = w.leaks(ctx)
-		return err == nil && len(found) == 0, err
+	late := until(ctx, 5*time.Second, "nothing to be left", func(ctx context.Context) (bool, error) {
+		now, err := w.leaks(ctx)
+		if err == nil {
+			found = now
+		}
+		return err == nil && len(now) == 0, err
 	})
 	if late != nil {
 		r.Leaked += max(len(found), 1)

@@ -31,7 +31,7 @@ func TestFaults(t *testing.T) {
 		}
 	})
 	t.Run("the account sees each breach", func(t *testing.T) { breaches(t, l) })
-	selected, err := choose([]string{"stop-mid-stream", "exit-after-commit", "commit-reply-reset"})
+	selected, err := choose([]string{"stop-mid-stream", "commit-reply-reset", "broker-store-wiped"})
 	if err != nil {
 		t.Fatal(err)
 	}
