@@ -21,6 +21,9 @@ const (
 	// not coming back. With the pauses between them that is about a minute and a half. It
 	// costs a redelivery at most, to a handler that finds the outcome recorded.
 	ackTries = 20
+	// How often the stream's identity is looked up before a nak is given up. What is not
+	// nacked comes back after AckWait, so there is less to lose than with an ack.
+	nakTries = 5
 )
 
 // held is one delivery from its pull to its settlement.
@@ -200,8 +203,13 @@ func (h *held) ack(ctx context.Context) error {
 // nak asks for a redelivery after delay. It is sent once: a second one, after a lost
 // answer, could hit the next delivery. If it fails the message comes back after AckWait.
 func (h *held) nak(ctx context.Context, delay time.Duration) {
+	err := h.sub.identify(ctx)
+	for tries := 1; err != nil && tries < nakTries && ctx.Err() == nil; tries++ {
+		pause(ctx, tries) // the heartbeats go on
+		err = h.sub.identify(ctx)
+	}
 	h.stopBeats() // a later heartbeat would undo the delay
-	if err := h.sub.identify(ctx); err != nil {
+	if err != nil {
 		h.log.WarnContext(ctx, "not nacked, the message comes back after the ack wait", "error", err)
 		return
 	}

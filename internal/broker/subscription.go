@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -151,9 +152,7 @@ func (s *subscription) next(ctx context.Context) (*held, error) {
 	// The stream may have been made anew since it was bound, with nothing on the
 	// connection to show it. A message whose identity cannot be told is left to AckWait:
 	// under a wrong event id it would be taken for another request.
-	identifying, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.ackWait/2)
-	defer cancel()
-	if err := s.identify(identifying); err != nil {
+	if err := s.identifyBehind(ctx, m, b.ackWait); err != nil {
 		return nil, err
 	}
 	b, _ = s.state()
@@ -162,6 +161,27 @@ func (s *subscription) next(ctx context.Context) (*held, error) {
 		return nil, err
 	}
 	return s.hold(m, d, b), nil
+}
+
+// identifyBehind looks up which life of the stream a pulled message is of, and keeps the
+// message alive for as long as the broker answers, however slow it is with the look-up: a
+// delivery is not spent on a slow broker. After the end of pulling it tries once, so that
+// the message can be given back.
+func (s *subscription) identifyBehind(ctx context.Context, m *nats.Msg, ackWait time.Duration) error {
+	for {
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWait/3)
+		err := s.identify(look)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		beat, cancel := context.WithTimeout(ctx, ackWait/3)
+		_, beatErr := s.nc.RequestWithContext(beat, m.Reply, []byte("+WPI"))
+		cancel()
+		if beatErr != nil {
+			return errors.Join(err, fmt.Errorf("keep the message alive: %w", beatErr))
+		}
+	}
 }
 
 // revive keeps everything held alive, at once and side by side.
