@@ -77,7 +77,7 @@ func brokerFaults() []fault {
 				if err := w.broker.reload(); err != nil {
 					return err
 				}
-				if _, err := w.workers[0].process.said(ctx, "broker connection lost"); err != nil {
+				if err := w.workers[0].process.said(ctx, "broker connection lost"); err != nil {
 					return err
 				}
 				err := w.lasts(ctx, 2)

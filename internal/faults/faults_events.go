@@ -36,7 +36,7 @@ func eventFaults() []fault {
 				for range 3 {
 					all = append(all, w.jobs...)
 				}
-				rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+				rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // any order will do
 				for _, j := range all {
 					if err := w.publishAgain(ctx, j); err != nil {
 						return err

@@ -158,7 +158,7 @@ func (w *world) flip(ctx context.Context) (flipped int, err error) {
 			return flipped, err
 		}
 		b[len(b)/2] ^= 1
-		if err := os.WriteFile(path, b, 0o600); err != nil {
+		if err := os.WriteFile(path, b, 0o600); err != nil { //nolint:gosec // the storage is ours
 			return flipped, err
 		}
 		flipped++

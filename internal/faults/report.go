@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -27,7 +28,7 @@ func (report) line(w io.Writer, r result) {
 		fmt.Fprintf(w, "%-32s %s\n", r.Fault, r.Missing)
 		return
 	}
-	n := func(v int) string { return fmt.Sprint(v) }
+	n := strconv.Itoa
 	fmt.Fprintf(w, columns, r.Fault, n(r.Requests), n(r.Completed), n(r.Failed), n(r.Lost), n(r.Double), n(r.Unreadable),
 		n(r.LeftBehind), n(r.Leaked), fmt.Sprintf("%.1f s", r.Recovered), fmt.Sprintf("%.1f", r.AckWaits),
 		fmt.Sprintf("%d/%d/%d", r.Attempts[1], r.Attempts[2], r.Attempts[3]))

@@ -44,7 +44,7 @@ func (w *world) queued(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		total += int(min(s.CachedInfo().State.Msgs, 1<<30)) //nolint:gosec // bounded in this line
+		total += int(min(s.CachedInfo().State.Msgs, 1<<30))
 	}
 	return total, nil
 }

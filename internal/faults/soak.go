@@ -39,7 +39,7 @@ func (l *lab) soak(ctx context.Context, d time.Duration, stdout io.Writer) error
 	var watched []*sampled
 	verifying, endVerifying := context.WithCancel(ctx)
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { kills, err = w.killing(lasting, gctx); return err })
+	group.Go(func() (err error) { kills, err = w.killing(lasting, gctx); return err })
 	group.Go(func() (err error) { watched, err = w.sampling(lasting); return err })
 	group.Go(func() error {
 		defer endVerifying()
@@ -115,8 +115,8 @@ func (w *world) killing(lasting, ctx context.Context) (map[string]int, error) {
 			return kills, nil
 		case <-tick.C:
 		}
-		k := w.workers[1+rand.N(len(w.workers)-1)]
-		if rand.N(2) == 0 {
+		k := w.workers[1+rand.N(len(w.workers)-1)] //nolint:gosec // any of them will do
+		if rand.N(2) == 0 {                        //nolint:gosec // either will do
 			kills["killed"]++
 			k.process.kill()
 		} else {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/pgcourier/pgcourier/events"
 )
@@ -75,7 +76,7 @@ func load(prefix string, n int) []job {
 		}
 		jobs[i] = job{bare: i%5 == 4, Requested: events.Requested{
 			ProjectID: project, RequestID: fmt.Sprintf("%s-%d", prefix, i),
-			Format: formats[i%3], Compression: compressions[i/3%3], Metadata: map[string]string{"number": fmt.Sprint(i)},
+			Format: formats[i%3], Compression: compressions[i/3%3], Metadata: map[string]string{"number": strconv.Itoa(i)},
 		}}
 	}
 	return jobs

@@ -69,8 +69,7 @@ func (k *worker) start(ctx context.Context, failpoints string, settings ...strin
 	k.names = append(k.names, fmt.Sprintf("%s/%d", host, p.pid()))
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	_, err = p.said(ctx, `"msg":"serving"`)
-	return err
+	return p.said(ctx, `"msg":"serving"`)
 }
 
 func (k *worker) environment(failpoints string) []string {

@@ -234,7 +234,7 @@ func (w *world) dumping(ctx context.Context) (*worker, error) {
 func (w *world) stopped(ctx context.Context, point string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if _, err := w.workers[0].process.said(ctx, "failpoint "+point+": "); err != nil {
+	if err := w.workers[0].process.said(ctx, "failpoint "+point+": "); err != nil {
 		return err
 	}
 	return w.mark(ctx)
@@ -246,7 +246,7 @@ func (w *world) outcomesStored(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(min(s.CachedInfo().State.Msgs, 1<<31)), nil //nolint:gosec // bounded in this line
+	return int(min(s.CachedInfo().State.Msgs, 1<<31)), nil
 }
 
 // finished waits until at least n outcomes are stored.
