@@ -134,6 +134,9 @@ func showText(e ledger.Entry) string {
 	if e.RequestedBy != "" {
 		lines = append(lines, []string{"requested by", shown(e.RequestedBy)})
 	}
+	if e.RemovedAt != nil {
+		lines = append(lines, []string{"removed", clock(e.RemovedAt) + " from every destination"})
+	}
 	if e.Code != "" {
 		lines = append(lines, []string{"cause", string(e.Code) + ": " + shown(e.Message)})
 	}

@@ -38,6 +38,7 @@ type Entry struct {
 	LeaseUntil  *time.Time `json:"lease_until,omitempty"` // running
 	FinishedAt  *time.Time `json:"finished_at,omitempty"` // terminal
 	PublishedAt *time.Time `json:"published_at,omitempty"`
+	RemovedAt   *time.Time `json:"removed_at,omitempty"` // completed: when its export was deleted
 
 	Outcome  *export.Outcome `json:"outcome,omitempty"`  // terminal
 	Attempts []Attempt       `json:"attempts,omitempty"` // Get only; oldest first
@@ -62,7 +63,7 @@ const (
 SELECT r.project_id, r.request_id, r.state, coalesce(r.worker, '') AS worker, r.delivery, r.refused, r.origin,
     (SELECT count(*) FROM pgcourier.attempts a WHERE a.project_id = r.project_id AND a.request_id = r.request_id)::integer AS attempts,
     coalesce(r.code, l.code, '') AS code, coalesce(l.message, '') AS message,
-    r.created_at, r.started_at, r.lease_until, r.published_at, ` + recordColumns + `
+    r.created_at, r.started_at, r.lease_until, r.published_at, r.removed_at, ` + recordColumns + `
 FROM pgcourier.requests r
 LEFT JOIN pgcourier.attempts l ON l.project_id = r.project_id AND l.request_id = r.request_id
     AND l.attempt = r.attempt AND r.state IN ('waiting', 'failed')`
@@ -98,6 +99,7 @@ type listed struct {
 	StartedAt   *time.Time   `db:"started_at"`
 	LeaseUntil  *time.Time   `db:"lease_until"`
 	PublishedAt *time.Time   `db:"published_at"`
+	RemovedAt   *time.Time   `db:"removed_at"`
 	record
 }
 
@@ -152,7 +154,7 @@ func (r listed) entry() (Entry, error) {
 		ID: export.ID{Project: r.Project, Request: r.Request}, State: r.State,
 		Attempt: r.Attempts, Worker: r.Worker, Code: r.Code, Message: r.Message, Delivery: r.Delivery, Refused: r.Refused,
 		Payload: r.Payload, CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), LeaseUntil: utc(r.LeaseUntil),
-		FinishedAt: utc(r.FinishedAt), PublishedAt: utc(r.PublishedAt),
+		FinishedAt: utc(r.FinishedAt), PublishedAt: utc(r.PublishedAt), RemovedAt: utc(r.RemovedAt),
 	}
 	var who origin
 	if err := json.Unmarshal(r.Origin, &who); err != nil {

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/restore"
+)
+
+func (a *app) restoreCommand() *cobra.Command {
+	var clean bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "restore ID --to URL",
+		Short: "Restore an export into a database",
+		Long: "First reads the whole export and checks it as verify does. Only then it is fed to\n" +
+			"the database, in one transaction that ends with a count of every table and is rolled\n" +
+			"back whatever goes wrong. Owners and rights are not restored. A schema that holds\n" +
+			"anything is refused unless --clean drops it, in the same transaction.\n\n" +
+			"A dump is a program: use a login that may do no more than it must. The URL may not\n" +
+			"hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
+		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
+			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty",
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().BoolVar(&clean, "clean", false, "drop the export's schemas first, with all they hold and all that depends on them")
+	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
+	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR")
+	renameFlag(cmd, "restore-url", "to")
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
+		ctx := cmd.Context()
+		if timeout <= 0 {
+			return exitf(exitUsage, "--timeout: %s is not positive", timeout)
+		}
+		l, err := flags.open()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.close()) }()
+		if l.config.RestoreURL == "" {
+			return exitf(exitUsage, "name the database with --to, --to-file or PGCOURIER_RESTORE_URL")
+		}
+		target, err := libpq.Parse(l.config.RestoreURL)
+		if err != nil {
+			return exitf(exitUsage, "--to: %w", err)
+		}
+		copies, err := l.find(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		x, err := l.export(ctx, copies[0])
+		if err != nil {
+			return err
+		}
+		m := newMeter(a.stderr)
+		defer m.close()
+		c := restoreConfig(l)
+		c.Timeout = timeout
+		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean},
+			func(p restore.Progress) { m.at(string(p.Stage), p.Stored, p.Total) })
+		m.close()
+		if errors.Is(err, restore.ErrOccupied) {
+			return exitf(exitFailed, "%w: restore into an empty database, or drop them with --clean", err)
+		}
+		if err != nil {
+			return readExit(err)
+		}
+		out := restoredTo{ID: copies[0].id.String(), Key: copies[0].key, From: copies[0].place.name, Database: target.Database(),
+			ServerVersion: r.ServerVersion, Tables: len(r.Evidence.Contents.Tables), Rows: r.Evidence.Contents.Rows(),
+			CheckMS: r.Evidence.Took.Milliseconds(), RestoreMS: r.Took.Milliseconds()}
+		return a.print(out, fmt.Sprintf("restored %s into %s (PostgreSQL %s): %d rows in %d tables, counted there; checked in %s, restored in %s\n",
+			shown(out.ID), shown(out.Database), shown(out.ServerVersion), out.Rows, out.Tables,
+			r.Evidence.Took.Round(time.Millisecond), r.Took.Round(time.Millisecond)))
+	})
+	return cmd
+}
+
+// restoredTo is restore's output as JSON.
+type restoredTo struct {
+	ID            string `json:"id"`
+	Key           string `json:"key"`
+	From          string `json:"from"`
+	Database      string `json:"database"`
+	ServerVersion string `json:"server_version"`
+	Tables        int    `json:"tables"`
+	Rows          int64  `json:"rows"`
+	CheckMS       int64  `json:"check_ms"`
+	RestoreMS     int64  `json:"restore_ms"`
+}
+
+// renameFlag gives a setting's flag, and its file's, another name on one command. The
+// setting's own name goes on working.
+func renameFlag(cmd *cobra.Command, from, to string) {
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		switch name {
+		case from:
+			name = to
+		case from + "-file":
+			name = to + "-file"
+		}
+		return pflag.NormalizedName(name)
+	})
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// openScratch gives the server on which exports are rehearsed: the one that url names, or
+// a throw-away one on this machine. A dump is a program, so there too it runs as a login
+// that is no superuser: it may make databases, and count what row-level security hides. The
+// caller calls stop.
+func openScratch(ctx context.Context, url secret.String) (server *libpq.Source, stop func() error, err error) {
+	if url != "" {
+		server, err = libpq.Parse(url)
+		if err != nil {
+			return nil, nil, exitf(exitUsage, "PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
+		}
+		return server, func() error { return nil }, nil
+	}
+	cluster, err := pgcluster.Start(ctx, pgcluster.Config{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("start a throw-away server (or name one with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
+	}
+	admin, err := libpq.Parse(secret.String(cluster.URL("postgres")))
+	if err == nil {
+		server, err = scratchLogin(ctx, admin)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, cluster.Stop())
+	}
+	return server, cluster.Stop, nil
+}
+
+func scratchLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {
+	const name = "scratch"
+	password := rand.Text()
+	conn, err := admin.Connect(ctx, map[string]string{})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	// The password is letters and digits. It would stand in the log of a server that logs
+	// statements: that one is removed with its log.
+	if _, err := conn.Conn.Exec(ctx, "CREATE ROLE "+name+" LOGIN CREATEDB BYPASSRLS PASSWORD '"+password+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
+		return nil, fmt.Errorf("make the scratch login: %w", err)
+	}
+	return admin.WithLogin(name, password), nil
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/restore"
+)
+
+// verified is what verify says of one copy.
+type verified struct {
+	ID          string `json:"id"`
+	Key         string `json:"key"`
+	At          string `json:"at"`
+	OK          bool   `json:"ok"`
+	Error       string `json:"error,omitempty"`
+	StoredBytes int64  `json:"stored_bytes,omitempty"`
+	SHA256      string `json:"sha256,omitempty"`
+	SizeBytes   int64  `json:"size_bytes,omitempty"`
+	DumpSHA256  string `json:"dump_sha256,omitempty"`
+	Tables      int    `json:"tables,omitempty"`
+	Rows        int64  `json:"rows,omitempty"`
+	DurationMS  int64  `json:"duration_ms,omitempty"`
+	// Restored is set when the export was restored and every table counted there.
+	Restored *restored `json:"restored,omitempty"`
+}
+
+type restored struct {
+	ServerVersion string `json:"server_version"`
+	DurationMS    int64  `json:"duration_ms"`
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var rehearse bool
+	cmd := &cobra.Command{
+		Use:   "verify ID",
+		Short: "Read an export back and check all of it",
+		Long: "Reads every copy of an export to its end and holds it against its manifest: sizes\n" +
+			"and hashes of what is stored, decryption, decompression, the dump's own structure,\n" +
+			"and the rows of every table. With --restore it is also restored into a new database\n" +
+			"of a scratch server (VERIFY_SCRATCH_URL, or a throw-away server on this machine) by\n" +
+			"a login that is no superuser, and every table is counted there. It needs neither the\n" +
+			"broker nor the ledger.\n\n" + idHelp,
+		Example: "  pgcourier verify nightly-42 --storage s3://backups/prod\n" +
+			"  pgcourier verify acme/nightly-42 -i key.txt --restore --output json",
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().BoolVar(&rehearse, "restore", false, "restore it into a scratch database too")
+	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR")
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
+		ctx := cmd.Context()
+		l, err := flags.open()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.close()) }()
+		copies, err := l.find(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		v := &verification{library: l, meter: newMeter(a.stderr)}
+		defer v.meter.close()
+		if rehearse {
+			var stop func() error
+			if v.server, stop, err = openScratch(ctx, l.config.VerifyScratchURL); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, stop()) }()
+			v.restorer = restore.New(restoreConfig(l))
+		}
+		return v.run(ctx, copies)
+	})
+	return cmd
+}
+
+func restoreConfig(l *library) restore.Config {
+	c := restore.Config{Logger: l.app.logger(quiet(l.config))}
+	if l.config.PGBinDir != "" {
+		c.BinDirs = []string{l.config.PGBinDir}
+	}
+	return c
+}
+
+// quiet lets a command say what it has to say once, in its error.
+func quiet(c config.Config) config.Config {
+	c.LogLevel = "error"
+	return c
+}
+
+// verification is one run of verify.
+type verification struct {
+	*library
+	restorer *restore.Restorer
+	server   *libpq.Source // nil: only read
+	meter    *meter
+}
+
+// run verifies each copy, and fails with the worst that it found.
+func (v *verification) run(ctx context.Context, copies []copyOf) error {
+	var all []verified
+	var faults []error
+	var text strings.Builder
+	for _, c := range copies {
+		r, err := v.one(ctx, c)
+		if err != nil {
+			err = readExit(fmt.Errorf("%s: %w", c.place.name, err))
+			r.Error = err.Error()
+			faults = append(faults, err)
+		} else {
+			text.WriteString(r.text())
+		}
+		all = append(all, r)
+	}
+	v.meter.close()
+	if err := v.app.print(all, text.String()); err != nil {
+		return err
+	}
+	return worst(faults)
+}
+
+// worst joins errors under one exit code: that an export is damaged outweighs that another
+// copy could not be read.
+func worst(faults []error) error {
+	code := 0
+	for _, err := range faults {
+		if e, ok := errors.AsType[*exitError](err); ok && (code == 0 || e.code == exitUnverified) {
+			code = e.code
+		}
+	}
+	return exit(max(code, exitFailed), errors.Join(faults...))
+}
+
+func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
+	out := verified{ID: c.id.String(), Key: c.key, At: c.place.name}
+	x, err := v.export(ctx, c)
+	if err != nil {
+		return out, err
+	}
+	var found restore.Evidence
+	if v.server == nil {
+		found, err = x.Verify(ctx, func(n int64) { v.meter.at("checking", n, x.Manifest.Artifact.StoredBytes) })
+	} else {
+		var r restore.Result
+		r, err = v.restorer.Rehearse(ctx, x, v.server, func(p restore.Progress) { v.meter.at(string(p.Stage), p.Stored, p.Total) })
+		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds()}
+		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
+			err = exit(exitUnverified, err)
+		}
+	}
+	if err != nil {
+		out.Restored = nil
+		return out, err
+	}
+	out.OK, out.StoredBytes, out.SHA256 = true, found.StoredBytes, found.SHA256
+	out.SizeBytes, out.DumpSHA256 = found.SizeBytes, found.DumpSHA256
+	out.Tables, out.Rows, out.DurationMS = len(found.Contents.Tables), found.Contents.Rows(), found.Took.Milliseconds()
+	return out, nil
+}
+
+func (v verified) text() string {
+	lines := [][]string{
+		{"verified", shown(v.ID) + " at " + v.At},
+		{"stored", fmt.Sprintf("%d bytes, sha256 %s", v.StoredBytes, v.SHA256)},
+		{"dump", fmt.Sprintf("%d bytes, sha256 %s", v.SizeBytes, v.DumpSHA256)},
+		{"contents", fmt.Sprintf("%d rows in %d tables, as the manifest says", v.Rows, v.Tables)},
+	}
+	if v.Restored != nil {
+		lines = append(lines, []string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, every table counted there",
+			shown(v.Restored.ServerVersion), time.Duration(v.Restored.DurationMS)*time.Millisecond)})
+	}
+	return table(lines)
+}
