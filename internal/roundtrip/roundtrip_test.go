@@ -82,7 +82,7 @@ func restored(t *testing.T, p place, format seal.Format, compression seal.Compre
 	t.Helper()
 	id := fmt.Sprintf("%s-%s", format, compression)
 	a := exportTo(t, p, "source", id, format, compression, p.recipients)
-	if want := seal.Encryption(map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]); a.Encryption != want {
+	if want := map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]; a.Encryption != want {
 		t.Errorf("encryption is %s, want %s", a.Encryption, want)
 	}
 	key := "acme/" + id + ".1" + seal.Extension(format, compression, a.Encryption)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -184,6 +185,7 @@ func exportTo(t testing.TB, store export.Store, database, id string, format seal
 	ledger := &granting{}
 	out, err := export.New(export.Config{
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
+		Log: slog.New(slog.DiscardHandler),
 	}).Run(t.Context(), export.Request{
 		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression,
 	}, export.Delivery{Last: true})
