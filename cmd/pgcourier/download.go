@@ -86,11 +86,10 @@ func (f *fetch) run(ctx context.Context, plain bool) error {
 	}
 	progress := func(n int64) { f.meter.at("fetching", n, doc.Bytes) }
 	if f.to == "-" {
-		if _, err := f.copy(ctx, io.Discard, 0, progress); err != nil {
+		if err := f.copy(ctx, io.Discard, 0, progress); err != nil {
 			return err
 		}
-		_, err := f.copy(ctx, f.app.stdout, 0, func(n int64) { f.meter.at("writing", n, doc.Bytes) })
-		return err
+		return f.copy(ctx, f.app.stdout, 0, func(n int64) { f.meter.at("writing", n, doc.Bytes) })
 	}
 	if f.to == "" {
 		f.to = path.Base(f.key)
@@ -117,7 +116,7 @@ func (f *fetch) resume(ctx context.Context, size int64, sum string, progress fun
 	if err := part.Truncate(have); err != nil {
 		return "", err
 	}
-	if _, err := f.copy(ctx, io.MultiWriter(part, h), have, progress); err != nil {
+	if err := f.copy(ctx, io.MultiWriter(part, h), have, progress); err != nil {
 		if errors.Is(err, restore.ErrUnverified) {
 			err = errors.Join(err, os.Remove(part.Name()))
 		}
@@ -131,19 +130,20 @@ func (f *fetch) resume(ctx context.Context, size int64, sum string, progress fun
 }
 
 // copy writes the stored bytes from offset on to w.
-func (f *fetch) copy(ctx context.Context, w io.Writer, offset int64, progress func(int64)) (n int64, err error) {
+func (f *fetch) copy(ctx context.Context, w io.Writer, offset int64, progress func(int64)) (err error) {
 	r, err := f.place.repository.OpenAt(ctx, f.key, offset)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	done := offset
-	return io.Copy(w, readerFunc(func(p []byte) (int, error) {
+	_, err = io.Copy(w, readerFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)
 		done += int64(n)
 		progress(done)
 		return n, err
 	}))
+	return err
 }
 
 type readerFunc func([]byte) (int, error)
@@ -152,7 +152,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // plain checks the whole export in a first reading and writes the dump in a second.
 func (f *fetch) plain(ctx context.Context) error {
-	x, _, err := f.export(ctx, f.copyOf)
+	x, err := f.export(ctx, f.copyOf)
 	if err != nil {
 		return err
 	}

@@ -182,18 +182,18 @@ func (l *library) warn(format string, args ...any) {
 }
 
 // export opens one copy for reading.
-func (l *library) export(ctx context.Context, c copyOf) (restore.Export, storage.Document, error) {
+func (l *library) export(ctx context.Context, c copyOf) (restore.Export, error) {
 	doc, err := c.place.repository.Manifest(ctx, c.key)
 	if errors.Is(err, storage.ErrNotFound) {
-		return restore.Export{}, doc, exitf(exitNotFound, "%s: no export %q is stored", c.place.name, c.key)
+		return restore.Export{}, exitf(exitNotFound, "%s: no export %q is stored", c.place.name, c.key)
 	}
 	if err != nil {
-		return restore.Export{}, doc, readExit(fmt.Errorf("%s: %w", c.place.name, err))
+		return restore.Export{}, readExit(fmt.Errorf("%s: %w", c.place.name, err))
 	}
 	return restore.Export{
 		Manifest: doc.Manifest, Identities: l.identities,
 		Open: func(ctx context.Context) (io.ReadCloser, error) { return c.place.repository.Open(ctx, c.key) },
-	}, doc, nil
+	}, nil
 }
 
 // readExit gives an error of reading, verifying or restoring its exit code.
