@@ -17,6 +17,14 @@
 // list ([Lister]) are found again by these names. Those that cannot ([Indexer]) keep one
 // small index, replaced in place, that leads from each key to its manifest.
 //
+// With recipients the description in a manifest is encrypted to them: what a worker needs
+// (the key, sizes, hashes, references) stays in clear, and [Document.Unseal] opens the rest.
+//
+// # Several destinations
+//
+// A [Fan] feeds several stores from one stream. An optional one that fails becomes a copy
+// that says so. [Budgeted] bounds the time that one of them may take for the storing alone.
+//
 // # Errors
 //
 // Drivers answer with errors that wrap the sentinels of this package. A Repository
