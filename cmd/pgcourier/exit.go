@@ -17,6 +17,7 @@ const (
 	exitNotFound    = 3
 	exitUnverified  = 4
 	exitUnreachable = 5
+	exitNotPossible = 6
 )
 
 var exitCodes = []struct {
@@ -29,6 +30,7 @@ var exitCodes = []struct {
 	{exitNotFound, "not found"},
 	{exitUnverified, "verification failed"},
 	{exitUnreachable, "broker, database or storage unreachable"},
+	{exitNotPossible, "not possible: the request has ended, still runs, or cannot be replayed"},
 }
 
 // exitCodesText lists the exit codes for the help.

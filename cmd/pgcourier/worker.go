@@ -209,6 +209,7 @@ func (w *worker) dumpConfig() pgdump.Config {
 	c := w.config
 	d := pgdump.Config{
 		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: w.log,
+		KillDelay: 500 * time.Millisecond, // a cancelled dump is gone within two seconds, its whole process group
 	}
 	if c.PGBinDir != "" {
 		d.BinDirs = []string{c.PGBinDir}
@@ -253,6 +254,13 @@ func (w *worker) run(ctx context.Context) error {
 	}
 	router.AddMiddleware(middleware.Recoverer)
 	group, gctx := errgroup.WithContext(ctx)
+	if slices.Contains(c.Roles, "worker") {
+		stop, err := w.hearCancels(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	for _, role := range c.Roles {
 		switch role {
 		case "worker":

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+func (a *app) cancelCommand() *cobra.Command {
+	var ask events.Cancel
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "cancel REQUEST_ID",
+		Short: "End a request without an export",
+		Long: "Asks the workers over NATS to cancel a request, wherever it is: waiting, or in\n" +
+			"mid-dump, which is killed. Nothing of it stays in storage, and its outcome is\n" +
+			"backup.failed with the code cancelled. Cancelling twice is the same as once.\n\n" +
+			"The code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
+			"request had ended before.",
+		Example: "  pgcourier cancel nightly-2026-11-23\n" +
+			"  pgcourier cancel nightly --project acme --wait",
+		Args: cobra.ExactArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVar(&ask.ProjectID, "project", "", "the project, when several use the same request id")
+	f.StringVar(&ask.RequestedBy, "requested-by", "", "who cancels, for humans (default: the user's name)")
+	f.BoolVar(&wait, "wait", false, "wait until the outcome is announced")
+	f.DurationVar(&timeout, "timeout", 15*time.Second, "longest wait for a worker's answer")
+	load := a.settingFlags(cmd, brokerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		ask.RequestID = args[0]
+		if ask.RequestedBy == "" {
+			if u, err := user.Current(); err == nil {
+				ask.RequestedBy = u.Username
+			}
+		}
+		return a.withClient(cmd.Context(), c, func(ctx context.Context, client *events.Client) error {
+			return a.cancel(ctx, client, ask, wait, timeout)
+		})
+	})
+	return cmd
+}
+
+func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Cancel, wait bool, timeout time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	reply, err := client.Cancel(bounded, ask)
+	if err != nil {
+		return clientFault(err)
+	}
+	name := shown(reply.ProjectID) + "/" + shown(reply.RequestID)
+	switch reply.Result {
+	case events.CancelAccepted:
+	case events.CancelUnknown:
+		return exitf(exitNotFound, "no request %q is known or waits", ask.RequestID)
+	case events.CancelTooLate:
+		return exitf(exitNotPossible, "%s was not cancelled: %s", name, shown(reply.Message))
+	case events.CancelAmbiguous, events.CancelInvalid:
+		return exitf(exitUsage, "%s", shown(reply.Message))
+	default:
+		return exitf(exitFailed, "%s: %s", reply.Result, shown(reply.Message))
+	}
+	if wait {
+		out, err := client.Await(ctx, reply.ProjectID, reply.RequestID)
+		if err != nil {
+			return clientFault(err)
+		}
+		if out.Failed == nil || out.Failed.Code != events.CodeCancelled {
+			return exitf(exitFailed, "%s was cancelled, and yet ended otherwise", name)
+		}
+		reply.Outcome, reply.Code = events.TypeFailed, out.Failed.Code
+	}
+	return a.print(reply, fmt.Sprintf("cancelled %s\n", name))
+}

@@ -1,0 +1,67 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// desk is the use case of cancelling that answers as it is told.
+type desk struct {
+	asked string
+	out   *export.Outcome
+	err   error
+}
+
+func (d *desk) Cancel(_ context.Context, request, project, by string) (export.ID, *export.Outcome, error) {
+	d.asked = fmt.Sprintf("%s/%s by %s", project, request, by)
+	return export.ID{Project: "acme", Request: request}, d.out, d.err
+}
+
+func TestEveryCancelIsAnswered(t *testing.T) {
+	t.Parallel()
+	const body = `{"requested_by":"ann"}`
+	for name, tc := range map[string]struct {
+		subject, body string
+		desk          desk
+		want          events.CancelReply
+		asked         bool
+	}{
+		"running":   {"backup.cancel.r1", body, desk{}, events.CancelReply{ProjectID: "acme", Result: events.CancelAccepted}, true},
+		"cancelled": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: export.Cancelled}}, events.CancelReply{ProjectID: "acme", Result: events.CancelAccepted}, true},
+		"completed": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Completed}}, events.CancelReply{ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeCompleted}, true},
+		"failed": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: export.SizeLimit}}, events.CancelReply{
+			ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeFailed, Code: events.CodeSizeLimit}, true},
+		"unknown":    {"backup.cancel.r1", body, desk{err: fmt.Errorf("x: %w", export.ErrUnknown)}, events.CancelReply{Result: events.CancelUnknown}, true},
+		"ambiguous":  {"backup.cancel.r1", body, desk{err: export.ErrAmbiguous}, events.CancelReply{Result: events.CancelAmbiguous}, true},
+		"an outage":  {"backup.cancel.r1", body, desk{err: errors.New("password canary")}, events.CancelReply{Result: events.CancelUnavailable}, true},
+		"rubbish":    {"backup.cancel.r1", `rubbish`, desk{}, events.CancelReply{Result: events.CancelInvalid}, false},
+		"a wildcard": {"backup.cancel.*", body, desk{}, events.CancelReply{Result: events.CancelInvalid}, false},
+	} {
+		h := &handlers.Cancel{Canceller: &tc.desk, Log: slog.New(slog.DiscardHandler)}
+		got := h.Answer(t.Context(), events.Message{Subject: tc.subject, Body: []byte(tc.body)})
+		m, err := got.Encode()
+		if err != nil {
+			t.Fatalf("%s: the answer %+v breaks the contract: %v", name, got, err)
+		}
+		if again, err := events.DecodeCancelReply(m); err != nil || again != got {
+			t.Errorf("%s: read as %+v, %v", name, again, err)
+		}
+		if got.Message == "" || got.Message == "password canary" {
+			t.Errorf("%s: message %q", name, got.Message)
+		}
+		if want := tc.asked; (tc.desk.asked == "/r1 by ann") != want || !want && tc.desk.asked != "" {
+			t.Errorf("%s: asked %q", name, tc.desk.asked)
+		}
+		got.Message, got.RequestID = "", ""
+		if got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
+	}
+}
