@@ -18,7 +18,7 @@ demo: postgres build ## Run the main job end to end on a throw-away database and
 	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
 
 .PHONY: test
-test: postgres ## Run all tests against real PostgreSQL and JetStream
+test: postgres node ## Run all tests against real PostgreSQL and JetStream
 	$(GO) test -timeout 15m ./...
 
 .PHONY: faults
@@ -30,7 +30,7 @@ soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
 
 .PHONY: race
-race: postgres ## Run all tests under the race detector (needs a C compiler)
+race: postgres node ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
 .PHONY: telegram-10g
@@ -43,7 +43,7 @@ bench-destinations: postgres ## Measure what a second destination costs
 
 .PHONY: check
 check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format, vet, linter, tidy modules, direction of dependencies
-	@unformatted=$$(gofmt -l cmd events handlers internal schemas); \
+	@unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
 	if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
@@ -68,6 +68,17 @@ postgres: ## Find PostgreSQL's server binaries, or install them with apt where p
 		echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql
+
+# The two examples in Node are run by the tests; npm fetches the one package they need.
+.PHONY: node
+node: ## Find Node and npm, or install them with apt where permitted
+	@if command -v node >/dev/null && command -v npm >/dev/null; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	if ! command -v apt-get >/dev/null || ! $$as_root true 2>/dev/null; then \
+		echo "Node and npm are missing. Run: sudo apt-get install --no-install-recommends nodejs npm" >&2; exit 1; fi; \
+	set -e; echo "installing Node and npm"; \
+	$$as_root apt-get update -q; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm
 
 .PHONY: clean
 clean: ## Remove what was built

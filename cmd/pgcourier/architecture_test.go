@@ -42,6 +42,9 @@ var allowed = []struct {
 	{"internal/notify/telegram", []string{"events", "schemas", "internal/notify", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it speaks through the client of Telegram storage", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/email/smtptest", nil, "a mail server for tests", nil},
+	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
+	{"docs/examples/consumer-go", []string{"events", "schemas"}, "what a consumer of one's own may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
 	{"cmd/...", []string{"..."}, "wires everything", nil},
 }
 
