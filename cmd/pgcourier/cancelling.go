@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
@@ -24,7 +25,7 @@ const cancelPatience = 25 * time.Second
 func (w *worker) hearCancels(ctx context.Context) (stop func(), err error) {
 	ctx = context.WithoutCancel(ctx)
 	canceller := export.NewCanceller(export.CancellerConfig{
-		Ledger: w.ledger, Announcer: w.speaker, Queue: w.waitingRooms(), Tell: w.tellCancel, Log: w.log,
+		Ledger: w.ledger, Announcer: w.speaker, Queue: newWaitingRooms(w.js), Tell: w.tellCancel, Log: w.log,
 	})
 	h := &handlers.Cancel{Canceller: canceller, Log: w.log}
 	asked, err := w.nc.Subscribe(events.CancelFilter, func(m *nats.Msg) {
@@ -68,10 +69,10 @@ type waitingRooms struct{ intake, requests *broker.Queue }
 
 var _ export.WaitingRooms = waitingRooms{}
 
-func (w *worker) waitingRooms() waitingRooms {
+func newWaitingRooms(js jetstream.JetStream) waitingRooms {
 	return waitingRooms{
-		intake:   broker.NewQueue(w.js, broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, ""),
-		requests: broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, ""),
+		intake:   broker.NewQueue(js, broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, ""),
+		requests: broker.NewQueue(js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, ""),
 	}
 }
 

@@ -19,17 +19,20 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var f ledger.Filter
 	var states []string
+	var failed bool
 	var notifications bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List requests, newest first",
 		Example: "  pgcourier list --project acme\n" +
-			"  pgcourier list --state failed --since 24h --output json\n" +
+			"  pgcourier list --failed --since 24h\n" +
+			"  pgcourier list --state waiting,running --output json\n" +
 			"  pgcourier list --notifications --state parked",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&f.Project, "project", "", "only this project's")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only these: waiting, running, completed, failed")
+	cmd.Flags().BoolVar(&failed, "failed", false, "only those that failed, with cause, attempts and age")
 	cmd.Flags().StringVar((*string)(&f.Code), "code", "", "only those that failed with this code")
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
@@ -49,6 +52,12 @@ func (a *app) listCommand() *cobra.Command {
 			}
 			f.States = append(f.States, export.State(s))
 		}
+		if failed {
+			if len(states) > 0 {
+				return exitf(exitUsage, "--failed and --state exclude each other")
+			}
+			f.States = []export.State{export.Failed}
+		}
 		c, err := load()
 		if err != nil {
 			return err
@@ -61,26 +70,53 @@ func (a *app) listCommand() *cobra.Command {
 			if entries == nil {
 				entries = []ledger.Entry{}
 			}
-			return a.print(entries, listText(entries))
+			if failed {
+				return a.print(entries, failedText(a.screen(), entries))
+			}
+			return a.print(entries, listText(a.screen(), entries))
 		})
 	})
 	return cmd
 }
 
-func listText(entries []ledger.Entry) string {
+// The columns of lists, and which of them a narrow screen does without.
+var (
+	listColumns = []column{
+		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "STATE"}, {title: "ATTEMPTS", drop: 4}, {title: "AGE"},
+		{title: "TOOK", drop: 3}, {title: "SIZE", drop: 5}, {title: "STORED", drop: 1}, {title: "ROWS", drop: 2}, {title: "CAUSE"},
+	}
+	failedColumns = []column{
+		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "ATTEMPTS", drop: 1}, {title: "AGE"}, {title: "CAUSE"},
+		{title: "MESSAGE"},
+	}
+)
+
+func listText(s screen, entries []ledger.Entry) string {
 	if len(entries) == 0 {
 		return "no requests\n"
 	}
-	rows := [][]string{{"PROJECT", "REQUEST", "STATE", "ATTEMPT", "FIRST SEEN", "TOOK", "SIZE", "STORED", "ROWS", "CAUSE"}}
+	var rows [][]string
 	for _, e := range entries {
-		row := []string{shown(e.Project), shown(e.ID.Request), string(e.State), strconv.Itoa(e.Attempt), clock(&e.CreatedAt), took(e), "-", "-", "-", string(e.Code)}
+		row := []string{shown(e.Project), shown(e.ID.Request), string(e.State), strconv.Itoa(e.Attempt), s.age(&e.CreatedAt), took(e), "-", "-", "-", string(e.Code)}
 		if e.Outcome != nil && e.Outcome.Artifact != nil {
 			art := e.Outcome.Artifact
 			row[6], row[7], row[8] = size(art.SizeBytes), size(art.StoredBytes), strconv.FormatInt(art.Rows, 10)
 		}
 		rows = append(rows, row)
 	}
-	return table(rows)
+	return s.table(listColumns, rows)
+}
+
+// failedText lists what failed, how often it was tried, how long ago, and why.
+func failedText(s screen, entries []ledger.Entry) string {
+	if len(entries) == 0 {
+		return "no failed requests\n"
+	}
+	var rows [][]string
+	for _, e := range entries {
+		rows = append(rows, []string{shown(e.Project), shown(e.ID.Request), strconv.Itoa(e.Attempt), s.age(e.FinishedAt), string(e.Code), shown(e.Message)})
+	}
+	return s.table(failedColumns, rows)
 }
 
 func took(e ledger.Entry) string {
@@ -114,7 +150,7 @@ func (a *app) showCommand() *cobra.Command {
 			case 0:
 				return exitf(exitNotFound, "no request %q is known", args[0])
 			case 1:
-				return a.print(entries[0], showText(entries[0]))
+				return a.print(entries[0], showText(a.screen(), entries[0]))
 			}
 			var projects []string
 			for _, e := range entries {
@@ -126,7 +162,7 @@ func (a *app) showCommand() *cobra.Command {
 	return cmd
 }
 
-func showText(e ledger.Entry) string {
+func showText(s screen, e ledger.Entry) string {
 	lines := [][]string{
 		{"project", shown(e.Project)}, {"request", shown(e.ID.Request)}, {"state", string(e.State)},
 		{"first seen", clock(&e.CreatedAt)}, {"finished", clock(e.FinishedAt)}, {"announced", clock(e.PublishedAt)}, {"took", took(e)},
@@ -146,11 +182,11 @@ func showText(e ledger.Entry) string {
 	if len(e.Payload) > 0 {
 		lines = append(lines, []string{"request body", shown(string(e.Payload))})
 	}
-	text := table(lines)
+	text := s.pairs(lines)
 	if len(e.Attempts) == 0 {
 		return text
 	}
-	rows := [][]string{{"ATTEMPT", "RESULT", "DELIVERY", "STARTED", "ENDED", "WORKER", "CAUSE"}}
+	var rows [][]string
 	for _, t := range e.Attempts {
 		cause := string(t.Code)
 		if t.Message != "" {
@@ -158,7 +194,13 @@ func showText(e ledger.Entry) string {
 		}
 		rows = append(rows, []string{strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), clock(&t.StartedAt), clock(t.EndedAt), shown(t.Worker), cause})
 	}
-	return text + "\n" + table(rows)
+	return text + "\n" + s.table(attemptColumns, rows)
+}
+
+// attemptColumns are those of one request's attempts.
+var attemptColumns = []column{
+	{title: "ATTEMPT"}, {title: "RESULT"}, {title: "DELIVERY", drop: 3}, {title: "STARTED", drop: 1}, {title: "ENDED", drop: 4},
+	{title: "WORKER", drop: 2}, {title: "CAUSE"},
 }
 
 func artifactLines(a export.Artifact) [][]string {

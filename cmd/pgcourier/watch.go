@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/pgcourier/pgcourier/events"
 )
@@ -87,8 +87,8 @@ type viewer interface {
 
 // textView draws bars on a terminal, and writes lines elsewhere.
 func (a *app) textView() viewer {
-	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return newBars(f)
+	if f, ok := a.stdout.(*os.File); ok && isTerminal(f) {
+		return newBars(f, a.screen())
 	}
 	return lineView{a}
 }
@@ -116,6 +116,10 @@ func eventJSON(e events.Event) any {
 		return typed{events.TypeProgress, e.Progress}
 	case e.Completed != nil:
 		return typed{events.TypeCompleted, e.Completed}
+	case e.Verified != nil:
+		return typed{events.TypeVerified, e.Verified}
+	case e.VerificationFailed != nil:
+		return typed{events.TypeVerificationFailed, e.VerificationFailed}
 	default:
 		return typed{events.TypeFailed, e.Failed}
 	}
@@ -123,22 +127,35 @@ func eventJSON(e events.Event) any {
 
 type lineView struct{ *app }
 
-func (v lineView) show(e events.Event) { fmt.Fprintln(v.stdout, eventLine(e)) }
+func (v lineView) show(e events.Event) { fmt.Fprintln(v.stdout, screen{}.eventLine(e)) }
 func (lineView) close()                {}
 
 // eventLine is an event in one line.
-func eventLine(e events.Event) string {
+func (s screen) eventLine(e events.Event) string {
 	project, id := e.IDs()
 	name := shown(project) + "/" + shown(id)
+	state, rest := "", ""
 	switch {
 	case e.Started != nil:
-		return fmt.Sprintf("%s  started    attempt %d, about %s", name, e.Started.Attempt, size(e.Started.EstimatedBytes))
+		state, rest = "started", fmt.Sprintf("attempt %d, about %s", e.Started.Attempt, size(e.Started.EstimatedBytes))
 	case e.Progress != nil:
-		return fmt.Sprintf("%s  running    %s read, %s stored  %s", name, size(e.Progress.SizeBytes), size(e.Progress.StoredBytes), shown(e.Progress.Table))
+		state, rest = "running", fmt.Sprintf("%s read, %s stored  %s", size(e.Progress.SizeBytes), size(e.Progress.StoredBytes), shown(e.Progress.Table))
 	case e.Completed != nil:
 		c := e.Completed
-		return fmt.Sprintf("%s  completed  %s, %d rows, %s", name, size(c.StoredBytes), c.Rows, time.Duration(c.DurationMS)*time.Millisecond)
+		state, rest = "completed", fmt.Sprintf("%s, %d rows, %s", size(c.StoredBytes), c.Rows, time.Duration(c.DurationMS)*time.Millisecond)
+	case e.Verified != nil:
+		v := e.Verified
+		state, rest = "verified", fmt.Sprintf("%d rows restored into PostgreSQL %s, %s", v.Rows, shown(v.ServerVersion), time.Duration(v.DurationMS)*time.Millisecond)
+	case e.VerificationFailed != nil:
+		state, rest = "damaged", string(e.VerificationFailed.Code)+": "+shown(e.VerificationFailed.Message)
 	default:
-		return fmt.Sprintf("%s  failed     %s: %s", name, e.Failed.Code, shown(e.Failed.Message))
+		state, rest = "failed", string(e.Failed.Code)+": "+shown(e.Failed.Message)
 	}
+	const word = len("completed")
+	before := name + "  "
+	rest = strings.Repeat(" ", word-len(state)) + "  " + rest
+	if s.width > 0 {
+		rest = narrow().Truncate(rest, max(s.width-narrow().StringWidth(before)-len(state), 0), "…")
+	}
+	return before + s.word(state) + rest
 }

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/replay"
+)
+
+// replayQueue is the queue as a plan of replays asks for it.
+type replayQueue struct{ waitingRooms }
+
+var _ replay.Queue = replayQueue{}
+
+// Queued lists what one project has in its queue, which is bounded.
+func (q replayQueue) Queued(ctx context.Context, project string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for m, err := range q.requests.Messages(ctx, events.RequestSubject(project), deepest) {
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+		}
+		d := export.Delivery{EventID: m.EventID, Queue: m.Stream, Sequence: m.Sequence}
+		out[handlers.DecodeStored(m.Subject, m.Header, m.Body, d).Request] = true
+	}
+	return out, nil
+}
+
+// Holders looks through the queues and the intake.
+func (q replayQueue) Holders(ctx context.Context, request string) ([]string, error) {
+	waiting, err := q.Waiting(ctx, request, "")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	var out []string
+	for _, w := range waiting {
+		out = append(out, w.Request.Project)
+	}
+	return out, nil
+}
+
+func newPlanner(js jetstream.JetStream) *replay.Planner {
+	return &replay.Planner{History: replay.NewStreams(js), Queue: replayQueue{newWaitingRooms(js)}}
+}
+
+// replayReport is what a bulk replay did, in the command line's stable JSON.
+type replayReport struct {
+	DryRun    bool         `json:"dry_run"`
+	Selected  int          `json:"selected"`  // failed exports that the options chose
+	Published int          `json:"published"` // asked for again by this run
+	Completed int          `json:"completed"` // an earlier replay had completed
+	Underway  int          `json:"underway"`  // an earlier replay waits or runs
+	Refused   int          `json:"refused"`   // the request could not be decoded
+	Left      int          `json:"left"`      // not asked for: this run was ended, or failed
+	Outcomes  *outcomeSums `json:"outcomes,omitempty"`
+	Items     []replayItem `json:"items"`
+}
+
+// outcomeSums counts how the replays of --wait ended.
+type outcomeSums struct {
+	Completed int `json:"completed"`
+	Failed    int `json:"failed"`
+}
+
+// replayItem is one failed export and what became of it.
+type replayItem struct {
+	ProjectID string      `json:"project_id"`
+	RequestID string      `json:"request_id"` // the latest failure of its chain
+	Code      events.Code `json:"code"`
+	Attempts  int         `json:"attempts"`
+	FailedAt  string      `json:"failed_at"`
+	// Result is published, due (a dry run, or left), completed, underway or undecodable.
+	Result     string `json:"result"`
+	Replay     string `json:"replay,omitempty"` // request id of the replay
+	ReplayOf   string `json:"replay_of,omitempty"`
+	Generation int    `json:"generation,omitempty"`
+
+	failed events.Failed
+}
+
+const resultPublished = "published"
+
+func newReport(items []replay.Item, dry bool) *replayReport {
+	r := &replayReport{DryRun: dry, Selected: len(items), Items: []replayItem{}}
+	for _, i := range items {
+		switch i.Verdict {
+		case replay.Completed:
+			r.Completed++
+		case replay.Underway:
+			r.Underway++
+		case replay.Undecodable:
+			r.Refused++
+		case replay.Due:
+			r.Left++
+		}
+		r.Items = append(r.Items, replayItem{
+			ProjectID: i.Failed.ProjectID, RequestID: i.Failed.RequestID, Code: i.Failed.Code, Attempts: i.Failed.Attempts,
+			FailedAt: i.Failed.FinishedAt.Format("2006-01-02T15:04:05Z07:00"), Result: string(i.Verdict),
+			Replay: i.Next.RequestID, ReplayOf: i.Next.ReplayOf, Generation: i.Next.Generation, failed: i.Failed,
+		})
+	}
+	return r
+}
+
+// publish notes what was published.
+func (r *replayReport) publish(done []events.Requested) {
+	type name struct{ project, request string }
+	published := map[name]bool{}
+	for _, d := range done {
+		published[name{d.ProjectID, d.RequestID}] = true
+	}
+	for i, item := range r.Items {
+		if item.Result == string(replay.Due) && published[name{item.ProjectID, item.Replay}] {
+			r.Items[i].Result = resultPublished
+			r.Published++
+			r.Left--
+		}
+	}
+}
+
+// text is the report for a human: what a dry run would do, line by line, and the sums.
+func (r *replayReport) text(s screen) string {
+	var b strings.Builder
+	if r.DryRun && len(r.Items) > 0 {
+		var rows [][]string
+		for _, i := range r.Items {
+			what := map[string]string{
+				string(replay.Due): "as " + i.Replay, string(replay.Completed): "no: completed as " + i.Replay,
+				string(replay.Underway): "no: underway as " + i.Replay, string(replay.Undecodable): "no: could not be decoded",
+			}[i.Result]
+			rows = append(rows, []string{shown(i.ProjectID), shown(i.RequestID), string(i.Code), fmt.Sprint(i.Attempts), s.age(&i.failed.FinishedAt), shown(what)})
+		}
+		b.WriteString(s.table([]column{{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "CAUSE"},
+			{title: "ATTEMPTS", drop: 1}, {title: "AGE"}, {title: "REPLAY"}}, rows) + "\n")
+	}
+	if r.Selected == 0 {
+		return "no failed exports: nothing to replay\n"
+	}
+	fmt.Fprintf(&b, "%d failed exports", r.Selected)
+	part := func(n int, what string) {
+		if n > 0 {
+			fmt.Fprintf(&b, "; %d %s", n, what)
+		}
+	}
+	part(r.Published, "asked for again")
+	part(r.Completed, "had a replay that completed")
+	part(r.Underway, "have a replay underway")
+	part(r.Refused, "cannot be replayed: the request could not be decoded")
+	if r.DryRun {
+		part(r.Left, "would be asked for again")
+	} else {
+		part(r.Left, "not asked for")
+	}
+	if r.Published == 0 && r.Left == 0 {
+		b.WriteString("; nothing to do")
+	}
+	b.WriteString("\n")
+	if o := r.Outcomes; o != nil {
+		fmt.Fprintf(&b, "of the replays %d completed, %d failed\n", o.Completed, o.Failed)
+	}
+	return b.String()
+}
