@@ -25,12 +25,17 @@ import (
 // cli runs a command beside the platform and returns what it wrote and its exit code.
 func (p *platform) cli(args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
+	return p.cliWith(nil, args...)
+}
+
+func (p *platform) cliWith(settings []string, args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
 	binary, err := exec.LookPath("pgcourier")
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(p.t.Context(), binary, args...)
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("LOG_LEVEL=error")...)
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ(append([]string{"LOG_LEVEL=error"}, settings...)...)...)
 	var out, diagnostics strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &diagnostics
 	err = cmd.Run()
