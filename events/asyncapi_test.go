@@ -53,6 +53,7 @@ func TestAsyncAPI(t *testing.T) {
 		events.TypeRequested, events.RequestSubject(project),
 		events.EventSubject(events.TypeStarted, project, request), events.EventSubject(events.TypeProgress, project, request),
 		events.EventSubject(events.TypeCompleted, project, request), events.EventSubject(events.TypeFailed, project, request),
+		events.EventSubject(events.TypeVerified, project, request), events.EventSubject(events.TypeVerificationFailed, project, request),
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
 	}
 	var addresses []string

@@ -71,6 +71,17 @@ func contractEvents() []contractEvent {
 			RequestedBy: "gateway", Metadata: meta, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Failed).Encode("test") },
 			func() any { return new(events.Failed) }},
+		{events.TypeVerified, events.Verified{
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Copies: []events.VerifiedCopy{{Destination: "s3", URI: "s3://b/k"}},
+			SHA256: sum, StoredBytes: 4, DumpSHA256: sum, SizeBytes: 9, Tables: 1, Rows: 2, ServerVersion: "15.18",
+			CheckMS: 100, RestoreMS: 800, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Verified).Encode("test") },
+			func() any { return new(events.Verified) }},
+		{events.TypeVerificationFailed, events.VerificationFailed{
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Destination: "s3", Code: events.CodeExportDamaged, Message: "m",
+			SHA256: sum, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.VerificationFailed).Encode("test") },
+			func() any { return new(events.VerificationFailed) }},
 	}
 }
 
@@ -332,6 +343,10 @@ func encodeEvent(t *testing.T, e events.Event) events.Message {
 		m, err = e.Completed.Encode("test")
 	case e.Failed != nil:
 		m, err = e.Failed.Encode("test")
+	case e.Verified != nil:
+		m, err = e.Verified.Encode("test")
+	case e.VerificationFailed != nil:
+		m, err = e.VerificationFailed.Encode("test")
 	}
 	if err != nil {
 		t.Fatal(err)

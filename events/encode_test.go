@@ -73,7 +73,7 @@ func TestEncodeAndDecode(t *testing.T) {
 			want := reflect.New(reflect.TypeOf(e.full))
 			want.Elem().Set(reflect.ValueOf(e.full))
 			set := 0
-			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed} {
+			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed} {
 				if !reflect.ValueOf(v).IsNil() {
 					set++
 					if !reflect.DeepEqual(v, want.Interface()) {

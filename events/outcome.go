@@ -29,6 +29,8 @@ type Event struct {
 	Started  *Started
 	Progress *Progress
 	Outcome
+	Verified           *Verified
+	VerificationFailed *VerificationFailed
 }
 
 // IDs returns the project and the request that the event is of.
@@ -38,6 +40,10 @@ func (e Event) IDs() (project, request string) {
 		return e.Started.ProjectID, e.Started.RequestID
 	case e.Progress != nil:
 		return e.Progress.ProjectID, e.Progress.RequestID
+	case e.Verified != nil:
+		return e.Verified.ProjectID, e.Verified.RequestID
+	case e.VerificationFailed != nil:
+		return e.VerificationFailed.ProjectID, e.VerificationFailed.RequestID
 	}
 	return e.Outcome.IDs()
 }
@@ -102,7 +108,7 @@ func typeOf(header, subject string) (string, error) {
 	if eventType == "" {
 		eventType = fromSubject
 	}
-	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed}, eventType) {
+	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed, TypeVerified, TypeVerificationFailed}, eventType) {
 		return "", invalid(HeaderType, "must be one of the announced types")
 	}
 	return eventType, nil
@@ -124,6 +130,12 @@ func unmarshalEvent(eventType string, body []byte, trace Trace) (Event, error) {
 	case TypeFailed:
 		e.Failed = &Failed{Trace: trace}
 		err = json.Unmarshal(body, e.Failed)
+	case TypeVerified:
+		e.Verified = &Verified{Trace: trace}
+		err = json.Unmarshal(body, e.Verified)
+	case TypeVerificationFailed:
+		e.VerificationFailed = &VerificationFailed{Trace: trace}
+		err = json.Unmarshal(body, e.VerificationFailed)
 	}
 	if err != nil {
 		return Event{}, invalid(bodyField, "does not have the types of the contract")

@@ -9,6 +9,9 @@ const (
 	TypeProgress  = "backup.progress"
 	TypeCompleted = "backup.completed"
 	TypeFailed    = "backup.failed"
+
+	TypeVerified           = "backup.verified"
+	TypeVerificationFailed = "backup.verification_failed"
 )
 
 // The names of the messages that are no events: a question over plain NATS, and its answer.
@@ -30,7 +33,7 @@ const (
 	StreamIntake = "BACKUP_INTAKE"
 	// StreamOutcomes keeps CompletedFilter and FailedFilter, one message for each request.
 	StreamOutcomes = "BACKUP_OUTCOMES"
-	// StreamEvents keeps StartedFilter.
+	// StreamEvents keeps StartedFilter, VerifiedFilter and VerificationFailedFilter.
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
@@ -46,6 +49,8 @@ const (
 	ConsumerExport = "export-worker"
 	// ConsumerIntake moves StreamIntake's messages to their projects' subjects.
 	ConsumerIntake = "intake"
+	// ConsumerVerifier is the verifiers' consumer of StreamOutcomes: successes only.
+	ConsumerVerifier = "verifier"
 	// ConsumerNotifier is the notifier's consumer of StreamOutcomes.
 	ConsumerNotifier = "notifier"
 )
@@ -57,6 +62,9 @@ const (
 	ProgressFilter  = TypeProgress + ".*.*"
 	CompletedFilter = TypeCompleted + ".*.*"
 	FailedFilter    = TypeFailed + ".*.*"
+
+	VerifiedFilter           = TypeVerified + ".*.*"
+	VerificationFailedFilter = TypeVerificationFailed + ".*.*"
 
 	CancelFilter     = TypeCancel + ".*"
 	CancellingFilter = TypeCancelling + ".*.*"

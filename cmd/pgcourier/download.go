@@ -60,7 +60,7 @@ func (a *app) downloadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f := &fetch{library: l, copyOf: copies[0], to: to, force: force, meter: newMeter(a.stderr)}
+		f := &fetch{library: l, copyOf: copies[0], to: to, force: force, meter: newGauge(a.stderr)}
 		defer f.meter.close()
 		return readExit(f.run(cmd.Context(), plain))
 	})
@@ -73,7 +73,7 @@ type fetch struct {
 	copyOf
 	to    string
 	force bool
-	meter *meter
+	meter *gauge
 }
 
 func (f *fetch) run(ctx context.Context, plain bool) error {

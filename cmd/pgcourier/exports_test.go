@@ -63,6 +63,7 @@ type kept struct {
 func keep(t *testing.T, requests ...events.Requested) *kept {
 	t.Helper()
 	k := &kept{platform: setup(t), exports: map[string]*events.Completed{}}
+	k.expectVerifier()
 	dir := t.TempDir()
 	var recipient string
 	for file, of := range map[string]*string{"key.txt": &k.identity, "stranger.txt": &k.other} {
@@ -88,11 +89,6 @@ func keep(t *testing.T, requests ...events.Requested) *kept {
 	w.await()
 	k.bare = []string{"STORAGE=file://" + k.storage}
 	return k
-}
-
-func (k *kept) file(t *testing.T, request string) string {
-	t.Helper()
-	return filepath.Join(k.storage, keyOf(t, k.exports[request]))
 }
 
 // emptyDatabase is a new database's URL, in a file.

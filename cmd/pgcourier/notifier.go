@@ -35,7 +35,7 @@ const notificationSlots = 4
 func notifying(c config.Config) bool { return slices.Contains(c.Roles, config.RoleNotifier) }
 
 func exporting(c config.Config) bool {
-	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != config.RoleNotifier })
+	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != config.RoleNotifier && r != config.RoleVerifier })
 }
 
 // notificationChannels are the channels that a notifier of c delivers over.

@@ -57,7 +57,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		m := newMeter(a.stderr)
+		m := newGauge(a.stderr)
 		defer m.close()
 		c := restoreConfig(l)
 		c.Timeout = timeout

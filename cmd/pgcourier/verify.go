@@ -65,7 +65,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		v := &verification{library: l, meter: newMeter(a.stderr)}
+		v := &verification{library: l, meter: newGauge(a.stderr)}
 		defer v.meter.close()
 		if rehearse {
 			var stop func() error
@@ -99,7 +99,7 @@ type verification struct {
 	*library
 	restorer *restore.Restorer
 	server   *libpq.Source // nil: only read
-	meter    *meter
+	meter    *gauge
 }
 
 // run verifies each copy, and fails with the worst that it found.

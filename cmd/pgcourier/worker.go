@@ -47,6 +47,7 @@ type worker struct {
 	store   export.Store
 	places  []*destination // the store's, the primary one first
 	speaker *handlers.Announcer
+	checker *verifier // of the role verifier
 	closers []func() error
 
 	senders map[notify.Channel]notify.Sender // of the notifier
@@ -77,7 +78,10 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	if err := w.openNotifier(); err != nil {
 		return w, err
 	}
-	if err := w.openBroker(ctx); err != nil || !exporting(c) {
+	if err := w.openBroker(ctx); err != nil {
+		return w, err
+	}
+	if err := w.openVerifier(ctx); err != nil || !exporting(c) {
 		return w, err
 	}
 	if err := w.openLedger(ctx); err != nil {
@@ -120,6 +124,7 @@ func (w *worker) provision(ctx context.Context) error {
 	return broker.Provision(ctx, w.js, broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
+		Verifier: slices.Contains(c.Roles, config.RoleVerifier),
 	})
 }
 
@@ -151,6 +156,9 @@ func (w *worker) provisionAgain(ctx context.Context) {
 const maxAttempts = 3
 
 func (w *worker) openLedger(ctx context.Context) error {
+	if w.ledger != nil { // a verifier of this process was first
+		return nil
+	}
 	var err error
 	if w.pool, err = ledger.Connect(context.WithoutCancel(ctx), w.config.DatabaseURL); err != nil {
 		return exit(exitUsage, err)
@@ -273,6 +281,17 @@ func (w *worker) run(ctx context.Context) error {
 			group.Go(func() error { return w.sweep(gctx) })
 		case config.RoleNotifier:
 			group.Go(func() error { return w.notify(gctx) })
+		case config.RoleVerifier:
+			verify, err := w.verifications()
+			if err != nil {
+				return err
+			}
+			defer func() { _ = verify.Close() }() // always nil
+			h := &handlers.Completed{
+				Verifier: w.checker, Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{},
+				Source: "pgcourier/verifier", Log: w.log,
+			}
+			router.AddConsumerHandler("verify", events.CompletedFilter, verify, h.Handle)
 		}
 	}
 	group.Go(func() error { w.provisionAgain(gctx); return nil })
@@ -296,6 +315,8 @@ func bindings(topic string) (broker.Binding, error) {
 	switch topic {
 	case events.RequestedFilter:
 		return broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, nil
+	case events.CompletedFilter:
+		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerVerifier}, nil
 	case events.TypeRequested:
 		return broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, nil
 	}

@@ -16,6 +16,7 @@ const (
 	defaultAdvisoryRetention = 7 * 24 * time.Hour
 	defaultAckWait           = 30 * time.Second
 	defaultMaxDeliver        = 3
+	defaultVerifyDeliveries  = 5
 	// A message that waits in a delayed nak, or held for its turn, counts as pending; the
 	// limit must not stop the queue before the workers do.
 	maxAckPending = 10_000
@@ -25,7 +26,7 @@ const (
 // The subjects of events that are announced about finished requests, beside the ones the
 // contract's Go package has types for.
 var eventSubjects = []string{
-	events.StartedFilter, "backup.verified.*.*", "backup.verification_failed.*.*", "backup.expired.*.*",
+	events.StartedFilter, events.VerifiedFilter, events.VerificationFailedFilter, "backup.expired.*.*",
 }
 
 // Topology holds what can be chosen about the streams and consumers. The zero value is
@@ -47,6 +48,10 @@ type Topology struct {
 	// AckWait is how long after its last heartbeat a message is delivered again, so how
 	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
 	AckWait time.Duration
+	// Verifier asks for the consumer of those who verify completed exports. Default: none.
+	Verifier bool
+	// VerifyDeliveries is how often a verification that cannot run is tried. Default: 5.
+	VerifyDeliveries int
 	// MaxDeliver is how often a request is delivered at most. Default: 3.
 	MaxDeliver int
 	// Notifications are the channels that a notifier delivers over, each one token of a
@@ -62,6 +67,7 @@ func (t Topology) withDefaults() Topology {
 	t.AdvisoryRetention = cmp.Or(t.AdvisoryRetention, defaultAdvisoryRetention)
 	t.AckWait = cmp.Or(t.AckWait, defaultAckWait)
 	t.MaxDeliver = cmp.Or(t.MaxDeliver, defaultMaxDeliver)
+	t.VerifyDeliveries = cmp.Or(t.VerifyDeliveries, defaultVerifyDeliveries)
 	return t
 }
 
@@ -166,6 +172,12 @@ func (t Topology) consumers() []streamConsumer {
 	all := []streamConsumer{
 		{events.StreamRequests, consumer(events.ConsumerExport, "the workers", t.MaxDeliver)},
 		{events.StreamIntake, consumer(events.ConsumerIntake, "moves requests to their projects' subjects", -1)},
+	}
+	if t.Verifier {
+		c := consumer(events.ConsumerVerifier, "verifies completed exports", t.VerifyDeliveries)
+		c.FilterSubject = events.CompletedFilter
+		c.DeliverPolicy = jetstream.DeliverNewPolicy // not all that ever was
+		all = append(all, streamConsumer{events.StreamOutcomes, c})
 	}
 	if len(t.Notifications) > 0 {
 		c := consumer(events.ConsumerNotifier, "queues notifications of outcomes", -1)

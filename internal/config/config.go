@@ -45,7 +45,7 @@ type Config struct {
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
-	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier; empty: the first three, and notifier when a channel is set up"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database); empty: the first three, and notifier when a channel is set up"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
@@ -173,7 +173,7 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier}, r), "ROLES: %q is not intake, worker, sweeper or notifier", r)
+		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier}, r), "ROLES: %q is not intake, worker, sweeper, notifier or verifier", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")

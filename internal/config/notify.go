@@ -30,6 +30,9 @@ const (
 	roleWorker   = "worker"
 	roleSweeper  = "sweeper"
 	RoleNotifier = "notifier"
+	// RoleVerifier restores each completed export into a scratch database. It is never a
+	// default: it needs identities, which a worker must not have.
+	RoleVerifier = "verifier"
 )
 
 // Configured reports whether there is anybody to notify.

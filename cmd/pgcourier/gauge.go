@@ -10,25 +10,25 @@ import (
 	"golang.org/x/term"
 )
 
-// meter draws how far the reading of one export is, on a terminal only. It is safe for
+// gauge draws how far the reading of one export is, on a terminal only. It is safe for
 // concurrent use.
-type meter struct {
+type gauge struct {
 	mu    sync.Mutex
 	p     *mpb.Progress // nil: no terminal
 	bar   *mpb.Bar
 	stage string
 }
 
-func newMeter(w io.Writer) *meter {
+func newGauge(w io.Writer) *gauge {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return &meter{}
+		return &gauge{}
 	}
-	return &meter{p: mpb.New(mpb.WithOutput(w), mpb.WithWidth(32), mpb.WithAutoRefresh())}
+	return &gauge{p: mpb.New(mpb.WithOutput(w), mpb.WithWidth(32), mpb.WithAutoRefresh())}
 }
 
 // at shows a stage that has come to done of total bytes; another stage begins a new bar.
-func (m *meter) at(stage string, done, total int64) {
+func (m *gauge) at(stage string, done, total int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.p == nil {
@@ -46,7 +46,7 @@ func (m *meter) at(stage string, done, total int64) {
 }
 
 // close leaves the terminal as it is. It is idempotent.
-func (m *meter) close() {
+func (m *gauge) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.p == nil {

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// verifier is the role that restores completed exports. It has destinations of its own,
+// opened with identities: a worker of the same process must not hold those.
+type verifier struct {
+	library  *library
+	restorer *restore.Restorer
+	ledger   *ledger.Ledger // nil: none
+	log      *slog.Logger
+
+	scratch sync.Mutex // held while the server is started
+	server  *libpq.Source
+	stop    func() error
+}
+
+var _ handlers.Verifier = (*verifier)(nil)
+
+// openVerifier reads the identities and opens the storage. The scratch server is started
+// when it is first needed. The caller closes the verifier.
+func openVerifier(c config.Config, l *ledger.Ledger, log *slog.Logger) (*verifier, error) {
+	ids, err := readIdentities(c.AgeIdentityFiles)
+	if err != nil {
+		return nil, err
+	}
+	urls, err := c.StorageURLs()
+	if err != nil {
+		return nil, err
+	}
+	places, err := openDestinations(urls, storageOptions{token: c.TelegramToken, plaintext: true, identities: ids, log: log})
+	if err != nil {
+		return nil, err
+	}
+	rc := restore.Config{Logger: log}
+	if c.PGBinDir != "" {
+		rc.BinDirs = []string{c.PGBinDir}
+	}
+	return &verifier{
+		library: &library{config: c, places: places, identities: ids}, restorer: restore.New(rc), ledger: l, log: log,
+		stop: func() error { return nil },
+	}, nil
+}
+
+func (v *verifier) close() error { return errors.Join(v.stop(), v.library.close()) }
+
+// on gives the scratch server.
+func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
+	v.scratch.Lock()
+	defer v.scratch.Unlock()
+	if v.server != nil {
+		return v.server, nil
+	}
+	server, stop, err := openScratch(ctx, v.library.config.VerifyScratchURL)
+	if err != nil {
+		return nil, err
+	}
+	v.server, v.stop = server, stop
+	return server, nil
+}
+
+// Verify implements handlers.Verifier: every copy is read and held against the event, whose
+// hash the broker keeps, and the first is restored.
+func (v *verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
+	begun := time.Now()
+	if gone, err := v.removed(ctx, c); gone || err != nil {
+		return nil, nil, err
+	}
+	out := events.Verified{
+		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, SHA256: c.SHA256, StoredBytes: c.StoredBytes,
+		StartedAt: begun, Trace: c.Trace,
+	}
+	for _, at := range c.Storage {
+		if at.Status != events.LocationStored {
+			continue
+		}
+		err := v.one(ctx, c, at, &out)
+		if failed := failure(c, at, err); failed != nil {
+			if gone, gerr := v.removed(ctx, c); gone || gerr != nil { // meanwhile
+				return nil, nil, gerr
+			}
+			v.log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
+			failed.StartedAt, failed.FinishedAt, failed.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
+			return nil, failed, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		out.Copies = append(out.Copies, events.VerifiedCopy{Destination: at.Destination, URI: at.URI})
+	}
+	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
+	return &out, nil, nil
+}
+
+// removed says whether the export was deleted on purpose.
+func (v *verifier) removed(ctx context.Context, c events.Completed) (bool, error) {
+	if v.ledger == nil {
+		return false, nil
+	}
+	entries, err := v.ledger.Get(ctx, c.RequestID, c.ProjectID)
+	return err == nil && slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.RemovedAt != nil }), err
+}
+
+// one verifies one copy; the first of an export is restored too.
+func (v *verifier) one(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) error {
+	i := slices.IndexFunc(v.library.places, func(d *destination) bool { return d.name == at.Destination })
+	if i < 0 {
+		return fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
+	}
+	there, err := v.locate(ctx, v.library.places[i], c)
+	if err != nil {
+		return err
+	}
+	x, err := v.library.export(ctx, there)
+	if err != nil {
+		return err
+	}
+	if a := x.Manifest.Artifact; a == nil || a.SHA256 != c.SHA256 || a.Rows != c.Rows || int64(a.Tables) != c.Tables || a.SizeBytes != c.SizeBytes {
+		return fmt.Errorf("%w: the manifest is not that of the event", restore.ErrUnverified)
+	}
+	if len(out.Copies) > 0 {
+		found, err := x.Verify(ctx, nil)
+		out.CheckMS += found.Took.Milliseconds()
+		return err
+	}
+	server, err := v.on(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := v.restorer.Rehearse(ctx, x, server, nil)
+	if err != nil {
+		return err
+	}
+	out.DumpSHA256, out.SizeBytes = r.Evidence.DumpSHA256, r.Evidence.SizeBytes
+	out.Tables, out.Rows = int64(len(r.Evidence.Contents.Tables)), r.Evidence.Contents.Rows()
+	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
+	return nil
+}
+
+var errMissing = errors.New("the destination does not hold the export")
+
+// locate finds the object of the event's own attempt.
+func (v *verifier) locate(ctx context.Context, d *destination, c events.Completed) (copyOf, error) {
+	want := export.ID{Project: c.ProjectID, Request: c.RequestID}
+	for key, err := range d.repository.Keys(ctx) {
+		if err != nil {
+			return copyOf{}, err
+		}
+		if id, attempt, ok := parseKey(key); ok && id == want && attempt == c.Attempt {
+			return copyOf{d, key, id, attempt}, nil
+		}
+	}
+	return copyOf{}, errMissing
+}
+
+// failure says what an error means for the export; nil: nothing, the verification could not
+// be made. The words are ours: others may quote rows.
+func failure(c events.Completed, at events.Location, err error) *events.VerificationFailed {
+	f := &events.VerificationFailed{
+		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, Destination: at.Destination, SHA256: c.SHA256, Trace: c.Trace,
+	}
+	var rejected *restore.RejectedError
+	coded, _ := errors.AsType[*exitError](err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errMissing), coded != nil && coded.code == exitNotFound:
+		f.Code, f.Message = events.CodeExportMissing, "the destination does not hold the export"
+	case errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
+		return nil
+	case errors.Is(err, restore.ErrUnverified), errors.Is(err, storage.ErrDamaged), errors.Is(err, storage.ErrForeign),
+		errors.Is(err, storage.ErrVersion), errors.Is(err, storage.ErrNotFound):
+		f.Code, f.Message = events.CodeExportDamaged, "what is stored is not what was promised"
+	case errors.As(err, &rejected):
+		f.Code, f.Message = events.CodeRestoreRejected, "the scratch server refused the export, SQLSTATE "+rejected.SQLState
+	default:
+		return nil
+	}
+	return f
+}
+
+// openVerifier opens what the role verifier needs, if it is to run.
+func (w *worker) openVerifier(ctx context.Context) error {
+	if !slices.Contains(w.config.Roles, config.RoleVerifier) {
+		return nil
+	}
+	if w.config.DatabaseURL != "" { // it may run without: then it knows nothing of removals
+		if err := w.openLedger(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if w.checker, err = openVerifier(w.config, w.ledger, w.log); err == nil {
+		w.closers = append(w.closers, w.checker.close)
+	}
+	return err
+}
+
+// verifications is the verifier's own subscription: one export at a time, because a restore
+// takes a server's whole attention.
+func (w *worker) verifications() (*broker.Subscriber, error) {
+	c := w.config
+	return broker.NewSubscriber(broker.SubscriberConfig{
+		JetStream: w.js, Bind: bindings, Slots: 1, DrainTimeout: c.DrainTimeout, Logger: w.log,
+		Backoff: broker.Exponential(c.RetryBackoff, 64*c.RetryBackoff, nil),
+	})
+}

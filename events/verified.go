@@ -1,0 +1,108 @@
+package events
+
+import "time"
+
+// Verified says that a verifier read every copy of an export back, restored one into a
+// scratch database, and found all that was promised. It follows a Completed, once.
+type Verified struct {
+	RequestID string `json:"request_id"`
+	ProjectID string `json:"project_id"`
+	Attempt   int    `json:"attempt"` // the one that made the export, from 1
+	// Copies were each read to the end and hold the hashed bytes. The first was restored.
+	Copies      []VerifiedCopy `json:"copies"`
+	SHA256      string         `json:"sha256"` // of the stored bytes, lower-case hexadecimal
+	StoredBytes int64          `json:"stored_bytes"`
+	DumpSHA256  string         `json:"dump_sha256"` // of the dump itself
+	SizeBytes   int64          `json:"size_bytes"`  // of the dump itself
+	// Tables and Rows are as counted in the dump and in the scratch database, table by
+	// table.
+	Tables        int64     `json:"tables"`
+	Rows          int64     `json:"rows"`
+	ServerVersion string    `json:"server_version"` // of the scratch server
+	CheckMS       int64     `json:"check_ms"`       // reading and checking all copies
+	RestoreMS     int64     `json:"restore_ms"`     // feeding and counting
+	StartedAt     time.Time `json:"started_at"`     // by the verifier's clock
+	FinishedAt    time.Time `json:"finished_at"`
+	DurationMS    int64     `json:"duration_ms"` // from StartedAt to FinishedAt
+
+	// Trace travels in headers.
+	Trace Trace `json:"-"`
+}
+
+// VerifiedCopy is a copy that was read back.
+type VerifiedCopy struct {
+	Destination string `json:"destination"`
+	URI         string `json:"uri"` // as in Completed
+}
+
+// Encode encodes v. The error is an *InvalidError. source says who publishes, as a URI
+// reference.
+func (v Verified) Encode(source string) (Message, error) {
+	switch {
+	case v.StartedAt.IsZero():
+		return Message{}, invalid("started_at", "is missing")
+	case v.FinishedAt.IsZero():
+		return Message{}, invalid("finished_at", "is missing")
+	}
+	v.StartedAt, v.FinishedAt = v.StartedAt.UTC(), v.FinishedAt.UTC()
+	v.ServerVersion = oneLine(v.ServerVersion, maxVersion)
+	return encode(v, envelope{
+		eventType: TypeVerified,
+		natsSubj:  EventSubject(TypeVerified, v.ProjectID, v.RequestID),
+		project:   v.ProjectID,
+		request:   v.RequestID,
+		at:        v.FinishedAt,
+		trace:     v.Trace,
+	}, source)
+}
+
+// The codes of VerificationFailed.
+const (
+	// CodeExportMissing says that a destination does not hold the export it is said to.
+	CodeExportMissing Code = "export_missing"
+	// CodeExportDamaged says that what is stored is not what was promised.
+	CodeExportDamaged Code = "export_damaged"
+	// CodeRestoreRejected says that the export is whole, and the scratch server refused
+	// its statements: for instance for an extension that it does not have.
+	CodeRestoreRejected Code = "restore_rejected"
+)
+
+// VerificationFailed says that an export is not what its Completed promised. A verification
+// that could not be made at all is never announced.
+type VerificationFailed struct {
+	RequestID   string `json:"request_id"`
+	ProjectID   string `json:"project_id"`
+	Attempt     int    `json:"attempt"` // the one that made the export, from 1
+	Destination string `json:"destination"`
+	Code        Code   `json:"code"`
+	// Message is the cause for a human: no secret, no row, no path of the server.
+	Message    string    `json:"message"`
+	SHA256     string    `json:"sha256"`     // that was promised
+	StartedAt  time.Time `json:"started_at"` // by the verifier's clock
+	FinishedAt time.Time `json:"finished_at"`
+	DurationMS int64     `json:"duration_ms"` // from StartedAt to FinishedAt
+
+	// Trace travels in headers.
+	Trace Trace `json:"-"`
+}
+
+// Encode encodes f. Free text is cut to the contract's limits. The error is an
+// *InvalidError. source says who publishes, as a URI reference.
+func (f VerificationFailed) Encode(source string) (Message, error) {
+	switch {
+	case f.StartedAt.IsZero():
+		return Message{}, invalid("started_at", "is missing")
+	case f.FinishedAt.IsZero():
+		return Message{}, invalid("finished_at", "is missing")
+	}
+	f.StartedAt, f.FinishedAt = f.StartedAt.UTC(), f.FinishedAt.UTC()
+	f.Message = oneLine(f.Message, maxText)
+	return encode(f, envelope{
+		eventType: TypeVerificationFailed,
+		natsSubj:  EventSubject(TypeVerificationFailed, f.ProjectID, f.RequestID),
+		project:   f.ProjectID,
+		request:   f.RequestID,
+		at:        f.FinishedAt,
+		trace:     f.Trace,
+	}, source)
+}
