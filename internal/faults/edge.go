@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -16,7 +17,7 @@ import (
 type edges struct{ server *toxiproxy.ApiServer }
 
 func newEdges() *edges {
-	toxics.Register(commitReply, new(breakAtCommit))
+	toxics.Register(breaking, new(breakAt))
 	return &edges{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
@@ -72,20 +73,41 @@ func (e *edge) undeafen(ctx context.Context) error {
 	return e.join()
 }
 
-// commitReply is the toxic that breaks a PostgreSQL connection where the server says that a
-// change is committed, before the client hears of it.
-const commitReply = "commit_reply"
+// breaking is a toxic that breaks a connection where the server says one of some texts,
+// before the client hears of it.
+const breaking = "breaking"
 
-type breakAtCommit struct{}
+type breakAt struct {
+	At []string `json:"at"`
+}
+
+// What servers say when they have done it.
+const (
+	// PostgreSQL's command tags, after a transaction and after a single statement.
+	committed = `{"at":["COMMIT\u0000","UPDATE 1\u0000"]}`
+	// nats-server's empty reply to an ack (and to a heartbeat).
+	acknowledged = `{"at":[" 0\r\n\r\n"]}`
+)
+
+func (e *edge) breakOn(texts string) error { return e.poison(breaking, breaking, "downstream", texts) }
+
+// mend ends it, and takes new connections.
+func (e *edge) mend(ctx context.Context) error {
+	e.cut()
+	if err := e.cure(ctx, breaking); err != nil {
+		return err
+	}
+	return e.join()
+}
 
 // Pipe implements toxics.Toxic.
-func (*breakAtCommit) Pipe(stub *toxics.ToxicStub) {
+func (b *breakAt) Pipe(stub *toxics.ToxicStub) {
 	for {
 		select {
 		case <-stub.Interrupt:
 			return
 		case c := <-stub.Input:
-			if c == nil || bytes.Contains(c.Data, []byte("COMMIT\x00")) || bytes.Contains(c.Data, []byte("UPDATE 1\x00")) {
+			if c == nil || slices.ContainsFunc(b.At, func(text string) bool { return bytes.Contains(c.Data, []byte(text)) }) {
 				stub.Close()
 				return
 			}

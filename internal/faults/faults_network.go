@@ -44,29 +44,14 @@ func networkFaults() []fault {
 				return w.mark(ctx)
 			},
 		},
-		deafAt("lost-puback", failpoint.AfterCommit, "the broker's reply to an outcome is lost", func(ctx context.Context, w *world) error {
-			before, err := w.outcomesStored(ctx)
-			if err != nil {
-				return err
-			}
-			if err := w.workers[0].process.signal(syscall.SIGCONT); err != nil {
-				return err
-			}
-			return w.finished(ctx, before+1)
-		}),
-		deafAt("lost-ack", failpoint.BeforeAck, "the broker's reply to an ack is lost", func(ctx context.Context, w *world) error {
-			before, err := w.queued(ctx)
-			if err != nil {
-				return err
-			}
-			if err := w.workers[0].process.signal(syscall.SIGCONT); err != nil {
-				return err
-			}
-			return until(ctx, patience(0), "the ack to be taken", func(ctx context.Context) (bool, error) {
-				now, err := w.queued(ctx)
-				return now < before, err
-			})
-		}),
+		{
+			name: "lost-puback", about: "the broker's reply to an outcome is lost", firstAttempt: true,
+			failpoints: string(failpoint.AfterCommit) + "=stop@2", strike: lostPubAck,
+		},
+		{
+			name: "lost-ack", about: "the connection breaks on the broker's reply to an ack", firstAttempt: true,
+			failpoints: string(failpoint.BeforeAck) + "=stop@2", strike: lostAck,
+		},
 	}
 }
 
@@ -84,34 +69,63 @@ func cutOne(ackWaits float64, cut func(*worker), join func(*worker) error) func(
 	}
 }
 
-// deafAt stops the first worker at a point, lets its requests reach the broker and drops
-// the replies until arrived has seen the effect.
-func deafAt(name string, point failpoint.Name, about string, arrived func(ctx context.Context, w *world) error) fault {
-	return fault{
-		name: name, about: about, failpoints: string(point) + "=stop@2", firstAttempt: true,
-		strike: func(ctx context.Context, w *world) error {
-			if err := w.stopped(ctx, string(point)); err != nil {
-				return err
-			}
-			// The other worker would hide the effect.
-			other := w.workers[1].process
-			if err := other.signal(syscall.SIGSTOP); err != nil {
-				return err
-			}
-			k := w.workers[0]
-			err := k.deafenBroker()
-			if err == nil {
-				err = arrived(ctx, w)
-			}
-			w.heal()
-			return errors.Join(err, k.undeafenBroker(ctx), other.signal(syscall.SIGCONT))
-		},
+// lostPubAck lets the first worker's outcome reach the broker, and drops all replies until
+// it is stored.
+func lostPubAck(ctx context.Context, w *world) error {
+	if err := w.stopped(ctx, string(failpoint.AfterCommit)); err != nil {
+		return err
 	}
+	return w.alone(func() error {
+		k := w.workers[0]
+		before, err := w.outcomesStored(ctx)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(k.deafenBroker(), k.process.signal(syscall.SIGCONT)); err != nil {
+			return err
+		}
+		err = w.finished(ctx, before+1)
+		w.heal()
+		return errors.Join(err, k.undeafenBroker(ctx))
+	})
+}
+
+// lostAck lets the first worker's ack reach the broker and breaks the connection on its
+// reply.
+func lostAck(ctx context.Context, w *world) error {
+	if err := w.stopped(ctx, string(failpoint.BeforeAck)); err != nil {
+		return err
+	}
+	return w.alone(func() error {
+		k := w.workers[0]
+		before, err := w.queued(ctx)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(k.brokers[0].breakOn(acknowledged), k.process.signal(syscall.SIGCONT)); err != nil {
+			return err
+		}
+		err = until(ctx, patience(0), "the ack to be taken", func(ctx context.Context) (bool, error) {
+			now, err := w.queued(ctx)
+			return now < before, err
+		})
+		w.heal()
+		return errors.Join(err, k.brokers[0].mend(ctx))
+	})
+}
+
+// alone stops the other worker, which would hide the effect, while do runs.
+func (w *world) alone(do func() error) error {
+	other := w.workers[1].process
+	if err := other.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return errors.Join(do(), other.signal(syscall.SIGCONT))
 }
 
 // lostReply stops the first worker before a statement of the ledger, drops the reply of its
 // COMMIT and breaks the connection: the worker cannot know whether it happened.
-func lostReply(name, about string, point failpoint.Name, committed string) fault {
+func lostReply(name, about string, point failpoint.Name, effects string) fault {
 	return fault{
 		name: name, about: about, failpoints: string(point) + "=stop@2", firstAttempt: true,
 		strike: func(ctx context.Context, w *world) error {
@@ -120,26 +134,25 @@ func lostReply(name, about string, point failpoint.Name, committed string) fault
 			}
 			k := w.workers[0]
 			self := k.names[len(k.names)-1]
-			before, err := w.count(ctx, committed, self)
+			before, err := w.count(ctx, effects, self)
 			if err != nil {
 				return err
 			}
-			if err := k.control.poison(commitReply, commitReply, "downstream", "{}"); err != nil {
+			if err := k.control.breakOn(committed); err != nil {
 				return err
 			}
 			if err := k.process.signal(syscall.SIGCONT); err != nil {
 				return err
 			}
 			err = until(ctx, patience(0), "the transaction to be committed", func(ctx context.Context) (bool, error) {
-				now, err := w.count(ctx, committed, self)
+				now, err := w.count(ctx, effects, self)
 				if err == nil && now <= before {
 					err = fmt.Errorf("still %d", now)
 				}
 				return err == nil, err
 			})
 			w.heal()
-			k.control.cut()
-			return errors.Join(err, k.control.cure(ctx, commitReply), k.control.join())
+			return errors.Join(err, k.control.mend(ctx))
 		},
 	}
 }
