@@ -37,6 +37,9 @@ func (a *app) listCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
 	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see `pgcourier notifications list`")
+	for _, other := range []string{"failed", "code", "since"} {
+		cmd.MarkFlagsMutuallyExclusive("notifications", other)
+	}
 	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		if notifications {

@@ -18,8 +18,9 @@ import (
 
 func (a *app) notificationsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "notifications",
-		Short: "See who was told of outcomes, and tell again who could not be told",
+		Use:     "notifications",
+		Example: "  pgcourier notifications list --state parked",
+		Short:   "See who was told of outcomes, and tell again who could not be told",
 		Long: "A notification waits, was sent, or is parked: it was refused for good, or its tries are\n" +
 			"used up. A parked one can be replayed. Only the broker is asked, not the database.",
 		Args: cobra.NoArgs,
@@ -108,22 +109,28 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 				shown = append(shown, r)
 			}
 		}
-		return a.print(shown, notificationsText(shown))
+		return a.print(shown, notificationsText(a.screen(), shown))
 	})
 }
 
-func notificationsText(records []notify.Record) string {
+// notificationColumns, and which of them a narrow screen does without.
+var notificationColumns = []column{
+	{title: "NOTIFICATION", id: true}, {title: "STATE"}, {title: "RECIPIENT"}, {title: "PROJECT", drop: 3}, {title: "REQUEST", drop: 4},
+	{title: "TRIES", drop: 5}, {title: "CHANGED", drop: 6}, {title: "NEXT TRY", drop: 7}, {title: "CAUSE"},
+}
+
+func notificationsText(s screen, records []notify.Record) string {
 	if len(records) == 0 {
 		return "no notifications\n"
 	}
-	rows := [][]string{{"NOTIFICATION", "STATE", "RECIPIENT", "PROJECT", "REQUEST", "FAILED TRIES", "CHANGED", "NEXT TRY", "CAUSE"}}
+	var rows [][]string
 	for _, r := range records {
 		rows = append(rows, []string{
 			string(r.Key), string(r.State), shown(r.Recipient), shown(r.ProjectID), shown(r.RequestID),
 			strconv.Itoa(r.Tries), clock(&r.UpdatedAt), clock(&r.NextTryAt), shown(r.Cause),
 		})
 	}
-	return table(rows)
+	return s.table(notificationColumns, rows)
 }
 
 // replayNotifications replays each key. It goes on after one that cannot be replayed.
@@ -138,7 +145,7 @@ func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []s
 			}
 			records = append(records, r)
 		}
-		return errors.Join(append(faults, a.print(records, notificationsText(records)))...)
+		return errors.Join(append(faults, a.print(records, notificationsText(a.screen(), records)))...)
 	})
 }
 
@@ -155,7 +162,7 @@ func replayNotification(ctx context.Context, js jetstream.JetStream, key notify.
 		return r, err
 	}
 	if r.State == notify.Sent {
-		return r, exitf(exitFailed, "%s was delivered at %s: there is nothing to replay", key, clock(&r.UpdatedAt))
+		return r, exitf(exitNotPossible, "%s was delivered at %s: there is nothing to replay", key, clock(&r.UpdatedAt))
 	}
 	e, err := outcomeEvent(ctx, js, r.Event)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -27,6 +27,7 @@ type replayOptions struct {
 func (a *app) replayCommand() *cobra.Command {
 	var o replayOptions
 	var perTime string
+	var notifications []string
 	cmd := &cobra.Command{
 		Use:   "replay [REQUEST_ID]",
 		Short: "Ask for failed exports again",
@@ -55,9 +56,18 @@ func (a *app) replayCommand() *cobra.Command {
 	f.StringVar(&perTime, "rate", "", "publish no faster than this, for instance 10/s or 30/m (default: no bound)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the outcomes; the code is 1 if one is a failure")
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; what is published stays so (default: never)")
+	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
+	cmd.MarkFlagsMutuallyExclusive("notification", "failed")
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		if len(notifications) > 0 && len(args) == 0 {
+			c, err := load()
+			if err != nil {
+				return err
+			}
+			return a.replayNotifications(cmd.Context(), c, notifications)
+		}
 		if (len(args) == 1) == o.failed {
 			return exitf(exitUsage, "name one request, or say --failed for all that failed")
 		}

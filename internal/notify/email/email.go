@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	stdmail "net/mail"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func New(c Config) (*Sender, error) {
 		c.Timeout = DefaultTimeout
 	}
 	s := &Sender{cfg: c, now: time.Now}
-	s.options = []mail.Option{mail.WithPort(c.Port), mail.WithTimeout(c.Timeout), mail.WithTLSConfig(c.tlsConfig())}
+	s.options = []mail.Option{mail.WithPort(c.Port), mail.WithTLSConfig(c.tlsConfig())}
 	switch {
 	case c.Plain:
 		s.options = append(s.options, mail.WithTLSPolicy(mail.NoTLS))
@@ -69,7 +70,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	if err != nil {
 		return err
 	}
-	client, err := mail.NewClient(s.cfg.Host, s.options...)
+	client, err := mail.NewClient(s.cfg.Host, append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
 	if err != nil {
 		return fmt.Errorf("send mail: %w", err)
 	}
@@ -77,7 +78,8 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	if err != nil {
 		return fmt.Errorf("connect to the mail server: %w", explain(err))
 	}
-	// The library's deadlines end what the server leaves hanging; ctx may end it sooner.
+	// The library's deadlines end a wait for the server; the end of ctx only what comes
+	// after that wait.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	err = client.SendWithSMTPClient(conn, m)
@@ -91,6 +93,14 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 		return fmt.Errorf("send mail: %w", context.Cause(ctx))
 	}
 	return classify(err)
+}
+
+// timeout is the configured one, or what is left of ctx.
+func (s *Sender) timeout(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return max(min(s.cfg.Timeout, time.Until(deadline)), time.Millisecond)
+	}
+	return s.cfg.Timeout
 }
 
 // quit says goodbye to a server that has the mail already.

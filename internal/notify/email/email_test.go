@@ -1,0 +1,261 @@
+package email_test
+
+import (
+	"context"
+	"errors"
+	stdmail "net/mail"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/notify/email"
+	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, c smtptest.Config) *smtptest.Server {
+	t.Helper()
+	s, err := smtptest.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// address is the URL of a server, with its authority trusted.
+func address(t *testing.T, s *smtptest.Server, scheme, user string, options url.Values) secret.String {
+	t.Helper()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, s.CA(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	query := url.Values{"from": {"Backups <backups@example.org>"}, "ca": {ca}}
+	for name, values := range options {
+		query[name] = values
+		if values == nil {
+			delete(query, name)
+		}
+	}
+	return secret.String(scheme + "://" + user + s.Addr() + "?" + query.Encode())
+}
+
+func sender(t *testing.T, raw secret.String) *email.Sender {
+	t.Helper()
+	c, err := email.ParseURL(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Timeout = 10 * time.Second
+	s, err := email.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// note is a notification of a failure whose texts are what somebody else wrote.
+func note(t *testing.T, recipient, text string) notify.Notification {
+	t.Helper()
+	m, err := events.Failed{
+		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Message: text, RequestedBy: "ops",
+		FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), Metadata: map[string]string{"Bcc": "victim@example.net"},
+		Request: &events.Requested{ProjectID: "acme", RequestID: "r1", Format: "sql", Compression: "gzip"},
+	}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return notify.Notification{Key: "email-abc", Channel: notify.Email, Recipient: recipient, Event: notify.Event{Subject: m.Subject, Header: m.Header, Body: m.Body}}
+}
+
+const recipient = "owner@example.com"
+
+func permanent(err error) bool {
+	_, ok := errors.AsType[*notify.PermanentError](err)
+	return ok
+}
+
+func TestOneMailArrives(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		server  smtptest.Config
+		scheme  string
+		user    string
+		options url.Values
+	}{
+		"STARTTLS":           {smtptest.Config{}, "smtp", "", nil},
+		"TLS from the start": {smtptest.Config{Implicit: true}, "smtps", "", nil},
+		"with a password":    {smtptest.Config{User: "u", Password: "p/w:"}, "smtp", "u:p%2Fw%3A@", nil},
+		"plain on loopback":  {smtptest.Config{Plain: true}, "smtp", "", url.Values{"tls": {"none"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := start(t, c.server)
+			s := sender(t, address(t, srv, c.scheme, c.user, c.options))
+			for _, f := range []smtptest.Fault{smtptest.None, smtptest.DropAfterReply} {
+				srv.Set(f)
+				if err := s.Send(t.Context(), note(t, recipient, "too slow")); err != nil {
+					t.Fatalf("%s: %v", f, err)
+				}
+			}
+			mails := srv.Mails()
+			if len(mails) != 2 || mails[0].To[0] != recipient || mails[0].TLS == c.server.Plain {
+				t.Fatalf("mails are %+v", mails)
+			}
+			m, err := stdmail.ReadMessage(strings.NewReader(string(mails[0].Data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Header.Get("Message-Id") != "<email-abc@example.org>" || m.Header.Get("Subject") != "Export of acme failed (dump_timeout)" || !strings.Contains(m.Header.Get("From"), "backups@example.org") {
+				t.Errorf("header is %v", m.Header)
+			}
+		})
+	}
+}
+
+func TestNothingOfAPersonsTextReachesTheHeader(t *testing.T) {
+	t.Parallel()
+	srv := start(t, smtptest.Config{})
+	s := sender(t, address(t, srv, "smtp", "", nil))
+	const text = "x\r\nBcc: victim@example.net\r\n\r\n.\r\nMAIL FROM:<a@b.c>\r\n<script>alert(1)</script>"
+	if err := s.Send(t.Context(), note(t, recipient, text)); err != nil {
+		t.Fatal(err)
+	}
+	mails := srv.Mails()
+	if len(mails) != 1 {
+		t.Fatalf("%d mails", len(mails))
+	}
+	m, err := stdmail.ReadMessage(strings.NewReader(string(mails[0].Data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range m.Header {
+		switch name {
+		case "From", "To", "Subject", "Date", "Message-Id", "User-Agent", "X-Mailer", "Auto-Submitted", "Mime-Version", "Content-Type":
+		default:
+			t.Errorf("the header holds %s: %v", name, m.Header[name])
+		}
+	}
+	if strings.Contains(string(mails[0].Data), "<script>") && !strings.Contains(string(mails[0].Data), "&lt;script&gt;") {
+		t.Error("the HTML is not escaped")
+	}
+	// Addresses that are more than one plain address.
+	for _, to := range []string{
+		"", "nobody", "a@example.com, b@example.com", "Eve <a@example.com>", "a@example.com\r\nBcc: b@example.com",
+		"a@example.com\nRCPT TO:<b@example.com>", "<a@example.com>", "a@example.com\x00", "a@example.com (x)",
+	} {
+		if err := s.Send(t.Context(), note(t, to, "x")); !permanent(err) {
+			t.Errorf("to %q: %v", to, err)
+		}
+	}
+	if n := len(srv.Mails()); n != 1 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+func TestWithoutTrustedTLSNothingIsSent(t *testing.T) {
+	t.Parallel()
+	const login = "u:canary@"
+	auth := smtptest.Config{User: "u", Password: "canary"}
+	other := start(t, smtptest.Config{})
+	for name, c := range map[string]struct {
+		server  smtptest.Config
+		options url.Values
+	}{
+		"another authority": {auth, url.Values{"ca": {string(writeFile(t, other.CA()))}}},
+		"the system's":      {auth, url.Values{"ca": nil}},
+		"another host":      {smtptest.Config{Host: "mail.example.org", User: "u", Password: "canary"}, nil},
+		"no STARTTLS":       {smtptest.Config{Plain: true, User: "u", Password: "canary"}, nil},
+	} {
+		srv := start(t, c.server)
+		err := sender(t, address(t, srv, "smtp", login, c.options)).Send(t.Context(), note(t, recipient, "x"))
+		if err == nil || permanent(err) || len(srv.Mails()) != 0 || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v, %d mails", name, err, len(srv.Mails()))
+		}
+	}
+}
+
+func writeFile(t *testing.T, b []byte) string {
+	t.Helper()
+	f := filepath.Join(t.TempDir(), "file.pem")
+	if err := os.WriteFile(f, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestRefusalsArePermanentAndTroubleIsNot(t *testing.T) {
+	t.Parallel()
+	srv := start(t, smtptest.Config{User: "u", Password: "right"})
+	s := sender(t, address(t, srv, "smtp", "u:right@", nil))
+	for f, want := range map[smtptest.Fault]bool{smtptest.Refuse: true, smtptest.Later: false, smtptest.DropBeforeReply: false} {
+		srv.Set(f)
+		if err := s.Send(t.Context(), note(t, recipient, "x")); err == nil || permanent(err) != want {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	srv.Set(smtptest.None)
+	// A wrong password, or none, is the operator's to mend: no mail is lost by it.
+	for _, user := range []string{"u:canary@", ""} {
+		err := sender(t, address(t, srv, "smtp", user, nil)).Send(t.Context(), note(t, recipient, "x"))
+		if err == nil || permanent(err) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("user %q: %v", user, err)
+		}
+	}
+	if err := srv.Down(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(t.Context(), note(t, recipient, "x")); err == nil || permanent(err) {
+		t.Errorf("down: %v", err)
+	}
+}
+
+func TestAServerThatHangsIsLeft(t *testing.T) {
+	t.Parallel()
+	srv := start(t, smtptest.Config{})
+	srv.Set(smtptest.Hang)
+	s := sender(t, address(t, srv, "smtp", "", nil))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("the try's time is over"))
+	defer cancel()
+	if err := s.Send(ctx, note(t, recipient, "x")); err == nil || permanent(err) {
+		t.Errorf("hanging: %v", err)
+	}
+	if srv.Met(smtptest.Hang) != 1 || len(srv.Mails()) != 0 {
+		t.Errorf("%d hung, %d arrived", srv.Met(smtptest.Hang), len(srv.Mails()))
+	}
+}
+
+func TestURLs(t *testing.T) {
+	t.Parallel()
+	c, err := email.ParseURL("smtps://u:p%40@mail.example.org?from=a%40b.example&hello=me")
+	if err != nil || c.Host != "mail.example.org" || c.Port != 465 || !c.Implicit || c.User != "u" || c.Password.Reveal() != "p@" || c.Hello != "me" {
+		t.Errorf("parsed %+v, %v", c, err)
+	}
+	if c, err := email.ParseURL("smtp://h?from=a%40b.example"); err != nil || c.Port != 587 || c.Implicit || c.Plain {
+		t.Errorf("parsed %+v, %v", c, err)
+	}
+	for _, raw := range []string{
+		"", "canary", "http://h?from=a@b.c", "smtp://?from=a@b.c", "smtp://h", "smtp://h?from=canary", "smtp://h/path?from=a@b.c",
+		"smtp://h:0?from=a@b.c", "smtp://h:" + strconv.Itoa(1<<17) + "?from=a@b.c", "smtp://h?from=a@b.c&tls=none", "smtp://h?from=a@b.c&tls=canary",
+		"smtps://localhost?from=a@b.c&tls=none", "smtp://h?from=a@b.c&CANARY=1", "smtp://h?from=a@b.c&from=d@e.f", "smtp://h?from=a@b.c&ca=/nonexistent",
+		"smtp://u:can%ary@h?from=a@b.c", "smtp://h?from=a@b.c&hello=a%0d%0aRSET",
+	} {
+		if _, err := email.ParseURL(secret.String(raw)); err == nil || strings.Contains(strings.ToLower(err.Error()), "canary") {
+			t.Errorf("%q: %v", raw, err)
+		}
+	}
+}
