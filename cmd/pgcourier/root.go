@@ -46,6 +46,7 @@ func newRoot(p process) *cobra.Command {
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "what to print: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.demoCommand())
+	root.AddCommand(a.notificationsCommand())
 	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand())
 	return root
 }
