@@ -41,6 +41,16 @@ telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtu
 bench-destinations: postgres ## Measure what a second destination costs
 	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/roundtrip
 
+.PHONY: replay-500
+replay-500: postgres ## Replay 500 failed exports after an outage, twice
+	$(GO) test -count=1 -timeout 10m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
+
+.PHONY: docs
+docs: build ## Write man pages and completion to build/docs
+	build/pgcourier man build/docs/man
+	mkdir -p build/docs/completion
+	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
+
 .PHONY: check
 check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format, vet, linter, tidy modules, direction of dependencies
 	@unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \

@@ -28,14 +28,25 @@ func (p *platform) cli(args ...string) (stdout, stderr string, code int) {
 	return p.cliWith(nil, args...)
 }
 
+// bare runs a command that needs nothing of a platform.
+func (p *platform) bare(args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
+	return p.command(nil, args...)
+}
+
 func (p *platform) cliWith(settings []string, args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
+	return p.command(p.environ(append([]string{"LOG_LEVEL=error"}, settings...)...), args...)
+}
+
+func (p *platform) command(environ []string, args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
 	binary, err := exec.LookPath("pgcourier")
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(p.t.Context(), binary, args...)
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ(append([]string{"LOG_LEVEL=error"}, settings...)...)...)
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, environ...)
 	var out, diagnostics strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &diagnostics
 	err = cmd.Run()

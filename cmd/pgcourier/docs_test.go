@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-var update = flag.Bool("update", false, "rewrite the generated parts of README.md")
+var update = flag.Bool("update", false, "rewrite the generated parts of README.md, of docs, and the golden screens")
 
 // The README's tables are generated from the code that they describe.
 func TestTheReadmeIsTrue(t *testing.T) {

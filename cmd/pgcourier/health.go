@@ -54,10 +54,11 @@ func answer(w http.ResponseWriter, err error) {
 
 func (a *app) healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "health",
-		Short: "Ask a running worker whether it is ready",
-		Long:  "Asks /readyz at HTTP_ADDR. Meant for a container's health check.",
-		Args:  cobra.NoArgs,
+		Use:     "health",
+		Short:   "Ask a running worker whether it is ready",
+		Long:    "Asks /readyz at HTTP_ADDR. Meant for a container's health check.",
+		Example: "  pgcourier health --http-addr 127.0.0.1:8080",
+		Args:    cobra.NoArgs,
 	}
 	load := a.settingFlags(cmd, "HTTP_ADDR")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {

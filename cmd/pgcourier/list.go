@@ -85,12 +85,12 @@ func (a *app) listCommand() *cobra.Command {
 // The columns of lists, and which of them a narrow screen does without.
 var (
 	listColumns = []column{
-		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "STATE"}, {title: "ATTEMPTS", drop: 4}, {title: "AGE"},
-		{title: "TOOK", drop: 3}, {title: "SIZE", drop: 5}, {title: "STORED", drop: 1}, {title: "ROWS", drop: 2}, {title: "CAUSE"},
+		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "STATE", least: 9}, {title: "ATTEMPTS", drop: 4}, {title: "AGE"},
+		{title: "TOOK", drop: 3}, {title: "SIZE", drop: 5}, {title: "STORED", drop: 1}, {title: "ROWS", drop: 2}, {title: "CAUSE", least: 12},
 	}
 	failedColumns = []column{
-		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "ATTEMPTS", drop: 1}, {title: "AGE"}, {title: "CAUSE"},
-		{title: "MESSAGE"},
+		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "ATTEMPTS"}, {title: "AGE"}, {title: "CAUSE", least: 12},
+		{title: "MESSAGE", drop: 1, least: 20},
 	}
 )
 

@@ -88,7 +88,7 @@ func TestABulkReplayAfterAnOutageGivesEachOneOutcomeAndTheSecondDoesNothing(t *t
 		t.Errorf("the second run did %+v", second)
 	}
 	out, _, _ := p.cli(append([]string{"replay"}, all...)...)
-	if want := fmt.Sprintf("%d failed exports; %d had a replay that completed; nothing to do\n", *replays, *replays); out != want {
+	if want := fmt.Sprintf("%d failed exports\n  %d with a replay that completed\nnothing to do\n", *replays, *replays); out != want {
 		t.Errorf("the second run says %q, want %q", out, want)
 	}
 	if n := int(p.stream(events.StreamOutcomes).State.Msgs); n != 2**replays { //nolint:gosec // a few hundred

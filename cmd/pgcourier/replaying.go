@@ -136,30 +136,29 @@ func (r *replayReport) text(s screen) string {
 			rows = append(rows, []string{shown(i.ProjectID), shown(i.RequestID), string(i.Code), fmt.Sprint(i.Attempts), s.age(&i.failed.FinishedAt), shown(what)})
 		}
 		b.WriteString(s.table([]column{{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "CAUSE"},
-			{title: "ATTEMPTS", drop: 1}, {title: "AGE"}, {title: "REPLAY"}}, rows) + "\n")
+			{title: "ATTEMPTS", drop: 2}, {title: "AGE", drop: 1}, {title: "REPLAY", least: 24}}, rows) + "\n")
 	}
 	if r.Selected == 0 {
 		return "no failed exports: nothing to replay\n"
 	}
-	fmt.Fprintf(&b, "%d failed exports", r.Selected)
+	fmt.Fprintf(&b, "%d failed exports\n", r.Selected)
 	part := func(n int, what string) {
 		if n > 0 {
-			fmt.Fprintf(&b, "; %d %s", n, what)
+			fmt.Fprintf(&b, "  %d %s\n", n, what)
 		}
 	}
 	part(r.Published, "asked for again")
-	part(r.Completed, "had a replay that completed")
-	part(r.Underway, "have a replay underway")
-	part(r.Refused, "cannot be replayed: the request could not be decoded")
+	part(r.Completed, "with a replay that completed")
+	part(r.Underway, "with a replay underway")
+	part(r.Refused, "that could not be decoded, so there is no request to repeat")
 	if r.DryRun {
-		part(r.Left, "would be asked for again")
+		part(r.Left, "to be asked for again")
 	} else {
 		part(r.Left, "not asked for")
 	}
 	if r.Published == 0 && r.Left == 0 {
-		b.WriteString("; nothing to do")
+		b.WriteString("nothing to do\n")
 	}
-	b.WriteString("\n")
 	if o := r.Outcomes; o != nil {
 		fmt.Fprintf(&b, "of the replays %d completed, %d failed\n", o.Completed, o.Failed)
 	}

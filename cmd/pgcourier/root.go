@@ -45,9 +45,10 @@ func newRoot(p process) *cobra.Command {
 	root.SetErr(p.stderr)
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "what to print: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.demoCommand())
+	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.manCommand(), a.demoCommand())
 	root.AddCommand(a.notificationsCommand())
 	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand())
+	readyTree(root)
 	return root
 }
 

@@ -58,9 +58,10 @@ type column struct {
 	drop int
 	// id is never cut while anything else can be: it is what people copy.
 	id bool
+	// least is how far it is cut before ids are. Default: narrowest.
+	least int
 }
 
-// narrowest is how far a column is cut at least before an id is.
 const narrowest = 8
 
 const gap = 2 // blanks between two columns
@@ -86,13 +87,23 @@ func (s screen) table(columns []column, rows [][]string) string {
 		}
 		return n
 	}
-	for s.width > 0 && total() > s.width {
+	// What would be left of them: ids whole, the others cut.
+	least := func() int {
+		n := gap * (len(shownColumns) - 1)
+		for _, i := range shownColumns {
+			if n += widths[i]; !columns[i].id {
+				n -= max(widths[i]-cmp.Or(columns[i].least, narrowest), 0)
+			}
+		}
+		return n
+	}
+	for s.width > 0 && least() > s.width {
 		droppable := slices.DeleteFunc(slices.Clone(shownColumns), func(i int) bool { return columns[i].drop == 0 })
 		if len(droppable) == 0 {
 			break
 		}
-		least := slices.MaxFunc(droppable, func(a, b int) int { return cmp.Compare(columns[a].drop, columns[b].drop) })
-		shownColumns = slices.DeleteFunc(shownColumns, func(i int) bool { return i == least })
+		first := slices.MaxFunc(droppable, func(a, b int) int { return cmp.Compare(columns[a].drop, columns[b].drop) })
+		shownColumns = slices.DeleteFunc(shownColumns, func(i int) bool { return i == first })
 	}
 	for s.width > 0 && total() > s.width {
 		widest := s.widest(columns, shownColumns, widths)
@@ -117,7 +128,15 @@ func (s screen) table(columns []column, rows [][]string) string {
 func (screen) widest(columns []column, shown, widths []int) int {
 	best := -1
 	for _, i := range shown {
-		if !columns[i].id && widths[i] > narrowest && (best < 0 || widths[i] > widths[best]) {
+		if !columns[i].id && widths[i] > cmp.Or(columns[i].least, narrowest) && (best < 0 || widths[i] > widths[best]) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		return best
+	}
+	for _, i := range shown {
+		if columns[i].id && widths[i] > narrowest && (best < 0 || widths[i] > widths[best]) {
 			best = i
 		}
 	}
@@ -156,7 +175,7 @@ func (s screen) pairs(lines [][]string) string {
 	for _, l := range lines {
 		value := []string{l[1]}
 		if room := s.width - left; s.width > 0 && room >= narrowest {
-			value = strings.Split(narrow().Wrap(l[1], room), "\n")
+			value = wrap(l[1], room)
 		}
 		for i, part := range value {
 			name := strings.Repeat(" ", left)
@@ -169,6 +188,24 @@ func (s screen) pairs(lines [][]string) string {
 	return b.String()
 }
 
+// wrap breaks text between words, and words that are wider than a line anywhere.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.SplitSeq(text, " ") {
+		if next := line + " " + word; line != "" && narrow().StringWidth(next) <= width {
+			line = next
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		parts := strings.Split(narrow().Wrap(word, width), "\n")
+		lines = append(lines, parts[:len(parts)-1]...)
+		line = parts[len(parts)-1]
+	}
+	return append(lines, line)
+}
+
 // narrow counts the columns that text takes, whatever the locale: an ambiguous character,
 // such as the ellipsis, is one.
 func narrow() *runewidth.Condition { return &runewidth.Condition{} }
@@ -178,7 +215,7 @@ func (s screen) cut(text string) string {
 	if s.width > 0 {
 		text = narrow().Truncate(text, s.width, "…")
 	}
-	return text
+	return strings.TrimRight(text, " ")
 }
 
 // paint is a way to set text off: the parameters of the terminal's SGR sequence.

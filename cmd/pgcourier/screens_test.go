@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/replay"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) *time.Time { t := noon.Add(-d); return &t }
+
+// sampleEntries are requests in every state, some with more to say than fits.
+func sampleEntries() []ledger.Entry {
+	artifact := &export.Artifact{
+		Format: seal.Custom, Compression: seal.Zstd, Encryption: seal.Age, Schemas: []string{"tenant_acme"},
+		SizeBytes: 1_288_490_188, StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), Tables: 42, Rows: 1_234_567,
+		ServerVersion: "15.18", PgDumpVersion: "17.2", Warnings: []string{"the partition audit.events_2025 lies in another schema and is not included"},
+		Copies: []export.Copy{
+			{Destination: "file", URI: "file:acme/nightly/nightly-2026-11-23.1.dump.zst.age"},
+			{Destination: "telegram", Status: export.NotStored, Code: export.StorageRefused, Message: "Telegram refuses the bot"},
+		},
+	}
+	completed := ledger.Entry{
+		ID: export.ID{Project: "acme", Request: "nightly-2026-11-23"}, State: export.Completed, Attempt: 1, Delivery: 1, Worker: "worker-1/4711",
+		RequestedBy: "gateway", Metadata: map[string]string{"ticket": "OPS-1"}, Payload: []byte(`{"project_id":"acme","request_id":"nightly-2026-11-23","format":"custom","compression":"zstd"}`),
+		CreatedAt: *ago(3 * time.Hour), StartedAt: ago(3 * time.Hour), FinishedAt: ago(175 * time.Minute), PublishedAt: ago(175 * time.Minute),
+		Outcome: &export.Outcome{ID: export.ID{Project: "acme", Request: "nightly-2026-11-23"}, State: export.Completed, Attempt: 1,
+			StartedAt: *ago(3 * time.Hour), FinishedAt: *ago(175 * time.Minute), Artifact: artifact},
+		Attempts: []ledger.Attempt{{Attempt: 1, Worker: "worker-1/4711", Delivery: 1, Object: "acme/nightly/nightly-2026-11-23.1.dump.zst.age",
+			Result: "completed", StartedAt: *ago(3 * time.Hour), EndedAt: ago(175 * time.Minute)}},
+	}
+	message := "the storage did not answer; the export was tried three times, with pauses, and each time the connection was reset"
+	id := export.ID{Project: "a-project-with-a-rather-long-name", Request: "20261123t082653-k3j9x7q2m4w5z6ab"}
+	failed := ledger.Entry{
+		ID: id, State: export.Failed, Attempt: 3, Delivery: 3, Worker: "worker-2/99", Code: export.StorageUnavailable, Message: message,
+		Payload: []byte(`{"project_id":"a-project-with-a-rather-long-name"}`), CreatedAt: *ago(50 * time.Hour), StartedAt: ago(50 * time.Hour),
+		FinishedAt: ago(49 * time.Hour), PublishedAt: ago(49 * time.Hour),
+		Outcome: &export.Outcome{ID: id, State: export.Failed, Attempt: 3, StartedAt: *ago(50 * time.Hour), FinishedAt: *ago(49 * time.Hour),
+			Code: export.StorageUnavailable, Message: message},
+	}
+	for n := range 3 {
+		begun := failed.CreatedAt.Add(time.Duration(n) * 20 * time.Minute)
+		ended := begun.Add(19 * time.Minute)
+		failed.Attempts = append(failed.Attempts, ledger.Attempt{Attempt: n + 1, Worker: "worker-2/99", Delivery: n + 1, Result: []string{"retry", "retry", "failed"}[n],
+			Code: export.StorageUnavailable, Message: message, StartedAt: begun, EndedAt: &ended})
+	}
+	return []ledger.Entry{
+		{ID: export.ID{Project: "東京", Request: "wide"}, State: export.Running, Attempt: 1, CreatedAt: *ago(40 * time.Second), StartedAt: ago(30 * time.Second)},
+		{ID: export.ID{Project: "bolt", Request: "again"}, State: export.Waiting, Attempt: 1, Code: export.LockTimeout, CreatedAt: *ago(4 * time.Minute)},
+		completed, failed,
+	}
+}
+
+func sampleEvents() []events.Event {
+	name := func(p, r string) (string, string) { return p, r }
+	p, r := name("acme", "nightly-2026-11-23")
+	return []events.Event{
+		{Started: &events.Started{ProjectID: p, RequestID: r, Attempt: 1, EstimatedBytes: 1 << 30, StartedAt: *ago(time.Minute)}},
+		{Progress: &events.Progress{ProjectID: p, RequestID: r, Attempt: 1, SizeBytes: 400 << 20, StoredBytes: 80 << 20, EstimatedBytes: 1 << 30,
+			Table: `tenant_acme.a_table_with_quite_a_long_name_of_its_own`, At: noon}},
+		{Outcome: events.Outcome{Completed: &events.Completed{ProjectID: p, RequestID: r, StoredBytes: 214_748_364, Rows: 1_234_567, DurationMS: 300_000}}},
+		{Outcome: events.Outcome{Failed: &events.Failed{ProjectID: "bolt", RequestID: "again", Code: events.CodeSourceUnavailable,
+			Message: "the source does not answer: connection refused; is the server running, and does it accept connections? \x1b[2J"}}},
+	}
+}
+
+func sampleReport(dry bool) *replayReport {
+	failed := func(project, id string, code events.Code) events.Failed {
+		return events.Failed{ProjectID: project, RequestID: id, Code: code, Attempts: 3, FinishedAt: *ago(5 * time.Hour)}
+	}
+	next := func(project, id string, n int) events.Requested {
+		return events.Requested{ProjectID: project, RequestID: id}.Replay(n)
+	}
+	r := newReport([]replay.Item{
+		{Failed: failed("acme", "nightly-2026-11-23", events.CodeStorageUnavailable), Verdict: replay.Due, Next: next("acme", "nightly-2026-11-23", 1)},
+		{Failed: failed("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", events.CodeLockTimeout), Verdict: replay.Completed, Next: next("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", 2)},
+		{Failed: failed("ceres", "weekly", events.CodeDumpFailed), Verdict: replay.Underway, Next: next("ceres", "weekly", 1)},
+		{Failed: failed("ceres", "eabcdefghijklm-7", events.CodeInvalidRequest), Verdict: replay.Undecodable},
+	}, dry)
+	if !dry {
+		r.publish([]events.Requested{next("acme", "nightly-2026-11-23", 1)})
+		r.Outcomes = &outcomeSums{Completed: 1}
+	}
+	return r
+}
+
+// screens is everything that is kept as golden text.
+func screens(s screen) map[string]string {
+	all := sampleEntries()
+	var watch strings.Builder
+	for _, e := range sampleEvents() {
+		fmt.Fprintln(&watch, s.eventLine(e))
+		switch {
+		case e.Started != nil:
+			fmt.Fprintln(&watch, s.bar(events.Progress{ProjectID: "acme", RequestID: "nightly-2026-11-23", EstimatedBytes: 1 << 30, At: e.Started.StartedAt}, e.Started.StartedAt))
+		case e.Progress != nil:
+			fmt.Fprintln(&watch, s.bar(*e.Progress, *ago(time.Minute)))
+		}
+	}
+	replaying := tally{screen: s, name: "replaying", total: 500}
+	return map[string]string{
+		"list":        listText(s, all),
+		"list-failed": failedText(s, all[3:]),
+		"show":        showText(s, all[2]) + "\n" + showText(s, all[3]),
+		"watch":       watch.String(),
+		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
+			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
+	}
+}
+
+// golden compares with a file, or rewrites it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not what is shown (rewrite it with -update):\n got:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+func TestScreens(t *testing.T) {
+	for _, width := range []int{80, 120, 0} {
+		for name, text := range screens(screen{width: width, now: noon}) {
+			file := fmt.Sprintf("%s-%d.txt", name, width)
+			if width == 0 {
+				file = name + "-piped.txt"
+			}
+			golden(t, filepath.Join("testdata", "screens", file), text)
+			for line := range strings.Lines(text) {
+				if n := narrow().StringWidth(strings.TrimRight(line, "\n")); width > 0 && n > width {
+					t.Errorf("%s: %d columns on a screen of %d: %q", name, n, width, line)
+				}
+			}
+			if strings.Contains(text, "\x1b") {
+				t.Errorf("%s at %d: an escape without a terminal that takes colours", name, width)
+			}
+			if width == 0 && strings.Contains(strings.ReplaceAll(text, "….", ""), "…") {
+				t.Errorf("%s: cut although it is piped:\n%s", name, text)
+			}
+		}
+	}
+}
+
+// Ids are what people copy: they are whole as long as anything else can give way.
+func TestIDsAreWholeWhereTheyFit(t *testing.T) {
+	for _, width := range []int{80, 120} {
+		text := screens(screen{width: width, now: noon})["list"]
+		for _, id := range []string{"nightly-2026-11-23", "20261123t082653-k3j9x7q2m4w5z6ab", "again"} {
+			if width == 120 && !strings.Contains(text, id) {
+				t.Errorf("at %d %s is cut:\n%s", width, id, text)
+			}
+		}
+	}
+}
+
+func TestColoursAreForTerminalsThatTakeThem(t *testing.T) {
+	plain, painted := screens(screen{width: 120, now: noon}), screens(screen{width: 120, now: noon, colour: true})
+	for name, text := range painted {
+		if name != "replay" && !strings.Contains(text, "\x1b[") {
+			t.Errorf("%s has no colour", name)
+		}
+		for _, p := range []paint{bold, red, green, yellow} {
+			text = strings.ReplaceAll(text, "\x1b["+string(p)+"m", "")
+		}
+		if text = strings.ReplaceAll(text, "\x1b[0m", ""); text != plain[name] {
+			t.Errorf("%s: colours change the text:\n%s\nwithout them:\n%s", name, text, plain[name])
+		}
+	}
+	a := &app{process: process{stdout: &bytes.Buffer{}, environ: []string{"TERM=xterm"}}}
+	if s := a.screen(); s.width != 0 || s.colour {
+		t.Errorf("what is no terminal is taken for %+v", s)
+	}
+}
+
+func TestAgesAreShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 45 * time.Second: "45s", 119 * time.Second: "1m59s", 3 * time.Minute: "3m", 119 * time.Minute: "1h59m",
+		5 * time.Hour: "5h", 47 * time.Hour: "47h", 48 * time.Hour: "2d", 400 * 24 * time.Hour: "400d", -time.Hour: "0s",
+	} {
+		if got := (screen{now: noon}).age(ago(d)); got != want {
+			t.Errorf("%s ago is %q, want %q", d, got, want)
+		}
+	}
+}
+
+// docs/cli-json.md shows what --output json writes, as it is.
+func TestTheJSONIsDocumented(t *testing.T) {
+	all := sampleEntries()
+	samples := map[string]any{
+		"request":         map[string]string{"project_id": "acme", "request_id": "nightly-2026-11-23"},
+		"list":            []ledger.Entry{all[1]},
+		"show":            all[2],
+		"show failed":     all[3],
+		"watch":           eventJSON(sampleEvents()[1]),
+		"cancel":          events.CancelReply{RequestID: "nightly-2026-11-23", ProjectID: "acme", Result: events.CancelAccepted, Message: "the request is cancelled"},
+		"replay":          sampleReport(false).Items[0],
+		"replay --failed": sampleReport(false),
+	}
+	file := filepath.Join("..", "..", "docs", "cli-json.md")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for name, v := range samples {
+		var out bytes.Buffer
+		if err := writeJSON(&out, v); err != nil {
+			t.Fatal(err)
+		}
+		if !json.Valid(out.Bytes()) {
+			t.Errorf("%s: not JSON", name)
+		}
+		begin, end := "<!-- json "+name+" -->\n", "<!-- /json -->"
+		before, rest, ok := strings.Cut(text, begin)
+		_, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("docs/cli-json.md lacks the part %q", name)
+		}
+		text = before + begin + "```json\n" + out.String() + "```\n" + end + after
+	}
+	golden(t, file, text)
+}
