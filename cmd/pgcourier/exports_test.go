@@ -28,7 +28,7 @@ func command(t *testing.T, settings []string, args ...string) result {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "pgcourier", args...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}
 	for _, s := range settings {
 		cmd.Env = append(cmd.Env, "PGCOURIER_"+s)
 	}
@@ -64,21 +64,9 @@ func keep(t *testing.T, requests ...events.Requested) *kept {
 	t.Helper()
 	k := &kept{platform: setup(t), exports: map[string]*events.Completed{}}
 	k.expectVerifier()
-	dir := t.TempDir()
 	var recipient string
-	for file, of := range map[string]*string{"key.txt": &k.identity, "stranger.txt": &k.other} {
-		id, err := age.GenerateX25519Identity()
-		if err != nil {
-			t.Fatal(err)
-		}
-		*of = filepath.Join(dir, file)
-		if err := os.WriteFile(*of, []byte("# a test's\n"+id.String()+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if file == "key.txt" {
-			recipient = id.Recipient().String()
-		}
-	}
+	k.identity, recipient = identityFile(t)
+	k.other, _ = identityFile(t)
 	w := k.start("AGE_RECIPIENTS=" + recipient)
 	for _, r := range requests {
 		k.request(r)
@@ -89,6 +77,20 @@ func keep(t *testing.T, requests ...events.Requested) *kept {
 	w.await()
 	k.bare = []string{"STORAGE=file://" + k.storage}
 	return k
+}
+
+// identityFile is a new identity's file, and who may write to it.
+func identityFile(t *testing.T) (file, recipient string) {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "key.txt")
+	if err := os.WriteFile(file, []byte("# a test's\n"+id.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, id.Recipient().String()
 }
 
 // emptyDatabase is a new database's URL, in a file.

@@ -1,0 +1,96 @@
+package handlers_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// found is a verifier that answers as it is told.
+type found struct {
+	verified *events.Verified
+	failed   *events.VerificationFailed
+	err      error
+	asked    []events.Completed
+}
+
+func (f *found) Verify(_ context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
+	f.asked = append(f.asked, c)
+	return f.verified, f.failed, f.err
+}
+
+func TestWhatIsMadeOfAVerification(t *testing.T) {
+	t.Parallel()
+	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	at := time.Date(2026, 3, 14, 9, 26, 54, 0, time.UTC)
+	completed := events.Completed{
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Format: events.FormatSQL, Compression: events.CompressionNone,
+		Encryption: events.EncryptionNone, Schemas: []string{"s"}, SHA256: sum,
+		Storage:       []events.Location{{Destination: "file", Status: events.LocationStored, URI: "file:k"}},
+		ServerVersion: "15.18", PgDumpVersion: "15.18", StartedAt: at, FinishedAt: at,
+	}
+	good := &events.Verified{
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Copies: []events.VerifiedCopy{{Destination: "file", URI: "file:k"}},
+		SHA256: sum, DumpSHA256: sum, ServerVersion: "15.18", StartedAt: at, FinishedAt: at,
+	}
+	bad := &events.VerificationFailed{
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Destination: "file", Code: events.CodeExportDamaged, Message: "m", SHA256: sum, StartedAt: at, FinishedAt: at,
+	}
+	errAway := errors.New("the scratch server is away")
+	for name, c := range map[string]struct {
+		is      found
+		last    bool
+		refuse  []error
+		subject string
+		err     error
+	}{
+		"whole":                     {is: found{verified: good}, subject: "backup.verified.acme.r1"},
+		"damaged":                   {is: found{failed: bad}, subject: "backup.verification_failed.acme.r1"},
+		"removed on purpose":        {},
+		"could not be made":         {is: found{err: errAway}, err: errAway},
+		"could not be made at last": {is: found{err: errAway}, last: true},
+		"the broker comes back":     {is: found{verified: good}, refuse: []error{export.ErrUnavailable, nil}, subject: "backup.verified.acme.r1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, err := completed.Encode("test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, out := delivered(in.Subject), &tray{refuse: c.refuse}
+			d.is.Last = c.last
+			h := handlers.Completed{Verifier: &c.is, Publisher: out, Deliveries: d, Source: "test", Log: slog.New(slog.DiscardHandler)}
+			msg := message.NewMessage("1", in.Body)
+			for k, v := range in.Header {
+				msg.Metadata.Set(k, v)
+			}
+			msg.SetContext(t.Context())
+			if err := h.Handle(msg); !errors.Is(err, c.err) {
+				t.Errorf("%v, want %v", err, c.err)
+			}
+			if len(c.is.asked) != 1 || c.is.asked[0].RequestID != "r1" {
+				t.Errorf("asked for %+v", c.is.asked)
+			}
+			switch {
+			case c.subject == "" && len(out.out) > 0:
+				t.Errorf("published %+v", out.out)
+			case c.subject != "" && (len(out.out) != 1 || out.out[0].subject != c.subject || out.out[0].filter != c.subject):
+				t.Errorf("published %+v, want once on %s", out.out, c.subject)
+			}
+		})
+	}
+	// What is no backup.completed is passed over, or it would come again for ever.
+	v := &found{}
+	h := handlers.Completed{Verifier: v, Publisher: &tray{}, Deliveries: delivered("backup.completed.acme.r1"), Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := h.Handle(message.NewMessage("1", []byte("{"))); err != nil || len(v.asked) > 0 {
+		t.Errorf("%v, asked %v", err, v.asked)
+	}
+}
