@@ -133,13 +133,13 @@ func (b bucket) remains(t *testing.T) (left []string) {
 // withKeys is a pgcourier that has the bucket's keys in its environment.
 func withKeys(t *testing.T) (binary string) {
 	t.Helper()
-	real, err := exec.LookPath("pgcourier")
+	program, err := exec.LookPath("pgcourier")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "pgcourier")
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file) // see fakePgDump
-	cmd.Stdin = strings.NewReader("#!/bin/sh\nexport AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret\nexec " + real + " \"$@\"\n")
+	cmd.Stdin = strings.NewReader("#!/bin/sh\nexport AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret\nexec " + program + " \"$@\"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
 	}

@@ -144,6 +144,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 		return exitf(exitNotPossible, "%s cannot be replayed: the request could not be decoded (%s)", name, item.Failed.Code)
 	case replay.Underway:
 		return exitf(exitNotPossible, "%s is replayed already: %s waits or runs", name, item.Next.RequestID)
+	case replay.Due, replay.Completed:
 	}
 	report := newReport([]replay.Item{item}, o.dryRun)
 	one := &report.Items[0]

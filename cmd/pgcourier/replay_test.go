@@ -91,7 +91,7 @@ func TestABulkReplayAfterAnOutageGivesEachOneOutcomeAndTheSecondDoesNothing(t *t
 	if want := fmt.Sprintf("%d failed exports\n  %d with a replay that completed\nnothing to do\n", *replays, *replays); out != want {
 		t.Errorf("the second run says %q, want %q", out, want)
 	}
-	if n := int(p.stream(events.StreamOutcomes).State.Msgs); n != 2**replays { //nolint:gosec // a few hundred
+	if n := int(p.stream(events.StreamOutcomes).State.Msgs); n != 2**replays {
 		t.Errorf("%d outcomes of %d exports and their replays", n, *replays)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -133,7 +134,7 @@ func (r *replayReport) text(s screen) string {
 				string(replay.Due): "as " + i.Replay, string(replay.Completed): "no: completed as " + i.Replay,
 				string(replay.Underway): "no: underway as " + i.Replay, string(replay.Undecodable): "no: could not be decoded",
 			}[i.Result]
-			rows = append(rows, []string{shown(i.ProjectID), shown(i.RequestID), string(i.Code), fmt.Sprint(i.Attempts), s.age(&i.failed.FinishedAt), shown(what)})
+			rows = append(rows, []string{shown(i.ProjectID), shown(i.RequestID), string(i.Code), strconv.Itoa(i.Attempts), s.age(&i.failed.FinishedAt), shown(what)})
 		}
 		b.WriteString(s.table([]column{{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "CAUSE"},
 			{title: "ATTEMPTS", drop: 2}, {title: "AGE", drop: 1}, {title: "REPLAY", least: 24}}, rows) + "\n")

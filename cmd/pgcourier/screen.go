@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -244,8 +245,9 @@ func (s screen) word(text string) string {
 		return s.paint(red, text)
 	case export.Running:
 		return s.paint(yellow, text)
+	default: // waiting, or no state at all
+		return text
 	}
-	return text
 }
 
 // age is how long ago something was, in its largest unit: 45s, 12m, 3h, 8d.
@@ -266,5 +268,5 @@ func short(d time.Duration) string {
 	case d < 2*day:
 		return strings.TrimSuffix(d.Truncate(time.Hour).String(), "0m0s")
 	}
-	return strings.TrimSuffix((d/day*time.Hour).String(), "h0m0s") + "d"
+	return strconv.FormatInt(int64(d/day), 10) + "d"
 }

@@ -138,7 +138,7 @@ func (lineView) close()                {}
 func (s screen) eventLine(e events.Event) string {
 	project, id := e.IDs()
 	name := shown(project) + "/" + shown(id)
-	state, rest := "", ""
+	var state, rest string
 	switch {
 	case e.Started != nil:
 		state, rest = "started", fmt.Sprintf("attempt %d, about %s", e.Started.Attempt, size(e.Started.EstimatedBytes))
