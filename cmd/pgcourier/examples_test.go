@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,12 +65,8 @@ func TestTheExamplesRun(t *testing.T) {
 		if o.Code != c.code || o.Format != c.format || o.ProjectID != c.args[len(c.args)-1] || !strings.HasPrefix(o.Metadata["ticket"], "OPS-") {
 			t.Errorf("%v printed %+v", c.args, o)
 		}
-		if exit, failed := 0, c.code != ""; failed {
-			exit = err.(*exec.ExitError).ExitCode() //nolint:errorlint // Run's own
-			if exit != 1 {
-				t.Errorf("%v exited with %d", c.args, exit)
-			}
-		} else if err != nil {
+		exit, failed := errors.AsType[*exec.ExitError](err)
+		if failed != (c.code != "") || failed && exit.ExitCode() != 1 {
 			t.Errorf("%v: %v", c.args, err)
 		}
 		ids = append(ids, o.RequestID)

@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if outcome.Failed != nil {
-		return errors.Join(print(outcome.Failed), errors.New("the export failed"))
+		return errors.Join(show(outcome.Failed), errors.New("the export failed"))
 	}
-	return print(outcome.Completed)
+	return show(outcome.Completed)
 }
 
-func print(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
+func show(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }

@@ -176,7 +176,7 @@ func TestWithoutTrustedTLSNothingIsSent(t *testing.T) {
 		server  smtptest.Config
 		options url.Values
 	}{
-		"another authority": {auth, url.Values{"ca": {string(writeFile(t, other.CA()))}}},
+		"another authority": {auth, url.Values{"ca": {writeFile(t, other.CA())}}},
 		"the system's":      {auth, url.Values{"ca": nil}},
 		"another host":      {smtptest.Config{Host: "mail.example.org", User: "u", Password: "canary"}, nil},
 		"no STARTTLS":       {smtptest.Config{Plain: true, User: "u", Password: "canary"}, nil},

@@ -224,10 +224,11 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 }
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	switch f, _ := s.server.meet(Refuse, Later); f {
-	case Refuse:
+	f, _ := s.server.meet(Refuse, Later)
+	if f == Refuse {
 		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "No such user"}
-	case Later:
+	}
+	if f == Later {
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Try again later"}
 	}
 	s.mail.To = append(s.mail.To, to)
