@@ -120,10 +120,6 @@ func eventJSON(e events.Event) any {
 		return typed{events.TypeVerified, e.Verified}
 	case e.VerificationFailed != nil:
 		return typed{events.TypeVerificationFailed, e.VerificationFailed}
-	case e.Verified != nil:
-		return typed{events.TypeVerified, e.Verified}
-	case e.VerificationFailed != nil:
-		return typed{events.TypeVerificationFailed, e.VerificationFailed}
 	default:
 		return typed{events.TypeFailed, e.Failed}
 	}
@@ -147,11 +143,6 @@ func (s screen) eventLine(e events.Event) string {
 	case e.Completed != nil:
 		c := e.Completed
 		state, rest = "completed", fmt.Sprintf("%s, %d rows, %s", size(c.StoredBytes), c.Rows, time.Duration(c.DurationMS)*time.Millisecond)
-	case e.Verified != nil:
-		v := e.Verified
-		state, rest = "verified", fmt.Sprintf("%d rows restored into PostgreSQL %s, %s", v.Rows, shown(v.ServerVersion), time.Duration(v.DurationMS)*time.Millisecond)
-	case e.VerificationFailed != nil:
-		state, rest = "damaged", string(e.VerificationFailed.Code)+": "+shown(e.VerificationFailed.Message)
 	case e.Verified != nil:
 		v := e.Verified
 		state, rest = "verified", fmt.Sprintf("%d rows restored into PostgreSQL %s, %s", v.Rows, shown(v.ServerVersion), time.Duration(v.DurationMS)*time.Millisecond)
