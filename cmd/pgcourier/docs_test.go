@@ -39,3 +39,30 @@ func TestTheReadmeIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Each direct dependency has a line that says what it earns.
+func TestEachDependencyIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	decision, err := os.ReadFile(filepath.Join("..", "..", "docs", "decisions", "0001-dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(mod)) {
+		f := strings.Fields(line)
+		if len(f) != 2 || !strings.HasPrefix(line, "\t") {
+			continue // not a requirement, or an indirect one
+		}
+		direct++
+		if !strings.Contains(string(decision), "`"+f[0]+"`") {
+			t.Errorf("0001-dependencies.md has no line for `%s`", f[0])
+		}
+	}
+	if direct == 0 {
+		t.Error("go.mod names no direct dependency: the test reads it wrongly")
+	}
+}

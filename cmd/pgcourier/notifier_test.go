@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -145,7 +146,7 @@ func open(t *testing.T, m smtptest.Mail) letter {
 	out := letter{header: msg.Header}
 	for parts := multipart.NewReader(msg.Body, params["boundary"]); ; {
 		part, err := parts.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -307,7 +307,11 @@ func (w *worker) run(ctx context.Context) error {
 		w.log.InfoContext(ctx, "draining: running exports may finish, a second signal ends them", "at_most", c.DrainTimeout)
 	})()
 	w.log.InfoContext(ctx, "serving", "roles", strings.Join(c.Roles, ","), "concurrency", c.Concurrency)
-	return group.Wait()
+	err = group.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop before all had begun
+	}
+	return err
 }
 
 // bindings gives the durable consumer behind each subscribed topic.
