@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -236,7 +237,7 @@ func withLedger(ctx context.Context, c config.Config, do func(context.Context, *
 	if c.DatabaseURL == "" {
 		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
 	}
-	pool, err := ledger.Connect(ctx, c.DatabaseURL)
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
 	if err != nil {
 		return exit(exitUsage, err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
@@ -361,7 +362,7 @@ func (p *platform) attempts(project, id string) []ledger.Attempt {
 
 func (p *platform) withLedger(use func(*ledger.Ledger) error) {
 	p.t.Helper()
-	pool, err := ledger.Connect(p.ctx, secret.String(cluster.URL(p.database)))
+	pool, err := controlplane.Connect(p.ctx, secret.String(cluster.URL(p.database)))
 	if err != nil {
 		p.t.Fatal(err)
 	}

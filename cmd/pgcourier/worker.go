@@ -24,6 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/notify"
@@ -160,7 +161,7 @@ func (w *worker) openLedger(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if w.pool, err = ledger.Connect(context.WithoutCancel(ctx), w.config.DatabaseURL); err != nil {
+	if w.pool, err = controlplane.Connect(context.WithoutCancel(ctx), w.config.DatabaseURL); err != nil {
 		return exit(exitUsage, err)
 	}
 	w.closers = append(w.closers, func() error { w.pool.Close(); return nil })

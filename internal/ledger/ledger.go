@@ -15,7 +15,7 @@ import (
 // Config is what Open needs. Pool is required.
 type Config struct {
 	// Pool connects to the control plane. The caller closes it, after its last use of
-	// the Ledger. Its sessions should be those of Connect; any other pool works too.
+	// the Ledger. controlplane.Connect makes one; any other works too.
 	Pool *pgxpool.Pool
 	// Lease is how long a claim holds without renewal. Default 30 s. Safety does not
 	// depend on it, the fence alone keeps attempts apart. A killed worker's request runs
@@ -105,31 +105,6 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 		pool: c.Pool, lease: c.Lease, maxAttempts: c.MaxAttempts,
 		timeout: c.CallTimeout, lookAgain: c.LookAgain,
 	}, nil
-}
-
-// Connect returns a pool of connections to the control plane; it connects when first
-// used. The DSN is a URL or a keyword string as libpq knows them; pool_max_conns and its
-// kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
-// caller closes the pool. Errors do not hold the DSN.
-func Connect(ctx context.Context, dsn export.Secret) (*pgxpool.Pool, error) {
-	c, err := pgxpool.ParseConfig(dsn.Reveal())
-	if err != nil {
-		// The parser's error quotes the DSN with its password masked as best it can:
-		// not good enough for a log.
-		return nil, errors.New("parse the control plane's connection string: it is neither a valid URL nor a valid keyword string")
-	}
-	params := c.ConnConfig.RuntimeParams
-	if params["application_name"] == "" {
-		params["application_name"] = "pgcourier"
-	}
-	if c.ConnConfig.ConnectTimeout == 0 {
-		c.ConnConfig.ConnectTimeout = 5 * time.Second
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, c)
-	if err != nil {
-		return nil, fmt.Errorf("open pool: %w", err)
-	}
-	return pool, nil
 }
 
 // errReadOnly says that the database answers but takes no writes: it is a standby.

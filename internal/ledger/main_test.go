@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -97,7 +98,7 @@ func execOn(t testing.TB, url, sql string) {
 
 func newPool(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := ledger.Connect(context.Background(), export.Secret(url))
+	pool, err := controlplane.Connect(context.Background(), export.Secret(url))
 	if err != nil {
 		t.Fatal(err)
 	}

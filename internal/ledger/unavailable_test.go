@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -239,7 +240,7 @@ func TestARefusalIsNoOutage(t *testing.T) {
 
 func TestConnectNeverShowsTheConnectionString(t *testing.T) {
 	t.Parallel()
-	_, err := ledger.Connect(t.Context(), "postgres://u:canary-9@[broken")
+	_, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@[broken")
 	if err == nil || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an error without the password", err)
 	}

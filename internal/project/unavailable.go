@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"strings"
-	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -22,40 +19,11 @@ func classify(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	case unavailable(err):
+	case controlplane.Unavailable(err):
 		return fmt.Errorf("%w: %w", export.ErrLedgerUnavailable, err)
 	default:
 		return err
 	}
-}
-
-func unavailable(err error) bool {
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return true
-	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return unavailableState(pg.Code)
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[syscall.Errno](err); ok {
-		return true
-	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || // the lookup's own deadline
-		errors.Is(err, pgconn.ErrConnClosed) || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
-}
-
-// unavailableState picks the SQLSTATEs that pass by themselves (PostgreSQL
-// documentation, appendix A).
-func unavailableState(code string) bool {
-	switch code {
-	case "57P01", "57P02", "57P03", "57P05", "57014", // going, coming, cancelled
-		"55P03", "40001", "40P01": // behind somebody's lock or write
-		return true
-	}
-	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "58")
 }
 
 // stale reports whether a cached statement no longer fits because a table was altered or

@@ -1,0 +1,83 @@
+// Package controlplane connects to the control plane's database, which also holds the
+// ledger, and tells its outages from its refusals.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// Connect returns a pool of connections to the control plane; it connects when first
+// used. The DSN is a URL or a keyword string as libpq knows them; pool_max_conns and its
+// kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
+// caller closes the pool. Errors do not hold the DSN.
+func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
+	c, err := pgxpool.ParseConfig(dsn.Reveal())
+	if err != nil {
+		// The parser's error quotes the DSN with its password masked as best it can:
+		// not good enough for a log.
+		return nil, errors.New("parse the control plane's connection string: it is neither a valid URL nor a valid keyword string")
+	}
+	params := c.ConnConfig.RuntimeParams
+	if params["application_name"] == "" {
+		params["application_name"] = "pgcourier"
+	}
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	return pool, nil
+}
+
+// Unavailable reports whether err says that the database cannot be used by anybody now, as
+// opposed to: it refused this call.
+func Unavailable(err error) bool {
+	// While connecting even a refused password is an outage: a worker that runs has
+	// connected before.
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return passing(pg.Code)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || // the call's own deadline
+		errors.Is(err, pgconn.ErrConnClosed) || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
+}
+
+// passing picks the SQLSTATEs of a server that is going, coming, full, not the primary any
+// more, or behind somebody else's work (PostgreSQL documentation, appendix A).
+func passing(code string) bool {
+	switch code {
+	case "57P01", "57P02", "57P03", "57P05", // shut down, crash, starting, idle session ended
+		"57014",                   // cancelled: by an administrator or a statement_timeout
+		"25006",                   // read-only: a failover left us on a standby
+		"25P03",                   // idle in transaction for too long
+		"55P03", "40001", "40P01", // behind somebody's lock or write
+		"40003": // nobody knows whether the statement completed
+		return true
+	}
+	return strings.HasPrefix(code, "08") || // connection
+		strings.HasPrefix(code, "53") || // out of connections, disk, memory
+		strings.HasPrefix(code, "58") // the server's own I/O
+}
