@@ -43,7 +43,7 @@ func (h *Requested) Handle(msg *message.Message) error {
 const maxKept = 64 << 10
 
 // decode makes a Request of whatever came. What breaks the contract becomes a refusal
-// under the ids that can be believed, or under ids that nobody can choose.
+// under the ids that can be believed, or under ids derived from the message's place.
 func decode(m events.Message, d export.Delivery) export.Request {
 	r, err := events.Decode(m)
 	req := export.Request{

@@ -3,6 +3,7 @@ package export_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -43,4 +44,40 @@ func TestAClaimIsRecognised(t *testing.T) {
 			t.Errorf("the nonces are %q and %q", first[0], second[0])
 		}
 	})
+}
+
+// taken is a ledger in which some ids belong to requests with another payload.
+type taken struct {
+	*script
+	ids []string
+}
+
+func (l *taken) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim, error) {
+	if slices.Contains(l.ids, c.Request.Request) {
+		return export.Claim{Verdict: export.Conflicting}, nil
+	}
+	return l.script.Claim(ctx, c)
+}
+
+// Who has seen a message's id can ask for a request by the next one's. Such a conflict ends
+// too, each time under the same id.
+func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
+	t.Parallel()
+	for want, ids := range map[string][]string{
+		"e-7":    {"r"},
+		"e-7-c1": {"r", "e-7"},
+		"e-7-c2": {"r", "e-7", "e-7-c1"},
+	} {
+		for range 2 {
+			b := newBench(nil)
+			b.export.Ledger = &taken{b.ledger, ids}
+			out, err := b.run(t.Context(), export.Delivery{EventID: "e-7"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.Request != want || out.Code != export.RequestConflict || !strings.Contains(out.Message, "id r ") {
+				t.Errorf("with %q taken it ended as %s, %s: %s", ids, out.ID, out.Code, out.Message)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -54,10 +55,16 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 }
 
 // conflict is the refusal of a request whose id another one has: it is recorded under an
-// id of its own, so that the first request's outcome stays untouched.
-func conflict(req Request, d Delivery) Request {
-	req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
-	req.ID = ID{Project: req.Project, Request: d.EventID}
+// id of its own, so that the first request's outcome stays untouched. Who has seen one such
+// id can ask for a request by the next; then the message gets a further one, the same at
+// each delivery. before is how many of the message's own ids were taken already.
+func conflict(req Request, d Delivery, before int) Request {
+	if before == 0 {
+		req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
+		req.ID.Request = d.EventID
+		return req
+	}
+	req.ID.Request = fmt.Sprintf("%s-c%d", d.EventID, before)
 	return req
 }
 

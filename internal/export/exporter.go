@@ -78,6 +78,11 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+	return e.run(ctx, req, d, 0)
+}
+
+// run is Run after so many of the message's ids were found to be another request's.
+func (e *Exporter) run(ctx context.Context, req Request, d Delivery, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
 	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
 	defer leave()
@@ -88,7 +93,7 @@ func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, e
 	case claim.Verdict == Ended:
 		return claim.Outcome, nil
 	case claim.Verdict == Conflicting:
-		return e.Run(ctx, conflict(req, d), d)
+		return e.run(ctx, conflict(req, d, conflicts), d, conflicts+1)
 	}
 	failpoint.Hit(failpoint.AfterClaim)
 	log := e.Log.With("project_id", req.Project, "request_id", req.Request,

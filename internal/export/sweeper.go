@@ -130,8 +130,9 @@ func (s *Sweeper) bury(ctx context.Context) error {
 	var faults []error
 	for _, d := range dead {
 		out, err := s.Reaping.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
-		if errors.Is(err, ErrConflict) {
-			out, err = s.Reaping.FailUnclaimed(ctx, conflict(d.Request, d.Delivery), d.Delivery, s.Grace)
+		for before, r := 0, d.Request; errors.Is(err, ErrConflict); before++ {
+			r = conflict(r, d.Delivery, before)
+			out, err = s.Reaping.FailUnclaimed(ctx, r, d.Delivery, s.Grace)
 		}
 		switch {
 		case errors.Is(err, ErrNotLost): // its last delivery may still be at work

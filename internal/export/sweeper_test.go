@@ -1,0 +1,64 @@
+package export_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// graveyard is a queue with dead messages, and the ledger and announcer beside it. Some ids
+// belong to requests with another payload. What it does not define is never called.
+type graveyard struct {
+	export.Reaping
+	export.Collecting
+	dead      []export.DeadRequest
+	taken     []string
+	announced []export.ID
+}
+
+func (g *graveyard) Dead(context.Context) ([]export.DeadRequest, error)          { return g.dead, nil }
+func (g *graveyard) Holds(context.Context, string, uint64) (bool, error)         { return false, nil }
+func (g *graveyard) Remove(context.Context, export.Delivery) error               { g.dead = nil; return nil }
+func (g *graveyard) Collectable(context.Context, int) ([]export.Leftover, error) { return nil, nil }
+func (g *graveyard) Unpublished(context.Context, time.Duration, int) ([]export.Outcome, error) {
+	return nil, nil
+}
+
+func (g *graveyard) Stranded(context.Context, time.Duration, int) ([]export.Stranded, error) {
+	return nil, nil
+}
+
+func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ export.Delivery, _ time.Duration) (export.Outcome, error) {
+	if slices.Contains(g.taken, r.Request) {
+		return export.Outcome{}, export.ErrConflict
+	}
+	return export.Outcome{ID: r.ID, State: export.Failed}, nil
+}
+
+func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
+	g.announced = append(g.announced, out.ID)
+	return nil
+}
+
+// A dead message whose ids are all another request's is buried under a further one, and
+// does not stay in the queue for ever.
+func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
+	t.Parallel()
+	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.DeadRequest{{
+		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
+		Delivery: export.Delivery{EventID: "e-7", Number: 3, Last: true},
+	}}}
+	s := export.NewSweeper(export.SweeperConfig{
+		Reaping: g, Collecting: g, Queue: g, Announcer: g, Log: slog.New(slog.DiscardHandler),
+	})
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []export.ID{{Project: "p", Request: "e-7-c1"}}; !slices.Equal(g.announced, want) || len(g.dead) > 0 {
+		t.Errorf("announced %v, left in the queue %v", g.announced, g.dead)
+	}
+}
