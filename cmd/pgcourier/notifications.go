@@ -116,7 +116,8 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 // notificationColumns, and which of them a narrow screen does without.
 var notificationColumns = []column{
 	{title: "NOTIFICATION", id: true}, {title: "STATE"}, {title: "RECIPIENT"}, {title: "PROJECT", drop: 3}, {title: "REQUEST", drop: 4},
-	{title: "TRIES", drop: 5}, {title: "CHANGED", drop: 6}, {title: "NEXT TRY", drop: 7}, {title: "CAUSE"},
+	{title: "TRIES", drop: 5}, {title: "CHANGED", drop: 6, least: len(clockForm)}, {title: "NEXT TRY", drop: 7, least: len(clockForm)},
+	{title: "CAUSE", drop: 1, least: 12},
 }
 
 func notificationsText(s screen, records []notify.Record) string {

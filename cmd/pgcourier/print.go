@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -25,17 +24,6 @@ func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// table lays rows out in columns; the first row is the header.
-func table(rows [][]string) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	for _, r := range rows {
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t"))
-	}
-	_ = w.Flush() // into memory
-	return b.String()
 }
 
 // shown makes text from elsewhere safe for a terminal: control characters, among them the
@@ -58,9 +46,12 @@ func shown(s string) string {
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
+// clockForm is how times are shown; cut, one says nothing.
+const clockForm = "2006-01-02 15:04:05Z"
+
 func clock(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05Z")
+	return t.UTC().Format(clockForm)
 }

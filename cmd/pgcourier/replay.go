@@ -169,7 +169,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 	if err != nil {
 		return clientFault(err)
 	}
-	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(out)); err != nil {
+	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(a.screen(), out)); err != nil {
 		return err
 	}
 	if out.Failed != nil {

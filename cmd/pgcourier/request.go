@@ -80,7 +80,7 @@ func (a *app) request(ctx context.Context, client *events.Client, r events.Reque
 	if err != nil {
 		return clientFault(err)
 	}
-	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(out)); err != nil {
+	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(a.screen(), out)); err != nil {
 		return err
 	}
 	if f := out.Failed; f != nil {
@@ -101,7 +101,7 @@ func clientFault(err error) error {
 }
 
 // outcomeText tells a human how it ended.
-func outcomeText(out events.Outcome) string {
+func outcomeText(s screen, out events.Outcome) string {
 	if c := out.Completed; c != nil {
 		lines := [][]string{
 			{"completed", shown(c.ProjectID) + "/" + shown(c.RequestID)},
@@ -110,18 +110,18 @@ func outcomeText(out events.Outcome) string {
 			{"took", (time.Duration(c.DurationMS) * time.Millisecond).String()},
 			{"sha256", c.SHA256},
 		}
-		for _, s := range c.Storage {
+		for _, at := range c.Storage {
 			lines = append(lines, copyLine(export.Copy{
-				Destination: s.Destination, Status: export.CopyStatus(s.Status), URI: s.URI, Code: export.Code(s.Code), Message: s.Message,
+				Destination: at.Destination, Status: export.CopyStatus(at.Status), URI: at.URI, Code: export.Code(at.Code), Message: at.Message,
 			}))
 		}
 		for _, w := range c.Warnings {
 			lines = append(lines, []string{"warning", shown(w)})
 		}
-		return table(lines)
+		return s.pairs(lines)
 	}
 	f := out.Failed
-	return table([][]string{
+	return s.pairs([][]string{
 		{"failed", shown(f.ProjectID) + "/" + shown(f.RequestID)},
 		{"cause", string(f.Code) + ": " + shown(f.Message)},
 		{"attempts", fmt.Sprintf("%d, trying again %s", f.Attempts, map[bool]string{true: "cannot help", false: "may help"}[f.Permanent])},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,10 +112,13 @@ func screens(s screen) map[string]string {
 	}
 	replaying := tally{screen: s, name: "replaying", total: 500}
 	return map[string]string{
-		"list":        listText(s, all),
-		"list-failed": failedText(s, all[3:]),
-		"show":        showText(s, all[2]) + "\n" + showText(s, all[3]),
-		"watch":       watch.String(),
+		"list":          listText(s, all),
+		"list-failed":   failedText(s, all[3:]),
+		"show":          showText(s, all[2]) + "\n" + showText(s, all[3]),
+		"watch":         watch.String(),
+		"outcome":       outcomeText(s, sampleOutcome()) + "\n" + outcomeText(s, sampleEvents()[3].Outcome),
+		"verify":        sampleVerified().text(s),
+		"notifications": notificationsText(s, sampleNotifications()),
 		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
 			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
 	}
@@ -166,11 +170,20 @@ func TestScreens(t *testing.T) {
 
 // Ids are what people copy: they are whole as long as anything else can give way.
 func TestIDsAreWholeWhereTheyFit(t *testing.T) {
-	for _, width := range []int{80, 120} {
-		text := screens(screen{width: width, now: noon})["list"]
-		for _, id := range []string{"nightly-2026-11-23", "20261123t082653-k3j9x7q2m4w5z6ab", "again"} {
-			if width == 120 && !strings.Contains(text, id) {
-				t.Errorf("at %d %s is cut:\n%s", width, id, text)
+	for _, c := range []struct {
+		width int
+		name  string
+		ids   []string
+	}{
+		{120, "list", []string{"nightly-2026-11-23", "20261123t082653-k3j9x7q2m4w5z6ab", "again"}},
+		{80, "list", []string{"nightly-2026-11-23", "again"}},
+		{120, "notifications", []string{"webhook-odby4g65bnksar7tsajo7cvnoi", "email-6bmqz5vjv2cnjv7x2jkn3y4f5e"}},
+		{60, "notifications", []string{"webhook-odby4g65bnksar7tsajo7cvnoi", "email-6bmqz5vjv2cnjv7x2jkn3y4f5e"}},
+	} {
+		text := screens(screen{width: c.width, now: noon})[c.name]
+		for _, id := range c.ids {
+			if !strings.Contains(text, id) {
+				t.Errorf("at %d %s is cut:\n%s", c.width, id, text)
 			}
 		}
 	}
@@ -179,7 +192,7 @@ func TestIDsAreWholeWhereTheyFit(t *testing.T) {
 func TestColoursAreForTerminalsThatTakeThem(t *testing.T) {
 	plain, painted := screens(screen{width: 120, now: noon}), screens(screen{width: 120, now: noon, colour: true})
 	for name, text := range painted {
-		if name != "replay" && !strings.Contains(text, "\x1b[") {
+		if !slices.Contains([]string{"replay", "outcome", "verify"}, name) && !strings.Contains(text, "\x1b[") {
 			t.Errorf("%s has no colour", name)
 		}
 		for _, p := range []paint{bold, red, green, yellow} {

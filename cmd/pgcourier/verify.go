@@ -114,7 +114,7 @@ func (v *verification) run(ctx context.Context, copies []copyOf) error {
 			r.Error = err.Error()
 			faults = append(faults, err)
 		} else {
-			text.WriteString(r.text())
+			text.WriteString(r.text(v.app.screen()))
 		}
 		all = append(all, r)
 	}
@@ -164,7 +164,7 @@ func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
 	return out, nil
 }
 
-func (v verified) text() string {
+func (v verified) text(s screen) string {
 	lines := [][]string{
 		{"verified", shown(v.ID) + " at " + v.At},
 		{"stored", fmt.Sprintf("%d bytes, sha256 %s", v.StoredBytes, v.SHA256)},
@@ -175,5 +175,5 @@ func (v verified) text() string {
 		lines = append(lines, []string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, every table counted there",
 			shown(v.Restored.ServerVersion), time.Duration(v.Restored.DurationMS)*time.Millisecond)})
 	}
-	return table(lines)
+	return s.pairs(lines)
 }

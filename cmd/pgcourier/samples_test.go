@@ -1,0 +1,47 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+func sampleOutcome() events.Outcome {
+	return events.Outcome{Completed: &events.Completed{
+		ProjectID: "acme", RequestID: "nightly-2026-11-23", Format: events.FormatCustom, Compression: events.CompressionZstd, Encryption: events.EncryptionAge,
+		SizeBytes: 1_288_490_188, StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), Tables: 42, Rows: 1_234_567, DurationMS: 300_000,
+		Storage: []events.Location{
+			{Destination: "s3", URI: "s3://backups/prod/acme/nightly/a-label-of-its-own/nightly-2026-11-23.1.dump.zst.age"},
+			{Destination: "telegram", Status: events.LocationFailed, Code: events.CodeStorageRefused, Message: "Telegram refuses the bot \x1b[2J"},
+		},
+		Warnings: []string{"the partition audit.events_2025 lies in another schema and is not included"},
+	}}
+}
+
+func sampleVerified() verified {
+	return verified{
+		ID: "acme/nightly-2026-11-23", Key: "acme/nightly/nightly-2026-11-23.1.dump.zst.age", At: "s3", OK: true,
+		StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), SizeBytes: 1_288_490_188, DumpSHA256: strings.Repeat("fedcba9876543210", 4),
+		Tables: 42, Rows: 1_234_567, DurationMS: 12_000, Restored: &restored{ServerVersion: "15.18", DurationMS: 34_000},
+	}
+}
+
+func sampleNotifications() []notify.Record {
+	return []notify.Record{
+		{
+			Key: "webhook-odby4g65bnksar7tsajo7cvnoi", State: notify.Waiting, Channel: notify.Webhook, Recipient: notify.WebhookRecipient,
+			ProjectID: "acme", RequestID: "nightly-2026-11-23", Event: "backup.completed.acme.nightly-2026-11-23", Tries: 2,
+			Cause:     "post to the webhook: dial tcp 127.0.0.1:9: connect: connection refused",
+			CreatedAt: *ago(time.Hour), UpdatedAt: *ago(time.Minute), NextTryAt: noon.Add(time.Minute),
+		},
+		{
+			Key: "email-6bmqz5vjv2cnjv7x2jkn3y4f5e", State: notify.Parked, Channel: notify.Email, Recipient: "somebody.with.a.long.name@mail.example.com",
+			ProjectID: "a-project-with-a-rather-long-name", RequestID: "20261123t082653-k3j9x7q2m4w5z6ab", Tries: 1,
+			Event:     "backup.failed.a-project-with-a-rather-long-name.20261123t082653-k3j9x7q2m4w5z6ab",
+			Cause:     "the domain of the address is outside the domains that may be told \x1b[2J",
+			CreatedAt: *ago(time.Hour), UpdatedAt: *ago(time.Hour),
+		},
+	}
+}
