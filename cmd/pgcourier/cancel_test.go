@@ -215,7 +215,7 @@ func TestARequestThatWaitsIsCancelledWhereverItWaits(t *testing.T) {
 func TestACancelThatCannotBe(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	if _, stderr, code := p.cli("cancel", "x", "--timeout", "1s"); code != 5 || !strings.Contains(stderr, "no worker listens") {
+	if _, stderr, code := p.cli("cancel", "x", "--timeout", "30s"); code != 5 || !strings.Contains(stderr, "no worker listens") {
 		t.Errorf("without a worker: %d %s", code, stderr)
 	}
 	p.start()
@@ -260,7 +260,10 @@ func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	}
 	p.start("CONCURRENCY=1")
 	p.cancel(0, id)
-	p.failed("globex", id, events.CodeCancelled, 1)
+	// The second worker may have taken the lease before the cancel came.
+	if f := p.await("globex", id).Failed; f == nil || f.Code != events.CodeCancelled {
+		t.Errorf("ended as %+v, want cancelled", f)
+	}
 	first.signal(syscall.SIGCONT)
 	eventually(t, "the paused worker's dump is gone", func() bool { return len(p.dumps()) == 0 })
 	p.cancel(0, id)
