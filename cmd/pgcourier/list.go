@@ -37,7 +37,7 @@ func (a *app) listCommand() *cobra.Command {
 	cmd.Flags().StringVar((*string)(&f.Code), "code", "", "only those that failed with this code")
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
-	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see `pgcourier notifications list`")
+	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see pgcourier notifications list")
 	for _, other := range []string{"failed", "code", "since"} {
 		cmd.MarkFlagsMutuallyExclusive("notifications", other)
 	}
@@ -61,6 +61,9 @@ func (a *app) listCommand() *cobra.Command {
 				return exitf(exitUsage, "--failed and --state exclude each other")
 			}
 			f.States = []export.State{export.Failed}
+		}
+		if f.Since < 0 {
+			return exitf(exitUsage, "--since: %s is negative", f.Since)
 		}
 		c, err := load()
 		if err != nil {

@@ -146,7 +146,11 @@ func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []s
 			}
 			records = append(records, r)
 		}
-		return errors.Join(append(faults, a.print(records, notificationsText(a.screen(), records)))...)
+		text := ""
+		if len(records) > 0 {
+			text = notificationsText(a.screen(), records)
+		}
+		return errors.Join(append(faults, a.print(records, text))...)
 	})
 }
 

@@ -214,8 +214,8 @@ func TestOutcomesAreMailed(t *testing.T) {
 			t.Errorf("replay of what was sent: exit %d\n%s", code, out)
 		}
 	}
-	if _, code := p.cli("notifications", "replay", "email-none"); code != 3 {
-		t.Errorf("replay of nothing: exit %d", code)
+	if out, code := p.cli("notifications", "replay", "email-none"); code != 3 || out != "pgcourier: no notification \"email-none\" is known\n" {
+		t.Errorf("replay of nothing: exit %d\n%s", code, out)
 	}
 }
 

@@ -58,15 +58,20 @@ func (a *app) replayCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; what is published stays so (default: never)")
 	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
-	cmd.MarkFlagsMutuallyExclusive("notification", "failed")
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
-		if len(notifications) > 0 && len(args) == 0 {
+		if cmd.Flags().Changed("notification") {
+			if err := alone(cmd, args); err != nil {
+				return err
+			}
 			c, err := load()
 			if err != nil {
 				return err
 			}
 			return a.replayNotifications(cmd.Context(), c, notifications)
+		}
+		if o.Since < 0 {
+			return exitf(exitUsage, "--since: %s is negative", o.Since)
 		}
 		if (len(args) == 1) == o.failed {
 			return exitf(exitUsage, "name one request, or say --failed for all that failed")
@@ -109,6 +114,20 @@ func (a *app) replayCommand() *cobra.Command {
 		return a.replayAll(ctx, newPlanner(js), client, o)
 	})
 	return cmd
+}
+
+// alone refuses what --notification would have to ignore: a dry run that delivers, or an
+// export that is replayed beside it, is not what was meant.
+func alone(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return exitf(exitUsage, "--notification is for notifications, and %q names a request: replay one or the other", args[0])
+	}
+	for _, name := range []string{"failed", "since", "project", "code", "permanent", "transient", "dry-run", "rate", "wait", "timeout"} {
+		if cmd.Flags().Changed(name) {
+			return exitf(exitUsage, "--%s cannot be used with --notification", name)
+		}
+	}
+	return nil
 }
 
 // parseRate reads 10/s, 30/m or 2/h; nothing means no bound.
