@@ -32,8 +32,9 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show the whole story on a throw-away database",
 		Long: "Starts a throw-away PostgreSQL cluster, an embedded broker and a worker, requests\n" +
-			"exports as a gateway would, restores one into an empty database and compares every\n" +
-			"table. It removes all of it again but the exports.\n\n" +
+			"exports as a gateway would, drops the ledger and recovers it from the storage, restores\n" +
+			"what is stored into an empty database and compares every table. It removes all of it\n" +
+			"again but the exports, and those too when they are on a test server.\n\n" +
 			"It needs PostgreSQL's server binaries: `make postgres` installs them where permitted.",
 		Example: "  pgcourier demo\n  pgcourier demo --size 2000000\n  pgcourier demo --storage telegram",
 		Args:    cobra.NoArgs,
@@ -68,6 +69,8 @@ type demo struct {
 	cluster *pgcluster.Cluster
 	worker  *worker
 	client  *events.Client
+	config  config.Config // the worker's
+	library *library      // the storage as the commands open it, without broker and ledger
 }
 
 // say begins the next step of the story.
@@ -97,7 +100,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	running := true
+	defer func() {
+		if running {
+			err = errors.Join(err, stop())
+		}
+		err = errors.Join(err, d.library.close(), d.storage.close())
+	}()
 
 	completed, err := d.requests(ctx)
 	if err != nil {
@@ -107,6 +116,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 		if err := d.showChat(ctx, completed); err != nil {
 			return err
 		}
+	}
+	running = false
+	if err := stop(); err != nil {
+		return err
+	}
+	if err := d.loseLedger(ctx, completed); err != nil {
+		return err
 	}
 	d.say("Restore what is stored into an empty database, and compare")
 	for _, c := range completed {
@@ -133,7 +149,7 @@ func (d *demo) load(ctx context.Context) error {
 }
 
 // startWorker runs what `pgcourier serve` runs, on the demo's database. The returned
-// function ends it in order.
+// function ends it in order; the storage and the library stay open.
 func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() error, err error) {
 	d.say("A worker with an embedded broker, as `pgcourier serve` runs it")
 	c, err := config.Load(nil, map[string]string{"DATA_DIR": scratch, "NATS_PORT": "-1", "ACK_WAIT": "5s", "LOG_LEVEL": "error"})
@@ -145,11 +161,15 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 	if err := d.openStorage(&c); err != nil {
 		return nil, err
 	}
-	if d.worker, err = openWorkerWith(ctx, c, log, d.storage.keys); err != nil {
+	d.config = c
+	if d.library, err = d.openLibrary(log); err != nil {
 		return nil, errors.Join(err, d.storage.close())
 	}
+	if d.worker, err = openWorkerWith(ctx, c, log, d.storage.keys); err != nil {
+		return nil, errors.Join(err, d.library.close(), d.storage.close())
+	}
 	if d.client, err = events.NewClient(d.worker.nc); err != nil {
-		return nil, errors.Join(err, d.worker.close(), d.storage.close())
+		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -157,7 +177,7 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 	d.tell("broker %s", d.worker.nc.ConnectedUrlRedacted())
 	return func() error {
 		cancel()
-		return errors.Join(<-ended, d.worker.close(), d.storage.close())
+		return errors.Join(<-ended, d.worker.close())
 	}, nil
 }
 

@@ -243,7 +243,7 @@ func TestTheDemoRunsOnTheTestServers(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, want := range []string{"THIS IS A TEST SERVER", "checked, restored, equal", kind + "://"} {
+			for _, want := range []string{"THIS IS A TEST SERVER", "2 requests recovered, 0 were known", "checked, restored, equal", kind + "://"} {
 				if !strings.Contains(string(out), want) {
 					t.Errorf("the story lacks %q:\n%s", want, out)
 				}

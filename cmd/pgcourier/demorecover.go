@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// loseLedger drops the ledger, once the worker has ended, and rebuilds it as
+// `pgcourier recover` does: from the manifests alone, with the storage opened anew. What it
+// then says of each export must be what it said before.
+func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) error {
+	d.say("The worker ends. Drop the ledger, and recover it from the manifests alone")
+	before, err := d.recorded(ctx, completed)
+	if err != nil {
+		return err
+	}
+	if err := d.psql(ctx, "platform", strings.NewReader("SET client_min_messages = error; DROP SCHEMA pgcourier CASCADE;")); err != nil {
+		return fmt.Errorf("drop the ledger: %w", err)
+	}
+	if err := withLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger) error {
+		return d.library.recover(ctx, led)
+	}); err != nil {
+		return fmt.Errorf("recover the ledger: %w", err)
+	}
+	after, err := d.recorded(ctx, completed)
+	if err != nil {
+		return err
+	}
+	for i, c := range completed {
+		if before[i] != after[i] {
+			return fmt.Errorf("the recovered ledger says of %s\n%s\nand said before\n%s", c.ProjectID, after[i], before[i])
+		}
+		d.tell("%-5s  recorded as before: %d rows, sha256 %.16s…", c.ProjectID, c.Rows, c.SHA256)
+	}
+	return nil
+}
+
+// recorded is what the ledger says of each completed request: its artifact as JSON.
+func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (artifacts []string, err error) {
+	err = withLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger) error {
+		for _, c := range completed {
+			found, err := led.Get(ctx, c.RequestID, c.ProjectID)
+			if err != nil {
+				return err
+			}
+			if len(found) != 1 || found[0].Outcome == nil || found[0].Outcome.Artifact == nil {
+				return fmt.Errorf("the ledger does not know %s/%s as completed", c.ProjectID, c.RequestID)
+			}
+			b, err := json.Marshal(found[0].Outcome.Artifact)
+			if err != nil {
+				return err
+			}
+			artifacts = append(artifacts, string(b))
+		}
+		return nil
+	})
+	return artifacts, err
+}
+
+// openLibrary opens the storage as the commands do, apart from the worker. The caller
+// closes the library.
+func (d *demo) openLibrary(log *slog.Logger) (*library, error) {
+	places, err := openDestinations(d.config.Storage, storageOptions{
+		token: d.config.TelegramToken, plaintext: true, identities: d.storage.identities, s3: d.storage.keys, log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &library{config: d.config, app: d.app, places: places, identities: d.storage.identities}, nil
+}
