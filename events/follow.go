@@ -25,7 +25,8 @@ const (
 )
 
 // Await returns the request's outcome: the one that is stored, or else the one to come.
-// It survives reconnects and leaves nothing behind at the broker.
+// It survives reconnects and leaves nothing behind at the broker. Who chose the id asks
+// Outcome.Answers whether the outcome is of the same contents.
 //
 // Only an outcome that the stream holds counts; one that is merely published does not.
 // The error is an *InvalidError for malformed ids; it wraps ctx's error when ctx ends,

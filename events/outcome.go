@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -21,6 +22,30 @@ func (o Outcome) IDs() (project, request string) {
 		return o.Failed.ProjectID, o.Failed.RequestID
 	}
 	return "", ""
+}
+
+// Answers reports whether the outcome is that of r, and not of an earlier request with the
+// same id and other contents: then r was refused as CodeRequestConflict under an id of its
+// own. An outcome that does not hold its request is taken for r's. The request ids are not
+// compared, so that r may be as it was given to RequestBackup.
+func (o Outcome) Answers(r Requested) bool {
+	var of *Requested
+	switch {
+	case o.Completed != nil:
+		of = o.Completed.Request
+	case o.Failed != nil:
+		of = o.Failed.Request
+	}
+	if of == nil {
+		return true
+	}
+	r.RequestID = of.RequestID
+	asked, err := r.Canonical()
+	if err != nil {
+		return false
+	}
+	answered, err := of.Canonical()
+	return err == nil && bytes.Equal(asked, answered)
 }
 
 // Event is anything that workers announce: exactly one of its fields is set, Completed

@@ -80,6 +80,9 @@ func (a *app) request(ctx context.Context, client *events.Client, r events.Reque
 	if err != nil {
 		return clientFault(err)
 	}
+	if !out.Answers(r) {
+		return exitf(exitFailed, "refused: the id %s belongs to an earlier request of %s with other contents", id, r.ProjectID)
+	}
 	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(a.screen(), out)); err != nil {
 		return err
 	}
