@@ -65,7 +65,7 @@ func (l *library) remove(ctx context.Context, id string, led *ledger.Ledger, eve
 	if err := l.confirm(ctx, what, keys, yes); err != nil {
 		return err
 	}
-	var out []removed
+	out := []removed{}
 	var faults []error
 	var text strings.Builder
 	for _, d := range l.places {

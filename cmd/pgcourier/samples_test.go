@@ -8,6 +8,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
+const sampleKey = "acme/nightly/nightly-2026-11-23.1.dump.zst.age"
+
 func sampleOutcome() events.Outcome {
 	return events.Outcome{Completed: &events.Completed{
 		ProjectID: "acme", RequestID: "nightly-2026-11-23", Format: events.FormatCustom, Compression: events.CompressionZstd, Encryption: events.EncryptionAge,
@@ -22,7 +24,7 @@ func sampleOutcome() events.Outcome {
 
 func sampleVerified() verified {
 	return verified{
-		ID: "acme/nightly-2026-11-23", Key: "acme/nightly/nightly-2026-11-23.1.dump.zst.age", At: "s3", OK: true,
+		ID: "acme/nightly-2026-11-23", Key: sampleKey, At: "s3", OK: true,
 		StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), SizeBytes: 1_288_490_188, DumpSHA256: strings.Repeat("fedcba9876543210", 4),
 		Tables: 42, Rows: 1_234_567, DurationMS: 12_000, Restored: &restored{ServerVersion: "15.18", DurationMS: 34_000},
 	}
@@ -43,5 +45,30 @@ func sampleNotifications() []notify.Record {
 			Cause:     "the domain of the address is outside the domains that may be told \x1b[2J",
 			CreatedAt: *ago(time.Hour), UpdatedAt: *ago(time.Hour),
 		},
+	}
+}
+
+func sampleDamaged() verified {
+	return verified{ID: "acme/nightly-2026-11-23", Key: sampleKey, At: "file", Error: "file: the stored bytes are not the hashed ones"}
+}
+
+func sampleDownloaded() downloaded {
+	return downloaded{
+		ID: "acme/nightly-2026-11-23", Key: sampleKey, From: "s3", File: "nightly-2026-11-23.1.dump.zst.age",
+		Bytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4),
+	}
+}
+
+func sampleRestored() restoredTo {
+	return restoredTo{
+		ID: "acme/nightly-2026-11-23", Key: sampleKey, From: "s3", Database: "acme", ServerVersion: "15.18",
+		Tables: 42, Rows: 1_234_567, CheckMS: 12_000, RestoreMS: 34_000,
+	}
+}
+
+func sampleRecovery() recovery {
+	return recovery{
+		Exports: 12, Recovered: []string{"acme/nightly-2026-11-23"}, Known: 10,
+		Faults: map[string]string{"s3:acme/old.1.sql.gz.manifest.json": "the manifest is damaged"},
 	}
 }

@@ -231,6 +231,12 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"cancel":          events.CancelReply{RequestID: "nightly-2026-11-23", ProjectID: "acme", Result: events.CancelAccepted, Message: "the request is cancelled"},
 		"replay":          sampleReport(false).Items[0],
 		"replay --failed": sampleReport(false),
+		"notifications":   sampleNotifications(),
+		"verify":          []verified{sampleVerified(), sampleDamaged()},
+		"download":        sampleDownloaded(),
+		"restore":         sampleRestored(),
+		"recover":         sampleRecovery(),
+		"rm":              []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
 	}
 	file := filepath.Join("..", "..", "docs", "cli-json.md")
 	b, err := os.ReadFile(file)
