@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,9 @@ func newRoot(p process) *cobra.Command {
 	root.AddCommand(a.notificationsCommand())
 	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand())
 	readyTree(root)
+	if width := a.screen().width; width > 0 { // cobra's own template never breaks a line
+		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
+	}
 	return root
 }
 

@@ -16,8 +16,15 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// onTerminal runs a command on a pseudo-terminal of that width and returns what it shows.
+// onTerminal runs a command beside the platform on a pseudo-terminal of that width and
+// returns what it shows.
 func (p *platform) onTerminal(width uint16, environ []string, args ...string) string {
+	p.t.Helper()
+	return p.showOn(width, append(append([]string{"TERM=xterm"}, p.environ("LOG_LEVEL=error")...), environ...), args...)
+}
+
+// showOn runs a command in that environment.
+func (p *platform) showOn(width uint16, environ []string, args ...string) string {
 	p.t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -42,7 +49,7 @@ func (p *platform) onTerminal(width uint16, environ []string, args ...string) st
 		p.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(p.t.Context(), binary, args...)
-	cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TERM=xterm"}, p.environ("LOG_LEVEL=error")...), environ...)
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, environ...)
 	cmd.Stdout, cmd.Stderr = slave, slave
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -56,6 +63,26 @@ func (p *platform) onTerminal(width uint16, environ []string, args ...string) st
 		p.t.Fatalf("%q: %v\n%s", args, err, out.String())
 	}
 	return strings.ReplaceAll(out.String(), "\r\n", "\n")
+}
+
+// The flags of a command, some of them explained at length, fit the terminal too.
+func TestHelpFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	p := &platform{t: t}
+	for _, width := range []uint16{80, 120} {
+		for _, command := range []string{"serve", "verify", "list", "replay"} {
+			out := p.showOn(width, []string{"TERM=xterm"}, command, "--help")
+			_, flags, _ := strings.Cut(out, "\nFlags:\n")
+			if !strings.Contains(flags, "PGCOURIER_DATA_DIR") {
+				t.Errorf("%s --help: %q", command, out)
+			}
+			for line := range strings.Lines(flags) {
+				if n := len([]rune(strings.TrimRight(line, "\n"))); n > int(width) {
+					t.Errorf("%s --help at %d: %d columns: %q", command, width, n, line)
+				}
+			}
+		}
+	}
 }
 
 func TestATerminalGetsColoursAndLinesThatFit(t *testing.T) {

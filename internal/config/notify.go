@@ -12,7 +12,7 @@ import (
 
 // Notify is what the role notifier reads.
 type Notify struct {
-	SMTPURL        secret.String `env:"SMTP_URL" help:"mail server of the notifier: smtp://user:password@host:587?from=address (STARTTLS is required) or smtps://; see docs/notifications.md; empty: no mail"`
+	SMTPURL        secret.String `env:"SMTP_URL" help:"mail server of the notifier: smtp://user:pw@host?from=address (STARTTLS is required) or smtps://; see docs/notifications.md; empty: no mail"`
 	OperatorEmail  []string      `env:"OPERATOR_EMAIL" help:"mail addresses, separated by commas, that are told of each failed export"`
 	NotifyDomains  []string      `env:"NOTIFY_DOMAINS" help:"mail domains, separated by commas, that the notify_email of a request may name; a subdomain is another one; empty: none"`
 	WebhookURL     secret.String `env:"WEBHOOK_URL" whole:"true" help:"address that each outcome is posted to, signed as Standard Webhooks says; empty: no webhook"`
