@@ -59,6 +59,10 @@ func asFault(err error) error {
 		f.Code, f.Message = export.StorageFull, "the storage has no room left"
 	case errors.Is(err, ErrDamaged):
 		f.Message = "what was stored could not be read back as it was written"
+	case errors.Is(err, ErrForeign):
+		f.Message = "what was stored is that of another export or destination"
+	case errors.Is(err, ErrVersion):
+		f.Message = "the manifest was written by another version of pgcourier"
 	case errors.Is(err, ErrMismatch), errors.Is(err, ErrBadKey), errors.Is(err, ErrExists):
 		f.Code, f.Message = export.InternalError, "the storage refused the export"
 	case errors.Is(err, ErrNotFound):
