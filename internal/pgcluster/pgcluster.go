@@ -172,15 +172,6 @@ func (c *Cluster) Port() int { return c.port }
 // BinDir is the folder of the server's and clients' binaries.
 func (c *Cluster) BinDir() string { return c.bin }
 
-// Log returns the server's log so far.
-func (c *Cluster) Log() string {
-	b, err := os.ReadFile(filepath.Join(c.dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
-}
-
 // passfile is written once: a client that is starting must never find it empty.
 func (c *Cluster) passfile() string { return filepath.Join(c.dir, "passfile") }
 
