@@ -15,12 +15,13 @@ type Reaping interface {
 	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
 	// Stranded returns up to limit requests that nobody holds: the lease ended, or they
 	// began to wait for another delivery, at least grace ago, or at any time if they were
-	// cancelled. Whether the queue still
-	// has a delivery for one is for the caller to find out, by its place in the queue.
+	// cancelled. Whether the queue still has a delivery for one is for the caller to find
+	// out, by its place in the queue.
 	Stranded(ctx context.Context, grace time.Duration, limit int) ([]Stranded, error)
 	// FailStranded ends a stranded request as failed with WorkerLost, or with Cancelled if
-	// it was, and returns its outcome. A paused owner is superseded by it. If the request is terminal already,
-	// the outcome is the one it has. ErrNotLost: somebody holds it, or took it since.
+	// it was, and returns its outcome. A paused owner is superseded by it. If the request
+	// is terminal already, the outcome is the one it has. ErrNotLost: somebody holds it, or
+	// took it since.
 	FailStranded(ctx context.Context, s Stranded, grace time.Duration) (Outcome, error)
 	// FailUnclaimed ends the request of a message that the queue will not deliver again,
 	// whether the ledger knows the request or not: with WorkerLost, or with its
