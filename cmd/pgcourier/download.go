@@ -38,11 +38,11 @@ func (a *app) downloadCommand() *cobra.Command {
 			"Until then it is FILE.part, from which an interrupted download goes on. It needs\n" +
 			"neither the broker nor the ledger, and without --plain no identity.\n\n" + idHelp,
 		Example: "  pgcourier download nightly-42 --storage file:///var/lib/exports\n" +
-			"  pgcourier download acme/nightly-42 --to acme.sql.gz.age\n" +
-			"  pgcourier download nightly-42 --plain -i key.txt --to - | less",
+			"  pgcourier download acme/nightly-42 -o acme.sql.gz.age\n" +
+			"  pgcourier download nightly-42 --plain -i key.txt -o - | less",
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&to, "to", "", "file to write; - is standard output, after a first reading that checks all; empty: the export's own name in this folder")
+	cmd.Flags().StringVarP(&to, "to", "o", "", "file to write; - is standard output, after a first reading that checks all; empty: the export's own name in this folder")
 	cmd.Flags().BoolVar(&plain, "plain", false, "decrypt and decompress: the dump as pg_dump wrote it")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it exists")
 	_ = cmd.MarkFlagFilename("to")

@@ -144,7 +144,7 @@ func TestDownloadResumesAndNamesOnlyWhatIsWhole(t *testing.T) {
 		}
 	}
 	var out struct{ File, SHA256 string }
-	if err := json.Unmarshal([]byte(expect(t, k.bare, 0, "", "download", "one", "--to", other, "-o", "json").stdout), &out); err != nil || out.File != other {
+	if err := json.Unmarshal([]byte(expect(t, k.bare, 0, "", "download", "one", "-o", other, "--output", "json").stdout), &out); err != nil || out.File != other {
 		t.Errorf("%+v, %v", out, err)
 	}
 	plain := expect(t, k.bare, 0, "PostgreSQL database dump complete", "download", "one", "--plain", "--to", "-", "-i", k.identity).stdout
@@ -248,7 +248,7 @@ func TestEveryKindOfStorageIsReadBackAlone(t *testing.T) {
 			ServerVersion string `json:"server_version"`
 		}
 	}
-	r := expect(t, all, 0, "", "verify", "one", "--restore", "-o", "json")
+	r := expect(t, all, 0, "", "verify", "one", "--restore", "--output", "json")
 	if err := json.Unmarshal([]byte(r.stdout), &out); err != nil || len(out) != 1 || !out[0].OK || out[0].Restored == nil || out[0].Rows != done.Rows {
 		t.Errorf("%s, %v", r.stdout, err)
 	}

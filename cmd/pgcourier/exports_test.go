@@ -112,7 +112,7 @@ func TestAnExportSurvivesTheLossOfItsLedger(t *testing.T) {
 		events.Requested{ProjectID: "acme", RequestID: "one", RequestedBy: "<ops> & co", Metadata: map[string]string{"ticket": "4711"}},
 		events.Requested{ProjectID: "quoted", RequestID: "two", Format: events.FormatCustom, Compression: events.CompressionZstd})
 	ledger := append([]string{"DATABASE_URL=" + cluster.URL(k.database)}, k.bare...)
-	before := expect(t, ledger, 0, "completed", "show", "one", "-o", "json").stdout
+	before := expect(t, ledger, 0, "completed", "show", "one", "--output", "json").stdout
 	if err := executeIn(t.Context(), k.database, "DROP SCHEMA pgcourier CASCADE"); err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func (v *verification) run(ctx context.Context, copies []copyOf) error {
 	for _, c := range copies {
 		r, err := v.one(ctx, c)
 		if err != nil {
-			err = readExit(fmt.Errorf("%s: %w", c.place.name, err))
+			err = readExit(err)
 			r.Error = err.Error()
 			faults = append(faults, err)
 		} else {
@@ -156,7 +156,7 @@ func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
 	}
 	if err != nil {
 		out.Restored = nil
-		return out, err
+		return out, fmt.Errorf("%s: %w", c.place.name, err)
 	}
 	out.OK, out.StoredBytes, out.SHA256 = true, found.StoredBytes, found.SHA256
 	out.SizeBytes, out.DumpSHA256 = found.SizeBytes, found.DumpSHA256
