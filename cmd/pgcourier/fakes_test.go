@@ -24,14 +24,20 @@ func fakePgDumpVersion(t *testing.T, version, body string) (dir string) {
 		"if [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\necho \"$@\" >>\"$dir/executed\"\n%s\n",
 		cluster.BinDir(), dir, version, body)
 	file := filepath.Join(dir, "pg_dump")
-	// Written by another process: a fork of this one could hold a file open for writing
-	// that is about to be executed, which the kernel refuses (ETXTBSY).
+	install(t, file, text)
+	return dir
+}
+
+// install makes a script that can be executed at once. It is written by another process: a
+// fork of this one could hold a file open for writing that is about to be executed, which
+// the kernel refuses (ETXTBSY).
+func install(t *testing.T, file, text string) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
 	}
-	return dir
 }
 
 // executed lists the arguments of each pg_dump that ran.

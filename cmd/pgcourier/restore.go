@@ -30,7 +30,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&clean, "clean", false, "drop the export's schemas first, with all they hold and all that depends on them")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
-	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR")
+	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "CLIENT_CHECK")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
@@ -48,6 +48,9 @@ func (a *app) restoreCommand() *cobra.Command {
 		target, err := libpq.Parse(l.config.RestoreURL)
 		if err != nil {
 			return exitf(exitUsage, "--to: %w", err)
+		}
+		if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
+			return err
 		}
 		copies, err := l.find(ctx, args[0])
 		if err != nil {

@@ -37,7 +37,10 @@ var _ handlers.Verifier = (*verifier)(nil)
 
 // openVerifier reads the identities and opens the storage. The scratch server is started
 // when it is first needed. The caller closes the verifier.
-func openVerifier(c config.Config, l *ledger.Ledger, log *slog.Logger) (*verifier, error) {
+func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *slog.Logger) (*verifier, error) {
+	if err := checkClients(ctx, c, log, restoreTools...); err != nil {
+		return nil, err
+	}
 	ids, err := readIdentities(c.AgeIdentityFiles)
 	if err != nil {
 		return nil, err
@@ -208,7 +211,7 @@ func (w *worker) openVerifier(ctx context.Context) error {
 		}
 	}
 	var err error
-	if w.checker, err = openVerifier(w.config, w.ledger, w.log); err == nil {
+	if w.checker, err = openVerifier(ctx, w.config, w.ledger, w.log); err == nil {
 		w.closers = append(w.closers, w.checker.close)
 	}
 	return err

@@ -53,7 +53,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&rehearse, "restore", false, "restore it into a scratch database too")
-	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR")
+	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "CLIENT_CHECK")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		l, err := flags.open()
@@ -68,6 +68,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		v := &verification{library: l, meter: newGauge(a.stderr)}
 		defer v.meter.close()
 		if rehearse {
+			if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
+				return err
+			}
 			var stop func() error
 			if v.server, stop, err = openScratch(ctx, l.config.VerifyScratchURL); err != nil {
 				return err

@@ -199,6 +199,9 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	if err := projects.Check(ctx); err != nil {
 		return exit(exitUsage, err)
 	}
+	if err := checkClients(ctx, c, w.log, "pg_dump"); err != nil {
+		return err
+	}
 	dumper, err := pgdump.New(w.dumpConfig())
 	if err != nil {
 		return exit(exitUsage, err)

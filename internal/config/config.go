@@ -23,6 +23,13 @@ import (
 // Prefix begins the name of each environment variable.
 const Prefix = "PGCOURIER_"
 
+// The values of CLIENT_CHECK.
+const (
+	ClientsWarn   = "warn"
+	ClientsRefuse = "refuse"
+	ClientsOff    = "off"
+)
+
 // Config is everything the environment decides. The help tag of a field is its line in
 // the README's table and in --help: meaning, unit and special values.
 type Config struct {
@@ -42,6 +49,7 @@ type Config struct {
 	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
 	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
+	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
@@ -171,6 +179,7 @@ func (c Config) Validate() error {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
 	}
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
+	check(slices.Contains([]string{ClientsWarn, ClientsRefuse, ClientsOff}, c.ClientCheck), "CLIENT_CHECK: %q is not warn, refuse or off", c.ClientCheck)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
 		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier}, r), "ROLES: %q is not intake, worker, sweeper, notifier or verifier", r)

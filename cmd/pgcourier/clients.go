@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// restoreTools are the client tools of a restore.
+var restoreTools = []string{"psql", "pg_restore"}
+
+// checkClients looks whether the client tools have published faults. They are logged, or
+// with CLIENT_CHECK=refuse the returned error.
+func checkClients(ctx context.Context, c config.Config, log *slog.Logger, tools ...string) error {
+	if c.ClientCheck == config.ClientsOff {
+		return nil
+	}
+	var dirs []string
+	if c.PGBinDir != "" {
+		dirs = []string{c.PGBinDir}
+	}
+	var faults []error
+	for _, f := range libpq.Examine(dirs, tools...) {
+		if c.ClientCheck == config.ClientsRefuse {
+			faults = append(faults, errors.New(f.String()))
+			continue
+		}
+		log.WarnContext(ctx, "client tool with published faults", "finding", f.String())
+	}
+	return exit(exitUsage, errors.Join(faults...))
+}

@@ -1,0 +1,109 @@
+package libpq_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// pretend makes a folder with a tool that says it has this version.
+func pretend(t *testing.T, tool, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", tool, version)
+	// Written by another process: a fork of this one could hold it open for writing.
+	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(dir, tool))
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("install: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func TestOldToolsAreFoundWithWhatMendsThem(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		tool, version string
+		ids           []string
+		mends         string
+	}{
+		{"pg_dump", "15.18 (Debian 15.18-0+deb12u1)", []string{"CVE-2026-18408"}, "15.19"},
+		{"pg_restore", "15.18", []string{"CVE-2026-116314", "CVE-2026-18408"}, "15.20"},
+		{"psql", "15.18", []string{"CVE-2026-18408"}, "15.19"},
+		{"psql", "15.19", nil, ""},
+		{"pg_restore", "18.7", nil, ""},
+		{"pg_restore", "18.6", []string{"CVE-2026-116314"}, "18.7"},
+		{"pg_dump", "18beta1", []string{"CVE-2026-18408", "CVE-2026-6477"}, "18.6"},
+		{"pg_dump", "16.3", []string{"CVE-2026-18408", "CVE-2026-6477", "CVE-2025-8714", "CVE-2025-8715", "CVE-2024-7348"}, "16.15"},
+		{"pg_restore", "19.0", nil, ""},
+		// PostgreSQL 13 ended with 13.23: what was found later has no release that mends it.
+		{"psql", "13.23", []string{"CVE-2026-18408", "CVE-2026-6477"}, ""},
+	} {
+		found := libpq.Examine([]string{pretend(t, c.tool, c.version)}, c.tool)
+		if len(c.ids) == 0 {
+			if len(found) != 0 {
+				t.Errorf("%s %s: %v", c.tool, c.version, found)
+			}
+			continue
+		}
+		if len(found) != 1 {
+			t.Fatalf("%s %s: %d findings", c.tool, c.version, len(found))
+		}
+		var ids []string
+		for _, a := range found[0].Advisories {
+			ids = append(ids, a.ID)
+		}
+		if !slices.Equal(ids, c.ids) || found[0].Mends != c.mends {
+			t.Errorf("%s %s has %q, mended by %q; want %q, %q", c.tool, c.version, ids, found[0].Mends, c.ids, c.mends)
+		}
+		want := "install " + c.mends + " or a later release"
+		if c.mends == "" {
+			want = "no release of PostgreSQL 13 mends it"
+		}
+		if text := found[0].String(); !strings.Contains(text, want) || !strings.HasPrefix(text, c.tool+" ") || !strings.Contains(text, c.ids[0]) {
+			t.Errorf("%s %s: the finding says %q", c.tool, c.version, text)
+		}
+	}
+}
+
+func TestTheAdvisoriesAreWellFormed(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, a := range libpq.Advisories() {
+		if seen[a.ID] || !strings.HasPrefix(a.ID, "CVE-") || a.What == "" || strings.HasSuffix(a.What, ".") || len(a.Tools) == 0 || len(a.Fixed) == 0 {
+			t.Errorf("%+v is not a whole advisory", a)
+		}
+		seen[a.ID] = true
+		for _, tool := range a.Tools {
+			if !slices.Contains([]string{"pg_dump", "psql", "pg_restore"}, tool) {
+				t.Errorf("%s names the tool %q", a.ID, tool)
+			}
+		}
+	}
+}
+
+func TestTheAdvisoriesAreDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/hostile-source.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range libpq.Advisories() {
+		var fixed []string
+		for _, major := range slices.Backward(slices.Sorted(maps.Keys(a.Fixed))) {
+			fixed = append(fixed, fmt.Sprintf("%d.%d", major, a.Fixed[major]))
+		}
+		what := strings.ReplaceAll(a.What, `\restrict`, "`\\restrict`")
+		row := fmt.Sprintf("| %s | %s | %s | %s |\n", a.ID, strings.Join(a.Tools, ", "), strings.Join(fixed, ", "), what)
+		if !strings.Contains(string(doc), row) {
+			t.Errorf("docs/hostile-source.md lacks the row\n%s", row)
+		}
+	}
+}
