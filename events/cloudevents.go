@@ -125,7 +125,7 @@ func checkAttributes(attrs map[string]string, prefix string) error {
 		}
 	}
 	if v, ok := attrs["time"]; ok {
-		if _, err := time.Parse(time.RFC3339, v); err != nil {
+		if !strictTime(v) {
 			return invalid(prefix+"time", "must be an RFC 3339 time")
 		}
 	}
@@ -143,6 +143,13 @@ func checkAttributes(attrs map[string]string, prefix string) error {
 		}
 	}
 	return nil
+}
+
+// strictTime reports whether v is an RFC 3339 time. The parser of encoding/json's second
+// version says so; time.Parse also takes a comma for the dot, and hours of one digit.
+func strictTime(v string) bool {
+	quoted, err := json.Marshal(v)
+	return err == nil && json.Unmarshal(quoted, new(time.Time)) == nil
 }
 
 // attributeName is CloudEvents' alphabet for attribute names.

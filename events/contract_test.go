@@ -100,7 +100,7 @@ func contractMessages() []contractEvent {
 }
 
 // validators compiles the schema files as a stranger would.
-func validators(t *testing.T) map[string]*jsonschema.Schema {
+func validators(t testing.TB) map[string]*jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
@@ -128,7 +128,7 @@ func validators(t *testing.T) map[string]*jsonschema.Schema {
 	return out
 }
 
-func readJSON(t *testing.T, name string) any {
+func readJSON(t testing.TB, name string) any {
 	t.Helper()
 	raw, err := fs.ReadFile(schemas.FS, name)
 	if err != nil {
@@ -137,7 +137,7 @@ func readJSON(t *testing.T, name string) any {
 	return parseJSON(t, raw)
 }
 
-func parseJSON(t *testing.T, raw []byte) any {
+func parseJSON(t testing.TB, raw []byte) any {
 	t.Helper()
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
@@ -372,6 +372,17 @@ func TestLimitsAreInTheSchemas(t *testing.T) {
 	}
 	if !strings.Contains(doc["description"].(string), strconv.Itoa(events.MaxRequestBytes)) {
 		t.Error("the schema does not say how large a body may be")
+	}
+	// As annotations, for JSON Schema itself cannot count a document's bytes and levels.
+	for _, e := range contractMessages() {
+		doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
+		limit := events.MaxEventBytes
+		if e.eventType == events.TypeRequested || e.eventType == events.TypeCancel {
+			limit = events.MaxRequestBytes
+		}
+		if doc["x-maxBytes"] != json.Number(strconv.Itoa(limit)) || doc["x-maxDepth"] != json.Number("16") {
+			t.Errorf("%s names the limits %v bytes and %v levels", e.eventType, doc["x-maxBytes"], doc["x-maxDepth"])
+		}
 	}
 	for id, valid := range map[string]bool{
 		"a": true, "_": true, "A-z_9": true, strings.Repeat("x", 100): true,

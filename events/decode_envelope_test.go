@@ -33,6 +33,8 @@ func TestDecodeRefusesEnvelopes(t *testing.T) {
 		"an empty id":            {h("ce-id", ""), body, "ce-id", "empty"},
 		"an empty source":        {h("ce-source", ""), body, "ce-source", "empty"},
 		"a wrong time":           {h("ce-time", "yesterday"), body, "ce-time", "RFC 3339"},
+		"a time with a comma":    {h("ce-time", "2026-03-14T09:26:53,5Z"), body, "ce-time", "RFC 3339"},
+		"an hour of one digit":   {h("ce-time", "2026-03-14T9:26:53Z"), body, "ce-time", "RFC 3339"},
 		"a later schema":         {h("ce-dataschema", "https://x/backup.requested.v2.json"), body, "ce-dataschema", "another schema"},
 		"another data type":      {h("ce-datacontenttype", "text/xml"), body, "ce-datacontenttype", "application/json"},
 		"another media type":     {h("Content-Type", "text/plain"), body, "content-type", "application/json"},

@@ -112,6 +112,8 @@ func TestDecodeRefusesBodies(t *testing.T) {
 		"a raw control byte":   {bad("\"requested_by\":\"a\x01\""), "body", "not valid JSON"},
 		"a NUL in metadata":    {bad(`"metadata":{"a":"\u0000"}`), "metadata.a", "NUL"},
 		"nested deeply":        {bad(`"metadata":` + strings.Repeat(`{"a":`, 20) + `""` + strings.Repeat("}", 20)), "body", "nested deeper"},
+		"nested one too deep":  {bad(`"metadata":` + strings.Repeat(`[`, 16) + strings.Repeat(`]`, 16)), "body", "nested deeper"},
+		"as deep as may be":    {bad(`"metadata":` + strings.Repeat(`[`, 15) + strings.Repeat(`]`, 15)), "metadata", "type object"},
 		"nested very deeply":   {strings.Repeat("[", 60000), "body", "nested deeper"},
 		"too large":            {bad(`"metadata":{"a":"` + strings.Repeat("x", events.MaxRequestBytes) + `"}`), "body", "larger than 65536"},
 		"a huge number":        {bad(`"compress":1e999999`), "body", "not valid JSON"},

@@ -2,16 +2,25 @@ package events_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"net/mail"
+	"path"
+	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Whatever is accepted has one canonical form, which decodes to itself; whatever is
-// refused is refused in safe words, and believed no further than the alphabets go.
+// Whatever is accepted has one canonical form, which decodes to itself, keeps the schema as
+// a stranger reads it, and means the same to a lenient parser; whatever is refused is
+// refused in safe words, and believed no further than the alphabets go.
 func FuzzDecode(f *testing.F) {
+	schema := validators(f)[events.TypeRequested]
 	f.Add("backup.requested", "", "", []byte(`{"project_id":"acme","schemas":["b","a"],"compress":false}`))
 	f.Add("backup.requested.acme", "application/cloudevents+json", "", []byte(`{"specversion":"1.0","type":"backup.requested","data":{"project_id":"acme"}}`))
 	f.Add("backup.requested.acme", "application/json", "backup.requested", []byte(`{"project_id":"acme","metadata":{"a":"\u001b"}}`))
@@ -33,6 +42,13 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("accepted, but not canonical: %v", err)
 		}
+		if len(body) > events.MaxRequestBytes || subject != "" && subject != events.TypeRequested && subject != events.RequestSubject(r.ProjectID) {
+			t.Fatalf("accepted %d bytes for %s on %s", len(body), r.ProjectID, subject)
+		}
+		if err := schema.Validate(parseJSON(t, canonical)); err != nil {
+			t.Fatalf("the canonical form %s breaks the schema: %v", canonical, err)
+		}
+		checkLenient(t, schema, body, canonical)
 		again, err := events.Decode(events.Raw{Body: canonical})
 		if err != nil {
 			t.Fatalf("the canonical form %s is refused: %v", canonical, err)
@@ -48,6 +64,91 @@ func FuzzDecode(f *testing.F) {
 			}
 			if back, err := events.Decode(m); err != nil || !reflect.DeepEqual(back, r) {
 				t.Fatalf("published %+v, read %+v, %v", r, back, err)
+			}
+		}
+	})
+}
+
+// checkLenient reads an accepted body as encoding/json's first version does, which folds
+// case, lets the last of two names win and mends invalid text. Had any of that been let
+// pass, the two would differ.
+func checkLenient(t *testing.T, schema *jsonschema.Schema, body, canonical []byte) {
+	t.Helper()
+	doc, ok := parseJSON(t, body).(map[string]any)
+	if !ok {
+		t.Fatalf("accepted %s", body)
+	}
+	if _, structured := doc["specversion"]; structured {
+		return // the request is inside
+	}
+	if err := schema.Validate(doc); err != nil {
+		t.Fatalf("accepted %s against the schema: %v", body, err)
+	}
+	var lenient events.Requested
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&lenient); err != nil || dec.More() {
+		t.Fatalf("accepted %s: %v", body, err)
+	}
+	if again, err := lenient.Canonical(); err != nil || !bytes.Equal(again, canonical) {
+		t.Fatalf("%s reads as %s, and to a lenient parser as %s, %v", body, canonical, again, err)
+	}
+}
+
+// What is accepted as a label cannot leave its project's prefix, whatever a file system, a
+// URL's parser or Unicode's normalisation makes of it.
+func FuzzStoragePath(f *testing.F) {
+	for _, p := range []string{"a", "nightly/2026", "../x", "a/../b", "%2e%2e/x", "%252e", `a\..\b`, "C:/x", "\uff0e\uff0e/a", "a//b", ".x", "x.", "s3://b/k", "a.part-00001", strings.Repeat("a/", 15) + "a"} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		if p == "" {
+			return // absent
+		}
+		r, err := events.Requested{ProjectID: "acme", StoragePath: p}.Normalize()
+		if err != nil {
+			return
+		}
+		full := path.Join(r.ProjectID, r.StoragePath, "r1.1.sql")
+		if r.StoragePath != p || path.Clean(p) != p || !filepath.IsLocal(p) || full != "acme/"+p+"/r1.1.sql" || len(p) > 200 {
+			t.Fatalf("accepted %q, which gives %q", p, full)
+		}
+		for segment := range strings.SplitSeq(p, "/") {
+			if segment == "" || strings.HasPrefix(segment, ".") || strings.HasPrefix(segment, "-") || strings.HasSuffix(segment, ".") {
+				t.Fatalf("accepted the segment %q", segment)
+			}
+		}
+		if strings.ContainsFunc(p, func(r rune) bool {
+			return r > '~' || strings.ContainsRune("\\:%?#*\"'`$&;|<>(){}[]!~^= \x7f", r) || r < ' '
+		}) {
+			t.Fatalf("accepted %q", p)
+		}
+	})
+}
+
+// What is accepted as a mail address is one plain address to net/mail too.
+func FuzzNotifyEmail(f *testing.F) {
+	for _, a := range []string{
+		"ops@example.com", "o'neil+tag@mail.example.co.uk", "a@example.com,b@example.com", "Ops <ops@example.com>", "ops@[127.0.0.1]",
+		"a@example.com\r\nBcc: x@example.com", "a%b@example.com", "a@b@example.com", `"o p"@example.com`, "ops@example.com.", "a;b@example.com",
+	} {
+		f.Add(a)
+	}
+	f.Fuzz(func(t *testing.T, a string) {
+		if a == "" {
+			return // absent
+		}
+		r, err := events.Requested{ProjectID: "acme", NotifyEmail: a}.Normalize()
+		if err != nil {
+			return
+		}
+		if r.NotifyEmail != a || len(a) > 254 || strings.Count(a, "@") != 1 || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Fatalf("accepted %q as %q", a, r.NotifyEmail)
+		}
+		for _, header := range []string{a, "<" + a + ">"} {
+			all, err := mail.ParseAddressList(header)
+			if err != nil || len(all) != 1 || all[0].Address != a || all[0].Name != "" {
+				t.Fatalf("accepted %q, which net/mail reads as %v, %v", a, all, err)
 			}
 		}
 	})
