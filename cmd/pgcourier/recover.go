@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,9 +128,12 @@ func (l *library) manifests(ctx context.Context) (found map[export.ID]export.Man
 // requestOf makes the request of its manifest, as the worker had decoded it: a manifest
 // is written indented, and the request's digest is that of its canonical form.
 func requestOf(m export.Manifest) (export.Request, error) {
-	var asked events.Requested
-	if err := json.Unmarshal(m.Payload, &asked); err != nil {
+	asked, err := events.Decode(events.Raw{Body: m.Payload})
+	if err != nil {
 		return export.Request{}, fmt.Errorf("the manifest's request: %w", err)
+	}
+	if asked.ProjectID != m.Project {
+		return export.Request{}, errors.New("the manifest's request is another project's")
 	}
 	payload, err := asked.Canonical()
 	if err != nil {

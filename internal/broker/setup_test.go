@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -28,6 +29,10 @@ var shared *broker.Server
 func TestMain(m *testing.M) { os.Exit(mainTest(m)) }
 
 func mainTest(m *testing.M) int {
+	flag.Parse()
+	if flag.Lookup("test.fuzzworker").Value.String() == "true" {
+		return m.Run() // it is killed in the end, and needs no broker
+	}
 	dir, err := os.MkdirTemp("", "broker-test-")
 	if err != nil {
 		panic(err)

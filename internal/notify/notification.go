@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	strict "github.com/go-json-experiment/json"
+
 	"github.com/pgcourier/pgcourier/events"
 )
 
@@ -109,10 +111,11 @@ func (n Notification) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads what Encode wrote. It refuses a key that is not the notification's own.
+// Decode reads what Encode wrote. It refuses a key that is not the notification's own, and
+// JSON that two readers could read differently: names twice, invalid UTF-8.
 func Decode(b []byte) (Notification, error) {
 	var n Notification
-	if err := json.Unmarshal(b, &n); err != nil {
+	if err := strict.Unmarshal(b, &n); err != nil {
 		return Notification{}, fmt.Errorf("decode notification: %w", err)
 	}
 	if n.Key != keyOf(n.Event.Subject, n.Channel, n.Recipient) {

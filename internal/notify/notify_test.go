@@ -1,10 +1,12 @@
 package notify_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -328,8 +330,19 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m, err := notify.Decode(again); err != nil || m.Key != n.Key || m.Recipient != n.Recipient {
+		m, err := notify.Decode(again)
+		if err != nil || m.Key != n.Key || m.Channel != n.Channel || m.Recipient != n.Recipient || m.Event.Subject != n.Event.Subject ||
+			!maps.Equal(m.Event.Header, n.Event.Header) || !bytes.Equal(m.Event.Body, n.Event.Body) {
 			t.Errorf("decoded again: %+v, %v", m, err)
+		}
+		// The key is the digest of all that says what is told to whom, over which channel.
+		other := n
+		other.Recipient += "x"
+		if again, err = other.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := notify.Decode(again); err == nil {
+			t.Errorf("another recipient has the key %s", n.Key)
 		}
 	})
 }

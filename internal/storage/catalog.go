@@ -10,6 +10,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	strict "github.com/go-json-experiment/json"
 )
 
 // catalog leads from keys to manifests.
@@ -86,38 +88,64 @@ func (x *indexed) load(ctx context.Context) (map[string]Ref, error) {
 	if b == nil {
 		return map[string]Ref{}, nil
 	}
-	var i index
-	if err := json.Unmarshal(b, &i); err != nil {
+	return decodeIndex(b)
+}
+
+// decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Whoever may
+// write to the destination can replace it, so its keys and references are held to their
+// bounds before anything is done with them. ErrVersion: it is a later version's.
+// ErrDamaged: anything else.
+func decodeIndex(b []byte) (map[string]Ref, error) {
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := strict.Unmarshal(b, &v); err != nil {
 		return nil, fmt.Errorf("%w: index: %w", ErrDamaged, err)
 	}
-	if i.Version > documentVersion {
-		return nil, fmt.Errorf("%w: index %d", ErrVersion, i.Version)
+	if v.Version > documentVersion {
+		return nil, fmt.Errorf("%w: index %d", ErrVersion, v.Version)
+	}
+	var i index
+	if err := strict.Unmarshal(b, &i, strict.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("%w: index: %w", ErrDamaged, err)
 	}
 	check, err := i.check()
 	if err != nil {
 		return nil, err
 	}
-	if check != i.Check || i.Manifests == nil {
-		return nil, fmt.Errorf("%w: index: wrong check sum", ErrDamaged)
+	if i.Version != documentVersion || check != i.Check || i.Manifests == nil {
+		return nil, fmt.Errorf("%w: index: wrong version or check sum", ErrDamaged)
+	}
+	for key, ref := range i.Manifests {
+		if err := CheckKey(key); err != nil || ref == "" || len(ref) > MaxRef {
+			return nil, fmt.Errorf("%w: index: an entry that no export has", ErrDamaged)
+		}
 	}
 	return i.Manifests, nil
 }
 
 func (x *indexed) save(ctx context.Context, m map[string]Ref) error {
-	i := index{Version: documentVersion, Manifests: m}
-	check, err := i.check()
+	b, err := encodeIndex(m)
 	if err != nil {
 		return err
-	}
-	i.Check = check
-	b, err := json.Marshal(i)
-	if err != nil {
-		return fmt.Errorf("encode index: %w", err)
 	}
 	if err := x.driver.SetIndex(ctx, b); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	return nil
+}
+
+func encodeIndex(m map[string]Ref) ([]byte, error) {
+	i := index{Version: documentVersion, Manifests: m}
+	var err error
+	if i.Check, err = i.check(); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(i)
+	if err != nil {
+		return nil, fmt.Errorf("encode index: %w", err)
+	}
+	return b, nil
 }
 
 // change brings the index to where done holds.

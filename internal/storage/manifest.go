@@ -1,14 +1,13 @@
 package storage
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"filippo.io/age"
+	strict "github.com/go-json-experiment/json"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -95,28 +94,25 @@ func (d Document) encode(to []age.Recipient) ([]byte, error) {
 }
 
 // DecodeDocument reads a stored manifest and checks that it is whole and of one piece:
-// its own check sum, the sums of its parts, and that it speaks of one key. Fields that a
-// later version added to the description are passed over. A sealed description stays
-// sealed; Unseal opens it. ErrVersion: the manifest is of a later version altogether.
-// ErrDamaged: anything else.
+// its own check sum, the sums of its parts, and that it speaks of one key. What two readers
+// could read differently is damage too: names twice or in another case, invalid UTF-8, data
+// after the end. Fields that a later version added to the description are passed over. A
+// sealed description stays sealed; Unseal opens it. ErrVersion: the manifest is of a later
+// version altogether. ErrDamaged: anything else.
 func DecodeDocument(b []byte) (Document, error) {
 	var v struct {
 		Version int `json:"version"`
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
+	if err := strict.Unmarshal(b, &v); err != nil {
 		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
 	}
 	if v.Version > documentVersion {
 		return Document{}, fmt.Errorf("%w: %d", ErrVersion, v.Version)
 	}
 	var s envelope
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields() // the check sum would not cover them
-	if err := dec.Decode(&s); err != nil {
+	// The check sum would not cover what is unknown.
+	if err := strict.Unmarshal(b, &s, strict.RejectUnknownMembers(true)); err != nil {
 		return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Document{}, fmt.Errorf("%w: manifest: data after its end", ErrDamaged)
 	}
 	sum, err := s.sum()
 	if err != nil {
@@ -130,7 +126,7 @@ func DecodeDocument(b []byte) (Document, error) {
 	case (s.Manifest == nil) == (len(s.Sealed) == 0):
 		return Document{}, fmt.Errorf("%w: manifest: not exactly one description", ErrDamaged)
 	case s.Manifest != nil:
-		if err := json.Unmarshal(s.Manifest, &d.Manifest); err != nil {
+		if err := strict.Unmarshal(s.Manifest, &d.Manifest); err != nil {
 			return Document{}, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
 		}
 	}

@@ -2,12 +2,12 @@ package storage
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"filippo.io/age"
+	strict "github.com/go-json-experiment/json"
 )
 
 // sealDescription encrypts a description in the age format.
@@ -50,7 +50,7 @@ func (d Document) Unseal(identities []age.Identity) (Document, error) {
 	}
 	open := d
 	open.Sealed = nil
-	if err := json.Unmarshal(b, &open.Manifest); err != nil {
+	if err := strict.Unmarshal(b, &open.Manifest); err != nil {
 		return d, fmt.Errorf("%w: manifest: %w", ErrDamaged, err)
 	}
 	if err := open.validateDescription(); err != nil {

@@ -1,10 +1,13 @@
 package s3_test
 
 import (
+	"net/url"
+	"path"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/s3"
 )
 
@@ -51,16 +54,29 @@ func TestParseURLRefuses(t *testing.T) {
 	}
 }
 
-// What is accepted makes a driver; nothing panics.
+// What is accepted makes a driver, has a prefix that keys can follow and holds no
+// credentials; what is refused is not repeated. Nothing panics.
 func FuzzParseURL(f *testing.F) {
 	f.Add("s3://exports/pg?endpoint=https://minio.example:9000&region=x&path_style=true&sse=AES256")
 	for _, raw := range badURLs {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
+		// Somebody may have put a key where a login stands in other URLs.
+		const login = "AKIA:canary@"
+		rest, isS3 := strings.CutPrefix(raw, "s3://")
+		if _, err := s3.ParseURL("s3://" + login + rest); isS3 && !strings.Contains(rest, "AKIA") && (err == nil || strings.Contains(err.Error(), "AKIA")) && !strings.HasPrefix(rest, "/") {
+			t.Fatalf("with a login: %v", err)
+		}
 		c, err := s3.ParseURL(raw)
 		if err != nil {
 			return
+		}
+		if c.Prefix != "" && storage.CheckKey(c.Prefix) != nil || storage.CheckKey(path.Join(c.Prefix, "acme/r.1.sql")) != nil {
+			t.Fatalf("accepted the prefix %q", c.Prefix)
+		}
+		if u, err := url.Parse(c.Endpoint); err != nil || u.User != nil || c.PartSize < 0 {
+			t.Fatalf("accepted %+v", c)
 		}
 		d, err := s3.New(c)
 		if err != nil {

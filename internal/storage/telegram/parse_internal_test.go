@@ -76,7 +76,16 @@ func FuzzParseFileName(f *testing.F) {
 	f.Add("x-" + someSum[:12] + ".manifest.pgc")
 	f.Add("pgcourier-index.pgc")
 	f.Fuzz(func(t *testing.T, s string) {
-		if n, ok := ParseFileName(s); ok && (len(n.KeyHash) != keyHashDigits || n.Part < 0 || n.Parts < 0) {
+		n, ok := ParseFileName(s)
+		if !ok {
+			if n != (FileName{}) {
+				t.Errorf("%q: none, and %+v", s, n)
+			}
+			return
+		}
+		if len(n.KeyHash) != keyHashDigits || strings.Trim(n.KeyHash, "0123456789abcdef") != "" ||
+			n.Part < 0 || n.Parts < 0 || n.Part > storage.MaxParts || n.Parts > storage.MaxParts || n.Parts != 0 && n.Part > n.Parts ||
+			n.Kind == storage.Manifest && n.Part != 0 || strings.ContainsAny(s, "/\\\x00\n") {
 			t.Errorf("%q is read as %+v", s, n)
 		}
 	})
@@ -86,8 +95,17 @@ func FuzzParseLocation(f *testing.F) {
 	f.Add("telegram://-1001234567890?api=http://localhost:8081&part_size=19MiB")
 	f.Add("telegram://4242/acme/x?message=1")
 	f.Fuzz(func(t *testing.T, s string) {
-		if l, err := ParseLocation(s); err == nil && (l.Chat == 0 || l.PartSize < 0 || l.PartSize > MaxLocalPart) {
+		l, err := ParseLocation(s)
+		if err == nil && (l.Chat == 0 || l.PartSize < 0 || l.PartSize > MaxLocalPart) {
 			t.Errorf("%q is read as %+v", s, l)
+		}
+		if err != nil && l.Chat == 0 && l != (Location{}) {
+			t.Errorf("%q: %v, and %+v", s, err, l)
+		}
+		// A token belongs elsewhere: one that stands where a login does is refused, unrepeated.
+		rest, ok := strings.CutPrefix(s, "telegram://")
+		if _, err := ParseLocation("telegram://123:CANARY@" + rest); ok && !strings.HasPrefix(rest, "/") && (err == nil || strings.Contains(err.Error(), "CANARY") && !strings.Contains(rest, "CANARY")) {
+			t.Errorf("with a token: %v", err)
 		}
 	})
 }
