@@ -29,6 +29,11 @@ faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account 
 soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
 
+# The targets are found by themselves. Those of pgdump and of seal start a PostgreSQL server.
+.PHONY: fuzz
+fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and count executions and crashes
+	$(GO) run ./internal/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
+
 .PHONY: race
 race: postgres node ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...

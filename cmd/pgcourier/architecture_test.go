@@ -44,6 +44,7 @@ var allowed = []struct {
 	{"internal/replay", []string{"events", "schemas"}, "it works from the streams alone, whatever became of the ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
 	{"internal/notify/email/smtptest", nil, "a mail server for tests", nil},
 	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
 	{"docs/examples/consumer-go", []string{"events", "schemas"}, "what a consumer of one's own may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},

@@ -13,7 +13,7 @@ import (
 
 func TestArguments(t *testing.T) {
 	t.Parallel()
-	got, err := pgdump.Arguments([]string{`Ten*ant "x"`, "--file=/tmp/x"}, "tenant", seal.Custom)
+	got, err := pgdump.Arguments([]string{`Ten*ant "x"`, "--file=/tmp/x"}, "tenant", pgdump.Snapshot, seal.Custom)
 	want := []string{
 		"--format=custom", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
 		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--compress=0",
@@ -50,40 +50,73 @@ func unquote(pattern string) (string, bool) {
 	return b.String(), !inside
 }
 
+// Whatever is accepted gives arguments of an allow-list, each once, in which the names read
+// back as exactly those that were asked for; and no argument is its own word that a value
+// could make an option of.
 func FuzzArguments(f *testing.F) {
-	for _, name := range []string{"s", `Ten*ant "x"`, `"`, `""`, "-n", "--file=/tmp/x", "a.b", "a\x00b", "a\nb", "", `\`, "é", "\xff"} {
-		f.Add(name, "other", "role")
+	for _, name := range []string{"s", `Ten*ant "x"`, `"`, `""`, "-n", "--file=/tmp/x", "a.b", "a\x00b", "a\nb", "", `\`, "é", "\xff", "$(id)", "'; --", strings.Repeat("x", 63), strings.Repeat("x", 64)} {
+		f.Add(name, "other", "role", pgdump.Snapshot)
 	}
-	f.Fuzz(func(t *testing.T, a, b, role string) {
+	f.Add("s", "t", "--file=/tmp/x", pgdump.Snapshot)
+	f.Add("s", "t", "", "1 --file=/tmp/x")
+	f.Fuzz(func(t *testing.T, a, b, role, snapshot string) {
 		for _, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
-			args, err := pgdump.Arguments([]string{a, b}, role, format)
+			asked := []string{a, b}
+			args, err := pgdump.Arguments(asked, role, snapshot, format)
 			if err != nil {
+				if args != nil {
+					t.Fatalf("refused with %v, and yet %q", err, args)
+				}
 				continue
 			}
-			var names []string
-			for _, arg := range args {
-				if strings.IndexByte(arg, 0) >= 0 {
-					t.Fatalf("NUL in %q", arg)
-				}
-				if pattern, ok := strings.CutPrefix(arg, "--schema="); ok {
-					name, ok := unquote(pattern)
-					if !ok {
-						t.Fatalf("%q is not one quoted name", arg)
-					}
-					names = append(names, name)
-				} else if arg != "--role="+role && !allowed.MatchString(arg) {
-					t.Fatalf("argument %q is not allowed", arg)
-				}
-			}
-			if !slices.Equal(names, []string{a, b}) {
-				t.Fatalf("schemas %q became %q", []string{a, b}, names)
-			}
-			if role != "" && !slices.Contains(args, "--role="+role) {
-				t.Fatalf("role %q is lost", role)
-			}
-			if len(a) > 63 || len(b) > 63 || !utf8.ValidString(a+b) || a == "" || b == "" {
-				t.Fatalf("accepted %q and %q", a, b)
+			checkArguments(t, args, asked, role)
+			if !slices.Contains(args, "--snapshot="+snapshot) {
+				t.Fatalf("snapshot %q is lost in %q", snapshot, args)
 			}
 		}
 	})
+}
+
+func checkArguments(t *testing.T, args, asked []string, role string) {
+	t.Helper()
+	var names, roles []string
+	seen := map[string]bool{}
+	for _, arg := range args {
+		option, value, _ := strings.Cut(arg, "=")
+		switch {
+		case strings.IndexByte(arg, 0) >= 0:
+			t.Fatalf("NUL in %q", arg)
+		case option == "--schema":
+			name, ok := unquote(value)
+			if !ok {
+				t.Fatalf("%q is not one quoted name", arg)
+			}
+			names = append(names, name)
+			continue
+		case option == "--role":
+			roles = append(roles, value)
+		case !allowed.MatchString(arg):
+			t.Fatalf("argument %q is not allowed", arg)
+		}
+		if seen[option] {
+			t.Fatalf("%s is given twice: %q", option, args)
+		}
+		seen[option] = true
+	}
+	if !slices.Equal(names, asked) {
+		t.Fatalf("schemas %q became %q", asked, names)
+	}
+	if role == "" && roles != nil || role != "" && !slices.Equal(roles, []string{role}) {
+		t.Fatalf("role %q became %q", role, roles)
+	}
+	for _, must := range []string{"--no-password", "--strict-names", "--snapshot", "--format", "--lock-wait-timeout"} {
+		if !seen[must] {
+			t.Fatalf("%s is missing: %q", must, args)
+		}
+	}
+	for _, name := range append(slices.Clone(asked), roles...) {
+		if len(name) > 63 || !utf8.ValidString(name) || name == "" {
+			t.Fatalf("accepted %q", name)
+		}
+	}
 }

@@ -16,10 +16,13 @@ var (
 	ErrStalled = errStalled
 )
 
-func Arguments(schemas []string, role string, f seal.Format) ([]string, error) {
+// Snapshot is a snapshot's id.
+const Snapshot = "00000003-0000001B-1"
+
+func Arguments(schemas []string, role, snapshot string, f seal.Format) ([]string, error) {
 	return arguments(selection{
 		schemas: schemas, role: role, format: f,
-		snapshot: "00000003-0000001B-1", encoding: "UTF8", lockWait: time.Minute,
+		snapshot: snapshot, encoding: "UTF8", lockWait: time.Minute,
 	})
 }
 

@@ -1,0 +1,4 @@
+package export
+
+// Key opens the naming of objects to the package's tests.
+func Key(e *Exporter, req Request, attempt int) string { return e.key(req, attempt) }
