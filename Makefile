@@ -2,6 +2,8 @@
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOLANGCI_LINT_VERSION = v2.15.0
+GOVULNCHECK_VERSION = v1.9.0
+CYCLONEDX_VERSION = v1.10.0
 
 export CGO_ENABLED = 0
 
@@ -57,13 +59,44 @@ docs: build ## Write man pages and completion to build/docs
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
 .PHONY: check
-check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format, vet, linter, tidy modules, direction of dependencies
+check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, direction of dependencies, vulnerabilities, licences
 	@unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
 	if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$< run ./...
 	$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier
+	$(GO) run ./internal/licences -check
+
+# Exit status 3 says that something was found. Without its database the check says that it
+# did not run; GOVULNDB names a mirror.
+.PHONY: vulnerabilities
+vulnerabilities: build/bin/govulncheck-$(GOVULNCHECK_VERSION) ## Known vulnerabilities in what the program calls
+	@out=$$($< ./... 2>&1); status=$$?; \
+	case "$$status $$out" in \
+	0*) echo "govulncheck: nothing found";; \
+	*"fetching vulnerabilities"*) echo "govulncheck: not run: its database is unreachable";; \
+	*) echo "$$out"; exit $$status;; \
+	esac
+
+.PHONY: sbom
+sbom: build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION) ## Write the bill of materials to build/pgcourier.cdx.json
+	@mkdir -p build
+	$< app -licenses -json -main cmd/pgcourier -output build/pgcourier.cdx.json . 2>build/sbom.log || { cat build/sbom.log; exit 1; }
+
+.PHONY: licences
+licences: sbom ## Write docs/licences.md from the bill of materials
+	$(GO) run ./internal/licences
+
+build/bin/govulncheck-$(GOVULNCHECK_VERSION):
+	mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv build/bin/govulncheck $@
+
+build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION):
+	mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv build/bin/cyclonedx-gomod $@
 
 build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	mkdir -p build/bin

@@ -45,6 +45,7 @@ var allowed = []struct {
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/licences", nil, "a tool of make check; it reads one file", nil},
 	{"internal/notify/email/smtptest", nil, "a mail server for tests", nil},
 	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
 	{"docs/examples/consumer-go", []string{"events", "schemas"}, "what a consumer of one's own may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
@@ -99,7 +100,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 func TestTheTopLevelIsTheGivenOne(t *testing.T) {
 	t.Parallel()
 	want := []string{
-		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "cmd",
+		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "cmd",
 		"docker-compose.yml", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
 	}
 	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files").Output()
