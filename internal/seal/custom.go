@@ -40,6 +40,9 @@ type customScanner struct {
 	left    int64
 	blobs   bool // the block's type
 	rows    tableData
+
+	pos   int64    // bytes taken so far
+	index *indexed // nil: nobody asks where the blocks lie
 }
 
 func newCustomScanner(t *tally) *customScanner {
@@ -51,8 +54,12 @@ func (c *customScanner) scan(p []byte) (int, error) {
 	for n < len(p) {
 		m, err := c.step(p[n:])
 		n += m
+		c.pos += int64(m)
 		if err != nil {
 			return n, err
+		}
+		if c.state == customBlock {
+			c.index.endBlock(c.pos)
 		}
 	}
 	return n, nil
@@ -107,6 +114,7 @@ func (c *customScanner) take(v int64) error {
 			return faultBlock
 		}
 		c.blobs = v == blockBlobs
+		c.index.beginBlock(c.pos) // the type is its first byte
 		c.expect(customID)
 	case customID:
 		return c.open(v)
@@ -132,6 +140,7 @@ func (c *customScanner) open(id int64) error {
 	}
 	e.seen = true
 	c.missing--
+	c.index.nameBlock(id)
 	if c.blobs {
 		c.expect(customBlobID)
 		return nil

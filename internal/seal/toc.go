@@ -34,6 +34,10 @@ type tocParser struct {
 	header int   // 0: fixed part, 1: the rest of it, 2: the entries
 	done   bool
 
+	pos     int64    // bytes taken so far
+	fieldAt int64    // where the current field began
+	index   *indexed // nil: nobody asks where the entries lie
+
 	id      int64 // of the current entry
 	dumper  bool
 	tag     string
@@ -53,6 +57,7 @@ func (t *tocParser) scan(p []byte) (int, error) {
 	for n < len(p) && !t.done {
 		m, complete, err := t.field.read(p[n:])
 		n += m
+		t.pos += int64(m)
 		if err != nil {
 			return n, err
 		}
@@ -82,9 +87,11 @@ func (t *tocParser) next() {
 			t.header, t.steps = 2, entrySteps(t.minor, t.format)
 		default:
 			t.left--
+			t.index.end(t.pos)
 		}
 		t.done = t.header == 2 && t.left == 0
 	}
+	t.fieldAt = t.pos
 	step := t.steps[t.at]
 	t.field.start(step.kind, t.keep(step.use))
 }
@@ -98,7 +105,7 @@ func (t *tocParser) keep(use tocField) int {
 	case oidText, dependency, oidsFlag:
 		return maxOID
 	case tagText, kindText, schemaText, fileText:
-		if t.dumper {
+		if t.dumper || t.index != nil {
 			return maxName
 		}
 	default:
@@ -109,11 +116,15 @@ func (t *tocParser) keep(use tocField) int {
 // take uses a complete field.
 func (t *tocParser) take(s tocStep) error {
 	f := &t.field
-	if f.cut && t.keep(s.use) > 0 {
+	// What has no data may have a long tag: that of a function lists its arguments.
+	if f.cut && t.keep(s.use) > 0 && (t.dumper || s.use != tagText) {
 		return faultLongName
 	}
 	if t.header < 2 {
 		return t.takeHeader(s.use)
+	}
+	if err := t.index.take(s.use, f, t.fieldAt); err != nil {
+		return err
 	}
 	switch s.use {
 	case dumpID:
@@ -191,6 +202,7 @@ func (t *tocParser) takeHeader(use tocField) error {
 		if t.left = v; v < 0 {
 			return faultTOC
 		}
+		t.index.begin(t)
 	default:
 	}
 	return nil

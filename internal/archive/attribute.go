@@ -1,0 +1,100 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// ErrNotSplit says that an archive cannot be split: something in it is not provably one
+// project's.
+var ErrNotSplit = errors.New("the archive cannot be split by project")
+
+// Owners of an entry beside the projects, which count from 0.
+const (
+	nobody   = -1
+	everyone = -2 // part of each archive
+)
+
+// owners attributes entries to projects.
+type owners struct {
+	schemas map[string]int // to whom a schema belongs
+	found   map[int64]int  // to whom the SCHEMA or DATABASE entry with this id belongs
+}
+
+func newOwners(projects [][]string) (*owners, error) {
+	o := &owners{schemas: map[string]int{}, found: map[int64]int{}}
+	for i, schemas := range projects {
+		if len(schemas) == 0 {
+			return nil, fmt.Errorf("%w: project %d has no schema", ErrNotSplit, i)
+		}
+		for _, name := range schemas {
+			if was, taken := o.schemas[name]; taken && was != i || name == "" {
+				return nil, fmt.Errorf("%w: schema %q belongs to projects %d and %d", ErrNotSplit, name, was, i)
+			}
+			o.schemas[name] = i
+		}
+	}
+	return o, nil
+}
+
+// attribute says whose each entry is.
+func (o *owners) attribute(entries []seal.Entry) ([]int, error) {
+	ids := make(map[int64]bool, len(entries))
+	for _, e := range entries {
+		if ids[e.ID] {
+			return nil, fmt.Errorf("%w: id %d appears twice", ErrNotSplit, e.ID)
+		}
+		ids[e.ID] = true
+		if e.Schema != "" {
+			continue
+		}
+		if owner, ok := o.schemas[e.Tag]; ok && e.Kind == "SCHEMA" {
+			o.found[e.ID] = owner
+		} else if e.Kind == "DATABASE" {
+			o.found[e.ID] = everyone
+		}
+	}
+	out := make([]int, len(entries))
+	for i, e := range entries {
+		if out[i] = o.of(e); out[i] == nobody {
+			return nil, fmt.Errorf("%w: entry %d (%q in schema %q) is no project's", ErrNotSplit, e.ID, e.Kind, e.Schema)
+		}
+	}
+	return out, nil
+}
+
+func (o *owners) of(e seal.Entry) int {
+	if e.Schema != "" {
+		if owner, ok := o.schemas[e.Schema]; ok && e.Kind != "SCHEMA" {
+			return owner
+		}
+		return nobody
+	}
+	if e.HasData { // large objects
+		return nobody
+	}
+	switch e.Kind {
+	case "SCHEMA", "DATABASE":
+		if owner, ok := o.found[e.ID]; ok {
+			return owner
+		}
+	case "COMMENT", "ACL", "SECURITY LABEL", "DATABASE PROPERTIES":
+		if len(e.Dependencies) != 1 {
+			return nobody
+		}
+		owner, ok := o.found[e.Dependencies[0]]
+		onSchema := e.Kind != "DATABASE PROPERTIES" && strings.HasPrefix(e.Tag, "SCHEMA ")
+		if ok && (owner == everyone || onSchema) {
+			return owner
+		}
+	case "ENCODING", "STDSTRINGS", "SEARCHPATH":
+		if e.Tag == e.Kind && len(e.Dependencies) == 0 {
+			return everyone
+		}
+	default:
+	}
+	return nobody
+}
