@@ -52,6 +52,12 @@ bench-destinations: postgres ## Measure what a second destination costs
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
 	$(GO) test -count=1 -timeout 10m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
 
+.PHONY: isolation
+isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
+	@mkdir -p build; $(GO) test -count=1 -timeout 10m -v -run '^TestNoTenantGetsAnothersData$$' ./cmd/pgcourier -tenants 6 >build/isolation.log 2>&1 || \
+		{ cat build/isolation.log; exit 1; }
+	@sed -n 's/.*\(isolation: .* leaks\)$$/\1/p' build/isolation.log
+
 .PHONY: docs
 docs: build ## Write man pages and completion to build/docs
 	build/pgcourier man build/docs/man

@@ -236,6 +236,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"download":        sampleDownloaded(),
 		"restore":         sampleRestored(),
 		"recover":         sampleRecovery(),
+		"migrate":         migration{4},
 		"rm":              []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
 	}
 	file := filepath.Join("..", "..", "docs", "cli-json.md")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	tern "github.com/jackc/tern/v2/migrate"
 )
@@ -15,6 +16,10 @@ import (
 // ErrSchemaTooNew says that a newer release has migrated the schema: this one must not
 // write to it.
 var ErrSchemaTooNew = errors.New("the ledger's schema is newer than this release knows")
+
+// ErrMustMigrate says that the schema is missing or older than this release, and that the
+// login may not change it.
+var ErrMustMigrate = errors.New("the ledger's schema must be migrated, which this login may not: run `pgcourier migrate` as its owner")
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -40,8 +45,20 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 		if done, err := upToDate(ctx, c.Conn(), len(paths)); done || err != nil {
 			return err
 		}
-		return underLock(ctx, c.Conn(), func() error { return upgrade(ctx, c.Conn(), files, len(paths)) })
+		err := underLock(ctx, c.Conn(), func() error { return upgrade(ctx, c.Conn(), files, len(paths)) })
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
+			return fmt.Errorf("%w: %w", ErrMustMigrate, err)
+		}
+		return err
 	})
+}
+
+// SchemaVersion is the version of the ledger's schema, which Open has brought up to date.
+func (l *Ledger) SchemaVersion(ctx context.Context) (version int, err error) {
+	err = l.call(ctx, "read schema version", func(ctx context.Context) error {
+		return l.pool.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version)
+	})
+	return version, err
 }
 
 // upToDate compares the schema's version with the newest known one.

@@ -142,6 +142,10 @@ func check(j export.DumpJob) error {
 		if err := checkName(j.Project.Role); err != nil {
 			return newFault(export.SourceForbidden, "the project's role is not a name PostgreSQL can have", err)
 		}
+		// SET ROLE "none" is no role at all: the dump would run with all of the login's rights.
+		if j.Project.Role == "none" {
+			return newFault(export.SourceForbidden, "the project's role cannot be none", nil)
+		}
 	}
 	return nil
 }

@@ -112,6 +112,23 @@ func TestOpenRefusals(t *testing.T) {
 			j.Project.Role = "postgres"
 			return j
 		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		"no role by name": {func(t *testing.T) export.DumpJob {
+			j := job(database(t, cluster, simple), seal.SQL, "s")
+			j.Project.Role = "none"
+			return j
+		}, export.SourceForbidden, "the project's role cannot be none"},
+		"row-level security for the role": {func(t *testing.T) export.DumpJob {
+			dsn := reader(t, database(t, cluster, simple+"ALTER TABLE s.t ENABLE ROW LEVEL SECURITY"), `
+				CREATE ROLE $login_role; GRANT $login_role TO $login; GRANT USAGE ON SCHEMA s TO $login_role;
+				GRANT SELECT ON s.t, s.q TO $login_role; CREATE POLICY mine ON s.t TO $login_role USING (a = 1)`)
+			u, err := url.Parse(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := job(dsn, seal.SQL, "s")
+			j.Project.Role = u.User.Username() + "_role"
+			return j
+		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
 		"wrong format": {func(t *testing.T) export.DumpJob {
 			return job(database(t, cluster, simple), "directory", "s")
 		}, export.InternalError, "pg_dump's arguments could not be built"},

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// migration is migrate's output as JSON.
+type migration struct {
+	SchemaVersion int `json:"schema_version"`
+}
+
+func (a *app) migrateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the ledger's schema up to date",
+		Long: "Makes or alters the tables of schema pgcourier in DATABASE_URL. A worker does so\n" +
+			"itself at its start when its login may. Where it may not, run this first after each\n" +
+			"update, as the schema's owner; see docs/least-privilege.md.",
+		Example: "  pgcourier migrate --database-url-file /run/secrets/owner-dsn",
+		Args:    cobra.NoArgs,
+	}
+	load := a.settingFlags(cmd, ledgerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
+			version, err := l.SchemaVersion(ctx)
+			if err != nil {
+				return err
+			}
+			return a.print(migration{version}, fmt.Sprintf("the ledger's schema is at version %d\n", version))
+		})
+	})
+	return cmd
+}

@@ -1,0 +1,63 @@
+-- A worker that may do no more than it must: run this once as a superuser in the platform's
+-- database, and again whenever tenants were added. It can be repeated. docs/least-privilege.md
+-- says what each part is for, and which names to put in the place of control_plane.projects.
+
+-- 1. Logins. Give each a password (ALTER ROLE ... PASSWORD) or another way to log in.
+DO $$
+BEGIN
+  IF to_regrole('pgcourier_worker') IS NULL THEN
+    CREATE ROLE pgcourier_worker LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS NOREPLICATION;
+  END IF;
+  IF to_regrole('pgcourier_owner') IS NULL THEN
+    CREATE ROLE pgcourier_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS NOREPLICATION;
+  END IF;
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgcourier_worker, pgcourier_owner', current_database());
+END
+$$;
+
+-- 2. The ledger: pgcourier_owner makes and alters its tables (pgcourier migrate), the worker
+-- uses them.
+CREATE SCHEMA IF NOT EXISTS pgcourier AUTHORIZATION pgcourier_owner;
+GRANT USAGE ON SCHEMA pgcourier TO pgcourier_worker;
+ALTER DEFAULT PRIVILEGES FOR ROLE pgcourier_owner IN SCHEMA pgcourier
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO pgcourier_worker;
+
+-- 3. The control plane: one view, and nothing of the tables behind it.
+CREATE SCHEMA IF NOT EXISTS pgcourier_access;
+CREATE TABLE IF NOT EXISTS pgcourier_access.dump_roles (project_id text PRIMARY KEY, role name NOT NULL UNIQUE);
+CREATE OR REPLACE VIEW pgcourier_access.projects WITH (security_barrier) AS
+SELECT p.id::text AS id, p.name::text AS name, upper(p.status) = 'ACTIVE' AND r.role IS NOT NULL AS active,
+       ARRAY[p.schema_name::text] AS schemas, r.role::text AS role
+  FROM control_plane.projects p LEFT JOIN pgcourier_access.dump_roles r ON r.project_id = p.id::text;
+GRANT USAGE ON SCHEMA pgcourier_access TO pgcourier_worker;
+GRANT SELECT ON pgcourier_access.projects TO pgcourier_worker;
+
+-- 4. A role for each project that may read its schema and nothing else. The worker is a
+-- member, but inherits nothing: it must SET ROLE, which it does for the project's own dump.
+DO $$
+DECLARE
+  p record;
+  made name;
+BEGIN
+  FOR p IN
+    SELECT c.id::text AS id, n.nspname, n.nspowner::regrole::text AS owner
+      FROM control_plane.projects c JOIN pg_namespace n ON n.nspname = c.schema_name
+  LOOP
+    SELECT role INTO made FROM pgcourier_access.dump_roles WHERE project_id = p.id;
+    IF made IS NULL THEN
+      made := 'pgcourier_dump_' || left(md5(current_database() || '/' || p.id), 24);
+      INSERT INTO pgcourier_access.dump_roles VALUES (p.id, made);
+    END IF;
+    IF to_regrole(quote_ident(made)) IS NULL THEN
+      EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS', made);
+    END IF;
+    EXECUTE format('GRANT %I TO pgcourier_worker', made);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', p.nspname, made);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', p.nspname, made);
+    EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', p.nspname, made);
+    -- What the schema's owner makes later. Other roles that make tables there need the same.
+    EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %I GRANT SELECT ON TABLES TO %I', p.owner, p.nspname, made);
+    EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %I GRANT SELECT ON SEQUENCES TO %I', p.owner, p.nspname, made);
+  END LOOP;
+END
+$$;
