@@ -30,7 +30,7 @@ var exitCodes = []struct {
 	{exitNotFound, "not found"},
 	{exitUnverified, "verification failed"},
 	{exitUnreachable, "broker, database or storage unreachable"},
-	{exitNotPossible, "not possible: the request has ended, still runs, or cannot be replayed"},
+	{exitNotPossible, "not possible: a request that ended, runs or cannot be replayed; schedules unsupported"},
 }
 
 // exitCodesText lists the exit codes for the help.

@@ -15,7 +15,6 @@ import (
 
 func (a *app) requestCommand() *cobra.Command {
 	var r events.Requested
-	var format, compression string
 	var wait bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -31,24 +30,17 @@ func (a *app) requestCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.RequestID, "id", "", "request id, unique within the project (default: a fresh one)")
-	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
-	f.StringVar(&format, "format", "sql", "sql, tar or custom")
-	f.StringVar(&compression, "compression", "gzip", "gzip, zstd or none")
-	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
-	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
+	requestOptions(cmd, &r)
 	f.StringVar(&r.RequestedBy, "requested-by", "", "who asks, for humans (default: the user's name)")
-	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
 	f.BoolVar(&wait, "wait", false, "follow the export until its outcome")
 	f.DurationVar(&timeout, "timeout", 0, "give up waiting after this time; the export goes on (default: never)")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
 			return err
 		}
-		r.ProjectID, r.Format, r.Compression = args[0], events.Format(format), events.Compression(compression)
+		r.ProjectID = args[0]
 		if r.RequestedBy == "" {
 			if u, err := user.Current(); err == nil {
 				r.RequestedBy = u.Username
@@ -65,6 +57,19 @@ func (a *app) requestCommand() *cobra.Command {
 		})
 	})
 	return cmd
+}
+
+// requestOptions gives cmd the flags for what an export is to be.
+func requestOptions(cmd *cobra.Command, r *events.Requested) {
+	f := cmd.Flags()
+	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
+	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar or custom")
+	f.StringVar((*string)(&r.Compression), "compression", string(events.CompressionGzip), "gzip, zstd or none")
+	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
+	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
+	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (a *app) request(ctx context.Context, client *events.Client, r events.Requested, wait bool) error {

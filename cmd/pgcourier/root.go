@@ -47,7 +47,7 @@ func newRoot(p process) *cobra.Command {
 	root.PersistentFlags().StringVar(&a.output, "output", "text", "what to print: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand())
-	root.AddCommand(a.notificationsCommand())
+	root.AddCommand(a.notificationsCommand(), a.scheduleCommand())
 	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.migrateCommand())
 	readyTree(root)
 	if width := a.screen().width; width > 0 { // cobra's own template never breaks a line

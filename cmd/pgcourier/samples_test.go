@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
@@ -46,6 +47,22 @@ func sampleNotifications() []notify.Record {
 			CreatedAt: *ago(time.Hour), UpdatedAt: *ago(time.Hour),
 		},
 	}
+}
+
+func sampleSchedules() []scheduleEntry {
+	nightly := broker.Schedule{
+		Project: "acme", Name: "nightly", Pattern: "0 0 3 * * *", Zone: "Europe/Berlin", Written: *ago(48 * time.Hour), LastDue: *ago(10 * time.Hour),
+		Body: []byte(`{"project_id":"acme","format":"custom","compression":"zstd","requested_by":"schedule:nightly"}`),
+	}
+	often, paused, foreign := nightly, nightly, nightly
+	often.Project, often.Name, often.Pattern, often.Zone = "a-project-with-a-rather-long-name", "often", "@every 6h0m0s", ""
+	paused.Name, paused.Paused = "paused", true
+	foreign.Name, foreign.Pattern, foreign.Zone, foreign.Body = "by-hand", "0 0 3 * * \x1b[2J", "", []byte("rubbish")
+	var out []scheduleEntry
+	for _, s := range []broker.Schedule{nightly, often, paused, foreign} {
+		out = append(out, newScheduleEntry(s, noon))
+	}
+	return out
 }
 
 func sampleDamaged() verified {

@@ -119,6 +119,7 @@ func screens(s screen) map[string]string {
 		"outcome":       outcomeText(s, sampleOutcome()) + "\n" + outcomeText(s, sampleEvents()[3].Outcome),
 		"verify":        sampleVerified().text(s),
 		"notifications": notificationsText(s, sampleNotifications()),
+		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + scheduleText(s, sampleSchedules()[0]),
 		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
 			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
 	}
@@ -237,6 +238,8 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"restore":         sampleRestored(),
 		"recover":         sampleRecovery(),
 		"migrate":         migration{4},
+		"schedule add":    sampleSchedules()[0],
+		"schedule rm":     scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
 		"rm":              []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
 	}
 	file := filepath.Join("..", "..", "docs", "cli-json.md")

@@ -37,19 +37,20 @@ import (
 // worker is everything one serving process holds. close releases it, in the reverse order
 // of opening.
 type worker struct {
-	config  config.Config
-	log     *slog.Logger
-	source  string // CloudEvents source of what this process publishes
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	pool    *pgxpool.Pool
-	ledger  *ledger.Ledger
-	exports *export.Exporter
-	store   export.Store
-	places  []*destination // the store's, the primary one first
-	speaker *handlers.Announcer
-	checker *verifier // of the role verifier
-	closers []func() error
+	config     config.Config
+	log        *slog.Logger
+	source     string // CloudEvents source of what this process publishes
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	pool       *pgxpool.Pool
+	ledger     *ledger.Ledger
+	exports    *export.Exporter
+	store      export.Store
+	places     []*destination // the store's, the primary one first
+	speaker    *handlers.Announcer
+	checker    *verifier // of the role verifier
+	scheduling bool      // this process moves what schedules make due
+	closers    []func() error
 
 	senders map[notify.Channel]notify.Sender // of the notifier
 	policy  notify.Policy
@@ -116,17 +117,25 @@ func (w *worker) openBroker(ctx context.Context) error {
 	if w.js, err = jetstream.New(w.nc); err != nil {
 		return err
 	}
-	return w.provision(ctx)
+	if err = w.provision(ctx); err != nil {
+		return err
+	}
+	w.scheduling, err = w.provisionSchedules(ctx)
+	return err
 }
 
 // provision makes the streams and consumers, or checks them where it may not.
 func (w *worker) provision(ctx context.Context) error {
+	return broker.Provision(ctx, w.js, w.topology())
+}
+
+func (w *worker) topology() broker.Topology {
 	c := w.config
-	return broker.Provision(ctx, w.js, broker.Topology{
+	return broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
 		Verifier: slices.Contains(c.Roles, config.RoleVerifier),
-	})
+	}
 }
 
 // provisionAgain does so after each reconnect: a broker that lost its store comes back
@@ -144,7 +153,11 @@ func (w *worker) provisionAgain(ctx context.Context) {
 			}
 		}
 		_ = export.Retry(ctx, func(ctx context.Context) error { // ends well, or with ctx
-			err := outage(w.provision(ctx))
+			err := w.provision(ctx)
+			if err == nil {
+				_, err = w.provisionSchedules(ctx)
+			}
+			err = outage(err)
 			if err != nil && ctx.Err() == nil {
 				w.log.WarnContext(ctx, "broker not set up yet", "error", err)
 			}
@@ -281,6 +294,9 @@ func (w *worker) run(ctx context.Context) error {
 		case "intake":
 			h := &handlers.Intake{Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
+			if w.scheduling {
+				router.AddConsumerHandler("due", events.DueFilter, sub, w.due().Handle)
+			}
 		case "sweeper":
 			group.Go(func() error { return w.sweep(gctx) })
 		case config.RoleNotifier:
@@ -327,6 +343,8 @@ func bindings(topic string) (broker.Binding, error) {
 		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerVerifier}, nil
 	case events.TypeRequested:
 		return broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, nil
+	case events.DueFilter:
+		return broker.Binding{Stream: events.StreamSchedules, Consumer: events.ConsumerDue}, nil
 	}
 	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
 }

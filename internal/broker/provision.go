@@ -85,14 +85,19 @@ func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
 }
 
 func checkVersion(version string) error {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, errA := strconv.Atoi(major)
-	b, errB := strconv.Atoi(minor)
-	if errA != nil || errB != nil || a < 2 || a == 2 && b < 11 {
+	if !atLeast(version, 2, 11) {
 		return fmt.Errorf("%w: it says %q", ErrTooOld, version)
 	}
 	return nil
+}
+
+// atLeast is false for what is no version.
+func atLeast(version string, major, minor int) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	a, errA := strconv.Atoi(first)
+	b, errB := strconv.Atoi(second)
+	return errA == nil && errB == nil && (a > major || a == major && b >= minor)
 }
 
 func provisionStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, drift *DriftError) error {
@@ -203,7 +208,8 @@ func compareStream(have, want jetstream.StreamConfig) []Difference {
 	differ(&d, want.Name, "deny delete", have.DenyDelete, want.DenyDelete)
 	differ(&d, want.Name, "deny purge", have.DenyPurge, want.DenyPurge)
 	// A publisher that may roll up could wipe what others published.
-	differ(&d, want.Name, "roll-up allowed", have.AllowRollup, false)
+	differ(&d, want.Name, "roll-up allowed", have.AllowRollup, want.AllowRollup)
+	differ(&d, want.Name, "schedules allowed", have.AllowMsgSchedules, want.AllowMsgSchedules)
 	return d
 }
 
@@ -211,7 +217,8 @@ func mergeStream(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Subjects, have.Retention, have.Storage, have.Replicas = want.Subjects, want.Retention, want.Storage, want.Replicas
 	have.MaxAge, have.MaxMsgsPerSubject = want.MaxAge, want.MaxMsgsPerSubject
 	have.Discard, have.DiscardNewPerSubject = want.Discard, want.DiscardNewPerSubject
-	have.DenyDelete, have.DenyPurge, have.AllowRollup = want.DenyDelete, want.DenyPurge, false
+	have.DenyDelete, have.DenyPurge = want.DenyDelete, want.DenyPurge
+	have.AllowRollup, have.AllowMsgSchedules = want.AllowRollup, want.AllowMsgSchedules
 	return have
 }
 

@@ -1,0 +1,106 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// Queued looks at the requests that wait or run.
+type Queued interface {
+	// Requests lists the bodies of what is in a project's queue, delivered or not.
+	Requests(ctx context.Context, project string) ([][]byte, error)
+}
+
+// Due handles what a schedule made due: it puts the request on its project's subject.
+//
+// While the schedule's run before this one is still in the queue, waiting or running, it
+// waits; the broker keeps only the newest run that waits here, so however often a schedule
+// comes due during a long export, one run follows.
+//
+// A broker that crashed can make the same run due again: it notes the times of its
+// schedules only now and then. What does not change is when it says the next one is due,
+// so the request's id is made of that, and a repetition is the same request.
+type Due struct {
+	Publisher  Publisher
+	Deliveries Deliveries
+	Queued     Queued
+	// Source is the CloudEvents source of what is passed on.
+	Source string
+	// Log defaults to slog.Default().
+	Log *slog.Logger
+}
+
+// Handle is a Watermill NoPublishHandlerFunc. It returns an error for what passes by
+// itself: the broker's refusals and outages.
+func (h *Due) Handle(msg *message.Message) error {
+	ctx, log := msg.Context(), h.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	d := h.Deliveries.Delivery(msg)
+	project, name, ok := events.SplitSchedule(d.Subject)
+	if !ok {
+		log.WarnContext(ctx, "dropped what is due for no valid project and schedule", "subject", d.Subject)
+		return nil
+	}
+	log = log.With("project_id", project, "schedule", name)
+	in := incoming(msg, d)
+	// It is judged as a request for the project that the schedule's subject names.
+	in.Subject = events.RequestSubject(project)
+	r, err := events.Decode(in)
+	id := dueID(d.Subject, name, msg)
+	if err == nil {
+		r.RequestID, r.RequestedBy = id, events.RequestedBySchedule(name)
+		var m events.Message
+		if m, err = r.Encode(h.Source); err == nil {
+			waits, err := h.waits(ctx, r)
+			if err != nil {
+				return err
+			}
+			if waits {
+				log.DebugContext(ctx, "a scheduled run waits for the one before it", "request_id", id)
+				msg.Nack()
+				return nil
+			}
+			if err := h.Publisher.Publish(ctx, m.Subject, id, outgoing(m)); err != nil {
+				return err
+			}
+			log.InfoContext(ctx, "a scheduled run is due", "request_id", id)
+			return nil
+		}
+	}
+	// The worker refuses it: there is one place that records and announces refusals.
+	log.WarnContext(ctx, "a scheduled run breaks the contract", "error", err)
+	return h.Publisher.Publish(ctx, events.RequestSubject(project), d.EventID, asItCame(msg, in))
+}
+
+// waits reports whether another run of the same schedule is in the queue.
+func (h *Due) waits(ctx context.Context, r events.Requested) (bool, error) {
+	bodies, err := h.Queued.Requests(ctx, r.ProjectID)
+	if err != nil {
+		return false, fmt.Errorf("look for the run before %s: %w", r.RequestID, err)
+	}
+	for _, body := range bodies {
+		other, err := events.Decode(events.Message{Body: body})
+		// This one itself is there when its acknowledgement was lost.
+		if err == nil && other.RequestedBy == r.RequestedBy && other.RequestID != r.RequestID {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// dueID names a run: by its schedule, the writing of it, and when the one after is due. A
+// one-time schedule ("@at") has no next one, and one run.
+func dueID(subject, name string, msg *message.Message) string {
+	sum := sha256.Sum256([]byte(subject + "\n" + msg.Metadata.Get(events.HeaderScheduleEdit) + "\n" + msg.Metadata.Get(events.HeaderNextDue)))
+	return name + "-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+}

@@ -1,0 +1,256 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+var (
+	// ErrScheduleExists says that the project has a schedule of that name.
+	ErrScheduleExists = errors.New("schedule exists")
+	// ErrNoSchedule says that the project has no schedule of that name.
+	ErrNoSchedule = errors.New("no such schedule")
+	// ErrScheduleChanged says that another one changed the schedule meanwhile.
+	ErrScheduleChanged = errors.New("schedule was changed meanwhile")
+	// ErrSchedulePattern says that the broker itself does not take a pattern.
+	ErrSchedulePattern = errors.New("the broker refuses the schedule's times")
+	// ErrScheduleZone says that the broker's own time zone database lacks the zone.
+	ErrScheduleZone = errors.New("the broker does not know the time zone")
+)
+
+// A paused schedule keeps its times under these names, which the broker does not read.
+const (
+	pausedHeader     = "Pgcourier-Paused-Schedule"
+	pausedZoneHeader = "Pgcourier-Paused-Time-Zone"
+)
+
+// badZone is JSMessageSchedulesTimeZoneInvalidErr of nats-server, which nats.go has no
+// name for.
+const badZone jetstream.ErrorCode = 10223
+
+// Schedule is a request that the broker makes due again and again.
+type Schedule struct {
+	Project, Name string
+	Pattern       string // as the broker takes it: six fields, "@every 6h0m0s" or "@daily"
+	Zone          string // IANA name; "": UTC
+	Paused        bool
+	Body          []byte    // of the requests it makes
+	Written       time.Time // when it was added or last changed, by the broker's clock
+
+	// LastDue is when it was last due, and NextDue when the broker says it is due then;
+	// zero before the first time.
+	LastDue, NextDue time.Time
+
+	sequence uint64
+	header   nats.Header
+}
+
+// Schedules are the schedules that a broker holds. It is safe for concurrent use. It needs
+// publish on events.ScheduleFilter and $JS.API.STREAM.{INFO,MSG.GET,PURGE} of their stream.
+type Schedules struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+}
+
+// OpenSchedules binds to the stream of schedules. ErrNoSchedules, ErrNotSetUp.
+func OpenSchedules(ctx context.Context, js jetstream.JetStream) (*Schedules, error) {
+	if err := checkScheduling(js.Conn().ConnectedServerVersion()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
+	defer cancel()
+	s, err := js.Stream(ctx, events.StreamSchedules)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("%w: the stream %s is missing; a worker makes it when it may", ErrNotSetUp, events.StreamSchedules)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", events.StreamSchedules, err)
+	}
+	// An older server of a cluster ignores what it does not know.
+	if c := s.CachedInfo().Config; !c.AllowMsgSchedules {
+		return nil, fmt.Errorf("%w: the stream %s was made by a server that ignored its schedules", ErrNoSchedules, c.Name)
+	}
+	return &Schedules{js: js, stream: s}, nil
+}
+
+// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. replace allows
+// that there is one of that name, whose times and request it then takes; else that is
+// ErrScheduleExists. ErrSchedulePattern, ErrScheduleZone.
+func (s *Schedules) Add(ctx context.Context, add Schedule, replace bool) error {
+	found, err := s.Get(ctx, add.Project, add.Name)
+	switch {
+	case errors.Is(err, ErrNoSchedule):
+		add.sequence = 0
+	case err != nil:
+		return err
+	case !replace:
+		return fmt.Errorf("%w: %s of project %s", ErrScheduleExists, add.Name, add.Project)
+	default:
+		add.sequence = found.sequence
+	}
+	add.header = nil
+	return s.put(ctx, add)
+}
+
+// Pause keeps a schedule and makes nothing due; with paused false it goes on, and what
+// would have been due meanwhile is left out. It reports whether that changed anything.
+func (s *Schedules) Pause(ctx context.Context, project, name string, paused bool) (changed bool, err error) {
+	found, err := s.Get(ctx, project, name)
+	if err != nil || found.Paused == paused {
+		return false, err
+	}
+	found.Paused = paused
+	return true, s.put(ctx, found)
+}
+
+// Get returns one schedule. ErrNoSchedule.
+func (s *Schedules) Get(ctx context.Context, project, name string) (Schedule, error) {
+	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
+	defer cancel()
+	m, err := s.stream.GetLastMsgForSubject(ctx, events.ScheduleSubject(project, name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Schedule{}, fmt.Errorf("%w: %s of project %s", ErrNoSchedule, name, project)
+	}
+	if err != nil {
+		return Schedule{}, fmt.Errorf("read schedule %s of project %s: %w", name, project, err)
+	}
+	return s.schedule(ctx, m)
+}
+
+// List returns the schedules of a project, or of all of them for "", in the order in which
+// they were last written. Each costs two questions to the broker.
+func (s *Schedules) List(ctx context.Context, project string) ([]Schedule, error) {
+	filter := events.ScheduleFilter
+	if project != "" {
+		filter = events.ScheduleSubject(project, "*")
+	}
+	out := []Schedule{}
+	for next := uint64(1); ; {
+		one, found, err := s.after(ctx, next, filter)
+		if err != nil || !found {
+			return out, err
+		}
+		next = one.sequence + 1
+		if one.Name != "" { // else its subject is none of ours
+			out = append(out, one)
+		}
+	}
+}
+
+// after returns the first schedule at or above a sequence.
+func (s *Schedules) after(ctx context.Context, sequence uint64, filter string) (Schedule, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
+	defer cancel()
+	m, err := s.stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Schedule{}, false, nil
+	}
+	if err != nil {
+		return Schedule{}, false, fmt.Errorf("list schedules: %w", err)
+	}
+	one, err := s.schedule(ctx, m)
+	return one, err == nil, err
+}
+
+// Remove deletes a schedule, and a run of it that could not be moved to its project's
+// queue yet. What is in the queue goes on. ErrNoSchedule.
+func (s *Schedules) Remove(ctx context.Context, project, name string) error {
+	if _, err := s.Get(ctx, project, name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
+	defer cancel()
+	// First what makes more.
+	for _, subject := range []string{events.ScheduleSubject(project, name), events.DueSubject(project, name)} {
+		if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return fmt.Errorf("remove schedule %s of project %s: %w", name, project, err)
+		}
+	}
+	return nil
+}
+
+// schedule reads a schedule's message, and what it last made due.
+func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Schedule, error) {
+	project, name, ok := events.SplitSchedule(m.Subject)
+	if !ok {
+		return Schedule{sequence: m.Sequence}, nil
+	}
+	out := Schedule{
+		Project: project, Name: name, Pattern: m.Header.Get(scheduleHeader), Zone: m.Header.Get(zoneHeader),
+		Body: m.Data, Written: m.Time, sequence: m.Sequence, header: m.Header,
+	}
+	if out.Pattern == "" {
+		out.Pattern, out.Zone, out.Paused = m.Header.Get(pausedHeader), m.Header.Get(pausedZoneHeader), true
+	}
+	due, err := s.stream.GetLastMsgForSubject(ctx, events.DueSubject(project, name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return Schedule{}, fmt.Errorf("read the last run of schedule %s of project %s: %w", name, project, err)
+	}
+	out.LastDue = due.Time
+	// Of an earlier writing of the schedule it says nothing about the next run.
+	if due.Header.Get(events.HeaderScheduleEdit) == m.Header.Get(events.HeaderScheduleEdit) && !out.Paused {
+		if next, err := time.Parse(time.RFC3339Nano, due.Header.Get(events.HeaderNextDue)); err == nil {
+			out.NextDue = next
+		}
+	}
+	return out, nil
+}
+
+// put stores the schedule in place of the one with its sequence, 0 for none. Headers that
+// are neither the broker's nor about times are kept: an event's attributes, say.
+func (s *Schedules) put(ctx context.Context, p Schedule) error {
+	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
+	defer cancel()
+	m := nats.NewMsg(events.ScheduleSubject(p.Project, p.Name))
+	m.Data = p.Body
+	for key, values := range p.header {
+		if !strings.HasPrefix(strings.ToLower(key), "nats-") && key != pausedHeader && key != pausedZoneHeader {
+			m.Header[key] = values
+		}
+	}
+	m.Header.Set(events.HeaderScheduleEdit, nuid.Next())
+	pattern, zone := scheduleHeader, zoneHeader
+	if p.Paused {
+		pattern, zone = pausedHeader, pausedZoneHeader
+	} else {
+		m.Header.Set(targetHeader, events.DueSubject(p.Project, p.Name))
+	}
+	m.Header.Set(pattern, p.Pattern)
+	if p.Zone != "" {
+		m.Header.Set(zone, p.Zone)
+	}
+	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(p.sequence))
+	return refusal(err, p)
+}
+
+// refusal names what the broker found wrong.
+func refusal(err error, p Schedule) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("store schedule %s of project %s: %w", p.Name, p.Project, err)
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case wrongSequence(err):
+		return fmt.Errorf("%w: %w", ErrScheduleChanged, err)
+	case ok && api.ErrorCode == jetstream.JSErrCodeSchedulePatternInvalid:
+		return fmt.Errorf("%w (%s): %w", ErrSchedulePattern, p.Pattern, err)
+	case ok && api.ErrorCode == badZone:
+		return fmt.Errorf("%w (%s): %w", ErrScheduleZone, p.Zone, err)
+	case ok && api.ErrorCode == jetstream.JSErrCodeMessageSchedulesDisabled:
+		return fmt.Errorf("%w: %w", ErrNoSchedules, err)
+	}
+	return err
+}
