@@ -97,6 +97,9 @@ func (r Requested) normal() Requested {
 		}
 	}
 	r.Compress = nil
+	if len(r.Metadata) == 0 {
+		r.Metadata = nil // as absent, which is how it is written
+	}
 	r.Schemas = slices.Sorted(slices.Values(r.Schemas))
 	r.Trace = r.Trace.wellFormed()
 	return r
