@@ -57,7 +57,8 @@ func foldHeader(h map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(h))
 	var twice []string
 	for name, value := range h {
-		folded := strings.ToLower(name)
+		// Some libraries trim names, so that a blank must not hide a header from this one.
+		folded := strings.ToLower(strings.TrimSpace(name))
 		switch {
 		case strings.HasPrefix(folded, cePrefix), folded == HeaderContentType, folded == headerContentEncoding,
 			folded == HeaderTraceparent, folded == HeaderTracestate:

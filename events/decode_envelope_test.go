@@ -43,6 +43,7 @@ func TestDecodeRefusesEnvelopes(t *testing.T) {
 		"another charset":        {h("content-type", "application/json; charset=latin1"), body, "content-type", "charset"},
 		"gzip":                   {h("Content-Encoding", "gzip"), body, "content-encoding", "identity"},
 		"a header twice":         {h("ce-type", "backup.requested", "Ce-Type", "backup.requested"), body, "ce-type", "twice"},
+		"a blank behind a name":  {h("ce-type ", "backup.failed"), body, "ce-type", "backup.requested"},
 		"a repeated header":      {h("ce-type", "backup.requested, backup.requested"), body, "ce-type", "backup.requested"},
 
 		"structured without specversion": {h("content-type", "application/cloudevents+json"), `{"type":"backup.requested","data":` + body + `}`, "specversion", "missing"},
