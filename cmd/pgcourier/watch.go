@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -61,7 +61,7 @@ func (a *app) follow(ctx context.Context, client *events.Client, project, id str
 	switch {
 	case !show:
 	case a.output == "json":
-		view = jsonView{json.NewEncoder(a.stdout)}
+		view = jsonView{a.stdout}
 	default:
 		view = a.textView()
 	}
@@ -98,9 +98,9 @@ type noView struct{}
 func (noView) show(events.Event) {}
 func (noView) close()            {}
 
-type jsonView struct{ enc *json.Encoder }
+type jsonView struct{ w io.Writer }
 
-func (v jsonView) show(e events.Event) { _ = v.enc.Encode(eventJSON(e)) } // a closed pipe ends the process
+func (v jsonView) show(e events.Event) { _ = writeJSONLine(v.w, eventJSON(e)) } // a closed pipe ends the process
 func (jsonView) close()                {}
 
 // eventJSON is an event with its type, as --output json shows it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"go.uber.org/goleak"
 
@@ -25,7 +26,7 @@ func note(t *testing.T, recipient, text string) notify.Notification {
 	t.Helper()
 	m, err := events.Failed{
 		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Message: text,
-		FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), RequestedBy: "<b>eve</b>",
+		FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), RequestedBy: "<b>eve</b>\u202egpj\u200b\u2066",
 	}.Encode("test")
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +65,11 @@ func TestAChatIsTold(t *testing.T) {
 	messages := server.Messages(chat)
 	if len(messages) != 1 || !strings.HasPrefix(messages[0].Text, "Export of acme failed (dump_timeout)\n\nrequest: r1\ncause: dump_timeout: long long") || !strings.Contains(messages[0].Text, "<b>eve</b>") {
 		t.Errorf("the chat holds %+v", messages)
+	}
+	for _, r := range messages[0].Text {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("the chat is shown %q", r)
+		}
 	}
 	// Another client does not know of the pace that the first one keeps, and is told to wait.
 	err = sender(token).Send(t.Context(), note(t, id, "x"))
