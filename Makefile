@@ -31,6 +31,13 @@ faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account 
 soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
 
+.PHONY: bad-input
+bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input) to a real worker
+	@mkdir -p build; rm -f build/bad-input.txt; status=0; \
+	$(GO) test -count=1 -timeout 15m -run '^TestBadInput$$' ./cmd/pgcourier -bad-input $(CURDIR)/build/bad-input.txt || status=$$?; \
+	echo "the verdicts are in build/bad-input.txt"; \
+	if [ -e build/bad-input.txt ]; then tail -n 2 build/bad-input.txt; fi; exit $$status
+
 # The targets are found by themselves. Those of pgdump and of seal start a PostgreSQL server.
 .PHONY: fuzz
 fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and count executions and crashes

@@ -1,141 +1,359 @@
 package main_test
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/contents"
 )
 
-// badRequest is a message that must be refused without anything being executed.
-type badRequest struct {
-	name    string
-	subject string // default: the intake
-	header  nats.Header
-	body    string
-	project string      // whose outcome it is. Default acme
-	id      string      // default: derived from the message's place in the stream
-	code    events.Code // default: invalid_request
-}
+var badInputReport = flag.String("bad-input", "", "run the whole catalogue of bad input, not a selection, and write the verdicts to this file")
 
-// badRequests are the messages to refuse; trap is a file that none of them may make.
-func badRequests(trap string) []badRequest {
-	const acme = "backup.requested.acme"
-	field := func(text string) string { return `{"project_id":"acme","request_id":"ID",` + text + `}` }
-	cases := []badRequest{
-		{name: "no JSON", subject: acme, body: "{{{"},
-		{name: "no JSON on the intake", body: "{{{", project: events.NoProject},
-		{name: "nothing", subject: acme},
-		{name: "nothing on the intake", project: events.NoProject},
-		{name: "a list", subject: acme, body: `["acme"]`},
-		{name: "no UTF-8", subject: acme, body: "{\"project_id\":\"acme\",\"requested_by\":\"\xff\"}"},
-		{name: "a name twice", subject: acme, body: `{"project_id":"acme","project_id":"globex"}`},
-		{name: "more after the end", subject: acme, body: `{"project_id":"acme"}{"project_id":"globex"}`},
-		{name: "too large", subject: acme, body: field(`"metadata":{"k":"` + strings.Repeat("x", 70_000) + `"}`)},
-		{name: "no project", body: `{"format":"sql"}`, project: events.NoProject},
-		{name: "the reserved project", body: `{"project_id":"_"}`, project: events.NoProject},
-		{name: "a project with a dot", body: `{"project_id":"acme.x"}`, project: events.NoProject},
-		{name: "a project that is a wildcard", body: `{"project_id":"*"}`, project: events.NoProject},
-		{name: "a subject that is no project", subject: "backup.requested.ac$me", body: `{"project_id":"acme"}`, project: events.NoProject},
-		{name: "a subject that contradicts the body", subject: acme, body: `{"project_id":"globex","request_id":"ID"}`, id: "ID"},
-		{name: "a request id with a dot", body: `{"project_id":"acme","request_id":"a.b"}`},
-		{name: "a request id that is a path", body: `{"project_id":"acme","request_id":"../../x"}`},
-		{name: "an unknown field", body: field(`"shell":"rm"`), id: "ID"},
-		{name: "another case of a field", body: field(`"Format":"tar"`), id: "ID"},
-		{name: "an unknown format", body: field(`"format":"directory"`), id: "ID"},
-		{name: "an unknown compression", body: field(`"compression":"lz4"`), id: "ID"},
-		{name: "a contradiction", body: field(`"compress":false,"compression":"zstd"`), id: "ID"},
-		{name: "a number for a text", body: field(`"requested_by":7`), id: "ID"},
-		{name: "no schema", body: field(`"schemas":[]`), id: "ID"},
-		{name: "a schema with NUL", body: field(`"schemas":["tenant_acme\u0000"]`), id: "ID"},
-		{name: "a schema that is too long", body: field(`"schemas":["` + strings.Repeat("ä", 32) + `"]`), id: "ID"},
-		{name: "a header break in a mail address", body: field(`"notify_email":"a@example.com\r\nBcc: b@example.com"`), id: "ID"},
-		{name: "two mail addresses", body: field(`"notify_email":"a@example.com,b@example.com"`), id: "ID"},
-		{name: "a later version", header: nats.Header{"ce-specversion": {"2.0"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "another event", header: nats.Header{"ce-type": {"backup.completed"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "another version of the schema", header: nats.Header{"ce-dataschema": {"https://example.com/backup.requested.v2.json"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "a repeated header", subject: acme, header: nats.Header{"ce-id": {"a", "b"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "a header in two spellings", subject: acme, header: nats.Header{"ce-id": {"a"}, "Ce-Id": {"b"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "a packed body", header: nats.Header{"Content-Encoding": {"gzip"}}, body: field(`"format":"sql"`), id: "ID"},
-		{name: "structured mode without data", body: `{"specversion":"1.0","type":"backup.requested","id":"1","source":"/x"}`, project: events.NoProject},
-	}
-	for _, path := range []string{"../globex", "/etc", "a/../../b", "..", `a\\..\\b`, "a//b", ".hidden", `a\u0000b`, "a b"} {
-		cases = append(cases, badRequest{name: "storage path " + path, body: field(`"storage_path":"` + path + `"`), id: "ID"})
-	}
-	for _, schema := range []string{"tenant_globex", "tenant_*", "*", "tenant_acm?", "TENANT_ACME", "--file=" + trap, "--schema=tenant_globex", "pg_catalog", "public", `tenant_acme\" \"tenant_globex`} {
-		cases = append(cases, badRequest{name: "schema " + schema, body: field(`"schemas":["tenant_acme","` + schema + `"]`), id: "ID", code: events.CodeSchemaNotAllowed})
-	}
-	for _, project := range []string{"nobody", "dormant", "ACME"} {
-		cases = append(cases, badRequest{name: "project " + project, body: `{"project_id":"` + project + `","request_id":"ID"}`, id: "ID", project: project, code: events.CodeProjectNotFound})
-	}
-	return cases
-}
+// bystander is the project whose exports must complete whatever the others send.
+const bystander = "globex"
 
-func TestBadInputIsRefusedOnceAndNothingIsExecuted(t *testing.T) {
+// Every case of the catalogue goes through the real broker to the real worker, in its own
+// binary, while a bystander's exports run. A wrapper records each start of pg_dump, psql
+// and pg_restore: what is refused starts none of them.
+func TestBadInput(t *testing.T) {
 	t.Parallel()
-	p := setup(t)
-	recorder := fakePgDump(t, `exec "$real" "$@"`)
-	p.start("CONCURRENCY=1", "PG_BIN_DIR="+recorder)
-	// Short enough for a schema's name of 63 bytes.
-	trap := filepath.Join(os.TempDir(), fmt.Sprintf("trap-%d", os.Getpid()))
-	var refusals []string // of unknown and suspended projects
-	for i, c := range badRequests(trap) {
-		id := fmt.Sprintf("bad-%d", i)
-		if c.subject == "" {
-			c.subject = events.TypeRequested
-		}
-		if c.project == "" {
-			c.project = "acme"
-		}
-		if c.code == "" {
-			c.code = events.CodeInvalidRequest
-		}
-		before := len(executed(t, recorder))
-		p.publish(c.subject, c.header, strings.ReplaceAll(c.body, `"ID"`, `"`+id+`"`))
-		_, out := p.announced(uint64(2*i + 1))
-		f := out.Failed
-		if f == nil {
-			t.Fatalf("%s: completed: %+v", c.name, out.Completed)
-		}
-		if f.Code != c.code || !f.Permanent || f.Attempts != 1 || f.ProjectID != c.project || f.Message == "" {
-			t.Errorf("%s: failed as %+v, want project %s, code %s, permanent, 1 attempt", c.name, *f, c.project, c.code)
-		}
-		if c.id != "" && f.RequestID != id || c.id == "" && f.RequestID == id || !events.ValidRequest(f.RequestID) {
-			t.Errorf("%s: the refusal's id is %q, sent was %q", c.name, f.RequestID, id)
-		}
-		if (f.Request != nil) != (c.code != events.CodeInvalidRequest) {
-			t.Errorf("%s: the refusal holds the request %+v", c.name, f.Request)
-		}
-		if c.code == events.CodeProjectNotFound {
-			refusals = append(refusals, fmt.Sprintf("%s %t %d", f.Message, f.Permanent, f.Attempts))
-		}
-		if n := len(executed(t, recorder)); n != before {
-			t.Errorf("%s: pg_dump ran: %q", c.name, executed(t, recorder)[before:])
-		}
-		// The next one is not affected.
-		p.request(events.Requested{ProjectID: "globex", RequestID: id, Compression: events.CompressionNone})
-		if _, out := p.announced(uint64(2*i + 2)); out.Completed == nil || out.Completed.RequestID != id {
-			t.Fatalf("after %q: the next request ended as %+v", c.name, out)
-		}
-		if n := len(executed(t, recorder)); n != before+1 {
-			t.Errorf("after %q: pg_dump ran %d times for the next request", c.name, n-before)
+	c := newCatalogue(t, readCases(t, *badInputReport != ""))
+	beside := c.startBystander()
+	for _, one := range c.cases {
+		c.run(one)
+	}
+	n := beside()
+	c.settled() // each message was acknowledged
+	for _, consumer := range []struct{ stream, name string }{{events.StreamRequests, events.ConsumerExport}, {events.StreamIntake, events.ConsumerIntake}} {
+		if n := c.consumer(consumer.stream, consumer.name).NumRedelivered; n != 0 {
+			t.Errorf("%d messages of %s were delivered again", n, consumer.stream)
 		}
 	}
-	if len(refusals) != 3 || refusals[0] != refusals[1] || refusals[0] != refusals[2] {
-		t.Errorf("unknown and suspended projects are told apart: %q", refusals)
+	if got := c.recorder.bystanders(); got != n {
+		t.Errorf("pg_dump ran %d times for %d exports of the bystander", got, n)
 	}
 	if _, err := os.Stat(trap); !os.IsNotExist(err) {
-		t.Errorf("an option in a schema's name was obeyed: %v", err)
+		t.Errorf("a name was obeyed: %v", err)
 	}
-	p.settled() // each was acknowledged
-	if n := p.consumer(events.StreamRequests, events.ConsumerExport).NumRedelivered; n != 0 {
-		t.Errorf("%d messages were delivered again", n)
+	c.lines = append(c.lines,
+		fmt.Sprintf("%d processes started by what was refused; %d exports of the bystander completed", c.started, n),
+		fmt.Sprintf("bad input: %d of %d", c.passed, len(c.cases)))
+	t.Log(c.lines[len(c.lines)-2] + "; " + c.lines[len(c.lines)-1])
+	if *badInputReport == "" {
+		return
 	}
+	if err := os.WriteFile(*badInputReport, []byte(strings.Join(c.lines, "\n")+"\n"), 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
+// trap is a file that names of the catalogue would make if they were obeyed.
+const trap = "/tmp/trap"
+
+// catalogue is a platform on which cases run one after the other.
+type catalogue struct {
+	*platform
+	cases    []badCase
+	recorder *recorder
+	raw      *rawConn
+	restored string // a database
+	next     uint64 // of the outcomes to look at
+	dumps    int    // that accepted cases account for
+	started  int    // processes that nothing accounts for
+	passed   int
+	lines    []string // of the report
+}
+
+func newCatalogue(t *testing.T, cases []badCase) *catalogue {
+	t.Helper()
+	c := &catalogue{platform: setup(t), cases: cases, recorder: newRecorder(t), next: 1}
+	c.project("good", "tenant_good")
+	for _, one := range cases {
+		for _, name := range one.Beside {
+			c.schema(name, "foreign")
+		}
+		if one.Owns != "" {
+			c.project(strings.TrimPrefix(one.Subject, "backup.requested."), one.Owns)
+		}
+	}
+	c.restored = c.database + "_restored"
+	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+c.restored); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := executeIn(c.ctx, "postgres", "DROP DATABASE "+c.restored+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	c.startBinary(built(t), "CONCURRENCY=2", "PG_BIN_DIR="+c.recorder.dir)
+	c.raw = c.rawConnection()
+	c.recorder.begin()
+	return c
+}
+
+// schema makes one with a table that says whose it is.
+func (c *catalogue) schema(name, whose string) {
+	c.t.Helper()
+	table := pgx.Identifier{name, "order items"}.Sanitize()
+	c.exec(fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE TABLE IF NOT EXISTS %s (id int, what text); INSERT INTO %s SELECT n, '%s ' || n FROM generate_series(1, 50) n",
+		pgx.Identifier{name}.Sanitize(), table, table, whose))
+}
+
+func (c *catalogue) project(id, schema string) {
+	c.t.Helper()
+	c.schema(schema, "of "+id)
+	conn, err := pgx.Connect(c.ctx, cluster.URL(c.database))
+	if err == nil {
+		_, err = conn.Exec(c.ctx, "INSERT INTO control_plane.projects VALUES ($1, $1, 'active', $2)", id, schema)
+		err = errors.Join(err, conn.Close(c.ctx))
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// startBystander asks for one export after the other. The returned function ends that and
+// says how many there were; each completed with all its rows.
+func (c *catalogue) startBystander() (end func() int) {
+	stop, done := make(chan struct{}), make(chan error, 1)
+	n := 0
+	go func() {
+		for {
+			id, err := c.client.RequestBackup(c.ctx, events.Requested{ProjectID: bystander, Compression: events.CompressionNone})
+			var out events.Outcome
+			if err == nil {
+				n++
+				out, err = c.client.Await(c.ctx, bystander, id)
+			}
+			if err == nil && (out.Completed == nil || out.Completed.Rows != 100 || out.Completed.Attempt != 1) {
+				err = fmt.Errorf("the bystander's export ended as %+v %+v", out.Completed, out.Failed)
+			}
+			select {
+			case <-stop:
+				done <- err
+				return
+			default:
+				if err != nil {
+					done <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		if err := <-done; err != nil {
+			c.t.Error(err)
+		}
+		c.outcomes += n
+		return n
+	}
+}
+
+// outcome is the next one that is not the bystander's. One of an earlier case has come too
+// much.
+func (c *catalogue) outcome(id string) events.Outcome {
+	c.t.Helper()
+	for {
+		_, out := c.announced(c.next)
+		c.next++
+		project, request := out.IDs()
+		switch {
+		case project == bystander:
+		case strings.HasPrefix(request, "bad-") && request != id:
+			c.t.Errorf("an outcome too much, or too late: %s/%s", project, request)
+			c.outcomes++
+		default:
+			return out
+		}
+	}
+}
+
+// run sends a case, holds what comes of it against what is expected, and notes the verdict.
+func (c *catalogue) run(one badCase) {
+	c.t.Helper()
+	id := fmt.Sprintf("bad-%d", len(c.lines))
+	if one.Before != "" {
+		c.publish(one.Subject, nil, strings.ReplaceAll(one.Before, "{{id}}", id))
+		c.dumps++
+		if out := c.outcome(id); out.Completed == nil {
+			c.t.Errorf("%s: what came before failed: %+v", one.Name, out.Failed)
+		}
+	}
+	if one.Plant != "" {
+		defer c.plant(one.Plant)()
+	}
+	verdict, err := c.judge(one, id)
+	if extra := c.recorder.others() - c.dumps; extra != 0 {
+		err = errors.Join(err, fmt.Errorf("%d processes were started: %q", extra, c.recorder.last()))
+		c.started += extra
+		c.dumps += extra
+	}
+	if err != nil {
+		c.t.Errorf("%s (%s): %v", one.Name, one.Why, err)
+		verdict = "NOT as expected: " + err.Error()
+	} else {
+		c.passed++
+	}
+	c.lines = append(c.lines, fmt.Sprintf("%-60s %s", one.Name, strings.ReplaceAll(verdict, "\n", " ")))
+}
+
+// plant puts a link where an export's folder would be, to a folder outside the storage. The
+// returned function removes it, and fails the test if anything went through.
+func (c *catalogue) plant(name string) (remove func()) {
+	c.t.Helper()
+	outside, link := c.t.TempDir(), filepath.Join(c.storage, name)
+	err := os.MkdirAll(filepath.Dir(link), 0o700)
+	if err == nil {
+		err = os.Symlink(outside, link)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return func() {
+		if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
+			c.t.Errorf("outside of the storage lie %v, %v", left, err)
+		}
+		if err := os.Remove(link); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+// judge sends a case and returns its verdict in words, or how it differs.
+func (c *catalogue) judge(one badCase, id string) (string, error) {
+	c.t.Helper()
+	want := one.Expect
+	body := one.bytes(c.t, id)
+	if want.Verdict == answered {
+		return c.ask(one, id, body)
+	}
+	err := c.send(one, body)
+	if want.Verdict == refusedAtThePublisher {
+		if err == nil {
+			return "", fmt.Errorf("it was published, want %q", want.Error)
+		}
+		if !strings.Contains(err.Error(), want.Error) {
+			return "", fmt.Errorf("publish: %w, want %q", err, want.Error)
+		}
+		return want.Verdict + ": " + err.Error(), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("publish: %w", err)
+	}
+	if want.Verdict == nothingMore { // any outcome that came all the same is the next case's fault
+		c.settledFor(one.Subject)
+		return want.Verdict, nil
+	}
+	c.outcomes++
+	out := c.outcome(id)
+	if want.Verdict == accepted {
+		c.dumps++
+		return c.accepted(one, out)
+	}
+	c.dumps += want.Dumps
+	f := out.Failed
+	if f == nil {
+		return "", fmt.Errorf("completed: %+v", out.Completed)
+	}
+	verdict := fmt.Sprintf("failed with %s: %s", f.Code, f.Message)
+	if string(f.Code) != want.Code || f.Permanent == want.Transient || f.Attempts != want.Attempts || f.ProjectID != want.Project || f.Message == "" {
+		return "", fmt.Errorf("%s, permanent %t, %d attempts, of %s", verdict, f.Permanent, f.Attempts, f.ProjectID)
+	}
+	if (f.RequestID == id) != want.OwnID || !events.ValidRequest(f.RequestID) {
+		return "", fmt.Errorf("the refusal's id is %q, sent was %q", f.RequestID, id)
+	}
+	if strings.ContainsFunc(f.Message, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("the message is not plain: %q", f.Message)
+	}
+	return verdict, nil
+}
+
+// accepted checks an export that had to complete: of its own schema, alone and whole.
+func (c *catalogue) accepted(one badCase, out events.Outcome) (string, error) {
+	c.t.Helper()
+	got := out.Completed
+	if got == nil {
+		return "", fmt.Errorf("failed: %+v", out.Failed)
+	}
+	own := one.Schemas
+	switch {
+	case one.Owns != "":
+		own = []string{one.Owns}
+	case own == nil:
+		own = []string{"tenant_good"}
+	}
+	if !slices.Equal(got.Schemas, own) || got.Attempt != 1 || got.Rows != 50 {
+		return "", fmt.Errorf("completed %q with %d rows in attempt %d", got.Schemas, got.Rows, got.Attempt)
+	}
+	if one.Owns != "" {
+		if err := c.restore(strings.TrimPrefix(got.Storage[0].URI, "file:"), one.Owns); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%s: %q exported", accepted, own), nil
+}
+
+// restore feeds an export to psql: it must add this schema, nothing else, with the same
+// contents as in the source.
+func (c *catalogue) restore(key, schema string) error {
+	c.t.Helper()
+	before, err := c.schemas()
+	if err != nil {
+		return err
+	}
+	psql, err := cluster.Client(c.ctx, c.restored, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f", filepath.Join(c.storage, key))
+	if err != nil {
+		return err
+	}
+	if text, err := psql.CombinedOutput(); err != nil {
+		return fmt.Errorf("psql: %w: %s", err, text)
+	}
+	after, err := c.schemas()
+	if err != nil {
+		return err
+	}
+	if added := slices.DeleteFunc(after, func(s string) bool { return slices.Contains(before, s) }); !slices.Equal(added, []string{schema}) {
+		return fmt.Errorf("the export holds the schemas %q, want %q alone", added, schema)
+	}
+	var tables [2]map[string]contents.Table
+	for i, database := range []string{c.database, c.restored} {
+		conn, err := pgx.Connect(c.ctx, cluster.URL(database))
+		if err != nil {
+			return err
+		}
+		tables[i], err = contents.Read(c.ctx, conn, []string{schema})
+		if err = errors.Join(err, conn.Close(c.ctx)); err != nil {
+			return err
+		}
+	}
+	if diff := contents.Compare(tables[0], tables[1]); len(diff) > 0 || len(tables[0]) != 1 {
+		return fmt.Errorf("restored differ %q of %d tables", diff, len(tables[0]))
+	}
+	return nil
+}
+
+// schemas lists those of the database to restore into.
+func (c *catalogue) schemas() ([]string, error) {
+	conn, err := pgx.Connect(c.ctx, cluster.URL(c.restored))
+	if err != nil {
+		return nil, err
+	}
+	rows, err := conn.Query(c.ctx, "SELECT nspname FROM pg_namespace")
+	var names []string
+	if err == nil {
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	return names, errors.Join(err, conn.Close(c.ctx))
 }
 
 func TestTheSameIDGivesTheFirstOutcomeAgain(t *testing.T) {
