@@ -31,6 +31,8 @@ func newChecker(f Format) (*checker, error) {
 		c.scanner = newTarScanner(c.tally)
 	case Custom:
 		c.scanner = newCustomScanner(c.tally)
+	case Directory:
+		c.scanner = newDirectoryScanner(c.tally)
 	default:
 		return nil, fmt.Errorf("unknown dump format %q", f)
 	}

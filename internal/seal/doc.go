@@ -23,6 +23,9 @@
 //   - Custom: each entry with data in the table of contents has its block, exactly once,
 //     and the archive ends where a block ends. Only archives that pg_dump did not compress
 //     (-Z0) are accepted, because rows are counted in them.
+//   - Directory: a tar of pg_dump's directory archive, written with -Z0: each table's file
+//     once, in any order, then toc.dat, which lists exactly those, then two zero blocks and
+//     nothing but zeros.
 //
 // The checks hold memory for the names of tables only: at most 64 MiB for a hostile dump,
 // some kilobytes for a usual one.

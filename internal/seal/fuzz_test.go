@@ -69,9 +69,10 @@ func fuzz(f *testing.F, format seal.Format) {
 	})
 }
 
-func FuzzSQL(f *testing.F)    { fuzz(f, seal.SQL) }
-func FuzzTar(f *testing.F)    { fuzz(f, seal.Tar) }
-func FuzzCustom(f *testing.F) { fuzz(f, seal.Custom) }
+func FuzzSQL(f *testing.F)       { fuzz(f, seal.SQL) }
+func FuzzTar(f *testing.F)       { fuzz(f, seal.Tar) }
+func FuzzCustom(f *testing.F)    { fuzz(f, seal.Custom) }
+func FuzzDirectory(f *testing.F) { fuzz(f, seal.Directory) }
 
 // FuzzOpen checks that no input makes a decoder panic, run away or end without an end.
 func FuzzOpen(f *testing.F) {

@@ -3,11 +3,13 @@ package seal
 // Format is the kind of archive pg_dump writes.
 type Format string
 
-// The formats of the contract: a plain script, pg_dump's tar and custom archives.
+// The formats of the contract: a plain script, pg_dump's tar and custom archives, and a tar
+// of its directory archive.
 const (
-	SQL    Format = "sql"
-	Tar    Format = "tar"
-	Custom Format = "custom"
+	SQL       Format = "sql"
+	Tar       Format = "tar"
+	Custom    Format = "custom"
+	Directory Format = "directory"
 )
 
 // Compression is what is applied to the dump before it is encrypted and hashed.
@@ -37,7 +39,7 @@ type Table struct {
 
 // Extension is the file name's end for an artifact, for instance ".sql.gz.age".
 func Extension(f Format, c Compression, e Encryption) string {
-	ext := map[Format]string{SQL: ".sql", Tar: ".tar", Custom: ".dump"}[f]
+	ext := map[Format]string{SQL: ".sql", Tar: ".tar", Custom: ".dump", Directory: ".dir.tar"}[f]
 	ext += map[Compression]string{Gzip: ".gz", Zstd: ".zst", Plain: ""}[c]
 	if e == Age {
 		ext += ".age"

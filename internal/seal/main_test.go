@@ -1,6 +1,8 @@
 package seal_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +33,7 @@ type source struct {
 
 var dumped source
 
-var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom}
+var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
 
 var compressions = []seal.Compression{seal.Gzip, seal.Zstd, seal.Plain}
 
@@ -124,7 +126,19 @@ func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f seal.F
 	if err != nil {
 		return nil, err
 	}
-	args := map[seal.Format][]string{seal.SQL: {"-Fp"}, seal.Tar: {"-Ft"}, seal.Custom: {"-Fc", "-Z0"}}[f]
+	var dir string
+	if f == seal.Directory {
+		parent, err := os.MkdirTemp("", "seal")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = os.RemoveAll(parent) }()
+		dir = filepath.Join(parent, "dump")
+	}
+	args := map[seal.Format][]string{
+		seal.SQL: {"-Fp"}, seal.Tar: {"-Ft"}, seal.Custom: {"-Fc", "-Z0"},
+		seal.Directory: {"-Fd", "-Z0", "-j2", "--no-blobs", "--file=" + dir},
+	}[f]
 	args = append(args, "--no-owner", "--no-acl", "--no-password")
 	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir(), "pg_dump"), args...)
 	password, _ := u.User.Password()
@@ -139,7 +153,34 @@ func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f seal.F
 		}
 		return nil, fmt.Errorf("pg_dump: %w", err)
 	}
+	if dir != "" {
+		return directoryTar(dir)
+	}
 	return out, nil
+}
+
+// directoryTar is a directory archive as it is delivered: toc.dat comes last.
+func directoryTar(dir string) ([]byte, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.dat"))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range append(names, filepath.Join(dir, "toc.dat")) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.WriteHeader(&tar.Header{Name: filepath.Base(name), Size: int64(len(data)), Mode: 0o600}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(data); err != nil {
+			return nil, err
+		}
+	}
+	err = w.Close() // writes the end
+	return b.Bytes(), err
 }
 
 // countRows counts what the server says of each table that has rows of its own.

@@ -273,7 +273,7 @@ func TestOptionsAreValidated(t *testing.T) {
 	t.Parallel()
 	ok := seal.Options{Format: seal.SQL, Compression: seal.Gzip}
 	for name, change := range map[string]func(*seal.Options){
-		"format":      func(o *seal.Options) { o.Format = "directory" },
+		"format":      func(o *seal.Options) { o.Format = "folder" },
 		"compression": func(o *seal.Options) { o.Compression = "lz4" },
 		"cap":         func(o *seal.Options) { o.MaxBytes = -1 },
 		"concurrency": func(o *seal.Options) { o.Concurrency = -1 },

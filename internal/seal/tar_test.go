@@ -147,6 +147,7 @@ func TestTarThatIsRefused(t *testing.T) {
 		"strange pax":      func(f *tarFile) { pax(f, "99 size=1\n"); f.member("toc.dat", toc); rest(f) },
 		"pax without size": func(f *tarFile) { pax(f, "10 size=x\n"); f.member("toc.dat", toc); rest(f) },
 		"pax path":         func(f *tarFile) { pax(f, "14 path=7.dat\n"); f.member("toc.dat", toc); rest(f) },
+		"two pax":          func(f *tarFile) { pax(f, "10 size=3\n"); pax(f, "10 size=3\n"); f.member("toc.dat", toc); rest(f) },
 		"pax at the end": func(f *tarFile) {
 			f.member("toc.dat", toc)
 			rest(f)
@@ -213,8 +214,24 @@ func TestTarSizesBeyondOctal(t *testing.T) {
 
 func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 	t.Parallel()
-	dump := bytes.Clone(dumped.tiny[seal.Tar])
-	var at []int
+	for _, f := range []seal.Format{seal.Tar, seal.Directory} {
+		dump := bytes.Clone(dumped.tiny[f])
+		for n, i := range tarStructure(t, dump) {
+			// A bit, another one in the next byte; and all of them.
+			for _, flip := range []byte{1 << (n % 8), 0xff} {
+				dump[i] ^= flip
+				if !wantStructureError(t, check(dump, f), "%s: byte %d, bits %08b", f, i, flip) {
+					return
+				}
+				dump[i] ^= flip
+			}
+		}
+	}
+}
+
+// tarStructure lists the bytes of a tar that belong to no member's body.
+func tarStructure(t *testing.T, dump []byte) (at []int) {
+	t.Helper()
 	span := func(from, to int) {
 		for ; from < to; from++ {
 			at = append(at, from)
@@ -224,7 +241,7 @@ func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 		span(pos, pos+512)
 		if dump[pos] == 0 {
 			span(pos+512, len(dump))
-			break
+			return at
 		}
 		size, err := strconv.ParseInt(string(dump[pos+124:pos+135]), 8, 64)
 		if err != nil {
@@ -233,15 +250,5 @@ func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 		end := pos + 512 + int(size)
 		pos = end + (-end & 511)
 		span(end, pos)
-	}
-	for n, i := range at {
-		// A bit, another one in the next byte; and all of them.
-		for _, flip := range []byte{1 << (n % 8), 0xff} {
-			dump[i] ^= flip
-			if !wantStructureError(t, check(dump, seal.Tar), "byte %d, bits %08b", i, flip) {
-				return
-			}
-			dump[i] ^= flip
-		}
 	}
 }

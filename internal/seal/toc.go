@@ -72,6 +72,15 @@ func (t *tocParser) scan(p []byte) (int, error) {
 	return n, nil
 }
 
+// whole takes a table of contents that nothing may follow.
+func (t *tocParser) whole(p []byte) (int, error) {
+	n, err := t.scan(p)
+	if err == nil && n < len(p) {
+		err = faultTOCLength
+	}
+	return n, err
+}
+
 // next moves on to the field after the current one.
 func (t *tocParser) next() {
 	if t.steps[t.at].use == dependency && !t.field.null() {

@@ -35,7 +35,7 @@ func boundaries(f seal.Format, dump []byte) []int {
 				at = append(at, off, min(off+1, len(dump)-1))
 			}
 		}
-	case seal.Tar:
+	case seal.Tar, seal.Directory:
 		for off := 0; off < len(dump); off += 512 {
 			at = append(at, off, off+1, off+511)
 		}
