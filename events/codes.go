@@ -19,6 +19,7 @@ const (
 	CodeSourceCorrupt    Code = "source_corrupt"
 	CodeDumpTimeout      Code = "dump_timeout"
 	CodeSizeLimit        Code = "size_limit"
+	CodeSpoolLimit       Code = "spool_limit" // of format directory: the largest tables do not fit into the worker's spool
 	CodeCancelled        Code = "cancelled"
 	CodeStorageRefused   Code = "storage_refused" // a token, a right, a bucket or a chat is missing
 )
@@ -30,6 +31,7 @@ const (
 	CodeDumpStalled        Code = "dump_stalled"    // no progress for too long
 	CodeDumpFailed         Code = "dump_failed"     // pg_dump failed and the source gives no clearer reason
 	CodeDumpIncomplete     Code = "dump_incomplete" // the dump's structure or its rows do not add up
+	CodeSpoolUnavailable   Code = "spool_unavailable" // of format directory: the spool's disk is full or cannot be used
 	CodeStorageUnavailable Code = "storage_unavailable"
 	CodeStorageFull        Code = "storage_full"
 	CodeUploadTimeout      Code = "upload_timeout" // the storage was too slow for its time budget

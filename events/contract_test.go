@@ -32,7 +32,7 @@ func contractEvents() []contractEvent {
 	trace := events.Trace{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", State: "a=b"}
 	meta := map[string]string{"ticket": "OPS-1", "note": "a\x1b[31m\nb"}
 	request := events.Requested{
-		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatTar,
+		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatDirectory, Jobs: 2,
 		Compression: events.CompressionZstd, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
 		RequestedBy: "gateway", Metadata: meta, ReplayOf: "r0", Generation: 1,
 	}

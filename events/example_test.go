@@ -99,7 +99,7 @@ func ExampleDecode() {
 	fmt.Println(r.ProjectID, r.RequestID, "|", invalid.Field, invalid.Reason)
 	// Output:
 	// acme [public] sql none <nil>
-	// acme r1 | format must be one of "sql", "tar", "custom"
+	// acme r1 | format must be one of "sql", "tar", "custom", "directory"
 }
 
 // Two spellings of a request have one canonical form.

@@ -10,9 +10,10 @@ type Format string
 
 // The formats of the contract.
 const (
-	FormatSQL    Format = "sql"    // a plain script; the default
-	FormatTar    Format = "tar"    // pg_dump's tar archive
-	FormatCustom Format = "custom" // pg_dump's custom archive
+	FormatSQL       Format = "sql"       // a plain script; the default
+	FormatTar       Format = "tar"       // pg_dump's tar archive
+	FormatCustom    Format = "custom"    // pg_dump's custom archive
+	FormatDirectory Format = "directory" // pg_dump's directory archive, several tables at a time, as one tar
 )
 
 // Compression is what is applied to a dump before it is stored.
@@ -50,6 +51,9 @@ type Requested struct {
 	//
 	// Deprecated: use Compression.
 	Compress *bool `json:"compress,omitzero"`
+	// Jobs is how many tables are dumped at a time, 1 to 16, with FormatDirectory only. The
+	// worker may allow fewer. Absent: the worker chooses by the size.
+	Jobs int `json:"jobs,omitzero"`
 	// StoragePath is a label under the project's own prefix of the storage, such as
 	// "nightly/2026".
 	StoragePath string `json:"storage_path,omitempty"`
@@ -143,6 +147,9 @@ func checkRequested(doc map[string]any) error {
 	}
 	if err := checkReplay(doc); err != nil {
 		return err
+	}
+	if _, jobs := doc["jobs"]; jobs && doc["format"] != string(FormatDirectory) {
+		return invalid("jobs", "goes with format \"directory\" only")
 	}
 	if err := theContract().check(TypeRequested, doc, false); err != nil {
 		return err

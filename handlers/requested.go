@@ -51,6 +51,7 @@ func decode(m events.Message, d export.Delivery) export.Request {
 		Schemas:     r.Schemas,
 		Format:      export.Format(r.Format),
 		Compression: export.Compression(r.Compression),
+		Jobs:        r.Jobs,
 		StoragePath: r.StoragePath,
 		RequestedBy: r.RequestedBy,
 		Metadata:    r.Metadata,

@@ -38,12 +38,15 @@ func TestEveryFormatAndCompressionRestoresToTheSource(t *testing.T) {
 		suffix      string
 	}
 	asked := map[kind]events.Requested{}
-	for f, ext := range map[events.Format]string{events.FormatSQL: "sql", events.FormatTar: "tar", events.FormatCustom: "dump"} {
+	for f, ext := range map[events.Format]string{events.FormatSQL: "sql", events.FormatTar: "tar", events.FormatCustom: "dump", events.FormatDirectory: "dir.tar"} {
 		for c, more := range map[events.Compression]string{events.CompressionGzip: ".gz", events.CompressionZstd: ".zst", events.CompressionNone: ""} {
 			r := events.Requested{
 				ProjectID: "acme", RequestID: fmt.Sprintf("%s-%s", f, c), Format: f, Compression: c, StoragePath: "nightly/2026-11",
 				RequestedBy: "the test", Metadata: map[string]string{"ticket": "4711", "what": string(f)},
 				Trace: events.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "vendor=1"},
+			}
+			if f == events.FormatDirectory {
+				r.Jobs = 2
 			}
 			p.request(r)
 			asked[kind{f, c, ext + more}] = r
@@ -290,6 +293,13 @@ func (p *platform) checkRestored(c *events.Completed, plain []byte) {
 	file := filepath.Join(t.TempDir(), "dump")
 	if err := os.WriteFile(file, plain, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if c.Format == events.FormatDirectory {
+		folder := t.TempDir()
+		if out, err := exec.CommandContext(t.Context(), "tar", "-x", "-C", folder, "-f", file).CombinedOutput(); err != nil {
+			t.Fatalf("tar: %v: %s", err, out)
+		}
+		file = folder
 	}
 	tool, args := "pg_restore", []string{"--exit-on-error", "--single-transaction", "--dbname=" + target, file}
 	if c.Format == events.FormatSQL {

@@ -25,6 +25,7 @@ func (a *app) requestCommand() *cobra.Command {
 			"Asking again with the same --id and the same contents gives the first outcome.",
 		Example: "  pgcourier request acme --wait\n" +
 			"  pgcourier request acme --id nightly-2026-11-23 --format custom --compression zstd\n" +
+			"  pgcourier request acme --format directory --jobs 4 --compression zstd --wait\n" +
 			"  pgcourier request acme --schema tenant_acme --metadata ticket=4711",
 		Args: cobra.ExactArgs(1),
 	}
@@ -63,12 +64,13 @@ func (a *app) requestCommand() *cobra.Command {
 func requestOptions(cmd *cobra.Command, r *events.Requested) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
-	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar or custom")
+	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar, custom or directory (dumped by several connections at a time)")
 	f.StringVar((*string)(&r.Compression), "compression", string(events.CompressionGzip), "gzip, zstd or none")
+	f.IntVar(&r.Jobs, "jobs", 0, "tables dumped at a time, 1 to 16, with --format directory; the worker may allow fewer (default: as the size asks for)")
 	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
 	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
 	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom", "directory"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -15,6 +15,7 @@ import (
 func (a *app) restoreCommand() *cobra.Command {
 	var clean bool
 	var timeout time.Duration
+	var jobs int
 	cmd := &cobra.Command{
 		Use:   "restore ID --to URL",
 		Short: "Restore an export into a database",
@@ -22,15 +23,21 @@ func (a *app) restoreCommand() *cobra.Command {
 			"the database, in one transaction that ends with a count of every table and is rolled\n" +
 			"back whatever goes wrong. Owners and rights are not restored. A schema that holds\n" +
 			"anything is refused unless --clean drops it, in the same transaction.\n\n" +
+			"With --jobs a custom or directory archive is restored by so many connections at a\n" +
+			"time. That is faster and no transaction: what fails leaves part of the export in the\n" +
+			"target, so its schemas must be missing or empty. For it, and for every export of\n" +
+			"format directory, the whole dump lies in SPOOL_DIR meanwhile, readable by this user.\n\n" +
 			"A dump is a program: use a login that may do no more than it must. The URL may not\n" +
 			"hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
-			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty",
+			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty\n" +
+			"  pgcourier restore acme/nightly-42 --jobs 4 --to postgres://me@db/empty",
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&clean, "clean", false, "drop the export's schemas first, with all they hold and all that depends on them")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
-	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "CLIENT_CHECK")
+	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
+	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
@@ -64,11 +71,14 @@ func (a *app) restoreCommand() *cobra.Command {
 		defer m.close()
 		c := restoreConfig(l)
 		c.Timeout = timeout
-		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean},
+		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, Jobs: jobs},
 			func(p restore.Progress) { m.at(string(p.Stage), p.Stored, p.Total) })
 		m.close()
 		if errors.Is(err, restore.ErrOccupied) {
 			return exitf(exitFailed, "%w: restore into an empty database, or drop them with --clean", err)
+		}
+		if errors.Is(err, restore.ErrJobs) {
+			return exitf(exitUsage, "--jobs: %w", err)
 		}
 		if err != nil {
 			return readExit(err)

@@ -53,7 +53,7 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 	if err != nil {
 		return nil, err
 	}
-	rc := restore.Config{Logger: log}
+	rc := restore.Config{Logger: log, SpoolDir: c.Spool()}
 	if c.PGBinDir != "" {
 		rc.BinDirs = []string{c.PGBinDir}
 	}

@@ -53,7 +53,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&rehearse, "restore", false, "restore it into a scratch database too")
-	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "CLIENT_CHECK")
+	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		l, err := flags.open()
@@ -84,7 +84,7 @@ func (a *app) verifyCommand() *cobra.Command {
 }
 
 func restoreConfig(l *library) restore.Config {
-	c := restore.Config{Logger: l.app.logger(quiet(l.config))}
+	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool()}
 	if l.config.PGBinDir != "" {
 		c.BinDirs = []string{l.config.PGBinDir}
 	}

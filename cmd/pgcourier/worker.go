@@ -31,6 +31,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -209,13 +210,18 @@ func (w *worker) openStorage(ctx context.Context, recipients []age.Recipient, ke
 func (w *worker) openExporter(ctx context.Context, name string, recipients []age.Recipient) error {
 	c := w.config
 	projects := project.New(w.pool, c.ProjectQuery)
-	if err := projects.Check(ctx); err != nil {
+	err := projects.Check(ctx)
+	if err != nil {
 		return exit(exitUsage, err)
 	}
 	if err := checkClients(ctx, c, w.log, "pg_dump"); err != nil {
 		return err
 	}
-	dumper, err := pgdump.New(w.dumpConfig())
+	dumps := w.dumpConfig()
+	if dumps.Spool, err = w.openSpool(ctx); err != nil {
+		return exit(exitUsage, err)
+	}
+	dumper, err := pgdump.New(dumps)
 	if err != nil {
 		return exit(exitUsage, err)
 	}
@@ -230,10 +236,24 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	return nil
 }
 
+// openSpool opens the spool for format directory and clears what killed workers have left in
+// it. Who set no folder may do without: a worker need not be able to write to a disk.
+func (w *worker) openSpool(ctx context.Context) (*spool.Area, error) {
+	area, err := spool.Open(w.config.Spool())
+	switch {
+	case err != nil && w.config.SpoolDir != "":
+		return nil, fmt.Errorf("PGCOURIER_SPOOL_DIR: %w", err)
+	case err != nil:
+		w.log.WarnContext(ctx, "no spool: exports of format directory will fail here", "error", err)
+	}
+	return area, nil
+}
+
 func (w *worker) dumpConfig() pgdump.Config {
 	c := w.config
 	d := pgdump.Config{
 		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: w.log,
+		SpoolBytes: int64(c.SpoolBytes), ParallelJobs: c.ParallelJobs,
 		KillDelay: 500 * time.Millisecond, // a cancelled dump is gone within two seconds, its whole process group
 	}
 	if c.PGBinDir != "" {

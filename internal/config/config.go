@@ -48,6 +48,9 @@ type Config struct {
 	DataDir        string        `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
 	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
+	SpoolDir       string        `env:"SPOOL_DIR" help:"folder on a local disk for what format directory and restore --jobs write for a while, in plain text; empty: the folder spool in DATA_DIR"`
+	SpoolBytes     ByteSize      `env:"SPOOL_BYTES" envDefault:"4GiB" help:"cap on what one export of format directory may have there at a time; it must hold the largest tables, one for each job"`
+	ParallelJobs   int           `env:"PARALLEL_JOBS" envDefault:"4" help:"tables of one export of format directory that are dumped at a time, each on a connection of its own, between 1 and 16; a request can ask for fewer"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
@@ -169,6 +172,8 @@ func (c Config) Validate() error {
 	check(c.NATSPort == -1 || c.NATSPort > 0 && c.NATSPort < 65536, "NATS_PORT: %d is not a port or -1", c.NATSPort)
 	check(c.MaxWaitingPerProject >= 1, "MAX_WAITING_PER_PROJECT: %d is not at least 1", c.MaxWaitingPerProject)
 	check(c.MaxBytes >= 0, "MAX_BYTES: must not be negative")
+	check(c.SpoolBytes > 0, "SPOOL_BYTES: must be positive")
+	check(c.ParallelJobs >= 1 && c.ParallelJobs <= 16, "PARALLEL_JOBS: %d is not between 1 and 16", c.ParallelJobs)
 	for _, d := range []struct {
 		name string
 		v    time.Duration
@@ -210,6 +215,14 @@ func (c Config) StorageURL() (string, error) {
 		return "", err
 	}
 	return urls[0], nil
+}
+
+// Spool is SPOOL_DIR, or the folder spool in DATA_DIR.
+func (c Config) Spool() string {
+	if c.SpoolDir != "" {
+		return c.SpoolDir
+	}
+	return filepath.Join(c.DataDir, "spool")
 }
 
 // ByteSize is a number of bytes, written as "10GiB" or "500 MB".

@@ -206,7 +206,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Ar
 		return nil, err
 	}
 	failpoint.Hit(failpoint.AfterLookup)
-	dump, err := e.Dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format})
+	dump, err := e.Dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ const (
 	DumpFailed     Code = "dump_failed"     // pg_dump failed and the source gives no clearer reason
 	DumpIncomplete Code = "dump_incomplete" // the dump's structure or its rows do not add up
 	SizeLimit      Code = "size_limit"
+	SpoolLimit     Code = "spool_limit"       // one table, or those dumped at once, are larger than the spool's bound
+	SpoolFailed    Code = "spool_unavailable" // the spool's disk is full or cannot be used
 
 	StorageUnavailable Code = "storage_unavailable"
 	StorageFull        Code = "storage_full"
@@ -48,7 +50,7 @@ var permanent = map[Code]bool{
 	SchemaNotAllowed: true, SchemaNotFound: true,
 	SourceAuthFailed: true, SourceForbidden: true, SourceNotFound: true,
 	RowSecurity: true, VersionMismatch: true, SourceCorrupt: true,
-	DumpTimeout: true, SizeLimit: true, Cancelled: true,
+	DumpTimeout: true, SizeLimit: true, SpoolLimit: true, Cancelled: true,
 	StorageRefused: true,
 }
 

@@ -104,6 +104,9 @@ type DumpJob struct {
 	Project Project
 	Schemas []string // exact names; never empty
 	Format  seal.Format
+	// Jobs is how many tables are dumped at a time, for format directory only. 0: the Dumper
+	// chooses.
+	Jobs int
 }
 
 // Dump is a running dump.

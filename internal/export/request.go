@@ -23,6 +23,7 @@ type Request struct {
 	Schemas     []string         // empty: all of the project's
 	Format      seal.Format      // never empty
 	Compression seal.Compression // never empty
+	Jobs        int              // of format directory; 0: as the size asks for
 	StoragePath string           // label under the project's prefix; may be empty
 	RequestedBy string
 	Metadata    map[string]string

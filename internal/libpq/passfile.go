@@ -11,7 +11,7 @@ import (
 
 // newPassfile makes the passfile for one child: a file in memory that has no name. The
 // caller closes it once the child has it. libpq accepts it only as a regular file of mode
-// 0600. The wildcards are safe: the child makes one connection, to the source.
+// 0600. The wildcards are safe: the child connects to the source alone.
 func newPassfile(password string) (*os.File, error) {
 	f, err := memoryFile()
 	if err != nil {

@@ -23,6 +23,10 @@ type Process struct {
 
 	mu   sync.Mutex
 	gone bool // the group may no longer be signalled: its number can belong to others
+	// paused says that the group was stopped. Should this process die meanwhile, the kernel
+	// wakes the group: it has become an orphan with a stopped member.
+	paused bool
+	ending bool // Terminate was called: nothing pauses the group any more
 }
 
 // Command is what StartProcess starts.
@@ -36,6 +40,9 @@ type Command struct {
 	// Password goes into the passfile that Source.Environment names. It must hold no line
 	// break.
 	Password string
+	// Keep, if not nil, is inherited by the child and its children: what it locks stays
+	// locked until the last of them has ended.
+	Keep *os.File
 	// KillDelay is how long the group may take to end after SIGTERM, before SIGKILL.
 	KillDelay time.Duration
 }
@@ -60,6 +67,9 @@ func StartProcess(c Command) (*Process, error) {
 			// its query.
 			Pdeathsig: syscall.SIGTERM,
 		},
+	}
+	if c.Keep != nil {
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, c.Keep)
 	}
 	if c.Stdin != nil { // a typed nil would be a file
 		p.cmd.Stdin = c.Stdin
@@ -144,7 +154,11 @@ func (p *Process) ID() int { return p.cmd.Process.Pid }
 // its query and hangs with a server that hangs, then after delay SIGKILL. It reports
 // whether SIGKILL was needed: the server may not know then that its client is gone.
 func (p *Process) Terminate(delay time.Duration) (killed bool) {
-	p.signal(syscall.SIGTERM)
+	p.mu.Lock()
+	p.ending = true
+	p.send(syscall.SIGTERM)
+	p.mu.Unlock()
+	p.Resume()
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -152,14 +166,35 @@ func (p *Process) Terminate(delay time.Duration) (killed bool) {
 		return false
 	case <-timer.C:
 	}
-	p.signal(syscall.SIGKILL)
+	p.mu.Lock()
+	p.send(syscall.SIGKILL)
+	p.mu.Unlock()
 	<-p.exited
 	return true
 }
 
-func (p *Process) signal(s syscall.Signal) {
+// Pause stops the process group where it is, until Resume. Pausing twice is pausing once.
+func (p *Process) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.ending {
+		p.paused = true
+		p.send(syscall.SIGSTOP)
+	}
+}
+
+// Resume lets a paused group go on. A group that others have stopped stays stopped.
+func (p *Process) Resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paused {
+		p.paused = false
+		p.send(syscall.SIGCONT)
+	}
+}
+
+// send is called with mu held.
+func (p *Process) send(s syscall.Signal) {
 	if !p.gone {
 		_ = syscall.Kill(-p.cmd.Process.Pid, s)
 	}

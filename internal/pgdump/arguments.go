@@ -35,10 +35,13 @@ type selection struct {
 	snapshot string
 	encoding string
 	lockWait time.Duration
+
+	folder string // of format directory: absolute, and empty
+	jobs   int
 }
 
 // formats are pg_dump's names for ours.
-var formats = map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom"}
+var formats = map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}
 
 // snapshotID is what pg_export_snapshot answers, such as 00000003-0000001B-1.
 var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
@@ -78,8 +81,12 @@ func arguments(s selection) ([]string, error) {
 		"--no-tablespaces",
 		"--strict-names", // each schema must exist; else a missing one is left out in silence
 	}
-	if s.format == seal.Custom {
+	if s.format == seal.Custom || s.format == seal.Directory {
 		args = append(args, "--compress=0") // compression is ours, and rows are counted in the stream
+	}
+	if s.format == seal.Directory {
+		// Nothing in the folder outlives the stream, so nothing needs to be on the disk.
+		args = append(args, "--file="+s.folder, "--jobs="+strconv.Itoa(s.jobs), "--no-sync")
 	}
 	if s.role != "" {
 		if err := checkName(s.role); err != nil {

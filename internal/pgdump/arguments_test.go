@@ -24,9 +24,23 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+func TestArgumentsOfADirectory(t *testing.T) {
+	t.Parallel()
+	got, err := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, seal.Directory)
+	want := []string{
+		"--format=directory", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
+		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--compress=0",
+		"--file=/spool/folder", "--jobs=3", "--no-sync", `--schema="s"`,
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("arguments = %q, %v\nwant %q", got, err, want)
+	}
+}
+
 // allowed are all arguments pg_dump may ever be given, but for --schema.
-var allowed = regexp.MustCompile(`^(--format=(plain|tar|custom)|--encoding=UTF8|--snapshot=[0-9A-F-]+|` +
-	`--lock-wait-timeout=60000|--no-password|--no-owner|--no-acl|--no-tablespaces|--strict-names|--compress=0)$`)
+var allowed = regexp.MustCompile(`^(--format=(plain|tar|custom|directory)|--encoding=UTF8|--snapshot=[0-9A-F-]+|` +
+	`--lock-wait-timeout=60000|--no-password|--no-owner|--no-acl|--no-tablespaces|--strict-names|--compress=0|` +
+	`--file=/spool/folder|--jobs=3|--no-sync)$`)
 
 // unquote reads a pattern as pg_dump does: what is within double quotes stands for itself.
 // It fails on anything outside them.
@@ -60,7 +74,7 @@ func FuzzArguments(f *testing.F) {
 	f.Add("s", "t", "--file=/tmp/x", pgdump.Snapshot)
 	f.Add("s", "t", "", "1 --file=/tmp/x")
 	f.Fuzz(func(t *testing.T, a, b, role, snapshot string) {
-		for _, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+		for _, format := range formats {
 			asked := []string{a, b}
 			args, err := pgdump.Arguments(asked, role, snapshot, format)
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 type dump struct {
 	info    export.DumpInfo
 	process *process
-	out     *os.File
+	out     io.ReadCloser
 	session *session
 	watch   *watch
 	counts  *counts
@@ -27,6 +26,7 @@ type dump struct {
 	cause   func() error            // why it was ended; nil while it was not
 	inquire func(exit error) error  // finds out why pg_dump failed
 	silence context.CancelFunc      // ends an inquiry
+	report  func(string, error)     // logs what changes nothing
 
 	ended  sync.WaitGroup // the supervisor and the clock
 	asking sync.Mutex     // held while an inquiry uses the session
@@ -44,6 +44,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	ctx, d.cancel = context.WithCancelCause(ctx)
 	d.cause = func() error { return context.Cause(ctx) }
 	d.silence = silence
+	d.report = func(what string, err error) { o.config.Logger.WarnContext(after, what, "error", err) }
 	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
 	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
 	d.ended.Go(func() {
@@ -58,6 +59,10 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	var moved func() bool
 	if o.job.Format == seal.Tar {
 		moved = growth(d.process)
+	}
+	if files, ok := d.out.(*spooled); ok {
+		files.follow(d.cancel)
+		moved = files.grown
 	}
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
 }
@@ -135,7 +140,9 @@ func (d *dump) Close() error {
 		<-d.process.Exited()
 		d.ended.Wait()
 		<-d.counts.done
-		_ = d.out.Close() // read end: nothing is lost
+		if err := d.out.Close(); err != nil { // nothing is lost: the next worker clears the spool
+			d.report("dump not closed cleanly", err)
+		}
 		d.asking.Lock()
 		defer d.asking.Unlock()
 		d.session.close()

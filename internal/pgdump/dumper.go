@@ -5,14 +5,16 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
 // Config says where dumps come from and what they may take.
@@ -36,6 +38,15 @@ type Config struct {
 	// KillDelay is how long pg_dump may take to end after SIGTERM, before SIGKILL.
 	// Default 5 seconds.
 	KillDelay time.Duration
+	// Spool is where pg_dump writes for format directory. Default nil: that format is refused.
+	Spool *spool.Area
+	// SpoolBytes bounds what lies there of one dump: above it pg_dump is paused, and a dump
+	// whose largest tables alone need more fails. It is overrun by what pg_dump writes in a
+	// twentieth of a second. Default 4 GiB.
+	SpoolBytes int64
+	// ParallelJobs bounds how many tables of one dump of format directory are dumped at a
+	// time, each on a connection of its own. Default 4.
+	ParallelJobs int
 	// Logger is told what pg_dump wrote to stderr when it fails. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -48,6 +59,8 @@ func (c Config) withDefaults() Config {
 	c.Stall = cmp.Or(c.Stall, 10*time.Minute)
 	c.LockWaitTimeout = cmp.Or(c.LockWaitTimeout, time.Minute)
 	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
+	c.SpoolBytes = cmp.Or(c.SpoolBytes, 4<<30)
+	c.ParallelJobs = cmp.Or(c.ParallelJobs, 4)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
@@ -73,8 +86,8 @@ func New(c Config) (*Dumper, error) {
 			return nil, fmt.Errorf("default source: %w", err)
 		}
 	}
-	if c.Timeout < 0 || c.LockWaitTimeout < 0 || c.KillDelay < 0 || c.Stall <= c.LockWaitTimeout {
-		return nil, fmt.Errorf("pg_dump: timeouts must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
+	if c.Timeout < 0 || c.LockWaitTimeout < 0 || c.KillDelay < 0 || c.SpoolBytes < 0 || c.ParallelJobs < 0 || c.Stall <= c.LockWaitTimeout {
+		return nil, fmt.Errorf("pg_dump: times and bounds must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
 			c.Stall, c.LockWaitTimeout)
 	}
 	d := &Dumper{config: c, versions: libpq.Discover("pg_dump", c.BinDirs)}
@@ -161,11 +174,14 @@ type opening struct {
 	survey  *survey
 	version Version
 	info    export.DumpInfo
+
+	estimate *int64 // once it was asked for
+	jobs     int    // of format directory
 }
 
 // prepare connects, looks at the source, takes the locks and the snapshot, and starts
 // pg_dump.
-func (o *opening) prepare(ctx context.Context) (p *process, out *os.File, err error) {
+func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, err error) {
 	if o.session, err = o.source.connect(ctx, o.holderName); err != nil {
 		return nil, nil, fail(ctx, err)
 	}
@@ -178,6 +194,9 @@ func (o *opening) prepare(ctx context.Context) (p *process, out *os.File, err er
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
 		return nil, nil, err
 	}
+	if o.job.Format == seal.Directory {
+		o.jobs = o.chooseJobs(ctx)
+	}
 	// Last, so that as little as possible can queue between these locks and pg_dump's: a
 	// writer that waits for ours would keep pg_dump waiting.
 	if err = o.session.lock(ctx, o.survey.relations); err != nil {
@@ -187,10 +206,14 @@ func (o *opening) prepare(ctx context.Context) (p *process, out *os.File, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	args, err := arguments(selection{
+	s := selection{
 		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
 		snapshot: snapshot, encoding: o.encoding(), lockWait: o.config.LockWaitTimeout,
-	})
+	}
+	if o.job.Format == seal.Directory {
+		return o.startSpooled(s)
+	}
+	args, err := arguments(s)
 	if err != nil {
 		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
 	}
@@ -208,13 +231,21 @@ func (o *opening) describe(ctx context.Context) error {
 	}
 	o.info = export.DumpInfo{
 		ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
-		EstimatedBytes: o.session.estimate(ctx, o.survey), Warnings: warnings,
+		EstimatedBytes: o.estimated(ctx), Warnings: warnings,
 	}
 	return nil
 }
 
+// estimated asks for the estimate once.
+func (o *opening) estimated(ctx context.Context) int64 {
+	if o.estimate == nil {
+		o.estimate = new(o.session.estimate(ctx, o.survey))
+	}
+	return *o.estimate
+}
+
 // follow starts the counting and the clock beside pg_dump.
-func (o *opening) follow(ctx context.Context, p *process, out *os.File) *dump {
+func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *dump {
 	d := &dump{
 		process: p, out: out, session: o.session, info: o.info,
 		watch: &watch{limit: o.config.Timeout, stall: o.config.Stall},
@@ -223,7 +254,7 @@ func (o *opening) follow(ctx context.Context, p *process, out *os.File) *dump {
 	return d
 }
 
-func (o *opening) spawn(args []string) (*process, *os.File, error) {
+func (o *opening) spawn(args []string) (*process, io.ReadCloser, error) {
 	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), o.session.Password, o.config.KillDelay)
 }
 

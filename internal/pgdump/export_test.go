@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
 // Arguments, Classify and ParseIO open the package's parts to its tests.
@@ -23,6 +24,7 @@ func Arguments(schemas []string, role, snapshot string, f seal.Format) ([]string
 	return arguments(selection{
 		schemas: schemas, role: role, format: f,
 		snapshot: snapshot, encoding: "UTF8", lockWait: time.Minute,
+		folder: "/spool/folder", jobs: 3,
 	})
 }
 
@@ -39,6 +41,12 @@ func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 
 // ProcessID is pg_dump's.
 func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
+
+// ReadNotices gives what would be read of inotify to a reader of an empty folder.
+func ReadNotices(folder *spool.Folder, notices []byte) error {
+	s := &spooled{folder: folder, wake: make(chan struct{}, 1), writing: map[string]struct{}{}, known: map[string]struct{}{}}
+	return s.take(notices)
+}
 
 // Look is all that Open does before it starts pg_dump.
 func Look(ctx context.Context, d *Dumper, j export.DumpJob) error {

@@ -33,6 +33,9 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 	if cause := d.cause(); cause != nil {
 		return ended(cause)
 	}
+	if files, ok := d.out.(*spooled); ok && err == nil && files.full() {
+		return newFault(export.SpoolFailed, "the worker's spool has no room left", fmt.Errorf("pg_dump: %w", exit))
+	}
 	if err == nil {
 		return newFault(export.DumpFailed, reason, fmt.Errorf("pg_dump: %w", exit))
 	}

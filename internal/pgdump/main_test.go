@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		beWorker(dsn)
 		return
 	}
+	if dsn := os.Getenv(fillVariable); dsn != "" {
+		os.Exit(fillSpool(dsn))
+	}
 	flag.Parse()
 	if flag.Lookup("test.fuzzworker").Value.String() == "true" {
 		os.Exit(m.Run()) // it is killed in the end, and needs no server
@@ -99,9 +102,14 @@ func execute(t testing.TB, dsn, sql string) {
 	}
 }
 
+var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
+
 // dumper is one with defaults for the tests.
 func dumper(t *testing.T, c pgdump.Config) *pgdump.Dumper {
 	t.Helper()
+	if c.Spool == nil {
+		c.Spool = area(t, t.TempDir())
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

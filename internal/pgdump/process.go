@@ -3,6 +3,7 @@ package pgdump
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -14,7 +15,7 @@ type process struct{ *libpq.Process }
 
 // startProcess starts pg_dump with a pipe as its stdout, whose other end it returns for the
 // caller to close.
-func startProcess(binary string, args, env []string, password string, killDelay time.Duration) (*process, *os.File, error) {
+func startProcess(binary string, args, env []string, password string, killDelay time.Duration) (*process, io.ReadCloser, error) {
 	out, in, err := libpq.Pipe()
 	if err != nil {
 		return nil, nil, err

@@ -130,7 +130,7 @@ func TestOpenRefusals(t *testing.T) {
 			return j
 		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
 		"wrong format": {func(t *testing.T) export.DumpJob {
-			return job(database(t, cluster, simple), "directory", "s")
+			return job(database(t, cluster, simple), "folder", "s")
 		}, export.InternalError, "pg_dump's arguments could not be built"},
 	} {
 		t.Run(name, func(t *testing.T) {

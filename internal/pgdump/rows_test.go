@@ -38,7 +38,7 @@ func TestRowsEqualTheStreams(t *testing.T) {
 		{Schema: "s", Name: "wide"}: 3, {Schema: "s", Name: "identity"}: 2,
 		{Schema: `Ten*ant "x"`, Name: "own"}: 5,
 	}
-	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			dump := open(t, pgdump.Config{}, job(dsn, f, "s", `Ten*ant "x"`))

@@ -28,7 +28,7 @@ func TestStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Host = standby
-	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			dump := open(t, pgdump.Config{}, job(u.String(), f, "s"))
 			contents, err := seal.Check(dump, f)

@@ -3,6 +3,7 @@ package pgdump_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,19 +14,29 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
 // workerVariable makes the test binary a worker that dumps until it is killed.
 const workerVariable = "PGDUMP_TEST_WORKER"
 
+// spoolVariable lets it dump by way of this spool.
+const spoolVariable = "PGDUMP_TEST_SPOOL"
+
 func beWorker(dsn string) {
-	d, err := pgdump.New(pgdump.Config{})
-	if err != nil {
+	config, format := pgdump.Config{}, seal.SQL
+	var err error
+	if dir := os.Getenv(spoolVariable); dir != "" {
+		format, config.SpoolBytes = seal.Directory, 1 // it is paused as soon as there is anything to read
+		config.Spool, err = spool.Open(dir)
+	}
+	d, noTool := pgdump.New(config)
+	if err = errors.Join(err, noTool); err != nil {
 		fmt.Println(err)
 		return
 	}
 	dump, err := d.Open(context.Background(), export.DumpJob{
-		Project: export.Project{DSN: export.Secret(dsn)}, Schemas: []string{"big"}, Format: seal.SQL,
+		Project: export.Project{DSN: export.Secret(dsn)}, Schemas: []string{"big"}, Format: format, Jobs: 2,
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -39,15 +50,15 @@ func beWorker(dsn string) {
 	select {}
 }
 
-func TestAKilledWorkerTakesPgDumpWithIt(t *testing.T) {
-	t.Parallel()
-	dsn := database(t, cluster, large)
+// killedWorker starts such a worker, kills it, and returns the id of its pg_dump.
+func killedWorker(t *testing.T, dsn string, env ...string) (pid int) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	worker := exec.CommandContext(t.Context(), self)
-	worker.Env = append(os.Environ(), workerVariable+"="+dsn)
+	worker.Env = append(append(os.Environ(), workerVariable+"="+dsn), env...)
 	out, err := worker.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -60,13 +71,22 @@ func TestAKilledWorkerTakesPgDumpWithIt(t *testing.T) {
 	if err != nil || notNumber != nil {
 		t.Fatalf("the worker said %q, %v", line, err)
 	}
-	if len(group(t, pid)) != 1 || sessions(t, dsn) != 2 {
+	if len(env) > 0 {
+		eventually(t, "pg_dump is paused", func() bool { return stopped(t, pid) })
+	} else if len(group(t, pid)) != 1 || sessions(t, dsn) != 2 {
 		t.Fatalf("%d processes and %d sessions, want 1 and 2", len(group(t, pid)), sessions(t, dsn))
 	}
 	if err := worker.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = worker.Wait() // "signal: killed"
+	return pid
+}
+
+func TestAKilledWorkerTakesPgDumpWithIt(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	pid := killedWorker(t, dsn)
 	eventually(t, "pg_dump has ended", func() bool { return len(group(t, pid)) == 0 })
 	eventually(t, "its session and the snapshot's have ended", func() bool { return sessions(t, dsn) == 0 })
 }

@@ -18,19 +18,31 @@ var (
 	ErrTool = errors.New("no suitable PostgreSQL client tools")
 	// ErrTarget says that the target cannot be used now; trying again may help.
 	ErrTarget = errors.New("the target database cannot be used")
+	// ErrScratch says that the export could not be unpacked: a matter of this machine's disk.
+	ErrScratch = errors.New("the scratch folder cannot be used")
+	// ErrJobs says that the export, or what is asked for, cannot be restored by several
+	// connections.
+	ErrJobs = errors.New("jobs cannot be used here")
+	// ErrPartial says that a restore by several connections failed on its way: the target
+	// holds part of the export.
+	ErrPartial = errors.New("the target holds part of the export now")
 	// ErrTimeout says that the restore took longer than it may.
 	ErrTimeout = errors.New("the restore took too long")
 )
 
 // RejectedError says that the target refused the export's own statements: nothing was
-// changed. The words are the server's and may quote rows.
+// changed, unless ErrPartial is in the chain. The words are the server's and may quote rows.
 type RejectedError struct {
 	SQLState string // empty: not known
 	Stderr   string
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("the target refused the export (SQLSTATE %s): %s", e.SQLState, strings.TrimSpace(e.Stderr))
+	state := "no SQLSTATE known"
+	if e.SQLState != "" {
+		state = "SQLSTATE " + e.SQLState
+	}
+	return fmt.Sprintf("the target refused the export (%s): %s", state, strings.TrimSpace(e.Stderr))
 }
 
 func unverified(format string, args ...any) error {

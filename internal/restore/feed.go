@@ -25,6 +25,7 @@ type feed struct {
 	export   Export
 	first    Evidence
 	at       *place
+	jobs     int // 0: one transaction
 	progress func(int64)
 	givenUp  atomic.Bool // nobody takes the script any more
 }
@@ -37,10 +38,15 @@ func (f *feed) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, archive := archives[f.export.Manifest.Artifact.Format]; !archive {
-		return f.toPsql(ctx, p, func(feeding error) error { return f.equal(p, feeding) })
+	switch {
+	case f.jobs > 0:
+		return f.parallel(ctx, p, f.jobs)
+	case f.export.Manifest.Artifact.Format == seal.Directory:
+		return f.throughFolder(ctx, p)
+	case archives[f.export.Manifest.Artifact.Format] != "":
+		return f.throughRestore(ctx, p)
 	}
-	return f.throughRestore(ctx, p)
+	return f.toPsql(ctx, p, func(feeding error) error { return f.equal(p, feeding) })
 }
 
 // equal ends the second pass and compares it with the first.
@@ -64,8 +70,8 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 	}
 	defer func() { _ = out.Close() }()
 	process, in, stop, err := f.restorer.start(ctx, libpq.Command{
-		Path: tool.Path, Stdout: w, Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
-		Args: []string{"--format=" + archives[f.export.Manifest.Artifact.Format], "--no-owner", "--no-acl", "--exit-on-error", "--file=-"},
+		Path: tool.Path, Stdout: w, Env: aloneEnvironment(),
+		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--file=-"),
 	})
 	if err = errors.Join(err, w.Close()); err != nil {
 		return errors.Join(err, f.drop(p))

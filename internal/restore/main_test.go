@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"flag"
@@ -31,6 +32,9 @@ import (
 // cluster is shared by all tests; each has databases of its own.
 var cluster *pgcluster.Cluster
 
+// spoolDir is every Restorer's, unless the test names another.
+var spoolDir string
+
 // sourceSQL is what most tests dump: a partitioned table, odd names, and a function that is
 // called when the index is built.
 const sourceSQL = `
@@ -53,7 +57,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if spoolDir, err = os.MkdirTemp("", "restore-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
+	// os.Remove takes an empty folder only: no restore may leave anything.
+	if err := os.Remove(spoolDir); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -113,9 +126,14 @@ func value[T any](t *testing.T, database, sql string) T {
 // dump runs pg_dump as the exporter does.
 func dump(t *testing.T, database string, f seal.Format, schemas ...string) []byte {
 	t.Helper()
-	args := []string{"--format=" + map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom"}[f], "--no-owner", "--no-acl"}
-	if f == seal.Custom {
+	args := []string{"--format=" + map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}[f], "--no-owner", "--no-acl"}
+	dir := filepath.Join(t.TempDir(), "dump")
+	switch f {
+	case seal.Custom:
 		args = append(args, "--compress=0")
+	case seal.Directory:
+		args = append(args, "--compress=0", "--jobs=2", "--file="+dir)
+	default:
 	}
 	for _, s := range schemas {
 		args = append(args, `--schema="`+s+`"`)
@@ -130,7 +148,37 @@ func dump(t *testing.T, database string, f seal.Format, schemas ...string) []byt
 	if err != nil {
 		t.Fatalf("pg_dump: %v: %s", err, stderr.String())
 	}
+	if f == seal.Directory {
+		return directoryTar(t, dir)
+	}
 	return out
+}
+
+// directoryTar is a directory archive as it is delivered: toc.dat comes last.
+func directoryTar(t *testing.T, dir string) []byte {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.dat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range append(names, filepath.Join(dir, "toc.dat")) {
+		data, err := os.ReadFile(name)
+		if err == nil {
+			err = w.WriteHeader(&tar.Header{Name: filepath.Base(name), Size: int64(len(data)), Mode: 0o600})
+		}
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // kind is how an export is stored.
@@ -206,6 +254,9 @@ func target(t *testing.T, database string) restore.Target {
 
 func restorer(c restore.Config) *restore.Restorer {
 	c.Logger = slog.New(slog.DiscardHandler)
+	if c.SpoolDir == "" {
+		c.SpoolDir = spoolDir
+	}
 	return restore.New(c)
 }
 
@@ -257,4 +308,15 @@ func group(t *testing.T, id int) []string {
 		}
 	}
 	return found
+}
+
+// connectTo is connect for a database of any name.
+func connectTo(t *testing.T, s *libpq.Source) *pgx.Conn {
+	t.Helper()
+	ses, err := s.Connect(t.Context(), map[string]string{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ses.Close)
+	return ses.Conn
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom}
+var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
 
 func TestEveryKindRestoresToTheSource(t *testing.T) {
 	t.Parallel()

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
@@ -22,6 +25,10 @@ type Config struct {
 	// Timeout bounds the feeding, indexes included. A damaged tar archive can keep
 	// pg_restore busy for ever. Default 12 hours.
 	Timeout time.Duration
+	// SpoolDir is a folder on a local disk, made when it is needed: exports of format
+	// directory, and those that several connections restore, are unpacked there, whole and in
+	// plain text. Default: pgcourier-spool-UID in the folder for temporary files.
+	SpoolDir string
 	// KillDelay is how long psql and pg_restore may take to end after SIGTERM, before
 	// SIGKILL. Default 5 seconds.
 	KillDelay time.Duration
@@ -45,6 +52,7 @@ func New(c Config) *Restorer {
 	}
 	c.Timeout = cmp.Or(c.Timeout, 12*time.Hour)
 	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
+	c.SpoolDir = cmp.Or(c.SpoolDir, filepath.Join(os.TempDir(), "pgcourier-spool-"+strconv.Itoa(os.Getuid())))
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return &Restorer{config: c, psql: libpq.Discover("psql", psqlDirs), pgr: libpq.Discover("pg_restore", restoreDirs)}
 }
@@ -72,11 +80,12 @@ type Result struct {
 	Took          time.Duration // of the feeding, COMMIT included
 }
 
-// Restore looks at the target, verifies the export, and feeds it in one transaction.
+// Restore looks at the target, verifies the export, and feeds it in one transaction, or
+// with Target.Jobs by several connections without one.
 // progress may be nil; it is called on the caller's goroutine and on one other, never at
 // once. When it returns an error the target is as it was; only the loss of the connection
-// in the very moment of COMMIT (ErrTarget) leaves that open. Errors wrap ErrOccupied,
-// ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
+// in the very moment of COMMIT (ErrTarget) leaves that open, and ErrPartial says that it is not.
+// Errors wrap ErrOccupied, ErrJobs, ErrScratch, ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
 // those of the export's reader.
 func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress func(Progress)) (Result, error) {
 	if progress == nil {
@@ -84,6 +93,9 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	}
 	if x.Manifest.Artifact == nil {
 		return Result{}, unverified("the manifest describes no export")
+	}
+	if err := t.check(x.Manifest.Artifact.Format); err != nil {
+		return Result{}, err
 	}
 	total := x.Manifest.Artifact.StoredBytes
 	at, err := t.look(ctx, x.Manifest.Artifact.Schemas)
@@ -98,12 +110,16 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	begun := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.Timeout, ErrTimeout)
 	defer cancel()
-	f := &feed{restorer: r, export: x, first: found, at: at, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
+	f := &feed{restorer: r, export: x, first: found, at: at, jobs: t.Jobs, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
 	if err := f.run(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return Result{}, cause
+		cause := context.Cause(ctx)
+		switch {
+		case cause == nil:
+			return Result{}, err
+		case errors.Is(err, ErrPartial):
+			return Result{}, fmt.Errorf("%w: %w", ErrPartial, cause)
 		}
-		return Result{}, err
+		return Result{}, cause
 	}
 	return Result{Evidence: found, ServerVersion: at.Version(), Took: time.Since(begun)}, nil
 }

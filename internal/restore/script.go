@@ -25,8 +25,20 @@ func begin(w io.Writer, prelude []string) error {
 // commit counts every table in the same transaction and ends it. A table that holds other
 // rows than the export raises an error, and psql stops before COMMIT.
 func commit(w io.Writer, want seal.Contents) error {
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	if err := counts(w, want); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "COMMIT;\n")
+	return err
+}
+
+// counts holds every table against the export: a difference is an error, wrongCount.
+func counts(w io.Writer, want seal.Contents) error {
 	tag := "$c" + strings.ToLower(rand.Text()) + "$" // no table's name holds it
-	if _, err := io.WriteString(w, "\nSET standard_conforming_strings = on;\n"); err != nil {
+	if _, err := io.WriteString(w, "SET standard_conforming_strings = on;\n"); err != nil {
 		return err
 	}
 	tables := slices.SortedFunc(maps.Keys(want.Tables), compareTables)
@@ -46,8 +58,7 @@ END %[1]s;
 			return err
 		}
 	}
-	_, err := io.WriteString(w, "COMMIT;\n")
-	return err
+	return nil
 }
 
 func compareTables(a, b seal.Table) int {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Target is where an export goes.
@@ -20,6 +21,26 @@ type Target struct {
 	// in the restore's own transaction. Without it a schema that holds anything is
 	// ErrOccupied; an empty one is made anew.
 	Clean bool
+	// Jobs is how many connections pg_restore uses, for a custom or directory archive. It
+	// gives up the one transaction: what goes wrong leaves the target with part of the export
+	// (ErrPartial), so the schemas must be missing or empty, and Clean is ErrJobs. The whole
+	// dump is unpacked into SpoolDir first. 0: one transaction.
+	Jobs int
+}
+
+// check refuses what cannot be meant.
+func (t Target) check(f seal.Format) error {
+	switch {
+	case t.Jobs < 0:
+		return fmt.Errorf("%w: %d is negative", ErrJobs, t.Jobs)
+	case t.Jobs == 0:
+		return nil
+	case t.Clean:
+		return fmt.Errorf("%w: they restore without a transaction, so nothing is dropped for them", ErrJobs)
+	case f != seal.Custom && f != seal.Directory:
+		return fmt.Errorf("%w: an export of format %s can only be read from its beginning to its end", ErrJobs, f)
+	}
+	return nil
 }
 
 // place is a target that was looked at.

@@ -53,4 +53,4 @@ func chooseRestore(installed []libpq.Version, a export.Artifact) (libpq.Version,
 }
 
 // archives are pg_restore's names for our formats; a plain script needs none.
-var archives = map[seal.Format]string{seal.Tar: "tar", seal.Custom: "custom"}
+var archives = map[seal.Format]string{seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}

@@ -67,7 +67,7 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 		t.Fatalf("the source has %d tables and %d objects", len(want.rows), len(want.objects))
 	}
 	for storage, p := range places(t) {
-		for _, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+		for _, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory} {
 			for _, compression := range []seal.Compression{seal.Plain, seal.Gzip, seal.Zstd} {
 				t.Run(fmt.Sprintf("%s/%s/%s", storage, format, compression), func(t *testing.T) {
 					t.Parallel()

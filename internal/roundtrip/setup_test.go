@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 	"github.com/pgcourier/pgcourier/internal/storage/s3"
@@ -178,7 +180,11 @@ func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) 
 // exportTo runs one request as a worker does, into store.
 func exportTo(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
 	t.Helper()
-	dumper, err := pgdump.New(pgdump.Config{DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
+	area, err := spool.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +193,7 @@ func exportTo(t testing.TB, store export.Store, database, id string, format seal
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
 		Log: slog.New(slog.DiscardHandler),
 	}).Run(t.Context(), export.Request{
-		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression,
+		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
 	}, export.Delivery{Last: true})
 	if err != nil || out.State != export.Completed {
 		t.Fatalf("export %s: %s %s %v", id, out.Code, out.Message, err)
@@ -195,8 +201,12 @@ func exportTo(t testing.TB, store export.Store, database, id string, format seal
 	return out.Artifact
 }
 
-// feed restores a plain dump into a database, in one transaction that any error ends.
+// feed restores a plain dump into a database, in one transaction that any error ends: a
+// directory as a user would, from the folder that tar unpacks.
 func feed(ctx context.Context, database string, format seal.Format, dump io.Reader) error {
+	if format == seal.Directory {
+		return feedDirectory(ctx, database, dump)
+	}
 	tool, args := "pg_restore", []string{"--exit-on-error", "--single-transaction", "--dbname=" + database}
 	if format == seal.SQL {
 		tool, args = "psql", []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-"}
@@ -209,6 +219,27 @@ func feed(ctx context.Context, database string, format seal.Format, dump io.Read
 	cmd.Stdin, cmd.Stderr = dump, &stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w: %s", tool, err, stderr.String())
+	}
+	return nil
+}
+
+func feedDirectory(ctx context.Context, database string, dump io.Reader) (err error) {
+	dir, err := os.MkdirTemp("", "roundtrip-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	unpack := exec.CommandContext(ctx, "tar", "-x", "-C", dir)
+	unpack.Stdin = dump
+	if out, err := unpack.CombinedOutput(); err != nil {
+		return fmt.Errorf("tar: %w: %s", err, out)
+	}
+	cmd, err := cluster.Client(ctx, database, "pg_restore", "--exit-on-error", "--single-transaction", "--dbname="+database, dir)
+	if err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pg_restore: %w: %s", err, out)
 	}
 	return nil
 }

@@ -1,0 +1,288 @@
+package pgdump
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
+)
+
+// parallelFrom is the size of table data from which a dump is worth more than one
+// connection: below it starting another costs more than it brings.
+const parallelFrom = 64 << 20
+
+// chooseJobs is how many connections dump tables: as many as were asked for, else one for
+// each core if there is enough to do; never more than there are tables or than is allowed.
+func (o *opening) chooseJobs(ctx context.Context) int {
+	jobs := o.job.Jobs
+	if jobs == 0 {
+		jobs = 1
+		if o.estimated(ctx) >= parallelFrom {
+			jobs = runtime.GOMAXPROCS(0)
+		}
+	}
+	tables := len(filter(o.survey.relations, func(r relation) bool { return r.counted(o.survey.standby) }))
+	return max(1, min(jobs, tables, o.config.ParallelJobs))
+}
+
+// startSpooled starts a pg_dump that writes a directory, and returns the reader that turns
+// it into one stream.
+func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
+	if o.config.Spool == nil {
+		return nil, nil, newFault(export.SpoolFailed, "this worker has no spool, which format directory needs", nil)
+	}
+	folder, err := o.config.Spool.Folder()
+	if err != nil {
+		return nil, nil, newFault(export.SpoolFailed, "the worker's spool cannot be used", err)
+	}
+	out := &spooled{
+		folder: folder, limit: o.config.SpoolBytes, wake: make(chan struct{}, 1),
+		writing: make(map[string]struct{}), known: make(map[string]struct{}),
+	}
+	if out.notices, err = watchFolder(folder.Path()); err != nil {
+		return nil, nil, newFault(export.SpoolFailed, "the worker's spool cannot be watched", errors.Join(err, out.Close()))
+	}
+	s.folder, s.jobs = folder.Path(), o.jobs
+	args, err := arguments(s)
+	if err != nil {
+		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", errors.Join(err, out.Close()))
+	}
+	p, err := libpq.StartProcess(libpq.Command{
+		Path: o.version.Path, Args: args, Env: o.source.environment(o.session, o.dumpName),
+		Password: o.session.Password, KillDelay: o.config.KillDelay, Keep: folder.Held(),
+	})
+	if err != nil {
+		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", errors.Join(err, out.Close()))
+	}
+	out.process = &process{p}
+	return out.process, out, nil
+}
+
+// spooled is pg_dump's directory as one stream: a tar in which each table's file follows as
+// soon as pg_dump has closed it, and toc.dat comes last, after pg_dump exited 0. A file is
+// gone from the folder once it is being read. Read is for one goroutine, Close for any once
+// no Read is under way.
+type spooled struct {
+	folder  *spool.Folder
+	notices *os.File
+	process *process // nil: not started
+	limit   int64
+	fail    func(error) // ends the dump
+
+	// Read's own.
+	frame bytes.Buffer // headers, padding and the end, to be read next
+	file  *os.File     // whose body follows; nil: none
+	size  int64        // of file
+	left  int64        // of its body
+	last  bool         // toc.dat was begun
+
+	wake chan struct{} // a file is ready, or following has ended
+	idle sync.WaitGroup
+	over atomic.Bool // following was ended
+
+	mu      sync.Mutex
+	ready   []finished
+	writing map[string]struct{} // what pg_dump has open
+	known   map[string]struct{} // what was ever ready
+	held    int64               // bytes of what is ready or being read
+	gone    int64               // bytes of what was read to its end
+	used    int64               // bytes in the folder when it was last looked at
+	seen    int64               // the written bytes that grown has told of
+	tight   bool                // there was no room when the last file became ready
+}
+
+type finished struct {
+	name string
+	size int64
+}
+
+// Read implements io.Reader. It returns io.EOF early when pg_dump failed: whoever reads asks
+// for its exit status.
+func (s *spooled) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if s.frame.Len() > 0 {
+			m, _ := s.frame.Read(p[n:]) // it is not empty
+			n += m
+			continue
+		}
+		if s.file == nil {
+			if err := s.next(n == 0); err != nil || s.file == nil && s.frame.Len() == 0 {
+				return n, err
+			}
+			continue
+		}
+		m, err := s.body(p[n:])
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// body reads the current file, and closes it at its end.
+func (s *spooled) body(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, s.endFile()
+	}
+	n, err := s.file.Read(p[:min(s.left, int64(len(p)))])
+	s.left -= int64(n)
+	if err != nil {
+		return n, fmt.Errorf("read the spool: %w", notEOF(err))
+	}
+	return n, nil
+}
+
+// endFile closes the current file, which must not have grown since its size was written.
+func (s *spooled) endFile() error {
+	if n, err := s.file.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return errors.Join(errors.New("a file of pg_dump's changed after it was closed"), err)
+	}
+	err := s.file.Close()
+	s.file = nil
+	s.frame.Write(make([]byte, -s.size&(tarBlock-1)))
+	if s.last {
+		s.frame.Write(make([]byte, 2*tarBlock))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held -= s.size
+	s.gone += s.size
+	return err
+}
+
+const tarBlock = 512
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// next begins the next file. If none is ready it waits, or returns at once.
+func (s *spooled) next(wait bool) error {
+	for {
+		if s.last {
+			return io.EOF
+		}
+		if f, ok := s.pop(); ok {
+			return s.begin(f)
+		}
+		if !wait {
+			return nil
+		}
+		select {
+		case <-s.wake:
+		case <-s.process.Exited():
+			if s.process.Wait() != nil {
+				return io.EOF
+			}
+			if err := s.collect(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *spooled) pop() (f finished, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ready) == 0 {
+		return f, false
+	}
+	f, s.ready = s.ready[0], s.ready[1:]
+	return f, true
+}
+
+// begin opens a file, takes it out of the folder and writes its header.
+func (s *spooled) begin(f finished) (err error) {
+	if s.file, err = s.folder.Root().Open(f.name); err != nil {
+		return fmt.Errorf("open the spool: %w", err)
+	}
+	if err := s.folder.Root().Remove(f.name); err != nil {
+		return fmt.Errorf("empty the spool: %w", err)
+	}
+	s.size, s.left, s.last = f.size, f.size, f.name == tocFile
+	// The header of a tar says nothing that the contents do not: no time, no owner.
+	if err := tar.NewWriter(&s.frame).WriteHeader(&tar.Header{Name: f.name, Size: f.size, Mode: 0o600}); err != nil {
+		return fmt.Errorf("write a tar header: %w", err)
+	}
+	return nil
+}
+
+const tocFile = "toc.dat"
+
+// collect finds, after pg_dump exited 0, what is left in the folder: files that were closed
+// since following last looked, and toc.dat, which goes last.
+func (s *spooled) collect() error {
+	s.unfollow()
+	entries, err := fs.ReadDir(s.folder.Root().FS(), ".")
+	if err != nil {
+		return fmt.Errorf("read the spool: %w", err)
+	}
+	found := false
+	for _, e := range entries {
+		switch {
+		case e.Name() == tocFile:
+			found = true
+		case !seal.DirectoryFile(e.Name()):
+			return newFault(export.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", e.Name()))
+		default:
+			if err := s.finish(e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote no table of contents", nil)
+	}
+	return s.finish(tocFile)
+}
+
+// full says whether pg_dump found no room for what it had to write.
+func (s *spooled) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tight || s.crowded()
+}
+
+// crowded says whether the file system has no room for anything pg_dump would write now.
+func (s *spooled) crowded() bool {
+	free, err := s.folder.Free()
+	return err == nil && free < 1<<20
+}
+
+// grown says at each call whether pg_dump has written anything since the last.
+func (s *spooled) grown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	written := s.gone + s.used
+	grown := written > s.seen
+	s.seen = max(s.seen, written)
+	return grown
+}
+
+// Close removes the folder. pg_dump must have ended.
+func (s *spooled) Close() error {
+	var err error
+	if s.notices != nil {
+		s.unfollow()
+	}
+	if s.file != nil {
+		err = s.file.Close()
+		s.file = nil
+	}
+	return errors.Join(err, s.folder.Close())
+}
