@@ -28,9 +28,9 @@ const (
 const (
 	CodeSourceUnavailable  Code = "source_unavailable"
 	CodeLockTimeout        Code = "lock_timeout"
-	CodeDumpStalled        Code = "dump_stalled"    // no progress for too long
-	CodeDumpFailed         Code = "dump_failed"     // pg_dump failed and the source gives no clearer reason
-	CodeDumpIncomplete     Code = "dump_incomplete" // the dump's structure or its rows do not add up
+	CodeDumpStalled        Code = "dump_stalled"      // no progress for too long
+	CodeDumpFailed         Code = "dump_failed"       // pg_dump failed and the source gives no clearer reason
+	CodeDumpIncomplete     Code = "dump_incomplete"   // the dump's structure or its rows do not add up
 	CodeSpoolUnavailable   Code = "spool_unavailable" // of format directory: the spool's disk is full or cannot be used
 	CodeStorageUnavailable Code = "storage_unavailable"
 	CodeStorageFull        Code = "storage_full"

@@ -26,7 +26,7 @@ type dump struct {
 	cause   func() error            // why it was ended; nil while it was not
 	inquire func(exit error) error  // finds out why pg_dump failed
 	silence context.CancelFunc      // ends an inquiry
-	report  func(string, error)     // logs what changes nothing
+	unclean func(error)             // logs that something was left, which fails nothing
 
 	ended  sync.WaitGroup // the supervisor and the clock
 	asking sync.Mutex     // held while an inquiry uses the session
@@ -44,7 +44,9 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	ctx, d.cancel = context.WithCancelCause(ctx)
 	d.cause = func() error { return context.Cause(ctx) }
 	d.silence = silence
-	d.report = func(what string, err error) { o.config.Logger.WarnContext(after, what, "error", err) }
+	d.unclean = func(err error) {
+		o.config.Logger.WarnContext(after, "the dump's files are left to the next worker", "error", err)
+	}
 	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
 	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
 	d.ended.Go(func() {
@@ -140,8 +142,8 @@ func (d *dump) Close() error {
 		<-d.process.Exited()
 		d.ended.Wait()
 		<-d.counts.done
-		if err := d.out.Close(); err != nil { // nothing is lost: the next worker clears the spool
-			d.report("dump not closed cleanly", err)
+		if err := d.out.Close(); err != nil {
+			d.unclean(err)
 		}
 		d.asking.Lock()
 		defer d.asking.Unlock()

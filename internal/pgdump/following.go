@@ -26,7 +26,7 @@ func watchFolder(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "inotify") //nolint:gosec // a descriptor is not negative
+	f := os.NewFile(uintptr(fd), "inotify")
 	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_CREATE|unix.IN_CLOSE_WRITE|unix.IN_ONLYDIR); err != nil {
 		return nil, errors.Join(fmt.Errorf("watch the spool: %w", err), f.Close())
 	}

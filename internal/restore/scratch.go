@@ -75,7 +75,7 @@ func writeMembers(to *os.Root, from *tar.Reader) error {
 	for {
 		h, err := from.Next()
 		switch {
-		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a failure, not an end
+		case err == io.EOF: // a wrapped one is a failure, not an end
 			return nil
 		case err != nil:
 			return fmt.Errorf("unpack: %w", err)
