@@ -55,6 +55,10 @@ telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtu
 bench-destinations: postgres ## Measure what a second destination costs
 	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/roundtrip
 
+.PHONY: bench-fairness
+bench-fairness: ## Measure how long a request waits behind another project's flood
+	$(GO) test -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 10x -timeout 10m ./internal/broker
+
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
 	$(GO) test -count=1 -timeout 10m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500

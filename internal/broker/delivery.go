@@ -49,11 +49,11 @@ type Delivery struct {
 // DeliveryOf returns the delivery behind a message of a Subscriber. It is false for any
 // other message, also for a copy that lost its context.
 func DeliveryOf(msg *message.Message) (Delivery, bool) {
-	h, ok := msg.Context().Value(heldKey{}).(*held)
-	if !ok {
+	o := offerOf(msg)
+	if o == nil {
 		return Delivery{}, false
 	}
-	return h.delivery, true
+	return o.held.delivery, true
 }
 
 // Abandon tells the Subscriber to settle nothing when the handler returns, whatever it
@@ -61,25 +61,43 @@ func DeliveryOf(msg *message.Message) (Delivery, bool) {
 // superseded: the message now belongs to another worker, whose delivery an ack or nak
 // would act on. It returns false for a message that is not a Subscriber's.
 func Abandon(msg *message.Message) bool {
-	h, ok := msg.Context().Value(heldKey{}).(*held)
-	if ok {
-		h.abandoned.Store(true)
+	o := offerOf(msg)
+	if o != nil {
+		o.abandoned.Store(true)
 	}
-	return ok
+	return o != nil
 }
 
 // Delay sets how long the broker waits before it delivers the message again, if the handler
 // returns an error, in place of the Subscriber's Backoff. It returns false for a message
 // that is not a Subscriber's.
 func Delay(msg *message.Message, pause time.Duration) bool {
-	h, ok := msg.Context().Value(heldKey{}).(*held)
-	if ok {
-		h.delay.Store(int64(max(pause, 1)))
+	o := offerOf(msg)
+	if o != nil {
+		o.delay.Store(int64(max(pause, 1)))
 	}
-	return ok
+	return o != nil
 }
 
-type heldKey struct{}
+// Defer tells the Subscriber that it is not the message's turn yet: when the handler returns
+// nil, the message is not settled. It is held and kept alive, and the same delivery is
+// offered again, as a new message.Message, after the pause at the earliest; until then none
+// of its key is. That costs no delivery. When the handler returns an error it changes
+// nothing. It returns false for a message that is not a Subscriber's.
+func Defer(msg *message.Message, pause time.Duration) bool {
+	o := offerOf(msg)
+	if o != nil {
+		o.deferred.Store(int64(max(pause, 1)))
+	}
+	return o != nil
+}
+
+type offerKey struct{}
+
+func offerOf(msg *message.Message) *offer {
+	o, _ := msg.Context().Value(offerKey{}).(*offer)
+	return o
+}
 
 // streamIdentity tells a stream from another of the same name.
 func streamIdentity(info *jetstream.StreamInfo) string {

@@ -26,154 +26,150 @@ const (
 	nakTries = 5
 )
 
-// held is one delivery from its pull to its settlement.
+// held is one delivery from its pull to its settlement. It is parked until its turn comes,
+// then offered to the handler, and parked again if that defers it.
 type held struct {
-	sub       *subscription
-	delivery  Delivery
-	ackWait   time.Duration
-	reply     string
+	sub      *subscription
+	delivery Delivery
+	ackWait  time.Duration
+	raw      *nats.Msg
+	log      *slog.Logger
+	key      string // of its turns
+	tag      uint64 // of its turn
+
+	heartbeat // its state on the broker
+}
+
+// offer is one start of a held message.
+type offer struct {
+	held      *held
 	msg       *message.Message
-	log       *slog.Logger
 	abandoned atomic.Bool
-	delay     atomic.Int64  // of a redelivery, set by Delay; 0: Backoff's
-	settled   chan struct{} // closed when nothing more is sent for it
+	delay     atomic.Int64 // of a redelivery, set by Delay; 0: Backoff's
+	deferred  atomic.Int64 // the pause set by Defer; 0: none
 
 	endMsg    context.CancelFunc
 	stopBeats func() // ends the heartbeats and waits for the one under way
-
-	mu     sync.Mutex // orders heartbeats and revivals before the one nak
-	over   bool
-	lastOK time.Time // sending time of the last confirmed heartbeat
-	lost   bool      // was without one for longer than AckWait, once
 }
 
-func (s *subscription) hold(m *nats.Msg, d Delivery, b bound) *held {
+func (s *subscription) newHeld(m *nats.Msg, d Delivery, b bound) *held {
 	h := &held{
-		sub: s, delivery: d, ackWait: b.ackWait, reply: m.Reply, msg: toMessage(m, d),
-		log:     s.log.With("event_id", d.EventID, "delivery", d.Number),
-		settled: make(chan struct{}), lastOK: time.Now(),
+		sub: s, delivery: d, ackWait: b.ackWait, raw: m, key: d.EventID,
+		log: s.log.With("event_id", d.EventID, "delivery", d.Number),
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.held[h] = struct{}{}
+	if s.cfg.Turn != nil {
+		if key := s.cfg.Turn(d); key != "" {
+			h.key = key
+		}
+	}
+	h.lastOK = time.Now()
+	h.tried.Store(h.lastOK.UnixNano())
 	return h
 }
 
-// begin gives the message its context, which ends with working, and starts the heartbeats,
-// which end with settling.
-func (h *held) begin(settling, working context.Context) {
-	msgCtx, endMsg := context.WithCancel(context.WithValue(working, heldKey{}, h))
-	h.msg.SetContext(msgCtx)
-	h.endMsg = endMsg
+// begin makes the message with its context, which ends with working, and starts the
+// heartbeats of one that runs, which end with settling.
+func (h *held) begin(settling, working context.Context) *offer {
+	o := &offer{held: h, msg: toMessage(h.raw, h.delivery)}
+	msgCtx, endMsg := context.WithCancel(context.WithValue(working, offerKey{}, o))
+	o.msg.SetContext(msgCtx)
+	o.endMsg = endMsg
 	beating, cancel := context.WithCancel(settling)
 	var beats sync.WaitGroup
 	beats.Go(func() { h.beat(beating) })
-	h.stopBeats = func() { cancel(); beats.Wait() }
+	o.stopBeats = func() { cancel(); beats.Wait() }
+	return o
 }
 
 // attend waits for the handler's verdict and settles.
-func (h *held) attend(settling, working context.Context) {
-	defer h.release()
+func (o *offer) attend(settling, working context.Context) {
 	select {
-	case <-h.msg.Acked():
-		h.endMsg()
-		if h.abandoned.Load() {
+	case <-o.msg.Acked():
+		o.endMsg()
+		if pause := o.deferred.Load(); pause > 0 && !o.abandoned.Load() {
+			o.putBack(settling, time.Duration(pause))
+			return
+		}
+		defer o.release()
+		if o.abandoned.Load() {
 			return
 		}
 		failpoint.Hit(failpoint.BeforeAck)
 		// The heartbeats go on until the ack is confirmed.
-		if err := h.ack(settling); err != nil {
-			h.log.WarnContext(settling, "gave up acknowledging, the message may come back", "error", err)
+		if err := o.held.ack(settling); err != nil {
+			o.held.log.WarnContext(settling, "gave up acknowledging, the message may come back", "error", err)
 		}
 		failpoint.Hit(failpoint.AfterAck)
-	case <-h.msg.Nacked():
-		h.endMsg()
-		if h.abandoned.Load() {
+	case <-o.msg.Nacked():
+		defer o.release()
+		o.endMsg()
+		if o.abandoned.Load() {
 			return
 		}
-		delay := time.Duration(h.delay.Load())
+		delay := time.Duration(o.delay.Load())
 		if delay == 0 {
-			delay = h.sub.cfg.Backoff(h.delivery.Number)
+			delay = o.held.sub.cfg.Backoff(o.held.delivery.Number)
 		}
 		if errors.Is(context.Cause(working), ErrDraining) {
 			delay = 0 // nothing is wrong with the message: let another worker have it
 		}
-		h.nak(settling, delay)
+		o.nak(settling, delay)
 	case <-settling.Done():
+		o.release()
 	}
+}
+
+// putBack parks a message whose turn it was not. After the end of pulling it goes back to
+// the broker: nothing is offered any more.
+func (o *offer) putBack(settling context.Context, pause time.Duration) {
+	if o.held.sub.repark(o.held, pause) {
+		o.stopBeats() // from now on the keeper sees to it
+		return
+	}
+	defer o.release()
+	o.nak(settling, 0)
 }
 
 // giveBack settles a message that no handler saw.
-func (h *held) giveBack(settling context.Context) {
-	defer h.release()
-	h.nak(settling, 0)
+func (o *offer) giveBack(settling context.Context) {
+	defer o.release()
+	o.nak(settling, 0)
 }
 
-func (h *held) release() {
-	h.endMsg()
-	h.stopBeats()
-	h.sub.mu.Lock()
-	delete(h.sub.held, h)
-	h.sub.mu.Unlock()
-	close(h.settled)
+func (o *offer) release() {
+	o.endMsg()
+	o.stopBeats()
+	o.held.sub.drop(o.held)
 }
 
-// beat keeps the delivery alive. Each heartbeat is a request: a published one would be
-// thought sent on a dead link. It goes on after the delivery was lost: if nobody else has
-// the message yet, that keeps it so, and if somebody has, they stand by for the ledger's
-// lease with heartbeats of their own.
-func (h *held) beat(ctx context.Context) {
-	every := h.ackWait / 3
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if h.overdue() { // a cluster's leader may change for long, with no reconnect
-				h.revive(ctx)
-				continue
-			}
-			h.confirm(ctx, []byte("+WPI"), every)
-		}
+// nak asks for a redelivery after delay.
+func (o *offer) nak(ctx context.Context, delay time.Duration) {
+	h := o.held
+	err := h.sub.identify(ctx)
+	for tries := 1; err != nil && tries < nakTries && ctx.Err() == nil; tries++ {
+		pause(ctx, tries) // the heartbeats go on
+		err = h.sub.identify(ctx)
 	}
-}
-
-// overdue says that the broker may have the message on its list of redeliveries.
-func (h *held) overdue() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return time.Since(h.lastOK) > h.ackWait
-}
-
-// revive is a heartbeat that also takes the message off the broker's list of those to be
-// redelivered. Once it is on that list (after an outage longer than AckWait, or as soon as
-// a restarted broker has read its state) "+WPI" does not help any more, while a nak with a
-// delay takes it off, sets its timer and counts nothing.
-func (h *held) revive(ctx context.Context) {
-	h.confirm(ctx, nakBody(h.ackWait), settleRequest)
-}
-
-// confirm sends a sign of life and notes whether the broker answered it.
-func (h *held) confirm(ctx context.Context, body []byte, timeout time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.over || !h.sameStream() {
+	o.stopBeats() // a later heartbeat would undo the delay
+	if err != nil {
+		h.log.WarnContext(ctx, "not nacked, the message comes back after the ack wait", "error", err)
 		return
 	}
-	sent := time.Now()
-	err := h.request(ctx, body, timeout)
-	if ctx.Err() != nil {
+	h.nak(ctx, delay)
+}
+
+// nak is sent once: a second one, after a lost answer, could hit the next delivery. If it
+// fails the message comes back after AckWait. The caller has looked up the stream.
+func (h *held) nak(ctx context.Context, delay time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.over = true
+	if h.lost || time.Since(h.lastOK) > h.ackWait || !h.sameStream() {
+		h.log.InfoContext(ctx, "not nacked, the delivery is no longer known to be ours")
 		return
 	}
-	wasLost := h.lost
-	h.lost = h.lost || time.Since(h.lastOK) > h.ackWait
-	if h.lost && !wasLost {
-		h.log.WarnContext(ctx, "no heartbeat was confirmed within the ack wait, another worker may get the message")
-	}
-	if err == nil {
-		h.lastOK = sent
+	if err := h.request(ctx, nakBody(delay), settleRequest); err != nil {
+		h.log.WarnContext(ctx, "nack failed, the message comes back after the ack wait", "error", err)
 	}
 }
 
@@ -200,31 +196,6 @@ func (h *held) ack(ctx context.Context) error {
 	return err
 }
 
-// nak asks for a redelivery after delay. It is sent once: a second one, after a lost
-// answer, could hit the next delivery. If it fails the message comes back after AckWait.
-func (h *held) nak(ctx context.Context, delay time.Duration) {
-	err := h.sub.identify(ctx)
-	for tries := 1; err != nil && tries < nakTries && ctx.Err() == nil; tries++ {
-		pause(ctx, tries) // the heartbeats go on
-		err = h.sub.identify(ctx)
-	}
-	h.stopBeats() // a later heartbeat would undo the delay
-	if err != nil {
-		h.log.WarnContext(ctx, "not nacked, the message comes back after the ack wait", "error", err)
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.over = true
-	if h.lost || time.Since(h.lastOK) > h.ackWait || !h.sameStream() {
-		h.log.InfoContext(ctx, "not nacked, the delivery is no longer known to be ours")
-		return
-	}
-	if err := h.request(ctx, nakBody(delay), settleRequest); err != nil {
-		h.log.WarnContext(ctx, "nack failed, the message comes back after the ack wait", "error", err)
-	}
-}
-
 func nakBody(delay time.Duration) []byte {
 	if delay <= 0 {
 		return []byte("-NAK")
@@ -235,7 +206,7 @@ func nakBody(delay time.Duration) []byte {
 func (h *held) request(ctx context.Context, body []byte, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := h.sub.nc.RequestWithContext(ctx, h.reply, body)
+	_, err := h.sub.nc.RequestWithContext(ctx, h.raw.Reply, body)
 	return err
 }
 

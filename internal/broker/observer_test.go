@@ -11,14 +11,14 @@ import (
 
 // observer records what is sent on a subject.
 type observer struct {
-	t    *testing.T
+	t    testing.TB
 	nc   *nats.Conn
 	mu   sync.Mutex
 	seen []nats.Msg
 	more chan struct{}
 }
 
-func observe(t *testing.T, nc *nats.Conn, subject string) *observer {
+func observe(t testing.TB, nc *nats.Conn, subject string) *observer {
 	t.Helper()
 	o := &observer{t: t, nc: nc, more: make(chan struct{}, 1)}
 	_, err := nc.Subscribe(subject, func(m *nats.Msg) {

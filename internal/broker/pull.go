@@ -20,7 +20,9 @@ const (
 	salvageTimeout = 2 * time.Second
 )
 
-// pull asks for one message and waits for it; nil without an error when none came.
+// pull asks for up to batch messages. With expires the request waits that long for the
+// first; with 0 it returns what waits now. None without an error: there was none, or ctx
+// ended. Messages may come beside an error.
 //
 // It speaks the pull protocol itself. In the library's Fetch, calling off a pull loses a
 // message that is already under way, and with it one of its three deliveries; here the
@@ -29,12 +31,12 @@ const (
 // A request waits for half an AckWait at most. So when a link dies without a word, the
 // broker has forgotten the requests on it before anything that is held on the same link
 // can expire: a dead worker's requests never swallow its own redeliveries.
-func (s *subscription) pull(ctx context.Context, link <-chan struct{}, b bound) (*nats.Msg, error) {
-	expires := min(maxPull, b.ackWait/2)
+func (s *subscription) pull(ctx context.Context, b bound, batch int, expires time.Duration) ([]*nats.Msg, error) {
 	request, err := json.Marshal(struct {
 		Batch   int           `json:"batch"`
-		Expires time.Duration `json:"expires"`
-	}{1, expires})
+		Expires time.Duration `json:"expires,omitempty"`
+		NoWait  bool          `json:"no_wait,omitempty"`
+	}{batch, expires, expires == 0})
 	if err != nil {
 		return nil, err
 	}
@@ -48,58 +50,46 @@ func (s *subscription) pull(ctx context.Context, link <-chan struct{}, b bound) 
 	if err := s.nc.PublishRequest(subject, inbox, request); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
 	}
-	waiting, cancel := context.WithTimeout(ctx, expires+pullGrace)
-	defer cancel()
-	stopped := make(chan struct{})
-	defer close(stopped)
-	go func() {
-		select {
-		case <-link:
-			cancel()
-		case <-stopped:
-		}
-	}()
-	m, err := answer(waiting, sub)
-	if m == nil && waiting.Err() != nil {
-		return s.salvage(sub), nil
+	pulled, err := answers(ctx, sub, batch)
+	if len(pulled) < batch && ctx.Err() != nil {
+		return append(pulled, s.salvage(sub, batch-len(pulled))...), nil
 	}
-	return m, err
+	return pulled, err
 }
 
-// answer returns the first message or the reason why there is none.
-func answer(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
-	for {
+// answers returns messages up to the last, and the reason why there are no more, if it is
+// not an ordinary one.
+func answers(ctx context.Context, sub *nats.Subscription, batch int) (pulled []*nats.Msg, err error) {
+	for len(pulled) < batch {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("pull: %w", err)
+			return pulled, fmt.Errorf("pull: %w", err)
 		}
 		switch status := m.Header.Get("Status"); {
 		case status == "" || len(m.Data) > 0:
-			return m, nil
+			pulled = append(pulled, m)
 		case status == "100": // an idle heartbeat
 		case status == "404" || status == "408": // none, or none in time
-			return nil, nil //nolint:nilnil // no message in this pull is an ordinary answer
+			return pulled, nil
 		case status == "503":
-			return nil, fmt.Errorf("pull: %w", nats.ErrNoResponders)
+			return pulled, fmt.Errorf("pull: %w", nats.ErrNoResponders)
 		default:
-			return nil, &pullError{status, m.Header.Get("Description")}
+			return pulled, &pullError{status, m.Header.Get("Description")}
 		}
 	}
+	return pulled, nil
 }
 
-// salvage calls off a pull and returns the message that was under way, if any.
-func (s *subscription) salvage(sub *nats.Subscription) *nats.Msg {
+// salvage calls off a pull and returns the messages that were under way, if any.
+func (s *subscription) salvage(sub *nats.Subscription, batch int) []*nats.Msg {
 	if !s.nc.IsConnected() || sub.Drain() != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), salvageTimeout)
 	defer cancel()
 	// When the drain is through, the wait ends with an error.
-	m, err := answer(ctx, sub)
-	if err != nil {
-		return nil
-	}
-	return m
+	pulled, _ := answers(ctx, sub, batch)
+	return pulled
 }
 
 // pullError is a refusal of the broker: the consumer was deleted, its leader changed, too

@@ -56,7 +56,7 @@ func mainTest(m *testing.M) int {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func connect(t *testing.T, url string) *nats.Conn {
+func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := broker.Connect(broker.Config{URLs: []string{url}, Logger: quiet()})
 	must(t, err)
@@ -64,14 +64,14 @@ func connect(t *testing.T, url string) *nats.Conn {
 	return nc
 }
 
-func stream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+func stream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	must(t, err)
 	return js
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func must(t *testing.T, err error) {
 // bench is a work queue with one consumer on a broker, and an observer of what its
 // workers tell the broker.
 type bench struct {
-	t    *testing.T
+	t    testing.TB
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	bind broker.Binding
@@ -93,9 +93,9 @@ const (
 	maxDeliver = 3
 )
 
-func setup(t *testing.T) *bench { return setupOn(t, shared.ClientURL()) }
+func setup(t testing.TB) *bench { return setupOn(t, shared.ClientURL()) }
 
-func setupOn(t *testing.T, url string) *bench {
+func setupOn(t testing.TB, url string) *bench {
 	t.Helper()
 	b := &bench{t: t, nc: connect(t, url)}
 	b.js = stream(t, b.nc)
@@ -167,7 +167,7 @@ func (b *bench) stored() uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-func receive[T any](t *testing.T, ch <-chan T) T {
+func receive[T any](t testing.TB, ch <-chan T) T {
 	t.Helper()
 	select {
 	case v, ok := <-ch:
@@ -181,7 +181,7 @@ func receive[T any](t *testing.T, ch <-chan T) T {
 	panic("unreachable")
 }
 
-func ended(t *testing.T, ch <-chan struct{}, what string) {
+func ended(t testing.TB, ch <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-ch:
@@ -191,7 +191,7 @@ func ended(t *testing.T, ch <-chan struct{}, what string) {
 }
 
 // eventually polls the broker for a condition that nothing announces.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -206,7 +206,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func deliveryOf(t *testing.T, msg *message.Message) broker.Delivery {
+func deliveryOf(t testing.TB, msg *message.Message) broker.Delivery {
 	t.Helper()
 	d, ok := broker.DeliveryOf(msg)
 	if !ok {
@@ -215,7 +215,7 @@ func deliveryOf(t *testing.T, msg *message.Message) broker.Delivery {
 	return d
 }
 
-func portOf(t *testing.T, raw string) int {
+func portOf(t testing.TB, raw string) int {
 	t.Helper()
 	u, err := url.Parse(raw)
 	must(t, err)

@@ -33,8 +33,16 @@ type SubscriberConfig struct {
 	// Bind gives the consumer behind a topic. The consumer must exist: workers only bind.
 	// Required.
 	Bind func(topic string) (Binding, error)
-	// Slots is how many messages of one subscription are held at once. Default: 1.
+	// Slots is how many messages of one subscription run at once. Default: 1.
 	Slots int
+	// Window is how many messages of one subscription are held at once, running or waiting
+	// for their turn. What waits in the queue behind that many is not seen. Default: Slots,
+	// so that nothing is held that does not run.
+	Window int
+	// Turn gives the key of a message. Of one key at most one message runs at a time in this
+	// process, and those who wait take turns by key, not by message. Empty, and by default:
+	// each message is on its own, in the order of the queue.
+	Turn func(Delivery) string
 	// Backoff gives the pause before a redelivery after a Nack. Default:
 	// Exponential(15 s, 5 min, nil). A Nack at shutdown asks for no pause.
 	Backoff Backoff
@@ -54,13 +62,17 @@ type SubscriberConfig struct {
 
 // Subscriber is a Watermill subscriber over durable pull consumers.
 //
-// Each free slot asks for one message; nothing is fetched ahead, because a message that
-// waits unheld in a buffer ages towards its next delivery. From the pull to its
-// settlement a message is kept alive by confirmed heartbeats every third of AckWait, so a
-// handler may take hours under an AckWait of seconds.
+// A message is asked for when a slot is free; nothing is fetched ahead into a buffer, where
+// it would age towards its next delivery. From the pull to its settlement a message is kept
+// alive by confirmed heartbeats every third of AckWait, so a handler may take hours under an
+// AckWait of seconds.
+//
+// With Turn, a free slot looks past the waiting messages of a key that had its turn, for one
+// whose turn it is. What it passed is parked: held and kept alive, until its own turn. The
+// deliveries of what waits do not grow.
 //
 // Ack is confirmed by the broker and tried again until it is. Nack asks for a redelivery
-// after Backoff. Abandon settles nothing.
+// after Backoff. Abandon settles nothing. Defer keeps the message for another turn.
 //
 // When no heartbeat was confirmed for longer than AckWait, the message may have been
 // delivered to somebody else, and the broker cannot tell the two deliveries apart. From
@@ -70,7 +82,8 @@ type SubscriberConfig struct {
 // the broker, and ending it here would waste a dump at each short cut of the network.
 //
 // The end of a subscription (its context, Close, or the Router's end) stops pulling at
-// once. Running handlers keep a live context until DrainTimeout. The Router waits for its
+// once and gives back what is parked, which costs it a delivery. Running handlers keep a
+// live context until DrainTimeout. The Router waits for its
 // handlers but not for their acks: call Close after the Router's end, and close the
 // connection only then.
 //
@@ -89,10 +102,11 @@ func NewSubscriber(c SubscriberConfig) (*Subscriber, error) {
 	if c.JetStream == nil || c.Bind == nil {
 		return nil, errors.New("subscriber: JetStream and Bind are required")
 	}
-	if c.Slots < 0 || c.DrainTimeout < 0 || c.SettleTimeout < 0 {
-		return nil, errors.New("subscriber: Slots, DrainTimeout and SettleTimeout must not be negative")
+	if c.Slots < 0 || c.Window < 0 || c.DrainTimeout < 0 || c.SettleTimeout < 0 {
+		return nil, errors.New("subscriber: Slots, Window, DrainTimeout and SettleTimeout must not be negative")
 	}
 	c.Slots = cmp.Or(c.Slots, 1)
+	c.Window = max(cmp.Or(c.Window, c.Slots), c.Slots)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, defaultDrainTimeout)
 	c.SettleTimeout = cmp.Or(c.SettleTimeout, defaultSettleTimeout)
 	if c.Backoff == nil {

@@ -33,10 +33,15 @@ type subscription struct {
 	seen       atomic.Uint64 // the connection's count of reconnects when it was bound
 	troubled   atomic.Bool   // trouble was logged, its end was not
 
-	mu    sync.Mutex
-	bound bound
-	link  chan struct{} // closed when the connection is lost
-	held  map[*held]struct{}
+	freed chan struct{} // holds a token when a slot became free since the last look
+	woken chan struct{} // holds a token when a parked message may have become startable
+
+	mu     sync.Mutex
+	bound  bound
+	link   chan struct{} // closed when the connection is lost
+	turns  turns
+	busy   map[*held]struct{} // started: each has a slot
+	closed bool               // nothing is started or parked any more
 }
 
 func newSubscription(c SubscriberConfig, b Binding) *subscription {
@@ -47,7 +52,10 @@ func newSubscription(c SubscriberConfig, b Binding) *subscription {
 		ended:      make(chan struct{}),
 		refreshing: make(chan struct{}, 1),
 		link:       make(chan struct{}),
-		held:       map[*held]struct{}{},
+		freed:      make(chan struct{}, 1),
+		woken:      make(chan struct{}, 1),
+		turns:      newTurns(),
+		busy:       map[*held]struct{}{},
 	}
 }
 
@@ -63,19 +71,19 @@ func (s *subscription) run(pulling, base context.Context) {
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(settling, status) })
 
-	var pullers, handlers sync.WaitGroup
-	for range s.cfg.Slots {
-		pullers.Go(func() { s.slot(pulling, working, settling, &handlers) })
-	}
-	pullers.Wait()
+	watching.Go(func() { s.keepParked(settling) })
+
+	var handlers sync.WaitGroup
+	s.schedule(pulling, working, settling, &handlers)
 	close(s.out)
+	handlers.Go(func() { s.returnParked(settling) })
 
 	idle := make(chan struct{})
 	go func() { handlers.Wait(); close(idle) }()
 	if !within(idle, s.cfg.DrainTimeout) {
 		endWork(ErrDraining)
 		if !within(idle, s.cfg.SettleTimeout) {
-			s.log.WarnContext(base, "handlers outlived the drain, their messages come back after the ack wait", "messages", len(s.inFlight()))
+			s.log.WarnContext(base, "handlers outlived the drain, their messages come back after the ack wait", "messages", s.started())
 			endSettling()
 		}
 	}
@@ -85,89 +93,11 @@ func (s *subscription) run(pulling, base context.Context) {
 	watching.Wait()
 }
 
-// slot holds at most one message at a time, until pulling ends.
-func (s *subscription) slot(pulling, working, settling context.Context, handlers *sync.WaitGroup) {
-	failures := 0
-	for pulling.Err() == nil {
-		h, err := s.next(pulling)
-		if pulling.Err() != nil && h == nil {
-			return
-		}
-		if err != nil {
-			s.trouble(pulling, err)
-			pause(pulling, failures)
-			failures++
-			continue
-		}
-		failures = 0
-		s.calm(pulling)
-		if h == nil {
-			continue
-		}
-		if !s.offer(pulling, working, settling, h) {
-			return
-		}
-		handlers.Go(func() { h.attend(settling, working) })
-		select {
-		case <-h.settled:
-		case <-pulling.Done():
-			return
-		}
-	}
-}
-
-// offer starts the heartbeats of h and hands it to the subscriber's channel. When pulling
-// ends first, the message goes back at once: its delivery is spent, but no time is.
-func (s *subscription) offer(pulling, working, settling context.Context, h *held) bool {
-	h.begin(settling, working)
-	// Of two ready cases select takes either: nothing is handed out after the end.
-	if pulling.Err() == nil {
-		select {
-		case s.out <- h.msg:
-			return true
-		case <-pulling.Done():
-		}
-	}
-	h.giveBack(settling)
-	return false
-}
-
-// next pulls one message; nil without an error when none came.
-func (s *subscription) next(ctx context.Context) (*held, error) {
-	if err := s.cfg.Ready(ctx); err != nil {
-		return nil, fmt.Errorf("wait until ready: %w", err)
-	}
-	if err := s.refresh(ctx); err != nil {
-		return nil, err
-	}
-	b, link := s.state()
-	m, err := s.pull(ctx, link, b)
-	if err != nil {
-		s.stale.Store(true)
-		return nil, err
-	}
-	if m == nil {
-		return nil, nil //nolint:nilnil // no message in this pull is an ordinary answer
-	}
-	// The stream may have been made anew since it was bound, with nothing on the
-	// connection to show it. A message whose identity cannot be told is left to AckWait:
-	// under a wrong event id it would be taken for another request.
-	if err := s.identifyBehind(ctx, m, b.ackWait); err != nil {
-		return nil, err
-	}
-	b, _ = s.state()
-	d, err := deliveryOf(m, b)
-	if err != nil {
-		return nil, err
-	}
-	return s.hold(m, d, b), nil
-}
-
-// identifyBehind looks up which life of the stream a pulled message is of, and keeps the
-// message alive for as long as the broker answers, however slow it is with the look-up: a
-// delivery is not spent on a slow broker. After the end of pulling it tries once, so that
-// the message can be given back.
-func (s *subscription) identifyBehind(ctx context.Context, m *nats.Msg, ackWait time.Duration) error {
+// identifyBehind looks up which life of the stream pulled messages are of, and keeps them
+// alive for as long as the broker answers, however slow it is with the look-up: a delivery
+// is not spent on a slow broker. After the end of pulling it tries once, so that they can be
+// given back.
+func (s *subscription) identifyBehind(ctx context.Context, pulled []*nats.Msg, ackWait time.Duration) error {
 	for {
 		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWait/3)
 		err := s.identify(look)
@@ -176,25 +106,21 @@ func (s *subscription) identifyBehind(ctx context.Context, m *nats.Msg, ackWait 
 			return err
 		}
 		beat, cancel := context.WithTimeout(ctx, ackWait/3)
-		_, beatErr := s.nc.RequestWithContext(beat, m.Reply, []byte("+WPI"))
+		var failed atomic.Pointer[error]
+		each(pulled, func(m *nats.Msg) {
+			if _, err := s.nc.RequestWithContext(beat, m.Reply, []byte("+WPI")); err != nil {
+				failed.Store(&err)
+			}
+		})
 		cancel()
-		if beatErr != nil {
-			return errors.Join(err, fmt.Errorf("keep the message alive: %w", beatErr))
+		if beatErr := failed.Load(); beatErr != nil {
+			return errors.Join(err, fmt.Errorf("keep the message alive: %w", *beatErr))
 		}
 	}
 }
 
-// revive keeps everything held alive, at once and side by side.
-func (s *subscription) revive(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, h := range s.inFlight() {
-		all.Go(func() { h.revive(ctx) })
-	}
-	all.Wait()
-}
-
-// watch aborts the waiting pulls when the connection is lost, because their requests are
-// lost or hold a message back, and refreshes when it is restored, because a worker whose
+// watch aborts the waiting pull when the connection is lost, because its request is
+// lost or holds a message back, and refreshes when it is restored, because a worker whose
 // slots are all busy would not look otherwise.
 func (s *subscription) watch(ctx context.Context, status <-chan nats.Status) {
 	for {
@@ -223,16 +149,6 @@ func (s *subscription) state() (bound, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bound, s.link
-}
-
-func (s *subscription) inFlight() []*held {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]*held, 0, len(s.held))
-	for h := range s.held {
-		all = append(all, h)
-	}
-	return all
 }
 
 // trouble logs the first failure of a row, not each.
