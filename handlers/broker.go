@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -18,12 +19,15 @@ type Delivery struct {
 	RepeatedHeader string
 }
 
-// Deliveries tells how a message was delivered, and can leave it unsettled.
+// Deliveries tells how a message was delivered, and can leave it unsettled or keep it.
 type Deliveries interface {
 	// Delivery returns what the broker knows of a message that it delivered.
 	Delivery(msg *message.Message) Delivery
 	// Abandon settles nothing when the handler returns: neither ack nor nak.
 	Abandon(msg *message.Message)
+	// Defer keeps the message, if the handler returns nil: it is handed over again after
+	// the pause. That costs no delivery.
+	Defer(msg *message.Message, pause time.Duration)
 }
 
 // Publisher publishes messages. An error that wraps export.ErrUnavailable passes by

@@ -65,10 +65,12 @@ func (t *tray) MarkPublished(_ context.Context, id export.ID) error {
 type delivery struct {
 	is        handlers.Delivery
 	abandoned bool
+	deferred  time.Duration
 }
 
-func (d *delivery) Delivery(*message.Message) handlers.Delivery { return d.is }
-func (d *delivery) Abandon(*message.Message)                    { d.abandoned = true }
+func (d *delivery) Delivery(*message.Message) handlers.Delivery   { return d.is }
+func (d *delivery) Abandon(*message.Message)                      { d.abandoned = true }
+func (d *delivery) Defer(_ *message.Message, pause time.Duration) { d.deferred = pause }
 
 func delivered(subject string) *delivery {
 	return &delivery{is: handlers.Delivery{
@@ -171,6 +173,11 @@ func TestASupersededAttemptSettlesNothing(t *testing.T) {
 	}
 	core.err = &export.Fault{Code: export.SourceUnavailable}
 	d.abandoned = false
+	core.err = &export.TurnError{Wait: time.Second}
+	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); err != nil || d.abandoned || d.deferred != time.Second {
+		t.Errorf("out of turn: err %v, abandoned %t, deferred for %v", err, d.abandoned, d.deferred)
+	}
+	core.err = &export.Fault{Code: export.DumpFailed}
 	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); !errors.Is(err, core.err) || d.abandoned {
 		t.Errorf("a fault to be tried again gave %v, abandoned %t", err, d.abandoned)
 	}

@@ -30,6 +30,8 @@ func (o *office) Delivery(*message.Message) handlers.Delivery {
 }
 func (*office) Abandon(*message.Message) {}
 
+func (*office) Defer(*message.Message, time.Duration) {}
+
 func (o *office) Dispatch(_ context.Context, _ notify.Event, out events.Outcome) error {
 	o.got = append(o.got, out)
 	return o.err

@@ -18,7 +18,8 @@ type Exporter interface {
 }
 
 // Requested handles backup.requested.<project_id>: it runs the export and announces its
-// outcome. A nil return means that the message may be acknowledged.
+// outcome. A nil return means that the message may be acknowledged, unless it was abandoned
+// or deferred.
 type Requested struct {
 	Exporter   Exporter
 	Announcer  export.Announcer
@@ -31,6 +32,10 @@ func (h *Requested) Handle(msg *message.Message) error {
 	out, err := h.Exporter.Run(msg.Context(), decode(incoming(msg, d), d.Delivery), d.Delivery)
 	if errors.Is(err, export.ErrSuperseded) {
 		h.Deliveries.Abandon(msg)
+		return nil
+	}
+	if turn, ok := errors.AsType[*export.TurnError](err); ok {
+		h.Deliveries.Defer(msg, turn.Wait)
 		return nil
 	}
 	if err != nil {

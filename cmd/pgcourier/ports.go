@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -26,6 +27,8 @@ func (deliveries) Delivery(msg *message.Message) handlers.Delivery {
 }
 
 func (deliveries) Abandon(msg *message.Message) { broker.Abandon(msg) }
+
+func (deliveries) Defer(msg *message.Message, pause time.Duration) { broker.Defer(msg, pause) }
 
 type publications struct{ *broker.Publisher }
 

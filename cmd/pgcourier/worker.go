@@ -279,20 +279,27 @@ func (w *worker) ready(ctx context.Context) error {
 // run serves the configured roles until ctx ends, and then lets running exports finish.
 func (w *worker) run(ctx context.Context) error {
 	c := w.config
-	sub, err := broker.NewSubscriber(broker.SubscriberConfig{
+	subscription := broker.SubscriberConfig{
 		JetStream: w.js, Bind: bindings, Slots: c.Concurrency,
 		Backoff: broker.Exponential(c.RetryBackoff, 16*c.RetryBackoff, nil), DrainTimeout: c.DrainTimeout,
 		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
 		Ready:  func(ctx context.Context) error { return export.Retry(ctx, w.ledger.Ping) },
 		Logger: w.log,
-	})
+	}
+	sub, err := broker.NewSubscriber(subscription)
+	if err != nil {
+		return err
+	}
+	subscription.Turn = func(d broker.Delivery) string { return d.Subject } // it names the project
+	subscription.Window = window(c)
+	queue, err := broker.NewSubscriber(subscription)
 	if err != nil {
 		return err
 	}
 	// What Watermill finds worth an info line interests only who debugs it.
 	log := watermill.NewSlogLoggerWithLevelMapping(w.log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	// The router waits for its handlers, and not for their acknowledgements.
-	defer func() { _ = sub.Close() }() // always nil
+	defer func() { _, _ = sub.Close(), queue.Close() }() // always nil
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
 	if err != nil {
 		return err
@@ -310,7 +317,7 @@ func (w *worker) run(ctx context.Context) error {
 		switch role {
 		case "worker":
 			h := &handlers.Requested{Exporter: w.exports, Announcer: w.speaker, Deliveries: deliveries{}}
-			router.AddConsumerHandler("export", events.RequestedFilter, sub, h.Handle)
+			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
 			h := &handlers.Intake{Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
@@ -354,6 +361,13 @@ func (w *worker) run(ctx context.Context) error {
 	return err
 }
 
+// window is how many requests a worker holds at most, to see past one project's flood to
+// whose turn it is: as many as may wait of one project, and 1,024 of others. Above 4,096 the
+// heartbeats of what waits would be a load of their own.
+func window(c config.Config) int {
+	return c.Concurrency + min(c.MaxWaitingPerProject+1024, 4096)
+}
+
 // bindings gives the durable consumer behind each subscribed topic.
 func bindings(topic string) (broker.Binding, error) {
 	switch topic {
@@ -371,10 +385,14 @@ func bindings(topic string) (broker.Binding, error) {
 
 // sweep runs the sweeper; the broker's advisories make it look sooner.
 func (w *worker) sweep(ctx context.Context) error {
+	queue := requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories)}
+	adoptions := export.NewAdoptions(export.AdoptionsConfig{
+		Exporter: w.exports, Announcer: w.speaker, Queue: queue, Drain: w.config.DrainTimeout, Log: w.log,
+	})
+	defer adoptions.Wait()
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaping: w.ledger, Collecting: w.ledger, Announcer: w.speaker, Store: w.store, Log: w.log,
-		Queue: requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories)},
-		Every: w.config.AckWait, Grace: 2 * w.config.AckWait,
+		Queue: queue, Adopter: adoptions, Every: w.config.AckWait, Grace: 2 * w.config.AckWait,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := w.nc.Subscribe(advisories, func(*nats.Msg) { s.Hint() })

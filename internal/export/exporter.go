@@ -74,26 +74,34 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //
 //	outcome, nil        the request is terminal: announce the outcome, then acknowledge
 //	nil, ErrSuperseded  another attempt owns it: settle nothing, announce nothing
+//	nil, *TurnError     it is not its turn: keep the message and ask again later
 //	nil, *Fault         this attempt failed and another may help: deliver it again
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
-	return e.run(ctx, req, d, 0)
+	return e.run(ctx, req, d, true, 0)
 }
 
-// run is Run after so many of the message's ids were found to be another request's.
-func (e *Exporter) run(ctx context.Context, req Request, d Delivery, conflicts int) (Outcome, error) {
+// Adopt is Run for a request that the queue will not deliver again. It does not stand by
+// while another attempt holds the request: that is a *TurnError too.
+func (e *Exporter) Adopt(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+	return e.run(ctx, req, d, false, 0)
+}
+
+// run is Run, or Adopt if it is not to stand by, after so many of the message's ids were
+// found to be another request's.
+func (e *Exporter) run(ctx context.Context, req Request, d Delivery, standBy bool, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
 	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
 	defer leave()
-	claim, err := e.claim(ctx, req, d)
+	claim, err := e.claim(ctx, req, d, standBy)
 	switch {
 	case err != nil:
 		return Outcome{}, err
 	case claim.Verdict == Ended:
 		return claim.Outcome, nil
 	case claim.Verdict == Conflicting:
-		return e.run(ctx, conflict(req, d, conflicts), d, conflicts+1)
+		return e.run(ctx, conflict(req, d, conflicts), d, standBy, conflicts+1)
 	}
 	failpoint.Hit(failpoint.AfterClaim)
 	log := e.Log.With("project_id", req.Project, "request_id", req.Request,
@@ -134,9 +142,10 @@ func (e *Exporter) run(ctx context.Context, req Request, d Delivery, conflicts i
 }
 
 // claim asks until the request is granted, ended or in conflict. While another attempt
-// holds the lease it stands by: the broker's keep-alive goes on, so that waiting for
-// one's turn costs no delivery.
-func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, error) {
+// holds the lease it stands by, if it may: the broker's keep-alive goes on, so that this
+// costs no delivery. While another request of the project runs it gives up its place to
+// whoever else can run.
+func (e *Exporter) claim(ctx context.Context, req Request, d Delivery, standBy bool) (Claim, error) {
 	ask := ClaimRequest{
 		Request: req, Delivery: d, Worker: e.Worker,
 		// Without it a claim whose reply was lost would wait for its own lease, and cost an attempt.
@@ -152,18 +161,27 @@ func (e *Exporter) claim(ctx context.Context, req Request, d Delivery) (Claim, e
 		if err != nil {
 			return Claim{}, AsFault(interruption(ctx, err))
 		}
-		if c.Verdict != Leased {
+		switch {
+		case c.Verdict == Busy, c.Verdict == Leased && !standBy:
+			return Claim{}, &TurnError{Wait: min(max(c.Wait, shortestWait), turnPause)}
+		case c.Verdict != Leased:
 			return c, nil
 		}
-		if err := sleep(ctx, min(max(c.Wait, 50*time.Millisecond), standBy)); err != nil {
+		if err := sleep(ctx, min(max(c.Wait, shortestWait), longestStandBy)); err != nil {
 			return Claim{}, AsFault(interruption(ctx, err))
 		}
 	}
 }
 
-// standBy is the longest pause between two looks at another attempt's lease: it bounds
-// what a stand-by adds to the lease when a worker is lost.
-const standBy = time.Second
+const (
+	shortestWait = 50 * time.Millisecond
+	// longestStandBy is the longest pause between two looks at another attempt's lease: it
+	// bounds what a stand-by adds to the lease when a worker is lost.
+	longestStandBy = time.Second
+	// turnPause is the longest pause before a request is asked for again that waits behind
+	// one of its project in another process: it bounds what that adds to its wait.
+	turnPause = 500 * time.Millisecond
+)
 
 // keepLease renews the attempt's lease every third of it and when it is nudged, and cancels
 // the work when the attempt has been superseded or its request cancelled. A ledger that

@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is a stable machine word for why a request or an attempt failed.
@@ -74,6 +75,14 @@ func (f *Fault) Error() string {
 
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
+
+// TurnError says that it is not a request's turn yet: another one of its project runs.
+// Nothing was recorded and no attempt used. It is to be asked again after Wait.
+type TurnError struct{ Wait time.Duration }
+
+func (e *TurnError) Error() string {
+	return "another request of the project runs, ask again in " + e.Wait.String()
+}
 
 // AsFault returns the Fault in err's chain, or err wrapped as InternalError.
 func AsFault(err error) *Fault {

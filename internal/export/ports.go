@@ -13,11 +13,13 @@ import (
 // call is then safe.
 type Ledger interface {
 	// Claim asks for the right to work on a request, in one transaction: insert the
-	// request if it is absent, lock its row, and answer with one of four verdicts.
+	// request if it is absent, lock its row, and answer with one of five verdicts. Of one
+	// project at most one request is granted at a time; a refused one does not count.
 	// object gives the key for the attempt's object; it is recorded with the
 	// claim, before anything is stored under it.
 	Claim(ctx context.Context, c ClaimRequest) (Claim, error)
-	// Renew extends the attempt's lease. ErrSuperseded: the attempt is no longer the one.
+	// Renew extends the attempt's lease. ErrSuperseded: the attempt is no longer the one, or
+	// its lease had ended and another request of its project runs.
 	// ErrCancelled, in a Fault with Cancelled: extended, but the request was cancelled.
 	Renew(ctx context.Context, t Token) error
 	// Finish ends the attempt: with its outcome, which makes the request terminal, or
@@ -58,6 +60,9 @@ const (
 	Leased
 	// Conflicting means that the id belongs to a request with another payload.
 	Conflicting
+	// Busy means that another request of the same project runs; ask again later. Nothing
+	// was recorded, and nothing is used up.
+	Busy
 )
 
 // Claim is a ledger's answer.
@@ -66,7 +71,7 @@ type Claim struct {
 	Token   Token         // Granted
 	Outcome Outcome       // Ended
 	Started time.Time     // Granted: when the attempt began, by the ledger's clock
-	Wait    time.Duration // Leased: what remains of the other's lease
+	Wait    time.Duration // Leased, Busy: what remains of the other's lease
 }
 
 // Token fences an attempt: a write with an older attempt number changes nothing.

@@ -26,7 +26,8 @@ type Reaping interface {
 	// FailUnclaimed ends the request of a message that the queue will not deliver again,
 	// whether the ledger knows the request or not: with WorkerLost, or with its
 	// refusal. Otherwise it is FailStranded. ErrConflict: the id belongs to a request
-	// with another payload.
+	// with another payload. ErrNotBegun: nothing was changed, because no attempt of it was
+	// ever lost: it only waited until its deliveries were used up, and can still be run.
 	FailUnclaimed(ctx context.Context, r Request, d Delivery, grace time.Duration) (Outcome, error)
 }
 
@@ -64,6 +65,8 @@ type Leftover struct {
 var (
 	// ErrNotLost says that a request must not be reaped: somebody holds it.
 	ErrNotLost = errors.New("request not lost")
+	// ErrNotBegun says that a request has attempts left and none of them was lost.
+	ErrNotBegun = errors.New("request waits for an attempt")
 	// ErrConflict says that a request's id belongs to a request with another payload.
 	ErrConflict = errors.New("request id belongs to another payload")
 )

@@ -33,6 +33,12 @@ type Announcer interface {
 	Announce(ctx context.Context, out Outcome) error
 }
 
+// Adopter takes on a request that the queue will not deliver again and that can still be
+// run. It must not block: what it does not take now is offered again by the next sweep.
+type Adopter interface {
+	Adopt(ctx context.Context, d DeadRequest)
+}
+
 // SweeperConfig is what a Sweeper works with. All but the times and Log are required.
 type SweeperConfig struct {
 	Reaping    Reaping
@@ -40,6 +46,7 @@ type SweeperConfig struct {
 	Queue      Queue
 	Announcer  Announcer
 	Store      Store
+	Adopter    Adopter
 	// Every is the pause between two sweeps, jittered by half. Default 30 s.
 	Every time.Duration
 	// Grace is how long after its lease a request is left to whoever may still come for
@@ -121,7 +128,7 @@ func (s *Sweeper) announce(ctx context.Context) error {
 
 // bury ends the requests whose messages will never be delivered again, and removes those
 // messages: in a work queue a dead message would stay for ever and count against its
-// project.
+// project. What only waited for its turn until then is given to the Adopter.
 func (s *Sweeper) bury(ctx context.Context) error {
 	dead, err := s.Queue.Dead(ctx)
 	if err != nil {
@@ -136,6 +143,9 @@ func (s *Sweeper) bury(ctx context.Context) error {
 		}
 		switch {
 		case errors.Is(err, ErrNotLost): // its last delivery may still be at work
+			continue
+		case errors.Is(err, ErrNotBegun):
+			s.Adopter.Adopt(ctx, d)
 			continue
 		case err == nil:
 			if err = s.Announcer.Announce(ctx, out); err == nil {

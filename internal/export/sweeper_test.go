@@ -17,6 +17,8 @@ type graveyard struct {
 	export.Collecting
 	dead      []export.DeadRequest
 	taken     []string
+	fresh     []string // can still be run
+	adopted   []string
 	announced []export.ID
 }
 
@@ -33,10 +35,17 @@ func (g *graveyard) Stranded(context.Context, time.Duration, int) ([]export.Stra
 }
 
 func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ export.Delivery, _ time.Duration) (export.Outcome, error) {
+	if slices.Contains(g.fresh, r.Request) {
+		return export.Outcome{}, export.ErrNotBegun
+	}
 	if slices.Contains(g.taken, r.Request) {
 		return export.Outcome{}, export.ErrConflict
 	}
 	return export.Outcome{ID: r.ID, State: export.Failed}, nil
+}
+
+func (g *graveyard) Adopt(_ context.Context, d export.DeadRequest) {
+	g.adopted = append(g.adopted, d.Request.Request)
 }
 
 func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
@@ -60,5 +69,23 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 	}
 	if want := []export.ID{{Project: "p", Request: "e-7-c1"}}; !slices.Equal(g.announced, want) || len(g.dead) > 0 {
 		t.Errorf("announced %v, left in the queue %v", g.announced, g.dead)
+	}
+}
+
+// A message that used up its deliveries while it waited for its turn is run, not buried.
+func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
+	t.Parallel()
+	g := &graveyard{fresh: []string{"r"}, dead: []export.DeadRequest{{
+		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
+		Delivery: export.Delivery{EventID: "e-7", Number: 3, Last: true},
+	}}}
+	s := export.NewSweeper(export.SweeperConfig{
+		Reaping: g, Collecting: g, Queue: g, Announcer: g, Adopter: g, Log: slog.New(slog.DiscardHandler),
+	})
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(g.adopted, []string{"r"}) || len(g.announced) > 0 || len(g.dead) != 1 {
+		t.Errorf("adopted %q, announced %v, left in the queue %v", g.adopted, g.announced, g.dead)
 	}
 }

@@ -21,6 +21,25 @@ INSERT INTO pgcourier.requests
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (project_id, request_id) DO NOTHING`
 
+	// Claims and renewals of one project come one after the other, so that two of its
+	// requests never run at once. The lock goes with the transaction.
+	lockProject = `SELECT pg_advisory_xact_lock(hashtextextended('pgcourier project ' || $1, 0))`
+
+	// others: the project's other requests that run: $1, $2 the id. A refused one runs
+	// nothing. What follows says whether those count whose lease has ended.
+	others = `FROM pgcourier.requests o WHERE o.project_id = $1 AND o.request_id <> $2
+    AND o.state = 'running' AND NOT o.refused AND (o.lease_until > now() OR `
+
+	// $3 see others, $4 whether the request is refused: then it runs nothing itself.
+	findOther = `SELECT max(greatest(o.lease_until - clock_timestamp(), '0')) ` + others + `$3) AND NOT $4`
+
+	// What must wait for its turn stays unrecorded: it is the queue's.
+	insertInTurn = `
+INSERT INTO pgcourier.requests
+    (project_id, request_id, payload, digest, refused, origin, queue, queue_sequence, delivery)
+SELECT $1, $2, $5, $6, $4, $7, $8, $9, $10 WHERE $4 OR NOT EXISTS (SELECT ` + others + `$3))
+ON CONFLICT (project_id, request_id) DO NOTHING`
+
 	// claimable: $1, $2 the id, $3 the digest, $4 the limit of attempts.
 	claimable = `project_id = $1 AND request_id = $2 AND digest = $3 AND attempt < $4 AND cancel_at IS NULL
     AND (state = 'waiting' OR state = 'running' AND lease_until <= now())`
@@ -38,17 +57,19 @@ UPDATE pgcourier.requests SET queue = $4, queue_sequence = $5, touched_at = cloc
 WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND state IN ('waiting', 'running')
     AND (queue <> $4 OR queue_sequence <> $5 OR delivery < $6)`
 
-	// A claim whose reply was lost goes on with its attempt. $3 the nonce, $4 the lease.
+	// A claim whose reply was lost goes on with its attempt, unless its lease has ended and
+	// another of the project's runs by now. $3 the nonce, $4 the lease, $5 see others.
 	renewOwn = `
 UPDATE pgcourier.requests r SET lease_until = clock_timestamp() + $4 FROM pgcourier.attempts a
 WHERE r.project_id = $1 AND r.request_id = $2 AND r.state = 'running' AND a.nonce = $3
-    AND a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt`
+    AND a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt
+    AND (r.refused OR r.lease_until > now() OR NOT EXISTS (SELECT ` + others + `$5)))`
 
 	grantAttempt = `
 UPDATE pgcourier.requests SET state = 'running', attempt = attempt + 1, worker = $5,
     lease_until = clock_timestamp() + $6, touched_at = clock_timestamp(),
     started_at = coalesce(started_at, clock_timestamp())
-WHERE ` + claimable
+WHERE ` + claimable + ` AND (refused OR NOT EXISTS (SELECT ` + others + `$7)))`
 
 	supersedeAttempts = `
 UPDATE pgcourier.attempts a SET result = 'superseded', ended_at = clock_timestamp(),
@@ -65,7 +86,7 @@ FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2 AND state = 'r
 ON CONFLICT (project_id, request_id, attempt) DO NOTHING`
 
 	currentAttempt = `
-SELECT a.attempt, a.started_at, coalesce(a.nonce = $3, false) AS mine
+SELECT a.attempt, a.started_at, coalesce(a.nonce = $3, false) AND r.lease_until > now() AS mine
 FROM pgcourier.requests r JOIN pgcourier.attempts a USING (project_id, request_id, attempt)
 WHERE project_id = $1 AND request_id = $2 AND r.state = 'running'`
 )
@@ -88,19 +109,28 @@ type current struct {
 	Mine    bool      `db:"mine"`
 }
 
+// found is what a claim found and did.
+type found struct {
+	other *time.Duration // what remains of the lease of the project's other running request; nil: none runs
+	was   *seen          // nil: unknown and not recorded, because another runs
+	now   *current       // nil: no attempt holds the request
+}
+
 // Claim implements export.Ledger.
 func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim, error) {
 	what := "claim " + c.Request.String()
-	var was seen
-	var now *current
+	var f found
 	err := l.call(ctx, what, func(ctx context.Context) (err error) {
-		was, now, err = l.claim(ctx, c)
+		f, err = l.claim(ctx, c)
 		return err
 	})
 	if err != nil {
 		return export.Claim{}, err
 	}
+	was, now := f.was, f.now
 	switch {
+	case was == nil:
+		return f.busy(), nil
 	case !was.Same:
 		return export.Claim{Verdict: export.Conflicting}, nil
 	case was.State == export.Completed || was.State == export.Failed:
@@ -109,13 +139,14 @@ func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim
 			return export.Claim{}, fmt.Errorf("%s: %w", what, err)
 		}
 		return export.Claim{Verdict: export.Ended, Outcome: o}, nil
-	case was.Claimable || now != nil && now.Mine:
-		if now == nil {
-			return export.Claim{}, fmt.Errorf("%s: the granted attempt is missing", what)
-		}
+	case now != nil && (now.Attempt > was.Attempt || now.Mine):
 		return export.Claim{
 			Verdict: export.Granted, Token: export.Token{ID: c.Request.ID, Attempt: now.Attempt}, Started: now.Started.UTC(),
 		}, nil
+	case was.Claimable && f.other != nil:
+		return f.busy(), nil
+	case was.Claimable:
+		return export.Claim{}, fmt.Errorf("%s: the granted attempt is missing", what)
 	case was.Free:
 		return l.exhausted(ctx, c, was.Attempt)
 	default:
@@ -123,11 +154,20 @@ func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim
 	}
 }
 
-func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (seen, *current, error) {
+// busy is the answer when the project's other request runs.
+func (f found) busy() export.Claim {
+	c := export.Claim{Verdict: export.Busy}
+	if f.other != nil {
+		c.Wait = *f.other
+	}
+	return c
+}
+
+func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err error) {
 	r, d := c.Request, c.Delivery
 	who, err := encodeOrigin(r)
 	if err != nil {
-		return seen{}, nil, err
+		return found{}, err
 	}
 	// Every key an attempt may get is sent along: asking for the number first would
 	// keep the row locked over a round trip, and for as long as a paused client sleeps.
@@ -137,33 +177,36 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (seen, *curre
 			keys[i] = c.Object(i + 1)
 		}
 	}
-	var was seen
-	var now *current
+	refused, lenient := r.Refusal != nil, l.afterOutage()
 	b := &pgx.Batch{}
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-	b.Queue(insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:], r.Refusal != nil, who, text(d.Queue), d.Sequence, d.Number)
+	b.Queue(lockProject, r.Project)
+	b.Queue(findOther, r.Project, r.Request, lenient, refused).QueryRow(func(row pgx.Row) error { return row.Scan(&f.other) })
+	b.Queue(insertInTurn, r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Queue), d.Sequence, d.Number)
 	b.Queue(lockRequest, r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
-		was, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[seen])
+		f.was, err = oneOrNone[seen](rows)
 		return err
 	})
 	b.Queue(noteDelivery, r.Project, r.Request, r.Digest[:], text(d.Queue), d.Sequence, d.Number)
-	b.Queue(renewOwn, r.Project, r.Request, c.Nonce, l.lease)
-	b.Queue(grantAttempt, r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease)
+	b.Queue(renewOwn, r.Project, r.Request, c.Nonce, l.lease, lenient)
+	b.Queue(grantAttempt, r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease, lenient)
 	b.Queue(supersedeAttempts, r.Project, r.Request)
 	b.Queue(insertAttempt, r.Project, r.Request, text(c.Worker), c.Nonce, keys, d.Number)
-	b.Queue(currentAttempt, r.Project, r.Request, c.Nonce).Query(func(rows pgx.Rows) error {
-		cur, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[current])
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		now = &cur
+	b.Queue(currentAttempt, r.Project, r.Request, c.Nonce).Query(func(rows pgx.Rows) (err error) {
+		f.now, err = oneOrNone[current](rows)
 		return err
 	})
 	b.Queue("COMMIT")
-	if err := l.pool.SendBatch(ctx, b).Close(); err != nil {
-		return seen{}, nil, err
+	return f, l.pool.SendBatch(ctx, b).Close()
+}
+
+// oneOrNone reads at most one row; nil: there was none.
+func oneOrNone[T any](rows pgx.Rows) (*T, error) {
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[T])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // no row is an ordinary answer
 	}
-	return was, now, nil
+	return row, err
 }
 
 // exhausted ends a request that nobody holds and that was cancelled or has had all its

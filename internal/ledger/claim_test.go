@@ -62,7 +62,7 @@ func TestClaimAnswersByTheRequestsState(t *testing.T) {
 				if want := *outcome(export.Token{ID: r.ID, Attempt: 1}, r); !reflect.DeepEqual(got.Outcome, want) {
 					t.Errorf("outcome %+v, want %+v", got.Outcome, want)
 				}
-			case export.Leased:
+			case export.Leased, export.Busy:
 				if got.Wait <= 0 || got.Wait > 30*time.Second {
 					t.Errorf("wait %v, want the rest of 30 s", got.Wait)
 				}

@@ -11,10 +11,12 @@ import (
 )
 
 const (
+	// Whose lease has ended gives way to the project's next request, once that runs.
 	renewLease = `
 UPDATE pgcourier.requests SET lease_until = clock_timestamp() + $4
 WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
-RETURNING CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END`
+    AND (refused OR lease_until > clock_timestamp() OR NOT EXISTS (SELECT ` + others + `false)))
+RETURNING CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END AS cancelled_by`
 
 	finishAttempt = `
 WITH request AS (
@@ -36,19 +38,34 @@ FROM pgcourier.attempts a JOIN pgcourier.requests r USING (project_id, request_i
 WHERE a.project_id = $1 AND a.request_id = $2 AND a.attempt = $3`
 )
 
+// renewal is a lease that was renewed.
+type renewal struct {
+	CancelledBy *string `db:"cancelled_by"` // nil: the request was not cancelled
+}
+
 // Renew implements export.Ledger. A lease that has ended is renewed too, as long as
-// nobody else has claimed the request.
+// nobody else has claimed the request and none of the project's others runs.
 func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
 	return l.call(ctx, "renew lease of "+t.String(), func(ctx context.Context) error {
-		var cancelledBy *string
-		err := l.pool.QueryRow(ctx, renewLease, t.Project, t.Request, t.Attempt, l.lease).Scan(&cancelledBy)
+		var own *renewal
+		b := &pgx.Batch{}
+		b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+		b.Queue(lockProject, t.Project)
+		b.Queue(renewLease, t.Project, t.Request, t.Attempt, l.lease).Query(func(rows pgx.Rows) (err error) {
+			own, err = oneOrNone[renewal](rows)
+			return err
+		})
+		b.Queue("COMMIT")
+		err := l.pool.SendBatch(ctx, b).Close()
 		switch {
-		case errors.Is(err, pgx.ErrNoRows):
+		case err != nil:
+			return err
+		case own == nil:
 			return export.ErrSuperseded
-		case err == nil && cancelledBy != nil:
-			return export.CancelledBy(*cancelledBy)
+		case own.CancelledBy != nil:
+			return export.CancelledBy(*own.CancelledBy)
 		}
-		return err
+		return nil
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -79,6 +80,7 @@ type Ledger struct {
 	maxAttempts int
 	timeout     time.Duration
 	lookAgain   []time.Duration
+	outage      atomic.Pointer[time.Time] // when the database was last seen unavailable; nil: never
 }
 
 var (

@@ -71,7 +71,9 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	tok := w.granted(t, claimOf(r, 2))
 	left, err := w.Collectable(t.Context(), 1)
 	_, listErr := w.List(t.Context(), ledger.Filter{})
-	_, lostErr := w.FailUnclaimed(t.Context(), request("r2", `{}`), export.Delivery{}, 0)
+	refused := request("r2", `{}`)
+	refused.Refusal = &export.Fault{Code: export.InvalidRequest}
+	_, lostErr := w.FailUnclaimed(t.Context(), refused, export.Delivery{}, 0)
 	for _, err := range []error{
 		err, listErr, lostErr, w.Ping(t.Context()), w.Renew(t.Context(), tok), w.Collected(t.Context(), left),
 		w.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}), w.MarkPublished(t.Context(), r.ID),

@@ -42,8 +42,8 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	}
 	// Promises are easily kept where nothing happens.
 	for _, what := range []string{
-		"claims", "stands by", "finds it ended", "finds a conflict", "renews", "crashes", "fails to dump", "is to be tried again",
-		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges",
+		"claims", "stands by", "waits for its turn", "finds it ended", "finds a conflict", "renews", "crashes", "fails to dump", "is to be tried again",
+		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts",
 	} {
 		if saw[what] == 0 {
 			t.Errorf("in no history a worker %s", what)
@@ -61,6 +61,7 @@ const (
 	wholeObject  promise = "what is completed is stored, whole and its own"
 	nothingLeft  promise = "nothing is left behind"
 	losersSilent promise = "a superseded attempt changes nothing"
+	oneAtATime   promise = "one export of a project runs at a time"
 	soundLedger  promise = "the ledger answers"
 )
 
@@ -84,6 +85,8 @@ type mutation struct {
 	carelessCollector   bool // collects as soon as a lease has ended
 	singleLook          bool // collects each object once only
 	unboundReaper       bool // the reaper announces and leaves state and fence as they are
+	noTurns             bool // a claim takes no notice of what else runs
+	blindRenewal        bool // a lease that ended is renewed whoever runs by now
 }
 
 // Each mutant must be caught by the very same model, breaking the promise that it is
@@ -105,6 +108,8 @@ func TestTheModelCatchesEachMutant(t *testing.T) {
 		"careless collector":    {mutation{carelessCollector: true}, wholeObject},
 		"single look":           {mutation{singleLook: true}, nothingLeft},
 		"unbound reaper":        {mutation{unboundReaper: true}, trueEvent},
+		"no turns":              {mutation{noTurns: true}, oneAtATime},
+		"blind renewal":         {mutation{blindRenewal: true}, oneAtATime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +161,7 @@ func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 		storage: map[string]object{}, stream: map[export.ID]export.Outcome{}, ends: map[export.ID]export.Outcome{},
 	}
 	m.sweeper = export.NewSweeper(export.SweeperConfig{
-		Reaping: reaping{m}, Collecting: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Store: storage{m: m},
+		Reaping: reaping{m}, Collecting: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Adopter: adopter{m}, Store: storage{m: m},
 		Grace: time.Nanosecond, // time is in the model's hands, see expire
 		Log:   slog.New(slog.DiscardHandler),
 	})

@@ -22,6 +22,7 @@ type worker struct {
 	ending  export.Ending
 	outcome export.Outcome
 	next    func()
+	adopted bool // works on a message that will not be delivered again
 }
 
 func (m *model) hire(msg *message) {
@@ -57,6 +58,10 @@ func (w *worker) renew() {
 	if w.token.Attempt == 0 || w.ending.Outcome != nil || w.ending.Retry != nil {
 		return
 	}
+	if w.m.wrong.blindRenewal {
+		w.m.exec(w.m.t, "UPDATE pgcourier.requests SET lease_until = clock_timestamp() + interval '30 s' WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'",
+			w.token.Project, w.token.Request, w.token.Attempt)
+	}
 	err := w.m.Renew(w.m.t.Context(), w.token)
 	switch {
 	case errors.Is(err, export.ErrSuperseded):
@@ -68,7 +73,7 @@ func (w *worker) renew() {
 }
 
 func (w *worker) claim() {
-	c, err := w.m.Claim(w.m.t.Context(), w.ask)
+	c, err := w.m.claim(w.ask)
 	if !w.m.unless(err) {
 		return
 	}
@@ -87,7 +92,13 @@ func (w *worker) claim() {
 		w.outcome = c.Outcome
 		w.next = w.announce
 	case export.Leased:
-		w.say("stands by")
+		if w.say("stands by"); w.adopted {
+			w.leave()
+		}
+	case export.Busy:
+		if w.say("waits for its turn"); w.adopted {
+			w.leave()
+		}
 	case export.Conflicting:
 		w.say("finds a conflict")
 		w.ask.Request.ID.Request = w.ask.Delivery.EventID
@@ -229,6 +240,30 @@ func (m *model) digests() map[export.ID][32]byte {
 		out[id] = [32]byte(digest)
 		return nil
 	})
+	m.unless(err)
+	return out
+}
+
+// claim is the ledger's, or the mutant's that does not see the other running requests.
+func (m *model) claim(c export.ClaimRequest) (export.Claim, error) {
+	if !m.wrong.noTurns {
+		return m.Claim(m.t.Context(), c)
+	}
+	const hide = "UPDATE pgcourier.requests SET refused = NOT refused WHERE project_id = $1 AND request_id <> $2 AND state = 'running'"
+	m.exec(m.t, hide, c.Request.Project, c.Request.Request)
+	defer m.exec(m.t, hide, c.Request.Project, c.Request.Request)
+	return m.Claim(m.t.Context(), c)
+}
+
+// running counts the requests that run under a lease, each project's by itself.
+func (m *model) running() map[string]int {
+	rows, err := m.pool.Query(m.t.Context(), "SELECT project_id FROM pgcourier.requests WHERE state = 'running' AND lease_until > clock_timestamp() AND NOT refused")
+	if !m.unless(err) {
+		return nil
+	}
+	out := map[string]int{}
+	var project string
+	_, err = pgx.ForEachRow(rows, []any{&project}, func() error { out[project]++; return nil })
 	m.unless(err)
 	return out
 }

@@ -121,6 +121,22 @@ func (q queue) Remove(_ context.Context, d export.Delivery) error {
 	return nil
 }
 
+// adopter hires a worker for what only waited until its deliveries were used up.
+type adopter struct{ m *model }
+
+func (a adopter) Adopt(_ context.Context, d export.DeadRequest) {
+	msg := a.m.messages[d.Delivery.Sequence-1]
+	for _, w := range a.m.workers {
+		if w.adopted {
+			return // one at a time
+		}
+	}
+	a.m.hire(msg)
+	w := a.m.workers[len(a.m.workers)-1]
+	w.adopted, w.ask.Delivery.Last = true, false
+	w.say("adopts")
+}
+
 type announcer struct{ m *model }
 
 func (a announcer) Announce(ctx context.Context, o export.Outcome) error {
@@ -249,6 +265,11 @@ func (m *model) check() {
 			if o, there := m.storage[m.key(winner)]; !there || !o.whole || o.by != winner {
 				m.fail(wholeObject, "%s is completed by attempt %d and its object is not there, whole and its own: %+v", e.ID, winner.Attempt, o)
 			}
+		}
+	}
+	for project, n := range m.running() {
+		if n > 1 {
+			m.fail(oneAtATime, "%d of %s run", n, project)
 		}
 	}
 	for id, o := range m.stream {

@@ -33,7 +33,7 @@ FROM pgcourier.requests WHERE state IN ('waiting', 'running') AND ` + unheld + `
 ORDER BY touched_at LIMIT $2`
 
 	lookAtRequest = `
-SELECT state IN ('completed', 'failed') AS terminal, digest, attempt, origin,
+SELECT state IN ('completed', 'failed') AS terminal, state = 'waiting' AS waiting, digest, attempt, origin,
     coalesce(started_at, created_at) AS began, CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END AS cancelled_by, ` + recordColumns + `
 FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2`
 
@@ -115,31 +115,21 @@ func (l *Ledger) FailStranded(ctx context.Context, s export.Stranded, grace time
 	return l.fail(ctx, s, grace, lost)
 }
 
-// FailUnclaimed implements export.Reaping. It inserts and ends in two steps; a reaper
-// that dies between them leaves a waiting request, which Stranded finds.
+// FailUnclaimed implements export.Reaping. What it inserts it ends in a second step; a
+// reaper that dies between them leaves a waiting request, which is then one of those that
+// can still be run.
 func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.Delivery, grace time.Duration) (export.Outcome, error) {
-	who, err := encodeOrigin(r)
-	if err != nil {
-		return export.Outcome{}, err
-	}
-	inserted := false
-	err = l.call(ctx, "record unclaimed "+r.String(), func(ctx context.Context) error {
-		tag, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
-			r.Refusal != nil, who, text(d.Queue), d.Sequence, d.Number)
-		inserted = tag.RowsAffected() == 1
-		return err
-	})
-	if err != nil {
-		return export.Outcome{}, err
-	}
 	now, err := l.look(ctx, r.ID)
+	known := !errors.Is(err, export.ErrNotLost)
 	switch {
-	case err != nil:
+	case known && err != nil:
 		return export.Outcome{}, err
-	case [32]byte(now.Digest) != r.Digest:
+	case known && [32]byte(now.Digest) != r.Digest:
 		return export.Outcome{}, fmt.Errorf("fail %s: %w", r.ID, export.ErrConflict)
-	case inserted:
-		grace = 0
+	case r.Refusal == nil && (!known || now.Waiting && now.CancelledBy == nil && now.Attempt < l.maxAttempts):
+		return export.Outcome{}, fmt.Errorf("fail %s: %w", r.ID, export.ErrNotBegun)
+	case !known:
+		return l.refuse(ctx, r, d)
 	}
 	why := lost
 	if r.Refusal != nil {
@@ -148,9 +138,34 @@ func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.D
 	return l.fail(ctx, export.Stranded{ID: r.ID, Attempt: now.Attempt}, grace, why)
 }
 
+// refuse records a refused request that nobody has seen, and ends it.
+func (l *Ledger) refuse(ctx context.Context, r export.Request, d export.Delivery) (export.Outcome, error) {
+	who, err := encodeOrigin(r)
+	if err != nil {
+		return export.Outcome{}, err
+	}
+	err = l.call(ctx, "record refused "+r.String(), func(ctx context.Context) error {
+		_, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
+			true, who, text(d.Queue), d.Sequence, d.Number)
+		return err
+	})
+	if err != nil {
+		return export.Outcome{}, err
+	}
+	now, err := l.look(ctx, r.ID)
+	if err != nil {
+		return export.Outcome{}, err
+	}
+	if [32]byte(now.Digest) != r.Digest {
+		return export.Outcome{}, fmt.Errorf("fail %s: %w", r.ID, export.ErrConflict)
+	}
+	return l.fail(ctx, export.Stranded{ID: r.ID, Attempt: now.Attempt}, 0, *r.Refusal)
+}
+
 // row is a request as the reaper sees it.
 type row struct {
 	Terminal bool      `db:"terminal"`
+	Waiting  bool      `db:"waiting"`
 	Digest   []byte    `db:"digest"`
 	Attempt  int       `db:"attempt"`
 	Origin   []byte    `db:"origin"`

@@ -92,7 +92,8 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 	}
 }
 
-func TestAMessageThatWasNeverClaimedStillGetsItsOutcome(t *testing.T) {
+// What was lost or refused gets its outcome; what only waited can still be run.
+func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 	t.Parallel()
 	d := export.Delivery{Number: 3, Queue: "q", Sequence: 7}
 	refused := request("r1", "rubbish")
@@ -103,11 +104,18 @@ func TestAMessageThatWasNeverClaimedStillGetsItsOutcome(t *testing.T) {
 		code    export.Code
 		err     error
 	}{
-		"absent":            {request("r1", `{}`), nil, export.WorkerLost, nil},
+		"absent":            {request("r1", `{}`), nil, "", export.ErrNotBegun},
 		"absent and broken": {refused, nil, export.InvalidRequest, nil},
 		"held": {request("r1", `{}`), func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(request("r1", `{}`), 3))
 		}, "", export.ErrNotLost},
+		"tried, and waits for the next time": {request("r1", `{}`), func(t *testing.T, b *bench) {
+			tok := b.granted(t, claimOf(request("r1", `{}`), 1))
+			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}); err != nil {
+				t.Fatal(err)
+			}
+			b.expire(t)
+		}, "", export.ErrNotBegun},
 		"held once": {request("r1", `{}`), func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(request("r1", `{}`), 3))
 			b.expire(t)

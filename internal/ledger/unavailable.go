@@ -23,9 +23,23 @@ func (l *Ledger) call(ctx context.Context, what string, do func(context.Context)
 	for try := 1; ; try++ {
 		err := do(bounded)
 		if !again(err) || try == tries || !pause(bounded, try) {
-			return classify(ctx, what, err)
+			err = classify(ctx, what, err)
+			if errors.Is(err, export.ErrLedgerUnavailable) {
+				now := time.Now()
+				l.outage.Store(&now)
+			}
+			return err
 		}
 	}
+}
+
+// afterOutage says that the database was unavailable a while ago, perhaps for longer than a
+// lease. Then a lease that has ended does not tell that its owner is gone: owners renew
+// every third of it, and are given half of it to do so before another request of their
+// project may run.
+func (l *Ledger) afterOutage() bool {
+	seen := l.outage.Load()
+	return seen != nil && time.Since(*seen) < l.lease/2
 }
 
 // pause waits a few jittered milliseconds, more with each try; false: ctx ended.

@@ -102,9 +102,11 @@ func TestAClaimWhoseReplyWasLostIsGrantedAgain(t *testing.T) {
 	if _, err := b.Claim(t.Context(), c); !errors.Is(err, export.ErrLedgerUnavailable) {
 		t.Fatalf("%v, want ledger unavailable", err)
 	}
-	if tok := b.granted(t, c); tok.Attempt != 1 {
+	tok := b.granted(t, c)
+	if tok.Attempt != 1 {
 		t.Errorf("attempt %d, want 1: an outage costs none", tok.Attempt)
 	}
+	finish(t, b, tok, c.Request)
 
 	c = claimOf(request("r2", `{}`), 1)
 	c.Nonce = ""
@@ -122,8 +124,8 @@ func TestAReapWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	b, p := proxied(t)
 	for _, id := range []string{"r1", "r2"} {
 		b.granted(t, claimOf(request(id, `{}`), 3))
+		b.expire(t) // the project's next may run
 	}
-	b.expire(t)
 	s := func(id string) export.Stranded {
 		return export.Stranded{ID: export.ID{Project: "acme", Request: id}, Attempt: 1}
 	}
