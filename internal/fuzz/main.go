@@ -131,7 +131,10 @@ type result struct {
 
 // fuzz runs a target. What go test says of a crash goes to out.
 func (t target) fuzz(ctx context.Context, out io.Writer, each time.Duration, parallel int) result {
-	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String(), "-timeout", "0"}
+	// Go makes each input that reaches new code as short as it can, for up to a minute; in
+	// ten minutes that leaves little for trying others.
+	const shorten = "5s"
+	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String(), "-fuzzminimizetime", shorten, "-timeout", "0"}
 	if parallel > 0 {
 		args = append(args, "-parallel", strconv.Itoa(parallel))
 	}
@@ -154,10 +157,13 @@ func (t target) fuzz(ctx context.Context, out io.Writer, each time.Duration, par
 	r.err = cmd.Wait()
 	r.took = time.Since(began)
 	if r.err == nil && r.executions == 0 {
-		r.err = errors.New("nothing was executed")
+		r.err = errIdle
 	}
 	return r
 }
+
+// errIdle says that the time was not enough for the inputs that are known already.
+var errIdle = errors.New("nothing new was executed: give it more time")
 
 // progress is a line of go test's about its fuzzing.
 var progress = regexp.MustCompile(`^fuzz: elapsed: \S+, execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) \(total: \d+\))?$`)
@@ -197,7 +203,10 @@ func table(out io.Writer, results []result) error {
 	var executions int64
 	for _, r := range results {
 		crashes := "0"
-		if r.err != nil {
+		switch {
+		case errors.Is(r.err, errIdle):
+			crashes = "0 (" + r.err.Error() + ")"
+		case r.err != nil:
 			crashes = "1 (" + r.err.Error() + ")"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", r.target, r.executions, r.interesting, crashes, r.took.Round(time.Second))
