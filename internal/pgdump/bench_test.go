@@ -1,10 +1,12 @@
 package pgdump_test
 
 import (
+	"fmt"
 	"io"
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -16,11 +18,6 @@ import (
 // difference is the look at the source, the snapshot and the counts.
 func BenchmarkTiny(b *testing.B) {
 	dsn := cluster.URL("postgres")
-	u, err := url.Parse(dsn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	password, _ := u.User.Password()
 	d, err := pgdump.New(pgdump.Config{DefaultDSN: export.Secret(dsn)})
 	if err != nil {
 		b.Fatal(err)
@@ -30,15 +27,7 @@ func BenchmarkTiny(b *testing.B) {
 
 	b.Run("bare", func(b *testing.B) {
 		for b.Loop() {
-			cmd := exec.CommandContext(b.Context(), d.Versions()[0].Path, `--schema="tiny"`, "--strict-names", "--no-owner", "--no-acl")
-			cmd.Env = []string{
-				"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=postgres", "PGPASSWORD=" + password,
-				"PGDATABASE=" + strings.Trim(u.Path, "/"), "PGOPTIONS=-c enable_mergejoin=off",
-			}
-			cmd.Stdout = io.Discard
-			if err := cmd.Run(); err != nil {
-				b.Fatal(err)
-			}
+			bare(b, d, dsn, "tiny")
 		}
 	})
 	b.Run("ours", func(b *testing.B) {
@@ -65,4 +54,77 @@ func BenchmarkTiny(b *testing.B) {
 			}
 		}
 	})
+}
+
+// bare runs pg_dump as people do.
+func bare(b *testing.B, d *pgdump.Dumper, dsn, schema string) {
+	b.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	cmd := exec.CommandContext(b.Context(), d.Versions()[0].Path, `--schema="`+schema+`"`, "--strict-names", "--no-owner", "--no-acl")
+	cmd.Env = []string{
+		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=postgres", "PGPASSWORD=" + password,
+		"PGDATABASE=" + strings.Trim(u.Path, "/"), "PGOPTIONS=-c enable_mergejoin=off",
+	}
+	cmd.Stdout = io.Discard
+	if err := cmd.Run(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkTenants compares one pg_dump for each of 500 tenants, of 10 tables each, with
+// groups of 100. Each line's ms/tenant is for one of them; "bare" dumps one per turn.
+func BenchmarkTenants(b *testing.B) {
+	const tenants, group = 500, 100
+	execute(b, cluster.URL("postgres"), "CREATE DATABASE tenants")
+	defer execute(b, cluster.URL("postgres"), "DROP DATABASE tenants WITH (FORCE)")
+	dsn := cluster.URL("tenants")
+	for i := range tenants {
+		var sql strings.Builder
+		fmt.Fprintf(&sql, "CREATE SCHEMA t%d; SET search_path = t%[1]d;", i)
+		for n := range 10 {
+			fmt.Fprintf(&sql, "CREATE TABLE x%d (id serial PRIMARY KEY, a text, b int, c timestamptz DEFAULT now()); CREATE INDEX ON x%[1]d (b); INSERT INTO x%[1]d (a) SELECT 'row' FROM generate_series(1, 20);", n)
+		}
+		execute(b, dsn, sql.String())
+	}
+	execute(b, dsn, "VACUUM ANALYZE")
+	d, err := pgdump.New(pgdump.Config{DefaultDSN: export.Secret(dsn)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	perTenant := func(b *testing.B, n int) {
+		b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N*n), "ms/tenant")
+	}
+	b.Run("bare", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			bare(b, d, dsn, fmt.Sprintf("t%d", i%tenants))
+		}
+		perTenant(b, 1)
+	})
+	for _, f := range []seal.Format{seal.SQL, seal.Custom} {
+		b.Run("groups of 100/"+string(f), func(b *testing.B) {
+			g, err := pgdump.NewGroups(pgdump.GroupConfig{Dumper: d})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				for first := 0; first < tenants; first += group {
+					var all sync.WaitGroup
+					for i, guest := range g.Invite(group) {
+						all.Go(func() {
+							e := visit(b.Context(), guest, export.DumpJob{Schemas: []string{fmt.Sprintf("t%d", first+i)}, Format: f})
+							if e.err != nil || !e.grouped {
+								b.Errorf("error %v, grouped %t", e.err, e.grouped)
+							}
+						})
+					}
+					all.Wait()
+				}
+			}
+			perTenant(b, tenants)
+		})
+	}
 }

@@ -72,3 +72,13 @@ func Look(ctx context.Context, d *Dumper, j export.DumpJob) error {
 	_, err = ses.exportSnapshot(ctx)
 	return err
 }
+
+// Grouped says whether a guest's dump came from a group.
+func Grouped(d export.Dump) bool {
+	_, ok := d.(*turned).Dump.(*sharedDump)
+	return ok
+}
+
+// SpoolLeft and SpoolCap are what the spools may still hold, and may hold at all.
+func SpoolLeft(g *Groups) int64 { return g.budget.Load() }
+func SpoolCap(g *Groups) int64  { return g.config.SpoolBytes }

@@ -90,6 +90,25 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 
 // examine looks whether the source can be dumped as asked. It takes no locks.
 func (s *session) examine(ctx context.Context, schemas []string) (*survey, error) {
+	v, err := s.facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.findSchemas(ctx, schemas)
+	if err != nil {
+		return nil, err
+	}
+	if v.schemas, err = pick(found, schemas); err != nil {
+		return nil, err
+	}
+	if err := s.findRelations(ctx, v); err != nil {
+		return nil, err
+	}
+	return v, refuse(v.relations)
+}
+
+// facts is a survey of the database alone.
+func (s *session) facts(ctx context.Context) (*survey, error) {
 	v := &survey{}
 	// A view in a table's place could run a tenant's code; recent servers can refuse it.
 	const facts = `
@@ -101,48 +120,46 @@ SELECT current_setting('server_encoding'), pg_is_in_recovery(),
 	if err := s.conn.QueryRow(ctx, facts).Scan(&v.encoding, &v.standby, &v.blobs, &restricted); err != nil {
 		return nil, fail(ctx, fmt.Errorf("look at the source: %w", err))
 	}
-	if err := s.findSchemas(ctx, v, schemas); err != nil {
-		return nil, err
-	}
-	if err := s.findRelations(ctx, v); err != nil {
-		return nil, err
-	}
-	return v, refuse(v.relations)
+	return v, nil
 }
 
-func (s *session) findSchemas(ctx context.Context, v *survey, names []string) error {
+// schema is one that the source has.
+type schema struct {
+	oid    int64
+	usable bool
+}
+
+// findSchemas returns those of the schemas that the source has, by name.
+func (s *session) findSchemas(ctx context.Context, names []string) (map[string]schema, error) {
 	rows, err := s.conn.Query(ctx, `
 SELECT oid::bigint, nspname::text, has_schema_privilege(oid, 'USAGE')
   FROM pg_namespace WHERE nspname = ANY ($1::text[]::name[])`, names)
 	if err != nil {
-		return fail(ctx, fmt.Errorf("look for schemas: %w", err))
-	}
-	type schema struct {
-		oid    int64
-		usable bool
+		return nil, fail(ctx, fmt.Errorf("look for schemas: %w", err))
 	}
 	found := map[string]schema{}
-	var oid int64
 	var name string
-	var usable bool
-	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &usable}, func() error {
-		found[name] = schema{oid, usable}
+	var is schema
+	_, err = pgx.ForEachRow(rows, []any{&is.oid, &name, &is.usable}, func() error {
+		found[name] = is
 		return nil
 	})
-	if err != nil {
-		return fail(ctx, fmt.Errorf("look for schemas: %w", err))
-	}
+	return found, fail(ctx, wrap("look for schemas", err))
+}
+
+// pick returns the oids of the named schemas, all of which must be found and usable.
+func pick(found map[string]schema, names []string) (oids []int64, err error) {
 	for _, name := range names {
 		switch sch, ok := found[name]; {
 		case !ok:
-			return newFault(export.SchemaNotFound, "the source has no schema "+printable(quotePattern(name)), nil)
+			return nil, newFault(export.SchemaNotFound, "the source has no schema "+printable(quotePattern(name)), nil)
 		case !sch.usable:
-			return newFault(export.SourceForbidden, "no right to use schema "+printable(quotePattern(name)), nil)
+			return nil, newFault(export.SourceForbidden, "no right to use schema "+printable(quotePattern(name)), nil)
 		default:
-			v.schemas = append(v.schemas, sch.oid)
+			oids = append(oids, sch.oid)
 		}
 	}
-	return nil
+	return oids, nil
 }
 
 // findRelations lists what pg_dump will meet, from the catalogue alone: a size function

@@ -1,0 +1,367 @@
+package pgdump_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// street is a database of n tenants: one, two and so on.
+func street(t *testing.T, n int) string {
+	t.Helper()
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `CREATE SCHEMA "t%[1]d"; CREATE TABLE "t%[1]d".a (id serial PRIMARY KEY, x text);
+INSERT INTO "t%[1]d".a (x) SELECT 'tenant %[1]d' FROM generate_series(0, %[1]d);
+CREATE VIEW "t%[1]d".v AS SELECT x FROM "t%[1]d".a;`, i)
+	}
+	return database(t, cluster, b.String())
+}
+
+// ending is how one guest fared.
+type ending struct {
+	grouped bool
+	text    string
+	rows    map[seal.Table]int64
+	info    export.DumpInfo
+	err     error
+}
+
+// groups is one with defaults for the tests.
+func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.Groups {
+	t.Helper()
+	g.Dumper = dumper(t, c)
+	out, err := pgdump.NewGroups(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// visit opens a dump as a guest and reads it to its end.
+func visit(ctx context.Context, g *pgdump.Guest, j export.DumpJob) (e ending) {
+	d, err := g.Open(ctx, j)
+	if err != nil {
+		return ending{err: err}
+	}
+	defer func() { e.err = errors.Join(e.err, d.Close()) }()
+	b, err := io.ReadAll(d)
+	e = ending{grouped: pgdump.Grouped(d), text: string(b), info: d.Info(), err: err}
+	if err == nil {
+		e.rows, e.err = d.Rows(ctx)
+	}
+	return e
+}
+
+// together sends one guest for each job, all at once.
+func together(t *testing.T, g *pgdump.Groups, jobs ...export.DumpJob) []ending {
+	t.Helper()
+	out := make([]ending, len(jobs))
+	var all sync.WaitGroup
+	for i, guest := range g.Invite(len(jobs)) {
+		all.Go(func() { out[i] = visit(t.Context(), guest, jobs[i]) })
+	}
+	all.Wait()
+	if left := pgdump.SpoolLeft(g); left != pgdump.SpoolCap(g) {
+		t.Errorf("the spools hold %d bytes after the last was closed", pgdump.SpoolCap(g)-left)
+	}
+	return out
+}
+
+// whole checks a guest's dump as the use case does.
+func whole(t *testing.T, name string, f seal.Format, e ending, grouped bool) {
+	t.Helper()
+	if e.err != nil || e.grouped != grouped {
+		t.Errorf("%s: error %v, grouped %t; want grouped %t", name, e.err, e.grouped, grouped)
+		return
+	}
+	c, err := seal.Check(strings.NewReader(e.text), f)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	if !maps.Equal(c.Tables, e.rows) {
+		t.Errorf("%s: in the stream %v, counted %v", name, c.Tables, e.rows)
+	}
+}
+
+// key is what differs between two dumps of the same.
+var key = regexp.MustCompile(`(?m)^\\(un)?restrict \w+$`)
+
+func TestAGroupsDumpsAreTheSingleOnes(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 12)
+	execute(t, dsn, `CREATE SCHEMA other; CREATE TABLE other.t (a int PRIMARY KEY);
+ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE other.kind AS ENUM ('a'); ALTER TABLE t4.a ADD k other.kind`)
+	var jobs []export.DumpJob
+	for i := range 12 {
+		f := seal.SQL
+		if i%3 == 2 {
+			f = seal.Custom
+		}
+		jobs = append(jobs, job(dsn, f, fmt.Sprintf("t%d", i)))
+	}
+	jobs[0].Schemas = []string{"t0", "t1"}
+	jobs[1] = job(dsn, seal.SQL, "other")
+	for i, e := range together(t, groups(t, pgdump.Config{}, pgdump.GroupConfig{}), jobs...) {
+		name := fmt.Sprint(jobs[i].Schemas)
+		grouped := i != 1 && i != 3 && i != 4 // these refer to each other
+		whole(t, name, jobs[i].Format, e, grouped)
+		own := open(t, pgdump.Config{}, jobs[i])
+		want, err := io.ReadAll(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := own.Rows(t.Context())
+		if err != nil || !maps.Equal(rows, e.rows) {
+			t.Errorf("%s: %v, %v, alone %v", name, e.rows, err, rows)
+		}
+		if got, want := fmt.Sprintf("%+v", e.info), fmt.Sprintf("%+v", own.Info()); grouped && got != want {
+			t.Errorf("%s: info %s, alone %s", name, got, want)
+		}
+		if jobs[i].Format == seal.SQL && key.ReplaceAllString(e.text, "") != key.ReplaceAllString(string(want), "") {
+			t.Errorf("%s: the script differs from that of its own dump", name)
+		}
+	}
+}
+
+// Whoever cannot be dumped with the others is dumped alone, and whoever fails fails alone.
+func TestAMembersFaultIsItsOwn(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 9)
+	execute(t, dsn, `INSERT INTO t5.a (x) SELECT repeat('x', 1000) FROM generate_series(1, 1000)`)
+	holder := connect(t, dsn)
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t2.a IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	jobs := []export.DumpJob{
+		job(dsn, seal.SQL, "t0"),
+		job(dsn, seal.SQL, "missing"),
+		job(dsn, seal.Custom, "t2"), // locked
+		job(dsn, seal.Tar, "t3"),
+		job(dsn, seal.Custom, "t4"),
+		job(dsn, seal.SQL, "t5"), // too large
+		job(dsn, seal.SQL, "t6"),
+		job(dsn, seal.SQL, "t6"), // again
+		job(dsn, seal.SQL, "pg_catalog"),
+		job(dsn, seal.SQL, "t7"), // under a role of its own
+		job(cluster.URL("nowhere"), seal.SQL, "t0"),
+	}
+	jobs[9].Project.Role = "pg_monitor"
+	config := pgdump.Config{LockWaitTimeout: 300 * time.Millisecond, Stall: time.Minute}
+	got := together(t, groups(t, config, pgdump.GroupConfig{MemberBytes: 512 << 10}), jobs...)
+	for i, grouped := range map[int]bool{0: true, 3: false, 4: true, 5: false, 6: true, 7: false} {
+		whole(t, fmt.Sprint(i, jobs[i].Schemas), jobs[i].Format, got[i], grouped)
+	}
+	for i, code := range map[int]export.Code{
+		1: export.SchemaNotFound, 2: export.LockTimeout, 8: export.SchemaNotAllowed, 9: export.SourceForbidden, 10: export.SourceNotFound,
+	} {
+		fault(t, got[i].err, code)
+	}
+	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+}
+
+// When the group's dump fails, whatever the reason, each member is dumped alone.
+func TestAFailedGroupIsDumpedOneByOne(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 3)
+	jobs := []export.DumpJob{job(dsn, seal.SQL, "t0"), job(dsn, seal.SQL, "t1"), job(dsn, seal.Custom, "t2")}
+	const several = `case "$*" in *--schema=*--schema=*) `
+	for name, c := range map[string]struct {
+		pgDump    string // what it does for several schemas; empty: the real one
+		pgRestore string
+		groups    pgdump.GroupConfig
+	}{
+		"the spool is full":            {groups: pgdump.GroupConfig{SpoolBytes: 1000}},
+		"pg_dump fails":                {pgDump: `echo PGDMP; echo words >&2; exit 1`},
+		"pg_dump writes something":     {pgDump: `echo PGDMP; exit 0`},
+		"pg_dump writes half":          {pgDump: `"$real" "$@" | head -c 3000; exit 0`},
+		"pg_dump writes all and fails": {pgDump: `"$real" "$@"; exit 1`},
+		"pg_dump adds large objects":   {pgDump: `"$real" --blobs "$@"; exit`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			execute(t, dsn, "SELECT lo_create(0)")
+			config := pgdump.Config{}
+			if c.pgDump != "" {
+				config.BinDirs = []string{wrapper(t, several+c.pgDump+";; esac")}
+			}
+			for i, e := range together(t, groups(t, config, c.groups), jobs...) {
+				whole(t, fmt.Sprint(jobs[i].Schemas), jobs[i].Format, e, false)
+			}
+		})
+	}
+}
+
+// wrapper makes a folder with the real tools, of which pg_dump first does what it is told.
+func wrapper(t *testing.T, body string) string {
+	t.Helper()
+	tool := filepath.Join(cluster.BinDir(), "pg_dump")
+	dir := script(t, tool+" --version", fmt.Sprintf("real=%s\n%s\nexec %s \"$@\"", tool, body, tool))
+	if err := os.Symlink(filepath.Join(cluster.BinDir(), "pg_restore"), filepath.Join(dir, "pg_restore")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A pg_restore that fails fails its own member's dump, and is never taken for an end.
+func TestPgRestoreThatMisbehaves(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 2)
+	for name, body := range map[string]string{
+		"writes half and exits 1":  `echo half; exit 1`,
+		"takes half and exits 0":   `head -c 100 >/dev/null; echo half; exit 0`,
+		"writes nothing":           `cat >/dev/null; exit 0`,
+		"is killed":                `echo half; kill -KILL $$`,
+		"takes nothing and stays":  `exec sleep 1000`,
+		"closes its output, stays": `exec >&-; exec sleep 1000`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.Symlink(filepath.Join(cluster.BinDir(), "pg_dump"), filepath.Join(dir, "pg_dump")); err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir(), "pg_restore"), body)
+			if err := os.WriteFile(filepath.Join(dir, "pg_restore"), []byte(text), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			config := pgdump.Config{BinDirs: []string{dir}, Stall: 3 * time.Second, LockWaitTimeout: time.Second, KillDelay: 100 * time.Millisecond}
+			got := together(t, groups(t, config, pgdump.GroupConfig{}), job(dsn, seal.SQL, "t0"), job(dsn, seal.Custom, "t1"))
+			err := got[0].err
+			if err == nil { // it exited 0, and all it did not take is still in the pipe
+				_, err = seal.Check(strings.NewReader(got[0].text), seal.SQL)
+			} else {
+				_, ok := errors.AsType[*export.Fault](err)
+				if !ok {
+					t.Errorf("error %v is no fault", err)
+				}
+			}
+			if err == nil || !got[0].grouped {
+				t.Errorf("the script: %v, grouped %t, want a failed dump of a group", err, got[0].grouped)
+			}
+			whole(t, "the archive", seal.Custom, got[1], true)
+		})
+	}
+}
+
+// Who leaves, ends or closes early harms nobody, and what nobody wants any more is ended.
+func TestGuestsWhoGo(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 6)
+	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Open: 1, Wait: time.Minute})
+	guests := g.Invite(6)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	out := make([]ending, 6)
+	var all sync.WaitGroup
+	for _, i := range []int{0, 1} {
+		all.Go(func() { out[i] = visit(t.Context(), guests[i], job(dsn, seal.SQL, fmt.Sprintf("t%d", i))) })
+	}
+	all.Go(func() { out[2] = visit(ctx, guests[2], job(dsn, seal.SQL, "t2")) }) // ended while it waits
+	cancel(export.ErrSuperseded)
+	all.Go(func() { // closed after some bytes
+		d, err := guests[3].Open(t.Context(), job(dsn, seal.SQL, "t3"))
+		if err == nil {
+			_, _ = io.ReadFull(d, make([]byte, 10))
+			err = errors.Join(d.Close(), d.Close())
+			if _, again := io.Copy(io.Discard, d); again == nil {
+				t.Error("a closed dump ended well")
+			}
+		}
+		out[3].err = err
+	})
+	guests[4].Leave()
+	guests[4].Leave()
+	all.Go(func() { // ended while it is read
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		d, err := guests[5].Open(ctx, job(dsn, seal.Custom, "t5"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		cancel(export.ErrCancelled)
+		_, out[5].err = io.Copy(io.Discard, d)
+		_ = d.Close()
+	})
+	all.Wait()
+	for _, i := range []int{0, 1} {
+		whole(t, "a guest who stays", seal.SQL, out[i], true)
+	}
+	if !errors.Is(out[2].err, export.ErrSuperseded) || out[3].err != nil || !errors.Is(out[5].err, export.ErrCancelled) {
+		t.Errorf("errors %v, %v, %v; want superseded, none, cancelled", out[2].err, out[3].err, out[5].err)
+	}
+	// A guest who comes after the others went, or again, is dumped alone.
+	whole(t, "late", seal.SQL, visit(t.Context(), guests[4], job(dsn, seal.SQL, "t4")), false)
+	eventually(t, "the spool is given back", func() bool { return pgdump.SpoolLeft(g) == pgdump.SpoolCap(g) })
+	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+}
+
+func TestAGroupDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 2)
+	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Wait: 50 * time.Millisecond})
+	guests := g.Invite(3) // one does not come
+	var all sync.WaitGroup
+	for i, guest := range guests[:2] {
+		all.Go(func() {
+			whole(t, "a guest", seal.SQL, visit(t.Context(), guest, job(dsn, seal.SQL, fmt.Sprintf("t%d", i))), true)
+		})
+	}
+	all.Wait()
+}
+
+// When all members end, so does the group's pg_dump.
+func TestAGroupThatNobodyWaitsForIsEnded(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 2)
+	started := filepath.Join(t.TempDir(), "started")
+	dir := wrapper(t, fmt.Sprintf("echo > %s; exec sleep 1000", started))
+	var out log
+	g := groups(t, pgdump.Config{BinDirs: []string{dir}, KillDelay: time.Second, Logger: slog.New(slog.NewTextHandler(&out, nil))}, pgdump.GroupConfig{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var all sync.WaitGroup
+	for i, guest := range g.Invite(2) {
+		all.Go(func() {
+			if e := visit(ctx, guest, job(dsn, seal.SQL, fmt.Sprintf("t%d", i))); !errors.Is(e.err, export.ErrCancelled) {
+				t.Errorf("error %v, want the cause", e.err)
+			}
+		})
+	}
+	eventually(t, "pg_dump runs", func() bool { _, err := os.Stat(started); return err == nil })
+	cancel(export.ErrCancelled)
+	all.Wait()
+	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	if bytes.Contains([]byte(out.String()), []byte("given up")) {
+		t.Errorf("log = %s", out.String())
+	}
+}
+
+func TestGroupConfigurations(t *testing.T) {
+	t.Parallel()
+	d := dumper(t, pgdump.Config{})
+	for name, c := range map[string]pgdump.GroupConfig{
+		"no dumper":   {},
+		"no folder":   {Dumper: d, Dir: "/nonexistent"},
+		"a file":      {Dumper: d, Dir: "/etc/passwd"},
+		"a bad bound": {Dumper: d, SpoolBytes: -1},
+	} {
+		if _, err := pgdump.NewGroups(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

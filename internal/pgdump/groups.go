@@ -1,0 +1,100 @@
+package pgdump
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// GroupConfig says how small projects are dumped together.
+type GroupConfig struct {
+	// Dumper dumps whoever is not dumped in a group, and gives its settings to groups.
+	// Required.
+	Dumper *Dumper
+	// Dir is the folder of the spools: files without a name, of mode 0600, that hold plain
+	// dumps. Default: the system's folder for temporary files.
+	Dir string
+	// SpoolBytes bounds all spools of this process together. A group that would need more
+	// is given up, and its members are dumped alone. Default 1 GiB.
+	SpoolBytes int64
+	// MemberBytes is how large a project may be, by the estimate of its tables' size, to be
+	// dumped in a group. Default 16 MiB.
+	MemberBytes int64
+	// Open is how many dumps of one invitation are open at once, in a group or alone.
+	// Default 4.
+	Open int
+	// Wait bounds how long the first guests wait for the others. Default 2 seconds.
+	Wait time.Duration
+}
+
+func (c GroupConfig) withDefaults() GroupConfig {
+	c.Dir = cmp.Or(c.Dir, os.TempDir())
+	c.SpoolBytes = cmp.Or(c.SpoolBytes, 1<<30)
+	c.MemberBytes = cmp.Or(c.MemberBytes, 16<<20)
+	c.Open = cmp.Or(c.Open, 4)
+	c.Wait = cmp.Or(c.Wait, 2*time.Second)
+	return c
+}
+
+// What a group is given before its members are dumped alone, with all the time that they
+// may take. One of a hundred projects in a database of 10,000 takes some 7 seconds.
+const (
+	groupTimeout = 5 * time.Minute
+	groupStall   = time.Minute
+	// groupLockWait is for each lock of ours: whoever is locked for longer waits alone, and
+	// not in front of the others.
+	groupLockWait = 500 * time.Millisecond
+	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then.
+	groupLocking = 10 * time.Second
+)
+
+// Groups dumps several small projects of one source with one pg_dump and gives each its
+// own: the whole catalogue, which any pg_dump reads, is read once. It is safe for concurrent
+// use and holds nothing open between invitations.
+type Groups struct {
+	config   GroupConfig
+	dumper   Dumper    // the Dumper, with less patience
+	restores []Version // of pg_restore
+	budget   atomic.Int64
+	log      *slog.Logger
+}
+
+// NewGroups looks for installed pg_restores beside the Dumper's pg_dumps. Without one of the
+// same release, projects that want a script are dumped alone.
+func NewGroups(c GroupConfig) (*Groups, error) {
+	c = c.withDefaults()
+	if c.Dumper == nil {
+		return nil, errors.New("groups: no dumper")
+	}
+	if c.SpoolBytes < 0 || c.MemberBytes < 0 || c.Open < 0 || c.Wait < 0 {
+		return nil, errors.New("groups: sizes, counts and times must be positive")
+	}
+	if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("groups: the spool's folder %q cannot be used: %w", c.Dir, errors.Join(err, os.ErrInvalid))
+	}
+	g := &Groups{
+		config: c, dumper: *c.Dumper, log: c.Dumper.config.Logger,
+		restores: libpq.Discover("pg_restore", c.Dumper.config.BinDirs),
+	}
+	g.dumper.config.Timeout = min(g.dumper.config.Timeout, groupTimeout)
+	g.dumper.config.Stall = min(g.dumper.config.Stall, groupStall)
+	g.budget.Store(c.SpoolBytes)
+	return g, nil
+}
+
+// restoreOf finds the pg_restore of a pg_dump's release: only that makes the script which
+// the pg_dump would have written.
+func (g *Groups) restoreOf(dump Version) (Version, bool) {
+	for _, v := range g.restores {
+		if v.Text == dump.Text {
+			return v, true
+		}
+	}
+	return Version{}, false
+}

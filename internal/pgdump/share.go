@@ -1,0 +1,176 @@
+package pgdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"sync"
+
+	"github.com/pgcourier/pgcourier/internal/archive"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// share is what a group's dump has for one member. Whoever has it opens or releases it.
+type share struct {
+	groups  *Groups
+	spool   *spool // held
+	part    *archive.Part
+	format  seal.Format
+	restore Version
+	rows    map[seal.Table]int64
+	info    export.DumpInfo
+}
+
+func (s *share) release() { s.spool.release() }
+
+// open starts reading. The Dump releases the share when it is closed.
+func (s *share) open(ctx context.Context) (export.Dump, error) {
+	c := s.groups.config.Dumper.config
+	ctx, cancel := context.WithCancelCause(ctx)
+	d := &sharedDump{
+		share: s, cancel: cancel, cause: func() error { return context.Cause(ctx) },
+		watch: &watch{limit: c.Timeout, stall: c.Stall},
+	}
+	if s.format == seal.Custom {
+		d.archive = s.part.Open()
+		return d, nil
+	}
+	if err := d.start(); err != nil {
+		cancel(errClosed)
+		return nil, newFault(export.InternalError, "pg_restore could not be started", err)
+	}
+	d.ended.Go(func() {
+		select {
+		case <-d.process.Exited():
+		case <-ctx.Done():
+			d.process.Terminate(c.KillDelay)
+		}
+	})
+	d.ended.Go(func() { d.watch.run(ctx, nil, cancel) })
+	return d, nil
+}
+
+// sharedDump is a member's own dump: its part of the group's archive, or the script that
+// pg_restore makes of it. The pg_dump behind it has exited 0.
+type sharedDump struct {
+	*share
+	archive io.Reader // custom
+	process *libpq.Process
+	out     *os.File
+	fed     chan error // how the feeding of pg_restore ended
+	watch   *watch
+	cancel  context.CancelCauseFunc
+	cause   func() error // why it was ended; nil while it was not
+
+	ended sync.WaitGroup
+	bytes int64
+	err   error // what Read returns from now on
+	once  sync.Once
+}
+
+var _ export.Dump = (*sharedDump)(nil)
+
+// start runs pg_restore, which needs no connection, between two pipes.
+func (d *sharedDump) start() error {
+	in, feed, err := libpq.Pipe()
+	if err != nil {
+		return err
+	}
+	out, script, err := libpq.Pipe()
+	if err != nil {
+		return errors.Join(err, in.Close(), feed.Close())
+	}
+	d.process, err = libpq.StartProcess(libpq.Command{
+		Path: d.restore.Path, Stdin: in, Stdout: script, KillDelay: d.groups.config.Dumper.config.KillDelay,
+		Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
+		// What the archive holds of owners and tablespaces a script of ours leaves out.
+		Args: []string{"--format=custom", "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error", "--file=-"},
+	})
+	if err = errors.Join(err, in.Close(), script.Close()); err != nil {
+		return errors.Join(err, feed.Close(), out.Close())
+	}
+	d.out, d.fed = out, make(chan error, 1)
+	d.ended.Go(func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{feed}, d.part.Open(), make([]byte, spoolBuffer))
+		d.fed <- errors.Join(err, feed.Close())
+	})
+	return nil
+}
+
+// Info is what was known when the group's dump started.
+func (d *sharedDump) Info() export.DumpInfo { return d.info }
+
+// Rows are the member's, counted in the snapshot of the group's dump.
+func (d *sharedDump) Rows(context.Context) (map[seal.Table]int64, error) {
+	return maps.Clone(d.rows), nil
+}
+
+// Read returns the member's dump, and io.EOF only after pg_restore exited 0.
+func (d *sharedDump) Read(p []byte) (int, error) {
+	if d.err != nil || len(p) == 0 {
+		return 0, d.err
+	}
+	if cause := d.cause(); cause != nil {
+		d.err = ended(cause)
+		return 0, d.err
+	}
+	if d.archive != nil {
+		n, err := d.archive.Read(p)
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = newFault(export.InternalError, "the spool of a group could not be read", err)
+		}
+		d.err = err
+		return n, err
+	}
+	d.watch.begin()
+	n, err := d.out.Read(p)
+	if n > 0 {
+		d.watch.end(true)
+		d.bytes += int64(n)
+		return n, nil
+	}
+	if !errors.Is(err, io.EOF) {
+		d.cancel(fmt.Errorf("read from pg_restore: %w", err))
+	}
+	<-d.process.Exited()
+	d.watch.end(false)
+	d.err = d.verdict()
+	return 0, d.err
+}
+
+// verdict says how the script ended, once pg_restore has exited.
+func (d *sharedDump) verdict() error {
+	if cause := d.cause(); cause != nil {
+		return ended(cause)
+	}
+	fed := <-d.fed
+	switch exit := d.process.Wait(); {
+	case exit != nil:
+		return newFault(export.DumpFailed, "pg_restore could not make a script of the project's archive",
+			fmt.Errorf("pg_restore: %w: %s", exit, d.process.Stderr()))
+	case fed != nil:
+		return newFault(export.DumpFailed, "pg_restore did not take the project's archive to its end", fed)
+	case d.bytes == 0:
+		return newFault(export.DumpIncomplete, "pg_restore reported success and wrote nothing", nil)
+	}
+	return io.EOF
+}
+
+// Close ends what still runs and lets go of the spool.
+func (d *sharedDump) Close() error {
+	d.once.Do(func() {
+		d.cancel(errClosed)
+		if d.process != nil {
+			<-d.process.Exited()
+			d.ended.Wait()
+			_ = d.out.Close() // read end: nothing is lost
+		}
+		d.release()
+	})
+	return nil
+}

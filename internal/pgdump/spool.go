@@ -1,0 +1,80 @@
+package pgdump
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+var errSpoolFull = errors.New("the groups' spool is full")
+
+// spool is a group's archive on disk: a file of mode 0600 that has no name, so that nothing
+// is left whatever becomes of the process. It goes when the last who holds it lets go.
+type spool struct {
+	file   *os.File
+	budget *atomic.Int64 // bytes left for all spools
+	size   int64         // written, and taken from the budget
+
+	mu      sync.Mutex
+	holders int
+}
+
+// newSpool makes a spool in dir with one holder.
+func newSpool(dir string, budget *atomic.Int64) (*spool, error) {
+	f, err := unnamed(dir)
+	if err != nil {
+		return nil, fmt.Errorf("make a spool: %w", err)
+	}
+	return &spool{file: f, budget: budget, holders: 1}, nil
+}
+
+func unnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), "spool"), nil
+	}
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) { // file systems and kernels without it
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	f, err := os.CreateTemp(dir, ".pgcourier-spool-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Write appends, within the budget.
+func (s *spool) Write(p []byte) (int, error) {
+	n := int64(len(p))
+	s.size += n
+	if s.budget.Add(-n) < 0 {
+		return 0, errSpoolFull
+	}
+	return s.file.Write(p)
+}
+
+// ReadAt reads what was written.
+func (s *spool) ReadAt(p []byte, at int64) (int, error) { return s.file.ReadAt(p, at) }
+
+func (s *spool) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holders++
+}
+
+// release lets go; the last one frees the disk.
+func (s *spool) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holders--; s.holders == 0 {
+		_ = s.file.Close() // nothing is to be kept
+		s.budget.Add(s.size)
+	}
+}
