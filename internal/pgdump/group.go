@@ -200,7 +200,7 @@ const spoolBuffer = 256 << 10
 
 // divide reads the group's dump to its end and gives each member its part.
 func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*member) (map[*member]*share, error) {
-	s, err := newSpool(g.config.Dir, &g.budget)
+	s, err := newGroupSpool(g.config.Dir, &g.budget)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (p *party) join(ctx context.Context, m *member) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.awaited--
-	fits := !p.begun && m.job.Format != seal.Tar
+	fits := !p.begun && (m.job.Format == seal.SQL || m.job.Format == seal.Custom)
 	if fits {
 		p.members = append(p.members, m)
 		p.present++

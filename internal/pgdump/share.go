@@ -18,7 +18,7 @@ import (
 // share is what a group's dump has for one member. Whoever has it opens or releases it.
 type share struct {
 	groups  *Groups
-	spool   *spool // held
+	spool   *groupSpool // held
 	part    *archive.Part
 	format  seal.Format
 	restore Version

@@ -12,9 +12,9 @@ import (
 
 var errSpoolFull = errors.New("the groups' spool is full")
 
-// spool is a group's archive on disk: a file of mode 0600 that has no name, so that nothing
+// groupSpool is a group's archive on disk: a file of mode 0600 that has no name, so that nothing
 // is left whatever becomes of the process. It goes when the last who holds it lets go.
-type spool struct {
+type groupSpool struct {
 	file   *os.File
 	budget *atomic.Int64 // bytes left for all spools
 	size   int64         // written, and taken from the budget
@@ -23,13 +23,13 @@ type spool struct {
 	holders int
 }
 
-// newSpool makes a spool in dir with one holder.
-func newSpool(dir string, budget *atomic.Int64) (*spool, error) {
+// newGroupSpool makes a spool in dir with one holder.
+func newGroupSpool(dir string, budget *atomic.Int64) (*groupSpool, error) {
 	f, err := unnamed(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a spool: %w", err)
 	}
-	return &spool{file: f, budget: budget, holders: 1}, nil
+	return &groupSpool{file: f, budget: budget, holders: 1}, nil
 }
 
 func unnamed(dir string) (*os.File, error) {
@@ -51,7 +51,7 @@ func unnamed(dir string) (*os.File, error) {
 }
 
 // Write appends, within the budget.
-func (s *spool) Write(p []byte) (int, error) {
+func (s *groupSpool) Write(p []byte) (int, error) {
 	n := int64(len(p))
 	s.size += n
 	if s.budget.Add(-n) < 0 {
@@ -61,16 +61,16 @@ func (s *spool) Write(p []byte) (int, error) {
 }
 
 // ReadAt reads what was written.
-func (s *spool) ReadAt(p []byte, at int64) (int, error) { return s.file.ReadAt(p, at) }
+func (s *groupSpool) ReadAt(p []byte, at int64) (int, error) { return s.file.ReadAt(p, at) }
 
-func (s *spool) hold() {
+func (s *groupSpool) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holders++
 }
 
 // release lets go; the last one frees the disk.
-func (s *spool) release() {
+func (s *groupSpool) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.holders--; s.holders == 0 {
