@@ -154,7 +154,12 @@ func (c *catalogue) send(one badCase, body []byte) error {
 func (c *catalogue) ask(one badCase, id string, body []byte) (string, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
-	m, err := c.nc.RequestWithContext(ctx, strings.ReplaceAll(one.Subject, "{{id}}", id), body)
+	var m *nats.Msg
+	var err error
+	eventually(c.t, "a worker listens to cancels", func() bool {
+		m, err = c.nc.RequestWithContext(ctx, strings.ReplaceAll(one.Subject, "{{id}}", id), body)
+		return !errors.Is(err, nats.ErrNoResponders) // the worker has just begun to serve
+	})
 	if err != nil {
 		return "", fmt.Errorf("ask: %w", err)
 	}
