@@ -45,6 +45,7 @@ var allowed = []struct {
 	{"internal/notify/telegram", []string{"events", "schemas", "internal/notify", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it speaks through the client of Telegram storage", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/replay", []string{"events", "schemas"}, "it works from the streams alone, whatever became of the ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
 	{"internal/schedule", nil, "when a schedule is due, and nothing else: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},

@@ -56,3 +56,49 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 		t.Errorf("with CLIENT_CHECK=off: %s", out)
 	}
 }
+
+// hostileView is a function of the source that a restore runs, when it fills the view. It
+// looks for a table that only the platform has, for a server beside its own, and for files.
+const hostileView = `
+CREATE FUNCTION tenant_globex.look() RETURNS text LANGUAGE plpgsql AS $fn$
+BEGIN
+  PERFORM pg_read_file('/etc/hostname');
+  RETURN 'read a file';
+EXCEPTION WHEN insufficient_privilege OR undefined_file THEN
+  RETURN 'nothing';
+END $fn$;
+CREATE MATERIALIZED VIEW tenant_globex.looked AS SELECT tenant_globex.look() AS found;
+ALTER TABLE tenant_globex.parts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenant_globex.parts FORCE ROW LEVEL SECURITY;`
+
+func TestAVerificationIsSandboxed(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.exec(hostileView)
+	p.start()
+	for id, format := range map[string]events.Format{"plain": events.FormatSQL, "tarred": events.FormatTar, "archived": events.FormatCustom} {
+		p.request(events.Requested{ProjectID: "globex", RequestID: id, Format: format})
+		p.completed("globex", id)
+	}
+	for _, id := range []string{"plain", "tarred", "archived"} {
+		for _, mode := range []string{"require", "off"} {
+			stdout, stderr, code := p.cliWith([]string{"SANDBOX=" + mode}, "verify", "globex/"+id, "--restore")
+			if code != 0 || !strings.Contains(stdout, "every table counted there") {
+				t.Errorf("%s, SANDBOX=%s: exit code %d, %s%s", id, mode, code, stdout, stderr)
+			}
+		}
+	}
+	// psql is confined in a restore too, with the network that it needs.
+	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+p.database+"_restored"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := executeIn(p.ctx, "postgres", "DROP DATABASE "+p.database+"_restored WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	to := []string{"SANDBOX=require", "RESTORE_URL=" + cluster.URL(p.database+"_restored")}
+	if stdout, stderr, code := p.cliWith(to, "restore", "globex/archived"); code != 0 {
+		t.Errorf("restore in a sandbox: exit code %d, %s%s", code, stdout, stderr)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
 // version is set by the linker.
@@ -19,6 +21,7 @@ func main() { os.Exit(mainCode()) }
 // mainCode runs the command line and returns its exit code, so that deferred calls run
 // before the process ends.
 func mainCode() int {
+	sandbox.Enter()
 	// The first signal asks for an orderly end; NotifyContext's stop lets the second kill.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

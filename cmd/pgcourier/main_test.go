@@ -14,6 +14,7 @@ import (
 
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
 // cluster is shared by all tests; each platform has a database of its own in it. scratch
@@ -26,6 +27,7 @@ var (
 // TestMain makes the test binary a pgcourier too: under that name, first on the PATH, it
 // runs main. So workers and commands are real processes.
 func TestMain(m *testing.M) {
+	sandbox.Enter()
 	testscript.Main(suite{m}, map[string]func(){"pgcourier": func() { os.Exit(pgcourier.MainCode()) }})
 }
 

@@ -37,7 +37,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&clean, "clean", false, "drop the export's schemas first, with all they hold and all that depends on them")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
-	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK")
+	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
@@ -69,7 +69,11 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		m := newGauge(a.stderr)
 		defer m.close()
-		c := restoreConfig(l)
+		in, err := openCells(ctx, l.config, a.logger(l.config))
+		if err != nil {
+			return err
+		}
+		c := restoreConfig(l, in)
 		c.Timeout = timeout
 		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, Jobs: jobs},
 			func(p restore.Progress) { m.at(string(p.Stage), p.Stored, p.Total) })

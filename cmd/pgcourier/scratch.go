@@ -15,9 +15,9 @@ import (
 
 // openScratch gives the server on which exports are rehearsed: the one that url names, or
 // a throw-away one on this machine. A dump is a program, so there too it runs as a login
-// that is no superuser: it may make databases, and count what row-level security hides. The
-// caller calls stop.
-func openScratch(ctx context.Context, url secret.String) (server *libpq.Source, stop func() error, err error) {
+// that is no superuser: it may make databases, and nothing else. The caller calls stop. in,
+// if not nil, is where a throw-away server runs.
+func openScratch(ctx context.Context, url secret.String, in *cells) (server *libpq.Source, stop func() error, err error) {
 	if url != "" {
 		server, err = libpq.Parse(url)
 		if err != nil {
@@ -25,7 +25,11 @@ func openScratch(ctx context.Context, url secret.String) (server *libpq.Source, 
 		}
 		return server, func() error { return nil }, nil
 	}
-	cluster, err := pgcluster.Start(ctx, pgcluster.Config{})
+	var c pgcluster.Config
+	if in != nil {
+		c.Wrap = in.server
+	}
+	cluster, err := pgcluster.Start(ctx, c)
 	if err != nil {
 		return nil, nil, fmt.Errorf("start a throw-away server (or name one with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
 	}
@@ -49,7 +53,7 @@ func scratchLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, erro
 	defer conn.Close()
 	// The password is letters and digits. It would stand in the log of a server that logs
 	// statements: that one is removed with its log.
-	if _, err := conn.Conn.Exec(ctx, "CREATE ROLE "+name+" LOGIN CREATEDB BYPASSRLS PASSWORD '"+password+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := conn.Conn.Exec(ctx, "CREATE ROLE "+name+" LOGIN CREATEDB PASSWORD '"+password+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
 		return nil, fmt.Errorf("make the scratch login: %w", err)
 	}
 	return admin.WithLogin(name, password), nil

@@ -24,6 +24,7 @@ import (
 // opened with identities: a worker of the same process must not hold those.
 type verifier struct {
 	library  *library
+	cells    *cells // nil: none
 	restorer *restore.Restorer
 	ledger   *ledger.Ledger // nil: none
 	log      *slog.Logger
@@ -53,12 +54,19 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 	if err != nil {
 		return nil, err
 	}
+	in, err := openCells(ctx, c, log)
+	if err != nil {
+		return nil, errors.Join(err, closeDestinations(places))
+	}
 	rc := restore.Config{Logger: log, SpoolDir: c.Spool()}
+	if in != nil {
+		rc.Confine = in.tool
+	}
 	if c.PGBinDir != "" {
 		rc.BinDirs = []string{c.PGBinDir}
 	}
 	return &verifier{
-		library: &library{config: c, places: places, identities: ids}, restorer: restore.New(rc), ledger: l, log: log,
+		cells: in, library: &library{config: c, places: places, identities: ids}, restorer: restore.New(rc), ledger: l, log: log,
 		stop: func() error { return nil },
 	}, nil
 }
@@ -72,7 +80,7 @@ func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
 	if v.server != nil {
 		return v.server, nil
 	}
-	server, stop, err := openScratch(ctx, v.library.config.VerifyScratchURL)
+	server, stop, err := openScratch(ctx, v.library.config.VerifyScratchURL, v.cells)
 	if err != nil {
 		return nil, err
 	}

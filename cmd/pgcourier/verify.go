@@ -53,7 +53,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&rehearse, "restore", false, "restore it into a scratch database too")
-	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK")
+	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		l, err := flags.open()
@@ -72,19 +72,26 @@ func (a *app) verifyCommand() *cobra.Command {
 				return err
 			}
 			var stop func() error
-			if v.server, stop, err = openScratch(ctx, l.config.VerifyScratchURL); err != nil {
+			in, err := openCells(ctx, l.config, a.logger(l.config))
+			if err != nil {
+				return err
+			}
+			if v.server, stop, err = openScratch(ctx, l.config.VerifyScratchURL, in); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, stop()) }()
-			v.restorer = restore.New(restoreConfig(l))
+			v.restorer = restore.New(restoreConfig(l, in))
 		}
 		return v.run(ctx, copies)
 	})
 	return cmd
 }
 
-func restoreConfig(l *library) restore.Config {
+func restoreConfig(l *library, in *cells) restore.Config {
 	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool()}
+	if in != nil {
+		c.Confine = in.tool
+	}
 	if l.config.PGBinDir != "" {
 		c.BinDirs = []string{l.config.PGBinDir}
 	}

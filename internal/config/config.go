@@ -30,6 +30,13 @@ const (
 	ClientsOff    = "off"
 )
 
+// The values of SANDBOX.
+const (
+	SandboxAuto    = "auto"
+	SandboxRequire = "require"
+	SandboxOff     = "off"
+)
+
 // Config is everything the environment decides. The help tag of a field is its line in
 // the README's table and in --help: meaning, unit and special values.
 type Config struct {
@@ -53,6 +60,7 @@ type Config struct {
 	ParallelJobs   int           `env:"PARALLEL_JOBS" envDefault:"4" help:"tables of one export of format directory that are dumped at a time, each on a connection of its own, between 1 and 16; a request can ask for fewer"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
+	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the throw-away server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
@@ -185,6 +193,7 @@ func (c Config) Validate() error {
 	}
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(slices.Contains([]string{ClientsWarn, ClientsRefuse, ClientsOff}, c.ClientCheck), "CLIENT_CHECK: %q is not warn, refuse or off", c.ClientCheck)
+	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
 		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier}, r), "ROLES: %q is not intake, worker, sweeper, notifier or verifier", r)

@@ -45,6 +45,8 @@ type Command struct {
 	Keep *os.File
 	// KillDelay is how long the group may take to end after SIGTERM, before SIGKILL.
 	KillDelay time.Duration
+	// Wrap, if not nil, changes how the tool is started, for instance into a sandbox.
+	Wrap func(*exec.Cmd) error
 }
 
 // StartProcess starts a tool. Terminate, or the end of its input, ends it; nobody needs to
@@ -76,6 +78,11 @@ func StartProcess(c Command) (*Process, error) {
 	}
 	if c.Stdout != nil {
 		p.cmd.Stdout = c.Stdout
+	}
+	if c.Wrap != nil {
+		if err := c.Wrap(p.cmd); err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", filepath.Base(c.Path), err)
+		}
 	}
 	started := make(chan error)
 	go p.run(started)

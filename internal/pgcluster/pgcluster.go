@@ -32,6 +32,11 @@ type Config struct {
 	// Settings are added to postgresql.conf, for instance {"shared_buffers": "64MB"}.
 	// Durability is off by default: the cluster is thrown away.
 	Settings map[string]string
+	// Wrap, if not nil, changes how the server is started, for instance into a sandbox: it
+	// is told the user to run as (0 and 0: the caller) and the folder it needs. The server
+	// then listens on a socket in that folder only, ends with this process, and cannot be
+	// halted and resumed.
+	Wrap func(cmd *exec.Cmd, uid, gid uint32, folder string) error
 }
 
 // Cluster is a running server. Its superuser is "postgres".
@@ -41,6 +46,7 @@ type Cluster struct {
 	port     int
 	password string
 	cred     *syscall.Credential
+	server   *server // started with Config.Wrap
 }
 
 // Start makes a cluster and waits until it accepts connections. The caller calls Stop.
@@ -57,19 +63,26 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "pgcluster-")
+	parent := ""
+	if c.Wrap != nil && len(os.TempDir()) > longestParent {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "pgcluster-")
 	if err != nil {
 		return nil, fmt.Errorf("make cluster folder: %w", err)
 	}
 	cl := &Cluster{dir: dir, bin: bin, password: rand.Text(), cred: cred}
-	if err := cl.init(ctx, c.Settings); err != nil {
+	if err := cl.init(ctx, c); err != nil {
 		return nil, errors.Join(err, cl.Stop())
 	}
 	return cl, nil
 }
 
-func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
+func (c *Cluster) init(ctx context.Context, config Config) error {
 	if err := os.WriteFile(c.passfile(), []byte("*:*:*:*:"+c.password+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Mkdir(c.sockets(), 0o755); err != nil { //nolint:gosec // within a folder of mode 0700
 		return err
 	}
 	pwfile := filepath.Join(c.dir, "password")
@@ -77,7 +90,7 @@ func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
 		return err
 	}
 	if c.cred != nil {
-		for _, p := range []string{c.dir, pwfile} {
+		for _, p := range []string{c.dir, pwfile, c.sockets()} {
 			if err := os.Chown(p, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
 				return err
 			}
@@ -95,7 +108,10 @@ func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
 		"listen_addresses": "'127.0.0.1'", "unix_socket_directories": "''",
 		"max_connections": "200", "max_wal_size": "'4GB'", "autovacuum": "off",
 	}
-	for k, v := range settings {
+	if config.Wrap != nil {
+		conf["listen_addresses"], conf["unix_socket_directories"] = "''", "'"+c.sockets()+"'"
+	}
+	for k, v := range config.Settings {
 		conf[k] = v
 	}
 	f, err := os.OpenFile(filepath.Join(c.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
@@ -107,6 +123,10 @@ func (c *Cluster) init(ctx context.Context, settings map[string]string) error {
 	}
 	if err := f.Close(); err != nil {
 		return err
+	}
+	if config.Wrap != nil {
+		c.port = 5432 // only the name of a file
+		return c.serve(ctx, config.Wrap)
 	}
 	// A free port can be taken between the look and the bind: look again.
 	for range 5 {
@@ -138,7 +158,9 @@ func (c *Cluster) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var err error
-	if _, statErr := os.Stat(filepath.Join(c.data(), "postmaster.pid")); statErr == nil {
+	if c.server != nil {
+		c.server.stop()
+	} else if _, statErr := os.Stat(filepath.Join(c.data(), "postmaster.pid")); statErr == nil {
 		err = c.Halt(ctx, "immediate")
 	}
 	return errors.Join(err, os.RemoveAll(c.dir))
@@ -146,6 +168,9 @@ func (c *Cluster) Stop() error {
 
 // URL is the connection string of the superuser for one database. It holds the password.
 func (c *Cluster) URL(database string) string {
+	if c.server != nil {
+		return fmt.Sprintf("postgres://postgres:%s@/%s?host=%s&port=%d&sslmode=disable", c.password, url.PathEscape(database), url.PathEscape(c.sockets()), c.port)
+	}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", c.password),
 		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), Path: "/" + database,
@@ -174,6 +199,12 @@ func (c *Cluster) BinDir() string { return c.bin }
 
 // passfile is written once: a client that is starting must never find it empty.
 func (c *Cluster) passfile() string { return filepath.Join(c.dir, "passfile") }
+
+// longestParent leaves room for a socket's name, which has at most 107 bytes.
+const longestParent = 60
+
+// sockets is a folder that holds nothing but the server's socket.
+func (c *Cluster) sockets() string { return filepath.Join(c.dir, "s") }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 

@@ -3,6 +3,7 @@ package restore
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 	process, in, stop, err := f.restorer.start(ctx, libpq.Command{
 		Path: tool.Path, Stdout: w, Env: aloneEnvironment(),
 		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--file=-"),
-	})
+	}, Reach{})
 	if err = errors.Join(err, w.Close()); err != nil {
 		return errors.Join(err, f.drop(p))
 	}
@@ -91,17 +92,46 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 		}
 		archived <- err
 	}()
-	return f.toPsql(ctx, out, func(feeding error) error {
-		if feeding != nil {
-			f.givenUp.Store(true)
-			process.Terminate(f.restorer.config.KillDelay) // archive ends with it
-			return errors.Join(feeding, ignoreSink(<-archived))
+	return f.checked(ctx, out, process, func() error { return <-archived })
+}
+
+// checked feeds what pg_restore writes. It was not checked yet: no psql command may be in it
+// either. read waits for the archive's own reading and says how that ended.
+func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Process, read func() error) error {
+	written := &ending{r: out}
+	script, err := seal.Guard(written, seal.SQL)
+	if err != nil {
+		process.Terminate(f.restorer.config.KillDelay)
+		return errors.Join(err, ignoreSink(read()))
+	}
+	return f.toPsql(ctx, script, func(feeding error) error {
+		fault, structural := errors.AsType[*seal.StructureError](feeding)
+		if structural {
+			feeding = unverified("what pg_restore makes of it is no script of a dump: %w", fault)
 		}
-		if err := <-archived; err != nil {
+		if feeding != nil && (!structural || !written.ended) {
+			f.givenUp.Store(true)
+			process.Terminate(f.restorer.config.KillDelay) // the reading ends with it
+			return errors.Join(feeding, ignoreSink(read()))
+		}
+		// A script that was cut short has its reason in how pg_restore ended.
+		if err := read(); err != nil {
 			return err
 		}
-		return archiveVerdict(process)
+		return cmp.Or(archiveVerdict(process), feeding)
 	})
+}
+
+// ending remembers whether a reader came to its end.
+type ending struct {
+	r     io.Reader
+	ended bool
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.ended = e.ended || err == io.EOF
+	return n, err
 }
 
 // archiveVerdict says how pg_restore ended. Status 1 is its only one for what it cannot read.
@@ -160,7 +190,7 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 		Path: tool.Path, Password: f.at.Password,
 		Env:  f.at.source.Environment(f.at.At, f.at.Address, application, f.at.options),
 		Args: []string{"--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose", "--output=/dev/null", "--file=-"},
-	})
+	}, Reach{Server: &f.at.At})
 	if err != nil {
 		return errors.Join(err, ignoreSink(whole(errSink)))
 	}

@@ -28,6 +28,7 @@ func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 	}
 	defer func() { _ = out.Close() }() // read end: nothing is lost
 	process, err := libpq.StartProcess(libpq.Command{
+		Wrap: f.restorer.wrap(Reach{Folder: from.path}),
 		Path: tool.Path, Env: aloneEnvironment(), KillDelay: f.restorer.config.KillDelay, Stdout: w, Keep: from.Held(),
 		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--file=-", from.path),
 	})
@@ -41,13 +42,7 @@ func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 		}
 		_ = process.Wait() // the verdict has said it
 	}()
-	return f.toPsql(ctx, out, func(feeding error) error {
-		if feeding != nil {
-			process.Terminate(f.restorer.config.KillDelay)
-			return feeding
-		}
-		return archiveVerdict(process)
-	})
+	return f.checked(ctx, out, process, func() error { return nil })
 }
 
 // aloneEnvironment is that of a pg_restore that reaches no server.
@@ -78,6 +73,7 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 		}
 	}
 	process, err := libpq.StartProcess(libpq.Command{
+		Wrap: f.restorer.wrap(Reach{Server: &f.at.At, Folder: from.path}),
 		Path: tool.Path, Password: f.at.Password, KillDelay: f.restorer.config.KillDelay, Keep: from.Held(),
 		Env: f.at.source.Environment(f.at.At, f.at.Address, application, f.at.options),
 		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--no-password",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -32,9 +33,26 @@ type Config struct {
 	// KillDelay is how long psql and pg_restore may take to end after SIGTERM, before
 	// SIGKILL. Default 5 seconds.
 	KillDelay time.Duration
+	// Confine, if not nil, changes how psql and pg_restore are started, for instance into a
+	// sandbox.
+	Confine func(cmd *exec.Cmd, reach Reach) error
 	// Logger is told what psql said of a target that refused an export, which may quote
 	// rows. Default slog.Default().
 	Logger *slog.Logger
+}
+
+// Reach is what a tool needs besides itself, its input and its output.
+type Reach struct {
+	Server *libpq.Endpoint // nil: it talks to none
+	Folder string          // that it reads; empty: none
+}
+
+// wrap is how a tool with this reach is started; nil: as it is.
+func (r *Restorer) wrap(reach Reach) func(*exec.Cmd) error {
+	if r.config.Confine == nil {
+		return nil
+	}
+	return func(cmd *exec.Cmd) error { return r.config.Confine(cmd, reach) }
 }
 
 // Restorer restores exports. It is safe for concurrent use and holds nothing open.
@@ -125,12 +143,13 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 }
 
 // start runs a tool whose stdin is the returned file. The caller closes it.
-func (r *Restorer) start(ctx context.Context, c libpq.Command) (*libpq.Process, *os.File, func() bool, error) {
+func (r *Restorer) start(ctx context.Context, c libpq.Command, reach Reach) (*libpq.Process, *os.File, func() bool, error) {
 	in, w, err := libpq.Pipe()
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	c.Stdin, c.KillDelay = in, r.config.KillDelay
+	c.Wrap = r.wrap(reach)
 	p, err := libpq.StartProcess(c)
 	if err = errors.Join(err, in.Close()); err != nil {
 		return nil, nil, nil, errors.Join(err, w.Close())

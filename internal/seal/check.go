@@ -86,3 +86,42 @@ func Check(r io.Reader, f Format) (Contents, error) {
 		}
 	}
 }
+
+// Guard returns a reader that hands on what it has checked: no byte of a piece that breaks
+// the format f, or of any after it, comes out. Its io.EOF says that the whole is sound; every
+// other end is an error, a structural one as those of Check.
+func Guard(r io.Reader, f Format) (io.Reader, error) {
+	c, err := newChecker(f)
+	if err != nil {
+		return nil, err
+	}
+	return &guard{r: r, checker: c}, nil
+}
+
+type guard struct {
+	r       io.Reader
+	checker *checker
+	err     error
+}
+
+func (g *guard) Read(p []byte) (int, error) {
+	if g.err != nil || len(p) == 0 {
+		return 0, g.err
+	}
+	n, err := g.r.Read(p)
+	if g.err = g.checker.write(p[:n]); g.err != nil {
+		clear(p[:n])
+		return 0, g.err
+	}
+	if err == io.EOF {
+		if _, g.err = g.checker.finish(); g.err == nil {
+			g.err = io.EOF
+		}
+		if n > 0 {
+			return n, nil
+		}
+		return 0, g.err
+	}
+	g.err = err
+	return n, err
+}

@@ -1,0 +1,89 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnavailable says that this machine does not let us make a sandbox.
+var ErrUnavailable = errors.New("no sandbox")
+
+// name is argv[0] of the first process in a sandbox.
+const name = "pgcourier-sandbox"
+
+// Box is what a program may see and reach.
+type Box struct {
+	// ReadOnly and Writable are files and folders that are there under their own paths,
+	// besides /usr and its kin, a few files of /etc and an empty /tmp. Missing ones are
+	// left out. Symbolic links within them lead nowhere else.
+	ReadOnly, Writable []string
+	// Network keeps this machine's network. Without it there is none, not even loopback;
+	// a socket in one of the folders works all the same.
+	Network bool
+	// UID and GID are who the program runs as; only root may choose. 0 and 0: the caller.
+	UID, GID uint32
+}
+
+// Wrap changes cmd, before it is started, into one that runs in the box. What it sets of
+// SysProcAttr is added to what stands there; Credential must be nil. A started cmd is one
+// process for the caller: its end, its signals and its exit status are the program's.
+func (b Box) Wrap(cmd *exec.Cmd) error {
+	spec, err := json.Marshal(b)
+	if err != nil {
+		return fmt.Errorf("describe the sandbox: %w", err)
+	}
+	attr := cmd.SysProcAttr
+	if attr == nil {
+		attr = &syscall.SysProcAttr{}
+		cmd.SysProcAttr = attr
+	}
+	if attr.Credential != nil {
+		return errors.New("a sandboxed command names its user in the box")
+	}
+	attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if !b.Network {
+		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+		// Who is not root in the namespace loses its rights at exec; the first process
+		// needs this one to mount.
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+	}
+	// Whatever happens to us, nothing may stay behind; number 1 ignores SIGTERM.
+	attr.Pdeathsig = syscall.SIGKILL
+	cmd.Args = append([]string{name, string(spec), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path, cmd.Dir = "/proc/self/exe", "/"
+	return nil
+}
+
+// probeWait bounds Probe, which takes some 30 ms.
+const probeWait = 20 * time.Second
+
+// Probe starts a program in a box and reports ErrUnavailable with the reason if that fails.
+func Probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeWait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/true")
+	cmd.Env = []string{}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := (Box{}).Wrap(cmd); err != nil {
+		return err
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %w %s", ErrUnavailable, err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
