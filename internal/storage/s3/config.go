@@ -68,6 +68,8 @@ type Config struct {
 	Credentials *credentials.Credentials
 	// Transport carries the requests. Default: one of its own, closed by Driver.Close.
 	Transport http.RoundTripper
+	// Around stands around the transport and sees each request of each try. Default: none.
+	Around func(http.RoundTripper) http.RoundTripper
 }
 
 // ParseURL reads "s3://bucket/prefix?endpoint=URL&region=R&path_style=true&sse=AES256".

@@ -66,6 +66,9 @@ func build(c Config) (*Driver, error) {
 		}
 		transport = d.transport
 	}
+	if c.Around != nil {
+		transport = c.Around(transport)
+	}
 	lookup := minio.BucketLookupAuto
 	if c.PathStyle {
 		lookup = minio.BucketLookupPath

@@ -42,6 +42,9 @@ type ClientConfig struct {
 	// Transport makes the connections. Default: one of the client's own, HTTP/1.1, with
 	// the environment's proxy. The client never follows redirects.
 	Transport http.RoundTripper
+	// Around stands around the transport and sees each request of each try. The token is in
+	// its path. Default: none.
+	Around func(http.RoundTripper) http.RoundTripper
 	// StallTimeout ends a transfer that moved no byte for so long. Default:
 	// DefaultStallTimeout.
 	StallTimeout time.Duration
@@ -142,6 +145,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if transport == nil {
 		c.own = newTransport()
 		transport = c.own
+	}
+	if cfg.Around != nil {
+		transport = cfg.Around(transport)
 	}
 	c.http = &http.Client{
 		Transport: transport,
