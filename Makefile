@@ -20,7 +20,7 @@ demo: postgres build ## Run the main job end to end on a throw-away database and
 	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
 
 .PHONY: test
-test: postgres node ## Run all tests against real PostgreSQL and JetStream
+test: postgres node promtool ## Run all tests against real PostgreSQL and JetStream
 	$(GO) test -timeout 15m ./...
 
 .PHONY: faults
@@ -44,7 +44,7 @@ fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and cou
 	$(GO) run ./internal/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
 .PHONY: race
-race: postgres node ## Run all tests under the race detector (needs a C compiler)
+race: postgres node promtool ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
 .PHONY: telegram-10g
@@ -144,6 +144,21 @@ node: ## Find Node and npm, or install them with apt where permitted
 	set -e; echo "installing Node and npm"; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm
+
+# Prometheus's own checker of rules, from Debian's package; the server in it is not installed
+# and no service is started. With --print-uris nothing is fetched: it says whether apt knows
+# the package.
+.PHONY: promtool
+promtool: ## Find promtool, or unpack it from Debian's package into build/bin
+	@if command -v promtool >/dev/null || [ -x build/bin/promtool ]; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then \
+		echo "promtool is missing: put it on the PATH (it comes with Prometheus)" >&2; exit 1; fi; \
+	set -e; echo "fetching promtool"; \
+	rm -rf build/promtool; mkdir -p build/promtool build/bin; cd build/promtool; \
+	apt-get download --print-uris prometheus >/dev/null 2>&1 || $$as_root apt-get update -q; \
+	apt-get download -q prometheus; \
+	dpkg-deb -x prometheus_*.deb .; mv usr/bin/promtool ../bin/promtool; cd ../..; rm -rf build/promtool
 
 .PHONY: clean
 clean: ## Remove what was built

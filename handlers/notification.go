@@ -28,8 +28,8 @@ type Notification struct {
 	Log     *slog.Logger
 }
 
-// errLater makes the message come again; it is no fault.
-var errLater = errors.New("to be delivered later")
+// ErrLater makes the message come again; it is no fault.
+var ErrLater = errors.New("to be delivered later")
 
 // Handle is a Watermill NoPublishHandlerFunc. What is no notification is logged and left:
 // only the notifier may publish here.
@@ -47,5 +47,5 @@ func (h *Notification) Handle(msg *message.Message) error {
 		return nil
 	}
 	h.Delayer.Delay(msg, pause)
-	return errLater
+	return ErrLater
 }

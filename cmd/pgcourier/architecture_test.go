@@ -46,6 +46,7 @@ var allowed = []struct {
 	{"internal/replay", []string{"events", "schemas"}, "it works from the streams alone, whatever became of the ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
 	{"internal/schedule", nil, "when a schedule is due, and nothing else: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},

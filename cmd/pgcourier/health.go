@@ -6,32 +6,39 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// readiness answers whether the worker may take work now: nil, or why not.
-type readiness func(ctx context.Context) error
-
-// serveHealth answers /healthz (the process lives) and /readyz (it may take work) on addr
-// until ctx ends. An empty addr serves nothing.
-func serveHealth(ctx context.Context, addr string, ready readiness) error {
+// serveHTTP answers /healthz (the process lives), /readyz (it may take work) and /metrics at
+// HTTP_ADDR until ctx ends; with PPROF also Go's profiles. An empty address serves nothing.
+func (w *worker) serveHTTP(ctx context.Context) error {
+	addr := w.config.HTTPAddr
 	if addr == "" {
 		<-ctx.Done()
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, nil) })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
-		answer(w, ready(ctx))
+		answer(rw, w.ready(ctx))
 	})
+	mux.Handle("GET /metrics", w.telemetry.Handler())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return err
+	}
+	if w.config.PProf {
+		servePProf(mux)
+		srv.WriteTimeout = 2 * time.Minute // a profile takes half a minute unless it is said
+		if at, ok := l.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+			w.log.WarnContext(ctx, "pprof is served beyond this machine: profiles show what is in memory", "addr", addr)
+		}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -39,6 +46,16 @@ func serveHealth(ctx context.Context, addr string, ready readiness) error {
 		return err
 	}
 	return nil
+}
+
+// servePProf puts the profiles on mux: nothing serves the default one, on which the package
+// puts them itself.
+func servePProf(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // answer says ok or what is missing. The reasons are fixed words: no host, no DSN.

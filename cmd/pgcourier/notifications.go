@@ -158,7 +158,7 @@ func replayNotification(ctx context.Context, js jetstream.JetStream, key notify.
 	if !events.ValidRequest(string(key)) { // the same alphabet
 		return notify.Record{}, exitf(exitNotFound, "no notification %q is known", string(key))
 	}
-	d := newDispatcher(js, notify.Policy{})
+	d := newDispatcher(broker.NewPublisher(js), js, notify.Policy{})
 	r, _, err := d.Records.Get(ctx, key)
 	if errors.Is(err, notify.ErrNotFound) {
 		return r, exitf(exitNotFound, "no notification %q is known", string(key))

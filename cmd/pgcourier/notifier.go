@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify/webhook"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // notificationSlots is how many notifications of one channel are under way at once.
@@ -69,6 +69,7 @@ func (w *worker) openNotifier() error {
 		if err := w.openChannel(channel); err != nil {
 			return err
 		}
+		w.senders[channel] = w.telemetry.Sender(channel, w.senders[channel])
 	}
 	return nil
 }
@@ -136,15 +137,14 @@ func (w *worker) notify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := watermill.NewSlogLoggerWithLevelMapping(w.log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	defer func() { _ = sub.Close() }() // always nil
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, newRouterLog(w.log))
 	if err != nil {
 		return err
 	}
-	router.AddMiddleware(middleware.Recoverer)
-	records := notificationRecords{broker.NewStates(w.js, events.StreamNotificationStates)}
-	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.js, w.policy), Deliveries: deliveries{}, Log: w.log}
+	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
+	records := w.telemetry.Records(notificationRecords{broker.NewStates(w.js, events.StreamNotificationStates)})
+	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(), w.js, w.policy), Deliveries: deliveries{}, Log: w.log}
 	router.AddConsumerHandler("notifier", events.OutcomeFilter("*", "*"), sub, outcomes.Handle)
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: w.senders, Policy: w.policy, Records: records,
@@ -157,11 +157,11 @@ func (w *worker) notify(ctx context.Context) error {
 	return router.Run(ctx)
 }
 
-func newDispatcher(js jetstream.JetStream, p notify.Policy) *notify.Dispatcher {
+func newDispatcher(publisher telemetry.Publisher, js jetstream.JetStream, p notify.Policy) *notify.Dispatcher {
 	return &notify.Dispatcher{
 		Policy:  p,
 		Records: notificationRecords{broker.NewStates(js, events.StreamNotificationStates)},
-		Queue:   notificationQueue{broker.NewPublisher(js), broker.NewStates(js, events.StreamNotifications)},
+		Queue:   notificationQueue{publisher, broker.NewStates(js, events.StreamNotifications)},
 	}
 }
 
@@ -186,7 +186,7 @@ func (delayer) Delay(msg *message.Message, pause time.Duration) { broker.Delay(m
 
 // notificationQueue is the queue as notify asks for it.
 type notificationQueue struct {
-	publisher *broker.Publisher
+	publisher telemetry.Publisher
 	queued    *broker.States // the same stream, read
 }
 

@@ -69,14 +69,17 @@ func setup(t *testing.T) *platform {
 	return p
 }
 
-// environ is the configuration of a process on the platform; later settings win.
+// environ is the configuration of a process on the platform; later settings win. Standard
+// OTEL_ variables are given as they are.
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
 		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data,
 		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=10s", "RETRY_BACKOFF=100ms",
 	}, settings...)
 	for i := range all {
-		all[i] = "PGCOURIER_" + all[i]
+		if !strings.HasPrefix(all[i], "OTEL_") {
+			all[i] = "PGCOURIER_" + all[i]
+		}
 	}
 	return all
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // deliveries and publications are the broker as the handlers ask for it.
@@ -30,7 +31,7 @@ func (deliveries) Abandon(msg *message.Message) { broker.Abandon(msg) }
 
 func (deliveries) Defer(msg *message.Message, pause time.Duration) { broker.Defer(msg, pause) }
 
-type publications struct{ *broker.Publisher }
+type publications struct{ telemetry.Publisher }
 
 var _ handlers.Publisher = publications{}
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // app is what all subcommands share.
@@ -105,7 +106,7 @@ func (a *app) logger(c config.Config) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // Validate knows only slog's names
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, opts))
+		return slog.New(telemetry.NewLogHandler(slog.NewJSONHandler(a.stderr, opts)))
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, opts))
+	return slog.New(telemetry.NewLogHandler(slog.NewTextHandler(a.stderr, opts)))
 }

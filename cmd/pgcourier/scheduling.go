@@ -35,7 +35,7 @@ func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
 // due is the handler of what schedules make due.
 func (w *worker) due() *handlers.Due {
 	return &handlers.Due{
-		Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
+		Publisher: publications{w.publisher()}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
 		Queued: queuedRequests{newRequestQueue(w.js), w.config.MaxWaitingPerProject},
 	}
 }

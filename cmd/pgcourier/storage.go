@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -43,6 +44,16 @@ type storageOptions struct {
 	// s3 replaces the usual chain of credentials: environment, file, role.
 	s3  *credentials.Credentials
 	log *slog.Logger
+	// transport stands around the HTTP connections of a destination. nil: nothing does.
+	transport func(destination string, next http.RoundTripper) http.RoundTripper
+}
+
+// around is transport for one destination.
+func (o storageOptions) around(destination string) func(http.RoundTripper) http.RoundTripper {
+	if o.transport == nil {
+		return nil
+	}
+	return func(next http.RoundTripper) http.RoundTripper { return o.transport(destination, next) }
 }
 
 // openDestinations opens a STORAGE list. The first is the primary one and required; a
@@ -151,7 +162,7 @@ func (d *destination) openS3(raw string, o storageOptions, c *storage.Config) er
 	if err != nil {
 		return exit(exitUsage, err)
 	}
-	settings.Credentials = o.s3
+	settings.Credentials, settings.Around = o.s3, o.around(d.name)
 	driver, err := s3.New(settings)
 	if err != nil {
 		return exit(exitUsage, err)
@@ -170,7 +181,7 @@ func (d *destination) openTelegram(raw string, o storageOptions, c *storage.Conf
 	case len(o.recipients) == 0 && !o.plaintext:
 		return exitf(exitUsage, "storage in Telegram: everybody in the chat, and Telegram, could read the exports: set PGCOURIER_AGE_RECIPIENTS, or PGCOURIER_ALLOW_PLAINTEXT=true if that is what you want")
 	}
-	client, err := telegram.NewClient(telegram.ClientConfig{Token: o.token, BaseURL: place.API, LocalDir: place.LocalDir, Logger: o.log})
+	client, err := telegram.NewClient(telegram.ClientConfig{Token: o.token, BaseURL: place.API, LocalDir: place.LocalDir, Around: o.around(d.name), Logger: o.log})
 	if err != nil {
 		return exit(exitUsage, err)
 	}
@@ -226,12 +237,13 @@ func storageExit(err error) error {
 	return exit(exitUnreachable, err)
 }
 
-// newStore makes one store of all destinations. Each has its own time budget for storing.
-func newStore(all []*destination, budget time.Duration, log *slog.Logger) (export.Store, error) {
+// newStore makes one store of all destinations. Each has its own time budget for storing,
+// and around stands before each.
+func newStore(all []*destination, budget time.Duration, around func(destination string, next export.Store) export.Store, log *slog.Logger) (export.Store, error) {
 	var targets []storage.Target
 	for _, d := range all {
 		targets = append(targets, storage.Target{
-			Name: d.name, Store: storage.Budgeted{Store: d.repository, Budget: budget}, Optional: d.optional,
+			Name: d.name, Store: around(d.name, storage.Budgeted{Store: d.repository, Budget: budget}), Optional: d.optional,
 		})
 	}
 	if len(targets) == 1 {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,6 +32,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // worker is everything one serving process holds. close releases it, in the reverse order
@@ -40,6 +40,7 @@ import (
 type worker struct {
 	config     config.Config
 	log        *slog.Logger
+	telemetry  *telemetry.Telemetry
 	source     string // CloudEvents source of what this process publishes
 	nc         *nats.Conn
 	js         jetstream.JetStream
@@ -78,6 +79,9 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 			err = errors.Join(err, w.close())
 		}
 	}()
+	if err := w.openTelemetry(ctx); err != nil {
+		return w, err
+	}
 	if err := w.openNotifier(); err != nil {
 		return w, err
 	}
@@ -194,7 +198,8 @@ func (w *worker) openStorage(ctx context.Context, recipients []age.Recipient, ke
 	}
 	w.places, err = openDestinations(urls, storageOptions{
 		token: c.TelegramToken, plaintext: c.AllowPlaintext, recipients: recipients, s3: keys, log: w.log,
-		journal: func(destination string) storage.Journal { return notes{w.ledger, destination} },
+		transport: w.telemetry.Transport,
+		journal:   func(destination string) storage.Journal { return notes{w.ledger, destination} },
 	})
 	if err != nil {
 		return err
@@ -203,7 +208,7 @@ func (w *worker) openStorage(ctx context.Context, recipients []age.Recipient, ke
 	if err := checkDestinations(ctx, w.places, w.log); err != nil {
 		return err
 	}
-	w.store, err = newStore(w.places, c.UploadTimeout, w.log)
+	w.store, err = newStore(w.places, c.UploadTimeout, w.telemetry.Store, w.log)
 	return err
 }
 
@@ -225,10 +230,10 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	if err != nil {
 		return exit(exitUsage, err)
 	}
-	speaker := publications{broker.NewPublisher(w.js)}
+	speaker := publications{w.publisher()}
 	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
 	w.exports = export.New(export.Config{
-		Ledger: w.ledger, Projects: projects, Dumper: dumper, Store: w.store,
+		Ledger: w.telemetry.Ledger(w.ledger), Projects: w.telemetry.Projects(projects), Dumper: w.telemetry.Dumper(dumper), Store: w.store,
 		Observer: &handlers.Observer{Publisher: speaker, Source: w.source, Log: w.log},
 		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
 		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,
@@ -296,15 +301,13 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What Watermill finds worth an info line interests only who debugs it.
-	log := watermill.NewSlogLoggerWithLevelMapping(w.log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	// The router waits for its handlers, and not for their acknowledgements.
 	defer func() { _, _ = sub.Close(), queue.Close() }() // always nil
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, log)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: c.DrainTimeout + time.Minute}, newRouterLog(w.log))
 	if err != nil {
 		return err
 	}
-	router.AddMiddleware(middleware.Recoverer)
+	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
 	group, gctx := errgroup.WithContext(ctx)
 	if slices.Contains(c.Roles, "worker") {
 		stop, err := w.hearCancels(ctx)
@@ -316,10 +319,10 @@ func (w *worker) run(ctx context.Context) error {
 	for _, role := range c.Roles {
 		switch role {
 		case "worker":
-			h := &handlers.Requested{Exporter: w.exports, Announcer: w.speaker, Deliveries: deliveries{}}
+			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}}
 			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
-			h := &handlers.Intake{Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{}, Source: w.source}
+			h := &handlers.Intake{Publisher: publications{w.publisher()}, Deliveries: deliveries{}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
 			if w.scheduling {
 				router.AddConsumerHandler("due", events.DueFilter, sub, w.due().Handle)
@@ -335,14 +338,15 @@ func (w *worker) run(ctx context.Context) error {
 			}
 			defer func() { _ = verify.Close() }() // always nil
 			h := &handlers.Completed{
-				Verifier: w.checker, Publisher: publications{broker.NewPublisher(w.js)}, Deliveries: deliveries{},
+				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher()}, Deliveries: deliveries{},
 				Source: "pgcourier/verifier", Log: w.log,
 			}
 			router.AddConsumerHandler("verify", events.CompletedFilter, verify, h.Handle)
 		}
 	}
+	w.watchQueues()
 	group.Go(func() error { w.provisionAgain(gctx); return nil })
-	group.Go(func() error { return serveHealth(gctx, c.HTTPAddr, w.ready) })
+	group.Go(func() error { return w.serveHTTP(gctx) })
 	group.Go(func() error {
 		if len(router.Handlers()) == 0 {
 			<-gctx.Done()

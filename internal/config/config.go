@@ -63,7 +63,9 @@ type Config struct {
 	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the throw-away server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
-	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz and /readyz; empty: none"`
+	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
+	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the time of the last success has a series for each project; for platforms with few thousands of them"`
+	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
 	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database); empty: the first three, and notifier when a channel is set up"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`

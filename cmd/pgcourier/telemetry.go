@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// openTelemetry is first, so that it is closed last: after every span has ended.
+func (w *worker) openTelemetry(ctx context.Context) error {
+	var err error
+	w.telemetry, err = telemetry.New(ctx, telemetry.Config{Version: version, PerProject: w.config.PerProject, Log: w.log})
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	w.closers = append(w.closers, w.telemetry.Close)
+	return nil
+}
+
+// publisher publishes to the broker's streams, counted and traced.
+func (w *worker) publisher() telemetry.Publisher {
+	return w.telemetry.Publisher(broker.NewPublisher(w.js))
+}
+
+// watchQueues shows at each scrape what waits, as far as this worker's roles may look.
+func (w *worker) watchQueues() {
+	w.telemetry.ShowConnection(w.nc.IsConnected)
+	if exporting(w.config) {
+		rooms := newWaitingRooms(w.js)
+		w.telemetry.SampleQueue("requests", backlog(rooms.requests))
+		w.telemetry.SampleQueue("intake", backlog(rooms.intake))
+	}
+	for _, channel := range notificationChannels(w.config) {
+		queue := broker.NewQueue(w.js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
+		w.telemetry.SampleNotifier(channel, backlog(queue))
+	}
+	if w.ledger != nil {
+		w.telemetry.SampleSuccesses(w.ledger.Successes)
+	}
+}
+
+func backlog(q *broker.Queue) func(context.Context) (telemetry.Backlog, error) {
+	return func(ctx context.Context) (telemetry.Backlog, error) {
+		d, err := q.Depth(ctx)
+		return telemetry.Backlog{Waiting: d.Waiting, Held: d.Held, Oldest: d.OldestWaiting}, err
+	}
+}
+
+// deliveryOf is a delivered message as the middleware asks for it.
+func deliveryOf(msg *message.Message) telemetry.Delivery {
+	d, _ := broker.DeliveryOf(msg) // the router hands over only what the subscriber delivered
+	return telemetry.Delivery{Subject: d.Subject, EventID: d.EventID, Number: d.Number}
+}
+
+// routerLog is the log of a Watermill router. What Watermill finds worth an info line
+// interests only who debugs it, and so does a handler's error that was logged where it was
+// met, or that is none: the router would repeat it as an error.
+type routerLog struct{ watermill.LoggerAdapter }
+
+func newRouterLog(log *slog.Logger) watermill.LoggerAdapter {
+	return routerLog{watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})}
+}
+
+// Error implements watermill.LoggerAdapter.
+func (l routerLog) Error(msg string, err error, fields watermill.LogFields) {
+	_, fault := errors.AsType[*export.Fault](err)
+	if fault || errors.Is(err, handlers.ErrLater) {
+		l.Debug(msg, fields.Add(watermill.LogFields{"error": err}))
+		return
+	}
+	l.LoggerAdapter.Error(msg, err, fields)
+}
+
+// With implements watermill.LoggerAdapter.
+func (l routerLog) With(fields watermill.LogFields) watermill.LoggerAdapter {
+	return routerLog{l.LoggerAdapter.With(fields)}
+}

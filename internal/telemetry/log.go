@@ -1,0 +1,81 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// LogHandler adds to each record what its context knows: project_id, request_id and attempt
+// of the request that is worked on, trace_id and span_id of the span. What the record or the
+// logger says itself is left as it is.
+type LogHandler struct {
+	next  slog.Handler
+	given []string // keys of the logger's own attributes
+	group bool     // they are in a group: what is added would be too
+}
+
+var _ slog.Handler = (*LogHandler)(nil)
+
+// NewLogHandler puts a LogHandler before next.
+func NewLogHandler(next slog.Handler) *LogHandler { return &LogHandler{next: next} }
+
+// Enabled implements slog.Handler.
+func (h *LogHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler.
+func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
+	if h.group {
+		return h.next.Handle(ctx, r)
+	}
+	own := h.given
+	r.Attrs(func(a slog.Attr) bool {
+		own = append(own[:len(own):len(own)], a.Key)
+		return true
+	})
+	add := func(a slog.Attr) {
+		if !slices.Contains(own, a.Key) {
+			r.AddAttrs(a)
+		}
+	}
+	r = r.Clone()
+	if w := workOf(ctx); w != nil {
+		project, request, attempt := w.get()
+		if request != "" {
+			add(slog.String("project_id", project))
+			add(slog.String("request_id", request))
+		}
+		if attempt > 0 {
+			add(slog.Int("attempt", attempt))
+		}
+	}
+	if s := trace.SpanContextFromContext(ctx); s.IsValid() {
+		add(slog.String("trace_id", s.TraceID().String()))
+		add(slog.String("span_id", s.SpanID().String()))
+	}
+	return h.next.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	c.next = h.next.WithAttrs(attrs)
+	if !h.group {
+		c.given = slices.Clone(h.given)
+		for _, a := range attrs {
+			c.given = append(c.given, a.Key)
+		}
+	}
+	return &c
+}
+
+// WithGroup implements slog.Handler.
+func (h *LogHandler) WithGroup(name string) slog.Handler {
+	c := *h
+	c.next, c.group = h.next.WithGroup(name), true
+	return &c
+}

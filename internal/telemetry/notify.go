@@ -1,0 +1,60 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// Sender times and traces the tries of one channel.
+func (t *Telemetry) Sender(channel notify.Channel, next notify.Sender) notify.Sender {
+	for _, result := range []string{resultSent, resultRetried, resultParked} {
+		t.metrics.notifications.WithLabelValues(string(channel), result)
+	}
+	return sender{next, t, string(channel)}
+}
+
+type sender struct {
+	notify.Sender
+	t       *Telemetry
+	channel string
+}
+
+// Send implements notify.Sender.
+func (s sender) Send(ctx context.Context, n notify.Notification) error {
+	if id, ok := outcomeOf(n.Event.Subject); ok {
+		if w := workOf(ctx); w != nil {
+			w.set(id, 0)
+		}
+	}
+	ctx, span := s.t.tracer.Start(ctx, "send "+s.channel, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrChannel.String(s.channel)))
+	begun := time.Now()
+	err := s.Sender.Send(ctx, n)
+	s.t.metrics.sendDuration.WithLabelValues(s.channel).Observe(time.Since(begun).Seconds())
+	end(span, err)
+	return err
+}
+
+// Records counts what became of each try: it is known only once it is recorded.
+func (t *Telemetry) Records(next notify.Records) notify.Records { return records{next, t} }
+
+type records struct {
+	notify.Records
+	t *Telemetry
+}
+
+// Put implements notify.Records.
+func (r records) Put(ctx context.Context, record notify.Record, revision uint64) error {
+	err := r.Records.Put(ctx, record, revision)
+	if err != nil {
+		return err
+	}
+	result := map[notify.State]string{notify.Sent: resultSent, notify.Parked: resultParked, notify.Waiting: resultRetried}[record.State]
+	if result != "" {
+		r.t.metrics.notifications.WithLabelValues(string(record.Channel), result).Inc()
+	}
+	return nil
+}

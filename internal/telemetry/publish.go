@@ -1,0 +1,131 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Publisher is the broker's publisher.
+type Publisher interface {
+	message.Publisher
+	// PublishOnce says whether the message was stored, or refused because there is one.
+	PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error)
+	PublishEphemeral(topic string, msg *message.Message) error
+}
+
+// Publisher traces what is stored in streams and counts outcomes: the broker keeps one for
+// each request, so that each is counted by one process only.
+//
+// While spans are exported a published message carries the span of its publishing, so that
+// whoever consumes it goes on from there. Otherwise it carries what it did: the request's.
+func (t *Telemetry) Publisher(next Publisher) Publisher { return publisher{next, t} }
+
+type publisher struct {
+	Publisher
+	t *Telemetry
+}
+
+// Publish implements message.Publisher.
+func (p publisher) Publish(topic string, msgs ...*message.Message) error {
+	for _, msg := range msgs {
+		err := p.send(msg.Context(), topic, msg, func(ctx context.Context) error {
+			msg.SetContext(ctx)
+			return p.Publisher.Publish(topic, msg)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PublishOnce implements Publisher.
+func (p publisher) PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error) {
+	err = p.send(ctx, topic, msg, func(ctx context.Context) error {
+		stored, err = p.Publisher.PublishOnce(ctx, topic, filter, msg)
+		return err
+	})
+	if stored {
+		p.t.metrics.published(topic, msg)
+	}
+	return stored, err
+}
+
+func (p publisher) send(ctx context.Context, topic string, msg *message.Message, do func(context.Context) error) error {
+	if p.t.provider == nil {
+		return do(ctx)
+	}
+	opts := []trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+			semconv.MessagingSystemKey.String("nats"), semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("publish"),
+			semconv.MessagingDestinationName(topic), semconv.MessagingDestinationTemplate(template(topic)),
+			semconv.MessagingMessageID(msg.UUID), semconv.MessagingMessageBodySize(len(msg.Payload)),
+		),
+	}
+	// An event belongs to its request's trace. The sweeper has none of its own, and a request
+	// may have named its trace where only the contract's decoder finds it.
+	here, there := trace.SpanContextFromContext(ctx), remote(msg.Metadata)
+	parent := ctx
+	if there.IsValid() && here.TraceID() != there.TraceID() {
+		parent = trace.ContextWithRemoteSpanContext(ctx, there)
+		if here.IsValid() {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: here}))
+		}
+	}
+	ctx, span := p.t.tracer.Start(parent, "send "+kind(topic), opts...)
+	inject(ctx, msg.Metadata)
+	err := do(ctx)
+	end(span, err)
+	return err
+}
+
+// published counts an outcome.
+func (m *metrics) published(topic string, msg *message.Message) {
+	if k := kind(topic); k != events.TypeCompleted && k != events.TypeFailed {
+		return
+	}
+	out, err := events.DecodeOutcome(events.Message{Subject: topic, Header: maps.Clone(msg.Metadata), Body: msg.Payload})
+	switch {
+	case err != nil: // it was just encoded
+		m.exports.WithLabelValues(resultFailed, string(export.InternalError)).Inc()
+	case out.Completed != nil:
+		m.exports.WithLabelValues(resultCompleted, "").Inc()
+	case out.Failed != nil:
+		m.exports.WithLabelValues(resultFailed, string(out.Failed.Code)).Inc()
+	}
+}
+
+// kind is the part of a subject that is the same for every project and request.
+func kind(subject string) string {
+	first, rest, _ := strings.Cut(subject, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	return strings.TrimSuffix(first+"."+second, ".")
+}
+
+// template is a subject with its ids replaced.
+func template(subject string) string {
+	return kind(subject) + strings.Repeat(".*", max(0, strings.Count(subject, ".")-1))
+}
+
+// Attributes of a message's consumption.
+func consumed(d Delivery, handler string, msg *message.Message) []trace.SpanStartOption {
+	return []trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+			semconv.MessagingSystemKey.String("nats"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+			semconv.MessagingDestinationName(d.Subject), semconv.MessagingDestinationTemplate(template(d.Subject)),
+			semconv.MessagingConsumerGroupName(handler),
+			semconv.MessagingMessageID(d.EventID), semconv.MessagingMessageBodySize(len(msg.Payload)), attrDelivery.Int(d.Number),
+		),
+	}
+}
+
+var errPanic = errors.New("the handler panicked")

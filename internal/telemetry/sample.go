@@ -1,0 +1,206 @@
+package telemetry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// sampleEvery is the least time between two looks at one source, however often it is
+	// scraped. Prometheus asks every 15 s or more rarely.
+	sampleEvery = 5 * time.Second
+	// successEvery is that of the ledger's times of success, which a table is read for.
+	successEvery = time.Minute
+	// samplePatience is the most that a source which does not answer adds to a scrape, once
+	// in sampleEvery.
+	samplePatience = time.Second
+)
+
+// Backlog is how full a queue is.
+type Backlog struct {
+	Waiting uint64    // never delivered yet
+	Held    int       // delivered and not settled; what waits for its next delivery included
+	Oldest  time.Time // when the first of those that wait was published; zero if none waits
+}
+
+// sampled is what is looked up at a scrape. A source that does not answer has no series but
+// pgcourier_sample_up, which is 0 then: an old number would look like a fresh one.
+type sampled struct {
+	up, waiting, held, age             *prometheus.Desc
+	toNotify, notifying, notifyAge     *prometheus.Desc
+	lastSuccess, lastOfProject, linked *prometheus.Desc
+
+	mu      sync.Mutex
+	sources []func(chan<- prometheus.Metric)
+}
+
+func newSampled(m *metrics, c Config) *sampled {
+	s := &sampled{
+		waiting:     m.desc("queue_waiting_requests", "Requests that no worker has taken yet, in all of the queue.", "queue"),
+		held:        m.desc("queue_held_requests", "Requests that are being worked on or wait for their next delivery, in all of the queue.", "queue"),
+		age:         m.desc("queue_oldest_waiting_age_seconds", "Age of the request that has waited longest for its first delivery; 0: none waits.", "queue"),
+		toNotify:    m.desc("notifier_waiting_notifications", "Notifications that nobody has tried yet.", "channel"),
+		notifying:   m.desc("notifier_held_notifications", "Notifications that are being tried or wait for their next try.", "channel"),
+		notifyAge:   m.desc("notifier_oldest_waiting_age_seconds", "Age of the notification that has waited longest for its first try; 0: none waits.", "channel"),
+		lastSuccess: m.desc("last_success_timestamp_seconds", "When the newest completed export of any project ended, from the ledger; absent: there is none."),
+		linked:      m.desc("broker_connected", "1 while this process is connected to the broker."),
+		up:          m.desc("sample_up", "1 if the source of the sampled metrics answered at its last look: queue, intake, ledger or a channel of the notifier.", "source"),
+	}
+	if c.PerProject {
+		s.lastOfProject = m.desc("project_last_success_timestamp_seconds", "When the newest completed export of a project ended, from the ledger. Only with METRICS_PER_PROJECT.", "project_id")
+	}
+	return s
+}
+
+// Describe implements prometheus.Collector.
+func (s *sampled) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked} {
+		if d != nil {
+			out <- d
+		}
+	}
+}
+
+// Collect implements prometheus.Collector. It looks at all sources at once, so that several
+// that do not answer cost one's patience.
+func (s *sampled) Collect(out chan<- prometheus.Metric) {
+	s.mu.Lock()
+	sources := s.sources
+	s.mu.Unlock()
+	var all sync.WaitGroup
+	for _, source := range sources {
+		all.Go(func() { source(out) })
+	}
+	all.Wait()
+}
+
+func (s *sampled) add(source func(chan<- prometheus.Metric)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sources = append(s.sources[:len(s.sources):len(s.sources)], source)
+}
+
+// SampleQueue shows how full a queue is: "requests" or "intake".
+func (t *Telemetry) SampleQueue(queue string, look func(context.Context) (Backlog, error)) {
+	s := t.metrics.sampled
+	addSource(s, queue, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
+		out <- prometheus.MustNewConstMetric(s.waiting, prometheus.GaugeValue, float64(b.Waiting), queue)
+		out <- prometheus.MustNewConstMetric(s.held, prometheus.GaugeValue, float64(b.Held), queue)
+		out <- prometheus.MustNewConstMetric(s.age, prometheus.GaugeValue, b.age(), queue)
+	})
+}
+
+// SampleNotifier shows how much one channel of the notifier has to do.
+func (t *Telemetry) SampleNotifier(channel string, look func(context.Context) (Backlog, error)) {
+	s := t.metrics.sampled
+	addSource(s, channel, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
+		out <- prometheus.MustNewConstMetric(s.toNotify, prometheus.GaugeValue, float64(b.Waiting), channel)
+		out <- prometheus.MustNewConstMetric(s.notifying, prometheus.GaugeValue, float64(b.Held), channel)
+		out <- prometheus.MustNewConstMetric(s.notifyAge, prometheus.GaugeValue, b.age(), channel)
+	})
+}
+
+// SampleSuccesses shows when exports last completed. look answers for all projects: their
+// ids and times if perProject, else one time under "".
+func (t *Telemetry) SampleSuccesses(look func(ctx context.Context, perProject bool) (map[string]time.Time, error)) {
+	s := t.metrics.sampled
+	ask := func(ctx context.Context) (map[string]time.Time, error) { return look(ctx, t.config.PerProject) }
+	addSource(s, "ledger", newSampler(successEvery, ask), func(out chan<- prometheus.Metric, ended map[string]time.Time) {
+		var newest time.Time
+		for project, at := range ended {
+			if at.After(newest) {
+				newest = at
+			}
+			if s.lastOfProject != nil {
+				out <- prometheus.MustNewConstMetric(s.lastOfProject, prometheus.GaugeValue, seconds(at), project)
+			}
+		}
+		if !newest.IsZero() {
+			out <- prometheus.MustNewConstMetric(s.lastSuccess, prometheus.GaugeValue, seconds(newest))
+		}
+	})
+}
+
+// ShowConnection shows whether the process is connected to the broker. connected must not
+// block.
+func (t *Telemetry) ShowConnection(connected func() bool) {
+	s := t.metrics.sampled
+	s.add(func(out chan<- prometheus.Metric) {
+		out <- prometheus.MustNewConstMetric(s.linked, prometheus.GaugeValue, number(connected()))
+	})
+}
+
+func addSource[T any](s *sampled, source string, from *sampler[T], show func(chan<- prometheus.Metric, T)) {
+	s.add(func(out chan<- prometheus.Metric) {
+		v, ok := from.get()
+		out <- prometheus.MustNewConstMetric(s.up, prometheus.GaugeValue, number(ok), source)
+		if ok {
+			show(out, v)
+		}
+	})
+}
+
+func (b Backlog) age() float64 {
+	if b.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(b.Oldest).Seconds()) // the broker's clock may be ahead
+}
+
+func seconds(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// sampler keeps the newest answer of a source that may be slow or away. Of any number of
+// callers one looks, at most once in every; the others get what was found last.
+type sampler[T any] struct {
+	look  func(context.Context) (T, error)
+	every time.Duration
+
+	looking sync.Mutex // held while one looks
+
+	mu    sync.Mutex
+	value T
+	ok    bool
+	next  time.Time // not to be asked before
+}
+
+func newSampler[T any](every time.Duration, look func(context.Context) (T, error)) *sampler[T] {
+	return &sampler[T]{look: look, every: every}
+}
+
+// get is false when the source did not answer at its last look.
+func (s *sampler[T]) get() (T, bool) {
+	if s.due() && s.looking.TryLock() {
+		defer s.looking.Unlock()
+		if s.due() { // somebody else may have looked in between
+			s.ask()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.value, s.ok
+}
+
+func (s *sampler[T]) due() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !time.Now().Before(s.next)
+}
+
+func (s *sampler[T]) ask() {
+	ctx, cancel := context.WithTimeout(context.Background(), samplePatience)
+	defer cancel()
+	v, err := s.look(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.value, s.ok, s.next = v, err == nil, time.Now().Add(s.every)
+}

@@ -1,0 +1,348 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+var update = flag.Bool("update", false, "rewrite the table of docs/observability.md")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// quiet is a process that exports no traces.
+func quiet(t *testing.T, c telemetry.Config) *telemetry.Telemetry {
+	t.Helper()
+	c.Getenv = func(string) string { return "" }
+	c.Log = slog.New(slog.DiscardHandler)
+	tel, err := telemetry.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tel
+}
+
+// page is what a scrape gives.
+func page(t *testing.T, tel *telemetry.Telemetry) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	tel.Handler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if rec.Code != http.StatusOK {
+		t.Fatalf("a scrape gives %d: %s", rec.Code, rec.Body)
+	}
+	return rec.Body.String()
+}
+
+func TestTheDocumentListsEveryMetric(t *testing.T) {
+	t.Parallel()
+	const file = "../../docs/observability.md"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(b), "<!-- metrics -->\n")
+	_, after, ok2 := strings.Cut(rest, "<!-- /metrics -->")
+	if !ok || !ok2 {
+		t.Fatal("docs/observability.md lacks the part of the metrics")
+	}
+	want := before + "<!-- metrics -->\n" + quiet(t, telemetry.Config{PerProject: true}).Markdown() + "<!-- /metrics -->" + after
+	if want == string(b) {
+		return
+	}
+	if !*update {
+		t.Fatal("docs/observability.md is not up to date: go test ./internal/telemetry -run TestTheDocument -update")
+	}
+	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// everyKind touches each instrument once.
+func everyKind(t *testing.T, tel *telemetry.Telemetry) {
+	t.Helper()
+	tel.Store("file", nil)
+	tel.Transport("s3", http.DefaultTransport)
+	tel.Sender("email", nil)
+	tel.Verifier(nil)
+	tel.ShowConnection(func() bool { return true })
+	full := func(context.Context) (telemetry.Backlog, error) {
+		return telemetry.Backlog{Waiting: 2, Held: 1, Oldest: time.Now().Add(-time.Hour)}, nil
+	}
+	tel.SampleQueue("requests", full)
+	tel.SampleNotifier("email", full)
+	tel.SampleSuccesses(func(context.Context, bool) (map[string]time.Time, error) {
+		return map[string]time.Time{"acme": time.Unix(1000, 0), "globex": time.Unix(2000, 0)}, nil
+	})
+}
+
+// The names and units are as Prometheus's own linter wants them.
+func TestTheNamesFollowTheConventions(t *testing.T) {
+	t.Parallel()
+	tel := quiet(t, telemetry.Config{Version: "1.2.3", PerProject: true})
+	everyKind(t, tel)
+	problems, err := promlint.New(strings.NewReader(page(t, tel))).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestProjectsAreNamedOnlyWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, perProject := range []bool{false, true} {
+		tel := quiet(t, telemetry.Config{PerProject: perProject})
+		everyKind(t, tel)
+		text := page(t, tel)
+		if strings.Contains(text, "acme") != perProject || !strings.Contains(text, "pgcourier_last_success_timestamp_seconds 2000\n") {
+			t.Errorf("per project %t:\n%s", perProject, text)
+		}
+	}
+}
+
+// A thousand scrapes look at a source once in a while, and one that hangs costs each of them
+// nothing and one of them its patience.
+func TestAHangingSourceIsAskedRarelyAndBriefly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tel := quiet(t, telemetry.Config{})
+		var asked atomic.Int64
+		hangs := true
+		tel.SampleQueue("requests", func(ctx context.Context) (telemetry.Backlog, error) {
+			asked.Add(1)
+			if hangs {
+				<-ctx.Done()
+				return telemetry.Backlog{}, ctx.Err()
+			}
+			return telemetry.Backlog{Waiting: 7}, nil
+		})
+		tel.SampleSuccesses(func(context.Context, bool) (map[string]time.Time, error) { return nil, errors.New("away") })
+		begun := time.Now()
+		for range 1000 {
+			text := page(t, tel)
+			if !strings.Contains(text, `pgcourier_sample_up{source="requests"} 0`) || strings.Contains(text, "queue_waiting_requests{") ||
+				!strings.Contains(text, `pgcourier_sample_up{source="ledger"} 0`) {
+				t.Fatalf("with sources that do not answer:\n%s", text)
+			}
+		}
+		if n, took := asked.Load(), time.Since(begun); n != 1 || took != time.Second {
+			t.Errorf("asked %d times, for %s", n, took)
+		}
+		hangs = false
+		time.Sleep(5 * time.Second)
+		if text := page(t, tel); !strings.Contains(text, `pgcourier_queue_waiting_requests{queue="requests"} 7`) {
+			t.Errorf("once it answers:\n%s", text)
+		}
+	})
+}
+
+// All scrapes of a moment get one page.
+func TestAThousandScrapesCostOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tel := quiet(t, telemetry.Config{})
+		var gathered atomic.Int64
+		tel.ShowConnection(func() bool { return gathered.Add(1) > 1 })
+		h := tel.Handler()
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+				if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "pgcourier_broker_connected 0\n") {
+					t.Errorf("%d: %s", rec.Code, rec.Body)
+				}
+			})
+		}
+		all.Wait()
+		if n := gathered.Load(); n != 1 {
+			t.Errorf("gathered %d times", n)
+		}
+		time.Sleep(250 * time.Millisecond)
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+		if !strings.Contains(rec.Body.String(), "pgcourier_broker_connected 1\n") {
+			t.Errorf("a moment later:\n%s", rec.Body)
+		}
+	})
+}
+
+// attemptLedger answers claims as it is told; 0 is an outage.
+type attemptLedger struct {
+	export.Ledger
+	verdicts []export.Verdict
+}
+
+func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.Claim, error) {
+	v := l.verdicts[0]
+	l.verdicts = l.verdicts[1:]
+	if v == 0 {
+		return export.Claim{}, export.ErrLedgerUnavailable
+	}
+	return export.Claim{Verdict: v, Token: export.Token{ID: c.Request.ID, Attempt: 2}}, nil
+}
+
+type run func(ctx context.Context) (export.Outcome, error)
+
+func (r run) Run(ctx context.Context, _ export.Request, _ export.Delivery) (export.Outcome, error) {
+	return r(ctx)
+}
+
+func TestAttemptsAreCountedByTheirEnd(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	done := export.Outcome{State: export.Completed, StartedAt: at, FinishedAt: at.Add(time.Minute), Artifact: &export.Artifact{SizeBytes: 100, StoredBytes: 50}}
+	for name, c := range map[string]struct {
+		verdicts []export.Verdict
+		out      export.Outcome
+		err      error
+		want     []string
+	}{
+		"completed": {[]export.Verdict{0, export.Leased, export.Granted}, done, nil, []string{
+			`pgcourier_attempts_total{code="",result="completed"} 1`, `pgcourier_export_size_bytes_sum 100`, `pgcourier_export_stored_bytes_sum 50`,
+			`pgcourier_export_duration_seconds_sum{outcome="completed"} 60`, `pgcourier_ledger_failures_total{operation="claim"} 1`}},
+		"failed": {[]export.Verdict{export.Granted}, export.Outcome{State: export.Failed, Code: export.SizeLimit}, nil, []string{
+			`pgcourier_attempts_total{code="size_limit",result="failed"} 1`, `pgcourier_export_size_bytes_count 0`}},
+		"retried": {[]export.Verdict{export.Granted}, export.Outcome{}, &export.Fault{Code: export.LockTimeout}, []string{
+			`pgcourier_attempts_total{code="lock_timeout",result="retried"} 1`}},
+		"superseded": {[]export.Verdict{export.Granted}, export.Outcome{}, export.ErrSuperseded, []string{
+			`pgcourier_attempts_total{code="",result="superseded"} 1`, `pgcourier_lease_losses_total 1`}},
+		"ended before": {[]export.Verdict{export.Ended}, done, nil, []string{
+			`pgcourier_attempts_total{code="",result="completed"} 0`, `pgcourier_export_duration_seconds_count{outcome="completed"} 0`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tel := quiet(t, telemetry.Config{})
+			ledger := tel.Ledger(&attemptLedger{verdicts: c.verdicts})
+			_, err := tel.Runner(run(func(ctx context.Context) (export.Outcome, error) {
+				for range c.verdicts {
+					_, _ = ledger.Claim(ctx, export.ClaimRequest{Request: export.Request{ID: export.ID{Project: "p", Request: "r"}}})
+				}
+				granted := c.verdicts[len(c.verdicts)-1] == export.Granted
+				if running := strings.Contains(page(t, tel), "pgcourier_exports_running 1\n"); running != granted {
+					t.Errorf("running %t, granted %t", running, granted)
+				}
+				return c.out, c.err
+			})).Run(t.Context(), export.Request{}, export.Delivery{})
+			if !errors.Is(err, c.err) {
+				t.Errorf("%v, want %v", err, c.err)
+			}
+			text := page(t, tel)
+			for _, want := range append(c.want, "pgcourier_exports_running 0") {
+				if !strings.Contains(text, want+"\n") {
+					t.Errorf("lacks %s", want)
+				}
+			}
+		})
+	}
+}
+
+// full is a destination without room, and broken a stream that fails.
+type full struct{ export.Store }
+
+func (full) Put(_ context.Context, _ string, r io.Reader, _ func() export.Manifest) ([]export.Copy, error) {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return nil, &export.Fault{Code: export.StorageUnavailable, Err: err}
+	}
+	return nil, &export.Fault{Code: export.StorageFull}
+}
+
+func (full) Delete(ctx context.Context, _ string) error { return ctx.Err() }
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, errors.New("pg_dump died") }
+
+func TestOnlyADestinationsOwnFaultsAreItsFailures(t *testing.T) {
+	t.Parallel()
+	tel := quiet(t, telemetry.Config{})
+	store := tel.Store("s3", full{})
+	_, _ = store.Put(t.Context(), "k", strings.NewReader("12345"), nil)
+	_, _ = store.Put(t.Context(), "k", broken{}, nil)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = store.Delete(ended, "k")
+	text := page(t, tel)
+	for _, want := range []string{
+		`pgcourier_storage_failures_total{code="storage_full",destination="s3",operation="put"} 1`,
+		`pgcourier_storage_failures_total{code="storage_unavailable",destination="s3",operation="put"} 0`,
+		`pgcourier_storage_failures_total{code="internal_error",destination="s3",operation="delete"} 0`,
+		`pgcourier_storage_written_bytes_total{destination="s3"} 5`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("lacks %s:\n%s", want, text)
+		}
+	}
+}
+
+func TestARequestIsNamedInEachLineOnce(t *testing.T) {
+	t.Parallel()
+	tel := quiet(t, telemetry.Config{})
+	var out bytes.Buffer
+	log := slog.New(telemetry.NewLogHandler(slog.NewJSONHandler(&out, nil)))
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	ctx := trace.ContextWithSpanContext(t.Context(), span)
+	ledger := tel.Ledger(&attemptLedger{verdicts: []export.Verdict{export.Granted}})
+	req := export.Request{ID: export.ID{Project: "acme", Request: "r1"}}
+	_, _ = tel.Runner(run(func(ctx context.Context) (export.Outcome, error) {
+		_, _ = ledger.Claim(ctx, export.ClaimRequest{Request: req})
+		log.InfoContext(ctx, "plain")
+		log.With("request_id", "its own").InfoContext(ctx, "of a logger", "attempt", 9)
+		log.WithGroup("g").InfoContext(ctx, "in a group", "k", 1)
+		return export.Outcome{}, nil
+	})).Run(ctx, req, export.Delivery{})
+	log.InfoContext(t.Context(), "outside")
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for i, want := range []map[string]any{
+		{"msg": "plain", "project_id": "acme", "request_id": "r1", "attempt": 2.0, "trace_id": span.TraceID().String(), "span_id": span.SpanID().String()},
+		{"msg": "of a logger", "project_id": "acme", "request_id": "its own", "attempt": 9.0},
+		{"msg": "in a group", "project_id": nil},
+		{"msg": "outside", "project_id": nil, "trace_id": nil},
+	} {
+		var got map[string]any
+		if err := json.Unmarshal([]byte(lines[i]), &got); err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range want {
+			if got[k] != v || strings.Count(lines[i], `"`+k+`"`) > 1 {
+				t.Errorf("%s: %s is %v, want %v", lines[i], k, got[k], v)
+			}
+		}
+	}
+}
+
+func BenchmarkScrape(b *testing.B) {
+	tel, err := telemetry.New(b.Context(), telemetry.Config{Getenv: func(string) string { return "" }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	one := tel.Handler()
+	for name, handler := range map[string]func() http.Handler{"kept": func() http.Handler { return one }, "rendered": tel.Handler} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil))
+			}
+		})
+	}
+}
