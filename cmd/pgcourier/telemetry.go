@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -34,9 +35,11 @@ func (w *worker) publisher() telemetry.Publisher {
 // watchQueues shows at each scrape what waits, as far as this worker's roles may look.
 func (w *worker) watchQueues() {
 	w.telemetry.ShowConnection(w.nc.IsConnected)
-	if exporting(w.config) {
-		rooms := newWaitingRooms(w.js)
+	rooms := newWaitingRooms(w.js)
+	if slices.Contains(w.config.Roles, "worker") || slices.Contains(w.config.Roles, "sweeper") {
 		w.telemetry.SampleQueue("requests", backlog(rooms.requests))
+	}
+	if slices.Contains(w.config.Roles, "intake") {
 		w.telemetry.SampleQueue("intake", backlog(rooms.intake))
 	}
 	for _, channel := range notificationChannels(w.config) {
