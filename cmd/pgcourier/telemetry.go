@@ -54,7 +54,7 @@ func (w *worker) watchQueues() {
 func backlog(q *broker.Queue) func(context.Context) (telemetry.Backlog, error) {
 	return func(ctx context.Context) (telemetry.Backlog, error) {
 		d, err := q.Depth(ctx)
-		return telemetry.Backlog{Waiting: d.Waiting, Held: d.Held, Oldest: d.OldestWaiting}, err
+		return telemetry.Backlog{Waiting: d.Waiting, Held: d.Held, Oldest: d.OldestWaiting, First: d.Oldest}, err
 	}
 }
 

@@ -23,7 +23,8 @@ type work struct {
 	mu      sync.Mutex
 	project string
 	request string
-	attempt int // 0: none was granted
+	attempt int  // 0: none was granted
+	waits   bool // it is not its turn: the handler is given it again
 }
 
 type workKey struct{}
@@ -40,77 +41,85 @@ func (w *work) set(id export.ID, attempt int) {
 	w.project, w.request, w.attempt = id.Project, id.Request, attempt
 }
 
+func (w *work) deferred() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waits
+}
+
 func (w *work) get() (project, request string, attempt int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.project, w.request, w.attempt
 }
 
-// Runner counts the attempts that next makes and names them to logs and spans.
-func (t *Telemetry) Runner(next Runner) Runner { return runner{next, t} }
+// Runner names the request that next works on to logs and spans.
+func (t *Telemetry) Runner(next Runner) Runner { return runner{next} }
 
-type runner struct {
-	next Runner
-	t    *Telemetry
-}
+type runner struct{ next Runner }
 
-func (r runner) Run(ctx context.Context, req export.Request, d export.Delivery) (out export.Outcome, err error) {
+func (r runner) Run(ctx context.Context, req export.Request, d export.Delivery) (export.Outcome, error) {
 	w := workOf(ctx)
 	if w == nil {
 		w = &work{}
 		ctx = context.WithValue(ctx, workKey{}, w)
 	}
 	w.set(req.ID, 0)
-	defer func() {
-		project, request, attempt := w.get()
-		trace.SpanFromContext(ctx).SetAttributes(attrProject.String(project), attrRequest.String(request), attrAttempt.Int(attempt))
-		if attempt > 0 {
-			r.t.metrics.running.WithLabelValues().Dec()
-			r.t.metrics.ended(out, err)
-		}
-	}()
-	return r.next.Run(ctx, req, d)
+	out, err := r.next.Run(ctx, req, d)
+	_, waits := errors.AsType[*export.TurnError](err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = waits
+	trace.SpanFromContext(ctx).SetAttributes(attrProject.String(w.project), attrRequest.String(w.request), attrAttempt.Int(w.attempt))
+	return out, err
 }
 
-// ended counts an attempt that was granted.
-func (m *metrics) ended(out export.Outcome, err error) {
-	switch {
-	case errors.Is(err, export.ErrSuperseded):
-		m.attempts.WithLabelValues(resultSuperseded, "").Inc()
-		m.leaseLosses.WithLabelValues().Inc()
-		return
-	case err != nil:
-		m.attempts.WithLabelValues(resultRetried, string(export.AsFault(err).Code)).Inc()
-		return
-	}
-	outcome := string(out.State)
-	m.attempts.WithLabelValues(outcome, string(out.Code)).Inc()
-	m.duration.WithLabelValues(outcome).Observe(out.FinishedAt.Sub(out.StartedAt).Seconds())
-	if out.Artifact != nil {
-		m.size.WithLabelValues().Observe(float64(out.Artifact.SizeBytes))
-		m.stored.WithLabelValues().Observe(float64(out.Artifact.StoredBytes))
-	}
+// Ledger traces claims and commits, and counts attempts from their grant to their end,
+// whoever asked for them.
+func (t *Telemetry) Ledger(next export.Ledger) export.Ledger {
+	return &ledger{Ledger: next, t: t, running: map[export.Token]bool{}}
 }
-
-// Ledger traces claims and commits, and notes which attempt was granted.
-func (t *Telemetry) Ledger(next export.Ledger) export.Ledger { return ledger{next, t} }
 
 type ledger struct {
 	export.Ledger
 	t *Telemetry
+
+	mu      sync.Mutex
+	running map[export.Token]bool
 }
 
-// Claim implements export.Ledger. Standing by asks once a second for as long as another
-// attempt runs, and an outage is asked out: only an answer is worth a span.
-func (l ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Claim, error) {
+// began and ended are true once for each attempt.
+func (l *ledger) began(t export.Token) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.running[t] // a claim whose reply was lost is granted again
+	l.running[t] = true
+	return !before
+}
+
+func (l *ledger) ended(t export.Token) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.running[t]
+	delete(l.running, t)
+	return before
+}
+
+// Claim implements export.Ledger. Who stands by or waits for a turn asks again and again, and
+// an outage is asked out: only an answer is worth a span.
+func (l *ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Claim, error) {
 	begun := time.Now()
 	c, err := l.Ledger.Claim(ctx, ask)
-	if l.unreachable("claim", err) || err == nil && c.Verdict == export.Leased {
+	if l.unreachable("claim", err) || err == nil && (c.Verdict == export.Leased || c.Verdict == export.Busy) {
 		return c, err
 	}
-	if w := workOf(ctx); w != nil && err == nil && c.Verdict == export.Granted {
-		w.set(c.Token.ID, c.Token.Attempt)
-		l.t.metrics.running.WithLabelValues().Inc()
+	if err == nil && c.Verdict == export.Granted {
+		if w := workOf(ctx); w != nil {
+			w.set(c.Token.ID, c.Token.Attempt)
+		}
+		if l.began(c.Token) {
+			l.t.metrics.running.WithLabelValues().Inc()
+		}
 	}
 	_, span := l.t.tracer.Start(ctx, "claim", trace.WithTimestamp(begun), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(postgresql("claim")...), trace.WithAttributes(attrVerdict.String(verdict(c.Verdict)), attrAttempt.Int(c.Token.Attempt)))
@@ -119,14 +128,16 @@ func (l ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Clai
 }
 
 // Renew implements export.Ledger; its heartbeat is no span.
-func (l ledger) Renew(ctx context.Context, t export.Token) error {
+func (l *ledger) Renew(ctx context.Context, t export.Token) error {
 	err := l.Ledger.Renew(ctx, t)
-	l.unreachable("renew", err)
+	if !l.unreachable("renew", err) && errors.Is(err, export.ErrSuperseded) {
+		l.count(t, export.Ending{}, err)
+	}
 	return err
 }
 
 // Finish implements export.Ledger.
-func (l ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
+func (l *ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
 	begun := time.Now()
 	err := l.Ledger.Finish(ctx, t, e)
 	if l.unreachable("finish", err) {
@@ -135,10 +146,37 @@ func (l ledger) Finish(ctx context.Context, t export.Token, e export.Ending) err
 	_, span := l.t.tracer.Start(ctx, "commit", trace.WithTimestamp(begun), trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(postgresql("commit")...), trace.WithAttributes(attrAttempt.Int(t.Attempt)))
 	end(span, err)
+	if err == nil || errors.Is(err, export.ErrSuperseded) {
+		l.count(t, e, err)
+	}
 	return err
 }
 
-func (l ledger) unreachable(operation string, err error) bool {
+// count counts an attempt that ended, or was found to be superseded.
+func (l *ledger) count(t export.Token, e export.Ending, err error) {
+	if !l.ended(t) {
+		return
+	}
+	m := l.t.metrics
+	m.running.WithLabelValues().Dec()
+	switch {
+	case err != nil:
+		m.attempts.WithLabelValues(resultSuperseded, "").Inc()
+		m.leaseLosses.WithLabelValues().Inc()
+	case e.Retry != nil:
+		m.attempts.WithLabelValues(resultRetried, string(e.Retry.Code)).Inc()
+	case e.Outcome != nil:
+		out := *e.Outcome
+		m.attempts.WithLabelValues(string(out.State), string(out.Code)).Inc()
+		m.duration.WithLabelValues(string(out.State)).Observe(out.FinishedAt.Sub(out.StartedAt).Seconds())
+		if out.Artifact != nil {
+			m.size.WithLabelValues().Observe(float64(out.Artifact.SizeBytes))
+			m.stored.WithLabelValues().Observe(float64(out.Artifact.StoredBytes))
+		}
+	}
+}
+
+func (l *ledger) unreachable(operation string, err error) bool {
 	if !errors.Is(err, export.ErrUnavailable) {
 		return false
 	}
@@ -156,6 +194,8 @@ func verdict(v export.Verdict) string {
 		return "conflicting"
 	case export.Leased:
 		return "leased"
+	case export.Busy:
+		return "busy"
 	}
 	return "none"
 }

@@ -25,11 +25,6 @@ func (t *Telemetry) Middleware(of func(*message.Message) Delivery) message.Handl
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
 			handler, d := message.HandlerNameFromCtx(msg.Context()), of(msg)
-			failures, again := t.metrics.handlerFailures.WithLabelValues(handler), t.metrics.redeliveries.WithLabelValues(handler)
-			t.metrics.deliveries.WithLabelValues(handler).Inc()
-			if d.Number > 1 {
-				again.Inc()
-			}
 			ctx := msg.Context()
 			if there := remote(msg.Metadata); there.IsValid() && t.provider != nil {
 				ctx = trace.ContextWithRemoteSpanContext(ctx, there)
@@ -43,15 +38,28 @@ func (t *Telemetry) Middleware(of func(*message.Message) Delivery) message.Handl
 			msg.SetContext(context.WithValue(ctx, workKey{}, w))
 			err := errPanic
 			defer func() {
-				if err != nil {
-					failures.Inc()
+				if w.deferred() {
+					return // a span without an end is never exported: it may be one a second for hours
 				}
+				t.metrics.handled(handler, d, err)
 				end(span, err)
 			}()
 			out, failed := next(msg)
 			err = failed
 			return out, err
 		}
+	}
+}
+
+// handled counts a delivery that a handler has dealt with. All its counters begin together.
+func (m *metrics) handled(handler string, d Delivery, err error) {
+	failures, again := m.handlerFailures.WithLabelValues(handler), m.redeliveries.WithLabelValues(handler)
+	m.deliveries.WithLabelValues(handler).Inc()
+	if d.Number > 1 {
+		again.Inc()
+	}
+	if err != nil {
+		failures.Inc()
 	}
 }
 

@@ -132,7 +132,7 @@ func newMetrics(registry *prometheus.Registry, c Config) *metrics {
 	m.exportMetrics()
 	m.storageMetrics()
 
-	m.deliveries = m.counter("deliveries_total", "Messages that a handler was given.", "handler")
+	m.deliveries = m.counter("deliveries_total", "Messages that a handler has dealt with; one that waits for its turn is not yet.", "handler")
 	m.redeliveries = m.counter("redeliveries_total", "Of these, those that had been delivered before.", "handler")
 	m.handlerFailures = m.counter("handler_failures_total", "Messages whose handler asked for another delivery.", "handler")
 

@@ -24,12 +24,13 @@ type Backlog struct {
 	Waiting uint64    // never delivered yet
 	Held    int       // delivered and not settled; what waits for its next delivery included
 	Oldest  time.Time // when the first of those that wait was published; zero if none waits
+	First   time.Time // when the first of all was published; zero if there is none
 }
 
 // sampled is what is looked up at a scrape. A source that does not answer has no series but
 // pgcourier_sample_up, which is 0 then: an old number would look like a fresh one.
 type sampled struct {
-	up, waiting, held, age             *prometheus.Desc
+	up, waiting, held, age, first      *prometheus.Desc
 	toNotify, notifying, notifyAge     *prometheus.Desc
 	lastSuccess, lastOfProject, linked *prometheus.Desc
 
@@ -40,8 +41,9 @@ type sampled struct {
 func newSampled(m *metrics, c Config) *sampled {
 	s := &sampled{
 		waiting:     m.desc("queue_waiting_requests", "Requests that no worker has taken yet, in all of the queue.", "queue"),
-		held:        m.desc("queue_held_requests", "Requests that are being worked on or wait for their next delivery, in all of the queue.", "queue"),
+		held:        m.desc("queue_held_requests", "Requests that a worker has: running, waiting for their turn or for their next delivery, in all of the queue.", "queue"),
 		age:         m.desc("queue_oldest_waiting_age_seconds", "Age of the request that has waited longest for its first delivery; 0: none waits.", "queue"),
+		first:       m.desc("queue_oldest_age_seconds", "Age of the oldest request that has not ended, running ones included; 0: there is none.", "queue"),
 		toNotify:    m.desc("notifier_waiting_notifications", "Notifications that nobody has tried yet.", "channel"),
 		notifying:   m.desc("notifier_held_notifications", "Notifications that are being tried or wait for their next try.", "channel"),
 		notifyAge:   m.desc("notifier_oldest_waiting_age_seconds", "Age of the notification that has waited longest for its first try; 0: none waits.", "channel"),
@@ -57,7 +59,7 @@ func newSampled(m *metrics, c Config) *sampled {
 
 // Describe implements prometheus.Collector.
 func (s *sampled) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked} {
+	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.first, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked} {
 		if d != nil {
 			out <- d
 		}
@@ -89,7 +91,8 @@ func (t *Telemetry) SampleQueue(queue string, look func(context.Context) (Backlo
 	addSource(s, queue, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
 		out <- prometheus.MustNewConstMetric(s.waiting, prometheus.GaugeValue, float64(b.Waiting), queue)
 		out <- prometheus.MustNewConstMetric(s.held, prometheus.GaugeValue, float64(b.Held), queue)
-		out <- prometheus.MustNewConstMetric(s.age, prometheus.GaugeValue, b.age(), queue)
+		out <- prometheus.MustNewConstMetric(s.age, prometheus.GaugeValue, age(b.Oldest), queue)
+		out <- prometheus.MustNewConstMetric(s.first, prometheus.GaugeValue, age(b.First), queue)
 	})
 }
 
@@ -99,7 +102,7 @@ func (t *Telemetry) SampleNotifier(channel string, look func(context.Context) (B
 	addSource(s, channel, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
 		out <- prometheus.MustNewConstMetric(s.toNotify, prometheus.GaugeValue, float64(b.Waiting), channel)
 		out <- prometheus.MustNewConstMetric(s.notifying, prometheus.GaugeValue, float64(b.Held), channel)
-		out <- prometheus.MustNewConstMetric(s.notifyAge, prometheus.GaugeValue, b.age(), channel)
+		out <- prometheus.MustNewConstMetric(s.notifyAge, prometheus.GaugeValue, age(b.Oldest), channel)
 	})
 }
 
@@ -143,11 +146,11 @@ func addSource[T any](s *sampled, source string, from *sampler[T], show func(cha
 	})
 }
 
-func (b Backlog) age() float64 {
-	if b.Oldest.IsZero() {
+func age(at time.Time) float64 {
+	if at.IsZero() {
 		return 0
 	}
-	return max(0, time.Since(b.Oldest).Seconds()) // the broker's clock may be ahead
+	return max(0, time.Since(at).Seconds()) // the broker's clock may be ahead
 }
 
 func seconds(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
@@ -188,10 +189,19 @@ func TestAThousandScrapesCostOne(t *testing.T) {
 	})
 }
 
-// attemptLedger answers claims as it is told; 0 is an outage.
+// attemptLedger answers as it is told; the verdict 0 is an outage.
 type attemptLedger struct {
-	export.Ledger
 	verdicts []export.Verdict
+	renew    error
+	finish   []error
+}
+
+func (l *attemptLedger) Renew(context.Context, export.Token) error { return l.renew }
+
+func (l *attemptLedger) Finish(context.Context, export.Token, export.Ending) error {
+	err := l.finish[0]
+	l.finish = l.finish[1:]
+	return err
 }
 
 func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.Claim, error) {
@@ -215,38 +225,43 @@ func TestAttemptsAreCountedByTheirEnd(t *testing.T) {
 	done := export.Outcome{State: export.Completed, StartedAt: at, FinishedAt: at.Add(time.Minute), Artifact: &export.Artifact{SizeBytes: 100, StoredBytes: 50}}
 	for name, c := range map[string]struct {
 		verdicts []export.Verdict
-		out      export.Outcome
-		err      error
+		ending   export.Ending
+		finish   []error // the answer to each finish
+		renew    error
 		want     []string
 	}{
-		"completed": {[]export.Verdict{0, export.Leased, export.Granted}, done, nil, []string{
+		"completed": {verdicts: []export.Verdict{0, export.Leased, export.Granted, export.Granted}, ending: export.Ending{Outcome: &done}, finish: []error{export.ErrLedgerUnavailable, nil, nil}, want: []string{
 			`pgcourier_attempts_total{code="",result="completed"} 1`, `pgcourier_export_size_bytes_sum 100`, `pgcourier_export_stored_bytes_sum 50`,
-			`pgcourier_export_duration_seconds_sum{outcome="completed"} 60`, `pgcourier_ledger_failures_total{operation="claim"} 1`}},
-		"failed": {[]export.Verdict{export.Granted}, export.Outcome{State: export.Failed, Code: export.SizeLimit}, nil, []string{
+			`pgcourier_export_duration_seconds_sum{outcome="completed"} 60`, `pgcourier_ledger_failures_total{operation="claim"} 1`, `pgcourier_ledger_failures_total{operation="finish"} 1`}},
+		"failed": {verdicts: []export.Verdict{export.Granted}, ending: export.Ending{Outcome: &export.Outcome{State: export.Failed, Code: export.SizeLimit}}, finish: []error{nil}, want: []string{
 			`pgcourier_attempts_total{code="size_limit",result="failed"} 1`, `pgcourier_export_size_bytes_count 0`}},
-		"retried": {[]export.Verdict{export.Granted}, export.Outcome{}, &export.Fault{Code: export.LockTimeout}, []string{
+		"retried": {verdicts: []export.Verdict{export.Busy, export.Granted}, ending: export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}, finish: []error{nil}, want: []string{
 			`pgcourier_attempts_total{code="lock_timeout",result="retried"} 1`}},
-		"superseded": {[]export.Verdict{export.Granted}, export.Outcome{}, export.ErrSuperseded, []string{
+		"superseded at a renewal": {verdicts: []export.Verdict{export.Granted}, renew: export.ErrSuperseded, finish: []error{export.ErrSuperseded}, want: []string{
 			`pgcourier_attempts_total{code="",result="superseded"} 1`, `pgcourier_lease_losses_total 1`}},
-		"ended before": {[]export.Verdict{export.Ended}, done, nil, []string{
+		"ended before": {verdicts: []export.Verdict{export.Ended}, want: []string{
 			`pgcourier_attempts_total{code="",result="completed"} 0`, `pgcourier_export_duration_seconds_count{outcome="completed"} 0`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tel := quiet(t, telemetry.Config{})
-			ledger := tel.Ledger(&attemptLedger{verdicts: c.verdicts})
-			_, err := tel.Runner(run(func(ctx context.Context) (export.Outcome, error) {
-				for range c.verdicts {
-					_, _ = ledger.Claim(ctx, export.ClaimRequest{Request: export.Request{ID: export.ID{Project: "p", Request: "r"}}})
+			ledger := tel.Ledger(&attemptLedger{verdicts: c.verdicts, finish: c.finish, renew: c.renew})
+			var token export.Token
+			for range c.verdicts {
+				claim, _ := ledger.Claim(t.Context(), export.ClaimRequest{Request: export.Request{ID: export.ID{Project: "p", Request: "r"}}})
+				token = claim.Token
+			}
+			granted := c.verdicts[len(c.verdicts)-1] == export.Granted
+			if running := strings.Contains(page(t, tel), "pgcourier_exports_running 1\n"); running != granted {
+				t.Errorf("running %t, granted %t", running, granted)
+			}
+			if err := ledger.Renew(t.Context(), token); !errors.Is(err, c.renew) {
+				t.Errorf("renew: %v", err)
+			}
+			for _, want := range c.finish {
+				if err := ledger.Finish(t.Context(), token, c.ending); !errors.Is(err, want) {
+					t.Errorf("finish: %v, want %v", err, want)
 				}
-				granted := c.verdicts[len(c.verdicts)-1] == export.Granted
-				if running := strings.Contains(page(t, tel), "pgcourier_exports_running 1\n"); running != granted {
-					t.Errorf("running %t, granted %t", running, granted)
-				}
-				return c.out, c.err
-			})).Run(t.Context(), export.Request{}, export.Delivery{})
-			if !errors.Is(err, c.err) {
-				t.Errorf("%v, want %v", err, c.err)
 			}
 			text := page(t, tel)
 			for _, want := range append(c.want, "pgcourier_exports_running 0") {
@@ -344,5 +359,35 @@ func BenchmarkScrape(b *testing.B) {
 				handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", nil))
 			}
 		})
+	}
+}
+
+// What waits for its turn is given to the handler again and again, and counted once it ran.
+func TestWaitingForATurnIsNoDelivery(t *testing.T) {
+	t.Parallel()
+	tel := quiet(t, telemetry.Config{})
+	answers := []error{&export.TurnError{}, &export.TurnError{}, nil, errors.New("again")}
+	runner := tel.Runner(run(func(context.Context) (export.Outcome, error) {
+		err := answers[0]
+		answers = answers[1:]
+		return export.Outcome{}, err
+	}))
+	handler := tel.Middleware(func(*message.Message) telemetry.Delivery {
+		return telemetry.Delivery{Subject: "backup.requested.acme", EventID: "e1", Number: 2}
+	})(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := runner.Run(msg.Context(), export.Request{}, export.Delivery{})
+		if _, waits := errors.AsType[*export.TurnError](err); waits {
+			return nil, nil
+		}
+		return nil, err
+	})
+	for range answers {
+		_, _ = handler(message.NewMessage("1", nil))
+	}
+	text := page(t, tel)
+	for name, want := range map[string]string{"deliveries": "2", "redeliveries": "2", "handler_failures": "1"} {
+		if line := "pgcourier_" + name + `_total{handler=""} ` + want + "\n"; !strings.Contains(text, line) {
+			t.Errorf("lacks %s in\n%s", line, text)
+		}
 	}
 }
