@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,11 +77,11 @@ func TestAVerificationIsSandboxed(t *testing.T) {
 	p := setup(t)
 	p.exec(hostileView)
 	p.start()
-	for id, format := range map[string]events.Format{"plain": events.FormatSQL, "tarred": events.FormatTar, "archived": events.FormatCustom} {
+	for id, format := range map[string]events.Format{"plain": events.FormatSQL, "tarred": events.FormatTar, "archived": events.FormatCustom, "foldered": events.FormatDirectory} {
 		p.request(events.Requested{ProjectID: "globex", RequestID: id, Format: format})
 		p.completed("globex", id)
 	}
-	for _, id := range []string{"plain", "tarred", "archived"} {
+	for _, id := range []string{"plain", "tarred", "archived", "foldered"} {
 		for _, mode := range []string{"require", "off"} {
 			stdout, stderr, code := p.cliWith([]string{"SANDBOX=" + mode}, "verify", "globex/"+id, "--restore")
 			if code != 0 || !strings.Contains(stdout, "every table counted there") {
@@ -100,5 +101,20 @@ func TestAVerificationIsSandboxed(t *testing.T) {
 	to := []string{"SANDBOX=require", "RESTORE_URL=" + cluster.URL(p.database+"_restored")}
 	if stdout, stderr, code := p.cliWith(to, "restore", "globex/archived"); code != 0 {
 		t.Errorf("restore in a sandbox: exit code %d, %s%s", code, stdout, stderr)
+	}
+
+	// Where the kernel makes no more namespaces.
+	binary, err := exec.LookPath("pgcourier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "not sandboxed"} {
+		cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "sh", "-c",
+			"echo 0 >/proc/sys/user/max_mnt_namespaces && exec "+binary+" restore globex/plain --clean")
+		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("SANDBOX="+mode, to[1])...)
+		out, err := cmd.CombinedOutput()
+		if !strings.Contains(string(out), want) || (err == nil) != (mode == "auto") {
+			t.Errorf("without namespaces, SANDBOX=%s: %v, %s", mode, err, out)
+		}
 	}
 }

@@ -45,7 +45,7 @@ var databases atomic.Int64
 func setup(t *testing.T) *platform {
 	t.Helper()
 	p := &platform{
-		t: t, ctx: context.WithoutCancel(t.Context()), database: fmt.Sprintf("platform_%d", databases.Add(1)),
+		t: t, ctx: context.WithoutCancel(t.Context()), database: fmt.Sprintf("platform_%d_%d", os.Getpid(), databases.Add(1)), // dumps() looks at the whole machine
 		storage: filepath.Join(t.TempDir(), "exports"), data: filepath.Join(t.TempDir(), "data"),
 	}
 	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+p.database+" TEMPLATE "+template); err != nil {
