@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
 // badCase is an entry of testdata/bad-input: a message and what must become of it. In body
@@ -202,12 +203,18 @@ func (r *rawConn) Dial(network, address string) (conn net.Conn, err error) {
 
 func (c *catalogue) rawConnection() *rawConn {
 	c.t.Helper()
-	r := &rawConn{inbox: nats.NewInbox()}
-	var err error
-	if r.nc, err = nats.Connect(c.broker.ClientURL(), nats.SetCustomDialer(r), nats.NoReconnect()); err != nil {
+	// As a gateway: what it may send is what a worker must bear.
+	key, err := nats.NkeyOptionFromSeed(broker.KeyFile(broker.KeysDir(c.data), broker.UserGateway))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r := &rawConn{}
+	r.nc, err = nats.Connect(c.broker.ClientURL(), key, nats.CustomInboxPrefix(broker.UserGateway.InboxPrefix()), nats.SetCustomDialer(r), nats.NoReconnect())
+	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(r.nc.Close)
+	r.inbox = r.nc.NewInbox()
 	if r.acks, err = r.nc.SubscribeSync(r.inbox); err != nil {
 		c.t.Fatal(err)
 	}

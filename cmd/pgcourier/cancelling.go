@@ -32,7 +32,7 @@ func (w *worker) hearCancels(ctx context.Context) (stop func(), err error) {
 		ctx, cancel := context.WithTimeout(ctx, cancelPatience)
 		defer cancel()
 		reply, err := h.Answer(ctx, events.Message{Subject: m.Subject, Body: m.Data}).Encode()
-		if err == nil && m.Reply != "" {
+		if err == nil && isInbox(m.Reply) {
 			err = m.Respond(reply.Body)
 		}
 		if err != nil {
@@ -54,6 +54,12 @@ func (w *worker) hearCancels(ctx context.Context) (stop func(), err error) {
 	return func() {
 		_, _ = asked.Unsubscribe(), told.Unsubscribe() // fails only on a closed connection
 	}, nil
+}
+
+// isInbox says whether an answer may be sent there. Whoever asks names the subject, and a
+// worker may publish to more of them than who asks.
+func isInbox(reply string) bool {
+	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
 }
 
 // tellCancel tells all workers, this one among them, that a cancel was recorded.

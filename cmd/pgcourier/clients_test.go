@@ -34,6 +34,7 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 	}
 	id := p.request(events.Requested{ProjectID: "globex", RequestID: "old"})
 	p.completed("globex", id)
+	p.provision("ROLES=verifier")
 
 	for _, c := range []struct {
 		args []string

@@ -13,9 +13,21 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
+// keysOf is the folder in which each user of the broker has a key; empty: there is one
+// login for all, or none.
+func keysOf(c config.Config) string {
+	switch {
+	case c.NATSKeys != "":
+		return c.NATSKeys
+	case c.NATSURL == "" && c.NATSNKey == "" && c.NATSCreds == "":
+		return broker.KeysDir(c.DataDir)
+	}
+	return ""
+}
+
 // connectBroker connects to the broker that c names, or to the embedded one that runs on
-// the data folder. The caller closes the connection.
-func connectBroker(c config.Config, name string, log *slog.Logger) (*nats.Conn, error) {
+// the data folder, as one of the broker's users. The caller closes the connection.
+func connectBroker(c config.Config, user broker.User, log *slog.Logger) (*nats.Conn, error) {
 	urls := strings.Split(c.NATSURL.Reveal(), ",")
 	if c.NATSURL == "" {
 		url, err := broker.ServerURL(c.DataDir)
@@ -27,10 +39,26 @@ func connectBroker(c config.Config, name string, log *slog.Logger) (*nats.Conn, 
 		}
 		urls = []string{url}
 	}
-	nc, err := broker.Connect(broker.Config{
-		URLs: urls, Name: name, CredentialsFile: c.NATSCreds, NKeySeedFile: c.NATSNKey,
-		CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, Logger: log,
+	return logIn(c, user, broker.Config{
+		URLs: urls, CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, Logger: log,
 	})
+}
+
+// logIn connects by to as user.
+func logIn(c config.Config, user broker.User, to broker.Config) (*nats.Conn, error) {
+	to.Name, to.InboxPrefix = "pgcourier-"+string(user), c.NATSInbox
+	if to.InboxPrefix == "" {
+		to.InboxPrefix = user.InboxPrefix()
+	}
+	to.CredentialsFile, to.NKeySeedFile = c.NATSCreds, c.NATSNKey
+	if dir := keysOf(c); dir != "" {
+		file, err := broker.FindKey(dir, user)
+		if err != nil {
+			return nil, exit(exitUsage, err)
+		}
+		to.NKeySeedFile = file
+	}
+	nc, err := broker.Connect(to)
 	if errors.Is(err, broker.ErrUnreachable) || errors.Is(err, broker.ErrUnauthorized) {
 		return nil, exit(exitUnreachable, err)
 	}
@@ -38,8 +66,8 @@ func connectBroker(c config.Config, name string, log *slog.Logger) (*nats.Conn, 
 }
 
 // withClient runs one command of a gateway's kind.
-func (a *app) withClient(ctx context.Context, c config.Config, do func(context.Context, *events.Client) error) error {
-	nc, err := connectBroker(c, "pgcourier-cli", a.logger(c))
+func (a *app) withClient(ctx context.Context, c config.Config, user broker.User, do func(context.Context, *events.Client) error) error {
+	nc, err := connectBroker(c, user, a.logger(c))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -68,6 +69,7 @@ type demo struct {
 	step    int
 	cluster *pgcluster.Cluster
 	worker  *worker
+	gateway *nats.Conn
 	client  *events.Client
 	config  config.Config // the worker's
 	library *library      // the storage as the commands open it, without broker and ledger
@@ -168,15 +170,20 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 	if d.worker, err = openWorkerWith(ctx, c, log, d.storage.keys); err != nil {
 		return nil, errors.Join(err, d.library.close(), d.storage.close())
 	}
-	if d.client, err = events.NewClient(d.worker.nc); err != nil {
+	// As any gateway on this host connects: with the key that the broker made for it.
+	if d.gateway, err = connectBroker(c, broker.UserGateway, log); err != nil {
+		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
+	}
+	if d.client, err = events.NewClient(d.gateway); err != nil {
 		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- d.worker.run(running) }()
-	d.tell("broker %s", d.worker.nc.ConnectedUrlRedacted())
+	d.tell("broker %s, which knows its users by their keys", d.gateway.ConnectedUrlRedacted())
 	return func() error {
 		cancel()
+		d.gateway.Close()
 		return errors.Join(<-ended, d.worker.close())
 	}, nil
 }
@@ -193,7 +200,7 @@ func (d *demo) requests(ctx context.Context) ([]*events.Completed, error) {
 	if acme.Completed == nil {
 		return nil, fmt.Errorf("the export of acme failed: %s: %s", acme.Failed.Code, acme.Failed.Message)
 	}
-	d.say(`Any gateway asks for bolt: nats pub backup.requested '{"project_id":"bolt"}'`)
+	d.say(`Any gateway asks for bolt: nats --nkey gateway.nk pub backup.requested '{"project_id":"bolt"}'`)
 	bolt, err := d.askBare(ctx, "bolt")
 	if err != nil {
 		return nil, err
@@ -228,13 +235,13 @@ func (d *demo) ask(ctx context.Context, r events.Requested) (events.Outcome, err
 // askBare publishes a bare JSON body with no headers at all, and waits for the outcome of
 // the project's next request.
 func (d *demo) askBare(ctx context.Context, project string) (events.Outcome, error) {
-	nc := d.worker.nc
+	nc := d.gateway
 	outcomes, err := nc.SubscribeSync(events.OutcomeFilter(project, "*"))
 	if err != nil {
 		return events.Outcome{}, err
 	}
 	defer func() { _ = outcomes.Unsubscribe() }()
-	if _, err := d.worker.js.Publish(ctx, events.TypeRequested, []byte(`{"project_id":"`+project+`"}`)); err != nil {
+	if err := nc.Publish(events.TypeRequested, []byte(`{"project_id":"`+project+`"}`)); err != nil {
 		return events.Outcome{}, err
 	}
 	for {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
 // The examples are what they say: two gateways ask, two consumers are told, on a real broker
@@ -23,9 +25,12 @@ func TestTheExamplesRun(t *testing.T) {
 	p := setup(t)
 	p.start()
 	examples := filepath.Join(root, "docs", "examples")
+	key := func(u broker.User) []string {
+		return []string{"NATS_URL=" + p.broker.ClientURL(), "NATS_NKEY=" + broker.KeyFile(broker.KeysDir(p.data), u)}
+	}
 	consumers := map[string]*consumer{
-		"go":   startConsumer(t, p, "", buildExample(t, "consumer-go")),
-		"node": startConsumer(t, p, installExample(t, filepath.Join(examples, "consumer-node")), "node", "consumer.js"),
+		"go":   startConsumer(t, "", key(broker.UserOperator), buildExample(t, "consumer-go")),
+		"node": startConsumer(t, installExample(t, filepath.Join(examples, "consumer-node")), key(broker.UserOperator), "node", "consumer.js"),
 	}
 	type outcome struct {
 		RequestID string            `json:"request_id"`
@@ -38,7 +43,7 @@ func TestTheExamplesRun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Dir, cmd.Env = folder, append(os.Environ(), "NATS_URL="+p.broker.ClientURL())
+		cmd.Dir, cmd.Env = folder, append(os.Environ(), key(broker.UserGateway)...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err = cmd.Run()
@@ -155,10 +160,10 @@ type told struct {
 	Code    string `json:"code"`
 }
 
-func startConsumer(t *testing.T, p *platform, folder string, args ...string) *consumer {
+func startConsumer(t *testing.T, folder string, environ []string, args ...string) *consumer {
 	t.Helper()
 	c := &consumer{cmd: exec.Command(args[0], args[1:]...), lines: make(chan told, 100), errs: &logs{}, done: make(chan error, 1)}
-	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr = folder, append(os.Environ(), "NATS_URL="+p.broker.ClientURL()), c.errs
+	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr = folder, append(os.Environ(), environ...), c.errs
 	out, err := c.cmd.StdoutPipe()
 	if err == nil {
 		err = c.cmd.Start()

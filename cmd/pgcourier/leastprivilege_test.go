@@ -66,6 +66,7 @@ func setupLeast(t *testing.T, tenants string) *least {
 	}
 	l.exec("ALTER ROLE pgcourier_worker PASSWORD 'w'; ALTER ROLE pgcourier_owner PASSWORD 'o'")
 	l.settings = []string{"DATABASE_URL=" + l.as("pgcourier_worker", "w"), "PROJECT_QUERY=" + leastQuery, "MAX_WAITING_PER_PROJECT=1000"}
+	l.provision(l.settings...)
 	return l
 }
 

@@ -198,7 +198,7 @@ func outcomeEvent(ctx context.Context, js jetstream.JetStream, subject string) (
 
 // withJetStream connects to the broker for one command.
 func (a *app) withJetStream(ctx context.Context, c config.Config, do func(context.Context, jetstream.JetStream) error) error {
-	nc, err := connectBroker(c, "pgcourier-cli", a.logger(c))
+	nc, err := connectBroker(c, broker.UserOperator, a.logger(c))
 	if err != nil {
 		return err
 	}

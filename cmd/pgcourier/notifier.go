@@ -129,9 +129,9 @@ func openChat(c config.Config, log *slog.Logger) (telegram.Location, *telegram.C
 // notify serves the role: one handler queues who is to be told of an outcome, and one for
 // each channel delivers.
 func (w *worker) notify(ctx context.Context) error {
-	c := w.config
+	c, js := w.config, w.logins[broker.UserNotifier].js
 	sub, err := broker.NewSubscriber(broker.SubscriberConfig{
-		JetStream: w.js, Bind: notifierBinding, Slots: notificationSlots,
+		JetStream: js, Bind: notifierBinding, Slots: notificationSlots,
 		Backoff: broker.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.DrainTimeout, Logger: w.log,
 	})
 	if err != nil {
@@ -143,8 +143,8 @@ func (w *worker) notify(ctx context.Context) error {
 		return err
 	}
 	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
-	records := w.telemetry.Records(notificationRecords{broker.NewStates(w.js, events.StreamNotificationStates)})
-	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(), w.js, w.policy), Deliveries: deliveries{}, Log: w.log}
+	records := w.telemetry.Records(notificationRecords{broker.NewStates(js, events.StreamNotificationStates)})
+	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(broker.UserNotifier), js, w.policy), Deliveries: deliveries{}, Log: w.log}
 	router.AddConsumerHandler("notifier", events.OutcomeFilter("*", "*"), sub, outcomes.Handle)
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: w.senders, Policy: w.policy, Records: records,

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -17,8 +18,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -52,11 +55,11 @@ func setup(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	var err error
-	p.broker, err = broker.StartServer(broker.ServerConfig{DataDir: p.data, Port: broker.RandomPort, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
+	log := slog.New(slog.DiscardHandler)
+	if p.broker, err = broker.StartServer(broker.ServerConfig{DataDir: p.data, Port: broker.RandomPort, Logger: log}); err != nil {
 		t.Fatal(err)
 	}
-	if p.nc, err = nats.Connect(p.broker.ClientURL()); err != nil {
+	if p.nc, err = p.broker.ConnectAdmin(log); err != nil { // what runs on the platform may do less
 		t.Fatal(err)
 	}
 	if p.js, err = jetstream.New(p.nc); err != nil {
@@ -66,6 +69,7 @@ func setup(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.end)
+	p.provision()
 	return p
 }
 
@@ -73,7 +77,7 @@ func setup(t *testing.T) *platform {
 // OTEL_ variables are given as they are.
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
-		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data,
+		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data, "NATS_KEYS=" + broker.KeysDir(p.data),
 		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=10s", "RETRY_BACKOFF=100ms",
 	}, settings...)
 	for i := range all {
@@ -82,6 +86,19 @@ func (p *platform) environ(settings ...string) []string {
 		}
 	}
 	return all
+}
+
+// provision makes what a process of this configuration needs of the broker, which it may
+// not make by itself.
+func (p *platform) provision(settings ...string) {
+	p.t.Helper()
+	c, err := config.Load(p.environ(settings...), nil)
+	if err == nil {
+		err = errors.Join(broker.Provision(p.ctx, p.js, pgcourier.Topology(c)), broker.ProvisionSchedules(p.ctx, p.js, pgcourier.Topology(c)))
+	}
+	if err != nil {
+		p.t.Fatalf("set up the broker: %v", err)
+	}
 }
 
 // request asks for an export as a gateway does.

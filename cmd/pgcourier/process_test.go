@@ -62,6 +62,7 @@ func (p *platform) startBinary(binary string, settings ...string) *worker {
 			p.t.Fatal(err)
 		}
 	}
+	p.provision(settings...)
 	w := &worker{t: p.t, tmp: p.t.TempDir(), exited: make(chan struct{})}
 	w.cmd = exec.Command(binary, "serve")
 	w.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + w.tmp}, p.environ(settings...)...)

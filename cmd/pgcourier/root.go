@@ -49,7 +49,7 @@ func newRoot(p process) *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand())
 	root.AddCommand(a.notificationsCommand(), a.scheduleCommand())
-	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.migrateCommand())
+	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.migrateCommand(), a.brokerCommand())
 	readyTree(root)
 	if width := a.screen().width; width > 0 { // cobra's own template never breaks a line
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
@@ -59,7 +59,7 @@ func newRoot(p process) *cobra.Command {
 
 // The settings that a group of commands takes as flags.
 var (
-	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "DATA_DIR"}
+	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_KEYS", "NATS_INBOX_PREFIX", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "DATA_DIR"}
 	ledgerSettings = []string{"DATABASE_URL"}
 )
 

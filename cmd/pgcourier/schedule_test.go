@@ -155,6 +155,9 @@ func TestScheduleCommands(t *testing.T) {
 			t.Errorf("schedule %q says %q, want %q in it", args, stderr, say)
 		}
 	}
+	if err := p.js.DeleteStream(t.Context(), events.StreamSchedules); err != nil {
+		t.Fatal(err)
+	}
 	refused(6, "not set up for schedules", "list")
 	if err := broker.ProvisionSchedules(t.Context(), p.js, broker.Topology{}); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
 	if !slices.Contains(w.config.Roles, "intake") {
 		return false, nil
 	}
-	err := broker.ProvisionSchedules(ctx, w.js, w.topology())
+	err := broker.ProvisionSchedules(ctx, w.admin, topology(w.config))
 	switch {
 	case errors.Is(err, broker.ErrNoSchedules):
 		w.log.WarnContext(ctx, "this broker cannot hold schedules", "error", err)
@@ -35,7 +35,7 @@ func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
 // due is the handler of what schedules make due.
 func (w *worker) due() *handlers.Due {
 	return &handlers.Due{
-		Publisher: publications{w.publisher()}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
+		Publisher: publications{w.publisher(broker.UserWorker)}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
 		Queued: queuedRequests{newRequestQueue(w.js), w.config.MaxWaitingPerProject},
 	}
 }

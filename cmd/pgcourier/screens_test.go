@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
@@ -240,7 +241,11 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"migrate":         migration{4},
 		"schedule add":    sampleSchedules()[0],
 		"schedule rm":     scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
-		"rm":              []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
+		"broker config": brokerUsers{
+			Keys:       broker.PublicKeys{broker.UserGateway: "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"},
+			Publishers: map[string]string{"acme": "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"}, Configuration: "accounts { }\n",
+		},
+		"rm": []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
 	}
 	file := filepath.Join("..", "..", "docs", "cli-json.md")
 	b, err := os.ReadFile(file)

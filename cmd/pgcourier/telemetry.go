@@ -27,14 +27,14 @@ func (w *worker) openTelemetry(ctx context.Context) error {
 	return nil
 }
 
-// publisher publishes to the broker's streams, counted and traced.
-func (w *worker) publisher() telemetry.Publisher {
-	return w.telemetry.Publisher(broker.NewPublisher(w.js))
+// publisher publishes to the broker's streams as one of its users, counted and traced.
+func (w *worker) publisher(user broker.User) telemetry.Publisher {
+	return w.telemetry.Publisher(broker.NewPublisher(w.logins[user].js))
 }
 
 // watchQueues shows at each scrape what waits, as far as this worker's roles may look.
 func (w *worker) watchQueues() {
-	w.telemetry.ShowConnection(w.nc.IsConnected)
+	w.telemetry.ShowConnection(w.connected)
 	rooms := newWaitingRooms(w.js)
 	if slices.Contains(w.config.Roles, "worker") || slices.Contains(w.config.Roles, "sweeper") {
 		w.telemetry.SampleQueue("requests", backlog(rooms.requests))
@@ -43,7 +43,7 @@ func (w *worker) watchQueues() {
 		w.telemetry.SampleQueue("intake", backlog(rooms.intake))
 	}
 	for _, channel := range notificationChannels(w.config) {
-		queue := broker.NewQueue(w.js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
+		queue := broker.NewQueue(w.logins[broker.UserNotifier].js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
 		w.telemetry.SampleNotifier(channel, backlog(queue))
 	}
 	if w.ledger != nil {

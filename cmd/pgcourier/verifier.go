@@ -230,7 +230,7 @@ func (w *worker) openVerifier(ctx context.Context) error {
 func (w *worker) verifications() (*broker.Subscriber, error) {
 	c := w.config
 	return broker.NewSubscriber(broker.SubscriberConfig{
-		JetStream: w.js, Bind: bindings, Slots: 1, DrainTimeout: c.DrainTimeout, Logger: w.log,
+		JetStream: w.logins[broker.UserVerifier].js, Bind: bindings, Slots: 1, DrainTimeout: c.DrainTimeout, Logger: w.log,
 		Backoff: broker.Exponential(c.RetryBackoff, 64*c.RetryBackoff, nil),
 	})
 }

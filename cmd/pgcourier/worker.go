@@ -41,9 +41,12 @@ type worker struct {
 	config     config.Config
 	log        *slog.Logger
 	telemetry  *telemetry.Telemetry
-	source     string // CloudEvents source of what this process publishes
-	nc         *nats.Conn
+	source     string         // CloudEvents source of what this process publishes
+	server     *broker.Server // nil: the broker is elsewhere
+	logins     map[broker.User]login
+	nc         *nats.Conn // of the first role
 	js         jetstream.JetStream
+	admin      jetstream.JetStream // makes the streams, if it may
 	pool       *pgxpool.Pool
 	ledger     *ledger.Ledger
 	exports    *export.Exporter
@@ -73,7 +76,7 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	if err != nil {
 		return nil, fmt.Errorf("name this worker: %w", err)
 	}
-	w = &worker{config: c, log: log, source: "pgcourier/worker"}
+	w = &worker{config: c, log: log, source: "pgcourier/worker", logins: map[broker.User]login{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -105,37 +108,41 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 }
 
 func (w *worker) openBroker(ctx context.Context) error {
-	c := w.config
-	if c.NATSURL == "" {
-		srv, err := broker.StartServer(broker.ServerConfig{DataDir: c.DataDir, Port: c.NATSPort, Logger: w.log})
+	if w.config.NATSURL == "" {
+		if err := w.startServer(ctx); err != nil {
+			return err
+		}
+	}
+	for _, user := range w.users() {
+		l, err := w.logIn(user)
 		if err != nil {
 			return err
 		}
-		w.closers = append(w.closers, srv.Shutdown)
-		w.log.InfoContext(ctx, "embedded broker listens", "url", srv.ClientURL())
+		if w.nc == nil {
+			w.nc, w.js = l.nc, l.js
+		}
 	}
-	var err error
-	if w.nc, err = connectBroker(c, "pgcourier-worker", w.log); err != nil {
-		return err
+	if w.admin == nil {
+		w.admin = w.js
 	}
-	w.closers = append(w.closers, func() error { w.nc.Close(); return nil })
-	if w.js, err = jetstream.New(w.nc); err != nil {
-		return err
+	err := w.provision(ctx)
+	if err == nil {
+		w.scheduling, err = w.provisionSchedules(ctx)
 	}
-	if err = w.provision(ctx); err != nil {
-		return err
-	}
-	w.scheduling, err = w.provisionSchedules(ctx)
 	return err
 }
 
 // provision makes the streams and consumers, or checks them where it may not.
 func (w *worker) provision(ctx context.Context) error {
-	return broker.Provision(ctx, w.js, w.topology())
+	err := broker.Provision(ctx, w.admin, topology(w.config))
+	if drift, ok := errors.AsType[*broker.DriftError](err); ok && w.server == nil {
+		return fmt.Errorf("%w: run `pgcourier broker setup` as the broker's administrator, with the same settings", drift)
+	}
+	return err
 }
 
-func (w *worker) topology() broker.Topology {
-	c := w.config
+// topology is what the roles of c need of the broker.
+func topology(c config.Config) broker.Topology {
 	return broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
@@ -230,7 +237,7 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	if err != nil {
 		return exit(exitUsage, err)
 	}
-	speaker := publications{w.publisher()}
+	speaker := publications{w.publisher(broker.UserWorker)}
 	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
 	w.exports = export.New(export.Config{
 		Ledger: w.telemetry.Ledger(w.ledger), Projects: w.telemetry.Projects(projects), Dumper: w.telemetry.Dumper(dumper), Store: w.store,
@@ -269,7 +276,7 @@ func (w *worker) dumpConfig() pgdump.Config {
 
 // ready says whether the worker may take work now, in words fit for anybody.
 func (w *worker) ready(ctx context.Context) error {
-	if !w.nc.IsConnected() {
+	if !w.connected() {
 		return errors.New("the broker is unreachable")
 	}
 	if w.ledger == nil { // a notifier alone needs none
@@ -322,7 +329,7 @@ func (w *worker) run(ctx context.Context) error {
 			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}}
 			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
-			h := &handlers.Intake{Publisher: publications{w.publisher()}, Deliveries: deliveries{}, Source: w.source}
+			h := &handlers.Intake{Publisher: publications{w.publisher(broker.UserWorker)}, Deliveries: deliveries{}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
 			if w.scheduling {
 				router.AddConsumerHandler("due", events.DueFilter, sub, w.due().Handle)
@@ -338,7 +345,7 @@ func (w *worker) run(ctx context.Context) error {
 			}
 			defer func() { _ = verify.Close() }() // always nil
 			h := &handlers.Completed{
-				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher()}, Deliveries: deliveries{},
+				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher(broker.UserVerifier)}, Deliveries: deliveries{},
 				Source: "pgcourier/verifier", Log: w.log,
 			}
 			router.AddConsumerHandler("verify", events.CompletedFilter, verify, h.Handle)

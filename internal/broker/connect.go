@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
@@ -42,8 +43,11 @@ const (
 // and Token is set; userinfo in a URL counts as one of them.
 type Config struct {
 	// URLs of the broker or of the members of its cluster: nats://, tls://, ws:// or
-	// wss://. At least one.
+	// wss://. At least one, unless Server is set.
 	URLs []string
+	// Server is the embedded server of this process: it is reached without the network, and
+	// without TLS. URLs and the files for TLS are not looked at then.
+	Server *Server
 	// Name is shown by the broker for this connection. Default: "pgcourier".
 	Name string
 
@@ -76,6 +80,8 @@ type Config struct {
 	// Logger is told of every disconnect, reconnect and refused subject. Default:
 	// slog.Default().
 	Logger *slog.Logger
+
+	pair nkeys.KeyPair // of Server's administrator; nil: another user
 }
 
 // Connect returns a connection that then survives an outage of any length: it reconnects
@@ -115,6 +121,9 @@ func (c Config) check() (string, error) {
 	var faults []error
 	shown := make([]string, 0, len(c.URLs))
 	userinfo := false
+	if c.Server != nil {
+		c.URLs = []string{c.Server.ClientURL()}
+	}
 	for i, raw := range c.URLs {
 		u, err := url.Parse(raw)
 		// The parser's own error repeats the URL, password included.
@@ -187,6 +196,9 @@ func (c Config) options() ([]nats.Option, error) {
 	if c.InboxPrefix != "" {
 		opts = append(opts, nats.CustomInboxPrefix(c.InboxPrefix))
 	}
+	if c.Server != nil {
+		return append(opts, nats.InProcessServer(c.Server.srv)), nil
+	}
 	if c.CAFile != "" || c.CertFile != "" {
 		t, err := c.tls()
 		if err != nil {
@@ -204,6 +216,12 @@ func (c Config) auth() ([]nats.Option, error) {
 			return nil, fmt.Errorf("broker credentials file: %w", err)
 		}
 		return []nats.Option{nats.UserCredentials(c.CredentialsFile)}, nil
+	case c.pair != nil:
+		public, err := c.pair.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("broker administrator's key: %w", err)
+		}
+		return []nats.Option{nats.Nkey(public, c.pair.Sign)}, nil
 	case c.NKeySeedFile != "":
 		opt, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
 		if err != nil {

@@ -1,23 +1,13 @@
 package broker_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
@@ -162,70 +152,4 @@ func TestConnectionSurvivesRevokedCredentials(t *testing.T) {
 	}
 	g.open.Store(true)
 	eventually(t, "connection is back", nc.IsConnected)
-}
-
-func TestConnectVerifiesTLS(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	ca, cert := certificate(t, dir, "right")
-	certificate(t, dir, "wrong")
-	url := raw(t, &server.Options{
-		TLS:       true,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12},
-	}).ClientURL()
-	file := func(name string) string { return filepath.Join(dir, name) }
-	nc, err := broker.Connect(broker.Config{URLs: []string{url}, CAFile: file("right.crt"), CertFile: file("right.crt"), KeyFile: file("right.key"), Logger: quiet()})
-	must(t, err)
-	if !nc.TLSRequired() {
-		t.Error("connected without TLS")
-	}
-	nc.Close()
-	for name, c := range map[string]broker.Config{
-		"wrong CA":             {CAFile: file("wrong.crt"), CertFile: file("right.crt"), KeyFile: file("right.key")},
-		"the system's CAs":     {CertFile: file("right.crt"), KeyFile: file("right.key")},
-		"no certificate":       {CAFile: file("right.crt")},
-		"wrong certificate":    {CAFile: file("right.crt"), CertFile: file("wrong.crt"), KeyFile: file("wrong.key")},
-		"wrong name of server": {CAFile: file("right.crt"), CertFile: file("right.crt"), KeyFile: file("right.key"), URLs: []string{strings.Replace(url, "127.0.0.1", "localhost", 1)}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if c.URLs == nil {
-				c.URLs = []string{url}
-			}
-			if _, err := broker.Connect(c); !errors.Is(err, broker.ErrUnreachable) {
-				t.Errorf("got %v", err)
-			}
-		})
-	}
-	plain := raw(t, &server.Options{}).ClientURL()
-	if _, err := broker.Connect(broker.Config{URLs: []string{plain}, CAFile: file("right.crt")}); !errors.Is(err, broker.ErrUnreachable) {
-		t.Errorf("fell back to plain text: %v", err)
-	}
-}
-
-// certificate writes a self-signed certificate for 127.0.0.1 and its key.
-func certificate(t *testing.T, dir, name string) (*x509.CertPool, tls.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	must(t, err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
-	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	must(t, os.WriteFile(filepath.Join(dir, name+".crt"), crt, 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, name+".key"), keyPEM, 0o600))
-	pair, err := tls.X509KeyPair(crt, keyPEM)
-	must(t, err)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(crt)
-	return pool, pair
 }

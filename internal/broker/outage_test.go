@@ -151,11 +151,3 @@ func TestNothingIsBufferedWhileDisconnected(t *testing.T) {
 		t.Error("a publish was kept for later")
 	}
 }
-
-func start(t *testing.T, dir string, port int) *broker.Server {
-	t.Helper()
-	srv, err := broker.StartServer(broker.ServerConfig{DataDir: dir, Port: port, Logger: quiet()})
-	must(t, err)
-	t.Cleanup(func() { must(t, srv.Shutdown()) })
-	return srv
-}

@@ -182,7 +182,7 @@ func TestAScheduleIsDue(t *testing.T) {
 func TestMissedRunsAreDueOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	srv, err := broker.StartServer(broker.ServerConfig{DataDir: dir, Port: broker.RandomPort, Logger: quiet()})
+	srv, err := startPlain(dir, broker.RandomPort)
 	must(t, err)
 	nc := connect(t, srv.ClientURL())
 	js := stream(t, nc)
@@ -210,7 +210,7 @@ func TestMissedRunsAreDueOnce(t *testing.T) {
 func TestACrashedBrokerRepeatsARun(t *testing.T) {
 	t.Parallel()
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "crashed")
-	srv, err := broker.StartServer(broker.ServerConfig{DataDir: dir, Port: broker.RandomPort, Logger: quiet()})
+	srv, err := startPlain(dir, broker.RandomPort)
 	must(t, err)
 	nc := connect(t, srv.ClientURL())
 	one := nightly("hourly")

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // ErrNoServer says that the data folder names no running embedded server.
@@ -27,6 +29,7 @@ const (
 	storeFolder         = "broker"
 	defaultReadyTimeout = 30 * time.Second
 	readyPoll           = 50 * time.Millisecond
+	loopback            = "127.0.0.1"
 )
 
 // ServerConfig describes the embedded broker.
@@ -34,8 +37,17 @@ type ServerConfig struct {
 	// DataDir is where the server keeps its store (DataDir/broker, mode 0700) and says
 	// where it listens (DataDir/nats.url, mode 0600). It is made when missing.
 	DataDir string
-	// Port on 127.0.0.1. Default: 4222. RandomPort: any free one.
+	// Host is the address to listen on. Default: 127.0.0.1. Any other than a loopback
+	// address needs TLS.
+	Host string
+	// Port to listen on. Default: 4222. RandomPort: any free one.
 	Port int
+	// CertFile and KeyFile are the server's certificate and key. Default: no TLS.
+	CertFile string
+	KeyFile  string
+	// ClientCAFile is a PEM bundle: each client must then have a certificate of one of
+	// these. It needs CertFile. Default: clients need none.
+	ClientCAFile string
 	// ReadyTimeout bounds the start, recovery of the store included. Default: 30 s.
 	ReadyTimeout time.Duration
 	// Logger gets the server's warnings and errors, and the rest at debug level.
@@ -45,17 +57,23 @@ type ServerConfig struct {
 
 // Server is a running embedded broker. Its methods are safe for concurrent use.
 type Server struct {
-	srv  *server.Server
-	lock *os.File
-	file string
-	end  func() error
+	srv   *server.Server
+	admin nkeys.KeyPair
+	url   string
+	lock  *os.File
+	file  string
+	end   func() error
 }
 
 // StartServer starts nats-server with JetStream in this process and waits until it takes
-// connections. It listens on the loopback interface only, writes every message to disk
-// before it acknowledges it (SyncAlways: nats-server's default would lose up to two
-// minutes at a power failure), and leaves the process's signals alone. ErrStoreLocked:
-// another server uses the folder. The caller calls Shutdown.
+// connections. It writes every message to disk before it acknowledges it (SyncAlways:
+// nats-server's default would lose up to two minutes at a power failure), and leaves the
+// process's signals alone. ErrStoreLocked: another server uses the folder. The caller
+// calls Shutdown.
+//
+// It takes connections of Users only, by their keys in KeysDir, which are generated where
+// they are missing (EnsureKeys). Who may do everything is ConnectAdmin's connection; its
+// key is a new one at each start and never leaves this process.
 func StartServer(c ServerConfig) (*Server, error) {
 	log := c.Logger
 	if log == nil {
@@ -73,41 +91,90 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := run(c, store, log)
-	if err != nil {
+	if err := adopt(store); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Server{srv: srv, lock: lock, file: filepath.Join(c.DataDir, urlFile)}
+	s := &Server{lock: lock, file: filepath.Join(c.DataDir, urlFile)}
+	if s.srv, err = s.start(c, store, log); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	s.end = sync.OnceValue(s.shutdown)
-	if err := writeURL(s.file, srv.ClientURL()); err != nil {
+	if err := writeURL(s.file, s.url); err != nil {
 		return nil, errors.Join(err, s.Shutdown())
 	}
 	return s, nil
 }
 
-func run(c ServerConfig, store string, log *slog.Logger) (*server.Server, error) {
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "pgcourier",
-		Host:       "127.0.0.1",
-		Port:       cmp.Or(c.Port, server.DEFAULT_PORT),
-		JetStream:  true,
-		StoreDir:   store,
-		SyncAlways: true,
-		NoSigs:     true,
-		NoLog:      true,
-		// A client that vanished without a word is noticed in half a minute, not in
-		// four: until then its waiting pull requests would swallow deliveries.
-		PingInterval:           10 * time.Second,
-		MaxPingsOut:            2,
-		DisableJetStreamBanner: true,
-	})
+// adopt moves what a server without users stored, which lies under the name of the
+// server's one nameless account, to where the account of the streams has it.
+func adopt(store string) error {
+	root := filepath.Join(store, server.JetStreamStoreDir)
+	nameless, ours := filepath.Join(root, server.DEFAULT_GLOBAL_ACCOUNT), filepath.Join(root, mainAccount)
+	if _, err := os.Stat(ours); !errors.Is(err, fs.ErrNotExist) {
+		return err //nolint:wrapcheck // nil: it is there
+	}
+	if err := os.Rename(nameless, ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give the broker's store to its account: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) start(c ServerConfig, store string, log *slog.Logger) (*server.Server, error) {
+	opts, err := s.options(c, store, log)
+	if err != nil {
+		return nil, fmt.Errorf("configure embedded broker: %w", err)
+	}
+	srv, err := run(opts, cmp.Or(c.ReadyTimeout, defaultReadyTimeout), log)
+	if err != nil {
+		return nil, err
+	}
+	if s.url, err = clientURL(srv, opts); err != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, err
+	}
+	return srv, nil
+}
+
+// options are the same users and rights as an external server's, in the same form.
+func (s *Server) options(c ServerConfig, store string, log *slog.Logger) (*server.Options, error) {
+	keys, err := EnsureKeys(KeysDir(c.DataDir), Users(), log)
+	if err != nil {
+		return nil, err
+	}
+	if s.admin, err = nkeys.CreateUser(); err != nil {
+		return nil, err
+	}
+	if keys[UserAdmin], err = s.admin.PublicKey(); err != nil {
+		return nil, err
+	}
+	text, err := Configuration(keys, nil)
+	if err != nil {
+		return nil, err
+	}
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(text); err != nil {
+		return nil, err
+	}
+	opts.ServerName = "pgcourier"
+	opts.Host, opts.Port = cmp.Or(c.Host, loopback), cmp.Or(c.Port, server.DEFAULT_PORT)
+	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, store, true
+	opts.NoSigs, opts.NoLog, opts.DisableJetStreamBanner = true, true, true
+	// A client that vanished without a word is noticed in half a minute, not in four:
+	// until then its waiting pull requests would swallow deliveries.
+	opts.PingInterval, opts.MaxPingsOut = 10*time.Second, 2
+	return opts, secureServer(opts, c)
+}
+
+func run(opts *server.Options, patience time.Duration, log *slog.Logger) (*server.Server, error) {
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("configure embedded broker: %w", err)
 	}
 	l := &serverLog{log: log, failed: make(chan string, 1)}
 	srv.SetLoggerV2(l, false, false, false)
 	go srv.Start()
-	deadline := time.Now().Add(cmp.Or(c.ReadyTimeout, defaultReadyTimeout))
+	deadline := time.Now().Add(patience)
 	for !srv.ReadyForConnections(readyPoll) {
 		select {
 		case why := <-l.failed:
@@ -126,7 +193,13 @@ func run(c ServerConfig, store string, log *slog.Logger) (*server.Server, error)
 }
 
 // ClientURL is where clients connect, for instance nats://127.0.0.1:4222.
-func (s *Server) ClientURL() string { return s.srv.ClientURL() }
+func (s *Server) ClientURL() string { return s.url }
+
+// ConnectAdmin returns a connection within this process that may do everything in the
+// account of the streams. The caller closes it.
+func (s *Server) ConnectAdmin(log *slog.Logger) (*nats.Conn, error) {
+	return Connect(Config{Server: s, Name: "pgcourier-admin", InboxPrefix: UserAdmin.InboxPrefix(), Logger: log, pair: s.admin})
+}
 
 // Shutdown ends the server, waits until its store is closed, removes the URL file and
 // releases the lock. It is idempotent: later calls return the first result.

@@ -6,10 +6,27 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
+
+func startEmbedded(t *testing.T, dir string, port int) *broker.Server {
+	t.Helper()
+	srv, err := broker.StartServer(broker.ServerConfig{DataDir: dir, Port: port, Logger: quiet()})
+	must(t, err)
+	t.Cleanup(func() { must(t, srv.Shutdown()) })
+	return srv
+}
+
+func admin(t *testing.T, srv *broker.Server) *nats.Conn {
+	t.Helper()
+	nc, err := srv.ConnectAdmin(quiet())
+	must(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
 
 func TestServerKeepsItsFolderToItself(t *testing.T) {
 	t.Parallel()
@@ -17,7 +34,7 @@ func TestServerKeepsItsFolderToItself(t *testing.T) {
 	if _, err := broker.ServerURL(dir); !errors.Is(err, broker.ErrNoServer) {
 		t.Errorf("before the start: %v", err)
 	}
-	srv := start(t, dir, broker.RandomPort)
+	srv := startEmbedded(t, dir, broker.RandomPort)
 	url, err := broker.ServerURL(dir)
 	must(t, err)
 	if url != srv.ClientURL() {
@@ -47,14 +64,14 @@ func TestServerKeepsItsFolderToItself(t *testing.T) {
 func TestServerKeepsMessages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	srv := start(t, dir, broker.RandomPort)
-	js := stream(t, connect(t, srv.ClientURL()))
+	srv := startEmbedded(t, dir, broker.RandomPort)
+	js := stream(t, admin(t, srv))
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
 	must(t, err)
 	_, err = js.Publish(t.Context(), "s", []byte("kept"))
 	must(t, err)
 	must(t, srv.Shutdown())
-	js = stream(t, connect(t, start(t, dir, broker.RandomPort).ClientURL()))
+	js = stream(t, admin(t, startEmbedded(t, dir, broker.RandomPort)))
 	s, err := js.Stream(t.Context(), "S")
 	must(t, err)
 	m, err := s.GetMsg(t.Context(), 1)
@@ -74,5 +91,5 @@ func TestServerSaysWhyItDoesNotStart(t *testing.T) {
 	if _, err := broker.ServerURL(dir); !errors.Is(err, broker.ErrNoServer) {
 		t.Errorf("a server that did not start left its URL: %v", err)
 	}
-	start(t, dir, broker.RandomPort) // the lock was released
+	startEmbedded(t, dir, broker.RandomPort) // the lock was released
 }

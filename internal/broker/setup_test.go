@@ -24,7 +24,7 @@ import (
 const patience = 20 * time.Second
 
 // shared is the broker of all tests that do not stop theirs.
-var shared *broker.Server
+var shared *plainServer
 
 func TestMain(m *testing.M) { os.Exit(mainTest(m)) }
 
@@ -38,7 +38,7 @@ func mainTest(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	shared, err = broker.StartServer(broker.ServerConfig{DataDir: dir, Port: broker.RandomPort, Logger: quiet()})
+	shared, err = startPlain(dir, broker.RandomPort)
 	if err != nil {
 		panic(err)
 	}

@@ -46,11 +46,17 @@ type Config struct {
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
 	NATSNKey     string        `env:"NATS_NKEY" help:"nkey seed file for the broker"`
+	NATSKeys     string        `env:"NATS_KEYS" help:"folder of nkey seed files for the broker, one for each of its users (gateway.nk, worker.nk, notifier.nk, verifier.nk, operator.nk): each role and command takes its own, see docs/broker.md; empty: the folder keys in DATA_DIR for the embedded broker, else none"`
+	NATSInbox    string        `env:"NATS_INBOX_PREFIX" help:"begin of the subjects on which the broker's answers come; empty: _INBOX_ and the name of the broker's user"`
 	NATSTLSCA    string        `env:"NATS_TLS_CA" help:"CA certificates file for the broker"`
 	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
 	NATSTLSKey   string        `env:"NATS_TLS_KEY" help:"client key file for the broker"`
 	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
-	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker on 127.0.0.1; -1: any free one"`
+	NATSHost     string        `env:"NATS_HOST" envDefault:"127.0.0.1" help:"address on which the embedded broker listens; any but a loopback address needs NATS_SERVER_CERT"`
+	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker; -1: any free one"`
+	NATSCert     string        `env:"NATS_SERVER_CERT" help:"certificate file of the embedded broker; with it only TLS is spoken"`
+	NATSKey      string        `env:"NATS_SERVER_KEY" help:"key file of the embedded broker"`
+	NATSClientCA string        `env:"NATS_SERVER_CLIENT_CA" help:"CA certificates file of the embedded broker: each client must have a certificate of one of these"`
 
 	DataDir        string        `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
@@ -202,7 +208,11 @@ func (c Config) Validate() error {
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")
-	check(c.NATSCreds == "" || c.NATSNKey == "", "NATS_CREDS and NATS_NKEY exclude each other")
+	check((c.NATSCert == "") == (c.NATSKey == ""), "NATS_SERVER_CERT and NATS_SERVER_KEY go together")
+	check(c.NATSClientCA == "" || c.NATSCert != "", "NATS_SERVER_CLIENT_CA needs NATS_SERVER_CERT")
+	ways := slices.DeleteFunc([]string{c.NATSCreds, c.NATSNKey, c.NATSKeys}, func(s string) bool { return s == "" })
+	check(len(ways) <= 1, "NATS_CREDS, NATS_NKEY and NATS_KEYS exclude each other")
+	check(c.NATSInbox == "" || !strings.ContainsAny(c.NATSInbox, " \t\r\n*>"), "NATS_INBOX_PREFIX: %q is not a plain subject", c.NATSInbox)
 	return errors.Join(faults...)
 }
 

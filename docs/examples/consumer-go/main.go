@@ -1,7 +1,7 @@
 // Command consumer-go is an example of a consumer of one's own in Go with Watermill: it is
 // told of each outcome, at least once, also of those that came while it did not run.
 //
-//	NATS_URL=nats://127.0.0.1:4222 go run ./docs/examples/consumer-go
+//	NATS_URL=nats://127.0.0.1:4222 NATS_NKEY=pgcourier-data/keys/operator.nk go run ./docs/examples/consumer-go
 //
 // It prints one JSON line for each outcome and ends on SIGTERM. See subscriber.go for what
 // it needs between nats.go and Watermill.
@@ -39,7 +39,15 @@ func run(ctx context.Context) error {
 	if url == "" {
 		url = nats.DefaultURL
 	}
-	nc, err := nats.Connect(url, nats.Name("example-consumer-go"), nats.MaxReconnects(-1))
+	options := []nats.Option{nats.Name("example-consumer-go"), nats.MaxReconnects(-1)}
+	if file := os.Getenv("NATS_NKEY"); file != "" {
+		key, err := nats.NkeyOptionFromSeed(file)
+		if err != nil {
+			return fmt.Errorf("read the key: %w", err)
+		}
+		options = append(options, key, nats.CustomInboxPrefix("_INBOX_operator"))
+	}
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}

@@ -1,12 +1,21 @@
 // A consumer of one's own: it is told of each outcome, at least once, also of those that came
 // while it did not run.
 //
-//   npm ci && NATS_URL=nats://127.0.0.1:4222 node consumer.js
+//   npm ci && NATS_URL=nats://127.0.0.1:4222 NATS_NKEY=../../../pgcourier-data/keys/operator.nk \
+//     node consumer.js
 //
 // It prints one JSON line for each outcome and ends on SIGTERM.
-import { AckPolicy, connect, DeliverPolicy } from "nats";
+import { readFileSync } from "node:fs";
+import { AckPolicy, connect, DeliverPolicy, nkeyAuthenticator } from "nats";
 
-const nc = await connect({ servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-consumer-node" });
+const nc = await connect({
+  servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-consumer-node",
+  // The broker knows its users by their keys, and each has inboxes of its own.
+  ...(process.env.NATS_NKEY && {
+    authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(process.env.NATS_NKEY, "utf8").trim())),
+    inboxPrefix: "_INBOX_operator",
+  }),
+});
 
 // A durable consumer of its own name: the broker remembers where it is. Several processes
 // under one name share the work.

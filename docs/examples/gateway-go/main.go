@@ -1,7 +1,7 @@
 // Command gateway-go is an example of a gateway in Go: it asks for an export of one project
 // through events.Client and waits for its one outcome.
 //
-//	NATS_URL=nats://127.0.0.1:4222 go run ./docs/examples/gateway-go PROJECT
+//	NATS_URL=nats://127.0.0.1:4222 NATS_NKEY=pgcourier-data/keys/gateway.nk go run ./docs/examples/gateway-go PROJECT
 //
 // It prints the outcome as JSON, and exits with 1 if the export failed.
 package main
@@ -38,7 +38,15 @@ func run(ctx context.Context, args []string) error {
 	if url == "" {
 		url = nats.DefaultURL
 	}
-	nc, err := nats.Connect(url, nats.Name("example-gateway-go"))
+	options := []nats.Option{nats.Name("example-gateway-go")}
+	if file := os.Getenv("NATS_NKEY"); file != "" {
+		key, err := nats.NkeyOptionFromSeed(file)
+		if err != nil {
+			return fmt.Errorf("read the key: %w", err)
+		}
+		options = append(options, key, nats.CustomInboxPrefix("_INBOX_gateway"))
+	}
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}

@@ -1,10 +1,12 @@
 // A gateway: it asks for an export of one project and waits for its one outcome.
 //
-//   npm ci && NATS_URL=nats://127.0.0.1:4222 node gateway.js PROJECT
+//   npm ci && NATS_URL=nats://127.0.0.1:4222 NATS_NKEY=../../../pgcourier-data/keys/gateway.nk \
+//     node gateway.js PROJECT
 //
 // It prints the outcome as one JSON line, and exits with 1 if the export failed.
 import { randomUUID } from "node:crypto";
-import { AckPolicy, connect, DeliverPolicy, headers } from "nats";
+import { readFileSync } from "node:fs";
+import { connect, headers, nkeyAuthenticator } from "nats";
 
 const project = process.argv[2];
 if (!/^[A-Za-z0-9_-]{1,100}$/.test(project ?? "")) {
@@ -12,7 +14,14 @@ if (!/^[A-Za-z0-9_-]{1,100}$/.test(project ?? "")) {
   process.exit(2);
 }
 
-const nc = await connect({ servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-gateway-node" });
+const nc = await connect({
+  servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-gateway-node",
+  // The broker knows its users by their keys, and each has inboxes of its own.
+  ...(process.env.NATS_NKEY && {
+    authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(process.env.NATS_NKEY, "utf8").trim())),
+    inboxPrefix: "_INBOX_gateway",
+  }),
+});
 const id = randomUUID();
 
 // The id is our own, so that asking again after a timeout is safe: the same request gives
@@ -36,19 +45,29 @@ try {
   throw err;
 }
 
-// The outcome is kept: it does not matter whether it was published before we look.
+// The outcome is kept in a stream, so it does not matter whether it was published before we
+// look. What is announced only tells when to look again.
+const outcomes = `backup.*.${project}.${id}`;
+let wake = () => {};
+nc.subscribe(outcomes, { callback: () => wake() });
+await nc.flush();
 const jsm = await nc.jetstreamManager();
-const { name } = await jsm.consumers.add("BACKUP_OUTCOMES", {
-  filter_subjects: [`backup.completed.${project}.${id}`, `backup.failed.${project}.${id}`],
-  deliver_policy: DeliverPolicy.All,
-  ack_policy: AckPolicy.None,
-});
-const outcomes = await js.consumers.get("BACKUP_OUTCOMES", name);
-let outcome = null;
+async function kept() {
+  try {
+    return await jsm.streams.getMessage("BACKUP_OUTCOMES", { last_by_subj: outcomes });
+  } catch (err) {
+    if (err.api_error?.code === 404) return null;
+    throw err;
+  }
+}
+let outcome = await kept();
 while (outcome === null) {
-  outcome = await outcomes.next({ expires: 10_000 }); // milliseconds; null: none yet
+  await new Promise((resolve) => {
+    wake = resolve;
+    setTimeout(resolve, 2000); // milliseconds, if the announcement was lost
+  });
+  outcome = await kept();
 }
 console.log(JSON.stringify(outcome.json()));
-await outcomes.delete();
 await nc.close();
 process.exitCode = outcome.subject.startsWith("backup.failed.") ? 1 : 0;

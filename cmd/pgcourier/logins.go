@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+// login is a connection as one of the broker's users.
+type login struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// startServer runs the embedded broker, and logs in as who may make its streams: none of
+// the roles may.
+func (w *worker) startServer(ctx context.Context) (err error) {
+	c := w.config
+	w.server, err = broker.StartServer(broker.ServerConfig{
+		DataDir: c.DataDir, Host: c.NATSHost, Port: c.NATSPort,
+		CertFile: c.NATSCert, KeyFile: c.NATSKey, ClientCAFile: c.NATSClientCA, Logger: w.log,
+	})
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, w.server.Shutdown)
+	w.log.InfoContext(ctx, "embedded broker listens", "url", w.server.ClientURL(), "keys", broker.KeysDir(c.DataDir))
+	nc, err := w.server.ConnectAdmin(w.log)
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, func() error { nc.Close(); return nil })
+	w.admin, err = jetstream.New(nc)
+	return err
+}
+
+// users are the broker's users as which this process works, the first role's first.
+func (w *worker) users() []broker.User {
+	var out []broker.User
+	if exporting(w.config) {
+		out = append(out, broker.UserWorker)
+	}
+	if slices.Contains(w.config.Roles, config.RoleVerifier) {
+		out = append(out, broker.UserVerifier)
+	}
+	if notifying(w.config) {
+		out = append(out, broker.UserNotifier)
+	}
+	return out
+}
+
+// logIn connects as user. Where there is one login for all, all share one connection.
+func (w *worker) logIn(user broker.User) (login, error) {
+	if keysOf(w.config) == "" && w.nc != nil {
+		w.logins[user] = login{w.nc, w.js}
+		return w.logins[user], nil
+	}
+	var nc *nats.Conn
+	var err error
+	if w.server != nil {
+		nc, err = logIn(w.config, user, broker.Config{Server: w.server, Logger: w.log})
+	} else {
+		nc, err = connectBroker(w.config, user, w.log)
+	}
+	if err != nil {
+		return login{}, err
+	}
+	w.closers = append(w.closers, func() error { nc.Close(); return nil })
+	js, err := jetstream.New(nc)
+	w.logins[user] = login{nc, js}
+	return w.logins[user], err
+}
+
+// connected reports whether all connections to the broker are up.
+func (w *worker) connected() bool {
+	for _, l := range w.logins {
+		if !l.nc.IsConnected() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,82 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// everything is all that there can be on a broker.
+var everything = broker.Topology{Verifier: true, Notifications: []string{"email", "webhook"}}
+
+// guarded is a broker with users.
+type guarded struct {
+	t     *testing.T
+	url   string
+	keys  string // folder
+	admin *nats.Conn
+}
+
+// publisherOf is the project of the one publisher that an external broker has beside Users.
+const publisherOf = "acme"
+
+// external runs a nats-server on a file as an administrator writes it: a frame of their
+// own, and what Configuration gives.
+func external(t *testing.T) *guarded {
+	t.Helper()
+	dir := t.TempDir()
+	g := &guarded{t: t, keys: filepath.Join(dir, "keys")}
+	keys, err := broker.EnsureKeys(g.keys, append(broker.Users(), broker.UserAdmin, publisher), quiet())
+	must(t, err)
+	users, err := broker.Configuration(keys, map[string]string{publisherOf: keys[publisher]})
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "users.conf"), []byte(users), 0o600))
+	frame := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q, sync_interval: always }\ninclude users.conf\n", filepath.Join(dir, "store"))
+	must(t, os.WriteFile(filepath.Join(dir, "nats.conf"), []byte(frame), 0o600))
+	opts, err := server.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
+	must(t, err)
+	g.url = raw(t, opts).ClientURL()
+	g.admin = g.connect(broker.UserAdmin)
+	must(t, errors.Join(broker.Provision(t.Context(), stream(t, g.admin), everything), broker.ProvisionSchedules(t.Context(), stream(t, g.admin), everything)))
+	return g
+}
+
+// embedded runs the embedded server.
+func embedded(t *testing.T) *guarded {
+	t.Helper()
+	dir := t.TempDir()
+	srv := startEmbedded(t, dir, broker.RandomPort)
+	g := &guarded{t: t, url: srv.ClientURL(), keys: broker.KeysDir(dir), admin: admin(t, srv)}
+	must(t, errors.Join(broker.Provision(t.Context(), stream(t, g.admin), everything), broker.ProvisionSchedules(t.Context(), stream(t, g.admin), everything)))
+	return g
+}
+
+// connect logs in with the user's key.
+func (g *guarded) connect(u broker.User) *nats.Conn {
+	g.t.Helper()
+	file, err := broker.FindKey(g.keys, u)
+	must(g.t, err)
+	prefix := u.InboxPrefix()
+	if u == publisher {
+		prefix = broker.PublisherInbox(publisherOf)
+	}
+	nc, err := broker.Connect(broker.Config{URLs: []string{g.url}, NKeySeedFile: file, InboxPrefix: prefix, Logger: quiet()})
+	must(g.t, err)
+	g.t.Cleanup(nc.Close)
+	return nc
+}
+
+// refusal is the server's, for what was just sent on nc, or nil. The server answers in
+// order, so it is there before the flush ends.
+func refusal(t *testing.T, nc *nats.Conn) error {
+	t.Helper()
+	must(t, nc.FlushTimeout(patience))
+	return nc.LastError()
+}
