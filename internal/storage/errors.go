@@ -23,6 +23,9 @@ var (
 	// ErrRefused is the ErrUnavailable that does not pass by waiting: a revoked token, a
 	// chat or bucket that is gone, a right that is missing. Somebody has to act.
 	ErrRefused = fmt.Errorf("%w until somebody acts", ErrUnavailable)
+	// ErrObstructed is the ErrRefused of a place in which something lies that was not put
+	// there by us: a link, or a file, where a folder has to be.
+	ErrObstructed = fmt.Errorf("%w: something else lies in its place", ErrRefused)
 	// ErrSealed says that a manifest's description is encrypted and no identity that was
 	// given opens it. Sizes, hashes and references are readable all the same.
 	ErrSealed = errors.New("the manifest is encrypted")
@@ -51,6 +54,8 @@ func asFault(err error) error {
 	}
 	f := &export.Fault{Code: export.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
 	switch {
+	case errors.Is(err, ErrObstructed):
+		f.Code, f.Message = export.StorageRefused, "in the storage a link or a file lies where a folder has to be"
 	case errors.Is(err, ErrRefused):
 		f.Code, f.Message = export.StorageRefused, "the storage refuses the worker"
 	case errors.Is(err, ErrSealed):

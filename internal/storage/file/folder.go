@@ -23,7 +23,8 @@ func parents(name string) []string {
 }
 
 // checkParents refuses a name below anything but real folders. ErrNotFound: one of the
-// folders does not exist.
+// folders does not exist. ErrObstructed: one is a link or a file, which does not go away by
+// itself and may be there on purpose.
 func (d *Driver) checkParents(name string) error {
 	for _, dir := range parents(name) {
 		if err := d.checkDir(dir); err != nil {
@@ -39,7 +40,7 @@ func (d *Driver) checkDir(dir string) error {
 		return wrap(err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%w: %s is not a folder (links are not followed)", storage.ErrUnavailable, dir)
+		return fmt.Errorf("%w: %s is not a folder (links are not followed)", storage.ErrObstructed, dir)
 	}
 	return nil
 }
