@@ -237,6 +237,7 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	if err != nil {
 		return exit(exitUsage, err)
 	}
+	w.closers = append(w.closers, dumper.Close)
 	speaker := publications{w.publisher(broker.UserWorker)}
 	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
 	w.exports = export.New(export.Config{
@@ -266,6 +267,7 @@ func (w *worker) dumpConfig() pgdump.Config {
 	d := pgdump.Config{
 		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: w.log,
 		SpoolBytes: int64(c.SpoolBytes), ParallelJobs: c.ParallelJobs,
+		KeepWarm:  30 * time.Second,
 		KillDelay: 500 * time.Millisecond, // a cancelled dump is gone within two seconds, its whole process group
 	}
 	if c.PGBinDir != "" {

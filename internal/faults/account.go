@@ -202,10 +202,11 @@ func (w *world) tidy(ctx context.Context, r *result) error {
 	return nil
 }
 
-// pooled counts the workers' sessions on a server.
+// pooled counts the workers' sessions on a server, but for those that are kept for the next
+// dump: they are bounded, and hold nothing.
 type pooled struct{ *pgxpool.Pool }
 
 func (p pooled) sessions(ctx context.Context) (n int, err error) {
-	err = p.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgcourier%'`).Scan(&n)
+	err = p.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgcourier%' AND application_name <> 'pgcourier idle'`).Scan(&n)
 	return n, err
 }

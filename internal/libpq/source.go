@@ -172,6 +172,10 @@ func (s *Source) Endpoints() []Endpoint { return slices.Clone(s.endpoints) }
 // Database is the name of the database that the DSN leads to.
 func (s *Source) Database() string { return s.settings["dbname"] }
 
+// AnyServer says whether a server of any kind will do: a session need not end when the
+// server's kind changes.
+func (s *Source) AnyServer() bool { return s.settings["target_session_attrs"] == "any" }
+
 // WithDatabase is the same login on the same servers, in another database.
 func (s *Source) WithDatabase(name string) *Source {
 	other := &Source{settings: maps.Clone(s.settings), endpoints: s.endpoints}

@@ -1,9 +1,9 @@
 // Package pgdump runs pg_dump as a truthful reader.
 //
-// [Dumper.Open] first looks at the source over pgx: it connects, compares versions, checks
-// that each schema exists and may be read, and that no row-level security would hide rows.
-// It exports a snapshot, locks the tables against being rewritten, and starts pg_dump under
-// that snapshot. The connection stays: beside the dump it counts each table's rows in the
+// [Dumper.Open] connects over pgx, compares versions, exports a snapshot and starts pg_dump
+// under it. While pg_dump reads the catalogue it looks at the source in the same snapshot:
+// that each schema exists and may be read, and that no row-level security would hide rows;
+// and it locks the tables against being rewritten. The connection stays: beside the dump it counts each table's rows in the
 // same snapshot, which is the evidence that the dump holds all of them.
 //
 // What is read ends with io.EOF only after pg_dump exited 0. Every other ending is an error,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -31,7 +32,9 @@ type dump struct {
 	ended  sync.WaitGroup // the supervisor and the clock
 	asking sync.Mutex     // held while an inquiry uses the session
 	bytes  int64
-	err    error // what Read returns from now on
+	err    error       // what Read returns from now on
+	whole  atomic.Bool // Read returned io.EOF
+	many   bool        // too many tables for the session to be kept
 
 	closeOnce sync.Once
 }
@@ -48,6 +51,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 		o.config.Logger.WarnContext(after, "the dump's files are left to the next worker", "error", err)
 	}
 	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
+	d.many = len(o.survey.relations) > warmTables
 	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
 	d.ended.Go(func() {
 		select {
@@ -123,6 +127,7 @@ func (d *dump) verdict() error {
 	case d.bytes == 0: // even an empty schema has a header
 		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
 	}
+	d.whole.Store(true)
 	return io.EOF
 }
 
@@ -147,7 +152,11 @@ func (d *dump) Close() error {
 		}
 		d.asking.Lock()
 		defer d.asking.Unlock()
-		d.session.close()
+		if d.whole.Load() && d.counts.err == nil && !d.many {
+			d.session.rest()
+		} else {
+			d.session.close()
+		}
 	})
 	return nil
 }

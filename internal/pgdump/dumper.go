@@ -47,6 +47,11 @@ type Config struct {
 	// ParallelJobs bounds how many tables of one dump of format directory are dumped at a
 	// time, each on a connection of its own. Default 4.
 	ParallelJobs int
+	// KeepWarm is how long the session beside a dump that went well is kept for the next one
+	// of the same source: without it each dump waits for a new connection. The session at
+	// rest is idle, with nothing of the dump left in it; at most 8 are kept, each for at most
+	// 5 minutes and 50 dumps. Default 0: none is kept.
+	KeepWarm time.Duration
 	// Logger is told what pg_dump wrote to stderr when it fails. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -69,10 +74,11 @@ func (c Config) withDefaults() Config {
 const closeWait = 5 * time.Second
 
 // Dumper opens dumps with the pg_dumps installed when it was made. It is safe for
-// concurrent use and holds nothing open.
+// concurrent use. With Config.KeepWarm it holds sessions open between dumps until Close.
 type Dumper struct {
 	config   Config
 	versions []Version // never empty
+	warm     *warm
 }
 
 var _ export.Dumper = (*Dumper)(nil)
@@ -86,11 +92,11 @@ func New(c Config) (*Dumper, error) {
 			return nil, fmt.Errorf("default source: %w", err)
 		}
 	}
-	if c.Timeout < 0 || c.LockWaitTimeout < 0 || c.KillDelay < 0 || c.SpoolBytes < 0 || c.ParallelJobs < 0 || c.Stall <= c.LockWaitTimeout {
+	if c.Timeout < 0 || c.LockWaitTimeout < 0 || c.KillDelay < 0 || c.SpoolBytes < 0 || c.ParallelJobs < 0 || c.KeepWarm < 0 || c.Stall <= c.LockWaitTimeout {
 		return nil, fmt.Errorf("pg_dump: times and bounds must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
 			c.Stall, c.LockWaitTimeout)
 	}
-	d := &Dumper{config: c, versions: libpq.Discover("pg_dump", c.BinDirs)}
+	d := &Dumper{config: c, versions: libpq.Discover("pg_dump", c.BinDirs), warm: &warm{keep: c.KeepWarm}}
 	if len(d.versions) == 0 {
 		return nil, fmt.Errorf("%w (looked in %s)", ErrNoPgDump, strings.Join(c.BinDirs, ", "))
 	}
@@ -99,6 +105,12 @@ func New(c Config) (*Dumper, error) {
 
 // Versions are the installed pg_dumps, the oldest major first.
 func (d *Dumper) Versions() []Version { return slices.Clone(d.versions) }
+
+// Close ends the sessions that are kept warm. Dumps that are open go on, and end theirs.
+func (d *Dumper) Close() error {
+	d.warm.close()
+	return nil
+}
 
 // Open checks the source, takes a snapshot, locks the tables in ACCESS SHARE mode and starts
 // pg_dump. Errors are Faults; when ctx has ended they wrap its cause. Cancelling ctx kills
@@ -124,8 +136,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	if err == nil {
 		// pg_dump needs some 50 ms to read the catalogue; what is for humans costs no time.
 		if err = o.describe(look); err != nil {
-			p.Terminate(d.config.KillDelay)
-			_ = out.Close() // nothing was read
+			o.stop(p, out)
 		}
 	}
 	if err != nil {
@@ -179,10 +190,11 @@ type opening struct {
 	jobs     int    // of format directory
 }
 
-// prepare connects, looks at the source, takes the locks and the snapshot, and starts
-// pg_dump.
+// prepare connects, takes the snapshot and the locks, looks at the source, and starts
+// pg_dump. After an error nothing of pg_dump is left.
 func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, err error) {
-	if o.session, err = o.source.connect(ctx, o.holderName); err != nil {
+	dsn := cmp.Or(o.job.Project.DSN, o.config.DefaultDSN)
+	if o.session, err = o.warm.take(ctx, o.source, dsn, o.holderName); err != nil {
 		return nil, nil, fail(ctx, err)
 	}
 	if o.version, err = choose(o.versions, o.session); err != nil {
@@ -191,27 +203,22 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	if err = o.session.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); err != nil {
 		return nil, nil, err
 	}
-	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
-		return nil, nil, err
-	}
-	if o.job.Format == seal.Directory {
+	if o.job.Format == seal.Directory { // its arguments depend on what is found
+		if err = o.look(ctx); err != nil {
+			return nil, nil, err
+		}
 		o.jobs = o.chooseJobs(ctx)
+		s, err := o.selection(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return o.startSpooled(s)
 	}
-	// Last, so that as little as possible can queue between these locks and pg_dump's: a
-	// writer that waits for ours would keep pg_dump waiting.
-	if err = o.session.lock(ctx, o.survey.relations); err != nil {
-		return nil, nil, err
-	}
-	snapshot, err := o.session.exportSnapshot(ctx)
+	// pg_dump needs some 50 ms to read the catalogue, in which the source is looked at and
+	// its tables are locked. Until Open returns nobody reads what it writes.
+	s, err := o.selection(ctx)
 	if err != nil {
 		return nil, nil, err
-	}
-	s := selection{
-		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
-		snapshot: snapshot, encoding: o.encoding(), lockWait: o.config.LockWaitTimeout,
-	}
-	if o.job.Format == seal.Directory {
-		return o.startSpooled(s)
 	}
 	args, err := arguments(s)
 	if err != nil {
@@ -220,7 +227,37 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	if p, out, err = o.spawn(args); err != nil {
 		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", err)
 	}
+	if err = o.look(ctx); err == nil && encodingFor(o.survey.encoding) != s.encoding {
+		err = newFault(export.InternalError, "the source names two encodings", nil)
+	}
+	if err != nil {
+		o.stop(p, out)
+		return nil, nil, err
+	}
 	return p, out, nil
+}
+
+// look finds out whether the source can be dumped as asked, and locks its tables.
+func (o *opening) look(ctx context.Context) (err error) {
+	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
+		return err
+	}
+	return o.session.lock(ctx, o.survey.relations)
+}
+
+// selection exports the snapshot for pg_dump.
+func (o *opening) selection(ctx context.Context) (selection, error) {
+	snapshot, err := o.session.exportSnapshot(ctx)
+	return selection{
+		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
+		snapshot: snapshot, encoding: encodingFor(o.session.encoding()), lockWait: o.config.LockWaitTimeout,
+	}, err
+}
+
+// stop ends a pg_dump of which nothing was read.
+func (o *opening) stop(p *process, out io.Closer) {
+	p.Terminate(o.config.KillDelay)
+	_ = out.Close()
 }
 
 // describe finds what a human wants to know of the dump.
@@ -258,10 +295,10 @@ func (o *opening) spawn(args []string) (*process, io.ReadCloser, error) {
 	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), o.session.Password, o.config.KillDelay)
 }
 
-// encoding is what the dump is written in: UTF-8, unless the database has no encoding, which
+// encodingFor is what a dump is written in: UTF-8, unless the database has no encoding, which
 // leaves nothing to convert from. Its bytes are then kept as they are.
-func (o *opening) encoding() string {
-	if o.survey.encoding == "SQL_ASCII" {
+func encodingFor(server string) string {
+	if server == "SQL_ASCII" {
 		return "SQL_ASCII"
 	}
 	return "UTF8"

@@ -48,31 +48,6 @@ func ReadNotices(folder *spool.Folder, notices []byte) error {
 	return s.take(notices)
 }
 
-// Look is all that Open does before it starts pg_dump.
-func Look(ctx context.Context, d *Dumper, j export.DumpJob) error {
-	src, err := newSource(d.config.DefaultDSN)
-	if err != nil {
-		return err
-	}
-	ses, err := src.connect(ctx, "pgcourier look")
-	if err != nil {
-		return err
-	}
-	defer ses.close()
-	if err := ses.begin(ctx, "", time.Minute); err != nil {
-		return err
-	}
-	v, err := ses.examine(ctx, j.Schemas)
-	if err != nil {
-		return err
-	}
-	if err := ses.lock(ctx, v.relations); err != nil {
-		return err
-	}
-	_, err = ses.exportSnapshot(ctx)
-	return err
-}
-
 // Grouped says whether a guest's dump came from a group.
 func Grouped(d export.Dump) bool {
 	_, ok := d.(*turned).Dump.(*sharedDump)

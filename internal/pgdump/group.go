@@ -150,14 +150,12 @@ func (g *Groups) fitting(members []*member, sizes map[int64]int64, standby bool)
 
 // start exports the snapshot and starts pg_dump under it.
 func (g *Groups) start(ctx, look context.Context, o *opening, members []*member) (*dump, error) {
-	snapshot, err := o.session.exportSnapshot(look)
+	s, err := o.selection(look)
 	if err != nil {
 		return nil, err
 	}
-	args, err := arguments(selection{
-		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
-		snapshot: snapshot, encoding: o.encoding(), lockWait: groupLocking,
-	})
+	s.lockWait = groupLocking
+	args, err := arguments(s)
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +164,7 @@ func (g *Groups) start(ctx, look context.Context, o *opening, members []*member)
 		return nil, err
 	}
 	if err := o.warnEach(look, members); err != nil {
-		p.Terminate(g.dumper.config.KillDelay)
-		_ = out.Close() // nothing was read
+		o.stop(p, out)
 		return nil, err
 	}
 	d := o.follow(ctx, p, out)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -38,6 +39,12 @@ type session struct {
 	conn *pgx.Conn // the Session's
 	// liveness says that the server accepts livenessOption.
 	liveness bool
+
+	home  *warm // where it rests; nil: nowhere
+	dsn   export.Secret
+	since time.Time // it is connected
+	uses  int
+	alarm *time.Timer // of its rest
 }
 
 // connect opens a session with the first server that answers and is of the wanted kind. The
@@ -65,6 +72,9 @@ func (s *source) connect(ctx context.Context, application string) (*session, err
 func (s *session) version() string { return s.Version() }
 
 func (s *session) major() int { return s.Major() }
+
+// encoding is the database's, as the server said at the session's start.
+func (s *session) encoding() string { return s.conn.PgConn().ParameterStatus("server_encoding") }
 
 // close ends the session and waits until nothing of it runs here.
 func (s *session) close() { s.Close() }

@@ -1,0 +1,142 @@
+package pgdump_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// warmDumper keeps its sessions until the test's end.
+func warmDumper(t *testing.T, keep time.Duration) *pgdump.Dumper {
+	t.Helper()
+	d := dumper(t, pgdump.Config{KeepWarm: keep})
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// dumped runs one dump to its end.
+func dumped(t *testing.T, d *pgdump.Dumper, j export.DumpJob) {
+	t.Helper()
+	dump, err := d.Open(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, dump); err != nil {
+		t.Error(err)
+	}
+	if err := dump.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// resting lists what the server says of the sessions at rest in a database.
+func resting(t *testing.T, dsn string) []string {
+	t.Helper()
+	rows, err := connect(t, dsn).Query(t.Context(), `
+SELECT format('%s %s %s', pid, application_name, state) FROM pg_stat_activity a
+ WHERE datname = current_database() AND application_name LIKE 'pgcourier%' ORDER BY pid`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// at waits until the sessions at rest are as wanted.
+func at(t *testing.T, dsn string, n int) (all []string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d sessions", n), func() bool {
+		all = resting(t, dsn)
+		return len(all) == n
+	})
+	return all
+}
+
+// The session beside a dump serves the next one of the same source, and has nothing of the
+// last in it.
+func TestASessionIsKeptWarm(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple+`; CREATE SCHEMA own; CREATE TABLE own.t (a int); ALTER TABLE own.t ENABLE ROW LEVEL SECURITY`)
+	d := warmDumper(t, time.Minute)
+	dumped(t, d, job(dsn, seal.SQL, "s"))
+	first := at(t, dsn, 1)
+	if !strings.HasSuffix(first[0], " pgcourier idle idle") {
+		t.Errorf("at rest: %q, want idle and out of any transaction", first)
+	}
+	limited := job(dsn, seal.SQL, "own")
+	limited.Project.Role = "pg_read_all_data"
+	_, err := d.Open(t.Context(), limited)
+	fault(t, err, export.RowSecurity)
+	at(t, dsn, 0) // what failed is not kept
+	// One dump's role is not the next one's, which sees all rows.
+	limited.Schemas = []string{"s"}
+	dumped(t, d, limited)
+	dumped(t, d, job(dsn, seal.Custom, "own"))
+	second := at(t, dsn, 1)
+	dumped(t, d, job(dsn, seal.Tar, "s"))
+	if third := at(t, dsn, 1); third[0] != second[0] {
+		t.Errorf("at rest: %q, then %q, want the same session", second, third)
+	}
+	var held int
+	err = connect(t, dsn).QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE pid = split_part($1, ' ', 1)::int`, second[0]).Scan(&held)
+	if err != nil || held != 0 {
+		t.Errorf("a session at rest holds %d locks, %v", held, err)
+	}
+}
+
+// A session that was ended meanwhile is replaced, and no dump notices.
+func TestAWarmSessionThatIsGone(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	d := warmDumper(t, time.Minute)
+	dumped(t, d, job(dsn, seal.SQL, "s"))
+	before := at(t, dsn, 1)
+	execute(t, dsn, `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	dumped(t, d, job(dsn, seal.SQL, "s"))
+	if after := at(t, dsn, 1); after[0] == before[0] {
+		t.Error("a session outlived its end")
+	}
+}
+
+func TestWarmSessionsEnd(t *testing.T) {
+	t.Parallel()
+	one, two := database(t, cluster, simple), database(t, cluster, simple)
+	short := warmDumper(t, 10*time.Millisecond)
+	dumped(t, short, job(one, seal.SQL, "s"))
+	at(t, one, 0)
+	long := warmDumper(t, time.Minute)
+	dumped(t, long, job(one, seal.SQL, "s"))
+	dumped(t, long, job(two, seal.SQL, "s")) // never with the other source's
+	at(t, one, 1)
+	at(t, two, 1)
+	dump, err := long.Open(t.Context(), job(two, seal.SQL, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := long.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at(t, one, 0)
+	if _, err := io.Copy(io.Discard, dump); err != nil {
+		t.Errorf("a dump that was open at the close: %v", err)
+	}
+	if err := dump.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at(t, two, 0)
+	// Where the kind of server matters, it is asked for each time.
+	choosy := warmDumper(t, time.Minute)
+	dumped(t, choosy, job(one+"&target_session_attrs=primary", seal.SQL, "s"))
+	at(t, one, 0)
+}
