@@ -32,9 +32,14 @@ func parseURL(s string) (map[string]string, error) {
 	s, query, _ := strings.Cut(s, "?")
 	authority, database, _ := strings.Cut(s, "/")
 	hosts := authority
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		user, password, hasPassword := strings.Cut(authority[:i], ":")
-		hosts = authority[i+1:]
+	// Of two, libpq takes the first for the end of the login and others the last: whoever is
+	// right, somebody would log in as another or elsewhere.
+	if strings.Count(authority, "@") > 1 {
+		return nil, fmt.Errorf("%w: an @ within a user name or a password is written %%40", ErrDSN)
+	}
+	if login, rest, ok := strings.Cut(authority, "@"); ok {
+		user, password, hasPassword := strings.Cut(login, ":")
+		hosts = rest
 		if err := put(out, "user", user); err != nil {
 			return nil, err
 		}
