@@ -54,6 +54,7 @@ func TestAsyncAPI(t *testing.T) {
 		events.EventSubject(events.TypeStarted, project, request), events.EventSubject(events.TypeProgress, project, request),
 		events.EventSubject(events.TypeCompleted, project, request), events.EventSubject(events.TypeFailed, project, request),
 		events.EventSubject(events.TypeVerified, project, request), events.EventSubject(events.TypeVerificationFailed, project, request),
+		events.EventSubject(events.TypeExpiring, project, request), events.EventSubject(events.TypeExpired, project, request),
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
 	}
 	var addresses []string

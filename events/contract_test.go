@@ -82,6 +82,16 @@ func contractEvents() []contractEvent {
 			SHA256: sum, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.VerificationFailed).Encode("test") },
 			func() any { return new(events.VerificationFailed) }},
+		{events.TypeExpiring, events.Expiring{
+			RequestID: "r1", ProjectID: "acme", Reason: "m", WarnedAt: at, ExpiresAt: at.Add(time.Hour), CompletedAt: at.Add(-time.Hour), StoredBytes: 4, Trace: trace,
+			Copies: []events.StoredCopy{{Destination: "s3", URI: "s3://b/k"}}},
+			func(v any) (events.Message, error) { return v.(events.Expiring).Encode("test") },
+			func() any { return new(events.Expiring) }},
+		{events.TypeExpired, events.Expired{
+			RequestID: "r1", ProjectID: "acme", Reason: "m", CompletedAt: at.Add(-time.Hour), ExpiredAt: at.Add(time.Second), StoredBytes: 4, Trace: trace,
+			Copies: []events.ExpiredCopy{{Destination: "s3", Result: "deleted"}}},
+			func(v any) (events.Message, error) { return v.(events.Expired).Encode("test") },
+			func() any { return new(events.Expired) }},
 	}
 }
 
@@ -347,6 +357,10 @@ func encodeEvent(t *testing.T, e events.Event) events.Message {
 		m, err = e.Verified.Encode("test")
 	case e.VerificationFailed != nil:
 		m, err = e.VerificationFailed.Encode("test")
+	case e.Expiring != nil:
+		m, err = e.Expiring.Encode("test")
+	case e.Expired != nil:
+		m, err = e.Expired.Encode("test")
 	}
 	if err != nil {
 		t.Fatal(err)

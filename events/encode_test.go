@@ -35,6 +35,8 @@ func TestEncodeHeaders(t *testing.T) {
 				want["ce-id"], want["ce-time"] = subject+".2", at
 			case events.TypeProgress:
 				want["ce-id"], want["ce-time"] = subject+".2.1773480414123", at
+			case events.TypeExpiring:
+				want["ce-id"], want["ce-time"] = subject+".1773480414123", at
 			default:
 				want["ce-time"] = end
 			}
@@ -73,7 +75,7 @@ func TestEncodeAndDecode(t *testing.T) {
 			want := reflect.New(reflect.TypeOf(e.full))
 			want.Elem().Set(reflect.ValueOf(e.full))
 			set := 0
-			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed} {
+			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed, got.Expiring, got.Expired} {
 				if !reflect.ValueOf(v).IsNil() {
 					set++
 					if !reflect.DeepEqual(v, want.Interface()) {

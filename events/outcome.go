@@ -56,6 +56,8 @@ type Event struct {
 	Outcome
 	Verified           *Verified
 	VerificationFailed *VerificationFailed
+	Expiring           *Expiring
+	Expired            *Expired
 }
 
 // IDs returns the project and the request that the event is of.
@@ -69,6 +71,10 @@ func (e Event) IDs() (project, request string) {
 		return e.Verified.ProjectID, e.Verified.RequestID
 	case e.VerificationFailed != nil:
 		return e.VerificationFailed.ProjectID, e.VerificationFailed.RequestID
+	case e.Expiring != nil:
+		return e.Expiring.ProjectID, e.Expiring.RequestID
+	case e.Expired != nil:
+		return e.Expired.ProjectID, e.Expired.RequestID
 	}
 	return e.Outcome.IDs()
 }
@@ -133,7 +139,7 @@ func typeOf(header, subject string) (string, error) {
 	if eventType == "" {
 		eventType = fromSubject
 	}
-	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed, TypeVerified, TypeVerificationFailed}, eventType) {
+	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed, TypeVerified, TypeVerificationFailed, TypeExpiring, TypeExpired}, eventType) {
 		return "", invalid(HeaderType, "must be one of the announced types")
 	}
 	return eventType, nil
@@ -161,6 +167,12 @@ func unmarshalEvent(eventType string, body []byte, trace Trace) (Event, error) {
 	case TypeVerificationFailed:
 		e.VerificationFailed = &VerificationFailed{Trace: trace}
 		err = json.Unmarshal(body, e.VerificationFailed)
+	case TypeExpiring:
+		e.Expiring = &Expiring{Trace: trace}
+		err = json.Unmarshal(body, e.Expiring)
+	case TypeExpired:
+		e.Expired = &Expired{Trace: trace}
+		err = json.Unmarshal(body, e.Expired)
 	}
 	if err != nil {
 		return Event{}, invalid(bodyField, "does not have the types of the contract")

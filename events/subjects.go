@@ -12,6 +12,9 @@ const (
 
 	TypeVerified           = "backup.verified"
 	TypeVerificationFailed = "backup.verification_failed"
+
+	TypeExpiring = "backup.expiring"
+	TypeExpired  = "backup.expired"
 )
 
 // The names of the messages that are no events: a question over plain NATS, and its answer.
@@ -33,7 +36,8 @@ const (
 	StreamIntake = "BACKUP_INTAKE"
 	// StreamOutcomes keeps CompletedFilter and FailedFilter, one message for each request.
 	StreamOutcomes = "BACKUP_OUTCOMES"
-	// StreamEvents keeps StartedFilter, VerifiedFilter and VerificationFailedFilter.
+	// StreamEvents keeps StartedFilter, VerifiedFilter, VerificationFailedFilter,
+	// ExpiringFilter and ExpiredFilter.
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
@@ -65,6 +69,9 @@ const (
 
 	VerifiedFilter           = TypeVerified + ".*.*"
 	VerificationFailedFilter = TypeVerificationFailed + ".*.*"
+
+	ExpiringFilter = TypeExpiring + ".*.*"
+	ExpiredFilter  = TypeExpired + ".*.*"
 
 	CancelFilter     = TypeCancel + ".*"
 	CancellingFilter = TypeCancelling + ".*.*"

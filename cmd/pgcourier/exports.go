@@ -145,7 +145,7 @@ func (l *library) find(ctx context.Context, id string) ([]copyOf, error) {
 	case len(found) == 0 && away != nil:
 		return nil, away
 	case len(found) == 0:
-		return nil, exitf(exitNotFound, "no export %q is stored", id)
+		return nil, l.absent(ctx, id)
 	case away != nil:
 		l.warn("%v", away)
 	}

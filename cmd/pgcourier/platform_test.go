@@ -314,9 +314,13 @@ func (p *platform) check() {
 }
 
 // checkOutcomes holds the broker's outcomes against the ledger and the storage: each
-// request has exactly one, and exactly what completed is stored.
+// request has exactly one, and exactly what completed and was not removed is stored.
 func (p *platform) checkOutcomes() {
 	seen, visible := map[string]string{}, []string{}
+	entries, removed := p.ledger(), map[string]bool{}
+	for _, e := range entries {
+		removed[e.ID.String()] = e.RemovedAt != nil
+	}
 	info := p.stream(events.StreamOutcomes)
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
 		m, out := p.announced(seq)
@@ -325,8 +329,9 @@ func (p *platform) checkOutcomes() {
 		name, state := project+"/"+id, "failed"
 		if c := out.Completed; c != nil {
 			state = "completed"
-			key := strings.TrimPrefix(c.Storage[0].URI, "file:")
-			visible = append(visible, key, key+".manifest.json")
+			if key := strings.TrimPrefix(c.Storage[0].URI, "file:"); !removed[name] {
+				visible = append(visible, key, key+".manifest.json")
+			}
 		}
 		if seen[name] != "" {
 			p.t.Errorf("%s has two outcomes: %s and %s", name, seen[name], state)
@@ -340,7 +345,7 @@ func (p *platform) checkOutcomes() {
 	if got := p.stored(); !slices.Equal(got, visible) {
 		p.t.Errorf("stored are %q, completed are %q", got, visible)
 	}
-	for _, e := range p.ledger() {
+	for _, e := range entries {
 		name := e.Project + "/" + e.ID.Request
 		if string(e.State) != seen[name] || e.PublishedAt == nil {
 			p.t.Errorf("the ledger has %s as %s, published at %v; announced is %q", name, e.State, e.PublishedAt, seen[name])

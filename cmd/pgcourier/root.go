@@ -49,7 +49,7 @@ func newRoot(p process) *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand())
 	root.AddCommand(a.notificationsCommand(), a.scheduleCommand())
-	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.migrateCommand(), a.brokerCommand())
+	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), a.migrateCommand(), a.brokerCommand())
 	readyTree(root)
 	if width := a.screen().width; width > 0 { // cobra's own template never breaks a line
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))

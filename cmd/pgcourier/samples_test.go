@@ -6,7 +6,9 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/retention"
 )
 
 const sampleKey = "acme/nightly/nightly-2026-11-23.1.dump.zst.age"
@@ -63,6 +65,26 @@ func sampleSchedules() []scheduleEntry {
 		out = append(out, newScheduleEntry(s, noon))
 	}
 	return out
+}
+
+func samplePruned() pruned {
+	request := func(id string, age time.Duration, verified, keep bool, why ...string) retention.Verdict {
+		return retention.Verdict{
+			Decision: retention.Decision{
+				Export: retention.Export{ID: export.ID{Project: "acme", Request: id}, FinishedAt: *ago(age), Verified: verified}, Keep: keep, Why: why,
+			},
+			Step: retention.Kept, Record: retention.Record{StoredBytes: 214_748_364},
+		}
+	}
+	newest := request("nightly-2026-11-23", 9*time.Hour, false, true, "last 1 of 7", "daily 2026-11-23", "newest good export")
+	checked := request("nightly-2026-11-20", 81*time.Hour, true, true, "daily 2026-11-20", "newest verified export")
+	going := request("20261123t082653-k3j9x7q2m4w5z6ab", 400*time.Hour, false, false, "no rule keeps it")
+	going.Step, going.DeleteAt = retention.Notified, noon.Add(20*time.Hour)
+	failing := request("nightly-2026-10-01", 1300*time.Hour, false, false, "older than max-age=30d")
+	failing.Step, failing.DeleteAt, failing.Fault = retention.Failing, *ago(time.Hour), "s3: delete acme/nightly-2026-10-01.1.sql.gz: the storage does not answer \x1b[2J"
+	return newPruned(retention.Report{
+		At: noon, Verdicts: []retention.Verdict{newest, checked, going, failing}, Spared: map[string]string{"bolt": "the control plane has no such project"},
+	}, false)
 }
 
 func sampleDamaged() verified {

@@ -120,6 +120,7 @@ func screens(s screen) map[string]string {
 		"outcome":       outcomeText(s, sampleOutcome()) + "\n" + outcomeText(s, sampleEvents()[3].Outcome),
 		"verify":        sampleVerified().text(s),
 		"notifications": notificationsText(s, sampleNotifications()),
+		"prune":         prunedText(s, samplePruned()),
 		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + scheduleText(s, sampleSchedules()[0]),
 		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
 			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
@@ -239,6 +240,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"restore":         sampleRestored(),
 		"recover":         sampleRecovery(),
 		"migrate":         migration{4},
+		"prune":           samplePruned(),
 		"schedule add":    sampleSchedules()[0],
 		"schedule rm":     scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
 		"broker config": brokerUsers{

@@ -109,6 +109,10 @@ func (v *verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 				return nil, nil, gerr
 			}
 			v.log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
+			// What the scratch server refuses may be whole.
+			if failed.Code != events.CodeRestoreRejected {
+				v.note(ctx, c, true)
+			}
 			failed.StartedAt, failed.FinishedAt, failed.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
 			return nil, failed, nil
 		}
@@ -117,8 +121,21 @@ func (v *verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 		}
 		out.Copies = append(out.Copies, events.VerifiedCopy{Destination: at.Destination, URI: at.URI})
 	}
+	v.note(ctx, c, false)
 	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
 	return &out, nil, nil
+}
+
+// note keeps the finding for retention, which prefers what was verified. Without it an
+// export counts as not verified: that is no reason to verify it once more.
+func (v *verifier) note(ctx context.Context, c events.Completed, damaged bool) {
+	if v.ledger == nil {
+		return
+	}
+	id := export.ID{Project: c.ProjectID, Request: c.RequestID}
+	if err := v.ledger.NoteVerification(ctx, id, damaged); err != nil {
+		v.log.WarnContext(ctx, "verification not noted in the ledger", "project_id", id.Project, "request_id", id.Request, "error", err)
+	}
 }
 
 // removed says whether the export was deleted on purpose.

@@ -121,6 +121,10 @@ func eventJSON(e events.Event) any {
 		return typed{events.TypeVerified, e.Verified}
 	case e.VerificationFailed != nil:
 		return typed{events.TypeVerificationFailed, e.VerificationFailed}
+	case e.Expiring != nil:
+		return typed{events.TypeExpiring, e.Expiring}
+	case e.Expired != nil:
+		return typed{events.TypeExpired, e.Expired}
 	default:
 		return typed{events.TypeFailed, e.Failed}
 	}
@@ -149,6 +153,10 @@ func (s screen) eventLine(e events.Event) string {
 		state, rest = "verified", fmt.Sprintf("%d rows restored into PostgreSQL %s, %s", v.Rows, shown(v.ServerVersion), time.Duration(v.DurationMS)*time.Millisecond)
 	case e.VerificationFailed != nil:
 		state, rest = "damaged", string(e.VerificationFailed.Code)+": "+shown(e.VerificationFailed.Message)
+	case e.Expiring != nil:
+		state, rest = "expiring", fmt.Sprintf("at %s: %s", clock(&e.Expiring.ExpiresAt), shown(e.Expiring.Reason))
+	case e.Expired != nil:
+		state, rest = "expired", shown(e.Expired.Reason)
 	default:
 		state, rest = "failed", string(e.Failed.Code)+": "+shown(e.Failed.Message)
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -53,8 +54,9 @@ type worker struct {
 	store      export.Store
 	places     []*destination // the store's, the primary one first
 	speaker    *handlers.Announcer
-	checker    *verifier // of the role verifier
-	scheduling bool      // this process moves what schedules make due
+	checker    *verifier         // of the role verifier
+	pruner     *retention.Pruner // of the role pruner
+	scheduling bool              // this process moves what schedules make due
 	closers    []func() error
 
 	senders map[notify.Channel]notify.Sender // of the notifier
@@ -246,7 +248,7 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
 		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,
 	})
-	return nil
+	return w.openPruner(projects, name)
 }
 
 // openSpool opens the spool for format directory and clears what killed workers have left in
@@ -338,6 +340,8 @@ func (w *worker) run(ctx context.Context) error {
 			}
 		case "sweeper":
 			group.Go(func() error { return w.sweep(gctx) })
+		case config.RolePruner:
+			group.Go(func() error { w.pruner.Serve(gctx, c.PruneEvery); return nil })
 		case config.RoleNotifier:
 			group.Go(func() error { return w.notify(gctx) })
 		case config.RoleVerifier:

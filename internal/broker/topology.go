@@ -23,10 +23,9 @@ const (
 	minAckWait    = time.Second
 )
 
-// The subjects of events that are announced about finished requests, beside the ones the
-// contract's Go package has types for.
+// The subjects of events beside outcomes that are kept.
 var eventSubjects = []string{
-	events.StartedFilter, events.VerifiedFilter, events.VerificationFailedFilter, "backup.expired.*.*",
+	events.StartedFilter, events.VerifiedFilter, events.VerificationFailedFilter, events.ExpiringFilter, events.ExpiredFilter,
 }
 
 // Topology holds what can be chosen about the streams and consumers. The zero value is

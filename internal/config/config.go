@@ -41,7 +41,7 @@ const (
 // the README's table and in --help: meaning, unit and special values.
 type Config struct {
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string"`
-	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn; empty: control_plane.projects, see docs/architecture.md"`
+	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention; empty: control_plane.projects, see docs/architecture.md"`
 
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
@@ -72,7 +72,7 @@ type Config struct {
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
 	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the time of the last success has a series for each project; for platforms with few thousands of them"`
 	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
-	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database); empty: the first three, and notifier when a channel is set up"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), pruner (deletes what RETENTION does not keep); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
@@ -91,7 +91,11 @@ type Config struct {
 	DrainTimeout  time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
 
 	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
-	OutcomeRetention     time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
+	Retention            string        `env:"RETENTION" help:"which stored exports the pruner keeps of each project whose row names no rules of its own, for instance last=7,daily=14,weekly=8,monthly=12,yearly=5,max-age=400d; see docs/retention.md; empty: all"`
+	PruneEvery           time.Duration `env:"PRUNE_EVERY" envDefault:"1h" help:"how often the pruner looks"`
+	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time from the warning backup.expiring to the deletion"`
+
+	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
 
 	Notify
 }
@@ -195,7 +199,7 @@ func (c Config) Validate() error {
 		v    time.Duration
 	}{
 		{"TIMEOUT", c.Timeout}, {"UPLOAD_TIMEOUT", c.UploadTimeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
-		{"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention},
+		{"PRUNE_EVERY", c.PruneEvery}, {"PRUNE_NOTICE", c.PruneNotice}, {"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention},
 	} {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
 	}
@@ -204,7 +208,7 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier}, r), "ROLES: %q is not intake, worker, sweeper, notifier or verifier", r)
+		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")

@@ -33,6 +33,8 @@ const (
 	// RoleVerifier restores each completed export into a scratch database. It is never a
 	// default: it needs identities, which a worker must not have.
 	RoleVerifier = "verifier"
+	// RolePruner deletes what no retention rule keeps.
+	RolePruner = "pruner"
 )
 
 // Configured reports whether there is anybody to notify.
@@ -45,6 +47,9 @@ func (c Config) defaultRoles() []string {
 	roles := []string{roleIntake, roleWorker, roleSweeper}
 	if c.Notify.Configured() {
 		roles = append(roles, RoleNotifier)
+	}
+	if c.Retention != "" {
+		roles = append(roles, RolePruner)
 	}
 	return roles
 }

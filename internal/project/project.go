@@ -57,7 +57,7 @@ func New(pool *pgxpool.Pool, query string) *Projects {
 // columns names what the query returns.
 var columns = struct{ required, optional []string }{
 	required: []string{"id", "name", "active", "schemas"},
-	optional: []string{"role", "dsn"},
+	optional: []string{"role", "dsn", "retention"},
 }
 
 // Check runs the query for an id that no project has and reports whether its shape, its
@@ -96,7 +96,7 @@ func shape(fields []pgconn.FieldDescription) error {
 		names = append(names, f.Name)
 		ok, want := true, ""
 		switch f.Name {
-		case "id", "name", "role", "dsn":
+		case "id", "name", "role", "dsn", "retention":
 			ok, want = isText(f.DataTypeOID), "text"
 		case "active":
 			ok, want = f.DataTypeOID == pgtype.BoolOID, "boolean"
@@ -133,6 +133,8 @@ type row struct {
 	Schemas []*string `db:"schemas"`
 	Role    *string   `db:"role"`
 	DSN     *string   `db:"dsn"`
+
+	Retention *string `db:"retention"`
 }
 
 // Lookup implements export.Projects. An unknown and a suspended project get the very

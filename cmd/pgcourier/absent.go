@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// absent is the error for an export that no destination has. With DATABASE_URL it says when
+// and why it was deleted; a ledger that cannot be asked is no fault of its own here.
+func (l *library) absent(ctx context.Context, id string) error {
+	missing := exitf(exitNotFound, "no export %q is stored", id)
+	if l.config.DatabaseURL == "" {
+		return missing
+	}
+	var found []string
+	err := withLedger(ctx, l.config, func(ctx context.Context, led *ledger.Ledger) error {
+		gone, err := led.Gone(ctx, id)
+		for _, g := range gone {
+			why := "by hand"
+			if g.Reason != "" {
+				why = "by retention: " + g.Reason
+			}
+			found = append(found, fmt.Sprintf("%s was deleted at %s, %s", g.ID, clock(&g.RemovedAt), shown(why)))
+		}
+		return err
+	})
+	if err != nil || len(found) == 0 {
+		return missing
+	}
+	return exitf(exitNotFound, "no export %q is stored: %s", id, found[0])
+}

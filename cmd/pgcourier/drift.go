@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// drift is how one destination differs from the ledger.
+type drift struct {
+	// Missing are keys of exports that the ledger says are stored there, and are not.
+	Missing []string `json:"missing,omitempty"`
+	// Strays are keys of objects there that the ledger does not know, or says are deleted.
+	Strays []string `json:"strays,omitempty"`
+}
+
+// text is what is said of it; "" when there is none.
+func (d drift) text() string {
+	var parts []string
+	for _, p := range []struct {
+		what string
+		keys []string
+	}{{"missing although the ledger has them", d.Missing}, {"there although the ledger has them not", d.Strays}} {
+		const most = 5
+		if n := len(p.keys); n > 0 {
+			text := fmt.Sprintf("%d %s: %s", n, p.what, strings.Join(p.keys[:min(n, most)], ", "))
+			if n > most {
+				text += ", ..."
+			}
+			parts = append(parts, text)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// drift holds what a destination lists against the ledger.
+func (d *destination) drift(ctx context.Context, l *ledger.Ledger) (drift, error) {
+	// First the ledger: what is recorded is stored before.
+	recorded, err := d.recorded(ctx, l)
+	if err != nil {
+		return drift{}, err
+	}
+	var there []string
+	for key, err := range d.repository.Keys(ctx) {
+		if err != nil {
+			return drift{}, err
+		}
+		there = append(there, key)
+	}
+	listed := map[string]bool{}
+	for _, key := range there {
+		listed[key] = true
+	}
+	var out drift
+	for key := range recorded {
+		if !listed[key] {
+			out.Missing = append(out.Missing, key)
+		}
+	}
+	if len(out.Missing) > 0 {
+		// What was deleted since is not missing.
+		again, err := d.recorded(ctx, l)
+		if err != nil {
+			return drift{}, err
+		}
+		out.Missing = slices.DeleteFunc(out.Missing, func(key string) bool { return !again[key] })
+		slices.Sort(out.Missing)
+	}
+	out.Strays, err = l.Strays(ctx, there)
+	return out, err
+}
+
+// recorded are the keys of exports that the ledger says are stored at d, and are not being
+// deleted.
+func (d *destination) recorded(ctx context.Context, l *ledger.Ledger) (map[string]bool, error) {
+	projects, err := l.StoredProjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, p := range projects {
+		records, err := l.Stored(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			stored := slices.ContainsFunc(r.Copies, func(c export.Copy) bool { return c.Destination == d.name && c.Status != export.NotStored })
+			if stored && (r.Expiry == nil || r.Expiry.DeletingAt.IsZero()) {
+				out[r.Object] = true
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// pruned is a run of prune as it is printed.
+type pruned struct {
+	DryRun  bool              `json:"dry_run"`
+	At      time.Time         `json:"at"`
+	Jumped  bool              `json:"clock_jumped,omitzero"`
+	Spared  map[string]string `json:"spared_projects,omitempty"`
+	Exports []prunedExport    `json:"exports"`
+}
+
+type prunedExport struct {
+	Project    string         `json:"project_id"`
+	Request    string         `json:"request_id"`
+	FinishedAt time.Time      `json:"finished_at"`
+	Stored     int64          `json:"stored_bytes"`
+	Verified   bool           `json:"verified"`
+	Damaged    bool           `json:"damaged,omitzero"`
+	Step       retention.Step `json:"step"`
+	Why        []string       `json:"why"`
+	DeleteAt   *time.Time     `json:"delete_at,omitempty"`
+	Fault      string         `json:"fault,omitempty"`
+}
+
+func newPruned(r retention.Report, dry bool) pruned {
+	out := pruned{DryRun: dry, At: r.At, Jumped: r.Jumped, Spared: r.Spared, Exports: []prunedExport{}}
+	for _, v := range r.Verdicts {
+		e := prunedExport{
+			Project: v.Project, Request: v.Request, FinishedAt: v.FinishedAt, Stored: v.Record.StoredBytes,
+			Verified: v.Verified, Damaged: v.Damaged, Step: v.Step, Why: v.Why, Fault: v.Fault,
+		}
+		if !v.DeleteAt.IsZero() {
+			e.DeleteAt = &v.DeleteAt
+		}
+		out.Exports = append(out.Exports, e)
+	}
+	return out
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "prune [PROJECT]",
+		Short: "Delete the exports that no retention rule keeps",
+		Long: "Does once what the role pruner does regularly: warns by backup.expiring of what is to\n" +
+			"go, deletes from every destination what was warned of PRUNE_NOTICE ago, and announces\n" +
+			"backup.expired. The newest good export of a project stays, and so does its newest\n" +
+			"verified one. --dry-run prints what would become of each export, and why; it needs\n" +
+			"neither the broker nor the storage.",
+		Example: "  pgcourier prune --dry-run\n" +
+			"  pgcourier prune acme --dry-run --retention last=7,monthly=12 --output json\n" +
+			"  pgcourier prune",
+		Args: cobra.MaximumNArgs(1),
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "change nothing")
+	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings,
+		[]string{"STORAGE", "TELEGRAM_TOKEN", "PROJECT_QUERY", "RETENTION", "PRUNE_NOTICE"})...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		name := strings.Join(args, "")
+		if len(args) > 0 && !events.ValidProject(name) {
+			return exitf(exitUsage, "%q is no project id", name)
+		}
+		policy, err := retention.Parse(c.Retention)
+		if err != nil {
+			return exit(exitUsage, err)
+		}
+		return withRecords(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, projects *project.Projects) error {
+			setup := retention.Config{Records: l, Policies: policies{projects, policy}, Notice: c.PruneNotice, Log: a.logger(c)}
+			if dry {
+				return a.planPruning(ctx, setup, l, name)
+			}
+			return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+				return a.prune(ctx, c, setup, l, js, name)
+			})
+		})
+	})
+	return cmd
+}
+
+func (a *app) planPruning(ctx context.Context, setup retention.Config, l *ledger.Ledger, name string) error {
+	now, err := l.Now(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := retention.NewPruner(setup).Plan(ctx, name, now)
+	if err != nil {
+		return err
+	}
+	return a.printPruned(newPruned(r, true))
+}
+
+func (a *app) prune(ctx context.Context, c config.Config, setup retention.Config, l *ledger.Ledger, js jetstream.JetStream, name string) (err error) {
+	urls, err := c.StorageURLs()
+	if err != nil {
+		return err
+	}
+	places, err := openDestinations(urls, storageOptions{
+		token: c.TelegramToken, plaintext: true, log: setup.Log,
+		journal: func(destination string) storage.Journal { return notes{l, destination} },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDestinations(places)) }()
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this process: %w", err)
+	}
+	setup.Bins, setup.Holder = bins(places), fmt.Sprintf("%s/%d", host, os.Getpid())
+	setup.Announcer = &handlers.Expiries{Publisher: publications{broker.NewPublisher(js)}, Source: "pgcourier/pruner"}
+	r, err := retention.NewPruner(setup).Run(ctx, name)
+	if errors.Is(err, retention.ErrBusy) {
+		return exit(exitNotPossible, err)
+	}
+	out := newPruned(r, false)
+	if err := errors.Join(err, a.printPruned(out)); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(out.Exports, func(e prunedExport) bool { return e.Fault != "" }); i >= 0 {
+		return exitf(exitFailed, "not everything could be done; the next run tries again: %s", out.Exports[i].Fault)
+	}
+	return nil
+}
+
+func (a *app) printPruned(p pruned) error {
+	return a.print(p, prunedText(a.screen(), p))
+}
+
+var pruneColumns = []column{
+	{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "AGE"}, {title: "STORED", drop: 2}, {title: "VERIFIED", drop: 1},
+	{title: "STEP", least: 8}, {title: "WHEN", drop: 3}, {title: "WHY", least: 14},
+}
+
+func prunedText(s screen, p pruned) string {
+	s.now = p.At
+	var b strings.Builder
+	var rows [][]string
+	for _, e := range p.Exports {
+		checked := map[bool]string{true: "yes", false: "-"}[e.Verified]
+		if e.Damaged {
+			checked = "damaged"
+		}
+		why := strings.Join(e.Why, ", ")
+		if e.Fault != "" {
+			why = e.Fault
+		}
+		rows = append(rows, []string{shown(e.Project), shown(e.Request), s.age(&e.FinishedAt), size(e.Stored), checked, string(e.Step), clock(e.DeleteAt), shown(why)})
+	}
+	if len(rows) == 0 {
+		b.WriteString("no exports\n")
+	} else {
+		b.WriteString(s.table(pruneColumns, rows))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Spared)) {
+		fmt.Fprintf(&b, "everything of project %s is kept: %s\n", shown(name), shown(p.Spared[name]))
+	}
+	if p.Jumped {
+		b.WriteString("the ledger's clock jumped, or nothing was pruned for long: every notice begins anew\n")
+	}
+	return b.String()
+}
+
+// withRecords opens the ledger and the control plane for one command.
+func withRecords(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger, *project.Projects) error) error {
+	if c.DatabaseURL == "" {
+		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
+	}
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer pool.Close()
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	if err == nil {
+		err = do(ctx, l, project.New(pool, c.ProjectQuery))
+	}
+	if errors.Is(err, export.ErrLedgerUnavailable) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}

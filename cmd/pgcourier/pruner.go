@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
+)
+
+// openPruner prepares the role pruner, and refuses rules that cannot be meant.
+func (w *worker) openPruner(projects *project.Projects, name string) error {
+	c := w.config
+	policy, err := retention.Parse(c.Retention)
+	if err != nil {
+		return exitf(exitUsage, "%sRETENTION: %w", config.Prefix, err)
+	}
+	if !slices.Contains(c.Roles, config.RolePruner) {
+		return nil
+	}
+	w.pruner = retention.NewPruner(retention.Config{
+		Records: w.ledger, Policies: policies{projects, policy}, Bins: bins(w.places), Holder: name, Notice: c.PruneNotice, Log: w.log,
+		Announcer: &handlers.Expiries{Publisher: publications{broker.NewPublisher(w.js)}, Source: "pgcourier/pruner"},
+	})
+	return nil
+}
+
+// policies are the control plane's rules, over a default.
+type policies struct {
+	projects *project.Projects
+	usual    retention.Policy
+}
+
+var _ retention.Policies = policies{}
+
+func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool, error) {
+	text, known, err := p.projects.Retention(ctx, id)
+	if err != nil || !known || text == "" {
+		return p.usual, known, err
+	}
+	own, err := retention.Parse(text)
+	if err != nil {
+		return retention.Policy{}, true, fmt.Errorf("the rules of project %s: %w", id, err)
+	}
+	return own, true, nil
+}
+
+// bin is a destination as the pruner deletes there.
+type bin struct{ *destination }
+
+var _ retention.Bin = bin{}
+
+func bins(places []*destination) []retention.Bin {
+	out := make([]retention.Bin, len(places))
+	for i, d := range places {
+		out[i] = bin{d}
+	}
+	return out
+}
+
+func (b bin) Destination() string { return b.name }
+
+func (b bin) Remove(ctx context.Context, key string) (string, error) {
+	became, err := b.repository.Remove(ctx, key)
+	return became.String(), err
+}

@@ -1,0 +1,289 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+const (
+	// lease is how long a pruner that died keeps others from pruning. It is renewed before
+	// each project and each deletion.
+	lease = 15 * time.Minute
+	// gap is the longest pause between two runs that does not look like a clock that
+	// jumped. Whoever prunes once a week is within it.
+	gap = 8 * day
+	// ahead is how far an export may lie in the future: the clocks that tell its time and
+	// the time now are the same, so this is for a clock that was set back.
+	ahead = time.Minute
+	// announcements of one run.
+	announcements = 1000
+)
+
+// Config is what a Pruner needs. All but Log is required.
+type Config struct {
+	Records   Records
+	Policies  Policies
+	Bins      []Bin // every destination that exports are stored at
+	Announcer Announcer
+	// Holder names this process among those that prune.
+	Holder string
+	// Notice is the shortest time from the warning to the deletion.
+	Notice time.Duration
+	// Log defaults to slog.Default().
+	Log *slog.Logger
+}
+
+// Pruner deletes what no policy keeps: it warns, waits for the notice to pass, deletes at
+// every destination, announces. Each step is noted in the ledger before the next, so a run
+// that is interrupted anywhere is taken up by the next one. It is safe for concurrent use;
+// of several processes one prunes at a time.
+type Pruner struct {
+	Config
+}
+
+// NewPruner returns a Pruner.
+func NewPruner(c Config) *Pruner {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Pruner{c}
+}
+
+// Step is what a run does about an export, or would do.
+type Step string
+
+// The steps.
+const (
+	Kept     Step = "kept"
+	Warning  Step = "warning"  // the warning goes out now
+	Notified Step = "notified" // the notice runs
+	Deleting Step = "deleting" // it is deleted now
+	Failing  Step = "failing"  // a destination could not delete; it is tried again
+	Deletion Step = "deleted"
+)
+
+// Verdict is what a run says of one export.
+type Verdict struct {
+	Decision
+	Step Step
+	// DeleteAt is when it goes at the earliest; zero while it is kept.
+	DeleteAt time.Time
+	Fault    string // why it could not be deleted
+	Record   Record
+}
+
+// Report is what a run found and did.
+type Report struct {
+	At       time.Time // by the ledger's clock
+	Jumped   bool      // the clock jumped: every notice begins anew
+	Verdicts []Verdict
+	// Spared are projects whose exports are all kept because something was not clear, and
+	// what that is.
+	Spared map[string]string
+}
+
+// Plan says what Run would do about a project ("" for all), and changes nothing.
+func (p *Pruner) Plan(ctx context.Context, project string, now time.Time) (Report, error) {
+	r := Report{At: now, Spared: map[string]string{}}
+	return r, p.each(ctx, project, &r, func(v *Verdict) error { return nil })
+}
+
+// Run prunes a project ("" for all). ErrBusy: another process does. The report says what
+// was done, also beside an error. What one destination or project cannot do does not keep
+// the others: it is in the report and in the log.
+func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
+	now, jumped, err := p.Records.BeginPrune(ctx, p.Holder, lease, gap)
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := p.Records.EndPrune(end, p.Holder); err != nil {
+			p.Log.WarnContext(end, "right to prune not given back, it passes by itself", "error", err)
+		}
+	}()
+	if jumped {
+		p.Log.WarnContext(ctx, "the ledger's clock jumped, or nothing was pruned for long: every notice begins anew")
+	}
+	r := Report{At: now, Jumped: jumped, Spared: map[string]string{}}
+	err = p.each(ctx, project, &r, func(v *Verdict) error { return p.act(ctx, v) })
+	return r, errors.Join(err, p.announce(ctx))
+}
+
+// each judges the exports of each project and hands on those that are not simply kept.
+func (p *Pruner) each(ctx context.Context, project string, r *Report, act func(*Verdict) error) error {
+	projects := []string{project}
+	if project == "" {
+		var err error
+		if projects, err = p.Records.StoredProjects(ctx); err != nil {
+			return err
+		}
+	}
+	for _, project := range projects {
+		verdicts, spared, err := p.judge(ctx, project, r.At)
+		if err != nil {
+			return err
+		}
+		if spared != "" {
+			r.Spared[project] = spared
+			p.Log.WarnContext(ctx, "exports of a project are all kept", "project_id", project, "reason", spared)
+		}
+		for i := range verdicts {
+			if err := act(&verdicts[i]); err != nil {
+				return err
+			}
+		}
+		r.Verdicts = append(r.Verdicts, verdicts...)
+	}
+	return nil
+}
+
+// judge says what is to become of a project's exports. spared is why all are kept although
+// a policy might not keep them.
+func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out []Verdict, spared string, err error) {
+	records, err := p.Records.Stored(ctx, project)
+	if err != nil {
+		return nil, "", err
+	}
+	policy, known, err := p.Policies.Policy(ctx, project)
+	switch {
+	case errors.Is(err, export.ErrUnavailable) || ctx.Err() != nil:
+		return nil, "", err
+	case err != nil:
+		policy, spared = Policy{}, err.Error()
+	case !known:
+		policy, spared = Policy{}, "the control plane has no such project"
+	}
+	byID := map[export.ID]Record{}
+	var all []Export
+	for _, r := range records {
+		byID[r.ID] = r
+		all = append(all, r.Export)
+		if r.FinishedAt.After(now.Add(ahead)) && !policy.KeepsAll() {
+			policy, spared = Policy{}, fmt.Sprintf("%s was finished in the future, at %s: the ledger's clock was set back", r.Request, r.FinishedAt.UTC().Format(time.RFC3339))
+		}
+	}
+	for _, d := range policy.Decide(all, now) {
+		r := byID[d.ID]
+		v := Verdict{Decision: d, Step: Kept, Record: r}
+		switch e := r.Expiry; {
+		case e != nil && !e.DeletingAt.IsZero():
+			// Part of it may be gone: there is no way back.
+			v.Keep, v.Why, v.Step, v.DeleteAt = false, []string{e.Reason}, Deleting, e.DeletingAt
+		case d.Keep:
+		case e == nil || e.WarnedAt.IsZero():
+			v.Step, v.DeleteAt = Warning, now.Add(p.Notice)
+		default:
+			v.Step, v.DeleteAt = Notified, e.WarnedAt.Add(p.Notice)
+			if !now.Before(v.DeleteAt) {
+				v.Step = Deleting
+			}
+		}
+		out = append(out, v)
+	}
+	return out, spared, nil
+}
+
+// act carries a verdict out. Its errors are the ledger's; what the broker or a destination
+// cannot do is noted in the verdict, and tried again by the next run.
+func (p *Pruner) act(ctx context.Context, v *Verdict) error {
+	log := p.Log.With("project_id", v.Project, "request_id", v.Request)
+	switch v.Step {
+	case Kept:
+		if v.Record.Expiry != nil {
+			log.InfoContext(ctx, "an export that was to go is kept")
+			return p.Records.Spare(ctx, v.ID)
+		}
+	case Warning:
+		if err := p.Announcer.Expiring(ctx, Notice{v.Record, v.Why[0], v.DeleteAt.Add(-p.Notice), v.DeleteAt}); err != nil {
+			// Nobody was warned: the notice does not begin.
+			log.WarnContext(ctx, "warning before a deletion not published", "error", err)
+			v.Fault = err.Error()
+			return nil
+		}
+		log.InfoContext(ctx, "an export is to go", "reason", v.Why[0], "at", v.DeleteAt)
+		return p.Records.Warned(ctx, v.ID, v.Why[0])
+	case Deleting:
+		return p.remove(ctx, v, log)
+	}
+	return nil
+}
+
+// remove deletes an export at every destination.
+func (p *Pruner) remove(ctx context.Context, v *Verdict, log *slog.Logger) error {
+	if err := p.Records.KeepPruning(ctx, p.Holder, lease); err != nil {
+		return err
+	}
+	if e := v.Record.Expiry; e.DeletingAt.IsZero() {
+		begun, err := p.Records.BeginDeletion(ctx, v.ID, p.Notice)
+		if err != nil {
+			return err
+		}
+		if !begun { // something changed since it was judged
+			v.Step = Notified
+			return nil
+		}
+	}
+	var results []Result
+	var faults []error
+	for _, b := range p.Bins {
+		became, err := b.Remove(ctx, v.Record.Object)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", b.Destination(), err))
+			continue
+		}
+		results = append(results, Result{b.Destination(), became})
+	}
+	if err := errors.Join(faults...); err != nil {
+		v.Step, v.Fault = Failing, err.Error()
+		log.WarnContext(ctx, "an export could not be deleted everywhere, trying again", "error", err)
+		return p.Records.DeletionFailed(ctx, v.ID, err.Error())
+	}
+	v.Step = Deletion
+	log.InfoContext(ctx, "an export was deleted", "reason", v.Why[0])
+	return p.Records.Deleted(ctx, v.ID, results)
+}
+
+// announce publishes what was deleted, by this run or by one that died before it could.
+func (p *Pruner) announce(ctx context.Context) error {
+	gone, err := p.Records.Unannounced(ctx, announcements)
+	if err != nil {
+		return err
+	}
+	for _, g := range gone {
+		if err := p.Announcer.Expired(ctx, g); err != nil {
+			p.Log.WarnContext(ctx, "deletion not announced, trying again", "project_id", g.Project, "request_id", g.Request, "error", err)
+			return nil
+		}
+		if err := p.Records.Announced(ctx, g.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Serve runs every so often until ctx ends. Errors are logged.
+func (p *Pruner) Serve(ctx context.Context, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		switch _, err := p.Run(ctx, ""); {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrBusy):
+		case err != nil:
+			p.Log.WarnContext(ctx, "pruning was interrupted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
