@@ -155,7 +155,7 @@ type model struct {
 
 func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 	t.Helper()
-	b.exec(t, "TRUNCATE pgcourier.requests, pgcourier.attempts")
+	b.exec(t, "TRUNCATE pgcourier.requests, pgcourier.attempts CASCADE")
 	m := &model{
 		bench: b, t: t, wrong: wrong, draw: d, saw: map[string]int{},
 		storage: map[string]object{}, stream: map[export.ID]export.Outcome{}, ends: map[export.ID]export.Outcome{},

@@ -3,6 +3,7 @@ package retention_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,7 @@ func histories() *rapid.Generator[[]retention.Export] {
 		for i, h := range hours {
 			kind := rapid.IntRange(0, 4).Draw(t, "kind")
 			out = append(out, retention.Export{
-				ID: export.ID{Project: "acme", Request: fmt.Sprint(i)}, FinishedAt: now.Add(-time.Duration(h) * time.Hour), Verified: kind == 0, Damaged: kind == 1,
+				ID: export.ID{Project: "acme", Request: strconv.Itoa(i)}, FinishedAt: now.Add(-time.Duration(h) * time.Hour), Verified: kind == 0, Damaged: kind == 1,
 			})
 		}
 		return out

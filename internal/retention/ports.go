@@ -18,7 +18,7 @@ type Record struct {
 	StoredBytes int64
 	Copies      []export.Copy
 	Trace       export.Trace // of the request
-	Expiry      *Expiry // nil: it was not marked
+	Expiry      *Expiry      // nil: it was not marked
 }
 
 // Expiry is how far the deletion of an export has come. The times are the ledger's; a zero

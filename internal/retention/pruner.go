@@ -211,6 +211,7 @@ func (p *Pruner) act(ctx context.Context, v *Verdict) error {
 		return p.Records.Warned(ctx, v.ID, v.Why[0])
 	case Deleting:
 		return p.remove(ctx, v, log)
+	case Notified, Failing, Deletion: // the notice runs; the others are what acting made of it
 	}
 	return nil
 }
