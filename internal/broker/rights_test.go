@@ -76,6 +76,8 @@ func acts() []act {
 		publish("announce a completed export", "backup.completed.acme.r1", "worker"),
 		publish("announce a failed export", "backup.failed.acme.r1", "worker"),
 		publish("announce a start", "backup.started.acme.r1", "worker"),
+		publish("warn of a deletion", "backup.expiring.acme.r1", "worker operator"),
+		publish("announce a deletion", "backup.expired.acme.r1", "worker operator"),
 		publish("tell of progress", "backup.progress.acme.r1", "worker"),
 		publish("tell the workers of a cancel", "backup.cancelling.acme.r1", "worker"),
 		listen("hear cancels", "backup.cancel.*", "worker"),

@@ -16,7 +16,7 @@ const (
 	// UserGateway asks for exports of any project, cancels them, and reads what became of
 	// them. It cannot read requests.
 	UserGateway User = "gateway"
-	// UserWorker runs exports: the roles intake, worker and sweeper.
+	// UserWorker runs exports: the roles intake, worker, sweeper and pruner.
 	UserWorker User = "worker"
 	// UserNotifier reads outcomes, and has the notifications to itself.
 	UserNotifier User = "notifier"
@@ -53,7 +53,6 @@ const (
 
 func streamInfo(stream string) string { return api + "STREAM.INFO." + stream }
 func readMsg(stream string) string    { return api + "STREAM.MSG.GET." + stream }
-func allOf(eventType string) string   { return eventType + ".*.*" }
 
 // consume is the right to take messages from a durable consumer and to settle them.
 func consume(stream, consumer string) []string {
@@ -83,7 +82,7 @@ const announcements = "backup.*.*.*"
 func heard() []string {
 	return []string{
 		events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
-		events.VerifiedFilter, events.VerificationFailedFilter, allOf("backup.expired"),
+		events.VerifiedFilter, events.VerificationFailedFilter, events.ExpiringFilter, events.ExpiredFilter,
 	}
 }
 
@@ -119,7 +118,7 @@ func workerRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{ // the intake moves requests to their projects' subjects
 			events.RequestedFilter, events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
-			allOf("backup.expired"), events.CancellingFilter,
+			events.ExpiringFilter, events.ExpiredFilter, events.CancellingFilter,
 		}, setup(),
 		consume(events.StreamRequests, events.ConsumerExport), consume(events.StreamIntake, events.ConsumerIntake),
 		consume(events.StreamSchedules, events.ConsumerDue),
@@ -148,6 +147,7 @@ func operatorRights(r Rights) Rights {
 		[]string{
 			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
 			notificationRoot + ".*.*", notificationStateRoot + ".*",
+			events.ExpiringFilter, events.ExpiredFilter, // prune
 			// What is due is the broker's to write; a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
 			api + "STREAM.NAMES", api + "STREAM.LIST",
