@@ -204,7 +204,7 @@ func (r *rawConn) Dial(network, address string) (conn net.Conn, err error) {
 func (c *catalogue) rawConnection() *rawConn {
 	c.t.Helper()
 	// As a gateway: what it may send is what a worker must bear.
-	key, err := nats.NkeyOptionFromSeed(broker.KeyFile(broker.KeysDir(c.data), broker.UserGateway))
+	key, err := nats.NkeyOptionFromSeed(broker.KeyFile(c.keys, broker.UserGateway))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestTheExamplesRun(t *testing.T) {
 	p.start()
 	examples := filepath.Join(root, "docs", "examples")
 	key := func(u broker.User) []string {
-		return []string{"NATS_URL=" + p.broker.ClientURL(), "NATS_NKEY=" + broker.KeyFile(broker.KeysDir(p.data), u)}
+		return []string{"NATS_URL=" + p.broker.ClientURL(), "NATS_NKEY=" + broker.KeyFile(p.keys, u)}
 	}
 	consumers := map[string]*consumer{
 		"go":   startConsumer(t, "", key(broker.UserOperator), buildExample(t, "consumer-go")),

@@ -35,7 +35,8 @@ type platform struct {
 	database string
 	storage  string
 	data     string
-	broker   *broker.Server
+	broker   brokerServer
+	keys     string // of the broker's users
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	client   *events.Client
@@ -45,7 +46,31 @@ type platform struct {
 
 var databases atomic.Int64
 
+// brokerServer is a broker that runs.
+type brokerServer interface {
+	ClientURL() string
+	Shutdown() error
+}
+
+// setup makes a platform with the embedded broker.
 func setup(t *testing.T) *platform {
+	t.Helper()
+	return setupWith(t, func(p *platform) {
+		log := slog.New(slog.DiscardHandler)
+		srv, err := broker.StartServer(broker.ServerConfig{DataDir: p.data, Port: broker.RandomPort, Logger: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.broker, p.keys = srv, broker.KeysDir(p.data)
+		if p.nc, err = srv.ConnectAdmin(log); err != nil { // what runs on the platform may do less
+			t.Fatal(err)
+		}
+	})
+}
+
+// setupWith makes a platform with the broker that start runs: p.broker, p.keys and, as its
+// administrator, p.nc.
+func setupWith(t *testing.T, start func(p *platform)) *platform {
 	t.Helper()
 	p := &platform{
 		t: t, ctx: context.WithoutCancel(t.Context()), database: fmt.Sprintf("platform_%d_%d", os.Getpid(), databases.Add(1)), // dumps() looks at the whole machine
@@ -55,13 +80,7 @@ func setup(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	var err error
-	log := slog.New(slog.DiscardHandler)
-	if p.broker, err = broker.StartServer(broker.ServerConfig{DataDir: p.data, Port: broker.RandomPort, Logger: log}); err != nil {
-		t.Fatal(err)
-	}
-	if p.nc, err = p.broker.ConnectAdmin(log); err != nil { // what runs on the platform may do less
-		t.Fatal(err)
-	}
+	start(p)
 	if p.js, err = jetstream.New(p.nc); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +96,7 @@ func setup(t *testing.T) *platform {
 // OTEL_ variables are given as they are.
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
-		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data, "NATS_KEYS=" + broker.KeysDir(p.data),
+		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data, "NATS_KEYS=" + p.keys,
 		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=10s", "RETRY_BACKOFF=100ms",
 	}, settings...)
 	for i := range all {
