@@ -51,6 +51,14 @@ race: postgres node promtool ## Run all tests under the race detector (needs a C
 telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtual clock (minutes, 10 GiB of disk)
 	$(GO) test -run '^$$' -bench '^BenchmarkTenGiB$$' -benchtime 1x -timeout 30m ./internal/storage/telegram
 
+.PHONY: bench-parallel
+bench-parallel: postgres ## Measure an export over one and over two connections against pg_dump to nowhere
+	$(GO) test -run '^$$' -bench '^BenchmarkParallel$$' -benchtime 1x -timeout 30m ./internal/roundtrip
+
+.PHONY: bench-stages
+bench-stages: postgres ## Measure each stage of the stream alone
+	$(GO) test -run '^$$' -bench '^BenchmarkStages$$' -benchtime 10x -timeout 30m ./internal/seal
+
 .PHONY: bench-destinations
 bench-destinations: postgres ## Measure what a second destination costs
 	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/roundtrip

@@ -121,7 +121,8 @@ type Blob struct {
 type Stored struct {
 	Ref Ref
 	// Verified says that the destination itself confirmed a checksum of the bytes it
-	// holds. Otherwise the Repository reads the blob back.
+	// holds, or that the driver has read them there and found them as they were written.
+	// Otherwise the Repository reads the blob back.
 	Verified bool
 }
 

@@ -6,12 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCache asks the kernel to forget the file's clean pages, so that reading it back
-// reads the device. A file system that does not know the advice ignores it.
-func dropCache(f *os.File) {
+// flush brings a part of a file to the device and asks the kernel to forget it, so that
+// reading it reads the device. It promises nothing: that the file is durable, fsync sees to,
+// and a file system that does not know the advice ignores it.
+func flush(f *os.File, from, size int64) {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
-	_ = conn.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) })
+	_ = conn.Control(func(fd uintptr) {
+		const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+		_ = unix.SyncFileRange(int(fd), from, size, all)
+		_ = unix.Fadvise(int(fd), from, size, unix.FADV_DONTNEED)
+	})
 }

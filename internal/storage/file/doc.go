@@ -20,6 +20,7 @@
 // to the root is synced. A crash leaves at most a file in staging, whose name derives from
 // the export's key, so that Sweep finds it. Several processes of one user may share a root.
 //
-// The kernel's cached pages are dropped after the sync where the system permits, so that
-// reading back reads the disk.
+// A blob is read back and compared while it is written, a few megabytes behind, and its end
+// after the sync. Where the system permits, each piece is brought to the device and dropped
+// from memory first, so that reading back reads the disk.
 package file

@@ -93,7 +93,8 @@ func (d *Driver) Traits() storage.Traits { return storage.Traits{Scheme: scheme}
 // event may hold a server path.
 func (d *Driver) URI(key string, _ storage.Ref) string { return scheme + ":" + key }
 
-// Put implements storage.Driver. The reference is the name's path.
+// Put implements storage.Driver. The reference is the name's path. The file is read back from
+// the device while it is written, so Put answers soon after the body's end.
 func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 	if err := b.Name.Check(); err != nil {
 		return storage.Stored{}, err
@@ -114,7 +115,7 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 	if err != nil {
 		return storage.Stored{}, errors.Join(fmt.Errorf("finish %s: %w", name, err), d.unstage(staged))
 	}
-	return storage.Stored{Ref: storage.Ref(name)}, nil
+	return storage.Stored{Ref: storage.Ref(name), Verified: true}, nil
 }
 
 // absent returns storage.ErrExists when something lies under name.
@@ -137,14 +138,14 @@ func stagingPrefix(key string) string {
 	return hex.EncodeToString(sum[:16]) + "."
 }
 
-// stage writes the blob into a staging file, synced and closed. On failure nothing is
-// left, also when the body panics.
+// stage writes the blob into a staging file, synced, read back and closed. On failure nothing
+// is left, also when the body panics.
 func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err error) {
 	if err := d.makeDir(stagingDir); err != nil {
 		return "", err
 	}
 	staged = path.Join(stagingDir, stagingPrefix(b.Name.Key)+rand.Text())
-	f, err := d.root.OpenFile(staged, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	f, err := d.root.OpenFile(staged, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
 	if err != nil {
 		return "", wrap(err)
 	}
@@ -155,24 +156,34 @@ func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err 
 			err = errors.Join(err, d.unstage(staged))
 		}
 	}()
-	n, err := copyBody(ctx, f, b.Body)
+	back := newReadBack(ctx, f)
+	defer back.stop()
+	n, err := write(ctx, f, b, back)
 	if err != nil {
 		return staged, err
 	}
-	if b.Size >= 0 && n != b.Size {
-		return staged, fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
-	}
-	if err := f.Sync(); err != nil {
+	if err := back.finish(ctx, n); err != nil {
 		return staged, wrap(err)
 	}
-	dropCache(f)
 	whole = true
 	return staged, nil
 }
 
+// write copies the blob and makes it durable.
+func write(ctx context.Context, f *os.File, b storage.Blob, back *readBack) (int64, error) {
+	n, err := copyBody(ctx, f, b.Body, back)
+	if err != nil {
+		return n, err
+	}
+	if b.Size >= 0 && n != b.Size {
+		return n, fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
+	}
+	return n, wrap(f.Sync())
+}
+
 // copyBody copies to the body's end. An error of the body stays as it is; one of the
 // file is classed.
-func copyBody(ctx context.Context, f *os.File, body io.Reader) (int64, error) {
+func copyBody(ctx context.Context, f *os.File, body io.Reader, back *readBack) (int64, error) {
 	var written int64
 	buf := make([]byte, copyBuffer)
 	for {
@@ -186,6 +197,7 @@ func copyBody(ctx context.Context, f *os.File, body io.Reader) (int64, error) {
 			if err != nil {
 				return written, wrap(err)
 			}
+			back.wrote(buf[:n], written)
 		}
 		if readErr == io.EOF {
 			return written, nil

@@ -1,0 +1,75 @@
+package file_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/file"
+	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
+)
+
+// paced gives size bytes at the pace of a dump, and notes when they ended.
+type paced struct {
+	block []byte
+	left  int64
+	rate  float64 // bytes a second
+	from  time.Time
+	given int64
+	ended time.Time
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	if p.left == 0 {
+		p.ended = time.Now()
+		return 0, io.EOF
+	}
+	time.Sleep(time.Until(p.from.Add(time.Duration(float64(p.given) / p.rate * 1e9))))
+	n := copy(b, p.block[:min(int64(len(p.block)), p.left)])
+	p.left -= int64(n)
+	p.given += int64(n)
+	return n, nil
+}
+
+// BenchmarkAfterTheStream stores 512 MiB that come at 200 MB/s and measures what is left to do
+// after their end: the sync, the read-back and the manifest.
+func BenchmarkAfterTheStream(b *testing.B) {
+	const size = 512 << 20
+	block := storagetest.Bytes(256 << 10)
+	hash := sha256.New()
+	for range size / len(block) {
+		hash.Write(block)
+	}
+	driver, err := file.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = driver.Close() }()
+	store, err := storage.New(storage.Config{Driver: driver})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var after time.Duration
+	rounds := 0
+	for b.Loop() {
+		body := &paced{block: block, left: size, rate: 200e6, from: time.Now()}
+		_, err := store.Put(b.Context(), "acme/r.1.sql", body, func() export.Manifest {
+			m := storagetest.Describe("acme/r.1.sql", nil)()
+			m.Artifact.StoredBytes, m.Artifact.SHA256 = size, hex.EncodeToString(hash.Sum(nil))
+			return m
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		after += time.Since(body.ended)
+		rounds++
+		if err := store.Delete(b.Context(), "acme/r.1.sql"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(after.Seconds()*1000/float64(rounds), "after-ms")
+}

@@ -1,0 +1,99 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// readBackStep is how much is written before it is brought to the device and read again:
+// enough for one good write, and what is left to do in the end takes no time.
+const readBackStep = 16 << 20
+
+// readBack reads a growing file back while it is written. What it reads has been brought to
+// the device and dropped from memory first, so it is what the device holds. Both sides are
+// hashed with maphash: 64 bits under a seed of their own, ten times as fast as SHA-256. It
+// only has to tell what was just written from damage; the SHA-256 of the export is that of
+// the bytes written, and is compared with the manifest before their end.
+type readBack struct {
+	file  *os.File
+	steps chan int64 // up to where the file was written
+	stop  func()     // ends the reading and waits for its end
+	done  chan struct{}
+
+	written maphash.Hash // of what was written; the writer's, as told is
+	told    int64
+	found   maphash.Hash // of what was read, with the same seed
+	at      int64
+	buf     []byte
+	err     error // once done
+}
+
+// newReadBack starts reading file back. The caller calls stop.
+func newReadBack(ctx context.Context, file *os.File) *readBack {
+	r := &readBack{
+		file: file, steps: make(chan int64, 1), done: make(chan struct{}), buf: make([]byte, copyBuffer),
+	}
+	r.found.SetSeed(r.written.Seed())
+	r.stop = sync.OnceFunc(func() {
+		close(r.steps)
+		<-r.done
+	})
+	go func() {
+		defer close(r.done)
+		for end := range r.steps {
+			if r.err == nil {
+				r.err = r.step(ctx, end)
+			}
+		}
+	}()
+	return r
+}
+
+// wrote takes note of what was written, and where it ends. While an earlier step is under way
+// reading waits for the next one.
+func (r *readBack) wrote(p []byte, end int64) {
+	_, _ = r.written.Write(p) // a hash never fails
+	if end-r.told < readBackStep {
+		return
+	}
+	select {
+	case r.steps <- end:
+		r.told = end
+	default:
+	}
+}
+
+// step reads up to end.
+func (r *readBack) step(ctx context.Context, end int64) error {
+	flush(r.file, r.at, end-r.at)
+	for r.at < end {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := r.file.ReadAt(r.buf[:min(int64(len(r.buf)), end-r.at)], r.at)
+		_, _ = r.found.Write(r.buf[:n]) // a hash never fails
+		r.at += int64(n)
+		if err != nil && (err != io.EOF || n == 0) { // ReadAt gives io.EOF itself
+			return fmt.Errorf("read back: %w", err)
+		}
+	}
+	return nil
+}
+
+// finish reads the rest of a file that was synced, of size bytes, and compares.
+func (r *readBack) finish(ctx context.Context, size int64) error {
+	r.stop()
+	if r.err == nil {
+		r.err = r.step(ctx, size)
+	}
+	if r.err == nil && r.found.Sum64() != r.written.Sum64() {
+		r.err = fmt.Errorf("%w: what is read back is not what was written", storage.ErrDamaged)
+	}
+	return r.err
+}
