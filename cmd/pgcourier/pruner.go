@@ -24,7 +24,7 @@ func (w *worker) openPruner(projects *project.Projects, name string) error {
 	}
 	w.pruner = retention.NewPruner(retention.Config{
 		Records: w.ledger, Policies: policies{projects, policy}, Bins: bins(w.places), Holder: name, Notice: c.PruneNotice, Log: w.log,
-		Announcer: &handlers.Expiries{Publisher: publications{broker.NewPublisher(w.js)}, Source: "pgcourier/pruner"},
+		Announcer: &handlers.Expiries{Publisher: publications{w.publisher(broker.UserWorker)}, Source: "pgcourier/pruner"},
 	})
 	return nil
 }

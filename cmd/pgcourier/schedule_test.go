@@ -1,10 +1,15 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
@@ -203,4 +208,60 @@ func TestScheduleCommands(t *testing.T) {
 	if out, _ := p.scheduled(0, "list", "bolt"); strings.Contains(out, "acme") || !strings.Contains(out, "0 0 0 1 * *") {
 		t.Errorf("of bolt:\n%s", out)
 	}
+}
+
+// A broker without schedules serves everything else, and the commands say what it lacks.
+func TestAnOldBrokerIsToldOfAndServed(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	old := "NATS_URL=" + aged(t, p.broker.ClientURL(), "2.12.9")
+	w := p.start(old)
+	w.awaitLog("this broker cannot hold schedules")
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
+	for _, args := range [][]string{{"list"}, {"add", "acme", "--cron", "@daily"}} {
+		_, stderr, code := p.cliWith([]string{old}, append([]string{"schedule"}, args...)...)
+		if code != 6 || !strings.Contains(stderr, `unsupported: schedules need nats-server 2.14 or newer: this one says "2.12.9"`) {
+			t.Errorf("schedule %q ended with %d: %s", args, code, stderr)
+		}
+	}
+}
+
+// aged returns the URL of the same broker, calling itself older: a proxy changes the
+// version in what the broker says of itself.
+func aged(t *testing.T, raw, version string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", strings.TrimPrefix(raw, "nats://"))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() {
+				_, _ = io.Copy(upstream, client)
+				_ = upstream.Close()
+			}()
+			go func() {
+				defer func() { _ = client.Close() }()
+				part := make([]byte, 64<<10)
+				for {
+					n, err := upstream.Read(part)
+					if err != nil {
+						return
+					}
+					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+server.VERSION+`"`), []byte(`"version":"`+version+`"`)))
+				}
+			}()
+		}
+	}()
+	return "nats://" + l.Addr().String()
 }

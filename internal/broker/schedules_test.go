@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -261,21 +262,21 @@ func aged(t *testing.T, raw, version string) string {
 			if err != nil {
 				return
 			}
-			server, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(raw, "nats://"))
+			upstream, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(raw, "nats://"))
 			if err != nil {
 				_ = client.Close()
 				return
 			}
-			context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
-			go func() { _, _ = io.Copy(server, client) }()
+			context.AfterFunc(ctx, func() { _, _ = client.Close(), upstream.Close() })
+			go func() { _, _ = io.Copy(upstream, client) }()
 			go func() {
 				part := make([]byte, 64<<10)
 				for {
-					n, err := server.Read(part)
+					n, err := upstream.Read(part)
 					if err != nil {
 						break
 					}
-					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"2.15.2"`), []byte(`"version":"`+version+`"`)))
+					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+server.VERSION+`"`), []byte(`"version":"`+version+`"`)))
 				}
 				_ = client.Close()
 			}()
