@@ -21,6 +21,7 @@ type worker struct {
 	brokers []*edge // one for each node
 	control *edge
 	tmp     string
+	data    string              // apart from tmp, in which nothing may be left
 	cred    *syscall.Credential // nil: the harness's own user
 
 	process *process
@@ -30,6 +31,7 @@ type worker struct {
 
 func (w *world) newWorker(number int) (*worker, error) {
 	k := &worker{w: w, number: number, binary: w.lab.pgcourier, tmp: filepath.Join(w.dir, fmt.Sprintf("tmp-%d", number))}
+	k.data = filepath.Join(w.dir, fmt.Sprintf("data-%d", number))
 	for _, n := range w.broker.nodes {
 		e, err := w.lab.edges.open(fmt.Sprintf("worker%d-%s", number, n.name), n.port)
 		if err != nil {
@@ -44,10 +46,15 @@ func (w *world) newWorker(number int) (*worker, error) {
 	if w.fault.unprivileged {
 		k.cred = nobody()
 	}
-	if err := os.Mkdir(k.tmp, 0o777); err != nil { //nolint:gosec // the worker may run as another user
-		return nil, err
+	for _, dir := range []string{k.tmp, k.data} {
+		if err := os.Mkdir(dir, 0o777); err != nil { //nolint:gosec // the worker may run as another user
+			return nil, err
+		}
+		if err := os.Chmod(dir, 0o777); err != nil { //nolint:gosec // the same, whatever the umask
+			return nil, err
+		}
 	}
-	return k, os.Chmod(k.tmp, 0o777) //nolint:gosec // the same, whatever the umask
+	return k, nil
 }
 
 // start runs it with fail points and settings of its own, and waits until it serves.
@@ -78,7 +85,7 @@ func (k *worker) environment(failpoints string) []string {
 		brokers = append(brokers, "nats://worker:"+k.w.broker.workerPassword+"@127.0.0.1:"+e.port())
 	}
 	env := []string{
-		"TMPDIR=" + k.tmp, "FAILPOINTS=" + failpoints,
+		"TMPDIR=" + k.tmp, "FAILPOINTS=" + failpoints, "PGCOURIER_DATA_DIR=" + k.data,
 		"PGCOURIER_DATABASE_URL=" + through(k.w.lab.control.URL(controlDatabase), k.control),
 		"PGCOURIER_PROJECT_QUERY=" + projectQuery,
 		"PGCOURIER_NATS_URL=" + strings.Join(brokers, ","),
