@@ -30,6 +30,15 @@ type Deliveries interface {
 	Defer(msg *message.Message, pause time.Duration)
 }
 
+// Invitations bring together messages that wait and may be handled side by side.
+type Invitations interface {
+	// Invite has up to n waiting messages of other projects handled beside msg, now. If
+	// there are any, seats is called with their number and returns one value for each.
+	Invite(msg *message.Message, n int, seats func(n int) []any)
+	// Invited returns the value of a message that was invited.
+	Invited(msg *message.Message) (seat any, ok bool)
+}
+
 // Publisher publishes messages. An error that wraps export.ErrUnavailable passes by
 // itself; trying again is safe.
 type Publisher interface {

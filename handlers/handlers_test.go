@@ -80,13 +80,18 @@ func delivered(subject string) *delivery {
 
 // answer is a use case that notes what it is asked and answers as it is told.
 type answer struct {
-	req export.Request
-	out export.Outcome
-	err error
+	req     export.Request
+	out     export.Outcome
+	err     error
+	invites bool
+	company export.Company
 }
 
-func (a *answer) Run(_ context.Context, req export.Request, _ export.Delivery) (export.Outcome, error) {
-	a.req = req
+func (a *answer) RunWith(ctx context.Context, req export.Request, _ export.Delivery, c export.Company) (export.Outcome, error) {
+	a.req, a.company = req, c
+	if a.invites {
+		a.company.Seat = c.Invite(ctx, export.Like{Role: "r"})
+	}
 	return a.out, a.err
 }
 

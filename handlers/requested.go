@@ -14,7 +14,7 @@ import (
 
 // Exporter is the use case.
 type Exporter interface {
-	Run(ctx context.Context, req export.Request, d export.Delivery) (export.Outcome, error)
+	RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error)
 }
 
 // Requested handles backup.requested.<project_id>: it runs the export and announces its
@@ -24,17 +24,22 @@ type Requested struct {
 	Exporter   Exporter
 	Announcer  export.Announcer
 	Deliveries Deliveries
+	Groups     *Groups // default: every request is dumped by itself
 }
 
 // Handle is a Watermill NoPublishHandlerFunc.
 func (h *Requested) Handle(msg *message.Message) error {
 	d := h.Deliveries.Delivery(msg)
-	out, err := h.Exporter.Run(msg.Context(), decode(incoming(msg, d), d.Delivery), d.Delivery)
+	company := h.Groups.company(msg)
+	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg, d), d.Delivery), d.Delivery, company)
 	if errors.Is(err, export.ErrSuperseded) {
 		h.Deliveries.Abandon(msg)
 		return nil
 	}
 	if turn, ok := errors.AsType[*export.TurnError](err); ok {
+		if company.Seat != nil {
+			h.Groups.misfit()
+		}
 		h.Deliveries.Defer(msg, turn.Wait)
 		return nil
 	}

@@ -36,6 +36,9 @@ type held struct {
 	log      *slog.Logger
 	key      string // of its turns
 	tag      uint64 // of its turn
+	// Guarded by the subscription.
+	host  *held // who took the slot it runs in
+	unfit bool  // was company once, and deferred that
 
 	heartbeat // its state on the broker
 }
@@ -44,6 +47,7 @@ type held struct {
 type offer struct {
 	held      *held
 	msg       *message.Message
+	invited   any // what an invitation gave it; nil: it was not invited
 	abandoned atomic.Bool
 	delay     atomic.Int64 // of a redelivery, set by Delay; 0: Backoff's
 	deferred  atomic.Int64 // the pause set by Defer; 0: none

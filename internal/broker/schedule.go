@@ -21,18 +21,16 @@ const (
 )
 
 // schedule starts messages until pulling ends.
-func (s *subscription) schedule(pulling, working, settling context.Context, handlers *sync.WaitGroup) {
+func (s *subscription) schedule(pulling, settling context.Context) {
 	failures := 0
 	for s.awaitSlot(pulling) {
 		h, err := s.choose(pulling)
 		if h != nil {
 			failures = 0
 			s.calm(pulling)
-			o := h.begin(settling, working)
-			if !s.offer(pulling, settling, o) {
+			if !s.offer(settling, s.begin(h)) {
 				return
 			}
-			handlers.Go(func() { o.attend(settling, working) })
 			continue
 		}
 		if err == nil {
@@ -48,7 +46,7 @@ func (s *subscription) schedule(pulling, working, settling context.Context, hand
 
 // awaitSlot waits until a slot is free; false: pulling ended.
 func (s *subscription) awaitSlot(pulling context.Context) bool {
-	for s.started() >= s.cfg.Slots {
+	for s.slotsTaken() >= s.cfg.Slots {
 		select {
 		case <-s.freed:
 		case <-pulling.Done():
@@ -60,13 +58,16 @@ func (s *subscription) awaitSlot(pulling context.Context) bool {
 
 // offer hands a message to the subscriber's channel. When pulling ends first, the message
 // goes back at once: its delivery is spent, but no time is.
-func (s *subscription) offer(pulling, settling context.Context, o *offer) bool {
+func (s *subscription) offer(settling context.Context, o *offer) bool {
 	// Of two ready cases select takes either: nothing is handed out after the end.
-	if pulling.Err() == nil {
+	select {
+	case <-s.stopping:
+	default:
 		select {
 		case s.out <- o.msg:
+			s.attend(o)
 			return true
-		case <-pulling.Done():
+		case <-s.stopping:
 		}
 	}
 	o.giveBack(settling)
@@ -114,9 +115,16 @@ func (s *subscription) take(certain bool) *held {
 	if h == nil || certain && !sure {
 		return nil
 	}
+	s.start(h, h)
+	return h
+}
+
+// start gives h to the slot that host took, its own or another's. The caller has the lock.
+func (s *subscription) start(h, host *held) {
 	s.turns.start(h)
 	s.busy[h] = struct{}{}
-	return h
+	h.host = host
+	s.slots[host]++
 }
 
 // lookAhead pulls what waits until it can start something with certainty, and starts that.
@@ -246,6 +254,7 @@ func (s *subscription) repark(h *held, pause time.Duration) bool {
 	if s.closed {
 		return false
 	}
+	h.unfit = h.unfit || h.host != h
 	now := time.Now()
 	s.turns.postpone(h.key, now.Add(pause), now)
 	s.turns.park(h)
@@ -261,11 +270,14 @@ func (s *subscription) drop(h *held) {
 	s.leave(h)
 }
 
-// leave frees the slot and the key of h. The caller has the lock.
+// leave frees the key of h, and the slot if nothing else runs in it. The caller has the lock.
 func (s *subscription) leave(h *held) {
 	delete(s.busy, h)
 	s.turns.end(h)
-	signal(s.freed)
+	if s.slots[h.host]--; s.slots[h.host] == 0 {
+		delete(s.slots, h.host)
+		signal(s.freed)
+	}
 	// A waiting pull is called off only for a reason.
 	if next, _ := s.turns.next(time.Now()); next != nil {
 		signal(s.woken)
@@ -282,9 +294,6 @@ func signal(c chan struct{}) {
 // returnParked gives back what was never started, once pulling has ended. Each costs its
 // delivery.
 func (s *subscription) returnParked(ctx context.Context) {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	parked := s.parkedNow()
 	if len(parked) == 0 {
 		return
@@ -301,6 +310,12 @@ func (s *subscription) returnParked(ctx context.Context) {
 	for _, h := range parked {
 		s.turns.unpark(h)
 	}
+}
+
+func (s *subscription) slotsTaken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.slots)
 }
 
 func (s *subscription) started() int {

@@ -36,11 +36,18 @@ type subscription struct {
 	freed chan struct{} // holds a token when a slot became free since the last look
 	woken chan struct{} // holds a token when a parked message may have become startable
 
+	handlers sync.WaitGroup       // offers whose handlers have not returned, and their settling
+	inviting sync.WaitGroup       // invitations under way
+	stopping <-chan struct{}      // closed when pulling ends
+	begin    func(h *held) *offer // see held.begin
+	attend   func(o *offer)       // see offer.attend
+
 	mu     sync.Mutex
 	bound  bound
 	link   chan struct{} // closed when the connection is lost
 	turns  turns
-	busy   map[*held]struct{} // started: each has a slot
+	busy   map[*held]struct{} // started
+	slots  map[*held]int      // by whom a slot was taken: how many run in it
 	closed bool               // nothing is started or parked any more
 }
 
@@ -56,6 +63,7 @@ func newSubscription(c SubscriberConfig, b Binding) *subscription {
 		woken:      make(chan struct{}, 1),
 		turns:      newTurns(),
 		busy:       map[*held]struct{}{},
+		slots:      map[*held]int{},
 	}
 }
 
@@ -73,13 +81,19 @@ func (s *subscription) run(pulling, base context.Context) {
 
 	watching.Go(func() { s.keepParked(settling) })
 
-	var handlers sync.WaitGroup
-	s.schedule(pulling, working, settling, &handlers)
+	s.stopping = pulling.Done()
+	s.begin = func(h *held) *offer { return h.begin(settling, working) }
+	s.attend = func(o *offer) { s.handlers.Go(func() { o.attend(settling, working) }) }
+	s.schedule(pulling, settling)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.inviting.Wait()
 	close(s.out)
-	handlers.Go(func() { s.returnParked(settling) })
+	s.handlers.Go(func() { s.returnParked(settling) })
 
 	idle := make(chan struct{})
-	go func() { handlers.Wait(); close(idle) }()
+	go func() { s.handlers.Wait(); close(idle) }()
 	if !within(idle, s.cfg.DrainTimeout) {
 		endWork(ErrDraining)
 		if !within(idle, s.cfg.SettleTimeout) {

@@ -48,15 +48,21 @@ func (t *turns) unpark(h *held) {
 // nor deferred; nil: there is none. certain says that nothing that is still to be pulled can
 // come before it.
 func (t *turns) next(now time.Time) (h *held, certain bool) {
+	h = t.best(now, func(*held) bool { return true })
+	return h, h != nil && h.tag <= t.clock
+}
+
+// best is next among those that are wanted.
+func (t *turns) best(now time.Time, wanted func(*held) bool) (h *held) {
 	for p := range t.parked {
-		if t.running[p.key] > 0 || now.Before(t.until[p.key]) {
+		if !wanted(p) || t.running[p.key] > 0 || now.Before(t.until[p.key]) {
 			continue
 		}
 		if h == nil || p.tag < h.tag || p.tag == h.tag && p.delivery.Sequence < h.delivery.Sequence {
 			h = p
 		}
 	}
-	return h, h != nil && h.tag <= t.clock
+	return h
 }
 
 func (t *turns) start(h *held) {

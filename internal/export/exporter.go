@@ -79,29 +79,48 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
-	return e.run(ctx, req, d, true, 0)
+	return e.RunWith(ctx, req, d, Company{})
+}
+
+// RunWith is Run for a request that may share its dump with others. Beyond that nothing is
+// shared: each has its claim, its outcome and its own failure.
+func (e *Exporter) RunWith(ctx context.Context, req Request, d Delivery, c Company) (Outcome, error) {
+	if c.Seat != nil {
+		defer c.Seat.Leave()
+		if !e.fits(ctx, req, c) {
+			return Outcome{}, &TurnError{}
+		}
+	}
+	// Whom others wait for stands by for nobody.
+	return e.run(ctx, req, delivered{Delivery: d, standBy: c.Seat == nil, company: c}, 0)
 }
 
 // Adopt is Run for a request that the queue will not deliver again. It does not stand by
 // while another attempt holds the request: that is a *TurnError too.
 func (e *Exporter) Adopt(ctx context.Context, req Request, d Delivery) (Outcome, error) {
-	return e.run(ctx, req, d, false, 0)
+	return e.run(ctx, req, delivered{Delivery: d}, 0)
 }
 
-// run is Run, or Adopt if it is not to stand by, after so many of the message's ids were
-// found to be another request's.
-func (e *Exporter) run(ctx context.Context, req Request, d Delivery, standBy bool, conflicts int) (Outcome, error) {
+// delivered is a delivery and how it is to be run.
+type delivered struct {
+	Delivery
+	standBy bool // while another attempt holds the request
+	company Company
+}
+
+// run runs a request after so many of the message's ids were found to be another request's.
+func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
 	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
 	defer leave()
-	claim, err := e.claim(ctx, req, d, standBy)
+	claim, err := e.claim(ctx, req, d.Delivery, d.standBy)
 	switch {
 	case err != nil:
 		return Outcome{}, err
 	case claim.Verdict == Ended:
 		return claim.Outcome, nil
 	case claim.Verdict == Conflicting:
-		return e.run(ctx, conflict(req, d, conflicts), d, standBy, conflicts+1)
+		return e.run(ctx, conflict(req, d.Delivery, conflicts), d, conflicts+1)
 	}
 	failpoint.Hit(failpoint.AfterClaim)
 	log := e.Log.With("project_id", req.Project, "request_id", req.Request,
@@ -111,7 +130,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d Delivery, standBy boo
 	defer e.keepLease(work, claim.Token, nudged, cancel, log)()
 
 	begun := time.Now()
-	artifact, err := e.produce(work, req, claim)
+	artifact, err := e.produce(work, req, claim, d.company)
 	if errors.Is(context.Cause(work), ErrSuperseded) {
 		return Outcome{}, e.abandon(ctx, req, claim, log)
 	}
@@ -119,7 +138,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d Delivery, standBy boo
 	if errors.Is(context.Cause(work), ErrCancelled) {
 		ending = e.cancelled(ctx, req, claim, context.Cause(work), time.Since(begun), log)
 	} else {
-		ending = e.ending(req, d, claim, artifact, interruption(ctx, err), time.Since(begun))
+		ending = e.ending(req, d.Delivery, claim, artifact, interruption(ctx, err), time.Since(begun))
 	}
 	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
@@ -210,7 +229,7 @@ func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{
 }
 
 // produce makes the artifact: look up, dump, seal, store. A panic is a failure.
-func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Artifact, err error) {
+func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, c Company) (a *Artifact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a, err = nil, AsFault(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
@@ -224,7 +243,9 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim) (a *Ar
 		return nil, err
 	}
 	failpoint.Hit(failpoint.AfterLookup)
-	dump, err := e.Dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs})
+	dumper, leave := c.dumper(ctx, e, req, project)
+	defer leave()
+	dump, err := dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs})
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 // Runner is the use case, as the handler asks for it.
 type Runner interface {
-	Run(ctx context.Context, req export.Request, d export.Delivery) (export.Outcome, error)
+	RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error)
 }
 
 // work is what a context knows of the request that is worked on, for logs, spans and counts.
@@ -58,14 +58,14 @@ func (t *Telemetry) Runner(next Runner) Runner { return runner{next} }
 
 type runner struct{ next Runner }
 
-func (r runner) Run(ctx context.Context, req export.Request, d export.Delivery) (export.Outcome, error) {
+func (r runner) RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error) {
 	w := workOf(ctx)
 	if w == nil {
 		w = &work{}
 		ctx = context.WithValue(ctx, workKey{}, w)
 	}
 	w.set(req.ID, 0)
-	out, err := r.next.Run(ctx, req, d)
+	out, err := r.next.RunWith(ctx, req, d, c)
 	_, waits := errors.AsType[*export.TurnError](err)
 	w.mu.Lock()
 	defer w.mu.Unlock()

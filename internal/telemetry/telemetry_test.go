@@ -215,7 +215,7 @@ func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.
 
 type run func(ctx context.Context) (export.Outcome, error)
 
-func (r run) Run(ctx context.Context, _ export.Request, _ export.Delivery) (export.Outcome, error) {
+func (r run) RunWith(ctx context.Context, _ export.Request, _ export.Delivery, _ export.Company) (export.Outcome, error) {
 	return r(ctx)
 }
 
@@ -326,7 +326,7 @@ func TestARequestIsNamedInEachLineOnce(t *testing.T) {
 		log.With("request_id", "its own").InfoContext(ctx, "of a logger", "attempt", 9)
 		log.WithGroup("g").InfoContext(ctx, "in a group", "k", 1)
 		return export.Outcome{}, nil
-	})).Run(ctx, req, export.Delivery{})
+	})).RunWith(ctx, req, export.Delivery{}, export.Company{})
 	log.InfoContext(t.Context(), "outside")
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []map[string]any{
@@ -375,7 +375,7 @@ func TestWaitingForATurnIsNoDelivery(t *testing.T) {
 	handler := tel.Middleware(func(*message.Message) telemetry.Delivery {
 		return telemetry.Delivery{Subject: "backup.requested.acme", EventID: "e1", Number: 2}
 	})(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := runner.Run(msg.Context(), export.Request{}, export.Delivery{})
+		_, err := runner.RunWith(msg.Context(), export.Request{}, export.Delivery{}, export.Company{})
 		if _, waits := errors.AsType[*export.TurnError](err); waits {
 			return nil, nil
 		}
