@@ -94,7 +94,8 @@ func newCatalogue(t *testing.T, cases []badCase) *catalogue {
 			t.Error(err)
 		}
 	})
-	c.startBinary(built(t), "CONCURRENCY=2", "PG_BIN_DIR="+c.recorder.dir)
+	// Each process that is started is then one request's.
+	c.startBinary(built(t), "CONCURRENCY=2", "GROUP_MAX=1", "PG_BIN_DIR="+c.recorder.dir)
 	c.raw = c.rawConnection()
 	c.recorder.begin()
 	return c

@@ -54,6 +54,7 @@ type worker struct {
 	store      export.Store
 	places     []*destination // the store's, the primary one first
 	speaker    *handlers.Announcer
+	groups     *handlers.Groups  // nil: every project is dumped by itself
 	checker    *verifier         // of the role verifier
 	pruner     *retention.Pruner // of the role pruner
 	scheduling bool              // this process moves what schedules make due
@@ -248,6 +249,9 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
 		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,
 	})
+	if err := w.openGroups(dumper, dumps.Spool != nil); err != nil {
+		return err
+	}
 	return w.openPruner(projects, name)
 }
 
@@ -330,7 +334,7 @@ func (w *worker) run(ctx context.Context) error {
 	for _, role := range c.Roles {
 		switch role {
 		case "worker":
-			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}}
+			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}, Groups: w.groups}
 			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
 			h := &handlers.Intake{Publisher: publications{w.publisher(broker.UserWorker)}, Deliveries: deliveries{}, Source: w.source}

@@ -64,6 +64,9 @@ type Config struct {
 	SpoolDir       string        `env:"SPOOL_DIR" help:"folder on a local disk for what format directory and restore --jobs write for a while, in plain text; empty: the folder spool in DATA_DIR"`
 	SpoolBytes     ByteSize      `env:"SPOOL_BYTES" envDefault:"4GiB" help:"cap on what one export of format directory may have there at a time; it must hold the largest tables, one for each job"`
 	ParallelJobs   int           `env:"PARALLEL_JOBS" envDefault:"4" help:"tables of one export of format directory that are dumped at a time, each on a connection of its own, between 1 and 16; a request can ask for fewer"`
+	GroupMax       int           `env:"GROUP_MAX" envDefault:"100" help:"small projects of one source that wait at the same time and are dumped together, each with an export of its own; 0 or 1: every project by itself"`
+	GroupSpool     ByteSize      `env:"GROUP_SPOOL" envDefault:"1GiB" help:"cap on what all such dumps may have in SPOOL_DIR at a time, in plain text"`
+	GroupBytes     ByteSize      `env:"GROUP_PROJECT_BYTES" envDefault:"16MiB" help:"size of its tables up to which a project is small"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
 	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the throw-away server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
@@ -193,6 +196,8 @@ func (c Config) Validate() error {
 	check(c.MaxWaitingPerProject >= 1, "MAX_WAITING_PER_PROJECT: %d is not at least 1", c.MaxWaitingPerProject)
 	check(c.MaxBytes >= 0, "MAX_BYTES: must not be negative")
 	check(c.SpoolBytes > 0, "SPOOL_BYTES: must be positive")
+	check(c.GroupMax >= 0 && c.GroupMax <= 1000, "GROUP_MAX: %d is not between 0 and 1000", c.GroupMax)
+	check(c.GroupSpool > 0 && c.GroupBytes > 0, "GROUP_SPOOL and GROUP_PROJECT_BYTES: must be positive")
 	check(c.ParallelJobs >= 1 && c.ParallelJobs <= 16, "PARALLEL_JOBS: %d is not between 1 and 16", c.ParallelJobs)
 	for _, d := range []struct {
 		name string

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+)
+
+// openGroups lets small projects that wait at the same time share a dump. That needs a
+// folder for its spool.
+func (w *worker) openGroups(dumper *pgdump.Dumper, spool bool) error {
+	c := w.config
+	if c.GroupMax < 2 || !spool {
+		return nil
+	}
+	groups, err := pgdump.NewGroups(pgdump.GroupConfig{
+		Dumper: dumper, Dir: c.Spool(), SpoolBytes: int64(c.GroupSpool), MemberBytes: int64(c.GroupBytes),
+	})
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	seats := func(n int) []export.Seat {
+		all := make([]export.Seat, n)
+		for i, guest := range groups.Invite(n) {
+			all[i] = seat{w.telemetry.Dumper(guest), guest}
+		}
+		return all
+	}
+	w.groups = handlers.NewGroups(invitations{}, seats, c.GroupMax)
+	return nil
+}
+
+// seat is a guest whose dump is traced like any other.
+type seat struct {
+	export.Dumper
+	guest *pgdump.Guest
+}
+
+var _ export.Seat = seat{}
+
+// Leave implements export.Seat.
+func (s seat) Leave() { s.guest.Leave() }
+
+// invitations are the broker as handlers.Groups asks for it.
+type invitations struct{}
+
+var _ handlers.Invitations = invitations{}
+
+func (invitations) Invite(msg *message.Message, n int, seats func(int) []any) {
+	broker.Invite(msg, n, seats)
+}
+
+func (invitations) Invited(msg *message.Message) (any, bool) { return broker.Invited(msg) }
