@@ -32,6 +32,7 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 		{Format: events.FormatSQL, Compression: events.CompressionGzip},
 		{Format: events.FormatCustom, Compression: events.CompressionZstd},
 		{Format: events.FormatTar, Compression: events.CompressionNone},
+		{Format: events.FormatDirectory, Compression: events.CompressionZstd, Jobs: 2},
 	} {
 		r.ProjectID, r.RequestID = "globex", string(r.Format)
 		w := p.startBinary(built(t), "CONCURRENCY=1")
@@ -52,13 +53,15 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 		if len(ours) == 0 {
 			t.Errorf("%s: the worker was never seen to have its staging file open", r.Format)
 		}
+		directory := r.Format == events.FormatDirectory
 		for _, f := range ours {
-			if !strings.HasPrefix(f, p.storage+"/") {
+			if !strings.HasPrefix(f, p.storage+"/") && !(directory && strings.Contains(f, "/spool/pgcourier-")) {
 				t.Errorf("%s: the worker had %s open", r.Format, f)
 			}
 		}
-		// Only tar needs a spool: pg_dump's own, one table at a time, unlinked in /tmp.
-		if tar := r.Format == events.FormatTar; tar != (len(spool) > 0) {
+		// Only tar and directory need a spool: pg_dump's own, one table at a time, unlinked in
+		// /tmp, and the worker's.
+		if spooled := r.Format == events.FormatTar || directory; spooled != (len(spool) > 0) {
 			t.Errorf("%s: pg_dump spooled to %q", r.Format, spool)
 		}
 		w.term()
