@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,30 +119,30 @@ func TestADirectoryIsOneTarWithTheTableOfContentsLast(t *testing.T) {
 	}
 }
 
-func TestJobsAreConnections(t *testing.T) {
+func TestHowManyJobs(t *testing.T) {
 	t.Parallel()
-	dsn := database(t, cluster, many(8))
+	small, big := database(t, cluster, many(8)), database(t, cluster, many(3)+large[strings.Index(large, "CREATE TABLE"):]+`
+INSERT INTO big.t SELECT * FROM big.t; ANALYZE`) // 80 MB
 	for _, c := range []struct {
-		asked, allowed, sessions int
+		dsn                  string
+		asked, allowed, want int
 	}{
-		{3, 16, 5}, // with the snapshot's session and pg_dump's first
-		{16, 2, 4},
-		{16, 16, 10}, // no more than there are tables
-		{0, 16, 2},   // it is small: pg_dump works alone
+		{small, 3, 16, 3},
+		{small, 16, 2, 2},
+		{small, 16, 0, 4},  // the default
+		{small, 16, 16, 8}, // no more than there are tables
+		{small, 0, 16, 1},
+		{big, 0, 16, min(runtime.GOMAXPROCS(0), 5)},
+		{big, 0, 1, 1},
 	} {
-		dump := open(t, pgdump.Config{ParallelJobs: c.allowed, SpoolBytes: 1}, parallel(dsn, c.asked, "big"))
-		// It is paused, or has failed, once the first tables are there.
-		most := 0
-		eventually(t, fmt.Sprintf("%+v: all sessions are seen", c), func() bool {
-			most = max(most, sessions(t, dsn))
-			return most >= c.sessions || len(group(t, pgdump.ProcessID(dump))) == 0
-		})
-		if most != c.sessions {
-			t.Errorf("%+v: %d sessions", c, most)
+		told := filepath.Join(t.TempDir(), "arguments")
+		dump := open(t, pgdump.Config{ParallelJobs: c.allowed, BinDirs: fake(t, `echo "$@" >`+told+`; exit 1`)}, parallel(c.dsn, c.asked, "big"))
+		fault(t, readUntilError(t, dump), export.DumpFailed)
+		arguments, err := os.ReadFile(told)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err := dump.Close(); err != nil {
-			t.Error(err)
-		}
+		contains(t, fmt.Sprintf("arguments of %+v", c), string(arguments), fmt.Sprintf(" --jobs=%d ", c.want))
 	}
 }
 
