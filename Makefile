@@ -20,7 +20,7 @@ demo: postgres build ## Run the main job end to end on a throw-away database and
 	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
 
 .PHONY: test
-test: postgres node promtool ## Run all tests against real PostgreSQL and JetStream
+test: postgres node promtool rescue-tools ## Run all tests against real PostgreSQL and JetStream
 	$(GO) test -timeout 15m ./...
 
 .PHONY: faults
@@ -44,7 +44,7 @@ fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and cou
 	$(GO) run ./internal/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
 .PHONY: race
-race: postgres node promtool ## Run all tests under the race detector (needs a C compiler)
+race: postgres node promtool rescue-tools ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
 .PHONY: telegram-10g
@@ -152,6 +152,17 @@ node: ## Find Node and npm, or install them with apt where permitted
 	set -e; echo "installing Node and npm"; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm
+
+# What docs/restore-in-an-emergency.md needs, and the tests run it with.
+.PHONY: rescue-tools
+rescue-tools: ## Find age, jq and zstd, or install them with apt where permitted
+	@if command -v age >/dev/null && command -v jq >/dev/null && command -v zstd >/dev/null; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	if ! command -v apt-get >/dev/null || ! $$as_root true 2>/dev/null; then \
+		echo "age, jq or zstd is missing. Run: sudo apt-get install --no-install-recommends age jq zstd" >&2; exit 1; fi; \
+	set -e; echo "installing age, jq and zstd"; \
+	$$as_root apt-get update -q; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends age jq zstd
 
 # Prometheus's own checker of rules, from Debian's package; the server in it is not installed
 # and no service is started. With --print-uris nothing is fetched: it says whether apt knows
