@@ -30,9 +30,13 @@ type result struct {
 	Attempts map[int]int `json:"attempts"`
 	// Recovered is the time in seconds from the healing (or, where nothing is to be healed,
 	// from the fault) until the last request that it struck had its outcome.
-	Recovered  float64  `json:"recovered_seconds"`
-	AckWaits   float64  `json:"recovered_ack_waits"`
-	Took       float64  `json:"took_seconds"`
+	Recovered float64 `json:"recovered_seconds"`
+	AckWaits  float64 `json:"recovered_ack_waits"`
+	Took      float64 `json:"took_seconds"`
+	// Shares are the completed requests of each worker, Contended the projects whose requests
+	// were completed by more than one; of a platform.
+	Shares     []int    `json:"shares,omitempty"`
+	Contended  int      `json:"contended,omitempty"`
 	Missing    string   `json:"missing,omitempty"`
 	Violations []string `json:"violations,omitempty"`
 }
@@ -91,6 +95,11 @@ func (w *world) account(ctx context.Context, r *result) error {
 		r.blame("row of %s, for which nobody asked", key)
 	}
 	w.recovery(r, entries)
+	if w.fault.platform {
+		if err := w.sharing(ctx, r); err != nil {
+			return err
+		}
+	}
 	if err := w.restoreAll(ctx, r, completed); err != nil {
 		return err
 	}

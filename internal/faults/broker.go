@@ -20,26 +20,29 @@ type broker struct {
 	dir, binary    string
 	nodes          []*node
 	workerPassword string
+	keys           string // folder of the broker's users' keys; empty: two users with passwords
 
 	nc *nats.Conn // the harness's own, past all proxies
 	js jetstream.JetStream
 }
 
 type node struct {
-	name              string
-	port, clusterPort int
-	process           *process
-	starts            int
+	name                           string
+	port, clusterPort, monitorPort int
+	process                        *process
+	starts                         int
 }
 
-func startBroker(ctx context.Context, dir, binary string, size int) (*broker, error) {
-	b := &broker{dir: dir, binary: binary, workerPassword: "first"}
+// startBroker starts size nodes and waits until they answer. With keys the servers know the
+// users of these keys, from the file users.conf in dir.
+func startBroker(ctx context.Context, dir, binary string, size int, keys string) (*broker, error) {
+	b := &broker{dir: dir, binary: binary, workerPassword: "first", keys: keys}
 	for n := range size {
-		ports, err := freePorts(ctx, 2)
+		ports, err := freePorts(ctx, 3)
 		if err != nil {
 			return nil, err
 		}
-		b.nodes = append(b.nodes, &node{name: fmt.Sprintf("n%d", n+1), port: ports[0], clusterPort: ports[1]})
+		b.nodes = append(b.nodes, &node{name: fmt.Sprintf("n%d", n+1), port: ports[0], clusterPort: ports[1], monitorPort: ports[2]})
 	}
 	for _, n := range b.nodes {
 		if err := b.start(n); err != nil {
@@ -61,8 +64,12 @@ func (b *broker) configure(n *node) error {
 	conf := fmt.Sprintf(`server_name: %s
 listen: "127.0.0.1:%d"
 jetstream { store_dir: %q, sync_interval: always }
-authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }
-`, n.name, n.port, b.store(n), b.workerPassword)
+`, n.name, n.port, b.store(n))
+	if b.keys != "" {
+		conf += fmt.Sprintf("http: \"127.0.0.1:%d\"\ninclude %s\n", n.monitorPort, usersFile)
+	} else {
+		conf += fmt.Sprintf("authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }\n", b.workerPassword)
+	}
 	if len(b.nodes) > 1 {
 		var routes []string
 		for _, other := range b.nodes {
@@ -86,20 +93,39 @@ func (b *broker) start(n *node) error {
 	return err
 }
 
-// connect waits until JetStream answers.
-func (b *broker) connect(ctx context.Context) error {
+// addresses are the nodes' own, for URLs with these credentials before the host.
+func (b *broker) addresses(credentials string) string {
 	var urls []string
 	for _, n := range b.nodes {
-		urls = append(urls, fmt.Sprintf("nats://harness:harness@127.0.0.1:%d", n.port))
+		urls = append(urls, fmt.Sprintf("nats://%s127.0.0.1:%d", credentials, n.port))
 	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
-		nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(0, 0), nats.IgnoreAuthErrorAbort(),
-		nats.PingInterval(time.Second), nats.Name("faults"))
+	return strings.Join(urls, ",")
+}
+
+// login connects as one of the broker's users or, without keys, as the harness. The caller
+// closes the connection.
+func (b *broker) login(user string) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.IgnoreAuthErrorAbort(), nats.PingInterval(time.Second), nats.Name("faults"),
+	}
+	if b.keys == "" {
+		return nats.Connect(b.addresses("harness:harness@"), options...)
+	}
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(b.keys, user+".nk"))
 	if err != nil {
+		return nil, err
+	}
+	return nats.Connect(b.addresses(""), append(options, key, nats.CustomInboxPrefix("_INBOX_"+user))...)
+}
+
+// connect waits until JetStream answers.
+func (b *broker) connect(ctx context.Context) error {
+	var err error
+	if b.nc, err = b.login("admin"); err != nil {
 		return err
 	}
-	b.nc = nc
-	if b.js, err = jetstream.New(nc); err != nil {
+	if b.js, err = jetstream.New(b.nc); err != nil {
 		return err
 	}
 	return until(ctx, 30*time.Second, "the broker to answer", func(ctx context.Context) (bool, error) {

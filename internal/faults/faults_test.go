@@ -37,7 +37,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, f := range selected {
 		t.Run(f.name, func(t *testing.T) {
-			r := l.runOne(t.Context(), f)
+			r := l.runOne(t.Context(), f, o.requests)
 			if len(r.Violations) > 0 || r.Missing != "" || r.Completed != o.requests {
 				var table bytes.Buffer
 				report{}.line(&table, r)
@@ -45,6 +45,27 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	t.Run("several workers", func(t *testing.T) { severalWorkers(t, l) })
+}
+
+// Two workers on a broker of three nodes; `make scale` runs more of them.
+func severalWorkers(t *testing.T, l *lab) {
+	f, err := choose([]string{"platform"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f[0].settings = []string{"PGCOURIER_GROUP_MAX=1"} // so that each export is one to share
+	const requests = 60
+	r := l.runOne(t.Context(), f[0], requests)
+	if len(r.Violations) > 0 || r.Completed != requests {
+		var table bytes.Buffer
+		report{}.line(&table, r)
+		t.Errorf("%s", table.String())
+	}
+	if r.Contended == 0 {
+		t.Error("no project's requests were completed by two workers: that they take turns was not tried")
+	}
+	t.Logf("the workers completed %v, %d projects were completed by both", r.Shares, r.Contended)
 }
 
 // breaches lets a run without a fault settle, breaks one promise after another, and asks

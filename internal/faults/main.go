@@ -111,7 +111,7 @@ func (l *lab) runAll(ctx context.Context, faults []fault, stdout io.Writer) erro
 		if ctx.Err() != nil {
 			break
 		}
-		r := l.runOne(ctx, f)
+		r := l.runOne(ctx, f, l.options.requests)
 		rep.Results = append(rep.Results, r)
 		rep.line(stdout, r)
 	}
@@ -125,13 +125,14 @@ func (l *lab) runAll(ctx context.Context, faults []fault, stdout io.Writer) erro
 	return nil
 }
 
-// runOne runs one fault. Whatever goes wrong with it is a violation in its result.
-func (l *lab) runOne(ctx context.Context, f fault) (r result) {
+// runOne runs one fault under n requests. Whatever goes wrong with it is a violation in its
+// result.
+func (l *lab) runOne(ctx context.Context, f fault, n int) (r result) {
 	begun := time.Now()
-	r = result{Fault: f.name, About: f.about, Requests: l.options.requests, Attempts: map[int]int{}}
+	r = result{Fault: f.name, About: f.about, Requests: n, Attempts: map[int]int{}}
 	defer func() { r.Took = time.Since(begun).Seconds() }()
 	l.options.log.InfoContext(ctx, "fault", "name", f.name)
-	w, err := l.openWorld(ctx, f, l.options.requests)
+	w, err := l.openWorld(ctx, f, n)
 	if w != nil {
 		defer func() {
 			if err := w.close(); err != nil {

@@ -76,6 +76,10 @@ func (w *world) restore(ctx context.Context, repository *storage.Repository, dat
 	if a := doc.Manifest.Outcome.Artifact; doc.SHA256 != c.SHA256 || a == nil || a.Rows != c.Rows {
 		return errors.New("the manifest contradicts the event")
 	}
+	truth, known := w.lab.truth[c.ProjectID]
+	if w.fault.platform && !known {
+		return readThrough(b, c)
+	}
 	plain, err := seal.Open(bytes.NewReader(b), seal.Compression(c.Compression), nil)
 	if err != nil {
 		return err
@@ -97,10 +101,23 @@ func (w *world) restore(ctx context.Context, repository *storage.Repository, dat
 	if err != nil {
 		return err
 	}
-	if diffs := contents.Compare(w.lab.truth[c.ProjectID], got); len(diffs) > 0 {
+	if diffs := contents.Compare(truth, got); len(diffs) > 0 {
 		return fmt.Errorf("restored, it differs: %s", strings.Join(diffs, "; "))
 	}
 	return nil
+}
+
+// readThrough unpacks an export to its end, which holds it against its own checks.
+func readThrough(b []byte, c *events.Completed) error {
+	plain, err := seal.Open(bytes.NewReader(b), seal.Compression(c.Compression), nil)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, plain)
+	if err = errors.Join(err, plain.Close()); err == nil && n != c.SizeBytes {
+		err = fmt.Errorf("unpacked it has %d bytes, the event says %d", n, c.SizeBytes)
+	}
+	return err
 }
 
 // feed gives a dump to the tool that restores its format.

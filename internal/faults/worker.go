@@ -33,6 +33,9 @@ func (w *world) newWorker(number int) (*worker, error) {
 	k := &worker{w: w, number: number, binary: w.lab.pgcourier, tmp: filepath.Join(w.dir, fmt.Sprintf("tmp-%d", number))}
 	k.data = filepath.Join(w.dir, fmt.Sprintf("data-%d", number))
 	for _, n := range w.broker.nodes {
+		if w.fault.platform {
+			break // it goes there directly
+		}
 		e, err := w.lab.edges.open(fmt.Sprintf("worker%d-%s", number, n.name), n.port)
 		if err != nil {
 			return nil, err
@@ -84,16 +87,23 @@ func (k *worker) environment(failpoints string) []string {
 	for _, e := range k.brokers {
 		brokers = append(brokers, "nats://worker:"+k.w.broker.workerPassword+"@127.0.0.1:"+e.port())
 	}
+	url := strings.Join(brokers, ",")
+	if k.w.fault.platform {
+		url = k.w.broker.addresses("")
+	}
 	env := []string{
 		"TMPDIR=" + k.tmp, "FAILPOINTS=" + failpoints, "PGCOURIER_DATA_DIR=" + k.data,
 		"PGCOURIER_DATABASE_URL=" + through(k.w.lab.control.URL(controlDatabase), k.control),
 		"PGCOURIER_PROJECT_QUERY=" + projectQuery,
-		"PGCOURIER_NATS_URL=" + strings.Join(brokers, ","),
-		fmt.Sprintf("PGCOURIER_NATS_REPLICAS=%d", len(brokers)),
+		"PGCOURIER_NATS_URL=" + url,
+		fmt.Sprintf("PGCOURIER_NATS_REPLICAS=%d", len(k.w.broker.nodes)),
 		"PGCOURIER_STORAGE=file://" + k.w.storage,
 		"PGCOURIER_ACK_WAIT=" + k.w.lab.options.ackWait.String(),
 		"PGCOURIER_RETRY_BACKOFF=1s", "PGCOURIER_CONCURRENCY=2", "PGCOURIER_DRAIN_TIMEOUT=1m",
-		"PGCOURIER_MAX_WAITING_PER_PROJECT=10000", "PGCOURIER_LOG_FORMAT=json", "PGCOURIER_LOG_LEVEL=debug",
+		maxWaiting, "PGCOURIER_LOG_FORMAT=json", "PGCOURIER_LOG_LEVEL=debug",
+	}
+	if k.w.fault.platform {
+		env = append(env, "PGCOURIER_NATS_KEYS="+k.w.workerKeys())
 	}
 	return append(env, k.w.fault.settings...)
 }

@@ -24,6 +24,7 @@ type fault struct {
 
 	workers      int      // default: 2
 	cluster      bool     // a broker of three nodes instead of one
+	platform     bool     // many small projects, and the broker's own users, see platform.go
 	failpoints   string   // of the first worker
 	settings     []string // of all workers, over the harness's own
 	unprivileged bool     // workers run as nobody, so that permissions mean something
@@ -52,7 +53,9 @@ type world struct {
 	dir     string
 	storage string
 	broker  *broker
+	gateway *nats.Conn // with which client publishes; nil: the broker's own connection
 	workers []*worker
+	crew    []*worker // those of workers that were closed
 	jobs    []job
 	client  *events.Client
 
@@ -63,7 +66,15 @@ type world struct {
 }
 
 func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err error) {
-	w = &world{lab: l, fault: f, jobs: load(f.name, n)}
+	w = &world{lab: l, fault: f}
+	if f.platform {
+		w.jobs = platformLoad(f.name, n)
+		if err = l.loadPlatform(ctx, w.jobs); err != nil {
+			return nil, err
+		}
+	} else {
+		w.jobs = load(f.name, n)
+	}
 	if w.dir, err = l.folder(f.name); err != nil {
 		return nil, err
 	}
@@ -74,14 +85,7 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 	if err = l.freshControlPlane(ctx); err != nil {
 		return w, err
 	}
-	nodes := 1
-	if f.cluster {
-		nodes = 3
-	}
-	if w.broker, err = startBroker(ctx, w.dir, l.natsd, nodes); err != nil {
-		return w, err
-	}
-	if w.client, err = events.NewClient(w.broker.nc); err != nil {
+	if err = w.openBroker(ctx); err != nil {
 		return w, err
 	}
 	for n := range max(f.workers, 2) {
@@ -105,6 +109,21 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 		}
 	}
 	return w, nil
+}
+
+func (w *world) openBroker(ctx context.Context) (err error) {
+	if w.fault.platform {
+		return w.openPlatformBroker(ctx)
+	}
+	nodes := 1
+	if w.fault.cluster {
+		nodes = 3
+	}
+	if w.broker, err = startBroker(ctx, w.dir, w.lab.natsd, nodes, ""); err != nil {
+		return err
+	}
+	w.client, err = events.NewClient(w.broker.nc)
+	return err
 }
 
 func (w *world) makeStorage() error {
@@ -131,12 +150,15 @@ func (w *world) closeWorkers() error {
 	for _, k := range w.workers {
 		errs = append(errs, k.close())
 	}
-	w.workers = nil
+	w.crew, w.workers = append(w.crew, w.workers...), nil
 	return errors.Join(errs...)
 }
 
 func (w *world) close() error {
 	err := w.closeWorkers()
+	if w.gateway != nil {
+		w.gateway.Close()
+	}
 	if w.broker != nil {
 		w.broker.stop()
 	}
