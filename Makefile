@@ -77,6 +77,12 @@ isolation: postgres ## Set six tenants against each other with every vector and 
 		{ cat build/isolation.log; exit 1; }
 	@sed -n 's/.*\(isolation: .* leaks\)$$/\1/p' build/isolation.log
 
+.PHONY: canaries
+canaries: postgres ## Put a canary in every place of a secret, and search all that the processes show, write, send and leave
+	@mkdir -p build; $(GO) test -count=1 -timeout 15m -v -run '^(TestNoSecretIsToBeFound|TestAPlantedSecretIsFound)$$' ./cmd/pgcourier -canaries >build/canaries.log 2>&1 || \
+		{ cat build/canaries.log; exit 1; }
+	@sed -n 's/.*\(canaries x sinks: .* finds\)$$/\1/p' build/canaries.log
+
 .PHONY: docs
 docs: build ## Write man pages and completion to build/docs
 	build/pgcourier man build/docs/man

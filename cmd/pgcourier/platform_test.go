@@ -93,14 +93,14 @@ func setupWith(t *testing.T, start func(p *platform)) *platform {
 }
 
 // environ is the configuration of a process on the platform; later settings win. Standard
-// OTEL_ variables are given as they are.
+// OTEL_ and AWS_ variables are given as they are.
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
 		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data, "NATS_KEYS=" + p.keys,
 		"STORAGE=file://" + p.storage, "LOG_FORMAT=json", "ACK_WAIT=10s", "RETRY_BACKOFF=100ms",
 	}, settings...)
 	for i := range all {
-		if !strings.HasPrefix(all[i], "OTEL_") {
+		if !strings.HasPrefix(all[i], "OTEL_") && !strings.HasPrefix(all[i], "AWS_") {
 			all[i] = "PGCOURIER_" + all[i]
 		}
 	}

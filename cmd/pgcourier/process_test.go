@@ -243,9 +243,13 @@ func (l *logs) String() string {
 func (l *logs) has(msg string) bool { return l.count(msg) > 0 }
 
 func (l *logs) count(msg string) (n int) {
+	text := " msg=" + msg + " " // of LOG_FORMAT=text
+	if strings.Contains(msg, " ") {
+		text = " msg=" + strconv.Quote(msg) + " "
+	}
 	for line := range strings.Lines(l.String()) {
 		var v struct{ Msg string }
-		if json.Unmarshal([]byte(line), &v) == nil && v.Msg == msg {
+		if strings.Contains(line, text) || strings.Contains(line, msg) && json.Unmarshal([]byte(line), &v) == nil && v.Msg == msg {
 			n++
 		}
 	}

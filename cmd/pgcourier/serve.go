@@ -24,6 +24,7 @@ func (a *app) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		hide(cmd.Context(), c, a.logger(c))
 		w, err := openWorker(cmd.Context(), c, a.logger(c))
 		if err != nil {
 			return err

@@ -127,7 +127,8 @@ func (c Config) check() (string, error) {
 	for i, raw := range c.URLs {
 		u, err := url.Parse(raw)
 		// The parser's own error repeats the URL, password included.
-		if err != nil || u.Host == "" {
+		// A slash within a password that was not escaped ends the host; what follows is secret.
+		if err != nil || u.Host == "" || u.Opaque != "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 			faults = append(faults, fmt.Errorf("broker URL %d of %d is not of the form nats://host:port", i+1, len(c.URLs)))
 			continue
 		}

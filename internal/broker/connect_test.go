@@ -39,6 +39,7 @@ func TestConnectRefusesBadConfiguration(t *testing.T) {
 	for name, c := range map[string]broker.Config{
 		"no URL":                {},
 		"malformed URL":         {URLs: []string{"nats://me:" + canary + "@host:port:port"}},
+		"a slash in a token":    {URLs: []string{"nats://tok/" + canary + "@host"}},
 		"foreign scheme":        {URLs: []string{"http://me:" + canary + "@host"}},
 		"two ways to log in":    {URLs: []string{"nats://me:" + canary + "@host"}, Token: canary},
 		"certificate alone":     {URLs: []string{"tls://host"}, CertFile: "x"},

@@ -68,6 +68,8 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 		{"a secret's file that is missing", []string{"PGCOURIER_DATABASE_URL_FILE=/nonexistent/dsn"}, nil, []string{"no such file"}},
 		{"a password in a flag", nil, map[string]string{"DATABASE_URL": "postgres://u:canary@h/db"}, []string{"--database-url-file"}},
 		{"a password in a keyword string", nil, map[string]string{"DATABASE_URL": "host=h password=canary"}, []string{"--database-url-file"}},
+		{"a key's password in a flag", nil, map[string]string{"DATABASE_URL": "postgres://u@h/db?sslpassword=canary"}, []string{"--database-url-file"}},
+		{"a broker's token in a flag", nil, map[string]string{"NATS_URL": "nats://h,tls://canary@h"}, []string{"--nats-url-file"}},
 		{"a token in a flag", nil, map[string]string{"TELEGRAM_TOKEN": "123:canary"}, []string{"--telegram-token-file"}},
 		{"a password in a URL that does not parse", nil, map[string]string{"NATS_URL": "nats://u:can%ary@h"}, []string{"--nats-url-file"}},
 	}

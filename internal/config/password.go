@@ -6,7 +6,11 @@ import (
 	"strings"
 )
 
-var passwordKey = regexp.MustCompile(`(?i)(^|[\s?&])password\s*=`)
+var (
+	passwordKey = regexp.MustCompile(`(?i)(^|[\s?&])(ssl)?password\s*=`)
+	// In a broker's URL a user without a password is a token.
+	brokerLogin = regexp.MustCompile(`(?i)(^|,)\s*(nats|tls|ws|wss)://[^,]*@`)
+)
 
 // holdsPassword reports whether a connection string given as a flag carries a password.
 func holdsPassword(v string) bool {
@@ -24,5 +28,5 @@ func holdsPassword(v string) bool {
 			return true
 		}
 	}
-	return passwordKey.MatchString(v)
+	return passwordKey.MatchString(v) || brokerLogin.MatchString(v)
 }

@@ -60,12 +60,18 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 		return nil
 	}
 	// The exporter itself would fall back to localhost, and say so on standard error.
-	if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	address, err := url.Parse(endpoint)
+	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
 		return fmt.Errorf("%w: the OTLP endpoint is not a URL such as http://collector:4318", ErrTracing)
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
 		if p := env(name); p != "" && p != "http/protobuf" {
 			return fmt.Errorf("%w: %s: %q is not http/protobuf, which is what is spoken here", ErrTracing, name, p)
+		}
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+		if !headersWellFormed(env(name)) {
+			return fmt.Errorf("%w: %s is not a list such as name=value,name=value with its values escaped as in a URL", ErrTracing, name)
 		}
 	}
 	exporter, err := otlptracehttp.New(ctx)
@@ -89,11 +95,31 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 		batching = append(batching, sdktrace.WithExportTimeout(exportPatience))
 	}
 	t.provider = sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&courier{SpanExporter: exporter, telemetry: t}, batching...),
+		sdktrace.WithBatcher(&courier{SpanExporter: exporter, telemetry: t, path: strings.Trim(address.EscapedPath(), "/")}, batching...),
 		sdktrace.WithResource(about),
 	)
 	t.tracer = t.provider.Tracer(scope, trace.WithInstrumentationVersion(t.config.Version))
 	return nil
+}
+
+// headerNameCharacters are those of a token (RFC 9110, section 5.6.2).
+const headerNameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
+
+// headersWellFormed reports whether the exporter takes all of a list of headers. What it
+// does not take it writes to standard error, and that is where the secrets are.
+func headersWellFormed(list string) bool {
+	if list == "" {
+		return true
+	}
+	for pair := range strings.SplitSeq(list, ",") {
+		name, value, found := strings.Cut(pair, "=")
+		_, err := url.PathUnescape(value)
+		name = strings.TrimSpace(name)
+		if !found || err != nil || name == "" || strings.Trim(name, headerNameCharacters) != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // Tracer makes spans; without a receiver it makes none.
@@ -104,7 +130,19 @@ func (t *Telemetry) Tracer() trace.Tracer { return t.tracer }
 type courier struct {
 	sdktrace.SpanExporter
 	telemetry *Telemetry
+	path      string // of the receiver's address; it can hold a key
 	failing   atomic.Bool
+}
+
+// shown is what may be logged of an error: the exporter's own repeat the address.
+func (c *courier) shown(err error) string {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err.Error()
+	}
+	if c.path == "" {
+		return err.Error()
+	}
+	return strings.ReplaceAll(err.Error(), c.path, "***")
 }
 
 func (c *courier) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
@@ -113,7 +151,7 @@ func (c *courier) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 	if err != nil {
 		c.telemetry.metrics.traces.WithLabelValues(resultFailed).Inc()
 		if !c.failing.Swap(true) {
-			log.WarnContext(ctx, "traces not exported, the worker goes on without", "error", err)
+			log.WarnContext(ctx, "traces not exported, the worker goes on without", "error", c.shown(err))
 		}
 		return nil
 	}
