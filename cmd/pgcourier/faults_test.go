@@ -129,10 +129,27 @@ func (p *platform) dsn(user, password, database string) string {
 	return u.String()
 }
 
+// demandTLS makes a URL of the cluster, which speaks none, demand it.
+func demandTLS(url string) string {
+	return strings.Replace(url, "sslmode=disable", "sslmode=require", 1)
+}
+
+// The control plane is never spoken to without the TLS that its URL demands.
+func TestAControlPlaneWithoutTLSIsLeftWhenItIsDemanded(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	for _, args := range [][]string{{"serve"}, {"list"}, {"migrate"}} {
+		_, stderr, code := p.cliWith([]string{"DATABASE_URL=" + demandTLS(cluster.URL(p.database))}, args...)
+		if code != 5 || !strings.Contains(stderr, "TLS") {
+			t.Errorf("%q: exit %d, %s", args, code, stderr)
+		}
+	}
+}
+
 func TestAPermanentFaultCostsOneAttempt(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	p.tenants("stranger", "nowhere", "forbidden", "policed")
+	p.tenants("stranger", "nowhere", "forbidden", "policed", "plain")
 	reader := "reader_of_" + p.database
 	p.exec("CREATE ROLE " + reader + " LOGIN PASSWORD 'reader'")
 	t.Cleanup(func() { p.exec("DROP OWNED BY " + reader + "; DROP ROLE " + reader) })
@@ -141,6 +158,7 @@ func TestAPermanentFaultCostsOneAttempt(t *testing.T) {
 	for project, dsn := range map[string]string{
 		"stranger": p.dsn(reader, "wrong", p.database), "nowhere": p.dsn(reader, "reader", "no_such_database"),
 		"forbidden": p.dsn(reader, "reader", p.database), "policed": p.dsn(reader, "reader", p.database),
+		"plain": demandTLS(p.dsn(reader, "reader", p.database)),
 	} {
 		p.exec(fmt.Sprintf("UPDATE control_plane.projects SET dsn = '%s' WHERE id = '%s'", dsn, project))
 	}
@@ -159,6 +177,7 @@ func TestAPermanentFaultCostsOneAttempt(t *testing.T) {
 	refuse("forbidden", events.CodeSourceForbidden)
 	refuse("policed", events.CodeRowLevelSecurity)
 	refuse("unborn", events.CodeSchemaNotFound)
+	refuse("plain", events.CodeSourceAuthFailed)
 	w.term()
 	w.await()
 	old := fakePgDumpVersion(t, "echo 'pg_dump (PostgreSQL) 9.6.24'", "exit 1")

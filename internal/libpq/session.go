@@ -25,7 +25,8 @@ type Session struct {
 // Connect opens a session with the first server that answers and is of the wanted kind.
 // Like libpq it does not try further hosts after a refused login. params are the session's
 // settings, application_name among them; nothing else of the DSN becomes one. The caller
-// closes the session. The errors of all servers are joined.
+// closes the session. The errors of all servers are joined. ErrNoTLS: sslmode demands TLS and
+// a server does not speak it; there is no way back to plain text.
 func (s *Source) Connect(ctx context.Context, params map[string]string) (*Session, error) {
 	kinds := []string{s.settings["target_session_attrs"]}
 	if kinds[0] == "prefer-standby" {
@@ -56,7 +57,11 @@ func (s *Source) connectTo(ctx context.Context, e Endpoint, kind string, params 
 		return nil, err
 	}
 	c.RuntimeParams = params
+	refused := observe(&c.Config)
 	conn, err := pgx.ConnectConfig(ctx, c)
+	if err != nil && s.demandsTLS() && refused() {
+		return nil, fmt.Errorf("connect: %w: %w", ErrNoTLS, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}

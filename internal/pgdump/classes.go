@@ -69,6 +69,9 @@ func classify(err error) *export.Fault {
 	if untrusted(err) {
 		return newFault(export.SourceAuthFailed, "the source's certificate is not trusted", err)
 	}
+	if errors.Is(err, libpq.ErrNoTLS) {
+		return newFault(export.SourceAuthFailed, "the source does not speak TLS, which its settings demand", err)
+	}
 	if errors.Is(err, libpq.ErrDSN) {
 		return newFault(export.SourceNotFound, "the source's address cannot be used", err)
 	}

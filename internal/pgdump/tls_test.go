@@ -28,6 +28,15 @@ func TestTLS(t *testing.T) {
 	folder := filepath.Join(c.Folder(), "data")
 	roots := certificates(t, folder)
 	execute(t, dsn, "ALTER SYSTEM SET ssl = on")
+	execute(t, dsn, "ALTER SYSTEM SET ssl_ca_file = 'roots.crt'")
+	rules := filepath.Join(folder, "pg_hba.conf")
+	others, err := os.ReadFile(rules)
+	if err == nil {
+		err = os.WriteFile(rules, append([]byte("hostssl all certified all cert\nhost all certified all reject\n"), others...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	execute(t, dsn, "SELECT pg_reload_conf()")
 
 	address := func(host, query string) string {
@@ -75,6 +84,38 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 			}
 		})
 	}
+	t.Run("client certificate", func(t *testing.T) {
+		execute(t, dsn, "CREATE ROLE certified LOGIN SUPERUSER")
+		login := func(query string) string {
+			u, err := url.Parse(address("localhost", query))
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.User = url.User("certified")
+			return u.String()
+		}
+		folder := filepath.Dir(roots)
+		with := good + "&sslcert=" + filepath.Join(folder, "client.crt") + "&sslkey=" + filepath.Join(folder, "client.key")
+		if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(login(with), seal.SQL, "s"))); err != nil {
+			t.Error(err)
+		}
+		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(login(good), seal.SQL, "s"))
+		fault(t, err, export.SourceAuthFailed)
+	})
+	plain := database(t, cluster, simple)
+	for _, query := range []string{"sslmode=require", "sslmode=verify-ca&sslrootcert=" + roots, good} {
+		t.Run("a server without TLS, "+query[:len("sslmode=verify")], func(t *testing.T) {
+			u, err := url.Parse(plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.RawQuery = query
+			_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), seal.SQL, "s"))
+			if f := fault(t, err, export.SourceAuthFailed); f.Message != "the source does not speak TLS, which its settings demand" {
+				t.Errorf("refused with %q", f.Message)
+			}
+		})
+	}
 	foreign := certificates(t, t.TempDir())
 	for name, address := range map[string]string{
 		"foreign authority":        address("localhost", "sslmode=verify-full&sslrootcert="+foreign),
@@ -89,8 +130,9 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 	}
 }
 
-// certificates writes server.crt and server.key for localhost into a server's folder, and
-// returns the file of the authority that signed them.
+// certificates writes server.crt and server.key for localhost, and the authority that signed
+// them as roots.crt, into a server's folder. It returns another copy of the authority, beside
+// which are client.crt and client.key for the login certified.
 func certificates(t *testing.T, folder string) (roots string) {
 	t.Helper()
 	key := func() *ecdsa.PrivateKey {
@@ -136,5 +178,13 @@ func certificates(t *testing.T, folder string) (roots string) {
 	}
 	write(filepath.Join(folder, "server.key"), "EC PRIVATE KEY", der)
 	write(filepath.Join(folder, "server.crt"), "CERTIFICATE", sign(template("localhost", false), ca, serverKey, caKey))
-	return write(filepath.Join(t.TempDir(), "roots.crt"), "CERTIFICATE", sign(ca, ca, caKey, caKey))
+	own, clientKey := t.TempDir(), key()
+	if der, err = x509.MarshalECPrivateKey(clientKey); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(own, "client.key"), "EC PRIVATE KEY", der)
+	write(filepath.Join(own, "client.crt"), "CERTIFICATE", sign(template("certified", false), ca, clientKey, caKey))
+	authority := sign(ca, ca, caKey, caKey)
+	write(filepath.Join(folder, "roots.crt"), "CERTIFICATE", authority)
+	return write(filepath.Join(own, "roots.crt"), "CERTIFICATE", authority)
 }

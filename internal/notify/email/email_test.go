@@ -177,13 +177,19 @@ func TestWithoutTrustedTLSNothingIsSent(t *testing.T) {
 		server  smtptest.Config
 		options url.Values
 	}{
-		"another authority": {auth, url.Values{"ca": {writeFile(t, other.CA())}}},
-		"the system's":      {auth, url.Values{"ca": nil}},
-		"another host":      {smtptest.Config{Host: "mail.example.org", User: "u", Password: "canary"}, nil},
-		"no STARTTLS":       {smtptest.Config{Plain: true, User: "u", Password: "canary"}, nil},
+		"another authority":                     {auth, url.Values{"ca": {writeFile(t, other.CA())}}},
+		"the system's":                          {auth, url.Values{"ca": nil}},
+		"another host":                          {smtptest.Config{Host: "mail.example.org", User: "u", Password: "canary"}, nil},
+		"another authority from the first byte": {smtptest.Config{Implicit: true, User: "u", Password: "canary"}, url.Values{"ca": {writeFile(t, other.CA())}}},
+		"another host from the first byte":      {smtptest.Config{Implicit: true, Host: "mail.example.org", User: "u", Password: "canary"}, nil},
+		"no STARTTLS":                           {smtptest.Config{Plain: true, User: "u", Password: "canary"}, nil},
 	} {
 		srv := start(t, c.server)
-		err := sender(t, address(t, srv, "smtp", login, c.options)).Send(t.Context(), note(t, recipient, "x"))
+		scheme := "smtp"
+		if c.server.Implicit {
+			scheme = "smtps"
+		}
+		err := sender(t, address(t, srv, scheme, login, c.options)).Send(t.Context(), note(t, recipient, "x"))
 		if err == nil || permanent(err) || len(srv.Mails()) != 0 || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v, %d mails", name, err, len(srv.Mails()))
 		}

@@ -2,8 +2,10 @@ package webhook_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -201,5 +203,22 @@ func TestWhatIsMisconfiguredIsRefused(t *testing.T) {
 		if _, err := webhook.New(c); err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "Y2FuYXJ5") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A receiver whose certificate nobody vouches for gets nothing: no event, no signature.
+func TestAnUntrustedReceiverIsToldNothing(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	err := sender(t, srv.URL+"/canary").Send(t.Context(), note())
+	if _, refused := errors.AsType[*tls.CertificateVerificationError](err); !refused || calls.Load() != 0 || strings.Contains(err.Error(), "canary") {
+		t.Errorf("%v, %d calls", err, calls.Load())
+	}
+	if permanent, ok := errors.AsType[*notify.PermanentError](err); ok {
+		t.Errorf("it cannot be mended: %v", permanent)
 	}
 }

@@ -3,12 +3,15 @@ package s3_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -172,4 +175,26 @@ func TestCutBody(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	check(t, body.Close())
+}
+
+func TestAnUntrustedServerGetsNothing(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	s := newServer(t)
+	c := s.config()
+	c.Endpoint = srv.URL
+	d := s.open(t, c)
+	for what, err := range map[string]error{"check": d.Check(t.Context()), "put": save(t.Context(), d, key, []byte("x"))} {
+		_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+		if !refused || !errors.Is(err, storage.ErrUnavailable) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := calls.Load(); n != 0 {
+		t.Errorf("%d requests came through", n)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -118,5 +120,21 @@ func TestClientConfigIsValidated(t *testing.T) {
 	}
 	if got := c.String(); got != "telegram client of "+telegram.DefaultBaseURL {
 		t.Errorf("String is %q", got)
+	}
+}
+
+// The token is in every request's path, so it is for a server that proved who it is.
+func TestAnUntrustedServerGetsNoToken(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	b := setup(t)
+	c := b.newClient(t, telegram.ClientConfig{BaseURL: srv.URL, Attempts: 1})
+	_, err := c.Send(t.Context(), channel, upload([]byte("x")))
+	if _, ok := errors.AsType[*telegram.TransportError](err); !ok || !strings.Contains(err.Error(), "certificate") || calls.Load() != 0 || strings.Contains(err.Error(), b.token) {
+		t.Errorf("%v, %d calls", err, calls.Load())
 	}
 }
