@@ -160,6 +160,7 @@ func TestIDsAndRemoval(t *testing.T) {
 	t.Parallel()
 	k := keep(t, events.Requested{ProjectID: "acme", RequestID: "same", StoragePath: "nightly"}, events.Requested{ProjectID: "quoted", RequestID: "same"})
 	dir := k.copyStorage(t)
+	k.platform.copied = true
 	bare := []string{"STORAGE=file://" + dir}
 	withLedger := append([]string{"DATABASE_URL=" + cluster.URL(k.database)}, bare...)
 	expect(t, bare, 2, "choose one: acme/same, quoted/same", "verify", "same", "-i", k.identity)
@@ -189,6 +190,7 @@ func TestEveryKindOfStorageIsReadBackAlone(t *testing.T) {
 	server := httptest.NewServer(gofakes3.New(backend).Server())
 	t.Cleanup(server.Close)
 	p, c := setup(t), newChat(t)
+	p.copied = true // those in S3 and in the chat
 	identity, recipient := identityFile(t)
 	bucket := func(name string) string {
 		return fmt.Sprintf("s3://%s/all?endpoint=%s&region=us-east-1&path_style=true", name, url.QueryEscape(server.URL))

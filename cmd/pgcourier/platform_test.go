@@ -41,7 +41,8 @@ type platform struct {
 	js       jetstream.JetStream
 	client   *events.Client
 	workers  []*worker
-	outcomes int // that there must be in the end
+	outcomes int  // that there must be in the end
+	copied   bool // commands worked on copies of the storage: what they removed is still here
 }
 
 var databases atomic.Int64
@@ -348,7 +349,7 @@ func (p *platform) checkOutcomes() {
 		name, state := project+"/"+id, "failed"
 		if c := out.Completed; c != nil {
 			state = "completed"
-			if key := strings.TrimPrefix(c.Storage[0].URI, "file:"); !removed[name] {
+			if key := strings.TrimPrefix(c.Storage[0].URI, "file:"); p.copied || !removed[name] {
 				visible = append(visible, key, key+".manifest.json")
 			}
 		}
