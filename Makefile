@@ -31,6 +31,10 @@ faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account 
 soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
 
+.PHONY: scale
+scale: postgres ## Run 2, 4 and 8 workers on a broker of three nodes (REQUESTS=400), and measure the broker
+	$(GO) run ./internal/faults -scale 2,4,8 -requests $(or $(REQUESTS),400) -ack-wait 10s -out build/scale.json
+
 .PHONY: bad-input
 bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input) to a real worker
 	@mkdir -p build; rm -f build/bad-input.txt; status=0; \

@@ -10,6 +10,7 @@
 //	go run ./internal/faults -list
 //	go run ./internal/faults -fault broker-kill,worker-kill -requests 40 -out build/faults.json
 //	go run ./internal/faults -soak 1h
+//	go run ./internal/faults -scale 2,4,8 -requests 400 -out build/scale.json
 //
 // It exits 0 if no request was lost, had two outcomes or cannot be read, and nothing was
 // left behind or leaked; 1 otherwise; 2 for wrong arguments.

@@ -54,7 +54,6 @@ func severalWorkers(t *testing.T, l *lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f[0].settings = []string{"PGCOURIER_GROUP_MAX=1"} // so that each export is one to share
 	const requests = 60
 	r := l.runOne(t.Context(), f[0], requests)
 	if len(r.Violations) > 0 || r.Completed != requests {
@@ -169,7 +168,7 @@ func TestGrowthIsSeen(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-fault", "no-such-fault"}, {"-requests", "0"}, {"surplus"}, {"-no-such-flag"}} {
+	for _, args := range [][]string{{"-fault", "no-such-fault"}, {"-requests", "0"}, {"surplus"}, {"-no-such-flag"}, {"-scale", "2,none"}} {
 		if err := run(context.Background(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)
 		}

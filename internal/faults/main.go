@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	requests := flags.Int("requests", 40, "requests published under each fault")
 	out := flags.String("out", "build/faults.json", "file for the report; empty: none")
 	soak := flags.Duration("soak", 0, "instead of faults, run load for so long and kill a worker every 30 s")
+	scale := flags.String("scale", "", "instead of faults, run -requests on a platform with each of these numbers of workers, such as 2,4,8")
 	ackWait := flags.Duration("ack-wait", 3*time.Second, "the workers' ACK_WAIT")
 	allowMissing := flags.Bool("allow-missing", false, "a fault that this machine cannot have is no violation")
 	list := flags.Bool("list", false, "list the faults and exit")
@@ -71,9 +72,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stderr, "faults:", err)
 		return errUsage
 	}
+	var counts []int
+	if *scale != "" {
+		if counts, err = workerCounts(*scale); err != nil {
+			fmt.Fprintln(stderr, "faults:", err)
+			return errUsage
+		}
+	}
 	l, err := openLab(ctx, o)
 	if err != nil {
 		return err
+	}
+	if len(counts) > 0 {
+		return errors.Join(l.scale(ctx, counts, stdout), l.close())
 	}
 	if *soak > 0 {
 		return errors.Join(l.soak(ctx, *soak, stdout), l.close())

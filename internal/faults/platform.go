@@ -178,7 +178,7 @@ func (w *world) sharing(ctx context.Context, r *result) error {
 			r.Contended++
 		}
 	}
-	if idle := slices.Index(r.Shares, 0); idle >= 0 {
+	if idle := slices.Index(r.Shares, 0); idle >= 0 && !w.fault.grouped {
 		r.blame("worker %d of %d did nothing: %v", idle, len(w.crew), r.Shares)
 	}
 	together, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts a JOIN pgcourier.attempts b
@@ -194,7 +194,7 @@ func (w *world) sharing(ctx context.Context, r *result) error {
 // platformFaults are what happens to a platform.
 func platformFaults() []fault {
 	return []fault{{
-		name: "platform", about: "many projects, one node of the broker killed and started again, one worker killed", platform: true,
+		name: "platform", about: "many projects; a node of the broker and a worker killed and started again", platform: true,
 		strike: func(ctx context.Context, w *world) error {
 			if err := w.finished(ctx, len(w.jobs)/6); err != nil {
 				return err

@@ -104,6 +104,9 @@ func (k *worker) environment(failpoints string) []string {
 	}
 	if k.w.fault.platform {
 		env = append(env, "PGCOURIER_NATS_KEYS="+k.w.workerKeys())
+		if !k.w.fault.grouped { // one dump for each, so that there is something to share out
+			env = append(env, "PGCOURIER_GROUP_MAX=1")
+		}
 	}
 	return append(env, k.w.fault.settings...)
 }

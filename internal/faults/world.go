@@ -25,6 +25,7 @@ type fault struct {
 	workers      int      // default: 2
 	cluster      bool     // a broker of three nodes instead of one
 	platform     bool     // many small projects, and the broker's own users, see platform.go
+	grouped      bool     // its workers dump small projects together
 	failpoints   string   // of the first worker
 	settings     []string // of all workers, over the harness's own
 	unprivileged bool     // workers run as nobody, so that permissions mean something
