@@ -29,6 +29,10 @@ func parse(dsn string) (map[string]string, error) {
 // parseURL takes what follows the scheme. net/url cannot: it knows one host only.
 func parseURL(s string) (map[string]string, error) {
 	out := map[string]string{}
+	// Newer libpqs trim blanks around each part, older ones and others take them as they are.
+	if strings.ContainsAny(s, space) {
+		return nil, fmt.Errorf("%w: a blank within a URL is written %%20", ErrDSN)
+	}
 	s, query, _ := strings.Cut(s, "?")
 	authority, database, _ := strings.Cut(s, "/")
 	hosts := authority
@@ -79,9 +83,8 @@ func parseURL(s string) (map[string]string, error) {
 // put unescapes a URL's value. As in libpq a plus sign stands for itself, space around the
 // value is dropped, and within it must be escaped.
 func put(out map[string]string, key, escaped string) error {
-	escaped = strings.Trim(escaped, space)
 	value, err := url.PathUnescape(escaped)
-	if err != nil || strings.ContainsAny(escaped, space) || strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
+	if err != nil || strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
 		return fmt.Errorf("%w: %s is not escaped correctly", ErrDSN, key)
 	}
 	if value != "" {

@@ -31,6 +31,7 @@ func TestParseDSN(t *testing.T) {
 		}
 	}
 	for _, dsn := range []string{
+		"postgres://u:p ss@h/d", "postgres://0\f@", "postgres://u@h/d\n",
 		"postgres://u:p@ss@h/d", "postgres://@@", // which of the two ends the login is disputed
 		"host", "host=h secret", "password='open", "postgres://[::1/d", "postgres://u%zz@h/d", "postgres://h?a", "a\x00=b", "a=\xff",
 	} {
