@@ -82,15 +82,17 @@ func (s *scene) held(n int, look func(pid int)) {
 		locked <- err
 	}()
 	watch := s.sql()
-	waiting := func() (n int) {
-		if err := watch.QueryRow(s.ctx, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tenant_acme.customers'::regclass").Scan(&n); err != nil {
+	waits := func(application string) (is bool) {
+		if err := watch.QueryRow(s.ctx, `
+SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE NOT granted AND relation = 'tenant_acme.customers'::regclass AND starts_with(application_name, $1))`, application).Scan(&is); err != nil {
 			s.t.Fatal(err)
 		}
-		return n
+		return is
 	}
-	eventually(s.t, "the lock is asked for", func() bool { return waiting() == 1 })
+	eventually(s.t, "the lock is asked for", func() bool { return waits("") })
 	s.gate.pass(1)
-	eventually(s.t, "pg_dump waits for the lock", func() bool { return waiting() == 2 })
+	eventually(s.t, "pg_dump waits for the lock", func() bool { return waits("pgcourier dump ") })
 	pids := s.dumps()
 	if len(pids) != 1 {
 		s.t.Fatalf("%d pg_dumps run", len(pids))
