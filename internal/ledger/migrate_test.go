@@ -2,7 +2,12 @@ package ledger_test
 
 import (
 	"errors"
+	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,5 +117,44 @@ func TestOpenRefusesAMeaninglessConfiguration(t *testing.T) {
 		if _, err := ledger.Open(t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// docs/upgrade.md says that an old worker goes on under a newer schema: what it writes must
+// stay possible, so a migration may add, and take nothing away nor ask for more.
+func TestMigrationsOnlyAdd(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil || len(files) < 7 {
+		t.Fatalf("migrations %q: %v", files, err)
+	}
+	adds := regexp.MustCompile(`^(CREATE TABLE|CREATE (UNIQUE )?INDEX|COMMENT ON|INSERT INTO|ALTER TABLE pgcourier\.\w+ ADD COLUMN)\b`)
+	made := map[string]bool{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, _, _ := strings.Cut(string(b), "---- create above / drop below ----")
+		up = regexp.MustCompile(`'[^']*'`).ReplaceAllString(up, "''") // a comment may hold a semicolon
+		here := map[string]bool{}
+		for statement := range strings.SplitSeq(up, ";") {
+			statement = strings.TrimSpace(statement)
+			table := regexp.MustCompile(`(?:CREATE TABLE|INSERT INTO|ALTER TABLE|ON) (pgcourier\.\w+)`).FindStringSubmatch(statement)
+			switch {
+			case statement == "":
+			case !adds.MatchString(statement):
+				t.Errorf("%s does more than add: %s", file, statement)
+			case strings.HasPrefix(statement, "CREATE TABLE"):
+				here[table[1]] = true
+			case strings.HasPrefix(statement, "INSERT"), strings.HasPrefix(statement, "CREATE UNIQUE"):
+				if !here[table[1]] {
+					t.Errorf("%s changes what an older release fills: %s", file, statement)
+				}
+			case strings.HasPrefix(statement, "ALTER") && (!made[table[1]] || regexp.MustCompile(`NOT NULL|UNIQUE|CHECK|REFERENCES|DROP|ALTER COLUMN|ADD CONSTRAINT`).MatchString(statement)):
+				t.Errorf("%s asks for what an older release does not give: %s", file, statement)
+			}
+		}
+		maps.Copy(made, here)
 	}
 }
