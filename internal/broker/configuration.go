@@ -127,7 +127,7 @@ func writeUser(b *strings.Builder, name, key string, r Rights) {
 		b.WriteString("            ]\n")
 	}
 	fmt.Fprintf(b, "      { # %s\n        nkey: %s\n        permissions {\n          publish {\n", name, key)
-	list("allow", r.Publish)
+	list("allow", append(slices.Clone(r.Publish), ownRights))
 	list("deny", r.DenyPublish)
 	b.WriteString("          }\n          subscribe {\n")
 	list("allow", r.Subscribe)

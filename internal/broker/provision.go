@@ -34,6 +34,8 @@ type Difference struct {
 type DriftError struct {
 	Differences []Difference
 	Causes      []error
+
+	inspecting bool // nothing is to be changed
 }
 
 func (e *DriftError) Error() string {
@@ -60,26 +62,34 @@ func (e *DriftError) Unwrap() []error { return e.Causes }
 // not write it checks, and reports every difference at once as a *DriftError. ErrTooOld:
 // see there. It is safe to run from several processes at once.
 func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
-	if err := t.Validate(); err != nil {
+	drift := &DriftError{}
+	if err := provision(ctx, js, t, drift); err != nil {
 		return fmt.Errorf("provision broker: %w", err)
+	}
+	if len(drift.Differences) > 0 {
+		return drift
+	}
+	return nil
+}
+
+// provision goes through all streams and consumers of t and notes what stays different.
+func provision(ctx context.Context, js jetstream.JetStream, t Topology, drift *DriftError) error {
+	if err := t.Validate(); err != nil {
+		return err
 	}
 	if err := checkVersion(js.Conn().ConnectedServerVersion()); err != nil {
-		return fmt.Errorf("provision broker: %w", err)
+		return err
 	}
 	t = t.withDefaults()
-	drift := &DriftError{}
 	for _, want := range t.streams() {
 		if err := provisionStream(ctx, js, want, drift); err != nil {
-			return fmt.Errorf("provision stream %s: %w", want.Name, err)
+			return fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 	}
 	for _, want := range t.consumers() {
 		if err := provisionConsumer(ctx, js, want, drift); err != nil {
-			return fmt.Errorf("provision consumer %s/%s: %w", want.stream, want.config.Durable, err)
+			return fmt.Errorf("consumer %s/%s: %w", want.stream, want.config.Durable, err)
 		}
-	}
-	if len(drift.Differences) > 0 {
-		return drift
 	}
 	return nil
 }
@@ -173,6 +183,9 @@ func provisionConsumer(ctx context.Context, js jetstream.JetStream, want streamC
 // step makes one change and reports whether it was made. A change that was not answered in
 // time was not permitted, and no further one is tried: each would cost that time again.
 func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
+	if e.inspecting {
+		return false
+	}
 	for _, cause := range e.Causes {
 		if errors.Is(cause, context.DeadlineExceeded) {
 			return false

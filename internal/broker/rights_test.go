@@ -73,6 +73,7 @@ func acts() []act {
 		api("reset the workers' consumer", "CONSUMER.RESET.BACKUP_REQUESTS.export-worker", ""),
 		api("unpin the workers' consumer", "CONSUMER.UNPIN.BACKUP_REQUESTS.export-worker", ""),
 
+		publish("ask who it is", "$SYS.REQ.USER.INFO", "gateway publisher worker notifier verifier operator"),
 		publish("announce a completed export", "backup.completed.acme.r1", "worker"),
 		publish("announce a failed export", "backup.failed.acme.r1", "worker"),
 		publish("announce a start", "backup.started.acme.r1", "worker"),

@@ -40,6 +40,17 @@ const (
 // remains. What is due stays after it was moved, so that a broker that lost its timer
 // state cannot be told from one that did not: see handlers.Due.
 func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology) error {
+	drift := &DriftError{}
+	if err := provisionSchedules(ctx, js, t, drift); err != nil {
+		return err
+	}
+	if len(drift.Differences) > 0 {
+		return drift
+	}
+	return nil
+}
+
+func provisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology, drift *DriftError) error {
 	if err := t.Validate(); err != nil {
 		return fmt.Errorf("provision schedules: %w", err)
 	}
@@ -47,7 +58,6 @@ func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology)
 		return err
 	}
 	t = t.withDefaults()
-	drift := &DriftError{}
 	want := t.scheduleStream()
 	if err := provisionStream(ctx, js, want, drift); err != nil {
 		return fmt.Errorf("provision stream %s: %w", want.Name, err)
@@ -60,9 +70,6 @@ func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology)
 	due := t.dueConsumer()
 	if err := provisionConsumer(ctx, js, due, drift); err != nil {
 		return fmt.Errorf("provision consumer %s/%s: %w", due.stream, due.config.Durable, err)
-	}
-	if len(drift.Differences) > 0 {
-		return drift
 	}
 	return nil
 }
