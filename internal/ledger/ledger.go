@@ -103,10 +103,14 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err := migrate(ctx, c.Pool); err != nil {
 		return nil, classify(ctx, "open ledger", err)
 	}
+	return c.ledger(), nil
+}
+
+func (c Config) ledger() *Ledger {
 	return &Ledger{
 		pool: c.Pool, lease: c.Lease, maxAttempts: c.MaxAttempts,
 		timeout: c.CallTimeout, lookAgain: c.LookAgain,
-	}, nil
+	}
 }
 
 // errReadOnly says that the database answers but takes no writes: it is a standby.

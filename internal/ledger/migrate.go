@@ -21,6 +21,10 @@ var ErrSchemaTooNew = errors.New("the ledger's schema is newer than this release
 // login may not change it.
 var ErrMustMigrate = errors.New("the ledger's schema must be migrated, which this login may not: run `pgcourier migrate` as its owner")
 
+// ErrNotMigrated says that the schema is missing or older than this release, and that Attach
+// leaves it so.
+var ErrNotMigrated = errors.New("the ledger's schema is not up to date")
+
 //go:embed migrations/*.sql
 var migrations embed.FS
 
@@ -33,13 +37,9 @@ const migrationLock int64 = 0x7067636f75726965
 // migrate brings the schema up to date. It needs no right but reading the version when
 // there is nothing to do.
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
-	files, err := fs.Sub(migrations, "migrations")
+	files, paths, err := known()
 	if err != nil {
 		return err
-	}
-	paths, err := tern.FindMigrations(files)
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
 	}
 	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
 		if done, err := upToDate(ctx, c.Conn(), len(paths)); done || err != nil {
@@ -51,6 +51,17 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 		}
 		return err
 	})
+}
+
+// known are this release's migrations.
+func known() (files fs.FS, paths []string, err error) {
+	if files, err = fs.Sub(migrations, "migrations"); err != nil {
+		return nil, nil, err
+	}
+	if paths, err = tern.FindMigrations(files); err != nil {
+		return nil, nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return files, paths, nil
 }
 
 // SchemaVersion is the version of the ledger's schema, which Open has brought up to date.

@@ -1,0 +1,60 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Attach is Open for who must not change anything: it takes the schema as it is.
+// ErrNotMigrated: it is missing or older than this release. The other errors are Open's.
+func Attach(ctx context.Context, c Config) (*Ledger, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure ledger: %w", err)
+	}
+	_, paths, err := known()
+	if err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.CallTimeout)
+	defer cancel()
+	err = c.Pool.AcquireFunc(bounded, func(conn *pgxpool.Conn) error {
+		done, err := upToDate(bounded, conn.Conn(), len(paths))
+		if err == nil && !done {
+			err = fmt.Errorf("%w: needed is version %d", ErrNotMigrated, len(paths))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, classify(ctx, "look at the ledger", err)
+	}
+	return c.ledger(), nil
+}
+
+// missingRights asks for what a worker does to the ledger: it reads and adds everywhere,
+// changes requests and attempts, and removes notes. docs/least-privilege.sql grants more.
+const missingRights = `
+SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
+FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
+WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_version'
+    AND (needed IN ('SELECT', 'INSERT') OR needed = 'UPDATE' AND c.relname IN ('requests', 'attempts')
+        OR needed = 'DELETE' AND c.relname = 'storage_notes')
+    AND NOT has_table_privilege(c.oid, needed)
+ORDER BY c.relname, needed`
+
+// MissingRights lists what the login may not do with the ledger's tables, and must, for
+// instance "DELETE on pgcourier.attempts".
+func (l *Ledger) MissingRights(ctx context.Context) (missing []string, err error) {
+	err = l.call(ctx, "look at the rights on the ledger", func(ctx context.Context) error {
+		rows, err := l.pool.Query(ctx, missingRights)
+		if err != nil {
+			return err
+		}
+		missing, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return missing, err
+}

@@ -1,0 +1,38 @@
+package pgdump
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Inspect finds out whether a project could be dumped now, as Open does before it begins: the
+// login, pg_dump's version, the role, the schemas and the rights on every table. It takes no
+// lock and starts nothing. The error is the Fault that a request would meet.
+func (d *Dumper) Inspect(ctx context.Context, j export.DumpJob) (export.DumpInfo, error) {
+	if err := check(j); err != nil {
+		return export.DumpInfo{}, err
+	}
+	src, err := newSource(cmp.Or(j.Project.DSN, d.config.DefaultDSN))
+	if err != nil {
+		return export.DumpInfo{}, classify(err)
+	}
+	ses, err := src.connect(ctx, "pgcourier inspection")
+	if err != nil {
+		return export.DumpInfo{}, fail(ctx, err)
+	}
+	defer ses.close()
+	o := &opening{Dumper: d, source: src, job: j, session: ses}
+	if o.version, err = choose(d.versions, ses); err != nil {
+		return export.DumpInfo{}, err
+	}
+	if err := ses.begin(ctx, j.Project.Role, d.config.LockWaitTimeout); err != nil {
+		return export.DumpInfo{}, err
+	}
+	if o.survey, err = ses.examine(ctx, j.Schemas); err != nil {
+		return export.DumpInfo{}, err
+	}
+	err = o.describe(ctx)
+	return o.info, err
+}
