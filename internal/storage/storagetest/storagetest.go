@@ -67,6 +67,7 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 		"repository/cancelled":       repositoryCancelled,
 		"repository/concurrent puts": repositoryConcurrent,
 		"repository/taken key":       repositoryTakenKey,
+		"repository/probe":           repositoryProbe,
 		"repository/bad keys":        repositoryBadKeys,
 		"repository/remove":          repositoryRemove,
 		"repository/failing driver":  repositoryFailingDriver,
