@@ -70,6 +70,10 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	if err != nil {
 		return err
 	}
+	return s.deliver(ctx, m)
+}
+
+func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 	client, err := mail.NewClient(s.cfg.Host, append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
 	if err != nil {
 		return fmt.Errorf("send mail: %w", err)
@@ -147,15 +151,7 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 		return nil, &notify.PermanentError{Reason: "the recipient is not one plain mail address"}
 	}
 	summary := notify.Summarize(out)
-	m := mail.NewMsg()
-	m.FromMailAddress(&s.cfg.From)
-	m.ToMailAddress(to)
-	m.Subject(summary.Headline)
-	_, domain, _ := strings.Cut(s.cfg.From.Address, "@")
-	m.SetMessageIDWithValue(string(n.Key) + "@" + domain)
-	m.SetDateWithValue(s.now())
-	m.SetUserAgent("pgcourier")
-	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no answer by a machine
+	m := s.letter(to, summary.Headline, string(n.Key))
 	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)
 	}
@@ -163,4 +159,18 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 		return nil, fmt.Errorf("write mail: %w", err)
 	}
 	return m, nil
+}
+
+// letter is a mail without a body; id is unique.
+func (s *Sender) letter(to *stdmail.Address, subject, id string) *mail.Msg {
+	m := mail.NewMsg()
+	m.FromMailAddress(&s.cfg.From)
+	m.ToMailAddress(to)
+	m.Subject(subject)
+	_, domain, _ := strings.Cut(s.cfg.From.Address, "@")
+	m.SetMessageIDWithValue(id + "@" + domain)
+	m.SetDateWithValue(s.now())
+	m.SetUserAgent("pgcourier")
+	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no answer by a machine
+	return m
 }
