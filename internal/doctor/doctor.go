@@ -1,0 +1,178 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// State is what became of one finding.
+type State string
+
+// The states. Only Fault and Unreachable say that something does not work.
+const (
+	// OK says that it is as it must be.
+	OK State = "ok"
+	// Warning says that it works, and that somebody should look at it.
+	Warning State = "warning"
+	// Fault says that it does not work, and will not until somebody acts.
+	Fault State = "fault"
+	// Unreachable says that the other side gave no answer, which may pass by itself.
+	Unreachable State = "unreachable"
+	// Unknown says that it cannot be seen from here.
+	Unknown State = "unknown"
+	// Skipped says that it is not set up, or that what it depends on was not reached.
+	Skipped State = "skipped"
+)
+
+// Finding is one line of the result.
+type Finding struct {
+	Check string `json:"check"` // check/part, such as "broker/clock"
+	State State  `json:"state"`
+	Found string `json:"found"`          // what was seen or is wrong: one line, no secret
+	Mend  string `json:"mend,omitempty"` // what to do; never empty for Warning, Fault and Unreachable
+}
+
+// Check is one thing to look at.
+type Check struct {
+	Name string
+	// Run looks, and reports until ctx ends. It may report nothing.
+	Run func(ctx context.Context, r *Report)
+}
+
+// Config says how checks are run.
+type Config struct {
+	// Timeout bounds each check. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Grace is how long a check whose time is over may take to say what it saw; then it is
+	// left behind. Default: DefaultGrace.
+	Grace time.Duration
+	// Secrets are taken out of every finding, should one get there. Those of fewer than
+	// six characters are not looked for: they would be found in everything.
+	Secrets []string
+}
+
+// The defaults of Config.
+const (
+	DefaultTimeout = 20 * time.Second
+	DefaultGrace   = 2 * time.Second
+)
+
+// Run runs all checks at once and returns their findings in the order of the checks.
+func Run(ctx context.Context, c Config, checks []Check) []Finding {
+	c.Timeout, c.Grace = cmp.Or(c.Timeout, DefaultTimeout), cmp.Or(c.Grace, DefaultGrace)
+	reports := make([]*Report, len(checks))
+	var all sync.WaitGroup
+	for i, check := range checks {
+		reports[i] = &Report{check: check.Name}
+		all.Go(func() { c.run(ctx, check, reports[i]) })
+	}
+	all.Wait()
+	var out []Finding
+	for _, r := range reports {
+		for _, f := range r.findings {
+			out = append(out, c.clean(f))
+		}
+	}
+	return out
+}
+
+func (c Config) run(ctx context.Context, check Check, r *Report) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		check.Run(ctx, r)
+	}()
+	select {
+	case <-done:
+		r.end(nil)
+		return
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(c.Grace)
+	defer late.Stop()
+	select {
+	case <-done:
+		r.end(nil)
+	case <-late.C:
+		r.end(&Finding{State: Unreachable, Found: "no answer within " + c.Timeout.String(), Mend: "see why it hangs; --timeout gives it longer"})
+	}
+}
+
+// longest bounds what is said, in characters.
+const longest = 500
+
+// clean makes a finding one line of bounded length without any of the secrets.
+func (c Config) clean(f Finding) Finding {
+	for _, text := range []*string{&f.Check, &f.Found, &f.Mend} {
+		for _, s := range c.Secrets {
+			const shortest = 6
+			if len(s) >= shortest {
+				*text = strings.ReplaceAll(*text, s, "***")
+			}
+		}
+		*text = strings.Join(strings.Fields(strings.ToValidUTF8(*text, "\uFFFD")), " ")
+		if runes := []rune(*text); len(runes) > longest {
+			*text = string(runes[:longest-1]) + "…"
+		}
+	}
+	return f
+}
+
+// Report is what one check found. It is safe for concurrent use.
+type Report struct {
+	check string
+
+	mu       sync.Mutex
+	findings []Finding
+	ended    bool
+}
+
+// Add reports one finding about a part of what is checked; "" is the whole. What comes after
+// the check was left behind is dropped.
+func (r *Report) Add(part string, f Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return
+	}
+	f.Check = r.check
+	if part != "" {
+		f.Check += "/" + part
+	}
+	r.findings = append(r.findings, f)
+}
+
+// OK reports that a part is as it must be.
+func (r *Report) OK(part, format string, args ...any) {
+	r.Add(part, Finding{State: OK, Found: fmt.Sprintf(format, args...)})
+}
+
+// Skip reports that a part was not looked at, and why.
+func (r *Report) Skip(part, why string) { r.Add(part, Finding{State: Skipped, Found: why}) }
+
+// end closes the report, with a last finding if there is one.
+func (r *Report) end(last *Finding) {
+	if last != nil {
+		r.Add("", *last)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
+
+// Selected reports whether name, of a check or a finding, is meant by one of the names in
+// only: itself, what is above it, or what is below it. None mean all.
+func Selected(name string, only []string) bool {
+	for _, o := range only {
+		if name == o || strings.HasPrefix(name, o+"/") || strings.HasPrefix(o, name+"/") {
+			return true
+		}
+	}
+	return len(only) == 0
+}
