@@ -30,7 +30,7 @@ func TestAttachChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if missing, err := l.MissingRights(t.Context()); err != nil || len(missing) != 0 {
+	if missing, err := l.MissingRights(t.Context(), true); err != nil || len(missing) != 0 {
 		t.Errorf("its owner lacks %q (%v)", missing, err)
 	}
 	for change, want := range map[string]error{"version - 1": ledger.ErrNotMigrated, "version + 2": ledger.ErrSchemaTooNew} {
@@ -68,7 +68,13 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	missing, err := l.MissingRights(t.Context())
+	missing, err := l.MissingRights(t.Context(), false)
+	if slices.Contains(missing, "INSERT on pgcourier.expiries") {
+		t.Errorf("who does not prune lacks %q", missing)
+	}
+	if missing, err := l.MissingRights(t.Context(), true); err != nil || !slices.Contains(missing, "INSERT on pgcourier.expiries") {
+		t.Errorf("who prunes lacks %q (%v)", missing, err)
+	}
 	for _, want := range []string{"INSERT on pgcourier.attempts", "UPDATE on pgcourier.attempts", "DELETE on pgcourier.storage_notes"} {
 		if err != nil || !slices.Contains(missing, want) || slices.Contains(missing, "UPDATE on pgcourier.requests") {
 			t.Errorf("missing are %q (%v), want %s among them", missing, err, want)
