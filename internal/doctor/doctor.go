@@ -41,6 +41,8 @@ type Check struct {
 	Name string
 	// Run looks, and reports until ctx ends. It may report nothing.
 	Run func(ctx context.Context, r *Report)
+	// Timeout bounds it in place of Config.Timeout. Default: that.
+	Timeout time.Duration
 }
 
 // Config says how checks are run.
@@ -81,7 +83,8 @@ func Run(ctx context.Context, c Config, checks []Check) []Finding {
 }
 
 func (c Config) run(ctx context.Context, check Check, r *Report) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	timeout := cmp.Or(check.Timeout, c.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
@@ -100,7 +103,7 @@ func (c Config) run(ctx context.Context, check Check, r *Report) {
 	case <-done:
 		r.end(nil)
 	case <-late.C:
-		r.end(&Finding{State: Unreachable, Found: "no answer within " + c.Timeout.String(), Mend: "see why it hangs; --timeout gives it longer"})
+		r.end(&Finding{State: Unreachable, Found: "no answer within " + timeout.String(), Mend: "see why the other side does not answer"})
 	}
 }
 
