@@ -2,104 +2,221 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// finding is what doctor says of one destination.
-type finding struct {
-	Check    string `json:"check"`
-	Required bool   `json:"required"`
-	OK       bool   `json:"ok"`
-	Error    string `json:"error,omitempty"`
+// examination is what one run of doctor looks at, and with what.
+type examination struct {
+	config   config.Config
+	projects []string // to look at; none: those that were exported of late
+	drift    bool     // hold the storage against the ledger
+	sendTest bool     // post a test to each channel of the notifier
+	secrets  []string // files that hold secrets, beside those that the configuration names
+	now      func() time.Time
+
+	log    *slog.Logger  // of what is used: everything worth saying is a finding
+	pool   *pgxpool.Pool // of the control plane; nil: see poolErr
+	dbless error         // why there is no pool
+
+	mu     sync.Mutex
+	drifts map[string]drift // by the check's name
+}
+
+// examined is a finding as JSON: that of drift names the objects.
+type examined struct {
+	doctor.Finding
 	drift
 }
 
+// doctorChecks are the names for --only, in the order of the table.
+var doctorChecks = []string{"clients", "database", "projects", "broker", "storage", "disk", "keys", "sandbox", "retention", "notify", "drift"}
+
 func (a *app) doctorCommand() *cobra.Command {
-	var drifts bool
+	x := examination{now: time.Now, drifts: map[string]drift{}}
+	var only []string
+	var patience time.Duration
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check every storage destination",
-		Long: "Asks each destination of STORAGE what a worker asks at its start: is the folder\n" +
-			"writable, the bucket there, the chat reachable, may the bot post, delete and pin, is\n" +
-			"auto-delete off. Exits 2 when something must be mended, 5 when it may pass.\n\n" +
-			"With --drift it also holds what each destination lists against the ledger, and exits 4\n" +
-			"when an export is missing, or an object is there that the ledger does not know.",
+		Short: "Check everything a worker needs, and say how to mend it",
+		Long: "Looks with the worker's own configuration at the client tools, the database, the ledger\n" +
+			"and its rights, the projects that were exported of late, the broker, its streams and\n" +
+			"this key's rights, every storage (it writes, reads and deletes a probe), disks, clocks,\n" +
+			"certificates, keys, the sandbox, mail, webhook and chat. It changes nothing else and\n" +
+			"tells nobody unless --send-test is given. Run it as the worker's user: rights are its.\n\n" +
+			"With --drift it also holds what each destination lists against the ledger: an export that\n" +
+			"is missing, or an object that the ledger does not know, is a fault.\n\n" +
+			"All checks run at once, each within --patience. A fault is what somebody must change;\n" +
+			"unreachable is what gave no answer. Exits 1 for a fault, 5 if all that is wrong is\n" +
+			"unreachable, and 0 otherwise, also for warnings and for what cannot be seen from here.",
 		Example: "  pgcourier doctor\n" +
-			"  pgcourier doctor --drift --database-url-file /run/secrets/dsn\n" +
-			"  pgcourier doctor --storage telegram://-1001234567890 --telegram-token-file /run/secrets/token --output json",
+			"  pgcourier doctor --only database,broker/clock --project acme --project globex\n" +
+			"  pgcourier doctor --only notify --send-test\n" +
+			"  pgcourier doctor --only drift --drift\n" +
+			"  pgcourier doctor --output json",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().BoolVar(&drifts, "drift", false, "compare the storage with the ledger, which DATABASE_URL names")
-	load := a.settingFlags(cmd, append(slices.Clone(storageSettings), ledgerSettings...)...)
+	cmd.Flags().StringSliceVar(&only, "only", nil, "look at these only, by the names in the table or what is before their slash")
+	cmd.Flags().StringArrayVar(&x.projects, "project", nil, "project to look at; may be repeated; none: up to 20 of those that were exported of late")
+	cmd.Flags().DurationVar(&patience, "patience", doctor.DefaultTimeout, "longest time of one check")
+	cmd.Flags().BoolVar(&x.drift, "drift", false, "also compare the storage with the ledger")
+	cmd.Flags().BoolVar(&x.sendTest, "send-test", false, "also send a test: a mail to OPERATOR_EMAIL, an event of the type pgcourier.test, a message")
+	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(doctorChecks, cobra.ShellCompDirectiveNoFileComp))
+	load := a.settingFlags(cmd)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) (err error) {
-		c, err := load()
-		if err != nil {
+		for _, name := range only {
+			if first, _, _ := strings.Cut(name, "/"); !slices.Contains(doctorChecks, first) {
+				return exitf(exitUsage, "--only: %q is none of %s", name, strings.Join(doctorChecks, ", "))
+			}
+		}
+		if patience <= 0 {
+			return exitf(exitUsage, "--patience: %s is not positive", patience)
+		}
+		if x.config, err = load(); err != nil {
 			return err
 		}
-		urls, err := c.StorageURLs()
-		if err != nil {
+		x.secrets = a.secretFiles(cmd)
+		found := x.run(cmd.Context(), doctor.Config{Timeout: patience}, only)
+		if err := a.print(x.examined(found), doctorText(a.screen(), found)); err != nil {
 			return err
 		}
-		// Nothing is stored, so nobody can read what should have been encrypted.
-		places, err := openDestinations(urls, storageOptions{token: c.TelegramToken, plaintext: true, log: a.logger(c)})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, closeDestinations(places)) }()
-		if !drifts {
-			return a.examine(cmd.Context(), places, nil)
-		}
-		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error { return a.examine(ctx, places, l) })
+		return doctorExit(found)
 	})
 	return cmd
 }
 
-// examine checks each destination, optional ones too, and fails if one of them does.
-// With a ledger it looks for drift too.
-func (a *app) examine(ctx context.Context, places []*destination, l *ledger.Ledger) error {
-	var all []finding
-	var faults, drifts []error
-	var text strings.Builder
-	for _, d := range places {
-		bounded, cancel := context.WithTimeout(ctx, checkPatience)
-		err := d.check(bounded)
-		cancel()
-		f := finding{Check: "storage " + d.name, Required: !d.optional, OK: err == nil}
-		if err != nil {
-			err = fmt.Errorf("storage %s: %w", d.name, err)
-			f.Error = err.Error()
-			faults = append(faults, err)
-		} else {
-			fmt.Fprintf(&text, "%s: ok\n", f.Check)
-		}
-		all = append(all, f)
-		if l == nil || err != nil {
+// examined adds the objects to findings of drift.
+func (x *examination) examined(found []doctor.Finding) []examined {
+	x.mu.Lock() // a check that was left behind may still write
+	defer x.mu.Unlock()
+	out := make([]examined, 0, len(found))
+	for _, f := range found {
+		out = append(out, examined{f, x.drifts[f.Check]})
+	}
+	return out
+}
+
+// secretFiles are the files from which settings are read, by a flag or a variable.
+func (a *app) secretFiles(cmd *cobra.Command) []string {
+	var out []string
+	for _, s := range config.Settings() {
+		if !s.Secret {
 			continue
 		}
-		f = finding{Check: "drift " + d.name, Required: !d.optional}
-		if f.drift, err = d.drift(ctx, l); err != nil {
-			return readExit(fmt.Errorf("%s: %w", f.Check, err))
+		file := a.env(s.Env + "_FILE")
+		if f := cmd.Flags().Lookup(s.Flag + "-file"); f != nil && f.Changed {
+			file = f.Value.String()
 		}
-		f.Error = f.text()
-		if f.OK = f.Error == ""; f.OK {
-			fmt.Fprintf(&text, "%s: none\n", f.Check)
-		} else {
-			drifts = append(drifts, fmt.Errorf("%s: %s", f.Check, shown(f.Error)))
+		if file != "" {
+			out = append(out, file)
 		}
-		all = append(all, f)
 	}
-	if err := a.print(all, text.String()); err != nil {
-		return err
+	return out
+}
+
+// run looks at everything, or at what only names.
+func (x *examination) run(ctx context.Context, c doctor.Config, only []string) []doctor.Finding {
+	x.log = slog.New(slog.DiscardHandler)
+	x.dbless = errNoDatabase
+	if x.config.DatabaseURL != "" {
+		x.pool, x.dbless = controlplane.Connect(context.WithoutCancel(ctx), x.config.DatabaseURL)
 	}
-	if len(faults) == 0 {
-		return exit(exitUnverified, errors.Join(drifts...))
+	checks := slices.DeleteFunc(x.checks(), func(c doctor.Check) bool { return !doctor.Selected(c.Name, only) })
+	c.Secrets = shownSecrets(x.config)
+	found := doctor.Run(ctx, c, checks)
+	if x.pool != nil {
+		// A check that was left behind may hold a connection, for which Close would wait.
+		go x.pool.Close()
 	}
-	return storageExit(errors.Join(append(faults, drifts...)...))
+	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !doctor.Selected(f.Check, only) })
+	for i := range found {
+		found[i].Found, found[i].Mend, found[i].Check = shown(found[i].Found), shown(found[i].Mend), shown(found[i].Check)
+	}
+	return found
+}
+
+func (x *examination) checks() []doctor.Check {
+	all := []doctor.Check{
+		{Name: "clients", Run: x.checkClients},
+		{Name: "database", Run: x.checkDatabase},
+		{Name: "projects", Run: x.checkProjects},
+		{Name: "broker", Run: x.checkBroker},
+	}
+	all = append(all, x.storageChecks()...)
+	if x.drift {
+		all = append(all, x.driftChecks()...)
+	}
+	return append(all,
+		doctor.Check{Name: "disk", Run: x.checkDisks},
+		doctor.Check{Name: "keys", Run: x.checkKeys},
+		doctor.Check{Name: "sandbox", Run: x.checkSandbox},
+		doctor.Check{Name: "retention", Run: x.checkRetention},
+		doctor.Check{Name: "notify/email", Run: x.checkMail},
+		doctor.Check{Name: "notify/webhook", Run: x.checkWebhook},
+		doctor.Check{Name: "notify/telegram", Run: x.checkChat},
+	)
+}
+
+// shownSecrets are what no finding may hold. Nothing that is used here tells them; this is
+// for what nobody thought of.
+func shownSecrets(c config.Config) []string {
+	out := []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()}
+	out = append(out, strings.Split(c.WebhookSecret.Reveal(), ",")...)
+	for _, s := range []secret.String{c.DatabaseURL, c.NATSURL, c.SMTPURL, c.RestoreURL, c.VerifyScratchURL} {
+		for one := range strings.SplitSeq(s.Reveal(), ",") {
+			if u, err := url.Parse(one); err == nil && u.User != nil {
+				password, _ := u.User.Password()
+				out = append(out, password)
+			}
+		}
+	}
+	return out
+}
+
+// doctorExit is 1 when somebody must act, and 5 when all that is wrong may pass.
+func doctorExit(found []doctor.Finding) error {
+	var faults, away []string
+	for _, f := range found {
+		switch f.State {
+		case doctor.Fault:
+			faults = append(faults, f.Check)
+		case doctor.Unreachable:
+			away = append(away, f.Check)
+		default: // works, or is not known
+		}
+	}
+	switch {
+	case len(faults) > 0:
+		return exitf(exitFailed, "to be mended: %s", strings.Join(append(faults, away...), ", "))
+	case len(away) > 0:
+		return exitf(exitUnreachable, "unreachable: %s", strings.Join(away, ", "))
+	}
+	return nil
+}
+
+// doctorText is the table, and below it what is to be mended in full.
+func doctorText(s screen, found []doctor.Finding) string {
+	var rows [][]string
+	var below strings.Builder
+	for _, f := range found {
+		rows = append(rows, []string{f.Check, string(f.State), f.Found})
+		if f.Mend != "" {
+			fmt.Fprintf(&below, "\n%s\n", s.paint(bold, s.cut(f.Check+": "+string(f.State))))
+			below.WriteString(s.pairs([][]string{{"  found", f.Found}, {"  mend", f.Mend}}))
+		}
+	}
+	return s.table([]column{{title: "CHECK", least: 16}, {title: "STATE", id: true}, {title: "FOUND"}}, rows) + below.String()
 }

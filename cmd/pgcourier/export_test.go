@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
 // MainCode is what main calls, for the test binary to be a pgcourier.
@@ -15,4 +20,14 @@ var Topology = topology
 // CommandTree is the whole command line, for tests of what others write for it.
 func CommandTree() *cobra.Command {
 	return newRoot(process{stdout: io.Discard, stderr: io.Discard})
+}
+
+// Examine is doctor with another clock.
+func Examine(ctx context.Context, environ []string, now func() time.Time, only ...string) ([]doctor.Finding, error) {
+	c, err := config.Load(environ, nil)
+	if err != nil {
+		return nil, err
+	}
+	x := examination{config: c, now: now, drifts: map[string]drift{}}
+	return x.run(ctx, doctor.Config{}, only), nil
 }

@@ -89,11 +89,7 @@ func (w *worker) openChannel(channel notify.Channel) error {
 		}
 		w.senders[channel] = sender
 	case notify.Webhook:
-		var secrets []secret.String
-		for one := range strings.SplitSeq(c.WebhookSecret.Reveal(), ",") {
-			secrets = append(secrets, secret.String(strings.TrimSpace(one)))
-		}
-		sender, err := webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets})
+		sender, err := newWebhook(c)
 		if err != nil {
 			return exitf(exitUsage, "PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: %w", err)
 		}
@@ -107,6 +103,14 @@ func (w *worker) openChannel(channel notify.Channel) error {
 		w.senders[channel], w.closers = notifytelegram.New(client), append(w.closers, client.Close)
 	}
 	return nil
+}
+
+func newWebhook(c config.Config) (*webhook.Sender, error) {
+	var secrets []secret.String
+	for one := range strings.SplitSeq(c.WebhookSecret.Reveal(), ",") {
+		secrets = append(secrets, secret.String(strings.TrimSpace(one)))
+	}
+	return webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets})
 }
 
 // openChat takes a chat's id, or its location as storage does.

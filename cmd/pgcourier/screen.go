@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 
+	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -238,6 +239,15 @@ func (s screen) paint(p paint, text string) string {
 
 // word paints a cell that is a state, and nothing else.
 func (s screen) word(text string) string {
+	switch doctor.State(text) {
+	case doctor.OK:
+		return s.paint(green, text)
+	case doctor.Fault, doctor.Unreachable:
+		return s.paint(red, text)
+	case doctor.Warning:
+		return s.paint(yellow, text)
+	default: // another kind of state, or not to be set off
+	}
 	switch export.State(text) {
 	case export.Completed:
 		return s.paint(green, text)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
@@ -121,6 +122,7 @@ func screens(s screen) map[string]string {
 		"verify":        sampleVerified().text(s),
 		"notifications": notificationsText(s, sampleNotifications()),
 		"prune":         prunedText(s, samplePruned()),
+		"doctor":        doctorText(s, sampleFindings()),
 		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + scheduleText(s, sampleSchedules()[0]),
 		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
 			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
@@ -241,8 +243,13 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"recover":         sampleRecovery(),
 		"migrate":         migration{4},
 		"prune":           samplePruned(),
-		"schedule add":    sampleSchedules()[0],
-		"schedule rm":     scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
+		"doctor":          (&examination{}).examined(sampleFindings()[1:3]),
+		"doctor --drift": []examined{{doctor.Finding{
+			Check: "drift/s3", State: doctor.Fault, Found: "1 missing although the ledger has them: " + sampleKey,
+			Mend: "see docs/retention.md",
+		}, drift{Missing: []string{sampleKey}}}},
+		"schedule add": sampleSchedules()[0],
+		"schedule rm":  scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
 		"broker config": brokerUsers{
 			Keys:       broker.PublicKeys{broker.UserGateway: "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"},
 			Publishers: map[string]string{"acme": "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"}, Configuration: "accounts { }\n",

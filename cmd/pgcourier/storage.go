@@ -56,41 +56,63 @@ func (o storageOptions) around(destination string) func(http.RoundTripper) http.
 	return func(next http.RoundTripper) http.RoundTripper { return o.transport(destination, next) }
 }
 
-// openDestinations opens a STORAGE list. The first is the primary one and required; a
-// further one is optional unless its URL says required=true. The caller closes them.
+// placement is one entry of a STORAGE list.
+type placement struct {
+	place    string // its URL without what is for us alone
+	name     string
+	optional bool
+}
+
+// openDestinations opens a STORAGE list. The caller closes the destinations.
 func openDestinations(urls []string, o storageOptions) (all []*destination, err error) {
-	defer func() {
+	placements, err := placeDestinations(urls)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range placements {
+		d, err := p.open(o)
 		if err != nil {
-			err = errors.Join(err, closeDestinations(all))
+			return nil, errors.Join(err, closeDestinations(all))
 		}
-	}()
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+func (p placement) open(o storageOptions) (*destination, error) {
+	d, err := openDestination(p.place, p.name, o)
+	if err != nil {
+		return nil, err
+	}
+	d.optional = p.optional
+	return d, nil
+}
+
+// placeDestinations reads a STORAGE list. The first is the primary one and required; a
+// further one is optional unless its URL says required=true.
+func placeDestinations(urls []string) (all []placement, err error) {
 	seen, kinds := map[string]bool{}, map[string]int{}
 	for i, raw := range urls {
 		place, required, err := cutRequired(raw)
 		switch {
 		case err != nil:
-			return all, exitf(exitUsage, "PGCOURIER_STORAGE: destination %d: %w", i+1, err)
+			return nil, exitf(exitUsage, "PGCOURIER_STORAGE: destination %d: %w", i+1, err)
 		case seen[place]:
-			return all, exitf(exitUsage, "PGCOURIER_STORAGE: destination %d is named twice", i+1)
+			return nil, exitf(exitUsage, "PGCOURIER_STORAGE: destination %d is named twice", i+1)
 		case i == 0 && required == "false":
-			return all, exitf(exitUsage, "PGCOURIER_STORAGE: the first destination is the primary one: it is always required")
+			return nil, exitf(exitUsage, "PGCOURIER_STORAGE: the first destination is the primary one: it is always required")
 		}
 		seen[place] = true
 		u, err := url.Parse(place)
 		if err != nil { // cutRequired has parsed it
-			return all, err
+			return nil, err
 		}
 		kinds[u.Scheme]++
 		name := u.Scheme
 		if n := kinds[name]; n > 1 {
 			name += "-" + strconv.Itoa(n)
 		}
-		d, err := openDestination(place, name, o)
-		if err != nil {
-			return all, err
-		}
-		d.optional = i > 0 && required != "true"
-		all = append(all, d)
+		all = append(all, placement{place, name, i > 0 && required != "true"})
 	}
 	return all, nil
 }

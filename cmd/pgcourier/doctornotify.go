@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net/textproto"
+
+	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/notify/email"
+	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
+	"github.com/pgcourier/pgcourier/internal/notify/webhook"
+	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+)
+
+const (
+	mailMend    = "correct PGCOURIER_SMTP_URL: see docs/notifications.md"
+	webhookMend = "correct PGCOURIER_WEBHOOK_URL or PGCOURIER_WEBHOOK_SECRET: see docs/notifications.md"
+	chatMend    = "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT or PGCOURIER_TELEGRAM_TOKEN, and let the bot write in the chat: see docs/notifications.md"
+)
+
+// checkMail goes as far as the login, and with --send-test sends a mail.
+func (x *examination) checkMail(ctx context.Context, r *doctor.Report) {
+	c := x.config
+	if c.SMTPURL == "" {
+		r.Skip("", "not set up")
+		return
+	}
+	server, err := email.ParseURL(c.SMTPURL)
+	var sender *email.Sender
+	if err == nil {
+		server.Timeout = c.NotifyTimeout
+		sender, err = email.New(server)
+	}
+	if err != nil {
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_SMTP_URL: " + err.Error(), Mend: mailMend})
+		return
+	}
+	cert, err := sender.Check(ctx)
+	if err != nil {
+		f := trouble(err, "PGCOURIER_SMTP_URL", mailMend)
+		if said, ok := errors.AsType[*textproto.Error](err); ok && said.Code/100 == 5 {
+			f.State, f.Mend = doctor.Fault, "correct the user or the password in PGCOURIER_SMTP_URL"
+		}
+		r.Add("", f)
+		return
+	}
+	r.OK("", "it takes mail from %s", server.From.Address)
+	x.checkCertificate(cert, r)
+	if x.sendTest && len(c.OperatorEmail) == 0 {
+		r.Skip("test", "OPERATOR_EMAIL names nobody to send it to")
+	}
+	for _, to := range c.OperatorEmail {
+		if x.sendTest {
+			x.reportTest(r, sender.SendTest(ctx, to), "a mail to "+to, "PGCOURIER_SMTP_URL", mailMend)
+		}
+	}
+}
+
+// checkWebhook connects, and with --send-test posts an event that is none of the contract.
+func (x *examination) checkWebhook(ctx context.Context, r *doctor.Report) {
+	if x.config.WebhookURL == "" {
+		r.Skip("", "not set up")
+		return
+	}
+	sender, err := newWebhook(x.config)
+	if err != nil {
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: " + err.Error(), Mend: webhookMend})
+		return
+	}
+	defer func() { _ = sender.Close() }()
+	cert, err := sender.Check(ctx)
+	switch {
+	case errors.Is(err, webhook.ErrProxied):
+		r.Add("", doctor.Finding{State: doctor.Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
+	case err != nil:
+		r.Add("", trouble(err, "PGCOURIER_WEBHOOK_URL", webhookMend))
+		return
+	default:
+		r.OK("", "its server takes connections")
+		x.checkCertificate(cert, r)
+	}
+	if x.sendTest {
+		x.reportTest(r, sender.SendTest(ctx), "an event of the type "+webhook.TestType, "PGCOURIER_WEBHOOK_URL", webhookMend)
+	}
+}
+
+// checkChat asks for the bot and the chat, and with --send-test sends a message.
+func (x *examination) checkChat(ctx context.Context, r *doctor.Report) {
+	if x.config.TelegramChat == "" {
+		r.Skip("", "not set up")
+		return
+	}
+	place, client, err := openChat(x.config, x.log)
+	if err != nil {
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_NOTIFY_TELEGRAM_CHAT: " + err.Error(), Mend: chatMend})
+		return
+	}
+	defer func() { _ = client.Close() }()
+	if err := notifytelegram.Check(ctx, client, place.Chat); err != nil {
+		f := trouble(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+		if api, ok := errors.AsType[*telegram.APIError](err); ok && api.Transient() {
+			f.State, f.Mend = doctor.Unreachable, "try again later"
+		}
+		r.Add("", f)
+		return
+	}
+	r.OK("", "the bot may write in chat %d", place.Chat)
+	if x.sendTest {
+		x.reportTest(r, notifytelegram.New(client).SendTest(ctx, place.Chat), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+	}
+}
+
+func (x *examination) checkCertificate(cert *x509.Certificate, r *doctor.Report) {
+	if cert != nil {
+		r.Add("certificate", doctor.Certificate(cert, x.now()))
+	}
+}
+
+func (x *examination) reportTest(r *doctor.Report, err error, what, address, mend string) {
+	if err != nil {
+		r.Add("test", trouble(err, address, mend))
+		return
+	}
+	r.OK("test", "%s was taken", what)
+}
