@@ -28,13 +28,13 @@ type diagnosis map[string]struct {
 	Missing, Strays []string
 }
 
-// canaries are in every secret of a clinic.
-const canaries = "canary"
+// marked is in every secret of a clinic.
+const marked = "canary"
 
 // diagnose runs doctor, which must end with the code and show no secret.
 func (p *platform) diagnose(code int, settings []string, args ...string) diagnosis {
 	p.t.Helper()
-	environ := append([]string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=" + canaries + "-s3"}, p.environ(settings...)...)
+	environ := append([]string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=" + marked + "-s3"}, p.environ(settings...)...)
 	for i, e := range environ { // a variable that is none of ours
 		environ[i] = strings.TrimPrefix(e, "PGCOURIER_PLAIN_")
 	}
@@ -46,7 +46,7 @@ func (p *platform) diagnose(code int, settings []string, args ...string) diagnos
 	if err := json.Unmarshal([]byte(stdout), &all); err != nil || got != code {
 		p.t.Errorf("doctor ended with %d, want %d (%v)\n%s%s", got, code, err, stdout, stderr)
 	}
-	if strings.Contains(stdout+stderr, canaries) {
+	if strings.Contains(stdout+stderr, marked) {
 		p.t.Errorf("doctor shows a secret:\n%s%s", stdout, stderr)
 	}
 	p.checkSecrets("doctor", stdout+stderr)
@@ -84,7 +84,7 @@ func setupClinic(t *testing.T) *clinic {
 		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s`, c.login))
 	t.Cleanup(func() { c.exec("DROP OWNED BY " + c.login + "; DROP ROLE " + c.login) })
 	var err error
-	if c.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: canaries + "-mail"}); err != nil {
+	if c.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -100,10 +100,10 @@ func setupClinic(t *testing.T) *clinic {
 		t.Fatal(err)
 	}
 	c.settings = []string{
-		"DATABASE_URL=" + c.dsn(c.login, canaries+"-db", c.database),
+		"DATABASE_URL=" + c.dsn(c.login, marked+"-db", c.database),
 		"STORAGE=file://" + c.storage + "," + c.bucket("exports"),
-		"TELEGRAM_TOKEN=" + c.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + c.mail(canaries+"-mail"), "OPERATOR_EMAIL=operator@example.org",
-		"WEBHOOK_URL=" + hook.URL + "/" + canaries, "WEBHOOK_SECRET=" + hookSecret,
+		"TELEGRAM_TOKEN=" + c.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + c.mail(marked+"-mail"), "OPERATOR_EMAIL=operator@example.org",
+		"WEBHOOK_URL=" + hook.URL + "/" + marked, "WEBHOOK_SECRET=" + hookSecret,
 		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(c.chat.URL())),
 		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + c.file("identity", identity.String()), "SANDBOX=off",
 	}

@@ -61,13 +61,13 @@ func (c *clinic) plants() []plant {
 			name: "no chat to tell", settings: []string{strings.ReplaceAll(c.setting("NOTIFY_TELEGRAM_CHAT"), "4242", "77")},
 			check: "notify/telegram", found: "chat not found", mend: "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT",
 		}, {
-			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + c.mail(canaries+"-wrong")},
+			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + c.mail(marked+"-wrong")},
 			check: "notify/email", found: "535", mend: "correct the user or the password in PGCOURIER_SMTP_URL", also: []string{"notify/email"},
 		}, {
-			name: "nobody at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(c.t) + "/" + canaries},
+			name: "nobody at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(c.t) + "/" + marked},
 			check: "notify/webhook", state: doctor.Unreachable, found: "connection refused", mend: "is it running",
 		}, {
-			name: "a webhook's certificate of nobody's", settings: []string{"WEBHOOK_URL=" + c.stranger() + "/" + canaries},
+			name: "a webhook's certificate of nobody's", settings: []string{"WEBHOOK_URL=" + c.stranger() + "/" + marked},
 			check: "notify/webhook", found: "certificate", mend: "trust the authority",
 		}, {
 			name:   "the disk is smaller than an export",
@@ -114,10 +114,10 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 	down := []string{"database", "projects"}
 	return []plant{
 		{
-			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, canaries+"-wrong", c.database)},
+			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
 			check: "database", found: "SQLSTATE 28P01", mend: "correct the user or the password in PGCOURIER_DATABASE_URL", also: down,
 		}, {
-			name: "no such database", settings: []string{"DATABASE_URL=" + c.dsn(c.login, canaries+"-db", "no_such_database")},
+			name: "no such database", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-db", "no_such_database")},
 			check: "database", found: "SQLSTATE 3D000", mend: "correct the name of the database", also: down,
 		}, {
 			name: "the database is away", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + freeAddress(c.t) + "/x"},
