@@ -92,7 +92,7 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 			"  pgcourier broker setup --nats-nkey admin.nk --nats-url nats://n1:4222,nats://n2:4222 --nats-replicas 3",
 		Args: cobra.NoArgs,
 	}
-	load := a.settingFlags(cmd, append([]string{"NATS_REPLICAS", "MAX_WAITING_PER_PROJECT", "OUTCOME_RETENTION", "ACK_WAIT"}, brokerSettings...)...)
+	load := a.settingFlags(cmd, append([]string{"NATS_REPLICAS", "MAX_WAITING_PER_PROJECT", "OUTCOME_RETENTION", "EVENT_RETENTION", "ACK_WAIT"}, brokerSettings...)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		c, err := load()
 		if err != nil {

@@ -148,7 +148,8 @@ func (w *worker) provision(ctx context.Context) error {
 func topology(c config.Config) broker.Topology {
 	return broker.Topology{
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
-		OutcomeRetention: c.OutcomeRetention, AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
+		OutcomeRetention: c.OutcomeRetention, EventRetention: c.EventRetention,
+		AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
 		Verifier: slices.Contains(c.Roles, config.RoleVerifier),
 	}
 }

@@ -99,6 +99,7 @@ type Config struct {
 	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time from the warning backup.expiring to the deletion"`
 
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
+	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long the events beside outcomes stay there: starts, verifications, deletions"`
 
 	Notify
 }
@@ -204,7 +205,7 @@ func (c Config) Validate() error {
 		v    time.Duration
 	}{
 		{"TIMEOUT", c.Timeout}, {"UPLOAD_TIMEOUT", c.UploadTimeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
-		{"PRUNE_EVERY", c.PruneEvery}, {"PRUNE_NOTICE", c.PruneNotice}, {"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention},
+		{"PRUNE_EVERY", c.PruneEvery}, {"PRUNE_NOTICE", c.PruneNotice}, {"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention}, {"EVENT_RETENTION", c.EventRetention},
 	} {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
 	}

@@ -18,7 +18,7 @@ func TestDefaultsAreValidAndStated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.MaxBytes != 10<<30 || c.Timeout != 30*time.Minute || c.Concurrency != 2 || c.OutcomeRetention != 90*24*time.Hour {
+	if c.MaxBytes != 10<<30 || c.Timeout != 30*time.Minute || c.Concurrency != 2 || c.OutcomeRetention != 90*24*time.Hour || c.EventRetention != 90*24*time.Hour {
 		t.Errorf("defaults are %+v", c)
 	}
 	for _, s := range config.Settings() {
