@@ -55,6 +55,14 @@ race: postgres node promtool rescue-tools ## Run all tests under the race detect
 telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtual clock (minutes, 10 GiB of disk)
 	$(GO) test -run '^$$' -bench '^BenchmarkTenGiB$$' -benchtime 1x -timeout 30m ./internal/storage/telegram
 
+.PHONY: bench
+bench: postgres node pigz ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness SIZE=1GB ROUNDS=5)
+	$(GO) run ./internal/bench -part "$(BENCH)" -only "$(ONLY)" -size $(or $(SIZE),1GB) -rounds $(or $(ROUNDS),5) \
+		-tenants $(or $(TENANTS),500) -requests $(or $(REQUESTS),1000) -waiting $(or $(WAITING),10000) -doc "$(BENCH_DOC)"
+
+# Where the tables go: a trial at a smaller scale should not overwrite the page.
+BENCH_DOC ?= docs/benchmarks.md
+
 .PHONY: bench-parallel
 bench-parallel: postgres ## Measure an export over one and over two connections against pg_dump to nowhere
 	$(GO) test -run '^$$' -bench '^BenchmarkParallel$$' -benchtime 1x -timeout 30m ./internal/roundtrip
@@ -173,6 +181,13 @@ rescue-tools: ## Find age, jq and zstd, or install them with apt where permitted
 	set -e; echo "installing age, jq and zstd"; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends age jq zstd
+
+# Without pigz the benchmark runs too, and says that it was not measured.
+.PHONY: pigz
+pigz:
+	@if command -v pigz >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
 
 # Prometheus's own checker of rules, from Debian's package; the server in it is not installed
 # and no service is started. With --print-uris nothing is fetched: it says whether apt knows

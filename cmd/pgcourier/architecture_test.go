@@ -51,6 +51,7 @@ var allowed = []struct {
 	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/bench", []string{"events", "schemas", "internal/pgcluster", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
 	{"internal/licences", nil, "a tool of make check; it reads one file", nil},
 	{"internal/notify/email/smtptest", nil, "a mail server for tests", nil},

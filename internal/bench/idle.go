@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// latency asks an idle worker for one export after another, in turns with bare pg_dumps to a
+// file on the same disk.
+func (p *eventsPart) latency(ctx context.Context) (t trial, err error) {
+	w, err := p.startWorker(ctx)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	one := func() (took, start time.Duration, err error) {
+		c, published, took, err := w.ask(ctx, events.Requested{ProjectID: eventsProject(p.another())})
+		if err != nil {
+			return 0, 0, err
+		}
+		return took, c.StartedAt.Sub(published), nil
+	}
+	if _, _, err := one(); err != nil { // its connections are there from now on
+		return t, err
+	}
+	began := time.Now()
+	for range pairs {
+		began := time.Now()
+		if err := p.toFile(ctx, w); err != nil {
+			return t, err
+		}
+		p.overhead.bare = append(p.overhead.bare, ms(time.Since(began)))
+		took, start, err := one()
+		if err != nil {
+			return t, err
+		}
+		p.overhead.ours = append(p.overhead.ours, ms(took))
+		p.overhead.starts = append(p.overhead.starts, ms(start))
+	}
+	for range sequential - pairs {
+		_, start, err := one()
+		if err != nil {
+			return t, err
+		}
+		p.overhead.starts = append(p.overhead.starts, ms(start))
+	}
+	t.Wall = time.Since(began).Seconds()
+	return t, nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func (p *eventsPart) toFile(ctx context.Context, w *worker) error {
+	file := w.tmp + "/bare.sql"
+	_, wait, err := p.pipeline(ctx, eventsDatabase, file, p.dump(eventsSchema(p.another())))
+	if err != nil {
+		return err
+	}
+	_, err = wait()
+	return errors.Join(err, os.Remove(file))
+}
+
+// refusals publishes requests that no worker can accept, as a gateway with a fault would,
+// and waits for as many failures.
+func (p *eventsPart) refusals(ctx context.Context) (t trial, err error) {
+	w, err := p.startWorker(ctx, fmt.Sprintf("MAX_WAITING_PER_PROJECT=%d", refusals))
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	js, err := jetstream.New(w.nc)
+	if err != nil {
+		return t, err
+	}
+	failed := make(chan *nats.Msg, refusals+1)
+	sub, err := w.nc.ChanSubscribe(events.FailedFilter, failed)
+	if err != nil {
+		return t, err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := w.nc.Flush(); err != nil {
+		return t, err
+	}
+	began := time.Now()
+	for n := range refusals {
+		project := eventsProject(n % p.each)
+		body := fmt.Sprintf(`{"project_id":%q,"request_id":"bad-%d","format":"spreadsheet"}`, project, n)
+		if _, err := js.PublishAsync(events.RequestSubject(project), []byte(body)); err != nil {
+			return t, err
+		}
+	}
+	for range refusals {
+		select {
+		case m := <-failed:
+			if !strings.Contains(string(m.Data), string(events.CodeInvalidRequest)) {
+				return t, fmt.Errorf("%s: %s", m.Subject, m.Data)
+			}
+		case <-w.exited:
+			return t, fmt.Errorf("the worker ended: %w: %s", w.err, w.last())
+		case <-ctx.Done():
+			return t, context.Cause(ctx)
+		}
+	}
+	t.Wall = time.Since(began).Seconds()
+	p.refused = append(p.refused, refusals/t.Wall)
+	return t, nil
+}

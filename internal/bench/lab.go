@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+)
+
+const (
+	module          = "github.com/pgcourier/pgcourier"
+	controlDatabase = "control"
+	projectQuery    = `SELECT id, id AS name, true AS active, ARRAY[schema_name] AS schemas, dsn FROM projects WHERE id = $1`
+)
+
+// lab is what all parts share: the programs, a PostgreSQL server, and a folder on the disk
+// that all outputs go to.
+type lab struct {
+	options
+	dir     string
+	binary  string // pgcourier as it is shipped
+	self    string // this program, for the test servers
+	cluster *pgcluster.Cluster
+	serial  int
+}
+
+// openLab builds and starts everything. The caller closes it.
+func openLab(ctx context.Context, o options) (l *lab, err error) {
+	l = &lab{options: o}
+	if l.dir, err = os.MkdirTemp("", "pgcourier-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	o.tell("building")
+	l.binary = filepath.Join(l.dir, "pgcourier")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.binary, module+"/cmd/pgcourier") //nolint:gosec // our own package
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return l, fmt.Errorf("go build: %w: %s", err, bytes.TrimSpace(out))
+	}
+	if l.self, err = os.Executable(); err != nil {
+		return l, err
+	}
+	o.tell("starting PostgreSQL")
+	l.cluster, err = pgcluster.Start(ctx, pgcluster.Config{Settings: map[string]string{
+		"shared_buffers": "'256MB'", "max_connections": "200", "max_locks_per_transaction": "1024",
+		// As in production: the ledger's commits wait for the disk.
+		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
+		// What a transaction loads into its own table needs no log: it is there sooner.
+		"wal_level": "minimal", "max_wal_senders": "0",
+	}})
+	if err != nil {
+		return l, err
+	}
+	if err := l.execute(ctx, "postgres", "CREATE DATABASE "+controlDatabase); err != nil {
+		return l, err
+	}
+	return l, l.execute(ctx, controlDatabase, `CREATE TABLE projects (id text PRIMARY KEY, schema_name text NOT NULL, dsn text NOT NULL)`)
+}
+
+func (l *lab) close() error {
+	var err error
+	if l.cluster != nil {
+		err = l.cluster.Stop()
+	}
+	return errors.Join(err, os.RemoveAll(l.dir))
+}
+
+// tool is the path of one of PostgreSQL's own clients, never Debian's wrapper.
+func (l *lab) tool(name string) string { return filepath.Join(l.cluster.BinDir(), name) }
+
+// execute runs statements on a database, each by itself.
+func (l *lab) execute(ctx context.Context, database string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, l.cluster.URL(database))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, s := range statements {
+		if _, err := conn.Exec(ctx, s); err != nil {
+			return fmt.Errorf("%.60s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// enrol makes projects known to the control plane.
+func (l *lab) enrol(ctx context.Context, database string, schemas map[string]string) error {
+	conn, err := pgx.Connect(ctx, l.cluster.URL(controlDatabase))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	batch := &pgx.Batch{}
+	for id, schema := range schemas {
+		batch.Queue(`INSERT INTO projects VALUES ($1, $2, $3)`, id, schema, l.cluster.URL(database))
+	}
+	return conn.SendBatch(ctx, batch).Close()
+}
+
+// drop removes a database that no part needs any more.
+func (l *lab) drop(ctx context.Context, database string) error {
+	return l.execute(ctx, "postgres", "DROP DATABASE "+database+" WITH (FORCE)")
+}
+
+// folder makes an empty folder of its own.
+func (l *lab) folder(name string) (string, error) {
+	l.serial++
+	dir := filepath.Join(l.dir, name+"-"+strconv.Itoa(l.serial))
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// serverProcessor is what PostgreSQL's processes have used so far, in seconds.
+func (l *lab) serverProcessor() float64 { return processor(l.postmaster()) }
+
+func (l *lab) postmaster() int {
+	b, _ := os.ReadFile(filepath.Join(l.cluster.Folder(), "data", "postmaster.pid"))
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, _ := strconv.Atoi(first)
+	return pid
+}
+
+// settle lets the disk finish what one run wrote before the next is timed.
+func settle() { unix.Sync() }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// trial is one measured run of a variant. Times are in seconds, sizes in bytes.
+type trial struct {
+	Wall     float64 `json:"wall"`              // as whoever asked sees it
+	Service  float64 `json:"service,omitempty"` // ours: from started_at to finished_at of the outcome
+	CPU      float64 `json:"cpu"`               // of the client's processes, all together
+	Server   float64 `json:"server_cpu"`        // of PostgreSQL's
+	Memory   int64   `json:"memory"`            // peak resident: our worker, or all processes of a peer
+	Children int64   `json:"children"`          // ours: peak of what the worker started
+	Spooled  int64   `json:"temporary"`         // most bytes at a time in temporary files
+	Output   int64   `json:"output"`            // what was stored or written; 0: /dev/null
+}
+
+// variant is one way of doing the work.
+type variant struct {
+	name string
+	run  func(ctx context.Context) (trial, error)
+	// missing says why it cannot be measured here; empty: it can.
+	missing string
+}
+
+// interleave runs each variant once a round. What is missing or not wanted has no trials.
+func (l *lab) interleave(ctx context.Context, what string, variants []variant) (map[string][]trial, error) {
+	out := map[string][]trial{}
+	for round := range l.rounds {
+		for _, v := range variants {
+			if v.missing != "" || !l.wants(v.name) {
+				continue
+			}
+			settle()
+			t, err := v.run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", v.name, err)
+			}
+			l.tell("%s, round %d of %d: %s: %.3f s", what, round+1, l.rounds, v.name, t.Wall)
+			out[v.name] = append(out[v.name], t)
+		}
+	}
+	return out, nil
+}
+
+// pick takes one value of each trial.
+func pick(trials []trial, of func(trial) float64) []float64 {
+	out := make([]float64, len(trials))
+	for i, t := range trials {
+		out[i] = of(t)
+	}
+	return out
+}
+
+func wallOf(t trial) float64    { return t.Wall }
+func serviceOf(t trial) float64 { return t.Service }
+func cpuOf(t trial) float64     { return t.CPU }
+func serverOf(t trial) float64  { return t.Server }
+
+const mebibyte = 1 << 20
+
+func memoryOf(t trial) float64   { return float64(t.Memory) / mebibyte }
+func childrenOf(t trial) float64 { return float64(t.Children) / mebibyte }
+func spooledOf(t trial) float64  { return float64(t.Spooled) / mebibyte }
+func outputOf(t trial) float64   { return float64(t.Output) / mebibyte }
+
+// observed runs f and fills in what is seen of the processes meanwhile. Files without a
+// name below keep, and those below no tmp, are no temporary files.
+func (l *lab) observed(roots func() []int, tmp, keep string, f func() error) (trial, error) {
+	var t trial
+	before := 0.0
+	for _, pid := range roots() {
+		before += processor(pid)
+	}
+	server := l.serverProcessor()
+	stop := watch(roots, tmp, keep)
+	began := time.Now()
+	err := f()
+	t.Wall = time.Since(began).Seconds()
+	seen := stop()
+	for _, pid := range roots() {
+		t.CPU += processor(pid)
+	}
+	t.CPU -= before
+	t.Server = l.serverProcessor() - server
+	t.Memory, t.Children, t.Spooled = seen.own, seen.children, seen.spooled
+	return t, err
+}
