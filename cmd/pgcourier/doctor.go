@@ -136,6 +136,9 @@ func (x *examination) run(ctx context.Context, c doctor.Config, only []string) [
 	}
 	checks := slices.DeleteFunc(x.checks(), func(c doctor.Check) bool { return !doctor.Selected(c.Name, only) })
 	c.Secrets = shownSecrets(x.config)
+	if x.pool != nil {
+		c.Secrets = append(c.Secrets, x.pool.Config().ConnConfig.Password)
+	}
 	found := doctor.Run(ctx, c, checks)
 	if x.pool != nil {
 		// A check that was left behind may hold a connection, for which Close would wait.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/nats-io/nats.go"
 
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/events"
@@ -243,5 +244,35 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	d = c.diagnose(0, append(settings, "DATABASE_URL=", "DATABASE_URL_FILE="+key), "--only", "keys")
 	if f := d["keys/files/key"]; f.State != doctor.Warning || !strings.Contains(f.Mend, "chmod") {
 		t.Errorf("a password that all can read: %+v", f)
+	}
+}
+
+// With one login for all there is one line about it, and an account that is nearly full is a
+// fault before the broker refuses what is published.
+func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	at := p.otherBroker(`accounts { ALL { jetstream { max_file: 3MB }, users: [ { user: all, password: canary-nats } ] } }`)
+	settings := []string{"NATS_URL=" + strings.Replace(at, "//", "//all:canary-nats@", 1), "NATS_KEYS="}
+	if _, stderr, code := p.cliWith(settings, "broker", "setup"); code != 0 {
+		t.Fatalf("broker setup: %s", stderr)
+	}
+	d := p.diagnose(0, settings, "--only", "broker")
+	if f := d["broker/login"]; f.State != doctor.OK || !strings.Contains(f.Found, "all in account ALL, whose rights are not limited") || d["broker/limits"].State != doctor.OK {
+		t.Errorf("found %+v", d)
+	}
+	nc, err := nats.Connect(at, nats.UserInfo("all", "canary-nats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for range 3 { // of a megabyte each, less some room
+		if _, err := nc.Request(events.TypeRequested, make([]byte, 1_000_000), patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = p.diagnose(1, settings, "--only", "broker/limits")
+	if f := d["broker/limits"]; f.State != doctor.Fault || !strings.Contains(f.Found, "of 3.0 MiB") || !strings.Contains(f.Mend, "max_file") {
+		t.Errorf("a full account: %+v", f)
 	}
 }

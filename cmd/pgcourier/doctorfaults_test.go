@@ -214,11 +214,36 @@ func (c *clinic) otherKeys() string {
 	return dir
 }
 
+// otherBroker runs a nats-server with these accounts and returns its URL.
+func (p *platform) otherBroker(accounts string) string {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s", filepath.Join(dir, "store"), accounts)
+	file := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	opts.NoLog, opts.NoSigs = true, true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	srv.Start()
+	p.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(patience) {
+		p.t.Fatal("the other broker is not ready")
+	}
+	return srv.ClientURL()
+}
+
 // withoutRight is another broker, whose worker lacks one subject.
 func (c *clinic) withoutRight(line string) []string {
 	c.t.Helper()
-	dir := c.t.TempDir()
-	keysDir := filepath.Join(dir, "keys")
+	keysDir := filepath.Join(c.t.TempDir(), "keys")
 	keys, err := broker.EnsureKeys(keysDir, append(broker.Users(), broker.UserAdmin), slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
@@ -231,26 +256,7 @@ func (c *clinic) withoutRight(line string) []string {
 	if !found {
 		c.t.Fatalf("no user has the right %s", line)
 	}
-	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s", filepath.Join(dir, "store"), before+"\n"+after)
-	file := filepath.Join(dir, "nats.conf")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	opts, err := server.ProcessConfigFile(file)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	opts.NoLog, opts.NoSigs = true, true
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	srv.Start()
-	c.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(patience) {
-		c.t.Fatal("the other broker is not ready")
-	}
-	settings := []string{"NATS_URL=" + srv.ClientURL(), "NATS_KEYS=" + keysDir}
+	settings := []string{"NATS_URL=" + c.otherBroker(before+"\n"+after), "NATS_KEYS=" + keysDir}
 	if _, stderr, code := c.cliWith(append(slices.Clone(c.settings), settings...), "broker", "setup"); code != 0 {
 		c.t.Fatalf("broker setup: %s", stderr)
 	}
