@@ -135,7 +135,7 @@ func (a *app) prune(ctx context.Context, c config.Config, setup retention.Config
 	if err != nil {
 		return fmt.Errorf("name this process: %w", err)
 	}
-	setup.Bins, setup.Holder = bins(places), fmt.Sprintf("%s/%d", host, os.Getpid())
+	setup.Bins, setup.Holder = bins(places, nil), fmt.Sprintf("%s/%d", host, os.Getpid())
 	setup.Announcer = &handlers.Expiries{Publisher: publications{broker.NewPublisher(js)}, Source: "pgcourier/pruner"}
 	r, err := retention.NewPruner(setup).Run(ctx, name)
 	if errors.Is(err, retention.ErrBusy) {

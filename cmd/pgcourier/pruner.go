@@ -10,6 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // openPruner prepares the role pruner, and refuses rules that cannot be meant.
@@ -23,7 +24,7 @@ func (w *worker) openPruner(projects *project.Projects, name string) error {
 		return nil
 	}
 	w.pruner = retention.NewPruner(retention.Config{
-		Records: w.ledger, Policies: policies{projects, policy}, Bins: bins(w.places), Holder: name, Notice: c.PruneNotice, Log: w.log,
+		Records: w.ledger, Policies: policies{projects, policy}, Bins: bins(w.places, w.telemetry), Holder: name, Notice: c.PruneNotice, Log: w.log,
 		Announcer: &handlers.Expiries{Publisher: publications{w.publisher(broker.UserWorker)}, Source: "pgcourier/pruner"},
 	})
 	return nil
@@ -50,14 +51,17 @@ func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool
 }
 
 // bin is a destination as the pruner deletes there.
-type bin struct{ *destination }
+type bin struct {
+	*destination
+	telemetry *telemetry.Telemetry // nil: a command's, which tells of nothing
+}
 
 var _ retention.Bin = bin{}
 
-func bins(places []*destination) []retention.Bin {
+func bins(places []*destination, t *telemetry.Telemetry) []retention.Bin {
 	out := make([]retention.Bin, len(places))
 	for i, d := range places {
-		out[i] = bin{d}
+		out[i] = bin{d, t}
 	}
 	return out
 }
@@ -66,5 +70,8 @@ func (b bin) Destination() string { return b.name }
 
 func (b bin) Remove(ctx context.Context, key string) (string, error) {
 	became, err := b.repository.Remove(ctx, key)
+	if err != nil && b.telemetry != nil {
+		b.telemetry.NotDeleted(ctx, b.name, err)
+	}
 	return became.String(), err
 }

@@ -194,6 +194,7 @@ var failureCodes = []export.Code{
 	export.SourceAuthFailed, export.SourceForbidden, export.SourceNotFound, export.RowSecurity, export.VersionMismatch,
 	export.SourceCorrupt, export.SourceUnavailable, export.LockTimeout,
 	export.DumpTimeout, export.DumpStalled, export.DumpFailed, export.DumpIncomplete, export.SizeLimit,
+	export.SpoolLimit, export.SpoolFailed,
 	export.StorageUnavailable, export.StorageFull, export.StorageRefused, export.UploadTimeout,
 	export.WorkerLost, export.Interrupted, export.Cancelled, export.InternalError,
 }

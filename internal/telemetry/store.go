@@ -41,7 +41,7 @@ func (s store) Put(ctx context.Context, key string, r io.Reader, describe func()
 	copies, err := s.Store.Put(ctx, key, source, describe)
 	s.t.metrics.putDuration.WithLabelValues(s.destination).Observe(time.Since(begun).Seconds())
 	if err != nil && source.err == nil { // else the dump failed, and not the destination
-		s.failed(ctx, "put", err)
+		s.t.failed(ctx, s.destination, "put", err)
 	}
 	span.SetAttributes(attrBytes.Int64(source.n))
 	end(span, err)
@@ -58,20 +58,26 @@ func (s store) Delete(ctx context.Context, key string) error {
 	}
 	err := s.Store.Delete(ctx, key)
 	if err != nil {
-		s.failed(ctx, "delete", err)
+		s.t.NotDeleted(ctx, s.destination, err)
 	}
 	return err
 }
 
-// failed counts what the destination is at fault with: a Fault. The end of the context is
-// none of it.
-func (s store) failed(ctx context.Context, operation string, err error) {
+// NotDeleted counts an export that a destination did not delete. Store counts its own; this
+// is for who deletes past it.
+func (t *Telemetry) NotDeleted(ctx context.Context, destination string, err error) {
+	t.failed(ctx, destination, "delete", err)
+}
+
+// failed counts what a destination is at fault with: a Fault. The end of the context is none
+// of it.
+func (t *Telemetry) failed(ctx context.Context, destination, operation string, err error) {
 	fault, ok := errors.AsType[*export.Fault](err)
 	switch {
 	case ok:
-		s.t.metrics.storageFailures.WithLabelValues(s.destination, operation, string(fault.Code)).Inc()
+		t.metrics.storageFailures.WithLabelValues(destination, operation, string(fault.Code)).Inc()
 	case ctx.Err() == nil:
-		s.t.metrics.storageFailures.WithLabelValues(s.destination, operation, string(export.InternalError)).Inc()
+		t.metrics.storageFailures.WithLabelValues(destination, operation, string(export.InternalError)).Inc()
 	}
 }
 

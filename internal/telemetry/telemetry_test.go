@@ -6,11 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,6 +112,48 @@ func TestTheNamesFollowTheConventions(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// A code that is missing here would begin its series with its first failure, which
+// increase() does not see.
+func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../events/codes.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, codes := page(t, quiet(t, telemetry.Config{})), 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Code" {
+			t.Errorf("%s is no code", spec.Names[0])
+			return false
+		}
+		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Error(err)
+		}
+		codes++
+		series := []string{
+			fmt.Sprintf("pgcourier_exports_total{code=%q,outcome=\"failed\"} 0\n", code),
+			fmt.Sprintf("pgcourier_attempts_total{code=%q,result=\"failed\"} 0\n", code),
+		}
+		if !export.Code(code).Permanent() {
+			series = append(series, fmt.Sprintf("pgcourier_attempts_total{code=%q,result=\"retried\"} 0\n", code))
+		}
+		for _, one := range series {
+			if !strings.Contains(have, one) {
+				t.Errorf("no %s", one)
+			}
+		}
+		return false
+	})
+	if n := strings.Count(have, "pgcourier_exports_total{code=") - 1; n != codes || codes == 0 { // one is that of success
+		t.Errorf("%d codes are counted, the contract has %d", n, codes)
 	}
 }
 
