@@ -132,8 +132,8 @@ func (p *platform) requestTraced(ctx context.Context, r events.Requested) string
 
 func TestOneTraceRunsFromTheGatewayToTheMail(t *testing.T) {
 	t.Parallel()
-	p, r := setupPost(t), newReceiver(t)
-	p.notifier(r.settings("notifier")...)
+	p, r, hook := setupPost(t), newReceiver(t), newHook(t)
+	p.notifier(append(r.settings("notifier"), hook.settings()...)...)
 	w := p.start(r.settings("worker")...)
 	tracer, stop := r.gateway(t)
 	ctx, root := tracer.Start(t.Context(), "POST /backups")
@@ -179,6 +179,12 @@ func TestOneTraceRunsFromTheGatewayToTheMail(t *testing.T) {
 	sent := r.named(traceID, "send backup.completed")[0]
 	if want := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(sent.SpanId)); m.Header.Get("traceparent") != want {
 		t.Errorf("the outcome's traceparent is %q, want %q", m.Header.Get("traceparent"), want)
+	}
+	// Who is told by webhook goes on from the span of its sending.
+	eventually(t, "a span of the webhook", func() bool { return len(r.named(traceID, "send webhook")) == 1 })
+	told := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(r.named(traceID, "send webhook")[0].SpanId))
+	if calls := hook.calls(); len(calls) != 1 || calls[0].header.Get("Traceparent") != told {
+		t.Errorf("the webhook's calls are %v, want the traceparent %q", calls, told)
 	}
 	line := w.logs.line("export completed")
 	if line["trace_id"] != traceID || line["span_id"] != hex.EncodeToString(process.SpanId) || line["request_id"] != id || line["project_id"] != "globex" || line["attempt"] != 1.0 {

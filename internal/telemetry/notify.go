@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -31,6 +32,10 @@ func (s sender) Send(ctx context.Context, n notify.Notification) error {
 		}
 	}
 	ctx, span := s.t.tracer.Start(ctx, "send "+s.channel, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrChannel.String(s.channel)))
+	if span.SpanContext().IsValid() { // who is told goes on from here; else from where the event came
+		n.Event.Header = maps.Clone(n.Event.Header)
+		inject(ctx, n.Event.Header)
+	}
 	begun := time.Now()
 	err := s.Sender.Send(ctx, n)
 	s.t.metrics.sendDuration.WithLabelValues(s.channel).Observe(time.Since(begun).Seconds())

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
@@ -129,7 +130,8 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 		return errors.New("post to the webhook: the URL cannot be requested")
 	}
 	for name, value := range n.Event.Header {
-		if strings.HasPrefix(strings.ToLower(name), cloudEventsHeaders) {
+		switch folded := strings.ToLower(name); {
+		case strings.HasPrefix(folded, cloudEventsHeaders), folded == events.HeaderTraceparent, folded == events.HeaderTracestate:
 			req.Header.Set(name, value)
 		}
 	}

@@ -34,8 +34,9 @@ func note() notify.Notification {
 		Key: "webhook-abc", Channel: notify.Webhook, Recipient: notify.WebhookRecipient,
 		Event: notify.Event{
 			Subject: "backup.failed.acme.r1",
-			Header:  map[string]string{"ce-id": "backup.failed.acme.r1", "ce-type": "backup.failed", "_watermill_message_uuid": "x"},
-			Body:    []byte(`{"request_id": "r1", "message": "<&>"}`),
+			Header: map[string]string{"ce-id": "backup.failed.acme.r1", "ce-type": "backup.failed", "_watermill_message_uuid": "x",
+				"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1"},
+			Body: []byte(`{"request_id": "r1", "message": "<&>"}`),
 		},
 	}
 }
@@ -88,6 +89,9 @@ func TestTheBodyIsTheEventSignedByEachSecret(t *testing.T) {
 	}
 	if header.Get("Webhook-Id") != "webhook-abc" || header.Get("Ce-Type") != "backup.failed" || header.Get("Content-Type") != "application/json" || header.Get("_watermill_message_uuid") != "" {
 		t.Errorf("header is %v", header)
+	}
+	if header.Get("Traceparent") != note().Event.Header["traceparent"] || header.Get("Tracestate") != "a=1" {
+		t.Errorf("the trace's context is %q, %q", header.Get("Traceparent"), header.Get("Tracestate"))
 	}
 }
 
