@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,11 +23,8 @@ func (w *worker) serveHTTP(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, nil) })
-	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-		defer cancel()
-		answer(rw, w.ready(ctx))
-	})
+	ready := &readiness{look: w.ready}
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, ready.current()) })
 	mux.Handle("GET /metrics", w.telemetry.Handler())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
@@ -46,6 +44,35 @@ func (w *worker) serveHTTP(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// readiness answers any number of callers with one look, and the next ones within readyEvery
+// with what it found: whoever asks a thousand times a second must not keep the ledger busy.
+type readiness struct {
+	look func(context.Context) error
+
+	mu   sync.Mutex
+	err  error
+	next time.Time // not to be looked at before
+}
+
+const (
+	readyEvery    = 250 * time.Millisecond // as long as a page of metrics
+	readyPatience = 3 * time.Second
+)
+
+func (r *readiness) current() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Now().Before(r.next) {
+		return r.err
+	}
+	// Not the caller's context: the answer is for others as well.
+	ctx, cancel := context.WithTimeout(context.Background(), readyPatience)
+	defer cancel()
+	r.err = r.look(ctx)
+	r.next = time.Now().Add(readyEvery)
+	return r.err
 }
 
 // servePProf puts the profiles on mux: nothing serves the default one, on which the package
