@@ -108,6 +108,9 @@ func listText(s screen, entries []ledger.Entry) string {
 		if e.Outcome != nil && e.Outcome.Artifact != nil {
 			art := e.Outcome.Artifact
 			row[6], row[7], row[8] = size(art.SizeBytes), size(art.StoredBytes), strconv.FormatInt(art.Rows, 10)
+			if e.RemovedAt != nil {
+				row[7] = "removed"
+			}
 		}
 		rows = append(rows, row)
 	}

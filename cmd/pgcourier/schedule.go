@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,13 +131,14 @@ func (a *app) scheduleRmCommand() *cobra.Command {
 		Example: "  pgcourier schedule rm acme\n  pgcourier schedule rm acme hourly",
 		Args:    cobra.RangeArgs(1, 2),
 	}
+	given := nameFlag(cmd)
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
 			return err
 		}
-		project, name, err := scheduleName(args)
+		project, name, err := scheduleName(args, *given)
 		if err != nil {
 			return err
 		}
@@ -169,13 +171,14 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 		cmd.Use, cmd.Short, cmd.Example = "resume PROJECT [NAME]", "Let a paused schedule go on", "  pgcourier schedule resume acme"
 		cmd.Long = "Lets a paused schedule go on with its next time; what was missed in between is left out."
 	}
+	given := nameFlag(cmd)
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
 			return err
 		}
-		project, name, err := scheduleName(args)
+		project, name, err := scheduleName(args, *given)
 		if err != nil {
 			return err
 		}
@@ -189,9 +192,17 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 	return cmd
 }
 
-func scheduleName(args []string) (project, name string, err error) {
-	project, name = args[0], onlySchedule
+// nameFlag lets a schedule be named as it was to add it.
+func nameFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("name", "", "the same as NAME (default "+onlySchedule+")")
+}
+
+func scheduleName(args []string, given string) (project, name string, err error) {
+	project, name = args[0], cmp.Or(given, onlySchedule)
 	if len(args) > 1 {
+		if given != "" && given != args[1] {
+			return "", "", exitf(exitUsage, "two names are given: %q and --name %q", args[1], given)
+		}
 		name = args[1]
 	}
 	if !events.ValidProject(project) || !events.ValidSchedule(name) {

@@ -59,10 +59,12 @@ func sampleEntries() []ledger.Entry {
 		failed.Attempts = append(failed.Attempts, ledger.Attempt{Attempt: n + 1, Worker: "worker-2/99", Delivery: n + 1, Result: []string{"retry", "retry", "failed"}[n],
 			Code: export.StorageUnavailable, Message: message, StartedAt: begun, EndedAt: &ended})
 	}
+	gone := completed
+	gone.ID.Request, gone.RemovedAt = "nightly-2026-10-23", ago(time.Hour)
 	return []ledger.Entry{
 		{ID: export.ID{Project: "東京", Request: "wide"}, State: export.Running, Attempt: 1, CreatedAt: *ago(40 * time.Second), StartedAt: ago(30 * time.Second)},
 		{ID: export.ID{Project: "bolt", Request: "again"}, State: export.Waiting, Attempt: 1, Code: export.LockTimeout, CreatedAt: *ago(4 * time.Minute)},
-		completed, failed,
+		completed, failed, gone,
 	}
 }
 
@@ -115,7 +117,7 @@ func screens(s screen) map[string]string {
 	replaying := tally{screen: s, name: "replaying", total: 500}
 	return map[string]string{
 		"list":          listText(s, all),
-		"list-failed":   failedText(s, all[3:]),
+		"list-failed":   failedText(s, all[3:4]),
 		"show":          showText(s, all[2]) + "\n" + showText(s, all[3]),
 		"watch":         watch.String(),
 		"outcome":       outcomeText(s, sampleOutcome()) + "\n" + outcomeText(s, sampleEvents()[3].Outcome),

@@ -81,7 +81,7 @@ func BinDirs(tool string) []string {
 	slices.SortFunc(dirs, func(a, b string) int {
 		return LeadingNumber(filepath.Base(filepath.Dir(b))) - LeadingNumber(filepath.Base(filepath.Dir(a)))
 	})
-	if p, err := exec.LookPath(tool); err == nil {
+	if p, err := exec.LookPath(tool); err == nil && !slices.Contains(dirs, filepath.Dir(p)) {
 		dirs = append(dirs, filepath.Dir(p))
 	}
 	return dirs
