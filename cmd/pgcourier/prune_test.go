@@ -190,3 +190,41 @@ func TestPrune(t *testing.T) {
 		t.Errorf("in the end: %v", steps)
 	}
 }
+
+// While the export that stays is at no destination, no other one goes in its favour.
+func TestNothingGoesInFavourOfAnExportThatIsMissing(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.start()
+	for _, id := range []string{"r1", "r2"} {
+		p.completed("acme", p.request(events.Requested{ProjectID: "acme", RequestID: id}))
+	}
+	rules := []string{"RETENTION=last=1", "PRUNE_NOTICE=1ms"}
+	if steps := p.prune(0, rules).steps(); steps["r1"] != "warning" || steps["r2"] != "kept" {
+		t.Fatalf("the first run: %v", steps)
+	}
+	aside := t.TempDir()
+	moved := map[string]string{}
+	for _, name := range p.stored() {
+		if strings.HasPrefix(name, "acme/r2.") {
+			moved[filepath.Join(p.storage, name)] = filepath.Join(aside, filepath.Base(name))
+		}
+	}
+	for from, to := range moved {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := p.prune(1, rules)
+	if steps := out.steps(); len(moved) == 0 || steps["r1"] != "notified" || steps["r2"] != "kept" || !strings.Contains(out.Exports[1].Fault, "r2, which stays, is at no destination") {
+		t.Errorf("%d files were moved: %+v", len(moved), out)
+	}
+	for from, to := range moved {
+		if err := os.Rename(to, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if steps := p.prune(0, rules).steps(); steps["r1"] != "deleted" || steps["r2"] != "kept" {
+		t.Errorf("when it is back: %v", steps)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
@@ -67,6 +69,14 @@ func bins(places []*destination, t *telemetry.Telemetry) []retention.Bin {
 }
 
 func (b bin) Destination() string { return b.name }
+
+func (b bin) Holds(ctx context.Context, key string) (bool, error) {
+	_, err := b.repository.Copy(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 func (b bin) Remove(ctx context.Context, key string) (string, error) {
 	became, err := b.repository.Remove(ctx, key)

@@ -94,6 +94,8 @@ type Policies interface {
 type Bin interface {
 	// Destination is its name in events.
 	Destination() string
+	// Holds reports whether a complete export lies under a key.
+	Holds(ctx context.Context, key string) (bool, error)
 	// Remove deletes everything under a key and says what became of it. What is gone
 	// already is absent, and no error.
 	Remove(ctx context.Context, key string) (result string, err error)

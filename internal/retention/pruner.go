@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -90,7 +91,7 @@ type Report struct {
 // Plan says what Run would do about a project ("" for all), and changes nothing.
 func (p *Pruner) Plan(ctx context.Context, project string, now time.Time) (Report, error) {
 	r := Report{At: now, Spared: map[string]string{}}
-	return r, p.each(ctx, project, &r, func(v *Verdict) error { return nil })
+	return r, p.each(ctx, project, &r, func([]Verdict) error { return nil })
 }
 
 // Run prunes a project ("" for all). ErrBusy: another process does. The report says what
@@ -112,12 +113,12 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 		p.Log.WarnContext(ctx, "the ledger's clock jumped, or nothing was pruned for long: every notice begins anew")
 	}
 	r := Report{At: now, Jumped: jumped, Spared: map[string]string{}}
-	err = p.each(ctx, project, &r, func(v *Verdict) error { return p.act(ctx, v) })
+	err = p.each(ctx, project, &r, func(of []Verdict) error { return p.carryOut(ctx, of) })
 	return r, errors.Join(err, p.announce(ctx))
 }
 
-// each judges the exports of each project and hands on those that are not simply kept.
-func (p *Pruner) each(ctx context.Context, project string, r *Report, act func(*Verdict) error) error {
+// each judges the exports of each project and hands them on.
+func (p *Pruner) each(ctx context.Context, project string, r *Report, act func([]Verdict) error) error {
 	projects := []string{project}
 	if project == "" {
 		var err error
@@ -134,10 +135,8 @@ func (p *Pruner) each(ctx context.Context, project string, r *Report, act func(*
 			r.Spared[project] = spared
 			p.Log.WarnContext(ctx, "exports of a project are all kept", "project_id", project, "reason", spared)
 		}
-		for i := range verdicts {
-			if err := act(&verdicts[i]); err != nil {
-				return err
-			}
+		if err := act(verdicts); err != nil {
+			return err
 		}
 		r.Verdicts = append(r.Verdicts, verdicts...)
 	}
@@ -188,6 +187,63 @@ func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out 
 		out = append(out, v)
 	}
 	return out, spared, nil
+}
+
+// carryOut acts on the verdicts of one project. No deletion begins while what is to remain is
+// not there: the ledger may be wrong about it, and the others would be the last good ones.
+func (p *Pruner) carryOut(ctx context.Context, verdicts []Verdict) error {
+	if slices.ContainsFunc(verdicts, Verdict.begins) {
+		if why := p.unfounded(ctx, verdicts); why != "" {
+			p.Log.WarnContext(ctx, "exports are not deleted", "project_id", verdicts[0].Project, "reason", why)
+			for i := range verdicts {
+				if v := &verdicts[i]; v.begins() {
+					v.Step, v.Fault = Notified, why
+				}
+			}
+		}
+	}
+	for i := range verdicts {
+		if err := p.act(ctx, &verdicts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begins says that the deletion is still to begin.
+func (v Verdict) begins() bool {
+	return v.Step == Deleting && v.Record.Expiry.DeletingAt.IsZero()
+}
+
+// unfounded says why the newest good or the newest verified export of a project, in whose
+// favour others go, cannot be relied on; "": each is at a destination.
+func (p *Pruner) unfounded(ctx context.Context, verdicts []Verdict) string {
+	good := func(v Verdict) bool { return v.Keep && !v.Damaged }
+	verified := func(v Verdict) bool { return good(v) && v.Verified }
+	for _, which := range []func(Verdict) bool{good, verified} { // they come newest first
+		i := slices.IndexFunc(verdicts, which)
+		if i < 0 {
+			continue
+		}
+		v := verdicts[i]
+		held := false
+		var faults []error
+		for _, b := range p.Bins {
+			there, err := b.Holds(ctx, v.Record.Object)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%s: %w", b.Destination(), err))
+			}
+			held = held || there
+		}
+		switch err := errors.Join(faults...); {
+		case held:
+		case err != nil:
+			return fmt.Sprintf("whether %s, which stays, is stored cannot be told: %v", v.Request, err)
+		default:
+			return fmt.Sprintf("%s, which stays, is at no destination", v.Request)
+		}
+	}
+	return ""
 }
 
 // act carries a verdict out. Its errors are the ledger's; what the broker or a destination
