@@ -35,7 +35,7 @@ type eventsPart struct {
 
 func manyEvents(ctx context.Context, l *lab) (result, error) {
 	p := &eventsPart{lab: l, each: l.requests / l.rounds}
-	if err := p.load(ctx); err != nil {
+	if err := l.loading(ctx, func() error { return p.load(ctx) }); err != nil {
 		return result{}, err
 	}
 	var variants []variant
@@ -81,7 +81,7 @@ func (p *eventsPart) load(ctx context.Context) error {
 		all = append(all, fmt.Sprintf("CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.t (id int PRIMARY KEY, a text); INSERT INTO %[1]s.t VALUES (1, 'one'), (2, 'two')", eventsSchema(n)))
 		projects[eventsProject(n)] = eventsSchema(n)
 	}
-	if err := p.execute(ctx, eventsDatabase, append(all, "VACUUM (ANALYZE)", "CHECKPOINT")...); err != nil {
+	if err := p.execute(ctx, eventsDatabase, append(all, "VACUUM (ANALYZE)")...); err != nil {
 		return err
 	}
 	return p.enrol(ctx, eventsDatabase, projects)

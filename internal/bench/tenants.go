@@ -38,7 +38,7 @@ func tenantSQL(n int) string {
 // manyTenants asks for all tenants of a database at once.
 func manyTenants(ctx context.Context, l *lab) (result, error) {
 	idle := 2 * l.tenants
-	if err := l.loadTenants(ctx, idle); err != nil {
+	if err := l.loading(ctx, func() error { return l.loadTenants(ctx, idle) }); err != nil {
 		return result{}, err
 	}
 	p := &tenantPart{lab: l, reference: map[int][]byte{}}
@@ -70,7 +70,7 @@ func (l *lab) loadTenants(ctx context.Context, idle int) error {
 		for n := from; n < to; n++ {
 			all = append(all, tenantSQL(n))
 		}
-		return l.execute(ctx, database, append(all, "RESET search_path", "VACUUM (ANALYZE)", "CHECKPOINT")...)
+		return l.execute(ctx, database, append(all, "RESET search_path", "VACUUM (ANALYZE)")...)
 	}
 	if err := l.execute(ctx, "postgres", "CREATE DATABASE tenants"); err != nil {
 		return err

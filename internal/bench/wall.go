@@ -36,7 +36,7 @@ func wall(ctx context.Context, l *lab) (result, error) {
 	sizes := map[string]int64{"wall": l.size, "wall_quarter": quarter}
 	for database, size := range sizes {
 		l.tell("loading about %s", humanize.Bytes(uint64(size))) //nolint:gosec // not negative
-		if err := l.loadLarge(ctx, database, size); err != nil {
+		if err := l.loading(ctx, func() error { return l.loadLarge(ctx, database, size) }); err != nil {
 			return result{}, err
 		}
 		if err := l.execute(ctx, database, "CREATE SCHEMA tiny", "CREATE TABLE tiny.t (a int PRIMARY KEY, b text)"); err != nil {

@@ -48,5 +48,5 @@ CREATE TABLE events AS SELECT n::bigint AS id, jsonb_build_object('id', md5(n::t
 	'tags', jsonb_build_array('web', 'eu-' || n %% 7, NULL), 'seen', n %% 3 = 0, 'agent', 'Mozilla/5.0 (X11; Linux x86_64) build/' || (hashint4(n) & 255)) AS doc
 	FROM generate_series(1, %[4]d) AS n;
 ALTER TABLE events ADD PRIMARY KEY (id);
-COMMIT;`, schemaOfWall, size*4/10/accountRow, size*3/10/documentRow, size*3/10/eventRow), "VACUUM (ANALYZE)", "CHECKPOINT")
+COMMIT;`, schemaOfWall, size*4/10/accountRow, size*3/10/documentRow, size*3/10/eventRow), "VACUUM (ANALYZE)")
 }
