@@ -58,14 +58,23 @@ INSERT INTO control_plane.projects VALUES ('$id', '$id', 'active', '$schema');
 `)
 }
 
-// traps are objects in a's schema that lead to b's data.
-var traps = []struct{ name, sql string }{
-	{"view", "CREATE VIEW $a.view_$n AS SELECT * FROM $b.secrets"},
-	{"materialized view", "CREATE MATERIALIZED VIEW $a.matview_$n AS SELECT * FROM $b.secrets"},
+// snare is an object in a's schema that leads to b's data.
+type snare struct{ name, sql string }
+
+// untied are snares that pg_dump does not see to lead anywhere: those who have them still
+// share a dump.
+var untied = []snare{
 	{"function", "CREATE FUNCTION $a.read_$n() RETURNS SETOF text LANGUAGE sql AS $$ SELECT canary FROM $b.secrets $$"},
 	{"definer's function", "CREATE FUNCTION $a.define_$n() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ SELECT max(canary) FROM $b.secrets $$"},
 	{"default by a function", "CREATE TABLE $a.filled_$n (v text DEFAULT $a.define_$n())"},
 	{"generated from a function", "CREATE FUNCTION $a.pure_$n(int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT max(canary) FROM $b.secrets $$; CREATE TABLE $a.made_$n (a int, v text GENERATED ALWAYS AS ($a.pure_$n(a)) STORED)"},
+	{"shadowed function", "CREATE FUNCTION $a.has_table_privilege_$n(oid, text) RETURNS boolean LANGUAGE sql AS $$ SELECT true FROM $b.secrets $$"},
+}
+
+// tied are snares of which an archive says that they depend on b's objects.
+var tied = []snare{
+	{"view", "CREATE VIEW $a.view_$n AS SELECT * FROM $b.secrets"},
+	{"materialized view", "CREATE MATERIALIZED VIEW $a.matview_$n AS SELECT * FROM $b.secrets"},
 	{"foreign key", "CREATE TABLE $a.refers_$n (id bigint REFERENCES $b.secrets)"},
 	{"sequence", "CREATE TABLE $a.counts_$n (id bigint DEFAULT nextval('$b.secrets_id_seq'))"},
 	{"inheritance", "CREATE TABLE $a.child_$n () INHERITS ($b.secrets)"},
@@ -73,11 +82,24 @@ var traps = []struct{ name, sql string }{
 	{"partition elsewhere", "CREATE TABLE $b.part_of_$m (id int, canary text); INSERT INTO $b.part_of_$m VALUES ($n, '$canary'); ALTER TABLE $a.parts ATTACH PARTITION $b.part_of_$m FOR VALUES IN ($n)"},
 	{"trigger", "CREATE TABLE $a.watched_$n (v int); CREATE TRIGGER t BEFORE INSERT ON $a.watched_$n FOR EACH ROW EXECUTE FUNCTION $b.touch()"},
 	{"rule", "CREATE TABLE $a.ruled_$n (v text); CREATE RULE r AS ON INSERT TO $a.ruled_$n DO ALSO UPDATE $b.secrets SET canary = new.v"},
-	{"shadowed catalogue", "CREATE VIEW $a.pg_class_$n AS SELECT * FROM $b.secrets; CREATE FUNCTION $a.has_table_privilege_$n(oid, text) RETURNS boolean LANGUAGE sql AS $$ SELECT true FROM $b.secrets $$"},
+	{"shadowed catalogue", "CREATE VIEW $a.pg_class_$n AS SELECT * FROM $b.secrets"},
 }
 
-func trapSQL(sql string, a, b tenant, i, j int) string {
-	return strings.NewReplacer("$a", a.quoted(), "$b", b.quoted(), "$n", strconv.Itoa(j+1), "$m", strconv.Itoa(i+1), "$canary", b.canary).Replace(sql) + ";\n"
+// snareSQL sets all the snares for each pair.
+func snareSQL(snares []snare, tenants []tenant) string {
+	var sql strings.Builder
+	for i, a := range tenants {
+		for j, b := range tenants {
+			if i == j {
+				continue
+			}
+			fill := strings.NewReplacer("$a", a.quoted(), "$b", b.quoted(), "$n", strconv.Itoa(j+1), "$m", strconv.Itoa(i+1), "$canary", b.canary)
+			for _, t := range snares {
+				sql.WriteString(fill.Replace(t.sql) + ";\n")
+			}
+		}
+	}
+	return sql.String()
 }
 
 // attack is a message that a's publisher sends to get b's data. completes says for which
@@ -131,6 +153,8 @@ var attacks = []attack{
 // thief is a project of the control plane with the role of a and, wrongly, the schema of b.
 func thief(a, b tenant) string { return "thief-" + a.id + "-" + b.id }
 
+// TestNoTenantGetsAnothersData: first with a worker that may read everything and dumps the
+// tenants together, then with the documented rights.
 func TestNoTenantGetsAnothersData(t *testing.T) {
 	tenants := oddTenants(*tenantCount)
 	var sql strings.Builder
@@ -138,19 +162,18 @@ func TestNoTenantGetsAnothersData(t *testing.T) {
 	for _, a := range tenants {
 		sql.WriteString(a.own())
 	}
-	pairs := 0
-	for i, a := range tenants {
-		for j, b := range tenants {
-			if i == j {
-				continue
-			}
-			pairs++
-			for _, trap := range traps {
-				sql.WriteString(trapSQL(trap.sql, a, b, i, j))
-			}
-		}
-	}
+	sql.WriteString(snareSQL(untied, tenants))
 	l := setupLeast(t, sql.String())
+	l.migrate()
+	sent := map[string]sent{}
+	if n := l.together(tenants, "untied-", sent); n == 0 {
+		t.Error("no two tenants were dumped together")
+	}
+	l.exec(snareSQL(tied, tenants))
+	if n := l.together(tenants, "tied-", sent); n == 0 {
+		t.Error("nobody tried to dump tied tenants together")
+	}
+	l.exec(document(t, "least-privilege.sql")) // there is more to have rights to
 	for _, a := range tenants {
 		for _, b := range tenants {
 			if a.id == b.id {
@@ -161,14 +184,51 @@ ALTER TABLE pgcourier_access.dump_roles DROP CONSTRAINT IF EXISTS dump_roles_rol
 INSERT INTO pgcourier_access.dump_roles SELECT '%[1]s', role FROM pgcourier_access.dump_roles WHERE project_id = '%[2]s'`, thief(a, b), a.id, b.id))
 		}
 	}
-	l.migrate()
 	l.start(append(l.settings, "CONCURRENCY=4")...)
-	sent := l.attackAll(tenants)
+	l.exportOwn(tenants, "own-", sent)
+	l.attackAll(tenants, sent)
 	l.settled()
 	l.judge(tenants, sent)
 	leaks := l.leaks(tenants)
-	t.Logf("isolation: %d tenants × %d vectors (%d messages, %d kinds of objects; %d pairs, %d messages in all), %d leaks",
-		len(tenants), len(attacks)+len(traps), len(attacks), len(traps), pairs, len(sent), leaks)
+	vectors := len(attacks) + len(untied) + len(tied)
+	t.Logf("isolation: %d tenants × %d vectors (%d messages, %d kinds of objects; %d pairs, %d messages in all, %d formats, together and alone), %d leaks",
+		len(tenants), vectors, len(attacks), len(untied)+len(tied), len(tenants)*(len(tenants)-1), len(sent), len(formats), leaks)
+}
+
+// together lets a superuser's worker export what each tenant has, with all of them waiting,
+// and counts the dumps of several tenants.
+func (l *least) together(tenants []tenant, prefix string, out map[string]sent) (dumps int) {
+	l.t.Helper()
+	l.exportOwn(tenants, prefix, out)
+	fakes := fakePgDump(l.t, `exec "$real" "$@"`)
+	// Scripts are made of the shared archive by the pg_restore beside the pg_dump.
+	install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir()+"/pg_restore \"$@\"\n")
+	w := l.start("CONCURRENCY=1", "MAX_WAITING_PER_PROJECT=1000", "PG_BIN_DIR="+fakes)
+	l.settled()
+	w.term()
+	w.await()
+	for _, args := range executed(l.t, fakes) {
+		if strings.Count(args, "--schema=") > 1 {
+			dumps++
+		}
+	}
+	return dumps
+}
+
+// formats are all there are, each with what an id is made of.
+var formats = map[string]events.Format{"": events.FormatSQL, "-tar": events.FormatTar, "-custom": events.FormatCustom, "-directory": events.FormatDirectory}
+
+// exportOwn asks for what each tenant has, in each format.
+func (l *least) exportOwn(tenants []tenant, prefix string, out map[string]sent) {
+	l.t.Helper()
+	yes := true
+	for suffix, f := range formats {
+		for _, a := range tenants {
+			id := prefix + a.id + suffix
+			l.request(events.Requested{ProjectID: a.id, RequestID: id, Format: f})
+			out[a.id+"/"+id] = sent{"its own", &yes}
+		}
+	}
 }
 
 // sent is a message, and whether it should have completed; nil: that is not the question.
@@ -177,17 +237,9 @@ type sent struct {
 	completes *bool
 }
 
-// attackAll lets each tenant export its own in each format, and then try everything.
-func (l *least) attackAll(tenants []tenant) map[string]sent {
-	out := map[string]sent{}
-	yes := true
-	for _, a := range tenants {
-		for suffix, f := range map[string]events.Format{"": events.FormatSQL, "-tar": events.FormatTar, "-custom": events.FormatCustom} {
-			id := "own-" + a.id + suffix
-			l.request(events.Requested{ProjectID: a.id, RequestID: id, Format: f})
-			out[a.id+"/"+id] = sent{"its own", &yes}
-		}
-	}
+// attackAll lets each tenant try everything.
+func (l *least) attackAll(tenants []tenant, out map[string]sent) {
+	l.t.Helper()
 	n := 0
 	for _, a := range tenants {
 		for _, b := range tenants {
@@ -218,7 +270,6 @@ func (l *least) attackAll(tenants []tenant) map[string]sent {
 			}
 		}
 	}
-	return out
 }
 
 // judge holds every outcome against what it should be, and finds it where it belongs.
