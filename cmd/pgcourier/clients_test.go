@@ -41,6 +41,7 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 		want string
 	}{
 		{[]string{"serve"}, "pg_dump 15.13"},
+		{[]string{"serve"}, "pg_restore 15.13"}, // for projects that are dumped together
 		{[]string{"serve", "--roles", "verifier"}, "pg_restore 15.13"},
 		{[]string{"verify", "globex/old", "--restore"}, "psql 15.13"},
 		{[]string{"restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"}, "psql 15.13"},
@@ -49,6 +50,9 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 		if code != 2 || !strings.Contains(out, c.want) || !strings.Contains(out, "or a later release") {
 			t.Errorf("%v with CLIENT_CHECK=refuse: exit code %d, %s", c.args, code, out)
 		}
+	}
+	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "serve", "--group-max", "1"); strings.Contains(out, "pg_restore") || !strings.Contains(out, "pg_dump 15.13") {
+		t.Errorf("serve --group-max 1 with CLIENT_CHECK=refuse: %s", out)
 	}
 	// Reading back runs none of them.
 	if _, out, code := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "verify", "globex/old"); code != 0 {

@@ -5,15 +5,19 @@ import (
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
+
+// grouping says whether projects may share a dump.
+func grouping(c config.Config) bool { return c.GroupMax > 1 }
 
 // openGroups lets small projects that wait at the same time share a dump. That needs a
 // folder for its spool.
 func (w *worker) openGroups(dumper *pgdump.Dumper, spool bool) error {
 	c := w.config
-	if c.GroupMax < 2 || !spool {
+	if !grouping(c) || !spool {
 		return nil
 	}
 	groups, err := pgdump.NewGroups(pgdump.GroupConfig{

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -86,5 +87,23 @@ func copyProgram(t *testing.T, from, to string) {
 	cmd.Stdin = io.Reader(in)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
+	}
+}
+
+func TestADataFolderThatEverybodyMayWriteToIsTold(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	const told = "every user of this machine can replace what lies in the data folder, take the right to write from others"
+	if err := os.Chmod(p.data, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	p.start().awaitLog(told)
+	if err := os.Chmod(p.data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	closed := p.start()
+	closed.awaitLog("serving")
+	if strings.Contains(closed.logs.String(), told) {
+		t.Error("a closed folder is told of as well")
 	}
 }

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -24,6 +25,9 @@ func TestAFullQueueIsRefusedAtThePublisherAlone(t *testing.T) {
 	g.awaitHeld(1) // of one project one runs at a time
 	if err := ask("acme", "three"); !errors.Is(err, events.ErrQueueFull) {
 		t.Errorf("the third request: %v, want ErrQueueFull", err)
+	}
+	if _, out, code := p.cliWith([]string{"NATS_KEYS=" + p.keys}, "request", "acme", "--id", "four"); code != 1 || !strings.Contains(out, "MAX_WAITING_PER_PROJECT") {
+		t.Errorf("the command says of a full queue: exit code %d, %s", code, out)
 	}
 	// A flood through the intake waits there, at nobody's cost.
 	const flood = 5

@@ -108,6 +108,9 @@ func clientFault(err error) error {
 	if errors.Is(err, events.ErrUnavailable) {
 		return exit(exitUnreachable, err)
 	}
+	if errors.Is(err, events.ErrQueueFull) {
+		return fmt.Errorf("%w: it has as many requests as may wait (the workers' MAX_WAITING_PER_PROJECT); ask again when one of them has ended", err)
+	}
 	return err
 }
 

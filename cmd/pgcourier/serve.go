@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +29,7 @@ func (a *app) serveCommand() *cobra.Command {
 			return err
 		}
 		hide(cmd.Context(), c, a.logger(c))
+		warnOfOpenFolder(cmd.Context(), c.DataDir, a.logger(c))
 		w, err := openWorker(cmd.Context(), c, a.logger(c))
 		if err != nil {
 			return err
@@ -32,4 +37,16 @@ func (a *app) serveCommand() *cobra.Command {
 		return errors.Join(w.run(cmd.Context()), w.close())
 	})
 	return cmd
+}
+
+// warnOfOpenFolder tells when everybody may write to the data folder: what lies in it is
+// closed to others, but they could put something else in its place. A group's right is left
+// to who gave it: volumes are handed to a container's group that way.
+func warnOfOpenFolder(ctx context.Context, dir string, log *slog.Logger) {
+	const writable = 0o002
+	info, err := os.Stat(dir)
+	if err == nil && info.Mode()&writable != 0 && info.Mode()&fs.ModeSticky == 0 {
+		log.WarnContext(ctx, "every user of this machine can replace what lies in the data folder, take the right to write from others",
+			"path", dir, "mode", info.Mode().Perm().String())
+	}
 }

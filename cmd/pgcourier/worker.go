@@ -230,7 +230,11 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	if err != nil {
 		return exit(exitUsage, err)
 	}
-	if err := checkClients(ctx, c, w.log, "pg_dump"); err != nil {
+	tools := []string{"pg_dump"}
+	if grouping(c) { // what is dumped together is made into scripts by pg_restore, here
+		tools = append(tools, "pg_restore")
+	}
+	if err := checkClients(ctx, c, w.log, tools...); err != nil {
 		return err
 	}
 	dumps := w.dumpConfig()

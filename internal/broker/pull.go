@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,32 +42,73 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 		return nil, err
 	}
 	inbox := s.nc.NewInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
+	a, err := s.subscribe(inbox, batch)
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only when it is over already
+	defer func() { _ = a.sub.Unsubscribe() }() // fails only when it is over already
 	subject := apiPrefix(s.cfg.JetStream) + "CONSUMER.MSG.NEXT." + b.Stream + "." + b.Consumer
 	if err := s.nc.PublishRequest(subject, inbox, request); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
 	}
-	pulled, err := answers(ctx, sub, batch)
+	pulled, err := a.collect(ctx, batch)
 	if len(pulled) < batch && ctx.Err() != nil {
-		return append(pulled, s.salvage(sub, batch-len(pulled))...), nil
+		return append(pulled, s.salvage(a, batch-len(pulled))...), nil
 	}
 	return pulled, err
 }
 
-// answers returns messages up to the last, and the reason why there are no more, if it is
+// answers are what comes to the inbox of one pull. Not the library's synchronous
+// subscription: that one takes a message with an empty body and the header "Status: 503",
+// which whoever may publish can write, for the absence of a broker, and drops it.
+type answers struct {
+	sub   *nats.Subscription
+	in    chan *nats.Msg
+	ended chan struct{} // nothing more comes into in
+}
+
+// statuses is more than the broker sends beside the messages of one pull.
+const statuses = 16
+
+func (s *subscription) subscribe(inbox string, batch int) (a answers, err error) {
+	a.in, a.ended = make(chan *nats.Msg, batch+statuses), make(chan struct{})
+	if a.sub, err = s.nc.ChanSubscribe(inbox, a.in); err != nil {
+		return a, err
+	}
+	var once sync.Once // a drain that was overtaken by Unsubscribe ends it again
+	a.sub.SetClosedHandler(func(string) { once.Do(func() { close(a.ended) }) })
+	return a, nil
+}
+
+// next is the next answer.
+func (a answers) next(ctx context.Context) (*nats.Msg, error) {
+	select {
+	case m := <-a.in:
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-a.ended:
+		select {
+		case m := <-a.in:
+			return m, nil
+		default:
+			return nil, nats.ErrBadSubscription
+		}
+	}
+}
+
+// collect returns messages up to the last, and the reason why there are no more, if it is
 // not an ordinary one.
-func answers(ctx context.Context, sub *nats.Subscription, batch int) (pulled []*nats.Msg, err error) {
+func (a answers) collect(ctx context.Context, batch int) (pulled []*nats.Msg, err error) {
 	for len(pulled) < batch {
-		m, err := sub.NextMsgWithContext(ctx)
+		m, err := a.next(ctx)
 		if err != nil {
 			return pulled, fmt.Errorf("pull: %w", err)
 		}
 		switch status := m.Header.Get("Status"); {
-		case status == "" || len(m.Data) > 0:
+		// Only a message of the stream has a reply subject, for its acknowledgement. The
+		// header and an empty body do not tell: whoever may publish can write both.
+		case status == "" || m.Reply != "":
 			pulled = append(pulled, m)
 		case status == "100": // an idle heartbeat
 		case status == "404" || status == "408": // none, or none in time
@@ -81,14 +123,14 @@ func answers(ctx context.Context, sub *nats.Subscription, batch int) (pulled []*
 }
 
 // salvage calls off a pull and returns the messages that were under way, if any.
-func (s *subscription) salvage(sub *nats.Subscription, batch int) []*nats.Msg {
-	if !s.nc.IsConnected() || sub.Drain() != nil {
+func (s *subscription) salvage(a answers, batch int) []*nats.Msg {
+	if !s.nc.IsConnected() || a.sub.Drain() != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), salvageTimeout)
 	defer cancel()
 	// When the drain is through, the wait ends with an error.
-	pulled, _ := answers(ctx, sub, batch)
+	pulled, _ := a.collect(ctx, batch)
 	return pulled
 }
 

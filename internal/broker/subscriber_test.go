@@ -196,6 +196,24 @@ func TestRepeatedHeader(t *testing.T) {
 	}
 }
 
+// Whoever may publish can write what the broker answers to a pull.
+func TestAMessageThatLooksLikeAStatusIsDelivered(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, status := range []string{"100", "404", "408", "409", "503"} {
+		_, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: b.subject(), Header: nats.Header{"Status": {status}}})
+		must(t, err)
+	}
+	_, ch := b.subscribe(b.config(b.js))
+	for _, status := range []string{"100", "404", "408", "409", "503"} {
+		msg := receive(t, ch)
+		if d := deliveryOf(t, msg); msg.Metadata.Get("Status") != status || d.Number != 1 {
+			t.Errorf("delivery %d of %q, want the first of %s", d.Number, msg.Metadata.Get("Status"), status)
+		}
+		msg.Ack()
+	}
+}
+
 func TestDeliveryDescribesTheMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -19,10 +19,10 @@ type Advisory struct {
 	Fixed map[int]int
 }
 
-// Advisories lists what is known, the newest first. The versions are those of the records
-// that the PostgreSQL project published as the CVE's numbering authority, and of its release
-// notes for CVE-2024-7348. Faults of the server alone are not here, and neither are those
-// whose fixed versions could not be confirmed; see docs/hostile-source.md.
+// Advisories lists what is known, the newest first. Where the versions come from is in
+// docs/hostile-source.md: most are of the records that the PostgreSQL project published as
+// the CVE's numbering authority. Faults of the server alone are not here, and neither are
+// those of which no fixed version is known.
 func Advisories() []Advisory {
 	return []Advisory{
 		{"CVE-2026-116314", []string{"pg_restore"}, "an archive can run code as the user of pg_restore",
