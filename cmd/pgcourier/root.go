@@ -106,7 +106,17 @@ func (a *app) logger(c config.Config) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // Validate knows only slog's names
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
+		opts.ReplaceAttr = readableDuration
 		return slog.New(telemetry.NewLogHandler(slog.NewJSONHandler(a.stderr, opts)))
 	}
 	return slog.New(telemetry.NewLogHandler(slog.NewTextHandler(a.stderr, opts)))
+}
+
+// readableDuration writes a duration as the text form does, with its unit: "1.5s". As a bare
+// number of nanoseconds nobody would know it for what it is.
+func readableDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
