@@ -33,10 +33,13 @@ func TestAttachChangesNothing(t *testing.T) {
 	if missing, err := l.MissingRights(t.Context(), true); err != nil || len(missing) != 0 {
 		t.Errorf("its owner lacks %q (%v)", missing, err)
 	}
-	for change, want := range map[string]error{"version - 1": ledger.ErrNotMigrated, "version + 2": ledger.ErrSchemaTooNew} {
-		b.exec(t, "UPDATE pgcourier.schema_version SET version = "+change)
-		if _, err := ledger.Attach(t.Context(), ledger.Config{Pool: b.pool}); !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", change, err, want)
+	for _, c := range []struct {
+		change string
+		want   error
+	}{{"version - 1", ledger.ErrNotMigrated}, {"version + 2", ledger.ErrSchemaTooNew}} { // one after the other
+		b.exec(t, "UPDATE pgcourier.schema_version SET version = "+c.change)
+		if _, err := ledger.Attach(t.Context(), ledger.Config{Pool: b.pool}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.change, err, c.want)
 		}
 	}
 	away := newPool(t, "postgres://nobody@127.0.0.1:1/none?sslmode=disable")
