@@ -27,7 +27,7 @@ func beWorker(dsn string) {
 	config, format := pgdump.Config{}, seal.SQL
 	var err error
 	if dir := os.Getenv(spoolVariable); dir != "" {
-		format, config.SpoolBytes = seal.Directory, 1 // it is paused as soon as there is anything to read
+		format, config.SpoolBytes = seal.Directory, 1<<20 // two open tables fit, all do not: it is paused with some to read
 		config.Spool, err = spool.Open(dir)
 	}
 	d, noTool := pgdump.New(config)
