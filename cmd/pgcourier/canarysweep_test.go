@@ -99,6 +99,9 @@ SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
 	}
 	look(pids[0])
 	cancel()
-	<-locked // given or not: pg_dump waited behind it
+	// Given or cancelled just now: pg_dump waited behind it.
+	if err := <-locked; err != nil && ctx.Err() == nil {
+		s.t.Error(err)
+	}
 	_ = conn.Close(s.ctx)
 }
