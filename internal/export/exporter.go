@@ -298,6 +298,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 	copies, err := e.Store.Put(ctx, key, source, func() Manifest {
 		s := stream.Summary()
 		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
+		artifact.CRC32C = s.CRC32C
 		artifact.Tables = len(s.Contents.Tables)
 		for _, n := range s.Contents.Tables {
 			artifact.Rows += n

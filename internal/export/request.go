@@ -112,6 +112,7 @@ type Artifact struct {
 	SizeBytes     int64            `json:"size_bytes"`   // what pg_dump wrote
 	StoredBytes   int64            `json:"stored_bytes"` // what is stored
 	SHA256        string           `json:"sha256"`       // of the stored bytes, lower-case hex
+	CRC32C        uint32           `json:"-"`            // of the same; only between the seal and the storage
 	Tables        int              `json:"tables"`       // tables with data sections: the same in stream and snapshot
 	Rows          int64            `json:"rows"`         // rows: the same in stream and snapshot
 	ServerVersion string           `json:"server_version"`

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"sync"
@@ -30,6 +31,12 @@ const (
 	holdBack = 64
 )
 
+// CRC32C goes on with a CRC-32C (Castagnoli), which begins as 0. Processors compute it
+// themselves: 8 GB/s where SHA-256 is 1.6 GB/s.
+func CRC32C(crc uint32, p []byte) uint32 {
+	return crc32.Update(crc, crc32.MakeTable(crc32.Castagnoli), p) // made once
+}
+
 // sink is where sealed bytes arrive: it hashes and counts them and keeps them for Read.
 // Compressors write to it from goroutines of their own.
 type sink struct {
@@ -38,6 +45,7 @@ type sink struct {
 	start int // of what was not taken yet
 	dead  bool
 	hash  hash.Hash
+	crc   uint32
 	n     atomic.Int64
 }
 
@@ -54,6 +62,7 @@ func (s *sink) Write(p []byte) (int, error) {
 		s.start = 0
 	}
 	s.hash.Write(p)
+	s.crc = CRC32C(s.crc, p)
 	s.buf = append(s.buf, p...)
 	s.n.Add(int64(len(p)))
 	return len(p), nil

@@ -44,6 +44,7 @@ type Summary struct {
 	PlainBytes  int64  // of the dump
 	StoredBytes int64  // of the artifact
 	SHA256      string // of the artifact, lower-case hex
+	CRC32C      uint32 // of the artifact, for whoever handles it next in this process
 	Contents    Contents
 }
 
@@ -166,6 +167,7 @@ func (s *Stream) pump() error {
 		PlainBytes:  s.plain.Load(),
 		StoredBytes: s.encoder.sink.n.Load(),
 		SHA256:      hex.EncodeToString(s.encoder.sink.hash.Sum(nil)),
+		CRC32C:      s.encoder.sink.crc,
 		Contents:    contents,
 	})
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"testing"
@@ -94,7 +95,7 @@ func TestRoundTrip(t *testing.T) {
 		hash := sha256.Sum256(b)
 		want := seal.Summary{
 			PlainBytes: int64(len(plain)), StoredBytes: int64(len(b)),
-			SHA256: hex.EncodeToString(hash[:]), Contents: sum.Contents,
+			SHA256: hex.EncodeToString(hash[:]), CRC32C: crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), Contents: sum.Contents,
 		}
 		if fmt.Sprint(sum) != fmt.Sprint(want) {
 			t.Errorf("summary %v, want %v", sum, want)

@@ -145,12 +145,12 @@ func (p *put) run(ctx context.Context) (Ref, error) {
 	if err := store(ctx); err != nil {
 		return "", err
 	}
-	manifest, ok := p.in.manifest()
-	if !ok {
-		return "", fmt.Errorf("%w: the driver did not read to the end", ErrUnavailable)
+	manifest, err := p.described()
+	if err != nil {
+		return "", err
 	}
 	doc := Document{
-		Version: documentVersion, Key: p.key, Bytes: p.in.count, SHA256: p.in.sum(),
+		Version: documentVersion, Key: p.key, Bytes: p.in.count, SHA256: manifest.Artifact.SHA256,
 		Parts: p.parts, Manifest: manifest,
 	}
 	return p.finish(ctx, doc)
@@ -162,13 +162,26 @@ func (p *put) whole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.accept(ctx, stored, Part{Ref: stored.Ref, Bytes: p.in.count, SHA256: p.in.sum()})
+	p.made = append(p.made, stored.Ref)
+	m, err := p.described()
+	if err != nil {
+		return err
+	}
+	return p.accept(ctx, stored, Part{Ref: stored.Ref, Bytes: p.in.count, SHA256: m.Artifact.SHA256})
+}
+
+// described is the description of what was read, to its end.
+func (p *put) described() (export.Manifest, error) {
+	m, ok := p.in.manifest()
+	if !ok {
+		return m, fmt.Errorf("%w: the driver did not read to the end", ErrUnavailable)
+	}
+	return m, nil
 }
 
 // accept takes note of a stored blob and reads it back unless its destination vouches
 // for it.
 func (p *put) accept(ctx context.Context, s Stored, part Part) error {
-	p.made = append(p.made, s.Ref)
 	if err := p.repo.journal.Note(ctx, p.key, s.Ref); err != nil {
 		return fmt.Errorf("note a part: %w", err)
 	}

@@ -79,6 +79,7 @@ func (p *put) send(ctx context.Context, number int, data []byte, last bool) erro
 	if err != nil {
 		return fmt.Errorf("part %d: %w", number, err)
 	}
+	p.made = append(p.made, stored.Ref)
 	return p.accept(ctx, stored, Part{Ref: stored.Ref, Bytes: b.Size, SHA256: hex.EncodeToString(sum[:])})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
@@ -40,9 +41,10 @@ func (p *paced) Read(b []byte) (int, error) {
 func BenchmarkAfterTheStream(b *testing.B) {
 	const size = 512 << 20
 	block := storagetest.Bytes(256 << 10)
-	hash := sha256.New()
+	hash, crc := sha256.New(), uint32(0)
 	for range size / len(block) {
 		hash.Write(block)
+		crc = seal.CRC32C(crc, block)
 	}
 	driver, err := file.Open(b.TempDir())
 	if err != nil {
@@ -59,7 +61,7 @@ func BenchmarkAfterTheStream(b *testing.B) {
 		body := &paced{block: block, left: size, rate: 200e6, from: time.Now()}
 		_, err := store.Put(b.Context(), "acme/r.1.sql", body, func() export.Manifest {
 			m := storagetest.Describe("acme/r.1.sql", nil)()
-			m.Artifact.StoredBytes, m.Artifact.SHA256 = size, hex.EncodeToString(hash.Sum(nil))
+			m.Artifact.StoredBytes, m.Artifact.SHA256, m.Artifact.CRC32C = size, hex.EncodeToString(hash.Sum(nil)), crc
 			return m
 		})
 		if err != nil {

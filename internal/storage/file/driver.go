@@ -24,14 +24,15 @@ const (
 	stagingDir = ".staging"
 	dirPerm    = 0o700
 	filePerm   = 0o600
-	// copyBuffer is the size of one write in bytes: large enough that the system calls
-	// do not count beside the disk.
-	copyBuffer = 256 << 10
 )
 
 // Driver keeps blobs under one folder. It is safe for concurrent use.
 type Driver struct {
-	root *os.Root
+	root   *os.Root
+	blocks blocks
+	// written, if not nil, is called when a staging file has all its bytes, before the last of
+	// them are read back. For tests.
+	written func(*os.File)
 }
 
 // Open opens the folder dir as a root and makes it, 0700, when it is missing. The caller
@@ -156,9 +157,9 @@ func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err 
 			err = errors.Join(err, d.unstage(staged))
 		}
 	}()
-	back := newReadBack(ctx, f)
+	back := newReadBack(ctx, f, &d.blocks)
 	defer back.stop()
-	n, err := write(ctx, f, b, back)
+	n, err := d.write(ctx, f, b, back)
 	if err != nil {
 		return staged, err
 	}
@@ -170,42 +171,21 @@ func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err 
 }
 
 // write copies the blob and makes it durable.
-func write(ctx context.Context, f *os.File, b storage.Blob, back *readBack) (int64, error) {
-	n, err := copyBody(ctx, f, b.Body, back)
+func (d *Driver) write(ctx context.Context, f *os.File, b storage.Blob, back *readBack) (int64, error) {
+	n, err := newWriter(f, back, &d.blocks).copyFrom(ctx, b.Body)
 	if err != nil {
 		return n, err
 	}
 	if b.Size >= 0 && n != b.Size {
 		return n, fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
 	}
-	return n, wrap(f.Sync())
-}
-
-// copyBody copies to the body's end. An error of the body stays as it is; one of the
-// file is classed.
-func copyBody(ctx context.Context, f *os.File, body io.Reader, back *readBack) (int64, error) {
-	var written int64
-	buf := make([]byte, copyBuffer)
-	for {
-		if err := ctx.Err(); err != nil {
-			return written, err
-		}
-		n, readErr := body.Read(buf)
-		if n > 0 {
-			m, err := f.Write(buf[:n])
-			written += int64(m)
-			if err != nil {
-				return written, wrap(err)
-			}
-			back.wrote(buf[:n], written)
-		}
-		if readErr == io.EOF {
-			return written, nil
-		}
-		if readErr != nil {
-			return written, readErr
-		}
+	if err := f.Sync(); err != nil {
+		return n, wrap(err)
 	}
+	if d.written != nil {
+		d.written(f)
+	}
+	return n, nil
 }
 
 // show gives a staged file its name and makes that durable; when it cannot, the name is

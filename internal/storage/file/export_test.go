@@ -1,4 +1,10 @@
 package file
 
+import "os"
+
 // Wrap is wrap, for the tests.
 var Wrap = wrap
+
+// OnWritten has f called with each staging file that has all its bytes, before the last of
+// them are read back.
+func (d *Driver) OnWritten(f func(*os.File)) { d.written = f }

@@ -30,15 +30,13 @@ type readBack struct {
 	told    int64
 	found   maphash.Hash // of what was read, with the same seed
 	at      int64
-	buf     []byte
+	lent    *blocks
 	err     error // once done
 }
 
 // newReadBack starts reading file back. The caller calls stop.
-func newReadBack(ctx context.Context, file *os.File) *readBack {
-	r := &readBack{
-		file: file, steps: make(chan int64, 1), done: make(chan struct{}), buf: make([]byte, copyBuffer),
-	}
+func newReadBack(ctx context.Context, file *os.File, lent *blocks) *readBack {
+	r := &readBack{file: file, steps: make(chan int64, 1), done: make(chan struct{}), lent: lent}
 	r.found.SetSeed(r.written.Seed())
 	r.stop = sync.OnceFunc(func() {
 		close(r.steps)
@@ -72,12 +70,14 @@ func (r *readBack) wrote(p []byte, end int64) {
 // step reads up to end.
 func (r *readBack) step(ctx context.Context, end int64) error {
 	flush(r.file, r.at, end-r.at)
+	buf := r.lent.take()
+	defer r.lent.give(buf)
 	for r.at < end {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := r.file.ReadAt(r.buf[:min(int64(len(r.buf)), end-r.at)], r.at)
-		_, _ = r.found.Write(r.buf[:n]) // a hash never fails
+		n, err := r.file.ReadAt(buf[:min(int64(len(buf)), end-r.at)], r.at)
+		_, _ = r.found.Write(buf[:n]) // a hash never fails
 		r.at += int64(n)
 		if err != nil && (err != io.EOF || n == 0) { // ReadAt gives io.EOF itself
 			return fmt.Errorf("read back: %w", err)

@@ -3,59 +3,56 @@ package file_test
 import (
 	"bytes"
 	"errors"
-	"io"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
-// damaging is a body that flips a bit of what was written of it before it ends.
-type damaging struct {
-	io.Reader
-	dir   string
+// damage flips a bit of each file once it is written, until it is told to stop.
+type damage struct {
+	t     *testing.T
 	at    int64
 	flips int
+	over  bool
 }
 
-func (d *damaging) Read(p []byte) (int, error) {
-	n, err := d.Reader.Read(p)
-	if err == io.EOF {
-		names, _ := filepath.Glob(filepath.Join(d.dir, ".staging", "*"))
-		for _, name := range names {
-			f, err := os.OpenFile(name, os.O_RDWR, 0)
-			if err != nil {
-				return n, err
-			}
-			b := make([]byte, 1)
-			_, readErr := f.ReadAt(b, d.at)
-			b[0] ^= 4
-			_, writeErr := f.WriteAt(b, d.at)
-			if err := errors.Join(readErr, writeErr, f.Close()); err != nil {
-				return n, err
-			}
-			d.flips++
-		}
+func (d *damage) written(f *os.File) {
+	if d.over {
+		return
 	}
-	return n, err
+	g, err := os.OpenFile(f.Name(), os.O_RDWR, 0)
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	b := make([]byte, 1)
+	_, readErr := g.ReadAt(b, d.at)
+	b[0] ^= 4
+	_, writeErr := g.WriteAt(b, d.at)
+	if err := errors.Join(readErr, writeErr, g.Close()); err != nil {
+		d.t.Error(err)
+	}
+	d.flips++
 }
 
 func TestWhatTheDiskDoesNotHoldAsWrittenIsNoticed(t *testing.T) {
 	t.Parallel()
-	const size = 40 << 20 // several steps; the last one is read after the end
+	const size = 40<<20 + 5 // several steps; the last one is read after the end
 	data := storagetest.Bytes(size)
 	for _, c := range []struct {
 		size, at int64
-	}{{1, 0}, {300 << 10, 299 << 10}, {size, size - 1}} {
+	}{{1, 0}, {300 << 10, 299 << 10}, {size - 5, size - 6}, {size, size - 1}, {size, 36 << 20}} {
 		dir := t.TempDir()
-		r := repository(t, open(t, dir))
-		body := &damaging{Reader: bytes.NewReader(data[:c.size]), dir: dir, at: c.at}
-		_, err := r.Put(t.Context(), "acme/a.1.sql", body, storagetest.Describe("acme/a.1.sql", data[:c.size]))
-		if !errors.Is(err, storage.ErrDamaged) || body.flips != 1 {
-			t.Errorf("%d bytes, damaged at %d: %v after %d flips", c.size, c.at, err, body.flips)
+		driver, damage := open(t, dir), &damage{t: t, at: c.at}
+		driver.OnWritten(damage.written)
+		r := repository(t, driver)
+		_, err := r.Put(t.Context(), "acme/a.1.sql", bytes.NewReader(data[:c.size]), storagetest.Describe("acme/a.1.sql", data[:c.size]))
+		if !errors.Is(err, storage.ErrDamaged) || damage.flips != 1 {
+			t.Errorf("%d bytes, damaged at %d: %v after %d flips", c.size, c.at, err, damage.flips)
 		}
+		damage.over = true
 		if left := files(t, dir); len(left) != 0 {
 			t.Errorf("%d bytes: left %q", c.size, left)
 		}

@@ -134,7 +134,8 @@ func repositoryMismatch(t *testing.T, dst Destination) {
 	data := Bytes(max(1000, dst.PartSize+1, dst.Driver.Traits().MaxBlob+1))
 	for what, spoil := range map[string]func(*export.Manifest){
 		"size":        func(m *export.Manifest) { m.Artifact.StoredBytes++ },
-		"hash":        func(m *export.Manifest) { m.Artifact.SHA256 = strings.Repeat("0", 64) },
+		"checksum":    func(m *export.Manifest) { m.Artifact.CRC32C++ },
+		"no hash":     func(m *export.Manifest) { m.Artifact.SHA256 = "" },
 		"upper case":  func(m *export.Manifest) { m.Artifact.SHA256 = strings.ToUpper(m.Artifact.SHA256) },
 		"key":         func(m *export.Manifest) { m.Key = "acme/other.1.sql" },
 		"version":     func(m *export.Manifest) { m.Version = 2 },

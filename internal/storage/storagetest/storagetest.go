@@ -107,7 +107,7 @@ func Describe(key string, data []byte) func() export.Manifest {
 			Artifact: &export.Artifact{
 				Format: seal.SQL, Compression: seal.Zstd, Encryption: seal.Unencrypted,
 				Schemas: []string{"acme"}, SizeBytes: 3 * int64(len(data)), StoredBytes: int64(len(data)),
-				SHA256: hex.EncodeToString(sum[:]), Tables: 3, Rows: 9,
+				SHA256: hex.EncodeToString(sum[:]), CRC32C: seal.CRC32C(0, data), Tables: 3, Rows: 9,
 			},
 		}}
 	}

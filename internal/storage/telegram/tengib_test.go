@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -56,10 +57,11 @@ func BenchmarkTenGiB(b *testing.B) {
 			return r
 		}
 		whole := sha256.New()
-		stream := io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{10}), size), whole)
+		crc := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		stream := io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{10}), size), io.MultiWriter(whole, crc))
 		describe := func() export.Manifest {
 			m := storagetest.Describe(key, nil)()
-			m.Artifact.StoredBytes, m.Artifact.SHA256 = size, hex.EncodeToString(whole.Sum(nil))
+			m.Artifact.StoredBytes, m.Artifact.SHA256, m.Artifact.CRC32C = size, hex.EncodeToString(whole.Sum(nil)), crc.Sum32()
 			return m
 		}
 		if _, err := open().Put(b.Context(), key, stream, describe); err != nil {

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package file
+
+import "os"
+
+// setDirect has no portable form outside Linux: everything goes through the cache.
+func setDirect(*os.File, bool) bool { return false }
+
+func isInvalid(error) bool { return false }
