@@ -34,8 +34,8 @@ type Options struct {
 	// artifact gets its valid end. Its error becomes Read's. It must not change the
 	// contents. Nil: nothing more is verified.
 	Verify func(Contents) error
-	// Concurrency is how many goroutines compress. Each takes about 2 MiB for gzip and
-	// 6 MiB for zstd. 0: GOMAXPROCS, at most 4.
+	// Concurrency is how many goroutines compress. Each takes about 2 MiB. 0: GOMAXPROCS,
+	// at most 4.
 	Concurrency int
 }
 

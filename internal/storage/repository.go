@@ -55,6 +55,7 @@ type Repository struct {
 	journal  Journal
 	readBack bool
 	cleanup  time.Duration
+	parts    partBuffers
 
 	name       string
 	recipients []age.Recipient

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // split stores the stream in parts, reading one ahead: while a part is sent, the next
@@ -16,8 +17,10 @@ import (
 // The stream is read on Put's own goroutine, so its panics go to Put's caller.
 func (p *put) split(ctx context.Context) (err error) {
 	size := p.repo.driver.Traits().MaxBlob
-	buf, spare := make([]byte, size), make([]byte, size)
+	buf := p.repo.parts.take(size)
+	var spare []byte // once there is a second part
 	f := flight{landed: make(chan error, 1)}
+	defer func() { p.repo.parts.give(buf, spare) }()
 	defer func() { err = errors.Join(err, f.wait()) }() // nothing flies after Put returned
 	var peek [1]byte
 	carried := 0
@@ -42,7 +45,30 @@ func (p *put) split(ctx context.Context) (err error) {
 		if last {
 			return f.wait()
 		}
+		if spare == nil {
+			spare = p.repo.parts.take(size)
+		}
 		buf, spare = spare, buf
+	}
+}
+
+// partBuffers are the buffers of parts that are not in use: the next export takes them as
+// they are, while fresh ones would first be cleared, and lie beside the old ones until these
+// are collected. The zero value is ready to use, by any goroutine.
+type partBuffers struct{ pool sync.Pool }
+
+func (b *partBuffers) take(size int64) []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, size)
+}
+
+func (b *partBuffers) give(buffers ...[]byte) {
+	for _, p := range buffers {
+		if p != nil {
+			b.pool.Put(&p)
+		}
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// blockSize is the size of one write and of one read. Measured: past the page cache, writes
-	// of 1 MiB are half as fast again as writes of 256 KiB.
-	blockSize = 1 << 20
+	// blockSize is the size of one write and of one read: large enough that a device which is
+	// written past the page cache is kept busy, and there are four of them at most.
+	blockSize = 512 << 10
 	// blocksAhead is how many blocks of one blob there are: one is filled, one is written,
 	// and one lies between, so that neither side waits for the other's every step.
 	blocksAhead = 3
