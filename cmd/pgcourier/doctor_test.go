@@ -81,7 +81,8 @@ func setupClinic(t *testing.T) *clinic {
 		GRANT USAGE ON SCHEMA pgcourier, control_plane, tenant_acme TO %[1]s;
 		GRANT SELECT ON control_plane.projects, pgcourier.schema_version TO %[1]s; GRANT SELECT ON ALL TABLES IN SCHEMA tenant_acme TO %[1]s;
 		GRANT SELECT ON ALL SEQUENCES IN SCHEMA tenant_acme TO %[1]s;
-		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s;
+		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s; GRANT DELETE ON pgcourier.requests TO %[1]s;
+		GRANT SELECT ON pgcourier.expiries, pgcourier.pruning TO %[1]s;
 		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s`, c.login))
 	t.Cleanup(func() { c.exec("DROP OWNED BY " + c.login + "; DROP ROLE " + c.login) })
 	var err error

@@ -181,7 +181,10 @@ func (x *examination) checkLedger(ctx context.Context, conn *pgxpool.Conn, r *do
 		return
 	}
 	version, err := l.SchemaVersion(ctx)
-	missing, rightsErr := l.MissingRights(ctx, slices.Contains(x.config.Roles, config.RolePruner))
+	missing, rightsErr := l.MissingRights(ctx, ledger.Uses{
+		Prunes:  slices.Contains(x.config.Roles, config.RolePruner),
+		Forgets: slices.Contains(x.config.Roles, config.RoleSweeper) && x.config.LedgerRetention > 0,
+	})
 	switch err = errors.Join(err, rightsErr); {
 	case err != nil:
 		r.Add("ledger", databaseTrouble(err))

@@ -111,7 +111,7 @@ func (c *clinic) plants() []plant {
 }
 
 func (c *clinic) databasePlants(query func(string) string, sql func(string) func()) []plant {
-	down := []string{"database", "projects"}
+	down := []string{"database", "projects", "retention/deletions"}
 	return []plant{
 		{
 			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
@@ -132,11 +132,16 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 		}, {
 			name: "an old ledger", strike: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
 			heal:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
-			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: []string{"projects"},
+			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: []string{"projects", "retention/deletions"},
 		}, {
 			name: "no right to a table of the ledger", strike: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + c.login),
 			heal:  sql("GRANT UPDATE ON pgcourier.attempts TO " + c.login),
 			check: "database/ledger", found: "UPDATE on pgcourier.attempts", mend: "docs/least-privilege.md",
+		}, {
+			name: "a deletion that keeps failing", strike: sql(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, deleting_at, tries, fault)
+				SELECT project_id, request_id, 'no rule', now(), now(), 3, 's3: access denied' FROM pgcourier.requests WHERE project_id = 'acme'`),
+			heal:  sql("DELETE FROM pgcourier.expiries"),
+			check: "retention/deletions", found: "in 3 runs: s3: access denied", mend: "pgcourier prune",
 		}, {
 			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
 			check: "database/query", found: `column "dns" is unknown`, mend: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},

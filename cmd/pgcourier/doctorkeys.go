@@ -124,7 +124,8 @@ func (x *examination) checkSandbox(ctx context.Context, r *doctor.Report) {
 }
 
 // checkRetention reads the rules for all projects; those of a project's own are its check's.
-func (x *examination) checkRetention(_ context.Context, r *doctor.Report) {
+func (x *examination) checkRetention(ctx context.Context, r *doctor.Report) {
+	x.checkDeletions(ctx, r)
 	if x.config.Retention == "" {
 		r.OK("", "RETENTION is not set: what a project's row does not let go is kept")
 		return

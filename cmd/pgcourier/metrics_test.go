@@ -75,7 +75,7 @@ func everything(t *testing.T) (p *post, addr string) {
 	server := url.URL{Scheme: "postgres", User: url.UserPassword(role, "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port()), Path: "/postgres"}
 	addr = freeAddress(t)
 	settings := append(p.settings, c.storage(p.platform, "")...)
-	w := p.start(append(settings, p.environOf("DATABASE_URL"), "ROLES=intake,worker,sweeper,notifier,verifier",
+	w := p.start(append(settings, p.environOf("DATABASE_URL"), "ROLES=intake,worker,sweeper,notifier,verifier,pruner",
 		"VERIFY_SCRATCH_URL="+server.String(), "HTTP_ADDR="+addr, "METRICS_PER_PROJECT=true")...)
 	p.completed("globex", p.request(events.Requested{ProjectID: "globex", NotifyEmail: "owner@example.com"}))
 	p.failed("nobody", p.request(events.Requested{ProjectID: "nobody"}), events.CodeProjectNotFound, 1)

@@ -58,7 +58,10 @@ func outage(err error) error {
 }
 
 // requestQueue is the queue of requests as the sweeper asks for it.
-type requestQueue struct{ *broker.Queue }
+type requestQueue struct {
+	*broker.Queue
+	intake *broker.Queue
+}
 
 var _ export.Queue = requestQueue{}
 
@@ -79,4 +82,18 @@ func (q requestQueue) Holds(ctx context.Context, queue string, sequence uint64) 
 
 func (q requestQueue) Remove(ctx context.Context, d export.Delivery) error {
 	return q.Delete(ctx, d.Queue, d.Sequence)
+}
+
+// Oldest looks into the intake too: what it still holds may be in the ledger already, under
+// the id that it gives again. It looks there first: what is moved meanwhile is met in the queue.
+func (q requestQueue) Oldest(ctx context.Context) (time.Time, error) {
+	bare, err := q.intake.Oldest(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	oldest, err := q.Queue.Oldest(ctx)
+	if oldest.IsZero() || !bare.IsZero() && bare.Before(oldest) {
+		oldest = bare
+	}
+	return oldest, err
 }

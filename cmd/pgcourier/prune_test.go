@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
 // prunedExports is what `prune` prints.
@@ -138,8 +139,18 @@ func TestPrune(t *testing.T) {
 	if plan := p.prune(0, rules, "--dry-run"); plan.steps()["r2"] != "warning" {
 		t.Error("a dry run changed something")
 	}
-	if plan := p.prune(0, nil); plan.steps()["r1"] != "kept" {
-		t.Errorf("without rules: %+v", plan)
+	// Only a run over all projects is one by which a pruner is seen to work.
+	for _, run := range []struct {
+		args  []string
+		whole bool
+	}{{[]string{"acme"}, false}, {nil, true}} {
+		if plan := p.prune(0, nil, run.args...); plan.steps()["r1"] != "kept" {
+			t.Errorf("without rules: %+v", plan)
+		}
+		var whole bool
+		if err := p.sql().QueryRow(t.Context(), "SELECT completed_at IS NOT NULL FROM pgcourier.pruning").Scan(&whole); err != nil || whole != run.whole {
+			t.Errorf("prune %q was a whole run: %t (%v)", run.args, whole, err)
+		}
 	}
 	p.prune(2, []string{"RETENTION=last=0"})
 	p.prune(2, []string{"RETENTION=last=1"}, "no project")
@@ -177,6 +188,16 @@ func TestPrune(t *testing.T) {
 	}
 	if stored := p.stored(); len(stored) != 4 {
 		t.Errorf("the destination that answers still has %q", stored)
+	}
+	// What keeps failing is a finding, once it cannot be a moment's outage.
+	p.prune(1, append(away, rules...))
+	if f := p.diagnose(0, nil, "--only", "retention")["retention/deletions"]; f.State != doctor.OK {
+		t.Errorf("two runs failed, and doctor says %+v", f)
+	}
+	p.prune(1, append(away, rules...))
+	if f := p.diagnose(1, nil, "--only", "retention")["retention/deletions"]; f.State != doctor.Fault ||
+		!strings.Contains(f.Found, "acme/r1") || !strings.Contains(f.Found, "bolt/b1") || !strings.Contains(f.Found, "in 3 runs: s3") {
+		t.Errorf("three runs failed, and doctor says %+v", f)
 	}
 	// What was begun is ended, also after the rules were lifted.
 	if steps := p.prune(0, nil).steps(); steps["r1"] != "deleted" || steps["r2"] != "deleted" || steps["b1"] != "deleted" {

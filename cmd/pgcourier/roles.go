@@ -144,7 +144,10 @@ func bindings(topic string) (broker.Binding, error) {
 
 // sweep runs the sweeper; the broker's advisories make it look sooner.
 func (w *worker) sweep(ctx context.Context) error {
-	queue := requestQueue{broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories)}
+	queue := requestQueue{
+		broker.NewQueue(w.js, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories),
+		newWaitingRooms(w.js).intake,
+	}
 	adoptions := export.NewAdoptions(export.AdoptionsConfig{
 		Exporter: w.exports, Announcer: w.speaker, Queue: queue, Drain: w.config.DrainTimeout, Log: w.log,
 	})
@@ -152,6 +155,7 @@ func (w *worker) sweep(ctx context.Context) error {
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaping: w.ledger, Collecting: w.ledger, Announcer: w.speaker, Store: w.store, Log: w.log,
 		Queue: queue, Adopter: adoptions, Every: w.config.AckWait, Grace: 2 * w.config.AckWait,
+		Forgetting: w.ledger, Keep: w.config.LedgerRetention,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := w.nc.Subscribe(advisories, func(*nats.Msg) { s.Hint() })

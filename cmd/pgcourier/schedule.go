@@ -15,6 +15,9 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )
 
@@ -45,7 +48,9 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		Short: "Add a schedule",
 		Long: "--cron takes five fields (minute hour day month weekday), six (second first), @hourly,\n" +
 			"@daily, @weekly, @monthly, @yearly, or an interval such as '@every 6h'. The export's\n" +
-			"options are those of `pgcourier request`.",
+			"options are those of `pgcourier request`. With DATABASE_URL set it warns of a project\n" +
+			"that the control plane does not have or that is not active, and adds the schedule\n" +
+			"all the same.",
 		Example: "  pgcourier schedule add acme --cron '0 3 * * *' --tz Europe/Berlin\n" +
 			"  pgcourier schedule add acme --name hourly --cron @hourly --format custom --storage-path hourly\n" +
 			"  pgcourier schedule add acme --cron '@every 6h' --replace",
@@ -58,7 +63,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 	f.BoolVar(&replace, "replace", false, "put it in the place of one with that name")
 	requestOptions(cmd, &r)
 	_ = cmd.MarkFlagRequired("cron")
-	load := a.settingFlags(cmd, brokerSettings...)
+	load := a.settingFlags(cmd, append([]string{"DATABASE_URL", "PROJECT_QUERY"}, brokerSettings...)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
@@ -81,10 +86,33 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 			if err := s.Add(ctx, add, replace); err != nil {
 				return err
 			}
+			a.warnOfUnknown(ctx, c, args[0])
 			return a.printSchedule(ctx, s, args[0], name)
 		})
 	})
 	return cmd
+}
+
+// lookPatience bounds a look at the control plane that a command can do without.
+const lookPatience = 3 * time.Second
+
+// warnOfUnknown says that a project is none of the control plane's, where that can be seen.
+// It is no error: the project may come later, and the control plane need not be in reach.
+func (a *app) warnOfUnknown(ctx context.Context, c config.Config, id string) {
+	if c.DatabaseURL == "" {
+		return
+	}
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return
+	}
+	defer pool.Close()
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	_, err = project.New(pool, c.ProjectQuery).Lookup(ctx, id)
+	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == export.ProjectNotFound {
+		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", shown(id), f.Code)
+	}
 }
 
 func (a *app) scheduleListCommand() *cobra.Command {

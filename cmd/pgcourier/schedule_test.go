@@ -265,3 +265,35 @@ func aged(t *testing.T, raw, version string) string {
 	}()
 	return "nats://" + l.Addr().String()
 }
+
+// A schedule of a project that the control plane does not have is one that only fails. Where
+// the control plane cannot be asked nothing is said.
+func TestAScheduleOfAnUnknownProjectIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.start()
+	add := func(project string, settings ...string) string {
+		t.Helper()
+		stdout, stderr, code := p.cliWith(settings, "schedule", "add", project, "--cron", "@yearly", "--replace", "--output", "json")
+		if code != 0 || !json.Valid([]byte(stdout)) {
+			t.Fatalf("schedule add %s ended with %d:\n%s%s", project, code, stdout, stderr)
+		}
+		return stderr
+	}
+	if said := add("nobody"); !strings.Contains(said, "warning: the control plane has no active project nobody") || !strings.Contains(said, string(events.CodeProjectNotFound)) {
+		t.Errorf("of an unknown project: %q", said)
+	}
+	p.exec("UPDATE control_plane.projects SET status = 'SUSPENDED' WHERE id::text = 'globex'")
+	if said := add("globex"); !strings.Contains(said, "no active project globex") {
+		t.Errorf("of a suspended project: %q", said)
+	}
+	for _, settings := range [][]string{nil, {"DATABASE_URL="}, {"DATABASE_URL=postgres://nobody@" + freeAddress(t) + "/none?sslmode=disable"}, {"PROJECT_QUERY=SELECT 1"}} {
+		project := "nobody"
+		if settings == nil {
+			project = "acme"
+		}
+		if said := add(project, settings...); said != "" {
+			t.Errorf("%q: %q", settings, said)
+		}
+	}
+}

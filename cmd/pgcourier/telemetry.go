@@ -49,6 +49,12 @@ func (w *worker) watchQueues() {
 	if w.ledger != nil {
 		w.telemetry.SampleSuccesses(w.ledger.Successes)
 	}
+	if w.pruner != nil {
+		w.telemetry.SampleRetention(func(ctx context.Context) (telemetry.Retention, error) {
+			r, err := w.ledger.RetentionProgress(ctx)
+			return telemetry.Retention{Waiting: r.Waiting, Failing: r.Failing, LastRun: r.CompletedAt}, err
+		})
+	}
 }
 
 func backlog(q *broker.Queue) func(context.Context) (telemetry.Backlog, error) {

@@ -136,6 +136,22 @@ func (q *Queue) Exists(ctx context.Context, stream string, sequence uint64) (boo
 	return m != nil, err
 }
 
+// Oldest returns when the oldest message of the stream was published; zero: there is none, or
+// no stream.
+func (q *Queue) Oldest(ctx context.Context) (time.Time, error) {
+	s, err := q.js.Stream(ctx, q.binding.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up queue %s: %w", q.binding.Stream, err)
+	}
+	if state := s.CachedInfo().State; state.Msgs > 0 {
+		return state.FirstTime, nil
+	}
+	return time.Time{}, nil
+}
+
 // Delete removes a message for good. One that is gone, or whose stream is, is no error.
 func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) error {
 	s, err := q.js.Stream(ctx, q.binding.Stream)

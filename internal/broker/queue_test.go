@@ -151,8 +151,10 @@ func TestDepth(t *testing.T) {
 	q := broker.NewQueue(b.js, b.bind, "")
 	depth, err := q.Depth(t.Context())
 	must(t, err)
-	if depth != (broker.Depth{}) {
-		t.Errorf("empty queue: %+v", depth)
+	oldest, err := q.Oldest(t.Context())
+	must(t, err)
+	if depth != (broker.Depth{}) || !oldest.IsZero() {
+		t.Errorf("empty queue: %+v, its oldest message of %s", depth, oldest)
 	}
 	b.publish(3)
 	_, ch := b.subscribe(b.config(b.js))
@@ -163,5 +165,12 @@ func TestDepth(t *testing.T) {
 	if depth.Waiting != 2 || depth.Held != 1 || !depth.Oldest.Equal(first) || !depth.OldestWaiting.After(first) {
 		t.Errorf("got %+v", depth)
 	}
+	if oldest, err = q.Oldest(t.Context()); err != nil || !oldest.Equal(first) {
+		t.Errorf("the oldest message is of %s, want %s (%v)", oldest, first, err)
+	}
 	msg.Ack()
+	gone := broker.NewQueue(b.js, broker.Binding{Stream: "NONE", Consumer: "none"}, "")
+	if oldest, err = gone.Oldest(t.Context()); err != nil || !oldest.IsZero() {
+		t.Errorf("no stream: %s, %v", oldest, err)
+	}
 }

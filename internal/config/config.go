@@ -99,6 +99,7 @@ type Config struct {
 	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time from the warning backup.expiring to the deletion"`
 
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
+	LedgerRetention  time.Duration `env:"LEDGER_RETENTION" envDefault:"9600h" help:"how long the ledger keeps requests of which nothing is stored any more, from the outcome or the deletion on (400 days); not below OUTCOME_RETENTION, see docs/retention.md; 0: for ever"`
 	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long the events beside outcomes stay there: starts, verifications, deletions"`
 
 	Notify
@@ -209,12 +210,13 @@ func (c Config) Validate() error {
 	} {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
 	}
+	check(c.LedgerRetention == 0 || c.LedgerRetention >= c.OutcomeRetention, "LEDGER_RETENTION: %s is less than OUTCOME_RETENTION, %s: make it at least as long, or 0 for ever", c.LedgerRetention, c.OutcomeRetention)
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(slices.Contains([]string{ClientsWarn, ClientsRefuse, ClientsOff}, c.ClientCheck), "CLIENT_CHECK: %q is not warn, refuse or off", c.ClientCheck)
 	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{roleIntake, roleWorker, roleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
+		check(slices.Contains([]string{roleIntake, roleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")

@@ -18,7 +18,7 @@ func TestDefaultsAreValidAndStated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.MaxBytes != 10<<30 || c.Timeout != 30*time.Minute || c.Concurrency != 2 || c.OutcomeRetention != 90*24*time.Hour || c.EventRetention != 90*24*time.Hour {
+	if c.MaxBytes != 10<<30 || c.Timeout != 30*time.Minute || c.Concurrency != 2 || c.OutcomeRetention != 90*24*time.Hour || c.EventRetention != 90*24*time.Hour || c.LedgerRetention != 400*24*time.Hour {
 		t.Errorf("defaults are %+v", c)
 	}
 	for _, s := range config.Settings() {
@@ -63,6 +63,9 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 			[]string{"Concurrency", "Timeout", "MaxBytes"}},
 		{"values out of range", []string{"PGCOURIER_CONCURRENCY=0", "PGCOURIER_ACK_WAIT=1ms", "PGCOURIER_NATS_REPLICAS=2", "PGCOURIER_ROLES=worker,king", "PGCOURIER_LOG_LEVEL=loud"}, nil,
 			[]string{"CONCURRENCY", "ACK_WAIT", "NATS_REPLICAS", "ROLES", "LOG_LEVEL"}},
+		{"a ledger that forgets what the broker still tells", []string{"PGCOURIER_LEDGER_RETENTION=2159h"}, nil, []string{"LEDGER_RETENTION: 2159h0m0s is less than OUTCOME_RETENTION, 2160h0m0s"}},
+		{"outcomes that outlive the default", []string{"PGCOURIER_OUTCOME_RETENTION=9601h"}, nil, []string{"LEDGER_RETENTION: 9600h0m0s is less"}},
+		{"a negative retention", []string{"PGCOURIER_LEDGER_RETENTION=-1h"}, nil, []string{"LEDGER_RETENTION"}},
 		{"a misspelt name", []string{"PGCOURIER_CONCURENCY=2"}, nil, []string{"PGCOURIER_CONCURENCY: no such setting"}},
 		{"a secret given twice", []string{"PGCOURIER_DATABASE_URL=a", "PGCOURIER_DATABASE_URL_FILE=b"}, nil, []string{"both set"}},
 		{"a secret's file that is missing", []string{"PGCOURIER_DATABASE_URL_FILE=/nonexistent/dsn"}, nil, []string{"no such file"}},
@@ -89,6 +92,16 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 				t.Errorf("the error holds the password: %v", err)
 			}
 		})
+	}
+}
+
+func TestALedgerMayForgetNothing(t *testing.T) {
+	t.Parallel()
+	if c, err := config.Load([]string{"PGCOURIER_LEDGER_RETENTION=0", "PGCOURIER_OUTCOME_RETENTION=20000h"}, nil); err != nil || c.LedgerRetention != 0 {
+		t.Errorf("LEDGER_RETENTION = %s, %v", c.LedgerRetention, err)
+	}
+	if _, err := config.Load([]string{"PGCOURIER_LEDGER_RETENTION=2160h"}, nil); err != nil {
+		t.Errorf("as long as outcomes: %v", err)
 	}
 }
 

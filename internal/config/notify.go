@@ -28,8 +28,9 @@ type Notify struct {
 const (
 	roleIntake   = "intake"
 	roleWorker   = "worker"
-	roleSweeper  = "sweeper"
 	RoleNotifier = "notifier"
+	// RoleSweeper ends what no worker will end, and lets the ledger forget.
+	RoleSweeper = "sweeper"
 	// RoleVerifier restores each completed export into a scratch database. It is never a
 	// default: it needs identities, which a worker must not have.
 	RoleVerifier = "verifier"
@@ -44,7 +45,7 @@ func (n Notify) Configured() bool {
 
 // defaultRoles are what serve runs when it is not said: all that has something to do.
 func (c Config) defaultRoles() []string {
-	roles := []string{roleIntake, roleWorker, roleSweeper}
+	roles := []string{roleIntake, roleWorker, RoleSweeper}
 	if c.Notify.Configured() {
 		roles = append(roles, RoleNotifier)
 	}

@@ -42,6 +42,15 @@ type Collecting interface {
 	Collected(ctx context.Context, objects []Leftover) error
 }
 
+// Forgetting is what keeps the ledger from growing for ever.
+type Forgetting interface {
+	// Forget deletes up to limit records of requests, the oldest first, that were over at
+	// least keep ago and not after before, and returns how many. A request is over once its
+	// outcome is published and nothing of it is stored: it failed, or its export was deleted.
+	// One of which anything is still to be done stays. Any number may forget at once.
+	Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error)
+}
+
 // Stranded is a request that nobody holds, as it was when it was found.
 type Stranded struct {
 	ID

@@ -17,6 +17,9 @@ type Queue interface {
 	// Holds reports whether the message with that sequence is still in the queue. A
 	// queue of another identity (its store was wiped since) holds nothing.
 	Holds(ctx context.Context, queue string, sequence uint64) (bool, error)
+	// Oldest returns when the oldest message that may still lead to a request was published;
+	// zero: there is none.
+	Oldest(ctx context.Context) (time.Time, error)
 	// Remove deletes a dead message once its outcome is announced.
 	Remove(ctx context.Context, d Delivery) error
 }
@@ -39,7 +42,8 @@ type Adopter interface {
 	Adopt(ctx context.Context, d DeadRequest)
 }
 
-// SweeperConfig is what a Sweeper works with. All but the times and Log are required.
+// SweeperConfig is what a Sweeper works with. All but the times and Log are required, and
+// Forgetting only with Keep.
 type SweeperConfig struct {
 	Reaping    Reaping
 	Collecting Collecting
@@ -47,6 +51,11 @@ type SweeperConfig struct {
 	Announcer  Announcer
 	Store      Store
 	Adopter    Adopter
+	Forgetting Forgetting
+	// Keep is how long the ledger keeps requests that are over. It must not be below the
+	// time for which the broker keeps outcomes: while there is one, the record says the same.
+	// 0: for ever.
+	Keep time.Duration
 	// Every is the pause between two sweeps, jittered by half. Default 30 s.
 	Every time.Duration
 	// Grace is how long after its lease a request is left to whoever may still come for
@@ -105,12 +114,20 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-// batch bounds what one query of a sweep returns.
-const batch = 500
+const (
+	// batch bounds what one query of a sweep returns.
+	batch = 500
+	// forgets is how many batches one sweep forgets at most: 10,000 requests, which is more
+	// in an hour than a night of 100,000 needs.
+	forgets = 20
+	// skew is how far the broker's and the ledger's clocks may be apart when a message is
+	// held against a record. Records are kept much longer.
+	skew = 24 * time.Hour
+)
 
 // Sweep makes one round and reports all that it could not do.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	return errors.Join(s.announce(ctx), s.bury(ctx), s.reap(ctx), s.collect(ctx))
+	return errors.Join(s.announce(ctx), s.bury(ctx), s.reap(ctx), s.collect(ctx), s.forget(ctx))
 }
 
 // announce publishes outcomes that a worker committed and could not announce.
@@ -214,4 +231,36 @@ func (s *Sweeper) collect(ctx context.Context) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// forget drops the records of requests that were over long ago. What was over only after a
+// message in the queue was published stays: that message may be the request's own, and would
+// run it again. And not before this process's clock says so too, so that a clock which jumps
+// ahead makes nobody forget.
+func (s *Sweeper) forget(ctx context.Context) error {
+	if s.Keep == 0 {
+		return nil
+	}
+	before := time.Now().Add(-s.Keep)
+	oldest, err := s.Queue.Oldest(ctx)
+	if err != nil {
+		return fmt.Errorf("look for the oldest message: %w", err)
+	}
+	if limit := oldest.Add(-skew); !oldest.IsZero() && limit.Before(before) {
+		before = limit
+	}
+	total := 0
+	for range forgets {
+		n, err := s.Forgetting.Forget(ctx, s.Keep, before, batch)
+		if err != nil {
+			return fmt.Errorf("forget old requests: %w", err)
+		}
+		if total += n; n < batch {
+			break
+		}
+	}
+	if total > 0 {
+		s.Log.InfoContext(ctx, "old requests forgotten", "requests", total, "kept_for", s.Keep)
+	}
+	return nil
 }

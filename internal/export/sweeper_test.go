@@ -20,10 +20,21 @@ type graveyard struct {
 	fresh     []string // can still be run
 	adopted   []string
 	announced []export.ID
+	oldest    time.Time // message
+	records   int       // that are over
+	before    []time.Time
+}
+
+func (g *graveyard) Forget(_ context.Context, _ time.Duration, before time.Time, limit int) (int, error) {
+	n := min(g.records, limit)
+	g.records -= n
+	g.before = append(g.before, before)
+	return n, nil
 }
 
 func (g *graveyard) Dead(context.Context) ([]export.DeadRequest, error)          { return g.dead, nil }
 func (g *graveyard) Holds(context.Context, string, uint64) (bool, error)         { return false, nil }
+func (g *graveyard) Oldest(context.Context) (time.Time, error)                   { return g.oldest, nil }
 func (g *graveyard) Remove(context.Context, export.Delivery) error               { g.dead = nil; return nil }
 func (g *graveyard) Collectable(context.Context, int) ([]export.Leftover, error) { return nil, nil }
 func (g *graveyard) Unpublished(context.Context, time.Duration, int) ([]export.Outcome, error) {
@@ -87,5 +98,44 @@ func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
 	}
 	if !slices.Equal(g.adopted, []string{"r"}) || len(g.announced) > 0 || len(g.dead) != 1 {
 		t.Errorf("adopted %q, announced %v, left in the queue %v", g.adopted, g.announced, g.dead)
+	}
+}
+
+// A sweep forgets in batches, bounded altogether, and nothing that a message in the queue may
+// be about.
+func TestASweepForgets(t *testing.T) {
+	t.Parallel()
+	const keep = 400 * 24 * time.Hour
+	begun := time.Now()
+	for name, tc := range map[string]struct {
+		keep          time.Duration
+		oldest        time.Time
+		records       int
+		batches, left int
+	}{
+		"never":                       {0, time.Time{}, 700, 0, 700},
+		"an empty queue":              {keep, time.Time{}, 700, 2, 0},
+		"a young message":             {keep, begun, 500, 2, 0},
+		"a message older than a year": {keep, begun.Add(-500 * 24 * time.Hour), 499, 1, 0},
+		"a backlog":                   {keep, time.Time{}, 100_000, 20, 90_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &graveyard{oldest: tc.oldest, records: tc.records}
+			s := export.NewSweeper(export.SweeperConfig{
+				Reaping: g, Collecting: g, Queue: g, Announcer: g, Forgetting: g, Keep: tc.keep, Log: slog.New(slog.DiscardHandler),
+			})
+			if err := s.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if len(g.before) != tc.batches || g.records != tc.left {
+				t.Errorf("%d batches, %d records left", len(g.before), g.records)
+			}
+			for _, before := range g.before {
+				if before.After(time.Now().Add(-tc.keep)) || !tc.oldest.IsZero() && !before.Before(tc.oldest) {
+					t.Errorf("forgot what was over at %s, with a message of %s", before, tc.oldest)
+				}
+			}
+		})
 	}
 }

@@ -35,25 +35,31 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 }
 
 // missingRights asks for what a worker does to the ledger: it reads, adds and changes requests
-// and attempts, and adds and removes notes. $1: it prunes too. docs/least-privilege.sql grants
-// more.
+// and attempts, and adds and removes notes. $1: it prunes too; $2: it deletes old requests, with
+// which the rest goes by itself. docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
 FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
 WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_version'
     AND CASE
-        WHEN c.relname IN ('requests', 'attempts') THEN needed <> 'DELETE'
+        WHEN c.relname IN ('requests', 'attempts') THEN needed <> 'DELETE' OR $2 AND c.relname = 'requests'
         WHEN c.relname = 'storage_notes' THEN needed <> 'UPDATE'
         ELSE $1 AND needed <> 'DELETE'
     END
     AND NOT has_table_privilege(c.oid, needed)
 ORDER BY c.relname, needed`
 
+// Uses are what a process does with the ledger beside exporting.
+type Uses struct {
+	Prunes  bool
+	Forgets bool // old requests
+}
+
 // MissingRights lists what the login may not do with the ledger's tables, and must for a
-// worker, or for one that prunes too; for instance "DELETE on pgcourier.storage_notes".
-func (l *Ledger) MissingRights(ctx context.Context, prunes bool) (missing []string, err error) {
+// worker with such uses; for instance "DELETE on pgcourier.storage_notes".
+func (l *Ledger) MissingRights(ctx context.Context, u Uses) (missing []string, err error) {
 	err = l.call(ctx, "look at the rights on the ledger", func(ctx context.Context) error {
-		rows, err := l.pool.Query(ctx, missingRights, prunes)
+		rows, err := l.pool.Query(ctx, missingRights, u.Prunes, u.Forgets)
 		if err != nil {
 			return err
 		}

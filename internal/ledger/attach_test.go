@@ -30,7 +30,7 @@ func TestAttachChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if missing, err := l.MissingRights(t.Context(), true); err != nil || len(missing) != 0 {
+	if missing, err := l.MissingRights(t.Context(), ledger.Uses{Prunes: true, Forgets: true}); err != nil || len(missing) != 0 {
 		t.Errorf("its owner lacks %q (%v)", missing, err)
 	}
 	for _, c := range []struct {
@@ -71,11 +71,14 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	missing, err := l.MissingRights(t.Context(), false)
-	if slices.Contains(missing, "INSERT on pgcourier.expiries") {
-		t.Errorf("who does not prune lacks %q", missing)
+	missing, err := l.MissingRights(t.Context(), ledger.Uses{})
+	if slices.Contains(missing, "INSERT on pgcourier.expiries") || slices.Contains(missing, "DELETE on pgcourier.requests") {
+		t.Errorf("who neither prunes nor forgets lacks %q", missing)
 	}
-	if missing, err := l.MissingRights(t.Context(), true); err != nil || !slices.Contains(missing, "INSERT on pgcourier.expiries") {
+	if missing, err := l.MissingRights(t.Context(), ledger.Uses{Forgets: true}); err != nil || !slices.Contains(missing, "DELETE on pgcourier.requests") || slices.Contains(missing, "DELETE on pgcourier.attempts") {
+		t.Errorf("who forgets lacks %q (%v)", missing, err)
+	}
+	if missing, err := l.MissingRights(t.Context(), ledger.Uses{Prunes: true}); err != nil || !slices.Contains(missing, "INSERT on pgcourier.expiries") {
 		t.Errorf("who prunes lacks %q (%v)", missing, err)
 	}
 	for _, want := range []string{"INSERT on pgcourier.attempts", "UPDATE on pgcourier.attempts", "DELETE on pgcourier.storage_notes"} {

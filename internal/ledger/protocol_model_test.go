@@ -43,10 +43,10 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	// Promises are easily kept where nothing happens.
 	for _, what := range []string{
 		"claims", "stands by", "waits for its turn", "finds it ended", "finds a conflict", "renews", "crashes", "fails to dump", "is to be tried again",
-		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts",
+		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts", "is forgotten",
 	} {
 		if saw[what] == 0 {
-			t.Errorf("in no history a worker %s", what)
+			t.Errorf("in no history a worker or a request %s", what)
 		}
 	}
 	t.Logf("in the even histories: %v", saw)
@@ -87,13 +87,14 @@ type mutation struct {
 	unboundReaper       bool // the reaper announces and leaves state and fence as they are
 	noTurns             bool // a claim takes no notice of what else runs
 	blindRenewal        bool // a lease that ended is renewed whoever runs by now
+	carelessForgetting  bool // a request is forgotten whose message is still in the queue
 }
 
 // Each mutant must be caught by the very same model, breaking the promise that it is
 // known to break; that it is shows what the model can see. The seeds are fixed, so each is caught by the same run every time.
 func TestTheModelCatchesEachMutant(t *testing.T) {
 	t.Parallel()
-	const within = 150 // runs; see the log for how many were needed
+	const within = 400 // runs; see the log for how many were needed
 	for name, tc := range map[string]struct {
 		wrong  mutation
 		breaks promise
@@ -110,6 +111,7 @@ func TestTheModelCatchesEachMutant(t *testing.T) {
 		"unbound reaper":        {mutation{unboundReaper: true}, trueEvent},
 		"no turns":              {mutation{noTurns: true}, oneAtATime},
 		"blind renewal":         {mutation{blindRenewal: true}, oneAtATime},
+		"careless forgetting":   {mutation{carelessForgetting: true}, oneOutcome},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -148,9 +150,11 @@ type model struct {
 	storage  map[string]object
 	stream   map[export.ID]export.Outcome
 	ends     map[export.ID]export.Outcome // as first seen in the ledger
-	sweeper  *export.Sweeper
-	calm     bool  // no faults any more
-	broken   error // the first promise seen to be broken
+
+	forgotten map[export.ID]bool
+	sweeper   *export.Sweeper
+	calm      bool  // no faults any more
+	broken    error // the first promise seen to be broken
 }
 
 func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
@@ -159,9 +163,11 @@ func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 	m := &model{
 		bench: b, t: t, wrong: wrong, draw: d, saw: map[string]int{},
 		storage: map[string]object{}, stream: map[export.ID]export.Outcome{}, ends: map[export.ID]export.Outcome{},
+		forgotten: map[export.ID]bool{},
 	}
 	m.sweeper = export.NewSweeper(export.SweeperConfig{
 		Reaping: reaping{m}, Collecting: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Adopter: adopter{m}, Store: storage{m: m},
+		Forgetting: forgetting{m}, Keep: time.Nanosecond,
 		Grace: time.Nanosecond, // time is in the model's hands, see expire
 		Log:   slog.New(slog.DiscardHandler),
 	})
@@ -205,22 +211,24 @@ func (m *model) run() error {
 }
 
 func (m *model) act() {
-	switch a := m.draw("action", 25); {
+	switch a := m.draw("action", 28); {
 	case len(m.messages) == 0 || a < 1 && len(m.messages) < 3:
 		m.publish()
 	case a < 11 && len(m.workers) > 0:
 		m.workers[m.draw("worker", len(m.workers))].step()
 	case a < 12 && len(m.workers) > 0:
 		m.workers[m.draw("worker", len(m.workers))].crash()
-	case a < 13 && len(m.workers) > 0:
+	case a < 14 && len(m.workers) > 0:
 		m.workers[m.draw("worker", len(m.workers))].renew()
-	case a < 16:
+	case a < 17:
 		m.say("leases end")
 		m.expire(m.t)
-	case a < 19:
-		m.sweep()
 	case a < 20:
+		m.sweep()
+	case a < 21:
 		m.lose(m.messages[m.draw("message", len(m.messages))])
+	case a < 22:
+		m.remove()
 	default:
 		m.deliver(m.messages[m.draw("message", len(m.messages))])
 	}

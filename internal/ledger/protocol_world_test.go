@@ -19,6 +19,8 @@ type message struct {
 	sequence uint64
 	number   int  // deliveries so far
 	gone     bool // acknowledged or removed
+
+	published time.Time
 }
 
 const deliveries = 3
@@ -34,7 +36,10 @@ func (msg *message) delivery() export.Delivery {
 // an id that is taken.
 func (m *model) publish() {
 	id, payload := []string{"r1", "r2"}[m.draw("id", 2)], []string{"a", "a", "b"}[m.draw("payload", 3)]
-	msg := &message{request: request(id, payload), sequence: uint64(len(m.messages) + 1)}
+	for m.forgotten[acme(id)] {
+		id += "-new"
+	}
+	msg := &message{request: request(id, payload), sequence: uint64(len(m.messages) + 1), published: time.Now()}
 	m.messages = append(m.messages, msg)
 	m.say("message %d: %s with payload %s", msg.sequence, id, payload)
 }
@@ -110,6 +115,16 @@ func (q queue) Dead(context.Context) ([]export.DeadRequest, error) {
 func (q queue) Holds(_ context.Context, _ string, sequence uint64) (bool, error) {
 	q.m.meanwhile()
 	return !q.m.messages[sequence-1].gone, nil
+}
+
+// Oldest is so much later that the sweeper's allowance for clocks does not hide what is tested.
+func (q queue) Oldest(context.Context) (time.Time, error) {
+	for _, msg := range q.m.messages {
+		if !msg.gone && !q.m.wrong.carelessForgetting {
+			return msg.published.Add(24 * time.Hour), nil
+		}
+	}
+	return time.Time{}, nil
 }
 
 func (q queue) Remove(_ context.Context, d export.Delivery) error {
@@ -222,6 +237,54 @@ func (c collecting) Collected(ctx context.Context, objects []export.Leftover) er
 	return err
 }
 
+type forgetting struct{ m *model }
+
+func (f forgetting) Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error) {
+	m := f.m
+	m.meanwhile()
+	// LEDGER_RETENTION is long: no worker pauses for so long, and whoever uses an id again
+	// after it asks for another export.
+	for _, w := range m.workers {
+		if w.msg.gone {
+			return 0, nil
+		}
+	}
+	was := m.entries()
+	for _, e := range was {
+		for _, msg := range m.messages {
+			if e.Outcome != nil && !msg.gone && msg.request.ID == e.ID && msg.published.After(e.Outcome.FinishedAt) {
+				return 0, nil
+			}
+		}
+	}
+	m.check() // what is forgotten was seen before
+	n, err := m.Forget(ctx, keep, before, limit)
+	for _, e := range was {
+		m.forgotten[e.ID] = true
+	}
+	for _, e := range m.entries() {
+		delete(m.forgotten, e.ID)
+	}
+	if n > 0 {
+		m.saw["is forgotten"]++
+		m.say("forgotten: %d", n)
+	}
+	return n, err
+}
+
+// remove deletes a completed export, as somebody who does not need it any more.
+func (m *model) remove() {
+	for _, e := range m.entries() {
+		if e.State == export.Completed && e.RemovedAt == nil {
+			_, err := m.Remove(m.t.Context(), e.ID)
+			m.unless(err)
+			m.say("removed %s", e.ID)
+			delete(m.storage, m.key(export.Token{ID: e.ID, Attempt: e.Outcome.Attempt}))
+			return
+		}
+	}
+}
+
 // storage deletes for the sweeper; the workers write into the map.
 type storage struct {
 	export.Store
@@ -260,7 +323,7 @@ func (m *model) check() {
 		} else if differ(was, *e.Outcome) {
 			m.fail(oneOutcome, "%s ended as %s of attempt %d and is now %s of attempt %d", e.ID, was.State, was.Attempt, e.Outcome.State, e.Outcome.Attempt)
 		}
-		if e.Outcome.State == export.Completed {
+		if e.Outcome.State == export.Completed && e.RemovedAt == nil {
 			winner := export.Token{ID: e.ID, Attempt: e.Outcome.Attempt}
 			if o, there := m.storage[m.key(winner)]; !there || !o.whole || o.by != winner {
 				m.fail(wholeObject, "%s is completed by attempt %d and its object is not there, whole and its own: %+v", e.ID, winner.Attempt, o)
@@ -301,7 +364,7 @@ func (m *model) checkEnd() {
 	for _, e := range entries {
 		if e.Outcome == nil {
 			m.fail(oneOutcome, "%s has not ended: %s", e.ID, e.State)
-		} else if e.State == export.Completed {
+		} else if e.State == export.Completed && e.RemovedAt == nil {
 			kept[m.key(export.Token{ID: e.ID, Attempt: e.Outcome.Attempt})] = true
 		}
 	}

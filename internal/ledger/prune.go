@@ -30,7 +30,9 @@ RETURNING p.begun_at AS now, coalesce(before.begun_at > p.begun_at OR before.beg
 UPDATE pgcourier.pruning SET lease_until = clock_timestamp() + $2::interval
 WHERE holder = $1 AND lease_until > clock_timestamp()`
 
-	endPruning = `UPDATE pgcourier.pruning SET holder = NULL, lease_until = NULL WHERE holder = $1`
+	endPruning = `
+UPDATE pgcourier.pruning SET holder = NULL, lease_until = NULL, completed_at = CASE WHEN $2 THEN clock_timestamp() ELSE completed_at END
+WHERE holder = $1`
 
 	// stored: completed and not deleted.
 	stored = `r.state = 'completed' AND r.removed_at IS NULL`
@@ -115,8 +117,8 @@ func (l *Ledger) KeepPruning(ctx context.Context, holder string, lease time.Dura
 }
 
 // EndPrune implements retention.Records.
-func (l *Ledger) EndPrune(ctx context.Context, holder string) error {
-	return l.note(ctx, "end pruning", nil, endPruning, holder)
+func (l *Ledger) EndPrune(ctx context.Context, holder string, whole bool) error {
+	return l.note(ctx, "end pruning", nil, endPruning, holder, whole)
 }
 
 // Now is the ledger's clock.

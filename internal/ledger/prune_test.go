@@ -142,11 +142,11 @@ func TestOneProcessPrunes(t *testing.T) {
 	if err := b.KeepPruning(t.Context(), "b", pruneLease); !errors.Is(err, retention.ErrBusy) {
 		t.Errorf("another's lease: %v", err)
 	}
-	ok(t, b.EndPrune(t.Context(), "b"))
+	ok(t, b.EndPrune(t.Context(), "b", true))
 	if _, err := begin("b"); !errors.Is(err, retention.ErrBusy) {
 		t.Errorf("after another gave back what it did not have: %v", err)
 	}
-	ok(t, b.EndPrune(t.Context(), "a"))
+	ok(t, b.EndPrune(t.Context(), "a", false))
 	if _, err := begin("b"); err != nil {
 		t.Error(err)
 	}
@@ -180,7 +180,7 @@ func TestAClockThatJumps(t *testing.T) {
 			if !all["r1"].Expiry.WarnedAt.IsZero() || all["r2"].Expiry.DeletingAt.IsZero() {
 				t.Errorf("%+v, %+v", all["r1"].Expiry, all["r2"].Expiry)
 			}
-			ok(t, b.EndPrune(t.Context(), "b"))
+			ok(t, b.EndPrune(t.Context(), "b", true))
 			if _, jumped, err := b.BeginPrune(t.Context(), "b", pruneLease, pruneGap); err != nil || jumped {
 				t.Errorf("the next time: %t, %v", jumped, err)
 			}

@@ -60,8 +60,8 @@ type Records interface {
 	BeginPrune(ctx context.Context, holder string, lease, gap time.Duration) (now time.Time, jumped bool, err error)
 	// KeepPruning renews it. ErrBusy: it was lost.
 	KeepPruning(ctx context.Context, holder string, lease time.Duration) error
-	// EndPrune gives it back.
-	EndPrune(ctx context.Context, holder string) error
+	// EndPrune gives it back. whole says that a run over all projects came to its end.
+	EndPrune(ctx context.Context, holder string, whole bool) error
 	// StoredProjects lists the projects that have a stored export.
 	StoredProjects(ctx context.Context) ([]string, error)
 	// Stored lists a project's completed exports that were not deleted.

@@ -102,10 +102,11 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	whole := false
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		if err := p.Records.EndPrune(end, p.Holder); err != nil {
+		if err := p.Records.EndPrune(end, p.Holder, whole); err != nil {
 			p.Log.WarnContext(end, "right to prune not given back, it passes by itself", "error", err)
 		}
 	}()
@@ -114,7 +115,9 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 	}
 	r := Report{At: now, Jumped: jumped, Spared: map[string]string{}}
 	err = p.each(ctx, project, &r, func(of []Verdict) error { return p.carryOut(ctx, of) })
-	return r, errors.Join(err, p.announce(ctx))
+	err = errors.Join(err, p.announce(ctx))
+	whole = err == nil && project == ""
+	return r, err
 }
 
 // each judges the exports of each project and hands them on.

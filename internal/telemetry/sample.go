@@ -12,7 +12,8 @@ const (
 	// sampleEvery is the least time between two looks at one source, however often it is
 	// scraped. Prometheus asks every 15 s or more rarely.
 	sampleEvery = 5 * time.Second
-	// successEvery is that of the ledger's times of success, which a table is read for.
+	// successEvery is that of what tables are read for: the ledger's times of success, and
+	// what retention is to delete.
 	successEvery = time.Minute
 	// samplePatience is the most that a source which does not answer adds to a scrape, once
 	// in sampleEvery.
@@ -33,6 +34,7 @@ type sampled struct {
 	up, waiting, held, age, first      *prometheus.Desc
 	toNotify, notifying, notifyAge     *prometheus.Desc
 	lastSuccess, lastOfProject, linked *prometheus.Desc
+	toDelete, notDeleted, lastRun      *prometheus.Desc
 
 	mu      sync.Mutex
 	sources []func(chan<- prometheus.Metric)
@@ -48,8 +50,11 @@ func newSampled(m *metrics, c Config) *sampled {
 		notifying:   m.desc("notifier_held_notifications", "Notifications that are being tried or wait for their next try.", "channel"),
 		notifyAge:   m.desc("notifier_oldest_waiting_age_seconds", "Age of the notification that has waited longest for its first try; 0: none waits.", "channel"),
 		lastSuccess: m.desc("last_success_timestamp_seconds", "When the newest completed export of any project ended, from the ledger; absent: there is none."),
+		toDelete:    m.desc("retention_waiting_exports", "Exports that retention is to delete: they are warned of, or their deletion has begun. Of a pruner, from the ledger."),
+		notDeleted:  m.desc("retention_failing_exports", "Of these, those that at least three runs could not delete."),
+		lastRun:     m.desc("retention_last_run_timestamp_seconds", "When pruning of all projects last came to its end, by whatever process; absent: it never has."),
 		linked:      m.desc("broker_connected", "1 while this process is connected to the broker."),
-		up:          m.desc("sample_up", "1 if the source of the sampled metrics answered at its last look: queue, intake, ledger or a channel of the notifier.", "source"),
+		up:          m.desc("sample_up", "1 if the source of the sampled metrics answered at its last look: queue, intake, ledger, retention or a channel of the notifier.", "source"),
 	}
 	if c.PerProject {
 		s.lastOfProject = m.desc("project_last_success_timestamp_seconds", "When the newest completed export of a project ended, from the ledger. Only with METRICS_PER_PROJECT.", "project_id")
@@ -59,7 +64,7 @@ func newSampled(m *metrics, c Config) *sampled {
 
 // Describe implements prometheus.Collector.
 func (s *sampled) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.first, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked} {
+	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.first, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked, s.toDelete, s.notDeleted, s.lastRun} {
 		if d != nil {
 			out <- d
 		}
@@ -123,6 +128,25 @@ func (t *Telemetry) SampleSuccesses(look func(ctx context.Context, perProject bo
 		}
 		if !newest.IsZero() {
 			out <- prometheus.MustNewConstMetric(s.lastSuccess, prometheus.GaugeValue, seconds(newest))
+		}
+	})
+}
+
+// Retention is how far the deletion of exports has come.
+type Retention struct {
+	Waiting int       // to be deleted
+	Failing int       // of these, those that cannot be
+	LastRun time.Time // the end of the last whole run; zero: there was none
+}
+
+// SampleRetention shows how far retention is.
+func (t *Telemetry) SampleRetention(look func(context.Context) (Retention, error)) {
+	s := t.metrics.sampled
+	addSource(s, "retention", newSampler(successEvery, look), func(out chan<- prometheus.Metric, r Retention) {
+		out <- prometheus.MustNewConstMetric(s.toDelete, prometheus.GaugeValue, float64(r.Waiting))
+		out <- prometheus.MustNewConstMetric(s.notDeleted, prometheus.GaugeValue, float64(r.Failing))
+		if !r.LastRun.IsZero() {
+			out <- prometheus.MustNewConstMetric(s.lastRun, prometheus.GaugeValue, seconds(r.LastRun))
 		}
 	})
 }

@@ -99,6 +99,9 @@ func everyKind(t *testing.T, tel *telemetry.Telemetry) {
 	tel.SampleSuccesses(func(context.Context, bool) (map[string]time.Time, error) {
 		return map[string]time.Time{"acme": time.Unix(1000, 0), "globex": time.Unix(2000, 0)}, nil
 	})
+	tel.SampleRetention(func(context.Context) (telemetry.Retention, error) {
+		return telemetry.Retention{Waiting: 3, Failing: 1, LastRun: time.Unix(1000, 0)}, nil
+	})
 }
 
 // The names and units are as Prometheus's own linter wants them.
