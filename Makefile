@@ -23,9 +23,11 @@ build: ## Build build/pgcourier
 demo: postgres build ## Run the main job end to end on a throw-away database and broker
 	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
 
+# A selection of what the targets below run in full. make check vets, with all analyzers and
+# everything that is imported.
 .PHONY: test
 test: postgres node promtool rescue-tools ## Run all tests against real PostgreSQL and JetStream
-	$(GO) test -timeout 40m ./...
+	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: faults
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
@@ -86,6 +88,10 @@ bench-fairness: ## Measure how long a request waits behind another project's flo
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
 	$(GO) test -count=1 -timeout 40m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
+
+.PHONY: combinations
+combinations: postgres rescue-tools ## Restore every combination of format, compression and storage, in every way there is to read it
+	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/roundtrip ./cmd/pgcourier -combinations
 
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
