@@ -17,7 +17,7 @@ const maxPeak = 96 << 20
 
 func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	t.Parallel()
-	want := int64(maxPeak) // a worker that held it all would need more
+	want := int64(maxPeak) // a worker that held it all would need more; MEMORY_TEST_BYTES asks for another size
 	if v := os.Getenv("MEMORY_TEST_BYTES"); v != "" {
 		var err error
 		if want, err = strconv.ParseInt(v, 10, 64); err != nil {
