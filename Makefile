@@ -7,6 +7,10 @@ CYCLONEDX_VERSION = v1.10.0
 
 export CGO_ENABLED = 0
 
+# What is shipped is built with -trimpath. With it everywhere, tests, tools and the linter share
+# what was compiled once: without, the whole tree and the standard library are compiled twice.
+export GOFLAGS := $(shell $(GO) env GOFLAGS 2>/dev/null) -trimpath
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 20
@@ -19,9 +23,11 @@ build: ## Build build/pgcourier
 demo: postgres build ## Run the main job end to end on a throw-away database and broker
 	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
 
+# A selection of what the targets below run in full. make check vets, with all analyzers and
+# everything that is imported.
 .PHONY: test
 test: postgres node promtool rescue-tools ## Run all tests against real PostgreSQL and JetStream
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: faults
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
@@ -38,7 +44,7 @@ scale: postgres ## Run 2, 4 and 8 workers on a broker of three nodes (REQUESTS=4
 .PHONY: bad-input
 bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input) to a real worker
 	@mkdir -p build; rm -f build/bad-input.txt; status=0; \
-	$(GO) test -count=1 -timeout 15m -run '^TestBadInput$$' ./cmd/pgcourier -bad-input $(CURDIR)/build/bad-input.txt || status=$$?; \
+	$(GO) test -count=1 -timeout 40m -run '^TestBadInput$$' ./cmd/pgcourier -bad-input $(CURDIR)/build/bad-input.txt || status=$$?; \
 	echo "the verdicts are in build/bad-input.txt"; \
 	if [ -e build/bad-input.txt ]; then tail -n 2 build/bad-input.txt; fi; exit $$status
 
@@ -49,7 +55,7 @@ fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and cou
 
 .PHONY: race
 race: postgres node promtool rescue-tools ## Run all tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 
 .PHONY: telegram-10g
 telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtual clock (minutes, 10 GiB of disk)
@@ -81,17 +87,21 @@ bench-fairness: ## Measure how long a request waits behind another project's flo
 
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
-	$(GO) test -count=1 -timeout 10m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
+	$(GO) test -count=1 -timeout 40m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
+
+.PHONY: combinations
+combinations: postgres rescue-tools ## Restore every combination of format, compression and storage, in every way there is to read it
+	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/roundtrip ./cmd/pgcourier -combinations
 
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
-	@mkdir -p build; $(GO) test -count=1 -timeout 10m -v -run '^TestNoTenantGetsAnothersData$$' ./cmd/pgcourier -tenants 6 >build/isolation.log 2>&1 || \
+	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^TestNoTenantGetsAnothersData$$' ./cmd/pgcourier -tenants 6 >build/isolation.log 2>&1 || \
 		{ cat build/isolation.log; exit 1; }
 	@sed -n 's/.*\(isolation: .* leaks\)$$/\1/p' build/isolation.log
 
 .PHONY: canaries
 canaries: postgres ## Put a canary in every place of a secret, and search all that the processes show, write, send and leave
-	@mkdir -p build; $(GO) test -count=1 -timeout 15m -v -run '^(TestNoSecretIsToBeFound|TestAPlantedSecretIsFound)$$' ./cmd/pgcourier -canaries >build/canaries.log 2>&1 || \
+	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^(TestNoSecretIsToBeFound|TestAPlantedSecretIsFound)$$' ./cmd/pgcourier -canaries >build/canaries.log 2>&1 || \
 		{ cat build/canaries.log; exit 1; }
 	@sed -n 's/.*\(canaries x sinks: .* finds\)$$/\1/p' build/canaries.log
 

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds each wait for something that is sure to happen.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // queueLimit is how many requests of one project may wait in these tests.
 const queueLimit = 3

@@ -27,11 +27,12 @@ const bystander = "globex"
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	c := newCatalogue(t, readCases(t, *badInputReport != ""))
-	beside := c.startBystander()
+	beside, end := c.startBystander()
 	for _, one := range c.cases {
+		beside()
 		c.run(one)
 	}
-	n := beside()
+	n := end()
 	c.settled() // each message was acknowledged
 	for _, consumer := range []struct{ stream, name string }{{events.StreamRequests, events.ConsumerExport}, {events.StreamIntake, events.ConsumerIntake}} {
 		if n := c.consumer(consumer.stream, consumer.name).NumRedelivered; n != 0 {
@@ -122,36 +123,40 @@ func (c *catalogue) project(id, schema string) {
 	}
 }
 
-// startBystander asks for one export after the other. The returned function ends that and
-// says how many there were; each completed with all its rows.
-func (c *catalogue) startBystander() (end func() int) {
-	stop, done := make(chan struct{}), make(chan error, 1)
+// startBystander asks for an export whenever beside is called and none runs. end ends that
+// and says how many there were; each completed with all its rows.
+func (c *catalogue) startBystander() (beside func(), end func() int) {
+	turns, done := make(chan struct{}, 1), make(chan error, 1)
 	n := 0
+	export := func() error {
+		id, err := c.client.RequestBackup(c.ctx, events.Requested{ProjectID: bystander, Compression: events.CompressionNone})
+		if err != nil {
+			return err
+		}
+		n++
+		out, err := c.client.Await(c.ctx, bystander, id)
+		if err == nil && (out.Completed == nil || out.Completed.Rows != 100 || out.Completed.Attempt != 1) {
+			err = fmt.Errorf("the bystander's export ended as %+v %+v", out.Completed, out.Failed)
+		}
+		return err
+	}
 	go func() {
-		for {
-			id, err := c.client.RequestBackup(c.ctx, events.Requested{ProjectID: bystander, Compression: events.CompressionNone})
-			var out events.Outcome
-			if err == nil {
-				n++
-				out, err = c.client.Await(c.ctx, bystander, id)
-			}
-			if err == nil && (out.Completed == nil || out.Completed.Rows != 100 || out.Completed.Attempt != 1) {
-				err = fmt.Errorf("the bystander's export ended as %+v %+v", out.Completed, out.Failed)
-			}
-			select {
-			case <-stop:
+		for range turns {
+			if err := export(); err != nil {
 				done <- err
 				return
-			default:
-				if err != nil {
-					done <- err
-					return
-				}
 			}
 		}
+		done <- nil
 	}()
-	return func() int {
-		close(stop)
+	beside = func() {
+		select {
+		case turns <- struct{}{}:
+		default:
+		}
+	}
+	return beside, func() int {
+		close(turns)
 		if err := <-done; err != nil {
 			c.t.Error(err)
 		}

@@ -24,8 +24,8 @@ type canaries struct {
 	mu sync.Mutex
 	// names are those of the secrets.
 	names []string
-	// byStart holds every form of every secret by its first two bytes.
-	byStart map[[2]byte][]form
+	// byStart holds every form of every secret at the number that its first two bytes are.
+	byStart [1 << 16][]form
 	seen    map[[sha256.Size]byte]bool
 	sinks   map[string]int // texts that were searched
 	finds   []string
@@ -39,7 +39,7 @@ type form struct {
 
 func newCanaries(t *testing.T) *canaries {
 	t.Helper()
-	return &canaries{t: t, byStart: map[[2]byte][]form{}, seen: map[[sha256.Size]byte]bool{}, sinks: map[string]int{}}
+	return &canaries{t: t, seen: map[[sha256.Size]byte]bool{}, sinks: map[string]int{}}
 }
 
 // password makes a secret with characters in it that URLs, passfiles and shells escape.
@@ -89,11 +89,14 @@ func (c *canaries) add(name, value string) {
 }
 
 func (c *canaries) addForm(f form) {
-	at := [2]byte(f.text)
+	at := start(f.text)
 	if !slices.ContainsFunc(c.byStart[at], func(o form) bool { return bytes.Equal(o.text, f.text) }) {
 		c.byStart[at] = append(c.byStart[at], f)
 	}
 }
+
+// start is the number that the first two bytes are.
+func start(text []byte) uint16 { return uint16(text[0])<<8 | uint16(text[1]) }
 
 // forms are the ways in which a piece can be written.
 func forms(piece string) map[string]string {
@@ -131,7 +134,7 @@ func (c *canaries) search(sink, where string, text []byte) {
 	c.seen[sum] = true
 	c.sinks[sink]++
 	for i := 0; i+1 < len(text); i++ {
-		for _, f := range c.byStart[[2]byte{text[i], text[i+1]}] {
+		for _, f := range c.byStart[start(text[i:])] {
 			if bytes.HasPrefix(text[i:], f.text) {
 				c.finds = append(c.finds, fmt.Sprintf("%s: %s holds %s (%s): ...%q...", sink, where, f.secret, f.kind,
 					text[max(0, i-60):min(len(text), i+60)]))

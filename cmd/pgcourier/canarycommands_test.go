@@ -83,6 +83,9 @@ func (s *scene) invalidSettings() {
 	}
 	word := s.c.word("value that cannot be read")
 	for i, value := range broken(word) {
+		if !*everyCanary && i%3 != 0 {
+			continue
+		}
 		settings := []string{"ROLES=notifier,verifier,worker"}
 		for _, name := range names {
 			settings = append(settings, name+"="+value)
@@ -90,7 +93,7 @@ func (s *scene) invalidSettings() {
 		s.run(settings, "serve")
 		tried := names // one at a time, the others are sound
 		if !*everyCanary {
-			tried = names[i%len(names):][:1]
+			tried = names[i/3%len(names):][:1]
 		}
 		for _, name := range tried {
 			args := []string{"serve", "--roles", "worker"}

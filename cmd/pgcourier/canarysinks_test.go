@@ -67,7 +67,11 @@ func (c *canaries) watchProcesses(own string, strict bool) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
-		for tick := time.NewTicker(200 * time.Millisecond); ; {
+		every := time.Second // each look reads the memory of all processes of the machine
+		if *everyCanary {
+			every = 200 * time.Millisecond
+		}
+		for tick := time.NewTicker(every); ; {
 			select {
 			case <-ctx.Done():
 				tick.Stop()

@@ -18,7 +18,7 @@ var restrictions = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	const small = 40
+	const small = 20
 	var ids []string
 	for i := range small {
 		ids = append(ids, fmt.Sprintf("small%02d", i))

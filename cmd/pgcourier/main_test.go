@@ -57,7 +57,7 @@ func (suite) configure() error {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		if err := flag.Set("test.parallel", "10"); err != nil {
+		if err := flag.Set("test.parallel", "6"); err != nil {
 			return err
 		}
 	}

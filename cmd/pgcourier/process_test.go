@@ -21,17 +21,19 @@ import (
 
 // patience bounds each wait for something outside this process. It only ends tests that
 // fail, so it is generous: the machine may be busy.
-const patience = 90 * time.Second
+const patience = 5 * time.Minute
 
-// eventually looks until ok, which reports the state of something outside this process.
+// eventually looks until ok, which reports the state of something outside this process. A
+// look costs, so what takes longer is looked at less often.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline, pause := time.Now().Add(patience), 2*time.Millisecond
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %s: %s", patience, what)
 		}
-		time.Sleep(2 * time.Millisecond) // between two looks
+		time.Sleep(pause) // between two looks
+		pause = min(pause*5/4, 25*time.Millisecond)
 	}
 }
 

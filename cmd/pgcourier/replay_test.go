@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-var replays = flag.Int("replays", 60, "how many failed exports the test of bulk replay makes; make replay-500 asks for 500")
+var replays = flag.Int("replays", 42, "how many failed exports the test of bulk replay makes; make replay-500 asks for 500")
 
 // replayed is the JSON of a bulk replay.
 type replayed struct {

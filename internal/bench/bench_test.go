@@ -53,7 +53,7 @@ func TestBench(t *testing.T) {
 	var progress bytes.Buffer
 	err := run(t.Context(), []string{
 		"-part", "wall,tenants,events", "-size", "2MB", "-rounds", "1", "-tenants", "4", "-requests", "6", "-waiting", "12",
-		"-only", "floor|sql gzip$|gzip$|custom zstd|one after another|grouped$|beside them|by itself|2 at a time|concurrency 2|refusals|waiting",
+		"-only", "floor|sql gzip$|dump . gzip$|custom zstd|directory gzip|one after another|pgcourier, grouped|by itself$|2 at a time|concurrency 2|refusals|waiting",
 		"-doc", doc, "-out", figures,
 	}, io.Discard, &progress)
 	if err != nil {

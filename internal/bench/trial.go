@@ -34,7 +34,7 @@ func (l *lab) interleave(ctx context.Context, what string, variants []variant) (
 			if v.missing != "" || !l.wants(v.name) {
 				continue
 			}
-			settle()
+			l.settle()
 			t, err := v.run(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", v.name, err)

@@ -148,7 +148,7 @@ func (l *lab) ours(name string, r events.Requested, server string, encrypted boo
 		if _, _, _, err := w.ask(ctx, events.Requested{ProjectID: tinyOf(r.ProjectID)}); err != nil {
 			return t, err
 		}
-		settle()
+		l.settle()
 		var c *events.Completed
 		var took time.Duration
 		t, err = l.observed(func() []int { return []int{w.pid()} }, w.tmp, w.storage, func() error {

@@ -78,7 +78,7 @@ func TestStopWaitsForSIGCONT(t *testing.T) {
 		t.Fatal(err)
 	}
 	stat := fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		b, err := os.ReadFile(stat)
 		if err != nil {

@@ -78,12 +78,16 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 			t.Parallel()
 			var out log
 			config := pgdump.Config{
-				BinDirs: fake(t, c.body), Timeout: time.Minute, Stall: 2 * time.Second,
+				BinDirs: fake(t, c.body), Timeout: 10 * time.Minute, Stall: 5 * time.Minute,
 				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
 				Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			}
+			// Only the clock that is to run out is short: the machine may be busy.
 			if c.code == export.DumpTimeout {
-				config.Timeout, config.Stall = 500*time.Millisecond, time.Minute
+				config.Timeout = 500 * time.Millisecond
+			}
+			if c.code == export.DumpStalled {
+				config.Stall = 2 * time.Second
 			}
 			dump := open(t, config, job(dsn, seal.SQL, "s"))
 			pid := pgdump.ProcessID(dump)
@@ -120,11 +124,11 @@ func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 	wait := filepath.Join(t.TempDir(), "wait")
 	dump := open(t, pgdump.Config{
 		BinDirs: fake(t, fmt.Sprintf(`echo start; until [ -e %s ]; do sleep 0.01; done; echo end`, wait)),
-		Timeout: 2 * time.Second, Stall: 2 * time.Second, LockWaitTimeout: time.Second,
+		Timeout: 5 * time.Second, Stall: 5 * time.Second, LockWaitTimeout: time.Second,
 	}, job(database(t, cluster, simple), seal.SQL, "s"))
 	read(t, dump, len("start\n"))
 	// Real time passes while nobody reads; it is what is tested, and the script waits for it.
-	timer := time.NewTimer(2500 * time.Millisecond)
+	timer := time.NewTimer(5500 * time.Millisecond)
 	<-timer.C
 	if err := os.WriteFile(wait, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -139,8 +143,8 @@ func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 func TestTarSpoolingIsProgress(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
-	body := fmt.Sprintf(`i=0; while [ $i -lt 30 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
-	config := pgdump.Config{BinDirs: fake(t, body), Stall: 1500 * time.Millisecond, LockWaitTimeout: time.Second}
+	body := fmt.Sprintf(`i=0; while [ $i -lt 70 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
+	config := pgdump.Config{BinDirs: fake(t, body), Stall: 5 * time.Second, LockWaitTimeout: time.Second}
 	dsn := database(t, cluster, simple)
 	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, seal.Tar, "s"))); err != nil {
 		t.Errorf("tar: %v, want no stall", err)

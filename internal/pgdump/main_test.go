@@ -164,7 +164,7 @@ func readUntilError(t *testing.T, r io.Reader) error {
 // eventually waits for a condition outside this process.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute) // of a test that fails
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)

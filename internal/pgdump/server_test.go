@@ -36,7 +36,7 @@ func TestServerFaults(t *testing.T) {
 	dsn := database(t, c, large)
 
 	t.Run("a backend that is stopped is a stall", func(t *testing.T) {
-		dump := open(t, pgdump.Config{Stall: 2 * time.Second, LockWaitTimeout: time.Second}, job(dsn, seal.SQL, "big"))
+		dump := open(t, pgdump.Config{Stall: 5 * time.Second, LockWaitTimeout: time.Second}, job(dsn, seal.SQL, "big"))
 		read(t, dump, 5000)
 		pid := backend(t, connect(t, dsn), "pgcourier dump")
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

@@ -287,8 +287,12 @@ func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
+			stall := 5 * time.Minute
+			if c.code == export.DumpStalled {
+				stall = 2 * time.Second
+			}
 			dump := open(t, pgdump.Config{
-				BinDirs: fake(t, folder+c.body), Spool: area(t, dir), Timeout: time.Minute, Stall: 2 * time.Second,
+				BinDirs: fake(t, folder+c.body), Spool: area(t, dir), Timeout: 10 * time.Minute, Stall: stall,
 				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
 			}, parallel(dsn, 1, "s"))
 			fault(t, readUntilError(t, dump), c.code)
