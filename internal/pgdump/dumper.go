@@ -292,7 +292,8 @@ func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *du
 }
 
 func (o *opening) spawn(args []string) (*process, io.ReadCloser, error) {
-	return startProcess(o.version.Path, args, o.source.environment(o.session, o.dumpName), o.session.Password, o.config.KillDelay)
+	env := append(o.source.environment(o.session, o.dumpName), outputBuffer()...)
+	return startProcess(o.version.Path, args, env, o.session.Password, o.config.KillDelay)
 }
 
 // encodingFor is what a dump is written in: UTF-8, unless the database has no encoding, which

@@ -26,9 +26,9 @@ func startProcess(binary string, args, env []string, password string, killDelay 
 	if err = errors.Join(err, in.Close()); err != nil {
 		return nil, nil, errors.Join(err, out.Close())
 	}
-	// pg_dump writes 4.6 KB at a time. A reader that is ahead of it waits in the read itself:
-	// to be told by the poller and then read costs twice the system calls. The read ends with
-	// pg_dump, whatever becomes of it.
+	// A reader that is ahead of pg_dump waits in the read itself: to be told by the poller and
+	// then to read costs twice the system calls. The read ends with pg_dump, whatever becomes
+	// of it.
 	out.Fd() // makes it a blocking one
 	return &process{p}, out, nil
 }

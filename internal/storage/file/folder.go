@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -66,20 +67,20 @@ func (d *Driver) makeParents(name string) error {
 }
 
 // syncUp syncs the folder of name and each folder above it, the root included. All of
-// them each time: another process may have made one and not synced it yet.
+// them each time: another process may have made one and not synced it yet. Side by side: a
+// journal takes them in one commit.
 func (d *Driver) syncUp(name string) error {
-	for dir := path.Dir(name); ; dir = path.Dir(dir) {
-		f, err := d.root.Open(dir)
-		if err != nil {
-			return wrap(err)
-		}
-		if err := errors.Join(syncDir(f), f.Close()); err != nil {
-			return err
-		}
-		if dir == "." {
-			return nil
-		}
+	var all errgroup.Group
+	for _, dir := range append(parents(name), ".") {
+		all.Go(func() error {
+			f, err := d.root.Open(dir)
+			if err != nil {
+				return wrap(err)
+			}
+			return errors.Join(syncDir(f), f.Close())
+		})
 	}
+	return all.Wait()
 }
 
 // syncDir syncs a folder. Some file systems cannot and say so; there is nothing more to
