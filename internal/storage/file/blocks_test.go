@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
@@ -32,9 +33,9 @@ func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/%d", filepath.Base(parent), size), func(t *testing.T) {
 				t.Parallel()
-				dir, data := filepath.Join(parent, fmt.Sprint(size)), storagetest.Bytes(int64(size))
+				dir, data := filepath.Join(parent, strconv.Itoa(size)), storagetest.Bytes(int64(size))
 				r := repository(t, open(t, dir))
-				body := uneven{bytes.NewReader(data), rand.New(rand.NewPCG(1, uint64(size)))} //nolint:gosec // only has to vary
+				body := uneven{bytes.NewReader(data), rand.New(rand.NewPCG(1, uint64(size)))}
 				if _, err := r.Put(t.Context(), "acme/a.1.sql", body, storagetest.Describe("acme/a.1.sql", data)); err != nil {
 					t.Fatal(err)
 				}
@@ -50,7 +51,7 @@ func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 // memory is a folder in a file system of another kind, where there is one.
 func memory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "pgcourier-")
+	dir, err := os.MkdirTemp("/dev/shm", "pgcourier-") //nolint:usetesting // another file system
 	if err != nil {
 		return t.TempDir()
 	}
