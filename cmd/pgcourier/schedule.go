@@ -102,13 +102,13 @@ func (a *app) warnOfUnknown(ctx context.Context, c config.Config, id string) {
 	if c.DatabaseURL == "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
 	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
 	if err != nil {
 		return
 	}
 	defer pool.Close()
-	ctx, cancel := context.WithTimeout(ctx, lookPatience)
-	defer cancel()
 	_, err = project.New(pool, c.ProjectQuery).Lookup(ctx, id)
 	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == export.ProjectNotFound {
 		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", shown(id), f.Code)

@@ -20,8 +20,9 @@ func buffered() bool {
 // What streams is written in pieces of 128 KiB, not of the C library's 4 KiB.
 func TestADumpIsWrittenInLargePieces(t *testing.T) {
 	t.Parallel()
+	least := 64 << 10
 	if !buffered() {
-		t.Skip("coreutils' libstdbuf.so is not installed")
+		least = 2 << 10 // the C library's own
 	}
 	dsn := database(t, cluster, large)
 	for _, format := range []seal.Format{seal.SQL, seal.Custom} {
@@ -38,7 +39,7 @@ func TestADumpIsWrittenInLargePieces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if writes, written := count["syscw"], count["wchar"]; written < 8<<20 || writes > written/(64<<10) {
+		if writes, written := count["syscw"], count["wchar"]; written < 8<<20 || writes > written/least {
 			t.Errorf("%s: %d bytes in %d writes", format, written, writes)
 		}
 	}

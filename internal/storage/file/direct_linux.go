@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setDirect lets what is written to and read from f go past the page cache, or through it again. It
-// reports whether it goes past it now.
+// setDirect lets what is written to and read from f go past the page cache, or through it
+// again. It reports whether it goes past it now.
 func setDirect(f *os.File, on bool) bool {
 	conn, err := f.SyscallConn()
 	if err != nil {

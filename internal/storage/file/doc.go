@@ -21,6 +21,7 @@
 // the export's key, so that Sweep finds it. Several processes of one user may share a root.
 //
 // A blob is read back and compared while it is written, a few megabytes behind, and its end
-// after the sync. Where the system permits, each piece is brought to the device and dropped
-// from memory first, so that reading back reads the disk.
+// after the sync. What is larger than a block goes past the page cache both ways where the
+// file system can (O_DIRECT). Else each piece is brought to the device and dropped from memory
+// first, where the system permits, so that reading back reads the disk all the same.
 package file
