@@ -16,7 +16,7 @@ func TestArguments(t *testing.T) {
 	got, err := pgdump.Arguments([]string{`Ten*ant "x"`, "--file=/tmp/x"}, "tenant", pgdump.Snapshot, seal.Custom)
 	want := []string{
 		"--format=custom", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
-		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--compress=0",
+		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--no-publications", "--no-subscriptions", "--compress=0",
 		"--role=tenant", `--schema="Ten*ant ""x"""`, `--schema="--file=/tmp/x"`,
 	}
 	if err != nil || !slices.Equal(got, want) {
@@ -29,7 +29,7 @@ func TestArgumentsOfADirectory(t *testing.T) {
 	got, err := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, seal.Directory)
 	want := []string{
 		"--format=directory", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
-		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--compress=0",
+		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--no-publications", "--no-subscriptions", "--compress=0",
 		"--file=/spool/folder", "--jobs=3", "--no-sync", `--schema="s"`,
 	}
 	if err != nil || !slices.Equal(got, want) {
@@ -37,9 +37,32 @@ func TestArgumentsOfADirectory(t *testing.T) {
 	}
 }
 
+// What the database has none of is left out, and nothing else ever is.
+func TestArgumentsOfADatabaseWithoutCommentsOrLabels(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		client           int
+		comments, labels bool
+		want             []string
+	}{
+		{15, true, true, nil},
+		{15, false, true, []string{"--no-comments"}},
+		{15, true, false, []string{"--no-security-labels"}},
+		{18, false, false, []string{"--no-comments", "--no-security-labels"}},
+		{10, false, false, []string{"--no-security-labels"}}, // it has no such option
+	} {
+		args, err := pgdump.ArgumentsBeside(c.client, c.comments, c.labels, []string{"s"}, "", pgdump.Snapshot, seal.SQL)
+		all, allErr := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, seal.SQL)
+		more := slices.DeleteFunc(args, func(a string) bool { return slices.Contains(all, a) })
+		if err != nil || allErr != nil || !slices.Equal(more, c.want) {
+			t.Errorf("%+v: more arguments %q, %v, %v", c, more, err, allErr)
+		}
+	}
+}
+
 // allowed are all arguments pg_dump may ever be given, but for --schema.
 var allowed = regexp.MustCompile(`^(--format=(plain|tar|custom|directory)|--encoding=UTF8|--snapshot=[0-9A-F-]+|` +
-	`--lock-wait-timeout=60000|--no-password|--no-owner|--no-acl|--no-tablespaces|--strict-names|--compress=0|` +
+	`--lock-wait-timeout=60000|--no-password|--no-owner|--no-acl|--no-tablespaces|--strict-names|--no-publications|--no-subscriptions|--compress=0|` +
 	`--file=/spool/folder|--jobs=3|--no-sync)$`)
 
 // unquote reads a pattern as pg_dump does: what is within double quotes stands for itself.

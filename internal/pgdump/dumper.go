@@ -247,10 +247,10 @@ func (o *opening) look(ctx context.Context) (err error) {
 
 // selection exports the snapshot for pg_dump.
 func (o *opening) selection(ctx context.Context) (selection, error) {
-	snapshot, err := o.session.exportSnapshot(ctx)
+	found, err := o.session.exportSnapshot(ctx, o.job.Schemas)
 	return selection{
-		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format,
-		snapshot: snapshot, encoding: encodingFor(o.session.encoding()), lockWait: o.config.LockWaitTimeout,
+		schemas: o.job.Schemas, role: o.job.Project.Role, format: o.job.Format, client: o.version.Major,
+		snapshot: found, encoding: encodingFor(o.session.encoding()), lockWait: o.config.LockWaitTimeout,
 	}, err
 }
 

@@ -256,10 +256,23 @@ SELECT EXISTS (
 	return nil
 }
 
-// exportSnapshot makes the transaction's snapshot known to other sessions until it ends.
-func (s *session) exportSnapshot(ctx context.Context) (id string, err error) {
-	err = s.conn.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&id)
-	return id, fail(ctx, wrap("export a snapshot", err))
+// snapshot is one that other sessions can see by, and which kinds of objects the database
+// holds as of it that pg_dump would look for at length.
+type snapshot struct {
+	id       string
+	comments bool // on anything but what initdb made
+	labels   bool // security labels
+}
+
+// exportSnapshot makes the transaction's snapshot known to other sessions until it ends. In
+// pg_description an object's comments are found by its oid, and initdb's objects have oids
+// below 16384 (FirstNormalObjectId). Of those a dump may hold schema public, whose oid is 2200
+// and which has a comment from the start.
+func (s *session) exportSnapshot(ctx context.Context, schemas []string) (found snapshot, err error) {
+	err = s.conn.QueryRow(ctx, `
+SELECT pg_export_snapshot(), $1::bool OR EXISTS (SELECT FROM pg_description WHERE objoid >= 16384), EXISTS (SELECT FROM pg_seclabel)`,
+		slices.Contains(schemas, "public")).Scan(&found.id, &found.comments, &found.labels)
+	return found, fail(ctx, wrap("export a snapshot", err))
 }
 
 func filter(relations []relation, keep func(relation) bool) []relation {

@@ -191,34 +191,71 @@ func TestTimeout(t *testing.T) {
 // restrictKey is random for each plain dump.
 var restrictKey = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
-func TestWithoutMergeJoinsTheDumpIsTheSame(t *testing.T) {
-	t.Parallel()
-	dsn := database(t, cluster, rich(t))
+// alone is what pg_dump writes of a schema by itself, with such settings of the server.
+func alone(t *testing.T, dsn, schema, settings string) []byte {
+	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	password, _ := u.User.Password()
 	versions := dumper(t, pgdump.Config{}).Versions()
-	run := func(options string) []byte {
-		cmd := exec.CommandContext(t.Context(), versions[len(versions)-1].Path, "--no-owner", "--no-acl", "--no-tablespaces", `--schema="s"`)
-		cmd.Env = []string{
-			"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=postgres", "PGPASSWORD=" + password,
-			"PGDATABASE=" + strings.Trim(u.Path, "/"), "PGOPTIONS=" + options,
-		}
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return restrictKey.ReplaceAll(out, nil)
+	cmd := exec.CommandContext(t.Context(), versions[len(versions)-1].Path, "--no-owner", "--no-acl", "--no-tablespaces", `--schema="`+schema+`"`)
+	cmd.Env = []string{
+		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=postgres", "PGPASSWORD=" + password,
+		"PGDATABASE=" + strings.Trim(u.Path, "/"), "PGOPTIONS=" + settings,
 	}
-	without, with := run("-c enable_mergejoin=off"), run("")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return restrictKey.ReplaceAll(out, nil)
+}
+
+func TestWithOtherPlansTheDumpIsTheSame(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, rich(t))
+	without, with := alone(t, dsn, "s", "-c enable_mergejoin=off -c jit=off"), alone(t, dsn, "s", "")
 	if len(with) < 1000 || !bytes.Equal(with, without) {
 		t.Error("the dumps differ")
 	}
 	ours, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")))
 	if err != nil || !bytes.Equal(restrictKey.ReplaceAll(ours, nil), with) {
 		t.Errorf("ours differs from pg_dump's: %v", err)
+	}
+}
+
+// What pg_dump is told to leave out is what there is none of: ours is what a pg_dump writes
+// that was told nothing. A label can only be made by a provider's library, so the test enters
+// one into the catalogue itself.
+func TestCommentsAndLabelsAreDumpedWhereThereAreAny(t *testing.T) {
+	t.Parallel()
+	const label = `SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('s.t'::regclass, 'pg_class'::regclass, 0, 'selinux', 'secret');`
+	for name, c := range map[string]struct{ more, schema, holds, lacks string }{
+		"neither":                  {schema: "s", lacks: "COMMENT ON"},
+		"a table's comment":        {more: "COMMENT ON TABLE s.t IS 'mine'", schema: "s", holds: "COMMENT ON TABLE s.t IS 'mine'", lacks: "SECURITY LABEL"},
+		"a schema's comment":       {more: "COMMENT ON SCHEMA s IS 'mine'", schema: "s", holds: "COMMENT ON SCHEMA s IS 'mine'"},
+		"another schema's comment": {more: "CREATE SCHEMA o; COMMENT ON SCHEMA o IS 'other'", schema: "s", lacks: "COMMENT ON"},
+		"the comment of initdb":    {schema: "public", holds: "COMMENT ON SCHEMA public IS 'standard public schema'"},
+		"public's own comment":     {more: "COMMENT ON SCHEMA public IS 'mine'", schema: "public", holds: "COMMENT ON SCHEMA public IS 'mine'"},
+		"a label":                  {more: label, schema: "s", holds: "SECURITY LABEL FOR selinux ON TABLE s.t IS 'secret'", lacks: "COMMENT ON"},
+		"both":                     {more: label + "COMMENT ON COLUMN s.t.a IS 'mine'", schema: "s", holds: "COMMENT ON COLUMN s.t.a IS 'mine'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, cluster, simple+";"+c.more)
+			b, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, seal.SQL, c.schema)))
+			ours, want := restrictKey.ReplaceAll(b, nil), alone(t, dsn, c.schema, "")
+			if err != nil || !bytes.Equal(ours, want) {
+				t.Errorf("ours, %v, is\n%s\npg_dump's is\n%s", err, ours, want)
+			}
+			if !bytes.Contains(ours, []byte(c.holds)) {
+				t.Errorf("%q is missing", c.holds)
+			}
+			if c.lacks != "" && bytes.Contains(ours, []byte(c.lacks)) {
+				t.Errorf("%q is there", c.lacks)
+			}
+		})
 	}
 }
 

@@ -29,6 +29,11 @@ func newSource(dsn export.Secret) (*source, error) {
 // that takes minutes; without it the output is identical. pg_dump does not reset it.
 const options = "-c enable_mergejoin=off"
 
+// jitOff is for pg_dump as begin is for the session: in a catalogue of some thousand tables its
+// queries look dear enough to be compiled, which costs more than it brings. Measured: 203 ms
+// with, 171 ms without, for one schema of 500 with ten tables each.
+const jitOff = " -c jit=off"
+
 // livenessOption makes a server notice within half a second that its client is gone, also
 // while it waits for a lock or counts. PostgreSQL 14 and later; not on every platform.
 const livenessOption = "client_connection_check_interval"
@@ -83,6 +88,9 @@ func (s *session) close() { s.Close() }
 // a snapshot belongs to one.
 func (s *source) environment(ses *session, application string) []string {
 	opts := options
+	if ses.major() >= 11 {
+		opts += jitOff
+	}
 	if ses.liveness {
 		opts += " -c " + livenessOption + "=500"
 	}
