@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 
 	"filippo.io/age"
-	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 )
 
 const (
@@ -96,6 +94,9 @@ type encoder struct {
 	closers   []io.Closer // outermost first
 	sink      *sink
 	closed    bool
+
+	compressor compressor // nil: none, or given back
+	kind       kind
 }
 
 func newEncoder(o Options) (*encoder, error) {
@@ -112,27 +113,15 @@ func newEncoder(o Options) (*encoder, error) {
 	if threads == 0 {
 		threads = min(runtime.GOMAXPROCS(0), maxConcurrency)
 	}
-	switch o.Compression {
-	case Gzip:
-		w, err := pgzip.NewWriterLevel(e.Writer, pgzip.BestSpeed)
-		if err == nil {
-			err = w.SetConcurrency(gzipBlock, threads)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("start gzip: %w", err)
-		}
-		e.push(w)
-	case Zstd:
-		w, err := zstd.NewWriter(e.Writer, zstd.WithEncoderLevel(zstd.SpeedFastest),
-			zstd.WithEncoderConcurrency(min(threads, zstdThreads)), zstd.WithWindowSize(zstdWindow))
-		if err != nil {
-			return nil, fmt.Errorf("start zstd: %w", err)
-		}
-		e.push(w)
-	case Plain:
-	default:
-		return nil, fmt.Errorf("unknown compression %q", o.Compression)
+	if o.Compression == Plain {
+		return e, nil
 	}
+	var err error
+	e.kind = kind{o.Compression, threads}
+	if e.compressor, err = borrow(e.kind, e.Writer); err != nil {
+		return nil, err
+	}
+	e.push(e.compressor)
 	return e, nil
 }
 
@@ -148,6 +137,10 @@ func (e *encoder) finish() error {
 		if err := c.Close(); err != nil {
 			return fmt.Errorf("end the encoded stream: %w", err)
 		}
+	}
+	if e.compressor != nil {
+		giveBack(e.kind, e.compressor)
+		e.compressor = nil
 	}
 	return nil
 }

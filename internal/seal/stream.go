@@ -63,7 +63,7 @@ type Stream struct {
 	options Options
 	checker *checker
 	encoder *encoder
-	in      []byte
+	in      *[readSize]byte // nil: given back
 	plain   atomic.Int64
 	summary atomic.Pointer[Summary]
 	closed  atomic.Bool
@@ -92,7 +92,7 @@ func New(src io.Reader, o Options) (*Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return &Stream{src: src, options: o, checker: c, encoder: e, in: make([]byte, readSize)}, nil
+	return &Stream{src: src, options: o, checker: c, encoder: e, in: inputs.Get().(*[readSize]byte)}, nil //nolint:forcetypeassert // nothing else is in it
 }
 
 // Read returns sealed bytes. It returns io.EOF only when the artifact is whole: src ended
@@ -162,7 +162,8 @@ func (s *Stream) pump() error {
 	if err := s.encoder.finish(); err != nil {
 		return err
 	}
-	s.whole, s.in = true, nil
+	s.whole = true
+	s.giveInput()
 	s.summary.Store(&Summary{
 		PlainBytes:  s.plain.Load(),
 		StoredBytes: s.encoder.sink.n.Load(),
@@ -213,7 +214,15 @@ func (s *Stream) release() {
 	}
 	defer s.mu.Unlock()
 	s.encoder.abort()
-	s.in = nil
+	s.giveInput()
+}
+
+// giveInput gives the buffer back. The caller holds mu, and nothing is read any more.
+func (s *Stream) giveInput() {
+	if s.in != nil {
+		inputs.Put(s.in)
+		s.in = nil
+	}
 }
 
 // Summary describes the artifact. It is zero until the dump ended and was found whole,
