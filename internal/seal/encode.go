@@ -1,14 +1,9 @@
 package seal
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"hash"
-	"hash/crc32"
 	"io"
 	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"filippo.io/age"
 )
@@ -32,62 +27,6 @@ const (
 	holdBack = 64
 )
 
-// CRC32C goes on with a CRC-32C (Castagnoli), which begins as 0. Processors compute it
-// themselves: 8 GB/s where SHA-256 is 1.6 GB/s.
-func CRC32C(crc uint32, p []byte) uint32 {
-	return crc32.Update(crc, crc32.MakeTable(crc32.Castagnoli), p) // made once
-}
-
-// sink is where sealed bytes arrive: it hashes and counts them and keeps them for Read.
-// Compressors write to it from goroutines of their own.
-type sink struct {
-	mu    sync.Mutex
-	buf   []byte
-	start int // of what was not taken yet
-	dead  bool
-	hash  hash.Hash
-	crc   uint32
-	n     atomic.Int64
-}
-
-// Write keeps p. A dead sink drops it and still reports success: pgzip ends its
-// goroutines on Close only if no write failed.
-func (s *sink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.dead {
-		return len(p), nil
-	}
-	if s.start > 0 {
-		s.buf = s.buf[:copy(s.buf, s.buf[s.start:])]
-		s.start = 0
-	}
-	s.hash.Write(p)
-	s.crc = CRC32C(s.crc, p)
-	s.buf = append(s.buf, p...)
-	s.n.Add(int64(len(p)))
-	return len(p), nil
-}
-
-// take moves bytes to p, all but the last keep.
-func (s *sink) take(p []byte, keep int) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	if ready := len(s.buf) - keep; ready > s.start {
-		n = copy(p, s.buf[s.start:ready])
-		s.start += n
-	}
-	return n
-}
-
-// kill drops what is kept and all that follows.
-func (s *sink) kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dead, s.buf, s.start = true, nil, 0
-}
-
 // encoder is the compressor and the encryption in front of a sink.
 type encoder struct {
 	io.Writer             // where the dump's bytes go
@@ -100,7 +39,7 @@ type encoder struct {
 }
 
 func newEncoder(o Options) (*encoder, error) {
-	e := &encoder{sink: &sink{hash: sha256.New()}}
+	e := &encoder{sink: newSink()}
 	e.Writer = e.sink
 	if len(o.Recipients) > 0 {
 		w, err := age.Encrypt(e.sink, o.Recipients...)

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +55,9 @@ type Progress struct {
 }
 
 // Stream yields the sealed bytes of a dump. It is driven by Read: nothing is read from
-// the source ahead of demand, and it starts no goroutine but the compressors' own. Read
-// is for one goroutine at a time; Close, Progress and Summary are for any.
+// the source ahead of demand, and it starts no goroutine but the compressors' own and, for
+// what is larger than a chunk, the one that sums up. Read is for one goroutine at a time;
+// Close, Progress and Summary are for any.
 type Stream struct {
 	src     io.Reader
 	options Options
@@ -164,12 +164,9 @@ func (s *Stream) pump() error {
 	}
 	s.whole = true
 	s.giveInput()
+	sha, crc := s.encoder.sink.sums()
 	s.summary.Store(&Summary{
-		PlainBytes:  s.plain.Load(),
-		StoredBytes: s.encoder.sink.n.Load(),
-		SHA256:      hex.EncodeToString(s.encoder.sink.hash.Sum(nil)),
-		CRC32C:      s.encoder.sink.crc,
-		Contents:    contents,
+		PlainBytes: s.plain.Load(), StoredBytes: s.encoder.sink.n.Load(), SHA256: sha, CRC32C: crc, Contents: contents,
 	})
 	return nil
 }
