@@ -90,7 +90,7 @@ func wall(ctx context.Context, l *lab) (result, error) {
 
 // promised reports whether a target is held against a variant.
 func promised(name string) bool {
-	return slices.Contains([]string{nameFloor, nameCopy, oursPlain, oursGzip, oursZstd, oursAge, oursS3, oursTelegram, oursParallel, peerGzip, peerNode}, name)
+	return slices.Contains([]string{nameFloor, nameCopy, oursPlain, oursGzip, oursZstd, oursAge, oursS3, oursTelegram, oursParallel, peerGzip, peerNode, peerDirectory}, name)
 }
 
 // wallVariants are all ways to export one database's schema, the floor first.
@@ -216,6 +216,8 @@ func wallFigures(found map[string][]trial) []figure {
 		{Name: "memory_telegram", Text: "peak memory of the worker, to Telegram", Value: most(found[oursTelegram], memoryOf), Unit: "MiB", Kind: atMost, Limit: 96},
 		{Name: "temporary", Text: "temporary bytes, sql to disk, S3 and Telegram", Unit: "MiB", Kind: atMost, Limit: 0,
 			Value: most(slices.Concat(plainest(), found[oursS3], found[oursTelegram]), spooledOf)},
+		{Name: "directory_to_pg_dump", Text: "directory, no compression, to `pg_dump -Fd -j 2 -Z 0`", Value: ratio(pick(found[oursParallel], wallOf), pick(found[peerDirectory], wallOf))},
+		{Name: "pg_dump_directory_to_floor", Text: "`pg_dump -Fd -j 2 -Z 0` to the floor", Value: toFloor(peerDirectory)},
 		{Name: "copy_to_floor", Text: "COPY of the tables to the floor", Value: toFloor(nameCopy)},
 		{Name: "gzip_seconds", Text: "sql, gzip", Value: peak(oursGzip, wallOf), Unit: "s"},
 		{Name: "floor_seconds", Text: "the floor", Value: peak(nameFloor, wallOf), Unit: "s"},
