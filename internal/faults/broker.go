@@ -45,7 +45,11 @@ func startBroker(ctx context.Context, dir, binary string, size int, keys string)
 		b.nodes = append(b.nodes, &node{name: fmt.Sprintf("n%d", n+1), port: ports[0], clusterPort: ports[1], monitorPort: ports[2]})
 	}
 	for _, n := range b.nodes {
-		if err := b.start(n); err != nil {
+		err := b.start(n)
+		if err == nil && size > 1 {
+			err = n.listening(ctx)
+		}
+		if err != nil {
 			b.stop()
 			return nil, err
 		}
@@ -93,6 +97,18 @@ func (b *broker) start(n *node) error {
 	return err
 }
 
+// listening waits until other nodes can join. Of nodes that start at the same moment each takes
+// the others' routes for duplicates of its own and closes them, for half a minute at worst.
+func (n *node) listening(ctx context.Context) error {
+	return until(ctx, 30*time.Second, "node "+n.name+" to listen", func(ctx context.Context) (bool, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", n.clusterPort))
+		if err != nil {
+			return false, err
+		}
+		return true, conn.Close()
+	})
+}
+
 // addresses are the nodes' own, for URLs with these credentials before the host.
 func (b *broker) addresses(credentials string) string {
 	var urls []string
@@ -128,7 +144,7 @@ func (b *broker) connect(ctx context.Context) error {
 	if b.js, err = jetstream.New(b.nc); err != nil {
 		return err
 	}
-	return until(ctx, 30*time.Second, "the broker to answer", func(ctx context.Context) (bool, error) {
+	return until(ctx, time.Minute, "the broker to answer", func(ctx context.Context) (bool, error) {
 		_, err := b.js.AccountInfo(ctx)
 		return err == nil, err
 	})

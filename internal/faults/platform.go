@@ -122,7 +122,7 @@ func (w *world) openPlatformBroker(ctx context.Context) (err error) {
 		return err
 	}
 	// JetStream answers before all nodes have joined; until then it places no third copy.
-	err = until(ctx, 30*time.Second, "three copies of each stream", func(ctx context.Context) (bool, error) {
+	err = until(ctx, time.Minute, "three copies of each stream", func(ctx context.Context) (bool, error) {
 		_, err := w.pgcourierSays(ctx, "broker", "setup", "--nats-keys", keys, "--nats-url", w.broker.addresses(""), "--nats-replicas", "3")
 		return err == nil, err
 	})
