@@ -32,7 +32,7 @@ func TestWhatIsUsedAgainRemembersNothing(t *testing.T) {
 			var all sync.WaitGroup
 			for n := range sideBySide {
 				all.Go(func() {
-					random := rand.New(rand.NewPCG(uint64(n), 7)) //nolint:gosec // a test's
+					random := rand.New(rand.NewPCG(uint64(n), 7))
 					for range rounds {
 						i := random.IntN(len(plains))
 						if cut := random.IntN(len(plains[i])); cut%3 == 0 { // it fails, or is given up
