@@ -14,8 +14,12 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
+// asOurs are the options with which a worker saves pg_dump some queries in a database without
+// comments and security labels, as this one is.
+var asOurs = []string{"--no-publications", "--no-subscriptions", "--no-comments", "--no-security-labels"}
+
 // latency asks an idle worker for one export after another, in turns with bare pg_dumps to a
-// file on the same disk.
+// file on the same disk, as people run them and with the worker's options.
 func (p *eventsPart) latency(ctx context.Context) (t trial, err error) {
 	w, err := p.startWorker(ctx)
 	if err != nil {
@@ -34,11 +38,15 @@ func (p *eventsPart) latency(ctx context.Context) (t trial, err error) {
 	}
 	began := time.Now()
 	for range pairs {
-		began := time.Now()
-		if err := p.toFile(ctx, w); err != nil {
+		bare, err := p.toFile(ctx, w)
+		if err != nil {
 			return t, err
 		}
-		p.overhead.bare = append(p.overhead.bare, ms(time.Since(began)))
+		like, err := p.toFile(ctx, w, asOurs...)
+		if err != nil {
+			return t, err
+		}
+		p.overhead.bare, p.overhead.like = append(p.overhead.bare, ms(bare)), append(p.overhead.like, ms(like))
 		took, start, err := one()
 		if err != nil {
 			return t, err
@@ -59,14 +67,16 @@ func (p *eventsPart) latency(ctx context.Context) (t trial, err error) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (p *eventsPart) toFile(ctx context.Context, w *worker) error {
+// toFile measures one bare pg_dump.
+func (p *eventsPart) toFile(ctx context.Context, w *worker, options ...string) (took time.Duration, err error) {
 	file := w.tmp + "/bare.sql"
-	_, wait, err := p.pipeline(ctx, eventsDatabase, file, p.dump(eventsSchema(p.another())))
+	began := time.Now()
+	_, wait, err := p.pipeline(ctx, eventsDatabase, file, p.dump(eventsSchema(p.another()), options...))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, err = wait()
-	return errors.Join(err, os.Remove(file))
+	return time.Since(began), errors.Join(err, os.Remove(file))
 }
 
 // refusals publishes requests that no worker can accept, as a gateway with a fault would,

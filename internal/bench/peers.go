@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 )
@@ -19,16 +20,15 @@ var nodePeer []byte
 // command is one program of a pipeline, with its arguments.
 type command []string
 
-// dump is the bare pg_dump of a schema: with the arguments that ours has, where they matter.
+// dump is the bare pg_dump of a schema, with the arguments that decide what is in the dump.
 func (l *lab) dump(schema string, more ...string) command {
 	return append(command{
 		l.tool("pg_dump"), "--schema=\"" + schema + "\"", "--strict-names", "--no-owner", "--no-acl", "--no-tablespaces",
 	}, more...)
 }
 
-// environment is that of a client of PostgreSQL, as the worker's own is. The option is the
-// one that the worker gives to pg_dump: without it the loops over many tenants would be
-// compared with a planner's mistake.
+// environment is that of a client of PostgreSQL, as people have it, but for the option: without
+// it the loops over many tenants would be compared with a planner's mistake.
 func (l *lab) environment(database string) []string {
 	cmd, _ := l.cluster.Client(context.Background(), database, "psql") // it never fails
 	return append(cmd.Env, "PGOPTIONS=-c enable_mergejoin=off", "PATH="+os.Getenv("PATH"), "HOME="+l.dir)
@@ -173,7 +173,7 @@ func (l *lab) peers(database string) []variant {
 	all := []variant{
 		pipe(peerGzip, "dump.sql.gz", l.dump(schemaOfWall), command{"gzip"}),
 		pipe(peerNode, "", node),
-		pipe(peerDirectory, "", l.dump(schemaOfWall, "--format=directory", "--jobs=2", "--compress=0", "--no-sync", "--file=$KEEP/dump")),
+		pipe(peerDirectory, "", l.dump(schemaOfWall, "--format=directory", "--jobs="+jobs, "--compress=0", "--no-sync", "--file=$KEEP/dump")),
 		pipe("pg_dump | pigz", "dump.sql.gz", l.dump(schemaOfWall), command{"pigz"}),
 		pipe("pg_dump | zstd", "dump.sql.zst", l.dump(schemaOfWall), command{"zstd", "-q"}),
 		pipe("pg_dump -Fc", "dump", l.dump(schemaOfWall, "--format=custom")),
@@ -188,7 +188,11 @@ func (l *lab) peers(database string) []variant {
 const (
 	peerGzip = "pg_dump | gzip"
 	peerNode = "Node: pg_dump, createGzip, temporary file, copy"
-	// peerDirectory is what a parallel export costs before anything of ours is done: its files
-	// lie in a folder, in the page cache, and nobody has looked at them.
-	peerDirectory = "pg_dump -Fd -j 2 -Z 0"
 )
+
+// jobs is how many connections ours takes for three tables, by default four at most.
+var jobs = strconv.Itoa(min(runtime.GOMAXPROCS(0), 3))
+
+// peerDirectory is what a parallel export costs before anything of ours is done: its files
+// lie in a folder, in the page cache, and nobody has looked at them.
+var peerDirectory = "pg_dump -Fd -j " + jobs + " -Z 0"

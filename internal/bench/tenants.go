@@ -238,7 +238,7 @@ func (p *tenantPart) report(ctx context.Context, variants []variant, found map[s
 	}
 	r := result{Series: found, Scale: fmt.Sprintf("%d tenants of %d tables, %d rounds.", p.tenants, tenantTables, p.rounds)}
 	r.about = []string{fmt.Sprintf("All tenants of one database are asked for at once, of one worker with its default settings; the time runs from the first publish to the last "+
-		"outcome. The loops are bare pg_dumps to files. What costs the same for each tenant is measured on some of them, others in each round, and "+
+		"outcome. The loops are bare pg_dumps to files, as people run them. What costs the same for each tenant is measured on some of them, others in each round, and "+
 		"scaled to %d: the loop on %d a round (over all rounds each tenant once), two at a time and each by itself on %d. The second database holds %d idle tenants more. "+
 		"Memory is the worker's and what it started.", p.tenants, fifth, few, idle)}
 	t := table{head: []string{"all tenants", "seconds", "to the loop", "of the server's processor, s", "memory, MiB", "temporary, MiB"}}

@@ -45,11 +45,7 @@ func startBroker(ctx context.Context, dir, binary string, size int, keys string)
 		b.nodes = append(b.nodes, &node{name: fmt.Sprintf("n%d", n+1), port: ports[0], clusterPort: ports[1], monitorPort: ports[2]})
 	}
 	for _, n := range b.nodes {
-		err := b.start(n)
-		if err == nil && size > 1 {
-			err = n.listening(ctx)
-		}
-		if err != nil {
+		if err := b.start(ctx, n); err != nil {
 			b.stop()
 			return nil, err
 		}
@@ -86,7 +82,8 @@ jetstream { store_dir: %q, sync_interval: always }
 	return os.WriteFile(b.config(n), []byte(conf), 0o600)
 }
 
-func (b *broker) start(n *node) error {
+// start starts a node and, of a cluster, waits until others can join it.
+func (b *broker) start(ctx context.Context, n *node) error {
 	if err := b.configure(n); err != nil {
 		return err
 	}
@@ -94,13 +91,23 @@ func (b *broker) start(n *node) error {
 	cmd := exec.Command(b.binary, b.config(n)) //nolint:gosec,noctx // our own binary, ended by stop
 	var err error
 	n.process, err = startProcess(b.dir, fmt.Sprintf("%s-%d", n.name, n.starts), cmd)
+	if err == nil && len(b.nodes) > 1 {
+		err = n.listening(ctx)
+	}
 	return err
 }
 
 // listening waits until other nodes can join. Of nodes that start at the same moment each takes
 // the others' routes for duplicates of its own and closes them, for half a minute at worst.
 func (n *node) listening(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	return until(ctx, 30*time.Second, "node "+n.name+" to listen", func(ctx context.Context) (bool, error) {
+		select {
+		case <-n.process.exited:
+			cancel(fmt.Errorf("it ended: %w", n.process.err))
+		default:
+		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", n.clusterPort))
 		if err != nil {
 			return false, err

@@ -55,7 +55,7 @@ func brokerFaults() []fault {
 				}
 				err := w.lasts(ctx, 2)
 				for _, n := range down {
-					err = errors.Join(err, w.broker.start(n))
+					err = errors.Join(err, w.broker.start(ctx, n))
 				}
 				w.heal()
 				return err
@@ -98,7 +98,7 @@ func brokerDown(ackWaits float64) func(ctx context.Context, w *world) error {
 		n.process.kill()
 		err := w.lasts(ctx, ackWaits)
 		w.heal()
-		return errors.Join(err, w.broker.start(n))
+		return errors.Join(err, w.broker.start(ctx, n))
 	}
 }
 
@@ -116,7 +116,7 @@ func leaderLoss(stream string) func(ctx context.Context, w *world) error {
 		if err := w.finished(ctx, len(w.jobs)/2); err != nil { // the others go on without it
 			return err
 		}
-		return w.broker.start(n)
+		return w.broker.start(ctx, n)
 	}
 }
 
@@ -131,7 +131,7 @@ func storeWiped(ctx context.Context, w *world) error {
 	if err := os.RemoveAll(w.broker.store(n)); err != nil {
 		return err
 	}
-	if err := w.broker.start(n); err != nil {
+	if err := w.broker.start(ctx, n); err != nil {
 		return err
 	}
 	w.heal()

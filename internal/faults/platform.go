@@ -204,7 +204,7 @@ func platformFaults() []fault {
 				return err
 			}
 			n.process.kill()
-			if err := w.broker.start(n); err != nil {
+			if err := w.broker.start(ctx, n); err != nil {
 				return err
 			}
 			if err := w.finished(ctx, len(w.jobs)/3); err != nil {

@@ -256,22 +256,26 @@ SELECT EXISTS (
 	return nil
 }
 
-// snapshot is one that other sessions can see by, and which kinds of objects the database
-// holds as of it that pg_dump would look for at length.
+// snapshot is one that other sessions can see by, and what pg_dump may find by it.
 type snapshot struct {
 	id       string
-	comments bool // on anything but what initdb made
-	labels   bool // security labels
+	comments bool // there may be some on what is dumped
+	labels   bool // the database has security labels
 }
 
 // exportSnapshot makes the transaction's snapshot known to other sessions until it ends. In
-// pg_description an object's comments are found by its oid, and initdb's objects have oids
-// below 16384 (FirstNormalObjectId). Of those a dump may hold schema public, whose oid is 2200
-// and which has a comment from the start.
+// pg_description an object's comments are found by its oid. Objects of initdb's, which has
+// 5,000 of them, have oids below 16384 (FirstNormalObjectId), and so may have what was made in
+// single-user mode. Where one of those is a chosen schema, as public is under any name, or in
+// one, there may always be comments.
 func (s *session) exportSnapshot(ctx context.Context, schemas []string) (found snapshot, err error) {
 	err = s.conn.QueryRow(ctx, `
-SELECT pg_export_snapshot(), $1::bool OR EXISTS (SELECT FROM pg_description WHERE objoid >= 16384), EXISTS (SELECT FROM pg_seclabel)`,
-		slices.Contains(schemas, "public")).Scan(&found.id, &found.comments, &found.labels)
+SELECT pg_export_snapshot(),
+       EXISTS (SELECT FROM pg_description WHERE objoid >= 16384)
+    OR EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = ANY ($1::text[]::name[])
+                  AND (n.oid < 16384 OR EXISTS (SELECT FROM pg_depend d
+                                                 WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.objid < 16384))),
+       EXISTS (SELECT FROM pg_seclabel)`, schemas).Scan(&found.id, &found.comments, &found.labels)
 	return found, fail(ctx, wrap("export a snapshot", err))
 }
 

@@ -238,6 +238,7 @@ func TestCommentsAndLabelsAreDumpedWhereThereAreAny(t *testing.T) {
 		"another schema's comment": {more: "CREATE SCHEMA o; COMMENT ON SCHEMA o IS 'other'", schema: "s", lacks: "COMMENT ON"},
 		"the comment of initdb":    {schema: "public", holds: "COMMENT ON SCHEMA public IS 'standard public schema'"},
 		"public's own comment":     {more: "COMMENT ON SCHEMA public IS 'mine'", schema: "public", holds: "COMMENT ON SCHEMA public IS 'mine'"},
+		"public by another name":   {more: "ALTER SCHEMA public RENAME TO r; COMMENT ON SCHEMA r IS 'mine'", schema: "r", holds: "COMMENT ON SCHEMA r IS 'mine'"},
 		"a label":                  {more: label, schema: "s", holds: "SECURITY LABEL FOR selinux ON TABLE s.t IS 'secret'", lacks: "COMMENT ON"},
 		"both":                     {more: label + "COMMENT ON COLUMN s.t.a IS 'mine'", schema: "s", holds: "COMMENT ON COLUMN s.t.a IS 'mine'"},
 	} {

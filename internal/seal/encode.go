@@ -79,7 +79,7 @@ func (e *encoder) finish() error {
 	}
 	if e.compressor != nil {
 		giveBack(e.kind, e.compressor)
-		e.compressor = nil
+		e.Writer, e.closers, e.compressor = e.sink, nil, nil // it may be another's now
 	}
 	return nil
 }
@@ -88,6 +88,7 @@ func (e *encoder) finish() error {
 // write is dropped.
 func (e *encoder) abort() {
 	e.sink.kill()
+	e.compressor = nil // whatever became of it, nobody gets it
 	if !e.closed {
 		_ = e.finish() // writes nowhere, so nothing can fail or be lost
 	}

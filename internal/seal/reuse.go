@@ -17,7 +17,7 @@ type compressor interface {
 	Reset(w io.Writer)
 }
 
-// kind says which compressors are alike.
+// kind says which compressors can take each other's place.
 type kind struct {
 	Compression
 	threads int
@@ -64,7 +64,7 @@ func (k kind) make() (compressor, error) {
 	}
 }
 
-// gzipWriter keeps its blocks over a Reset.
+// gzipWriter keeps the size and the number of its blocks over a Reset.
 type gzipWriter struct {
 	*pgzip.Writer
 	threads int
