@@ -21,6 +21,27 @@ var ErrTooOld = errors.New("broker is older than nats-server 2.11")
 // answered.
 const provisionStep = 5 * time.Second
 
+const (
+	// provisionWait bounds one question with all its repetitions: a cluster elects the leader of
+	// a stream anew within nine seconds (nats-server's raft), if a majority is there.
+	provisionWait = 3 * provisionStep
+	// repeatAfter is how long one answer is waited for.
+	repeatAfter = 2 * time.Second
+)
+
+// ask repeats a question that is not answered: a stream without a leader answers none, and
+// once it has one again none of before.
+func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, repeatAfter)
+		answer, err := question(once)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return answer, err
+		}
+	}
+}
+
 // Difference is one thing about a stream or consumer that is not as it must be.
 type Difference struct {
 	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
@@ -111,9 +132,9 @@ func atLeast(version string, major, minor int) bool {
 }
 
 func provisionStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, drift *DriftError) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*provisionStep)
+	ctx, cancel := context.WithTimeout(ctx, provisionWait)
 	defer cancel()
-	found, err := js.Stream(ctx, want.Name)
+	found, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, want.Name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if drift.step(ctx, func(ctx context.Context) error {
 			_, err := js.CreateStream(ctx, want)
@@ -143,10 +164,12 @@ func provisionStream(ctx context.Context, js jetstream.JetStream, want jetstream
 }
 
 func provisionConsumer(ctx context.Context, js jetstream.JetStream, want streamConsumer, drift *DriftError) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*provisionStep)
+	ctx, cancel := context.WithTimeout(ctx, provisionWait)
 	defer cancel()
 	object := want.stream + "/" + want.config.Durable
-	found, err := js.Consumer(ctx, want.stream, want.config.Durable)
+	found, err := ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return js.Consumer(ctx, want.stream, want.config.Durable)
+	})
 	missing := errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDoesNotExist)
 	if missing || errors.Is(err, jetstream.ErrStreamNotFound) {
 		if missing && drift.step(ctx, func(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -71,8 +72,11 @@ jetstream { store_dir: %q, sync_interval: always }
 		conf += fmt.Sprintf("authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }\n", b.workerPassword)
 	}
 	if len(b.nodes) > 1 {
+		// Of two nodes the later one connects, also when the other was started again: where both
+		// do, each takes the other's routes for duplicates and closes them, for half a minute at
+		// worst. A node without any route would not start; that to itself it ignores.
 		var routes []string
-		for _, other := range b.nodes {
+		for _, other := range b.nodes[:slices.Index(b.nodes, n)+1] {
 			routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", other.clusterPort))
 		}
 		// Without no_advertise clients would learn the way past their proxies.
@@ -97,15 +101,16 @@ func (b *broker) start(ctx context.Context, n *node) error {
 	return err
 }
 
-// listening waits until other nodes can join. Of nodes that start at the same moment each takes
-// the others' routes for duplicates of its own and closes them, for half a minute at worst.
+// listening waits until other nodes can join.
 func (n *node) listening(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	return until(ctx, 30*time.Second, "node "+n.name+" to listen", func(ctx context.Context) (bool, error) {
 		select {
 		case <-n.process.exited:
-			cancel(fmt.Errorf("it ended: %w", n.process.err))
+			err := fmt.Errorf("it ended: %w", n.process.err)
+			cancel(err)
+			return false, err
 		default:
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", n.clusterPort))
