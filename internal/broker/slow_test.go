@@ -28,6 +28,7 @@ func TestASlowLookUpCostsNoDelivery(t *testing.T) {
 		}
 	})
 	must(t, err)
+	must(t, b.nc.Flush()) // it is there before another connection asks
 	js, err := jetstream.NewWithAPIPrefix(connect(t, shared.ClientURL()), strings.TrimSuffix(prefix, "."))
 	must(t, err)
 	_, ch := b.subscribe(b.config(js))

@@ -79,6 +79,9 @@ func (f *fetch) Read(p []byte) (int, error) {
 		if f.at >= f.size {
 			return 0, io.EOF
 		}
+		if err := f.ctx.Err(); err != nil { // net/http notices it a while later
+			return 0, err
+		}
 		if f.body == nil {
 			if err := f.connect(); err != nil {
 				return 0, err
