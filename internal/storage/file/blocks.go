@@ -77,6 +77,7 @@ func (w *writer) copyFrom(ctx context.Context, body io.Reader) (int64, error) {
 			return w.last(block, n)
 		case readErr != nil:
 			w.free <- block
+			w.join()
 			return w.written, readErr
 		}
 		w.start()
