@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,25 @@ func TestProvisionIsIdempotent(t *testing.T) {
 	must(t, err)
 	if o := outcomes.CachedInfo().Config; !o.DenyDelete || !o.DenyPurge || o.MaxAge != 90*24*time.Hour {
 		t.Errorf("outcomes are %+v", o)
+	}
+}
+
+// A stream without a leader answers nothing, and once it has one again nothing of before.
+func TestProvisionAsksAgain(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{"STREAM.INFO.", "CONSUMER.INFO."} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			url := start(t, t.TempDir(), broker.RandomPort).ClientURL()
+			must(t, broker.Provision(t.Context(), stream(t, connect(t, url)), broker.Topology{}))
+			var swallow atomic.Int32
+			js := slow(t, url, call, &swallow)
+			swallow.Store(2)
+			must(t, broker.Provision(t.Context(), js, broker.Topology{}))
+			if left := swallow.Load(); left >= 0 {
+				t.Errorf("%d questions were left to swallow: the test shows nothing", left+1)
+			}
+		})
 	}
 }
 

@@ -14,23 +14,8 @@ import (
 func TestASlowLookUpCostsNoDelivery(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	const prefix = "SLOW.API."
 	var swallow atomic.Int32
-	_, err := b.nc.Subscribe(prefix+">", func(m *nats.Msg) {
-		call := strings.TrimPrefix(m.Subject, prefix)
-		if strings.HasPrefix(call, "STREAM.INFO.") && swallow.Add(-1) >= 0 {
-			return
-		}
-		out := nats.NewMsg("$JS.API." + call)
-		out.Reply, out.Data = m.Reply, m.Data
-		if err := b.nc.PublishMsg(out); err != nil {
-			t.Error(err)
-		}
-	})
-	must(t, err)
-	must(t, b.nc.Flush()) // it is there before another connection asks
-	js, err := jetstream.NewWithAPIPrefix(connect(t, shared.ClientURL()), strings.TrimSuffix(prefix, "."))
-	must(t, err)
+	js := slow(t, shared.ClientURL(), "STREAM.INFO.", &swallow)
 	_, ch := b.subscribe(b.config(js))
 	eventually(t, "the slot pulls", func() bool { return b.info().NumWaiting == 1 })
 	swallow.Store(6) // each is a third of AckWait
@@ -44,4 +29,27 @@ func TestASlowLookUpCostsNoDelivery(t *testing.T) {
 	}
 	msg.Ack()
 	eventually(t, "the message is gone", func() bool { return b.stored() == 0 })
+}
+
+// slow is a JetStream of which so many calls that begin so are never answered.
+func slow(t *testing.T, url, call string, swallow *atomic.Int32) jetstream.JetStream {
+	t.Helper()
+	const prefix = "SLOW.API."
+	nc := connect(t, url)
+	_, err := nc.Subscribe(prefix+">", func(m *nats.Msg) {
+		name := strings.TrimPrefix(m.Subject, prefix)
+		if strings.HasPrefix(name, call) && swallow.Add(-1) >= 0 {
+			return
+		}
+		out := nats.NewMsg("$JS.API." + name)
+		out.Reply, out.Data = m.Reply, m.Data
+		if err := nc.PublishMsg(out); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, err)
+	must(t, nc.Flush()) // it is there before another connection asks
+	js, err := jetstream.NewWithAPIPrefix(connect(t, url), strings.TrimSuffix(prefix, "."))
+	must(t, err)
+	return js
 }

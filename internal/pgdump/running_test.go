@@ -231,7 +231,13 @@ func TestWithOtherPlansTheDumpIsTheSame(t *testing.T) {
 func TestCommentsAndLabelsAreDumpedWhereThereAreAny(t *testing.T) {
 	t.Parallel()
 	const label = `SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('s.t'::regclass, 'pg_class'::regclass, 0, 'selinux', 'secret');`
+	// What was made in single-user mode has such an oid.
+	const early = `CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMENT ON FUNCTION s.f() IS 'mine'; SET allow_system_table_mods = on;
+UPDATE pg_depend SET objid = 15999 WHERE classid = 'pg_proc'::regclass AND objid = 's.f'::regproc;
+UPDATE pg_description SET objoid = 15999 WHERE classoid = 'pg_proc'::regclass AND objoid = 's.f'::regproc;
+UPDATE pg_proc SET oid = 15999 WHERE oid = 's.f'::regproc;`
 	for name, c := range map[string]struct{ more, schema, holds, lacks string }{
+		"an early object":          {more: early, schema: "s", holds: "COMMENT ON FUNCTION s.f() IS 'mine'", lacks: "SECURITY LABEL"},
 		"neither":                  {schema: "s", lacks: "COMMENT ON"},
 		"a table's comment":        {more: "COMMENT ON TABLE s.t IS 'mine'", schema: "s", holds: "COMMENT ON TABLE s.t IS 'mine'", lacks: "SECURITY LABEL"},
 		"a schema's comment":       {more: "COMMENT ON SCHEMA s IS 'mine'", schema: "s", holds: "COMMENT ON SCHEMA s IS 'mine'"},
