@@ -18,6 +18,10 @@ const (
 	// blockAlign is what direct writes must be aligned to, in memory and in the file: no
 	// device has larger logical blocks.
 	blockAlign = 4096
+	// reserveSize is how much room a file that is written past the page cache gets at a time.
+	// While a direct write makes a file longer, ext4 lets nobody read it; within the length it
+	// has, it is written and read back at once.
+	reserveSize = 32 << 20
 )
 
 // blocks lends buffers of blockSize bytes, aligned to blockAlign. The zero value is ready to
@@ -50,6 +54,7 @@ type writer struct {
 	lent    *blocks
 	direct  bool
 	written int64 // by the goroutine that writes; the caller's once that has ended
+	room    int64 // up to where the file was made longer before its bytes came; as written
 
 	free chan []byte // to be filled
 	full chan []byte // to be written; nil: no goroutine writes
@@ -71,7 +76,7 @@ func (w *writer) copyFrom(ctx context.Context, body io.Reader) (int64, error) {
 		if err != nil {
 			return w.written, err
 		}
-		n, readErr := fillBlock(ctx, block, body)
+		n, readErr := w.fill(ctx, block, body)
 		switch {
 		case readErr == io.EOF: //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
 			return w.last(block, n)
@@ -85,14 +90,15 @@ func (w *writer) copyFrom(ctx context.Context, body io.Reader) (int64, error) {
 	}
 }
 
-// fillBlock reads until the block is full. io.EOF means that the body ended, with n bytes in
-// the block.
-func fillBlock(ctx context.Context, block []byte, body io.Reader) (n int, err error) {
+// fill reads until the block is full, and sums up what comes while a core's cache still holds
+// it. io.EOF means that the body ended, with n bytes in the block.
+func (w *writer) fill(ctx context.Context, block []byte, body io.Reader) (n int, err error) {
 	for n < len(block) {
 		if err := ctx.Err(); err != nil {
 			return n, err
 		}
 		m, err := body.Read(block[n:])
+		w.back.expect(block[n : n+m])
 		if n += m; err != nil {
 			return n, err
 		}
@@ -135,6 +141,9 @@ func (w *writer) start() {
 // last writes the last n bytes, after all that is on its way.
 func (w *writer) last(block []byte, n int) (int64, error) {
 	w.join()
+	if w.err == nil && w.room > w.written {
+		w.err = wrap(w.file.Truncate(w.written))
+	}
 	if w.err == nil && n > 0 {
 		w.cached()
 		w.err = w.write(block[:n])
@@ -145,6 +154,10 @@ func (w *writer) last(block []byte, n int) (int64, error) {
 
 // write brings bytes into the file and tells the reading back.
 func (w *writer) write(p []byte) error {
+	if w.direct && w.written+int64(len(p)) > w.room {
+		reserve(w.file, w.written, reserveSize)
+		w.room = w.written + reserveSize
+	}
 	n, err := w.file.Write(p)
 	if err != nil && w.direct && n == 0 && isInvalid(err) { // a file system that only said it could
 		w.cached()
@@ -154,7 +167,7 @@ func (w *writer) write(p []byte) error {
 	if err != nil {
 		return wrap(err)
 	}
-	w.back.wrote(p, w.written)
+	w.back.wrote(w.written)
 	return nil
 }
 

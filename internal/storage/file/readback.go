@@ -26,8 +26,8 @@ type readBack struct {
 	stop  func()     // ends the reading and waits for its end
 	done  chan struct{}
 
-	written uint32 // sum of what was written; the writer's, as told is
-	told    int64
+	written uint32 // sum of what is written; of the goroutine that fills blocks
+	told    int64  // of the one that writes them
 	found   uint32 // sum of what was read
 	at      int64
 	lent    *blocks
@@ -52,10 +52,12 @@ func newReadBack(ctx context.Context, file *os.File, lent *blocks) *readBack {
 	return r
 }
 
-// wrote takes note of what was written, and where it ends. While an earlier step is under way
+// expect takes note of what will be written next.
+func (r *readBack) expect(p []byte) { r.written = seal.CRC32C(r.written, p) }
+
+// wrote takes note of where what was written ends. While an earlier step is under way
 // reading waits for the next one.
-func (r *readBack) wrote(p []byte, end int64) {
-	r.written = seal.CRC32C(r.written, p)
+func (r *readBack) wrote(end int64) {
 	if end-r.told < readBackStep {
 		return
 	}
