@@ -11,7 +11,7 @@ import (
 const (
 	// blockSize is the size of one write and of one read: large enough that a device which is
 	// written past the page cache is kept busy, and there are four of them at most.
-	blockSize = 512 << 10
+	blockSize = 1 << 20
 	// blocksAhead is how many blocks of one blob there are: one is filled, one is written,
 	// and one lies between, so that neither side waits for the other's every step.
 	blocksAhead = 3

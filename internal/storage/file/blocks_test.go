@@ -26,7 +26,7 @@ func (u uneven) Read(p []byte) (int, error) { return u.r.Read(p[:1+u.rng.IntN(le
 // they came, past the cache or through it.
 func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 	t.Parallel()
-	const block, align = 512 << 10, 4096
+	const block, align = 1 << 20, 4096
 	for _, parent := range []string{t.TempDir(), memory(t)} {
 		for _, size := range []int{
 			0, 1, align, block - 1, block, block + 1, block + align, 2*block - align, 2 * block, 3*block + align - 1, 5 * block, 5*block + 7,
