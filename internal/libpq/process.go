@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -116,6 +117,9 @@ func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()
+	if err == nil {
+		makeBatch(p.cmd.Process.Pid)
+	}
 	started <- err
 	if err != nil {
 		return
@@ -129,6 +133,20 @@ func (p *Process) run(started chan<- error) {
 	p.mu.Unlock()
 	p.err = p.cmd.Wait()
 	close(p.exited)
+}
+
+// makeBatch tells the kernel that a process and those that it will start do work that nobody
+// waits for (SCHED_BATCH, sched(7)): with as large a share of the cores as before, but when data
+// arrives they let the sender finish its piece, where a server on the same machine was
+// interrupted for each. Where it is refused, everything is as ever. It is not sched_setattr,
+// which would set the niceness too and which systemd's RestrictRealtime cannot look into.
+func makeBatch(pid int) {
+	attr, err := unix.SchedGetAttr(pid, 0)
+	if err != nil || attr.Policy != unix.SCHED_NORMAL {
+		return
+	}
+	var priority int32                                                                                                      // struct sched_param: none but 0 goes with this policy
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(pid), unix.SCHED_BATCH, uintptr(unsafe.Pointer(&priority))) //nolint:gosec // as the call wants it
 }
 
 // awaitExit blocks until a child has ended, and leaves it to be reaped.

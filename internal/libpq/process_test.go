@@ -3,6 +3,9 @@ package libpq_test
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
@@ -21,4 +24,33 @@ func TestTailKeepsTheEnd(t *testing.T) {
 			t.Fatalf("after %d pieces the tail is %d bytes, not the last of %d", i+1, len(got), len(want))
 		}
 	}
+}
+
+// Nobody waits for a tool's every piece; but it gets no smaller share than what started it.
+func TestAToolIsABatchProcess(t *testing.T) {
+	t.Parallel()
+	p, err := libpq.StartProcess(libpq.Command{Path: "/bin/sleep", Args: []string{"1000"}, KillDelay: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Terminate(time.Second)
+	got, err := unix.SchedGetAttr(p.ID(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Nice != own.Nice {
+		t.Errorf("nice is %d, of the worker %d", got.Nice, own.Nice)
+	}
+	if got.Policy == unix.SCHED_BATCH {
+		return
+	}
+	got.Policy = unix.SCHED_BATCH
+	if err := unix.SchedSetAttr(p.ID(), got, 0); err != nil {
+		t.Skipf("policies are refused here: %v", err)
+	}
+	t.Error("the policy is the usual one")
 }

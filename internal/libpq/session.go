@@ -22,6 +22,10 @@ type Session struct {
 	Password string
 }
 
+// keepAlive is how often a silent session is heard of: one may be silent for as long as a dump
+// takes, and some routers forget a connection after four minutes of silence.
+const keepAlive = time.Minute
+
 // Connect opens a session with the first server that answers and is of the wanted kind.
 // Like libpq it does not try further hosts after a refused login. params are the session's
 // settings, application_name among them; nothing else of the DSN becomes one. The caller
@@ -57,6 +61,7 @@ func (s *Source) connectTo(ctx context.Context, e Endpoint, kind string, params 
 		return nil, err
 	}
 	c.RuntimeParams = params
+	c.DialFunc = (&net.Dialer{KeepAlive: keepAlive}).DialContext
 	refused := observe(&c.Config)
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil && s.demandsTLS() && refused() {
