@@ -52,7 +52,6 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	}
 	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
 	d.many = len(o.survey.relations) > warmTables
-	d.counts = d.session.count(ctx, o.survey, d.watch.progress)
 	d.ended.Go(func() {
 		select {
 		case <-d.process.Exited():
@@ -66,10 +65,13 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	if o.job.Format == seal.Tar {
 		moved = growth(d.process)
 	}
+	var turn *trail
 	if files, ok := d.out.(*spooled); ok {
 		files.follow(d.cancel)
 		moved = files.grown
+		turn = &trail{process: d.process, dumped: files.dumped, behind: o.jobs}
 	}
+	d.counts = d.session.count(ctx, o.survey, turn)
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
 }
 
@@ -131,10 +133,11 @@ func (d *dump) verdict() error {
 	return io.EOF
 }
 
-// Rows waits for the counts, under the dump's clock.
+// Rows waits for the counts, under the dump's clock; but a table of any size is counted in one
+// query, which gives no sign of life before its end.
 func (d *dump) Rows(ctx context.Context) (map[seal.Table]int64, error) {
-	d.watch.begin()
-	defer d.watch.end(false)
+	d.watch.beginSilent()
+	defer d.watch.endSilent()
 	return d.counts.wait(ctx)
 }
 

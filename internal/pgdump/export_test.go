@@ -40,6 +40,8 @@ func NewWatch(limit, stall time.Duration) Watch { return Watch{&watch{limit: lim
 
 func (w Watch) Begin()            { w.begin() }
 func (w Watch) End(progress bool) { w.end(progress) }
+func (w Watch) BeginSilent()      { w.beginSilent() }
+func (w Watch) EndSilent()        { w.endSilent() }
 func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 	w.run(ctx, moved, expire)
 }

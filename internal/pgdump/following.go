@@ -134,9 +134,11 @@ func (s *spooled) finish(name string) error {
 	s.known[name] = struct{}{}
 	s.ready = append(s.ready, finished{name, info.Size()})
 	s.held += info.Size()
-	select {
-	case s.wake <- struct{}{}:
-	default: // Read has not looked yet
+	for _, c := range []chan struct{}{s.wake, s.dumped} {
+		select {
+		case c <- struct{}{}:
+		default: // Read has not looked yet; or it is toc.dat
+		}
 	}
 	return nil
 }

@@ -52,6 +52,11 @@ func (r relation) counted(standby bool) bool {
 	return r.dumped() && r.kind == "r" && (!standby || !r.unlogged)
 }
 
+// counted are the tables with a data section in the dump.
+func (v *survey) counted() []relation {
+	return filter(v.relations, func(r relation) bool { return r.counted(v.standby) })
+}
+
 // begin opens the transaction that the snapshot lives in, with what could end it early or
 // lead it astray switched off: a tenant owns what lies in its schema, so names are resolved
 // in pg_catalog only.
@@ -215,7 +220,7 @@ func refuse(relations []relation) error {
 	return nil
 }
 
-// lockChunk is how many tables are locked or counted in one statement.
+// lockChunk is how many tables are locked or counted in one statement, at most.
 const lockChunk = 64
 
 // lock takes the locks that pg_dump will take, so that between the snapshot and the last

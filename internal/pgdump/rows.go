@@ -1,7 +1,9 @@
 package pgdump
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,22 +21,69 @@ type counts struct {
 	err  error
 }
 
+// errUncounted is why not all was counted: pg_dump failed, so nobody asks.
+var errUncounted = errors.New("pg_dump failed before all rows were counted")
+
 // count starts counting on the snapshot's own session, which is the counting's alone until
-// done. advance is called whenever a batch is counted.
-func (s *session) count(ctx context.Context, v *survey, advance func()) *counts {
+// done. turn says when; nil: all at once.
+func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
 	c := &counts{done: make(chan struct{}), rows: map[seal.Table]int64{}}
+	tables := v.counted()
+	if turn != nil {
+		slices.SortStableFunc(tables, func(a, b relation) int { return cmp.Compare(b.pages, a.pages) })
+	}
 	go func() {
 		defer close(c.done)
-		tables := filter(v.relations, func(r relation) bool { return r.counted(v.standby) })
-		for chunk := range slices.Chunk(tables, lockChunk) {
-			if err := s.countSome(ctx, chunk, c.rows); err != nil {
-				c.err = fail(ctx, fmt.Errorf("count rows: %w", err))
-				return
+		for len(tables) > 0 && c.err == nil {
+			n := min(len(tables), lockChunk)
+			if turn != nil {
+				if n, c.err = turn.wait(ctx, n); c.err != nil {
+					return
+				}
 			}
-			advance()
+			if err := s.countSome(ctx, tables[:n], c.rows); err != nil {
+				c.err = fail(ctx, fmt.Errorf("count rows: %w", err))
+			}
+			tables = tables[n:]
 		}
 	}()
 	return c
+}
+
+// trail keeps the counting behind a pg_dump that writes each table to a file of its own, by as
+// many tables as it dumps at once, both going from the largest to the smallest: what is counted
+// is still in memory then, and the last are counted when connections have no table left, while
+// the last files are on their way to the storage. Counting ahead of the dump takes the cores
+// from it instead.
+type trail struct {
+	process *process
+	dumped  <-chan struct{} // a value for each finished file; it holds all there can be
+	behind  int
+}
+
+// wait returns how many tables may be counted next, at most so many.
+func (t *trail) wait(ctx context.Context, most int) (int, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return 0, ended(context.Cause(ctx))
+		case <-t.process.Exited():
+			if t.process.Wait() != nil {
+				return 0, errUncounted
+			}
+			return most, nil
+		case <-t.dumped:
+		}
+		if t.behind > 0 {
+			t.behind--
+			continue
+		}
+		n := 1
+		for ; n < most && len(t.dumped) > 0; n++ {
+			<-t.dumped
+		}
+		return n, nil
+	}
 }
 
 func (s *session) countSome(ctx context.Context, tables []relation, into map[seal.Table]int64) error {

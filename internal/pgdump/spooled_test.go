@@ -304,6 +304,28 @@ func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {
 	}
 }
 
+// Of the tables that pg_dump has finished as many are counted as it does not dump at once, the
+// largest first.
+func TestCountingStaysBehindTheDump(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, many(5)+`INSERT INTO big.t3 SELECT * FROM big.t3; ANALYZE`)
+	open(t, pgdump.Config{BinDirs: fake(t, `for a; do case "$a" in --file=*) cd "${a#--file=}";; esac; done
+printf '\\.\n' >7.dat; printf '\\.\n' >8.dat; printf '\\.\n' >9.dat; exec sleep 1000`)}, parallel(dsn, 2, "big"))
+	conn := connect(t, dsn)
+	var query string
+	eventually(t, "something is counted", func() bool {
+		err := conn.QueryRow(t.Context(), `
+SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgcourier%'`).Scan(&query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(query, "count(*) FROM ONLY")
+	})
+	if want := `SELECT 0, count(*) FROM ONLY "big"."t3"`; query != want {
+		t.Errorf("three files are finished, two tables are dumped at once: counted with %q, want %q", query, want)
+	}
+}
+
 // A file that goes on growing after it was closed is no file of pg_dump's.
 func TestAFileThatIsWrittenAgainIsRefused(t *testing.T) {
 	t.Parallel()

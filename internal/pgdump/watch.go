@@ -17,16 +17,26 @@ type watch struct {
 
 	mu      sync.Mutex
 	waiters int
+	silent  int       // of these, how many wait for what cannot show progress
 	since   time.Time // up to when the waiting is counted; valid while there are waiters
 	spent   time.Duration
 	quiet   time.Duration
 }
 
-func (w *watch) begin() {
+func (w *watch) begin() { w.add(1, 0) }
+
+// beginSilent begins a wait for something that shows no progress until it is done: only the
+// limit bounds it. endSilent ends it.
+func (w *watch) beginSilent() { w.add(1, 1) }
+
+func (w *watch) endSilent() { w.add(-1, -1) }
+
+func (w *watch) add(waiters, silent int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settle()
-	w.waiters++
+	w.waiters += waiters
+	w.silent += silent
 }
 
 // end ends a wait; progress says whether it brought something.
@@ -52,6 +62,8 @@ func (w *watch) settle() {
 	now := time.Now()
 	if w.waiters > 0 {
 		w.spent += now.Sub(w.since)
+	}
+	if w.waiters > w.silent {
 		w.quiet += now.Sub(w.since)
 	}
 	w.since = now

@@ -34,6 +34,12 @@ func wait(w pgdump.Watch, d time.Duration, progress bool) {
 	w.End(progress)
 }
 
+func count(w pgdump.Watch, d time.Duration) {
+	w.BeginSilent()
+	time.Sleep(d) // virtual
+	w.EndSilent()
+}
+
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -63,6 +69,13 @@ func TestWatch(t *testing.T) {
 		"no progress in many waits": {nil, func(w pgdump.Watch) { wait(w, 6*time.Minute, false); wait(w, 6*time.Minute, false) }, pgdump.ErrStalled},
 		"progress that is not read": {func() bool { return true }, func(w pgdump.Watch) { wait(w, 25*time.Minute, false) }, nil},
 		"even then the time counts": {func() bool { return true }, func(w pgdump.Watch) { wait(w, 31*time.Minute, false) }, pgdump.ErrTimeout},
+		"a long count":              {nil, func(w pgdump.Watch) { count(w, 25*time.Minute) }, nil},
+		"a count without an end":    {nil, func(w pgdump.Watch) { count(w, 31*time.Minute) }, pgdump.ErrTimeout},
+		"a stall beside a count": {nil, func(w pgdump.Watch) {
+			w.Begin()
+			count(w, 11*time.Minute)
+			w.End(false)
+		}, pgdump.ErrStalled},
 		"two who wait count once": {nil, func(w pgdump.Watch) {
 			w.Begin()
 			wait(w, 9*time.Minute, true)
