@@ -144,6 +144,9 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 			t.Errorf("the verifier's sandbox does not run with %s=%s", key, v)
 		}
 	}
+	if filters := readUnit(t, roles["serve"])["[Service]SystemCallFilter"]; filters[len(filters)-1] != "sched_setscheduler" {
+		t.Errorf("the worker may not make pg_dump a batch process: %q", filters)
+	}
 	if !strings.Contains(verifier.one(t, "SystemCallFilter"), "@mount") {
 		t.Error("the verifier's sandbox may not mount")
 	}

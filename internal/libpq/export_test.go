@@ -2,11 +2,12 @@ package libpq
 
 import "github.com/pgcourier/pgcourier/internal/secret"
 
-// ParseDSN, NewPassfile and UnnamedFile open the package's parts to its tests.
+// ParseDSN, NewPassfile, UnnamedFile and MakeBatch open the package's parts to its tests.
 var (
 	ParseDSN    = parse
 	NewPassfile = newPassfile
 	UnnamedFile = unnamedFile
+	MakeBatch   = makeBatch
 )
 
 // Tail keeps the end of what is written to it.

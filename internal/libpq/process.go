@@ -118,7 +118,7 @@ func (p *Process) run(started chan<- error) {
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()
 	if err == nil {
-		makeBatch(p.cmd.Process.Pid)
+		_ = makeBatch(p.cmd.Process.Pid) // then everything is as ever
 	}
 	started <- err
 	if err != nil {
@@ -138,15 +138,20 @@ func (p *Process) run(started chan<- error) {
 // makeBatch tells the kernel that a process and those that it will start do work that nobody
 // waits for (SCHED_BATCH, sched(7)): with as large a share of the cores as before, but when data
 // arrives they let the sender finish its piece, where a server on the same machine was
-// interrupted for each. Where it is refused, everything is as ever. It is not sched_setattr,
-// which would set the niceness too and which systemd's RestrictRealtime cannot look into.
-func makeBatch(pid int) {
+// interrupted for each. A process with another policy than the usual keeps it. It is not
+// sched_setattr, which would set the niceness too, and which nobody who must refuse real-time
+// policies can look into.
+func makeBatch(pid int) error {
 	attr, err := unix.SchedGetAttr(pid, 0)
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {
-		return
+		return err
 	}
-	var priority int32                                                                                                      // struct sched_param: none but 0 goes with this policy
-	_, _, _ = unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(pid), unix.SCHED_BATCH, uintptr(unsafe.Pointer(&priority))) //nolint:gosec // as the call wants it
+	var priority int32                       // struct sched_param: this policy takes none but 0
+	at := uintptr(unsafe.Pointer(&priority)) //nolint:gosec // as the call wants it
+	if _, _, code := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(pid), unix.SCHED_BATCH, at); code != 0 {
+		return code
+	}
+	return nil
 }
 
 // awaitExit blocks until a child has ended, and leaves it to be reaped.

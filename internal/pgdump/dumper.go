@@ -31,7 +31,7 @@ type Config struct {
 	Timeout time.Duration
 	// Stall bounds the waiting without any progress: no bytes, and for the tar format
 	// nothing written to its spool either. It also bounds the look at the source before
-	// the dump. It must be longer than LockWaitTimeout. Default 10 minutes.
+	// the dump, but not the counting, which shows no progress. It must be longer than LockWaitTimeout. Default 10 minutes.
 	Stall time.Duration
 	// LockWaitTimeout bounds the wait for a lock on a table. Default 60 seconds.
 	LockWaitTimeout time.Duration

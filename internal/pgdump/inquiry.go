@@ -47,13 +47,12 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 func (o *opening) ask(ctx context.Context, d *dump) error {
 	witness, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
-	switch _, err := d.counts.wait(witness); {
-	case err == nil || errors.Is(err, errUncounted):
+	if _, err := d.counts.wait(witness); err != nil && witness.Err() == nil {
+		return err
+	} else if err == nil {
 		if err := d.session.conn.Ping(ctx); err != nil { // also after Close
 			return fmt.Errorf("ask the snapshot's session: %w", err)
 		}
-	case witness.Err() == nil:
-		return err
 	}
 	ses, err := o.source.connect(ctx, o.holderName)
 	if err != nil {

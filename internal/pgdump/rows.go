@@ -3,7 +3,6 @@ package pgdump
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,9 +20,6 @@ type counts struct {
 	err  error
 }
 
-// errUncounted is why not all was counted: pg_dump failed, so nobody asks.
-var errUncounted = errors.New("pg_dump failed before all rows were counted")
-
 // count starts counting on the snapshot's own session, which is the counting's alone until
 // done. turn says when; nil: all at once.
 func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
@@ -34,15 +30,14 @@ func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
 	}
 	go func() {
 		defer close(c.done)
-		for len(tables) > 0 && c.err == nil {
+		for len(tables) > 0 {
 			n := min(len(tables), lockChunk)
 			if turn != nil {
-				if n, c.err = turn.wait(ctx, n); c.err != nil {
-					return
-				}
+				n = turn.wait(ctx, n)
 			}
 			if err := s.countSome(ctx, tables[:n], c.rows); err != nil {
 				c.err = fail(ctx, fmt.Errorf("count rows: %w", err))
+				return
 			}
 			tables = tables[n:]
 		}
@@ -61,17 +56,15 @@ type trail struct {
 	behind  int
 }
 
-// wait returns how many tables may be counted next, at most so many.
-func (t *trail) wait(ctx context.Context, most int) (int, error) {
+// wait returns how many tables may be counted next, at most so many: all once pg_dump has ended,
+// also when it failed, for what it failed of may be in a table.
+func (t *trail) wait(ctx context.Context, most int) int {
 	for {
 		select {
 		case <-ctx.Done():
-			return 0, ended(context.Cause(ctx))
+			return most // the query says so
 		case <-t.process.Exited():
-			if t.process.Wait() != nil {
-				return 0, errUncounted
-			}
-			return most, nil
+			return most
 		case <-t.dumped:
 		}
 		if t.behind > 0 {
@@ -82,7 +75,7 @@ func (t *trail) wait(ctx context.Context, most int) (int, error) {
 		for ; n < most && len(t.dumped) > 0; n++ {
 			<-t.dumped
 		}
-		return n, nil
+		return n
 	}
 }
 

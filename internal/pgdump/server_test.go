@@ -105,6 +105,7 @@ func TestServerFaults(t *testing.T) {
 		if err := c.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		fault(t, readUntilError(t, open(t, pgdump.Config{}, parallel(dsn, 2, "big"))), export.SourceCorrupt)
 		dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
 		fault(t, readUntilError(t, dump), export.SourceCorrupt)
 		_, err = dump.Rows(t.Context())

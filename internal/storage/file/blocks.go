@@ -18,10 +18,11 @@ const (
 	// blockAlign is what direct writes must be aligned to, in memory and in the file: no
 	// device has larger logical blocks.
 	blockAlign = 4096
-	// reserveSize is how much room a file that is written past the page cache gets at a time.
-	// While a direct write makes a file longer, ext4 lets nobody read it; within the length it
-	// has, it is written and read back at once.
-	reserveSize = 32 << 20
+	// A file that is written past the page cache gets room for as much again as it has, within
+	// these bounds. While a direct write makes a file longer, ext4 lets nobody read it; within
+	// the length it has, it is written and read back at once.
+	reserveLeast = 4 << 20
+	reserveMost  = 32 << 20
 )
 
 // blocks lends buffers of blockSize bytes, aligned to blockAlign. The zero value is ready to
@@ -155,8 +156,8 @@ func (w *writer) last(block []byte, n int) (int64, error) {
 // write brings bytes into the file and tells the reading back.
 func (w *writer) write(p []byte) error {
 	if w.direct && w.written+int64(len(p)) > w.room {
-		reserve(w.file, w.written, reserveSize)
-		w.room = w.written + reserveSize
+		w.room = w.written + min(reserveMost, max(reserveLeast, w.written))
+		reserve(w.file, w.written, w.room-w.written)
 	}
 	n, err := w.file.Write(p)
 	if err != nil && w.direct && n == 0 && isInvalid(err) { // a file system that only said it could
