@@ -16,13 +16,14 @@ type Name string
 // The places, in the order in which an attempt meets them.
 const (
 	BeforeClaim    Name = "before-claim"
-	AfterClaim     Name = "after-claim"     // the claim is committed, nothing else was done
-	AfterLookup    Name = "after-lookup"    // the project is known
-	AfterOpen      Name = "after-open"      // pg_dump runs, nothing was read
-	MidStream      Name = "mid-stream"      // bytes are on their way to the storage
-	BeforeFinalise Name = "before-finalise" // all bytes are stored, nothing is visible
-	AfterObject    Name = "after-object"    // the object is visible, not read back, and without its manifest
-	AfterStore     Name = "after-store"     // the object and its manifest are stored
+	AfterClaim     Name = "after-claim"      // the claim is committed, nothing else was done
+	AfterLookup    Name = "after-lookup"     // the project is known
+	AfterOpen      Name = "after-open"       // pg_dump runs, nothing was read
+	MidStream      Name = "mid-stream"       // bytes are on their way to the storage
+	BeforeReadBack Name = "before-read-back" // a folder's file is whole and synced, its end not read back
+	BeforeFinalise Name = "before-finalise"  // all bytes are stored, nothing is visible
+	AfterObject    Name = "after-object"     // the object is visible, without its manifest
+	AfterStore     Name = "after-store"      // the object and its manifest are stored
 	BeforeCommit   Name = "before-commit"
 	AfterCommit    Name = "after-commit" // the outcome is recorded, nobody was told
 	AfterPublish   Name = "after-publish"
@@ -35,7 +36,7 @@ const (
 // All lists every point.
 func All() []Name {
 	return []Name{
-		BeforeClaim, AfterClaim, AfterLookup, AfterOpen, MidStream, BeforeFinalise, AfterObject,
+		BeforeClaim, AfterClaim, AfterLookup, AfterOpen, MidStream, BeforeReadBack, BeforeFinalise, AfterObject,
 		AfterStore, BeforeCommit, AfterCommit, AfterPublish, AfterMark, BeforeAck, AfterAck, BeforeDiscard,
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,14 +52,14 @@ func storageFaults() []fault {
 		},
 		{
 			name: "storage-flipped-byte", about: "the object's bytes change before they are read back",
-			failpoints: string(failpoint.AfterObject) + "=stop@2",
+			failpoints: string(failpoint.BeforeReadBack) + "=stop",
 			strike: func(ctx context.Context, w *world) error {
-				if err := w.stopped(ctx, string(failpoint.AfterObject)); err != nil {
+				if err := w.stopped(ctx, string(failpoint.BeforeReadBack)); err != nil {
 					return err
 				}
 				flipped, err := w.flip(ctx)
 				if err == nil && flipped == 0 {
-					err = errors.New("no object without a manifest was found")
+					err = errors.New("no file that is being written was found")
 				}
 				w.heal()
 				err = errors.Join(err, w.workers[0].process.signal(syscall.SIGCONT))
@@ -136,8 +138,7 @@ func permissionLost(ctx context.Context, w *world, refusals []events.Code) error
 	return err
 }
 
-// flip changes one byte of each object that the first worker has made visible and not yet
-// read back.
+// flip changes one byte of each object that the first worker is writing.
 func (w *world) flip(ctx context.Context) (flipped int, err error) {
 	k := w.workers[0]
 	rows, err := w.lab.ledger.Query(ctx, `SELECT object FROM pgcourier.attempts WHERE result = 'running' AND worker = $1`, k.names[len(k.names)-1])
@@ -149,19 +150,25 @@ func (w *world) flip(ctx context.Context) (flipped int, err error) {
 		return 0, err
 	}
 	for _, object := range objects {
-		path := filepath.Join(w.storage, object)
-		b, err := os.ReadFile(path) //nolint:gosec // the storage is ours
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // still being written
-		}
+		sum := sha256.Sum256([]byte(object))
+		staged, err := filepath.Glob(filepath.Join(w.storage, ".staging", hex.EncodeToString(sum[:16])+".*"))
 		if err != nil {
 			return flipped, err
 		}
-		b[len(b)/2] ^= 1
-		if err := os.WriteFile(path, b, 0o600); err != nil { //nolint:gosec // the storage is ours
-			return flipped, err
+		for _, path := range staged {
+			b, err := os.ReadFile(path) //nolint:gosec // the storage is ours
+			if err == nil && len(b) == 0 {
+				continue // it is about to be written
+			}
+			if err == nil {
+				b[len(b)/2] ^= 1
+				err = os.WriteFile(path, b, 0o600) //nolint:gosec // the storage is ours
+			}
+			if err != nil {
+				return flipped, err
+			}
+			flipped++
 		}
-		flipped++
 	}
 	return flipped, nil
 }

@@ -163,6 +163,7 @@ func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err 
 	if err != nil {
 		return staged, err
 	}
+	failpoint.Hit(failpoint.BeforeReadBack)
 	if err := back.finish(ctx, n); err != nil {
 		return staged, wrap(err)
 	}
