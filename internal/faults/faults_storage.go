@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
+	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
 // filler is the file with which the full disk is filled.
@@ -150,8 +149,7 @@ func (w *world) flip(ctx context.Context) (flipped int, err error) {
 		return 0, err
 	}
 	for _, object := range objects {
-		sum := sha256.Sum256([]byte(object))
-		staged, err := filepath.Glob(filepath.Join(w.storage, ".staging", hex.EncodeToString(sum[:16])+".*"))
+		staged, err := filepath.Glob(filepath.Join(w.storage, file.StagingPattern(object)))
 		if err != nil {
 			return flipped, err
 		}

@@ -45,11 +45,10 @@ func TestAToolIsABatchProcess(t *testing.T) {
 	if got.Nice != own.Nice {
 		t.Errorf("nice is %d, of the worker %d", got.Nice, own.Nice)
 	}
-	if err := libpq.MakeBatch(p.ID()); err != nil {
-		t.Skipf("policies are refused here: %v", err)
-	}
 	want := own.Policy
-	if want == unix.SCHED_NORMAL {
+	if refused := libpq.MakeBatch(p.ID()); refused != nil {
+		t.Logf("policies are refused here: %v", refused)
+	} else if want == unix.SCHED_NORMAL {
 		want = unix.SCHED_BATCH
 	}
 	if got.Policy != want {

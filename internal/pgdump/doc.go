@@ -3,8 +3,9 @@
 // [Dumper.Open] connects over pgx, compares versions, exports a snapshot and starts pg_dump
 // under it. While pg_dump reads the catalogue it looks at the source in the same snapshot:
 // that each schema exists and may be read, and that no row-level security would hide rows;
-// and it locks the tables against being rewritten. The connection stays: beside the dump it counts each table's rows in the
-// same snapshot, which is the evidence that the dump holds all of them.
+// and it locks the tables against being rewritten. The connection stays: beside the dump, or
+// behind one that is spooled, it counts each table's rows in the same snapshot, which is the
+// evidence that the dump holds all of them.
 //
 // What is read ends with io.EOF only after pg_dump exited 0. Every other ending is an error,
 // an [export.Fault] where the cause is known. pg_dump's exit status is always 1 and its

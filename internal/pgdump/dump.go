@@ -69,7 +69,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	if files, ok := d.out.(*spooled); ok {
 		files.follow(d.cancel)
 		moved = files.grown
-		turn = &trail{process: d.process, dumped: files.dumped, behind: o.jobs}
+		turn = &trail{exited: d.process.Exited(), dumped: files.dumped, behind: o.jobs}
 	}
 	d.counts = d.session.count(ctx, o.survey, turn)
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })

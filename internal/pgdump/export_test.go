@@ -46,6 +46,15 @@ func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 	w.run(ctx, moved, expire)
 }
 
+// Trail is what keeps the counting behind a dump.
+type Trail struct{ *trail }
+
+func NewTrail(dumped, exited <-chan struct{}, behind int) Trail {
+	return Trail{&trail{dumped: dumped, exited: exited, behind: behind}}
+}
+
+func (t Trail) Wait(ctx context.Context, most int) int { return t.wait(ctx, most) }
+
 // ProcessID is pg_dump's.
 func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
 

@@ -51,9 +51,9 @@ func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
 // the last files are on their way to the storage. Counting ahead of the dump takes the cores
 // from it instead.
 type trail struct {
-	process *process
-	dumped  <-chan struct{} // a value for each finished file; it holds all there can be
-	behind  int
+	exited <-chan struct{} // closed once pg_dump has ended
+	dumped <-chan struct{} // a value for each finished file; it holds all there can be
+	behind int
 }
 
 // wait returns how many tables may be counted next, at most so many: all once pg_dump has ended,
@@ -63,7 +63,7 @@ func (t *trail) wait(ctx context.Context, most int) int {
 		select {
 		case <-ctx.Done():
 			return most // the query says so
-		case <-t.process.Exited():
+		case <-t.exited:
 			return most
 		case <-t.dumped:
 		}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"maps"
 	"os"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -136,5 +138,80 @@ func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 	contents, err := seal.Check(io.TeeReader(dump, &text), seal.SQL)
 	if err != nil || contents.Rows() != 1 || !bytes.Contains(text.Bytes(), []byte("\xff\xfe\n")) {
 		t.Errorf("contents = %v, %v; want one row with its bytes", contents, err)
+	}
+}
+
+// Counting stays as many tables behind as it is told, takes what is due at once, and everything
+// once pg_dump has ended or nobody wants it.
+func TestTrail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dumped, exited := make(chan struct{}, 9), make(chan struct{})
+		trail := pgdump.NewTrail(dumped, exited, 2)
+		due := make(chan int)
+		ask := func(ctx context.Context, most int) { go func() { due <- trail.Wait(ctx, most) }() }
+		finish := func(files int) {
+			for range files {
+				dumped <- struct{}{}
+			}
+			synctest.Wait()
+		}
+		none := func(when string) {
+			t.Helper()
+			select {
+			case n := <-due:
+				t.Errorf("%s: %d tables are due", when, n)
+			default:
+			}
+		}
+		want := func(when string, want int) {
+			t.Helper()
+			if n := <-due; n != want {
+				t.Errorf("%s: %d tables are due, want %d", when, n, want)
+			}
+		}
+		ask(t.Context(), 64)
+		finish(0)
+		none("before the first file")
+		finish(2)
+		none("after as many files as are dumped at once")
+		finish(1)
+		want("after one more", 1)
+		finish(3)
+		ask(t.Context(), 2)
+		want("after three more, at most two", 2)
+		ask(t.Context(), 64)
+		want("the third of them", 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		ask(ctx, 64)
+		finish(0)
+		none("while nothing is finished")
+		cancel()
+		want("when nobody wants it", 64)
+		close(exited)
+		ask(t.Context(), 7)
+		want("after pg_dump's end", 7)
+	})
+}
+
+// Of the tables that pg_dump has finished as many are counted as it does not dump at once, the
+// largest first.
+func TestCountingStaysBehindTheDump(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, many(5)+`INSERT INTO big.t3 SELECT * FROM big.t3; ANALYZE`)
+	open(t, pgdump.Config{BinDirs: fake(t, `for a; do case "$a" in --file=*) cd "${a#--file=}";; esac; done
+printf '\\.\n' >7.dat; printf '\\.\n' >8.dat; printf '\\.\n' >9.dat; exec sleep 1000`)}, parallel(dsn, 2, "big"))
+	conn := connect(t, dsn)
+	var query string
+	eventually(t, "something is counted", func() bool {
+		err := conn.QueryRow(t.Context(), `
+SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgcourier%'`).Scan(&query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(query, "count(*) FROM ONLY")
+	})
+	if want := `SELECT 0, count(*) FROM ONLY "big"."t3"`; query != want {
+		t.Errorf("three files are finished, two tables are dumped at once: counted with %q, want %q", query, want)
 	}
 }

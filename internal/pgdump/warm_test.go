@@ -3,6 +3,8 @@ package pgdump_test
 import (
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +141,39 @@ func TestWarmSessionsEnd(t *testing.T) {
 	choosy := warmDumper(t, time.Minute)
 	dumped(t, choosy, job(one+"&target_session_attrs=primary", seal.SQL, "s"))
 	at(t, one, 0)
+}
+
+// A session that says nothing while pg_dump works is heard of every minute: the kernel's own
+// timer of its connection says when (proc(5): 2 is a keepalive timer, in hundredths of a second).
+func TestASilentSessionIsHeardOf(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	open(t, pgdump.Config{}, job(dsn, seal.SQL, "s"))
+	conn := connect(t, dsn)
+	pid, port := backend(t, conn, "pgcourier snapshot"), 0
+	if err := conn.QueryRow(t.Context(), "SELECT client_port FROM pg_stat_activity WHERE pid = $1", pid).Scan(&port); err != nil {
+		t.Fatal(err)
+	}
+	local := fmt.Sprintf(" 0100007F:%04X ", port)
+	var due int64
+	eventually(t, "the connection is idle", func() bool {
+		b, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			// number, local, remote, state, queues, timer
+			fields := strings.Fields(line)
+			if at := strings.Index(line, local); at < 0 || at > 8 {
+				continue
+			}
+			kind, when, _ := strings.Cut(fields[5], ":")
+			due, err = strconv.ParseInt(when, 16, 64)
+			return err == nil && kind == "02"
+		}
+		return false
+	})
+	if got := time.Duration(due) * 10 * time.Millisecond; got > time.Minute {
+		t.Errorf("the next sign of life is due in %s, want a minute at most", got)
+	}
 }
