@@ -2,6 +2,12 @@ module github.com/pgcourier/pgcourier
 
 go 1.26.0
 
+// What is downloaded there can hold Go files, which are not this module's.
+ignore (
+	./build
+	node_modules
+)
+
 require (
 	filippo.io/age v1.3.2
 	github.com/Shopify/toxiproxy/v2 v2.12.0
