@@ -109,7 +109,7 @@ func TestTheTopLevelIsTheGivenOne(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "cmd",
-		"docker-compose.yml", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
+		"deploy", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
 		"testdata", // no package: bad-input, the messages that any worker or gateway of this contract is held to
 	}
 	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files").Output()

@@ -45,7 +45,7 @@ func dockerfile(t *testing.T) []string {
 
 func compose(t *testing.T) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")})
+	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "deploy/compose/compose.yaml")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestTheComposeFileFitsTheProgram(t *testing.T) {
 		t.Errorf("the server is %s, pg_dump %s", postgres.Image, client[1])
 	}
 	// What the file tells its reader to type.
-	told := regexp.MustCompile(`(?m)docker compose exec (\S+) pgcourier (.*)$`).FindAllStringSubmatch(readRoot(t, "docker-compose.yml"), -1)
+	told := regexp.MustCompile(`(?m)docker compose --file \S+ exec (\S+) pgcourier (.*)$`).FindAllStringSubmatch(readRoot(t, "deploy/compose/compose.yaml"), -1)
 	if len(told) == 0 {
 		t.Error("the file does not say how to ask for an export")
 	}
@@ -345,7 +345,7 @@ func TestTheComposeFilesPlatformHasItsProjects(t *testing.T) {
 	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+database); err != nil {
 		t.Fatal(err)
 	}
-	if err := executeIn(t.Context(), database, readRoot(t, "docs/compose/platform.sql")); err != nil {
+	if err := executeIn(t.Context(), database, readRoot(t, "deploy/compose/platform.sql")); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := pgxpool.New(t.Context(), cluster.URL(database))

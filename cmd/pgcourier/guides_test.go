@@ -37,15 +37,20 @@ func documents(t *testing.T) (names []string) {
 	return names
 }
 
-// installFiles are what docs/install.md tells to install.
-func installFiles(t *testing.T, pattern string) (names []string) {
+// deployFiles returns the files of deploy/ whose path below it matches pattern, as paths from
+// the root of the module.
+func deployFiles(t *testing.T, pattern string) (names []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "docs", "install", pattern))
+	files, err := filepath.Glob(filepath.Join(root, "deploy", pattern))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("docs/install/%s: %q (%v)", pattern, files, err)
+		t.Fatalf("deploy/%s: %q (%v)", pattern, files, err)
 	}
 	for _, f := range files {
-		names = append(names, path.Join("docs/install", filepath.Base(f)))
+		name, err := filepath.Rel(root, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, filepath.ToSlash(name))
 	}
 	return names
 }
@@ -67,7 +72,8 @@ var variableName = regexp.MustCompile(`\bPGCOURIER_[A-Z0-9_]+`)
 func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 	t.Parallel()
 	known, seen := knownVariables(), 0
-	names := slices.Concat(documents(t), installFiles(t, "*"), []string{"docker-compose.yml", "Dockerfile"})
+	names := slices.Concat(documents(t), deployFiles(t, "systemd/*"), deployFiles(t, "kubernetes/*"), deployFiles(t, "compose/*"),
+		[]string{"Dockerfile"})
 	for _, name := range names {
 		for _, v := range variableName.FindAllString(readRoot(t, name), -1) {
 			if seen++; !known[v] {
@@ -82,7 +88,7 @@ func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 
 var (
 	// wrapper is what may stand before a command that runs elsewhere or as somebody else.
-	wrapper    = regexp.MustCompile(`^\s*(?:sudo(?: -u \S+)? |docker compose (?:exec|run --rm) \S+ |kubectl .* -- )`)
+	wrapper    = regexp.MustCompile(`^\s*(?:sudo(?: -u \S+)? |docker compose (?:--file \S+ )?(?:exec|run --rm) \S+ |kubectl .* -- )`)
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
 	inlineCode = regexp.MustCompile("`((?:build/)?pgcourier [^`\n]+)`")

@@ -82,7 +82,7 @@ func (u unit) environment(t *testing.T) map[string]string {
 	out := map[string]string{}
 	lines := slices.Concat(u["[Service]Environment"])
 	if file := path.Base(u.one(t, "EnvironmentFile")); file == "pgcourier.env" {
-		lines = append(lines, strings.Split(readRoot(t, "docs/install/"+file), "\n")...)
+		lines = append(lines, strings.Split(readRoot(t, "deploy/systemd/"+file), "\n")...)
 	}
 	for _, line := range lines {
 		if strings.HasPrefix(line, "#") {
@@ -99,7 +99,7 @@ func (u unit) environment(t *testing.T) map[string]string {
 func TestTheUnitsFitTheProgram(t *testing.T) {
 	t.Parallel()
 	roles := map[string]string{}
-	for _, name := range installFiles(t, "*.service") {
+	for _, name := range deployFiles(t, "systemd/*.service") {
 		u := readUnit(t, name)
 		command := strings.Fields(u.one(t, "ExecStart"))
 		if command[0] != "/usr/local/bin/pgcourier" || !strings.Contains(readRoot(t, "docs/install.md"), command[0]) {
@@ -170,7 +170,7 @@ func TestTheUnitsAreUnits(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	var files []string
-	for _, name := range installFiles(t, "*.service") {
+	for _, name := range deployFiles(t, "systemd/*.service") {
 		for key := range readUnit(t, name) {
 			if _, directive, _ := strings.Cut(key, "]"); !slices.Contains(known, directive) {
 				t.Errorf("%s: %s is no known directive", name, directive)

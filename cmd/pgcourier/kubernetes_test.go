@@ -132,7 +132,7 @@ func strictly(text string, into any) error {
 func readManifests(t *testing.T) manifests {
 	t.Helper()
 	m := manifests{deployments: map[string]deployment{}}
-	for document := range strings.SplitSeq(readRoot(t, "docs/install/kubernetes.yaml"), "\n---\n") {
+	for document := range strings.SplitSeq(readRoot(t, "deploy/kubernetes/pgcourier.yaml"), "\n---\n") {
 		var o object
 		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
 			t.Fatal(err)
@@ -181,7 +181,7 @@ func TestTheManifestsFitTheProgram(t *testing.T) {
 			secret = cmp.Or(secret, v.Secret.SecretName)
 		}
 		line := ""
-		for l := range strings.Lines(readRoot(t, "docs/install/kubernetes.yaml")) {
+		for l := range strings.Lines(readRoot(t, "deploy/kubernetes/pgcourier.yaml")) {
 			if strings.Contains(l, "create secret generic "+secret+" ") {
 				line = l + " "
 			}

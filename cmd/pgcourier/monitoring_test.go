@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-const monitoring = "docs/monitoring"
+const monitoring = "deploy/monitoring"
 
 type alertRule struct {
 	Alert, Expr         string

@@ -28,14 +28,14 @@ func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
 	text, err := broker.Configuration(nobody, map[string]string{"acme": nobody["publisher"]})
 	must(t, err)
 	text = "# What `pgcourier broker config --publisher acme=...` prints. These keys are nobody's.\n" + text
-	file := filepath.Join("..", "..", "docs", "broker", "users.conf")
+	file := filepath.Join("..", "..", "deploy", "nats", "users.conf")
 	if *update {
 		must(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	shipped, err := os.ReadFile(file)
 	must(t, err)
 	if string(shipped) != text {
-		t.Error("docs/broker/users.conf is not up to date: go test ./internal/broker -run Shipped -update")
+		t.Error("deploy/nats/users.conf is not up to date: go test ./internal/broker -run Shipped -update")
 	}
 	opts, err := server.ProcessConfigFile(file)
 	must(t, err)

@@ -1,4 +1,4 @@
--- A control plane with one active and one suspended project, for docker-compose.yml.
+-- A control plane with one active and one suspended project, for compose.yaml.
 CREATE SCHEMA control_plane;
 CREATE TABLE control_plane.projects (
     id          text PRIMARY KEY,
