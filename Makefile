@@ -83,7 +83,7 @@ bench-destinations: postgres ## Measure what a second destination costs
 
 .PHONY: bench-fairness
 bench-fairness: ## Measure how long a request waits behind another project's flood
-	$(GO) test -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 10x -timeout 10m ./internal/broker
+	$(GO) test -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 10x -timeout 10m ./internal/broker/consumer
 
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice

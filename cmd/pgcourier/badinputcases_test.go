@@ -19,7 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // badCase is an entry of testdata/bad-input: a message and what must become of it. In body
@@ -207,12 +207,12 @@ func (r *rawConn) Dial(network, address string) (conn net.Conn, err error) {
 func (c *catalogue) rawConnection() *rawConn {
 	c.t.Helper()
 	// As a gateway: what it may send is what a worker must bear.
-	key, err := nats.NkeyOptionFromSeed(broker.KeyFile(c.keys, broker.UserGateway))
+	key, err := nats.NkeyOptionFromSeed(server.KeyFile(c.keys, server.UserGateway))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	r := &rawConn{}
-	r.nc, err = nats.Connect(c.broker.ClientURL(), key, nats.CustomInboxPrefix(broker.UserGateway.InboxPrefix()), nats.SetCustomDialer(r), nats.NoReconnect())
+	r.nc, err = nats.Connect(c.broker.ClientURL(), key, nats.CustomInboxPrefix(server.UserGateway.InboxPrefix()), nats.SetCustomDialer(r), nats.NoReconnect())
 	if err != nil {
 		c.t.Fatal(err)
 	}

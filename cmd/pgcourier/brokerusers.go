@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
@@ -31,7 +32,7 @@ func (a *app) brokerCommand() *cobra.Command {
 
 // brokerUsers is what `broker config` prints as JSON.
 type brokerUsers struct {
-	Keys          broker.PublicKeys `json:"keys"`          // public key of each user
+	Keys          server.PublicKeys `json:"keys"`          // public key of each user
 	Publishers    map[string]string `json:"publishers"`    // the same, by project
 	Configuration string            `json:"configuration"` // for nats-server
 }
@@ -65,11 +66,11 @@ func (a *app) brokerConfigCommand() *cobra.Command {
 				return exitf(exitUsage, "--publisher: %s is not given a public key of a user, which begins with U", shown(project))
 			}
 		}
-		keys, err := broker.EnsureKeys(c.NATSKeys, append(broker.Users(), broker.UserAdmin), a.logger(c))
+		keys, err := server.EnsureKeys(c.NATSKeys, append(server.Users(), server.UserAdmin), a.logger(c))
 		if err != nil {
 			return err
 		}
-		text, err := broker.Configuration(keys, publishers)
+		text, err := server.Configuration(keys, publishers)
 		if err != nil {
 			return exitf(exitUsage, "--publisher: %w", err)
 		}
@@ -107,7 +108,7 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 }
 
 func (a *app) setUpBroker(ctx context.Context, c config.Config) error {
-	nc, err := connectBroker(c, broker.UserAdmin, a.logger(c))
+	nc, err := connectBroker(c, server.UserAdmin, a.logger(c))
 	if err != nil {
 		return err
 	}

@@ -10,17 +10,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats-server/v2/server"
+	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // ownServer is a nats-server as an administrator sets it up, with what `broker config`
 // prints included.
-type ownServer struct{ *server.Server }
+type ownServer struct{ *natsd.Server }
 
 func (s ownServer) Shutdown() error { s.Server.Shutdown(); s.WaitForShutdown(); return nil }
 
@@ -42,8 +43,8 @@ func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 		if code != 0 {
 			t.Fatalf("broker config: exit code %d, %s", code, stderr)
 		}
-		for _, u := range append(broker.Users(), broker.UserAdmin) {
-			seed, err := os.ReadFile(broker.KeyFile(p.keys, u))
+		for _, u := range append(server.Users(), server.UserAdmin) {
+			seed, err := os.ReadFile(server.KeyFile(p.keys, u))
 			if err != nil || strings.Contains(users+stderr, strings.TrimSpace(string(seed))) {
 				t.Fatalf("the seed of %s was printed, or is not there (%v)", u, err)
 			}
@@ -54,12 +55,12 @@ func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 				t.Fatal(err)
 			}
 		}
-		options, err := server.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
+		options, err := natsd.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		options.NoLog, options.NoSigs = true, true
-		srv, err := server.NewServer(options)
+		srv, err := natsd.NewServer(options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +70,7 @@ func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 		}
 		p.broker = ownServer{srv}
 		p.nc, err = broker.Connect(broker.Config{
-			URLs: []string{srv.ClientURL()}, NKeySeedFile: broker.KeyFile(p.keys, broker.UserAdmin), InboxPrefix: broker.UserAdmin.InboxPrefix(),
+			URLs: []string{srv.ClientURL()}, NKeySeedFile: server.KeyFile(p.keys, server.UserAdmin), InboxPrefix: server.UserAdmin.InboxPrefix(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +133,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	nc, err := nats.Connect(p.broker.ClientURL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(broker.PublisherInbox("acme")))
+	nc, err := nats.Connect(p.broker.ClientURL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(server.PublisherInbox("acme")))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -196,8 +197,8 @@ func TestACommandSaysWhichKeyItLacks(t *testing.T) {
 func (p *platform) strangeKey() string {
 	p.t.Helper()
 	dir := p.t.TempDir()
-	if _, err := broker.EnsureKeys(dir, []broker.User{broker.UserGateway}, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := server.EnsureKeys(dir, []server.User{server.UserGateway}, slog.New(slog.DiscardHandler)); err != nil {
 		p.t.Fatal(err)
 	}
-	return broker.KeyFile(dir, broker.UserGateway)
+	return server.KeyFile(dir, server.UserGateway)
 }

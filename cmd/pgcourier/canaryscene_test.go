@@ -18,7 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
@@ -62,8 +62,8 @@ func newScene(t *testing.T, strict bool) *scene {
 		t.Fatal(err)
 	}
 	s.c.listen(s.nc)
-	for _, user := range broker.Users() {
-		file, err := broker.FindKey(broker.KeysDir(s.data), user)
+	for _, user := range server.Users() {
+		file, err := server.FindKey(server.KeysDir(s.data), user)
 		if err != nil {
 			t.Fatal(err)
 		}

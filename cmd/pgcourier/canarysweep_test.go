@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // sweep searches every sink that lasts.
@@ -22,7 +22,7 @@ func (s *scene) sweep() {
 	s.sessions()
 	s.c.search(sinkServerLog, "PostgreSQL's log", []byte(read(s.t, filepath.Join(cluster.Folder(), "log"))))
 	s.c.files(sinkStorage, s.storage)
-	s.c.files(sinkFolders, s.data, broker.KeysDir(s.data))
+	s.c.files(sinkFolders, s.data, server.KeysDir(s.data))
 	for i, w := range s.workers {
 		s.c.search(sinkLogs, fmt.Sprintf("log of process %d", i+1), []byte(w.logs.String()))
 		s.c.files(sinkFolders, w.tmp)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -45,7 +45,7 @@ func (a *app) cancelCommand() *cobra.Command {
 				ask.RequestedBy = u.Username
 			}
 		}
-		return a.withClient(cmd.Context(), c, broker.UserOperator, func(ctx context.Context, client *events.Client) error {
+		return a.withClient(cmd.Context(), c, server.UserOperator, func(ctx context.Context, client *events.Client) error {
 			return a.cancel(ctx, client, ask, wait, timeout)
 		})
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
@@ -20,18 +21,18 @@ func keysOf(c config.Config) string {
 	case c.NATSKeys != "":
 		return c.NATSKeys
 	case c.NATSURL == "" && c.NATSNKey == "" && c.NATSCreds == "":
-		return broker.KeysDir(c.DataDir)
+		return server.KeysDir(c.DataDir)
 	}
 	return ""
 }
 
 // connectBroker connects to the broker that c names, or to the embedded one that runs on
 // the data folder, as one of the broker's users. The caller closes the connection.
-func connectBroker(c config.Config, user broker.User, log *slog.Logger) (*nats.Conn, error) {
+func connectBroker(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, error) {
 	urls := strings.Split(c.NATSURL.Reveal(), ",")
 	if c.NATSURL == "" {
-		url, err := broker.ServerURL(c.DataDir)
-		if errors.Is(err, broker.ErrNoServer) {
+		url, err := server.URL(c.DataDir)
+		if errors.Is(err, server.ErrNoServer) {
 			return nil, exitf(exitUnreachable, "no broker: set PGCOURIER_NATS_URL, or run `pgcourier serve` with the same DATA_DIR: %w", err)
 		}
 		if err != nil {
@@ -45,14 +46,14 @@ func connectBroker(c config.Config, user broker.User, log *slog.Logger) (*nats.C
 }
 
 // logIn connects by to as user.
-func logIn(c config.Config, user broker.User, to broker.Config) (*nats.Conn, error) {
+func logIn(c config.Config, user server.User, to broker.Config) (*nats.Conn, error) {
 	to.Name, to.InboxPrefix = "pgcourier-"+string(user), c.NATSInbox
 	if to.InboxPrefix == "" {
 		to.InboxPrefix = user.InboxPrefix()
 	}
 	to.CredentialsFile, to.NKeySeedFile = c.NATSCreds, c.NATSNKey
 	if dir := keysOf(c); dir != "" {
-		file, err := broker.FindKey(dir, user)
+		file, err := server.FindKey(dir, user)
 		if err != nil {
 			return nil, exit(exitUsage, err)
 		}
@@ -66,7 +67,7 @@ func logIn(c config.Config, user broker.User, to broker.Config) (*nats.Conn, err
 }
 
 // withClient runs one command of a gateway's kind.
-func (a *app) withClient(ctx context.Context, c config.Config, user broker.User, do func(context.Context, *events.Client) error) error {
+func (a *app) withClient(ctx context.Context, c config.Config, user server.User, do func(context.Context, *events.Client) error) error {
 	nc, err := connectBroker(c, user, a.logger(c))
 	if err != nil {
 		return err

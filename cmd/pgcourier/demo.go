@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -171,7 +171,7 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 		return nil, errors.Join(err, d.library.close(), d.storage.close())
 	}
 	// As any gateway on this host connects: with the key that the broker made for it.
-	if d.gateway, err = connectBroker(c, broker.UserGateway, log); err != nil {
+	if d.gateway, err = connectBroker(c, server.UserGateway, log); err != nil {
 		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
 	}
 	if d.client, err = events.NewClient(d.gateway); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
@@ -76,13 +77,13 @@ func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
 
 func (x *examination) brokerTrouble(err error) doctor.Finding {
 	f := doctor.Finding{State: doctor.Fault, Found: err.Error()}
-	key, isKey := errors.AsType[*broker.KeyError](err)
+	key, isKey := errors.AsType[*server.KeyError](err)
 	switch {
 	case isKey:
 		f.Mend = "see docs/broker.md: the folder of keys must hold " + string(key.User) + ".nk, readable for this user"
 	case errors.Is(err, broker.ErrUnauthorized):
 		f.Mend = "give the broker this user's key or password, or correct PGCOURIER_NATS_KEYS, NATS_NKEY, NATS_CREDS or NATS_URL: see docs/broker.md"
-	case errors.Is(err, broker.ErrNoServer):
+	case errors.Is(err, server.ErrNoServer):
 		f.State, f.Mend = doctor.Unreachable, "start `pgcourier serve` with the same DATA_DIR, or set PGCOURIER_NATS_URL"
 	case untrusted(err):
 		f.Mend = "set PGCOURIER_NATS_TLS_CA to the authority that signed the broker's certificate, or use the host name that it is for"
@@ -109,12 +110,12 @@ func (x *examination) checkSync(r *doctor.Report) {
 
 // checkIdentity holds the rights that the broker says this login has against what the user
 // needs, or all users where there is one login for all.
-func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user broker.User, r *doctor.Report) {
-	part, wanted := string(user), []broker.User{user}
+func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user server.User, r *doctor.Report) {
+	part, wanted := string(user), []server.User{user}
 	if keysOf(x.config) == "" {
 		part, wanted = "login", (&worker{config: x.config}).users()
 	}
-	who, err := broker.WhoAmI(ctx, nc)
+	who, err := server.WhoAmI(ctx, nc)
 	if err != nil {
 		r.Add(part, doctor.Finding{State: doctor.Unknown, Found: err.Error(), Mend: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
 		return

@@ -15,11 +15,11 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	"github.com/nats-io/nats-server/v2/server"
+	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
@@ -213,7 +213,7 @@ func (c *clinic) deaf() string {
 func (c *clinic) otherKeys() string {
 	c.t.Helper()
 	dir := filepath.Join(c.t.TempDir(), "keys")
-	if _, err := broker.EnsureKeys(dir, broker.Users(), slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := server.EnsureKeys(dir, server.Users(), slog.New(slog.DiscardHandler)); err != nil {
 		c.t.Fatal(err)
 	}
 	return dir
@@ -228,12 +228,12 @@ func (p *platform) otherBroker(accounts string) string {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	opts, err := server.ProcessConfigFile(file)
+	opts, err := natsd.ProcessConfigFile(file)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	opts.NoLog, opts.NoSigs = true, true
-	srv, err := server.NewServer(opts)
+	srv, err := natsd.NewServer(opts)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -249,11 +249,11 @@ func (p *platform) otherBroker(accounts string) string {
 func (c *clinic) withoutRight(line string) []string {
 	c.t.Helper()
 	keysDir := filepath.Join(c.t.TempDir(), "keys")
-	keys, err := broker.EnsureKeys(keysDir, append(broker.Users(), broker.UserAdmin), slog.New(slog.DiscardHandler))
+	keys, err := server.EnsureKeys(keysDir, append(server.Users(), server.UserAdmin), slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	users, err := broker.Configuration(keys, nil)
+	users, err := server.Configuration(keys, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // The examples are what they say: two gateways ask, two consumers are told, on a real broker
@@ -25,12 +25,12 @@ func TestTheExamplesRun(t *testing.T) {
 	p := setup(t)
 	p.start()
 	examples := filepath.Join(root, "docs", "examples")
-	key := func(u broker.User) []string {
-		return []string{"NATS_URL=" + p.broker.ClientURL(), "NATS_NKEY=" + broker.KeyFile(p.keys, u)}
+	key := func(u server.User) []string {
+		return []string{"NATS_URL=" + p.broker.ClientURL(), "NATS_NKEY=" + server.KeyFile(p.keys, u)}
 	}
-	consumers := map[string]*consumer{
-		"go":   startConsumer(t, "", key(broker.UserOperator), buildExample(t, "consumer-go")),
-		"node": startConsumer(t, installExample(t, filepath.Join(examples, "consumer-node")), key(broker.UserOperator), "node", "consumer.js"),
+	consumers := map[string]*exampleConsumer{
+		"go":   startConsumer(t, "", key(server.UserOperator), buildExample(t, "consumer-go")),
+		"node": startConsumer(t, installExample(t, filepath.Join(examples, "consumer-node")), key(server.UserOperator), "node", "consumer.js"),
 	}
 	type outcome struct {
 		RequestID string            `json:"request_id"`
@@ -43,7 +43,7 @@ func TestTheExamplesRun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Dir, cmd.Env = folder, append(os.Environ(), key(broker.UserGateway)...)
+		cmd.Dir, cmd.Env = folder, append(os.Environ(), key(server.UserGateway)...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err = cmd.Run()
@@ -143,8 +143,8 @@ func installExample(t *testing.T, from string) string {
 	return folder
 }
 
-// consumer is a running example that prints one line for each outcome.
-type consumer struct {
+// exampleConsumer is a running example that prints one line for each outcome.
+type exampleConsumer struct {
 	cmd   *exec.Cmd
 	lines chan told
 	errs  *logs
@@ -160,9 +160,9 @@ type told struct {
 	Code    string `json:"code"`
 }
 
-func startConsumer(t *testing.T, folder string, environ []string, args ...string) *consumer {
+func startConsumer(t *testing.T, folder string, environ []string, args ...string) *exampleConsumer {
 	t.Helper()
-	c := &consumer{cmd: exec.Command(args[0], args[1:]...), lines: make(chan told, 100), errs: &logs{}, done: make(chan error, 1)}
+	c := &exampleConsumer{cmd: exec.Command(args[0], args[1:]...), lines: make(chan told, 100), errs: &logs{}, done: make(chan error, 1)}
 	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr = folder, append(os.Environ(), environ...), c.errs
 	out, err := c.cmd.StdoutPipe()
 	if err == nil {
@@ -194,7 +194,7 @@ func startConsumer(t *testing.T, folder string, environ []string, args ...string
 	return c
 }
 
-func (c *consumer) next(t *testing.T) told {
+func (c *exampleConsumer) next(t *testing.T) told {
 	t.Helper()
 	select {
 	case line := <-c.lines:
@@ -206,7 +206,7 @@ func (c *consumer) next(t *testing.T) told {
 }
 
 // end stops the consumer in order, and checks that it said nothing more.
-func (c *consumer) end(t *testing.T) {
+func (c *exampleConsumer) end(t *testing.T) {
 	t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

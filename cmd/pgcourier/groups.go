@@ -4,7 +4,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -54,7 +54,7 @@ type invitations struct{}
 var _ handlers.Invitations = invitations{}
 
 func (invitations) Invite(msg *message.Message, n int, seats func(int) []any) {
-	broker.Invite(msg, n, seats)
+	consumer.Invite(msg, n, seats)
 }
 
-func (invitations) Invited(msg *message.Message) (any, bool) { return broker.Invited(msg) }
+func (invitations) Invited(msg *message.Message) (any, bool) { return consumer.Invited(msg) }

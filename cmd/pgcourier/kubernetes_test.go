@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
@@ -165,7 +165,7 @@ func readManifests(t *testing.T) manifests {
 func TestTheManifestsFitTheProgram(t *testing.T) {
 	t.Parallel()
 	m := readManifests(t)
-	for component, user := range map[string]broker.User{"worker": broker.UserWorker, "notifier": broker.UserNotifier, "verifier": broker.UserVerifier} {
+	for component, user := range map[string]server.User{"worker": server.UserWorker, "notifier": server.UserNotifier, "verifier": server.UserVerifier} {
 		d, ok := m.deployments[component]
 		if !ok || len(d.Spec.Template.Spec.Containers) != 1 {
 			t.Fatalf("%s: %+v", component, d)
@@ -186,7 +186,7 @@ func TestTheManifestsFitTheProgram(t *testing.T) {
 				line = l + " "
 			}
 		}
-		files := []string{filepath.Base(broker.KeyFile("", user))}
+		files := []string{filepath.Base(server.KeyFile("", user))}
 		for _, e := range pod.Containers[0].Env {
 			if file, ok := strings.CutPrefix(e.Value, m.settings["PGCOURIER_NATS_KEYS"]+"/"); ok {
 				files = append(files, file)

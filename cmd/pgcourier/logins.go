@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
@@ -21,7 +22,7 @@ type login struct {
 // the roles may.
 func (w *worker) startServer(ctx context.Context) (err error) {
 	c := w.config
-	w.server, err = broker.StartServer(broker.ServerConfig{
+	w.server, err = server.Start(server.Config{
 		DataDir: c.DataDir, Host: c.NATSHost, Port: c.NATSPort,
 		CertFile: c.NATSCert, KeyFile: c.NATSKey, ClientCAFile: c.NATSClientCA, Logger: w.log,
 	})
@@ -29,7 +30,7 @@ func (w *worker) startServer(ctx context.Context) (err error) {
 		return err
 	}
 	w.closers = append(w.closers, w.server.Shutdown)
-	w.log.InfoContext(ctx, "embedded broker listens", "url", w.server.ClientURL(), "keys", broker.KeysDir(c.DataDir))
+	w.log.InfoContext(ctx, "embedded broker listens", "url", w.server.ClientURL(), "keys", server.KeysDir(c.DataDir))
 	nc, err := w.server.ConnectAdmin(w.log)
 	if err != nil {
 		return err
@@ -40,22 +41,22 @@ func (w *worker) startServer(ctx context.Context) (err error) {
 }
 
 // users are the broker's users as which this process works, the first role's first.
-func (w *worker) users() []broker.User {
-	var out []broker.User
+func (w *worker) users() []server.User {
+	var out []server.User
 	if exporting(w.config) {
-		out = append(out, broker.UserWorker)
+		out = append(out, server.UserWorker)
 	}
 	if slices.Contains(w.config.Roles, config.RoleVerifier) {
-		out = append(out, broker.UserVerifier)
+		out = append(out, server.UserVerifier)
 	}
 	if notifying(w.config) {
-		out = append(out, broker.UserNotifier)
+		out = append(out, server.UserNotifier)
 	}
 	return out
 }
 
 // logIn connects as user. Where there is one login for all, all share one connection.
-func (w *worker) logIn(user broker.User) (login, error) {
+func (w *worker) logIn(user server.User) (login, error) {
 	if keysOf(w.config) == "" && w.nc != nil {
 		w.logins[user] = login{w.nc, w.js}
 		return w.logins[user], nil

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // A process that serves cannot be looked into by others of its user: the kernel gives its
@@ -21,7 +21,7 @@ func TestAServingProcessIsHiddenFromItsUser(t *testing.T) {
 	p.provision("ROLES=notifier", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET="+hookSecret)
 	dir := t.TempDir()
 	key, program := filepath.Join(dir, "notifier.nk"), filepath.Join(dir, "pgcourier")
-	if err := os.WriteFile(key, []byte(read(t, filepath.Join(broker.KeysDir(p.data), "notifier.nk"))), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(read(t, filepath.Join(server.KeysDir(p.data), "notifier.nk"))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	installed, err := exec.LookPath("pgcourier")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
@@ -198,7 +199,7 @@ func outcomeEvent(ctx context.Context, js jetstream.JetStream, subject string) (
 
 // withJetStream connects to the broker for one command.
 func (a *app) withJetStream(ctx context.Context, c config.Config, do func(context.Context, jetstream.JetStream) error) error {
-	nc, err := connectBroker(c, broker.UserOperator, a.logger(c))
+	nc, err := connectBroker(c, server.UserOperator, a.logger(c))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/notify/email"
@@ -133,10 +135,10 @@ func openChat(c config.Config, log *slog.Logger) (telegram.Location, *telegram.C
 // notify serves the role: one handler queues who is to be told of an outcome, and one for
 // each channel delivers.
 func (w *worker) notify(ctx context.Context) error {
-	c, js := w.config, w.logins[broker.UserNotifier].js
-	sub, err := broker.NewSubscriber(broker.SubscriberConfig{
+	c, js := w.config, w.logins[server.UserNotifier].js
+	sub, err := consumer.New(consumer.Config{
 		JetStream: js, Bind: notifierBinding, Slots: notificationSlots,
-		Backoff: broker.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.DrainTimeout, Logger: w.log,
+		Backoff: consumer.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.DrainTimeout, Logger: w.log,
 	})
 	if err != nil {
 		return err
@@ -148,7 +150,7 @@ func (w *worker) notify(ctx context.Context) error {
 	}
 	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
 	records := w.telemetry.Records(notificationRecords{broker.NewStates(js, events.StreamNotificationStates)})
-	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(broker.UserNotifier), js, w.policy), Deliveries: deliveries{}, Log: w.log}
+	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(server.UserNotifier), js, w.policy), Deliveries: deliveries{}, Log: w.log}
 	router.AddConsumerHandler("notifier", events.OutcomeFilter("*", "*"), sub, outcomes.Handle)
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: w.senders, Policy: w.policy, Records: records,
@@ -186,7 +188,7 @@ type delayer struct{}
 
 var _ handlers.Delayer = delayer{}
 
-func (delayer) Delay(msg *message.Message, pause time.Duration) { broker.Delay(msg, pause) }
+func (delayer) Delay(msg *message.Message, pause time.Duration) { consumer.Delay(msg, pause) }
 
 // notificationQueue is the queue as notify asks for it.
 type notificationQueue struct {

@@ -21,6 +21,7 @@ import (
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -58,11 +59,11 @@ func setup(t *testing.T) *platform {
 	t.Helper()
 	return setupWith(t, func(p *platform) {
 		log := slog.New(slog.DiscardHandler)
-		srv, err := broker.StartServer(broker.ServerConfig{DataDir: p.data, Port: broker.RandomPort, Logger: log})
+		srv, err := server.Start(server.Config{DataDir: p.data, Port: server.RandomPort, Logger: log})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.broker, p.keys = srv, broker.KeysDir(p.data)
+		p.broker, p.keys = srv, server.KeysDir(p.data)
 		if p.nc, err = srv.ConnectAdmin(log); err != nil { // what runs on the platform may do less
 			t.Fatal(err)
 		}

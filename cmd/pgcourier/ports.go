@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -20,16 +21,16 @@ type deliveries struct{}
 var _ handlers.Deliveries = deliveries{}
 
 func (deliveries) Delivery(msg *message.Message) handlers.Delivery {
-	d, _ := broker.DeliveryOf(msg) // the router hands over only what the subscriber delivered
+	d, _ := consumer.DeliveryOf(msg) // the router hands over only what the subscriber delivered
 	return handlers.Delivery{
 		Delivery: export.Delivery{EventID: d.EventID, Number: d.Number, Last: d.Last, Queue: d.Stream, Sequence: d.Sequence},
 		Subject:  d.Subject, RepeatedHeader: d.RepeatedHeader,
 	}
 }
 
-func (deliveries) Abandon(msg *message.Message) { broker.Abandon(msg) }
+func (deliveries) Abandon(msg *message.Message) { consumer.Abandon(msg) }
 
-func (deliveries) Defer(msg *message.Message, pause time.Duration) { broker.Defer(msg, pause) }
+func (deliveries) Defer(msg *message.Message, pause time.Duration) { consumer.Defer(msg, pause) }
 
 type publications struct{ telemetry.Publisher }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
@@ -27,7 +27,7 @@ func (w *worker) openPruner(projects *project.Projects, name string) error {
 	}
 	w.pruner = retention.NewPruner(retention.Config{
 		Records: w.ledger, Policies: policies{projects, policy}, Bins: bins(w.places, w.telemetry), Holder: name, Notice: c.PruneNotice, Log: w.log,
-		Announcer: &handlers.Expiries{Publisher: publications{w.publisher(broker.UserWorker)}, Source: "pgcourier/pruner"},
+		Announcer: &handlers.Expiries{Publisher: publications{w.publisher(server.UserWorker)}, Source: "pgcourier/pruner"},
 	})
 	return nil
 }

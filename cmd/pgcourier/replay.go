@@ -13,7 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
@@ -96,7 +96,7 @@ func (a *app) replayCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("ended after %s", o.timeout))
 			defer cancel()
 		}
-		nc, err := connectBroker(c, broker.UserOperator, a.logger(c))
+		nc, err := connectBroker(c, server.UserOperator, a.logger(c))
 		if err != nil {
 			return err
 		}

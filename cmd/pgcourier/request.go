@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -54,7 +54,7 @@ func (a *app) requestCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no outcome within %s; the export goes on", timeout))
 			defer cancel()
 		}
-		return a.withClient(ctx, c, broker.UserGateway, func(ctx context.Context, client *events.Client) error {
+		return a.withClient(ctx, c, server.UserGateway, func(ctx context.Context, client *events.Client) error {
 			return a.request(ctx, client, r, wait)
 		})
 	})

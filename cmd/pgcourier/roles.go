@@ -16,6 +16,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -37,20 +39,20 @@ func (w *worker) ready(ctx context.Context) error {
 // run serves the configured roles until ctx ends, and then lets running exports finish.
 func (w *worker) run(ctx context.Context) error {
 	c := w.config
-	subscription := broker.SubscriberConfig{
+	subscription := consumer.Config{
 		JetStream: w.js, Bind: bindings, Slots: c.Concurrency,
-		Backoff: broker.Exponential(c.RetryBackoff, 16*c.RetryBackoff, nil), DrainTimeout: c.DrainTimeout,
+		Backoff: consumer.Exponential(c.RetryBackoff, 16*c.RetryBackoff, nil), DrainTimeout: c.DrainTimeout,
 		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
 		Ready:  func(ctx context.Context) error { return export.Retry(ctx, w.ledger.Ping) },
 		Logger: w.log,
 	}
-	sub, err := broker.NewSubscriber(subscription)
+	sub, err := consumer.New(subscription)
 	if err != nil {
 		return err
 	}
-	subscription.Turn = func(d broker.Delivery) string { return d.Subject } // it names the project
+	subscription.Turn = func(d consumer.Delivery) string { return d.Subject } // it names the project
 	subscription.Window = window(c)
-	queue, err := broker.NewSubscriber(subscription)
+	queue, err := consumer.New(subscription)
 	if err != nil {
 		return err
 	}
@@ -75,7 +77,7 @@ func (w *worker) run(ctx context.Context) error {
 			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}, Groups: w.groups}
 			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
-			h := &handlers.Intake{Publisher: publications{w.publisher(broker.UserWorker)}, Deliveries: deliveries{}, Source: w.source}
+			h := &handlers.Intake{Publisher: publications{w.publisher(server.UserWorker)}, Deliveries: deliveries{}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
 			if w.scheduling {
 				router.AddConsumerHandler("due", events.DueFilter, sub, w.due().Handle)
@@ -93,7 +95,7 @@ func (w *worker) run(ctx context.Context) error {
 			}
 			defer func() { _ = verify.Close() }() // always nil
 			h := &handlers.Completed{
-				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher(broker.UserVerifier)}, Deliveries: deliveries{},
+				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher(server.UserVerifier)}, Deliveries: deliveries{},
 				Source: "pgcourier/verifier", Log: w.log,
 			}
 			router.AddConsumerHandler("verify", events.CompletedFilter, verify, h.Handle)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	natsd "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
@@ -258,7 +258,7 @@ func aged(t *testing.T, raw, version string) string {
 					if err != nil {
 						return
 					}
-					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+server.VERSION+`"`), []byte(`"version":"`+version+`"`)))
+					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+natsd.VERSION+`"`), []byte(`"version":"`+version+`"`)))
 				}
 			}()
 		}

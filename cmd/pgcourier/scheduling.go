@@ -11,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 // provisionSchedules makes what schedules need in the broker, when this process is an
@@ -35,7 +36,7 @@ func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
 // due is the handler of what schedules make due.
 func (w *worker) due() *handlers.Due {
 	return &handlers.Due{
-		Publisher: publications{w.publisher(broker.UserWorker)}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
+		Publisher: publications{w.publisher(server.UserWorker)}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
 		Queued: queuedRequests{newRequestQueue(w.js), w.config.MaxWaitingPerProject},
 	}
 }

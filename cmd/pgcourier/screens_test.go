@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -253,7 +253,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"schedule add": sampleSchedules()[0],
 		"schedule rm":  scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
 		"broker config": brokerUsers{
-			Keys:       broker.PublicKeys{broker.UserGateway: "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"},
+			Keys:       server.PublicKeys{server.UserGateway: "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"},
 			Publishers: map[string]string{"acme": "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"}, Configuration: "accounts { }\n",
 		},
 		"rm": []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},

@@ -12,6 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -28,7 +30,7 @@ func (w *worker) openTelemetry(ctx context.Context) error {
 }
 
 // publisher publishes to the broker's streams as one of its users, counted and traced.
-func (w *worker) publisher(user broker.User) telemetry.Publisher {
+func (w *worker) publisher(user server.User) telemetry.Publisher {
 	return w.telemetry.Publisher(broker.NewPublisher(w.logins[user].js))
 }
 
@@ -43,7 +45,7 @@ func (w *worker) watchQueues() {
 		w.telemetry.SampleQueue("intake", backlog(rooms.intake))
 	}
 	for _, channel := range notificationChannels(w.config) {
-		queue := broker.NewQueue(w.logins[broker.UserNotifier].js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
+		queue := broker.NewQueue(w.logins[server.UserNotifier].js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
 		w.telemetry.SampleNotifier(channel, backlog(queue))
 	}
 	if w.ledger != nil {
@@ -66,7 +68,7 @@ func backlog(q *broker.Queue) func(context.Context) (telemetry.Backlog, error) {
 
 // deliveryOf is a delivered message as the middleware asks for it.
 func deliveryOf(msg *message.Message) telemetry.Delivery {
-	d, _ := broker.DeliveryOf(msg) // the router hands over only what the subscriber delivered
+	d, _ := consumer.DeliveryOf(msg) // the router hands over only what the subscriber delivered
 	return telemetry.Delivery{Subject: d.Subject, EventID: d.EventID, Number: d.Number}
 }
 

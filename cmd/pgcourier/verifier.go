@@ -11,7 +11,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -244,10 +245,10 @@ func (w *worker) openVerifier(ctx context.Context) error {
 
 // verifications is the verifier's own subscription: one export at a time, because a restore
 // takes a server's whole attention.
-func (w *worker) verifications() (*broker.Subscriber, error) {
+func (w *worker) verifications() (*consumer.Subscriber, error) {
 	c := w.config
-	return broker.NewSubscriber(broker.SubscriberConfig{
-		JetStream: w.logins[broker.UserVerifier].js, Bind: bindings, Slots: 1, DrainTimeout: c.DrainTimeout, Logger: w.log,
-		Backoff: broker.Exponential(c.RetryBackoff, 64*c.RetryBackoff, nil),
+	return consumer.New(consumer.Config{
+		JetStream: w.logins[server.UserVerifier].js, Bind: bindings, Slots: 1, DrainTimeout: c.DrainTimeout, Logger: w.log,
+		Backoff: consumer.Exponential(c.RetryBackoff, 64*c.RetryBackoff, nil),
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
 func (a *app) watchCommand() *cobra.Command {
@@ -38,7 +38,7 @@ func (a *app) watchCommand() *cobra.Command {
 		if len(args) == 1 {
 			id = args[0]
 		}
-		return a.withClient(cmd.Context(), c, broker.UserOperator, func(ctx context.Context, client *events.Client) error {
+		return a.withClient(cmd.Context(), c, server.UserOperator, func(ctx context.Context, client *events.Client) error {
 			out, err := a.follow(ctx, client, project, id, true)
 			if errors.Is(err, context.Canceled) {
 				return nil // the user has seen enough

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -38,8 +39,8 @@ type worker struct {
 	log        *slog.Logger
 	telemetry  *telemetry.Telemetry
 	source     string         // CloudEvents source of what this process publishes
-	server     *broker.Server // nil: the broker is elsewhere
-	logins     map[broker.User]login
+	server     *server.Server // nil: the broker is elsewhere
+	logins     map[server.User]login
 	nc         *nats.Conn // of the first role
 	js         jetstream.JetStream
 	admin      jetstream.JetStream // makes the streams, if it may
@@ -74,7 +75,7 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	if err != nil {
 		return nil, fmt.Errorf("name this worker: %w", err)
 	}
-	w = &worker{config: c, log: log, source: "pgcourier/worker", logins: map[broker.User]login{}}
+	w = &worker{config: c, log: log, source: "pgcourier/worker", logins: map[server.User]login{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -241,7 +242,7 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 		return exit(exitUsage, err)
 	}
 	w.closers = append(w.closers, dumper.Close)
-	speaker := publications{w.publisher(broker.UserWorker)}
+	speaker := publications{w.publisher(server.UserWorker)}
 	w.speaker = &handlers.Announcer{Publisher: speaker, Outbox: w.ledger, Source: w.source, Log: w.log}
 	w.exports = export.New(export.Config{
 		Ledger: w.telemetry.Ledger(w.ledger), Projects: w.telemetry.Projects(projects), Dumper: w.telemetry.Dumper(dumper), Store: w.store,

@@ -35,7 +35,7 @@ func (a *advisories) above(ctx context.Context, js jetstream.JetStream, queue *j
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	life, source := streamIdentity(queue), streamIdentity(s.CachedInfo())
+	life, source := StreamIdentity(queue), StreamIdentity(s.CachedInfo())
 	if a.life != life || a.source != source {
 		a.life, a.source, a.next, a.advised = life, source, 1, map[uint64]struct{}{}
 	}

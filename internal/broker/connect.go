@@ -47,7 +47,7 @@ type Config struct {
 	URLs []string
 	// Server is the embedded server of this process: it is reached without the network, and
 	// without TLS. URLs and the files for TLS are not looked at then.
-	Server *Server
+	Server LocalServer
 	// Name is shown by the broker for this connection. Default: "pgcourier".
 	Name string
 
@@ -81,7 +81,14 @@ type Config struct {
 	// slog.Default().
 	Logger *slog.Logger
 
-	pair nkeys.KeyPair // of Server's administrator; nil: another user
+	// NKey logs in by a key that is not on disk. Nil: another way.
+	NKey nkeys.KeyPair
+}
+
+// LocalServer is a broker within this process.
+type LocalServer interface {
+	nats.InProcessConnProvider
+	ClientURL() string
 }
 
 // Connect returns a connection that then survives an outage of any length: it reconnects
@@ -198,7 +205,7 @@ func (c Config) options() ([]nats.Option, error) {
 		opts = append(opts, nats.CustomInboxPrefix(c.InboxPrefix))
 	}
 	if c.Server != nil {
-		return append(opts, nats.InProcessServer(c.Server.srv)), nil
+		return append(opts, nats.InProcessServer(c.Server)), nil
 	}
 	if c.CAFile != "" || c.CertFile != "" {
 		t, err := c.tls()
@@ -217,12 +224,12 @@ func (c Config) auth() ([]nats.Option, error) {
 			return nil, fmt.Errorf("broker credentials file: %w", err)
 		}
 		return []nats.Option{nats.UserCredentials(c.CredentialsFile)}, nil
-	case c.pair != nil:
-		public, err := c.pair.PublicKey()
+	case c.NKey != nil:
+		public, err := c.NKey.PublicKey()
 		if err != nil {
-			return nil, fmt.Errorf("broker administrator's key: %w", err)
+			return nil, fmt.Errorf("broker user's key: %w", err)
 		}
-		return []nats.Option{nats.Nkey(public, c.pair.Sign)}, nil
+		return []nats.Option{nats.Nkey(public, c.NKey.Sign)}, nil
 	case c.NKeySeedFile != "":
 		opt, err := nats.NkeyOptionFromSeed(c.NKeySeedFile)
 		if err != nil {

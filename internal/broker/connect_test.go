@@ -13,26 +13,10 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 )
 
 const canary = "canary-secret"
-
-// raw starts a nats-server as an operator would configure it.
-func raw(t *testing.T, o *server.Options) *server.Server {
-	t.Helper()
-	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true
-	if o.Port == 0 {
-		o.Port = server.RANDOM_PORT
-	}
-	srv, err := server.NewServer(o)
-	must(t, err)
-	go srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(patience) {
-		t.Fatal("server is not ready")
-	}
-	return srv
-}
 
 func TestConnectRefusesBadConfiguration(t *testing.T) {
 	t.Parallel()
@@ -75,9 +59,9 @@ func TestConnectLogsIn(t *testing.T) {
 	must(t, err)
 	seedFile := filepath.Join(t.TempDir(), "seed")
 	must(t, os.WriteFile(seedFile, seed, 0o600))
-	keyed := raw(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).ClientURL()
-	named := raw(t, &server.Options{Username: "worker", Password: canary}).ClientURL()
-	tokened := raw(t, &server.Options{Authorization: canary}).ClientURL()
+	keyed := brokertest.Raw(t, &server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).ClientURL()
+	named := brokertest.Raw(t, &server.Options{Username: "worker", Password: canary}).ClientURL()
+	tokened := brokertest.Raw(t, &server.Options{Authorization: canary}).ClientURL()
 
 	for name, c := range map[string]broker.Config{
 		"nkey":             {URLs: []string{keyed}, NKeySeedFile: seedFile},
@@ -89,7 +73,7 @@ func TestConnectLogsIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.Logger = quiet()
+			c.Logger = brokertest.Quiet()
 			nc, err := broker.Connect(c)
 			must(t, err)
 			defer nc.Close()
@@ -139,18 +123,18 @@ func TestConnectionSurvivesRevokedCredentials(t *testing.T) {
 	t.Parallel()
 	g := &guard{}
 	g.open.Store(true)
-	srv := raw(t, &server.Options{CustomClientAuthentication: g})
-	port := portOf(t, srv.ClientURL())
+	srv := brokertest.Raw(t, &server.Options{CustomClientAuthentication: g})
+	port := brokertest.PortOf(t, srv.ClientURL())
 	nc := connect(t, srv.ClientURL())
 	srv.Shutdown()
 	srv.WaitForShutdown()
 	g.open.Store(false)
-	raw(t, &server.Options{CustomClientAuthentication: g, Port: port})
+	brokertest.Raw(t, &server.Options{CustomClientAuthentication: g, Port: port})
 	// The library's own limit is two refusals.
-	eventually(t, "refused three times", func() bool { return g.refused.Load() >= 3 })
+	brokertest.Eventually(t, "refused three times", func() bool { return g.refused.Load() >= 3 })
 	if nc.IsClosed() {
 		t.Fatal("the connection gave up")
 	}
 	g.open.Store(true)
-	eventually(t, "connection is back", nc.IsConnected)
+	brokertest.Eventually(t, "connection is back", nc.IsConnected)
 }

@@ -4,19 +4,19 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 )
 
 // What is asked of the broker for a notifier, and that it is idempotent with filters.
 func TestANotifiersStreams(t *testing.T) {
 	t.Parallel()
-	nc := connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL())
+	nc := fresh(t)
 	js := stream(t, nc)
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	if _, err := js.Stream(t.Context(), events.StreamNotifications); !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -24,9 +24,9 @@ func TestANotifiersStreams(t *testing.T) {
 	}
 	wanted := broker.Topology{Notifications: []string{"email", "webhook"}}
 	must(t, broker.Provision(t.Context(), js, wanted))
-	writes := observe(t, nc, "$JS.API.*.CREATE.>")
+	writes := brokertest.Observe(t, nc, "$JS.API.*.CREATE.>")
 	must(t, broker.Provision(t.Context(), js, wanted))
-	if n := writes.total(""); n != 0 {
+	if n := writes.Total(""); n != 0 {
 		t.Errorf("%d writes at the second run", n)
 	}
 	outcomes, err := js.Consumer(t.Context(), events.StreamOutcomes, events.ConsumerNotifier)
@@ -57,7 +57,7 @@ func TestANotifiersStreams(t *testing.T) {
 
 func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	s := broker.NewStates(js, events.StreamNotificationStates)
 	key := broker.NotificationStateSubject
 	nothing := func(string, []byte) error { return errors.New("nothing is there") }
@@ -96,24 +96,4 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	if err := s.All(t.Context(), func(string, []byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("called off: %v", err)
 	}
-}
-
-// A handler sets the pause before the next delivery of its own message.
-func TestAHandlerDelaysItsMessage(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	c := b.config(b.js)
-	c.Backoff = func(int) time.Duration { return time.Hour }
-	b.publish(1)
-	_, ch := b.subscribe(c)
-	m := receive(t, ch)
-	if !broker.Delay(m, time.Millisecond) || broker.Delay(message.NewMessage("1", nil), time.Second) {
-		t.Error("a message of the subscriber is delayed, another is not")
-	}
-	m.Nack()
-	m = receive(t, ch) // long before an hour is over
-	if d, _ := broker.DeliveryOf(m); d.Number != 2 {
-		t.Errorf("delivery %d", d.Number)
-	}
-	m.Ack()
 }

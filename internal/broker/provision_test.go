@@ -14,18 +14,20 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestProvisionIsIdempotent(t *testing.T) {
 	t.Parallel()
-	nc := connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL())
+	nc := fresh(t)
 	js := stream(t, nc)
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
-	writes := observe(t, nc, "$JS.API.STREAM.UPDATE.>")
-	creates := observe(t, nc, "$JS.API.*.CREATE.>")
+	writes := brokertest.Observe(t, nc, "$JS.API.STREAM.UPDATE.>")
+	creates := brokertest.Observe(t, nc, "$JS.API.*.CREATE.>")
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
-	if n := writes.total("") + creates.total(""); n != 0 {
+	if n := writes.Total("") + creates.Total(""); n != 0 {
 		t.Errorf("%d writes at the second run", n)
 	}
 
@@ -59,10 +61,10 @@ func TestProvisionAsksAgain(t *testing.T) {
 	for _, call := range []string{"STREAM.INFO.", "CONSUMER.INFO."} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
-			url := start(t, t.TempDir(), broker.RandomPort).ClientURL()
+			url := brokertest.Start(t, t.TempDir(), brokertest.RandomPort).ClientURL()
 			must(t, broker.Provision(t.Context(), stream(t, connect(t, url)), broker.Topology{}))
 			var swallow atomic.Int32
-			js := slow(t, url, call, &swallow)
+			js := brokertest.Slow(t, url, call, &swallow)
 			swallow.Store(2)
 			must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 			if left := swallow.Load(); left >= 0 {
@@ -75,7 +77,7 @@ func TestProvisionAsksAgain(t *testing.T) {
 // The streams as provisioned keep the contract's promises.
 func TestProvisionedStreams(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{MaxWaitingPerProject: 2, AckWait: time.Second, MaxDeliver: 1}))
 	p := broker.NewPublisher(js)
 	for range 2 {
@@ -109,8 +111,8 @@ func TestProvisionedStreams(t *testing.T) {
 	}
 
 	// A message that uses up its deliveries leaves an advisory.
-	s, err := broker.NewSubscriber(broker.SubscriberConfig{
-		JetStream: js, Logger: quiet(),
+	s, err := consumer.New(consumer.Config{
+		JetStream: js, Logger: brokertest.Quiet(),
 		Bind: func(string) (broker.Binding, error) {
 			return broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, nil
 		},
@@ -120,8 +122,8 @@ func TestProvisionedStreams(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	ch, err := s.Subscribe(t.Context(), events.RequestedFilter)
 	must(t, err)
-	receive(t, ch).Nack()
-	eventually(t, "the advisory is kept", func() bool {
+	brokertest.Receive(t, ch).Nack()
+	brokertest.Eventually(t, "the advisory is kept", func() bool {
 		a, err := js.Stream(t.Context(), events.StreamAdvisories)
 		must(t, err)
 		return a.CachedInfo().State.Msgs == 1
@@ -130,7 +132,7 @@ func TestProvisionedStreams(t *testing.T) {
 
 func TestProvisionRepairsDrift(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	c, err := js.Consumer(t.Context(), events.StreamRequests, events.ConsumerExport)
 	must(t, err)
@@ -154,7 +156,7 @@ func TestProvisionRepairsDrift(t *testing.T) {
 // What cannot be changed is reported, all of it at once.
 func TestProvisionReportsDrift(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: events.StreamRequests, Subjects: []string{events.RequestedFilter},
 		Storage: jetstream.MemoryStorage, MaxMsgsPerSubject: 5,
@@ -191,7 +193,7 @@ func TestProvisionWithoutPermission(t *testing.T) {
 		Publish:   &server.SubjectPermission{Allow: []string{"$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.>", "_INBOX.>"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
 	}
-	srv := raw(t, &server.Options{
+	srv := brokertest.Raw(t, &server.Options{
 		JetStream: true, StoreDir: t.TempDir(), Accounts: []*server.Account{account},
 		Users: []*server.User{
 			{Username: "operator", Password: "o", Account: account},
@@ -202,7 +204,7 @@ func TestProvisionWithoutPermission(t *testing.T) {
 	must(t, err)
 	must(t, a.EnableJetStream(nil, nil))
 	login := func(user, password string) jetstream.JetStream {
-		nc, err := broker.Connect(broker.Config{URLs: []string{srv.ClientURL()}, User: user, Password: secret.String(password), Logger: quiet()})
+		nc, err := broker.Connect(broker.Config{URLs: []string{srv.ClientURL()}, User: user, Password: secret.String(password), Logger: brokertest.Quiet()})
 		must(t, err)
 		t.Cleanup(nc.Close)
 		return stream(t, nc)

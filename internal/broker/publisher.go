@@ -21,7 +21,7 @@ var (
 	// of its store, so a full disk of the broker reads the same; the wrapped error says
 	// which.
 	ErrQueueFull = errors.New("queue full")
-	// ErrClosed says that the publisher or subscriber was closed.
+	// ErrClosed says that the publisher was closed.
 	ErrClosed = errors.New("closed")
 	// ErrHeader says that a metadata key or value cannot be a NATS header.
 	ErrHeader = errors.New("metadata is not a header")
@@ -30,6 +30,10 @@ var (
 // MsgIDMetadata is the one metadata key of the broker's own vocabulary that Publish
 // passes on: JetStream's deduplication id.
 const MsgIDMetadata = jetstream.MsgIDHeader
+
+// UUIDHeader carries a Watermill message's UUID, under the name that Watermill's own NATS
+// adapter uses.
+const UUIDHeader = "_watermill_message_uuid"
 
 const (
 	storeFailed jetstream.ErrorCode = 10077 // JSStreamStoreFailedF in nats-server

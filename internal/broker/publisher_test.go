@@ -7,20 +7,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 )
 
 func TestPublishOnceRace(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	name := "O" + b.bind.Stream
-	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+	name := "O" + b.Bind.Stream
+	_, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: name, Subjects: []string{name + ".completed.*.*", name + ".failed.*.*"},
 	})
 	must(t, err)
@@ -53,7 +53,7 @@ func TestPublishOnceRace(t *testing.T) {
 	if stored.Load() != requests || refused.Load() != (publishers-1)*requests {
 		t.Errorf("%d stored and %d refused, want %d and %d", stored.Load(), refused.Load(), requests, (publishers-1)*requests)
 	}
-	s, err := b.js.Stream(t.Context(), name)
+	s, err := b.JS.Stream(t.Context(), name)
 	must(t, err)
 	if n := s.CachedInfo().State.Msgs; n != requests {
 		t.Errorf("%d messages in the stream, want %d", n, requests)
@@ -63,13 +63,13 @@ func TestPublishOnceRace(t *testing.T) {
 func TestQueueFullIsTold(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	name := "F" + b.bind.Stream
-	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
+	name := "F" + b.Bind.Stream
+	_, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: name, Subjects: []string{name + ".*"}, Retention: jetstream.WorkQueuePolicy,
 		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 2,
 	})
 	must(t, err)
-	p := broker.NewPublisher(b.js)
+	p := broker.NewPublisher(b.JS)
 	for range 2 {
 		must(t, p.Publish(name+".flood", message.NewMessage("", nil)))
 	}
@@ -82,18 +82,18 @@ func TestQueueFullIsTold(t *testing.T) {
 func TestMetadataBecomesHeaders(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	p := broker.NewPublisher(b.js)
+	p := broker.NewPublisher(b.JS)
 	msg := message.NewMessage("uuid-1", []byte("body"))
 	msg.Metadata = message.Metadata{
 		"ce-type": "backup.started", "traceparent": "00-a-b-01",
 		broker.MsgIDMetadata: "m1", "Nats-Rollup": "all", "nats-expected-stream": "NONE",
 	}
-	must(t, p.Publish(b.subject(), msg))
-	must(t, p.Publish(b.subject(), msg)) // the same message id: deduplicated
-	if n := b.stored(); n != 1 {
+	must(t, p.Publish(b.Subject(), msg))
+	must(t, p.Publish(b.Subject(), msg)) // the same message id: deduplicated
+	if n := b.Stored(); n != 1 {
 		t.Errorf("%d messages, want 1", n)
 	}
-	s, err := b.js.Stream(t.Context(), b.bind.Stream)
+	s, err := b.JS.Stream(t.Context(), b.Bind.Stream)
 	must(t, err)
 	m, err := s.GetMsg(t.Context(), 1)
 	must(t, err)
@@ -107,7 +107,7 @@ func TestMetadataBecomesHeaders(t *testing.T) {
 	for key, value := range map[string]string{"": "x", "a b": "x", "a:": "x", "ok": "line\nbreak"} {
 		bad := message.NewMessage("", nil)
 		bad.Metadata.Set(key, value)
-		if err := p.Publish(b.subject(), bad); !errors.Is(err, broker.ErrHeader) {
+		if err := p.Publish(b.Subject(), bad); !errors.Is(err, broker.ErrHeader) {
 			t.Errorf("metadata %q=%q: %v", key, value, err)
 		}
 	}
@@ -117,13 +117,13 @@ func TestPublishEphemeral(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	got := make(chan *nats.Msg, 1)
-	_, err := b.nc.ChanSubscribe("progress."+b.bind.Stream, got)
+	_, err := b.NC.ChanSubscribe("progress."+b.Bind.Stream, got)
 	must(t, err)
-	p := broker.NewPublisher(b.js)
+	p := broker.NewPublisher(b.JS)
 	msg := message.NewMessage("", []byte("42 %"))
 	msg.Metadata.Set("ce-type", "backup.progress")
-	must(t, p.PublishEphemeral("progress."+b.bind.Stream, msg))
-	m := receive(t, got)
+	must(t, p.PublishEphemeral("progress."+b.Bind.Stream, msg))
+	m := brokertest.Receive(t, got)
 	if string(m.Data) != "42 %" || m.Header.Get("ce-type") != "backup.progress" {
 		t.Errorf("got %q %v", m.Data, m.Header)
 	}
@@ -139,29 +139,8 @@ func TestPublishEphemeral(t *testing.T) {
 func TestPublishWithoutStreamFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	p := broker.NewPublisher(b.js)
-	if err := p.Publish("nowhere."+b.bind.Stream, message.NewMessage("", nil)); !errors.Is(err, jetstream.ErrNoStreamResponse) {
+	p := broker.NewPublisher(b.JS)
+	if err := p.Publish("nowhere."+b.Bind.Stream, message.NewMessage("", nil)); !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestExponential(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		random float64
-		want   []time.Duration
-	}{
-		{0, []time.Duration{5, 10, 20, 40, 50, 50}},
-		{0.5, []time.Duration{7, 15, 30, 60, 75, 75}},
-	} {
-		pause := broker.Exponential(10, 100, func() float64 { return c.random })
-		for i, want := range c.want {
-			if got := pause(i + 1); got != want {
-				t.Errorf("random %v, delivery %d: %d, want %d", c.random, i+1, got, want)
-			}
-		}
-	}
-	if got := broker.Exponential(time.Second, time.Minute, nil)(1 << 40); got < 30*time.Second || got > time.Minute {
-		t.Errorf("a late delivery waits %v", got)
 	}
 }

@@ -111,10 +111,10 @@ func (q *Queue) read(ctx context.Context, s jetstream.Stream, sequence uint64, o
 	if err != nil {
 		return nil, fmt.Errorf("read queue %s at %d: %w", q.binding.Stream, sequence, err)
 	}
-	identity := streamIdentity(s.CachedInfo())
+	identity := StreamIdentity(s.CachedInfo())
 	return &QueuedMessage{
 		Subject: m.Subject, Header: m.Header, Body: m.Data,
-		EventID: eventID(identity, m.Sequence), Stream: identity,
+		EventID: EventID(identity, m.Sequence), Stream: identity,
 		Sequence: m.Sequence, Published: m.Time,
 	}, nil
 }
@@ -129,7 +129,7 @@ func (q *Queue) Exists(ctx context.Context, stream string, sequence uint64) (boo
 	if err != nil {
 		return false, fmt.Errorf("look up queue %s: %w", q.binding.Stream, err)
 	}
-	if streamIdentity(s.CachedInfo()) != stream {
+	if StreamIdentity(s.CachedInfo()) != stream {
 		return false, nil
 	}
 	m, err := q.read(ctx, s, sequence)
@@ -161,7 +161,7 @@ func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) erro
 	if err != nil {
 		return fmt.Errorf("look up queue %s: %w", q.binding.Stream, err)
 	}
-	if streamIdentity(s.CachedInfo()) != stream {
+	if StreamIdentity(s.CachedInfo()) != stream {
 		return nil
 	}
 	err = s.DeleteMsg(ctx, sequence)

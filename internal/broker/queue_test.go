@@ -8,24 +8,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 )
 
 func TestDeadMessages(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	q := broker.NewQueue(b.js, b.bind, "")
-	m := &nats.Msg{Subject: b.subject(), Header: nats.Header{"ce-id": {"a", "b"}}, Data: []byte("dead")}
-	_, err := b.js.PublishMsg(t.Context(), m)
+	q := broker.NewQueue(b.JS, b.Bind, "")
+	m := &nats.Msg{Subject: b.Subject(), Header: nats.Header{"ce-id": {"a", "b"}}, Data: []byte("dead")}
+	_, err := b.JS.PublishMsg(t.Context(), m)
 	must(t, err)
-	b.publish(2)
+	b.Publish(2)
 
-	c := b.config(b.js)
-	c.Slots = 3
-	_, ch := b.subscribe(c)
+	ch := subscribe(b, 3)
 	var id string
 	settled := 0
-	for settled < 2+maxDeliver {
-		msg := receive(t, ch)
+	for settled < 2+brokertest.MaxDeliver {
+		msg := brokertest.Receive(t, ch)
 		if string(msg.Payload) != "dead" {
 			msg.Ack()
 		} else {
@@ -36,13 +35,13 @@ func TestDeadMessages(t *testing.T) {
 	}
 	// The broker gives a message up when its last delivery expired and a worker asks.
 	var dead []broker.QueuedMessage
-	eventually(t, "the message is dead", func() bool {
+	brokertest.Eventually(t, "the message is dead", func() bool {
 		dead, err = q.Dead(t.Context(), 10)
 		must(t, err)
 		return len(dead) > 0
 	})
 	d := dead[0]
-	if len(dead) != 1 || string(d.Body) != "dead" || d.Subject != b.subject() || d.EventID != id ||
+	if len(dead) != 1 || string(d.Body) != "dead" || d.Subject != b.Subject() || d.EventID != id ||
 		d.Sequence != 1 || len(d.Header["ce-id"]) != 2 || d.Published.IsZero() {
 		t.Errorf("dead messages %+v, want the one with event id %s", dead, id)
 	}
@@ -55,14 +54,14 @@ func TestDeadMessages(t *testing.T) {
 		"the dead one":             {d.Stream, d.Sequence, true},
 		"an acked one":             {d.Stream, 2, false},
 		"one to come":              {d.Stream, 99, false},
-		"the same of another life": {b.bind.Stream + "@2001-01-01T00:00:00Z", d.Sequence, false},
+		"the same of another life": {b.Bind.Stream + "@2001-01-01T00:00:00Z", d.Sequence, false},
 	} {
 		if got, err := q.Exists(t.Context(), c.stream, c.sequence); err != nil || got != c.want {
 			t.Errorf("%s exists: %t, %v; want %t", name, got, err, c.want)
 		}
 	}
 	must(t, q.Delete(t.Context(), "another@life", d.Sequence))
-	if b.stored() != 1 {
+	if b.Stored() != 1 {
 		t.Error("deleted a message of another stream's identity")
 	}
 	must(t, q.Delete(t.Context(), d.Stream, d.Sequence))
@@ -70,7 +69,7 @@ func TestDeadMessages(t *testing.T) {
 	if dead, err := q.Dead(t.Context(), 10); err != nil || len(dead) != 0 {
 		t.Errorf("after delete: %v, %v", dead, err)
 	}
-	must(t, b.js.DeleteStream(t.Context(), b.bind.Stream))
+	must(t, b.JS.DeleteStream(t.Context(), b.Bind.Stream))
 	must(t, q.Delete(t.Context(), d.Stream, d.Sequence))
 	if ok, err := q.Exists(t.Context(), d.Stream, d.Sequence); ok || err != nil {
 		t.Errorf("exists without a stream: %t, %v", ok, err)
@@ -80,15 +79,13 @@ func TestDeadMessages(t *testing.T) {
 func TestDeadStopsAtLimit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.publish(3)
-	c := b.config(b.js)
-	c.Slots = 3
-	_, ch := b.subscribe(c)
-	for range 3 * maxDeliver {
-		receive(t, ch).Nack()
+	b.Publish(3)
+	ch := subscribe(b, 3)
+	for range 3 * brokertest.MaxDeliver {
+		brokertest.Receive(t, ch).Nack()
 	}
-	q := broker.NewQueue(b.js, b.bind, "")
-	eventually(t, "all are dead", func() bool {
+	q := broker.NewQueue(b.JS, b.Bind, "")
+	brokertest.Eventually(t, "all are dead", func() bool {
 		dead, err := q.Dead(t.Context(), 10)
 		must(t, err)
 		return len(dead) == 3
@@ -104,19 +101,17 @@ func TestDeadStopsAtLimit(t *testing.T) {
 func TestDeadBehindAHeldMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	name := "A" + b.bind.Stream
-	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: name, Subjects: []string{"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + b.bind.Stream + ".*"},
+	name := "A" + b.Bind.Stream
+	_, err := b.JS.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: name, Subjects: []string{"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + b.Bind.Stream + ".*"},
 	})
 	must(t, err)
-	b.publish(2)
-	c := b.config(b.js)
-	c.Slots = 2
-	_, ch := b.subscribe(c)
+	b.Publish(2)
+	ch := subscribe(b, 2)
 	deliveries := map[uint64]int{}
 	var holding *message.Message
-	for deliveries[2] < maxDeliver {
-		msg := receive(t, ch)
+	for deliveries[2] < brokertest.MaxDeliver {
+		msg := brokertest.Receive(t, ch)
 		d := deliveryOf(t, msg)
 		deliveries[d.Sequence]++
 		if d.Sequence == 1 {
@@ -125,9 +120,9 @@ func TestDeadBehindAHeldMessage(t *testing.T) {
 			msg.Nack()
 		}
 	}
-	q := broker.NewQueue(b.js, b.bind, name)
+	q := broker.NewQueue(b.JS, b.Bind, name)
 	var dead []broker.QueuedMessage
-	eventually(t, "the second message is dead", func() bool {
+	brokertest.Eventually(t, "the second message is dead", func() bool {
 		dead, err = q.Dead(t.Context(), 10)
 		must(t, err)
 		return len(dead) > 0
@@ -148,7 +143,7 @@ func TestDeadBehindAHeldMessage(t *testing.T) {
 func TestDepth(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	q := broker.NewQueue(b.js, b.bind, "")
+	q := broker.NewQueue(b.JS, b.Bind, "")
 	depth, err := q.Depth(t.Context())
 	must(t, err)
 	oldest, err := q.Oldest(t.Context())
@@ -156,9 +151,9 @@ func TestDepth(t *testing.T) {
 	if depth != (broker.Depth{}) || !oldest.IsZero() {
 		t.Errorf("empty queue: %+v, its oldest message of %s", depth, oldest)
 	}
-	b.publish(3)
-	_, ch := b.subscribe(b.config(b.js))
-	msg := receive(t, ch)
+	b.Publish(3)
+	ch := subscribe(b, 1)
+	msg := brokertest.Receive(t, ch)
 	depth, err = q.Depth(t.Context())
 	must(t, err)
 	first := deliveryOf(t, msg).Published
@@ -169,7 +164,7 @@ func TestDepth(t *testing.T) {
 		t.Errorf("the oldest message is of %s, want %s (%v)", oldest, first, err)
 	}
 	msg.Ack()
-	gone := broker.NewQueue(b.js, broker.Binding{Stream: "NONE", Consumer: "none"}, "")
+	gone := broker.NewQueue(b.JS, broker.Binding{Stream: "NONE", Consumer: "none"}, "")
 	if oldest, err = gone.Oldest(t.Context()); err != nil || !oldest.IsZero() {
 		t.Errorf("no stream: %s, %v", oldest, err)
 	}

@@ -27,6 +27,16 @@ var (
 	ErrScheduleZone = errors.New("the broker does not know the time zone")
 )
 
+// The headers that the broker's scheduler reads (ADR-51).
+const (
+	scheduleHeader = "Nats-Schedule"
+	zoneHeader     = "Nats-Schedule-Time-Zone"
+	targetHeader   = "Nats-Schedule-Target"
+)
+
+// scheduleStep bounds each question of Schedules.
+const scheduleStep = 10 * time.Second
+
 // A paused schedule keeps its times under these names, which the broker does not read.
 const (
 	pausedHeader     = "Pgcourier-Paused-Schedule"

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 )
 
 // nightly is never due while a test runs: it is at least a minute away.
@@ -43,7 +44,7 @@ func due(t *testing.T, js jetstream.JetStream, name string, sequence uint64) *je
 	stream, err := js.Stream(t.Context(), events.StreamSchedules)
 	must(t, err)
 	var m *jetstream.RawStreamMsg
-	eventually(t, "the schedule is due", func() bool {
+	brokertest.Eventually(t, "the schedule is due", func() bool {
 		m, err = stream.GetLastMsgForSubject(t.Context(), events.DueSubject("acme", name))
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			t.Fatal(err)
@@ -55,15 +56,15 @@ func due(t *testing.T, js jetstream.JetStream, name string, sequence uint64) *je
 
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	_, err := broker.OpenSchedules(t.Context(), js)
 	if !errors.Is(err, broker.ErrNotSetUp) {
 		t.Errorf("before there is a stream: %v", err)
 	}
 	s := schedules(t, js)
-	writes := observe(t, js.Conn(), "$JS.API.STREAM.UPDATE.>")
+	writes := brokertest.Observe(t, js.Conn(), "$JS.API.STREAM.UPDATE.>")
 	must(t, broker.ProvisionSchedules(t.Context(), js, broker.Topology{}))
-	if n := writes.total(""); n != 0 {
+	if n := writes.Total(""); n != 0 {
 		t.Errorf("%d writes at the second run", n)
 	}
 
@@ -113,7 +114,7 @@ func TestSchedules(t *testing.T) {
 // What the broker makes of a bad schedule that somebody publishes past the command.
 func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	s := schedules(t, js)
 	for _, bad := range []string{"0 3 * * *", "0 0 25 * * *", "@every 1ms", "rubbish", "0 0 3 30 2 *"} {
 		one := nightly("bad")
@@ -151,7 +152,7 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 // is, and replaces the one before.
 func TestAScheduleIsDue(t *testing.T) {
 	t.Parallel()
-	js := stream(t, connect(t, start(t, t.TempDir(), broker.RandomPort).ClientURL()))
+	js := stream(t, fresh(t))
 	s := schedules(t, js)
 	one := nightly("second")
 	one.Pattern, one.Zone = "* * * * * *", "America/New_York"
@@ -183,7 +184,7 @@ func TestAScheduleIsDue(t *testing.T) {
 func TestMissedRunsAreDueOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	srv, err := startPlain(dir, broker.RandomPort)
+	srv, err := brokertest.StartPlain(dir, brokertest.RandomPort)
 	must(t, err)
 	nc := connect(t, srv.ClientURL())
 	js := stream(t, nc)
@@ -192,12 +193,12 @@ func TestMissedRunsAreDueOnce(t *testing.T) {
 	must(t, schedules(t, js).Add(t.Context(), one, false))
 	before := due(t, js, "often", 0)
 	nc.Close()
-	must(t, srv.Shutdown())
+	srv.Shutdown()
 	next, err := time.Parse(time.RFC3339Nano, before.Header.Get(events.HeaderNextDue))
 	must(t, err)
-	eventually(t, "two runs were missed", func() bool { return time.Now().After(next.Add(2 * time.Second)) })
+	brokertest.Eventually(t, "two runs were missed", func() bool { return time.Now().After(next.Add(2 * time.Second)) })
 
-	js = stream(t, connect(t, start(t, dir, broker.RandomPort).ClientURL()))
+	js = stream(t, connect(t, brokertest.Start(t, dir, brokertest.RandomPort).ClientURL()))
 	after := due(t, js, "often", before.Sequence)
 	then, err := time.Parse(time.RFC3339Nano, after.Header.Get(events.HeaderNextDue))
 	must(t, err)
@@ -211,20 +212,20 @@ func TestMissedRunsAreDueOnce(t *testing.T) {
 func TestACrashedBrokerRepeatsARun(t *testing.T) {
 	t.Parallel()
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "crashed")
-	srv, err := startPlain(dir, broker.RandomPort)
+	srv, err := brokertest.StartPlain(dir, brokertest.RandomPort)
 	must(t, err)
 	nc := connect(t, srv.ClientURL())
 	one := nightly("hourly")
 	one.Pattern = time.Now().UTC().Add(4 * time.Second).Format("5 4 * * * *")
 	must(t, schedules(t, stream(t, nc)).Add(t.Context(), one, false))
 	nc.Close()
-	must(t, srv.Shutdown()) // it notes the time
+	srv.Shutdown() // it notes the time
 
-	srv = start(t, dir, broker.RandomPort)
+	srv = brokertest.Start(t, dir, brokertest.RandomPort)
 	first := due(t, stream(t, connect(t, srv.ClientURL())), "hourly", 0)
 	// Everything is on disk before it is acknowledged: a copy is what a crash leaves.
 	must(t, os.CopyFS(copied, os.DirFS(dir)))
-	js := stream(t, connect(t, start(t, copied, broker.RandomPort).ClientURL()))
+	js := stream(t, connect(t, brokertest.Start(t, copied, brokertest.RandomPort).ClientURL()))
 	again := due(t, js, "hourly", first.Sequence)
 	for _, h := range []string{events.HeaderNextDue, events.HeaderScheduleEdit} {
 		if a, b := first.Header.Get(h), again.Header.Get(h); a == "" || a != b {
@@ -236,7 +237,7 @@ func TestACrashedBrokerRepeatsARun(t *testing.T) {
 // A broker that is too old is told so; everything but schedules can be set up.
 func TestAnOldBrokerHasNoSchedules(t *testing.T) {
 	t.Parallel()
-	srv := start(t, t.TempDir(), broker.RandomPort)
+	srv := brokertest.Start(t, t.TempDir(), brokertest.RandomPort)
 	js := stream(t, connect(t, aged(t, srv.ClientURL(), "2.12.9")))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	err := broker.ProvisionSchedules(t.Context(), js, broker.Topology{})

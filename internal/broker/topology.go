@@ -149,6 +149,12 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	return all
 }
 
+// Binding names a durable pull consumer.
+type Binding struct {
+	Stream   string
+	Consumer string
+}
+
 type streamConsumer struct {
 	stream string
 	config jetstream.ConsumerConfig

@@ -1,0 +1,68 @@
+package brokertest
+
+import (
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Plain is a nats-server without users that keeps what it acknowledges, for tests of what
+// has nothing to do with rights. Clients find it on the same port after a restart.
+type Plain struct {
+	*server.Server
+	end func()
+}
+
+// StartPlain starts a server that keeps its messages below dir.
+func StartPlain(dir string, port int) (*Plain, error) {
+	return StartPlainIn(filepath.Join(dir, "plain"), port)
+}
+
+// StartPlainIn starts a server on a store.
+func StartPlainIn(store string, port int) (*Plain, error) {
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: store, SyncAlways: true, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	go srv.Start()
+	p := &Plain{srv, sync.OnceFunc(func() { srv.Shutdown(); srv.WaitForShutdown() })}
+	if !srv.ReadyForConnections(Timeout) {
+		p.end()
+		return nil, errors.New("server is not ready")
+	}
+	return p, nil
+}
+
+// Shutdown ends the server. It is idempotent.
+func (p *Plain) Shutdown() { p.end() }
+
+// Start is StartPlain for one test.
+func Start(t *testing.T, dir string, port int) *Plain {
+	t.Helper()
+	p, err := StartPlain(dir, port)
+	Must(t, err)
+	t.Cleanup(p.end)
+	return p
+}
+
+// Raw starts a nats-server as an operator would configure it.
+func Raw(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
+	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true
+	if o.Port == 0 {
+		o.Port = server.RANDOM_PORT
+	}
+	srv, err := server.NewServer(o)
+	Must(t, err)
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(Timeout) {
+		t.Fatal("server is not ready")
+	}
+	return srv
+}

@@ -1,0 +1,111 @@
+package brokertest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// AckWait and MaxDeliver are those of a Queue's consumer.
+const (
+	AckWait    = 600 * time.Millisecond
+	MaxDeliver = 3
+)
+
+// Queue is a work queue with one consumer on a broker, and an observer of what its workers
+// tell the broker.
+type Queue struct {
+	T    testing.TB
+	NC   *nats.Conn
+	JS   jetstream.JetStream
+	Bind broker.Binding
+	Acks *Observer
+}
+
+// NewQueue makes a queue on the broker at url.
+func NewQueue(t testing.TB, url string) *Queue {
+	t.Helper()
+	q := &Queue{T: t, NC: Connect(t, url)}
+	q.JS = JetStream(t, q.NC)
+	q.Bind = broker.Binding{Stream: "Q" + nuid.Next(), Consumer: "worker"}
+	q.Create()
+	q.Acks = Observe(t, q.NC, "$JS.ACK."+q.Bind.Stream+".>")
+	return q
+}
+
+// Create makes the stream and its consumer.
+func (q *Queue) Create() {
+	q.T.Helper()
+	_, err := q.JS.CreateStream(q.T.Context(), jetstream.StreamConfig{
+		Name: q.Bind.Stream, Subjects: []string{q.Bind.Stream + ".*"}, Retention: jetstream.WorkQueuePolicy,
+	})
+	Must(q.T, err)
+	_, err = q.JS.CreateConsumer(q.T.Context(), q.Bind.Stream, jetstream.ConsumerConfig{
+		Durable: q.Bind.Consumer, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: AckWait, MaxDeliver: MaxDeliver, MaxAckPending: 1000,
+	})
+	Must(q.T, err)
+}
+
+// Subject is one of the queue's.
+func (q *Queue) Subject() string { return q.Bind.Stream + ".acme" }
+
+// Publish publishes n messages under Subject.
+func (q *Queue) Publish(n int) {
+	q.T.Helper()
+	for i := range n {
+		_, err := q.JS.Publish(q.T.Context(), q.Subject(), fmt.Append(nil, i))
+		Must(q.T, err)
+	}
+}
+
+// Flood publishes one message for each project named, in that order.
+func (q *Queue) Flood(projects ...string) {
+	q.T.Helper()
+	var acks []jetstream.PubAckFuture
+	for _, p := range projects {
+		ack, err := q.JS.PublishAsync(q.Bind.Stream+"."+p, []byte(p))
+		Must(q.T, err)
+		acks = append(acks, ack)
+	}
+	for _, ack := range acks {
+		select {
+		case <-ack.Ok():
+		case err := <-ack.Err():
+			q.T.Fatal(err)
+		case <-time.After(Timeout):
+			q.T.Fatal("a publish was not confirmed")
+		}
+	}
+}
+
+// AllowPending raises what the consumer may have under way, as the export queue's is.
+func (q *Queue) AllowPending(n int) {
+	q.T.Helper()
+	c := q.Info().Config
+	c.MaxAckPending = n
+	_, err := q.JS.UpdateConsumer(q.T.Context(), q.Bind.Stream, c)
+	Must(q.T, err)
+}
+
+// Info returns what the broker says of the consumer.
+func (q *Queue) Info() *jetstream.ConsumerInfo {
+	q.T.Helper()
+	c, err := q.JS.Consumer(q.T.Context(), q.Bind.Stream, q.Bind.Consumer)
+	Must(q.T, err)
+	return c.CachedInfo()
+}
+
+// Stored returns how many messages the stream holds.
+func (q *Queue) Stored() uint64 {
+	q.T.Helper()
+	s, err := q.JS.Stream(q.T.Context(), q.Bind.Stream)
+	Must(q.T, err)
+	return s.CachedInfo().State.Msgs
+}

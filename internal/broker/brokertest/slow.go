@@ -1,0 +1,33 @@
+package brokertest
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Slow is a JetStream of which so many calls that begin with call are never answered.
+func Slow(t *testing.T, url, call string, swallow *atomic.Int32) jetstream.JetStream {
+	t.Helper()
+	const prefix = "SLOW.API."
+	nc := Connect(t, url)
+	_, err := nc.Subscribe(prefix+">", func(m *nats.Msg) {
+		name := strings.TrimPrefix(m.Subject, prefix)
+		if strings.HasPrefix(name, call) && swallow.Add(-1) >= 0 {
+			return
+		}
+		out := nats.NewMsg("$JS.API." + name)
+		out.Reply, out.Data = m.Reply, m.Data
+		if err := nc.PublishMsg(out); err != nil {
+			t.Error(err)
+		}
+	})
+	Must(t, err)
+	Must(t, nc.Flush()) // it is there before another connection asks
+	js, err := jetstream.NewWithAPIPrefix(Connect(t, url), strings.TrimSuffix(prefix, "."))
+	Must(t, err)
+	return js
+}

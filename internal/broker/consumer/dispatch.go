@@ -1,0 +1,348 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// maxAhead bounds one step of a look ahead. The steps grow: mostly one is enough.
+	maxAhead = 64
+	// lookAheadLimit is how long one step may take: the broker leaves it unanswered while
+	// too many messages are pending.
+	lookAheadLimit = time.Second
+	// maxParkedBytes bounds what waits in memory for its turn: as much as a full queue of
+	// one project at its defaults, 100 requests of 64 KiB, and some more.
+	maxParkedBytes = 8 << 20
+)
+
+// schedule starts messages until pulling ends.
+func (s *subscription) schedule(pulling, settling context.Context) {
+	failures := 0
+	for s.awaitSlot(pulling) {
+		h, err := s.choose(pulling)
+		if h != nil {
+			failures = 0
+			s.calm(pulling)
+			if !s.offer(settling, s.begin(h)) {
+				return
+			}
+			continue
+		}
+		if err == nil {
+			failures = 0
+			s.calm(pulling)
+			continue
+		}
+		s.trouble(pulling, err)
+		pause(pulling, failures)
+		failures++
+	}
+}
+
+// awaitSlot waits until a slot is free; false: pulling ended.
+func (s *subscription) awaitSlot(pulling context.Context) bool {
+	for s.slotsTaken() >= s.cfg.Slots {
+		select {
+		case <-s.freed:
+		case <-pulling.Done():
+			return false
+		}
+	}
+	return pulling.Err() == nil
+}
+
+// offer hands a message to the subscriber's channel. When pulling ends first, the message
+// goes back at once: its delivery is spent, but no time is.
+func (s *subscription) offer(settling context.Context, o *offer) bool {
+	// Of two ready cases select takes either: nothing is handed out after the end.
+	select {
+	case <-s.stopping:
+	default:
+		select {
+		case s.out <- o.msg:
+			s.attend(o)
+			return true
+		case <-s.stopping:
+		}
+	}
+	o.giveBack(settling)
+	return false
+}
+
+// choose returns the message to start now, in its slot; nil without an error: look again.
+//
+// What is parked is started at once if nothing can come before it. Otherwise somebody whose
+// turn it is may wait behind what is parked: it looks ahead, until it finds one, nothing
+// more waits, or the window is full. So nothing is held that could be another worker's,
+// unless it must be held to see past it.
+func (s *subscription) choose(ctx context.Context) (*held, error) {
+	if err := s.cfg.Ready(ctx); err != nil {
+		return nil, fmt.Errorf("wait until ready: %w", err)
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.woken:
+	default:
+	}
+	if h := s.take(true); h != nil {
+		return h, nil
+	}
+	if s.someParked() {
+		h, err := s.lookAhead(ctx)
+		if h == nil {
+			h = s.take(false)
+		}
+		if h != nil || err != nil {
+			return h, err
+		}
+	}
+	return nil, s.wait(ctx)
+}
+
+// take starts the parked message whose turn it is, if there is one; if certain, only when
+// nothing still in the queue can come before it.
+func (s *subscription) take(certain bool) *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, sure := s.turns.next(time.Now())
+	if h == nil || certain && !sure {
+		return nil
+	}
+	s.start(h, h)
+	return h
+}
+
+// start gives h to the slot that host took, its own or another's. The caller has the lock.
+func (s *subscription) start(h, host *held) {
+	s.turns.start(h)
+	s.busy[h] = struct{}{}
+	h.host = host
+	s.slots[host]++
+}
+
+// lookAhead pulls what waits until it can start something with certainty, and starts that.
+func (s *subscription) lookAhead(ctx context.Context) (*held, error) {
+	for step := 1; ; step = min(2*step, maxAhead) {
+		n := min(step, s.room())
+		if n == 0 {
+			return nil, nil //nolint:nilnil // the window is full
+		}
+		b, _ := s.state()
+		looking, cancel := context.WithTimeout(ctx, min(lookAheadLimit, b.ackWait/4))
+		pulled, err := s.pull(looking, b, n, 0)
+		cancel()
+		err = s.park(ctx, pulled, err)
+		if h := s.take(true); h != nil || err != nil {
+			return h, err
+		}
+		if len(pulled) < n {
+			return nil, nil //nolint:nilnil // nothing more waits
+		}
+	}
+}
+
+// wait pulls one message and parks it, or returns when something parked may be started.
+func (s *subscription) wait(ctx context.Context) error {
+	b, link := s.state()
+	expires := min(maxPull, b.ackWait/2)
+	waiting, cancel := context.WithTimeout(ctx, expires+pullGrace)
+	defer cancel()
+	s.mu.Lock()
+	wake := s.turns.wakeAt()
+	s.mu.Unlock()
+	var deferral <-chan time.Time
+	if !wake.IsZero() {
+		t := time.NewTimer(time.Until(wake))
+		defer t.Stop()
+		deferral = t.C
+	}
+	if s.room() == 0 {
+		select {
+		case <-deferral:
+		case <-s.woken:
+		case <-waiting.Done():
+		}
+		return nil
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
+		defer cancel()
+		select {
+		case <-deferral:
+		case <-s.woken:
+		case <-link:
+		case <-waiting.Done():
+		}
+	})
+	pulled, err := s.pull(waiting, b, 1, expires)
+	cancel()
+	return s.park(ctx, pulled, err)
+}
+
+// room is how many more messages may be held.
+func (s *subscription) room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns.bytes >= maxParkedBytes {
+		return 0
+	}
+	return max(s.cfg.Window-len(s.busy)-len(s.turns.parked), 0)
+}
+
+// park holds what was pulled. The stream may have been made anew since it was bound, with
+// nothing on the connection to show it. A message whose identity cannot be told is left to
+// AckWait: under a wrong event id it would be taken for another request.
+func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) error {
+	if err != nil {
+		s.stale.Store(true)
+	}
+	if len(pulled) == 0 {
+		return err
+	}
+	b, _ := s.state()
+	if err := s.identifyBehind(ctx, pulled, b.ackWait); err != nil {
+		return err
+	}
+	b, _ = s.state()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range pulled {
+		d, bad := deliveryOf(m, b)
+		if bad != nil {
+			err = bad
+			continue
+		}
+		h := s.newHeld(m, d, b)
+		if earlier := s.parkedAs(d); earlier != nil { // it was thought lost
+			h.tag = earlier.tag
+			s.turns.unpark(earlier)
+		} else {
+			s.turns.tag(h)
+		}
+		s.turns.park(h)
+	}
+	return err
+}
+
+// parkedAs returns an earlier delivery of the same message that still waits here. The
+// caller has the lock.
+func (s *subscription) parkedAs(d Delivery) *held {
+	if d.Number == 1 {
+		return nil
+	}
+	for p := range s.turns.parked {
+		if p.delivery.EventID == d.EventID {
+			return p
+		}
+	}
+	return nil
+}
+
+// repark puts a started message back, and its key off for the pause; false: nothing is
+// started any more.
+func (s *subscription) repark(h *held, pause time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	h.unfit = h.unfit || h.host != h
+	now := time.Now()
+	s.turns.postpone(h.key, now.Add(pause), now)
+	s.turns.park(h)
+	s.leave(h)
+	signal(s.woken) // there is a deferral more to wait for
+	return true
+}
+
+// drop forgets a started message.
+func (s *subscription) drop(h *held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave(h)
+}
+
+// leave frees the key of h, and the slot if nothing else runs in it. The caller has the lock.
+func (s *subscription) leave(h *held) {
+	delete(s.busy, h)
+	s.turns.end(h)
+	if s.slots[h.host]--; s.slots[h.host] == 0 {
+		delete(s.slots, h.host)
+		signal(s.freed)
+	}
+	// A waiting pull is called off only for a reason.
+	if next, _ := s.turns.next(time.Now()); next != nil {
+		signal(s.woken)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// returnParked gives back what was never started, once pulling has ended. Each costs its
+// delivery.
+func (s *subscription) returnParked(ctx context.Context) {
+	parked := s.parkedNow()
+	if len(parked) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.SettleTimeout)
+	defer cancel()
+	if err := s.identify(ctx); err != nil {
+		s.log.WarnContext(ctx, "messages not given back, they come back after the ack wait", "messages", len(parked), "error", err)
+	} else {
+		each(parked, func(h *held) { h.nak(ctx, 0) })
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range parked {
+		s.turns.unpark(h)
+	}
+}
+
+func (s *subscription) slotsTaken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.slots)
+}
+
+func (s *subscription) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.busy)
+}
+
+func (s *subscription) someParked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.turns.parked) > 0
+}
+
+func (s *subscription) parkedNow() []*held {
+	_, parked := s.heldNow()
+	return parked
+}
+
+func (s *subscription) heldNow() (running, parked []*held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.busy {
+		running = append(running, h)
+	}
+	for h := range s.turns.parked {
+		parked = append(parked, h)
+	}
+	return running, parked
+}

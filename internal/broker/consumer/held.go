@@ -1,0 +1,222 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/failpoint"
+)
+
+const (
+	settleRequest = 5 * time.Second // one try of an ack, nak or revival
+	// After this many failures on a live connection an ack is given up: the consumer is
+	// not coming back. With the pauses between them that is about a minute and a half. It
+	// costs a redelivery at most, to a handler that finds the outcome recorded.
+	ackTries = 20
+	// How often the stream's identity is looked up before a nak is given up. What is not
+	// nacked comes back after AckWait, so there is less to lose than with an ack.
+	nakTries = 5
+)
+
+// held is one delivery from its pull to its settlement. It is parked until its turn comes,
+// then offered to the handler, and parked again if that defers it.
+type held struct {
+	sub      *subscription
+	delivery Delivery
+	ackWait  time.Duration
+	raw      *nats.Msg
+	log      *slog.Logger
+	key      string // of its turns
+	tag      uint64 // of its turn
+	// Guarded by the subscription.
+	host  *held // who took the slot it runs in
+	unfit bool  // was company once, and deferred that
+
+	heartbeat // its state on the broker
+}
+
+// offer is one start of a held message.
+type offer struct {
+	held      *held
+	msg       *message.Message
+	invited   any // what an invitation gave it; nil: it was not invited
+	abandoned atomic.Bool
+	delay     atomic.Int64 // of a redelivery, set by Delay; 0: Backoff's
+	deferred  atomic.Int64 // the pause set by Defer; 0: none
+
+	endMsg    context.CancelFunc
+	stopBeats func() // ends the heartbeats and waits for the one under way
+}
+
+func (s *subscription) newHeld(m *nats.Msg, d Delivery, b bound) *held {
+	h := &held{
+		sub: s, delivery: d, ackWait: b.ackWait, raw: m, key: d.EventID,
+		log: s.log.With("event_id", d.EventID, "delivery", d.Number),
+	}
+	if s.cfg.Turn != nil {
+		if key := s.cfg.Turn(d); key != "" {
+			h.key = key
+		}
+	}
+	h.lastOK = time.Now()
+	h.tried.Store(h.lastOK.UnixNano())
+	return h
+}
+
+// begin makes the message with its context, which ends with working, and starts the
+// heartbeats of one that runs, which end with settling.
+func (h *held) begin(settling, working context.Context) *offer {
+	o := &offer{held: h, msg: toMessage(h.raw, h.delivery)}
+	msgCtx, endMsg := context.WithCancel(context.WithValue(working, offerKey{}, o))
+	o.msg.SetContext(msgCtx)
+	o.endMsg = endMsg
+	beating, cancel := context.WithCancel(settling)
+	var beats sync.WaitGroup
+	beats.Go(func() { h.beat(beating) })
+	o.stopBeats = func() { cancel(); beats.Wait() }
+	return o
+}
+
+// attend waits for the handler's verdict and settles.
+func (o *offer) attend(settling, working context.Context) {
+	select {
+	case <-o.msg.Acked():
+		o.endMsg()
+		if pause := o.deferred.Load(); pause > 0 && !o.abandoned.Load() {
+			o.putBack(settling, time.Duration(pause))
+			return
+		}
+		defer o.release()
+		if o.abandoned.Load() {
+			return
+		}
+		failpoint.Hit(failpoint.BeforeAck)
+		// The heartbeats go on until the ack is confirmed.
+		if err := o.held.ack(settling); err != nil {
+			o.held.log.WarnContext(settling, "gave up acknowledging, the message may come back", "error", err)
+		}
+		failpoint.Hit(failpoint.AfterAck)
+	case <-o.msg.Nacked():
+		defer o.release()
+		o.endMsg()
+		if o.abandoned.Load() {
+			return
+		}
+		delay := time.Duration(o.delay.Load())
+		if delay == 0 {
+			delay = o.held.sub.cfg.Backoff(o.held.delivery.Number)
+		}
+		if errors.Is(context.Cause(working), ErrDraining) {
+			delay = 0 // nothing is wrong with the message: let another worker have it
+		}
+		o.nak(settling, delay)
+	case <-settling.Done():
+		o.release()
+	}
+}
+
+// putBack parks a message whose turn it was not. After the end of pulling it goes back to
+// the broker: nothing is offered any more.
+func (o *offer) putBack(settling context.Context, pause time.Duration) {
+	if o.held.sub.repark(o.held, pause) {
+		o.stopBeats() // from now on the keeper sees to it
+		return
+	}
+	defer o.release()
+	o.nak(settling, 0)
+}
+
+// giveBack settles a message that no handler saw.
+func (o *offer) giveBack(settling context.Context) {
+	defer o.release()
+	o.nak(settling, 0)
+}
+
+func (o *offer) release() {
+	o.endMsg()
+	o.stopBeats()
+	o.held.sub.drop(o.held)
+}
+
+// nak asks for a redelivery after delay.
+func (o *offer) nak(ctx context.Context, delay time.Duration) {
+	h := o.held
+	err := h.sub.identify(ctx)
+	for tries := 1; err != nil && tries < nakTries && ctx.Err() == nil; tries++ {
+		pause(ctx, tries) // the heartbeats go on
+		err = h.sub.identify(ctx)
+	}
+	o.stopBeats() // a later heartbeat would undo the delay
+	if err != nil {
+		h.log.WarnContext(ctx, "not nacked, the message comes back after the ack wait", "error", err)
+		return
+	}
+	h.nak(ctx, delay)
+}
+
+// nak is sent once: a second one, after a lost answer, could hit the next delivery. If it
+// fails the message comes back after AckWait. The caller has looked up the stream.
+func (h *held) nak(ctx context.Context, delay time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.over = true
+	if h.lost || time.Since(h.lastOK) > h.ackWait || !h.sameStream() {
+		h.log.InfoContext(ctx, "not nacked, the delivery is no longer known to be ours")
+		return
+	}
+	if err := h.request(ctx, nakBody(delay), settleRequest); err != nil {
+		h.log.WarnContext(ctx, "nack failed, the message comes back after the ack wait", "error", err)
+	}
+}
+
+func (h *held) ack(ctx context.Context) error {
+	var err error
+	for failures := 0; failures < ackTries; {
+		connected := h.sub.nc.IsConnected()
+		if err = h.sub.identify(ctx); err == nil {
+			if !h.sameStream() {
+				return errors.New("the stream was made anew, its sequences mean other messages")
+			}
+			if err = h.request(ctx, []byte("+ACK"), settleRequest); err == nil {
+				return nil
+			}
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("drain ended: %w", err)
+		}
+		if connected {
+			failures++
+		}
+		pause(ctx, failures)
+	}
+	return err
+}
+
+func nakBody(delay time.Duration) []byte {
+	if delay <= 0 {
+		return []byte("-NAK")
+	}
+	return fmt.Appendf(nil, `-NAK {"delay": %d}`, delay.Nanoseconds())
+}
+
+func (h *held) request(ctx context.Context, body []byte, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := h.sub.nc.RequestWithContext(ctx, h.raw.Reply, body)
+	return err
+}
+
+// sameStream guards against a stream that was wiped and made again: an ack for the old
+// sequence 5 would remove the new message 5. identify comes first where it matters.
+func (h *held) sameStream() bool {
+	b, _ := h.sub.state()
+	return b.identity == h.delivery.Stream
+}

@@ -1,0 +1,153 @@
+package consumer_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+)
+
+// When heartbeats fail for longer than AckWait the message is another worker's: a nak
+// would start a third delivery, an ack of a durable outcome is still right.
+func TestLostDelivery(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ack  bool
+		want string
+	}{
+		"nack sends nothing": {false, ""},
+		"ack is sent":        {true, "+ACK"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			p := brokertest.NewProxy(t, shared.ClientURL())
+			nc := brokertest.Connect(t, p.URL())
+			s, ch := b.subscribe(b.over(brokertest.JetStream(t, nc)))
+			b.Publish(1)
+			msg := receive(t, ch)
+			p.Cut()
+			_, other := b.subscribe(b.config())
+			again := receive(t, other)
+			if d := deliveryOf(t, again); d.Number != 2 || d.EventID != deliveryOf(t, msg).EventID {
+				t.Errorf("second worker got %+v", d)
+			}
+			if err := msg.Context().Err(); err != nil {
+				t.Error("the handler's context ended:", err)
+			}
+			p.Restore()
+			brokertest.Eventually(t, "the first worker is back", nc.IsConnected)
+			if c.ack {
+				msg.Ack()
+			} else {
+				msg.Nack()
+			}
+			must(t, s.Close())
+			b.Acks.Total()
+			// The connection's revival is a nak with AckWait as its delay.
+			if n := b.Acks.Count("-NAK") - b.Acks.Count(revival); n != 0 {
+				t.Errorf("sent %d naks", n)
+			}
+			if n := b.Acks.Count("+ACK"); (n == 1) != (c.want == "+ACK") {
+				t.Errorf("sent %d acks", n)
+			}
+			again.Ack()
+		})
+	}
+}
+
+const revival = `-NAK {"delay": 600000000}` // ackWait
+
+// An outage of the broker, longer than AckWait, delivers nothing twice that is still held,
+// although a free slot asks for messages as soon as it can.
+func TestBrokerRestartRedeliversNothingHeld(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := brokertest.Start(t, dir, brokertest.RandomPort)
+	port := brokertest.PortOf(t, srv.ClientURL())
+	b := setupOn(t, srv.ClientURL())
+	c := b.config()
+	c.Slots = 3
+	s, ch := b.subscribe(c)
+	b.Publish(1)
+	msg := receive(t, ch)
+
+	srv.Shutdown()
+	outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
+	defer outage.Stop()
+	<-outage.C
+	brokertest.Start(t, dir, port)
+
+	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(3))
+	brokertest.Eventually(t, "for the free slots there is a pull", func() bool { return b.Info().NumWaiting == 1 })
+	if err := msg.Context().Err(); err != nil {
+		t.Error("the handler's context ended:", err)
+	}
+	msg.Ack()
+	must(t, s.Close())
+	if n := b.Info().Delivered.Consumer; n != 1 {
+		t.Errorf("%d deliveries, want 1", n)
+	}
+	if n := b.Stored(); n != 0 {
+		t.Errorf("%d messages left", n)
+	}
+}
+
+// An ack that is given while the broker is away is sent when it is back.
+func TestAckOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := brokertest.Start(t, dir, brokertest.RandomPort)
+	port := brokertest.PortOf(t, srv.ClientURL())
+	b := setupOn(t, srv.ClientURL())
+	s, ch := b.subscribe(b.config())
+	b.Publish(1)
+	msg := receive(t, ch)
+	srv.Shutdown()
+	brokertest.Eventually(t, "connection is lost", func() bool { return !b.NC.IsConnected() })
+	msg.Ack()
+	brokertest.Ended(t, msg.Context().Done(), "context")
+	brokertest.Start(t, dir, port)
+	brokertest.Eventually(t, "connection is back", b.NC.IsConnected)
+	brokertest.Eventually(t, "message is settled", func() bool { return b.Stored() == 0 })
+	must(t, s.Close())
+	if n := b.Info().Delivered.Consumer; n != 1 {
+		t.Errorf("%d deliveries, want 1", n)
+	}
+}
+
+// A message that is on its way when the subscription ends is not lost with the pull: it
+// goes back at once instead of waiting for AckWait to end.
+func TestMessageUnderWayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := brokertest.NewProxy(t, shared.ClientURL())
+	s := b.subscriber(b.over(brokertest.JetStream(t, brokertest.Connect(t, p.URL()))))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Subscribe(ctx, "any")
+	must(t, err)
+	brokertest.Eventually(t, "the slot pulls", func() bool { return b.Info().NumWaiting == 1 })
+	release := p.Hold()
+	b.Publish(1)
+	brokertest.Eventually(t, "the broker sent it", func() bool { return b.Info().NumAckPending == 1 })
+	cancel()
+	release()
+	must(t, s.Close())
+	if n := b.Acks.Total("-NAK"); n != 1 {
+		t.Errorf("%d naks, want 1", n)
+	}
+}
+
+func TestNothingIsBufferedWhileDisconnected(t *testing.T) {
+	t.Parallel()
+	srv := brokertest.Start(t, t.TempDir(), brokertest.RandomPort)
+	nc := brokertest.Connect(t, srv.ClientURL())
+	srv.Shutdown()
+	brokertest.Eventually(t, "connection is lost", func() bool { return nc.Status() == nats.RECONNECTING })
+	if err := nc.Publish("x", nil); err == nil {
+		t.Error("a publish was kept for later")
+	}
+}

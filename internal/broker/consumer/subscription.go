@@ -1,0 +1,201 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+const (
+	// Between tries of what the broker refused or could not do.
+	troublePauseFirst = 100 * time.Millisecond
+	troublePauseLimit = 5 * time.Second
+)
+
+// subscription is one call of Subscribe.
+type subscription struct {
+	cfg     Config
+	binding broker.Binding
+	nc      *nats.Conn
+	log     *slog.Logger
+	out     chan *message.Message
+	ended   chan struct{}
+
+	refreshing chan struct{} // a lock that a context can give up on; holds one token
+	stale      atomic.Bool   // what is bound must be looked at again
+	seen       atomic.Uint64 // the connection's count of reconnects when it was bound
+	troubled   atomic.Bool   // trouble was logged, its end was not
+
+	freed chan struct{} // holds a token when a slot became free since the last look
+	woken chan struct{} // holds a token when a parked message may have become startable
+
+	handlers sync.WaitGroup       // offers whose handlers have not returned, and their settling
+	inviting sync.WaitGroup       // invitations under way
+	stopping <-chan struct{}      // closed when pulling ends
+	begin    func(h *held) *offer // see held.begin
+	attend   func(o *offer)       // see offer.attend
+
+	mu     sync.Mutex
+	bound  bound
+	link   chan struct{} // closed when the connection is lost
+	turns  turns
+	busy   map[*held]struct{} // started
+	slots  map[*held]int      // by whom a slot was taken: how many run in it
+	closed bool               // nothing is started or parked any more
+}
+
+func newSubscription(c Config, b broker.Binding) *subscription {
+	return &subscription{
+		cfg: c, binding: b, nc: c.JetStream.Conn(),
+		log:        c.Logger.With("stream", b.Stream, "consumer", b.Consumer),
+		out:        make(chan *message.Message),
+		ended:      make(chan struct{}),
+		refreshing: make(chan struct{}, 1),
+		link:       make(chan struct{}),
+		freed:      make(chan struct{}, 1),
+		woken:      make(chan struct{}, 1),
+		turns:      newTurns(),
+		busy:       map[*held]struct{}{},
+		slots:      map[*held]int{},
+	}
+}
+
+// run pulls until pulling ends, then drains. base carries the subscriber's values and
+// never ends by itself.
+func (s *subscription) run(pulling, base context.Context) {
+	working, endWork := context.WithCancelCause(base) // the messages' contexts
+	settling, endSettling := context.WithCancel(base) // heartbeats, acks, naks
+	defer endSettling()
+	defer endWork(nil)
+
+	status := s.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED)
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(settling, status) })
+
+	watching.Go(func() { s.keepParked(settling) })
+
+	s.stopping = pulling.Done()
+	s.begin = func(h *held) *offer { return h.begin(settling, working) }
+	s.attend = func(o *offer) { s.handlers.Go(func() { o.attend(settling, working) }) }
+	s.schedule(pulling, settling)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.inviting.Wait()
+	close(s.out)
+	s.handlers.Go(func() { s.returnParked(settling) })
+
+	idle := make(chan struct{})
+	go func() { s.handlers.Wait(); close(idle) }()
+	if !within(idle, s.cfg.DrainTimeout) {
+		endWork(ErrDraining)
+		if !within(idle, s.cfg.SettleTimeout) {
+			s.log.WarnContext(base, "handlers outlived the drain, their messages come back after the ack wait", "messages", s.started())
+			endSettling()
+		}
+	}
+	<-idle
+	endSettling()
+	s.nc.RemoveStatusListener(status)
+	watching.Wait()
+}
+
+// identifyBehind looks up which life of the stream pulled messages are of, and keeps them
+// alive for as long as the broker answers, however slow it is with the look-up: a delivery
+// is not spent on a slow broker. After the end of pulling it tries once, so that they can be
+// given back.
+func (s *subscription) identifyBehind(ctx context.Context, pulled []*nats.Msg, ackWait time.Duration) error {
+	for {
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWait/3)
+		err := s.identify(look)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		beat, cancel := context.WithTimeout(ctx, ackWait/3)
+		var failed atomic.Pointer[error]
+		each(pulled, func(m *nats.Msg) {
+			if _, err := s.nc.RequestWithContext(beat, m.Reply, []byte("+WPI")); err != nil {
+				failed.Store(&err)
+			}
+		})
+		cancel()
+		if beatErr := failed.Load(); beatErr != nil {
+			return errors.Join(err, fmt.Errorf("keep the message alive: %w", *beatErr))
+		}
+	}
+}
+
+// watch aborts the waiting pull when the connection is lost, because its request is
+// lost or holds a message back, and refreshes when it is restored, because a worker whose
+// slots are all busy would not look otherwise.
+func (s *subscription) watch(ctx context.Context, status <-chan nats.Status) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now, open := <-status:
+			switch {
+			case !open:
+				return
+			case now != nats.CONNECTED:
+				s.mu.Lock()
+				close(s.link)
+				s.link = make(chan struct{})
+				s.mu.Unlock()
+			default:
+				if err := s.refresh(ctx); err != nil {
+					s.trouble(ctx, err)
+				}
+			}
+		}
+	}
+}
+
+func (s *subscription) state() (bound, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bound, s.link
+}
+
+// trouble logs the first failure of a row, not each.
+func (s *subscription) trouble(ctx context.Context, err error) {
+	if ctx.Err() == nil && !s.troubled.Swap(true) {
+		s.log.WarnContext(ctx, "cannot pull messages, trying again", "error", err)
+	}
+}
+
+func (s *subscription) calm(ctx context.Context) {
+	if s.troubled.Swap(false) {
+		s.log.InfoContext(ctx, "pulling messages again")
+	}
+}
+
+func pause(ctx context.Context, failures int) {
+	t := time.NewTimer(Exponential(troublePauseFirst, troublePauseLimit, nil)(failures + 1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func within(done <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}

@@ -1,0 +1,106 @@
+package consumer
+
+import "time"
+
+// turns decides whose turn it is among the messages that a subscription holds and has not
+// started: start-time fair queuing over their keys. A message gets a tag when it is pulled,
+// one more than its key's last, and never less than the tag of what was started last. The
+// lowest tag is next. So whoever has much waiting and whoever has one message take turns.
+//
+// Its methods want the subscription's lock.
+type turns struct {
+	clock   uint64               // the tag of the message that was started last
+	last    map[string]uint64    // the tag that each key's latest message got
+	running map[string]int       // started messages of each key
+	until   map[string]time.Time // keys that were deferred, until then
+	parked  map[*held]struct{}   // held and not started
+	bytes   int                  // of what is parked
+}
+
+func newTurns() turns {
+	return turns{
+		last: map[string]uint64{}, running: map[string]int{}, until: map[string]time.Time{}, parked: map[*held]struct{}{},
+	}
+}
+
+// tag gives a message that was just pulled its place.
+func (t *turns) tag(h *held) {
+	h.tag = t.clock
+	if last, known := t.last[h.key]; known {
+		h.tag = max(h.tag, last+1)
+	}
+	t.last[h.key] = h.tag
+}
+
+func (t *turns) park(h *held) {
+	t.parked[h] = struct{}{}
+	t.bytes += h.raw.Size()
+}
+
+func (t *turns) unpark(h *held) {
+	if _, there := t.parked[h]; there {
+		delete(t.parked, h)
+		t.bytes -= h.raw.Size()
+	}
+}
+
+// next returns the parked message whose turn it is, of those whose key is neither running
+// nor deferred; nil: there is none. certain says that nothing that is still to be pulled can
+// come before it.
+func (t *turns) next(now time.Time) (h *held, certain bool) {
+	h = t.best(now, func(*held) bool { return true })
+	return h, h != nil && h.tag <= t.clock
+}
+
+// best is next among those that are wanted.
+func (t *turns) best(now time.Time, wanted func(*held) bool) (h *held) {
+	for p := range t.parked {
+		if !wanted(p) || t.running[p.key] > 0 || now.Before(t.until[p.key]) {
+			continue
+		}
+		if h == nil || p.tag < h.tag || p.tag == h.tag && p.delivery.Sequence < h.delivery.Sequence {
+			h = p
+		}
+	}
+	return h
+}
+
+func (t *turns) start(h *held) {
+	t.unpark(h)
+	t.clock = max(t.clock, h.tag)
+	t.running[h.key]++
+	// A tag that the clock has passed says nothing any more.
+	if len(t.last) > 2*len(t.parked)+64 {
+		for key, tag := range t.last {
+			if tag < t.clock {
+				delete(t.last, key)
+			}
+		}
+	}
+}
+
+func (t *turns) end(h *held) {
+	if t.running[h.key]--; t.running[h.key] <= 0 {
+		delete(t.running, h.key)
+	}
+}
+
+// postpone keeps the messages of a key from being started until then.
+func (t *turns) postpone(key string, until, now time.Time) {
+	for k, u := range t.until {
+		if !now.Before(u) {
+			delete(t.until, k)
+		}
+	}
+	t.until[key] = until
+}
+
+// wakeAt is when the first deferral of a parked message ends; zero if none is deferred.
+func (t *turns) wakeAt() (first time.Time) {
+	for h := range t.parked {
+		if u, deferred := t.until[h.key]; deferred && t.running[h.key] == 0 && (first.IsZero() || u.Before(first)) {
+			first = u
+		}
+	}
+	return first
+}

@@ -1,0 +1,243 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+)
+
+func project(t testing.TB, msg *message.Message) string {
+	t.Helper()
+	d := deliveryOf(t, msg)
+	return d.Subject[strings.LastIndex(d.Subject, ".")+1:]
+}
+
+// A thousand requests of one project delay another's single request by one at most.
+func TestAFloodDelaysAnotherByOneAtMost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.AllowPending(5000)
+	b.Flood(slices.Repeat([]string{"a"}, 1000)...)
+	_, ch := b.subscribe(b.byProject(1, 2000))
+	running := receive(t, ch)
+	b.Flood("b")
+	running.Ack()
+	second := receive(t, ch)
+	if p := project(t, second); p != "b" {
+		t.Fatalf("after the running one %s started, want b", p)
+	}
+	second.Ack()
+	// What was passed waits at no cost, and the next single one is as quick.
+	third := receive(t, ch)
+	if d := deliveryOf(t, third); project(t, third) != "a" || d.Sequence != 2 || d.Number != 1 {
+		t.Errorf("then %+v, want the flood's second", d)
+	}
+	b.Flood("c")
+	third.Ack()
+	fourth := receive(t, ch)
+	if p := project(t, fourth); p != "c" {
+		t.Errorf("with all of the flood parked %s started, want c", p)
+	}
+	fourth.Ack()
+}
+
+func TestProjectsTakeTurns(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Flood(strings.Split("aaaaabbc", "")...)
+	_, ch := b.subscribe(b.byProject(1, 100))
+	var order []string
+	for range 8 {
+		msg := receive(t, ch)
+		order = append(order, project(t, msg))
+		msg.Ack()
+	}
+	if got := strings.Join(order, ""); got != "abcabaaa" {
+		t.Errorf("started in the order %s, want abcabaaa", got)
+	}
+}
+
+// Of a project one runs at a time; the slots are for others. What waits is kept alive over
+// many ack waits and delivered once.
+func TestWaitingForOnesTurnCostsNoDelivery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const flood = 60
+	b.Flood(slices.Repeat([]string{"a"}, flood)...)
+	s, ch := b.subscribe(b.byProject(3, 100))
+	running := receive(t, ch)
+	brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
+	b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(3))
+	b.Flood("b", "c")
+	others := []*message.Message{receive(t, ch), receive(t, ch)}
+	if got := project(t, others[0]) + project(t, others[1]); got != "bc" {
+		t.Errorf("beside the running one %s started, want bc", got)
+	}
+	for _, msg := range others {
+		msg.Ack()
+	}
+	running.Ack()
+	for want := uint64(2); want <= flood; want++ {
+		msg := receive(t, ch)
+		if d := deliveryOf(t, msg); d.Sequence != want || d.Number != 1 {
+			t.Fatalf("message %d came as delivery %d, want message %d for the first time", d.Sequence, d.Number, want)
+		}
+		select {
+		case beside := <-ch:
+			t.Fatalf("beside a running message of the project %v was started", deliveryOf(t, beside))
+		default:
+		}
+		msg.Ack()
+	}
+	must(t, s.Close())
+	if i := b.Info(); i.Delivered.Consumer != flood+2 || b.Stored() != 0 {
+		t.Errorf("%d deliveries of %d messages, %d left", i.Delivered.Consumer, flood+2, b.Stored())
+	}
+}
+
+func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const flood, window = 30, 7
+	b.Flood(slices.Repeat([]string{"a"}, flood)...)
+	_, ch := b.subscribe(b.byProject(2, window))
+	for left := flood; left > 0; left-- {
+		msg := receive(t, ch)
+		want := min(window, left)
+		brokertest.Eventually(t, fmt.Sprintf("%d are held", want), func() bool { return b.Info().NumAckPending == want })
+		msg.Ack()
+		brokertest.Eventually(t, "it is settled", func() bool { return b.Stored() == uint64(left-1) })
+	}
+	if n := b.Info().Delivered.Consumer; n != flood {
+		t.Errorf("%d deliveries of %d messages", n, flood)
+	}
+}
+
+// Nothing is held that an idle worker could run: without a flood one takes what it runs.
+func TestNothingIsHeldWithoutNeed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Flood("a", "b", "c", "d")
+	_, first := b.subscribe(b.byProject(2, 100))
+	held := []*message.Message{receive(t, first), receive(t, first)}
+	_, second := b.subscribe(b.byProject(2, 100))
+	held = append(held, receive(t, second), receive(t, second))
+	for i, want := range []string{"a", "b", "c", "d"} {
+		if p := project(t, held[i]); p != want {
+			t.Errorf("message %d is of %s, want %s", i, p, want)
+		}
+		held[i].Ack()
+	}
+}
+
+// A deferred message is offered again as it was, and until then none of its key.
+func TestDeferKeepsTheDelivery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Flood("a", "a", "b")
+	_, ch := b.subscribe(b.byProject(1, 100))
+	first := receive(t, ch)
+	if !consumer.Defer(first, 2*ackWait) {
+		t.Fatal("not a subscriber's message")
+	}
+	first.Ack()
+	brokertest.Ended(t, first.Context().Done(), "the deferred message's context")
+	other := receive(t, ch)
+	if p := project(t, other); p != "b" {
+		t.Errorf("meanwhile %s started, want b", p)
+	}
+	other.Ack()
+	again := receive(t, ch)
+	was, is := deliveryOf(t, first), deliveryOf(t, again)
+	if was != is || first == again {
+		t.Errorf("offered again as %+v, was %+v", is, was)
+	}
+	// An error after all is an error.
+	consumer.Defer(again, time.Nanosecond)
+	again.Nack()
+	third := receive(t, ch)
+	if d := deliveryOf(t, third); d.Sequence != 2 || d.Number != 1 {
+		t.Errorf("then %+v, want the project's second", d)
+	}
+	third.Ack()
+	last := receive(t, ch)
+	if d := deliveryOf(t, last); d.Sequence != 1 || d.Number != 2 {
+		t.Errorf("at last %+v, want the first again", d)
+	}
+	last.Ack()
+	brokertest.Eventually(t, "all are settled", func() bool { return b.Stored() == 0 })
+	if consumer.Defer(message.NewMessage("x", nil), 1) {
+		t.Error("deferred a foreign message")
+	}
+}
+
+// An outage of the broker longer than AckWait delivers nothing again that waits here.
+func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := brokertest.Start(t, dir, brokertest.RandomPort)
+	port := brokertest.PortOf(t, srv.ClientURL())
+	b := setupOn(t, srv.ClientURL())
+	// So many that a loaded machine revives them all within one ack wait of a fresh broker.
+	const flood = 12
+	b.Flood(slices.Repeat([]string{"a"}, flood)...)
+	s, ch := b.subscribe(b.byProject(2, 100))
+	msg := receive(t, ch)
+	brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
+
+	srv.Shutdown()
+	outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
+	defer outage.Stop()
+	<-outage.C
+	brokertest.Start(t, dir, port)
+
+	b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(2))
+	for range flood - 1 {
+		msg.Ack()
+		msg = receive(t, ch)
+		if d := deliveryOf(t, msg); d.Number != 1 {
+			t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+		}
+	}
+	msg.Ack()
+	must(t, s.Close())
+	if n, left := b.Info().Delivered.Consumer, b.Stored(); n != flood || left != 0 {
+		t.Errorf("%d deliveries, %d messages left; want %d and 0", n, left, flood)
+	}
+}
+
+// What is parked when the subscription ends goes back at once, and in order.
+func TestParkedMessagesGoBackAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const flood = 50
+	b.Flood(slices.Repeat([]string{"a"}, flood)...)
+	c := b.byProject(2, 100)
+	c.DrainTimeout = brokertest.Timeout
+	s, ch := b.subscribe(c)
+	running := receive(t, ch)
+	brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
+	closed := make(chan struct{})
+	go func() { defer close(closed); _ = s.Close() }()
+	brokertest.Eventually(t, "the parked are given back", func() bool { return b.Acks.Count("-NAK") == flood-1 })
+	_, other := b.subscribe(b.byProject(1, 100))
+	msg := receive(t, other)
+	if d := deliveryOf(t, msg); d.Number != 2 {
+		t.Errorf("delivery %d, want 2", d.Number)
+	}
+	msg.Ack()
+	// The running one was not disturbed; deferred now, it goes back too.
+	consumer.Defer(running, 1)
+	running.Ack()
+	brokertest.Ended(t, closed, "subscriber")
+	if n := b.Acks.Total("-NAK"); n != flood {
+		t.Errorf("%d naks, want %d", n, flood)
+	}
+}

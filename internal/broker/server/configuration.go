@@ -1,0 +1,140 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// mainAccount holds the streams, the workers and the administrator. Each other user has an
+// account of its own, into which what it may do is imported. In one account with the
+// streams, whoever may publish anything could have the broker write to any subject, an
+// outcome's for instance, by naming it as the subject for the reply: the broker looks at
+// the rights for the subject only. Between accounts a reply goes nowhere but back.
+const mainAccount = "PGCOURIER"
+
+func accountOf(u User) string {
+	if u == UserWorker || u == UserAdmin {
+		return mainAccount
+	}
+	return mainAccount + "_" + strings.ToUpper(string(u))
+}
+
+// Configuration returns the part of a nats-server configuration that holds the accounts,
+// the users and their rights; keys are those of Users and, for a server that others set
+// up, of UserAdmin. publishers are the public keys of those who may ask for exports of one
+// project, by project; they share the gateway's account. A user without a key is left out.
+func Configuration(keys PublicKeys, publishers map[string]string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "accounts {\n  %s {\n    jetstream: enabled\n", mainAccount)
+	b.WriteString("    users: [\n")
+	for _, u := range []User{UserWorker, UserAdmin} {
+		writeUser(&b, string(u), keys[u], u.Rights())
+	}
+	b.WriteString("    ]\n")
+	writeExports(&b)
+	b.WriteString("  }\n")
+	for _, u := range Users() {
+		if accountOf(u) == mainAccount {
+			continue
+		}
+		fmt.Fprintf(&b, "  %s {\n    users: [\n", accountOf(u))
+		writeUser(&b, string(u), keys[u], u.Rights())
+		if u == UserGateway {
+			for _, project := range slices.Sorted(maps.Keys(publishers)) {
+				rights, err := PublisherRights(project)
+				if err != nil {
+					return "", err
+				}
+				writeUser(&b, "publisher of "+project, publishers[project], rights)
+			}
+		}
+		b.WriteString("    ]\n")
+		writeImports(&b, u)
+		b.WriteString("  }\n")
+	}
+	b.WriteString("}\n")
+	return b.String(), nil
+}
+
+// writeExports lists what each account may import.
+func writeExports(b *strings.Builder) {
+	services, streams := map[string][]string{}, map[string][]string{}
+	for _, u := range Users() {
+		if accountOf(u) == mainAccount {
+			continue
+		}
+		for _, s := range u.Rights().Publish {
+			services[s] = append(services[s], accountOf(u))
+		}
+		for _, s := range u.imported() {
+			streams[s] = append(streams[s], accountOf(u))
+		}
+	}
+	b.WriteString("    exports: [\n")
+	for _, s := range slices.Sorted(maps.Keys(services)) {
+		fmt.Fprintf(b, "      { service: %q, accounts: [%s], response_type: %s }\n", s, strings.Join(services[s], ", "), responses(s))
+	}
+	for _, s := range slices.Sorted(maps.Keys(streams)) {
+		fmt.Fprintf(b, "      { stream: %q, accounts: [%s] }\n", s, strings.Join(streams[s], ", "))
+	}
+	b.WriteString("    ]\n")
+}
+
+// responses says how many answers one message may get: each worker answers a cancel, and a
+// pull has messages and a status.
+func responses(subject string) string {
+	if subject == events.CancelFilter || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
+		return "stream"
+	}
+	return "singleton"
+}
+
+func writeImports(b *strings.Builder, u User) {
+	b.WriteString("    imports: [\n")
+	for _, s := range u.Rights().Publish {
+		fmt.Fprintf(b, "      { service: { account: %s, subject: %q } }\n", mainAccount, s)
+	}
+	for _, s := range u.imported() {
+		fmt.Fprintf(b, "      { stream: { account: %s, subject: %q } }\n", mainAccount, s)
+	}
+	b.WriteString("    ]\n")
+}
+
+// imported are the subjects of others that u can hear.
+func (u User) imported() []string {
+	if slices.Contains(u.Rights().Subscribe, announcements) {
+		return heard()
+	}
+	return nil
+}
+
+func writeUser(b *strings.Builder, name, key string, r Rights) {
+	if key == "" {
+		return
+	}
+	list := func(label string, subjects []string) {
+		if len(subjects) == 0 {
+			return
+		}
+		fmt.Fprintf(b, "            %s: [\n", label)
+		for _, s := range subjects {
+			fmt.Fprintf(b, "              %q\n", s)
+		}
+		b.WriteString("            ]\n")
+	}
+	fmt.Fprintf(b, "      { # %s\n        nkey: %s\n        permissions {\n          publish {\n", name, key)
+	list("allow", append(slices.Clone(r.Publish), ownRights))
+	list("deny", r.DenyPublish)
+	b.WriteString("          }\n          subscribe {\n")
+	list("allow", r.Subscribe)
+	list("deny", r.DenySubscribe)
+	b.WriteString("          }\n")
+	if r.Respond {
+		b.WriteString("          allow_responses: { max: 1, expires: \"1m\" }\n")
+	}
+	b.WriteString("        }\n      }\n")
+}

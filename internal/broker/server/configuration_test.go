@@ -1,0 +1,54 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	natsd "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+)
+
+// nobody are public keys whose seeds were thrown away.
+var nobody = server.PublicKeys{
+	server.UserGateway:  "UDCEF74TPHUH2ZAV6OTQUS3TEMUDK2P2FSYUH6A7DMEQRBA6ZWNDVQRC",
+	server.UserWorker:   "UADU6OOUHVT4AI6NKWUQ2HACMILGZZJFU7IQDNBS62DL7ZU7N2CCZ2RH",
+	server.UserNotifier: "UBV2TMKQD6WCC4O2GFAG7DFJX5H5DP372LZQE4TSEIYMYPQMABFG6YLU",
+	server.UserVerifier: "UABW64BEIGDJSOLCJVGF5DRRFPCZRWK525EPR3JZXCGIODV2LFWVU6FF",
+	server.UserOperator: "UCVEWDODQDZMYDCKQ5LWV2WZM2GQ7WFTDCLZUATUTQXS7FBZFZUGC634",
+	server.UserAdmin:    "UDFKOSU4BZ6URLJ4NELBFPP7WENYZBRVCL6RCJP5H6QYEFM7YBBG3RMG",
+	publisher:           "UBAXG774SIRAVWVVO7XY2BNETZ5GAGAPTE5DUKBYIPUPLYVBLG6OJVLD",
+}
+
+// The shipped example is what is generated, and what nats-server takes.
+func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
+	t.Parallel()
+	text, err := server.Configuration(nobody, map[string]string{"acme": nobody["publisher"]})
+	must(t, err)
+	text = "# What `pgcourier broker config --publisher acme=...` prints. These keys are nobody's.\n" + text
+	file := filepath.Join("..", "..", "..", "deploy", "nats", "users.conf")
+	if *update {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	shipped, err := os.ReadFile(file)
+	must(t, err)
+	if string(shipped) != text {
+		t.Error("deploy/nats/users.conf is not up to date: go test ./internal/broker/server -run Shipped -update")
+	}
+	opts, err := natsd.ProcessConfigFile(file)
+	must(t, err)
+	if len(opts.Nkeys) != len(nobody) {
+		t.Errorf("%d users, want %d", len(opts.Nkeys), len(nobody))
+	}
+}
+
+func TestConfigurationRefusesWhatIsNoProject(t *testing.T) {
+	t.Parallel()
+	for _, project := range []string{"", "_", "*", "a.b", ">", "a b", `a"b`} {
+		if text, err := server.Configuration(nobody, map[string]string{project: nobody[server.UserGateway]}); err == nil {
+			t.Errorf("%q was given rights: %s", project, text[strings.Index(text, "publisher"):])
+		}
+	}
+}

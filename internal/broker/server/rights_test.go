@@ -1,0 +1,226 @@
+package server_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated parts of docs")
+
+// publisher is the user that an administrator adds for one project.
+const publisher server.User = "publisher"
+
+// all are the users of the table, in its order.
+func all() []server.User {
+	return slices.Insert(server.Users(), 1, publisher)
+}
+
+// act is one thing that somebody might do, as what is sent to the server. Its subject is
+// everything that the server goes by.
+type act struct {
+	what    string
+	listen  bool // else publish
+	subject string
+	may     string // the users that may, separated by spaces
+}
+
+// acts is the table: everything that is there to be done, and who may do it.
+func acts() []act {
+	publish := func(what, subject, may string) act { return act{what, false, subject, may} }
+	listen := func(what, subject, may string) act { return act{what, true, subject, may} }
+	api := func(what, call, may string) act { return publish(what, "$JS.API."+call, may) }
+	return []act{
+		publish("ask for an export of acme", "backup.requested.acme", "gateway publisher worker operator"),
+		publish("ask for an export of another project", "backup.requested.globex", "gateway worker operator"),
+		publish("ask on the bare subject", "backup.requested", "gateway operator"),
+		publish("cancel a request", "backup.cancel.r1", "gateway operator"),
+		listen("hear what becomes of acme's requests", "backup.*.acme.*", "gateway publisher operator"),
+		listen("hear what becomes of another project's requests", "backup.*.globex.*", "gateway operator"),
+		listen("hear what becomes of all requests", "backup.*.*.*", "gateway operator"),
+		api("read a stored outcome", "STREAM.MSG.GET.BACKUP_OUTCOMES", "gateway operator"),
+		api("read a stored event", "STREAM.MSG.GET.BACKUP_EVENTS", "gateway operator"),
+		api("make a consumer of outcomes", "CONSUMER.CREATE.BACKUP_OUTCOMES.mine.backup.failed.>", "operator"),
+		api("remove a consumer of outcomes", "CONSUMER.DELETE.BACKUP_OUTCOMES.mine", "operator"),
+		api("take outcomes from it", "CONSUMER.MSG.NEXT.BACKUP_OUTCOMES.mine", "operator"),
+		publish("acknowledge outcomes on it", "$JS.ACK.BACKUP_OUTCOMES.mine.1.1.1.1.0", "operator"),
+
+		listen("hear requests as they come", "backup.requested.*", ""),
+		listen("hear requests on the bare subject", "backup.requested", ""),
+		listen("hear everything", ">", ""),
+		api("read a waiting request", "STREAM.MSG.GET.BACKUP_REQUESTS", "worker operator"),
+		api("read a request on the bare subject", "STREAM.MSG.GET.BACKUP_INTAKE", "worker operator"),
+		api("read a request past the queue", "DIRECT.GET.BACKUP_REQUESTS", ""),
+		api("take a request", "CONSUMER.MSG.NEXT.BACKUP_REQUESTS.export-worker", "worker"),
+		publish("acknowledge a request", "$JS.ACK.BACKUP_REQUESTS.export-worker.1.1.1.1.0", "worker"),
+		api("take a request on the bare subject", "CONSUMER.MSG.NEXT.BACKUP_INTAKE.intake", "worker"),
+		publish("acknowledge it", "$JS.ACK.BACKUP_INTAKE.intake.1.1.1.1.0", "worker"),
+		api("make a consumer of requests", "CONSUMER.CREATE.BACKUP_REQUESTS.mine", ""),
+		api("make one in the old way", "CONSUMER.DURABLE.CREATE.BACKUP_REQUESTS.mine", ""),
+		api("raise MaxDeliver of the workers' consumer", "CONSUMER.CREATE.BACKUP_REQUESTS.export-worker", ""),
+		api("the same in the old way", "CONSUMER.DURABLE.CREATE.BACKUP_REQUESTS.export-worker", ""),
+		api("delete the workers' consumer", "CONSUMER.DELETE.BACKUP_REQUESTS.export-worker", ""),
+		api("pause the workers' consumer", "CONSUMER.PAUSE.BACKUP_REQUESTS.export-worker", ""),
+		api("reset the workers' consumer", "CONSUMER.RESET.BACKUP_REQUESTS.export-worker", ""),
+		api("unpin the workers' consumer", "CONSUMER.UNPIN.BACKUP_REQUESTS.export-worker", ""),
+
+		publish("ask who it is", "$SYS.REQ.USER.INFO", "gateway publisher worker notifier verifier operator"),
+		publish("announce a completed export", "backup.completed.acme.r1", "worker"),
+		publish("announce a failed export", "backup.failed.acme.r1", "worker"),
+		publish("announce a start", "backup.started.acme.r1", "worker"),
+		publish("warn of a deletion", "backup.expiring.acme.r1", "worker operator"),
+		publish("announce a deletion", "backup.expired.acme.r1", "worker operator"),
+		publish("tell of progress", "backup.progress.acme.r1", "worker"),
+		publish("tell the workers of a cancel", "backup.cancelling.acme.r1", "worker"),
+		listen("hear cancels", "backup.cancel.*", "worker"),
+		listen("answer cancels in a worker's stead", "backup.cancel.r1", "worker"),
+		publish("announce a verified export", "backup.verified.acme.r1", "verifier"),
+		publish("announce a damaged export", "backup.verification_failed.acme.r1", "verifier"),
+		api("take outcomes to verify", "CONSUMER.MSG.NEXT.BACKUP_OUTCOMES.verifier", "verifier"),
+		publish("acknowledge them", "$JS.ACK.BACKUP_OUTCOMES.verifier.1.1.1.1.0", "verifier"),
+		api("take outcomes to tell of", "CONSUMER.MSG.NEXT.BACKUP_OUTCOMES.notifier", "notifier"),
+		publish("acknowledge those", "$JS.ACK.BACKUP_OUTCOMES.notifier.1.1.1.1.0", "notifier"),
+		api("change the notifier's consumer", "CONSUMER.CREATE.BACKUP_OUTCOMES.notifier", ""),
+		api("change it in the old way", "CONSUMER.DURABLE.CREATE.BACKUP_OUTCOMES.notifier", ""),
+		api("change it by its filter", "CONSUMER.CREATE.BACKUP_OUTCOMES.notifier.backup.failed.>", ""),
+		api("delete the notifier's consumer", "CONSUMER.DELETE.BACKUP_OUTCOMES.notifier", ""),
+		api("change the verifier's consumer", "CONSUMER.CREATE.BACKUP_OUTCOMES.verifier.backup.completed.*.*", ""),
+		api("delete the verifier's consumer", "CONSUMER.DELETE.BACKUP_OUTCOMES.verifier", ""),
+
+		publish("queue a notification", "backup_notification.email.k1", "notifier operator"),
+		publish("note a notification's state", "backup_notification_state.k1", "notifier operator"),
+		api("take a notification", "CONSUMER.MSG.NEXT.BACKUP_NOTIFICATIONS.notify-email", "notifier"),
+		publish("acknowledge a notification", "$JS.ACK.BACKUP_NOTIFICATIONS.notify-email.1.1.1.1.0", "notifier"),
+		api("read a notification", "STREAM.MSG.GET.BACKUP_NOTIFICATIONS", "notifier operator"),
+		api("read a notification's state", "STREAM.MSG.GET.BACKUP_NOTIFICATION_STATES", "notifier operator"),
+
+		publish("write a schedule", "backup.schedule.acme.nightly", "operator"),
+		publish("make a schedule due", "backup.schedule.acme.nightly.due", ""),
+		api("read a schedule", "STREAM.MSG.GET.BACKUP_SCHEDULES", "operator"),
+		api("remove a schedule", "STREAM.PURGE.BACKUP_SCHEDULES", "operator"),
+		api("take what is due", "CONSUMER.MSG.NEXT.BACKUP_SCHEDULES.due", "worker"),
+		publish("acknowledge what is due", "$JS.ACK.BACKUP_SCHEDULES.due.1.1.1.1.0", "worker"),
+		listen("hear what is due", "backup.schedule.*.*.due", ""),
+
+		api("see how full the queue is", "STREAM.INFO.BACKUP_REQUESTS", "worker notifier verifier operator"),
+		api("see how the workers' consumer is set up", "CONSUMER.INFO.BACKUP_REQUESTS.export-worker", "worker notifier verifier operator"),
+		api("remove a message from the queue", "STREAM.MSG.DELETE.BACKUP_REQUESTS", "worker"),
+		api("remove a message of the intake", "STREAM.MSG.DELETE.BACKUP_INTAKE", ""),
+		api("remove an outcome", "STREAM.MSG.DELETE.BACKUP_OUTCOMES", ""),
+		api("purge the queue", "STREAM.PURGE.BACKUP_REQUESTS", ""),
+		api("purge the outcomes", "STREAM.PURGE.BACKUP_OUTCOMES", ""),
+		api("delete the queue", "STREAM.DELETE.BACKUP_REQUESTS", ""),
+		api("delete the outcomes", "STREAM.DELETE.BACKUP_OUTCOMES", ""),
+		api("change the queue", "STREAM.UPDATE.BACKUP_REQUESTS", ""),
+		api("change the outcomes", "STREAM.UPDATE.BACKUP_OUTCOMES", ""),
+		api("make a stream", "STREAM.CREATE.MINE", ""),
+		api("take a snapshot of the queue", "STREAM.SNAPSHOT.BACKUP_REQUESTS", ""),
+		api("put a stream back", "STREAM.RESTORE.MINE", ""),
+		api("move the stream's leader", "STREAM.LEADER.STEPDOWN.BACKUP_REQUESTS", ""),
+		api("purge the account", "ACCOUNT.PURGE.PGCOURIER", ""),
+
+		listen("hear the broker's advisories of the queue", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.BACKUP_REQUESTS.>", "worker"),
+		api("read a stored advisory", "STREAM.MSG.GET.BACKUP_ADVISORIES", "worker operator"),
+		publish("forge an advisory", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.BACKUP_REQUESTS.export-worker", ""),
+		listen("hear the API's calls", "$JS.API.>", ""),
+		listen("hear acknowledgements", "$JS.ACK.>", ""),
+		listen("read the gateway's replies", "_INBOX_gateway.>", "gateway"),
+		listen("read the publisher's replies", "_INBOX_gateway_acme.>", "publisher"),
+		listen("read the worker's replies", "_INBOX_worker.>", "worker"),
+		listen("read the notifier's replies", "_INBOX_notifier.>", "notifier"),
+		listen("read the verifier's replies", "_INBOX_verifier.>", "verifier"),
+		listen("read the operator's replies", "_INBOX_operator.>", "operator"),
+		listen("read the administrator's replies", "_INBOX_admin.>", ""),
+		listen("read anybody's replies", "_INBOX.>", ""),
+		listen("hear the system's events", "$SYS.>", ""),
+		publish("ask the server itself", "$SYS.REQ.SERVER.PING", ""),
+		publish("publish anywhere else", "elsewhere", ""),
+	}
+}
+
+// try does it and returns the server's refusal.
+func (a act) try(t *testing.T, g *guarded, u server.User) error {
+	t.Helper()
+	nc := g.connect(u)
+	defer nc.Close()
+	if !a.listen {
+		must(t, nc.Publish(a.subject, nil))
+		return refusal(t, nc)
+	}
+	_, err := nc.SubscribeSync(a.subject)
+	must(t, err)
+	return refusal(t, nc)
+}
+
+// Each user may do what the table says and nothing else, on a server that was set up by a
+// file as on the embedded one; and the document shows the same table.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {
+		t.Run(name, func(t *testing.T) {
+			g.t = t
+			for _, a := range acts() {
+				for _, u := range all() {
+					if u == publisher && name == "embedded" {
+						continue
+					}
+					err := a.try(t, g, u)
+					may := slices.Contains(strings.Fields(a.may), string(u))
+					if may && err != nil || !may && !errors.Is(err, nats.ErrPermissionViolation) {
+						t.Errorf("%s: %s (%s): %v", u, a.what, a.subject, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestTheDocumentShowsTheRights(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("| |")
+	for _, u := range all() {
+		fmt.Fprintf(&b, " %s |", u)
+	}
+	b.WriteString("\n|---|" + strings.Repeat(":-:|", len(all())) + "\n")
+	for _, a := range acts() {
+		fmt.Fprintf(&b, "| %s |", a.what)
+		for _, u := range all() {
+			mark := " "
+			if slices.Contains(strings.Fields(a.may), string(u)) {
+				mark = " yes "
+			}
+			b.WriteString(mark + "|")
+		}
+		b.WriteString("\n")
+	}
+	checkPart(t, filepath.Join("..", "..", "..", "docs", "broker.md"), "rights", b.String())
+}
+
+// checkPart compares the part of a document between two marks, or with -update writes it.
+func checkPart(t *testing.T, file, name, want string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	must(t, err)
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+	before, rest, ok := strings.Cut(string(text), begin)
+	old, after, ok2 := strings.Cut(rest, end)
+	switch {
+	case !ok || !ok2:
+		t.Fatalf("%s lacks the part %q", file, name)
+	case old == want:
+	case *update:
+		must(t, os.WriteFile(file, []byte(before+begin+want+end+after), 0o600))
+	default:
+		t.Errorf("%s is not up to date: go test ./internal/broker/server -run TheDocumentShows -update", file)
+	}
+}

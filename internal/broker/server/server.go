@@ -1,0 +1,283 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	natsd "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// ErrNoServer says that the data folder names no running embedded server.
+var ErrNoServer = errors.New("no embedded broker is running on this data folder")
+
+// RandomPort asks Start for any free port.
+const RandomPort = natsd.RANDOM_PORT
+
+const (
+	urlFile             = "nats.url"
+	storeFolder         = "broker"
+	defaultReadyTimeout = 30 * time.Second
+	readyPoll           = 50 * time.Millisecond
+	loopback            = "127.0.0.1"
+)
+
+// Config describes the embedded broker.
+type Config struct {
+	// DataDir is where the server keeps its store (DataDir/broker, mode 0700) and says
+	// where it listens (DataDir/nats.url, mode 0600). It is made when missing.
+	DataDir string
+	// Host is the address to listen on. Default: 127.0.0.1. Any other than a loopback
+	// address needs TLS.
+	Host string
+	// Port to listen on. Default: 4222. RandomPort: any free one.
+	Port int
+	// CertFile and KeyFile are the server's certificate and key. Default: no TLS.
+	CertFile string
+	KeyFile  string
+	// ClientCAFile is a PEM bundle: each client must then have a certificate of one of
+	// these. It needs CertFile. Default: clients need none.
+	ClientCAFile string
+	// ReadyTimeout bounds the start, recovery of the store included. Default: 30 s.
+	ReadyTimeout time.Duration
+	// Logger gets the server's warnings and errors, and the rest at debug level.
+	// Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Server is a running embedded broker. Its methods are safe for concurrent use.
+type Server struct {
+	srv   *natsd.Server
+	admin nkeys.KeyPair
+	url   string
+	lock  *os.File
+	file  string
+	end   func() error
+}
+
+// Start starts nats-server with JetStream in this process and waits until it takes
+// connections. It writes every message to disk before it acknowledges it (SyncAlways:
+// nats-server's default would lose up to two minutes at a power failure), and leaves the
+// process's signals alone. ErrStoreLocked: another server uses the folder. The caller
+// calls Shutdown.
+//
+// It takes connections of Users only, by their keys in KeysDir, which are generated where
+// they are missing (EnsureKeys). Who may do everything is ConnectAdmin's connection; its
+// key is a new one at each start and never leaves this process.
+func Start(c Config) (*Server, error) {
+	log := c.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	store := filepath.Join(c.DataDir, storeFolder)
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, fmt.Errorf("make broker store: %w", err)
+	}
+	// #nosec G302 -- a folder needs its search bit; 0700 is the owner's alone.
+	if err := os.Chmod(store, 0o700); err != nil {
+		return nil, fmt.Errorf("close broker store to others: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(store, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := adopt(store); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := &Server{lock: lock, file: filepath.Join(c.DataDir, urlFile)}
+	if s.srv, err = s.start(c, store, log); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.end = sync.OnceValue(s.shutdown)
+	if err := writeURL(s.file, s.url); err != nil {
+		return nil, errors.Join(err, s.Shutdown())
+	}
+	return s, nil
+}
+
+// adopt moves what a server without users stored, which lies under the name of the
+// server's one nameless account, to where the account of the streams has it.
+func adopt(store string) error {
+	root := filepath.Join(store, natsd.JetStreamStoreDir)
+	nameless, ours := filepath.Join(root, natsd.DEFAULT_GLOBAL_ACCOUNT), filepath.Join(root, mainAccount)
+	if _, err := os.Stat(ours); !errors.Is(err, fs.ErrNotExist) {
+		return err //nolint:wrapcheck // nil: it is there
+	}
+	if err := os.Rename(nameless, ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give the broker's store to its account: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) start(c Config, store string, log *slog.Logger) (*natsd.Server, error) {
+	opts, err := s.options(c, store, log)
+	if err != nil {
+		return nil, fmt.Errorf("configure embedded broker: %w", err)
+	}
+	srv, err := run(opts, cmp.Or(c.ReadyTimeout, defaultReadyTimeout), log)
+	if err != nil {
+		return nil, err
+	}
+	if s.url, err = clientURL(srv, opts); err != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, err
+	}
+	return srv, nil
+}
+
+// options are the same users and rights as an external server's, in the same form.
+func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Options, error) {
+	keys, err := EnsureKeys(KeysDir(c.DataDir), Users(), log)
+	if err != nil {
+		return nil, err
+	}
+	if s.admin, err = nkeys.CreateUser(); err != nil {
+		return nil, err
+	}
+	if keys[UserAdmin], err = s.admin.PublicKey(); err != nil {
+		return nil, err
+	}
+	text, err := Configuration(keys, nil)
+	if err != nil {
+		return nil, err
+	}
+	opts := &natsd.Options{}
+	if err := opts.ProcessConfigString(text); err != nil {
+		return nil, err
+	}
+	opts.ServerName = "pgcourier"
+	opts.Host, opts.Port = cmp.Or(c.Host, loopback), cmp.Or(c.Port, natsd.DEFAULT_PORT)
+	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, store, true
+	opts.NoSigs, opts.NoLog, opts.DisableJetStreamBanner = true, true, true
+	// A client that vanished without a word is noticed in half a minute, not in four:
+	// until then its waiting pull requests would swallow deliveries.
+	opts.PingInterval, opts.MaxPingsOut = 10*time.Second, 2
+	return opts, secureServer(opts, c)
+}
+
+func run(opts *natsd.Options, patience time.Duration, log *slog.Logger) (*natsd.Server, error) {
+	srv, err := natsd.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("configure embedded broker: %w", err)
+	}
+	l := &serverLog{log: log, failed: make(chan string, 1)}
+	srv.SetLoggerV2(l, false, false, false)
+	go srv.Start()
+	deadline := time.Now().Add(patience)
+	for !srv.ReadyForConnections(readyPoll) {
+		select {
+		case why := <-l.failed:
+			err = fmt.Errorf("start embedded broker: %s", why)
+		default:
+			if time.Now().Before(deadline) {
+				continue
+			}
+			err = errors.New("start embedded broker: not ready in time")
+		}
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, err
+	}
+	return srv, nil
+}
+
+// ClientURL is where clients connect, for instance nats://127.0.0.1:4222.
+func (s *Server) ClientURL() string { return s.url }
+
+// InProcessConn returns a connection to the server that does not use the network.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	conn, err := s.srv.InProcessConn()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	return conn, nil
+}
+
+// ConnectAdmin returns a connection within this process that may do everything in the
+// account of the streams. The caller closes it.
+func (s *Server) ConnectAdmin(log *slog.Logger) (*nats.Conn, error) {
+	return broker.Connect(broker.Config{Server: s, Name: "pgcourier-admin", InboxPrefix: UserAdmin.InboxPrefix(), Logger: log, NKey: s.admin})
+}
+
+// Shutdown ends the server, waits until its store is closed, removes the URL file and
+// releases the lock. It is idempotent: later calls return the first result.
+func (s *Server) Shutdown() error { return s.end() }
+
+func (s *Server) shutdown() error {
+	// First the file: from now on nobody should be sent here.
+	err := os.Remove(s.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	s.srv.Shutdown()
+	s.srv.WaitForShutdown()
+	return errors.Join(err, s.lock.Close())
+}
+
+// writeURL writes by rename, so that a reader never sees half a line.
+func writeURL(file, url string) error {
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", urlFile, err)
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return fmt.Errorf("write %s: %w", urlFile, err)
+	}
+	return nil
+}
+
+// URL returns the URL of the embedded server that runs on a data folder, in this or
+// in another process. ErrNoServer: none does. After a crash the file may still name a
+// server that is gone; connecting to it then fails with ErrUnreachable.
+func URL(dataDir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dataDir, urlFile)) // #nosec G304 -- the operator's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w: %s", ErrNoServer, dataDir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find embedded broker: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// serverLog hands the server's log to slog. nats-server ends the process after Fatalf
+// through its own logger; this one reports it to Start instead.
+type serverLog struct {
+	log    *slog.Logger
+	failed chan string
+}
+
+func (l *serverLog) put(level slog.Level, format string, v []any) {
+	ctx := context.Background()
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, "embedded broker", "detail", fmt.Sprintf(format, v...))
+	}
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.put(slog.LevelDebug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.put(slog.LevelWarn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.put(slog.LevelError, format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.put(slog.LevelDebug, format, v) }
+
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.put(slog.LevelError, format, v)
+	select {
+	case l.failed <- fmt.Sprintf(format, v...):
+	default:
+	}
+}

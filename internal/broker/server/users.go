@@ -1,0 +1,187 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// User is one of the broker's users, each with only the rights that it needs.
+type User string
+
+// The users. All but UserAdmin are the broker's for good; what an administrator may is
+// everything within the account, and the embedded server's has no key on disk.
+const (
+	// UserGateway asks for exports of any project, cancels them, and reads what became of
+	// them. It cannot read requests.
+	UserGateway User = "gateway"
+	// UserWorker runs exports: the roles intake, worker, sweeper and pruner.
+	UserWorker User = "worker"
+	// UserNotifier reads outcomes, and has the notifications to itself.
+	UserNotifier User = "notifier"
+	// UserVerifier reads outcomes, and announces what it found.
+	UserVerifier User = "verifier"
+	// UserOperator is the command line's: it watches, cancels, replays, looks into queues
+	// and makes consumers of outcomes.
+	UserOperator User = "operator"
+	// UserAdmin makes the streams and consumers.
+	UserAdmin User = "admin"
+)
+
+// Users lists those with limited rights, in the order of the documents.
+func Users() []User {
+	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserOperator}
+}
+
+// InboxPrefix is where the user's replies come. Nobody else may listen there.
+func (u User) InboxPrefix() string { return "_INBOX_" + string(u) }
+
+// Rights are subjects that a user may publish to and listen on. What is denied wins. No
+// user may do anything that is not allowed.
+type Rights struct {
+	Publish, DenyPublish     []string
+	Subscribe, DenySubscribe []string
+	// Respond allows one answer to each message that was received.
+	Respond bool
+}
+
+// The JetStream API.
+const (
+	api = "$JS.API."
+)
+
+func streamInfo(stream string) string { return api + "STREAM.INFO." + stream }
+func readMsg(stream string) string    { return api + "STREAM.MSG.GET." + stream }
+
+// consume is the right to take messages from a durable consumer and to settle them.
+func consume(stream, consumer string) []string {
+	return []string{api + "CONSUMER.MSG.NEXT." + stream + "." + consumer, "$JS.ACK." + stream + "." + consumer + ".>"}
+}
+
+// setup is the right to see how streams and consumers are set up, and how full they are,
+// not what they hold: each process checks at its start that it finds what it needs.
+func setup() []string {
+	return []string{streamInfo("*"), api + "CONSUMER.INFO.*.*", api + "INFO"}
+}
+
+// reading is what a reader of outcomes needs of the API.
+func reading() []string {
+	return []string{
+		api + "INFO", streamInfo(events.StreamOutcomes), streamInfo(events.StreamEvents),
+		readMsg(events.StreamOutcomes), readMsg(events.StreamEvents),
+	}
+}
+
+// announcements are the subjects of all events about one request each, live: who follows a
+// request subscribes to it with one wildcard for them all. What else has as many tokens is
+// not imported, see heard.
+const announcements = "backup.*.*.*"
+
+// heard are the events among the announcements. A schedule is none: it holds a request.
+func heard() []string {
+	return []string{
+		events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
+		events.VerifiedFilter, events.VerificationFailedFilter, events.ExpiringFilter, events.ExpiredFilter,
+	}
+}
+
+// Rights returns what u may do.
+func (u User) Rights() Rights {
+	r := Rights{Subscribe: []string{u.InboxPrefix() + ".>"}}
+	switch u {
+	case UserGateway:
+		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.CancelFilter}, reading())
+		r.Subscribe = append(r.Subscribe, announcements)
+	case UserWorker:
+		r = workerRights(r)
+	case UserNotifier:
+		r.Publish = slices.Concat(
+			[]string{broker.NotificationSubject("*", "*"), broker.NotificationStateSubject("*")}, setup(),
+			consume(events.StreamOutcomes, events.ConsumerNotifier), consume(events.StreamNotifications, "*"),
+			[]string{readMsg(events.StreamNotifications), readMsg(events.StreamNotificationStates)},
+		)
+	case UserVerifier:
+		r.Publish = slices.Concat(
+			[]string{events.VerifiedFilter, events.VerificationFailedFilter}, setup(),
+			consume(events.StreamOutcomes, events.ConsumerVerifier),
+		)
+	case UserOperator:
+		r = operatorRights(r)
+	case UserAdmin:
+		r.Publish, r.Subscribe = []string{">"}, []string{">"}
+	}
+	return r
+}
+
+func workerRights(r Rights) Rights {
+	r.Publish = slices.Concat(
+		[]string{ // the intake moves requests to their projects' subjects
+			events.RequestedFilter, events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
+			events.ExpiringFilter, events.ExpiredFilter, events.CancellingFilter,
+		}, setup(),
+		consume(events.StreamRequests, events.ConsumerExport), consume(events.StreamIntake, events.ConsumerIntake),
+		consume(events.StreamSchedules, events.ConsumerDue),
+		[]string{ // the sweeper and cancels look into the queues; dead messages are removed
+			readMsg(events.StreamRequests), readMsg(events.StreamIntake), readMsg(events.StreamAdvisories),
+			api + "STREAM.MSG.DELETE." + events.StreamRequests,
+		},
+	)
+	r.Subscribe = append(r.Subscribe, events.CancelFilter, events.CancellingFilter,
+		"$JS.EVENT.ADVISORY.CONSUMER.*."+events.StreamRequests+".>")
+	r.Respond = true // to cancels
+	return r
+}
+
+// operatorRights: consumers of outcomes are the operator's to make and to remove, but for
+// those that the notifier and the verifier work with.
+func operatorRights(r Rights) Rights {
+	of := func(stream string) []string {
+		return []string{
+			api + "CONSUMER.CREATE." + stream + ".>", api + "CONSUMER.DURABLE.CREATE." + stream + ".*",
+			api + "CONSUMER.DELETE." + stream + ".*", api + "CONSUMER.NAMES." + stream, api + "CONSUMER.LIST." + stream,
+			api + "CONSUMER.MSG.NEXT." + stream + ".*", "$JS.ACK." + stream + ".>",
+		}
+	}
+	r.Publish = slices.Concat(
+		[]string{
+			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
+			broker.NotificationSubject("*", "*"), broker.NotificationStateSubject("*"),
+			events.ExpiringFilter, events.ExpiredFilter, // prune
+			// What is due is the broker's to write; a schedule is removed by a purge of its subject.
+			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
+			api + "STREAM.NAMES", api + "STREAM.LIST",
+		}, setup(),
+		[]string{
+			readMsg(events.StreamOutcomes), readMsg(events.StreamEvents), readMsg(events.StreamRequests), readMsg(events.StreamIntake),
+			readMsg(events.StreamNotifications), readMsg(events.StreamNotificationStates), readMsg(events.StreamAdvisories),
+		},
+		of(events.StreamOutcomes), of(events.StreamNotificationStates),
+	)
+	for _, name := range []string{events.ConsumerNotifier, events.ConsumerVerifier} {
+		at := events.StreamOutcomes + "." + name
+		r.DenyPublish = append(r.DenyPublish,
+			api+"CONSUMER.CREATE."+at, api+"CONSUMER.CREATE."+at+".>", api+"CONSUMER.DURABLE.CREATE."+at,
+			api+"CONSUMER.DELETE."+at, api+"CONSUMER.MSG.NEXT."+at, "$JS.ACK."+at+".>",
+		)
+	}
+	r.Subscribe = append(r.Subscribe, announcements)
+	return r
+}
+
+// PublisherRights are those of a publisher of one project: it asks for exports of that
+// project and hears what becomes of them, and of no other. It cannot cancel, because a
+// cancel's subject names no project. Its replies come under PublisherInbox.
+func PublisherRights(project string) (Rights, error) {
+	if !events.ValidProject(project) {
+		return Rights{}, fmt.Errorf("%q is not a project id", project)
+	}
+	return Rights{
+		Publish:   []string{events.RequestSubject(project)},
+		Subscribe: []string{PublisherInbox(project) + ".>", "backup.*." + project + ".*"},
+	}, nil
+}
+
+// PublisherInbox is the inbox prefix of a project's publisher.
+func PublisherInbox(project string) string { return "_INBOX_gateway_" + project }
