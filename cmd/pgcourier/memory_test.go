@@ -70,8 +70,8 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	}
 }
 
-// watchFiles notes the regular files that the worker and its pg_dump have open until the
-// returned function is called.
+// watchFiles notes the regular files that the worker and its pg_dump have open to write until
+// the returned function is called.
 func (p *platform) watchFiles(w *worker) (seen func() (ours, spool []string)) {
 	var ours, spool []string
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -85,9 +85,9 @@ func (p *platform) watchFiles(w *worker) (seen func() (ours, spool []string)) {
 				return
 			case <-look.C:
 			}
-			ours = append(ours, openFiles(w.pid())...)
+			ours = append(ours, writtenFiles(w.pid())...)
 			for _, pid := range p.dumps() {
-				spool = append(spool, openFiles(pid)...)
+				spool = append(spool, writtenFiles(pid)...)
 			}
 			slices.Sort(ours)
 			slices.Sort(spool)

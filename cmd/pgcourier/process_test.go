@@ -188,14 +188,20 @@ func (w *worker) peak() int64 {
 // notOnDisk begins the names of regular files that are none on disk.
 var notOnDisk = regexp.MustCompile(`^(/sys/|/proc/|/memfd:|[^/])`)
 
-// openFiles are the files on disk that the process has open, deleted ones included.
-func openFiles(pid int) []string {
+// writtenFiles are the files on disk that the process has open to write, deleted ones
+// included. What it only reads is not among them: a program that starts opens its libraries.
+func writtenFiles(pid int) []string {
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	var out []string
 	for _, l := range links {
+		// The permissions of the link are the mode that the file was opened in (proc(5)).
+		link, err := os.Lstat(l)
+		if err != nil || link.Mode().Perm()&0o200 == 0 {
+			continue // closed since, or only read
+		}
 		info, err := os.Stat(l)
 		if err != nil || !info.Mode().IsRegular() {
-			continue // closed since, or no file
+			continue
 		}
 		name, err := os.Readlink(l)
 		if err == nil && !notOnDisk.MatchString(name) {
