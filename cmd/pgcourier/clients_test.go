@@ -10,12 +10,36 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// oldClients is a folder of client tools that work and say they are 15.13.
-func oldClients(t *testing.T) string {
+// faultyRelease is a release whose client tools all have the published fault cve. mends is the
+// oldest release whose pg_dump has none.
+type faultyRelease struct{ version, cve, mends string }
+
+// faultyReleases are old releases by major version.
+var faultyReleases = map[int]faultyRelease{
+	14: {"14.18", "CVE-2025-8714", "14.24"},
+	15: {"15.13", "CVE-2025-8714", "15.19"},
+	16: {"16.1", "CVE-2025-8714", "16.15"},
+	17: {"17.5", "CVE-2025-8714", "17.11"},
+	18: {"18.3", "CVE-2026-18408", "18.6"},
+}
+
+// faulty is an old release of the server's own major version: a tool of another one would be
+// refused, or passed over, for that reason.
+func faulty(t *testing.T) faultyRelease {
+	t.Helper()
+	f, ok := faultyReleases[cluster.Major()]
+	if !ok {
+		t.Fatalf("PostgreSQL %d: name an old release with published faults", cluster.Major())
+	}
+	return f
+}
+
+// oldClients is a folder of client tools that work and say they are of this version.
+func oldClients(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
-		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) 15.13'\nexec %s \"$@\"\n", tool, filepath.Join(cluster.BinDir(), tool))
+		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) %s'\nexec %s \"$@\"\n", tool, version, filepath.Join(cluster.BinDir(), tool))
 		install(t, filepath.Join(dir, tool), script)
 	}
 	return dir
@@ -24,10 +48,11 @@ func oldClients(t *testing.T) string {
 func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	old := "PG_BIN_DIR=" + oldClients(t)
+	release := faulty(t)
+	old := "PG_BIN_DIR=" + oldClients(t, release.version)
 	w := p.start(old)
 	w.awaitLog("client tool with published faults")
-	for _, want := range []string{"CVE-2025-8714", "install 15.19 or a later release"} {
+	for _, want := range []string{release.cve, "install " + release.mends + " or a later release"} {
 		if !strings.Contains(w.logs.String(), want) {
 			t.Errorf("the worker's log lacks %q", want)
 		}
@@ -40,18 +65,18 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"serve"}, "pg_dump 15.13"},
-		{[]string{"serve"}, "pg_restore 15.13"}, // for projects that are dumped together
-		{[]string{"serve", "--roles", "verifier"}, "pg_restore 15.13"},
-		{[]string{"verify", "globex/old", "--restore"}, "psql 15.13"},
-		{[]string{"restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"}, "psql 15.13"},
+		{[]string{"serve"}, "pg_dump " + release.version},
+		{[]string{"serve"}, "pg_restore " + release.version}, // for projects that are dumped together
+		{[]string{"serve", "--roles", "verifier"}, "pg_restore " + release.version},
+		{[]string{"verify", "globex/old", "--restore"}, "psql " + release.version},
+		{[]string{"restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"}, "psql " + release.version},
 	} {
 		_, out, code := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, c.args...)
 		if code != 2 || !strings.Contains(out, c.want) || !strings.Contains(out, "or a later release") {
 			t.Errorf("%v with CLIENT_CHECK=refuse: exit code %d, %s", c.args, code, out)
 		}
 	}
-	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "serve", "--group-max", "1"); strings.Contains(out, "pg_restore") || !strings.Contains(out, "pg_dump 15.13") {
+	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "serve", "--group-max", "1"); strings.Contains(out, "pg_restore") || !strings.Contains(out, "pg_dump "+release.version) {
 		t.Errorf("serve --group-max 1 with CLIENT_CHECK=refuse: %s", out)
 	}
 	// Reading back runs none of them.

@@ -112,6 +112,7 @@ func (c *clinic) plants() []plant {
 
 func (c *clinic) databasePlants(query func(string) string, sql func(string) func()) []plant {
 	down := []string{"database", "projects", "retention/deletions"}
+	old := faulty(c.t)
 	return []plant{
 		{
 			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
@@ -152,8 +153,8 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(c.t, "9.6.24"), "CLIENT_CHECK=off"},
 			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", mend: "install postgresql-client-", also: []string{"projects/acme"},
 		}, {
-			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, "16.1"), "CLIENT_CHECK=refuse"},
-			check: "clients/pg_dump", found: "CVE-2025-8714", mend: "install 16.", also: []string{"clients"},
+			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, old.version), "CLIENT_CHECK=refuse"},
+			check: "clients/pg_dump", found: old.cve, mend: "install " + old.mends, also: []string{"clients"},
 		},
 	}
 }

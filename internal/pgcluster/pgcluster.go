@@ -43,6 +43,7 @@ type Config struct {
 type Cluster struct {
 	dir      string
 	bin      string
+	major    int
 	port     int
 	password string
 	cred     *syscall.Credential
@@ -102,6 +103,13 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	}
 	if err := os.Remove(pwfile); err != nil {
 		return err
+	}
+	version, err := os.ReadFile(filepath.Join(c.data(), "PG_VERSION"))
+	if err != nil {
+		return err
+	}
+	if c.major, err = strconv.Atoi(strings.TrimSpace(string(version))); err != nil {
+		return fmt.Errorf("the cluster's version: %w", err)
 	}
 	conf := map[string]string{
 		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
@@ -190,6 +198,9 @@ func (c *Cluster) Client(ctx context.Context, database, tool string, args ...str
 	}
 	return cmd, nil
 }
+
+// Major is the server's major version.
+func (c *Cluster) Major() int { return c.major }
 
 // Port is the server's TCP port on 127.0.0.1.
 func (c *Cluster) Port() int { return c.port }
