@@ -199,20 +199,23 @@ pigz:
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
 
-# Prometheus's own checker of rules, from Debian's package; the server in it is not installed
-# and no service is started. With --print-uris nothing is fetched: it says whether apt knows
-# the package.
+# Prometheus's own checker of rules, from Debian's package: promtool since Debian 13, prometheus
+# before. Nothing is installed and no service is started. With --print-uris nothing is fetched: it
+# says whether apt knows a package.
 .PHONY: promtool
 promtool: ## Find promtool, or unpack it from Debian's package into build/bin
 	@if command -v promtool >/dev/null || [ -x build/bin/promtool ]; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
-	if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then \
-		echo "promtool is missing: put it on the PATH (it comes with Prometheus)" >&2; exit 1; fi; \
-	set -e; echo "fetching promtool"; \
-	rm -rf build/promtool; mkdir -p build/promtool build/bin; cd build/promtool; \
-	apt-get download --print-uris prometheus >/dev/null 2>&1 || $$as_root apt-get update -q; \
-	apt-get download -q prometheus; \
-	dpkg-deb -x prometheus_*.deb .; mv usr/bin/promtool ../bin/promtool; cd ../..; rm -rf build/promtool
+	fail() { echo "promtool is missing, and $$1: put it on the PATH (it comes with Prometheus)" >&2; exit 1; }; \
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "this is no Debian to take it from"; \
+	known() { for package in promtool prometheus; do \
+		if apt-get download --print-uris $$package >/dev/null 2>&1; then return 0; fi; done; return 1; }; \
+	echo "fetching promtool"; mkdir -p build/bin; \
+	folder=$$(mktemp -d "$(CURDIR)/build/promtool.XXXXXX") || exit 1; \
+	trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' HUP INT TERM; \
+	known || { $$as_root apt-get update -q && known; } || fail "apt knows no package of it"; \
+	( cd "$$folder" && apt-get download -q $$package && dpkg-deb -x $${package}_*.deb . ) || fail "$$package could not be fetched"; \
+	mv "$$folder/usr/bin/promtool" build/bin/promtool 2>/dev/null || fail "$$package has none"
 
 .PHONY: clean
 clean: ## Remove what was built
