@@ -31,15 +31,15 @@ test: postgres node promtool rescue-tools ## Run all tests against real PostgreS
 
 .PHONY: faults
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
-	$(GO) run ./internal/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json
+	$(GO) run ./internal/dev/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json
 
 .PHONY: soak
 soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
-	$(GO) run ./internal/faults -v -soak $(or $(SOAK),1h) -out ""
+	$(GO) run ./internal/dev/faults -v -soak $(or $(SOAK),1h) -out ""
 
 .PHONY: scale
 scale: postgres ## Run 2, 4 and 8 workers on a broker of three nodes (REQUESTS=400), and measure the broker
-	$(GO) run ./internal/faults -scale 2,4,8 -requests $(or $(REQUESTS),400) -ack-wait 10s -out build/scale.json
+	$(GO) run ./internal/dev/faults -scale 2,4,8 -requests $(or $(REQUESTS),400) -ack-wait 10s -out build/scale.json
 
 .PHONY: bad-input
 bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input) to a real worker
@@ -51,7 +51,7 @@ bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input
 # The targets are found by themselves. Those of pgdump and of seal start a PostgreSQL server.
 .PHONY: fuzz
 fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and count executions and crashes
-	$(GO) run ./internal/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
+	$(GO) run ./internal/dev/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
 .PHONY: race
 race: postgres node promtool rescue-tools ## Run all tests under the race detector (needs a C compiler)
@@ -63,7 +63,7 @@ telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtu
 
 .PHONY: bench
 bench: postgres node pigz ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness SIZE=1GB ROUNDS=5)
-	$(GO) run ./internal/bench -part "$(BENCH)" -only "$(ONLY)" -size $(or $(SIZE),1GB) -rounds $(or $(ROUNDS),5) \
+	$(GO) run ./internal/dev/bench -part "$(BENCH)" -only "$(ONLY)" -size $(or $(SIZE),1GB) -rounds $(or $(ROUNDS),5) \
 		-tenants $(or $(TENANTS),500) -requests $(or $(REQUESTS),1000) -waiting $(or $(WAITING),10000) -doc "$(BENCH_DOC)"
 
 # Where the tables go: a trial at a smaller scale should not overwrite the page.
@@ -71,7 +71,7 @@ BENCH_DOC ?= docs/benchmarks.md
 
 .PHONY: bench-parallel
 bench-parallel: postgres ## Measure an export over one and over two connections against pg_dump to nowhere
-	$(GO) test -run '^$$' -bench '^BenchmarkParallel$$' -benchtime 1x -timeout 30m ./internal/roundtrip
+	$(GO) test -run '^$$' -bench '^BenchmarkParallel$$' -benchtime 1x -timeout 30m ./internal/dev/roundtrip
 
 .PHONY: bench-stages
 bench-stages: postgres ## Measure each stage of the stream alone
@@ -79,7 +79,7 @@ bench-stages: postgres ## Measure each stage of the stream alone
 
 .PHONY: bench-destinations
 bench-destinations: postgres ## Measure what a second destination costs
-	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/roundtrip
+	$(GO) test -run '^$$' -bench '^BenchmarkTwoDestinations$$' -benchtime 1x -timeout 30m ./internal/dev/roundtrip
 
 .PHONY: bench-fairness
 bench-fairness: ## Measure how long a request waits behind another project's flood
@@ -91,7 +91,7 @@ replay-500: postgres ## Replay 500 failed exports after an outage, twice
 
 .PHONY: combinations
 combinations: postgres rescue-tools ## Restore every combination of format, compression and storage, in every way there is to read it
-	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/roundtrip ./cmd/pgcourier -combinations
+	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/dev/roundtrip ./cmd/pgcourier -combinations
 
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
@@ -119,7 +119,7 @@ check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) vulnerabilities sbom ## 
 	$(GO) mod tidy -diff
 	$< run ./...
 	$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier
-	$(GO) run ./internal/licences -check
+	$(GO) run ./internal/dev/licences -check
 
 # Exit status 3 says that something was found. Without its database the check says that it
 # did not run; GOVULNDB names a mirror.
@@ -139,7 +139,7 @@ sbom: build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION) ## Write the bill of materi
 
 .PHONY: licences
 licences: sbom ## Write docs/licences.md from the bill of materials
-	$(GO) run ./internal/licences
+	$(GO) run ./internal/dev/licences
 
 build/bin/govulncheck-$(GOVULNCHECK_VERSION):
 	mkdir -p build/bin

@@ -19,8 +19,8 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/broker/server"
-	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
 // scene is a platform on which every secret that there can be is a canary.

@@ -19,8 +19,8 @@ import (
 
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/doctor"
-	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
 )
 
 // diagnosis is what doctor printed, by the checks' names.

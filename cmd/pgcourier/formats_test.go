@@ -30,7 +30,7 @@ import (
 
 var everyCombination = flag.Bool("combinations", false, "try every combination of formats, compressions and ways to read them; make combinations does")
 
-// Each format with one compression; that each pair restores is internal/roundtrip's too.
+// Each format with one compression; that each pair restores is internal/dev/roundtrip's too.
 func TestEveryFormatAndCompressionRestoresToTheSource(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

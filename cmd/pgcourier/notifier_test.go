@@ -24,9 +24,9 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/notify"
-	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 // post is a platform with a mail server, and the settings of a notifier that uses it.

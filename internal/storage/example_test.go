@@ -7,9 +7,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 // An export is stored, found again without any database, and read with every byte checked.

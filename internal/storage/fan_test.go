@@ -10,9 +10,9 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 const fanKey = "acme/r.1.sql"

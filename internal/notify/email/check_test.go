@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 )
 
 func TestCheckGoesAsFarAsTheLogin(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/notify/email"
-	"github.com/pgcourier/pgcourier/internal/notify/email/smtptest"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 

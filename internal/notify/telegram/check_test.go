@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 func TestCheckFindsWhetherTheBotMaySpeak(t *testing.T) {

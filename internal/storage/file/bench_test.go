@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 // paced gives size bytes at the pace of a dump, and notes when they ended.

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 )
 
 // uneven gives its bytes in pieces of any size, as a stream does.

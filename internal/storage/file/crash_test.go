@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 const (

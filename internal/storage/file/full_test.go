@@ -12,10 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 const fillDir = "PGCOURIER_TEST_FILL_DIR"

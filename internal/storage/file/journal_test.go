@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 func openJournal(t *testing.T, dir string) *file.Journal {

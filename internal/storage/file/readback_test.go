@@ -6,8 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 // damage flips a bit of each file once it is written, until it is told to stop.

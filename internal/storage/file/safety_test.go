@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 func TestModes(t *testing.T) {

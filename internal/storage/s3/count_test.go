@@ -4,7 +4,7 @@ import (
 	"maps"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 )
 
 // What an export costs in requests is a figure of docs/scaling.md, and S3 bills by it.

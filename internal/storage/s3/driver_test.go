@@ -10,9 +10,9 @@ import (
 	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/s3"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 )
 
 // Whatever the server says: a clear fault, no secret, nothing visible afterwards.

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 func TestTransientFaultsAreRepeatedFromTheSameBytes(t *testing.T) {

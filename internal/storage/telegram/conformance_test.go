@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 const smallPart = 2048

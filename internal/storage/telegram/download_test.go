@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 // stored sends data and returns its file id.

@@ -11,9 +11,9 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 const key = "acme/request-17.1.sql.zst.age"

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 

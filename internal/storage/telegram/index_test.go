@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 func TestIndexIsUpdatedInPlace(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 // A token in an error would end in the ledger, the log and a human's terminal.

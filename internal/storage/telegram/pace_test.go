@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 // The pace must be neither exceeded, which costs repeated uploads, nor missed by much.

@@ -13,11 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
 )
 
 // BenchmarkTenGiB stores 10 GiB in parts of 19 MiB, each read back as it is stored, and

@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
 func TestMain(m *testing.M) {

@@ -3,7 +3,7 @@ package storagetest_test
 import (
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/storage/storagetest"
+	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 )
 
 // The suite's own driver keeps the contract, so the Repository is tested in parts too.

@@ -4,7 +4,7 @@
 //
 //	make bench                           # all parts
 //	make bench BENCH=wall SIZE=256MB     # one part, with less data
-//	go run ./internal/bench -list
+//	go run ./internal/dev/bench -list
 //
 // Variants are measured in turns: each round runs every variant once, so that a drift of the
 // machine hits all of them. A ratio is taken within a round; what is told is the median over

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
 func TestServerSaysThatItIsATest(t *testing.T) {

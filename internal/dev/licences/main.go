@@ -111,7 +111,7 @@ func markdown(modules map[string]string) []byte {
 	out.WriteString(`# Licences of what the binary contains
 
 Written by ` + "`make licences`" + ` from the bill of materials (` + "`make sbom`" + `); ` + "`make check`" + ` compares it and refuses a
-module without a licence or with one that is not on the list in ` + "`internal/licences`" + `. Versions are in ` + "`go.sum`" + `.
+module without a licence or with one that is not on the list in ` + "`internal/dev/licences`" + `. Versions are in ` + "`go.sum`" + `.
 The identifiers are those that cyclonedx-gomod recognises in each module's licence file: it gives
 BSD-Source-Code for some texts of the three-clause BSD licence.
 

@@ -18,12 +18,12 @@ var update = flag.Bool("update", false, "rewrite the README's table of targets")
 // benchmark writes.
 func TestTheReadmesFiguresWereMeasured(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join("..", "..", "README.md")
+	file := filepath.Join("..", "..", "..", "README.md")
 	readme, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "benchmarks.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "benchmarks.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestTheReadmesFiguresWereMeasured(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatal("README.md is not up to date: go test ./internal/bench -run TestTheReadmes -update")
+		t.Fatal("README.md is not up to date: go test ./internal/dev/bench -run TestTheReadmes -update")
 	}
 	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 		t.Fatal(err)

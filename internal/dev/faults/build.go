@@ -31,7 +31,7 @@ func (l *lab) buildAll(ctx context.Context) error {
 	if err := build(ctx, l.pgcourier, module+"/cmd/pgcourier", "-tags", "failpoints"); err != nil {
 		return err
 	}
-	if err := build(ctx, l.natsd, module+"/internal/faults/natsd"); err != nil {
+	if err := build(ctx, l.natsd, module+"/internal/dev/faults/natsd"); err != nil {
 		return err
 	}
 	shipped := filepath.Join(l.dir, "shipped")

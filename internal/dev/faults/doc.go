@@ -7,10 +7,10 @@
 // Each fault has a fresh broker, ledger and storage. The moment of a fault is taken from
 // what is to be seen (a log line, a row, a session), never from a clock.
 //
-//	go run ./internal/faults -list
-//	go run ./internal/faults -fault broker-kill,worker-kill -requests 40 -out build/faults.json
-//	go run ./internal/faults -soak 1h
-//	go run ./internal/faults -scale 2,4,8 -requests 400 -out build/scale.json
+//	go run ./internal/dev/faults -list
+//	go run ./internal/dev/faults -fault broker-kill,worker-kill -requests 40 -out build/faults.json
+//	go run ./internal/dev/faults -soak 1h
+//	go run ./internal/dev/faults -scale 2,4,8 -requests 400 -out build/scale.json
 //
 // It exits 0 if no request was lost, had two outcomes or cannot be read, and nothing was
 // left behind or leaked; 1 otherwise; 2 for wrong arguments.

@@ -12,7 +12,7 @@ import (
 
 func TestTargetsAreDiscovered(t *testing.T) {
 	t.Parallel()
-	targets, err := discover(filepath.Join("..", ".."))
+	targets, err := discover(filepath.Join("..", "..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestTargetsAreDiscovered(t *testing.T) {
 	}
 	// Each has inputs in the repository, beside those in its code.
 	for _, target := range targets {
-		corpus, err := os.ReadDir(filepath.Join("..", "..", target.dir, "testdata", "fuzz", target.name))
+		corpus, err := os.ReadDir(filepath.Join("..", "..", "..", target.dir, "testdata", "fuzz", target.name))
 		if err != nil || len(corpus) == 0 {
 			t.Errorf("%s has no committed corpus: %v", target, err)
 		}

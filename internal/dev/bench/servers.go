@@ -16,7 +16,7 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
-	"github.com/pgcourier/pgcourier/internal/storage/telegram/telegramtest"
+	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
 // chat is private, where a bot may send a message a second; groups are slower.
