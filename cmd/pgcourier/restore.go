@@ -22,7 +22,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		Long: "First reads the whole export and checks it as verify does. Only then it is fed to\n" +
 			"the database, in one transaction that ends with a count of every table and is rolled\n" +
 			"back whatever goes wrong. Owners and rights are not restored. A schema that holds\n" +
-			"anything is refused unless --clean drops it, in the same transaction.\n\n" +
+			"anything but extensions is refused, unless --clean drops all that it holds, in the same\n" +
+			"transaction. The schema itself stays with its rights, and so do extensions. If objects\n" +
+			"outside of the export's schemas depend on what would be dropped, they are listed and\n" +
+			"nothing is changed.\n\n" +
 			"With --jobs a custom or directory archive is restored by so many connections at a\n" +
 			"time. That is faster and no transaction: what fails leaves part of the export in the\n" +
 			"target, so its schemas must be missing or empty. For it, and for every export of\n" +
@@ -34,7 +37,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			"  pgcourier restore acme/nightly-42 --jobs 4 --to postgres://me@db/empty",
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().BoolVar(&clean, "clean", false, "drop the export's schemas first, with all they hold and all that depends on them")
+	cmd.Flags().BoolVar(&clean, "clean", false, "first drop all that the export's schemas hold, but no extension and nothing elsewhere")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
 	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
@@ -79,7 +82,10 @@ func (a *app) restoreCommand() *cobra.Command {
 			func(p restore.Progress) { m.at(string(p.Stage), p.Stored, p.Total) })
 		m.close()
 		if errors.Is(err, restore.ErrOccupied) {
-			return exitf(exitFailed, "%w: restore into an empty database, or drop them with --clean", err)
+			return exitf(exitFailed, "%w: restore into an empty database, or let --clean drop them", err)
+		}
+		if _, ok := errors.AsType[*restore.DependentsError](err); ok {
+			return exitf(exitFailed, "%w: drop or change them first, or restore into an empty database", err)
 		}
 		if errors.Is(err, restore.ErrJobs) {
 			return exitf(exitUsage, "--jobs: %w", err)

@@ -13,6 +13,7 @@ var (
 	// it. Whether it is whole is not known.
 	ErrIdentity = errors.New("no given identity opens the export")
 	// ErrOccupied says that the target holds objects in one of the export's schemas.
+	// Extensions and their members do not count.
 	ErrOccupied = errors.New("the target is not empty")
 	// ErrTool says that psql or pg_restore is missing or too old.
 	ErrTool = errors.New("no suitable PostgreSQL client tools")
@@ -43,6 +44,16 @@ func (e *RejectedError) Error() string {
 		state = "SQLSTATE " + e.SQLState
 	}
 	return fmt.Sprintf("the target refused the export (%s): %s", state, strings.TrimSpace(e.Stderr))
+}
+
+// DependentsError says that Target.Clean would drop objects outside of the export's schemas,
+// which depend on what is in them. Nothing was dropped.
+type DependentsError struct {
+	Objects []string // kind and qualified name of each
+}
+
+func (e *DependentsError) Error() string {
+	return "objects outside of the export's schemas would be dropped too, nothing was changed: " + strings.Join(e.Objects, ", ")
 }
 
 func unverified(format string, args ...any) error {

@@ -199,7 +199,7 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 	defer func() { _ = w.Close() }()
 	fed := begin(writer{w}, f.at.prelude)
 	if fed == nil {
-		_, fed = io.Copy(writer{w}, in)
+		_, fed = io.Copy(writer{w}, withoutSchemas(in, f.at.kept))
 	}
 	err = whole(fed)
 	if err == nil {
@@ -242,8 +242,11 @@ func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error 
 	}
 	f.restorer.config.Logger.WarnContext(ctx, "psql failed", "exit", exit.Error(), "sqlstate", state, "stderr", words)
 	status, ok := errors.AsType[*exec.ExitError](exit)
-	if state == wrongCount {
+	switch state {
+	case wrongCount:
 		return unverified("after the restore: %s", strings.TrimSpace(words))
+	case inTheWay:
+		return fmt.Errorf("%w: it has changed since it was looked at: %s", ErrOccupied, strings.TrimSpace(words))
 	}
 	if ok && status.ExitCode() == scriptError && !transient(state) {
 		return &RejectedError{SQLState: state, Stderr: words}

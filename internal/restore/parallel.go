@@ -1,9 +1,15 @@
 package restore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,7 +34,7 @@ func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 	}
 	defer func() { _ = out.Close() }() // read end: nothing is lost
 	process, err := libpq.StartProcess(libpq.Command{
-		Wrap: f.restorer.wrap(Reach{Folder: from.path}),
+		Wrap: f.restorer.wrap(Reach{Folder: from.Path()}),
 		Path: tool.Path, Env: aloneEnvironment(), KillDelay: f.restorer.config.KillDelay, Stdout: w, Keep: from.Held(),
 		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--file=-", from.path),
 	})
@@ -67,16 +73,21 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	for _, statement := range f.at.prelude { // schemas that are empty
-		if _, err := f.at.Conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%w: make room: %w", ErrTarget, err)
+	list, err := f.useList(ctx, tool, from)
+	if err != nil {
+		return err
+	}
+	if _, err := f.at.Conn.PgConn().Exec(ctx, settings+strings.Join(f.at.prelude, "\n")).ReadAll(); err != nil {
+		if sqlState(err) == inTheWay {
+			return fmt.Errorf("%w: it has changed since it was looked at: %w", ErrOccupied, err)
 		}
+		return fmt.Errorf("%w: make room: %w", ErrTarget, err)
 	}
 	process, err := libpq.StartProcess(libpq.Command{
-		Wrap: f.restorer.wrap(Reach{Server: &f.at.At, Folder: from.path}),
+		Wrap: f.restorer.wrap(Reach{Server: &f.at.At, Folder: from.Path()}),
 		Path: tool.Path, Password: f.at.Password, KillDelay: f.restorer.config.KillDelay, Keep: from.Held(),
 		Env: f.at.source.Environment(f.at.At, f.at.Address, application, f.at.options),
-		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--no-password",
+		Args: append(append(restoreArguments(f.export.Manifest.Artifact.Format), list...), "--no-password",
 			"--jobs="+strconv.Itoa(jobs), "--dbname="+keyword("dbname", f.at.source.Database()), from.path),
 	})
 	if err != nil {
@@ -92,6 +103,57 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 		return fmt.Errorf("%w: %w", ErrPartial, &RejectedError{Stderr: words})
 	}
 	return f.countThere(ctx)
+}
+
+// listFile is the name of the list of what is restored, in the scratch folder.
+const listFile = "restore.list"
+
+// schemaEntry is how pg_restore lists a schema, up to its name; the owner follows.
+var schemaEntry = regexp.MustCompile(`^[0-9]+; [0-9]+ [0-9]+ SCHEMA - `)
+
+// useList gives the arguments that let pg_restore leave out the schemas that are there already.
+func (f *feed) useList(ctx context.Context, tool libpq.Version, from *unpacked) ([]string, error) {
+	if len(f.at.kept) == 0 {
+		return nil, nil
+	}
+	out, w, err := libpq.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = out.Close() }() // read end: nothing is lost
+	process, err := libpq.StartProcess(libpq.Command{
+		Wrap: f.restorer.wrap(Reach{Folder: from.Path()}),
+		Path: tool.Path, Env: aloneEnvironment(), KillDelay: f.restorer.config.KillDelay, Stdout: w, Keep: from.Held(),
+		Args: []string{"--format=" + archives[f.export.Manifest.Artifact.Format], "--list", from.path},
+	})
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { process.Terminate(f.restorer.config.KillDelay) })()
+	list, err := io.ReadAll(out)
+	if exit := archiveVerdict(process); exit != nil || err != nil {
+		return nil, cmp.Or(exit, err)
+	}
+	var kept bytes.Buffer
+	for line := range bytes.Lines(list) {
+		if !f.makesKept(string(line)) {
+			kept.Write(line)
+		}
+	}
+	if err := writeFile(from.Root(), listFile, &kept); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrScratch, err)
+	}
+	return []string{"--use-list=" + filepath.Join(from.Path(), listFile)}, nil
+}
+
+// makesKept says whether a line of the list is the entry of a schema that is there already.
+func (f *feed) makesKept(line string) bool {
+	entry := schemaEntry.FindString(line)
+	return entry != "" && slices.ContainsFunc(f.at.kept, func(name string) bool {
+		// pg_restore writes a name on one line.
+		name = strings.NewReplacer("\n", " ", "\r", " ").Replace(name)
+		return strings.HasPrefix(line[len(entry):], name+" ")
+	})
 }
 
 // countThere holds every table against the export, in the target.

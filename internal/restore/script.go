@@ -15,10 +15,13 @@ import (
 // nobody's.
 const wrongCount = "PGC01"
 
-// begin opens the transaction and makes room. The names in it are UTF-8, whatever the
-// locale says.
+// settings hold for our own statements before the dump's; the dump has its own. The names in
+// them are UTF-8, whatever the locale says.
+const settings = "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nSET client_min_messages = warning;\n"
+
+// begin opens the transaction and makes room.
 func begin(w io.Writer, prelude []string) error {
-	_, err := io.WriteString(w, "SET client_encoding = 'UTF8';\nBEGIN;\n"+strings.Join(prelude, "\n")+"\n")
+	_, err := io.WriteString(w, settings+"BEGIN;\nSET LOCAL search_path = pg_catalog;\n"+strings.Join(prelude, "\n")+"\n")
 	return err
 }
 

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
@@ -17,9 +16,11 @@ import (
 // Target is where an export goes.
 type Target struct {
 	Source *libpq.Source
-	// Clean drops the export's schemas with all that they hold, and whatever depends on it,
-	// in the restore's own transaction. Without it a schema that holds anything is
-	// ErrOccupied; an empty one is made anew.
+	// Clean drops all that the export's schemas hold, in the restore's own transaction. What
+	// is outside of them stays: if anything there depends on what would be dropped, the
+	// restore fails with a *DependentsError and drops nothing. Extensions and the schemas
+	// themselves stay too, the latter with their rights. Without Clean a schema that holds
+	// anything but extensions is ErrOccupied.
 	Clean bool
 	// Jobs is how many connections pg_restore uses, for a custom or directory archive. It
 	// gives up the one transaction: what goes wrong leaves the target with part of the export
@@ -47,7 +48,8 @@ func (t Target) check(f seal.Format) error {
 type place struct {
 	*libpq.Session
 	source *libpq.Source
-	// prelude makes room for the schemas; it is part of the script's transaction.
+	kept   []string // the export's schemas that are there already
+	// prelude makes room in the schemas; it is part of the script's transaction.
 	prelude []string
 	options string // for psql's session
 }
@@ -59,7 +61,7 @@ func (t Target) look(ctx context.Context, schemas []string) (*place, error) {
 		return nil, fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	p := &place{Session: ses, source: t.Source}
-	if p.prelude, err = p.prepare(ctx, schemas, t.Clean); err != nil {
+	if err := p.prepare(ctx, schemas, t.Clean); err != nil {
 		ses.Close()
 		return nil, err
 	}
@@ -68,37 +70,6 @@ func (t Target) look(ctx context.Context, schemas []string) (*place, error) {
 		p.options = "-c client_connection_check_interval=500"
 	}
 	return p, nil
-}
-
-func (p *place) prepare(ctx context.Context, schemas []string, clean bool) ([]string, error) {
-	rows, err := p.Conn.Query(ctx, `
-SELECT nspname::text, EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = n.oid)
-  FROM pg_namespace n WHERE nspname = ANY ($1::text[]::name[]) ORDER BY nspname`, pgx.QueryExecModeExec, schemas)
-	if err != nil {
-		return nil, fmt.Errorf("%w: look for schemas: %w", ErrTarget, err)
-	}
-	var drops, occupied []string
-	var name string
-	var holds bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &holds}, func() error {
-		quoted := pgx.Identifier{name}.Sanitize()
-		switch {
-		case !holds:
-			drops = append(drops, "DROP SCHEMA "+quoted+" RESTRICT;")
-		case clean:
-			drops = append(drops, "DROP SCHEMA "+quoted+" CASCADE;")
-		default:
-			occupied = append(occupied, quoted)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: look for schemas: %w", ErrTarget, err)
-	}
-	if len(occupied) > 0 {
-		return nil, fmt.Errorf("%w: it holds objects in %s", ErrOccupied, strings.Join(occupied, ", "))
-	}
-	return drops, nil
 }
 
 // transient says whether an SQLSTATE speaks of the server's condition and not of the

@@ -1,0 +1,98 @@
+package restore
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// headLimit bounds how much of a script is searched for CREATE SCHEMA.
+const headLimit = 16 << 20
+
+// withoutSchemas is a dump's script without the statements CREATE SCHEMA of the schemas that
+// are there already. pg_dump writes them before all else but settings and comments on
+// schemas, so the search ends at the first other statement.
+func withoutSchemas(script *bufio.Reader, there []string) io.Reader {
+	left := map[string]bool{}
+	for _, name := range there {
+		// pg_dump quotes a name only where it must.
+		left["CREATE SCHEMA "+name+";"] = true
+		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
+	}
+	var head bytes.Buffer
+	for found := 0; found < len(there) && head.Len() < headLimit; {
+		start, err := script.Peek(len("COMMENT ON SCHEMA "))
+		if len(start) == 0 {
+			return io.MultiReader(&head, failing{err})
+		}
+		if !mayPrecede(string(start)) {
+			break
+		}
+		piece, err := nextPiece(script)
+		if left[string(piece)] {
+			found++
+		} else {
+			head.Write(piece)
+		}
+		if err != nil {
+			return io.MultiReader(&head, failing{err})
+		}
+	}
+	return io.MultiReader(&head, script)
+}
+
+// failing is a reader of nothing.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// mayPrecede says whether CREATE SCHEMA may follow what begins so.
+func mayPrecede(start string) bool {
+	if strings.ContainsAny(start[:1], " \t\r\n\\-") {
+		return true
+	}
+	for _, s := range []string{"SET ", "SELECT pg_catalog.", "CREATE SCHEMA ", "COMMENT ON SCHEMA ", "SECURITY LABEL "} {
+		if strings.HasPrefix(start, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextPiece reads one space, one line that begins with a comment or a command of psql, or one
+// statement with its semicolon. With the end of the script comes its error.
+func nextPiece(script *bufio.Reader) ([]byte, error) {
+	first, err := script.ReadByte()
+	if err != nil {
+		return nil, err
+	}
+	piece := []byte{first}
+	switch first {
+	case ' ', '\t', '\r', '\n':
+		return piece, nil
+	case '-', '\\':
+		line, err := script.ReadBytes('\n')
+		return append(piece, line...), err
+	}
+	// pg_dump doubles a quote within quotes, so that no escape needs to be known.
+	for quote := byte(0); len(piece) < headLimit; {
+		c, err := script.ReadByte()
+		if err != nil {
+			return piece, err
+		}
+		piece = append(piece, c)
+		switch {
+		case c == quote:
+			quote = 0
+		case quote != 0:
+		case c == '\'' || c == '"':
+			quote = c
+		case c == ';':
+			return piece, nil
+		}
+	}
+	return piece, nil
+}
