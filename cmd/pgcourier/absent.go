@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // absent is the error for an export that no destination has. With DATABASE_URL it says when
@@ -22,7 +23,7 @@ func (l *library) absent(ctx context.Context, id string) error {
 			if g.Reason != "" {
 				why = "by retention: " + g.Reason
 			}
-			found = append(found, fmt.Sprintf("%s was deleted at %s, %s", g.ID, clock(&g.RemovedAt), shown(why)))
+			found = append(found, fmt.Sprintf("%s was deleted at %s, %s", g.ID, term.Time(&g.RemovedAt), term.Sanitize(why)))
 		}
 		return err
 	})

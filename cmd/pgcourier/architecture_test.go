@@ -51,6 +51,7 @@ var allowed = []struct {
 	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/doctor", nil, "it runs checks and judges measures: what is checked is wired to it", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
+	{"internal/term", []string{"events", "schemas"}, "what commands print; of ours it knows the events that they show", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
 	{"internal/dev/roundtrip", nil, "it has tests only", nil},
 	{"internal/dev/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},

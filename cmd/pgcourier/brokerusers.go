@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) brokerCommand() *cobra.Command {
@@ -63,7 +64,7 @@ func (a *app) brokerConfigCommand() *cobra.Command {
 		}
 		for project, key := range publishers {
 			if !nkeys.IsValidPublicUserKey(key) {
-				return exitf(exitUsage, "--publisher: %s is not given a public key of a user, which begins with U", shown(project))
+				return exitf(exitUsage, "--publisher: %s is not given a public key of a user, which begins with U", term.Sanitize(project))
 			}
 		}
 		keys, err := server.EnsureKeys(c.NATSKeys, append(server.Users(), server.UserAdmin), a.logger(c))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -59,17 +60,17 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 	if err != nil {
 		return clientFault(err)
 	}
-	name := shown(reply.ProjectID) + "/" + shown(reply.RequestID)
+	name := term.Sanitize(reply.ProjectID) + "/" + term.Sanitize(reply.RequestID)
 	switch reply.Result {
 	case events.CancelAccepted:
 	case events.CancelUnknown:
 		return exitf(exitNotFound, "no request %q is known or waits", ask.RequestID)
 	case events.CancelTooLate:
-		return exitf(exitNotPossible, "%s was not cancelled: %s", name, shown(reply.Message))
+		return exitf(exitNotPossible, "%s was not cancelled: %s", name, term.Sanitize(reply.Message))
 	case events.CancelAmbiguous, events.CancelInvalid:
-		return exitf(exitUsage, "%s", shown(reply.Message))
+		return exitf(exitUsage, "%s", term.Sanitize(reply.Message))
 	default:
-		return exitf(exitFailed, "%s: %s", reply.Result, shown(reply.Message))
+		return exitf(exitFailed, "%s: %s", reply.Result, term.Sanitize(reply.Message))
 	}
 	if wait {
 		out, err := client.Await(ctx, reply.ProjectID, reply.RequestID)

@@ -21,6 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 //go:embed demo/platform.sql
@@ -225,7 +226,9 @@ func (d *demo) ask(ctx context.Context, r events.Requested) (events.Outcome, err
 	if err != nil {
 		return events.Outcome{}, err
 	}
-	out, err := d.follow(ctx, d.client, r.ProjectID, id, true)
+	view := term.NewEvents(d.stdout, d.environ, d.output == "json")
+	defer view.Close()
+	out, err := view.Follow(ctx, d.client, r.ProjectID, id)
 	if err != nil {
 		return events.Outcome{}, err
 	}
@@ -265,7 +268,7 @@ func outcomeOf(m *nats.Msg) (events.Outcome, bool) {
 }
 
 func (d *demo) printEvent(out events.Outcome) error {
-	b, err := json.MarshalIndent(eventJSON(events.Event{Outcome: out}), "   ", "  ")
+	b, err := json.MarshalIndent(term.EventJSON(events.Event{Outcome: out}), "   ", "  ")
 	if err != nil {
 		return err
 	}

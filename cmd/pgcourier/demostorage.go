@@ -23,6 +23,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // demoStorage is where one run of the demo keeps its exports.
@@ -143,7 +144,7 @@ func (d *demo) showChat(ctx context.Context, completed []*events.Completed) erro
 	d.say("What the chat's members see: id, part and count, and no more")
 	for _, m := range d.storage.chat.Messages(demoChat) {
 		if m.Name != "" {
-			d.tell("%-55s %10s  %s", m.Name, size(m.Size), strings.ReplaceAll(m.Caption, "\n", ", "))
+			d.tell("%-55s %10s  %s", m.Name, term.Size(m.Size), strings.ReplaceAll(m.Caption, "\n", ", "))
 		}
 	}
 	for _, c := range completed {

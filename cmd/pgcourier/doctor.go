@@ -17,6 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // examination is what one run of doctor looks at, and with what.
@@ -146,7 +147,7 @@ func (x *examination) run(ctx context.Context, c doctor.Config, only []string) [
 	}
 	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !doctor.Selected(f.Check, only) })
 	for i := range found {
-		found[i].Found, found[i].Mend, found[i].Check = shown(found[i].Found), shown(found[i].Mend), shown(found[i].Check)
+		found[i].Found, found[i].Mend, found[i].Check = term.Sanitize(found[i].Found), term.Sanitize(found[i].Mend), term.Sanitize(found[i].Check)
 	}
 	return found
 }
@@ -211,15 +212,15 @@ func doctorExit(found []doctor.Finding) error {
 }
 
 // doctorText is the table, and below it what is to be mended in full.
-func doctorText(s screen, found []doctor.Finding) string {
-	var rows [][]string
+func doctorText(s term.Screen, found []doctor.Finding) string {
+	table := term.Table{Columns: []term.Column{{Title: "CHECK", Least: 16}, {Title: "STATE", ID: true}, {Title: "FOUND"}}}
 	var below strings.Builder
 	for _, f := range found {
-		rows = append(rows, []string{f.Check, string(f.State), f.Found})
+		table.Add(f.Check, string(f.State), f.Found)
 		if f.Mend != "" {
-			fmt.Fprintf(&below, "\n%s\n", s.paint(bold, s.cut(f.Check+": "+string(f.State))))
-			below.WriteString(s.pairs([][]string{{"  found", f.Found}, {"  mend", f.Mend}}))
+			fmt.Fprintf(&below, "\n%s\n", s.Bold(s.Cut(f.Check+": "+string(f.State))))
+			below.WriteString(s.Pairs([][2]string{{"  found", f.Found}, {"  mend", f.Mend}}))
 		}
 	}
-	return s.table([]column{{title: "CHECK", least: 16}, {title: "STATE", id: true}, {title: "FOUND"}}, rows) + below.String()
+	return table.Text(s) + below.String()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // downloaded is download's output as JSON.
@@ -60,8 +61,8 @@ func (a *app) downloadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f := &fetch{library: l, copyOf: copies[0], to: to, force: force, meter: newGauge(a.stderr)}
-		defer f.meter.close()
+		f := &fetch{library: l, copyOf: copies[0], to: to, force: force, meter: a.progress()}
+		defer f.meter.Close()
 		return readExit(f.run(cmd.Context(), plain))
 	})
 	return cmd
@@ -73,7 +74,7 @@ type fetch struct {
 	copyOf
 	to    string
 	force bool
-	meter *gauge
+	meter *term.Progress
 }
 
 func (f *fetch) run(ctx context.Context, plain bool) error {
@@ -84,12 +85,12 @@ func (f *fetch) run(ctx context.Context, plain bool) error {
 	if err != nil && !errors.Is(err, storage.ErrSealed) { // sizes and hashes can be read by anybody
 		return err
 	}
-	progress := func(n int64) { f.meter.at("fetching", n, doc.Bytes) }
+	progress := func(n int64) { f.meter.Bytes("fetching", n, doc.Bytes) }
 	if f.to == "-" {
 		if err := f.copy(ctx, io.Discard, 0, progress); err != nil {
 			return err
 		}
-		return f.copy(ctx, f.app.stdout, 0, func(n int64) { f.meter.at("writing", n, doc.Bytes) })
+		return f.copy(ctx, f.app.stdout, 0, func(n int64) { f.meter.Bytes("writing", n, doc.Bytes) })
 	}
 	if f.to == "" {
 		f.to = path.Base(f.key)
@@ -157,11 +158,11 @@ func (f *fetch) plain(ctx context.Context) error {
 		return err
 	}
 	a := x.Manifest.Artifact
-	first, err := x.Verify(ctx, func(n int64) { f.meter.at("checking", n, a.StoredBytes) })
+	first, err := x.Verify(ctx, func(n int64) { f.meter.Bytes("checking", n, a.StoredBytes) })
 	if err != nil {
 		return err
 	}
-	progress := func(n int64) { f.meter.at("writing", n, a.StoredBytes) }
+	progress := func(n int64) { f.meter.Bytes("writing", n, a.StoredBytes) }
 	if f.to == "-" {
 		return x.WritePlain(ctx, f.app.stdout, first, progress)
 	}
@@ -204,7 +205,7 @@ func (f *fetch) finish(part *os.File) error {
 }
 
 func (f *fetch) report(size int64, sum string) error {
-	f.meter.close()
+	f.meter.Close()
 	return f.app.print(downloaded{f.id.String(), f.key, f.place.name, f.to, size, sum},
-		fmt.Sprintf("%s: %d bytes, sha256 %s\n", shown(f.to), size, sum))
+		fmt.Sprintf("%s: %d bytes, sha256 %s\n", term.Sanitize(f.to), size, sum))
 }

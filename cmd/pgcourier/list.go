@@ -11,10 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -88,45 +90,45 @@ func (a *app) listCommand() *cobra.Command {
 
 // The columns of lists, and which of them a narrow screen does without.
 var (
-	listColumns = []column{
-		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "STATE", least: 9}, {title: "ATTEMPTS", drop: 4}, {title: "AGE"},
-		{title: "TOOK", drop: 3}, {title: "SIZE", drop: 5}, {title: "STORED", drop: 1}, {title: "ROWS", drop: 2}, {title: "CAUSE", least: 12},
+	listColumns = []term.Column{
+		{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "STATE", Least: 9}, {Title: "ATTEMPTS", Drop: 4}, {Title: "AGE"},
+		{Title: "TOOK", Drop: 3}, {Title: "SIZE", Drop: 5}, {Title: "STORED", Drop: 1}, {Title: "ROWS", Drop: 2}, {Title: "CAUSE", Least: 12},
 	}
-	failedColumns = []column{
-		{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "ATTEMPTS"}, {title: "AGE"}, {title: "CAUSE", least: 12},
-		{title: "MESSAGE", drop: 1, least: 20},
+	failedColumns = []term.Column{
+		{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "ATTEMPTS"}, {Title: "AGE"}, {Title: "CAUSE", Least: 12},
+		{Title: "MESSAGE", Drop: 1, Least: 20},
 	}
 )
 
-func listText(s screen, entries []ledger.Entry) string {
+func listText(s term.Screen, entries []ledger.Entry) string {
 	if len(entries) == 0 {
 		return "no requests\n"
 	}
-	var rows [][]string
+	table := term.Table{Columns: listColumns}
 	for _, e := range entries {
-		row := []string{shown(e.Project), shown(e.ID.Request), string(e.State), strconv.Itoa(e.Attempt), s.age(&e.CreatedAt), took(e), "-", "-", "-", string(e.Code)}
+		row := []string{e.Project, e.ID.Request, string(e.State), strconv.Itoa(e.Attempt), s.Age(&e.CreatedAt), took(e), "-", "-", "-", string(e.Code)}
 		if e.Outcome != nil && e.Outcome.Artifact != nil {
 			art := e.Outcome.Artifact
-			row[6], row[7], row[8] = size(art.SizeBytes), size(art.StoredBytes), strconv.FormatInt(art.Rows, 10)
+			row[6], row[7], row[8] = term.Size(art.SizeBytes), term.Size(art.StoredBytes), strconv.FormatInt(art.Rows, 10)
 			if e.RemovedAt != nil {
 				row[7] = "removed"
 			}
 		}
-		rows = append(rows, row)
+		table.Add(row...)
 	}
-	return s.table(listColumns, rows)
+	return table.Text(s)
 }
 
 // failedText lists what failed, how often it was tried, how long ago, and why.
-func failedText(s screen, entries []ledger.Entry) string {
+func failedText(s term.Screen, entries []ledger.Entry) string {
 	if len(entries) == 0 {
 		return "no failed requests\n"
 	}
-	var rows [][]string
+	table := term.Table{Columns: failedColumns}
 	for _, e := range entries {
-		rows = append(rows, []string{shown(e.Project), shown(e.ID.Request), strconv.Itoa(e.Attempt), s.age(e.FinishedAt), string(e.Code), shown(e.Message)})
+		table.Add(e.Project, e.ID.Request, strconv.Itoa(e.Attempt), s.Age(e.FinishedAt), string(e.Code), e.Message)
 	}
-	return s.table(failedColumns, rows)
+	return table.Text(s)
 }
 
 func took(e ledger.Entry) string {
@@ -172,70 +174,64 @@ func (a *app) showCommand() *cobra.Command {
 	return cmd
 }
 
-func showText(s screen, e ledger.Entry) string {
-	lines := [][]string{
-		{"project", shown(e.Project)}, {"request", shown(e.ID.Request)}, {"state", string(e.State)},
-		{"first seen", clock(&e.CreatedAt)}, {"finished", clock(e.FinishedAt)}, {"announced", clock(e.PublishedAt)}, {"took", took(e)},
+func showText(s term.Screen, e ledger.Entry) string {
+	lines := [][2]string{
+		{"project", e.Project}, {"request", e.ID.Request}, {"state", string(e.State)},
+		{"first seen", term.Time(&e.CreatedAt)}, {"finished", term.Time(e.FinishedAt)}, {"announced", term.Time(e.PublishedAt)}, {"took", took(e)},
 	}
 	if e.RequestedBy != "" {
-		lines = append(lines, []string{"requested by", shown(e.RequestedBy)})
+		lines = append(lines, [2]string{"requested by", e.RequestedBy})
 	}
 	if e.RemovedAt != nil {
-		lines = append(lines, []string{"removed", clock(e.RemovedAt) + " from every destination"})
+		lines = append(lines, [2]string{"removed", term.Time(e.RemovedAt) + " from every destination"})
 	}
 	if e.Code != "" {
-		lines = append(lines, []string{"cause", string(e.Code) + ": " + shown(e.Message)})
+		lines = append(lines, [2]string{"cause", string(e.Code) + ": " + e.Message})
 	}
 	if e.Outcome != nil && e.Outcome.Artifact != nil {
 		lines = append(lines, artifactLines(*e.Outcome.Artifact)...)
 	}
 	if len(e.Payload) > 0 {
-		lines = append(lines, []string{"request body", shown(string(e.Payload))})
+		lines = append(lines, [2]string{"request body", string(e.Payload)})
 	}
-	text := s.pairs(lines)
+	text := s.Pairs(lines)
 	if len(e.Attempts) == 0 {
 		return text
 	}
-	var rows [][]string
+	table := term.Table{Columns: attemptColumns}
 	for _, t := range e.Attempts {
 		cause := string(t.Code)
 		if t.Message != "" {
-			cause += ": " + shown(t.Message)
+			cause += ": " + t.Message
 		}
-		rows = append(rows, []string{strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), clock(&t.StartedAt), clock(t.EndedAt), shown(t.Worker), cause})
+		table.Add(strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), term.Time(&t.StartedAt), term.Time(t.EndedAt), t.Worker, cause)
 	}
-	return text + "\n" + s.table(attemptColumns, rows)
+	return text + "\n" + table.Text(s)
 }
 
 // attemptColumns are those of one request's attempts.
-var attemptColumns = []column{
-	{title: "ATTEMPT"}, {title: "RESULT"}, {title: "DELIVERY", drop: 3}, {title: "STARTED", drop: 1}, {title: "ENDED", drop: 4},
-	{title: "WORKER", drop: 2}, {title: "CAUSE"},
+var attemptColumns = []term.Column{
+	{Title: "ATTEMPT"}, {Title: "RESULT"}, {Title: "DELIVERY", Drop: 3}, {Title: "STARTED", Drop: 1}, {Title: "ENDED", Drop: 4},
+	{Title: "WORKER", Drop: 2}, {Title: "CAUSE"},
 }
 
-func artifactLines(a export.Artifact) [][]string {
-	lines := [][]string{
+func artifactLines(a export.Artifact) [][2]string {
+	lines := [][2]string{
 		{"format", string(a.Format) + ", compression " + string(a.Compression) + ", encryption " + string(a.Encryption)},
-		{"size", fmt.Sprintf("%s dumped, %s stored", size(a.SizeBytes), size(a.StoredBytes))},
+		{"size", fmt.Sprintf("%s dumped, %s stored", term.Size(a.SizeBytes), term.Size(a.StoredBytes))},
 		{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", a.Rows, a.Tables)},
 		{"sha256", a.SHA256},
-		{"versions", "PostgreSQL " + shown(a.ServerVersion) + ", pg_dump " + shown(a.PgDumpVersion)},
+		{"versions", "PostgreSQL " + a.ServerVersion + ", pg_dump " + a.PgDumpVersion},
 	}
 	for _, c := range a.Copies {
-		lines = append(lines, copyLine(c))
+		lines = append(lines, term.LocationPair(events.Location{
+			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI, Code: events.Code(c.Code), Message: c.Message,
+		}))
 	}
 	for _, w := range a.Warnings {
-		lines = append(lines, []string{"warning", shown(w)})
+		lines = append(lines, [2]string{"warning", w})
 	}
 	return lines
-}
-
-// copyLine says where a copy lies, or that and why it does not.
-func copyLine(c export.Copy) []string {
-	if c.Status == export.NotStored {
-		return []string{"NOT stored", shown(c.Destination) + ": " + string(c.Code) + ": " + shown(c.Message)}
-	}
-	return []string{"stored at", shown(c.URI)}
 }
 
 // withLedger opens the ledger for one command.

@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) notificationsCommand() *cobra.Command {
@@ -115,24 +116,22 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 }
 
 // notificationColumns, and which of them a narrow screen does without.
-var notificationColumns = []column{
-	{title: "NOTIFICATION", id: true}, {title: "STATE"}, {title: "RECIPIENT"}, {title: "PROJECT", drop: 3}, {title: "REQUEST", drop: 4},
-	{title: "TRIES", drop: 5}, {title: "CHANGED", drop: 6, least: len(clockForm)}, {title: "NEXT TRY", drop: 7, least: len(clockForm)},
-	{title: "CAUSE", drop: 1, least: 12},
+var notificationColumns = []term.Column{
+	{Title: "NOTIFICATION", ID: true}, {Title: "STATE"}, {Title: "RECIPIENT"}, {Title: "PROJECT", Drop: 3}, {Title: "REQUEST", Drop: 4},
+	{Title: "TRIES", Drop: 5}, {Title: "CHANGED", Drop: 6, Least: len(term.TimeForm)}, {Title: "NEXT TRY", Drop: 7, Least: len(term.TimeForm)},
+	{Title: "CAUSE", Drop: 1, Least: 12},
 }
 
-func notificationsText(s screen, records []notify.Record) string {
+func notificationsText(s term.Screen, records []notify.Record) string {
 	if len(records) == 0 {
 		return "no notifications\n"
 	}
-	var rows [][]string
+	table := term.Table{Columns: notificationColumns}
 	for _, r := range records {
-		rows = append(rows, []string{
-			string(r.Key), string(r.State), shown(r.Recipient), shown(r.ProjectID), shown(r.RequestID),
-			strconv.Itoa(r.Tries), clock(&r.UpdatedAt), clock(&r.NextTryAt), shown(r.Cause),
-		})
+		table.Add(string(r.Key), string(r.State), r.Recipient, r.ProjectID, r.RequestID,
+			strconv.Itoa(r.Tries), term.Time(&r.UpdatedAt), term.Time(&r.NextTryAt), r.Cause)
 	}
-	return s.table(notificationColumns, rows)
+	return table.Text(s)
 }
 
 // replayNotifications replays each key. It goes on after one that cannot be replayed.
@@ -168,7 +167,7 @@ func replayNotification(ctx context.Context, js jetstream.JetStream, key notify.
 		return r, err
 	}
 	if r.State == notify.Sent {
-		return r, exitf(exitNotPossible, "%s was delivered at %s: there is nothing to replay", key, clock(&r.UpdatedAt))
+		return r, exitf(exitNotPossible, "%s was delivered at %s: there is nothing to replay", key, term.Time(&r.UpdatedAt))
 	}
 	e, err := outcomeEvent(ctx, js, r.Event)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

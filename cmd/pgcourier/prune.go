@@ -23,6 +23,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // pruned is a run of prune as it is printed.
@@ -155,15 +156,15 @@ func (a *app) printPruned(p pruned) error {
 	return a.print(p, prunedText(a.screen(), p))
 }
 
-var pruneColumns = []column{
-	{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "AGE"}, {title: "STORED", drop: 2}, {title: "VERIFIED", drop: 1},
-	{title: "STEP", least: 8}, {title: "WHEN", drop: 3}, {title: "WHY", least: 14},
+var pruneColumns = []term.Column{
+	{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "AGE"}, {Title: "STORED", Drop: 2}, {Title: "VERIFIED", Drop: 1},
+	{Title: "STEP", Least: 8}, {Title: "WHEN", Drop: 3}, {Title: "WHY", Least: 14},
 }
 
-func prunedText(s screen, p pruned) string {
-	s.now = p.At
+func prunedText(s term.Screen, p pruned) string {
+	s.Now = p.At
 	var b strings.Builder
-	var rows [][]string
+	table := term.Table{Columns: pruneColumns}
 	for _, e := range p.Exports {
 		checked := map[bool]string{true: "yes", false: "-"}[e.Verified]
 		if e.Damaged {
@@ -173,15 +174,15 @@ func prunedText(s screen, p pruned) string {
 		if e.Fault != "" {
 			why = e.Fault
 		}
-		rows = append(rows, []string{shown(e.Project), shown(e.Request), s.age(&e.FinishedAt), size(e.Stored), checked, string(e.Step), clock(e.DeleteAt), shown(why)})
+		table.Add(e.Project, e.Request, s.Age(&e.FinishedAt), term.Size(e.Stored), checked, string(e.Step), term.Time(e.DeleteAt), why)
 	}
-	if len(rows) == 0 {
+	if len(p.Exports) == 0 {
 		b.WriteString("no exports\n")
 	} else {
-		b.WriteString(s.table(pruneColumns, rows))
+		b.WriteString(table.Text(s))
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Spared)) {
-		fmt.Fprintf(&b, "everything of project %s is kept: %s\n", shown(name), shown(p.Spared[name]))
+		fmt.Fprintf(&b, "everything of project %s is kept: %s\n", term.Sanitize(name), term.Sanitize(p.Spared[name]))
 	}
 	if p.Jumped {
 		b.WriteString("the ledger's clock jumped, or nothing was pruned for long: every notice begins anew\n")

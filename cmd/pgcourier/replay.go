@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/replay"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // replayOptions are the flags of the command.
@@ -185,11 +186,11 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 	if !o.wait || one.Result != resultPublished {
 		return a.print(one, text)
 	}
-	out, err := a.follow(ctx, client, one.ProjectID, one.Replay, a.output == "text")
+	out, err := a.await(ctx, client, one.ProjectID, one.Replay)
 	if err != nil {
 		return clientFault(err)
 	}
-	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(a.screen(), out)); err != nil {
+	if err := a.print(term.EventJSON(events.Event{Outcome: out}), a.screen().OutcomeText(out)); err != nil {
 		return err
 	}
 	if out.Failed != nil {
@@ -214,10 +215,14 @@ func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *ev
 			due = append(due, i.Next)
 		}
 	}
-	view := a.tally("replaying", len(due))
-	publisher := replay.Publisher{Publish: client.RequestBackup, Rate: o.limiter, Report: view.at}
+	view := a.progress()
+	show := func(done int, full string) { view.Count("replaying", done, len(due), queueFull(full)) }
+	if len(due) > 0 {
+		show(0, "")
+	}
+	publisher := replay.Publisher{Publish: client.RequestBackup, Rate: o.limiter, Report: show}
 	done, err := publisher.Run(ctx, due)
-	view.close()
+	view.Close()
 	report.publish(done)
 	if err == nil && o.wait {
 		report.Outcomes, err = a.outcomes(ctx, client, done)
@@ -231,12 +236,21 @@ func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *ev
 	return nil
 }
 
+// queueFull says which project's queue the publishing waits for, if any.
+func queueFull(project string) string {
+	if project == "" {
+		return ""
+	}
+	return ", the queue of " + project + " is full"
+}
+
 // outcomes waits until all that was published has ended.
 func (a *app) outcomes(ctx context.Context, client *events.Client, published []events.Requested) (*outcomeSums, error) {
 	sums := &outcomeSums{}
-	view := a.tally("exporting", len(published))
-	defer view.close()
+	view := a.progress()
+	defer view.Close()
 	for i, r := range published {
+		view.Count("exporting", i, len(published), "")
 		out, err := client.Await(ctx, r.ProjectID, r.RequestID)
 		if err != nil {
 			return sums, err
@@ -246,7 +260,7 @@ func (a *app) outcomes(ctx context.Context, client *events.Client, published []e
 		} else {
 			sums.Failed++
 		}
-		view.at(i+1, "")
+		view.Count("exporting", i+1, len(published), "")
 	}
 	return sums, nil
 }

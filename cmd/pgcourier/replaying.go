@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/replay"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // replayQueue is the queue as a plan of replays asks for it.
@@ -124,20 +125,25 @@ func (r *replayReport) publish(done []events.Requested) {
 	}
 }
 
+// replayColumns are those of a dry run.
+var replayColumns = []term.Column{
+	{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "CAUSE"}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE", Drop: 1},
+	{Title: "REPLAY", Least: 24},
+}
+
 // text is the report for a human: what a dry run would do, line by line, and the sums.
-func (r *replayReport) text(s screen) string {
+func (r *replayReport) text(s term.Screen) string {
 	var b strings.Builder
 	if r.DryRun && len(r.Items) > 0 {
-		var rows [][]string
+		table := term.Table{Columns: replayColumns}
 		for _, i := range r.Items {
 			what := map[string]string{
 				string(replay.Due): "as " + i.Replay, string(replay.Completed): "no: completed as " + i.Replay,
 				string(replay.Underway): "no: underway as " + i.Replay, string(replay.Undecodable): "no: could not be decoded",
 			}[i.Result]
-			rows = append(rows, []string{shown(i.ProjectID), shown(i.RequestID), string(i.Code), strconv.Itoa(i.Attempts), s.age(&i.failed.FinishedAt), shown(what)})
+			table.Add(i.ProjectID, i.RequestID, string(i.Code), strconv.Itoa(i.Attempts), s.Age(&i.failed.FinishedAt), what)
 		}
-		b.WriteString(s.table([]column{{title: "PROJECT", id: true}, {title: "REQUEST", id: true}, {title: "CAUSE"},
-			{title: "ATTEMPTS", drop: 2}, {title: "AGE", drop: 1}, {title: "REPLAY", least: 24}}, rows) + "\n")
+		b.WriteString(table.Text(s) + "\n")
 	}
 	if r.Selected == 0 {
 		return "no failed exports: nothing to replay\n"

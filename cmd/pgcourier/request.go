@@ -11,7 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) requestCommand() *cobra.Command {
@@ -84,14 +84,14 @@ func (a *app) request(ctx context.Context, client *events.Client, r events.Reque
 		queued := map[string]string{"project_id": r.ProjectID, "request_id": id}
 		return a.print(queued, fmt.Sprintf("queued %s of project %s; follow it with: pgcourier watch %s --project %s\n", id, r.ProjectID, id, r.ProjectID))
 	}
-	out, err := a.follow(ctx, client, r.ProjectID, id, a.output == "text")
+	out, err := a.await(ctx, client, r.ProjectID, id)
 	if err != nil {
 		return clientFault(err)
 	}
 	if !out.Answers(r) {
 		return exitf(exitFailed, "refused: the id %s belongs to an earlier request of %s with other contents", id, r.ProjectID)
 	}
-	if err := a.print(eventJSON(events.Event{Outcome: out}), outcomeText(a.screen(), out)); err != nil {
+	if err := a.print(term.EventJSON(events.Event{Outcome: out}), a.screen().OutcomeText(out)); err != nil {
 		return err
 	}
 	if f := out.Failed; f != nil {
@@ -112,32 +112,4 @@ func clientFault(err error) error {
 		return fmt.Errorf("%w: it has as many requests as may wait (the workers' MAX_WAITING_PER_PROJECT); ask again when one of them has ended", err)
 	}
 	return err
-}
-
-// outcomeText tells a human how it ended.
-func outcomeText(s screen, out events.Outcome) string {
-	if c := out.Completed; c != nil {
-		lines := [][]string{
-			{"completed", shown(c.ProjectID) + "/" + shown(c.RequestID)},
-			{"size", fmt.Sprintf("%s dumped, %s stored (%s, %s, encryption %s)", size(c.SizeBytes), size(c.StoredBytes), c.Format, c.Compression, c.Encryption)},
-			{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", c.Rows, c.Tables)},
-			{"took", (time.Duration(c.DurationMS) * time.Millisecond).String()},
-			{"sha256", c.SHA256},
-		}
-		for _, at := range c.Storage {
-			lines = append(lines, copyLine(export.Copy{
-				Destination: at.Destination, Status: export.CopyStatus(at.Status), URI: at.URI, Code: export.Code(at.Code), Message: at.Message,
-			}))
-		}
-		for _, w := range c.Warnings {
-			lines = append(lines, []string{"warning", shown(w)})
-		}
-		return s.pairs(lines)
-	}
-	f := out.Failed
-	return s.pairs([][]string{
-		{"failed", shown(f.ProjectID) + "/" + shown(f.RequestID)},
-		{"cause", string(f.Code) + ": " + shown(f.Message)},
-		{"attempts", fmt.Sprintf("%d, trying again %s", f.Attempts, map[bool]string{true: "cannot help", false: "may help"}[f.Permanent])},
-	})
 }

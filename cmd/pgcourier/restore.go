@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -70,8 +71,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		m := newGauge(a.stderr)
-		defer m.close()
+		m := a.progress()
+		defer m.Close()
 		in, err := openCells(ctx, l.config, a.logger(l.config))
 		if err != nil {
 			return err
@@ -79,8 +80,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		c := restoreConfig(l, in)
 		c.Timeout = timeout
 		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, Jobs: jobs},
-			func(p restore.Progress) { m.at(string(p.Stage), p.Stored, p.Total) })
-		m.close()
+			func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) })
+		m.Close()
 		if errors.Is(err, restore.ErrOccupied) {
 			return exitf(exitFailed, "%w: restore into an empty database, or let --clean drop them", err)
 		}
@@ -97,7 +98,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			ServerVersion: r.ServerVersion, Tables: len(r.Evidence.Contents.Tables), Rows: r.Evidence.Contents.Rows(),
 			CheckMS: r.Evidence.Took.Milliseconds(), RestoreMS: r.Took.Milliseconds()}
 		return a.print(out, fmt.Sprintf("restored %s into %s (PostgreSQL %s): %d rows in %d tables, counted there; checked in %s, restored in %s\n",
-			shown(out.ID), shown(out.Database), shown(out.ServerVersion), out.Rows, out.Tables,
+			term.Sanitize(out.ID), term.Sanitize(out.Database), term.Sanitize(out.ServerVersion), out.Rows, out.Tables,
 			r.Evidence.Took.Round(time.Millisecond), r.Took.Round(time.Millisecond)))
 	})
 	return cmd

@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // removed is what rm says of one object at one destination.
@@ -76,7 +75,7 @@ func (l *library) remove(ctx context.Context, id string, led *ledger.Ledger, eve
 				continue
 			}
 			out = append(out, removed{what.String(), key, d.name, became.String()})
-			fmt.Fprintf(&text, "%s: %s at %s\n", shown(key), became, d.name)
+			fmt.Fprintf(&text, "%s: %s at %s\n", term.Sanitize(key), became, d.name)
 		}
 	}
 	if len(faults) == 0 && led != nil && everywhere {
@@ -151,16 +150,15 @@ func (l *library) confirm(ctx context.Context, what export.ID, keys []string, ye
 	if yes {
 		return nil
 	}
-	in, ok := l.app.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
+	if !term.IsTerminal(l.app.stdin) {
 		return exitf(exitUsage, "rm deletes %s for good: say --yes", what)
 	}
 	var names []string
 	for _, d := range l.places {
 		names = append(names, d.name)
 	}
-	fmt.Fprintf(l.app.stderr, "Delete %s (%s) from %s for good? Type yes: ", shown(what.String()), shown(strings.Join(keys, ", ")), strings.Join(names, ", "))
-	answer, err := bufio.NewReader(in).ReadString('\n')
+	fmt.Fprintf(l.app.stderr, "Delete %s (%s) from %s for good? Type yes: ", term.Sanitize(what.String()), term.Sanitize(strings.Join(keys, ", ")), strings.Join(names, ", "))
+	answer, err := bufio.NewReader(l.app.stdin).ReadString('\n')
 	if err != nil || strings.TrimSpace(answer) != "yes" || ctx.Err() != nil {
 		return exitf(exitFailed, "nothing was deleted")
 	}

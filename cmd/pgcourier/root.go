@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -9,8 +11,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // app is what all subcommands share.
@@ -51,7 +55,7 @@ func newRoot(p process) *cobra.Command {
 	root.AddCommand(a.notificationsCommand(), a.scheduleCommand())
 	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), a.migrateCommand(), a.brokerCommand())
 	readyTree(root)
-	if width := a.screen().width; width > 0 { // cobra's own template never breaks a line
+	if width := a.screen().Width; width > 0 { // cobra's own template never breaks a line
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
 	}
 	return root
@@ -112,8 +116,44 @@ func (a *app) logger(c config.Config) *slog.Logger {
 	return slog.New(telemetry.NewLogHandler(slog.NewTextHandler(a.stderr, opts)))
 }
 
-// readableDuration writes a duration as the text form does, with its unit: "1.5s". As a bare
-// number of nanoseconds nobody would know it for what it is.
+// print writes a result to standard output: v as JSON, or its text.
+func (a *app) print(v any, text string) error {
+	if a.output == "json" {
+		return term.WriteJSON(a.stdout, v)
+	}
+	_, err := io.WriteString(a.stdout, text)
+	return err
+}
+
+// env is a variable of the process's environment. The last one of a name counts.
+func (a *app) env(name string) string {
+	for _, v := range slices.Backward(a.environ) {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// screen describes standard output.
+func (a *app) screen() term.Screen { return term.Open(a.stdout, a.environ) }
+
+// progress draws on standard error, so that standard output holds the result only.
+func (a *app) progress() *term.Progress { return term.NewProgress(a.stderr, a.environ) }
+
+// await returns a request's outcome, and shows its events until then unless the output is JSON.
+func (a *app) await(ctx context.Context, client *events.Client, project, id string) (events.Outcome, error) {
+	w := a.stdout
+	if a.output == "json" {
+		w = io.Discard
+	}
+	view := term.NewEvents(w, a.environ, false)
+	defer view.Close()
+	return view.Follow(ctx, client, project, id)
+}
+
+// readableDuration writes a duration with its unit, as the text form does: "1.5s". JSON's own
+// form is a bare number of nanoseconds.
 func readableDuration(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.Duration().String())

@@ -19,6 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/schedule"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // onlySchedule is the name of a project's schedule when none is given.
@@ -111,7 +112,7 @@ func (a *app) warnOfUnknown(ctx context.Context, c config.Config, id string) {
 	defer pool.Close()
 	_, err = project.New(pool, c.ProjectQuery).Lookup(ctx, id)
 	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == export.ProjectNotFound {
-		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", shown(id), f.Code)
+		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", term.Sanitize(id), f.Code)
 	}
 }
 
@@ -140,7 +141,7 @@ func (a *app) scheduleListCommand() *cobra.Command {
 			screen := a.screen()
 			entries := []scheduleEntry{}
 			for _, one := range found {
-				entries = append(entries, newScheduleEntry(one, screen.now))
+				entries = append(entries, newScheduleEntry(one, screen.Now))
 			}
 			slices.SortFunc(entries, func(x, y scheduleEntry) int {
 				return strings.Compare(x.Project+"\x00"+x.Name, y.Project+"\x00"+y.Name)
@@ -245,7 +246,7 @@ func (a *app) printSchedule(ctx context.Context, s *broker.Schedules, project, n
 		return err
 	}
 	screen := a.screen()
-	entry := newScheduleEntry(one, screen.now)
+	entry := newScheduleEntry(one, screen.Now)
 	return a.print(entry, scheduleText(screen, entry))
 }
 

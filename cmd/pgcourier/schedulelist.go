@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/schedule"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // nextRuns is how many of a schedule's next times are told.
@@ -76,39 +77,39 @@ func intervalBase(s broker.Schedule, every time.Duration, now time.Time) time.Ti
 	return next.Add(-every)
 }
 
-var scheduleColumns = []column{
-	{title: "PROJECT", id: true}, {title: "NAME", id: true}, {title: "STATE", least: 6}, {title: "SCHEDULE", least: 11}, {title: "ZONE", drop: 1},
-	{title: "NEXT", least: 26}, {title: "THEN", drop: 3, least: 26}, {title: "LAST", drop: 2},
+var scheduleColumns = []term.Column{
+	{Title: "PROJECT", ID: true}, {Title: "NAME", ID: true}, {Title: "STATE", Least: 6}, {Title: "SCHEDULE", Least: 11}, {Title: "ZONE", Drop: 1},
+	{Title: "NEXT", Least: 26}, {Title: "THEN", Drop: 3, Least: 26}, {Title: "LAST", Drop: 2},
 }
 
-func schedulesText(s screen, entries []scheduleEntry) string {
+func schedulesText(s term.Screen, entries []scheduleEntry) string {
 	if len(entries) == 0 {
 		return "no schedules\n"
 	}
-	var rows [][]string
+	table := term.Table{Columns: scheduleColumns}
 	for _, e := range entries {
 		next := []string{"-", "-"}
 		for i, at := range e.Next[:min(len(e.Next), len(next))] {
 			next[i] = local(at, e.loc)
 		}
-		rows = append(rows, []string{shown(e.Project), shown(e.Name), e.State, shown(e.Times), shown(e.Zone), next[0], next[1], s.age(e.LastDue)})
+		table.Add(e.Project, e.Name, e.State, e.Times, e.Zone, next[0], next[1], s.Age(e.LastDue))
 	}
-	return s.table(scheduleColumns, rows)
+	return table.Text(s)
 }
 
-func scheduleText(s screen, e scheduleEntry) string {
-	lines := [][]string{
-		{"schedule", shown(e.Name) + " of project " + shown(e.Project) + ", " + e.State},
-		{"times", shown(e.Times) + " in " + shown(e.Zone)},
+func scheduleText(s term.Screen, e scheduleEntry) string {
+	lines := [][2]string{
+		{"schedule", e.Name + " of project " + e.Project + ", " + e.State},
+		{"times", e.Times + " in " + e.Zone},
 	}
 	for i, at := range e.Next {
 		title := ""
 		if i == 0 {
 			title = "next"
 		}
-		lines = append(lines, []string{title, local(at, e.loc)})
+		lines = append(lines, [2]string{title, local(at, e.loc)})
 	}
-	return s.pairs(append(lines, []string{"request", shown(string(e.Request))}))
+	return s.Pairs(append(lines, [2]string{"request", string(e.Request)}))
 }
 
 // local shows a time as the clocks of its zone do, with their distance from UTC.

@@ -18,6 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -102,32 +103,32 @@ func sampleReport(dry bool) *replayReport {
 }
 
 // screens is everything that is kept as golden text.
-func screens(s screen) map[string]string {
+func screens(s term.Screen) map[string]string {
 	all := sampleEntries()
 	var watch strings.Builder
 	for _, e := range sampleEvents() {
-		fmt.Fprintln(&watch, s.eventLine(e))
+		fmt.Fprintln(&watch, s.EventLine(e))
 		switch {
 		case e.Started != nil:
-			fmt.Fprintln(&watch, s.bar(events.Progress{ProjectID: "acme", RequestID: "nightly-2026-11-23", EstimatedBytes: 1 << 30, At: e.Started.StartedAt}, e.Started.StartedAt))
+			fmt.Fprintln(&watch, s.ProgressLine(events.Progress{ProjectID: "acme", RequestID: "nightly-2026-11-23", EstimatedBytes: 1 << 30, At: e.Started.StartedAt}, e.Started.StartedAt))
 		case e.Progress != nil:
-			fmt.Fprintln(&watch, s.bar(*e.Progress, *ago(time.Minute)))
+			fmt.Fprintln(&watch, s.ProgressLine(*e.Progress, *ago(time.Minute)))
 		}
 	}
-	replaying := tally{screen: s, name: "replaying", total: 500}
+	replaying := func(done int, full string) string { return s.CountLine("replaying", done, 500, queueFull(full)) }
 	return map[string]string{
 		"list":          listText(s, all),
 		"list-failed":   failedText(s, all[3:4]),
 		"show":          showText(s, all[2]) + "\n" + showText(s, all[3]),
 		"watch":         watch.String(),
-		"outcome":       outcomeText(s, sampleOutcome()) + "\n" + outcomeText(s, sampleEvents()[3].Outcome),
+		"outcome":       s.OutcomeText(sampleOutcome()) + "\n" + s.OutcomeText(sampleEvents()[3].Outcome),
 		"verify":        sampleVerified().text(s),
 		"notifications": notificationsText(s, sampleNotifications()),
 		"prune":         prunedText(s, samplePruned()),
 		"doctor":        doctorText(s, sampleFindings()),
 		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + scheduleText(s, sampleSchedules()[0]),
-		"replay": sampleReport(true).text(s) + "\n" + replaying.text(0, "") + "\n" + replaying.text(250, "a-project-with-a-rather-long-name") + "\n" +
-			replaying.text(500, "") + "\n\n" + sampleReport(false).text(s),
+		"replay": sampleReport(true).text(s) + "\n" + replaying(0, "") + "\n" + replaying(250, "a-project-with-a-rather-long-name") + "\n" +
+			replaying(500, "") + "\n\n" + sampleReport(false).text(s),
 	}
 }
 
@@ -154,14 +155,14 @@ func golden(t *testing.T, file, got string) {
 
 func TestScreens(t *testing.T) {
 	for _, width := range []int{80, 120, 0} {
-		for name, text := range screens(screen{width: width, now: noon}) {
+		for name, text := range screens(term.Screen{Width: width, Now: noon}) {
 			file := fmt.Sprintf("%s-%d.txt", name, width)
 			if width == 0 {
 				file = name + "-piped.txt"
 			}
 			golden(t, filepath.Join("testdata", "screens", file), text)
 			for line := range strings.Lines(text) {
-				if n := narrow().StringWidth(strings.TrimRight(line, "\n")); width > 0 && n > width {
+				if n := term.StringWidth(strings.TrimRight(line, "\n")); width > 0 && n > width {
 					t.Errorf("%s: %d columns on a screen of %d: %q", name, n, width, line)
 				}
 			}
@@ -187,7 +188,7 @@ func TestIDsAreWholeWhereTheyFit(t *testing.T) {
 		{120, "notifications", []string{"webhook-odby4g65bnksar7tsajo7cvnoi", "email-6bmqz5vjv2cnjv7x2jkn3y4f5e"}},
 		{60, "notifications", []string{"webhook-odby4g65bnksar7tsajo7cvnoi", "email-6bmqz5vjv2cnjv7x2jkn3y4f5e"}},
 	} {
-		text := screens(screen{width: c.width, now: noon})[c.name]
+		text := screens(term.Screen{Width: c.width, Now: noon})[c.name]
 		for _, id := range c.ids {
 			if !strings.Contains(text, id) {
 				t.Errorf("at %d %s is cut:\n%s", c.width, id, text)
@@ -197,31 +198,16 @@ func TestIDsAreWholeWhereTheyFit(t *testing.T) {
 }
 
 func TestColoursAreForTerminalsThatTakeThem(t *testing.T) {
-	plain, painted := screens(screen{width: 120, now: noon}), screens(screen{width: 120, now: noon, colour: true})
+	plain, painted := screens(term.Screen{Width: 120, Now: noon}), screens(term.Screen{Width: 120, Now: noon, Colour: true})
 	for name, text := range painted {
 		if !slices.Contains([]string{"replay", "outcome", "verify"}, name) && !strings.Contains(text, "\x1b[") {
 			t.Errorf("%s has no colour", name)
 		}
-		for _, p := range []paint{bold, red, green, yellow} {
-			text = strings.ReplaceAll(text, "\x1b["+string(p)+"m", "")
+		for _, p := range []string{"1", "31", "32", "33"} {
+			text = strings.ReplaceAll(text, "\x1b["+p+"m", "")
 		}
 		if text = strings.ReplaceAll(text, "\x1b[0m", ""); text != plain[name] {
 			t.Errorf("%s: colours change the text:\n%s\nwithout them:\n%s", name, text, plain[name])
-		}
-	}
-	a := &app{process: process{stdout: &bytes.Buffer{}, environ: []string{"TERM=xterm"}}}
-	if s := a.screen(); s.width != 0 || s.colour {
-		t.Errorf("what is no terminal is taken for %+v", s)
-	}
-}
-
-func TestAgesAreShort(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", 45 * time.Second: "45s", 119 * time.Second: "1m59s", 3 * time.Minute: "3m", 119 * time.Minute: "1h59m",
-		5 * time.Hour: "5h", 47 * time.Hour: "47h", 48 * time.Hour: "2d", 400 * 24 * time.Hour: "400d", -time.Hour: "0s",
-	} {
-		if got := (screen{now: noon}).age(ago(d)); got != want {
-			t.Errorf("%s ago is %q, want %q", d, got, want)
 		}
 	}
 }
@@ -234,7 +220,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"list":            []ledger.Entry{all[1]},
 		"show":            all[2],
 		"show failed":     all[3],
-		"watch":           eventJSON(sampleEvents()[1]),
+		"watch":           term.EventJSON(sampleEvents()[1]),
 		"cancel":          events.CancelReply{RequestID: "nightly-2026-11-23", ProjectID: "acme", Result: events.CancelAccepted, Message: "the request is cancelled"},
 		"replay":          sampleReport(false).Items[0],
 		"replay --failed": sampleReport(false),
@@ -266,7 +252,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 	text := string(b)
 	for name, v := range samples {
 		var out bytes.Buffer
-		if err := writeJSON(&out, v); err != nil {
+		if err := term.WriteJSON(&out, v); err != nil {
 			t.Fatal(err)
 		}
 		if !json.Valid(out.Bytes()) {

@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // verified is what verify says of one copy.
@@ -65,8 +66,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		v := &verification{library: l, meter: newGauge(a.stderr)}
-		defer v.meter.close()
+		v := &verification{library: l, meter: a.progress()}
+		defer v.meter.Close()
 		if rehearse {
 			if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
 				return err
@@ -109,7 +110,7 @@ type verification struct {
 	*library
 	restorer *restore.Restorer
 	server   *libpq.Source // nil: only read
-	meter    *gauge
+	meter    *term.Progress
 }
 
 // run verifies each copy, and fails with the worst that it found.
@@ -128,7 +129,7 @@ func (v *verification) run(ctx context.Context, copies []copyOf) error {
 		}
 		all = append(all, r)
 	}
-	v.meter.close()
+	v.meter.Close()
 	if err := v.app.print(all, text.String()); err != nil {
 		return err
 	}
@@ -155,10 +156,10 @@ func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
 	}
 	var found restore.Evidence
 	if v.server == nil {
-		found, err = x.Verify(ctx, func(n int64) { v.meter.at("checking", n, x.Manifest.Artifact.StoredBytes) })
+		found, err = x.Verify(ctx, func(n int64) { v.meter.Bytes("checking", n, x.Manifest.Artifact.StoredBytes) })
 	} else {
 		var r restore.Result
-		r, err = v.restorer.Rehearse(ctx, x, v.server, func(p restore.Progress) { v.meter.at(string(p.Stage), p.Stored, p.Total) })
+		r, err = v.restorer.Rehearse(ctx, x, v.server, func(p restore.Progress) { v.meter.Bytes(string(p.Stage), p.Stored, p.Total) })
 		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds()}
 		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
 			err = exit(exitUnverified, err)
@@ -174,16 +175,16 @@ func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
 	return out, nil
 }
 
-func (v verified) text(s screen) string {
-	lines := [][]string{
-		{"verified", shown(v.ID) + " at " + v.At},
+func (v verified) text(s term.Screen) string {
+	lines := [][2]string{
+		{"verified", v.ID + " at " + v.At},
 		{"stored", fmt.Sprintf("%d bytes, sha256 %s", v.StoredBytes, v.SHA256)},
 		{"dump", fmt.Sprintf("%d bytes, sha256 %s", v.SizeBytes, v.DumpSHA256)},
 		{"contents", fmt.Sprintf("%d rows in %d tables, as the manifest says", v.Rows, v.Tables)},
 	}
 	if v.Restored != nil {
-		lines = append(lines, []string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, every table counted there",
-			shown(v.Restored.ServerVersion), time.Duration(v.Restored.DurationMS)*time.Millisecond)})
+		lines = append(lines, [2]string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, every table counted there",
+			v.Restored.ServerVersion, time.Duration(v.Restored.DurationMS)*time.Millisecond)})
 	}
-	return s.pairs(lines)
+	return s.Pairs(lines)
 }
