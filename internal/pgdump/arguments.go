@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -86,7 +87,7 @@ func arguments(s selection) ([]string, error) {
 		"--no-publications",
 		"--no-subscriptions",
 	}
-	if !s.snapshot.comments && s.client >= 11 { // the first that can be told
+	if !s.snapshot.comments && pgversion.Has(s.client, pgversion.NoComments) {
 		args = append(args, "--no-comments")
 	}
 	if !s.snapshot.labels {

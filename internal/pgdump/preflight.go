@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // survey is what the look at the source found, in the snapshot's own transaction.
@@ -71,10 +72,10 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 		// Counting must not take the cores from the dump.
 		"SET LOCAL max_parallel_workers_per_gather = 0",
 	}
-	if s.major() >= 11 {
+	if pgversion.Has(s.major(), pgversion.JIT) {
 		settings = append(settings, "SET LOCAL jit = off")
 	}
-	if s.major() >= 17 {
+	if pgversion.Has(s.major(), pgversion.TransactionTimeout) {
 		settings = append(settings, "SET LOCAL transaction_timeout = 0")
 	}
 	if err := s.script(ctx, settings...); err != nil {

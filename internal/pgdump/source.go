@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // source is where a dump comes from.
@@ -35,7 +36,7 @@ const options = "-c enable_mergejoin=off"
 const jitOff = " -c jit=off"
 
 // livenessOption makes a server notice within half a second that its client is gone, also
-// while it waits for a lock or counts. PostgreSQL 14 and later; not on every platform.
+// while it waits for a lock or counts. Not every platform has it.
 const livenessOption = "client_connection_check_interval"
 
 // session is a connection to the source.
@@ -62,7 +63,7 @@ func (s *source) connect(ctx context.Context, application string) (*session, err
 		return nil, fmt.Errorf("the source: %w", err)
 	}
 	ses := &session{Session: to, conn: to.Conn}
-	if ses.major() >= 14 {
+	if pgversion.Has(ses.major(), pgversion.ClientCheck) {
 		_, err := ses.conn.Exec(ctx, "SET "+livenessOption+" = 500")
 		if _, unsupported := errors.AsType[*pgconn.PgError](err); err != nil && !unsupported {
 			ses.close()
@@ -88,7 +89,7 @@ func (s *session) close() { s.Close() }
 // a snapshot belongs to one.
 func (s *source) environment(ses *session, application string) []string {
 	opts := options
-	if ses.major() >= 11 {
+	if pgversion.Has(ses.major(), pgversion.JIT) {
 		opts += jitOff
 	}
 	if ses.liveness {

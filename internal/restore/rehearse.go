@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // Rehearse restores the export into a new database on a server and counts every table
@@ -92,7 +93,7 @@ func dropOld(ctx context.Context, ses *libpq.Session) {
 
 func dropDatabase(ctx context.Context, ses *libpq.Session, name string) error {
 	sql := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
-	if ses.Major() >= 13 {
+	if pgversion.Has(ses.Major(), pgversion.DropForce) {
 		sql += " WITH (FORCE)" // a backend whose psql was killed may still be there
 	}
 	_, err := ses.Conn.Exec(ctx, sql)

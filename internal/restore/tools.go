@@ -6,17 +6,9 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
-
-// restrictSince are the first minor releases whose psql knows \restrict, by major version;
-// all from 18 on do (CVE-2025-8714).
-var restrictSince = map[int]int{13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
-
-func knowsRestrict(v libpq.Version) bool {
-	since, listed := restrictSince[v.Major]
-	return v.Major >= 18 || listed && v.Minor >= since
-}
 
 // choosePsql takes the newest psql: it talks to older servers as well.
 func choosePsql(installed []libpq.Version, restricted bool) (libpq.Version, error) {
@@ -33,11 +25,11 @@ func choosePsql(installed []libpq.Version, restricted bool) (libpq.Version, erro
 		return newest, nil
 	}
 	for _, v := range slices.Backward(installed) {
-		if knowsRestrict(v) {
+		if pgversion.Restrict(v.Major, v.Minor) {
 			return v, nil
 		}
 	}
-	return libpq.Version{}, fmt.Errorf("%w: psql %s does not know \\restrict, with which the dump begins: it takes 13.22, 14.19, 15.14, 16.10, 17.6, 18 or a later release", ErrTool, newest.Text)
+	return libpq.Version{}, fmt.Errorf("%w: psql %s does not know \\restrict, with which the dump begins: it takes %s or a later release", ErrTool, newest.Text, pgversion.RestrictReleases())
 }
 
 // chooseRestore takes the oldest pg_restore that is as new as the pg_dump that wrote the

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -56,7 +57,7 @@ func (c *checker) locate(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error()}
+	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error(), Newer: errors.Is(err, faultNewer)}
 }
 
 // Check reads a plain dump to its end and checks its structure. A dump that is not whole

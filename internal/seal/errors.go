@@ -26,6 +26,9 @@ type StructureError struct {
 	Format Format
 	Offset int64  // in the plain dump, near the fault
 	Reason string // constant words and sizes; never data of the dump
+	// Newer says that the dump is an archive of a version that is newer than any known: it may
+	// be whole, but it cannot be read.
+	Newer bool
 }
 
 func (e *StructureError) Error() string {

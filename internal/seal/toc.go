@@ -1,10 +1,15 @@
 package seal
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/pgcourier/pgcourier/internal/pgversion"
+)
 
 const (
 	faultMagic      fault = "not an archive of pg_dump"
-	faultVersion    fault = "an archive version other than 1.12 to 1.16"
+	faultVersion    fault = "an archive of a version that is too old"
+	faultNewer      fault = "an archive of a version that is newer than any known"
 	faultFormat     fault = "an archive of another format"
 	faultCompressed fault = "the archive is compressed by pg_dump, its rows cannot be counted"
 	faultTOC        fault = "a malformed table of contents"
@@ -26,13 +31,13 @@ type tocParser struct {
 	entries map[int64]*tocEntry
 	cost    int
 
-	field  fieldReader
-	steps  []tocStep // of the part that is read now
-	at     int
-	minor  int64
-	left   int64 // entries to come
-	header int   // 0: fixed part, 1: the rest of it, 2: the entries
-	done   bool
+	field   fieldReader
+	steps   []tocStep // of the part that is read now
+	at      int
+	version pgversion.Archive
+	left    int64 // entries to come
+	header  int   // 0: fixed part, 1: the rest of it, 2: the entries
+	done    bool
 
 	pos     int64    // bytes taken so far
 	fieldAt int64    // where the current field began
@@ -91,9 +96,9 @@ func (t *tocParser) next() {
 		t.at = 0
 		switch t.header {
 		case 0:
-			t.header, t.steps = 1, restOfHeader(t.minor)
+			t.header, t.steps = 1, restOfHeader(t.version)
 		case 1:
-			t.header, t.steps = 2, entrySteps(t.minor, t.format)
+			t.header, t.steps = 2, entrySteps(t.version, t.format)
 		default:
 			t.left--
 			t.index.end(t.pos)
@@ -183,11 +188,19 @@ func (t *tocParser) takeHeader(use tocField) error {
 			return faultMagic
 		}
 	case versionMajor:
-		if v != 1 {
+		switch {
+		case v > 1:
+			return faultNewer
+		case v < 1:
 			return faultVersion
 		}
 	case versionMinor:
-		if t.minor = v; v < minVersion || v > maxVersion {
+		var known bool
+		switch t.version, known = pgversion.ArchiveOf(int(v)); {
+		case known:
+		case v > pgversion.NewestArchive:
+			return faultNewer
+		default:
 			return faultVersion
 		}
 	case intSizeByte, offSizeByte:
@@ -246,10 +259,10 @@ func (t *tocParser) setFile(name string) error {
 	}
 	switch {
 	case !t.current.blobs:
-	case t.minor < versionRelkind:
-		name = "blobs.toc"
-	default:
+	case t.version.NumberedBlobs:
 		name = "blobs_" + id + ".toc"
+	default:
+		name = "blobs.toc"
 	}
 	t.current.file = name
 	return nil

@@ -1,15 +1,6 @@
 package seal
 
-// Versions of pg_dump's archives that differ in what their table of contents holds, by
-// the minor number (the major is 1): 12 is the oldest accepted (PostgreSQL 9.0 to 10), 16
-// the newest (17 and 18).
-const (
-	minVersion         = 12
-	versionTableAM     = 14 // PostgreSQL 12: an entry names its table access method
-	versionCompression = 15 // PostgreSQL 16: the compression is one byte, its algorithm
-	versionRelkind     = 16 // PostgreSQL 17: an entry has its relkind
-	maxVersion         = 16
-)
+import "github.com/pgcourier/pgcourier/internal/pgversion"
 
 // The codes of archive formats in the header.
 const (
@@ -56,9 +47,9 @@ var tocHeader = [...]tocStep{
 }
 
 // restOfHeader lists the fields between the fixed part and the entries.
-func restOfHeader(minor int64) []tocStep {
+func restOfHeader(version pgversion.Archive) []tocStep {
 	steps := []tocStep{{intField, compression}}
-	if minor >= versionCompression {
+	if version.OneByteCodec {
 		steps[0].kind = byteField
 	}
 	for range 7 { // second, minute, hour, day, month, year, daylight saving
@@ -71,7 +62,7 @@ func restOfHeader(minor int64) []tocStep {
 }
 
 // entrySteps lists the fields of one entry.
-func entrySteps(minor int64, format byte) []tocStep {
+func entrySteps(version pgversion.Archive, format byte) []tocStep {
 	steps := []tocStep{
 		{intField, dumpID}, {intField, hasData},
 		{stringField, oidText}, {stringField, oidText}, // of the catalogue, of the object
@@ -80,10 +71,10 @@ func entrySteps(minor int64, format byte) []tocStep {
 		{stringField, schemaText},
 		{stringField, skipped}, // tablespace
 	}
-	if minor >= versionTableAM {
+	if version.AccessMethod {
 		steps = append(steps, tocStep{stringField, skipped})
 	}
-	if minor >= versionRelkind {
+	if version.Relkind {
 		steps = append(steps, tocStep{intField, skipped})
 	}
 	steps = append(steps,
