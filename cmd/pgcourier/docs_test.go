@@ -10,11 +10,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-var update = flag.Bool("update", false, "rewrite the generated parts of README.md, of docs, and the golden screens")
+var update = flag.Bool("update", false, "rewrite the generated parts of docs and the golden screens")
 
-// The README's tables are generated from the code that they describe.
-func TestTheReadmeIsTrue(t *testing.T) {
-	file := filepath.Join("..", "..", "README.md")
+// The tables of docs/settings.md are generated from the code that they describe.
+func TestTheTableOfSettingsIsTrue(t *testing.T) {
+	file := filepath.Join("..", "..", "docs", "settings.md")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestTheReadmeIsTrue(t *testing.T) {
 		before, rest, ok := strings.Cut(want, begin)
 		_, after, ok2 := strings.Cut(rest, end)
 		if !ok || !ok2 {
-			t.Fatalf("README.md lacks the part %q", name)
+			t.Fatalf("docs/settings.md lacks the part %q", name)
 		}
 		want = before + begin + text + end + after
 	}
@@ -33,7 +33,7 @@ func TestTheReadmeIsTrue(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatal("README.md is not up to date: go test ./cmd/pgcourier -run TestTheReadmeIsTrue -update")
+		t.Fatal("docs/settings.md is not up to date: go test ./cmd/pgcourier -run TestTheTableOfSettingsIsTrue -update")
 	}
 	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 		t.Fatal(err)

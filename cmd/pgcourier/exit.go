@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes, documented in the root command's help and in the README.
+// The exit codes, documented in the root command's help and in docs/settings.md.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -43,7 +43,7 @@ func exitCodesText() string {
 	return b.String()
 }
 
-// exitCodesMarkdown is the same for the README.
+// exitCodesMarkdown returns the table of exit codes, as docs/settings.md shows it.
 func exitCodesMarkdown() string {
 	var b strings.Builder
 	b.WriteString("| code | meaning |\n|---|---|\n")

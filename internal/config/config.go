@@ -38,7 +38,7 @@ const (
 )
 
 // Config is everything the environment decides. The help tag of a field is its line in
-// the README's table and in --help: meaning, unit and special values.
+// docs/settings.md and in --help: meaning, unit and special values.
 type Config struct {
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string"`
 	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention; empty: control_plane.projects, see docs/architecture.md"`

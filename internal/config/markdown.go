@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Markdown is the table of all settings, as the README shows it.
+// Markdown returns the table of all settings, as docs/settings.md shows it.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning |\n|---|---|---|\n")

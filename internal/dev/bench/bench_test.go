@@ -4,43 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
-
-var update = flag.Bool("update", false, "rewrite the README's table of targets")
-
-// The README holds no figure of the benchmark but those that stand on the page that the
-// benchmark writes.
-func TestTheReadmesFiguresWereMeasured(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join("..", "..", "..", "README.md")
-	readme, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "benchmarks.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := withHeadline(string(readme), string(page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want == string(readme) {
-		return
-	}
-	if !*update {
-		t.Fatal("README.md is not up to date: go test ./internal/dev/bench -run TestTheReadmes -update")
-	}
-	if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // A few variants of each part at the smallest scale: everything that is measured must work,
 // whatever the figures are.
