@@ -2,11 +2,13 @@ package main_test
 
 import (
 	"bytes"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,10 +40,44 @@ func loadFrom(t *testing.T, variables map[string]string, secrets string) config.
 	if err != nil {
 		t.Errorf("the variables %v: %v", slices.Sorted(maps.Keys(variables)), err)
 	}
-	if _, err := seal.ParseRecipients(c.AgeRecipients); err != nil {
-		t.Error(err)
+	if len(c.AgeRecipients) > 0 && !slices.Equal(c.AgeRecipients, []string{seal.Placeholder}) {
+		t.Errorf("the recipients are %q, want the placeholder", c.AgeRecipients)
 	}
 	return c
+}
+
+// A recipient in a shipped file would be left as it is by somebody, and all exports be lost.
+func TestNoShippedFileHoldsARecipient(t *testing.T) {
+	t.Parallel()
+	recipient := regexp.MustCompile(`age1[a-z0-9]{50,}`)
+	for _, folder := range []string{"deploy", "docs", "schemas"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for _, found := range recipient.FindAllString(string(text), -1) {
+				if _, err := seal.ParseRecipients([]string{found}); err == nil {
+					t.Errorf("%s holds the recipient %s", path, found)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, found := range recipient.FindAllString(readRoot(t, "README.md"), -1) {
+		t.Errorf("README.md holds the recipient %s", found)
+	}
+}
+
+func TestTheShippedPlaceholderIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	r := command(t, []string{"DATABASE_URL=postgres://user@127.0.0.1:1/none", "AGE_RECIPIENTS=" + seal.Placeholder}, "serve")
+	if r.code != 2 || !strings.Contains(r.stderr, "PGCOURIER_AGE_RECIPIENTS: recipient 1 of 1 is the example") {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
 }
 
 // unit holds the values of each directive of a unit file, by section.

@@ -71,6 +71,10 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	if exporting(c) && c.DatabaseURL == "" {
 		return nil, exitf(exitUsage, "set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
+	recipients, err := seal.ParseRecipients(c.AgeRecipients)
+	if err != nil {
+		return nil, exitf(exitUsage, "PGCOURIER_AGE_RECIPIENTS: %w", err)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("name this worker: %w", err)
@@ -95,10 +99,6 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	}
 	if err := w.openLedger(ctx); err != nil {
 		return w, err
-	}
-	recipients, err := seal.ParseRecipients(c.AgeRecipients)
-	if err != nil {
-		return w, exitf(exitUsage, "PGCOURIER_AGE_RECIPIENTS: %w", err)
 	}
 	if err := w.openStorage(ctx, recipients, keys); err != nil {
 		return w, err

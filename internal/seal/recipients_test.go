@@ -26,6 +26,11 @@ func TestParseRecipients(t *testing.T) {
 	if _, err := seal.ParseRecipients([]string{id.Recipient().String(), "age1nonsense"}); err == nil || !strings.Contains(err.Error(), "recipient 2") {
 		t.Errorf("a bad second recipient gave %v", err)
 	}
+	for _, example := range []string{seal.Placeholder, "age1defjmu2vkfxgnwhu0x0g4rjf04rhqx3p4yd7n6ewgzujrck8h9qqvaken3"} {
+		if _, err := seal.ParseRecipients([]string{id.Recipient().String(), example}); err == nil || !strings.Contains(err.Error(), "recipient 2 of 2 is the example") {
+			t.Errorf("the shipped example %s gave %v", example, err)
+		}
+	}
 	// An identity given by mistake must not be repeated in the error.
 	if _, err := seal.ParseRecipients([]string{id.String()}); err == nil || strings.Contains(err.Error(), id.String()) {
 		t.Errorf("an identity gave %v", err)
