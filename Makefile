@@ -5,6 +5,18 @@ GOLANGCI_LINT_VERSION = v2.15.0
 GOVULNCHECK_VERSION = v1.9.0
 CYCLONEDX_VERSION = v1.10.0
 
+# What make check compiles for itself is kept for each version, and of Go too: a linter understands
+# no code that is newer than the Go it was built with. It is outside of the folder, so that the
+# next clone has it.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pgcourier-tools/$(shell $(GO) env GOVERSION GOARCH 2>/dev/null | paste -sd-)
+GOLANGCI_LINT = $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK = $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+CYCLONEDX = $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+
+# $(call timed,what,command) runs a command and says how long it took. The command holds no comma.
+timed = @start=$$(date +%s); status=0; { $(2); } || status=$$?; end=$$(date +%s); \
+	echo "$(1): $$((end - start)) s$$([ $$status = 0 ] || echo ", failed")"; exit $$status
+
 export CGO_ENABLED = 0
 
 # What is shipped is built with -trimpath. With it everywhere, tests, tools and the linter share
@@ -112,49 +124,49 @@ docs: build ## Write man pages and completion to build/docs
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
 .PHONY: check
-check: build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, direction of dependencies, vulnerabilities, licences
-	@unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
-	if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) mod tidy -diff
-	$< run ./...
-	$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier
-	$(GO) run ./internal/dev/licences -check
+check: $(GOLANGCI_LINT) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, direction of dependencies, vulnerabilities, licences
+	$(call timed,format,unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
+		[ -z "$$unformatted" ] || { echo "not formatted:"; echo "$$unformatted"; false; })
+	$(call timed,go vet,$(GO) vet ./...)
+	$(call timed,tidy modules,$(GO) mod tidy -diff)
+	$(call timed,golangci-lint,$(GOLANGCI_LINT) run ./...)
+	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier)
+	$(call timed,licences,$(GO) run ./internal/licences -check)
 
 # Exit status 3 says that something was found. Without its database the check says that it
 # did not run; GOVULNDB names a mirror.
 .PHONY: vulnerabilities
-vulnerabilities: build/bin/govulncheck-$(GOVULNCHECK_VERSION) ## Known vulnerabilities in what the program calls
-	@out=$$($< ./... 2>&1); status=$$?; \
-	case "$$status $$out" in \
-	0*) echo "govulncheck: nothing found";; \
-	*"fetching vulnerabilities"*) echo "govulncheck: not run: its database is unreachable";; \
-	*) echo "$$out"; exit $$status;; \
-	esac
+vulnerabilities: $(GOVULNCHECK) ## Known vulnerabilities in what the program calls
+	$(call timed,vulnerabilities,code=0; out=$$($(GOVULNCHECK) ./... 2>&1) || code=$$?; \
+	case "$$code $$out" in \
+	(0*) echo "govulncheck: nothing found";; \
+	(*"fetching vulnerabilities"*) echo "govulncheck: not run: its database is unreachable";; \
+	(*) echo "$$out"; (exit $$code);; \
+	esac)
 
 .PHONY: sbom
-sbom: build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION) ## Write the bill of materials to build/pgcourier.cdx.json
+sbom: $(CYCLONEDX) ## Write the bill of materials to build/pgcourier.cdx.json
 	@mkdir -p build
-	$< app -licenses -json -main cmd/pgcourier -output build/pgcourier.cdx.json . 2>build/sbom.log || { cat build/sbom.log; exit 1; }
+	$(call timed,bill of materials,$(CYCLONEDX) app -licenses -json -main cmd/pgcourier -output build/pgcourier.cdx.json . 2>build/sbom.log || \
+		{ cat build/sbom.log; false; })
 
 .PHONY: licences
 licences: sbom ## Write docs/licences.md from the bill of materials
-	$(GO) run ./internal/dev/licences
+	$(GO) run ./internal/licences
 
-build/bin/govulncheck-$(GOVULNCHECK_VERSION):
-	mkdir -p build/bin
-	GOBIN=$(CURDIR)/build/bin $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
-	mv build/bin/govulncheck $@
+# Two clones may install the same tool at once: each in a folder of its own.
+install = @mkdir -p "$(TOOLS)"; folder=$$(mktemp -d "$(TOOLS)/new.XXXXXX") || exit 1; trap 'rm -rf "$$folder"' EXIT; \
+	trap 'exit 1' HUP INT TERM; start=$$(date +%s); echo "building $(1)"; \
+	GOBIN="$$folder" $(GO) install $(1) && mv "$$folder"/* $@ && echo "building $(1): $$(($$(date +%s) - start)) s"
 
-build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION):
-	mkdir -p build/bin
-	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
-	mv build/bin/cyclonedx-gomod $@
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
 
-build/bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
-	mkdir -p build/bin
-	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
-	mv build/bin/golangci-lint $@
+$(CYCLONEDX):
+	$(call install,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION))
+
+$(GOLANGCI_LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
 
 # The server package would start a cluster of its own: it is told not to.
 .PHONY: postgres

@@ -53,10 +53,10 @@ type badCase struct {
 		Project  string `json:"project"`  // of a failure
 		OwnID    bool   `json:"own_id"`   // whether the failure bears the case's id
 		Attempts int    `json:"attempts"` // of a failure
-		// Transient and Dumps are for faults that are not the request's: it is tried again,
-		// and pg_dump runs each time.
+		// Transient and MostDumps are for faults that are not the request's. The request is
+		// tried again, and pg_dump may be started as often.
 		Transient bool   `json:"transient"`
-		Dumps     int    `json:"dumps"`
+		MostDumps int    `json:"most_dumps"`
 		Error     string `json:"error"`  // part of what the publisher is told
 		Result    string `json:"result"` // of an answer
 	} `json:"expect"`
