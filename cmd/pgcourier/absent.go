@@ -10,8 +10,7 @@ import (
 
 // absent is the error for an export that no destination has. With DATABASE_URL it says when
 // and why it was deleted; a ledger that cannot be asked is no fault of its own here.
-func (l *library) absent(ctx context.Context, id string) error {
-	missing := exitf(exitNotFound, "no export %q is stored", id)
+func (l *exports) absent(ctx context.Context, id string, missing error) error {
 	if l.config.DatabaseURL == "" {
 		return missing
 	}

@@ -73,7 +73,7 @@ type demo struct {
 	gateway *nats.Conn
 	client  *events.Client
 	config  config.Config // the worker's
-	library *library      // the storage as the commands open it, without broker and ledger
+	library *exports      // the storage as the commands open it, without broker and ledger
 }
 
 // say begins the next step of the story.

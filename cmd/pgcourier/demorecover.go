@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
 // loseLedger drops the ledger, once the worker has ended, and rebuilds it as
@@ -65,12 +66,12 @@ func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (art
 
 // openLibrary opens the storage as the commands do, apart from the worker. The caller
 // closes the library.
-func (d *demo) openLibrary(log *slog.Logger) (*library, error) {
-	places, err := openDestinations(d.config.Storage, storageOptions{
-		token: d.config.TelegramToken, plaintext: true, identities: d.storage.identities, s3: d.storage.keys, log: log,
+func (d *demo) openLibrary(log *slog.Logger) (*exports, error) {
+	set, err := destinations.Open(d.config.Storage, destinations.Options{
+		TelegramToken: d.config.TelegramToken, AllowPlaintext: true, Identities: d.storage.identities, S3: d.storage.keys, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &library{config: d.config, app: d.app, places: places, identities: d.storage.identities}, nil
+	return &exports{destinations.NewReader(set, d.storage.identities), d.app, d.config}, nil
 }

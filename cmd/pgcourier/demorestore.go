@@ -49,7 +49,7 @@ func (d *demo) restore(ctx context.Context, c *events.Completed) error {
 // read opens the stored export and hands its plain dump to use, whose error is the first
 // result.
 func (d *demo) read(ctx context.Context, c *events.Completed, use func(io.Reader) error) (used, err error) {
-	stored, err := d.library.places[0].repository.Open(ctx, keyOf(c))
+	stored, err := d.library.Set[0].Open(ctx, keyOf(c))
 	if err != nil {
 		return nil, err
 	}

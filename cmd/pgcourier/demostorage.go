@@ -148,7 +148,7 @@ func (d *demo) showChat(ctx context.Context, completed []*events.Completed) erro
 		}
 	}
 	for _, c := range completed {
-		doc, err := d.worker.places[0].repository.Manifest(ctx, keyOf(c)) // the worker's: it has no identity
+		doc, err := d.worker.places[0].Manifest(ctx, keyOf(c)) // the worker's: it has no identity
 		if !errors.Is(err, storage.ErrSealed) {
 			return fmt.Errorf("the manifest of %s is not sealed: %w", c.ProjectID, err)
 		}

@@ -5,27 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
 // placements are the destinations of STORAGE.
-func (x *examination) placements() ([]placement, error) {
+func (x *examination) placements() ([]destinations.Location, error) {
 	urls, err := x.config.StorageURLs()
 	if err != nil {
 		return nil, err
 	}
-	return placeDestinations(urls)
+	return destinations.Parse(urls)
 }
 
 // storageChecks are one for each destination, so that none waits for another.
@@ -38,7 +39,7 @@ func (x *examination) storageChecks() []doctor.Check {
 	}
 	var all []doctor.Check
 	for _, p := range places {
-		all = append(all, doctor.Check{Name: "storage/" + p.name, Run: func(ctx context.Context, r *doctor.Report) { x.checkStorage(ctx, p, r) }})
+		all = append(all, doctor.Check{Name: "storage/" + p.Name, Run: func(ctx context.Context, r *doctor.Report) { x.checkStorage(ctx, p, r) }})
 	}
 	return all
 }
@@ -48,18 +49,18 @@ func (x *examination) storageChecks() []doctor.Check {
 var errNoFolder = errors.New("the folder is not there yet")
 
 // open opens a destination as a worker does.
-func (x *examination) open(p placement) (*destination, error) {
-	if u, err := url.Parse(p.place); err == nil && u.Scheme == "file" && u.Path != "" {
-		if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
+func (x *examination) open(p destinations.Location) (*destinations.Destination, error) {
+	if folder, ok := p.Folder(); ok {
+		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 			return nil, errNoFolder
 		}
 	}
-	return p.open(storageOptions{
-		token: x.config.TelegramToken, plaintext: x.config.AllowPlaintext || len(x.config.AgeRecipients) > 0, log: x.log,
+	return p.Open(destinations.Options{
+		TelegramToken: x.config.TelegramToken, AllowPlaintext: x.config.AllowPlaintext || len(x.config.AgeRecipients) > 0, Log: x.log,
 	})
 }
 
-func (x *examination) checkStorage(ctx context.Context, p placement, r *doctor.Report) {
+func (x *examination) checkStorage(ctx context.Context, p destinations.Location, r *doctor.Report) {
 	d, err := x.open(p)
 	if errors.Is(err, errNoFolder) {
 		r.Add("", doctor.Finding{State: doctor.Warning, Found: err.Error(), Mend: "nothing, if a worker may make it: it does so at its start"})
@@ -69,16 +70,16 @@ func (x *examination) checkStorage(ctx context.Context, p placement, r *doctor.R
 		r.Add("", storageTrouble(err, p))
 		return
 	}
-	defer func() { _ = d.close() }()
-	if err = d.check(ctx); err == nil {
-		err = d.repository.Probe(ctx)
+	defer func() { _ = d.Close() }()
+	if err = d.Check(ctx); err == nil {
+		err = d.Probe(ctx)
 	}
 	if err != nil {
 		r.Add("", storageTrouble(err, p))
 		return
 	}
 	kind := "required"
-	if p.optional {
+	if p.Optional {
 		kind = "optional"
 	}
 	r.OK("", "a probe was written, read and deleted; %s", kind)
@@ -92,14 +93,14 @@ var storageMends = map[string]string{
 }
 
 // storageTrouble is what an error of a destination means.
-func storageTrouble(err error, p placement) doctor.Finding {
-	scheme, _, _ := strings.Cut(p.place, ":")
+func storageTrouble(err error, p destinations.Location) doctor.Finding {
+	scheme, _, _ := strings.Cut(p.URL, ":")
 	f := doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: storageMends[scheme]}
-	coded, _ := errors.AsType[*exitError](err)
+	_, setting := errors.AsType[*config.Error](err)
 	switch {
 	case errors.Is(err, storage.ErrFull):
 		f.Mend = "free room there, or raise its quota; see retention"
-	case errors.Is(err, storage.ErrRefused), coded != nil && coded.code == exitUsage:
+	case errors.Is(err, storage.ErrRefused), setting:
 	case untrusted(err):
 		f.Mend = "trust the authority that signed the storage's certificate, or use the host name that it is for"
 	case scheme != "file" && (errors.Is(err, storage.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)):
@@ -108,7 +109,7 @@ func storageTrouble(err error, p placement) doctor.Finding {
 	if f.Mend == "" {
 		f.Mend = "correct PGCOURIER_STORAGE: see docs/storage.md"
 	}
-	if p.optional {
+	if p.Optional {
 		f.Found = "optional: " + f.Found
 	}
 	return f
@@ -122,12 +123,12 @@ func (x *examination) driftChecks() []doctor.Check {
 	places, _ := x.placements() // the storage's own check says what is wrong
 	var all []doctor.Check
 	for _, p := range places {
-		all = append(all, doctor.Check{Name: "drift/" + p.name, Timeout: driftPatience, Run: func(ctx context.Context, r *doctor.Report) { x.checkDrift(ctx, p, r) }})
+		all = append(all, doctor.Check{Name: "drift/" + p.Name, Timeout: driftPatience, Run: func(ctx context.Context, r *doctor.Report) { x.checkDrift(ctx, p, r) }})
 	}
 	return all
 }
 
-func (x *examination) checkDrift(ctx context.Context, p placement, r *doctor.Report) {
+func (x *examination) checkDrift(ctx context.Context, p destinations.Location, r *doctor.Report) {
 	l, err := x.ledger(ctx)
 	if err != nil {
 		r.Skip("", "the ledger cannot be read")
@@ -138,15 +139,15 @@ func (x *examination) checkDrift(ctx context.Context, p placement, r *doctor.Rep
 		r.Skip("", "the storage cannot be used")
 		return
 	}
-	defer func() { _ = d.close() }()
-	found, err := d.drift(ctx, l)
+	defer func() { _ = d.Close() }()
+	found, err := findDrift(ctx, d, l)
 	if err != nil {
 		r.Add("", storageTrouble(err, p))
 		return
 	}
 	if text := found.text(); text != "" {
 		x.mu.Lock()
-		x.drifts["drift/"+p.name] = found
+		x.drifts["drift/"+p.Name] = found
 		x.mu.Unlock()
 		r.Add("", doctor.Finding{
 			State: doctor.Fault, Found: text,
@@ -168,8 +169,8 @@ func (x *examination) checkDisks(ctx context.Context, r *doctor.Report) {
 		return // the storage's own check says so
 	}
 	for _, p := range places {
-		if u, err := url.Parse(p.place); err == nil && u.Scheme == "file" && u.Path != "" {
-			x.checkDisk(p.name, u.Path, stored, r)
+		if folder, ok := p.Folder(); ok {
+			x.checkDisk(p.Name, folder, stored, r)
 		}
 	}
 }

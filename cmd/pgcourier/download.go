@@ -16,6 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -61,17 +62,17 @@ func (a *app) downloadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f := &fetch{library: l, copyOf: copies[0], to: to, force: force, meter: a.progress()}
+		f := &fetch{exports: l, Copy: copies[0], to: to, force: force, meter: a.progress()}
 		defer f.meter.Close()
-		return readExit(f.run(cmd.Context(), plain))
+		return readFault(f.run(cmd.Context(), plain))
 	})
 	return cmd
 }
 
 // fetch is one download.
 type fetch struct {
-	*library
-	copyOf
+	*exports
+	destinations.Copy
 	to    string
 	force bool
 	meter *term.Progress
@@ -81,19 +82,19 @@ func (f *fetch) run(ctx context.Context, plain bool) error {
 	if plain {
 		return f.plain(ctx)
 	}
-	doc, err := f.place.repository.Manifest(ctx, f.key)
+	doc, err := f.Destination.Manifest(ctx, f.Key)
 	if err != nil && !errors.Is(err, storage.ErrSealed) { // sizes and hashes can be read by anybody
 		return err
 	}
 	progress := func(n int64) { f.meter.Bytes("fetching", n, doc.Bytes) }
 	if f.to == "-" {
-		if err := f.copy(ctx, io.Discard, 0, progress); err != nil {
+		if err := f.write(ctx, io.Discard, 0, progress); err != nil {
 			return err
 		}
-		return f.copy(ctx, f.app.stdout, 0, func(n int64) { f.meter.Bytes("writing", n, doc.Bytes) })
+		return f.write(ctx, f.app.stdout, 0, func(n int64) { f.meter.Bytes("writing", n, doc.Bytes) })
 	}
 	if f.to == "" {
-		f.to = path.Base(f.key)
+		f.to = path.Base(f.Key)
 	}
 	sum, err := f.resume(ctx, doc.Bytes, doc.SHA256, progress)
 	if err != nil {
@@ -117,7 +118,7 @@ func (f *fetch) resume(ctx context.Context, size int64, sum string, progress fun
 	if err := part.Truncate(have); err != nil {
 		return "", err
 	}
-	if err := f.copy(ctx, io.MultiWriter(part, h), have, progress); err != nil {
+	if err := f.write(ctx, io.MultiWriter(part, h), have, progress); err != nil {
 		if errors.Is(err, restore.ErrUnverified) {
 			err = errors.Join(err, os.Remove(part.Name()))
 		}
@@ -130,9 +131,9 @@ func (f *fetch) resume(ctx context.Context, size int64, sum string, progress fun
 	return sum, f.finish(part)
 }
 
-// copy writes the stored bytes from offset on to w.
-func (f *fetch) copy(ctx context.Context, w io.Writer, offset int64, progress func(int64)) (err error) {
-	r, err := f.place.repository.OpenAt(ctx, f.key, offset)
+// write writes the stored bytes from offset on to w.
+func (f *fetch) write(ctx context.Context, w io.Writer, offset int64, progress func(int64)) (err error) {
+	r, err := f.Destination.OpenAt(ctx, f.Key, offset)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // plain checks the whole export in a first reading and writes the dump in a second.
 func (f *fetch) plain(ctx context.Context) error {
-	x, err := f.export(ctx, f.copyOf)
+	x, err := f.export(ctx, f.Copy)
 	if err != nil {
 		return err
 	}
@@ -167,8 +168,8 @@ func (f *fetch) plain(ctx context.Context) error {
 		return x.WritePlain(ctx, f.app.stdout, first, progress)
 	}
 	if f.to == "" {
-		id := f.id.Request
-		f.to = fmt.Sprintf("%s.%d%s", id, f.attempt, seal.Extension(a.Format, seal.Plain, seal.Unencrypted))
+		id := f.ID.Request
+		f.to = fmt.Sprintf("%s.%d%s", id, f.Attempt, seal.Extension(a.Format, seal.Plain, seal.Unencrypted))
 	}
 	part, err := f.begin(os.O_RDWR | os.O_CREATE | os.O_TRUNC)
 	if err != nil {
@@ -206,6 +207,6 @@ func (f *fetch) finish(part *os.File) error {
 
 func (f *fetch) report(size int64, sum string) error {
 	f.meter.Close()
-	return f.app.print(downloaded{f.id.String(), f.key, f.place.name, f.to, size, sum},
+	return f.app.print(downloaded{f.ID.String(), f.Key, f.Destination.Name, f.to, size, sum},
 		fmt.Sprintf("%s: %d bytes, sha256 %s\n", term.Sanitize(f.to), size, sum))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
 // drift is how one destination differs from the ledger.
@@ -37,15 +38,15 @@ func (d drift) text() string {
 	return strings.Join(parts, "; ")
 }
 
-// drift holds what a destination lists against the ledger.
-func (d *destination) drift(ctx context.Context, l *ledger.Ledger) (drift, error) {
+// findDrift holds what a destination lists against the ledger.
+func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledger) (drift, error) {
 	// First the ledger: what is recorded is stored before.
-	recorded, err := d.recorded(ctx, l)
+	recorded, err := recordedAt(ctx, d, l)
 	if err != nil {
 		return drift{}, err
 	}
 	var there []string
-	for key, err := range d.repository.Keys(ctx) {
+	for key, err := range d.Keys(ctx) {
 		if err != nil {
 			return drift{}, err
 		}
@@ -63,7 +64,7 @@ func (d *destination) drift(ctx context.Context, l *ledger.Ledger) (drift, error
 	}
 	if len(out.Missing) > 0 {
 		// What was deleted since is not missing.
-		again, err := d.recorded(ctx, l)
+		again, err := recordedAt(ctx, d, l)
 		if err != nil {
 			return drift{}, err
 		}
@@ -74,9 +75,9 @@ func (d *destination) drift(ctx context.Context, l *ledger.Ledger) (drift, error
 	return out, err
 }
 
-// recorded are the keys of exports that the ledger says are stored at d, and are not being
+// recordedAt returns the keys of exports that the ledger says are stored at d, and are not being
 // deleted.
-func (d *destination) recorded(ctx context.Context, l *ledger.Ledger) (map[string]bool, error) {
+func recordedAt(ctx context.Context, d *destinations.Destination, l *ledger.Ledger) (map[string]bool, error) {
 	projects, err := l.StoredProjects(ctx)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (d *destination) recorded(ctx context.Context, l *ledger.Ledger) (map[strin
 			return nil, err
 		}
 		for _, r := range records {
-			stored := slices.ContainsFunc(r.Copies, func(c export.Copy) bool { return c.Destination == d.name && c.Status != export.NotStored })
+			stored := slices.ContainsFunc(r.Copies, func(c export.Copy) bool { return c.Destination == d.Name && c.Status != export.NotStored })
 			if stored && (r.Expiry == nil || r.Expiry.DeletingAt.IsZero()) {
 				out[r.Object] = true
 			}

@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
 // The exit codes, documented in the root command's help and in docs/settings.md.
@@ -87,17 +94,49 @@ func run(ctx context.Context, args []string, p process) int {
 	if coded, ok := errors.AsType[*exitError](err); ok {
 		return coded.code
 	}
-	// What carries no code comes from cobra: a command, flag or argument that it refuses.
+	// An error without a code comes from cobra: a command, flag or argument that it refuses.
 	return exitUsage
 }
 
-// coded wraps a command's function: an error without a code of its own means failed.
+// coded wraps a command's function: its error gets the exit code that it means.
 func coded(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := f(cmd, args)
 		if _, ok := errors.AsType[*exitError](err); ok {
 			return err
 		}
-		return exit(exitFailed, err)
+		return exit(exitCode(err), err)
 	}
+}
+
+// exitCode returns the exit code that an error means. A fault that the user must correct
+// outweighs damage, and damage outweighs what may pass.
+func exitCode(err error) int {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	coded, isCoded := errors.AsType[*exitError](err)
+	_, setting := errors.AsType[*config.Error](err)
+	_, ambiguous := errors.AsType[*destinations.AmbiguousError](err)
+	switch {
+	case isCoded:
+		return coded.code
+	case setting, ambiguous, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused):
+		return exitUsage
+	case is(destinations.ErrNoExport):
+		return exitNotFound
+	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
+		return exitUnverified
+	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+// readFault says what to do about an error of reading, verifying or restoring.
+func readFault(err error) error {
+	if _, said := errors.AsType[*config.Error](err); said || !errors.Is(err, storage.ErrSealed) && !errors.Is(err, restore.ErrIdentity) {
+		return err
+	}
+	return config.Errorf("%w: name the identity with --identity FILE", err)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -124,19 +125,19 @@ func (a *app) prune(ctx context.Context, c config.Config, setup retention.Config
 	if err != nil {
 		return err
 	}
-	places, err := openDestinations(urls, storageOptions{
-		token: c.TelegramToken, plaintext: true, log: setup.Log,
-		journal: func(destination string) storage.Journal { return notes{l, destination} },
+	set, err := destinations.Open(urls, destinations.Options{
+		TelegramToken: c.TelegramToken, AllowPlaintext: true, Log: setup.Log,
+		Journal: func(destination string) storage.Journal { return notes{l, destination} },
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeDestinations(places)) }()
+	defer func() { err = errors.Join(err, set.Close()) }()
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this process: %w", err)
 	}
-	setup.Bins, setup.Holder = bins(places, nil), fmt.Sprintf("%s/%d", host, os.Getpid())
+	setup.Bins, setup.Holder = bins(set, nil), fmt.Sprintf("%s/%d", host, os.Getpid())
 	setup.Announcer = &handlers.Expiries{Publisher: publications{broker.NewPublisher(js)}, Source: "pgcourier/pruner"}
 	r, err := retention.NewPruner(setup).Run(ctx, name)
 	if errors.Is(err, retention.ErrBusy) {

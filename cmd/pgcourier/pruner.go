@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
@@ -54,13 +55,13 @@ func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool
 
 // bin is a destination as the pruner deletes there.
 type bin struct {
-	*destination
+	place     *destinations.Destination
 	telemetry *telemetry.Telemetry // nil: a command's, which tells of nothing
 }
 
 var _ retention.Bin = bin{}
 
-func bins(places []*destination, t *telemetry.Telemetry) []retention.Bin {
+func bins(places destinations.Set, t *telemetry.Telemetry) []retention.Bin {
 	out := make([]retention.Bin, len(places))
 	for i, d := range places {
 		out[i] = bin{d, t}
@@ -68,10 +69,10 @@ func bins(places []*destination, t *telemetry.Telemetry) []retention.Bin {
 	return out
 }
 
-func (b bin) Destination() string { return b.name }
+func (b bin) Destination() string { return b.place.Name }
 
 func (b bin) Holds(ctx context.Context, key string) (bool, error) {
-	_, err := b.repository.Copy(ctx, key)
+	_, err := b.place.Copy(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
 		return false, nil
 	}
@@ -79,9 +80,9 @@ func (b bin) Holds(ctx context.Context, key string) (bool, error) {
 }
 
 func (b bin) Remove(ctx context.Context, key string) (string, error) {
-	became, err := b.repository.Remove(ctx, key)
+	became, err := b.place.Remove(ctx, key)
 	if err != nil && b.telemetry != nil {
-		b.telemetry.NotDeleted(ctx, b.name, err)
+		b.telemetry.NotDeleted(ctx, b.place.Name, err)
 	}
 	return became.String(), err
 }

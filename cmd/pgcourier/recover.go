@@ -51,7 +51,7 @@ func (a *app) recoverCommand() *cobra.Command {
 	return cmd
 }
 
-func (l *library) recover(ctx context.Context, led *ledger.Ledger) error {
+func (l *exports) recover(ctx context.Context, led *ledger.Ledger) error {
 	out := recovery{Recovered: []string{}, Faults: map[string]string{}}
 	found, faults, err := l.manifests(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (l *library) recover(ctx context.Context, led *ledger.Ledger) error {
 	}
 	var all []error
 	for at, err := range faults {
-		all = append(all, readExit(fmt.Errorf("%s: %w", at, err)))
+		all = append(all, readFault(fmt.Errorf("%s: %w", at, err)))
 	}
 	if len(all) == 0 {
 		return nil
@@ -95,20 +95,20 @@ func (l *library) recover(ctx context.Context, led *ledger.Ledger) error {
 
 // manifests reads all that can be read: one for each request, of its last attempt, with
 // where its copies lie. faults are those of single manifests.
-func (l *library) manifests(ctx context.Context) (found map[export.ID]export.Manifest, faults map[string]error, err error) {
+func (l *exports) manifests(ctx context.Context) (found map[export.ID]export.Manifest, faults map[string]error, err error) {
 	found, faults = map[export.ID]export.Manifest{}, map[string]error{}
-	for _, d := range l.places {
-		for doc, err := range d.repository.Manifests(ctx) {
+	for _, d := range l.Set {
+		for doc, err := range d.Manifests(ctx) {
 			switch {
 			case err != nil && doc.Key == "": // the destination itself cannot be read
-				return nil, nil, readExit(fmt.Errorf("%s: %w", d.name, err))
+				return nil, nil, readFault(fmt.Errorf("%s: %w", d.Name, err))
 			case err != nil:
-				faults[d.name+":"+doc.Key] = err
+				faults[d.Name+":"+doc.Key] = err
 				continue
 			}
-			where, err := d.repository.Copy(ctx, doc.Key)
+			where, err := d.Copy(ctx, doc.Key)
 			if err != nil {
-				faults[d.name+":"+doc.Key] = err
+				faults[d.Name+":"+doc.Key] = err
 				continue
 			}
 			m, have := found[doc.Manifest.ID]

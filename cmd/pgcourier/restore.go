@@ -92,9 +92,9 @@ func (a *app) restoreCommand() *cobra.Command {
 			return exitf(exitUsage, "--jobs: %w", err)
 		}
 		if err != nil {
-			return readExit(err)
+			return readFault(err)
 		}
-		out := restoredTo{ID: copies[0].id.String(), Key: copies[0].key, From: copies[0].place.name, Database: target.Database(),
+		out := restoredTo{ID: copies[0].ID.String(), Key: copies[0].Key, From: copies[0].Destination.Name, Database: target.Database(),
 			ServerVersion: r.ServerVersion, Tables: len(r.Evidence.Contents.Tables), Rows: r.Evidence.Contents.Rows(),
 			CheckMS: r.Evidence.Took.Milliseconds(), RestoreMS: r.Took.Milliseconds()}
 		return a.print(out, fmt.Sprintf("restored %s into %s (PostgreSQL %s): %d rows in %d tables, counted there; checked in %s, restored in %s\n",

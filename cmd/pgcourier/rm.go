@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -56,7 +57,7 @@ func (a *app) rmCommand() *cobra.Command {
 }
 
 // remove deletes what id means everywhere. led may be nil.
-func (l *library) remove(ctx context.Context, id string, led *ledger.Ledger, everywhere, yes bool) error {
+func (l *exports) remove(ctx context.Context, id string, led *ledger.Ledger, everywhere, yes bool) error {
 	what, keys, err := l.doomed(ctx, id, led)
 	if err != nil {
 		return err
@@ -67,41 +68,41 @@ func (l *library) remove(ctx context.Context, id string, led *ledger.Ledger, eve
 	out := []removed{}
 	var faults []error
 	var text strings.Builder
-	for _, d := range l.places {
+	for _, d := range l.Set {
 		for _, key := range keys {
-			became, err := d.repository.Remove(ctx, key)
+			became, err := d.Remove(ctx, key)
 			if err != nil {
-				faults = append(faults, fmt.Errorf("%s: %w", d.name, err))
+				faults = append(faults, fmt.Errorf("%s: %w", d.Name, err))
 				continue
 			}
-			out = append(out, removed{what.String(), key, d.name, became.String()})
-			fmt.Fprintf(&text, "%s: %s at %s\n", term.Sanitize(key), became, d.name)
+			out = append(out, removed{what.String(), key, d.Name, became.String()})
+			fmt.Fprintf(&text, "%s: %s at %s\n", term.Sanitize(key), became, d.Name)
 		}
 	}
 	if len(faults) == 0 && led != nil && everywhere {
 		if _, err := led.Remove(ctx, what); err != nil {
-			return readExit(fmt.Errorf("deleted, but the ledger could not note it: %w", err))
+			return readFault(fmt.Errorf("deleted, but the ledger could not note it: %w", err))
 		}
 	}
 	if err := l.app.print(out, text.String()); err != nil {
 		return err
 	}
-	return readExit(errors.Join(faults...))
+	return readFault(errors.Join(faults...))
 }
 
 // doomed finds the one export that id means, and every object of it: in the storage, also
 // where its manifest cannot be read, and in the ledger, also where a destination lost it.
-func (l *library) doomed(ctx context.Context, id string, led *ledger.Ledger) (export.ID, []string, error) {
-	found, away, err := l.search(ctx, id)
+func (l *exports) doomed(ctx context.Context, id string, led *ledger.Ledger) (export.ID, []string, error) {
+	found, away, err := l.Search(ctx, id)
 	if err != nil {
 		return export.ID{}, nil, err
 	}
 	if away != nil { // what cannot be asked cannot be cleaned
-		return export.ID{}, nil, away
+		return export.ID{}, nil, readFault(away)
 	}
 	keys := map[export.ID][]string{}
 	for _, c := range found {
-		keys[c.id] = append(keys[c.id], c.key)
+		keys[c.ID] = append(keys[c.ID], c.Key)
 	}
 	if led != nil {
 		if err := recorded(ctx, led, id, keys); err != nil {
@@ -117,12 +118,12 @@ func (l *library) doomed(ctx context.Context, id string, led *ledger.Ledger) (ex
 	slices.Sort(ids)
 	switch len(ids) {
 	case 0:
-		return export.ID{}, nil, exitf(exitNotFound, "no export %q is stored", id)
+		return export.ID{}, nil, &destinations.NoExportError{ID: id}
 	case 1:
 		slices.Sort(keys[one])
 		return one, slices.Compact(keys[one]), nil
 	}
-	return export.ID{}, nil, exitf(exitUsage, "several exports are meant by %q: choose one: %s", id, strings.Join(ids, ", "))
+	return export.ID{}, nil, &destinations.AmbiguousError{ID: id, Exports: ids}
 }
 
 // recorded adds the objects of completed requests that the ledger knows under id.
@@ -146,7 +147,7 @@ func recorded(ctx context.Context, led *ledger.Ledger, id string, keys map[expor
 }
 
 // confirm asks on a terminal; without one --yes is the answer.
-func (l *library) confirm(ctx context.Context, what export.ID, keys []string, yes bool) error {
+func (l *exports) confirm(ctx context.Context, what export.ID, keys []string, yes bool) error {
 	if yes {
 		return nil
 	}
@@ -154,8 +155,8 @@ func (l *library) confirm(ctx context.Context, what export.ID, keys []string, ye
 		return exitf(exitUsage, "rm deletes %s for good: say --yes", what)
 	}
 	var names []string
-	for _, d := range l.places {
-		names = append(names, d.name)
+	for _, d := range l.Set {
+		names = append(names, d.Name)
 	}
 	fmt.Fprintf(l.app.stderr, "Delete %s (%s) from %s for good? Type yes: ", term.Sanitize(what.String()), term.Sanitize(strings.Join(keys, ", ")), strings.Join(names, ", "))
 	answer, err := bufio.NewReader(l.app.stdin).ReadString('\n')

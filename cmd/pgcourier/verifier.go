@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -19,12 +20,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
 // verifier is the role that restores completed exports. It has destinations of its own,
 // opened with identities: a worker of the same process must not hold those.
 type verifier struct {
-	library  *library
+	reader   *destinations.Reader
+	config   config.Config
 	cells    *cells // nil: none
 	restorer *restore.Restorer
 	ledger   *ledger.Ledger // nil: none
@@ -51,13 +54,13 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 	if err != nil {
 		return nil, err
 	}
-	places, err := openDestinations(urls, storageOptions{token: c.TelegramToken, plaintext: true, identities: ids, log: log})
+	set, err := destinations.Open(urls, destinations.Options{TelegramToken: c.TelegramToken, AllowPlaintext: true, Identities: ids, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	in, err := openCells(ctx, c, log)
 	if err != nil {
-		return nil, errors.Join(err, closeDestinations(places))
+		return nil, errors.Join(err, set.Close())
 	}
 	rc := restore.Config{Logger: log, SpoolDir: c.Spool()}
 	if in != nil {
@@ -67,12 +70,12 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 		rc.BinDirs = []string{c.PGBinDir}
 	}
 	return &verifier{
-		cells: in, library: &library{config: c, places: places, identities: ids}, restorer: restore.New(rc), ledger: l, log: log,
+		cells: in, reader: destinations.NewReader(set, ids), config: c, restorer: restore.New(rc), ledger: l, log: log,
 		stop: func() error { return nil },
 	}, nil
 }
 
-func (v *verifier) close() error { return errors.Join(v.stop(), v.library.close()) }
+func (v *verifier) close() error { return errors.Join(v.stop(), v.reader.Set.Close()) }
 
 // on gives the scratch server.
 func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
@@ -81,7 +84,7 @@ func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
 	if v.server != nil {
 		return v.server, nil
 	}
-	server, stop, err := openScratch(ctx, v.library.config.VerifyScratchURL, v.cells)
+	server, stop, err := openScratch(ctx, v.config.VerifyScratchURL, v.cells)
 	if err != nil {
 		return nil, err
 	}
@@ -150,15 +153,15 @@ func (v *verifier) removed(ctx context.Context, c events.Completed) (bool, error
 
 // one verifies one copy; the first of an export is restored too.
 func (v *verifier) one(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) error {
-	i := slices.IndexFunc(v.library.places, func(d *destination) bool { return d.name == at.Destination })
-	if i < 0 {
+	d := v.reader.Set.Named(at.Destination)
+	if d == nil {
 		return fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
 	}
-	there, err := v.locate(ctx, v.library.places[i], c)
+	there, err := v.locate(ctx, d, c)
 	if err != nil {
 		return err
 	}
-	x, err := v.library.export(ctx, there)
+	x, err := v.export(ctx, there)
 	if err != nil {
 		return err
 	}
@@ -184,20 +187,32 @@ func (v *verifier) one(ctx context.Context, c events.Completed, at events.Locati
 	return nil
 }
 
+// export opens one copy for reading.
+func (v *verifier) export(ctx context.Context, c destinations.Copy) (restore.Export, error) {
+	doc, err := c.Manifest(ctx)
+	if err != nil {
+		return restore.Export{}, err
+	}
+	return restore.Export{
+		Manifest: doc.Manifest, Identities: v.reader.Identities,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return c.Destination.Open(ctx, c.Key) },
+	}, nil
+}
+
 var errMissing = errors.New("the destination does not hold the export")
 
 // locate finds the object of the event's own attempt.
-func (v *verifier) locate(ctx context.Context, d *destination, c events.Completed) (copyOf, error) {
+func (v *verifier) locate(ctx context.Context, d *destinations.Destination, c events.Completed) (destinations.Copy, error) {
 	want := export.ID{Project: c.ProjectID, Request: c.RequestID}
-	for key, err := range d.repository.Keys(ctx) {
+	for key, err := range d.Keys(ctx) {
 		if err != nil {
-			return copyOf{}, err
+			return destinations.Copy{}, err
 		}
-		if id, attempt, ok := parseKey(key); ok && id == want && attempt == c.Attempt {
-			return copyOf{d, key, id, attempt}, nil
+		if id, attempt, ok := destinations.ParseKey(key); ok && id == want && attempt == c.Attempt {
+			return destinations.Copy{Destination: d, Key: key, ID: id, Attempt: attempt}, nil
 		}
 	}
-	return copyOf{}, errMissing
+	return destinations.Copy{}, errMissing
 }
 
 // failure says what an error means for the export; nil: nothing, the verification could not
@@ -207,11 +222,10 @@ func failure(c events.Completed, at events.Location, err error) *events.Verifica
 		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, Destination: at.Destination, SHA256: c.SHA256, Trace: c.Trace,
 	}
 	var rejected *restore.RejectedError
-	coded, _ := errors.AsType[*exitError](err)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errMissing), coded != nil && coded.code == exitNotFound:
+	case errors.Is(err, errMissing), errors.Is(err, destinations.ErrNoExport):
 		f.Code, f.Message = events.CodeExportMissing, "the destination does not hold the export"
 	case errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
 		return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -66,7 +67,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		v := &verification{library: l, meter: a.progress()}
+		v := &verification{exports: l, meter: a.progress()}
 		defer v.meter.Close()
 		if rehearse {
 			if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
@@ -88,7 +89,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func restoreConfig(l *library, in *cells) restore.Config {
+func restoreConfig(l *exports, in *cells) restore.Config {
 	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool()}
 	if in != nil {
 		c.Confine = in.tool
@@ -107,21 +108,21 @@ func quiet(c config.Config) config.Config {
 
 // verification is one run of verify.
 type verification struct {
-	*library
+	*exports
 	restorer *restore.Restorer
 	server   *libpq.Source // nil: only read
 	meter    *term.Progress
 }
 
 // run verifies each copy, and fails with the worst that it found.
-func (v *verification) run(ctx context.Context, copies []copyOf) error {
+func (v *verification) run(ctx context.Context, copies []destinations.Copy) error {
 	var all []verified
 	var faults []error
 	var text strings.Builder
 	for _, c := range copies {
 		r, err := v.one(ctx, c)
 		if err != nil {
-			err = readExit(err)
+			err = readFault(err)
 			r.Error = err.Error()
 			faults = append(faults, err)
 		} else {
@@ -141,15 +142,15 @@ func (v *verification) run(ctx context.Context, copies []copyOf) error {
 func worst(faults []error) error {
 	code := 0
 	for _, err := range faults {
-		if e, ok := errors.AsType[*exitError](err); ok && (code == 0 || e.code == exitUnverified) {
-			code = e.code
+		if c := exitCode(err); code == 0 || c == exitUnverified {
+			code = c
 		}
 	}
 	return exit(max(code, exitFailed), errors.Join(faults...))
 }
 
-func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
-	out := verified{ID: c.id.String(), Key: c.key, At: c.place.name}
+func (v *verification) one(ctx context.Context, c destinations.Copy) (verified, error) {
+	out := verified{ID: c.ID.String(), Key: c.Key, At: c.Destination.Name}
 	x, err := v.export(ctx, c)
 	if err != nil {
 		return out, err
@@ -167,7 +168,7 @@ func (v *verification) one(ctx context.Context, c copyOf) (verified, error) {
 	}
 	if err != nil {
 		out.Restored = nil
-		return out, fmt.Errorf("%s: %w", c.place.name, err)
+		return out, fmt.Errorf("%s: %w", c.Destination.Name, err)
 	}
 	out.OK, out.StoredBytes, out.SHA256 = true, found.StoredBytes, found.SHA256
 	out.SizeBytes, out.DumpSHA256 = found.SizeBytes, found.DumpSHA256

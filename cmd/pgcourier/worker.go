@@ -29,6 +29,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
@@ -48,7 +49,7 @@ type worker struct {
 	ledger     *ledger.Ledger
 	exports    *export.Exporter
 	store      export.Store
-	places     []*destination // the store's, the primary one first
+	places     destinations.Set // the store's, the primary one first
 	speaker    *handlers.Announcer
 	groups     *handlers.Groups  // nil: every project is dumped by itself
 	checker    *verifier         // of the role verifier
@@ -203,19 +204,19 @@ func (w *worker) openStorage(ctx context.Context, recipients []age.Recipient, ke
 	if err != nil {
 		return err
 	}
-	w.places, err = openDestinations(urls, storageOptions{
-		token: c.TelegramToken, plaintext: c.AllowPlaintext, recipients: recipients, s3: keys, log: w.log,
-		transport: w.telemetry.Transport,
-		journal:   func(destination string) storage.Journal { return notes{w.ledger, destination} },
+	w.places, err = destinations.Open(urls, destinations.Options{
+		TelegramToken: c.TelegramToken, AllowPlaintext: c.AllowPlaintext, Recipients: recipients, S3: keys, Log: w.log,
+		Transport: w.telemetry.Transport,
+		Journal:   func(destination string) storage.Journal { return notes{w.ledger, destination} },
 	})
 	if err != nil {
 		return err
 	}
-	w.closers = append(w.closers, func() error { return closeDestinations(w.places) })
-	if err := checkDestinations(ctx, w.places, w.log); err != nil {
+	w.closers = append(w.closers, w.places.Close)
+	if err := w.places.Check(ctx, w.log); err != nil {
 		return err
 	}
-	w.store, err = newStore(w.places, c.UploadTimeout, w.telemetry.Store, w.log)
+	w.store, err = w.places.Store(destinations.StoreConfig{Budget: c.UploadTimeout, Around: w.telemetry.Store, Log: w.log})
 	return err
 }
 
