@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Attach is Open for who must not change anything: it takes the schema as it is.
-// ErrNotMigrated: it is missing or older than this release. The other errors are Open's.
+// Attach opens the ledger like Open, but changes nothing: it takes the schema as it is.
+// ErrNotMigrated: the schema is missing or older than this release. The other errors are Open's.
 func Attach(ctx context.Context, c Config) (*Ledger, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -34,9 +34,9 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 	return c.ledger(), nil
 }
 
-// missingRights asks for what a worker does to the ledger: it reads, adds and changes requests
-// and attempts, and adds and removes notes. $1: it prunes too; $2: it deletes old requests, with
-// which the rest goes by itself. docs/least-privilege.sql grants more.
+// missingRights lists the rights that a worker needs and lacks: it reads, adds and changes requests
+// and attempts, and adds and removes notes. $1: it also prunes; $2: it also deletes old requests
+// (their attempts are deleted by cascade). docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
 FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
@@ -49,14 +49,14 @@ WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') 
     AND NOT has_table_privilege(c.oid, needed)
 ORDER BY c.relname, needed`
 
-// Uses are what a process does with the ledger beside exporting.
+// Uses says what a process does with the ledger beside exporting.
 type Uses struct {
 	Prunes  bool
 	Forgets bool // old requests
 }
 
-// MissingRights lists what the login may not do with the ledger's tables, and must for a
-// worker with such uses; for instance "DELETE on pgcourier.storage_notes".
+// MissingRights lists the rights on the ledger's tables that a worker with such uses needs and
+// the login lacks, for instance "DELETE on pgcourier.storage_notes".
 func (l *Ledger) MissingRights(ctx context.Context, u Uses) (missing []string, err error) {
 	err = l.call(ctx, "look at the rights on the ledger", func(ctx context.Context) error {
 		rows, err := l.pool.Query(ctx, missingRights, u.Prunes, u.Forgets)

@@ -53,8 +53,8 @@ func (l *Ledger) Cancel(ctx context.Context, id export.ID, by string) (export.Ca
 	case err != nil:
 		return export.Cancellation{}, err
 	}
-	// What nobody holds is ended here; else its owner ends it, or whoever finds the
-	// owner's lease ended.
+	// A request that no attempt holds is ended here. Otherwise its owner ends it, or the
+	// process that finds the owner's lease expired.
 	o, err := l.fail(ctx, export.Stranded{ID: id, Attempt: now.Attempt}, 0, *export.CancelledBy(by))
 	if errors.Is(err, export.ErrNotLost) {
 		return export.Cancellation{}, nil

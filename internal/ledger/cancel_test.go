@@ -114,8 +114,8 @@ func TestTheOwnerOfACancelledRequestCanOnlyCancel(t *testing.T) {
 	}
 }
 
-// Who was paused or lost cannot end it: a claim does, or the sweeper, without waiting for
-// the grace or for what the queue still holds.
+// A paused or lost owner cannot end a cancelled request: the next claim or the sweeper ends
+// it, without the grace and without waiting for messages that the queue still holds.
 func TestACancelledRequestWithoutAnOwnerEndsAtTheNextLook(t *testing.T) {
 	t.Parallel()
 	r := request("r1", `{"a":1}`)

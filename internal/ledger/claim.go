@@ -11,9 +11,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// The claim's statements. They travel together, in one transaction and one round trip;
-// each decides by the row itself, so nothing waits for an answer while the row is
-// locked. Expiry is judged by now(), the transaction's start, so that all of them agree.
+// The claim's statements. They are sent together, in one transaction and one round trip.
+// Each decides by the row itself, so that no answer is awaited while the row is locked.
+// Expiry is judged by now(), the transaction's start, so that all of them agree.
 const (
 	insertRequest = `
 INSERT INTO pgcourier.requests
@@ -22,18 +22,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (project_id, request_id) DO NOTHING`
 
 	// Claims and renewals of one project come one after the other, so that two of its
-	// requests never run at once. The lock goes with the transaction.
+	// requests never run at once. The transaction's end releases the lock.
 	lockProject = `SELECT pg_advisory_xact_lock(hashtextextended('pgcourier project ' || $1, 0))`
 
-	// others: the project's other requests that run: $1, $2 the id. A refused one runs
-	// nothing. What follows says whether those count whose lease has ended.
+	// others: the project's other running requests; $1, $2: the id. A refused request runs
+	// nothing. The condition that follows says whether expired leases count.
 	others = `FROM pgcourier.requests o WHERE o.project_id = $1 AND o.request_id <> $2
     AND o.state = 'running' AND NOT o.refused AND (o.lease_until > now() OR `
 
 	// $3 see others, $4 whether the request is refused: then it runs nothing itself.
 	findOther = `SELECT max(greatest(o.lease_until - clock_timestamp(), '0')) ` + others + `$3) AND NOT $4`
 
-	// What must wait for its turn stays unrecorded: it is the queue's.
+	// A request that must wait for its turn is not recorded: it stays in the queue.
 	insertInTurn = `
 INSERT INTO pgcourier.requests
     (project_id, request_id, payload, digest, refused, origin, queue, queue_sequence, delivery)
@@ -50,15 +50,15 @@ SELECT digest = $3 AS same, state, ` + claimable + ` AS claimable,
     coalesce(lease_until - clock_timestamp(), '0') AS remains, ` + recordColumns + `
 FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2 FOR UPDATE`
 
-	// A zombie's older delivery must not hide how far the broker is.
+	// A paused worker's older delivery must not lower the recorded delivery number.
 	noteDelivery = `
 UPDATE pgcourier.requests SET queue = $4, queue_sequence = $5, touched_at = clock_timestamp(),
     delivery = CASE WHEN queue = $4 AND queue_sequence = $5 THEN greatest(delivery, $6) ELSE $6 END
 WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND state IN ('waiting', 'running')
     AND (queue <> $4 OR queue_sequence <> $5 OR delivery < $6)`
 
-	// A claim whose reply was lost goes on with its attempt, unless its lease has ended and
-	// another of the project's runs by now. $3 the nonce, $4 the lease, $5 see others.
+	// A repeated claim after a lost reply gets its attempt again, unless its lease has expired
+	// and another request of the project is running. $3 the nonce, $4 the lease, $5 see others.
 	renewOwn = `
 UPDATE pgcourier.requests r SET lease_until = clock_timestamp() + $4 FROM pgcourier.attempts a
 WHERE r.project_id = $1 AND r.request_id = $2 AND r.state = 'running' AND a.nonce = $3
@@ -112,7 +112,7 @@ type current struct {
 // found is what a claim found and did.
 type found struct {
 	other *time.Duration // what remains of the lease of the project's other running request; nil: none runs
-	was   *seen          // nil: unknown and not recorded, because another runs
+	was   *seen          // nil: unknown and not recorded, because another request is running
 	now   *current       // nil: no attempt holds the request
 }
 
@@ -154,7 +154,7 @@ func (l *Ledger) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim
 	}
 }
 
-// busy is the answer when the project's other request runs.
+// busy is the answer when another request of the project is running.
 func (f found) busy() export.Claim {
 	c := export.Claim{Verdict: export.Busy}
 	if f.other != nil {
@@ -169,8 +169,8 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err
 	if err != nil {
 		return found{}, err
 	}
-	// Every key an attempt may get is sent along: asking for the number first would
-	// keep the row locked over a round trip, and for as long as a paused client sleeps.
+	// The keys of all possible attempts are sent along. Asking for the attempt number first
+	// would keep the row locked over a round trip, and for as long as a client is paused.
 	keys := make([]string, l.maxAttempts)
 	if r.Refusal == nil && c.Object != nil {
 		for i := range keys {
@@ -209,12 +209,12 @@ func oneOrNone[T any](rows pgx.Rows) (*T, error) {
 	return row, err
 }
 
-// exhausted ends a request that nobody holds and that was cancelled or has had all its
-// attempts: more messages than one may carry a request, and a queue's own limit does not
-// bound those.
+// exhausted ends a request that no attempt holds and that was cancelled or has used all its
+// attempts. More messages than one may carry a request; the queue's own limit counts
+// the deliveries of each message.
 func (l *Ledger) exhausted(ctx context.Context, c export.ClaimRequest, attempt int) (export.Claim, error) {
 	o, err := l.fail(ctx, export.Stranded{ID: c.Request.ID, Attempt: attempt}, 0, lost)
-	if errors.Is(err, export.ErrNotLost) { // taken since; look again
+	if errors.Is(err, export.ErrNotLost) { // claimed meanwhile: look again
 		return export.Claim{Verdict: export.Leased}, nil
 	}
 	return export.Claim{Verdict: export.Ended, Outcome: o}, err

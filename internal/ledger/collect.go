@@ -8,8 +8,8 @@ import (
 
 const (
 	// collect_after is set only when an attempt ends as a loser, in the same statement
-	// that fences it off, and a CHECK keeps it so. The conditions on the request say the
-	// same once more: what is deleted here is gone.
+	// that fences it off, and a CHECK constraint ensures it. The conditions on the request
+	// repeat it, because a deletion cannot be undone.
 	findCollectable = `
 SELECT a.project_id, a.request_id, a.attempt, a.object, a.looks
 FROM pgcourier.attempts a JOIN pgcourier.requests r USING (project_id, request_id)
@@ -17,8 +17,8 @@ WHERE a.collect_after <= clock_timestamp() AND a.result IN ('retry', 'superseded
     AND NOT (r.state = 'running' AND r.attempt = a.attempt)
 ORDER BY a.collect_after LIMIT $1`
 
-	// $5 holds the pauses after each look. A look that another collector has noted
-	// already is not counted twice.
+	// $5 holds the pauses after each look. A look that another collector has already
+	// recorded is not counted twice.
 	noteCollected = `
 UPDATE pgcourier.attempts a SET looks = a.looks + 1, collected_at = clock_timestamp(),
     collect_after = clock_timestamp() + ($5::interval[])[a.looks + 1]

@@ -7,12 +7,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// persistent is how many runs of the pruner must have failed to delete an export for it to
-// count as failing: what one run meets may pass by itself.
+// persistent is the number of pruner runs that must fail to delete an export before it counts
+// as failing: a single failure may pass by itself.
 const persistent = 3
 
 const (
-	// going: what is to be deleted. Whose export somebody removed meanwhile is not.
+	// going: exports that are to be deleted, without those that were removed meanwhile.
 	going = `FROM pgcourier.expiries e JOIN pgcourier.requests r USING (project_id, request_id)
 WHERE e.warned_at IS NOT NULL AND e.deleted_at IS NULL AND ` + stored
 
@@ -25,11 +25,11 @@ SELECT e.project_id, e.request_id, e.tries, coalesce(e.fault, '') AS fault, e.de
 ` + going + ` AND e.tries >= $1 ORDER BY e.deleting_at, e.project_id, e.request_id LIMIT $2`
 )
 
-// RetentionProgress is how far retention has come.
+// RetentionProgress is the state of retention.
 type RetentionProgress struct {
-	Waiting     int       // exports that are warned of, or whose deletion has begun
-	Failing     int       // of these, those that at least three runs could not delete
-	CompletedAt time.Time // the end of the last whole run; zero: there was none
+	Waiting     int       // exports with a published warning or a begun deletion
+	Failing     int       // of these, exports that at least three runs could not delete
+	CompletedAt time.Time // the end of the last complete run; zero: there was none
 }
 
 // RetentionProgress reads the exports that retention is to delete.
@@ -54,8 +54,8 @@ type FailingDeletion struct {
 	Since time.Time // when the deletion began
 }
 
-// FailingDeletions returns up to limit of them, the longest failing first, and how many there
-// are in all.
+// FailingDeletions returns up to limit failing deletions, the longest failing first, and their
+// total number.
 func (l *Ledger) FailingDeletions(ctx context.Context, limit int) (failing []FailingDeletion, total int, err error) {
 	type row struct {
 		Project string    `db:"project_id"`

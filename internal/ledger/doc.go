@@ -3,12 +3,12 @@
 // Ledger, Outbox, Reaping and Collecting of package export.
 //
 // All state is in the schema pgcourier, which Open brings up to date. All times are the
-// database's clock; a worker's clock has no say. Every method is safe for concurrent
+// database's clock, never a worker's. Every method is safe for concurrent
 // use by any number of processes, is bounded by a deadline of its own, and may return
 // an error wrapping export.ErrLedgerUnavailable: the outcome of the call is then
 // unknown, and calling again is safe.
 //
-// No transaction waits for its client: a claim is one pipeline, everything else is one
-// statement or a few fenced ones. So a worker that is stopped in the middle of a call
-// does not hold up the others. A claim and a finish cost one round trip each.
+// No transaction waits for its client: a claim is one pipeline, every other call is one
+// statement or a few fenced ones. A worker that is paused in the middle of a call
+// therefore does not block the others. A claim and a finish cost one round trip each.
 package ledger

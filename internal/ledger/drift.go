@@ -11,8 +11,7 @@ WHERE NOT EXISTS (
     WHERE a.object = k AND r.removed_at IS NULL)
 ORDER BY k`
 
-// Strays returns those of the objects that no attempt is known to have stored, or whose
-// export was deleted.
+// Strays returns the objects that no known attempt has stored, and those of deleted exports.
 func (l *Ledger) Strays(ctx context.Context, objects []string) ([]string, error) {
 	type row struct {
 		Object string `db:"k"`

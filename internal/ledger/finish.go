@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// Whose lease has ended gives way to the project's next request, once that runs.
+	// An expired lease is not renewed when another request of the project is running.
 	renewLease = `
 UPDATE pgcourier.requests SET lease_until = clock_timestamp() + $4
 WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
@@ -43,8 +43,8 @@ type renewal struct {
 	CancelledBy *string `db:"cancelled_by"` // nil: the request was not cancelled
 }
 
-// Renew implements export.Ledger. A lease that has ended is renewed too, as long as
-// nobody else has claimed the request and none of the project's others runs.
+// Renew implements export.Ledger. It renews an expired lease too, unless another attempt has
+// claimed the request or another request of the project is running.
 func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
 	return l.call(ctx, "renew lease of "+t.String(), func(ctx context.Context) error {
 		var own *renewal
@@ -78,7 +78,7 @@ const (
 	failed    result = "failed"
 )
 
-// ending is an export.Ending as the tables keep it.
+// ending is an export.Ending in the form of the tables.
 type ending struct {
 	state   export.State
 	result  result
@@ -102,8 +102,8 @@ func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 		if err != nil || tag.RowsAffected() == 1 {
 			return err
 		}
-		// Nothing changed: superseded, or this very ending was committed before and its
-		// reply was lost. What an attempt ended as never changes again.
+		// Nothing changed: the attempt is superseded, or the same ending was committed before
+		// and its reply was lost. The result of an attempt never changes again.
 		var was result
 		var cancelledBy *string
 		err = l.pool.QueryRow(ctx, attemptResult, t.Project, t.Request, t.Attempt).Scan(&was, &cancelledBy)

@@ -10,8 +10,8 @@ import (
 var _ export.Forgetting = (*Ledger)(nil)
 
 // The index requests_over has these conditions and this order. Attempts, verifications and
-// expiries go with their request. What waits for the collector stays, and so does a deletion
-// that is not announced. Notes of a destination stay too: they go once what they tell of does.
+// expiries are deleted with their request. A request that waits for the collector or for the
+// announcement of its deletion stays. Storage notes stay until their parts are deleted.
 const forgetRequests = `
 WITH over AS (
     SELECT r.project_id, r.request_id FROM pgcourier.requests r

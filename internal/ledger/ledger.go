@@ -19,9 +19,8 @@ type Config struct {
 	// the Ledger. controlplane.Connect makes one; any other works too.
 	Pool *pgxpool.Pool
 	// Lease is how long a claim holds without renewal. Default 30 s. Safety does not
-	// depend on it, the fence alone keeps attempts apart. A killed worker's request runs
-	// again after the longer of Lease and ACK_WAIT, so they are best equal; a lease much
-	// shorter than ACK_WAIT gains nothing.
+	// depend on it: the fence alone keeps attempts apart. A killed worker's request runs
+	// again after the longer of Lease and ACK_WAIT, so they should be equal.
 	Lease time.Duration
 	// MaxAttempts bounds the attempts of one request, however many messages carry it.
 	// Default 3, as many as the queue's deliveries. It must be the Exporter's.
@@ -30,9 +29,9 @@ type Config struct {
 	// Default 10 s.
 	CallTimeout time.Duration
 	// LookAgain holds the pauses between the collector's looks for one attempt's object.
-	// Default 10 min, then 24 h: three looks in all. A loser that was paused may still
-	// finish an upload after the first one; when it goes on running it cleans up itself,
-	// and only one that writes late and then dies is left to the later looks.
+	// Default 10 min, then 24 h: three looks in all. A superseded worker that was paused may
+	// finish an upload after the first look. If it goes on running it cleans up itself; the
+	// later looks are for a worker that writes late and then dies.
 	LookAgain []time.Duration
 }
 
@@ -93,7 +92,7 @@ var (
 
 // Open returns the ledger in c.Pool's database after bringing its schema up to date; any
 // number of processes may do so at once. A login that may use but not create the schema
-// can open one that is up to date. ErrSchemaTooNew: a newer release has migrated it.
+// can open a schema that is up to date. ErrSchemaTooNew: a newer release has migrated it.
 // ErrLedgerUnavailable: the database cannot be reached; Open again later.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
 	c = c.withDefaults()

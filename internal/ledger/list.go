@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Filter narrows a List; its zero value is everything.
+// Filter narrows a List. The zero value selects everything.
 type Filter struct {
 	Project string         // exactly this project; empty: all
 	States  []export.State // any of these; empty: all
@@ -116,7 +116,7 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]Entry, error) {
 }
 
 // Get returns the requests with an id and their attempts: at most one when a project is
-// named, else one for each project that uses the id. None is no error.
+// named, else one for each project that uses the id. No match is not an error.
 func (l *Ledger) Get(ctx context.Context, request, project string) ([]Entry, error) {
 	out, err := l.entries(ctx, "get "+request, get, request, project)
 	if err != nil {

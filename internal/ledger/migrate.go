@@ -30,12 +30,12 @@ var migrations embed.FS
 
 const versionTable = "pgcourier.schema_version"
 
-// migrationLock is the advisory lock around the migration, "pgcourie" as a number. tern
-// takes its own inside it, but only once the schema is there to hold its version table.
+// migrationLock is the key of the advisory lock around the migration, "pgcourie" as a number.
+// tern takes its own lock inside it, but only after the schema with its version table exists.
 const migrationLock int64 = 0x7067636f75726965
 
-// migrate brings the schema up to date. It needs no right but reading the version when
-// there is nothing to do.
+// migrate brings the schema up to date. When there is nothing to do, it only needs the right
+// to read the version.
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	files, paths, err := known()
 	if err != nil {
@@ -94,7 +94,7 @@ func underLock(ctx context.Context, c *pgx.Conn, do func() error) (err error) {
 	}
 	defer func() {
 		if _, unlockErr := c.Exec(ctx, "SELECT pg_advisory_unlock($1)", migrationLock); unlockErr != nil {
-			// A session that keeps the lock must not go back to the pool.
+			// A session that still holds the lock must not return to the pool.
 			err = errors.Join(err, unlockErr, c.Close(context.WithoutCancel(ctx)))
 		}
 	}()
@@ -102,11 +102,11 @@ func underLock(ctx context.Context, c *pgx.Conn, do func() error) (err error) {
 }
 
 func upgrade(ctx context.Context, c *pgx.Conn, files fs.FS, newest int) error {
-	// Another process may have been faster.
+	// Another process may have migrated meanwhile.
 	if done, err := upToDate(ctx, c, newest); done || err != nil {
 		return err
 	}
-	// CREATE SCHEMA IF NOT EXISTS asks for the right even when it exists.
+	// CREATE SCHEMA IF NOT EXISTS needs the right to create even when the schema exists.
 	var exists bool
 	if err := c.QueryRow(ctx, "SELECT to_regnamespace('pgcourier') IS NOT NULL").Scan(&exists); err != nil {
 		return fmt.Errorf("look for the schema: %w", err)

@@ -86,8 +86,8 @@ type mutation struct {
 	singleLook          bool // collects each object once only
 	unboundReaper       bool // the reaper announces and leaves state and fence as they are
 	noTurns             bool // a claim takes no notice of what else runs
-	blindRenewal        bool // a lease that ended is renewed whoever runs by now
-	carelessForgetting  bool // a request is forgotten whose message is still in the queue
+	blindRenewal        bool // an expired lease is renewed although another request is running
+	carelessForgetting  bool // a request is forgotten while its message is still in the queue
 }
 
 // Each mutant must be caught by the very same model, breaking the promise that it is

@@ -242,8 +242,8 @@ type forgetting struct{ m *model }
 func (f forgetting) Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error) {
 	m := f.m
 	m.meanwhile()
-	// LEDGER_RETENTION is long: no worker pauses for so long, and whoever uses an id again
-	// after it asks for another export.
+	// LEDGER_RETENTION is long: no worker pauses for so long, and an id that is used again
+	// after it means another export.
 	for _, w := range m.workers {
 		if w.msg.gone {
 			return 0, nil
@@ -272,7 +272,7 @@ func (f forgetting) Forget(ctx context.Context, keep time.Duration, before time.
 	return n, err
 }
 
-// remove deletes a completed export, as somebody who does not need it any more.
+// remove deletes a completed export, as `rm` does.
 func (m *model) remove() {
 	for _, e := range m.entries() {
 		if e.State == export.Completed && e.RemovedAt == nil {

@@ -37,7 +37,7 @@ func newProxy(t *testing.T, port int) *proxy {
 			p.wg.Go(func() { p.serve(c) })
 		}
 	})
-	// The pool, whose clean-up was registered later, closes its connections first.
+	// The pool closes its connections first: its clean-up was registered later.
 	t.Cleanup(func() { _ = l.Close(); p.wg.Wait() })
 	return p
 }

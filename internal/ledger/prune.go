@@ -16,7 +16,7 @@ import (
 var _ retention.Records = (*Ledger)(nil)
 
 const (
-	// A lease that ends later than it ever could was written before the clock went back.
+	// A lease that ends later than now() plus its length was written before the clock was set back.
 	takePruning = `
 WITH before AS (SELECT begun_at FROM pgcourier.pruning FOR UPDATE)
 UPDATE pgcourier.pruning p SET holder = $1, lease_until = clock_timestamp() + $2::interval, begun_at = clock_timestamp()
@@ -61,8 +61,8 @@ WHERE e.deleting_at IS NULL`
 
 	spare = `DELETE FROM pgcourier.expiries WHERE project_id = $1 AND request_id = $2 AND deleting_at IS NULL`
 
-	// The last condition holds whatever was decided: there is another export, and it is
-	// neither damaged nor going itself.
+	// The last condition is independent of the rules: the project has another export that is
+	// neither damaged nor about to be deleted.
 	beginDeletion = `
 UPDATE pgcourier.expiries e SET deleting_at = clock_timestamp()
 WHERE e.project_id = $1 AND e.request_id = $2 AND e.deleting_at IS NULL AND e.warned_at <= clock_timestamp() - $3::interval
@@ -121,7 +121,7 @@ func (l *Ledger) EndPrune(ctx context.Context, holder string, whole bool) error 
 	return l.note(ctx, "end pruning", nil, endPruning, holder, whole)
 }
 
-// Now is the ledger's clock.
+// Now returns the time by the ledger's clock.
 func (l *Ledger) Now(ctx context.Context) (now time.Time, err error) {
 	err = l.call(ctx, "read the clock", func(ctx context.Context) error {
 		return l.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now)
@@ -129,7 +129,7 @@ func (l *Ledger) Now(ctx context.Context) (now time.Time, err error) {
 	return now.UTC(), err
 }
 
-// note executes a statement; none is the error when it changed nothing.
+// note executes a statement. It returns none when the statement changed nothing.
 func (l *Ledger) note(ctx context.Context, what string, none error, sql string, args ...any) error {
 	return l.call(ctx, what, func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, sql, args...)
@@ -153,7 +153,7 @@ func (l *Ledger) StoredProjects(ctx context.Context) ([]string, error) {
 	return out, err
 }
 
-// storedRow is an export with what is known of its end.
+// storedRow is a stored export with the state of its deletion.
 type storedRow struct {
 	Project    string     `db:"project_id"`
 	Request    string     `db:"request_id"`
@@ -271,9 +271,8 @@ func (l *Ledger) Announced(ctx context.Context, id export.ID) error {
 	return l.note(ctx, "note the announcement of "+id.String(), nil, announced, id.Project, id.Request)
 }
 
-// NoteVerification notes what a verifier found of a completed export: that it is what was
-// promised, or damaged. The last finding counts. A request that the ledger does not know
-// is passed over.
+// NoteVerification records a verifier's finding about a completed export: sound or damaged. The
+// last finding counts. A request that the ledger does not know is ignored.
 func (l *Ledger) NoteVerification(ctx context.Context, id export.ID, damaged bool) error {
 	return l.note(ctx, "note the verification of "+id.String(), nil, noteVerification, id.Project, id.Request, damaged)
 }

@@ -22,7 +22,7 @@ SELECT ` + recordColumns + ` FROM pgcourier.requests
 WHERE published_at IS NULL AND state IN ('completed', 'failed') AND finished_at <= clock_timestamp() - $1::interval
 ORDER BY finished_at LIMIT $2`
 
-	// unheld: $1 the grace. A cancelled request is not to be waited for.
+	// unheld: $1 the grace. A cancelled request has no grace.
 	unheld = `CASE state WHEN 'running' THEN lease_until WHEN 'waiting' THEN touched_at END
     <= clock_timestamp() - CASE WHEN cancel_at IS NULL THEN $1::interval ELSE '0' END`
 
@@ -37,9 +37,9 @@ SELECT state IN ('completed', 'failed') AS terminal, state = 'waiting' AS waitin
     coalesce(started_at, created_at) AS began, CASE WHEN cancel_at IS NOT NULL THEN coalesce(cancel_by, '') END AS cancelled_by, ` + recordColumns + `
 FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2`
 
-	// The fence moves on with the state: a paused owner's token is no longer the
-	// current one. Attempts up to $4 were committed before it was read, so the second
-	// UPDATE sees them all.
+	// The fence changes together with the state: a paused owner's token is then no longer
+	// current. Attempts up to $4 were committed before $4 was read, so the second UPDATE
+	// sees them all.
 	failRequest = `
 WITH request AS (
     UPDATE pgcourier.requests SET state = 'failed', attempt = attempt + 1, lease_until = NULL, outcome = $5, code = $6,
@@ -54,7 +54,7 @@ WITH request AS (
 SELECT finished_at FROM request`
 )
 
-// lost is why a request fails that no worker ended.
+// lost is the fault of a request that no worker has ended.
 var lost = export.Fault{
 	Code:    export.WorkerLost,
 	Message: "no worker ended the request within its deliveries and attempts",
@@ -138,7 +138,7 @@ func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.D
 	return l.fail(ctx, export.Stranded{ID: r.ID, Attempt: now.Attempt}, grace, why)
 }
 
-// refuse records a refused request that nobody has seen, and ends it.
+// refuse records a refused request that is not in the ledger yet, and ends it.
 func (l *Ledger) refuse(ctx context.Context, r export.Request, d export.Delivery) (export.Outcome, error) {
 	who, err := encodeOrigin(r)
 	if err != nil {
@@ -170,7 +170,7 @@ type row struct {
 	Attempt  int       `db:"attempt"`
 	Origin   []byte    `db:"origin"`
 	Began    time.Time `db:"began"`
-	// CancelledBy is who cancelled it, perhaps empty; nil: it was not.
+	// CancelledBy names the canceller and may be empty; nil: not cancelled.
 	CancelledBy *string `db:"cancelled_by"`
 	record
 }
@@ -186,8 +186,8 @@ func (l *Ledger) look(ctx context.Context, id export.ID) (row, error) {
 	return rows[0], nil
 }
 
-// fail ends a request that nobody holds, unless its fence has moved past s.Attempt. One
-// that was cancelled fails as that, whatever else was wrong.
+// fail ends a request that no attempt holds, unless its fence has moved past s.Attempt. A
+// cancelled request fails as cancelled, whatever else was wrong.
 func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duration, why export.Fault) (export.Outcome, error) {
 	now, err := l.look(ctx, s.ID)
 	if err != nil || now.Terminal {
@@ -216,7 +216,7 @@ func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duratio
 		o.FinishedAt = o.FinishedAt.UTC()
 		return o, nil
 	}
-	// Held, taken since, or ended in between, perhaps by this call's own lost reply.
+	// The request is held, was claimed since, or has ended, perhaps by this call's own lost reply.
 	if now, err = l.look(ctx, s.ID); err != nil || now.Terminal {
 		return ended(now, err)
 	}
@@ -230,7 +230,7 @@ func ended(r row, err error) (export.Outcome, error) {
 	return r.decode()
 }
 
-// failure is the outcome of a request that no worker ended; FinishedAt is still open.
+// failure returns the outcome of a request that no worker has ended. FinishedAt is zero.
 func failure(s export.Stranded, r row, why export.Fault) (export.Outcome, []byte, error) {
 	var who origin
 	if err := json.Unmarshal(r.Origin, &who); err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// origin is what an outcome says of who asked; it is kept beside the payload because
-// only the contract's decoder can read that.
+// origin is the part of a request that its outcome repeats. It is stored beside the payload,
+// which only the contract's decoder can read.
 type origin struct {
 	RequestedBy string            `json:"requested_by,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -24,7 +24,7 @@ func encodeOrigin(r export.Request) ([]byte, error) {
 	return b, nil
 }
 
-// storedOutcome is an outcome as the column keeps it: without the request, which has a
+// storedOutcome is an outcome in the form of its column: without the request, which has a
 // column of its own that returns it byte for byte, and without an unknown end.
 type storedOutcome struct {
 	export.Outcome
@@ -54,8 +54,7 @@ type record struct {
 // recordColumns selects a record.
 const recordColumns = `outcome, CASE WHEN NOT refused THEN payload END AS payload, finished_at`
 
-// decode returns the outcome as it was announced. The clock's end stands in where the
-// ending named none.
+// decode returns the outcome as it was announced. Without an end of its own it gets the row's.
 func (r record) decode() (export.Outcome, error) {
 	var o export.Outcome
 	if err := json.Unmarshal(r.Outcome, &o); err != nil {
@@ -68,7 +67,7 @@ func (r record) decode() (export.Outcome, error) {
 	return o, nil
 }
 
-// text makes s fit for a text column, which takes neither NUL nor invalid UTF-8.
+// text makes s valid for a text column, which accepts neither NUL nor invalid UTF-8.
 func text(s string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
 }

@@ -56,7 +56,7 @@ func TestOneRequestOfAProjectRunsAtATime(t *testing.T) {
 	}
 }
 
-// What runs nothing waits for nobody, and nobody for it.
+// A refused or ended request does not wait for others, and others do not wait for it.
 func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -109,8 +109,8 @@ func TestARetryWaitsForItsTurnToo(t *testing.T) {
 	}
 }
 
-// An owner that was paused for longer than its lease gives way to what runs by now; one
-// whose place nobody took goes on.
+// An owner that was paused for longer than its lease is superseded when another request of the
+// project is running. Otherwise it goes on.
 func TestALeaseThatEndedGivesWay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -126,7 +126,7 @@ func TestALeaseThatEndedGivesWay(t *testing.T) {
 	if err := b.Renew(t.Context(), tok); !errors.Is(err, export.ErrSuperseded) {
 		t.Errorf("beside a running request: %v, want superseded", err)
 	}
-	if c := verdict(t, b, paused); c.Verdict != export.Busy { // a claim whose reply was lost long ago
+	if c := verdict(t, b, paused); c.Verdict != export.Busy { // a repeated claim, long after its reply was lost
 		t.Errorf("its claim again: %v, want busy", c.Verdict)
 	}
 	finish(t, b, nextToken, next.Request)

@@ -13,9 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// call runs do under the call's own deadline, again while the database asks for it
-// (serialization failure, deadlock), and gives its error a class. do must be safe to
-// repeat.
+// call runs do with the call's own deadline and classifies its error. It repeats do after a
+// serialization failure or a deadlock, so do must be safe to repeat.
 func (l *Ledger) call(ctx context.Context, what string, do func(context.Context) error) error {
 	const tries = 5 // a deadlock's victim has its locks released before the next try
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
@@ -33,16 +32,15 @@ func (l *Ledger) call(ctx context.Context, what string, do func(context.Context)
 	}
 }
 
-// afterOutage says that the database was unavailable a while ago, perhaps for longer than a
-// lease. Then a lease that has ended does not tell that its owner is gone: owners renew
-// every third of it, and are given half of it to do so before another request of their
-// project may run.
+// afterOutage reports whether the database was unavailable shortly before. After an outage an
+// expired lease does not prove that its owner is gone. Owners renew every third of a lease;
+// they get half a lease to do so before another request of their project may run.
 func (l *Ledger) afterOutage() bool {
 	seen := l.outage.Load()
 	return seen != nil && time.Since(*seen) < l.lease/2
 }
 
-// pause waits a few jittered milliseconds, more with each try; false: ctx ended.
+// pause waits a few jittered milliseconds, more with each try. It returns false when ctx ended.
 func pause(ctx context.Context, try int) bool {
 	t := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond)) //nolint:gosec // jitter, not a secret
 	defer t.Stop()
@@ -59,9 +57,9 @@ func again(err error) bool {
 	return ok && (pg.Code == "40001" || pg.Code == "40P01")
 }
 
-// classify wraps err with what was attempted and, when the database could not be
-// reached or could not serve anybody, with export.ErrLedgerUnavailable. The end of the
-// caller's own context is neither.
+// classify wraps err with what was attempted, and with export.ErrLedgerUnavailable when the
+// database could not be reached or refuses all sessions. The end of the caller's own context
+// is not an outage.
 func classify(ctx context.Context, what string, err error) error {
 	switch {
 	case err == nil:

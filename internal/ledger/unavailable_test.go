@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 )
 
-// proxied is a bench whose ledger goes through a proxy that can lose replies; its pool
+// proxied returns a bench with a proxy between ledger and database that can lose replies; its pool
 // goes straight to the server. Every statement has been prepared.
 func proxied(t *testing.T) (*bench, *proxy) {
 	t.Helper()
