@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -118,7 +119,7 @@ func (a *app) setUpBroker(ctx context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	t := topology(c)
+	t := setup.Topology(c)
 	t.Verifier, t.Notifications = true, nil
 	for _, channel := range notify.Channels() {
 		t.Notifications = append(t.Notifications, string(channel))

@@ -4,66 +4,30 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-// keysOf is the folder in which each user of the broker has a key; empty: there is one
-// login for all, or none.
-func keysOf(c config.Config) string {
-	switch {
-	case c.NATSKeys != "":
-		return c.NATSKeys
-	case c.NATSURL == "" && c.NATSNKey == "" && c.NATSCreds == "":
-		return server.KeysDir(c.DataDir)
-	}
-	return ""
-}
-
-// connectBroker connects to the broker that c names, or to the embedded one that runs on
-// the data folder, as one of the broker's users. The caller closes the connection.
+// connectBroker is setup.Connect with an exit code.
 func connectBroker(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, error) {
-	urls := strings.Split(c.NATSURL.Reveal(), ",")
-	if c.NATSURL == "" {
-		url, err := server.URL(c.DataDir)
-		if errors.Is(err, server.ErrNoServer) {
-			return nil, exitf(exitUnreachable, "no broker: set PGCOURIER_NATS_URL, or run `pgcourier serve` with the same DATA_DIR: %w", err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		urls = []string{url}
-	}
-	return logIn(c, user, broker.Config{
-		URLs: urls, CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, Logger: log,
-	})
+	nc, err := setup.Connect(c, user, log)
+	return nc, brokerExit(err)
 }
 
-// logIn connects by to as user.
-func logIn(c config.Config, user server.User, to broker.Config) (*nats.Conn, error) {
-	to.Name, to.InboxPrefix = "pgcourier-"+string(user), c.NATSInbox
-	if to.InboxPrefix == "" {
-		to.InboxPrefix = user.InboxPrefix()
+func brokerExit(err error) error {
+	if _, setting := errors.AsType[*config.Error](err); setting {
+		return exit(exitUsage, err)
 	}
-	to.CredentialsFile, to.NKeySeedFile = c.NATSCreds, c.NATSNKey
-	if dir := keysOf(c); dir != "" {
-		file, err := server.FindKey(dir, user)
-		if err != nil {
-			return nil, exit(exitUsage, err)
-		}
-		to.NKeySeedFile = file
+	if errors.Is(err, broker.ErrUnreachable) || errors.Is(err, broker.ErrUnauthorized) || errors.Is(err, server.ErrNoServer) {
+		return exit(exitUnreachable, err)
 	}
-	nc, err := broker.Connect(to)
-	if errors.Is(err, broker.ErrUnreachable) || errors.Is(err, broker.ErrUnauthorized) {
-		return nil, exit(exitUnreachable, err)
-	}
-	return nc, exit(exitUsage, err)
+	return err
 }
 
 // withClient runs one command of a gateway's kind.

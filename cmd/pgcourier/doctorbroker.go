@@ -14,6 +14,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
@@ -24,10 +26,10 @@ var brokerParts = []string{"streams", "schedules", "limits", "clock"}
 // the first of them.
 func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
 	x.checkSync(r)
-	users := (&worker{config: x.config}).users()
+	users := setup.Users(x.config)
 	var first *nats.Conn
 	for _, user := range users {
-		nc, err := connectBroker(x.config, user, x.log)
+		nc, err := setup.Connect(x.config, user, x.log)
 		if err != nil {
 			part := string(user)
 			if first == nil {
@@ -44,7 +46,7 @@ func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
 			first = nc
 		}
 		x.checkIdentity(ctx, nc, user, r)
-		if keysOf(x.config) == "" {
+		if setup.KeysDir(x.config) == "" {
 			break // one login for all
 		}
 	}
@@ -112,8 +114,8 @@ func (x *examination) checkSync(r *doctor.Report) {
 // needs, or all users where there is one login for all.
 func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user server.User, r *doctor.Report) {
 	part, wanted := string(user), []server.User{user}
-	if keysOf(x.config) == "" {
-		part, wanted = "login", (&worker{config: x.config}).users()
+	if setup.KeysDir(x.config) == "" {
+		part, wanted = "login", setup.Users(x.config)
 	}
 	who, err := server.WhoAmI(ctx, nc)
 	if err != nil {
@@ -131,7 +133,7 @@ func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user ser
 	var lacks []string
 	for _, u := range wanted {
 		rights := u.Rights()
-		if keysOf(x.config) == "" { // its replies come elsewhere
+		if setup.KeysDir(x.config) == "" { // its replies come elsewhere
 			rights.Subscribe = slices.DeleteFunc(rights.Subscribe, func(s string) bool { return s == u.InboxPrefix()+".>" })
 		}
 		for _, l := range who.Rights.Lacks(rights) {
@@ -156,7 +158,7 @@ const setUpMend = "run `pgcourier broker setup` as the broker's administrator wi
 // checkStreams names each stream and consumer that differs from what is needed, field by
 // field.
 func (x *examination) checkStreams(ctx context.Context, js jetstream.JetStream, r *doctor.Report) {
-	want := topology(x.config)
+	want := setup.Topology(x.config)
 	found, err := broker.Inspect(ctx, js, want)
 	switch {
 	case errors.Is(err, broker.ErrTooOld):
@@ -167,7 +169,7 @@ func (x *examination) checkStreams(ctx context.Context, js jetstream.JetStream, 
 		r.OK("streams", "all streams and consumers are as needed")
 	}
 	reportDrift(r, found)
-	if !slices.Contains(x.config.Roles, "intake") {
+	if !x.config.Serves(config.RoleIntake) {
 		r.Skip("schedules", "the roles here serve none")
 		return
 	}

@@ -30,7 +30,7 @@ func (x *examination) checkClients(_ context.Context, r *doctor.Report) {
 		found := x.discover(tool)
 		if len(found) == 0 {
 			f := doctor.Finding{State: doctor.Warning, Found: "no " + tool + " here: restores cannot run", Mend: "install postgresql-client, or set PGCOURIER_PG_BIN_DIR"}
-			if tool == "pg_dump" && exporting(x.config) {
+			if tool == "pg_dump" && x.config.Exporting() {
 				f.State, f.Found = doctor.Fault, "no pg_dump here: exports cannot run"
 			}
 			r.Add(tool, f)
@@ -71,7 +71,7 @@ func (x *examination) checkClients(_ context.Context, r *doctor.Report) {
 // query, the clock.
 func (x *examination) checkDatabase(ctx context.Context, r *doctor.Report) {
 	if x.pool == nil {
-		if errors.Is(x.dbless, errNoDatabase) && !exporting(x.config) {
+		if errors.Is(x.dbless, errNoDatabase) && !x.config.Exporting() {
 			r.Skip("", "not set up, and the roles here need none")
 			return
 		}

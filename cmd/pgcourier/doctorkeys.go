@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/retention"
@@ -79,7 +80,7 @@ func match(recipients []age.Recipient, identities []age.Identity) doctor.Finding
 // needs it.
 func (x *examination) checkModes(r *doctor.Report) {
 	files := slices.Concat(x.secrets, x.config.AgeIdentityFiles, []string{x.config.NATSCreds, x.config.NATSNKey, x.config.NATSTLSKey, x.config.NATSKey})
-	if dir := keysOf(x.config); dir != "" {
+	if dir := setup.KeysDir(x.config); dir != "" {
 		keys, _ := filepath.Glob(filepath.Join(dir, "*.nk")) // the pattern is sound
 		files = append(files, keys...)
 	}

@@ -7,7 +7,7 @@ import (
 	"net/textproto"
 
 	"github.com/pgcourier/pgcourier/internal/doctor"
-	"github.com/pgcourier/pgcourier/internal/notify/email"
+	"github.com/pgcourier/pgcourier/internal/notify/channels"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
 	"github.com/pgcourier/pgcourier/internal/notify/webhook"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
@@ -26,14 +26,9 @@ func (x *examination) checkMail(ctx context.Context, r *doctor.Report) {
 		r.Skip("", "not set up")
 		return
 	}
-	server, err := email.ParseURL(c.SMTPURL)
-	var sender *email.Sender
-	if err == nil {
-		server.Timeout = c.NotifyTimeout
-		sender, err = email.New(server)
-	}
+	sender, server, err := channels.Email(c)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_SMTP_URL: " + err.Error(), Mend: mailMend})
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: mailMend})
 		return
 	}
 	cert, err := sender.Check(ctx)
@@ -63,9 +58,9 @@ func (x *examination) checkWebhook(ctx context.Context, r *doctor.Report) {
 		r.Skip("", "not set up")
 		return
 	}
-	sender, err := newWebhook(x.config)
+	sender, err := channels.Webhook(x.config)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: " + err.Error(), Mend: webhookMend})
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: webhookMend})
 		return
 	}
 	defer func() { _ = sender.Close() }()
@@ -91,13 +86,13 @@ func (x *examination) checkChat(ctx context.Context, r *doctor.Report) {
 		r.Skip("", "not set up")
 		return
 	}
-	place, client, err := openChat(x.config, x.log)
+	chat, err := channels.Telegram(x.config, x.log)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: "PGCOURIER_NOTIFY_TELEGRAM_CHAT: " + err.Error(), Mend: chatMend})
+		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: chatMend})
 		return
 	}
-	defer func() { _ = client.Close() }()
-	if err := notifytelegram.Check(ctx, client, place.Chat); err != nil {
+	defer func() { _ = chat.Close() }()
+	if err := notifytelegram.Check(ctx, chat.Client, chat.ID); err != nil {
 		f := trouble(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
 		if api, ok := errors.AsType[*telegram.APIError](err); ok && api.Transient() {
 			f.State, f.Mend = doctor.Unreachable, "try again later"
@@ -105,9 +100,9 @@ func (x *examination) checkChat(ctx context.Context, r *doctor.Report) {
 		r.Add("", f)
 		return
 	}
-	r.OK("", "the bot may write in chat %d", place.Chat)
+	r.OK("", "the bot may write in chat %d", chat.ID)
 	if x.sendTest {
-		x.reportTest(r, notifytelegram.New(client).SendTest(ctx, place.Chat), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+		x.reportTest(r, chat.SendTest(ctx, chat.ID), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
 	}
 }
 

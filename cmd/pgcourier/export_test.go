@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
@@ -15,7 +16,7 @@ import (
 var MainCode = mainCode
 
 // Topology is what the roles of a configuration need of the broker.
-var Topology = topology
+var Topology = setup.Topology
 
 // CommandTree is the whole command line, for tests of what others write for it.
 func CommandTree() *cobra.Command {

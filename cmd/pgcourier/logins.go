@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
-	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 )
 
 // login is a connection as one of the broker's users.
@@ -40,36 +38,21 @@ func (w *worker) startServer(ctx context.Context) (err error) {
 	return err
 }
 
-// users are the broker's users as which this process works, the first role's first.
-func (w *worker) users() []server.User {
-	var out []server.User
-	if exporting(w.config) {
-		out = append(out, server.UserWorker)
-	}
-	if slices.Contains(w.config.Roles, config.RoleVerifier) {
-		out = append(out, server.UserVerifier)
-	}
-	if notifying(w.config) {
-		out = append(out, server.UserNotifier)
-	}
-	return out
-}
-
 // logIn connects as user. Where there is one login for all, all share one connection.
 func (w *worker) logIn(user server.User) (login, error) {
-	if keysOf(w.config) == "" && w.nc != nil {
+	if setup.KeysDir(w.config) == "" && w.nc != nil {
 		w.logins[user] = login{w.nc, w.js}
 		return w.logins[user], nil
 	}
 	var nc *nats.Conn
 	var err error
 	if w.server != nil {
-		nc, err = logIn(w.config, user, broker.Config{Server: w.server, Logger: w.log})
+		nc, err = setup.ConnectLocal(w.config, user, w.server, w.log)
 	} else {
-		nc, err = connectBroker(w.config, user, w.log)
+		nc, err = setup.Connect(w.config, user, w.log)
 	}
 	if err != nil {
-		return login{}, err
+		return login{}, brokerExit(err)
 	}
 	w.closers = append(w.closers, func() error { nc.Close(); return nil })
 	js, err := jetstream.New(nc)

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -19,54 +16,25 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
-	"github.com/pgcourier/pgcourier/internal/notify/email"
-	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
-	"github.com/pgcourier/pgcourier/internal/notify/webhook"
-	"github.com/pgcourier/pgcourier/internal/secret"
-	"github.com/pgcourier/pgcourier/internal/storage/telegram"
+	"github.com/pgcourier/pgcourier/internal/notify/channels"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // notificationSlots is how many notifications of one channel are under way at once.
 const notificationSlots = 4
 
-// notifying reports whether c's roles include the notifier's, and exporting whether any
-// other, which needs the database.
-func notifying(c config.Config) bool { return slices.Contains(c.Roles, config.RoleNotifier) }
-
-func exporting(c config.Config) bool {
-	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != config.RoleNotifier && r != config.RoleVerifier })
-}
-
-// notificationChannels are the channels that a notifier of c delivers over.
-func notificationChannels(c config.Config) []string {
-	var out []string
-	if !notifying(c) {
-		return nil
-	}
-	for channel, set := range map[notify.Channel]bool{
-		notify.Email: c.SMTPURL != "", notify.Webhook: c.WebhookURL != "", notify.Telegram: c.TelegramChat != "",
-	} {
-		if set {
-			out = append(out, string(channel))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // openNotifier sets up the channels.
 func (w *worker) openNotifier() error {
 	c := w.config
-	if !notifying(c) {
+	if !c.Serves(config.RoleNotifier) {
 		return nil
 	}
 	w.senders = map[notify.Channel]notify.Sender{}
 	w.policy = notify.Policy{Domains: c.NotifyDomains, Operators: c.OperatorEmail, Completed: c.NotifyComplete}
-	for _, name := range notificationChannels(c) {
-		channel := notify.Channel(name)
+	for _, channel := range setup.Channels(c) {
 		w.policy.Channels = append(w.policy.Channels, channel)
 		if err := w.openChannel(channel); err != nil {
 			return err
@@ -80,56 +48,26 @@ func (w *worker) openChannel(channel notify.Channel) error {
 	c := w.config
 	switch channel {
 	case notify.Email:
-		server, err := email.ParseURL(c.SMTPURL)
+		sender, _, err := channels.Email(c)
 		if err != nil {
-			return exitf(exitUsage, "PGCOURIER_SMTP_URL: %w", err)
-		}
-		server.Timeout = c.NotifyTimeout
-		sender, err := email.New(server)
-		if err != nil {
-			return exitf(exitUsage, "PGCOURIER_SMTP_URL: %w", err)
+			return exit(exitUsage, err)
 		}
 		w.senders[channel] = sender
 	case notify.Webhook:
-		sender, err := newWebhook(c)
+		sender, err := channels.Webhook(c)
 		if err != nil {
-			return exitf(exitUsage, "PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: %w", err)
+			return exit(exitUsage, err)
 		}
 		w.senders[channel], w.closers = sender, append(w.closers, sender.Close)
 	case notify.Telegram:
-		place, client, err := openChat(c, w.log)
+		chat, err := channels.Telegram(c, w.log)
 		if err != nil {
-			return exitf(exitUsage, "PGCOURIER_NOTIFY_TELEGRAM_CHAT: %w", err)
+			return exit(exitUsage, err)
 		}
-		w.policy.Chat = strconv.FormatInt(place.Chat, 10)
-		w.senders[channel], w.closers = notifytelegram.New(client), append(w.closers, client.Close)
+		w.policy.Chat = strconv.FormatInt(chat.ID, 10)
+		w.senders[channel], w.closers = chat, append(w.closers, chat.Close)
 	}
 	return nil
-}
-
-func newWebhook(c config.Config) (*webhook.Sender, error) {
-	var secrets []secret.String
-	for one := range strings.SplitSeq(c.WebhookSecret.Reveal(), ",") {
-		secrets = append(secrets, secret.String(strings.TrimSpace(one)))
-	}
-	return webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets})
-}
-
-// openChat takes a chat's id, or its location as storage does.
-func openChat(c config.Config, log *slog.Logger) (telegram.Location, *telegram.Client, error) {
-	raw := c.TelegramChat
-	if !strings.Contains(raw, "://") {
-		raw = "telegram://" + raw
-	}
-	place, err := telegram.ParseLocation(raw)
-	if err != nil {
-		return place, nil, err
-	}
-	client, err := telegram.NewClient(telegram.ClientConfig{
-		Token: c.TelegramToken, BaseURL: place.API, Logger: log,
-		Attempts: 1, MaxRetryAfter: time.Nanosecond, // trying again is the notifier's
-	})
-	return place, client, err
 }
 
 // notify serves the role: one handler queues who is to be told of an outcome, and one for
@@ -156,9 +94,9 @@ func (w *worker) notify(ctx context.Context) error {
 		Senders: w.senders, Policy: w.policy, Records: records,
 		Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Log: w.log,
 	})
-	for _, channel := range notificationChannels(c) {
+	for _, channel := range setup.Channels(c) {
 		h := &handlers.Notification{Courier: courier, Delayer: delayer{}, Log: w.log}
-		router.AddConsumerHandler("notify-"+channel, broker.NotificationFilter(channel), sub, h.Handle)
+		router.AddConsumerHandler("notify-"+string(channel), broker.NotificationFilter(string(channel)), sub, h.Handle)
 	}
 	return router.Run(ctx)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	_ "time/tzdata" // the embedded broker knows every time zone, also in a container without a database of them
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,16 +11,18 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
 )
 
 // provisionSchedules makes what schedules need in the broker, when this process is an
 // intake, and reports whether there is anything to serve. A broker that has no schedules is
 // no fault of a worker: it says so once, and everything else goes on.
 func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
-	if !slices.Contains(w.config.Roles, "intake") {
+	if !w.config.Serves(config.RoleIntake) {
 		return false, nil
 	}
-	err := broker.ProvisionSchedules(ctx, w.admin, topology(w.config))
+	err := broker.ProvisionSchedules(ctx, w.admin, setup.Topology(w.config))
 	switch {
 	case errors.Is(err, broker.ErrNoSchedules):
 		w.log.WarnContext(ctx, "this broker cannot hold schedules", "error", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -44,9 +45,9 @@ func (w *worker) watchQueues() {
 	if slices.Contains(w.config.Roles, "intake") {
 		w.telemetry.SampleQueue("intake", backlog(rooms.intake))
 	}
-	for _, channel := range notificationChannels(w.config) {
-		queue := broker.NewQueue(w.logins[server.UserNotifier].js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(channel)}, "")
-		w.telemetry.SampleNotifier(channel, backlog(queue))
+	for _, channel := range setup.Channels(w.config) {
+		queue := broker.NewQueue(w.logins[server.UserNotifier].js, broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(string(channel))}, "")
+		w.telemetry.SampleNotifier(string(channel), backlog(queue))
 	}
 	if w.ledger != nil {
 		w.telemetry.SampleSuccesses(w.ledger.Successes)

@@ -18,6 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -69,7 +70,7 @@ func openWorker(ctx context.Context, c config.Config, log *slog.Logger) (*worker
 
 // openWorkerWith is openWorker with credentials for S3; nil: the usual chain of them.
 func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys *credentials.Credentials) (w *worker, err error) {
-	if exporting(c) && c.DatabaseURL == "" {
+	if c.Exporting() && c.DatabaseURL == "" {
 		return nil, exitf(exitUsage, "set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
 	recipients, err := seal.ParseRecipients(c.AgeRecipients)
@@ -95,7 +96,7 @@ func openWorkerWith(ctx context.Context, c config.Config, log *slog.Logger, keys
 	if err := w.openBroker(ctx); err != nil {
 		return w, err
 	}
-	if err := w.openVerifier(ctx); err != nil || !exporting(c) {
+	if err := w.openVerifier(ctx); err != nil || !c.Exporting() {
 		return w, err
 	}
 	if err := w.openLedger(ctx); err != nil {
@@ -113,7 +114,7 @@ func (w *worker) openBroker(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, user := range w.users() {
+	for _, user := range setup.Users(w.config) {
 		l, err := w.logIn(user)
 		if err != nil {
 			return err
@@ -134,21 +135,11 @@ func (w *worker) openBroker(ctx context.Context) error {
 
 // provision makes the streams and consumers, or checks them where it may not.
 func (w *worker) provision(ctx context.Context) error {
-	err := broker.Provision(ctx, w.admin, topology(w.config))
+	err := broker.Provision(ctx, w.admin, setup.Topology(w.config))
 	if drift, ok := errors.AsType[*broker.DriftError](err); ok && w.server == nil {
 		return fmt.Errorf("%w: run `pgcourier broker setup` as the broker's administrator, with the same settings", drift)
 	}
 	return err
-}
-
-// topology is what the roles of c need of the broker.
-func topology(c config.Config) broker.Topology {
-	return broker.Topology{
-		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
-		OutcomeRetention: c.OutcomeRetention, EventRetention: c.EventRetention,
-		AckWait: c.AckWait, MaxDeliver: maxAttempts, Notifications: notificationChannels(c),
-		Verifier: slices.Contains(c.Roles, config.RoleVerifier),
-	}
 }
 
 // provisionAgain does so after each reconnect: a broker that lost its store comes back

@@ -216,7 +216,7 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{roleIntake, roleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
+		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")

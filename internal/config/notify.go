@@ -24,35 +24,9 @@ type Notify struct {
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
 }
 
-// The roles of serve.
-const (
-	roleIntake   = "intake"
-	roleWorker   = "worker"
-	RoleNotifier = "notifier"
-	// RoleSweeper ends what no worker will end, and lets the ledger forget.
-	RoleSweeper = "sweeper"
-	// RoleVerifier restores each completed export into a scratch database. It is never a
-	// default: it needs identities, which a worker must not have.
-	RoleVerifier = "verifier"
-	// RolePruner deletes what no retention rule keeps.
-	RolePruner = "pruner"
-)
-
 // Configured reports whether there is anybody to notify.
 func (n Notify) Configured() bool {
 	return n.SMTPURL != "" || n.WebhookURL != "" || n.TelegramChat != ""
-}
-
-// defaultRoles are what serve runs when it is not said: all that has something to do.
-func (c Config) defaultRoles() []string {
-	roles := []string{roleIntake, roleWorker, RoleSweeper}
-	if c.Notify.Configured() {
-		roles = append(roles, RoleNotifier)
-	}
-	if c.Retention != "" {
-		roles = append(roles, RolePruner)
-	}
-	return roles
 }
 
 // validate reports all that is out of range or contradicts itself.

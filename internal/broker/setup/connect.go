@@ -1,0 +1,88 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+// KeysDir returns the folder in which each user of the broker has a key. Empty: there is one
+// login for all users, or none.
+func KeysDir(c config.Config) string {
+	switch {
+	case c.NATSKeys != "":
+		return c.NATSKeys
+	case c.NATSURL == "" && c.NATSNKey == "" && c.NATSCreds == "":
+		return server.KeysDir(c.DataDir)
+	}
+	return ""
+}
+
+// Users returns the broker's users as which the roles of c work, the first role's first.
+func Users(c config.Config) []server.User {
+	var out []server.User
+	if c.Exporting() {
+		out = append(out, server.UserWorker)
+	}
+	if c.Serves(config.RoleVerifier) {
+		out = append(out, server.UserVerifier)
+	}
+	if c.Serves(config.RoleNotifier) {
+		out = append(out, server.UserNotifier)
+	}
+	return out
+}
+
+// Connect connects to the broker that c names, or to the embedded one of another process that
+// runs on the data folder, as one of the broker's users. The caller closes the connection.
+//
+// Errors wrap broker.ErrUnreachable, broker.ErrUnauthorized or server.ErrNoServer. Any other is a
+// *config.Error.
+func Connect(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, error) {
+	urls := strings.Split(c.NATSURL.Reveal(), ",")
+	if c.NATSURL == "" {
+		url, err := server.URL(c.DataDir)
+		if errors.Is(err, server.ErrNoServer) {
+			return nil, fmt.Errorf("no broker: set PGCOURIER_NATS_URL, or run `pgcourier serve` with the same DATA_DIR: %w", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		urls = []string{url}
+	}
+	return connect(c, user, broker.Config{
+		URLs: urls, CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, Logger: log,
+	})
+}
+
+// ConnectLocal connects to the embedded server of this process. Else it is as Connect.
+func ConnectLocal(c config.Config, user server.User, local *server.Server, log *slog.Logger) (*nats.Conn, error) {
+	return connect(c, user, broker.Config{Server: local, Logger: log})
+}
+
+func connect(c config.Config, user server.User, to broker.Config) (*nats.Conn, error) {
+	to.Name, to.InboxPrefix = "pgcourier-"+string(user), c.NATSInbox
+	if to.InboxPrefix == "" {
+		to.InboxPrefix = user.InboxPrefix()
+	}
+	to.CredentialsFile, to.NKeySeedFile = c.NATSCreds, c.NATSNKey
+	if dir := KeysDir(c); dir != "" {
+		file, err := server.FindKey(dir, user)
+		if err != nil {
+			return nil, config.AsError(err)
+		}
+		to.NKeySeedFile = file
+	}
+	nc, err := broker.Connect(to)
+	if errors.Is(err, broker.ErrUnreachable) || errors.Is(err, broker.ErrUnauthorized) {
+		return nil, err
+	}
+	return nc, config.AsError(err)
+}

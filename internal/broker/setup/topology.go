@@ -1,0 +1,40 @@
+package setup
+
+import (
+	"slices"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// Topology returns the streams and consumers that the roles of c need.
+func Topology(c config.Config) broker.Topology {
+	t := broker.Topology{
+		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
+		OutcomeRetention: c.OutcomeRetention, EventRetention: c.EventRetention, AckWait: c.AckWait,
+		Verifier: c.Serves(config.RoleVerifier),
+	}
+	for _, channel := range Channels(c) {
+		t.Notifications = append(t.Notifications, string(channel))
+	}
+	return t
+}
+
+// Channels returns the channels that a notifier of c delivers over, in the order of their
+// names. None: the roles of c include no notifier.
+func Channels(c config.Config) []notify.Channel {
+	if !c.Serves(config.RoleNotifier) {
+		return nil
+	}
+	var out []notify.Channel
+	for channel, set := range map[notify.Channel]bool{
+		notify.Email: c.SMTPURL != "", notify.Webhook: c.WebhookURL != "", notify.Telegram: c.TelegramChat != "",
+	} {
+		if set {
+			out = append(out, channel)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

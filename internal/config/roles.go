@@ -1,0 +1,41 @@
+package config
+
+import "slices"
+
+// The roles of serve.
+const (
+	// RoleIntake moves requests from the intake to the queues, and runs schedules.
+	RoleIntake = "intake"
+	// RoleWorker exports.
+	RoleWorker = "worker"
+	// RoleSweeper ends requests that no worker will end, and cleans the ledger.
+	RoleSweeper = "sweeper"
+	// RoleNotifier tells of outcomes by mail, webhook and chat.
+	RoleNotifier = "notifier"
+	// RoleVerifier restores each completed export into a scratch database. It is never a
+	// default: it needs identities, which a worker must not have.
+	RoleVerifier = "verifier"
+	// RolePruner deletes what no retention rule keeps.
+	RolePruner = "pruner"
+)
+
+// Serves reports whether role is one of those that serve runs.
+func (c Config) Serves(role string) bool { return slices.Contains(c.Roles, role) }
+
+// Exporting reports whether serve runs any role beside the notifier and the verifier. Only
+// these two can do without DATABASE_URL.
+func (c Config) Exporting() bool {
+	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != RoleNotifier && r != RoleVerifier })
+}
+
+// defaultRoles are all that have something to do.
+func (c Config) defaultRoles() []string {
+	roles := []string{RoleIntake, RoleWorker, RoleSweeper}
+	if c.Notify.Configured() {
+		roles = append(roles, RoleNotifier)
+	}
+	if c.Retention != "" {
+		roles = append(roles, RolePruner)
+	}
+	return roles
+}
