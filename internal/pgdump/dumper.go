@@ -224,7 +224,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	if err != nil {
 		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
 	}
-	if p, out, err = o.spawn(args); err != nil {
+	if p, out, err = o.spawn(s, args); err != nil {
 		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", err)
 	}
 	if err = o.look(ctx); err == nil && encodingFor(o.survey.encoding) != s.encoding {
@@ -291,8 +291,8 @@ func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *du
 	return d
 }
 
-func (o *opening) spawn(args []string) (*process, io.ReadCloser, error) {
-	env := append(o.source.environment(o.session, o.dumpName), outputBuffer()...)
+func (o *opening) spawn(s selection, args []string) (*process, io.ReadCloser, error) {
+	env := append(o.source.environment(o.session, o.dumpName), outputBuffer(s.format, s.client)...)
 	return startProcess(o.version.Path, args, env, o.session.Password, o.config.KillDelay)
 }
 

@@ -159,7 +159,7 @@ func (g *Groups) start(ctx, look context.Context, o *opening, members []*member)
 	if err != nil {
 		return nil, err
 	}
-	p, out, err := o.spawn(args)
+	p, out, err := o.spawn(s, args)
 	if err != nil {
 		return nil, err
 	}
