@@ -12,6 +12,7 @@ BEGIN
     CREATE ROLE pgcourier_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS NOREPLICATION;
   END IF;
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgcourier_worker, pgcourier_owner', current_database());
+  ALTER ROLE pgcourier_worker NOINHERIT; -- it may have been made by other means
 END
 $$;
 
@@ -34,6 +35,7 @@ GRANT SELECT ON pgcourier_access.projects TO pgcourier_worker;
 
 -- 4. A role for each project that may read its schema and nothing else. The worker is a
 -- member, but inherits nothing: it must SET ROLE, which it does for the project's own dump.
+-- Up to PostgreSQL 15 that is an attribute of the login, from 16 on an option of each grant.
 DO $$
 DECLARE
   p record;
@@ -51,7 +53,12 @@ BEGIN
     IF to_regrole(quote_ident(made)) IS NULL THEN
       EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS', made);
     END IF;
-    EXECUTE format('GRANT %I TO pgcourier_worker', made);
+    EXECUTE format('GRANT %I TO pgcourier_worker', made) || CASE
+      WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT FALSE, SET TRUE' ELSE '' END;
+    IF pg_has_role('pgcourier_worker', made, 'USAGE') THEN
+      RAISE EXCEPTION 'pgcourier_worker inherits the rights of %', made
+        USING HINT = 'It is a superuser, or was granted the role by another grantor: see pg_auth_members, and revoke that.';
+    END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', p.nspname, made);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', p.nspname, made);
     EXECUTE format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', p.nspname, made);
