@@ -20,12 +20,12 @@ const mostForTwo = 1.15
 // reports the ratio of the best times. The dump and its compression are the bottleneck.
 // Run it with -benchtime 1x.
 func BenchmarkTwoDestinations(b *testing.B) {
-	if err := execute(b.Context(), "postgres", "CREATE DATABASE bulk"); err != nil {
+	if err := cluster.execute(b.Context(), "postgres", "CREATE DATABASE bulk"); err != nil {
 		b.Fatal(err)
 	}
 	const sql = `CREATE SCHEMA rich; CREATE SCHEMA "Ten*ant ""x"".;'\"; CREATE TABLE rich.bulk AS
 		SELECT n, md5(n::text) AS a, md5((n * 7)::text) AS b, repeat('some text that is said again ', 9) AS c FROM generate_series(1, 1200000) AS n; ANALYZE`
-	if err := execute(b.Context(), "bulk", sql); err != nil {
+	if err := cluster.execute(b.Context(), "bulk", sql); err != nil {
 		b.Fatal(err)
 	}
 	folder := func() storage.Target {
@@ -69,7 +69,7 @@ func BenchmarkTwoDestinations(b *testing.B) {
 func timed(b *testing.B, store export.Store, id string) time.Duration {
 	b.Helper()
 	begun := time.Now()
-	exportTo(b, store, "bulk", id, seal.SQL, seal.Zstd, nil)
+	cluster.export(b, store, "bulk", id, seal.SQL, seal.Zstd, nil)
 	took := time.Since(begun)
 	if err := store.Delete(context.WithoutCancel(b.Context()), "acme/"+id+".1.sql.zst"); err != nil {
 		b.Fatal(err)

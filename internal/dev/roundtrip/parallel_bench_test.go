@@ -40,11 +40,11 @@ func BenchmarkParallel(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if err := execute(b.Context(), "postgres", "CREATE DATABASE platform"); err != nil {
+	if err := cluster.execute(b.Context(), "postgres", "CREATE DATABASE platform"); err != nil {
 		b.Fatal(err)
 	}
 	for _, sql := range []string{fmt.Sprintf(platformSQL, size/3), "VACUUM ANALYZE"} {
-		if err := execute(b.Context(), "platform", sql); err != nil {
+		if err := cluster.execute(b.Context(), "platform", sql); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -59,7 +59,7 @@ func BenchmarkParallel(b *testing.B) {
 	}
 	ours := func(f seal.Format) func() {
 		return func() {
-			exportTo(b, store, "platform", "r", f, seal.Plain, nil)
+			cluster.export(b, store, "platform", "r", f, seal.Plain, nil)
 		}
 	}
 	runs := []struct {
@@ -155,7 +155,7 @@ func processorTime(b *testing.B) (seconds float64) {
 // bare is the floor: pg_dump alone, to nowhere.
 func bare(b *testing.B) {
 	b.Helper()
-	cmd, err := cluster.Client(b.Context(), "platform", "pg_dump", "--schema=rich")
+	cmd, err := cluster.client(b.Context(), "platform", "pg_dump", "--schema=rich")
 	if err != nil {
 		b.Fatal(err)
 	}

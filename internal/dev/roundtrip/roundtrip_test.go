@@ -22,21 +22,21 @@ type side struct {
 	objects []string
 }
 
-func look(ctx context.Context, database string) (s side, err error) {
-	conn, err := pgx.Connect(ctx, cluster.URL(database))
+func (s server) look(ctx context.Context, database string) (found side, err error) {
+	conn, err := pgx.Connect(ctx, s.URL(database))
 	if err != nil {
 		return side{}, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
-	if s.objects, err = objects(ctx, conn); err != nil {
+	if found.objects, err = objects(ctx, conn); err != nil {
 		return side{}, err
 	}
 	// An empty materialized view cannot be read; that it is empty is among the objects.
 	if _, err := conn.Exec(ctx, `REFRESH MATERIALIZED VIEW rich.not_filled`); err != nil {
 		return side{}, err
 	}
-	s.rows, err = contents.Read(ctx, conn, schemas)
-	return s, err
+	found.rows, err = contents.Read(ctx, conn, schemas)
+	return found, err
 }
 
 // compare lists what differs.
@@ -61,10 +61,10 @@ var everyCombination = flag.Bool("combinations", false, "try every combination; 
 func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	t.Parallel()
 	// The look fills a materialized view, so it looks at a copy.
-	if err := execute(t.Context(), "postgres", "CREATE DATABASE looked_at TEMPLATE source"); err != nil {
+	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE looked_at TEMPLATE source"); err != nil {
 		t.Fatal(err)
 	}
-	want, err := look(t.Context(), "looked_at")
+	want, err := cluster.look(t.Context(), "looked_at")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 func restored(t *testing.T, p place, format seal.Format, compression seal.Compression, want side) {
 	t.Helper()
 	id := fmt.Sprintf("%s-%s", format, compression)
-	a := exportTo(t, p, "source", id, format, compression, p.recipients)
+	a := cluster.export(t, p, "source", id, format, compression, p.recipients)
 	if want := map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]; a.Encryption != want {
 		t.Errorf("encryption is %s, want %s", a.Encryption, want)
 	}
@@ -104,7 +104,7 @@ func restored(t *testing.T, p place, format seal.Format, compression seal.Compre
 		t.Errorf("the manifest says %s and %d rows, the outcome %s and %d", doc.SHA256, doc.Manifest.Artifact.Rows, a.SHA256, a.Rows)
 	}
 	database := strings.ReplaceAll("r_"+doc.SHA256[:16]+"_"+id, "-", "_")
-	if err := execute(t.Context(), "postgres", "CREATE DATABASE "+database); err != nil {
+	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE "+database); err != nil {
 		t.Fatal(err)
 	}
 	stored, err := p.Open(t.Context(), key)
@@ -115,17 +115,17 @@ func restored(t *testing.T, p place, format seal.Format, compression seal.Compre
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(feed(t.Context(), database, format, plain), plain.Close(), stored.Close()); err != nil {
+	if err := errors.Join(cluster.feed(t.Context(), database, format, plain), plain.Close(), stored.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := look(t.Context(), database)
+	got, err := cluster.look(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diffs := compare(want, got); len(diffs) > 0 {
 		t.Errorf("%d differences:\n%s", len(diffs), strings.Join(diffs[:min(len(diffs), 20)], "\n"))
 	}
-	if err := execute(context.WithoutCancel(t.Context()), "postgres", "DROP DATABASE "+database); err != nil {
+	if err := cluster.execute(context.WithoutCancel(t.Context()), "postgres", "DROP DATABASE "+database); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,14 +2,16 @@ package roundtrip_test
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +34,19 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-var cluster *pgcluster.Cluster
+// server is a running server, and the client tools that are used with it.
+type server struct {
+	*pgcluster.Cluster
+	clients string // folder
+}
 
-//go:embed testdata/rich.sql
-var richSQL string
+var cluster server
+
+// rich are scripts: rich.sql and, named by the major version that they need, what newer
+// servers have besides.
+//
+//go:embed testdata
+var rich embed.FS
 
 // schemas are what rich.sql makes.
 var schemas = []string{"rich", `Ten*ant "x".;'\`}
@@ -45,15 +56,13 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+	if cluster.Cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	cluster.clients = cluster.BinDir()
 	code := 1
-	if err = execute(ctx, "postgres", "CREATE DATABASE source"); err == nil {
-		err = execute(ctx, "source", richSQL)
-	}
-	if err == nil {
+	if err = cluster.fill(ctx, "source"); err == nil {
 		code = m.Run()
 	}
 	if err = errors.Join(err, cluster.Stop()); err != nil {
@@ -63,8 +72,45 @@ func run(m *testing.M) int {
 	return code
 }
 
-func execute(ctx context.Context, database, sql string) error {
-	conn, err := pgx.Connect(ctx, cluster.URL(database))
+// fill makes a database with all that rich has for the server's version.
+func (s server) fill(ctx context.Context, database string) error {
+	if err := s.execute(ctx, "postgres", "CREATE DATABASE "+database); err != nil {
+		return err
+	}
+	major, err := s.major(ctx)
+	if err != nil {
+		return err
+	}
+	for v := range major + 1 {
+		name := fmt.Sprintf("testdata/rich-%d.sql", v)
+		if v == 0 {
+			name = "testdata/rich.sql"
+		}
+		script, err := rich.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = s.execute(ctx, database, string(script))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s server) major(ctx context.Context) (n int, err error) {
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	if err != nil {
+		return 0, err
+	}
+	err = conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&n)
+	return n, errors.Join(err, conn.Close(ctx))
+}
+
+func (s server) execute(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, s.URL(database))
 	if err != nil {
 		return err
 	}
@@ -177,14 +223,14 @@ func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) 
 	return export.Project{ID: id, Name: id, Schemas: schemas}, nil
 }
 
-// exportTo runs one request as a worker does, into store.
-func exportTo(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
+// export runs one request as a worker does, into store.
+func (s server) export(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
 	t.Helper()
 	area, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
+	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(s.URL(database)), BinDirs: []string{s.clients}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,17 +247,27 @@ func exportTo(t testing.TB, store export.Store, database, id string, format seal
 	return out.Artifact
 }
 
+// client is a command that runs one of the client tools on a database.
+func (s server) client(ctx context.Context, database, tool string, args ...string) (*exec.Cmd, error) {
+	cmd, err := s.Client(ctx, database, tool, args...)
+	if err == nil {
+		cmd.Path = filepath.Join(s.clients, tool)
+		cmd.Args[0] = cmd.Path
+	}
+	return cmd, err
+}
+
 // feed restores a plain dump into a database, in one transaction that any error ends: a
 // directory as a user would, from the folder that tar unpacks.
-func feed(ctx context.Context, database string, format seal.Format, dump io.Reader) error {
+func (s server) feed(ctx context.Context, database string, format seal.Format, dump io.Reader) error {
 	if format == seal.Directory {
-		return feedDirectory(ctx, database, dump)
+		return s.feedDirectory(ctx, database, dump)
 	}
 	tool, args := "pg_restore", []string{"--exit-on-error", "--single-transaction", "--dbname=" + database}
 	if format == seal.SQL {
 		tool, args = "psql", []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-"}
 	}
-	cmd, err := cluster.Client(ctx, database, tool, args...)
+	cmd, err := s.client(ctx, database, tool, args...)
 	if err != nil {
 		return err
 	}
@@ -223,7 +279,7 @@ func feed(ctx context.Context, database string, format seal.Format, dump io.Read
 	return nil
 }
 
-func feedDirectory(ctx context.Context, database string, dump io.Reader) (err error) {
+func (s server) feedDirectory(ctx context.Context, database string, dump io.Reader) (err error) {
 	dir, err := os.MkdirTemp("", "roundtrip-")
 	if err != nil {
 		return err
@@ -234,7 +290,7 @@ func feedDirectory(ctx context.Context, database string, dump io.Reader) (err er
 	if out, err := unpack.CombinedOutput(); err != nil {
 		return fmt.Errorf("tar: %w: %s", err, out)
 	}
-	cmd, err := cluster.Client(ctx, database, "pg_restore", "--exit-on-error", "--single-transaction", "--dbname="+database, dir)
+	cmd, err := s.client(ctx, database, "pg_restore", "--exit-on-error", "--single-transaction", "--dbname="+database, dir)
 	if err != nil {
 		return err
 	}
