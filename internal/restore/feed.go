@@ -199,7 +199,7 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 	defer func() { _ = w.Close() }()
 	fed := begin(writer{w}, f.at.prelude)
 	if fed == nil {
-		_, fed = io.Copy(writer{w}, withoutSchemas(in, f.at.kept))
+		_, fed = io.Copy(writer{w}, forTarget(in, f.at.kept, f.at.Major()))
 	}
 	err = whole(fed)
 	if err == nil {

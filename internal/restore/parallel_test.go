@@ -71,6 +71,21 @@ func TestJobsThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// pg_restore sets transaction_timeout from version 17 on, also on a server that refuses it.
+func TestJobsOfANewerPgRestoreAreRefusedForAnOlderServer(t *testing.T) {
+	t.Parallel()
+	from := database(t, sourceSQL)
+	x := sealed(t, dump(t, from, seal.Custom, "tenant"), kind{format: seal.Custom, compression: seal.Plain}, "tenant")
+	at := target(t, database(t, ""))
+	at.Jobs = 2
+	config := restore.Config{BinDirs: tool(t, "pg_restore", `echo "pg_restore (PostgreSQL) 17.99"`)}
+	x.Manifest.Artifact.PgDumpVersion = "17.99"
+	_, err := restorer(config).Restore(t.Context(), x.Export, at, nil)
+	if older := value[int](t, "postgres", "SELECT current_setting('server_version_num')::int / 10000") < 17; errors.Is(err, restore.ErrJobs) != older {
+		t.Errorf("error = %v; the server is older: %t", err, older)
+	}
+}
+
 // Until the second pass was equal to the first, the target is untouched; from then on a
 // failure says that it is not.
 func TestAParallelRestoreThatFails(t *testing.T) {

@@ -82,6 +82,30 @@ func TestTheSchemaPublicRestoresIntoANewDatabase(t *testing.T) {
 	}
 }
 
+// pg_dump sets transaction_timeout from version 17 on, and servers from 17 on know it. An
+// older server takes the export all the same, and a row that says so stays.
+func TestASettingOfNewerServersIsNoObstacle(t *testing.T) {
+	t.Parallel()
+	const setting = "SET transaction_timeout = 0;\n"
+	from := database(t, "CREATE SCHEMA tenant; CREATE TABLE tenant.t (x text); INSERT INTO tenant.t VALUES ('"+strings.TrimSpace(setting)+"')")
+	plain := dump(t, from, seal.SQL, "tenant")
+	if bytes.Count(plain, []byte("\n"+setting)) == 1 { // the row
+		const before = "SET lock_timeout = 0;\n"
+		plain = bytes.Replace(plain, []byte(before), []byte(before+setting), 1)
+	}
+	if n := bytes.Count(plain, []byte("\n"+setting)); n != 2 {
+		t.Fatalf("the dump holds the setting %d times", n)
+	}
+	x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	to := database(t, "")
+	if _, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, target(t, to), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := value[string](t, to, "SELECT x FROM tenant.t"); got+"\n" != setting {
+		t.Errorf("the row is %q", got)
+	}
+}
+
 func TestATargetThatHoldsObjectsIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)

@@ -121,6 +121,11 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 		return Result{}, err
 	}
 	defer at.Close()
+	if t.Jobs > 0 {
+		if err := r.direct(*x.Manifest.Artifact, at.Major()); err != nil {
+			return Result{}, err
+		}
+	}
 	found, err := x.Verify(ctx, func(n int64) { progress(Progress{Checking, n, total}) })
 	if err != nil {
 		return Result{}, err

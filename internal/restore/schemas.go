@@ -9,21 +9,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// headLimit bounds how much of a script is searched for CREATE SCHEMA.
+// headLimit bounds how much of a script is searched for what the target must not get.
 const headLimit = 16 << 20
 
-// withoutSchemas is a dump's script without the statements CREATE SCHEMA of the schemas that
-// are there already. pg_dump writes them before all else but settings and comments on
-// schemas, so the search ends at the first other statement.
-func withoutSchemas(script *bufio.Reader, there []string) io.Reader {
-	left := map[string]bool{}
+// forTarget returns a dump's script without what the target cannot take: CREATE SCHEMA of the
+// schemas that are there already, and a setting that a server of that major version does not
+// know. pg_dump writes them before all else but other settings and comments on schemas, so
+// the search ends at the first other statement.
+func forTarget(script *bufio.Reader, there []string, major int) io.Reader {
+	left, most := map[string]bool{}, len(there)
 	for _, name := range there {
 		// pg_dump quotes a name only where it must.
 		left["CREATE SCHEMA "+name+";"] = true
 		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
 	}
+	if major < timeoutSince {
+		left[setTimeout] = true
+		most++
+	}
 	var head bytes.Buffer
-	for found := 0; found < len(there) && head.Len() < headLimit; {
+	for found := 0; found < most && head.Len() < headLimit; {
 		start, err := script.Peek(len("COMMENT ON SCHEMA "))
 		if len(start) == 0 {
 			return io.MultiReader(&head, failing{err})

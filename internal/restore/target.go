@@ -25,7 +25,8 @@ type Target struct {
 	// Jobs is how many connections pg_restore uses, for a custom or directory archive. It
 	// gives up the one transaction: what goes wrong leaves the target with part of the export
 	// (ErrPartial), so the schemas must be missing or empty, and Clean is ErrJobs. The whole
-	// dump is unpacked into SpoolDir first. 0: one transaction.
+	// dump is unpacked into SpoolDir first. pg_restore 17 and newer cannot feed an older server
+	// so (ErrJobs). 0: one transaction.
 	Jobs int
 }
 
