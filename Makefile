@@ -39,6 +39,7 @@ demo: postgres build ## Run the main job end to end on a throw-away database and
 # everything that is imported.
 .PHONY: test
 test: postgres node promtool rescue-tools ## Run all tests against real PostgreSQL and JetStream
+	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
 	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: faults
@@ -104,6 +105,12 @@ replay-500: postgres ## Replay 500 failed exports after an outage, twice
 .PHONY: combinations
 combinations: postgres rescue-tools ## Restore every combination of format, compression and storage, in every way there is to read it
 	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/dev/roundtrip ./cmd/pgcourier -combinations
+
+.PHONY: matrix
+matrix: postgres postgres-versions ## Restore every format from every PostgreSQL server (13 to 18) with every client, and print which pairs ran
+	@mkdir -p build; rm -f build/matrix.txt; status=0; \
+	$(GO) test -count=1 -timeout 60m -run '^TestEveryPair' ./internal/dev/roundtrip -matrix $(CURDIR)/build/matrix.txt || status=$$?; \
+	cat build/matrix.txt; exit $$status
 
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
@@ -181,6 +188,11 @@ postgres: ## Find PostgreSQL's server binaries, or install them with apt where p
 		echo 'create_main_cluster = false' | $$as_root tee /etc/postgresql-common/createcluster.conf >/dev/null; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql
+
+# make test tries the oldest and the newest of these, if they are there.
+.PHONY: postgres-versions
+postgres-versions: node ## Fetch PostgreSQL servers 13 to 18 and client tools 15, 17 and 18 into build/postgres (0.7 GB)
+	internal/dev/postgres/fetch.sh build/postgres
 
 # The two examples in Node are run by the tests; npm fetches the one package they need.
 .PHONY: node

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -81,7 +82,8 @@ func TestJobsOfANewerPgRestoreAreRefusedForAnOlderServer(t *testing.T) {
 	config := restore.Config{BinDirs: tool(t, "pg_restore", `echo "pg_restore (PostgreSQL) 17.99"`)}
 	x.Manifest.Artifact.PgDumpVersion = "17.99"
 	_, err := restorer(config).Restore(t.Context(), x.Export, at, nil)
-	if older := value[int](t, "postgres", "SELECT current_setting('server_version_num')::int / 10000") < 17; errors.Is(err, restore.ErrJobs) != older {
+	major := value[int](t, "postgres", "SELECT current_setting('server_version_num')::int / 10000")
+	if older := !pgversion.Has(major, pgversion.TransactionTimeout); errors.Is(err, restore.ErrJobs) != older {
 		t.Errorf("error = %v; the server is older: %t", err, older)
 	}
 }

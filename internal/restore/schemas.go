@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // headLimit bounds how much of a script is searched for what the target must not get.
@@ -23,7 +25,7 @@ func forTarget(script *bufio.Reader, there []string, major int) io.Reader {
 		left["CREATE SCHEMA "+name+";"] = true
 		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
 	}
-	if major < timeoutSince {
+	if !pgversion.Has(major, pgversion.TransactionTimeout) {
 		left[setTimeout] = true
 		most++
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,7 +55,13 @@ var schemas = []string{"rich", `Ten*ant "x".;'\`}
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// databases numbers those that the tests make.
+var databases atomic.Int64
+
 func run(m *testing.M) int {
+	if flag.Parse(); *which {
+		return tell()
+	}
 	ctx := context.Background()
 	var err error
 	if cluster.Cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
@@ -203,9 +211,10 @@ func openTelegram(t testing.TB) *telegram.Driver {
 }
 
 // granting is a ledger that grants each request its first attempt, and a project that
-// owns the source's schemas.
+// owns schemas.
 type granting struct {
-	ending export.Ending
+	schemas []string
+	ending  export.Ending
 }
 
 func (g *granting) Claim(_ context.Context, c export.ClaimRequest) (export.Claim, error) {
@@ -220,31 +229,49 @@ func (g *granting) Finish(_ context.Context, _ export.Token, e export.Ending) er
 }
 
 func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) {
-	return export.Project{ID: id, Name: id, Schemas: schemas}, nil
+	return export.Project{ID: id, Name: id, Schemas: g.schemas}, nil
 }
 
 // export runs one request as a worker does, into store.
 func (s server) export(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
 	t.Helper()
+	a, err := exportBy(t.Context(), s.dumper(t, database, slog.New(slog.DiscardHandler)), store, schemas, export.Request{
+		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
+	}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// dumper dumps a database with the server's client tools.
+func (s server) dumper(t testing.TB, database string, log *slog.Logger) *pgdump.Dumper {
+	t.Helper()
 	area, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(s.URL(database)), BinDirs: []string{s.clients}})
+	d, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(s.URL(database)), BinDirs: []string{s.clients}, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger := &granting{}
+	return d
+}
+
+// exportBy runs one request of a project that owns these schemas.
+func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, schemas []string, r export.Request, to []age.Recipient) (*export.Artifact, error) {
+	ledger := &granting{schemas: schemas}
 	out, err := export.New(export.Config{
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
 		Log: slog.New(slog.DiscardHandler),
-	}).Run(t.Context(), export.Request{
-		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
-	}, export.Delivery{Last: true})
-	if err != nil || out.State != export.Completed {
-		t.Fatalf("export %s: %s %s %v", id, out.Code, out.Message, err)
+	}).Run(ctx, r, export.Delivery{Last: true})
+	if err == nil && out.State != export.Completed {
+		err = fmt.Errorf("%s %s", out.Code, out.Message)
 	}
-	return out.Artifact
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", r.ID.Request, err)
+	}
+	return out.Artifact, nil
 }
 
 // client is a command that runs one of the client tools on a database.
@@ -279,16 +306,52 @@ func (s server) feed(ctx context.Context, database string, format seal.Format, d
 	return nil
 }
 
+// unpack is a directory archive's folder. The caller removes it, also after an error.
+func unpack(ctx context.Context, dump io.Reader) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "roundtrip-"); err != nil {
+		return "", err
+	}
+	tar := exec.CommandContext(ctx, "tar", "-x", "-C", dir)
+	tar.Stdin = dump
+	if out, err := tar.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("tar: %w: %s", err, out)
+	}
+	return dir, nil
+}
+
+// writeScript lets pg_restore write an archive's script to a file.
+func (s server) writeScript(ctx context.Context, to string, format seal.Format, dump io.Reader) (err error) {
+	args := []string{"--no-owner", "--no-acl", "--file=" + to}
+	switch format {
+	case seal.SQL:
+		file, err := os.Create(to)
+		if err == nil {
+			_, err = io.Copy(file, dump)
+			err = errors.Join(err, file.Close())
+		}
+		return err
+	case seal.Directory:
+		dir, err := unpack(ctx, dump)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		if err != nil {
+			return err
+		}
+		args, dump = append(args, dir), nil
+	default:
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.clients, "pg_restore"), args...)
+	cmd.Stdin = dump
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pg_restore: %w: %s", err, out)
+	}
+	return nil
+}
+
 func (s server) feedDirectory(ctx context.Context, database string, dump io.Reader) (err error) {
-	dir, err := os.MkdirTemp("", "roundtrip-")
+	dir, err := unpack(ctx, dump)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	unpack := exec.CommandContext(ctx, "tar", "-x", "-C", dir)
-	unpack.Stdin = dump
-	if out, err := unpack.CombinedOutput(); err != nil {
-		return fmt.Errorf("tar: %w: %s", err, out)
 	}
 	cmd, err := s.client(ctx, database, "pg_restore", "--exit-on-error", "--single-transaction", "--dbname="+database, dir)
 	if err != nil {
