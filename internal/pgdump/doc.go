@@ -35,7 +35,7 @@
 // A dump of one schema reads the whole catalogue, so with many tenants one dump each costs
 // the square of their number. [Groups.Invite] takes requests that wait together: one
 // snapshot and one pg_dump of all their schemas into a bounded spool, which
-// internal/archive then divides. Each [Guest] gets a Dump of its own, counted in the shared
+// internal/pgdump/archive then divides. Each [Guest] gets a Dump of its own, counted in the shared
 // snapshot: its part of the archive, or the script that pg_restore makes of it. Who is too
 // large, locked, missing, unreadable or tied to another project is dumped alone, and so is
 // everybody when the group's dump fails.

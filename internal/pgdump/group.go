@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pgcourier/pgcourier/internal/archive"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 

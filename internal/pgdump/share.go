@@ -9,9 +9,9 @@ import (
 	"os"
 	"sync"
 
-	"github.com/pgcourier/pgcourier/internal/archive"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 

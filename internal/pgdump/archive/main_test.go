@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
-	"github.com/pgcourier/pgcourier/internal/archive"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
