@@ -61,7 +61,7 @@ bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input
 	echo "the verdicts are in build/bad-input.txt"; \
 	if [ -e build/bad-input.txt ]; then tail -n 2 build/bad-input.txt; fi; exit $$status
 
-# The targets are found by themselves. Those of pgdump and of seal start a PostgreSQL server.
+# The targets are found by themselves. Those of pgdump start a PostgreSQL server.
 .PHONY: fuzz
 fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and count executions and crashes
 	$(GO) run ./internal/dev/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
@@ -88,7 +88,7 @@ bench-parallel: postgres ## Measure an export over one and over two connections 
 
 .PHONY: bench-stages
 bench-stages: postgres ## Measure each stage of the stream alone
-	$(GO) test -run '^$$' -bench '^BenchmarkStages$$' -benchtime 10x -timeout 30m ./internal/seal
+	$(GO) test -run '^$$' -bench '^BenchmarkStages$$' -benchtime 10x -timeout 30m ./internal/dev/roundtrip
 
 .PHONY: bench-destinations
 bench-destinations: postgres ## Measure what a second destination costs

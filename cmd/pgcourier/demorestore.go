@@ -12,6 +12,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -19,7 +21,7 @@ import (
 // own structure, and only then into the empty database. Then it compares every table.
 func (d *demo) restore(ctx context.Context, c *events.Completed) error {
 	check, err := d.read(ctx, c, func(plain io.Reader) error {
-		_, err := seal.Check(plain, seal.Format(c.Format))
+		_, err := archive.Check(plain, export.Format(c.Format))
 		return err
 	})
 	if err = errors.Join(err, check); err != nil {

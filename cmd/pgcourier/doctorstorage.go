@@ -15,7 +15,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
@@ -226,7 +225,7 @@ func (x *examination) largest(ctx context.Context) (stored, spooled int64) {
 			continue
 		}
 		a := e.Outcome.Artifact
-		if stored = max(stored, a.StoredBytes); a.Format == seal.Directory {
+		if stored = max(stored, a.StoredBytes); a.Format == export.Directory {
 			spooled = max(spooled, a.SizeBytes)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/restore"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -169,7 +168,7 @@ func (f *fetch) plain(ctx context.Context) error {
 	}
 	if f.to == "" {
 		id := f.ID.Request
-		f.to = fmt.Sprintf("%s.%d%s", id, f.Attempt, seal.Extension(a.Format, seal.Plain, seal.Unencrypted))
+		f.to = fmt.Sprintf("%s.%d%s", id, f.Attempt, a.Format.Extension())
 	}
 	part, err := f.begin(os.O_RDWR | os.O_CREATE | os.O_TRUNC)
 	if err != nil {

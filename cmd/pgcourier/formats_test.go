@@ -24,7 +24,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/contents"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -272,7 +273,7 @@ func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byt
 // without restoring it.
 func (p *platform) checkWhole(c *events.Completed) {
 	p.t.Helper()
-	found, err := seal.Check(bytes.NewReader(p.checkStored(c, nil)), seal.Format(c.Format))
+	found, err := archive.Check(bytes.NewReader(p.checkStored(c, nil)), export.Format(c.Format))
 	if err != nil {
 		p.t.Fatal(err)
 	}

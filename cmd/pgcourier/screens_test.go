@@ -28,7 +28,7 @@ func ago(d time.Duration) *time.Time { t := noon.Add(-d); return &t }
 // sampleEntries are requests in every state, some with more to say than fits.
 func sampleEntries() []ledger.Entry {
 	artifact := &export.Artifact{
-		Format: seal.Custom, Compression: seal.Zstd, Encryption: seal.Age, Schemas: []string{"tenant_acme"},
+		Format: export.Custom, Compression: seal.Zstd, Encryption: seal.Age, Schemas: []string{"tenant_acme"},
 		SizeBytes: 1_288_490_188, StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), Tables: 42, Rows: 1_234_567,
 		ServerVersion: "15.18", PgDumpVersion: "17.2", Warnings: []string{"the partition audit.events_2025 lies in another schema and is not included"},
 		Copies: []export.Copy{

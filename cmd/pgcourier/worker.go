@@ -25,6 +25,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -239,6 +240,7 @@ func (w *worker) openExporter(ctx context.Context, name string, recipients []age
 	w.exports = export.New(export.Config{
 		Ledger: w.telemetry.Ledger(w.ledger), Projects: w.telemetry.Projects(projects), Dumper: w.telemetry.Dumper(dumper), Store: w.store,
 		Observer: &handlers.Observer{Publisher: speaker, Source: w.source, Log: w.log},
+		Inspect:  func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Seal:     seal.Options{MaxBytes: int64(c.MaxBytes), Recipients: recipients},
 		Lease:    c.AckWait, MaxAttempts: maxAttempts, Worker: name, Log: w.log,
 	})

@@ -2,8 +2,6 @@ package export
 
 import (
 	"context"
-
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Seat is a request's place at a dump that several share. Whoever has one opens its dump
@@ -35,7 +33,7 @@ type Company struct {
 // Sociable reports whether the dump of such a request can be shared: a tar archive cannot be
 // made of another.
 func (r Request) Sociable() bool {
-	return r.Refusal == nil && (r.Format == seal.SQL || r.Format == seal.Custom)
+	return r.Refusal == nil && (r.Format == SQL || r.Format == Custom)
 }
 
 func (p Project) like() Like { return Like{DSN: p.DSN, Role: p.Role} }

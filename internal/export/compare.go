@@ -5,13 +5,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // compare holds the rows counted in the stream against those of the snapshot. Any
 // difference is a Fault: such a dump is never a success.
-func compare(stream, snapshot map[seal.Table]int64) error {
+func compare(stream, snapshot map[Table]int64) error {
 	if maps.Equal(stream, snapshot) {
 		return nil
 	}

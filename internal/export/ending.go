@@ -76,9 +76,6 @@ func sealFault(err error) error {
 	if limit, ok := errors.AsType[*seal.SizeLimitError](err); ok {
 		return &Fault{Code: SizeLimit, Message: limit.Error(), Err: err}
 	}
-	if broken, ok := errors.AsType[*seal.StructureError](err); ok {
-		return &Fault{Code: DumpIncomplete, Message: "the dump's structure is not whole", Err: broken}
-	}
 	return err
 }
 

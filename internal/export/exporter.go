@@ -14,16 +14,19 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Config is what an Exporter works with. Ledger, Projects, Dumper and Store are required.
+// Config is what an Exporter works with. Ledger, Projects, Dumper, Inspect and Store are
+// required.
 type Config struct {
 	Ledger   Ledger
 	Projects Projects
 	Dumper   Dumper
+	// Inspect returns an Inspector for one dump of that format.
+	Inspect  func(Format) (Inspector, error)
 	Store    Store
-	Observer Observer // default: nobody is told
+	Observer Observer // default: starts and progress are not reported
 
-	// Seal is the template for each stream: cap, recipients, concurrency. Format,
-	// compression and verification are set for each request.
+	// Seal is the template for each stream: cap, recipients, concurrency. Compression and
+	// inspector are set for each request.
 	Seal seal.Options
 	// Lease is how long a claim holds without renewal; it is renewed every third of it.
 	// It must be the ledger's. Default 30 s.
@@ -273,21 +276,25 @@ func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, 
 
 // store runs the one pull-driven stream: the store reads the seal, which reads the dump.
 func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas []string, dump Dump) (*Artifact, error) {
-	opts := e.Seal
-	opts.Format, opts.Compression = req.Format, req.Compression
-	opts.Verify = func(c seal.Contents) error {
+	inspector, err := e.Inspect(req.Format)
+	if err != nil {
+		return nil, AsFault(fmt.Errorf("inspect the dump: %w", err))
+	}
+	inspected := &inspection{inspector: inspector, verify: func(c Contents) error {
 		rows, err := dump.Rows(ctx)
 		if err != nil {
 			return err
 		}
 		return compare(c.Tables, rows)
-	}
+	}}
+	opts := e.Seal
+	opts.Compression, opts.Inspector = req.Compression, inspected
 	stream, err := seal.New(dump, opts)
 	if err != nil {
 		return nil, AsFault(fmt.Errorf("open seal: %w", err))
 	}
 	defer func() { _ = stream.Close() }()
-	defer e.reportProgress(ctx, req.ID, claim.Token.Attempt, dump.Info(), stream)()
+	defer e.reportProgress(ctx, req.ID, claim.Token.Attempt, dump.Info(), stream, inspector)()
 
 	source := &firstError{r: stream}
 	artifact := &Artifact{
@@ -299,10 +306,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 		s := stream.Summary()
 		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
 		artifact.CRC32C = s.CRC32C
-		artifact.Tables = len(s.Contents.Tables)
-		for _, n := range s.Contents.Tables {
-			artifact.Rows += n
-		}
+		artifact.Tables, artifact.Rows = len(inspected.contents.Tables), inspected.contents.Rows()
 		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun))}
 	})
 	failpoint.Hit(failpoint.AfterStore)
@@ -315,7 +319,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 
 // reportProgress tells the observer how far the stream is until the returned function is
 // called.
-func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info DumpInfo, s *seal.Stream) (stop func()) {
+func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info DumpInfo, s *seal.Stream, i Inspector) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -324,7 +328,7 @@ func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info 
 			p := s.Progress()
 			e.Observer.Progress(ctx, Progress{
 				ID: id, Attempt: attempt, SizeBytes: p.PlainBytes, StoredBytes: p.StoredBytes,
-				EstimatedBytes: info.EstimatedBytes, Table: p.Table.String(), At: time.Now().UTC(),
+				EstimatedBytes: info.EstimatedBytes, Table: i.Table().String(), At: time.Now().UTC(),
 			})
 		}
 	}()
@@ -367,7 +371,7 @@ func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why 
 
 // key names the attempt's object: no two attempts ever share one.
 func (e *Exporter) key(req Request, attempt int) string {
-	name := fmt.Sprintf("%s.%d%s", req.Request, attempt, seal.Extension(req.Format, req.Compression, e.encryption()))
+	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, e.encryption()))
 	return path.Join(req.Project, req.StoragePath, name)
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -64,12 +65,12 @@ func (project) Lookup(context.Context, string) (export.Project, error) {
 // dump gives its script, then blocks until it is closed or ends as told.
 type dump struct {
 	io.Reader
-	rows   map[seal.Table]int64
+	rows   map[export.Table]int64
 	closed bool
 }
 
 func (d *dump) Info() export.DumpInfo { return export.DumpInfo{ServerVersion: "15.1"} }
-func (d *dump) Rows(context.Context) (map[seal.Table]int64, error) {
+func (d *dump) Rows(context.Context) (map[export.Table]int64, error) {
 	return d.rows, nil
 }
 func (d *dump) Close() error { d.closed = true; return nil }
@@ -115,9 +116,10 @@ func newBench(open func(ctx context.Context) (export.Dump, error)) *bench {
 	b := &bench{ledger: &script{claims: []export.Claim{{Verdict: export.Granted}}}, shelf: &shelf{objects: map[string]string{}}}
 	b.export = export.New(export.Config{
 		Ledger: b.ledger, Projects: project{}, Dumper: dumper{open}, Store: b.shelf,
-		Lease: 30 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
+		Lease:   30 * time.Second, Log: slog.New(slog.DiscardHandler),
 	})
-	b.req = export.Request{ID: export.ID{Project: "p", Request: "r"}, Format: seal.SQL, Compression: seal.Plain}
+	b.req = export.Request{ID: export.ID{Project: "p", Request: "r"}, Format: export.SQL, Compression: seal.Plain}
 	return b
 }
 
@@ -127,7 +129,7 @@ func (b *bench) run(ctx context.Context, d export.Delivery) (export.Outcome, err
 
 func good(rows int64) func(context.Context) (export.Dump, error) {
 	return func(context.Context) (export.Dump, error) {
-		return &dump{Reader: strings.NewReader(whole), rows: map[seal.Table]int64{{Schema: "s", Name: "t"}: rows}}, nil
+		return &dump{Reader: strings.NewReader(whole), rows: map[export.Table]int64{{Schema: "s", Name: "t"}: rows}}, nil
 	}
 }
 

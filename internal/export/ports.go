@@ -108,7 +108,7 @@ type Dumper interface {
 type DumpJob struct {
 	Project Project
 	Schemas []string // exact names; never empty
-	Format  seal.Format
+	Format  Format
 	// Jobs is how many tables are dumped at a time, for format directory only. 0: the Dumper
 	// chooses.
 	Jobs int
@@ -123,7 +123,7 @@ type Dump interface {
 	Info() DumpInfo
 	// Rows returns count(*) of each table that the dump holds data for, in the dump's
 	// own snapshot. The counts run beside the dump; Rows waits for them.
-	Rows(ctx context.Context) (map[seal.Table]int64, error)
+	Rows(ctx context.Context) (map[Table]int64, error)
 	// Close kills what still runs, waits for its end and releases the snapshot. It is
 	// idempotent.
 	Close() error
@@ -171,7 +171,7 @@ type Started struct {
 	Attempt     int
 	StartedAt   time.Time
 	Schemas     []string
-	Format      seal.Format
+	Format      Format
 	Compression seal.Compression
 	Info        DumpInfo
 	Trace       Trace

@@ -21,7 +21,7 @@ func (id ID) String() string { return id.Project + "/" + id.Request }
 type Request struct {
 	ID
 	Schemas     []string         // empty: all of the project's
-	Format      seal.Format      // never empty
+	Format      Format           // never empty
 	Compression seal.Compression // never empty
 	Jobs        int              // of format directory; 0: as the size asks for
 	StoragePath string           // label under the project's prefix; may be empty
@@ -105,7 +105,7 @@ type Outcome struct {
 
 // Artifact describes a stored export and the evidence that it is whole.
 type Artifact struct {
-	Format        seal.Format      `json:"format"`
+	Format        Format           `json:"format"`
 	Compression   seal.Compression `json:"compression"`
 	Encryption    seal.Encryption  `json:"encryption"`
 	Schemas       []string         `json:"schemas"`
@@ -142,10 +142,6 @@ type Copy struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Seal's kinds by the names that handlers use, so that they need not know seal.
-type (
-	// Format is the kind of archive.
-	Format = seal.Format
-	// Compression is what is applied to the dump.
-	Compression = seal.Compression
-)
+// Compression is what is applied to the dump. Handlers use this name, so that they need not
+// know seal.
+type Compression = seal.Compression

@@ -145,7 +145,7 @@ func (b *bench) granted(t testing.TB, c export.ClaimRequest) export.Token {
 func request(id, payload string) export.Request {
 	return export.Request{
 		ID:     export.ID{Project: "acme", Request: id},
-		Format: seal.SQL, Compression: seal.Gzip, RequestedBy: "ann", Metadata: map[string]string{"ticket": "7"},
+		Format: export.SQL, Compression: seal.Gzip, RequestedBy: "ann", Metadata: map[string]string{"ticket": "7"},
 		Payload: []byte(payload), Digest: sha256.Sum256([]byte(payload)),
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // errName says that no object of a database can have this name.
@@ -32,7 +32,7 @@ func checkName(name string) error {
 type selection struct {
 	schemas  []string
 	role     string // empty: the login
-	format   seal.Format
+	format   export.Format
 	client   int // pg_dump's major version
 	snapshot snapshot
 	encoding string
@@ -43,7 +43,7 @@ type selection struct {
 }
 
 // formats are pg_dump's names for ours.
-var formats = map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}
+var formats = map[export.Format]string{export.SQL: "plain", export.Tar: "tar", export.Custom: "custom", export.Directory: "directory"}
 
 // snapshotID is what pg_export_snapshot answers, such as 00000003-0000001B-1.
 var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
@@ -93,10 +93,10 @@ func arguments(s selection) ([]string, error) {
 	if !s.snapshot.labels {
 		args = append(args, "--no-security-labels")
 	}
-	if s.format == seal.Custom || s.format == seal.Directory {
+	if s.format == export.Custom || s.format == export.Directory {
 		args = append(args, "--compress=0") // compression is ours, and rows are counted in the stream
 	}
-	if s.format == seal.Directory {
+	if s.format == export.Directory {
 		// Nothing in the folder outlives the stream, so nothing needs to be on the disk.
 		args = append(args, "--file="+s.folder, "--jobs="+strconv.Itoa(s.jobs), "--no-sync")
 	}

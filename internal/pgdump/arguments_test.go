@@ -7,13 +7,13 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 func TestArguments(t *testing.T) {
 	t.Parallel()
-	got, err := pgdump.Arguments([]string{`Ten*ant "x"`, "--file=/tmp/x"}, "tenant", pgdump.Snapshot, seal.Custom)
+	got, err := pgdump.Arguments([]string{`Ten*ant "x"`, "--file=/tmp/x"}, "tenant", pgdump.Snapshot, export.Custom)
 	want := []string{
 		"--format=custom", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
 		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--no-publications", "--no-subscriptions", "--compress=0",
@@ -26,7 +26,7 @@ func TestArguments(t *testing.T) {
 
 func TestArgumentsOfADirectory(t *testing.T) {
 	t.Parallel()
-	got, err := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, seal.Directory)
+	got, err := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, export.Directory)
 	want := []string{
 		"--format=directory", "--encoding=UTF8", "--snapshot=00000003-0000001B-1", "--lock-wait-timeout=60000",
 		"--no-password", "--no-owner", "--no-acl", "--no-tablespaces", "--strict-names", "--no-publications", "--no-subscriptions", "--compress=0",
@@ -51,8 +51,8 @@ func TestArgumentsOfADatabaseWithoutCommentsOrLabels(t *testing.T) {
 		{18, false, false, []string{"--no-comments", "--no-security-labels"}},
 		{10, false, false, []string{"--no-security-labels"}}, // it has no such option
 	} {
-		args, err := pgdump.ArgumentsBeside(c.client, c.comments, c.labels, []string{"s"}, "", pgdump.Snapshot, seal.SQL)
-		all, allErr := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, seal.SQL)
+		args, err := pgdump.ArgumentsBeside(c.client, c.comments, c.labels, []string{"s"}, "", pgdump.Snapshot, export.SQL)
+		all, allErr := pgdump.Arguments([]string{"s"}, "", pgdump.Snapshot, export.SQL)
 		more := slices.DeleteFunc(args, func(a string) bool { return slices.Contains(all, a) })
 		if err != nil || allErr != nil || !slices.Equal(more, c.want) {
 			t.Errorf("%+v: more arguments %q, %v, %v", c, more, err, allErr)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // BenchmarkTiny compares a dump of a tiny schema with the bare pg_dump it runs: the
@@ -50,7 +49,7 @@ func BenchmarkTiny(b *testing.B) {
 
 func tiny(b *testing.B, d *pgdump.Dumper) {
 	b.Helper()
-	dump, err := d.Open(b.Context(), export.DumpJob{Schemas: []string{"tiny"}, Format: seal.SQL})
+	dump, err := d.Open(b.Context(), export.DumpJob{Schemas: []string{"tiny"}, Format: export.SQL})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -113,7 +112,7 @@ func BenchmarkTenants(b *testing.B) {
 		}
 		perTenant(b, 1)
 	})
-	for _, f := range []seal.Format{seal.SQL, seal.Custom} {
+	for _, f := range []export.Format{export.SQL, export.Custom} {
 		b.Run("groups of 100/"+string(f), func(b *testing.B) {
 			g, err := pgdump.NewGroups(pgdump.GroupConfig{Dumper: d})
 			if err != nil {

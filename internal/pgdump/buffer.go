@@ -3,8 +3,8 @@ package pgdump
 import (
 	"os"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // stdbuf is the library of coreutils' stdbuf, where distributions put it.
@@ -16,8 +16,8 @@ const stdbuf = "/usr/libexec/coreutils/libstdbuf.so"
 // Measured: 64 KiB leave a tenth more of that, larger ones bring nothing. Where the library is
 // missing nothing changes. client is pg_dump's major version: it returns nothing where pg_dump
 // does not write through its stdout (pgversion.PlainOnStdout).
-func outputBuffer(format seal.Format, client int) []string {
-	if format == seal.SQL && !pgversion.Has(client, pgversion.PlainOnStdout) {
+func outputBuffer(format export.Format, client int) []string {
+	if format == export.SQL && !pgversion.Has(client, pgversion.PlainOnStdout) {
 		return nil
 	}
 	if info, err := os.Stat(stdbuf); err != nil || !info.Mode().IsRegular() {

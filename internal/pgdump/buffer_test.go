@@ -11,16 +11,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // buffered says whether the C library's stdout of this dump's pg_dump is given a large buffer:
 // coreutils' library for stdbuf is installed, and pg_dump writes through stdout. From version
 // 16 on it does so for archives only.
-func buffered(d export.Dump, f seal.Format) bool {
+func buffered(d export.Dump, f export.Format) bool {
 	_, err := os.Stat("/usr/libexec/coreutils/libstdbuf.so")
 	client := libpq.LeadingNumber(d.Info().PgDumpVersion)
-	return err == nil && (f == seal.Custom || pgversion.Has(client, pgversion.PlainOnStdout))
+	return err == nil && (f == export.Custom || pgversion.Has(client, pgversion.PlainOnStdout))
 }
 
 // What goes through the C library's stdout is written in pieces of 128 KiB, not of its 4 KiB.
@@ -30,7 +29,7 @@ func TestADumpIsWrittenInLargePieces(t *testing.T) {
 	t.Parallel()
 	const leastOfLarge, mostOfSmall = 64 << 10, 8 << 10
 	dsn := database(t, cluster, large)
-	for _, format := range []seal.Format{seal.SQL, seal.Custom} {
+	for _, format := range []export.Format{export.SQL, export.Custom} {
 		dump := open(t, pgdump.Config{}, job(dsn, format, "big"))
 		read(t, dump, 8<<20)
 		writes, written := written(t, pgdump.ProcessID(dump))

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // dump is a running pg_dump, and the session that holds its snapshot. Read is for one
@@ -62,7 +61,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 		}
 	})
 	var moved func() bool
-	if o.job.Format == seal.Tar {
+	if o.job.Format == export.Tar {
 		moved = growth(d.process)
 	}
 	var turn *trail
@@ -135,7 +134,7 @@ func (d *dump) verdict() error {
 
 // Rows waits for the counts, under the dump's clock; but a table of any size is counted in one
 // query, which gives no sign of life before its end.
-func (d *dump) Rows(ctx context.Context) (map[seal.Table]int64, error) {
+func (d *dump) Rows(ctx context.Context) (map[export.Table]int64, error) {
 	d.watch.beginSilent()
 	defer d.watch.endSilent()
 	return d.counts.wait(ctx)

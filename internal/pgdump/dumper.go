@@ -13,7 +13,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -203,7 +202,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	if err = o.session.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); err != nil {
 		return nil, nil, err
 	}
-	if o.job.Format == seal.Directory { // its arguments depend on what is found
+	if o.job.Format == export.Directory { // its arguments depend on what is found
 		if err = o.look(ctx); err != nil {
 			return nil, nil, err
 		}

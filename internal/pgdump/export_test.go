@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -20,12 +19,12 @@ var (
 // Snapshot is a snapshot's id.
 const Snapshot = "00000003-0000001B-1"
 
-func Arguments(schemas []string, role, id string, f seal.Format) ([]string, error) {
+func Arguments(schemas []string, role, id string, f export.Format) ([]string, error) {
 	return ArgumentsBeside(15, true, true, schemas, role, id, f)
 }
 
 // ArgumentsBeside are those of one pg_dump of a database that has comments or labels or has none.
-func ArgumentsBeside(client int, comments, labels bool, schemas []string, role, id string, f seal.Format) ([]string, error) {
+func ArgumentsBeside(client int, comments, labels bool, schemas []string, role, id string, f export.Format) ([]string, error) {
 	return arguments(selection{
 		schemas: schemas, role: role, format: f, client: client,
 		snapshot: snapshot{id: id, comments: comments, labels: labels}, encoding: "UTF8", lockWait: time.Minute,

@@ -16,7 +16,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // script makes a folder with a pg_dump that answers --version with the first command and
@@ -89,7 +88,7 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 			if c.code == export.DumpStalled {
 				config.Stall = 2 * time.Second
 			}
-			dump := open(t, config, job(dsn, seal.SQL, "s"))
+			dump := open(t, config, job(dsn, export.SQL, "s"))
 			pid := pgdump.ProcessID(dump)
 			f := fault(t, readUntilError(t, dump), c.code)
 			if strings.Contains(f.Message, "words") {
@@ -106,7 +105,7 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 
 func TestPgDumpThatWritesForEverIsStoppedByClose(t *testing.T) {
 	t.Parallel()
-	dump := open(t, pgdump.Config{BinDirs: fake(t, `while :; do echo x; done`)}, job(database(t, cluster, simple), seal.SQL, "s"))
+	dump := open(t, pgdump.Config{BinDirs: fake(t, `while :; do echo x; done`)}, job(database(t, cluster, simple), export.SQL, "s"))
 	read(t, dump, 100)
 	for range 2 { // it is idempotent
 		if err := dump.Close(); err != nil {
@@ -125,7 +124,7 @@ func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 	dump := open(t, pgdump.Config{
 		BinDirs: fake(t, fmt.Sprintf(`echo start; until [ -e %s ]; do sleep 0.01; done; echo end`, wait)),
 		Timeout: 5 * time.Second, Stall: 5 * time.Second, LockWaitTimeout: time.Second,
-	}, job(database(t, cluster, simple), seal.SQL, "s"))
+	}, job(database(t, cluster, simple), export.SQL, "s"))
 	read(t, dump, len("start\n"))
 	// Real time passes while nobody reads; it is what is tested, and the script waits for it.
 	timer := time.NewTimer(5500 * time.Millisecond)
@@ -146,17 +145,17 @@ func TestTarSpoolingIsProgress(t *testing.T) {
 	body := fmt.Sprintf(`i=0; while [ $i -lt 70 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
 	config := pgdump.Config{BinDirs: fake(t, body), Stall: 5 * time.Second, LockWaitTimeout: time.Second}
 	dsn := database(t, cluster, simple)
-	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, seal.Tar, "s"))); err != nil {
+	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, export.Tar, "s"))); err != nil {
 		t.Errorf("tar: %v, want no stall", err)
 	}
-	fault(t, readUntilError(t, open(t, config, job(dsn, seal.SQL, "s"))), export.DumpStalled)
+	fault(t, readUntilError(t, open(t, config, job(dsn, export.SQL, "s"))), export.DumpStalled)
 }
 
 func TestCancelPassesItsCauseThrough(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	ctx, cancel := context.WithCancelCause(t.Context())
-	dump, err := dumper(t, pgdump.Config{}).Open(ctx, job(dsn, seal.SQL, "big"))
+	dump, err := dumper(t, pgdump.Config{}).Open(ctx, job(dsn, export.SQL, "big"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // lookEvery is how often the spool is measured.
@@ -99,7 +99,7 @@ func (s *spooled) take(notices []byte) error {
 		switch {
 		case mask&unix.IN_Q_OVERFLOW != 0:
 			return newFault(export.SpoolFailed, "the worker's spool cannot be watched", errors.New("inotify: notices were lost"))
-		case name == tocFile || !seal.DirectoryFile(name): // collect looks at what is left
+		case name == tocFile || !archive.DirectoryFile(name): // collect looks at what is left
 		case mask&unix.IN_CREATE != 0:
 			s.mu.Lock()
 			s.writing[name] = struct{}{}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 var errNoGroup = errors.New("fewer than two projects can be dumped together")
@@ -50,7 +49,7 @@ func (g *Groups) opening(like export.Project) (*opening, error) {
 	tag := strings.ToLower(rand.Text()[:8])
 	return &opening{
 		Dumper: &g.dumper, source: src,
-		job:        export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: seal.Custom},
+		job:        export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
 		holderName: "pgcourier snapshot " + tag, dumpName: "pgcourier dump " + tag,
 	}, nil
 }
@@ -67,7 +66,7 @@ func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*
 		return nil, err
 	}
 	if _, ok := g.restoreOf(o.version); !ok {
-		members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.job.Format == seal.SQL })
+		members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.job.Format == export.SQL })
 	}
 	if err = o.session.begin(ctx, o.job.Project.Role, groupLockWait); err != nil {
 		return nil, err
@@ -202,7 +201,7 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 		return nil, err
 	}
 	defer s.release()
-	x := seal.NewIndexer()
+	x := archive.NewIndexer()
 	// The reader ends with io.EOF only after pg_dump exited 0.
 	if _, err := io.CopyBuffer(io.MultiWriter(s, x), struct{ io.Reader }{d}, make([]byte, spoolBuffer)); err != nil {
 		return nil, err
@@ -223,10 +222,10 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 	if err != nil {
 		return nil, err
 	}
-	bySchema := map[string]map[seal.Table]int64{}
+	bySchema := map[string]map[export.Table]int64{}
 	for table, n := range rows {
 		if bySchema[table.Schema] == nil {
-			bySchema[table.Schema] = map[seal.Table]int64{}
+			bySchema[table.Schema] = map[export.Table]int64{}
 		}
 		bySchema[table.Schema][table] = n
 	}
@@ -249,8 +248,8 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 	return shares, nil
 }
 
-func merge(bySchema map[string]map[seal.Table]int64, schemas []string) map[seal.Table]int64 {
-	out := map[seal.Table]int64{}
+func merge(bySchema map[string]map[export.Table]int64, schemas []string) map[export.Table]int64 {
+	out := map[export.Table]int64{}
 	for _, name := range schemas {
 		for table, n := range bySchema[name] {
 			out[table] = n

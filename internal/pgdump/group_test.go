@@ -18,7 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // street is a database of n tenants: one, two and so on.
@@ -37,7 +37,7 @@ CREATE VIEW "t%[1]d".v AS SELECT x FROM "t%[1]d".a;`, i)
 type ending struct {
 	grouped bool
 	text    string
-	rows    map[seal.Table]int64
+	rows    map[export.Table]int64
 	info    export.DumpInfo
 	err     error
 }
@@ -84,13 +84,13 @@ func together(t *testing.T, g *pgdump.Groups, jobs ...export.DumpJob) []ending {
 }
 
 // whole checks a guest's dump as the use case does.
-func whole(t *testing.T, name string, f seal.Format, e ending, grouped bool) {
+func whole(t *testing.T, name string, f export.Format, e ending, grouped bool) {
 	t.Helper()
 	if e.err != nil || e.grouped != grouped {
 		t.Errorf("%s: error %v, grouped %t; want grouped %t", name, e.err, e.grouped, grouped)
 		return
 	}
-	c, err := seal.Check(strings.NewReader(e.text), f)
+	c, err := archive.Check(strings.NewReader(e.text), f)
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
@@ -109,14 +109,14 @@ func TestAGroupsDumpsAreTheSingleOnes(t *testing.T) {
 ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE other.kind AS ENUM ('a'); ALTER TABLE t4.a ADD k other.kind`)
 	var jobs []export.DumpJob
 	for i := range 12 {
-		f := seal.SQL
+		f := export.SQL
 		if i%3 == 2 {
-			f = seal.Custom
+			f = export.Custom
 		}
 		jobs = append(jobs, job(dsn, f, fmt.Sprintf("t%d", i)))
 	}
 	jobs[0].Schemas = []string{"t0", "t1"}
-	jobs[1] = job(dsn, seal.SQL, "other")
+	jobs[1] = job(dsn, export.SQL, "other")
 	for i, e := range together(t, groups(t, pgdump.Config{}, pgdump.GroupConfig{}), jobs...) {
 		name := fmt.Sprint(jobs[i].Schemas)
 		grouped := i != 1 && i != 3 && i != 4 // these refer to each other
@@ -133,7 +133,7 @@ ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE 
 		if got, want := fmt.Sprintf("%+v", e.info), fmt.Sprintf("%+v", own.Info()); grouped && got != want {
 			t.Errorf("%s: info %s, alone %s", name, got, want)
 		}
-		if jobs[i].Format == seal.SQL && key.ReplaceAllString(e.text, "") != key.ReplaceAllString(string(want), "") {
+		if jobs[i].Format == export.SQL && key.ReplaceAllString(e.text, "") != key.ReplaceAllString(string(want), "") {
 			t.Errorf("%s: the script differs from that of its own dump", name)
 		}
 	}
@@ -149,17 +149,17 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	jobs := []export.DumpJob{
-		job(dsn, seal.SQL, "t0"),
-		job(dsn, seal.SQL, "missing"),
-		job(dsn, seal.Custom, "t2"), // locked
-		job(dsn, seal.Tar, "t3"),
-		job(dsn, seal.Custom, "t4"),
-		job(dsn, seal.SQL, "t5"), // too large
-		job(dsn, seal.SQL, "t6"),
-		job(dsn, seal.SQL, "t6"), // again
-		job(dsn, seal.SQL, "pg_catalog"),
-		job(dsn, seal.SQL, "t7"), // under a role of its own
-		job(cluster.URL("nowhere"), seal.SQL, "t0"),
+		job(dsn, export.SQL, "t0"),
+		job(dsn, export.SQL, "missing"),
+		job(dsn, export.Custom, "t2"), // locked
+		job(dsn, export.Tar, "t3"),
+		job(dsn, export.Custom, "t4"),
+		job(dsn, export.SQL, "t5"), // too large
+		job(dsn, export.SQL, "t6"),
+		job(dsn, export.SQL, "t6"), // again
+		job(dsn, export.SQL, "pg_catalog"),
+		job(dsn, export.SQL, "t7"), // under a role of its own
+		job(cluster.URL("nowhere"), export.SQL, "t0"),
 	}
 	jobs[9].Project.Role = "pg_monitor"
 	config := pgdump.Config{LockWaitTimeout: 300 * time.Millisecond, Stall: time.Minute}
@@ -180,7 +180,7 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 func TestAFailedGroupIsDumpedOneByOne(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 3)
-	jobs := []export.DumpJob{job(dsn, seal.SQL, "t0"), job(dsn, seal.SQL, "t1"), job(dsn, seal.Custom, "t2")}
+	jobs := []export.DumpJob{job(dsn, export.SQL, "t0"), job(dsn, export.SQL, "t1"), job(dsn, export.Custom, "t2")}
 	const several = `case "$*" in *--schema=*--schema=*) `
 	for name, c := range map[string]struct {
 		pgDump    string // what it does for several schemas; empty: the real one
@@ -242,10 +242,10 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := pgdump.Config{BinDirs: []string{dir}, Stall: 3 * time.Second, LockWaitTimeout: time.Second, KillDelay: 100 * time.Millisecond}
-			got := together(t, groups(t, config, pgdump.GroupConfig{}), job(dsn, seal.SQL, "t0"), job(dsn, seal.Custom, "t1"))
+			got := together(t, groups(t, config, pgdump.GroupConfig{}), job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1"))
 			err := got[0].err
 			if err == nil { // it exited 0, and all it did not take is still in the pipe
-				_, err = seal.Check(strings.NewReader(got[0].text), seal.SQL)
+				_, err = archive.Check(strings.NewReader(got[0].text), export.SQL)
 			} else {
 				_, ok := errors.AsType[*export.Fault](err)
 				if !ok {
@@ -255,7 +255,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 			if err == nil || !got[0].grouped {
 				t.Errorf("the script: %v, grouped %t, want a failed dump of a group", err, got[0].grouped)
 			}
-			whole(t, "the archive", seal.Custom, got[1], true)
+			whole(t, "the archive", export.Custom, got[1], true)
 		})
 	}
 }
@@ -270,12 +270,12 @@ func TestGuestsWhoGo(t *testing.T) {
 	out := make([]ending, 6)
 	var all sync.WaitGroup
 	for _, i := range []int{0, 1} {
-		all.Go(func() { out[i] = visit(t.Context(), guests[i], job(dsn, seal.SQL, fmt.Sprintf("t%d", i))) })
+		all.Go(func() { out[i] = visit(t.Context(), guests[i], job(dsn, export.SQL, fmt.Sprintf("t%d", i))) })
 	}
-	all.Go(func() { out[2] = visit(ctx, guests[2], job(dsn, seal.SQL, "t2")) }) // ended while it waits
+	all.Go(func() { out[2] = visit(ctx, guests[2], job(dsn, export.SQL, "t2")) }) // ended while it waits
 	cancel(export.ErrSuperseded)
 	all.Go(func() { // closed after some bytes
-		d, err := guests[3].Open(t.Context(), job(dsn, seal.SQL, "t3"))
+		d, err := guests[3].Open(t.Context(), job(dsn, export.SQL, "t3"))
 		if err == nil {
 			_, _ = io.ReadFull(d, make([]byte, 10))
 			err = errors.Join(d.Close(), d.Close())
@@ -290,7 +290,7 @@ func TestGuestsWhoGo(t *testing.T) {
 	all.Go(func() { // ended while it is read
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
-		d, err := guests[5].Open(ctx, job(dsn, seal.Custom, "t5"))
+		d, err := guests[5].Open(ctx, job(dsn, export.Custom, "t5"))
 		if err != nil {
 			t.Error(err)
 			return
@@ -301,13 +301,13 @@ func TestGuestsWhoGo(t *testing.T) {
 	})
 	all.Wait()
 	for _, i := range []int{0, 1} {
-		whole(t, "a guest who stays", seal.SQL, out[i], true)
+		whole(t, "a guest who stays", export.SQL, out[i], true)
 	}
 	if !errors.Is(out[2].err, export.ErrSuperseded) || out[3].err != nil || !errors.Is(out[5].err, export.ErrCancelled) {
 		t.Errorf("errors %v, %v, %v; want superseded, none, cancelled", out[2].err, out[3].err, out[5].err)
 	}
 	// A guest who comes after the others went, or again, is dumped alone.
-	whole(t, "late", seal.SQL, visit(t.Context(), guests[4], job(dsn, seal.SQL, "t4")), false)
+	whole(t, "late", export.SQL, visit(t.Context(), guests[4], job(dsn, export.SQL, "t4")), false)
 	eventually(t, "the spool is given back", func() bool { return pgdump.SpoolLeft(g) == pgdump.SpoolCap(g) })
 	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
 }
@@ -320,7 +320,7 @@ func TestAGroupDoesNotWaitForEver(t *testing.T) {
 	var all sync.WaitGroup
 	for i, guest := range guests[:2] {
 		all.Go(func() {
-			whole(t, "a guest", seal.SQL, visit(t.Context(), guest, job(dsn, seal.SQL, fmt.Sprintf("t%d", i))), true)
+			whole(t, "a guest", export.SQL, visit(t.Context(), guest, job(dsn, export.SQL, fmt.Sprintf("t%d", i))), true)
 		})
 	}
 	all.Wait()
@@ -338,7 +338,7 @@ func TestAGroupThatNobodyWaitsForIsEnded(t *testing.T) {
 	var all sync.WaitGroup
 	for i, guest := range g.Invite(2) {
 		all.Go(func() {
-			if e := visit(ctx, guest, job(dsn, seal.SQL, fmt.Sprintf("t%d", i))); !errors.Is(e.err, export.ErrCancelled) {
+			if e := visit(ctx, guest, job(dsn, export.SQL, fmt.Sprintf("t%d", i))); !errors.Is(e.err, export.ErrCancelled) {
 				t.Errorf("error %v, want the cause", e.err)
 			}
 		})

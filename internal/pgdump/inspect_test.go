@@ -8,7 +8,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Inspect finds what Open would, and neither waits for a lock nor takes one.
@@ -20,23 +19,23 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := dumper(t, pgdump.Config{LockWaitTimeout: time.Second, Stall: 10 * time.Second})
-	info, err := d.Inspect(t.Context(), job(dsn, seal.SQL, "s"))
+	info, err := d.Inspect(t.Context(), job(dsn, export.SQL, "s"))
 	if err != nil || info.ServerVersion == "" || info.PgDumpVersion == "" {
 		t.Errorf("%+v, %v", info, err)
 	}
 	poor := reader(t, dsn, "GRANT USAGE ON SCHEMA s TO $login")
-	strange := job(dsn, seal.SQL, "s")
+	strange := job(dsn, export.SQL, "s")
 	strange.Project.Role = "pg_monitor_not_there"
 	for name, c := range map[string]struct {
 		job  export.DumpJob
 		code export.Code
 	}{
-		"no right to a table":  {job(poor, seal.SQL, "s"), export.SourceForbidden},
-		"a schema that is not": {job(dsn, seal.SQL, "missing"), export.SchemaNotFound},
-		"no schema":            {job(dsn, seal.SQL), export.SchemaNotAllowed},
+		"no right to a table":  {job(poor, export.SQL, "s"), export.SourceForbidden},
+		"a schema that is not": {job(dsn, export.SQL, "missing"), export.SchemaNotFound},
+		"no schema":            {job(dsn, export.SQL), export.SchemaNotAllowed},
 		"a role that is not":   {strange, export.SourceForbidden},
-		"a wrong password":     {job(strings.Replace(poor, ":pw@", ":canary@", 1), seal.SQL, "s"), export.SourceAuthFailed},
-		"a broken DSN":         {job("nonsense", seal.SQL, "s"), export.SourceNotFound},
+		"a wrong password":     {job(strings.Replace(poor, ":pw@", ":canary@", 1), export.SQL, "s"), export.SourceAuthFailed},
+		"a broken DSN":         {job("nonsense", export.SQL, "s"), export.SourceNotFound},
 	} {
 		_, err := d.Inspect(t.Context(), c.job)
 		f, ok := errors.AsType[*export.Fault](err)

@@ -21,7 +21,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // cluster is shared by all tests but those that stop a server; each has databases of its own.
@@ -102,7 +101,7 @@ func execute(t testing.TB, dsn, sql string) {
 	}
 }
 
-var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
+var formats = []export.Format{export.SQL, export.Tar, export.Custom, export.Directory}
 
 // dumper is one with defaults for the tests.
 func dumper(t *testing.T, c pgdump.Config) *pgdump.Dumper {
@@ -121,7 +120,7 @@ func dumper(t *testing.T, c pgdump.Config) *pgdump.Dumper {
 }
 
 // job is a dump of schemas of a database.
-func job(dsn string, f seal.Format, schemas ...string) export.DumpJob {
+func job(dsn string, f export.Format, schemas ...string) export.DumpJob {
 	return export.DumpJob{
 		Project: export.Project{ID: "acme", DSN: export.Secret(dsn)}, Schemas: schemas, Format: f,
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // dumpAll is a whole plain dump as text.
@@ -43,7 +43,7 @@ func TestOpenTakesExactlyTheNamedSchemas(t *testing.T) {
 	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, name))
+			dump := open(t, pgdump.Config{}, job(dsn, export.SQL, name))
 			text, err := io.ReadAll(dump)
 			if err != nil {
 				t.Fatal(err)
@@ -54,7 +54,7 @@ func TestOpenTakesExactlyTheNamedSchemas(t *testing.T) {
 				}
 			}
 			rows, err := dump.Rows(t.Context())
-			if want := (seal.Table{Schema: name, Name: "mark"}); err != nil || len(rows) != 1 || rows[want] != 1 {
+			if want := (export.Table{Schema: name, Name: "mark"}); err != nil || len(rows) != 1 || rows[want] != 1 {
 				t.Errorf("rows = %v, %v; want one in %q", rows, err, want)
 			}
 		})
@@ -65,7 +65,7 @@ func TestOpenDumpsSeveralSchemas(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, `CREATE SCHEMA a; CREATE TABLE a.one(); CREATE SCHEMA b; CREATE TABLE b.two();
 		CREATE SCHEMA c; CREATE TABLE c.three()`)
-	text := dumpAll(t, job(dsn, seal.SQL, "b", "a"))
+	text := dumpAll(t, job(dsn, export.SQL, "b", "a"))
 	contains(t, "dump", text, "CREATE TABLE a.one")
 	contains(t, "dump", text, "CREATE TABLE b.two")
 	if strings.Contains(text, "three") {
@@ -76,8 +76,8 @@ func TestOpenDumpsSeveralSchemas(t *testing.T) {
 func TestOpenOfAnEmptySchemaIsWhole(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, "CREATE SCHEMA empty")
-	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "empty"))
-	contents, err := seal.Check(dump, seal.SQL)
+	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "empty"))
+	contents, err := archive.Check(dump, export.SQL)
 	if err != nil || len(contents.Tables) != 0 {
 		t.Fatalf("contents = %v, %v; want no tables", contents, err)
 	}
@@ -93,7 +93,7 @@ func TestInfo(t *testing.T) {
 		CREATE TABLE s.fresh AS SELECT i, repeat('x', 500) p FROM generate_series(1, 2000) i;
 		CREATE TABLE s.analysed AS SELECT i, repeat('x', 500) p FROM generate_series(1, 4000) i;
 		ANALYZE s.analysed`)
-	info := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")).Info()
+	info := open(t, pgdump.Config{}, job(dsn, export.SQL, "s")).Info()
 	versions := dumper(t, pgdump.Config{}).Versions()
 	if !strings.HasPrefix(info.ServerVersion, strconv.Itoa(versions[len(versions)-1].Major)) || strings.Contains(info.ServerVersion, " ") {
 		t.Errorf("server version = %q", info.ServerVersion)
@@ -127,11 +127,11 @@ func TestRoleIsTakenForTheLookAndTheDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := job(login, seal.SQL, "s")
+	j := job(login, export.SQL, "s")
 	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), j)
 	fault(t, err, export.SourceForbidden)
 	j.Project.Role = "tenant of " + u.User.Username()
-	contents, err := seal.Check(open(t, pgdump.Config{}, j), seal.SQL)
+	contents, err := archive.Check(open(t, pgdump.Config{}, j), export.SQL)
 	if err != nil || contents.Rows() != 3 {
 		t.Errorf("contents = %v, %v; want 3 rows", contents, err)
 	}
@@ -144,7 +144,7 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE s.t IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
-	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, seal.SQL, "s"))
+	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, export.SQL, "s"))
 	fault(t, err, export.LockTimeout)
 	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
 }
@@ -156,7 +156,7 @@ func TestOpenLeavesAServerThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	j := job("postgres://u:pw@"+l.Addr().String()+"/d", seal.SQL, "s")
+	j := job("postgres://u:pw@"+l.Addr().String()+"/d", export.SQL, "s")
 
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, export.ErrSuperseded)
 	defer cancel()
@@ -175,7 +175,7 @@ func TestOpenLeavesAServerThatHangs(t *testing.T) {
 func TestVersionMismatchNamesBoth(t *testing.T) {
 	t.Parallel()
 	dir := script(t, `echo "pg_dump (PostgreSQL) 9.6.24"`, "")
-	_, err := dumper(t, pgdump.Config{BinDirs: []string{dir}}).Open(t.Context(), job(cluster.URL("postgres"), seal.SQL, "s"))
+	_, err := dumper(t, pgdump.Config{BinDirs: []string{dir}}).Open(t.Context(), job(cluster.URL("postgres"), export.SQL, "s"))
 	f := fault(t, err, export.VersionMismatch)
 	contains(t, "message", f.Message, "the newest pg_dump here is 9.6.24")
 	contains(t, "message", f.Message, "the source runs PostgreSQL 1")

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Invite expects n requests that were found waiting together. Each gets a Guest of its own
@@ -95,7 +94,7 @@ func (p *party) join(ctx context.Context, m *member) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.awaited--
-	fits := !p.begun && (m.job.Format == seal.SQL || m.job.Format == seal.Custom)
+	fits := !p.begun && (m.job.Format == export.SQL || m.job.Format == export.Custom)
 	if fits {
 		p.members = append(p.members, m)
 		p.present++

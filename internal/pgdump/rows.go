@@ -10,20 +10,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // counts is the counting of all tables' rows in the snapshot, beside the dump.
 type counts struct {
 	done chan struct{}
-	rows map[seal.Table]int64 // once done, unless err is set
+	rows map[export.Table]int64 // once done, unless err is set
 	err  error
 }
 
 // count starts counting on the snapshot's own session, which is the counting's alone until
 // done. turn says when; nil: all at once.
 func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
-	c := &counts{done: make(chan struct{}), rows: map[seal.Table]int64{}}
+	c := &counts{done: make(chan struct{}), rows: map[export.Table]int64{}}
 	tables := v.counted()
 	if turn != nil {
 		slices.SortStableFunc(tables, func(a, b relation) int { return cmp.Compare(b.pages, a.pages) })
@@ -79,7 +79,7 @@ func (t *trail) wait(ctx context.Context, most int) int {
 	}
 }
 
-func (s *session) countSome(ctx context.Context, tables []relation, into map[seal.Table]int64) error {
+func (s *session) countSome(ctx context.Context, tables []relation, into map[export.Table]int64) error {
 	var b strings.Builder
 	for i, t := range tables {
 		if i > 0 {
@@ -97,14 +97,14 @@ func (s *session) countSome(ctx context.Context, tables []relation, into map[sea
 	var i int
 	var n int64
 	_, err = pgx.ForEachRow(rows, []any{&i, &n}, func() error {
-		into[seal.Table{Schema: tables[i].schema, Name: tables[i].name}] = n
+		into[export.Table{Schema: tables[i].schema, Name: tables[i].name}] = n
 		return nil
 	})
 	return err
 }
 
 // wait returns the counts, or ctx's cause when that comes first.
-func (c *counts) wait(ctx context.Context) (map[seal.Table]int64, error) {
+func (c *counts) wait(ctx context.Context) (map[export.Table]int64, error) {
 	select {
 	case <-c.done:
 		return maps.Clone(c.rows), c.err

@@ -13,7 +13,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // rich has everything that decides whether and how a table's rows are in a dump.
@@ -29,7 +29,7 @@ func rich(t *testing.T) string {
 func TestRowsEqualTheStreams(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, rich(t))
-	want := map[seal.Table]int64{
+	want := map[export.Table]int64{
 		{Schema: "s", Name: "plain"}: 1000, {Schema: "s", Name: "empty"}: 0, {Schema: "s", Name: "zero"}: 2,
 		{Schema: "s", Name: "generated"}: 2, {Schema: "s", Name: "all generated"}: 1,
 		{Schema: "s", Name: "range_1"}: 3, {Schema: "s", Name: "stray_partition"}: 1,
@@ -44,7 +44,7 @@ func TestRowsEqualTheStreams(t *testing.T) {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			dump := open(t, pgdump.Config{}, job(dsn, f, "s", `Ten*ant "x"`))
-			contents, err := seal.Check(dump, f)
+			contents, err := archive.Check(dump, f)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +56,7 @@ func TestRowsEqualTheStreams(t *testing.T) {
 				t.Errorf("counted %v\nin the stream %v", rows, contents.Tables)
 			}
 			// The hash of an enum depends on the database: only the sum is known.
-			hash := []seal.Table{{Schema: "s", Name: "hash 0"}, {Schema: "s", Name: "hash 1"}}
+			hash := []export.Table{{Schema: "s", Name: "hash 0"}, {Schema: "s", Name: "hash 1"}}
 			if n := rows[hash[0]] + rows[hash[1]]; n != 12 {
 				t.Errorf("%d rows in the hash partitions, want 12", n)
 			}
@@ -72,7 +72,7 @@ func TestRowsEqualTheStreams(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, rich(t))
-	got := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")).Info().Warnings
+	got := open(t, pgdump.Config{}, job(dsn, export.SQL, "s")).Info().Warnings
 	want := []string{
 		`the rows of foreign tables are left out: "s"."foreign"`,
 		`partitions in other schemas are left out with their rows: "other"."range_2"`,
@@ -97,9 +97,9 @@ func TestWarnings(t *testing.T) {
 func TestRowsAreThoseOfTheSnapshot(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
-	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 	execute(t, dsn, "INSERT INTO big.t SELECT generate_series(1, 500); DELETE FROM big.small")
-	contents, err := seal.Check(dump, seal.SQL)
+	contents, err := archive.Check(dump, export.SQL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestRowsAreThoseOfTheSnapshot(t *testing.T) {
 func TestRowsEndsWithItsContextAndWithTheDump(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
-	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(export.ErrSuperseded)
 	if _, err := dump.Rows(ctx); err != nil && !errors.Is(err, export.ErrSuperseded) {
@@ -133,9 +133,9 @@ func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 	execute(t, cluster.URL("postgres"), "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
 	dsn := cluster.URL("ascii")
 	execute(t, dsn, `CREATE SCHEMA s; CREATE TABLE s.t (a text); INSERT INTO s.t VALUES (E'\xff\xfe')`)
-	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "s"))
+	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "s"))
 	var text bytes.Buffer
-	contents, err := seal.Check(io.TeeReader(dump, &text), seal.SQL)
+	contents, err := archive.Check(io.TeeReader(dump, &text), export.SQL)
 	if err != nil || contents.Rows() != 1 || !bytes.Contains(text.Bytes(), []byte("\xff\xfe\n")) {
 		t.Errorf("contents = %v, %v; want one row with its bytes", contents, err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // backend is the process id of a session of ours on a database.
@@ -40,7 +40,7 @@ func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
 			dsn := database(t, cluster, large)
 			conn := connect(t, dsn)
 			dump := open(t, pgdump.Config{}, job(dsn, f, "big"))
-			if f == seal.SQL || f == seal.Custom { // the others say nothing before their first table is spooled
+			if f == export.SQL || f == export.Custom { // the others say nothing before their first table is spooled
 				read(t, dump, 5000)
 			} else {
 				eventually(t, "pg_dump is connected", func() bool { return sessions(t, dsn) >= 2 })
@@ -60,7 +60,7 @@ func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	conn := connect(t, dsn)
-	dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 	read(t, dump, 5000)
 	for _, application := range []string{"pgcourier snapshot", "pgcourier dump"} {
 		if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, application)); err != nil {
@@ -74,7 +74,7 @@ func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 func TestAPgDumpThatIsKilledLeavesNoBackend(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
-	dump := open(t, pgdump.Config{KillDelay: 50 * time.Millisecond}, job(dsn, seal.SQL, "big"))
+	dump := open(t, pgdump.Config{KillDelay: 50 * time.Millisecond}, job(dsn, export.SQL, "big"))
 	read(t, dump, 5000)
 	pid := pgdump.ProcessID(dump)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -97,7 +97,7 @@ func TestEarlyCloseLeavesNothing(t *testing.T) {
 			dsn := database(t, cluster, large)
 			dump := open(t, pgdump.Config{}, job(dsn, f, "big"))
 			pid := pgdump.ProcessID(dump)
-			if f == seal.SQL {
+			if f == export.SQL {
 				read(t, dump, 5000)
 			}
 			if err := dump.Close(); err != nil {
@@ -120,7 +120,7 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	// The fake gives the writer time to queue, then waits for the lock as pg_dump would,
 	// and gives up like it.
 	release := filepath.Join(t.TempDir(), "release")
-	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+release+" ]; do sleep 0.01; done; exit 1")}, job(dsn, seal.SQL, "s"))
+	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+release+" ]; do sleep 0.01; done; exit 1")}, job(dsn, export.SQL, "s"))
 	queued := make(chan error, 1)
 	go func() {
 		_, err := conn.Exec(t.Context(), "TRUNCATE s.t")
@@ -156,7 +156,7 @@ func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {
 	result := make(chan error, 1)
 	d := dumper(t, pgdump.Config{})
 	go func() {
-		dump, err := d.Open(t.Context(), job(dsn, seal.SQL, "s"))
+		dump, err := d.Open(t.Context(), job(dsn, export.SQL, "s"))
 		if err == nil {
 			err = dump.Close()
 		}
@@ -178,7 +178,7 @@ func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
-	dump := open(t, pgdump.Config{Timeout: time.Millisecond}, job(dsn, seal.Tar, "big"))
+	dump := open(t, pgdump.Config{Timeout: time.Millisecond}, job(dsn, export.Tar, "big"))
 	fault(t, readUntilError(t, dump), export.DumpTimeout)
 	if _, err := dump.Rows(t.Context()); err != nil {
 		fault(t, err, export.DumpTimeout)
@@ -219,7 +219,7 @@ func TestWithOtherPlansTheDumpIsTheSame(t *testing.T) {
 	if len(with) < 1000 || !bytes.Equal(with, without) {
 		t.Error("the dumps differ")
 	}
-	ours, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, seal.SQL, "s")))
+	ours, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, export.SQL, "s")))
 	if err != nil || !bytes.Equal(restrictKey.ReplaceAll(ours, nil), with) {
 		t.Errorf("ours differs from pg_dump's: %v", err)
 	}
@@ -251,7 +251,7 @@ UPDATE pg_proc SET oid = 15999 WHERE oid = 's.f'::regproc;`
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := database(t, cluster, simple+";"+c.more)
-			b, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, seal.SQL, c.schema)))
+			b, err := io.ReadAll(open(t, pgdump.Config{}, job(dsn, export.SQL, c.schema)))
 			ours, want := restrictKey.ReplaceAll(b, nil), alone(t, dsn, c.schema, "")
 			if err != nil || !bytes.Equal(ours, want) {
 				t.Errorf("ours, %v, is\n%s\npg_dump's is\n%s", err, ours, want)
@@ -275,12 +275,12 @@ func TestPgDumpIsPinnedToTheServerOfTheSnapshot(t *testing.T) {
 	}
 	// The first host does not answer; the second is found by each in its own way.
 	u.Host = "127.0.0.1:1,localhost:" + u.Port()
-	contents, err := seal.Check(open(t, pgdump.Config{}, job(u.String(), seal.SQL, "s")), seal.SQL)
+	contents, err := archive.Check(open(t, pgdump.Config{}, job(u.String(), export.SQL, "s")), export.SQL)
 	if err != nil || contents.Rows() != 3 {
 		t.Errorf("contents = %v, %v; want 3 rows", contents, err)
 	}
 	u.RawQuery += "&target_session_attrs=prefer-standby"
-	contents, err = seal.Check(open(t, pgdump.Config{}, job(u.String(), seal.SQL, "s")), seal.SQL)
+	contents, err = archive.Check(open(t, pgdump.Config{}, job(u.String(), export.SQL, "s")), export.SQL)
 	if err != nil || contents.Rows() != 3 {
 		t.Errorf("prefer-standby: contents = %v, %v; want 3 rows of the primary", contents, err)
 	}
@@ -296,7 +296,7 @@ func TestATableHeldWhileMeasuredIsLeftOut(t *testing.T) {
 	result := make(chan error, 1)
 	d := dumper(t, pgdump.Config{})
 	go func() {
-		dump, err := d.Open(t.Context(), job(dsn, seal.SQL, "s"))
+		dump, err := d.Open(t.Context(), job(dsn, export.SQL, "s"))
 		if err == nil {
 			_, err = io.Copy(io.Discard, dump)
 			_ = dump.Close()

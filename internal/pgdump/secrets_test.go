@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // hardPassword has what passfiles, URLs and shells treat specially.
@@ -25,7 +25,7 @@ func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.User = url.UserPassword("canary", hardPassword)
-	dump := open(t, pgdump.Config{}, job(u.String(), seal.SQL, "big"))
+	dump := open(t, pgdump.Config{}, job(u.String(), export.SQL, "big"))
 	read(t, dump, 1) // the login worked
 
 	proc := fmt.Sprintf("/proc/%d", pgdump.ProcessID(dump))
@@ -51,7 +51,7 @@ func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 		"PGHOST", "PGHOSTADDR", "PGOPTIONS", "PGPASSFILE", "PGPORT", "PGSSLCERTMODE", "PGSSLMODE",
 		"PGSSLNEGOTIATION", "PGSSLSNI", "PGUSER", "TZ",
 	}
-	if buffered(dump, seal.SQL) {
+	if buffered(dump, export.SQL) {
 		want = append(want, "LD_PRELOAD", "_STDBUF_O")
 		slices.Sort(want)
 	}
@@ -64,7 +64,7 @@ func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 	}
 	// A failure's words neither.
 	u.User = url.UserPassword("canary", hardPassword+"x")
-	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), seal.SQL, "big"))
+	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), export.SQL, "big"))
 	if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), hardPassword) {
 		t.Errorf("error = %v, want one without the password", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // ownCluster is for tests that hurt the server.
@@ -36,7 +35,7 @@ func TestServerFaults(t *testing.T) {
 	dsn := database(t, c, large)
 
 	t.Run("a backend that is stopped is a stall", func(t *testing.T) {
-		dump := open(t, pgdump.Config{Stall: 5 * time.Second, LockWaitTimeout: time.Second}, job(dsn, seal.SQL, "big"))
+		dump := open(t, pgdump.Config{Stall: 5 * time.Second, LockWaitTimeout: time.Second}, job(dsn, export.SQL, "big"))
 		read(t, dump, 5000)
 		pid := backend(t, connect(t, dsn), "pgcourier dump")
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -57,7 +56,7 @@ func TestServerFaults(t *testing.T) {
 	})
 
 	t.Run("a restart in mid-dump", func(t *testing.T) {
-		dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+		dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 		read(t, dump, 5000)
 		if err := c.Halt(t.Context(), "fast"); err != nil {
 			t.Fatal(err)
@@ -69,13 +68,13 @@ func TestServerFaults(t *testing.T) {
 	})
 
 	t.Run("a crash in mid-dump", func(t *testing.T) {
-		dump := open(t, pgdump.Config{}, job(dsn, seal.Custom, "big"))
+		dump := open(t, pgdump.Config{}, job(dsn, export.Custom, "big"))
 		read(t, dump, 5000)
 		if err := c.Halt(t.Context(), "immediate"); err != nil {
 			t.Fatal(err)
 		}
 		fault(t, readUntilError(t, dump), export.SourceUnavailable)
-		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(dsn, seal.SQL, "big"))
+		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(dsn, export.SQL, "big"))
 		fault(t, err, export.SourceUnavailable)
 		if err := c.Resume(t.Context()); err != nil {
 			t.Fatal(err)
@@ -106,7 +105,7 @@ func TestServerFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		fault(t, readUntilError(t, open(t, pgdump.Config{}, parallel(dsn, 2, "big"))), export.SourceCorrupt)
-		dump := open(t, pgdump.Config{}, job(dsn, seal.SQL, "big"))
+		dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 		fault(t, readUntilError(t, dump), export.SourceCorrupt)
 		_, err = dump.Rows(t.Context())
 		fault(t, err, export.SourceCorrupt)

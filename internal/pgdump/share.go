@@ -12,7 +12,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // share is what a group's dump has for one member. Whoever has it opens or releases it.
@@ -20,9 +19,9 @@ type share struct {
 	groups  *Groups
 	spool   *groupSpool // held
 	part    *archive.Part
-	format  seal.Format
+	format  export.Format
 	restore Version
-	rows    map[seal.Table]int64
+	rows    map[export.Table]int64
 	info    export.DumpInfo
 }
 
@@ -36,7 +35,7 @@ func (s *share) open(ctx context.Context) (export.Dump, error) {
 		share: s, cancel: cancel, cause: func() error { return context.Cause(ctx) },
 		watch: &watch{limit: c.Timeout, stall: c.Stall},
 	}
-	if s.format == seal.Custom {
+	if s.format == export.Custom {
 		d.archive = s.part.Open()
 		return d, nil
 	}
@@ -106,7 +105,7 @@ func (d *sharedDump) start() error {
 func (d *sharedDump) Info() export.DumpInfo { return d.info }
 
 // Rows are the member's, counted in the snapshot of the group's dump.
-func (d *sharedDump) Rows(context.Context) (map[seal.Table]int64, error) {
+func (d *sharedDump) Rows(context.Context) (map[export.Table]int64, error) {
 	return maps.Clone(d.rows), nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -244,7 +244,7 @@ func (s *spooled) collect() error {
 		switch {
 		case e.Name() == tocFile:
 			found = true
-		case !seal.DirectoryFile(e.Name()):
+		case !archive.DirectoryFile(e.Name()):
 			return newFault(export.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", e.Name()))
 		default:
 			if err := s.finish(e.Name()); err != nil {

@@ -22,7 +22,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -37,7 +37,7 @@ func area(t *testing.T, dir string) *spool.Area {
 
 // parallel is a job of format directory.
 func parallel(dsn string, jobs int, schemas ...string) export.DumpJob {
-	j := job(dsn, seal.Directory, schemas...)
+	j := job(dsn, export.Directory, schemas...)
 	j.Jobs = jobs
 	return j
 }
@@ -89,7 +89,7 @@ func TestADirectoryIsOneTarWithTheTableOfContentsLast(t *testing.T) {
 			t.Error(err)
 		}
 		empty(t, dir)
-		contents, err := seal.Check(bytes.NewReader(out), seal.Directory)
+		contents, err := archive.Check(bytes.NewReader(out), export.Directory)
 		if err != nil || len(contents.Tables) != 30 || contents.Rows() != 6000 {
 			t.Errorf("%d jobs: %d tables, %d rows, %v", jobs, len(contents.Tables), contents.Rows(), err)
 		}
@@ -173,7 +173,7 @@ func TestPgDumpIsPausedWhileTheSpoolIsOverItsBound(t *testing.T) {
 	if _, err := io.Copy(&out, dump); err != nil {
 		t.Fatal(err)
 	}
-	contents, err := seal.Check(&out, seal.Directory)
+	contents, err := archive.Check(&out, export.Directory)
 	if err != nil || contents.Rows() != 12000 {
 		t.Errorf("%d rows, %v", contents.Rows(), err)
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -42,7 +41,7 @@ func fillSpool(dsn string) int {
 		fmt.Println(err)
 		return 1
 	}
-	dump, err := d.Open(context.Background(), export.DumpJob{Schemas: []string{"big"}, Format: seal.Directory, Jobs: 2})
+	dump, err := d.Open(context.Background(), export.DumpJob{Schemas: []string{"big"}, Format: export.Directory, Jobs: 2})
 	if err != nil {
 		fmt.Println(err)
 		return 1

@@ -13,9 +13,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 func TestStandby(t *testing.T) {
@@ -31,12 +32,12 @@ func TestStandby(t *testing.T) {
 	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			dump := open(t, pgdump.Config{}, job(u.String(), f, "s"))
-			contents, err := seal.Check(dump, f)
+			contents, err := archive.Check(dump, f)
 			if err != nil {
 				t.Fatal(err)
 			}
 			rows, err := dump.Rows(t.Context())
-			if want := map[seal.Table]int64{{Schema: "s", Name: "t"}: 3}; err != nil || !maps.Equal(rows, want) || !maps.Equal(contents.Tables, want) {
+			if want := map[export.Table]int64{{Schema: "s", Name: "t"}: 3}; err != nil || !maps.Equal(rows, want) || !maps.Equal(contents.Tables, want) {
 				t.Errorf("counted %v, %v; in the stream %v; want %v", rows, err, contents.Tables, want)
 			}
 			contains(t, "warnings", strings.Join(dump.Info().Warnings, "; "),

@@ -18,7 +18,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 func TestTLS(t *testing.T) {
@@ -49,7 +48,7 @@ func TestTLS(t *testing.T) {
 	}
 	good := "sslmode=verify-full&sslrootcert=" + roots
 	eventually(t, "the server speaks TLS", func() bool {
-		dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address("localhost", good), seal.SQL, "s"))
+		dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address("localhost", good), export.SQL, "s"))
 		if err == nil {
 			_ = dump.Close()
 		}
@@ -58,7 +57,7 @@ func TestTLS(t *testing.T) {
 
 	t.Run("verified", func(t *testing.T) {
 		execute(t, dsn, "CREATE TABLE s.large AS SELECT repeat('x', 1000) FROM generate_series(1, 40000)")
-		dump := open(t, pgdump.Config{}, job(address("localhost", good), seal.SQL, "s"))
+		dump := open(t, pgdump.Config{}, job(address("localhost", good), export.SQL, "s"))
 		read(t, dump, 5000)
 		var encrypted int
 		err := connect(t, dsn).QueryRow(t.Context(), `
@@ -79,7 +78,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 		"TLS is not demanded": "sslmode=prefer",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(address("localhost", query), seal.SQL, "s"))); err != nil {
+			if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(address("localhost", query), export.SQL, "s"))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -96,10 +95,10 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 		}
 		folder := filepath.Dir(roots)
 		with := good + "&sslcert=" + filepath.Join(folder, "client.crt") + "&sslkey=" + filepath.Join(folder, "client.key")
-		if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(login(with), seal.SQL, "s"))); err != nil {
+		if _, err := io.Copy(io.Discard, open(t, pgdump.Config{}, job(login(with), export.SQL, "s"))); err != nil {
 			t.Error(err)
 		}
-		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(login(good), seal.SQL, "s"))
+		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(login(good), export.SQL, "s"))
 		fault(t, err, export.SourceAuthFailed)
 	})
 	plain := database(t, cluster, simple)
@@ -110,7 +109,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 				t.Fatal(err)
 			}
 			u.RawQuery = query
-			_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), seal.SQL, "s"))
+			_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), export.SQL, "s"))
 			if f := fault(t, err, export.SourceAuthFailed); f.Message != "the source does not speak TLS, which its settings demand" {
 				t.Errorf("refused with %q", f.Message)
 			}
@@ -124,7 +123,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 		"another host":             address("127.0.0.1", good),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address, seal.SQL, "s"))
+			_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address, export.SQL, "s"))
 			fault(t, err, export.SourceAuthFailed)
 		})
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // warmDumper keeps its sessions until the test's end.
@@ -71,12 +70,12 @@ func TestASessionIsKeptWarm(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple+`; CREATE SCHEMA own; CREATE TABLE own.t (a int); ALTER TABLE own.t ENABLE ROW LEVEL SECURITY`)
 	d := warmDumper(t, time.Minute)
-	dumped(t, d, job(dsn, seal.SQL, "s"))
+	dumped(t, d, job(dsn, export.SQL, "s"))
 	first := at(t, dsn, 1)
 	if !strings.HasSuffix(first[0], " pgcourier idle idle") {
 		t.Errorf("at rest: %q, want idle and out of any transaction", first)
 	}
-	limited := job(dsn, seal.SQL, "own")
+	limited := job(dsn, export.SQL, "own")
 	limited.Project.Role = "pg_read_all_data"
 	_, err := d.Open(t.Context(), limited)
 	fault(t, err, export.RowSecurity)
@@ -84,9 +83,9 @@ func TestASessionIsKeptWarm(t *testing.T) {
 	// One dump's role is not the next one's, which sees all rows.
 	limited.Schemas = []string{"s"}
 	dumped(t, d, limited)
-	dumped(t, d, job(dsn, seal.Custom, "own"))
+	dumped(t, d, job(dsn, export.Custom, "own"))
 	second := at(t, dsn, 1)
-	dumped(t, d, job(dsn, seal.Tar, "s"))
+	dumped(t, d, job(dsn, export.Tar, "s"))
 	if third := at(t, dsn, 1); third[0] != second[0] {
 		t.Errorf("at rest: %q, then %q, want the same session", second, third)
 	}
@@ -102,10 +101,10 @@ func TestAWarmSessionThatIsGone(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
 	d := warmDumper(t, time.Minute)
-	dumped(t, d, job(dsn, seal.SQL, "s"))
+	dumped(t, d, job(dsn, export.SQL, "s"))
 	before := at(t, dsn, 1)
 	execute(t, dsn, `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-	dumped(t, d, job(dsn, seal.SQL, "s"))
+	dumped(t, d, job(dsn, export.SQL, "s"))
 	if after := at(t, dsn, 1); after[0] == before[0] {
 		t.Error("a session outlived its end")
 	}
@@ -115,14 +114,14 @@ func TestWarmSessionsEnd(t *testing.T) {
 	t.Parallel()
 	one, two := database(t, cluster, simple), database(t, cluster, simple)
 	short := warmDumper(t, 10*time.Millisecond)
-	dumped(t, short, job(one, seal.SQL, "s"))
+	dumped(t, short, job(one, export.SQL, "s"))
 	at(t, one, 0)
 	long := warmDumper(t, time.Minute)
-	dumped(t, long, job(one, seal.SQL, "s"))
-	dumped(t, long, job(two, seal.SQL, "s")) // never with the other source's
+	dumped(t, long, job(one, export.SQL, "s"))
+	dumped(t, long, job(two, export.SQL, "s")) // never with the other source's
 	at(t, one, 1)
 	at(t, two, 1)
-	dump, err := long.Open(t.Context(), job(two, seal.SQL, "s"))
+	dump, err := long.Open(t.Context(), job(two, export.SQL, "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +138,7 @@ func TestWarmSessionsEnd(t *testing.T) {
 	at(t, two, 0)
 	// Where the kind of server matters, it is asked for each time.
 	choosy := warmDumper(t, time.Minute)
-	dumped(t, choosy, job(one+"&target_session_attrs=primary", seal.SQL, "s"))
+	dumped(t, choosy, job(one+"&target_session_attrs=primary", export.SQL, "s"))
 	at(t, one, 0)
 }
 
@@ -148,7 +147,7 @@ func TestWarmSessionsEnd(t *testing.T) {
 func TestASilentSessionIsHeardOf(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
-	open(t, pgdump.Config{}, job(dsn, seal.SQL, "s"))
+	open(t, pgdump.Config{}, job(dsn, export.SQL, "s"))
 	conn := connect(t, dsn)
 	pid, port := backend(t, conn, "pgcourier snapshot"), 0
 	if err := conn.QueryRow(t.Context(), "SELECT client_port FROM pg_stat_activity WHERE pid = $1", pid).Scan(&port); err != nil {

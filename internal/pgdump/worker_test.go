@@ -13,7 +13,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -24,10 +23,10 @@ const workerVariable = "PGDUMP_TEST_WORKER"
 const spoolVariable = "PGDUMP_TEST_SPOOL"
 
 func beWorker(dsn string) {
-	config, format := pgdump.Config{}, seal.SQL
+	config, format := pgdump.Config{}, export.SQL
 	var err error
 	if dir := os.Getenv(spoolVariable); dir != "" {
-		format, config.SpoolBytes = seal.Directory, 1<<20 // two open tables fit, all do not: it is paused with some to read
+		format, config.SpoolBytes = export.Directory, 1<<20 // two open tables fit, all do not: it is paused with some to read
 		config.Spool, err = spool.Open(dir)
 	}
 	d, noTool := pgdump.New(config)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -29,7 +30,7 @@ CREATE VIEW tenant.names AS SELECT id FROM tenant.users;`
 // What others built on the schemas is neither dropped nor changed by --clean.
 func TestCleanRefusesToDropWhatLiesElsewhere(t *testing.T) {
 	t.Parallel()
-	plain := dump(t, database(t, tenantSQL), seal.SQL, "tenant")
+	plain := dump(t, database(t, tenantSQL), export.SQL, "tenant")
 	for name, c := range map[string]struct{ sql, object string }{
 		"a column of the type":       {"CREATE TABLE other.t (id int, feels tenant.mood); INSERT INTO other.t VALUES (1, 'sad')", "table column other.t.feels"},
 		"an array of the type":       {"CREATE TABLE other.t (feels tenant.mood[])", "table column other.t.feels"},
@@ -55,7 +56,7 @@ func TestCleanRefusesToDropWhatLiesElsewhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			to := database(t, tenantSQL+"CREATE SCHEMA other;"+c.sql)
-			x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+			x := sealed(t, plain, kind{format: export.SQL, compression: seal.Plain}, "tenant")
 			at := target(t, to)
 			at.Clean = true
 			before := value[int](t, to, "SELECT count(*) FROM pg_depend")
@@ -82,7 +83,7 @@ func TestCleanRefusesToDropWhatLiesElsewhere(t *testing.T) {
 // What comes between the look and the transaction is found in the transaction.
 func TestADependentMadeMeanwhileRollsBack(t *testing.T) {
 	t.Parallel()
-	plain := dump(t, database(t, tenantSQL), seal.SQL, "tenant")
+	plain := dump(t, database(t, tenantSQL), export.SQL, "tenant")
 	for name, c := range map[string]struct {
 		before, meanwhile string
 		clean             bool
@@ -91,7 +92,7 @@ func TestADependentMadeMeanwhileRollsBack(t *testing.T) {
 		"an object, empty":  {"CREATE SCHEMA tenant", "CREATE VIEW tenant.names AS SELECT 1 AS i; CREATE VIEW public.v AS SELECT * FROM tenant.names", false},
 		"a schema that was": {"", "CREATE SCHEMA tenant; CREATE VIEW public.v AS SELECT 1", false},
 	} {
-		x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+		x := sealed(t, plain, kind{format: export.SQL, compression: seal.Plain}, "tenant")
 		to := database(t, c.before)
 		x.readings(func(b []byte) io.Reader { execute(t, to, c.meanwhile); return bytes.NewReader(b) }, whole)
 		at := target(t, to)
@@ -139,7 +140,7 @@ func TestTheTargetsSchemaKeepsItsRights(t *testing.T) {
 		notAsScript bool
 	}{{rights, false, 0, false}, {tenantSQL + rights, true, 0, false}, {rights, false, 2, true}} {
 		for _, f := range formats {
-			if c.notAsScript && f != seal.Custom && f != seal.Directory {
+			if c.notAsScript && f != export.Custom && f != export.Directory {
 				continue
 			}
 			x := sealed(t, dump(t, from, f, "tenant", "public"), kind{format: f, compression: seal.Plain}, "tenant", "public")
@@ -187,7 +188,7 @@ CREATE POLICY p ON tenant.users USING (tenant.next(id) > 1);`
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := sealed(t, dump(t, from, seal.SQL, "tenant"), kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, from, export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	to := database(t, sql+"INSERT INTO tenant.users VALUES (3); CREATE TABLE tenant.more (i int)")
 	at := target(t, to)
 	at.Clean = true

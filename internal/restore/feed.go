@@ -16,8 +16,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 // feed is the second pass: the export on its way into the target.
@@ -42,7 +43,7 @@ func (f *feed) run(ctx context.Context) error {
 	switch {
 	case f.jobs > 0:
 		return f.parallel(ctx, p, f.jobs)
-	case f.export.Manifest.Artifact.Format == seal.Directory:
+	case f.export.Manifest.Artifact.Format == export.Directory:
 		return f.throughFolder(ctx, p)
 	case archives[f.export.Manifest.Artifact.Format] != "":
 		return f.throughRestore(ctx, p)
@@ -99,13 +100,13 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 // either. read waits for the archive's own reading and says how that ended.
 func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Process, read func() error) error {
 	written := &ending{r: out}
-	script, err := seal.Guard(written, seal.SQL)
+	script, err := archive.Guard(written, export.SQL)
 	if err != nil {
 		process.Terminate(f.restorer.config.KillDelay)
 		return errors.Join(err, ignoreSink(read()))
 	}
 	return f.toPsql(ctx, script, func(feeding error) error {
-		fault, structural := errors.AsType[*seal.StructureError](feeding)
+		fault, structural := errors.AsType[*archive.StructureError](feeding)
 		if structural {
 			feeding = unverified("what pg_restore makes of it is no script of a dump: %w", fault)
 		}
@@ -254,4 +255,4 @@ func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error 
 	return fmt.Errorf("%w: psql: %w: %s", ErrTarget, exit, strings.TrimSpace(words))
 }
 
-func identifier(t seal.Table) string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
+func identifier(t export.Table) string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }

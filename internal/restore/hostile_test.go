@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -65,7 +67,7 @@ func TestNothingInAnExportIsExecuted(t *testing.T) {
 	}
 	record := filepath.Join(t.TempDir(), "record")
 	dirs := tool(t, "psql", fmt.Sprintf("[ \"$1\" = --version ] || { env; echo \"$@\"; } >>%s\nexec %s/psql \"$@\"\n", record, cluster.BinDir()))
-	for _, f := range []seal.Format{seal.SQL, seal.Tar, seal.Custom} {
+	for _, f := range []export.Format{export.SQL, export.Tar, export.Custom} {
 		x := sealed(t, dump(t, source, f, schema), kind{format: f, compression: seal.Gzip}, schema)
 		r, err := restorer(restore.Config{BinDirs: dirs}).Rehearse(t.Context(), x.Export, server, nil)
 		if err != nil {
@@ -92,7 +94,7 @@ func TestNothingInAnExportIsExecuted(t *testing.T) {
 func TestAScriptWithPsqlCommandsIsNotFed(t *testing.T) {
 	t.Parallel()
 	file := trap(t)
-	good := string(dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), seal.SQL, "s"))
+	good := string(dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), export.SQL, "s"))
 	for _, command := range []string{
 		`\! touch $x`, "\\unrestrict `touch $x`", "\\restrict `touch $x`", "\\echo `touch $x`", `\o |touch $x`, `\copy s.t from program 'touch $x'`,
 		`\i /etc/passwd`, "SELECT 1 \\g |touch $x", "SELECT 'touch $x' \\gexec", `\set ON_ERROR_STOP off`, `\connect other`,
@@ -107,14 +109,14 @@ func TestAScriptWithPsqlCommandsIsNotFed(t *testing.T) {
 			if script == good {
 				t.Fatalf("%s: the script was not changed", what)
 			}
-			if _, err := seal.Check(strings.NewReader(script), seal.SQL); err == nil {
+			if _, err := archive.Check(strings.NewReader(script), export.SQL); err == nil {
 				t.Errorf("%q %s is taken for part of a dump", command, what)
 			}
 		}
 	}
 	// Even where the bytes are those of the manifest: archives are read by pg_restore, and what
 	// it writes is checked before psql has it.
-	archive := sealed(t, dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), seal.Custom, "s"), kind{format: seal.Custom, compression: seal.Gzip}, "s")
+	archive := sealed(t, dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), export.Custom, "s"), kind{format: export.Custom, compression: seal.Gzip}, "s")
 	dirs := tool(t, "pg_restore", fmt.Sprintf("[ \"$1\" = --version ] && exec %[1]s/pg_restore --version\n%[1]s/pg_restore \"$@\" | sed 's|^CREATE SCHEMA|\\\\! touch %[2]s\\n&|'\n", cluster.BinDir(), file))
 	at := database(t, "")
 	_, err := restorer(restore.Config{BinDirs: dirs}).Restore(t.Context(), archive.Export, target(t, at), nil)

@@ -24,6 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -124,14 +125,14 @@ func value[T any](t *testing.T, database, sql string) T {
 }
 
 // dump runs pg_dump as the exporter does.
-func dump(t *testing.T, database string, f seal.Format, schemas ...string) []byte {
+func dump(t *testing.T, database string, f export.Format, schemas ...string) []byte {
 	t.Helper()
-	args := []string{"--format=" + map[seal.Format]string{seal.SQL: "plain", seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}[f], "--no-owner", "--no-acl"}
+	args := []string{"--format=" + map[export.Format]string{export.SQL: "plain", export.Tar: "tar", export.Custom: "custom", export.Directory: "directory"}[f], "--no-owner", "--no-acl"}
 	dir := filepath.Join(t.TempDir(), "dump")
 	switch f {
-	case seal.Custom:
+	case export.Custom:
 		args = append(args, "--compress=0")
-	case seal.Directory:
+	case export.Directory:
 		args = append(args, "--compress=0", "--jobs=2", "--file="+dir)
 	default:
 	}
@@ -148,7 +149,7 @@ func dump(t *testing.T, database string, f seal.Format, schemas ...string) []byt
 	if err != nil {
 		t.Fatalf("pg_dump: %v: %s", err, stderr.String())
 	}
-	if f == seal.Directory {
+	if f == export.Directory {
 		return directoryTar(t, dir)
 	}
 	return out
@@ -183,7 +184,7 @@ func directoryTar(t *testing.T, dir string) []byte {
 
 // kind is how an export is stored.
 type kind struct {
-	format      seal.Format
+	format      export.Format
 	compression seal.Compression
 	identity    *age.X25519Identity
 }
@@ -199,7 +200,7 @@ type stored struct {
 // sealed makes an export of a dump.
 func sealed(t *testing.T, plain []byte, k kind, schemas ...string) *stored {
 	t.Helper()
-	o := seal.Options{Format: k.format, Compression: k.compression}
+	o := seal.Options{Compression: k.compression}
 	x := &stored{}
 	a := &export.Artifact{Format: k.format, Compression: k.compression, Encryption: seal.Unencrypted, Schemas: schemas, PgDumpVersion: pgDumpVersion(t)}
 	if k.identity != nil {
@@ -214,7 +215,11 @@ func sealed(t *testing.T, plain []byte, k kind, schemas ...string) *stored {
 	}
 	sum := s.Summary()
 	a.SizeBytes, a.StoredBytes, a.SHA256 = sum.PlainBytes, sum.StoredBytes, sum.SHA256
-	a.Tables, a.Rows = len(sum.Contents.Tables), sum.Contents.Rows()
+	contents, err := archive.Check(bytes.NewReader(plain), k.format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Tables, a.Rows = len(contents.Tables), contents.Rows()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // throughFolder is throughRestore for a directory, which pg_restore reads from a disk.
@@ -57,7 +57,7 @@ func aloneEnvironment() []string {
 }
 
 // restoreArguments are what every pg_restore is given.
-func restoreArguments(f seal.Format) []string {
+func restoreArguments(f export.Format) []string {
 	return []string{"--format=" + archives[f], "--no-owner", "--no-acl", "--exit-on-error"}
 }
 

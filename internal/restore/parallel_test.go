@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -23,7 +24,7 @@ func TestSeveralConnectionsRestoreToTheSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []seal.Format{seal.Custom, seal.Directory} {
+	for _, f := range []export.Format{export.Custom, export.Directory} {
 		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Zstd}, "tenant")
 		// A name that would be a connection string, if it were taken for one.
 		to := `host=nowhere '\" ` + string(f)
@@ -48,17 +49,17 @@ func TestJobsThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
 	for name, c := range map[string]struct {
-		format seal.Format
+		format export.Format
 		clean  bool
 		jobs   int
 		sql    string
 		want   error
 	}{
-		"a script":               {seal.SQL, false, 2, "", restore.ErrJobs},
-		"a tar":                  {seal.Tar, false, 2, "", restore.ErrJobs},
-		"clean":                  {seal.Directory, true, 2, "", restore.ErrJobs},
-		"negative":               {seal.Directory, false, -1, "", restore.ErrJobs},
-		"a schema with contents": {seal.Directory, false, 2, "CREATE SCHEMA tenant; CREATE TABLE tenant.precious (i int)", restore.ErrOccupied},
+		"a script":               {export.SQL, false, 2, "", restore.ErrJobs},
+		"a tar":                  {export.Tar, false, 2, "", restore.ErrJobs},
+		"clean":                  {export.Directory, true, 2, "", restore.ErrJobs},
+		"negative":               {export.Directory, false, -1, "", restore.ErrJobs},
+		"a schema with contents": {export.Directory, false, 2, "CREATE SCHEMA tenant; CREATE TABLE tenant.precious (i int)", restore.ErrOccupied},
 	} {
 		x := sealed(t, dump(t, from, c.format, "tenant"), kind{format: c.format, compression: seal.Plain}, "tenant")
 		at := target(t, database(t, c.sql))
@@ -76,7 +77,7 @@ func TestJobsThatCannotBeUsed(t *testing.T) {
 func TestJobsOfANewerPgRestoreAreRefusedForAnOlderServer(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	x := sealed(t, dump(t, from, seal.Custom, "tenant"), kind{format: seal.Custom, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
 	at := target(t, database(t, ""))
 	at.Jobs = 2
 	config := restore.Config{BinDirs: tool(t, "pg_restore", `echo "pg_restore (PostgreSQL) 17.99"`)}
@@ -93,7 +94,7 @@ func TestJobsOfANewerPgRestoreAreRefusedForAnOlderServer(t *testing.T) {
 func TestAParallelRestoreThatFails(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	for _, f := range []seal.Format{seal.Custom, seal.Directory} {
+	for _, f := range []export.Format{export.Custom, export.Directory} {
 		plain := dump(t, from, f, "tenant")
 		x := sealed(t, plain, kind{format: f, compression: seal.Plain}, "tenant")
 		x.readings(whole, func(b []byte) io.Reader { b[len(b)-2000] ^= 1; return bytes.NewReader(b) })
@@ -125,7 +126,7 @@ echo "these are the words" >&2; exit 1`)}
 func TestAScratchFolderThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	x := sealed(t, dump(t, from, seal.Directory, "tenant"), kind{format: seal.Directory, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, from, export.Directory, "tenant"), kind{format: export.Directory, compression: seal.Plain}, "tenant")
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -140,8 +141,8 @@ func TestAScratchFolderThatCannotBeUsed(t *testing.T) {
 func TestAnArchiveThatNamesOtherFilesIsNotUnpacked(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	plain := dump(t, from, seal.Directory, "tenant")
-	x := sealed(t, plain, kind{format: seal.Directory, compression: seal.Plain}, "tenant")
+	plain := dump(t, from, export.Directory, "tenant")
+	x := sealed(t, plain, kind{format: export.Directory, compression: seal.Plain}, "tenant")
 	dir := t.TempDir()
 	for _, h := range []tar.Header{
 		{Name: "../1.dat", Typeflag: tar.TypeReg}, {Name: "/tmp/1.dat", Typeflag: tar.TypeReg},

@@ -16,11 +16,12 @@ import (
 	"filippo.io/age"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
+var formats = []export.Format{export.SQL, export.Tar, export.Custom, export.Directory}
 
 func TestEveryKindRestoresToTheSource(t *testing.T) {
 	t.Parallel()
@@ -72,7 +73,7 @@ func TestEveryKindRestoresToTheSource(t *testing.T) {
 func TestTheSchemaPublicRestoresIntoANewDatabase(t *testing.T) {
 	t.Parallel()
 	from := database(t, "CREATE TABLE public.t AS SELECT 1 AS i")
-	x := sealed(t, dump(t, from, seal.SQL, "public"), kind{format: seal.SQL, compression: seal.Plain}, "public")
+	x := sealed(t, dump(t, from, export.SQL, "public"), kind{format: export.SQL, compression: seal.Plain}, "public")
 	to := database(t, "")
 	if _, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, target(t, to), nil); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestASettingOfNewerServersIsNoObstacle(t *testing.T) {
 	t.Parallel()
 	const setting = "SET transaction_timeout = 0;\n"
 	from := database(t, "CREATE SCHEMA tenant; CREATE TABLE tenant.t (x text); INSERT INTO tenant.t VALUES ('"+strings.TrimSpace(setting)+"')")
-	plain := dump(t, from, seal.SQL, "tenant")
+	plain := dump(t, from, export.SQL, "tenant")
 	if bytes.Count(plain, []byte("\n"+setting)) == 1 { // the row
 		const before = "SET lock_timeout = 0;\n"
 		plain = bytes.Replace(plain, []byte(before), []byte(before+setting), 1)
@@ -96,7 +97,7 @@ func TestASettingOfNewerServersIsNoObstacle(t *testing.T) {
 	if n := bytes.Count(plain, []byte("\n"+setting)); n != 2 {
 		t.Fatalf("the dump holds the setting %d times", n)
 	}
-	x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, plain, kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	to := database(t, "")
 	if _, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, target(t, to), nil); err != nil {
 		t.Fatal(err)
@@ -219,9 +220,9 @@ func TestARefusedStatementRollsBackAndSaysWhy(t *testing.T) {
 func TestRowsThatGetLostInTheTargetRollBack(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	plain := bytes.Replace(dump(t, from, seal.SQL, "tenant"), []byte("--\n-- PostgreSQL database dump complete"),
+	plain := bytes.Replace(dump(t, from, export.SQL, "tenant"), []byte("--\n-- PostgreSQL database dump complete"),
 		[]byte("DELETE FROM tenant.parts_a WHERE id = 3;\n\n--\n-- PostgreSQL database dump complete"), 1)
-	x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, plain, kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	to := database(t, "")
 	_, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, target(t, to), nil)
 	if !errors.Is(err, restore.ErrUnverified) || !strings.Contains(err.Error(), "holds 999 rows, the export 1000") {
@@ -234,7 +235,7 @@ func TestRowsThatGetLostInTheTargetRollBack(t *testing.T) {
 
 func TestAnUnreachableTargetSaysSo(t *testing.T) {
 	t.Parallel()
-	x := sealed(t, dump(t, database(t, sourceSQL), seal.SQL, "tenant"), kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, database(t, sourceSQL), export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	_, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, target(t, "nowhere"), nil)
 	if !errors.Is(err, restore.ErrTarget) {
 		t.Errorf("%v, want ErrTarget", err)
@@ -245,12 +246,12 @@ func TestToolsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
 	for name, c := range map[string]struct {
-		format seal.Format
+		format export.Format
 		dirs   []string
 	}{
-		"no psql":        {seal.SQL, []string{t.TempDir()}},
-		"old psql":       {seal.SQL, tool(t, "psql", `echo "psql (PostgreSQL) 15.13"`)},
-		"old pg_restore": {seal.Custom, tool(t, "pg_restore", `echo "pg_restore (PostgreSQL) 9.6.24"`)},
+		"no psql":        {export.SQL, []string{t.TempDir()}},
+		"old psql":       {export.SQL, tool(t, "psql", `echo "psql (PostgreSQL) 15.13"`)},
+		"old pg_restore": {export.Custom, tool(t, "pg_restore", `echo "pg_restore (PostgreSQL) 9.6.24"`)},
 	} {
 		x := sealed(t, dump(t, from, c.format, "tenant"), kind{format: c.format, compression: seal.Plain}, "tenant")
 		_, err := restorer(restore.Config{BinDirs: c.dirs}).Restore(t.Context(), x.Export, target(t, database(t, "")), nil)
@@ -264,9 +265,9 @@ func TestToolsThatDoNotFit(t *testing.T) {
 func TestAToolThatHangsIsEnded(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
-	for _, f := range []seal.Format{seal.SQL, seal.Custom} {
+	for _, f := range []export.Format{export.SQL, export.Custom} {
 		seen := filepath.Join(t.TempDir(), "seen")
-		name := map[seal.Format]string{seal.SQL: "psql", seal.Custom: "pg_restore"}[f]
+		name := map[export.Format]string{export.SQL: "psql", export.Custom: "pg_restore"}[f]
 		dirs := tool(t, name, `case "$1" in --version) echo "`+name+` (PostgreSQL) 18.1"; exit;; esac
 trap '' TERM
 { echo $$; tr '\0' ' ' </proc/$$/environ; tr '\0' ' ' </proc/$$/cmdline; } >`+seen+`
@@ -294,7 +295,7 @@ sleep 600 & sleep 600`)
 
 func TestACancelledRestoreRollsBack(t *testing.T) {
 	t.Parallel()
-	x := sealed(t, dump(t, database(t, sourceSQL), seal.SQL, "tenant"), kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, database(t, sourceSQL), export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	errEnough := errors.New("enough")
@@ -327,8 +328,8 @@ func TestRehearse(t *testing.T) {
 			t.Errorf("%s: %+v, %v", f, got, err)
 		}
 	}
-	x := sealed(t, dump(t, database(t, "CREATE SCHEMA tenant; CREATE TABLE tenant.t (i int); CREATE FUNCTION tenant.evil(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN EXECUTE 'COPY (SELECT 1) TO PROGRAM ''touch /tmp/evil'''; RETURN i; END$$; INSERT INTO tenant.t VALUES (1)"), seal.SQL, "tenant"),
-		kind{format: seal.SQL, compression: seal.Plain}, "tenant")
+	x := sealed(t, dump(t, database(t, "CREATE SCHEMA tenant; CREATE TABLE tenant.t (i int); CREATE FUNCTION tenant.evil(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN EXECUTE 'COPY (SELECT 1) TO PROGRAM ''touch /tmp/evil'''; RETURN i; END$$; INSERT INTO tenant.t VALUES (1)"), export.SQL, "tenant"),
+		kind{format: export.SQL, compression: seal.Plain}, "tenant")
 	if _, err := restorer(restore.Config{}).Rehearse(t.Context(), x.Export, server, nil); err != nil {
 		t.Error(err)
 	}

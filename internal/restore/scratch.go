@@ -8,7 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -30,7 +31,7 @@ func (f *feed) unpack(p *pass) (out *unpacked, err error) {
 	// The first pass has said how large it is: nothing larger is written.
 	r := io.LimitReader(p, f.export.Manifest.Artifact.SizeBytes)
 	var reading error
-	if f.export.Manifest.Artifact.Format == seal.Directory {
+	if f.export.Manifest.Artifact.Format == export.Directory {
 		out.path = out.Path()
 		reading = writeMembers(out.Root(), tar.NewReader(r))
 	} else {
@@ -79,7 +80,7 @@ func writeMembers(to *os.Root, from *tar.Reader) error {
 			return nil
 		case err != nil:
 			return fmt.Errorf("unpack: %w", err)
-		case h.Typeflag != tar.TypeReg || !seal.DirectoryFile(h.Name):
+		case h.Typeflag != tar.TypeReg || !archive.DirectoryFile(h.Name):
 			return errors.New("unpack: a member that is no file of a directory archive")
 		}
 		if err := writeFile(to, h.Name, from); err != nil {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // wrongCount is the SQLSTATE of a table that holds other rows than the export. Its class is
@@ -27,7 +27,7 @@ func begin(w io.Writer, prelude []string) error {
 
 // commit counts every table in the same transaction and ends it. A table that holds other
 // rows than the export raises an error, and psql stops before COMMIT.
-func commit(w io.Writer, want seal.Contents) error {
+func commit(w io.Writer, want export.Contents) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func commit(w io.Writer, want seal.Contents) error {
 }
 
 // counts holds every table against the export: a difference is an error, wrongCount.
-func counts(w io.Writer, want seal.Contents) error {
+func counts(w io.Writer, want export.Contents) error {
 	tag := "$c" + strings.ToLower(rand.Text()) + "$" // no table's name holds it
 	if _, err := io.WriteString(w, "SET standard_conforming_strings = on;\n"); err != nil {
 		return err
@@ -64,7 +64,7 @@ END %[1]s;
 	return nil
 }
 
-func compareTables(a, b seal.Table) int {
+func compareTables(a, b export.Table) int {
 	if c := strings.Compare(a.Schema, b.Schema); c != 0 {
 		return c
 	}

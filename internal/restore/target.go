@@ -9,8 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Target is where an export goes.
@@ -31,7 +31,7 @@ type Target struct {
 }
 
 // check refuses what cannot be meant.
-func (t Target) check(f seal.Format) error {
+func (t Target) check(f export.Format) error {
 	switch {
 	case t.Jobs < 0:
 		return fmt.Errorf("%w: %d is negative", ErrJobs, t.Jobs)
@@ -39,7 +39,7 @@ func (t Target) check(f seal.Format) error {
 		return nil
 	case t.Clean:
 		return fmt.Errorf("%w: they restore without a transaction, so nothing is dropped for them", ErrJobs)
-	case f != seal.Custom && f != seal.Directory:
+	case f != export.Custom && f != export.Directory:
 		return fmt.Errorf("%w: an export of format %s can only be read from its beginning to its end", ErrJobs, f)
 	}
 	return nil

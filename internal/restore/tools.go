@@ -7,7 +7,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // choosePsql takes the newest psql: it talks to older servers as well.
@@ -45,4 +44,4 @@ func chooseRestore(installed []libpq.Version, a export.Artifact) (libpq.Version,
 }
 
 // archives are pg_restore's names for our formats; a plain script needs none.
-var archives = map[seal.Format]string{seal.Tar: "tar", seal.Custom: "custom", seal.Directory: "directory"}
+var archives = map[export.Format]string{export.Tar: "tar", export.Custom: "custom", export.Directory: "directory"}

@@ -14,6 +14,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -33,7 +34,7 @@ type Evidence struct {
 	SHA256      string // of the stored bytes, lower-case hex
 	SizeBytes   int64
 	DumpSHA256  string // of the dump itself, lower-case hex
-	Contents    seal.Contents
+	Contents    export.Contents
 	Took        time.Duration
 }
 
@@ -46,7 +47,7 @@ func (x Export) Verify(ctx context.Context, progress func(stored int64)) (Eviden
 	if err != nil {
 		return Evidence{}, err
 	}
-	contents, err := seal.Check(p, x.Manifest.Artifact.Format)
+	contents, err := archive.Check(p, x.Manifest.Artifact.Format)
 	found, err := p.finish(err)
 	if err != nil {
 		return Evidence{}, err

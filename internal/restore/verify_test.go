@@ -17,7 +17,7 @@ import (
 
 func TestVerifyHoldsTheExportAgainstItsManifest(t *testing.T) {
 	t.Parallel()
-	plain := dump(t, database(t, sourceSQL), seal.SQL, "tenant")
+	plain := dump(t, database(t, sourceSQL), export.SQL, "tenant")
 	for name, change := range map[string]func(*export.Artifact){
 		"size":    func(a *export.Artifact) { a.SizeBytes++ },
 		"stored":  func(a *export.Artifact) { a.StoredBytes-- },
@@ -25,10 +25,10 @@ func TestVerifyHoldsTheExportAgainstItsManifest(t *testing.T) {
 		"tables":  func(a *export.Artifact) { a.Tables++ },
 		"rows":    func(a *export.Artifact) { a.Rows++ },
 		"schemas": func(a *export.Artifact) { a.Schemas = []string{"another"} },
-		"format":  func(a *export.Artifact) { a.Format = seal.Custom },
+		"format":  func(a *export.Artifact) { a.Format = export.Custom },
 		"packing": func(a *export.Artifact) { a.Compression = seal.Zstd },
 	} {
-		x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Gzip}, "tenant")
+		x := sealed(t, plain, kind{format: export.SQL, compression: seal.Gzip}, "tenant")
 		if _, err := x.Verify(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestVerifyHoldsTheExportAgainstItsManifest(t *testing.T) {
 
 func TestIdentities(t *testing.T) {
 	t.Parallel()
-	plain := dump(t, database(t, sourceSQL), seal.SQL, "tenant")
+	plain := dump(t, database(t, sourceSQL), export.SQL, "tenant")
 	var ids [2]*age.X25519Identity
 	for i := range ids {
 		var err error
@@ -49,7 +49,7 @@ func TestIdentities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	x := sealed(t, plain, kind{seal.SQL, seal.Gzip, ids[0]}, "tenant")
+	x := sealed(t, plain, kind{export.SQL, seal.Gzip, ids[0]}, "tenant")
 	for name, c := range map[string]struct {
 		with   []age.Identity
 		first  func([]byte) io.Reader
@@ -72,7 +72,7 @@ func TestIdentities(t *testing.T) {
 func TestTheStoragesOwnErrorIsKept(t *testing.T) {
 	t.Parallel()
 	errGone := errors.New("part 3 is gone")
-	x := sealed(t, dump(t, database(t, sourceSQL), seal.SQL, "tenant"), kind{format: seal.SQL, compression: seal.Gzip}, "tenant")
+	x := sealed(t, dump(t, database(t, sourceSQL), export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Gzip}, "tenant")
 	for _, at := range []int{0, 10, 4000, len(x.bytes)} {
 		x.readings(func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b[:at]), iotest.ErrReader(errGone)) })
 		if _, err := x.Verify(t.Context(), nil); !errors.Is(err, errGone) || errors.Is(err, restore.ErrUnverified) {
@@ -113,8 +113,8 @@ func TestEveryFlipAndCutIsFound(t *testing.T) {
 
 func TestWritePlain(t *testing.T) {
 	t.Parallel()
-	plain := dump(t, database(t, sourceSQL), seal.SQL, "tenant")
-	x := sealed(t, plain, kind{format: seal.SQL, compression: seal.Gzip}, "tenant")
+	plain := dump(t, database(t, sourceSQL), export.SQL, "tenant")
+	x := sealed(t, plain, kind{format: export.SQL, compression: seal.Gzip}, "tenant")
 	found, err := x.Verify(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestWritePlain(t *testing.T) {
 	if err := x.WritePlain(t.Context(), &out, found, nil); err != nil || !bytes.Equal(out.Bytes(), plain) {
 		t.Errorf("%d bytes, want %d: %v", out.Len(), len(plain), err)
 	}
-	other := sealed(t, append([]byte("-- \n"), plain...), kind{format: seal.SQL, compression: seal.Gzip}, "tenant")
+	other := sealed(t, append([]byte("-- \n"), plain...), kind{format: export.SQL, compression: seal.Gzip}, "tenant")
 	if err := other.WritePlain(t.Context(), io.Discard, found, nil); !errors.Is(err, restore.ErrUnverified) {
 		t.Errorf("%v, want ErrUnverified", err)
 	}

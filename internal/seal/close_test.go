@@ -15,7 +15,7 @@ func TestCloseWithoutReadingLeaksNothing(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for _, c := range compressions {
 		for _, reads := range []int{0, 1, 2} {
-			s, err := seal.New(endless, seal.Options{Format: seal.SQL, Compression: c, Concurrency: 2})
+			s, err := seal.New(endless, seal.Options{Compression: c, Concurrency: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +45,7 @@ func TestCloseDuringAReadThatHangs(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	for _, c := range compressions {
 		pr, pw := io.Pipe()
-		s, err := seal.New(pr, seal.Options{Format: seal.SQL, Compression: c})
+		s, err := seal.New(pr, seal.Options{Compression: c})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestCloseDuringAReadThatHangs(t *testing.T) {
 			_, err := io.Copy(io.Discard, s)
 			failed <- err
 		}()
-		if _, err := pw.Write(dumped.tiny[seal.SQL][:100]); err != nil { // the Read is under way
+		if _, err := pw.Write(tiny[:100]); err != nil { // the Read is under way
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

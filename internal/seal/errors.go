@@ -20,22 +20,3 @@ type SizeLimitError struct {
 func (e *SizeLimitError) Error() string {
 	return fmt.Sprintf("the dump exceeds the limit of %d bytes", e.Limit)
 }
-
-// StructureError says that a dump is not whole, or not what pg_dump writes.
-type StructureError struct {
-	Format Format
-	Offset int64  // in the plain dump, near the fault
-	Reason string // constant words and sizes; never data of the dump
-	// Newer says that the dump is an archive of a version that is newer than any known: it may
-	// be whole, but it cannot be read.
-	Newer bool
-}
-
-func (e *StructureError) Error() string {
-	return fmt.Sprintf("%s dump: byte %d: %s", e.Format, e.Offset, e.Reason)
-}
-
-// fault is why a scanner stopped. The checker adds where, and makes it a StructureError.
-type fault string
-
-func (f fault) Error() string { return string(f) }

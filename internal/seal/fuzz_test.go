@@ -2,82 +2,15 @@ package seal_test
 
 import (
 	"bytes"
-	"fmt"
-	"maps"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// pieces reads pieces of the given sizes, over and over.
-type pieces struct {
-	chunks
-	sizes []int
-	next  int
-}
-
-func (p *pieces) Read(b []byte) (int, error) {
-	p.size = p.sizes[p.next%len(p.sizes)]
-	p.next++
-	return p.chunks.Read(b)
-}
-
-// sameInPieces checks that the pieces that a dump comes in do not matter, not even for
-// what is said about a broken one.
-func sameInPieces(t interface{ Fatalf(string, ...any) }, f seal.Format, dump []byte, sizes []int) {
-	want, wantErr := seal.Check(bytes.NewReader(dump), f)
-	got, err := seal.Check(&pieces{chunks: chunks{b: dump}, sizes: sizes}, f)
-	if fmt.Sprint(err) != fmt.Sprint(wantErr) {
-		t.Fatalf("in pieces %v: error %v, at once %v", sizes, err, wantErr)
-	}
-	if !maps.Equal(got.Tables, want.Tables) {
-		t.Fatalf("in pieces %v: %v, at once %v", sizes, got.Tables, want.Tables)
-	}
-}
-
-func TestPiecesDoNotMatter(t *testing.T) {
-	t.Parallel()
-	for _, f := range formats {
-		t.Run(string(f), func(t *testing.T) {
-			t.Parallel()
-			sameInPieces(t, f, dumped.rich[f], []int{1})
-			rapid.Check(t, func(t *rapid.T) {
-				dump := dumped.rich[f]
-				if rapid.Bool().Draw(t, "damaged") {
-					at := rapid.IntRange(0, len(dump)-1).Draw(t, "at")
-					dump = bytes.Clone(dump)
-					dump[at] = rapid.SampledFrom([]byte("\x00\n\\'\";$-/*(). aA1\xff")).Draw(t, "byte")
-				}
-				sizes := rapid.SliceOfN(rapid.IntRange(1, 3000), 1, 8).Draw(t, "sizes")
-				sameInPieces(t, f, dump, sizes)
-			})
-		})
-	}
-}
-
-// fuzz checks any input: no panic, and its pieces do not matter.
-func fuzz(f *testing.F, format seal.Format) {
-	f.Add(dumped.tiny[format])
-	f.Fuzz(func(t *testing.T, dump []byte) {
-		sameInPieces(t, format, dump, []int{1})
-		sameInPieces(t, format, dump, []int{7, 2, 64})
-		if check(dump, format) == nil && format == seal.Custom && check(dump[:len(dump)-1], format) == nil {
-			t.Error("a custom archive is whole with and without its last byte")
-		}
-	})
-}
-
-func FuzzSQL(f *testing.F)       { fuzz(f, seal.SQL) }
-func FuzzTar(f *testing.F)       { fuzz(f, seal.Tar) }
-func FuzzCustom(f *testing.F)    { fuzz(f, seal.Custom) }
-func FuzzDirectory(f *testing.F) { fuzz(f, seal.Directory) }
-
 // FuzzOpen checks that no input makes a decoder panic, run away or end without an end.
 func FuzzOpen(f *testing.F) {
 	for _, c := range compressions {
-		b, _, err := sealed(f, bytes.NewReader(dumped.tiny[seal.SQL]), seal.Options{Format: seal.SQL, Compression: c})
+		b, _, err := sealed(f, bytes.NewReader(tiny), seal.Options{Compression: c})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -85,7 +18,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, artifact []byte) {
 		for _, c := range []seal.Compression{seal.Gzip, seal.Zstd} {
-			o := seal.Options{Format: seal.SQL, Compression: c}
+			o := seal.Options{Compression: c}
 			if _, err := unseal(artifact, o); err == nil {
 				if _, err := unseal(artifact[:len(artifact)-1], o); err == nil {
 					t.Errorf("%s: whole with and without its last byte", c)

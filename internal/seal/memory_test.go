@@ -29,7 +29,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 			}
 			return 0, errBoom
 		})
-		s, err := seal.New(src, seal.Options{Format: seal.SQL, Compression: c, Concurrency: 2})
+		s, err := seal.New(src, seal.Options{Compression: c, Concurrency: 2})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 func TestOpenNoticesWhatFollows(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
-		b, _, err := sealed(t, bytes.NewReader(dumped.tiny[o.Format]), o)
+		b, _, err := sealed(t, bytes.NewReader(tiny), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,9 +23,6 @@ func TestOpenNoticesWhatFollows(t *testing.T) {
 			"a byte": {'x'}, "zeros": make([]byte, 10), "a block": bytes.Repeat([]byte("garbage "), 64),
 			"the artifact again": b,
 		} {
-			if o.Compression == seal.Plain && o.Recipients == nil && o.Format == seal.Tar && name == "zeros" {
-				tail = tail[:9] // whole blocks of zeros may follow a tar archive
-			}
 			if _, err := unseal(append(bytes.Clone(b), tail...), o, ids...); err == nil {
 				t.Errorf("%s after the artifact: not noticed", name)
 			}
@@ -39,7 +36,7 @@ func TestOpenNoticesEachFlippedByte(t *testing.T) {
 		if o.Compression == seal.Plain && ids == nil {
 			return // only the stored hash can tell
 		}
-		plain := dumped.tiny[o.Format]
+		plain := tiny
 		b, _, err := sealed(t, bytes.NewReader(plain), o)
 		if err != nil {
 			t.Fatal(err)
@@ -59,8 +56,8 @@ func TestOpenNoticesEachFlippedByte(t *testing.T) {
 func TestOpenNeedsTheRightIdentity(t *testing.T) {
 	t.Parallel()
 	right, wrong := identity(t), identity(t)
-	o := seal.Options{Format: seal.Custom, Compression: seal.Gzip, Recipients: []age.Recipient{right.Recipient()}}
-	b, _, err := sealed(t, bytes.NewReader(dumped.tiny[seal.Custom]), o)
+	o := seal.Options{Compression: seal.Gzip, Recipients: []age.Recipient{right.Recipient()}}
+	b, _, err := sealed(t, bytes.NewReader(tiny), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +72,7 @@ func TestOpenNeedsTheRightIdentity(t *testing.T) {
 		t.Errorf("the right one among several: %v", err)
 	}
 	o.Recipients = nil
-	if b, _, err = sealed(t, bytes.NewReader(dumped.tiny[seal.Custom]), o); err != nil {
+	if b, _, err = sealed(t, bytes.NewReader(tiny), o); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := unseal(b, o, right); err == nil {
@@ -86,7 +83,7 @@ func TestOpenNeedsTheRightIdentity(t *testing.T) {
 func TestOpenPassesReadErrorsOn(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
-		b, _, err := sealed(t, bytes.NewReader(dumped.tiny[o.Format]), o)
+		b, _, err := sealed(t, bytes.NewReader(tiny), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +107,7 @@ func TestOpenPassesReadErrorsOn(t *testing.T) {
 func TestOpenedIsClosedOnce(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
-		b, _, err := sealed(t, bytes.NewReader(dumped.tiny[o.Format]), o)
+		b, _, err := sealed(t, bytes.NewReader(tiny), o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package seal_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -19,7 +18,7 @@ import (
 func TestWhatIsUsedAgainRemembersNothing(t *testing.T) {
 	t.Parallel()
 	const rounds, sideBySide = 60, 4
-	plains := [][]byte{dumped.rich[seal.SQL], copies(2000, "one"), copies(200_000, "two")}
+	plains := [][]byte{some, dump(1000), dump(100_000)}
 	for _, c := range compressions {
 		t.Run(string(c), func(t *testing.T) {
 			t.Parallel()
@@ -30,7 +29,7 @@ func TestWhatIsUsedAgainRemembersNothing(t *testing.T) {
 					random := rand.New(rand.NewPCG(uint64(n), 7))
 					for range rounds {
 						// Nobody else's tests compress with so many goroutines.
-						o := seal.Options{Format: seal.SQL, Compression: c, Concurrency: 3}
+						o := seal.Options{Compression: c, Concurrency: 3}
 						var ids []age.Identity
 						if random.IntN(2) == 0 {
 							o.Recipients, ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
@@ -69,15 +68,4 @@ func giveUp(t *testing.T, plain []byte, o seal.Options) {
 	_, _ = io.CopyN(io.Discard, bytes.NewReader(plain), int64(len(plain))) // so long it may read
 	_ = s.Close()
 	reading.Wait()
-}
-
-// copies is a dump of a table with so many rows.
-func copies(rows int, word string) []byte {
-	var b bytes.Buffer
-	b.WriteString("--\n-- PostgreSQL database dump\n--\n\nCREATE SCHEMA s;\nCREATE TABLE s.t (a int, b text);\nCOPY s.t (a, b) FROM stdin;\n")
-	for i := range rows {
-		fmt.Fprintf(&b, "%d\t%s %d\n", i, word, i*i)
-	}
-	b.WriteString("\\.\n\n\n--\n-- PostgreSQL database dump complete\n--\n\n")
-	return b.Bytes()
 }

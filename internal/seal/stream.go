@@ -21,18 +21,25 @@ const (
 	maxEmptyReads = 100
 )
 
+// Inspector looks at a dump while it passes through a Stream and decides whether it is whole.
+type Inspector interface {
+	// Write is given the dump in pieces, in order, and must not keep or change them. Its
+	// error ends the Stream.
+	io.Writer
+	// Finish is called once, when the source ended and all of it was written, before the
+	// artifact gets its valid end. An error says that the dump is not whole.
+	Finish() error
+}
+
 // Options say what a Stream does with a dump.
 type Options struct {
-	Format      Format      // of the dump; required
 	Compression Compression // required
+	// Inspector decides whether the dump is whole. Nil: whatever the source returns is.
+	Inspector Inspector
 	// MaxBytes caps the plain dump. 0: no cap.
 	MaxBytes int64
 	// Recipients can read the artifact. Empty: it is not encrypted.
 	Recipients []age.Recipient
-	// Verify is called once, from Read, when the dump ended and was whole, before the
-	// artifact gets its valid end. Its error becomes Read's. It must not change the
-	// contents. Nil: nothing more is verified.
-	Verify func(Contents) error
 	// Concurrency is how many goroutines compress. Each takes about 2 MiB. 0: GOMAXPROCS,
 	// at most 4.
 	Concurrency int
@@ -44,14 +51,12 @@ type Summary struct {
 	StoredBytes int64  // of the artifact
 	SHA256      string // of the artifact, lower-case hex
 	CRC32C      uint32 // of the artifact, for whoever handles it next in this process
-	Contents    Contents
 }
 
 // Progress says how far a Stream is.
 type Progress struct {
 	PlainBytes  int64 // read from the source
 	StoredBytes int64 // sealed, though perhaps not read yet
-	Table       Table // whose rows are in the stream now; zero between tables
 }
 
 // Stream yields the sealed bytes of a dump. It is driven by Read: nothing is read from
@@ -61,7 +66,6 @@ type Progress struct {
 type Stream struct {
 	src     io.Reader
 	options Options
-	checker *checker
 	encoder *encoder
 	in      *[readSize]byte // nil: given back
 	plain   atomic.Int64
@@ -84,25 +88,20 @@ func New(src io.Reader, o Options) (*Stream, error) {
 	case o.Concurrency < 0:
 		return nil, fmt.Errorf("seal: negative concurrency %d", o.Concurrency)
 	}
-	c, err := newChecker(o.Format)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
 	e, err := newEncoder(o)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return &Stream{src: src, options: o, checker: c, encoder: e, in: inputs.Get().(*[readSize]byte)}, nil //nolint:forcetypeassert // nothing else is in it
+	return &Stream{src: src, options: o, encoder: e, in: inputs.Get().(*[readSize]byte)}, nil //nolint:forcetypeassert // nothing else is in it
 }
 
 // Read returns sealed bytes. It returns io.EOF only when the artifact is whole: src ended
-// with io.EOF, the structure was whole and Verify agreed. Otherwise it returns, for good:
+// with io.EOF and the Inspector agreed. Otherwise it returns, for good:
 //
 //   - the source's error, wrapped, so that it compares equal to no sentinel by which
 //     readers recognise an end: use errors.Is or errors.As;
 //   - a *SizeLimitError as soon as the dump is larger than the cap;
-//   - a *StructureError when the dump is not whole;
-//   - the error of Verify, as it is;
+//   - the error of the Inspector, as it is;
 //   - ErrClosed after Close.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
@@ -141,8 +140,10 @@ func (s *Stream) pump() error {
 	if err != nil {
 		return err
 	}
-	if err := s.checker.write(s.in[:n]); err != nil {
-		return err
+	if s.options.Inspector != nil {
+		if _, err := s.options.Inspector.Write(s.in[:n]); err != nil {
+			return err
+		}
 	}
 	if _, err := s.encoder.Write(s.in[:n]); err != nil {
 		return fmt.Errorf("encode: %w", err)
@@ -150,12 +151,8 @@ func (s *Stream) pump() error {
 	if !end {
 		return nil
 	}
-	contents, err := s.checker.finish()
-	if err != nil {
-		return err
-	}
-	if s.options.Verify != nil {
-		if err := s.options.Verify(contents); err != nil {
+	if s.options.Inspector != nil {
+		if err := s.options.Inspector.Finish(); err != nil {
 			return err
 		}
 	}
@@ -166,7 +163,7 @@ func (s *Stream) pump() error {
 	s.giveInput()
 	sha, crc := s.encoder.sink.sums()
 	s.summary.Store(&Summary{
-		PlainBytes: s.plain.Load(), StoredBytes: s.encoder.sink.n.Load(), SHA256: sha, CRC32C: crc, Contents: contents,
+		PlainBytes: s.plain.Load(), StoredBytes: s.encoder.sink.n.Load(), SHA256: sha, CRC32C: crc,
 	})
 	return nil
 }
@@ -233,9 +230,5 @@ func (s *Stream) Summary() Summary {
 
 // Progress says how far the Stream is.
 func (s *Stream) Progress() Progress {
-	p := Progress{PlainBytes: s.plain.Load(), StoredBytes: s.encoder.sink.n.Load()}
-	if t := s.checker.tally.current.Load(); t != nil {
-		p.Table = *t
-	}
-	return p
+	return Progress{PlainBytes: s.plain.Load(), StoredBytes: s.encoder.sink.n.Load()}
 }

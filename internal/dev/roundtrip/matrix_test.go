@@ -94,10 +94,10 @@ func tryServer(t *testing.T, of table) {
 	for _, r := range of {
 		s.clients = filepath.Dir(r.client.Path)
 		t.Run("client "+r.client.Text, func(t *testing.T) {
-			for _, f := range []seal.Format{seal.SQL, seal.Custom, seal.Tar, seal.Directory} {
+			for _, f := range []export.Format{export.SQL, export.Custom, export.Tar, export.Directory} {
 				t.Run(string(f), func(t *testing.T) { s.tryFormat(t, f, want, r) })
 			}
-			for _, f := range []seal.Format{seal.SQL, seal.Custom} {
+			for _, f := range []export.Format{export.SQL, export.Custom} {
 				t.Run("group "+string(f), func(t *testing.T) { s.tryGroup(t, f, want, r) })
 			}
 		})
@@ -113,7 +113,7 @@ func report(t *testing.T, err error) {
 
 // tryFormat exports once and restores with pgcourier, over one connection and over several,
 // and by hand.
-func (s server) tryFormat(t *testing.T, f seal.Format, want side, r *row) {
+func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row) {
 	t.Helper()
 	store := folder(t)
 	a := s.export(t, store, "source", "r", f, seal.Plain, nil)
@@ -125,7 +125,7 @@ func (s server) tryFormat(t *testing.T, f seal.Format, want side, r *row) {
 	s.try(t, want, r, string(f), func(database string) (string, error) {
 		return equal, s.restore(t, x, database, 0)
 	})
-	if f == seal.Custom || f == seal.Directory {
+	if f == export.Custom || f == export.Directory {
 		s.try(t, want, r, "--jobs", func(database string) (string, error) {
 			err := s.restore(t, x, database, 2)
 			if unknown && errors.Is(err, restore.ErrJobs) {
@@ -165,7 +165,7 @@ func (s server) try(t *testing.T, want side, r *row, column string, run func(dat
 
 // byHand restores without pgcourier. A server that does not know transaction_timeout refuses
 // the script; without that line, among the first ones, it takes it.
-func (s server) byHand(t *testing.T, x restore.Export, database string, f seal.Format, unknown bool) (string, error) {
+func (s server) byHand(t *testing.T, x restore.Export, database string, f export.Format, unknown bool) (string, error) {
 	t.Helper()
 	read := func(use func(dump io.Reader) error) error {
 		dump, err := x.Open(t.Context())
@@ -196,11 +196,11 @@ func (s server) byHand(t *testing.T, x restore.Export, database string, f seal.F
 	if err != nil {
 		return "", err
 	}
-	return without, errors.Join(s.feed(t.Context(), database, seal.SQL, in), in.Close())
+	return without, errors.Join(s.feed(t.Context(), database, export.SQL, in), in.Close())
 }
 
 // tryGroup exports two projects from one dump.
-func (s server) tryGroup(t *testing.T, f seal.Format, want side, r *row) {
+func (s server) tryGroup(t *testing.T, f export.Format, want side, r *row) {
 	t.Helper()
 	store := folder(t)
 	var log bytes.Buffer
@@ -252,9 +252,9 @@ func folder(t *testing.T) *storage.Repository {
 }
 
 // stored is the export of a project's request r.
-func stored(t *testing.T, from *storage.Repository, a *export.Artifact, f seal.Format, project string) restore.Export {
+func stored(t *testing.T, from *storage.Repository, a *export.Artifact, f export.Format, project string) restore.Export {
 	t.Helper()
-	key := project + "/r.1" + seal.Extension(f, seal.Plain, a.Encryption)
+	key := project + "/r.1" + f.Extension() + seal.Extension(seal.Plain, a.Encryption)
 	doc, err := from.Manifest(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)

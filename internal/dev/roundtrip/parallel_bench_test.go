@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
@@ -57,7 +58,7 @@ func BenchmarkParallel(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ours := func(f seal.Format) func() {
+	ours := func(f export.Format) func() {
 		return func() {
 			cluster.export(b, store, "platform", "r", f, seal.Plain, nil)
 		}
@@ -65,7 +66,7 @@ func BenchmarkParallel(b *testing.B) {
 	runs := []struct {
 		name string
 		run  func()
-	}{{"floor", func() { bare(b) }}, {"sql", ours(seal.SQL)}, {"directory", ours(seal.Directory)}}
+	}{{"floor", func() { bare(b) }}, {"sql", ours(export.SQL)}, {"directory", ours(export.Directory)}}
 	took, spent := map[string][]float64{}, map[string][]float64{}
 	for b.Loop() {
 		for round := range 6 {
@@ -77,8 +78,8 @@ func BenchmarkParallel(b *testing.B) {
 					took[r.name] = append(took[r.name], wall)
 					spent[r.name] = append(spent[r.name], processor)
 				}
-				for _, f := range []seal.Format{seal.SQL, seal.Directory} {
-					if err := store.Delete(context.WithoutCancel(b.Context()), "acme/r.1"+seal.Extension(f, seal.Plain, seal.Unencrypted)); err != nil {
+				for _, f := range []export.Format{export.SQL, export.Directory} {
+					if err := store.Delete(context.WithoutCancel(b.Context()), "acme/r.1"+f.Extension()); err != nil {
 						b.Fatal(err)
 					}
 				}

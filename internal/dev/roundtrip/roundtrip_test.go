@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -74,7 +75,7 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	all := places(t)
 	for i, storage := range slices.Sorted(maps.Keys(all)) {
 		p := all[storage]
-		for j, format := range []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory} {
+		for j, format := range []export.Format{export.SQL, export.Tar, export.Custom, export.Directory} {
 			for k, compression := range []seal.Compression{seal.Plain, seal.Gzip, seal.Zstd} {
 				if !*everyCombination && (i+j+k)%3 != 0 {
 					continue
@@ -88,14 +89,14 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	}
 }
 
-func restored(t *testing.T, p place, format seal.Format, compression seal.Compression, want side) {
+func restored(t *testing.T, p place, format export.Format, compression seal.Compression, want side) {
 	t.Helper()
 	id := fmt.Sprintf("%s-%s", format, compression)
 	a := cluster.export(t, p, "source", id, format, compression, p.recipients)
 	if want := map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]; a.Encryption != want {
 		t.Errorf("encryption is %s, want %s", a.Encryption, want)
 	}
-	key := "acme/" + id + ".1" + seal.Extension(format, compression, a.Encryption)
+	key := "acme/" + id + ".1" + format.Extension() + seal.Extension(compression, a.Encryption)
 	doc, err := p.Manifest(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/spool"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -233,7 +234,7 @@ func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) 
 }
 
 // export runs one request as a worker does, into store.
-func (s server) export(t testing.TB, store export.Store, database, id string, format seal.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
+func (s server) export(t testing.TB, store export.Store, database, id string, format export.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
 	t.Helper()
 	a, err := exportBy(t.Context(), s.dumper(t, database, slog.New(slog.DiscardHandler)), store, schemas, export.Request{
 		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
@@ -263,6 +264,7 @@ func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, sch
 	ledger := &granting{schemas: schemas}
 	out, err := export.New(export.Config{
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
+		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Log: slog.New(slog.DiscardHandler),
 	}).Run(ctx, r, export.Delivery{Last: true})
 	if err == nil && out.State != export.Completed {
@@ -286,12 +288,12 @@ func (s server) client(ctx context.Context, database, tool string, args ...strin
 
 // feed restores a plain dump into a database, in one transaction that any error ends: a
 // directory as a user would, from the folder that tar unpacks.
-func (s server) feed(ctx context.Context, database string, format seal.Format, dump io.Reader) error {
-	if format == seal.Directory {
+func (s server) feed(ctx context.Context, database string, format export.Format, dump io.Reader) error {
+	if format == export.Directory {
 		return s.feedDirectory(ctx, database, dump)
 	}
 	tool, args := "pg_restore", []string{"--exit-on-error", "--single-transaction", "--dbname=" + database}
-	if format == seal.SQL {
+	if format == export.SQL {
 		tool, args = "psql", []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--output=/dev/null", "--file=-"}
 	}
 	cmd, err := s.client(ctx, database, tool, args...)
@@ -320,17 +322,17 @@ func unpack(ctx context.Context, dump io.Reader) (dir string, err error) {
 }
 
 // writeScript lets pg_restore write an archive's script to a file.
-func (s server) writeScript(ctx context.Context, to string, format seal.Format, dump io.Reader) (err error) {
+func (s server) writeScript(ctx context.Context, to string, format export.Format, dump io.Reader) (err error) {
 	args := []string{"--no-owner", "--no-acl", "--file=" + to}
 	switch format {
-	case seal.SQL:
+	case export.SQL:
 		file, err := os.Create(to)
 		if err == nil {
 			_, err = io.Copy(file, dump)
 			err = errors.Join(err, file.Close())
 		}
 		return err
-	case seal.Directory:
+	case export.Directory:
 		dir, err := unpack(ctx, dump)
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		if err != nil {

@@ -105,7 +105,7 @@ func Describe(key string, data []byte) func() export.Manifest {
 			ID: export.ID{Project: "acme", Request: "req-1"}, State: export.Completed, Attempt: 1,
 			StartedAt: at, FinishedAt: at.Add(time.Minute), Metadata: map[string]string{"ticket": "<42>"},
 			Artifact: &export.Artifact{
-				Format: seal.SQL, Compression: seal.Zstd, Encryption: seal.Unencrypted,
+				Format: export.SQL, Compression: seal.Zstd, Encryption: seal.Unencrypted,
 				Schemas: []string{"acme"}, SizeBytes: 3 * int64(len(data)), StoredBytes: int64(len(data)),
 				SHA256: hex.EncodeToString(sum[:]), CRC32C: seal.CRC32C(0, data), Tables: 3, Rows: 9,
 			},

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // ErrNotSplit says that an archive cannot be split: something in it is not provably one
@@ -41,7 +39,7 @@ func newOwners(projects [][]string) (*owners, error) {
 }
 
 // attribute says whose each entry is.
-func (o *owners) attribute(entries []seal.Entry) ([]int, error) {
+func (o *owners) attribute(entries []Entry) ([]int, error) {
 	ids := make(map[int64]bool, len(entries))
 	for _, e := range entries {
 		if ids[e.ID] {
@@ -66,7 +64,7 @@ func (o *owners) attribute(entries []seal.Entry) ([]int, error) {
 	return out, nil
 }
 
-func (o *owners) of(e seal.Entry) int {
+func (o *owners) of(e Entry) int {
 	if e.Schema != "" {
 		if owner, ok := o.schemas[e.Schema]; ok && e.Kind != "SCHEMA" {
 			return owner

@@ -18,7 +18,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 var cluster *pgcluster.Cluster
@@ -72,6 +71,9 @@ func run(m *testing.M) (code int, err error) {
 	if err := execute(ctx, "tenants", script.String()); err != nil {
 		return 1, err
 	}
+	if err := makeDumps(ctx, cluster); err != nil {
+		return 1, err
+	}
 	code = m.Run()
 	return code, goleak.Find()
 }
@@ -108,15 +110,15 @@ func selected(args []string, schemas ...string) []string {
 }
 
 // dumpGroup is one archive of all these schemas, and its index.
-func dumpGroup(t testing.TB, args []string, schemas ...string) (*bytes.Reader, *seal.Index) {
+func dumpGroup(t testing.TB, args []string, schemas ...string) (*bytes.Reader, *archive.Index) {
 	t.Helper()
 	b := tool(t, nil, "tenants", "pg_dump", selected(append([]string{"--format=custom", "--compress=0", "--strict-names"}, args...), schemas...)...)
 	return bytes.NewReader(b), indexOf(t, b)
 }
 
-func indexOf(t testing.TB, b []byte) *seal.Index {
+func indexOf(t testing.TB, b []byte) *archive.Index {
 	t.Helper()
-	x := seal.NewIndexer()
+	x := archive.NewIndexer()
 	if _, err := x.Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +137,7 @@ func apart(schemas []string) (projects [][]string) {
 	return projects
 }
 
-func split(t testing.TB, r io.ReaderAt, x *seal.Index, projects [][]string) []*archive.Part {
+func split(t testing.TB, r io.ReaderAt, x *archive.Index, projects [][]string) []*archive.Part {
 	t.Helper()
 	parts, err := archive.Split(r, x, projects)
 	if err != nil {

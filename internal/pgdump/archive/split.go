@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // Part is one project's share of an archive. It is safe for concurrent use.
@@ -29,7 +27,7 @@ type piece struct {
 // reading the archive.
 //
 // The parts read from archive, which the caller keeps open for as long as they are used.
-func Split(archive io.ReaderAt, index *seal.Index, projects [][]string) ([]*Part, error) {
+func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, error) {
 	whose, err := newOwners(projects)
 	if err != nil {
 		return nil, err
@@ -38,7 +36,7 @@ func Split(archive io.ReaderAt, index *seal.Index, projects [][]string) ([]*Part
 	if err != nil {
 		return nil, err
 	}
-	entries, blocks := make([][]seal.Entry, len(projects)), make([][]seal.Block, len(projects))
+	entries, blocks := make([][]Entry, len(projects)), make([][]Block, len(projects))
 	data := make(map[int64]int, len(index.Blocks)) // whose
 	for i, e := range index.Entries {
 		who := owner[i]
@@ -73,7 +71,7 @@ func Split(archive io.ReaderAt, index *seal.Index, projects [][]string) ([]*Part
 }
 
 // entangled says which projects refer to another's entries or are referred to.
-func entangled(index *seal.Index, owner []int, projects int) []bool {
+func entangled(index *Index, owner []int, projects int) []bool {
 	of := make(map[int64]int, len(owner))
 	for i, e := range index.Entries {
 		of[e.ID] = owner[i]
@@ -97,7 +95,7 @@ const (
 
 // newPart puts one project's part together. The first pieces, as many as it says, are the
 // header and the table of contents.
-func newPart(archive io.ReaderAt, index *seal.Index, entries []seal.Entry, blocks []seal.Block) (p *Part, contents int) {
+func newPart(archive io.ReaderAt, index *Index, entries []Entry, blocks []Block) (p *Part, contents int) {
 	p = &Part{archive: archive}
 	p.copy(0, index.CountAt)
 	p.make(number(len(entries), index.IntSize))
@@ -147,8 +145,8 @@ func (p *Part) Open() io.Reader { return p.open(p.pieces) }
 func (p *Part) open(pieces []piece) io.Reader { return &reader{archive: p.archive, pieces: pieces} }
 
 // check reads the table of contents back and attributes it as if it were all there is.
-func (p *Part) check(contents int, schemas []string, entries int, blocks []seal.Block) error {
-	x := seal.NewIndexer()
+func (p *Part) check(contents int, schemas []string, entries int, blocks []Block) error {
+	x := NewIndexer()
 	if _, err := io.Copy(x, p.open(p.pieces[:contents])); err != nil {
 		return fmt.Errorf("read back a part: %w", err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // asked are the arguments with which this project dumps.
@@ -137,7 +137,7 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 }
 
 // addUp checks the parts of a whole archive without Split's own means.
-func addUp(t *testing.T, whole []byte, index *seal.Index, projects [][]string, parts []*archive.Part) {
+func addUp(t *testing.T, whole []byte, index *archive.Index, projects [][]string, parts []*archive.Part) {
 	t.Helper()
 	held := map[int64]int{} // in how many parts an entry is
 	blocks := map[int64]bool{}
@@ -146,7 +146,7 @@ func addUp(t *testing.T, whole []byte, index *seal.Index, projects [][]string, p
 		if err != nil || int64(len(b)) != part.Size() {
 			t.Fatalf("part %d: %d bytes, %v; want %d", i, len(b), err, part.Size())
 		}
-		tables, err := seal.Check(bytes.NewReader(b), seal.Custom)
+		tables, err := archive.Check(bytes.NewReader(b), export.Custom)
 		if err != nil {
 			t.Fatalf("part %d: %v", i, err)
 		}
@@ -166,13 +166,13 @@ func addUp(t *testing.T, whole []byte, index *seal.Index, projects [][]string, p
 		}
 		for _, e := range own.Entries { // a part is closed
 			for _, d := range e.Dependencies {
-				if !ids[d] && slices.ContainsFunc(index.Entries, func(e seal.Entry) bool { return e.ID == d }) {
+				if !ids[d] && slices.ContainsFunc(index.Entries, func(e archive.Entry) bool { return e.ID == d }) {
 					t.Errorf("part %d of %q depends on another's entry %d", i, projects[i], d)
 				}
 			}
 		}
 		for _, block := range own.Blocks {
-			at := slices.IndexFunc(index.Blocks, func(b seal.Block) bool { return b.ID == block.ID })
+			at := slices.IndexFunc(index.Blocks, func(b archive.Block) bool { return b.ID == block.ID })
 			if at < 0 || blocks[block.ID] || !bytes.Equal(b[block.At:block.End], whole[index.Blocks[at].At:index.Blocks[at].End]) {
 				t.Errorf("part %d: the data of entry %d is not the whole's", i, block.ID)
 			}
@@ -223,9 +223,9 @@ func TestWhatIsNotProvablyOneProjects(t *testing.T) {
 // An entry without a schema is a project's only if it hangs on its SCHEMA entry alone.
 func TestEntriesWithoutASchema(t *testing.T) {
 	t.Parallel()
-	schema := seal.Entry{ID: 1, Kind: "SCHEMA", Tag: "a"}
-	other := seal.Entry{ID: 2, Kind: "SCHEMA", Tag: "b"}
-	for name, e := range map[string]seal.Entry{
+	schema := archive.Entry{ID: 1, Kind: "SCHEMA", Tag: "a"}
+	other := archive.Entry{ID: 2, Kind: "SCHEMA", Tag: "b"}
+	for name, e := range map[string]archive.Entry{
 		"a comment on something else of the schema's": {Kind: "COMMENT", Tag: "LANGUAGE a", Dependencies: []int64{1}},
 		"a comment that depends on both":              {Kind: "COMMENT", Tag: "SCHEMA a", Dependencies: []int64{1, 2}},
 		"a comment that depends on nothing":           {Kind: "COMMENT", Tag: "SCHEMA a"},
@@ -241,7 +241,7 @@ func TestEntriesWithoutASchema(t *testing.T) {
 		if e.ID == 0 {
 			e.ID = 3
 		}
-		index := &seal.Index{IntSize: 4, OffsetSize: 8, Entries: []seal.Entry{schema, other, e}}
+		index := &archive.Index{IntSize: 4, OffsetSize: 8, Entries: []archive.Entry{schema, other, e}}
 		if _, err := archive.Split(bytes.NewReader(nil), index, [][]string{{"a"}, {"b"}}); !errors.Is(err, archive.ErrNotSplit) {
 			t.Errorf("%s: %v, want ErrNotSplit", name, err)
 		}
@@ -264,7 +264,7 @@ func TestACutArchive(t *testing.T) {
 
 func FuzzSplit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
-		x := seal.NewIndexer()
+		x := archive.NewIndexer()
 		_, _ = x.Write(b)
 		index, err := x.Finish()
 		if err != nil {

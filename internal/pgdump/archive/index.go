@@ -1,8 +1,10 @@
-package seal
+package archive
 
 import (
 	"errors"
 	"strconv"
+
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // Index says where the parts of a custom archive lie. Offsets are bytes from its start.
@@ -42,7 +44,7 @@ type Block struct {
 // Indexer checks a custom archive as Check does, in pieces of any size, and notes where
 // its parts lie. It is for one goroutine.
 type Indexer struct {
-	checker *checker
+	checker *Checker
 	custom  *customScanner
 	err     error
 }
@@ -53,7 +55,7 @@ func NewIndexer() *Indexer {
 	c := newCustomScanner(t)
 	c.index = &indexed{words: map[string]string{}}
 	c.toc.index = c.index
-	return &Indexer{checker: &checker{format: Custom, scanner: c, tally: t}, custom: c}
+	return &Indexer{checker: &Checker{format: export.Custom, scanner: c, tally: t}, custom: c}
 }
 
 // Write takes the next piece. An archive that is not whole, or not what pg_dump -Fc -Z0
@@ -63,7 +65,7 @@ func (x *Indexer) Write(p []byte) (int, error) {
 		return 0, x.err
 	}
 	before := x.custom.pos
-	x.err = x.checker.write(p)
+	_, x.err = x.checker.Write(p)
 	return int(x.custom.pos - before), x.err
 }
 
@@ -86,7 +88,7 @@ func (x *Indexer) Finish() (*Index, error) {
 	if x.err != nil {
 		return nil, x.err
 	}
-	if _, x.err = x.checker.finish(); x.err != nil {
+	if _, x.err = x.checker.Finish(); x.err != nil {
 		return nil, x.err
 	}
 	return &x.custom.index.Index, nil

@@ -1,6 +1,10 @@
-package seal
+package archive
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
 
 const (
 	faultRestrict   fault = "\\restrict in a wrong place"
@@ -52,7 +56,7 @@ func (s *sqlStatement) lineComment(text string, cut bool) {
 		s.comment.leaf, s.comment.root = leafOf(name), false
 	}
 	if strings.HasPrefix(text, rootComment) && !s.open() && s.comment.atStart {
-		s.comment.root = s.comment.leaf != Table{} && !cut
+		s.comment.root = s.comment.leaf != export.Table{} && !cut
 	}
 	if s.trail >= trailerComment {
 		return
@@ -74,13 +78,13 @@ func (s *sqlStatement) lineComment(text string, cut bool) {
 // leafOf reads the table from "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER".
 // pg_dump replaces line breaks in the names by spaces; such a partition of such a root
 // is the one table whose name in Contents differs from the server's.
-func leafOf(text string) Table {
+func leafOf(text string) export.Table {
 	const kind, owner = "; Type: TABLE DATA; Schema: ", "; Owner: "
 	at, end := strings.LastIndex(text, kind), strings.LastIndex(text, owner)
 	if at < 0 || end < at+len(kind) {
-		return Table{}
+		return export.Table{}
 	}
-	return Table{Schema: text[at+len(kind) : end], Name: text[:at]}
+	return export.Table{Schema: text[at+len(kind) : end], Name: text[:at]}
 }
 
 // blankLine takes an empty line between or within statements.

@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"archive/tar"
@@ -12,30 +12,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
-	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
 // source is what the tests work on: real dumps of a real server.
 type source struct {
-	rich  map[seal.Format][]byte // of testdata/rich.sql
-	rows  map[seal.Table]int64   // count(*) of its tables
-	tiny  map[seal.Format][]byte // of two tables, a function and large objects
-	large map[seal.Format][]byte // of some megabytes of rows
-	sizes map[seal.Table]int64   // count(*) of the large one's tables
+	rich  map[export.Format][]byte // of testdata/rich.sql
+	rows  map[export.Table]int64   // count(*) of its tables
+	tiny  map[export.Format][]byte // of two tables, a function and large objects
+	large map[export.Format][]byte // of some megabytes of rows
+	sizes map[export.Table]int64   // count(*) of the large one's tables
 }
 
 var dumped source
 
-var formats = []seal.Format{seal.SQL, seal.Tar, seal.Custom, seal.Directory}
-
-var compressions = []seal.Compression{seal.Gzip, seal.Zstd, seal.Plain}
+var formats = []export.Format{export.SQL, export.Tar, export.Custom, export.Directory}
 
 const tinySchema = `
 create schema t;
@@ -56,49 +51,31 @@ insert into l.wide select g, repeat(md5(g::text), 5), null from generate_series(
 create table l.backslashes(a text, b bytea);
 insert into l.backslashes select repeat(E'\\.\n', g % 7), decode(md5(g::text), 'hex') from generate_series(1, 2500) g;`
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cluster, err := pgcluster.Start(ctx, pgcluster.Config{})
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
+// makeDumps fills dumped.
+func makeDumps(ctx context.Context, c *pgcluster.Cluster) error {
 	rich, err := os.ReadFile("testdata/rich.sql")
 	if err != nil {
-		return 1, err
+		return err
 	}
-	if dumped.rich, dumped.rows, err = dumps(ctx, cluster, "rich", string(rich)); err != nil {
-		return 1, err
+	if dumped.rich, dumped.rows, err = dumps(ctx, c, "rich", string(rich)); err != nil {
+		return err
 	}
-	if dumped.tiny, _, err = dumps(ctx, cluster, "tiny", tinySchema); err != nil {
-		return 1, err
+	if dumped.tiny, _, err = dumps(ctx, c, "tiny", tinySchema); err != nil {
+		return err
 	}
-	if dumped.large, dumped.sizes, err = dumps(ctx, cluster, "large", largeSchema); err != nil {
-		return 1, err
-	}
-	code = m.Run()
-	return code, goleak.Find()
+	dumped.large, dumped.sizes, err = dumps(ctx, c, "large", largeSchema)
+	return err
 }
 
 // dumps loads a schema into a database of its own and dumps it in each format.
-func dumps(ctx context.Context, c *pgcluster.Cluster, name, schema string) (map[seal.Format][]byte, map[seal.Table]int64, error) {
-	if err := execute(ctx, c.URL("postgres"), "create database "+name); err != nil {
+func dumps(ctx context.Context, c *pgcluster.Cluster, name, schema string) (map[export.Format][]byte, map[export.Table]int64, error) {
+	if err := execute(ctx, "postgres", "create database "+name); err != nil {
 		return nil, nil, err
 	}
-	if err := execute(ctx, c.URL(name), schema); err != nil {
+	if err := execute(ctx, name, schema); err != nil {
 		return nil, nil, err
 	}
-	all := make(map[seal.Format][]byte)
+	all := make(map[export.Format][]byte)
 	for _, f := range formats {
 		var err error
 		if all[f], err = pgDump(ctx, c, name, f); err != nil {
@@ -109,25 +86,13 @@ func dumps(ctx context.Context, c *pgcluster.Cluster, name, schema string) (map[
 	return all, rows, err
 }
 
-func execute(ctx context.Context, dsn, sql string) error {
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	_, err = conn.PgConn().Exec(ctx, sql).ReadAll()
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		err = fmt.Errorf("%w: %s %s", err, pgErr.Where, sql[max(0, int(pgErr.Position)-60):])
-	}
-	return errors.Join(err, conn.Close(ctx))
-}
-
-func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f seal.Format) ([]byte, error) {
+func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f export.Format) ([]byte, error) {
 	u, err := url.Parse(c.URL(database))
 	if err != nil {
 		return nil, err
 	}
 	var dir string
-	if f == seal.Directory {
+	if f == export.Directory {
 		parent, err := os.MkdirTemp("", "seal")
 		if err != nil {
 			return nil, err
@@ -135,9 +100,9 @@ func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f seal.F
 		defer func() { _ = os.RemoveAll(parent) }()
 		dir = filepath.Join(parent, "dump")
 	}
-	args := map[seal.Format][]string{
-		seal.SQL: {"-Fp"}, seal.Tar: {"-Ft"}, seal.Custom: {"-Fc", "-Z0"},
-		seal.Directory: {"-Fd", "-Z0", "-j2", "--no-blobs", "--file=" + dir},
+	args := map[export.Format][]string{
+		export.SQL: {"-Fp"}, export.Tar: {"-Ft"}, export.Custom: {"-Fc", "-Z0"},
+		export.Directory: {"-Fd", "-Z0", "-j2", "--no-blobs", "--file=" + dir},
 	}[f]
 	args = append(args, "--no-owner", "--no-acl", "--no-password")
 	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir(), "pg_dump"), args...)
@@ -184,7 +149,7 @@ func directoryTar(dir string) ([]byte, error) {
 }
 
 // countRows counts what the server says of each table that has rows of its own.
-func countRows(ctx context.Context, dsn string) (_ map[seal.Table]int64, err error) {
+func countRows(ctx context.Context, dsn string) (_ map[export.Table]int64, err error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return nil, err
@@ -195,11 +160,11 @@ func countRows(ctx context.Context, dsn string) (_ map[seal.Table]int64, err err
 	if err != nil {
 		return nil, err
 	}
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[seal.Table])
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[export.Table])
 	if err != nil {
 		return nil, err
 	}
-	counts := make(map[seal.Table]int64)
+	counts := make(map[export.Table]int64)
 	for _, t := range tables {
 		var n int64
 		sql := "select count(*) from only " + pgx.Identifier{t.Schema, t.Name}.Sanitize()
@@ -212,7 +177,7 @@ func countRows(ctx context.Context, dsn string) (_ map[seal.Table]int64, err err
 }
 
 // sameRows compares contents with what the server counted.
-func sameRows(t testing.TB, got seal.Contents, want map[seal.Table]int64) {
+func sameRows(t testing.TB, got export.Contents, want map[export.Table]int64) {
 	t.Helper()
 	for table, n := range want {
 		if have, ok := got.Tables[table]; !ok || have != n {

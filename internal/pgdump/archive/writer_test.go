@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"bytes"
@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// archive writes pg_dump's archives of any version, whole or with a fault.
-type archive struct {
+// writer writes pg_dump's archives of any version, whole or with a fault.
+type writer struct {
 	bytes.Buffer
 	format  byte // 1 custom, 3 tar
 	minor   byte
@@ -26,7 +26,7 @@ type entry struct {
 	file   string // tar; default: "ID.dat"
 }
 
-func (a *archive) int(v int) {
+func (a *writer) int(v int) {
 	sign := byte(0)
 	if v < 0 {
 		sign, v = 1, -v
@@ -35,14 +35,14 @@ func (a *archive) int(v int) {
 	a.Write(binary.LittleEndian.AppendUint64(nil, uint64(v))[:a.intSize])
 }
 
-func (a *archive) string(s string) {
+func (a *writer) string(s string) {
 	a.int(len(s))
 	a.WriteString(s)
 }
 
-func (a *archive) null() { a.int(-1) }
+func (a *writer) null() { a.int(-1) }
 
-func (a *archive) toc(entries ...entry) {
+func (a *writer) toc(entries ...entry) {
 	a.WriteString("PGDMP")
 	a.Write([]byte{1, a.minor, 0, byte(a.intSize), 8, a.format})
 	if a.minor >= 15 {
@@ -62,7 +62,7 @@ func (a *archive) toc(entries ...entry) {
 	}
 }
 
-func (a *archive) entry(e entry) {
+func (a *writer) entry(e entry) {
 	a.int(e.id)
 	dumper := 0
 	if e.dumper {
@@ -106,7 +106,7 @@ func (a *archive) entry(e entry) {
 }
 
 // block writes an entry's data as a custom archive has it, in chunks of some bytes.
-func (a *archive) block(id int, data string, chunk int) {
+func (a *writer) block(id int, data string, chunk int) {
 	a.WriteByte(1)
 	a.int(id)
 	for len(data) > 0 {
@@ -118,7 +118,7 @@ func (a *archive) block(id int, data string, chunk int) {
 }
 
 // blobs writes a block of large objects.
-func (a *archive) blobs(id int, objects ...string) {
+func (a *writer) blobs(id int, objects ...string) {
 	a.WriteByte(3)
 	a.int(id)
 	for i, o := range objects {
@@ -173,8 +173,8 @@ func (t *tarFile) end() { t.Write(make([]byte, 1024)) }
 const someRows = "1\ta\n2\tb\n\\.\n\n\n"
 
 var (
-	tableA = seal.Table{Schema: "s", Name: "a"}
-	tableB = seal.Table{Schema: "s", Name: "b \"\n."}
+	tableA = export.Table{Schema: "s", Name: "a"}
+	tableB = export.Table{Schema: "s", Name: "b \"\n."}
 	some   = []entry{
 		{id: 5, kind: "TABLE", schema: "s", name: "a"},
 		{id: 7, dumper: true, kind: "TABLE DATA", schema: "s", name: "a"},

@@ -1,6 +1,10 @@
-package seal
+package archive
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
 
 const (
 	faultCopy fault = "a COPY statement in a form that pg_dump does not write"
@@ -43,15 +47,15 @@ type sqlStatement struct {
 	parens   int
 	blocks   int // BEGIN ... END of an SQL function's body
 	copying  copyStage
-	table    Table
+	table    export.Table
 	setting  settingStage
 	stdOff   bool // standard_conforming_strings was switched off
 	rowsNext bool // a COPY statement ended, its rows follow
 
 	comment struct {
-		atStart bool  // the comment began its line
-		leaf    Table // from the last dataComment
-		root    bool  // rootComment followed it
+		atStart bool         // the comment began its line
+		leaf    export.Table // from the last dataComment
+		root    bool         // rootComment followed it
 	}
 	key     string // of \restrict
 	trail   trailer
@@ -87,7 +91,7 @@ func (s *sqlStatement) identifier(w []byte, cut, quoted bool) error {
 	}
 	s.follow(string(w), quoted)
 	if s.tokens == 1 && !quoted && string(w) == "copy" {
-		s.copying, s.table = copyWord, Table{}
+		s.copying, s.table = copyWord, export.Table{}
 		return nil
 	}
 	return s.copyIdentifier(w, cut, quoted)

@@ -1,11 +1,12 @@
-package seal_test
+package archive_test
 
 import (
 	"bytes"
 	"maps"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 func TestDirectoryOfEachVersion(t *testing.T) {
@@ -17,11 +18,11 @@ func TestDirectoryOfEachVersion(t *testing.T) {
 		f.member("toc.dat", tarTOC(minor, some...))
 		f.end()
 		for _, size := range []int{1, 511, 1 << 20} {
-			got, err := seal.Check(&chunks{f.Bytes(), size}, seal.Directory)
+			got, err := archive.Check(&chunks{f.Bytes(), size}, export.Directory)
 			if err != nil {
 				t.Fatalf("version 1.%d: %v", minor, err)
 			}
-			if want := (map[seal.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
+			if want := (map[export.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
 				t.Errorf("version 1.%d: %v, want %v", minor, got.Tables, want)
 			}
 		}
@@ -119,7 +120,7 @@ func TestDirectoryThatIsRefused(t *testing.T) {
 		for _, size := range []int{1, 1 << 20} {
 			f := &tarFile{}
 			build(f)
-			_, err := seal.Check(&chunks{f.Bytes(), size}, seal.Directory)
+			_, err := archive.Check(&chunks{f.Bytes(), size}, export.Directory)
 			wantStructureError(t, err, "%s, read by %d", name, size)
 		}
 	}
@@ -129,7 +130,7 @@ func TestOneFormatIsNotTakenForAnother(t *testing.T) {
 	t.Parallel()
 	for _, is := range formats {
 		for _, asked := range formats {
-			if _, err := seal.Check(bytes.NewReader(dumped.tiny[is]), asked); (err == nil) != (is == asked) {
+			if _, err := archive.Check(bytes.NewReader(dumped.tiny[is]), asked); (err == nil) != (is == asked) {
 				t.Errorf("%s as %s: %v", is, asked, err)
 			}
 		}
@@ -143,7 +144,7 @@ func TestDirectoryFile(t *testing.T) {
 		"": false, "toc": false, "0.dat": false, "01.dat": false, "-1.dat": false, "+1.dat": false, "2147483648.dat": false,
 		"1.dat.gz": false, "/1.dat": false, "../toc.dat": false, "1.DAT": false, "blobs.toc": false,
 	} {
-		if seal.DirectoryFile(name) != want {
+		if archive.DirectoryFile(name) != want {
 			t.Errorf("%q: %t, want %t", name, !want, want)
 		}
 	}

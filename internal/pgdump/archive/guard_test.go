@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"errors"
@@ -7,7 +7,8 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 const guarded = "--\n-- PostgreSQL database dump\n--\n\n\\restrict key\n\nCREATE SCHEMA s;\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict key\n\n"
@@ -15,7 +16,7 @@ const guarded = "--\n-- PostgreSQL database dump\n--\n\n\\restrict key\n\nCREATE
 func TestAGuardHandsOnWhatItHasChecked(t *testing.T) {
 	t.Parallel()
 	pass := func(r io.Reader) (string, error) {
-		g, err := seal.Guard(r, seal.SQL)
+		g, err := archive.Guard(r, export.SQL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,7 @@ func TestAGuardHandsOnWhatItHasChecked(t *testing.T) {
 	bad := strings.Replace(guarded, "CREATE", "\\! touch x\nCREATE", 1)
 	for name, r := range map[string]io.Reader{"at once": strings.NewReader(bad), "byte by byte": iotest.OneByteReader(strings.NewReader(bad))} {
 		got, err := pass(r)
-		if _, structural := errors.AsType[*seal.StructureError](err); !structural || strings.Contains(got, "touch x\n") {
+		if _, structural := errors.AsType[*archive.StructureError](err); !structural || strings.Contains(got, "touch x\n") {
 			t.Errorf("%s: a command is handed on: %q, %v", name, got, err)
 		}
 	}
@@ -41,7 +42,7 @@ func TestAGuardHandsOnWhatItHasChecked(t *testing.T) {
 	if _, err := pass(io.MultiReader(strings.NewReader(guarded[:20]), iotest.ErrReader(boom))); !errors.Is(err, boom) {
 		t.Errorf("the reader's own error became %v", err)
 	}
-	if _, err := seal.Guard(strings.NewReader(""), "other"); err == nil {
+	if _, err := archive.Guard(strings.NewReader(""), "other"); err == nil {
 		t.Error("an unknown format is taken")
 	}
 }

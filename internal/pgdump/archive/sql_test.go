@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"fmt"
@@ -9,7 +9,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 const (
@@ -22,22 +23,22 @@ const (
 
 func TestSQLThatIsWhole(t *testing.T) {
 	t.Parallel()
-	st := seal.Table{Schema: "s", Name: "t"}
+	st := export.Table{Schema: "s", Name: "t"}
 	for name, c := range map[string]struct {
 		script string
-		want   map[seal.Table]int64
+		want   map[export.Table]int64
 	}{
 		"empty":                 {opening + trailer, nil},
-		"restricted":            {opening + restrict + rows2 + trailer + leave, map[seal.Table]int64{st: 2}},
+		"restricted":            {opening + restrict + rows2 + trailer + leave, map[export.Table]int64{st: 2}},
 		"comments after it":     {opening + trailer + "-- more\n\n/* and more */\n", nil},
-		"empty table":           {"COPY s.t FROM stdin;\n\\.\n" + trailer, map[seal.Table]int64{st: 0}},
-		"empty rows":            {"COPY s.t FROM stdin;\n\n\n\n\\.\n" + trailer, map[seal.Table]int64{st: 3}},
-		"lower case":            {"copy s.t from STDIN;\n1\n\\.\n" + trailer, map[seal.Table]int64{st: 1}},
-		"folded name":           {"COPY S.T FROM stdin;\n1\n\\.\n" + trailer, map[seal.Table]int64{st: 1}},
-		"no schema":             {"COPY t FROM stdin;\n1\n\\.\n" + trailer, map[seal.Table]int64{{Name: "t"}: 1}},
-		"quoted":                {"COPY \"a\"\"b\nc.\".\"d;\" (\"x)\", \"FROM\") FROM stdin;\n1\n\\.\n" + trailer, map[seal.Table]int64{{Schema: "a\"b\nc.", Name: "d;"}: 1}},
-		"not an end":            {"COPY s.t FROM stdin;\n\\.x\n\\..\n.\n\\\n\\N\n\\\\.\n\\.\n" + trailer, map[seal.Table]int64{st: 6}},
-		"trailer in rows":       {"COPY s.t FROM stdin;\n" + trailer + "\\.\n" + trailer, map[seal.Table]int64{st: 4}},
+		"empty table":           {"COPY s.t FROM stdin;\n\\.\n" + trailer, map[export.Table]int64{st: 0}},
+		"empty rows":            {"COPY s.t FROM stdin;\n\n\n\n\\.\n" + trailer, map[export.Table]int64{st: 3}},
+		"lower case":            {"copy s.t from STDIN;\n1\n\\.\n" + trailer, map[export.Table]int64{st: 1}},
+		"folded name":           {"COPY S.T FROM stdin;\n1\n\\.\n" + trailer, map[export.Table]int64{st: 1}},
+		"no schema":             {"COPY t FROM stdin;\n1\n\\.\n" + trailer, map[export.Table]int64{{Name: "t"}: 1}},
+		"quoted":                {"COPY \"a\"\"b\nc.\".\"d;\" (\"x)\", \"FROM\") FROM stdin;\n1\n\\.\n" + trailer, map[export.Table]int64{{Schema: "a\"b\nc.", Name: "d;"}: 1}},
+		"not an end":            {"COPY s.t FROM stdin;\n\\.x\n\\..\n.\n\\\n\\N\n\\\\.\n\\.\n" + trailer, map[export.Table]int64{st: 6}},
+		"trailer in rows":       {"COPY s.t FROM stdin;\n" + trailer + "\\.\n" + trailer, map[export.Table]int64{st: 4}},
 		"copy in string":        {"SELECT '\nCOPY x FROM stdin;\n';\n" + trailer, nil},
 		"copy in escape string": {"SELECT E'\\'\nCOPY x FROM stdin;\n';\n" + trailer, nil},
 		"copy in joined string": {"SELECT E'a'\n  '\\'\nCOPY x FROM stdin;\n';\n" + trailer, nil},
@@ -56,11 +57,11 @@ func TestSQLThatIsWhole(t *testing.T) {
 			"-- Data for Name: p; 1; Type: TABLE DATA; Schema: s; Owner: -\n--\n\n-- load via partition root s.r\n" + rows2 +
 				"-- Data for Name: q; Type: TABLE DATA; Schema: s; Owner: -\n--\n\n-- load via partition root s.r\n" + rows2 +
 				"-- Data for Name: t; Type: TABLE DATA; Schema: s; Owner: -\n--\n\n" + rows2 + trailer,
-			map[seal.Table]int64{{Schema: "s", Name: "p; 1"}: 2, {Schema: "s", Name: "q"}: 2, st: 2},
+			map[export.Table]int64{{Schema: "s", Name: "p; 1"}: 2, {Schema: "s", Name: "q"}: 2, st: 2},
 		},
 	} {
 		for _, size := range []int{1, 2, 3, 7, 1 << 20} {
-			got, err := seal.Check(&chunks{[]byte(c.script), size}, seal.SQL)
+			got, err := archive.Check(&chunks{[]byte(c.script), size}, export.SQL)
 			if err != nil {
 				t.Errorf("%s, read by %d: %v", name, size, err)
 			} else if !maps.Equal(got.Tables, c.want) {
@@ -130,7 +131,7 @@ func TestSQLThatIsRefused(t *testing.T) {
 		"routine named begin":     "CREATE FUNCTION s.begin() AS $$ $$;\n" + rows2 + trailer,
 	} {
 		for _, size := range []int{1, 5, 1 << 20} {
-			_, err := seal.Check(&chunks{[]byte(script), size}, seal.SQL)
+			_, err := archive.Check(&chunks{[]byte(script), size}, export.SQL)
 			wantStructureError(t, err, "%s, read by %d", name, size)
 		}
 	}
@@ -164,7 +165,7 @@ func TestSQLRowsAreCountedWhateverTheyHold(t *testing.T) {
 		}
 		b.WriteString("\\.\n\n\n" + trailer + leave)
 		size := rapid.IntRange(1, 200).Draw(t, "size")
-		got, err := seal.Check(&chunks{[]byte(b.String()), size}, seal.SQL)
+		got, err := archive.Check(&chunks{[]byte(b.String()), size}, export.SQL)
 		if err != nil {
 			t.Fatal(err)
 		}

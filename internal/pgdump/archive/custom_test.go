@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"bytes"
@@ -7,24 +7,25 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 func TestCustomOfEachVersion(t *testing.T) {
 	t.Parallel()
 	for minor := byte(12); minor <= 16; minor++ {
 		for _, intSize := range []int{4, 8} {
-			a := &archive{format: 1, minor: minor, intSize: intSize}
+			a := &writer{format: 1, minor: minor, intSize: intSize}
 			a.toc(append([]entry{blobs}, some...)...)
 			a.block(8, "\\.\n\n\n", 100)
 			a.blobs(9, "x", "", strings.Repeat("y", 1000))
 			a.block(7, someRows, 3)
 			for _, size := range []int{1, 3, 1 << 20} {
-				got, err := seal.Check(&chunks{a.Bytes(), size}, seal.Custom)
+				got, err := archive.Check(&chunks{a.Bytes(), size}, export.Custom)
 				if err != nil {
 					t.Fatalf("version 1.%d, integers of %d bytes: %v", minor, intSize, err)
 				}
-				if want := (map[seal.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
+				if want := (map[export.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
 					t.Errorf("version 1.%d: %v, want %v", minor, got.Tables, want)
 				}
 			}
@@ -34,16 +35,16 @@ func TestCustomOfEachVersion(t *testing.T) {
 
 func TestCustomThatIsRefused(t *testing.T) {
 	t.Parallel()
-	whole := func(a *archive) {
+	whole := func(a *writer) {
 		a.toc(some...)
 		a.block(7, someRows, 100)
 		a.block(8, someRows, 100)
 	}
-	patch := func(at int, v byte) func(*archive) {
-		return func(a *archive) { whole(a); a.Bytes()[at] = v }
+	patch := func(at int, v byte) func(*writer) {
+		return func(a *writer) { whole(a); a.Bytes()[at] = v }
 	}
 	huge := strings.Repeat("x", 5000)
-	for name, build := range map[string]func(*archive){
+	for name, build := range map[string]func(*writer){
 		"magic":              patch(0, 'p'),
 		"major version":      patch(5, 2),
 		"too old":            patch(6, 11),
@@ -53,40 +54,40 @@ func TestCustomThatIsRefused(t *testing.T) {
 		"format":             patch(10, 3),
 		"compressed":         patch(12, 6),
 		"entry count":        patch(11+5+7*5+7+9+9, 1),
-		"missing table":      func(a *archive) { a.toc(some...); a.block(7, someRows, 100) },
-		"table twice":        func(a *archive) { whole(a); a.block(7, someRows, 100) },
-		"unlisted table":     func(a *archive) { whole(a); a.block(6, someRows, 100) },
-		"table without data": func(a *archive) { whole(a); a.block(5, someRows, 100) },
-		"rows as blobs":      func(a *archive) { a.toc(some...); a.block(7, someRows, 100); a.blobs(8, "x") },
-		"blobs as rows":      func(a *archive) { a.toc(blobs); a.block(9, someRows, 100) },
-		"blobs missing":      func(a *archive) { a.toc(blobs) },
-		"unknown block":      func(a *archive) { whole(a); a.WriteByte(2) },
-		"trailing zeros":     func(a *archive) { whole(a); a.Write(make([]byte, 512)) },
-		"rows without end":   func(a *archive) { a.toc(some...); a.block(7, "1\n2\n", 100); a.block(8, someRows, 100) },
-		"text after rows":    func(a *archive) { a.toc(some...); a.block(7, someRows+"x", 100); a.block(8, someRows, 100) },
-		"NUL in rows":        func(a *archive) { a.toc(some...); a.block(7, "a\x00"+someRows, 100); a.block(8, someRows, 100) },
-		"negative chunk":     func(a *archive) { a.toc(some...); a.WriteByte(1); a.int(7); a.int(-5) },
-		"unknown data":       func(a *archive) { a.toc(entry{id: 1, dumper: true, kind: "NEWS DATA"}); a.block(1, someRows, 9) },
-		"id twice":           func(a *archive) { a.toc(some[1], some[1]); a.block(7, someRows, 9) },
-		"same table twice": func(a *archive) {
+		"missing table":      func(a *writer) { a.toc(some...); a.block(7, someRows, 100) },
+		"table twice":        func(a *writer) { whole(a); a.block(7, someRows, 100) },
+		"unlisted table":     func(a *writer) { whole(a); a.block(6, someRows, 100) },
+		"table without data": func(a *writer) { whole(a); a.block(5, someRows, 100) },
+		"rows as blobs":      func(a *writer) { a.toc(some...); a.block(7, someRows, 100); a.blobs(8, "x") },
+		"blobs as rows":      func(a *writer) { a.toc(blobs); a.block(9, someRows, 100) },
+		"blobs missing":      func(a *writer) { a.toc(blobs) },
+		"unknown block":      func(a *writer) { whole(a); a.WriteByte(2) },
+		"trailing zeros":     func(a *writer) { whole(a); a.Write(make([]byte, 512)) },
+		"rows without end":   func(a *writer) { a.toc(some...); a.block(7, "1\n2\n", 100); a.block(8, someRows, 100) },
+		"text after rows":    func(a *writer) { a.toc(some...); a.block(7, someRows+"x", 100); a.block(8, someRows, 100) },
+		"NUL in rows":        func(a *writer) { a.toc(some...); a.block(7, "a\x00"+someRows, 100); a.block(8, someRows, 100) },
+		"negative chunk":     func(a *writer) { a.toc(some...); a.WriteByte(1); a.int(7); a.int(-5) },
+		"unknown data":       func(a *writer) { a.toc(entry{id: 1, dumper: true, kind: "NEWS DATA"}); a.block(1, someRows, 9) },
+		"id twice":           func(a *writer) { a.toc(some[1], some[1]); a.block(7, someRows, 9) },
+		"same table twice": func(a *writer) {
 			e := some[1]
 			e.id = 8
 			a.toc(some[1], e)
 			a.block(7, someRows, 9)
 			a.block(8, someRows, 9)
 		},
-		"id zero": func(a *archive) { a.toc(entry{kind: "TABLE"}) },
-		"long name": func(a *archive) {
+		"id zero": func(a *writer) { a.toc(entry{kind: "TABLE"}) },
+		"long name": func(a *writer) {
 			a.toc(entry{id: 1, dumper: true, kind: "TABLE DATA", name: huge})
 			a.block(1, someRows, 9)
 		},
-		"negative entries": func(a *archive) {
+		"negative entries": func(a *writer) {
 			a.toc()
 			binary.LittleEndian.PutUint32(a.Bytes()[a.Len()-4:], 1)
 			a.Bytes()[a.Len()-5] = 1
 		},
-		"endless entries": func(a *archive) { a.toc(); binary.LittleEndian.PutUint32(a.Bytes()[a.Len()-4:], 1<<31-1) },
-		"string of 2 GiB": func(a *archive) {
+		"endless entries": func(a *writer) { a.toc(); binary.LittleEndian.PutUint32(a.Bytes()[a.Len()-4:], 1<<31-1) },
+		"string of 2 GiB": func(a *writer) {
 			a.toc()
 			a.Truncate(a.Len() - 5)
 			a.int(1)
@@ -94,21 +95,21 @@ func TestCustomThatIsRefused(t *testing.T) {
 			a.int(1)
 			a.int(1<<31 - 1)
 		},
-		"integer beyond 2^31": func(a *archive) { a.toc(); binary.LittleEndian.PutUint32(a.Bytes()[a.Len()-4:], 1<<31) },
+		"integer beyond 2^31": func(a *writer) { a.toc(); binary.LittleEndian.PutUint32(a.Bytes()[a.Len()-4:], 1<<31) },
 	} {
 		for _, size := range []int{1, 1 << 20} {
-			a := &archive{format: 1, minor: 14, intSize: 4}
+			a := &writer{format: 1, minor: 14, intSize: 4}
 			build(a)
-			_, err := seal.Check(&chunks{a.Bytes(), size}, seal.Custom)
+			_, err := archive.Check(&chunks{a.Bytes(), size}, export.Custom)
 			wantStructureError(t, err, "%s, read by %d", name, size)
 		}
 	}
-	a := &archive{format: 1, minor: 14, intSize: 4}
+	a := &writer{format: 1, minor: 14, intSize: 4}
 	whole(a)
-	if err := check(a.Bytes(), seal.Custom); err != nil {
+	if err := check(a.Bytes(), export.Custom); err != nil {
 		t.Errorf("the one without a fault: %v", err)
 	}
-	if err := check(dumped.rich[seal.Tar], seal.Custom); err == nil {
+	if err := check(dumped.rich[export.Tar], export.Custom); err == nil {
 		t.Error("a tar archive passed as custom")
 	}
 }
@@ -195,11 +196,11 @@ func structure(t *testing.T, b []byte) []int {
 
 func TestEachFlippedBitOfCustomStructureIsNoticed(t *testing.T) {
 	t.Parallel()
-	dump := bytes.Clone(dumped.tiny[seal.Custom])
+	dump := bytes.Clone(dumped.tiny[export.Custom])
 	for _, at := range structure(t, dump) {
 		for bit := range 8 {
 			dump[at] ^= 1 << bit
-			wantStructureError(t, check(dump, seal.Custom), "byte %d, bit %d", at, bit)
+			wantStructureError(t, check(dump, export.Custom), "byte %d, bit %d", at, bit)
 			dump[at] ^= 1 << bit
 		}
 	}

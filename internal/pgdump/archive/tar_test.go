@@ -1,4 +1,4 @@
-package seal_test
+package archive_test
 
 import (
 	"bytes"
@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
 func tarTOC(minor byte, entries ...entry) string {
-	a := &archive{format: 3, minor: minor, intSize: 4}
+	a := &writer{format: 3, minor: minor, intSize: 4}
 	a.toc(entries...)
 	return a.String()
 }
@@ -35,11 +36,11 @@ func TestTarOfEachVersion(t *testing.T) {
 		f.end()
 		f.Write(make([]byte, 8192)) // tar's own padding
 		for _, size := range []int{1, 511, 1 << 20} {
-			got, err := seal.Check(&chunks{f.Bytes(), size}, seal.Tar)
+			got, err := archive.Check(&chunks{f.Bytes(), size}, export.Tar)
 			if err != nil {
 				t.Fatalf("version 1.%d: %v", minor, err)
 			}
-			if want := (map[seal.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
+			if want := (map[export.Table]int64{tableA: 2, tableB: 0}); !maps.Equal(got.Tables, want) {
 				t.Errorf("version 1.%d: %v, want %v", minor, got.Tables, want)
 			}
 		}
@@ -61,7 +62,7 @@ func TestTarThatIsRefused(t *testing.T) {
 		"short toc":    func(f *tarFile) { f.member("toc.dat", toc[:len(toc)-1]); rest(f) },
 		"long toc":     func(f *tarFile) { f.member("toc.dat", toc+"x"); rest(f) },
 		"toc of custom": func(f *tarFile) {
-			a := archive{format: 1, minor: 14, intSize: 4}
+			a := writer{format: 1, minor: 14, intSize: 4}
 			a.toc(some...)
 			f.member("toc.dat", a.String())
 			rest(f)
@@ -159,7 +160,7 @@ func TestTarThatIsRefused(t *testing.T) {
 		for _, size := range []int{1, 1 << 20} {
 			f := &tarFile{}
 			build(f)
-			_, err := seal.Check(&chunks{f.Bytes(), size}, seal.Tar)
+			_, err := archive.Check(&chunks{f.Bytes(), size}, export.Tar)
 			wantStructureError(t, err, "%s, read by %d", name, size)
 		}
 	}
@@ -203,7 +204,7 @@ func TestTarSizesBeyondOctal(t *testing.T) {
 		write(f, "8.dat", someRows+strings.Repeat("\n", 90))
 		f.member("restore.sql", "x")
 		f.end()
-		got, err := seal.Check(bytes.NewReader(f.Bytes()), seal.Tar)
+		got, err := archive.Check(bytes.NewReader(f.Bytes()), export.Tar)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if got.Tables[tableA] != 100 || got.Tables[tableB] != 2 {
@@ -214,7 +215,7 @@ func TestTarSizesBeyondOctal(t *testing.T) {
 
 func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 	t.Parallel()
-	for _, f := range []seal.Format{seal.Tar, seal.Directory} {
+	for _, f := range []export.Format{export.Tar, export.Directory} {
 		dump := bytes.Clone(dumped.tiny[f])
 		for n, i := range tarStructure(t, dump) {
 			// A bit, another one in the next byte; and all of them.

@@ -1,4 +1,4 @@
-package seal
+package archive
 
 // The types of data blocks in a custom archive.
 const (

@@ -1,22 +1,10 @@
-package seal
+package archive
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// Contents is what a whole dump was seen to hold.
-type Contents struct {
-	// Tables has each table with a data section, and the rows in it. A partition that
-	// pg_dump loads through its root counts under its own name, not the root's.
-	Tables map[Table]int64
-}
-
-// Rows is the sum over all tables.
-func (c Contents) Rows() int64 {
-	var n int64
-	for _, rows := range c.Tables {
-		n += rows
-	}
-	return n
-}
+	"github.com/pgcourier/pgcourier/internal/export"
+)
 
 const (
 	// maxName bounds one identifier. PostgreSQL's own bound is NAMEDATALEN, 64 unless
@@ -37,16 +25,16 @@ const (
 // tally collects the rows of each table while a scanner runs. Only current is safe for
 // other goroutines.
 type tally struct {
-	rows    map[Table]int64
+	rows    map[export.Table]int64
 	cost    int
-	table   Table
-	current atomic.Pointer[Table]
+	table   export.Table
+	current atomic.Pointer[export.Table]
 }
 
-func newTally() *tally { return &tally{rows: make(map[Table]int64)} }
+func newTally() *tally { return &tally{rows: make(map[export.Table]int64)} }
 
 // begin opens a table's data section.
-func (t *tally) begin(name Table) error {
+func (t *tally) begin(name export.Table) error {
 	if _, ok := t.rows[name]; ok {
 		return faultTwice
 	}

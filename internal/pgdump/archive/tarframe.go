@@ -1,4 +1,4 @@
-package seal
+package archive
 
 const (
 	faultPadding    fault = "padding that is not zero"

@@ -1,8 +1,9 @@
-package seal
+package archive
 
 import (
 	"strconv"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
@@ -18,7 +19,7 @@ const (
 
 // tocEntry is an entry of the table of contents that has data in the archive.
 type tocEntry struct {
-	table Table
+	table export.Table
 	blobs bool   // large objects, not a table
 	file  string // its member's name; tar only
 	seen  bool   // its data was met
@@ -235,7 +236,7 @@ func (t *tocParser) addEntry(schema string) error {
 	e := &tocEntry{}
 	switch t.kind {
 	case "TABLE DATA":
-		e.table = Table{Schema: schema, Name: t.tag}
+		e.table = export.Table{Schema: schema, Name: t.tag}
 	case "BLOBS":
 		e.blobs = true
 	default:

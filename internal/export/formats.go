@@ -1,0 +1,49 @@
+package export
+
+// Format is the kind of archive that pg_dump writes. The names are the contract's: requests,
+// manifests and the ledger hold them. What the bytes of each look like is known to the adapters.
+type Format string
+
+// The formats of the contract: a plain script, pg_dump's tar and custom archives, and a tar
+// of its directory archive.
+const (
+	SQL       Format = "sql"
+	Tar       Format = "tar"
+	Custom    Format = "custom"
+	Directory Format = "directory"
+)
+
+// Extension is the end of a dump's file name, for instance ".sql".
+func (f Format) Extension() string {
+	return map[Format]string{SQL: ".sql", Tar: ".tar", Custom: ".dump", Directory: ".dir.tar"}[f]
+}
+
+// Table names one table of the source as the server knows it, unquoted.
+type Table struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+}
+
+// String is "schema.name", for humans; "" for no table.
+func (t Table) String() string {
+	if t == (Table{}) {
+		return ""
+	}
+	return t.Schema + "." + t.Name
+}
+
+// Contents is what a whole dump was seen to hold.
+type Contents struct {
+	// Tables has each table with a data section, and the rows in it. A partition that
+	// pg_dump loads through its root counts under its own name, not the root's.
+	Tables map[Table]int64
+}
+
+// Rows is the sum over all tables.
+func (c Contents) Rows() int64 {
+	var n int64
+	for _, rows := range c.Tables {
+		n += rows
+	}
+	return n
+}

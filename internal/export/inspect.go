@@ -1,0 +1,43 @@
+package export
+
+import "io"
+
+// Inspector checks the structure of one dump while it is written to it, and counts its rows.
+type Inspector interface {
+	// Write takes the next piece. Its error says what is not as pg_dump writes it.
+	io.Writer
+	// Table is the table of which rows are written now; zero between tables. It is safe for
+	// concurrent use.
+	Table() Table
+	// Finish returns what the dump holds, or an error when it may not end here.
+	Finish() (Contents, error)
+}
+
+// inspection is the exporter's verdict on a dump, as the seal asks for it: the structure is
+// whole, and verify agrees with the contents.
+type inspection struct {
+	inspector Inspector
+	verify    func(Contents) error
+	contents  Contents // once finished
+}
+
+func (i *inspection) Write(p []byte) (int, error) {
+	n, err := i.inspector.Write(p)
+	return n, notWhole(err)
+}
+
+func (i *inspection) Finish() error {
+	c, err := i.inspector.Finish()
+	if err != nil {
+		return notWhole(err)
+	}
+	i.contents = c
+	return i.verify(c)
+}
+
+func notWhole(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Fault{Code: DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
+}

@@ -1,0 +1,152 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+const (
+	// pieceSize is how much Check reads at a time.
+	pieceSize = 64 << 10
+	// maxEmptyReads is when a source that returns neither bytes nor an error is given
+	// up, as bufio does.
+	maxEmptyReads = 100
+)
+
+// scanner checks one format, fed in pieces of any size.
+type scanner interface {
+	// scan takes the next piece. It returns how much of it was looked at when it
+	// failed; without an error it has taken all.
+	scan(p []byte) (int, error)
+	// finish says whether the dump may end here.
+	finish() error
+}
+
+// Checker checks the structure of a dump that is written to it, and counts its rows. It is
+// for one goroutine, but for Table.
+type Checker struct {
+	format  export.Format
+	scanner scanner
+	offset  int64
+	tally   *tally
+}
+
+// NewChecker returns a Checker for one dump.
+func NewChecker(f export.Format) (*Checker, error) {
+	c := &Checker{format: f, tally: newTally()}
+	switch f {
+	case export.SQL:
+		c.scanner = newSQLScanner(c.tally)
+	case export.Tar:
+		c.scanner = newTarScanner(c.tally)
+	case export.Custom:
+		c.scanner = newCustomScanner(c.tally)
+	case export.Directory:
+		c.scanner = newDirectoryScanner(c.tally)
+	default:
+		return nil, fmt.Errorf("unknown dump format %q", f)
+	}
+	return c, nil
+}
+
+// Write takes the next piece of the dump, of any size. A dump that is not what pg_dump writes
+// is a *StructureError; nothing may be written after it.
+func (c *Checker) Write(p []byte) (int, error) {
+	n, err := c.scanner.scan(p)
+	c.offset += int64(n)
+	return n, c.locate(err)
+}
+
+// Finish returns what the dump holds, or a *StructureError when it may not end here.
+func (c *Checker) Finish() (export.Contents, error) {
+	if err := c.locate(c.scanner.finish()); err != nil {
+		return export.Contents{}, err
+	}
+	return export.Contents{Tables: c.tally.rows}, nil
+}
+
+// Table is the table of which rows are written now; zero between tables. It is safe for
+// concurrent use.
+func (c *Checker) Table() export.Table {
+	if t := c.tally.current.Load(); t != nil {
+		return *t
+	}
+	return export.Table{}
+}
+
+func (c *Checker) locate(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error(), Newer: errors.Is(err, faultNewer)}
+}
+
+// Check reads a plain dump to its end and checks its structure. A dump that is not whole
+// is a *StructureError; r's own errors are wrapped. It does not close r.
+func Check(r io.Reader, f export.Format) (export.Contents, error) {
+	c, err := NewChecker(f)
+	if err != nil {
+		return export.Contents{}, err
+	}
+	buf := make([]byte, pieceSize)
+	for empty := 0; ; {
+		n, err := r.Read(buf)
+		if _, err := c.Write(buf[:n]); err != nil {
+			return export.Contents{}, err
+		}
+		switch {
+		case err == io.EOF: // a wrapped EOF is a failure, not an end
+			return c.Finish()
+		case err != nil:
+			return export.Contents{}, fmt.Errorf("read dump: %w", err)
+		case n > 0:
+			empty = 0
+		default:
+			if empty++; empty >= maxEmptyReads {
+				return export.Contents{}, fmt.Errorf("read dump: %w", io.ErrNoProgress)
+			}
+		}
+	}
+}
+
+// Guard returns a reader that hands on what it has checked: no byte of a piece that breaks
+// the format f, or of any after it, comes out. Its io.EOF says that the whole is sound; every
+// other end is an error, a structural one as those of Check.
+func Guard(r io.Reader, f export.Format) (io.Reader, error) {
+	c, err := NewChecker(f)
+	if err != nil {
+		return nil, err
+	}
+	return &guard{r: r, checker: c}, nil
+}
+
+type guard struct {
+	r       io.Reader
+	checker *Checker
+	err     error
+}
+
+func (g *guard) Read(p []byte) (int, error) {
+	if g.err != nil || len(p) == 0 {
+		return 0, g.err
+	}
+	n, err := g.r.Read(p)
+	if _, g.err = g.checker.Write(p[:n]); g.err != nil {
+		clear(p[:n])
+		return 0, g.err
+	}
+	if err == io.EOF {
+		if _, g.err = g.checker.Finish(); g.err == nil {
+			g.err = io.EOF
+		}
+		if n > 0 {
+			return n, nil
+		}
+		return 0, g.err
+	}
+	g.err = err
+	return n, err
+}

@@ -1,0 +1,26 @@
+package archive
+
+import (
+	"fmt"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// StructureError says that a dump is not whole, or not what pg_dump writes.
+type StructureError struct {
+	Format export.Format
+	Offset int64  // in the plain dump, near the fault
+	Reason string // constant words and sizes; never data of the dump
+	// Newer says that the dump is an archive of a version that is newer than any known: it may
+	// be whole, but it cannot be read.
+	Newer bool
+}
+
+func (e *StructureError) Error() string {
+	return fmt.Sprintf("%s dump: byte %d: %s", e.Format, e.Offset, e.Reason)
+}
+
+// fault is why a scanner stopped. The Checker adds where, and makes it a StructureError.
+type fault string
+
+func (f fault) Error() string { return string(f) }
