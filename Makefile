@@ -138,7 +138,7 @@ check: $(GOLANGCI_LINT) vulnerabilities sbom ## Format, vet, linter (gosec in it
 	$(call timed,tidy modules,$(GO) mod tidy -diff)
 	$(call timed,golangci-lint,$(GOLANGCI_LINT) run ./...)
 	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier)
-	$(call timed,licences,$(GO) run ./internal/licences -check)
+	$(call timed,licences,$(GO) run ./internal/dev/licences -check)
 
 # Exit status 3 says that something was found. Without its database the check says that it
 # did not run; GOVULNDB names a mirror.
@@ -159,7 +159,7 @@ sbom: $(CYCLONEDX) ## Write the bill of materials to build/pgcourier.cdx.json
 
 .PHONY: licences
 licences: sbom ## Write docs/licences.md from the bill of materials
-	$(GO) run ./internal/licences
+	$(GO) run ./internal/dev/licences
 
 # Two clones may install the same tool at once: each in a folder of its own.
 install = @mkdir -p "$(TOOLS)"; folder=$$(mktemp -d "$(TOOLS)/new.XXXXXX") || exit 1; trap 'rm -rf "$$folder"' EXIT; \

@@ -19,13 +19,14 @@ import (
 type Process struct {
 	cmd    *exec.Cmd
 	stderr *tail
+	wakeup wakeup
 	exited chan struct{}
 	err    error // once exited: how it ended, nil for status 0
 
 	mu   sync.Mutex
 	gone bool // the group may no longer be signalled: its number can belong to others
-	// paused says that the group was stopped. Should this process die meanwhile, the kernel
-	// wakes the group: it has become an orphan with a stopped member.
+	// paused says that the group was stopped. Should this process die meanwhile, wakeup
+	// resumes the group.
 	paused bool
 	ending bool // Terminate was called: nothing pauses the group any more
 }
@@ -59,6 +60,10 @@ func StartProcess(c Command) (*Process, error) {
 	}
 	defer func() { _ = passfile.Close() }() // the child has its own
 	p := &Process{stderr: &tail{}, exited: make(chan struct{})}
+	if p.wakeup, err = newWakeup(); err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.wakeup.r.Close() }() // the child has its own
 	p.cmd = &exec.Cmd{
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: "/",
 		Stderr: p.stderr, ExtraFiles: []*os.File{passfile},
@@ -74,6 +79,7 @@ func StartProcess(c Command) (*Process, error) {
 	if c.Keep != nil {
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, c.Keep)
 	}
+	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, p.wakeup.r)
 	if c.Stdin != nil { // a typed nil would be a file
 		p.cmd.Stdin = c.Stdin
 	}
@@ -82,6 +88,7 @@ func StartProcess(c Command) (*Process, error) {
 	}
 	if c.Wrap != nil {
 		if err := c.Wrap(p.cmd); err != nil {
+			_ = p.wakeup.w.Close()
 			return nil, fmt.Errorf("prepare %s: %w", filepath.Base(c.Path), err)
 		}
 	}
@@ -116,9 +123,11 @@ func Pipe() (r, w *os.File, err error) {
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer func() { _ = p.wakeup.w.Close() }()
 	err := p.cmd.Start()
 	if err == nil {
-		_ = makeBatch(p.cmd.Process.Pid) // then everything is as ever
+		_ = makeBatch(p.cmd.Process.Pid)    // then everything is as ever
+		_ = p.wakeup.arm(p.cmd.Process.Pid) // then an orphaned group alone is resumed
 	}
 	started <- err
 	if err != nil {

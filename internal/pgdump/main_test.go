@@ -27,6 +27,12 @@ import (
 var cluster *pgcluster.Cluster
 
 func TestMain(m *testing.M) {
+	if os.Getenv(initVariable) != "" {
+		if err := beInit(); err != nil {
+			fmt.Println(err)
+		}
+		return
+	}
 	if dsn := os.Getenv(workerVariable); dsn != "" {
 		beWorker(dsn)
 		return

@@ -254,16 +254,24 @@ func TestAKilledPgDumpOfADirectoryIsAFailure(t *testing.T) {
 // another worker starts, files.
 func TestAKilledWorkerLeavesNothingInTheSpool(t *testing.T) {
 	t.Parallel()
-	dsn := database(t, cluster, many(60))
-	dir := t.TempDir()
-	pid := killedWorker(t, dsn, spoolVariable+"="+dir)
-	eventually(t, "pg_dump has ended", func() bool { return len(group(t, pid)) == 0 })
-	eventually(t, "its sessions have ended", func() bool { return sessions(t, dsn) == 0 })
-	if size(dir) == 0 {
-		t.Error("it left nothing to be removed")
+	for name, env := range map[string][]string{
+		"with init in another session":  nil,
+		"with init in the same session": {initVariable + "=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, cluster, many(60))
+			dir := t.TempDir()
+			pid := killedWorker(t, dsn, append(env, spoolVariable+"="+dir)...)
+			eventually(t, "pg_dump has ended", func() bool { return len(group(t, pid)) == 0 })
+			eventually(t, "its sessions have ended", func() bool { return sessions(t, dsn) == 0 })
+			if size(dir) == 0 {
+				t.Error("it left nothing to be removed")
+			}
+			area(t, dir)
+			empty(t, dir)
+		})
 	}
-	area(t, dir)
-	empty(t, dir)
 }
 
 func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {

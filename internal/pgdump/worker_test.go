@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -45,8 +48,28 @@ func beWorker(dsn string) {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(pgdump.ProcessID(dump))
+	fmt.Println(os.Getpid(), pgdump.ProcessID(dump))
 	select {}
+}
+
+// initVariable makes the test binary a small init, which starts such a worker in its own session
+// and reaps all that it leaves.
+const initVariable = "PGDUMP_TEST_INIT"
+
+func beInit() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	worker := &exec.Cmd{Path: "/proc/self/exe", Args: os.Args, Stdout: os.Stdout}
+	worker.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, initVariable) })
+	if err := worker.Start(); err != nil {
+		return err
+	}
+	for {
+		if _, err := syscall.Wait4(-1, nil, 0, nil); errors.Is(err, syscall.ECHILD) {
+			return nil
+		}
+	}
 }
 
 // killedWorker starts such a worker, kills it, and returns the id of its pg_dump.
@@ -66,8 +89,8 @@ func killedWorker(t *testing.T, dsn string, env ...string) (pid int) {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	pid, notNumber := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || notNumber != nil {
+	var id int
+	if _, notNumbers := fmt.Sscan(line, &id, &pid); err != nil || notNumbers != nil {
 		t.Fatalf("the worker said %q, %v", line, err)
 	}
 	if len(env) > 0 {
@@ -75,10 +98,10 @@ func killedWorker(t *testing.T, dsn string, env ...string) (pid int) {
 	} else if len(group(t, pid)) != 1 || sessions(t, dsn) != 2 {
 		t.Fatalf("%d processes and %d sessions, want 1 and 2", len(group(t, pid)), sessions(t, dsn))
 	}
-	if err := worker.Process.Kill(); err != nil {
+	if err := syscall.Kill(id, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_ = worker.Wait() // "signal: killed"
+	t.Cleanup(func() { _ = worker.Wait() }) // "signal: killed", or init once nothing is left
 	return pid
 }
 
