@@ -3,41 +3,12 @@ package handlers
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
-
-// Delivery is what the broker knows of a message.
-type Delivery struct {
-	export.Delivery
-	Subject string
-	// RepeatedHeader names a header that came more than once; empty: none did.
-	RepeatedHeader string
-}
-
-// Deliveries tells how a message was delivered, and can leave it unsettled or keep it.
-type Deliveries interface {
-	// Delivery returns what the broker knows of a message that it delivered.
-	Delivery(msg *message.Message) Delivery
-	// Abandon settles nothing when the handler returns: neither ack nor nak.
-	Abandon(msg *message.Message)
-	// Defer keeps the message, if the handler returns nil: it is handed over again after
-	// the pause. That costs no delivery.
-	Defer(msg *message.Message, pause time.Duration)
-}
-
-// Invitations bring together messages that wait and may be handled side by side.
-type Invitations interface {
-	// Invite has up to n waiting messages of other projects handled beside msg, now. If
-	// there are any, seats is called with their number and returns one value for each.
-	Invite(msg *message.Message, n int, seats func(n int) []any)
-	// Invited returns the value of a message that was invited.
-	Invited(msg *message.Message) (seat any, ok bool)
-}
 
 // Publisher publishes messages. An error that wraps export.ErrUnavailable passes by
 // itself; trying again is safe.
@@ -53,7 +24,8 @@ type Publisher interface {
 }
 
 // incoming is a delivered message as events.Decode takes it.
-func incoming(msg *message.Message, d Delivery) events.Message {
+func incoming(msg *message.Message) events.Message {
+	d := delivery.Of(msg.Context())
 	header := make(map[string]string, len(msg.Metadata))
 	for k, v := range msg.Metadata {
 		header[k] = v

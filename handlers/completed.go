@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -21,9 +22,8 @@ type Verifier interface {
 // Completed handles backup.completed for a verifier: it verifies the export and announces
 // the result, each at most once for a request.
 type Completed struct {
-	Verifier   Verifier
-	Publisher  Publisher
-	Deliveries Deliveries
+	Verifier  Verifier
+	Publisher Publisher
 	// Source is the CloudEvents source of the events.
 	Source string
 	Log    *slog.Logger
@@ -33,8 +33,8 @@ type Completed struct {
 // again; at the last delivery that is left to whoever reads the log.
 func (h *Completed) Handle(msg *message.Message) error {
 	ctx := msg.Context()
-	d := h.Deliveries.Delivery(msg)
-	out, err := events.DecodeOutcome(incoming(msg, d))
+	d := delivery.Of(ctx)
+	out, err := events.DecodeOutcome(incoming(msg))
 	if err != nil || out.Completed == nil {
 		h.Log.WarnContext(ctx, "not a backup.completed, passed over", "subject", d.Subject, "error", err)
 		return nil

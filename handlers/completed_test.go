@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -65,14 +64,12 @@ func TestWhatIsMadeOfAVerification(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d, out := delivered(in.Subject), &tray{refuse: c.refuse}
-			d.is.Last = c.last
-			h := handlers.Completed{Verifier: &c.is, Publisher: out, Deliveries: d, Source: "test", Log: slog.New(slog.DiscardHandler)}
-			msg := message.NewMessage("1", in.Body)
+			out := &tray{refuse: c.refuse}
+			h := handlers.Completed{Verifier: &c.is, Publisher: out, Source: "test", Log: slog.New(slog.DiscardHandler)}
+			msg := deliveredAs(delivery.Delivery{Subject: in.Subject, Last: c.last}, string(in.Body))
 			for k, v := range in.Header {
 				msg.Metadata.Set(k, v)
 			}
-			msg.SetContext(t.Context())
 			if err := h.Handle(msg); !errors.Is(err, c.err) {
 				t.Errorf("%v, want %v", err, c.err)
 			}
@@ -89,8 +86,8 @@ func TestWhatIsMadeOfAVerification(t *testing.T) {
 	}
 	// What is no backup.completed is passed over, or it would come again for ever.
 	v := &found{}
-	h := handlers.Completed{Verifier: v, Publisher: &tray{}, Deliveries: delivered("backup.completed.acme.r1"), Source: "test", Log: slog.New(slog.DiscardHandler)}
-	if err := h.Handle(message.NewMessage("1", []byte("{"))); err != nil || len(v.asked) > 0 {
+	h := handlers.Completed{Verifier: v, Publisher: &tray{}, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := h.Handle(delivered("backup.completed.acme.r1", "{")); err != nil || len(v.asked) > 0 {
 		t.Errorf("%v, asked %v", err, v.asked)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // Queued looks at the requests that wait or run.
@@ -29,9 +30,8 @@ type Queued interface {
 // schedules only now and then. What does not change is when it says the next one is due,
 // so the request's id is made of that, and a repetition is the same request.
 type Due struct {
-	Publisher  Publisher
-	Deliveries Deliveries
-	Queued     Queued
+	Publisher Publisher
+	Queued    Queued
 	// Source is the CloudEvents source of what is passed on.
 	Source string
 	// Log defaults to slog.Default().
@@ -45,14 +45,14 @@ func (h *Due) Handle(msg *message.Message) error {
 	if log == nil {
 		log = slog.Default()
 	}
-	d := h.Deliveries.Delivery(msg)
+	d := delivery.Of(ctx)
 	project, name, ok := events.SplitSchedule(d.Subject)
 	if !ok {
 		log.WarnContext(ctx, "dropped what is due for no valid project and schedule", "subject", d.Subject)
 		return nil
 	}
 	log = log.With("project_id", project, "schedule", name)
-	in := incoming(msg, d)
+	in := incoming(msg)
 	// It is judged as a request for the project that the schedule's subject names.
 	in.Subject = events.RequestSubject(project)
 	r, err := events.Decode(in)
@@ -67,8 +67,7 @@ func (h *Due) Handle(msg *message.Message) error {
 			}
 			if waits {
 				log.DebugContext(ctx, "a scheduled run waits for the one before it", "request_id", id)
-				msg.Nack()
-				return nil
+				return delivery.Retry(0)
 			}
 			if err := h.Publisher.Publish(ctx, m.Subject, id, outgoing(m)); err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -24,23 +25,23 @@ func (q queued) Requests(context.Context, string) ([][]byte, error) { return q.b
 
 // run is what the broker makes due, once the one after it is due at next.
 func run(body, edit, next string) *message.Message {
-	msg := message.NewMessage("u", []byte(body))
+	return runOf("backup.schedule.acme.nightly.due", body, edit, next)
+}
+
+func runOf(subject, body, edit, next string) *message.Message {
+	msg := delivered(subject, body)
 	msg.Metadata.Set(events.HeaderNextDue, next)
 	msg.Metadata.Set(events.HeaderScheduleEdit, edit)
 	return msg
 }
 
 func dueHandler(out *tray, q queued) *handlers.Due {
-	return &handlers.Due{Publisher: out, Deliveries: delivered("backup.schedule.acme.nightly.due"), Queued: q, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	return &handlers.Due{Publisher: out, Queued: q, Source: "test", Log: slog.New(slog.DiscardHandler)}
 }
 
-func nacked(msg *message.Message) bool {
-	select {
-	case <-msg.Nacked():
-		return true
-	default:
-		return false
-	}
+func waits(err error) bool {
+	_, ok := errors.AsType[*delivery.RetryError](err)
+	return ok
 }
 
 func TestARunIsOneRequestHoweverOftenItIsDue(t *testing.T) {
@@ -54,8 +55,8 @@ func TestARunIsOneRequestHoweverOftenItIsDue(t *testing.T) {
 		run(`{"project_id":"acme"}`, "e2", "2026-11-25T03:00:00Z"), // of the schedule as it was changed
 		run(`{"project_id":"acme","request_id":"mine","requested_by":"me"}`, "e1", "2026-11-24T03:00:00Z"),
 	} {
-		if err := h.Handle(msg); err != nil || nacked(msg) {
-			t.Fatalf("%v, nacked %t", err, nacked(msg))
+		if err := h.Handle(msg); err != nil {
+			t.Fatal(err)
 		}
 	}
 	var ids []string
@@ -93,10 +94,10 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			out, msg := &tray{}, run(`{"project_id":"acme"}`, "e", "2026-11-24T03:00:00Z")
-			err := dueHandler(out, c.queue).Handle(msg)
-			if !errors.Is(err, c.err) || nacked(msg) != c.waits || (len(out.out) == 0) != (c.waits || c.err != nil) {
-				t.Errorf("%v, nacked %t, published %d", err, nacked(msg), len(out.out))
+			out := &tray{}
+			err := dueHandler(out, c.queue).Handle(run(`{"project_id":"acme"}`, "e", "2026-11-24T03:00:00Z"))
+			if !errors.Is(err, c.err) || waits(err) != c.waits || (len(out.out) == 0) != (c.waits || c.err != nil) {
+				t.Errorf("%v, published %d", err, len(out.out))
 			}
 		})
 	}
@@ -116,8 +117,8 @@ func TestARunThatBreaksTheContract(t *testing.T) {
 		}
 	}
 	out := &tray{}
-	h := &handlers.Due{Publisher: out, Deliveries: delivered("backup.schedule._.x.due"), Queued: queued{}, Log: slog.New(slog.DiscardHandler)}
-	if err := h.Handle(run(`{"project_id":"acme"}`, "", "")); err != nil || len(out.out) != 0 {
+	h := &handlers.Due{Publisher: out, Queued: queued{}, Log: slog.New(slog.DiscardHandler)}
+	if err := h.Handle(runOf("backup.schedule._.x.due", `{"project_id":"acme"}`, "", "")); err != nil || len(out.out) != 0 {
 		t.Errorf("%v, published %v", err, out.out)
 	}
 	full := &tray{refuse: []error{export.ErrUnavailable}}

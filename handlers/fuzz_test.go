@@ -6,10 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -24,21 +23,21 @@ func FuzzDecodeStored(f *testing.F) {
 	f.Add("backup.requested", "Content-Encoding", "gzip", "identity", true, []byte("\x1f\x8b"))
 	f.Add("", "", "", "", false, []byte("null"))
 	f.Fuzz(func(t *testing.T, subject, name, value, second string, repeated bool, body []byte) {
-		is := handlers.Delivery{Delivery: export.Delivery{EventID: "eabc-7", Number: 1, Queue: "Q@1", Sequence: 7}, Subject: subject}
+		is := delivery.Delivery{Subject: subject}
+		stored := delivery.Of(deliveredAs(is, "").Context())
 		lists := map[string][]string{name: {value}}
 		if repeated {
 			lists[name] = append(lists[name], second)
 			is.RepeatedHeader = name
 		}
-		got := handlers.DecodeStored(subject, lists, body, is.Delivery)
+		got := handlers.DecodeStored(subject, lists, body, stored)
 		checkStored(t, got, subject, body)
 		if folded := strings.ToLower(name); repeated && got.Refusal == nil && (strings.HasPrefix(folded, "ce-") || folded == "content-type" || folded == "content-encoding" || folded == "traceparent") {
 			t.Fatalf("%s is accepted twice: %q and %q", name, value, second)
 		}
-		core, d := &answer{}, &delivery{is: is}
-		msg := message.NewMessage("u", body)
+		core, msg := &answer{}, deliveredAs(is, string(body))
 		msg.Metadata.Set(name, value)
-		if err := (&handlers.Requested{Exporter: core, Announcer: core, Deliveries: d}).Handle(msg); err != nil {
+		if err := (&handlers.Requested{Exporter: core, Announcer: core}).Handle(msg); err != nil {
 			t.Fatal(err)
 		}
 		again := core.req

@@ -6,15 +6,15 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // Groups lets requests that wait for small projects share one dump. It is safe for
 // concurrent use; make it with NewGroups.
 type Groups struct {
-	messages Invitations
-	seats    func(n int) []export.Seat
-	most     int
+	seats func(n int) []export.Seat
+	most  int
 
 	mu   sync.Mutex
 	size int // how many to ask next
@@ -26,8 +26,8 @@ const firstCompany = 4
 
 // NewGroups returns Groups of at most so many requests, at least 2. seats makes the places of
 // requests that share a dump.
-func NewGroups(messages Invitations, seats func(n int) []export.Seat, most int) *Groups {
-	return &Groups{messages: messages, seats: seats, most: most, size: min(firstCompany, most-1)}
+func NewGroups(seats func(n int) []export.Seat, most int) *Groups {
+	return &Groups{seats: seats, most: most, size: min(firstCompany, most-1)}
 }
 
 // invitation is what an invited message is given.
@@ -41,13 +41,12 @@ func (g *Groups) company(msg *message.Message) export.Company {
 	if g == nil {
 		return export.Company{}
 	}
-	if given, ok := g.messages.Invited(msg); ok {
-		i, _ := given.(invitation) // no other invites
+	if i, ok := delivery.Joined(msg.Context()).(invitation); ok {
 		return export.Company{Seat: i.seat, Like: i.like}
 	}
 	return export.Company{Invite: func(_ context.Context, like export.Like) (own export.Seat) {
 		asked := g.next()
-		g.messages.Invite(msg, asked, func(n int) []any {
+		delivery.Gather(msg.Context(), asked, func(n int) []any {
 			seats := g.seats(n + 1)
 			own = seats[0]
 			given := make([]any, n)

@@ -1,13 +1,14 @@
 package handlers_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -16,17 +17,16 @@ type room struct {
 	waiting int
 	asked   []int
 	given   []any
-	invited any // what the message at hand was given
 }
 
-func (r *room) Invite(_ *message.Message, n int, seats func(int) []any) {
+func (r *room) gather(n int, join func(int) []any) int {
 	r.asked = append(r.asked, n)
-	if came := min(n, r.waiting); came > 0 {
-		r.given = seats(came)
+	came := min(n, r.waiting)
+	if came > 0 {
+		r.given = join(came)
 	}
+	return came
 }
-
-func (r *room) Invited(*message.Message) (any, bool) { return r.invited, r.invited != nil }
 
 type chair struct {
 	export.Seat
@@ -43,16 +43,18 @@ func chairs(n int) []export.Seat {
 
 func TestWaitingRequestsAreBroughtTogether(t *testing.T) {
 	t.Parallel()
-	r, core, d := &room{waiting: 1000}, &answer{invites: true}, delivered("backup.requested.acme")
-	h := handlers.Requested{Exporter: core, Announcer: core, Deliveries: d, Groups: handlers.NewGroups(r, chairs, 100)}
-	handle := func() {
-		t.Helper()
-		if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); err != nil {
+	r, core := &room{waiting: 1000}, &answer{invites: true}
+	h := handlers.Requested{Exporter: core, Announcer: core, Groups: handlers.NewGroups(chairs, 100)}
+	handle := func(change func(context.Context) context.Context) error {
+		msg := delivered("backup.requested.acme", `{"project_id":"acme"}`)
+		msg.SetContext(change(msg.Context()))
+		return h.Handle(msg)
+	}
+	first := func(ctx context.Context) context.Context { return delivery.WithGatherer(ctx, r.gather) }
+	for range 5 {
+		if err := handle(first); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for range 5 {
-		handle()
 	}
 	if want := []int{4, 16, 64, 99, 99}; !slices.Equal(r.asked, want) {
 		t.Errorf("asked %v, want %v", r.asked, want)
@@ -61,15 +63,18 @@ func TestWaitingRequestsAreBroughtTogether(t *testing.T) {
 		t.Errorf("own seat %+v, %d were given one", core.company.Seat, len(r.given))
 	}
 	// The invited one gets its seat, and what it must be like; it invites nobody.
-	core.invites, r.invited = false, r.given[7]
+	core.invites = false
 	core.err = &export.TurnError{Wait: time.Minute}
-	handle()
-	if c := core.company; c.Seat.(*chair).place != 8 || c.Like.Role != "r" || c.Invite != nil || d.deferred != time.Minute {
-		t.Errorf("company %+v, deferred for %v", c, d.deferred)
+	err := handle(func(ctx context.Context) context.Context { return delivery.WithJoined(ctx, r.given[7]) })
+	snooze, ok := errors.AsType[*delivery.SnoozeError](err)
+	if c := core.company; c.Seat.(*chair).place != 8 || c.Like.Role != "r" || c.Invite != nil || !ok || snooze.After != time.Minute {
+		t.Errorf("company %+v: %v", c, err)
 	}
 	// It did not fit: fewer are asked.
-	core.invites, core.err, r.invited, r.waiting = true, nil, nil, 0
-	handle()
+	core.invites, core.err, r.waiting = true, nil, 0
+	if err := handle(first); err != nil {
+		t.Fatal(err)
+	}
 	if asked := r.asked[len(r.asked)-1]; asked != 49 || core.company.Seat != nil {
 		t.Errorf("asked %d, seat %v; want 49 and none, nobody waits", asked, core.company.Seat)
 	}

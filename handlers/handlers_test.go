@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -61,21 +62,16 @@ func (t *tray) MarkPublished(_ context.Context, id export.ID) error {
 	return t.markErr
 }
 
-// delivery is a message as the broker delivered it.
-type delivery struct {
-	is        handlers.Delivery
-	abandoned bool
-	deferred  time.Duration
+// delivered is a message as the broker delivers it.
+func delivered(subject, body string) *message.Message {
+	return deliveredAs(delivery.Delivery{Subject: subject}, body)
 }
 
-func (d *delivery) Delivery(*message.Message) handlers.Delivery   { return d.is }
-func (d *delivery) Abandon(*message.Message)                      { d.abandoned = true }
-func (d *delivery) Defer(_ *message.Message, pause time.Duration) { d.deferred = pause }
-
-func delivered(subject string) *delivery {
-	return &delivery{is: handlers.Delivery{
-		Delivery: export.Delivery{EventID: "eabc-7", Number: 1, Queue: "Q@1", Sequence: 7}, Subject: subject,
-	}}
+func deliveredAs(d delivery.Delivery, body string) *message.Message {
+	d.EventID, d.Number, d.Stream, d.Sequence = "eabc-7", 1, "Q@1", 7
+	msg := message.NewMessage("u", []byte(body))
+	msg.SetContext(delivery.NewContext(context.Background(), d))
+	return msg
 }
 
 // answer is a use case that notes what it is asked and answers as it is told.
@@ -87,7 +83,7 @@ type answer struct {
 	company export.Company
 }
 
-func (a *answer) RunWith(ctx context.Context, req export.Request, _ export.Delivery, c export.Company) (export.Outcome, error) {
+func (a *answer) RunWith(ctx context.Context, req export.Request, _ delivery.Delivery, c export.Company) (export.Outcome, error) {
 	a.req, a.company = req, c
 	if a.invites {
 		a.company.Seat = c.Invite(ctx, export.Like{Role: "r"})
@@ -115,13 +111,11 @@ func TestWhatIsMadeOfARequest(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			core, d := &answer{}, delivered(c.subject)
-			d.is.RepeatedHeader = c.repeated
-			msg := message.NewMessage("u", []byte(c.body))
+			core, msg := &answer{}, deliveredAs(delivery.Delivery{Subject: c.subject, RepeatedHeader: c.repeated}, c.body)
 			for k, v := range c.header {
 				msg.Metadata.Set(k, v)
 			}
-			h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: d}
+			h := &handlers.Requested{Exporter: core, Announcer: core}
 			if err := h.Handle(msg); err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +128,7 @@ func TestWhatIsMadeOfARequest(t *testing.T) {
 			if core.req.Digest != sha256.Sum256(core.req.Payload) {
 				t.Error("the digest is not the payload's")
 			}
-			stored := handlers.DecodeStored(c.subject, headerLists(c.header, c.repeated), []byte(c.body), d.is.Delivery)
+			stored := handlers.DecodeStored(c.subject, headerLists(c.header, c.repeated), []byte(c.body), delivery.Of(msg.Context()))
 			if stored.ID != core.req.ID || stored.Digest != core.req.Digest || (stored.Refusal == nil) != (core.req.Refusal == nil) {
 				t.Errorf("as it lies in the queue it reads %v, %v", stored.ID, stored.Refusal)
 			}
@@ -158,8 +152,8 @@ func TestTwoSpellingsAreTheSameRequest(t *testing.T) {
 	var digests [2][32]byte
 	for i, body := range []string{`{"project_id":"acme","request_id":"r"}`, ` { "request_id" : "r", "compress":true, "format":"sql","project_id":"acme" } `} {
 		core := &answer{}
-		h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: delivered("backup.requested.acme")}
-		if err := h.Handle(message.NewMessage("u", []byte(body))); err != nil {
+		h := &handlers.Requested{Exporter: core, Announcer: core}
+		if err := h.Handle(delivered("backup.requested.acme", body)); err != nil {
 			t.Fatal(err)
 		}
 		digests[i] = core.req.Digest
@@ -169,22 +163,27 @@ func TestTwoSpellingsAreTheSameRequest(t *testing.T) {
 	}
 }
 
-func TestASupersededAttemptSettlesNothing(t *testing.T) {
+func TestWhatIsDecidedOnADelivery(t *testing.T) {
 	t.Parallel()
-	core, d := &answer{err: export.ErrSuperseded}, delivered("backup.requested.acme")
-	h := &handlers.Requested{Exporter: core, Announcer: core, Deliveries: d}
-	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); err != nil || !d.abandoned {
-		t.Errorf("err %v, abandoned %t", err, d.abandoned)
+	core := &answer{}
+	h := &handlers.Requested{Exporter: core, Announcer: core}
+	handle := func(err error) error {
+		core.err = err
+		return h.Handle(delivered("backup.requested.acme", `{"project_id":"acme"}`))
 	}
-	core.err = &export.Fault{Code: export.SourceUnavailable}
-	d.abandoned = false
-	core.err = &export.TurnError{Wait: time.Second}
-	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); err != nil || d.abandoned || d.deferred != time.Second {
-		t.Errorf("out of turn: err %v, abandoned %t, deferred for %v", err, d.abandoned, d.deferred)
+	if err := handle(nil); err != nil {
+		t.Errorf("done: %v", err)
 	}
-	core.err = &export.Fault{Code: export.DumpFailed}
-	if err := h.Handle(message.NewMessage("u", []byte(`{"project_id":"acme"}`))); !errors.Is(err, core.err) || d.abandoned {
-		t.Errorf("a fault to be tried again gave %v, abandoned %t", err, d.abandoned)
+	if err := handle(export.ErrSuperseded); !errors.Is(err, delivery.ErrDrop) {
+		t.Errorf("superseded: %v", err)
+	}
+	err := handle(&export.TurnError{Wait: time.Second})
+	if snooze, ok := errors.AsType[*delivery.SnoozeError](err); !ok || snooze.After != time.Second {
+		t.Errorf("out of turn: %v", err)
+	}
+	fault := &export.Fault{Code: export.DumpFailed}
+	if err := handle(fault); !errors.Is(err, fault) {
+		t.Errorf("a fault to be tried again gave %v", err)
 	}
 }
 
@@ -199,8 +198,8 @@ func TestTheIntakeRoutesEverything(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			out := &tray{}
-			h := &handlers.Intake{Publisher: out, Deliveries: delivered("backup.requested"), Source: "test"}
-			msg := message.NewMessage("u", []byte(c.body))
+			h := &handlers.Intake{Publisher: out, Source: "test"}
+			msg := delivered("backup.requested", c.body)
 			msg.Metadata.Set("Nats-Rollup", "all")
 			if err := h.Handle(msg); err != nil {
 				t.Fatal(err)

@@ -6,14 +6,14 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // Intake handles the bare backup.requested, for gateways that only know the event's name:
 // it gives the request an id and puts it on its project's subject. While that subject is
 // full it returns the broker's refusal, so that the message comes again later.
 type Intake struct {
-	Publisher  Publisher
-	Deliveries Deliveries
+	Publisher Publisher
 	// Source is the CloudEvents source of what is passed on.
 	Source string
 }
@@ -21,8 +21,8 @@ type Intake struct {
 // Handle is a Watermill NoPublishHandlerFunc. What cannot be decoded is passed on as it
 // came, for the worker to refuse: there is one place that records and announces refusals.
 func (h *Intake) Handle(msg *message.Message) error {
-	d := h.Deliveries.Delivery(msg)
-	in := incoming(msg, d)
+	d := delivery.Of(msg.Context())
+	in := incoming(msg)
 	r, err := events.Decode(in)
 	if err == nil {
 		if r.RequestID == "" {

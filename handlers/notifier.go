@@ -18,14 +18,13 @@ type Dispatcher interface {
 // Notifier handles backup.completed and backup.failed: it queues who is to be told.
 type Notifier struct {
 	Dispatcher Dispatcher
-	Deliveries Deliveries
 	Log        *slog.Logger
 }
 
 // Handle is a Watermill NoPublishHandlerFunc. An outcome that breaks the contract is none of
 // a worker's; it is logged and left, since it would never become better.
 func (h *Notifier) Handle(msg *message.Message) error {
-	in := incoming(msg, h.Deliveries.Delivery(msg))
+	in := incoming(msg)
 	out, err := events.DecodeOutcome(in)
 	if err != nil {
 		h.Log.ErrorContext(msg.Context(), "outcome cannot be read, nobody is told of it", "subject", in.Subject, "error", err)

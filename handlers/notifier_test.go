@@ -11,26 +11,18 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// office is a dispatcher, a courier and a broker that do as they are told.
+// office is a dispatcher and a courier that do as they are told.
 type office struct {
-	subject   string
 	got       []events.Outcome
 	delivered []notify.Notification
 	done      bool
 	pause     time.Duration
 	err       error
-	delays    []time.Duration
 }
-
-func (o *office) Delivery(*message.Message) handlers.Delivery {
-	return handlers.Delivery{Subject: o.subject}
-}
-func (*office) Abandon(*message.Message) {}
-
-func (*office) Defer(*message.Message, time.Duration) {}
 
 func (o *office) Dispatch(_ context.Context, _ notify.Event, out events.Outcome) error {
 	o.got = append(o.got, out)
@@ -52,8 +44,6 @@ func (o *office) Deliver(_ context.Context, n notify.Notification) (bool, time.D
 	return o.done, o.pause, o.err
 }
 
-func (o *office) Delay(_ *message.Message, pause time.Duration) { o.delays = append(o.delays, pause) }
-
 func failure(t *testing.T) events.Message {
 	t.Helper()
 	m, err := events.Failed{
@@ -68,9 +58,9 @@ func failure(t *testing.T) events.Message {
 func TestOutcomesAreDispatched(t *testing.T) {
 	t.Parallel()
 	m := failure(t)
-	o := &office{subject: m.Subject}
-	h := &handlers.Notifier{Dispatcher: o, Deliveries: o, Log: slog.New(slog.DiscardHandler)}
-	msg := message.NewMessage("1", m.Body)
+	o := &office{}
+	h := &handlers.Notifier{Dispatcher: o, Log: slog.New(slog.DiscardHandler)}
+	msg := delivered(m.Subject, string(m.Body))
 	if err := h.Handle(msg); err != nil || len(o.got) != 1 || o.got[0].Failed == nil {
 		t.Errorf("dispatched %+v, %v", o.got, err)
 	}
@@ -79,7 +69,7 @@ func TestOutcomesAreDispatched(t *testing.T) {
 		t.Errorf("the fault of the dispatcher: %v", err)
 	}
 	o.err = nil
-	if err := h.Handle(message.NewMessage("1", []byte("{"))); err != nil || len(o.got) != 2 {
+	if err := h.Handle(delivered(m.Subject, "{")); err != nil || len(o.got) != 2 {
 		t.Errorf("what is no outcome: %v, dispatched %d", err, len(o.got))
 	}
 }
@@ -105,16 +95,18 @@ func TestNotificationsComeAgainAfterTheirPause(t *testing.T) {
 		body    []byte
 		office  office
 		settled bool
-		delays  int
+		after   time.Duration
 	}{
 		{"done", body, office{done: true}, true, 0},
-		{"later", body, office{pause: time.Hour}, false, 1},
+		{"later", body, office{pause: time.Hour}, false, time.Hour},
 		{"a fault", body, office{err: errors.New("away")}, false, 0},
 		{"what is no notification", []byte("{}"), office{err: errors.New("not reached")}, true, 0},
 	} {
-		h := &handlers.Notification{Courier: &c.office, Delayer: &c.office, Log: slog.New(slog.DiscardHandler)}
-		if err := h.Handle(message.NewMessage("1", c.body)); (err == nil) != c.settled || len(c.office.delays) != c.delays {
-			t.Errorf("%s: %v, delays %v", c.name, err, c.office.delays)
+		h := &handlers.Notification{Courier: &c.office, Log: slog.New(slog.DiscardHandler)}
+		err := h.Handle(message.NewMessage("1", c.body))
+		retry, ok := errors.AsType[*delivery.RetryError](err)
+		if (err == nil) != c.settled || ok != (c.after > 0) || ok && retry.After != c.after {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }

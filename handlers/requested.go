@@ -9,39 +9,36 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // Exporter is the use case.
 type Exporter interface {
-	RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error)
+	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, c export.Company) (export.Outcome, error)
 }
 
 // Requested handles backup.requested.<project_id>: it runs the export and announces its
-// outcome. A nil return means that the message may be acknowledged, unless it was abandoned
-// or deferred.
+// outcome. A nil return means that the message may be acknowledged.
 type Requested struct {
-	Exporter   Exporter
-	Announcer  export.Announcer
-	Deliveries Deliveries
-	Groups     *Groups // default: every request is dumped by itself
+	Exporter  Exporter
+	Announcer export.Announcer
+	Groups    *Groups // default: every request is dumped by itself
 }
 
 // Handle is a Watermill NoPublishHandlerFunc.
 func (h *Requested) Handle(msg *message.Message) error {
-	d := h.Deliveries.Delivery(msg)
+	d := delivery.Of(msg.Context())
 	company := h.Groups.company(msg)
-	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg, d), d.Delivery), d.Delivery, company)
+	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg), d), d, company)
 	if errors.Is(err, export.ErrSuperseded) {
-		h.Deliveries.Abandon(msg)
-		return nil
+		return delivery.ErrDrop
 	}
 	if turn, ok := errors.AsType[*export.TurnError](err); ok {
 		if company.Seat != nil {
 			h.Groups.misfit()
 		}
-		h.Deliveries.Defer(msg, turn.Wait)
-		return nil
+		return delivery.Snooze(turn.Wait)
 	}
 	if err != nil {
 		return err
@@ -54,7 +51,7 @@ const maxKept = 64 << 10
 
 // decode makes a Request of whatever came. What breaks the contract becomes a refusal
 // under the ids that can be believed, or under ids derived from the message's place.
-func decode(m events.Message, d export.Delivery) export.Request {
+func decode(m events.Message, d delivery.Delivery) export.Request {
 	r, err := events.Decode(m)
 	req := export.Request{
 		ID:          export.ID{Project: r.ProjectID, Request: r.RequestID},
@@ -87,7 +84,7 @@ func decode(m events.Message, d export.Delivery) export.Request {
 
 // DecodeStored makes a Request of a message as it lies in the queue, the same as its
 // deliveries gave.
-func DecodeStored(subject string, header map[string][]string, body []byte, d export.Delivery) export.Request {
+func DecodeStored(subject string, header map[string][]string, body []byte, d delivery.Delivery) export.Request {
 	single := make(map[string]string, len(header))
 	for name, values := range header {
 		single[name] = strings.Join(values[:min(len(values), 1)], "")

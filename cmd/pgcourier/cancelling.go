@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -101,7 +102,7 @@ func (r waitingRooms) Waiting(ctx context.Context, request, project string) ([]e
 			if err != nil {
 				return nil, err
 			}
-			d := export.Delivery{EventID: m.EventID, Queue: m.Stream, Sequence: m.Sequence}
+			d := delivery.Delivery{EventID: m.EventID, Stream: m.Stream, Sequence: m.Sequence}
 			req := handlers.DecodeStored(m.Subject, m.Header, m.Body, d)
 			if req.Request == request && (project == "" || req.Project == project) {
 				out = append(out, export.WaitingRequest{Request: req, Delivery: d})
@@ -113,6 +114,6 @@ func (r waitingRooms) Waiting(ctx context.Context, request, project string) ([]e
 
 // Remove deletes a message from the queue; what waits in the intake is moved, and found
 // ended by a worker.
-func (r waitingRooms) Remove(ctx context.Context, d export.Delivery) error {
-	return r.requests.Delete(ctx, d.Queue, d.Sequence)
+func (r waitingRooms) Remove(ctx context.Context, d delivery.Delivery) error {
+	return r.requests.Delete(ctx, d.Stream, d.Sequence)
 }

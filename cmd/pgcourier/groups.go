@@ -1,10 +1,7 @@
 package main
 
 import (
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -33,7 +30,7 @@ func (w *worker) openGroups(dumper *pgdump.Dumper, spool bool) error {
 		}
 		return all
 	}
-	w.groups = handlers.NewGroups(invitations{}, seats, c.GroupMax)
+	w.groups = handlers.NewGroups(seats, c.GroupMax)
 	return nil
 }
 
@@ -47,14 +44,3 @@ var _ export.Seat = seat{}
 
 // Leave implements export.Seat.
 func (s seat) Leave() { s.guest.Leave() }
-
-// invitations are the broker as handlers.Groups asks for it.
-type invitations struct{}
-
-var _ handlers.Invitations = invitations{}
-
-func (invitations) Invite(msg *message.Message, n int, seats func(int) []any) {
-	consumer.Invite(msg, n, seats)
-}
-
-func (invitations) Invited(msg *message.Message) (any, bool) { return consumer.Invited(msg) }

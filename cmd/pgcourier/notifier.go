@@ -86,16 +86,16 @@ func (w *worker) notify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
+	router.AddMiddleware(consumer.Settle, w.telemetry.Middleware, middleware.Recoverer)
 	records := w.telemetry.Records(notificationRecords{broker.NewStates(js, events.StreamNotificationStates)})
-	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(server.UserNotifier), js, w.policy), Deliveries: deliveries{}, Log: w.log}
+	outcomes := &handlers.Notifier{Dispatcher: newDispatcher(w.publisher(server.UserNotifier), js, w.policy), Log: w.log}
 	router.AddConsumerHandler("notifier", events.OutcomeFilter("*", "*"), sub, outcomes.Handle)
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: w.senders, Policy: w.policy, Records: records,
 		Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Log: w.log,
 	})
 	for _, channel := range setup.Channels(c) {
-		h := &handlers.Notification{Courier: courier, Delayer: delayer{}, Log: w.log}
+		h := &handlers.Notification{Courier: courier, Log: w.log}
 		router.AddConsumerHandler("notify-"+string(channel), broker.NotificationFilter(string(channel)), sub, h.Handle)
 	}
 	return router.Run(ctx)
@@ -120,13 +120,6 @@ func notifierBinding(topic string) (broker.Binding, error) {
 	}
 	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
 }
-
-// delayer is the broker as the handler of notifications asks for it.
-type delayer struct{}
-
-var _ handlers.Delayer = delayer{}
-
-func (delayer) Delay(msg *message.Message, pause time.Duration) { consumer.Delay(msg, pause) }
 
 // notificationQueue is the queue as notify asks for it.
 type notificationQueue struct {

@@ -10,28 +10,12 @@ import (
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// deliveries and publications are the broker as the handlers ask for it.
-type deliveries struct{}
-
-var _ handlers.Deliveries = deliveries{}
-
-func (deliveries) Delivery(msg *message.Message) handlers.Delivery {
-	d, _ := consumer.DeliveryOf(msg) // the router hands over only what the subscriber delivered
-	return handlers.Delivery{
-		Delivery: export.Delivery{EventID: d.EventID, Number: d.Number, Last: d.Last, Queue: d.Stream, Sequence: d.Sequence},
-		Subject:  d.Subject, RepeatedHeader: d.RepeatedHeader,
-	}
-}
-
-func (deliveries) Abandon(msg *message.Message) { consumer.Abandon(msg) }
-
-func (deliveries) Defer(msg *message.Message, pause time.Duration) { consumer.Defer(msg, pause) }
-
+// publications are the broker as the handlers ask for it.
 type publications struct{ telemetry.Publisher }
 
 var _ handlers.Publisher = publications{}
@@ -71,7 +55,7 @@ func (q requestQueue) Dead(ctx context.Context) ([]export.DeadRequest, error) {
 	messages, err := q.Queue.Dead(ctx, limit)
 	var out []export.DeadRequest
 	for _, m := range messages {
-		d := export.Delivery{EventID: m.EventID, Last: true, Queue: m.Stream, Sequence: m.Sequence}
+		d := delivery.Delivery{EventID: m.EventID, Last: true, Stream: m.Stream, Sequence: m.Sequence}
 		out = append(out, export.DeadRequest{Request: handlers.DecodeStored(m.Subject, m.Header, m.Body, d), Delivery: d})
 	}
 	return out, err
@@ -81,8 +65,8 @@ func (q requestQueue) Holds(ctx context.Context, queue string, sequence uint64) 
 	return q.Exists(ctx, queue, sequence)
 }
 
-func (q requestQueue) Remove(ctx context.Context, d export.Delivery) error {
-	return q.Delete(ctx, d.Queue, d.Sequence)
+func (q requestQueue) Remove(ctx context.Context, d delivery.Delivery) error {
+	return q.Delete(ctx, d.Stream, d.Sequence)
 }
 
 // Oldest looks into the intake too: what it still holds may be in the ledger already, under

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -27,7 +27,7 @@ func (q replayQueue) Queued(ctx context.Context, project string) (map[string]boo
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 		}
-		d := export.Delivery{EventID: m.EventID, Queue: m.Stream, Sequence: m.Sequence}
+		d := delivery.Delivery{EventID: m.EventID, Stream: m.Stream, Sequence: m.Sequence}
 		out[handlers.DecodeStored(m.Subject, m.Header, m.Body, d).Request] = true
 	}
 	return out, nil

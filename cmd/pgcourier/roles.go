@@ -19,6 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -50,7 +51,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	subscription.Turn = func(d consumer.Delivery) string { return d.Subject } // it names the project
+	subscription.Turn = func(d delivery.Delivery) string { return d.Subject } // it names the project
 	subscription.Window = window(c)
 	queue, err := consumer.New(subscription)
 	if err != nil {
@@ -62,7 +63,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	router.AddMiddleware(w.telemetry.Middleware(deliveryOf), middleware.Recoverer)
+	router.AddMiddleware(consumer.Settle, w.telemetry.Middleware, middleware.Recoverer)
 	group, gctx := errgroup.WithContext(ctx)
 	if slices.Contains(c.Roles, "worker") {
 		stop, err := w.hearCancels(ctx)
@@ -74,10 +75,10 @@ func (w *worker) run(ctx context.Context) error {
 	for _, role := range c.Roles {
 		switch role {
 		case "worker":
-			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Deliveries: deliveries{}, Groups: w.groups}
+			h := &handlers.Requested{Exporter: w.telemetry.Runner(w.exports), Announcer: w.speaker, Groups: w.groups}
 			router.AddConsumerHandler("export", events.RequestedFilter, queue, h.Handle)
 		case "intake":
-			h := &handlers.Intake{Publisher: publications{w.publisher(server.UserWorker)}, Deliveries: deliveries{}, Source: w.source}
+			h := &handlers.Intake{Publisher: publications{w.publisher(server.UserWorker)}, Source: w.source}
 			router.AddConsumerHandler("intake", events.TypeRequested, sub, h.Handle)
 			if w.scheduling {
 				router.AddConsumerHandler("due", events.DueFilter, sub, w.due().Handle)
@@ -95,7 +96,7 @@ func (w *worker) run(ctx context.Context) error {
 			}
 			defer func() { _ = verify.Close() }() // always nil
 			h := &handlers.Completed{
-				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher(server.UserVerifier)}, Deliveries: deliveries{},
+				Verifier: w.telemetry.Verifier(w.checker), Publisher: publications{w.publisher(server.UserVerifier)},
 				Source: "pgcourier/verifier", Log: w.log,
 			}
 			router.AddConsumerHandler("verify", events.CompletedFilter, verify, h.Handle)

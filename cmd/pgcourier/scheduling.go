@@ -37,7 +37,7 @@ func (w *worker) provisionSchedules(ctx context.Context) (bool, error) {
 // due is the handler of what schedules make due.
 func (w *worker) due() *handlers.Due {
 	return &handlers.Due{
-		Publisher: publications{w.publisher(server.UserWorker)}, Deliveries: deliveries{}, Source: w.source, Log: w.log,
+		Publisher: publications{w.publisher(server.UserWorker)}, Source: w.source, Log: w.log,
 		Queued: queuedRequests{newRequestQueue(w.js), w.config.MaxWaitingPerProject},
 	}
 }

@@ -7,12 +7,9 @@ import (
 	"slices"
 
 	"github.com/ThreeDotsLabs/watermill"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -67,15 +64,9 @@ func backlog(q *broker.Queue) func(context.Context) (telemetry.Backlog, error) {
 	}
 }
 
-// deliveryOf is a delivered message as the middleware asks for it.
-func deliveryOf(msg *message.Message) telemetry.Delivery {
-	d, _ := consumer.DeliveryOf(msg) // the router hands over only what the subscriber delivered
-	return telemetry.Delivery{Subject: d.Subject, EventID: d.EventID, Number: d.Number}
-}
-
 // routerLog is the log of a Watermill router. What Watermill finds worth an info line
 // interests only who debugs it, and so does a handler's error that was logged where it was
-// met, or that is none: the router would repeat it as an error.
+// met: the router would repeat it as an error.
 type routerLog struct{ watermill.LoggerAdapter }
 
 func newRouterLog(log *slog.Logger) watermill.LoggerAdapter {
@@ -84,8 +75,7 @@ func newRouterLog(log *slog.Logger) watermill.LoggerAdapter {
 
 // Error implements watermill.LoggerAdapter.
 func (l routerLog) Error(msg string, err error, fields watermill.LogFields) {
-	_, fault := errors.AsType[*export.Fault](err)
-	if fault || errors.Is(err, handlers.ErrLater) {
+	if _, fault := errors.AsType[*export.Fault](err); fault {
 		l.Debug(msg, fields.Add(watermill.LogFields{"error": err}))
 		return
 	}

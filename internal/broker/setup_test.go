@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // shared is the broker of all tests that do not stop theirs.
@@ -56,10 +57,10 @@ func subscribe(q *brokertest.Queue, slots int) <-chan *message.Message {
 	return ch
 }
 
-func deliveryOf(t testing.TB, msg *message.Message) consumer.Delivery {
+func deliveryOf(t testing.TB, msg *message.Message) delivery.Delivery {
 	t.Helper()
-	d, ok := consumer.DeliveryOf(msg)
-	if !ok {
+	d := delivery.Of(msg.Context())
+	if d.EventID == "" {
 		t.Fatal("message without a delivery")
 	}
 	return d

@@ -96,9 +96,9 @@ func (a *Adoptions) forget(d DeadRequest) {
 
 func (a *Adoptions) run(ctx context.Context, d DeadRequest) error {
 	// It is not the last time: a fault that passes is tried again, within the attempts.
-	delivery := d.Delivery
-	delivery.Last = false
-	out, err := a.Exporter.Adopt(ctx, d.Request, delivery)
+	again := d.Delivery
+	again.Last = false
+	out, err := a.Exporter.Adopt(ctx, d.Request, again)
 	if err == nil {
 		err = a.Announcer.Announce(ctx, out)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // Cancelling is what cancelling needs of the ledger.
@@ -20,7 +22,7 @@ type Cancelling interface {
 	Cancel(ctx context.Context, id ID, by string) (Cancellation, error)
 	// CancelQueued is Cancel for a request that still waits in the queue and that the
 	// ledger need not know.
-	CancelQueued(ctx context.Context, r Request, d Delivery, by string) (Cancellation, error)
+	CancelQueued(ctx context.Context, r Request, d delivery.Delivery, by string) (Cancellation, error)
 }
 
 // Cancellation is the ledger's answer to a cancel.
@@ -36,13 +38,13 @@ type WaitingRooms interface {
 	Waiting(ctx context.Context, request, project string) ([]WaitingRequest, error)
 	// Remove deletes a request's message from the queue. One that is gone, or waits
 	// elsewhere, is no error.
-	Remove(ctx context.Context, d Delivery) error
+	Remove(ctx context.Context, d delivery.Delivery) error
 }
 
 // WaitingRequest is a request in a queue.
 type WaitingRequest struct {
 	Request  Request
-	Delivery Delivery
+	Delivery delivery.Delivery
 }
 
 var (

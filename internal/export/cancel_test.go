@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -38,7 +39,7 @@ func TestACancelledAttemptIsKilledClearsAwayAndSaysSo(t *testing.T) {
 					})
 				}
 				begun := time.Now()
-				out, err := b.run(t.Context(), export.Delivery{Number: 1})
+				out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 				if err != nil || out.State != export.Failed || out.Code != export.Cancelled || !out.Permanent || out.Message != "the request was cancelled by ann" {
 					t.Errorf("outcome %+v, %v", out, err)
 				}
@@ -59,7 +60,7 @@ func TestACancelDuringTheCommitUndoesTheExport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(2))
 		b.ledger.finish = []error{export.CancelledBy(""), nil}
-		out, err := b.run(t.Context(), export.Delivery{Number: 1})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if err != nil || out.State != export.Failed || out.Code != export.Cancelled || out.Artifact != nil {
 			t.Errorf("outcome %+v, %v", out, err)
 		}
@@ -81,7 +82,7 @@ func (b *book) Cancel(_ context.Context, id export.ID, by string) (export.Cancel
 	b.asked = append(b.asked, "cancel "+id.String()+" by "+by)
 	return b.answer, nil
 }
-func (b *book) CancelQueued(_ context.Context, r export.Request, _ export.Delivery, by string) (export.Cancellation, error) {
+func (b *book) CancelQueued(_ context.Context, r export.Request, _ delivery.Delivery, by string) (export.Cancellation, error) {
 	b.asked = append(b.asked, "cancel queued "+r.ID.String()+" by "+by)
 	return b.answer, nil
 }
@@ -94,7 +95,7 @@ type room struct {
 func (r *room) Waiting(context.Context, string, string) ([]export.WaitingRequest, error) {
 	return r.waiting, nil
 }
-func (r *room) Remove(_ context.Context, d export.Delivery) error {
+func (r *room) Remove(_ context.Context, d delivery.Delivery) error {
 	r.removed = append(r.removed, d.Sequence)
 	return nil
 }
@@ -110,7 +111,7 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 	t.Parallel()
 	id, foreign := export.ID{Project: "p", Request: "r"}, export.ID{Project: "q", Request: "r"}
 	ended := export.Cancellation{Outcome: &export.Outcome{ID: id, State: export.Failed, Code: export.Cancelled}}
-	waits := export.WaitingRequest{Request: export.Request{ID: id}, Delivery: export.Delivery{Sequence: 7}}
+	waits := export.WaitingRequest{Request: export.Request{ID: id}, Delivery: delivery.Delivery{Sequence: 7}}
 	for name, tc := range map[string]struct {
 		found   [][]export.ID
 		waiting []export.WaitingRequest

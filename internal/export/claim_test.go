@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -32,7 +33,7 @@ func TestAClaimIsRecognised(t *testing.T) {
 		// Two answers are lost, then the request turns out to have ended.
 		for range 2 {
 			b.ledger.claims = []export.Claim{{}, {}, {Verdict: export.Ended}}
-			if _, err := b.export.Run(t.Context(), b.req, export.Delivery{}); err != nil {
+			if _, err := b.export.Run(t.Context(), b.req, delivery.Delivery{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,7 +72,7 @@ func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
 		for range 2 {
 			b := newBench(nil)
 			b.export.Ledger = &taken{b.ledger, ids}
-			out, err := b.run(t.Context(), export.Delivery{EventID: "e-7"})
+			out, err := b.run(t.Context(), delivery.Delivery{EventID: "e-7"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -15,7 +16,7 @@ import (
 // ending decides how an attempt ends: completed, failed for good, or to be tried again.
 // It is final when trying again cannot help, when the attempts are used up, or when the
 // broker will not deliver the request again.
-func (e *Exporter) ending(req Request, d Delivery, claim Claim, a *Artifact, err error, took time.Duration) Ending {
+func (e *Exporter) ending(req Request, d delivery.Delivery, claim Claim, a *Artifact, err error, took time.Duration) Ending {
 	if err == nil {
 		out := completed(req, claim, a, took)
 		return Ending{Outcome: &out}
@@ -58,7 +59,7 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 // id of its own, so that the first request's outcome stays untouched. Who has seen one such
 // id can ask for a request by the next; then the message gets a further one, the same at
 // each delivery. before is how many of the message's own ids were taken already.
-func conflict(req Request, d Delivery, before int) Request {
+func conflict(req Request, d delivery.Delivery, before int) Request {
 	if before == 0 {
 		req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
 		req.ID.Request = d.EventID

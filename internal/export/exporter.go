@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -81,13 +82,13 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //	nil, *Fault         this attempt failed and another may help: deliver it again
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
-func (e *Exporter) Run(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
 	return e.RunWith(ctx, req, d, Company{})
 }
 
 // RunWith is Run for a request that may share its dump with others. Beyond that nothing is
 // shared: each has its claim, its outcome and its own failure.
-func (e *Exporter) RunWith(ctx context.Context, req Request, d Delivery, c Company) (Outcome, error) {
+func (e *Exporter) RunWith(ctx context.Context, req Request, d delivery.Delivery, c Company) (Outcome, error) {
 	if c.Seat != nil {
 		defer c.Seat.Leave()
 		if !e.fits(ctx, req, c) {
@@ -100,13 +101,13 @@ func (e *Exporter) RunWith(ctx context.Context, req Request, d Delivery, c Compa
 
 // Adopt is Run for a request that the queue will not deliver again. It does not stand by
 // while another attempt holds the request: that is a *TurnError too.
-func (e *Exporter) Adopt(ctx context.Context, req Request, d Delivery) (Outcome, error) {
+func (e *Exporter) Adopt(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
 	return e.run(ctx, req, delivered{Delivery: d}, 0)
 }
 
 // delivered is a delivery and how it is to be run.
 type delivered struct {
-	Delivery
+	delivery.Delivery
 	standBy bool // while another attempt holds the request
 	company Company
 }
@@ -167,7 +168,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 // holds the lease it stands by, if it may: the broker's keep-alive goes on, so that this
 // costs no delivery. While another request of the project runs it gives up its place to
 // whoever else can run.
-func (e *Exporter) claim(ctx context.Context, req Request, d Delivery, standBy bool) (Claim, error) {
+func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, standBy bool) (Claim, error) {
 	ask := ClaimRequest{
 		Request: req, Delivery: d, Worker: e.Worker,
 		// Without it a claim whose reply was lost would wait for its own lease, and cost an attempt.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -123,7 +124,7 @@ func newBench(open func(ctx context.Context) (export.Dump, error)) *bench {
 	return b
 }
 
-func (b *bench) run(ctx context.Context, d export.Delivery) (export.Outcome, error) {
+func (b *bench) run(ctx context.Context, d delivery.Delivery) (export.Outcome, error) {
 	return b.export.Run(ctx, b.req, d)
 }
 
@@ -137,7 +138,7 @@ func TestAWholeDumpWithTheSnapshotsRowsCompletes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(2))
-		out, err := b.run(t.Context(), export.Delivery{Number: 1})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if err != nil || out.State != export.Completed || out.Artifact.Rows != 2 || out.Artifact.Tables != 1 {
 			t.Fatalf("outcome %+v, %v", out, err)
 		}
@@ -151,7 +152,7 @@ func TestRowsThatDifferFromTheSnapshotAreNeverASuccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(3))
-		_, err := b.run(t.Context(), export.Delivery{Number: 1})
+		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if f := export.AsFault(err); f.Code != export.DumpIncomplete {
 			t.Errorf("fault is %v", err)
 		}
@@ -159,7 +160,7 @@ func TestRowsThatDifferFromTheSnapshotAreNeverASuccess(t *testing.T) {
 			t.Errorf("stored %q", b.shelf.objects)
 		}
 		b.ledger.claims = []export.Claim{{Verdict: export.Granted, Token: export.Token{Attempt: 3}}}
-		out, err := b.run(t.Context(), export.Delivery{Number: 3, Last: true})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 3, Last: true})
 		if err != nil || out.State != export.Failed || out.Code != export.DumpIncomplete || out.Attempt != 3 {
 			t.Errorf("third failure gave %+v, %v", out, err)
 		}
@@ -173,7 +174,7 @@ func TestAnUnreachableLedgerIsWaitedFor(t *testing.T) {
 		b.ledger.claims = append(make([]export.Claim, 20), export.Claim{Verdict: export.Granted})
 		b.ledger.finish = []error{export.ErrLedgerUnavailable, export.ErrLedgerUnavailable, nil}
 		b.ledger.renewals = []error{export.ErrLedgerUnavailable}
-		out, err := b.run(t.Context(), export.Delivery{Number: 1})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if err != nil || out.State != export.Completed {
 			t.Errorf("outcome %+v, %v", out, err)
 		}
@@ -191,7 +192,7 @@ func TestStandingByWhileAnotherAttemptHoldsTheLease(t *testing.T) {
 			{Verdict: export.Leased, Wait: 20 * time.Second}, {Verdict: export.Leased},
 			{Verdict: export.Ended, Outcome: export.Outcome{State: export.Failed, Code: export.WorkerLost}},
 		}
-		out, err := b.run(t.Context(), export.Delivery{Number: 2})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 2})
 		if err != nil || out.Code != export.WorkerLost || b.ledger.asked != 3 {
 			t.Errorf("outcome %+v, %v after %d claims", out, err, b.ledger.asked)
 		}
@@ -216,7 +217,7 @@ func TestASupersededAttemptIsKilledAndCleansUp(t *testing.T) {
 		})
 		b.ledger.renewals = []error{nil, nil, export.ErrSuperseded}
 		begun := time.Now()
-		_, err := b.run(t.Context(), export.Delivery{Number: 1})
+		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if !errors.Is(err, export.ErrSuperseded) {
 			t.Errorf("err = %v, want ErrSuperseded", err)
 		}
@@ -234,7 +235,7 @@ func TestACommitThatComesTooLateCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(2))
 		b.ledger.finish = []error{export.ErrSuperseded}
-		_, err := b.run(t.Context(), export.Delivery{Number: 1})
+		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if !errors.Is(err, export.ErrSuperseded) || len(b.shelf.objects) != 0 || len(b.shelf.deleted) != 1 {
 			t.Errorf("err = %v, objects %q, deleted %q", err, b.shelf.objects, b.shelf.deleted)
 		}
@@ -247,7 +248,7 @@ func TestAWorkerToldToStopReleasesItsAttempt(t *testing.T) {
 		b := newBench(func(ctx context.Context) (export.Dump, error) { return &dump{Reader: stuck{ctx}}, nil })
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errors.New("draining")) })
-		_, err := b.run(ctx, export.Delivery{Number: 1})
+		_, err := b.run(ctx, delivery.Delivery{Number: 1})
 		if f := export.AsFault(err); f.Code != export.Interrupted {
 			t.Errorf("err = %v, want interrupted", err)
 		}
@@ -261,7 +262,7 @@ func TestAPanicIsAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(func(context.Context) (export.Dump, error) { panic("canary") })
-		_, err := b.run(t.Context(), export.Delivery{Number: 1})
+		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if f := export.AsFault(err); f.Code != export.InternalError || strings.Contains(f.Message, "canary") {
 			t.Errorf("err = %v", err)
 		}
@@ -276,7 +277,7 @@ func TestARefusalExecutesNothing(t *testing.T) {
 			return nil, errors.New("opened")
 		})
 		b.req.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "no"}
-		out, err := b.run(t.Context(), export.Delivery{Number: 1})
+		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
 		if err != nil || out.State != export.Failed || out.Code != export.InvalidRequest || !out.Permanent || out.Payload != nil {
 			t.Errorf("outcome %+v, %v", out, err)
 		}

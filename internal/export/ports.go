@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -38,7 +39,7 @@ type Outbox interface {
 // ClaimRequest is what a claim records.
 type ClaimRequest struct {
 	Request  Request
-	Delivery Delivery
+	Delivery delivery.Delivery
 	Worker   string // the claiming process, for humans
 	// Nonce is random and the same for each claim that the handling of one delivery
 	// makes: a claim whose reply was lost is recognised by it and granted again, instead

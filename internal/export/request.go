@@ -45,18 +45,6 @@ type Trace struct {
 	State  string `json:"tracestate,omitempty"`
 }
 
-// Delivery is what the broker knows of the message that carried a request.
-type Delivery struct {
-	// EventID is derived from the stream's identity and the message's sequence: the
-	// same for each redelivery, and nobody can choose it.
-	EventID string
-	Number  int  // this delivery, 1 for the first
-	Last    bool // no further delivery follows this one
-
-	Queue    string // identity of the stream: its name and time of creation
-	Sequence uint64 // the message's sequence in that stream
-}
-
 // Project is what the control plane says of one project.
 type Project struct {
 	ID      string

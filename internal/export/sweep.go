@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // Reaping is what the reaper needs of the ledger: it ends requests that no worker will
@@ -28,7 +30,7 @@ type Reaping interface {
 	// refusal. Otherwise it is FailStranded. ErrConflict: the id belongs to a request
 	// with another payload. ErrNotBegun: nothing was changed, because no attempt of it was
 	// ever lost: it only waited until its deliveries were used up, and can still be run.
-	FailUnclaimed(ctx context.Context, r Request, d Delivery, grace time.Duration) (Outcome, error)
+	FailUnclaimed(ctx context.Context, r Request, d delivery.Delivery, grace time.Duration) (Outcome, error)
 }
 
 // Collecting is what the collector needs of the ledger: the objects that attempts may
@@ -55,7 +57,7 @@ type Forgetting interface {
 type Stranded struct {
 	ID
 	Attempt  int    // the latest; 0: never claimed
-	Queue    string // the stream that delivered it last
+	Stream   string // the identity of the stream that delivered it last
 	Sequence uint64
 	Delivery int       // highest delivery number seen
 	Since    time.Time // when the lease ended or the wait began

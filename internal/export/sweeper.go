@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // Queue is what the sweeper asks of the broker's queue of requests.
@@ -21,13 +23,13 @@ type Queue interface {
 	// zero: there is none.
 	Oldest(ctx context.Context) (time.Time, error)
 	// Remove deletes a dead message once its outcome is announced.
-	Remove(ctx context.Context, d Delivery) error
+	Remove(ctx context.Context, d delivery.Delivery) error
 }
 
 // DeadRequest is a request that used up its deliveries.
 type DeadRequest struct {
 	Request  Request
-	Delivery Delivery
+	Delivery delivery.Delivery
 }
 
 // Announcer publishes outcomes. Announcing one twice is the same as once: the broker
@@ -194,7 +196,7 @@ func (s *Sweeper) reap(ctx context.Context) error {
 
 func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 	if !r.Cancelled {
-		held, err := s.Queue.Holds(ctx, r.Queue, r.Sequence)
+		held, err := s.Queue.Holds(ctx, r.Stream, r.Sequence)
 		if err != nil || held {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -35,7 +36,7 @@ func (g *graveyard) Forget(_ context.Context, _ time.Duration, before time.Time,
 func (g *graveyard) Dead(context.Context) ([]export.DeadRequest, error)          { return g.dead, nil }
 func (g *graveyard) Holds(context.Context, string, uint64) (bool, error)         { return false, nil }
 func (g *graveyard) Oldest(context.Context) (time.Time, error)                   { return g.oldest, nil }
-func (g *graveyard) Remove(context.Context, export.Delivery) error               { g.dead = nil; return nil }
+func (g *graveyard) Remove(context.Context, delivery.Delivery) error             { g.dead = nil; return nil }
 func (g *graveyard) Collectable(context.Context, int) ([]export.Leftover, error) { return nil, nil }
 func (g *graveyard) Unpublished(context.Context, time.Duration, int) ([]export.Outcome, error) {
 	return nil, nil
@@ -45,7 +46,7 @@ func (g *graveyard) Stranded(context.Context, time.Duration, int) ([]export.Stra
 	return nil, nil
 }
 
-func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ export.Delivery, _ time.Duration) (export.Outcome, error) {
+func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ delivery.Delivery, _ time.Duration) (export.Outcome, error) {
 	if slices.Contains(g.fresh, r.Request) {
 		return export.Outcome{}, export.ErrNotBegun
 	}
@@ -70,7 +71,7 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.DeadRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
-		Delivery: export.Delivery{EventID: "e-7", Number: 3, Last: true},
+		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaping: g, Collecting: g, Queue: g, Announcer: g, Log: slog.New(slog.DiscardHandler),
@@ -88,7 +89,7 @@ func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{fresh: []string{"r"}, dead: []export.DeadRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
-		Delivery: export.Delivery{EventID: "e-7", Number: 3, Last: true},
+		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaping: g, Collecting: g, Queue: g, Announcer: g, Adopter: g, Log: slog.New(slog.DiscardHandler),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -67,14 +68,14 @@ func (l *Ledger) Cancel(ctx context.Context, id export.ID, by string) (export.Ca
 
 // CancelQueued implements export.Cancelling. It records and cancels in two steps; between
 // them a worker may claim the request, which is then cancelled as a running one.
-func (l *Ledger) CancelQueued(ctx context.Context, r export.Request, d export.Delivery, by string) (export.Cancellation, error) {
+func (l *Ledger) CancelQueued(ctx context.Context, r export.Request, d delivery.Delivery, by string) (export.Cancellation, error) {
 	who, err := encodeOrigin(r)
 	if err != nil {
 		return export.Cancellation{}, err
 	}
 	err = l.call(ctx, "record "+r.String(), func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
-			r.Refusal != nil, who, text(d.Queue), d.Sequence, d.Number)
+			r.Refusal != nil, who, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -139,7 +140,7 @@ func TestACancelledRequestWithoutAnOwnerEndsAtTheNextLook(t *testing.T) {
 			return o
 		},
 		"the burial of its message": func(t *testing.T, b *bench) export.Outcome {
-			o, err := b.FailUnclaimed(t.Context(), r, export.Delivery{Number: 3}, grace)
+			o, err := b.FailUnclaimed(t.Context(), r, delivery.Delivery{Number: 3}, grace)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +173,7 @@ func TestAQueuedRequestIsCancelledBeforeItIsClaimed(t *testing.T) {
 	if found, err := b.Find(t.Context(), "r1", ""); err != nil || len(found) != 0 {
 		t.Fatalf("found %v, %v", found, err)
 	}
-	d := export.Delivery{EventID: "q-1", Queue: "BACKUP_REQUESTS@1", Sequence: 1}
+	d := delivery.Delivery{EventID: "q-1", Stream: "BACKUP_REQUESTS@1", Sequence: 1}
 	got, err := b.CancelQueued(t.Context(), r, d, "ann")
 	if err != nil || got.Outcome == nil || got.Outcome.Code != export.Cancelled || got.Outcome.Attempt != 0 || got.Outcome.RequestedBy != "ann" {
 		t.Fatalf("%+v, %v", got.Outcome, err)

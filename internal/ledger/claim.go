@@ -182,12 +182,12 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
 	b.Queue(lockProject, r.Project)
 	b.Queue(findOther, r.Project, r.Request, lenient, refused).QueryRow(func(row pgx.Row) error { return row.Scan(&f.other) })
-	b.Queue(insertInTurn, r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Queue), d.Sequence, d.Number)
+	b.Queue(insertInTurn, r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Stream), d.Sequence, d.Number)
 	b.Queue(lockRequest, r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
 		f.was, err = oneOrNone[seen](rows)
 		return err
 	})
-	b.Queue(noteDelivery, r.Project, r.Request, r.Digest[:], text(d.Queue), d.Sequence, d.Number)
+	b.Queue(noteDelivery, r.Project, r.Request, r.Digest[:], text(d.Stream), d.Sequence, d.Number)
 	b.Queue(renewOwn, r.Project, r.Request, c.Nonce, l.lease, lenient)
 	b.Queue(grantAttempt, r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease, lenient)
 	b.Queue(supersedeAttempts, r.Project, r.Request)

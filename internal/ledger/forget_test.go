@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/retention"
 )
@@ -68,7 +69,7 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 	b.fails(t, "failed-locked")
 	r := request("refused", "{")
 	r.Refusal = &export.Fault{Code: export.InvalidRequest}
-	_, err := b.FailUnclaimed(t.Context(), r, export.Delivery{}, 0)
+	_, err := b.FailUnclaimed(t.Context(), r, delivery.Delivery{}, 0)
 	ok(t, err, b.MarkPublished(t.Context(), r.ID))
 	b.complete(t, "stored", "removed", "expired", "expired-silently", "begun-and-removed", "unpublished", "removed-unpublished")
 	for _, id := range []string{"stored", "removed", "expired", "expired-silently", "begun-and-removed"} {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -150,10 +151,10 @@ func request(id, payload string) export.Request {
 	}
 }
 
-func claimOf(r export.Request, delivery int) export.ClaimRequest {
+func claimOf(r export.Request, number int) export.ClaimRequest {
 	return export.ClaimRequest{
 		Request: r, Worker: "w1", Nonce: rand.Text(),
-		Delivery: export.Delivery{EventID: "q-1", Number: delivery, Last: delivery == 3, Queue: "BACKUP_REQUESTS@1", Sequence: 1},
+		Delivery: delivery.Delivery{EventID: "q-1", Number: number, Last: number == 3, Stream: "BACKUP_REQUESTS@1", Sequence: 1},
 		Object:   func(n int) string { return fmt.Sprintf("%s.%d.sql.gz", r.ID, n) },
 	}
 }

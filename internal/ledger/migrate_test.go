@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -78,7 +79,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	_, listErr := w.List(t.Context(), ledger.Filter{})
 	refused := request("r2", `{}`)
 	refused.Refusal = &export.Fault{Code: export.InvalidRequest}
-	_, lostErr := w.FailUnclaimed(t.Context(), refused, export.Delivery{}, 0)
+	_, lostErr := w.FailUnclaimed(t.Context(), refused, delivery.Delivery{}, 0)
 	for _, err := range []error{
 		err, listErr, lostErr, w.Ping(t.Context()), w.Renew(t.Context(), tok), w.Collected(t.Context(), left),
 		w.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}), w.MarkPublished(t.Context(), r.ID),

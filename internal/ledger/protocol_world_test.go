@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -25,10 +26,10 @@ type message struct {
 
 const deliveries = 3
 
-func (msg *message) delivery() export.Delivery {
-	return export.Delivery{
+func (msg *message) delivery() delivery.Delivery {
+	return delivery.Delivery{
 		EventID: fmt.Sprintf("q-%d", msg.sequence), Number: msg.number, Last: msg.number == deliveries,
-		Queue: "q", Sequence: msg.sequence,
+		Stream: "q", Sequence: msg.sequence,
 	}
 }
 
@@ -127,7 +128,7 @@ func (q queue) Oldest(context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-func (q queue) Remove(_ context.Context, d export.Delivery) error {
+func (q queue) Remove(_ context.Context, d delivery.Delivery) error {
 	q.m.meanwhile()
 	if q.m.chance("remove fails", 4) {
 		return errFault
@@ -202,7 +203,7 @@ func (r reaping) FailStranded(ctx context.Context, s export.Stranded, grace time
 	return r.reaped(r.m.FailStranded(ctx, s, grace))
 }
 
-func (r reaping) FailUnclaimed(ctx context.Context, q export.Request, d export.Delivery, grace time.Duration) (export.Outcome, error) {
+func (r reaping) FailUnclaimed(ctx context.Context, q export.Request, d delivery.Delivery, grace time.Duration) (export.Outcome, error) {
 	r.m.meanwhile()
 	return r.reaped(r.m.FailUnclaimed(ctx, q, d, grace))
 }

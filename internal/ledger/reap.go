@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -104,7 +105,7 @@ func (l *Ledger) Stranded(ctx context.Context, grace time.Duration, limit int) (
 	for i, r := range rows {
 		out[i] = export.Stranded{
 			ID: export.ID{Project: r.Project, Request: r.Request}, Attempt: r.Attempt,
-			Queue: r.Queue, Sequence: r.Sequence, Delivery: r.Delivery, Since: r.Since.UTC(), Cancelled: r.Cancelled,
+			Stream: r.Queue, Sequence: r.Sequence, Delivery: r.Delivery, Since: r.Since.UTC(), Cancelled: r.Cancelled,
 		}
 	}
 	return out, nil
@@ -118,7 +119,7 @@ func (l *Ledger) FailStranded(ctx context.Context, s export.Stranded, grace time
 // FailUnclaimed implements export.Reaping. What it inserts it ends in a second step; a
 // reaper that dies between them leaves a waiting request, which is then one of those that
 // can still be run.
-func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.Delivery, grace time.Duration) (export.Outcome, error) {
+func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d delivery.Delivery, grace time.Duration) (export.Outcome, error) {
 	now, err := l.look(ctx, r.ID)
 	known := !errors.Is(err, export.ErrNotLost)
 	switch {
@@ -139,14 +140,14 @@ func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d export.D
 }
 
 // refuse records a refused request that is not in the ledger yet, and ends it.
-func (l *Ledger) refuse(ctx context.Context, r export.Request, d export.Delivery) (export.Outcome, error) {
+func (l *Ledger) refuse(ctx context.Context, r export.Request, d delivery.Delivery) (export.Outcome, error) {
 	who, err := encodeOrigin(r)
 	if err != nil {
 		return export.Outcome{}, err
 	}
 	err = l.call(ctx, "record refused "+r.String(), func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
-			true, who, text(d.Queue), d.Sequence, d.Number)
+			true, who, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -66,7 +67,7 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 		t.Fatalf("stranded %v %v, want one", found, err)
 	}
 	s := found[0]
-	if s.ID != r.ID || s.Attempt != 1 || s.Queue != "BACKUP_REQUESTS@1" || s.Sequence != 1 || s.Delivery != 3 || s.Since.IsZero() {
+	if s.ID != r.ID || s.Attempt != 1 || s.Stream != "BACKUP_REQUESTS@1" || s.Sequence != 1 || s.Delivery != 3 || s.Since.IsZero() {
 		t.Errorf("stranded %+v, want its place in the queue", s)
 	}
 	o, err := b.FailStranded(t.Context(), s, grace)
@@ -95,7 +96,7 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 // What was lost or refused gets its outcome; what only waited can still be run.
 func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 	t.Parallel()
-	d := export.Delivery{Number: 3, Queue: "q", Sequence: 7}
+	d := delivery.Delivery{Number: 3, Stream: "q", Sequence: 7}
 	refused := request("r1", "rubbish")
 	refused.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "not JSON"}
 	for name, tc := range map[string]struct {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -79,7 +80,7 @@ func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
 		t.Errorf("a conflict: %v", c.Verdict)
 	}
 	cancelled := request("cancelled", `{}`)
-	if _, err := b.CancelQueued(t.Context(), cancelled, export.Delivery{Queue: "q", Sequence: 9, Number: 1}, "ann"); err != nil {
+	if _, err := b.CancelQueued(t.Context(), cancelled, delivery.Delivery{Stream: "q", Sequence: 9, Number: 1}, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	if c := verdict(t, b, claimOf(cancelled, 1)); c.Verdict != export.Ended || c.Outcome.Code != export.Cancelled {

@@ -10,12 +10,13 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // Runner is the use case, as the handler asks for it.
 type Runner interface {
-	RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error)
+	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, c export.Company) (export.Outcome, error)
 }
 
 // work is what a context knows of the request that is worked on, for logs, spans and counts.
@@ -23,8 +24,7 @@ type work struct {
 	mu      sync.Mutex
 	project string
 	request string
-	attempt int  // 0: none was granted
-	waits   bool // it is not its turn: the handler is given it again
+	attempt int // 0: none was granted
 }
 
 type workKey struct{}
@@ -41,12 +41,6 @@ func (w *work) set(id export.ID, attempt int) {
 	w.project, w.request, w.attempt = id.Project, id.Request, attempt
 }
 
-func (w *work) deferred() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.waits
-}
-
 func (w *work) get() (project, request string, attempt int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,7 +52,7 @@ func (t *Telemetry) Runner(next Runner) Runner { return runner{next} }
 
 type runner struct{ next Runner }
 
-func (r runner) RunWith(ctx context.Context, req export.Request, d export.Delivery, c export.Company) (export.Outcome, error) {
+func (r runner) RunWith(ctx context.Context, req export.Request, d delivery.Delivery, c export.Company) (export.Outcome, error) {
 	w := workOf(ctx)
 	if w == nil {
 		w = &work{}
@@ -66,11 +60,8 @@ func (r runner) RunWith(ctx context.Context, req export.Request, d export.Delive
 	}
 	w.set(req.ID, 0)
 	out, err := r.next.RunWith(ctx, req, d, c)
-	_, waits := errors.AsType[*export.TurnError](err)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waits = waits
-	trace.SpanFromContext(ctx).SetAttributes(attrProject.String(w.project), attrRequest.String(w.request), attrAttempt.Int(w.attempt))
+	project, request, attempt := w.get()
+	trace.SpanFromContext(ctx).SetAttributes(attrProject.String(project), attrRequest.String(request), attrAttempt.Int(attempt))
 	return out, err
 }
 

@@ -2,57 +2,53 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Delivery is what the broker knows of a message.
-type Delivery struct {
-	Subject string
-	EventID string
-	Number  int // 1 for the first
-}
-
 // Middleware counts and traces what each handler is given, as the continuation of the trace
-// that the message carries. It belongs outside of the one that turns panics into errors. of
-// says how a message was delivered.
-func (t *Telemetry) Middleware(of func(*message.Message) Delivery) message.HandlerMiddleware {
-	return func(next message.HandlerFunc) message.HandlerFunc {
-		return func(msg *message.Message) ([]*message.Message, error) {
-			handler, d := message.HandlerNameFromCtx(msg.Context()), of(msg)
-			ctx := msg.Context()
-			if there := remote(msg.Metadata); there.IsValid() && t.provider != nil {
-				ctx = trace.ContextWithRemoteSpanContext(ctx, there)
-			}
-			ctx, span := t.tracer.Start(ctx, "process "+kind(d.Subject), consumed(d, handler, msg)...)
-			w := &work{}
-			if id, ok := outcomeOf(d.Subject); ok {
-				w.set(id, 0)
-				span.SetAttributes(attrProject.String(id.Project), attrRequest.String(id.Request))
-			}
-			msg.SetContext(context.WithValue(ctx, workKey{}, w))
-			err := errPanic
-			defer func() {
-				if w.deferred() {
-					return // a span without an end is never exported: it may be one a second for hours
-				}
-				t.metrics.handled(handler, d, err)
-				end(span, err)
-			}()
-			out, failed := next(msg)
-			err = failed
-			return out, err
+// that the message carries. It belongs outside of the one that turns panics into errors, and
+// within the one that carries out a handler's decisions.
+func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		handler, d := message.HandlerNameFromCtx(ctx), delivery.Of(ctx)
+		if there := remote(msg.Metadata); there.IsValid() && t.provider != nil {
+			ctx = trace.ContextWithRemoteSpanContext(ctx, there)
 		}
+		ctx, span := t.tracer.Start(ctx, "process "+kind(d.Subject), consumed(d, handler, msg)...)
+		w := &work{}
+		if id, ok := outcomeOf(d.Subject); ok {
+			w.set(id, 0)
+			span.SetAttributes(attrProject.String(id.Project), attrRequest.String(id.Request))
+		}
+		msg.SetContext(context.WithValue(ctx, workKey{}, w))
+		err := errPanic
+		defer func() {
+			if _, snoozed := errors.AsType[*delivery.SnoozeError](err); snoozed {
+				return // a span without an end is never exported: it may be one a second for hours
+			}
+			if errors.Is(err, delivery.ErrDrop) {
+				err = nil
+			}
+			t.metrics.handled(handler, d, err)
+			end(span, err)
+		}()
+		out, failed := next(msg)
+		err = failed
+		return out, failed
 	}
 }
 
 // handled counts a delivery that a handler has dealt with. All its counters begin together.
-func (m *metrics) handled(handler string, d Delivery, err error) {
+func (m *metrics) handled(handler string, d delivery.Delivery, err error) {
 	failures, again := m.handlerFailures.WithLabelValues(handler), m.redeliveries.WithLabelValues(handler)
 	m.deliveries.WithLabelValues(handler).Inc()
 	if d.Number > 1 {

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -117,7 +118,7 @@ func template(subject string) string {
 }
 
 // Attributes of a message's consumption.
-func consumed(d Delivery, handler string, msg *message.Message) []trace.SpanStartOption {
+func consumed(d delivery.Delivery, handler string, msg *message.Message) []trace.SpanStartOption {
 	return []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			semconv.MessagingSystemKey.String("nats"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),

@@ -28,6 +28,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -265,7 +266,7 @@ func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.
 
 type run func(ctx context.Context) (export.Outcome, error)
 
-func (r run) RunWith(ctx context.Context, _ export.Request, _ export.Delivery, _ export.Company) (export.Outcome, error) {
+func (r run) RunWith(ctx context.Context, _ export.Request, _ delivery.Delivery, _ export.Company) (export.Outcome, error) {
 	return r(ctx)
 }
 
@@ -376,7 +377,7 @@ func TestARequestIsNamedInEachLineOnce(t *testing.T) {
 		log.With("request_id", "its own").InfoContext(ctx, "of a logger", "attempt", 9)
 		log.WithGroup("g").InfoContext(ctx, "in a group", "k", 1)
 		return export.Outcome{}, nil
-	})).RunWith(ctx, req, export.Delivery{}, export.Company{})
+	})).RunWith(ctx, req, delivery.Delivery{}, export.Company{})
 	log.InfoContext(t.Context(), "outside")
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []map[string]any{
@@ -416,26 +417,26 @@ func BenchmarkScrape(b *testing.B) {
 func TestWaitingForATurnIsNoDelivery(t *testing.T) {
 	t.Parallel()
 	tel := quiet(t, telemetry.Config{})
-	answers := []error{&export.TurnError{}, &export.TurnError{}, nil, errors.New("again")}
+	answers := []error{&export.TurnError{}, &export.TurnError{}, nil, errors.New("again"), delivery.ErrDrop}
 	runner := tel.Runner(run(func(context.Context) (export.Outcome, error) {
 		err := answers[0]
 		answers = answers[1:]
 		return export.Outcome{}, err
 	}))
-	handler := tel.Middleware(func(*message.Message) telemetry.Delivery {
-		return telemetry.Delivery{Subject: "backup.requested.acme", EventID: "e1", Number: 2}
-	})(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := runner.RunWith(msg.Context(), export.Request{}, export.Delivery{}, export.Company{})
-		if _, waits := errors.AsType[*export.TurnError](err); waits {
-			return nil, nil
+	handler := tel.Middleware(func(msg *message.Message) ([]*message.Message, error) {
+		_, err := runner.RunWith(msg.Context(), export.Request{}, delivery.Delivery{}, export.Company{})
+		if turn, waits := errors.AsType[*export.TurnError](err); waits {
+			return nil, delivery.Snooze(turn.Wait)
 		}
 		return nil, err
 	})
 	for range answers {
-		_, _ = handler(message.NewMessage("1", nil))
+		msg := message.NewMessage("1", nil)
+		msg.SetContext(delivery.NewContext(t.Context(), delivery.Delivery{Subject: "backup.requested.acme", EventID: "e1", Number: 2}))
+		_, _ = handler(msg)
 	}
 	text := page(t, tel)
-	for name, want := range map[string]string{"deliveries": "2", "redeliveries": "2", "handler_failures": "1"} {
+	for name, want := range map[string]string{"deliveries": "3", "redeliveries": "3", "handler_failures": "1"} {
 		if line := "pgcourier_" + name + `_total{handler=""} ` + want + "\n"; !strings.Contains(text, line) {
 			t.Errorf("lacks %s in\n%s", line, text)
 		}

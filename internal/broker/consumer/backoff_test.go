@@ -1,12 +1,12 @@
 package consumer_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 func TestExponential(t *testing.T) {
@@ -30,22 +30,25 @@ func TestExponential(t *testing.T) {
 	}
 }
 
-// A handler sets the pause before the next delivery of its own message.
+// A handler sets the pause before the next delivery of its own message, or leaves it to the
+// backoff.
 func TestAHandlerDelaysItsMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	c := b.config()
-	c.Backoff = func(int) time.Duration { return time.Hour }
+	c.Backoff = func(n int) time.Duration { return time.Duration(n) * time.Microsecond }
 	b.Publish(1)
-	_, ch := b.subscribe(c)
-	m := receive(t, ch)
-	if !consumer.Delay(m, time.Millisecond) || consumer.Delay(message.NewMessage("1", nil), time.Second) {
-		t.Error("a message of the subscriber is delayed, another is not")
-	}
-	m.Nack()
-	m = receive(t, ch) // long before an hour is over
-	if d, _ := consumer.DeliveryOf(m); d.Number != 2 {
+	s, ch := b.subscribe(c)
+	decide(receive(t, ch), delivery.Retry(time.Millisecond))
+	second := receive(t, ch)
+	if d := deliveryOf(t, second); d.Number != 2 {
 		t.Errorf("delivery %d", d.Number)
 	}
-	m.Ack()
+	decide(second, delivery.Retry(0))
+	receive(t, ch).Ack()
+	must(t, s.Close())
+	b.Acks.Total()
+	if got := b.Acks.Bodies("-NAK"); !slices.Equal(got, []string{`-NAK {"delay": 1000000}`, `-NAK {"delay": 2000}`}) {
+		t.Errorf("sent %q", got)
+	}
 }

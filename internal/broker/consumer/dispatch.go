@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 const (
@@ -20,25 +22,25 @@ const (
 	maxParkedBytes = 8 << 20
 )
 
-// schedule starts messages until pulling ends.
-func (s *subscription) schedule(pulling, settling context.Context) {
+// dispatch starts messages until pulling ends.
+func (s *subscription) dispatch(pulling, settling context.Context) {
 	failures := 0
 	for s.awaitSlot(pulling) {
 		h, err := s.choose(pulling)
 		if h != nil {
 			failures = 0
-			s.calm(pulling)
-			if !s.offer(settling, s.begin(h)) {
+			s.logRecovered(pulling)
+			if !s.offer(settling, s.begin(h, nil)) {
 				return
 			}
 			continue
 		}
 		if err == nil {
 			failures = 0
-			s.calm(pulling)
+			s.logRecovered(pulling)
 			continue
 		}
-		s.trouble(pulling, err)
+		s.logFailure(pulling, err)
 		pause(pulling, failures)
 		failures++
 	}
@@ -119,12 +121,13 @@ func (s *subscription) take(certain bool) *held {
 	return h
 }
 
-// start gives h to the slot that host took, its own or another's. The caller has the lock.
-func (s *subscription) start(h, host *held) {
+// start has h run in the slot that owner took, itself or another message. The caller has the
+// lock.
+func (s *subscription) start(h, owner *held) {
 	s.turns.start(h)
 	s.busy[h] = struct{}{}
-	h.host = host
-	s.slots[host]++
+	h.slot = owner
+	s.slots[owner]++
 }
 
 // lookAhead pulls what waits until it can start something with certainty, and starts that.
@@ -234,7 +237,7 @@ func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) 
 
 // parkedAs returns an earlier delivery of the same message that still waits here. The
 // caller has the lock.
-func (s *subscription) parkedAs(d Delivery) *held {
+func (s *subscription) parkedAs(d delivery.Delivery) *held {
 	if d.Number == 1 {
 		return nil
 	}
@@ -254,7 +257,7 @@ func (s *subscription) repark(h *held, pause time.Duration) bool {
 	if s.closed {
 		return false
 	}
-	h.unfit = h.unfit || h.host != h
+	h.snoozed = h.snoozed || h.slot != h
 	now := time.Now()
 	s.turns.postpone(h.key, now.Add(pause), now)
 	s.turns.park(h)
@@ -274,8 +277,8 @@ func (s *subscription) drop(h *held) {
 func (s *subscription) leave(h *held) {
 	delete(s.busy, h)
 	s.turns.end(h)
-	if s.slots[h.host]--; s.slots[h.host] == 0 {
-		delete(s.slots, h.host)
+	if s.slots[h.slot]--; s.slots[h.slot] == 0 {
+		delete(s.slots, h.slot)
 		signal(s.freed)
 	}
 	// A waiting pull is called off only for a reason.

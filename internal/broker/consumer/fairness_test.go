@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // BenchmarkFairness measures how long another project's single request waits from its
@@ -28,7 +28,7 @@ func BenchmarkFairness(b *testing.B) {
 			if !c.turns {
 				config.Turn = nil
 			}
-			started := make(chan consumer.Delivery, 2*c.flood+2)
+			started := make(chan delivery.Delivery, 2*c.flood+2)
 			if c.flood > 0 {
 				q.Flood(slices.Repeat([]string{"flooding"}, c.flood)...)
 			}
@@ -37,7 +37,7 @@ func BenchmarkFairness(b *testing.B) {
 			go func() {
 				defer close(handled)
 				for msg := range ch {
-					d, _ := consumer.DeliveryOf(msg)
+					d := delivery.Of(msg.Context())
 					started <- d
 					if d.Subject == q.Bind.Stream+".flooding" {
 						time.Sleep(run)

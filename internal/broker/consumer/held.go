@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
@@ -27,36 +27,33 @@ const (
 )
 
 // held is one delivery from its pull to its settlement. It is parked until its turn comes,
-// then offered to the handler, and parked again if that defers it.
+// then offered to the handler, and parked again if that snoozes it.
 type held struct {
 	sub      *subscription
-	delivery Delivery
+	delivery delivery.Delivery
 	ackWait  time.Duration
 	raw      *nats.Msg
 	log      *slog.Logger
 	key      string // of its turns
 	tag      uint64 // of its turn
 	// Guarded by the subscription.
-	host  *held // who took the slot it runs in
-	unfit bool  // was company once, and deferred that
+	slot    *held // the message that took the slot it runs in, itself or another
+	snoozed bool  // it was gathered once and snoozed: it is not gathered again
 
 	heartbeat // its state on the broker
 }
 
 // offer is one start of a held message.
 type offer struct {
-	held      *held
-	msg       *message.Message
-	invited   any // what an invitation gave it; nil: it was not invited
-	abandoned atomic.Bool
-	delay     atomic.Int64 // of a redelivery, set by Delay; 0: Backoff's
-	deferred  atomic.Int64 // the pause set by Defer; 0: none
+	held     *held
+	msg      *message.Message
+	decision error // the handler's, see Settle; nil: ack or nak as the message says
 
 	endMsg    context.CancelFunc
 	stopBeats func() // ends the heartbeats and waits for the one under way
 }
 
-func (s *subscription) newHeld(m *nats.Msg, d Delivery, b bound) *held {
+func (s *subscription) newHeld(m *nats.Msg, d delivery.Delivery, b bound) *held {
 	h := &held{
 		sub: s, delivery: d, ackWait: b.ackWait, raw: m, key: d.EventID,
 		log: s.log.With("event_id", d.EventID, "delivery", d.Number),
@@ -72,10 +69,19 @@ func (s *subscription) newHeld(m *nats.Msg, d Delivery, b bound) *held {
 }
 
 // begin makes the message with its context, which ends with working, and starts the
-// heartbeats of one that runs, which end with settling.
-func (h *held) begin(settling, working context.Context) *offer {
+// heartbeats of one that runs, which end with settling. joined is what a Gather gave to it;
+// nil: it comes by itself.
+func (h *held) begin(settling, working context.Context, joined any) *offer {
 	o := &offer{held: h, msg: toMessage(h.raw, h.delivery)}
-	msgCtx, endMsg := context.WithCancel(context.WithValue(working, offerKey{}, o))
+	ctx := delivery.NewContext(context.WithValue(working, offerKey{}, o), h.delivery)
+	if joined != nil {
+		ctx = delivery.WithJoined(ctx, joined)
+	} else {
+		ctx = delivery.WithGatherer(ctx, func(n int, join func(int) []any) int {
+			return h.sub.gather(o.msg.Context(), h, n, join)
+		})
+	}
+	msgCtx, endMsg := context.WithCancel(ctx)
 	o.msg.SetContext(msgCtx)
 	o.endMsg = endMsg
 	beating, cancel := context.WithCancel(settling)
@@ -90,12 +96,12 @@ func (o *offer) attend(settling, working context.Context) {
 	select {
 	case <-o.msg.Acked():
 		o.endMsg()
-		if pause := o.deferred.Load(); pause > 0 && !o.abandoned.Load() {
-			o.putBack(settling, time.Duration(pause))
+		if snooze, ok := errors.AsType[*delivery.SnoozeError](o.decision); ok {
+			o.putBack(settling, max(snooze.After, 1))
 			return
 		}
 		defer o.release()
-		if o.abandoned.Load() {
+		if errors.Is(o.decision, delivery.ErrDrop) {
 			return
 		}
 		failpoint.Hit(failpoint.BeforeAck)
@@ -107,23 +113,23 @@ func (o *offer) attend(settling, working context.Context) {
 	case <-o.msg.Nacked():
 		defer o.release()
 		o.endMsg()
-		if o.abandoned.Load() {
-			return
+		pause := time.Duration(0)
+		if retry, ok := errors.AsType[*delivery.RetryError](o.decision); ok {
+			pause = retry.After
 		}
-		delay := time.Duration(o.delay.Load())
-		if delay == 0 {
-			delay = o.held.sub.cfg.Backoff(o.held.delivery.Number)
+		if pause == 0 {
+			pause = o.held.sub.cfg.Backoff(o.held.delivery.Number)
 		}
 		if errors.Is(context.Cause(working), ErrDraining) {
-			delay = 0 // nothing is wrong with the message: let another worker have it
+			pause = 0 // nothing is wrong with the message: let another worker have it
 		}
-		o.nak(settling, delay)
+		o.nak(settling, pause)
 	case <-settling.Done():
 		o.release()
 	}
 }
 
-// putBack parks a message whose turn it was not. After the end of pulling it goes back to
+// putBack parks a message that was snoozed. After the end of pulling it goes back to
 // the broker: nothing is offered any more.
 func (o *offer) putBack(settling context.Context, pause time.Duration) {
 	if o.held.sub.repark(o.held, pause) {

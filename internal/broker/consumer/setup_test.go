@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 const (
@@ -54,7 +55,7 @@ func (b bench) over(js jetstream.JetStream) consumer.Config {
 func (b bench) byProject(slots, window int) consumer.Config {
 	c := b.config()
 	c.Slots, c.Window = slots, window
-	c.Turn = func(d consumer.Delivery) string { return d.Subject }
+	c.Turn = func(d delivery.Delivery) string { return d.Subject }
 	return c
 }
 
@@ -84,11 +85,21 @@ func receive[T any](t testing.TB, ch <-chan T) T {
 	return brokertest.Receive(t, ch)
 }
 
-func deliveryOf(t testing.TB, msg *message.Message) consumer.Delivery {
+func deliveryOf(t testing.TB, msg *message.Message) delivery.Delivery {
 	t.Helper()
-	d, ok := consumer.DeliveryOf(msg)
-	if !ok {
+	d := delivery.Of(msg.Context())
+	if d.EventID == "" {
 		t.Fatal("message without a delivery")
 	}
 	return d
+}
+
+// decide settles a message as the router does whose handler returned err.
+func decide(msg *message.Message, err error) {
+	_, err = consumer.Settle(func(*message.Message) ([]*message.Message, error) { return nil, err })(msg)
+	if err != nil {
+		msg.Nack()
+	} else {
+		msg.Ack()
+	}
 }

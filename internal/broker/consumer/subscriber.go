@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // ErrClosed says that the subscriber was closed.
@@ -47,7 +48,7 @@ type Config struct {
 	// Turn gives the key of a message. Of one key at most one message runs at a time in this
 	// process, and those who wait take turns by key, not by message. Empty, and by default:
 	// each message is on its own, in the order of the queue.
-	Turn func(Delivery) string
+	Turn func(delivery.Delivery) string
 	// Backoff gives the pause before a redelivery after a Nack. Default:
 	// Exponential(15 s, 5 min, nil). A Nack at shutdown asks for no pause.
 	Backoff Backoff
@@ -77,7 +78,7 @@ type Config struct {
 // deliveries of what waits do not grow.
 //
 // Ack is confirmed by the broker and tried again until it is. Nack asks for a redelivery
-// after Backoff. Abandon settles nothing. Defer keeps the message for another turn.
+// after Backoff. A handler's decisions (package delivery) are carried out by Settle.
 //
 // When no heartbeat was confirmed for longer than AckWait, the message may have been
 // delivered to somebody else, and the broker cannot tell the two deliveries apart. From

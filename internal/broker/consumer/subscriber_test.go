@@ -3,18 +3,18 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 func TestLongHandlerIsDeliveredOnce(t *testing.T) {
@@ -94,34 +94,21 @@ func TestNakDelaysGrow(t *testing.T) {
 	}
 }
 
-func TestAbandonSettlesNothing(t *testing.T) {
+func TestADroppedMessageIsNotSettled(t *testing.T) {
 	t.Parallel()
-	for name, settle := range map[string]func(*message.Message) bool{
-		"ack": (*message.Message).Ack, "nack": (*message.Message).Nack,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.Publish(1)
-			_, ch := b.subscribe(b.config())
-			msg := receive(t, ch)
-			if !consumer.Abandon(msg) {
-				t.Fatal("not a subscriber's message")
-			}
-			settle(msg)
-			again := receive(t, ch) // by AckWait alone
-			if n := b.Acks.Total("+ACK", "-NAK"); n != 0 {
-				t.Errorf("%d acks or naks sent", n)
-			}
-			if d := deliveryOf(t, again); d.Number != 2 {
-				t.Errorf("delivery %d, want 2", d.Number)
-			}
-			again.Ack()
-		})
+	b := setup(t)
+	b.Publish(1)
+	_, ch := b.subscribe(b.config())
+	msg := receive(t, ch)
+	decide(msg, fmt.Errorf("superseded: %w", delivery.ErrDrop))
+	again := receive(t, ch) // by AckWait alone
+	if n := b.Acks.Total("+ACK", "-NAK"); n != 0 {
+		t.Errorf("%d acks or naks sent", n)
 	}
-	if consumer.Abandon(message.NewMessage("x", nil)) {
-		t.Error("abandoned a foreign message")
+	if d := deliveryOf(t, again); d.Number != 2 {
+		t.Errorf("delivery %d, want 2", d.Number)
 	}
+	again.Ack()
 }
 
 func TestUnreadMessageGoesBackAtOnce(t *testing.T) {
@@ -272,8 +259,7 @@ func TestStreamMadeAnew(t *testing.T) {
 	}
 	old.Ack()
 	brokertest.Ended(t, old.Context().Done(), "the old message's context")
-	consumer.Abandon(fresh)
-	fresh.Ack()
+	decide(fresh, delivery.ErrDrop)
 	must(t, s.Close())
 	if n := b.Acks.Total("+ACK"); n != 0 || b.Stored() != 1 {
 		t.Errorf("%d acks sent, %d messages left; want 0 and 1", n, b.Stored())

@@ -17,8 +17,8 @@ import (
 
 const (
 	// Between tries of what the broker refused or could not do.
-	troublePauseFirst = 100 * time.Millisecond
-	troublePauseLimit = 5 * time.Second
+	failurePauseFirst = 100 * time.Millisecond
+	failurePauseLimit = 5 * time.Second
 )
 
 // subscription is one call of Subscribe.
@@ -33,23 +33,23 @@ type subscription struct {
 	refreshing chan struct{} // a lock that a context can give up on; holds one token
 	stale      atomic.Bool   // what is bound must be looked at again
 	seen       atomic.Uint64 // the connection's count of reconnects when it was bound
-	troubled   atomic.Bool   // trouble was logged, its end was not
+	failing    atomic.Bool   // a failure was logged, its end was not
 
 	freed chan struct{} // holds a token when a slot became free since the last look
 	woken chan struct{} // holds a token when a parked message may have become startable
 
-	handlers sync.WaitGroup       // offers whose handlers have not returned, and their settling
-	inviting sync.WaitGroup       // invitations under way
-	stopping <-chan struct{}      // closed when pulling ends
-	begin    func(h *held) *offer // see held.begin
-	attend   func(o *offer)       // see offer.attend
+	handlers  sync.WaitGroup                   // offers whose handlers have not returned, and their settling
+	gathering sync.WaitGroup                   // calls of gather under way
+	stopping  <-chan struct{}                  // closed when pulling ends
+	begin     func(h *held, joined any) *offer // see held.begin
+	attend    func(o *offer)                   // see offer.attend
 
 	mu     sync.Mutex
 	bound  bound
 	link   chan struct{} // closed when the connection is lost
 	turns  turns
 	busy   map[*held]struct{} // started
-	slots  map[*held]int      // by whom a slot was taken: how many run in it
+	slots  map[*held]int      // by the message that took a slot: how many run in it
 	closed bool               // nothing is started or parked any more
 }
 
@@ -84,13 +84,13 @@ func (s *subscription) run(pulling, base context.Context) {
 	watching.Go(func() { s.keepParked(settling) })
 
 	s.stopping = pulling.Done()
-	s.begin = func(h *held) *offer { return h.begin(settling, working) }
+	s.begin = func(h *held, joined any) *offer { return h.begin(settling, working, joined) }
 	s.attend = func(o *offer) { s.handlers.Go(func() { o.attend(settling, working) }) }
-	s.schedule(pulling, settling)
+	s.dispatch(pulling, settling)
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.inviting.Wait()
+	s.gathering.Wait()
 	close(s.out)
 	s.handlers.Go(func() { s.returnParked(settling) })
 
@@ -154,7 +154,7 @@ func (s *subscription) watch(ctx context.Context, status <-chan nats.Status) {
 				s.mu.Unlock()
 			default:
 				if err := s.refresh(ctx); err != nil {
-					s.trouble(ctx, err)
+					s.logFailure(ctx, err)
 				}
 			}
 		}
@@ -167,21 +167,22 @@ func (s *subscription) state() (bound, <-chan struct{}) {
 	return s.bound, s.link
 }
 
-// trouble logs the first failure of a row, not each.
-func (s *subscription) trouble(ctx context.Context, err error) {
-	if ctx.Err() == nil && !s.troubled.Swap(true) {
+// logFailure logs the first failure of a row, not each.
+func (s *subscription) logFailure(ctx context.Context, err error) {
+	if ctx.Err() == nil && !s.failing.Swap(true) {
 		s.log.WarnContext(ctx, "cannot pull messages, trying again", "error", err)
 	}
 }
 
-func (s *subscription) calm(ctx context.Context) {
-	if s.troubled.Swap(false) {
+// logRecovered logs the end of a row of failures.
+func (s *subscription) logRecovered(ctx context.Context) {
+	if s.failing.Swap(false) {
 		s.log.InfoContext(ctx, "pulling messages again")
 	}
 }
 
 func pause(ctx context.Context, failures int) {
-	t := time.NewTimer(Exponential(troublePauseFirst, troublePauseLimit, nil)(failures + 1))
+	t := time.NewTimer(Exponential(failurePauseFirst, failurePauseLimit, nil)(failures + 1))
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 func project(t testing.TB, msg *message.Message) string {
@@ -137,18 +138,15 @@ func TestNothingIsHeldWithoutNeed(t *testing.T) {
 	}
 }
 
-// A deferred message is offered again as it was, and until then none of its key.
-func TestDeferKeepsTheDelivery(t *testing.T) {
+// A snoozed message is offered again as it was, and until then none of its key.
+func TestSnoozeKeepsTheDelivery(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Flood("a", "a", "b")
 	_, ch := b.subscribe(b.byProject(1, 100))
 	first := receive(t, ch)
-	if !consumer.Defer(first, 2*ackWait) {
-		t.Fatal("not a subscriber's message")
-	}
-	first.Ack()
-	brokertest.Ended(t, first.Context().Done(), "the deferred message's context")
+	decide(first, delivery.Snooze(2*ackWait))
+	brokertest.Ended(t, first.Context().Done(), "the snoozed message's context")
 	other := receive(t, ch)
 	if p := project(t, other); p != "b" {
 		t.Errorf("meanwhile %s started, want b", p)
@@ -159,9 +157,7 @@ func TestDeferKeepsTheDelivery(t *testing.T) {
 	if was != is || first == again {
 		t.Errorf("offered again as %+v, was %+v", is, was)
 	}
-	// An error after all is an error.
-	consumer.Defer(again, time.Nanosecond)
-	again.Nack()
+	decide(again, errors.New("a fault"))
 	third := receive(t, ch)
 	if d := deliveryOf(t, third); d.Sequence != 2 || d.Number != 1 {
 		t.Errorf("then %+v, want the project's second", d)
@@ -173,8 +169,12 @@ func TestDeferKeepsTheDelivery(t *testing.T) {
 	}
 	last.Ack()
 	brokertest.Eventually(t, "all are settled", func() bool { return b.Stored() == 0 })
-	if consumer.Defer(message.NewMessage("x", nil), 1) {
-		t.Error("deferred a foreign message")
+	foreign := message.NewMessage("x", nil)
+	decide(foreign, delivery.Snooze(1))
+	select {
+	case <-foreign.Nacked():
+	default:
+		t.Error("a foreign message was snoozed")
 	}
 }
 
@@ -233,9 +233,8 @@ func TestParkedMessagesGoBackAtTheEnd(t *testing.T) {
 		t.Errorf("delivery %d, want 2", d.Number)
 	}
 	msg.Ack()
-	// The running one was not disturbed; deferred now, it goes back too.
-	consumer.Defer(running, 1)
-	running.Ack()
+	// The running one was not disturbed; snoozed now, it goes back too.
+	decide(running, delivery.Snooze(1))
 	brokertest.Ended(t, closed, "subscriber")
 	if n := b.Acks.Total("-NAK"); n != flood {
 		t.Errorf("%d naks, want %d", n, flood)

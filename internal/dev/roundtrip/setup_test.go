@@ -24,6 +24,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -266,7 +267,7 @@ func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, sch
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
 		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Log: slog.New(slog.DiscardHandler),
-	}).Run(ctx, r, export.Delivery{Last: true})
+	}).Run(ctx, r, delivery.Delivery{Last: true})
 	if err == nil && out.State != export.Completed {
 		err = fmt.Errorf("%s %s", out.Code, out.Message)
 	}

@@ -7,12 +7,12 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
-	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// seated is Invite with numbers for seats.
-func seated(msg *message.Message, n int) int {
-	return consumer.Invite(msg, n, func(n int) []any {
+// gather is delivery.Gather with numbers for the members.
+func gather(msg *message.Message, n int) int {
+	return delivery.Gather(msg.Context(), n, func(n int) []any {
 		all := make([]any, n)
 		for i := range all {
 			all[i] = i
@@ -21,53 +21,52 @@ func seated(msg *message.Message, n int) int {
 	})
 }
 
-func TestCompanyRunsBesideInOneSlot(t *testing.T) {
+func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Flood("a", "a", "b", "b", "c", "d", "e")
 	s, ch := b.subscribe(b.byProject(1, 100))
-	host := receive(t, ch)
-	if _, invited := consumer.Invited(host); invited {
-		t.Error("the host was invited")
+	first := receive(t, ch)
+	if v := delivery.Joined(first.Context()); v != nil {
+		t.Errorf("the first one joined %v", v)
 	}
-	if n := seated(host, 3); n != 3 {
+	if n := gather(first, 3); n != 3 {
 		t.Fatalf("%d came, want 3", n)
 	}
-	var guests []*message.Message
+	var members []*message.Message
 	var came []string
 	for i := range 3 {
 		g := receive(t, ch)
-		if seat, ok := consumer.Invited(g); !ok || seat != i {
-			t.Errorf("guest %d has seat %v %t", i, seat, ok)
+		if v := delivery.Joined(g.Context()); v != i {
+			t.Errorf("member %d joined %v", i, v)
 		}
-		if n := seated(g, 5); n != 0 {
-			t.Errorf("a guest invited %d", n)
+		if n := gather(g, 5); n != 0 {
+			t.Errorf("a member gathered %d", n)
 		}
-		guests, came = append(guests, g), append(came, project(t, g))
+		members, came = append(members, g), append(came, project(t, g))
 	}
 	if !slices.Equal(came, []string{"b", "c", "d"}) {
 		t.Errorf("%v came, want one of each other project, in turn", came)
 	}
-	// One does not fit; the slot is free when the last has ended.
-	consumer.Defer(guests[1], 1)
-	guests[1].Ack()
-	host.Ack()
-	guests[0].Ack()
+	// One leaves; the slot is free when the last has ended.
+	decide(members[1], delivery.Snooze(1))
+	first.Ack()
+	members[0].Ack()
 	brokertest.Eventually(t, "two are settled", func() bool { return b.Stored() == 5 })
 	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(2))
 	select {
 	case early := <-ch:
-		t.Fatalf("%+v was started while a guest runs", deliveryOf(t, early))
+		t.Fatalf("%+v was started while a member runs", deliveryOf(t, early))
 	default:
 	}
-	guests[2].Ack()
-	// Who did not fit is not asked again, and has its turn; each for the first time.
+	members[2].Ack()
+	// The one that left is not gathered again, and has its turn; each for the first time.
 	for left := 4; left > 0; {
 		together := []*message.Message{receive(t, ch)}
-		for range seated(together[0], 9) {
+		for range gather(together[0], 9) {
 			g := receive(t, ch)
 			if project(t, g) == "c" {
-				t.Error("c was asked again")
+				t.Error("c was gathered again")
 			}
 			together = append(together, g)
 		}
@@ -83,29 +82,29 @@ func TestCompanyRunsBesideInOneSlot(t *testing.T) {
 	if n := b.Stored(); n != 0 {
 		t.Errorf("%d messages left", n)
 	}
-	if n := seated(message.NewMessage("x", nil), 1); n != 0 {
-		t.Error("a foreign message has company")
+	if n := gather(message.NewMessage("x", nil), 1); n != 0 {
+		t.Error("a foreign message gathered others")
 	}
 }
 
-// An invitation at the end of the subscription brings nobody who could not be handled.
-func TestCompanyAtTheEnd(t *testing.T) {
+// At the end of the subscription nothing is gathered that could not be handled.
+func TestNothingIsGatheredAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Flood("a", "b", "c")
 	c := b.byProject(1, 100)
 	c.DrainTimeout = brokertest.Timeout
 	s, ch := b.subscribe(c)
-	host := receive(t, ch)
+	first := receive(t, ch)
 	closed := make(chan struct{})
 	go func() { defer close(closed); _ = s.Close() }()
 	if _, open := <-ch; open {
 		t.Fatal("something was handed out after the end")
 	}
-	if n := seated(host, 3); n != 0 {
-		t.Errorf("%d came after the end", n)
+	if n := gather(first, 3); n != 0 {
+		t.Errorf("%d were gathered after the end", n)
 	}
-	host.Ack()
+	first.Ack()
 	brokertest.Ended(t, closed, "subscriber")
 	if n := b.Stored(); n != 2 {
 		t.Errorf("%d messages left, want 2", n)
