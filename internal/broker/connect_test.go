@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 const canary = "canary-secret"

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // What is asked of the broker for a notifier, and that it is idempotent with filters.

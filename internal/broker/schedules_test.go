@@ -18,7 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // nightly is never due while a test runs: it is at least a minute away.

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // TestConformance runs Watermill's own suite over the subscriber and the publisher.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // When heartbeats fail for longer than AckWait the message is another worker's: a nak

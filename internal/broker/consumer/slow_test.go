@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // A broker that answers the look-up of a stream's identity only after longer than AckWait

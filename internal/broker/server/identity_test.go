@@ -9,8 +9,8 @@ import (
 	natsd "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // Each user is told who it is and has all the rights that it needs; others are named.

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 func TestKeysAreMadeOnceAndKept(t *testing.T) {

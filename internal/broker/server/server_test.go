@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 func startEmbedded(t *testing.T, dir string, port int) *server.Server {

@@ -20,8 +20,8 @@ import (
 	natsd "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/brokertest"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // authority is a CA whose certificate lies in a file.
