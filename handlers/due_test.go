@@ -96,7 +96,7 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 			t.Parallel()
 			out := &tray{}
 			err := dueHandler(out, c.queue).Handle(run(`{"project_id":"acme"}`, "e", "2026-11-24T03:00:00Z"))
-			if !errors.Is(err, c.err) || waits(err) != c.waits || (len(out.out) == 0) != (c.waits || c.err != nil) {
+			if !c.waits && !errors.Is(err, c.err) || waits(err) != c.waits || (len(out.out) == 0) != (c.waits || c.err != nil) {
 				t.Errorf("%v, published %d", err, len(out.out))
 			}
 		})
