@@ -266,7 +266,7 @@ func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, sch
 	out, err := export.New(export.Config{
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
 		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
-		Log: slog.New(slog.DiscardHandler),
+		Log:     slog.New(slog.DiscardHandler),
 	}).Run(ctx, r, delivery.Delivery{Last: true})
 	if err == nil && out.State != export.Completed {
 		err = fmt.Errorf("%s %s", out.Code, out.Message)
