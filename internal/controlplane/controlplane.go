@@ -43,8 +43,8 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// Unavailable reports whether err says that the database cannot be used by anybody now, as
-// opposed to: it refused this call.
+// Unavailable reports whether err says that the database cannot be used at all now, as
+// opposed to refusing this call.
 func Unavailable(err error) bool {
 	// While connecting even a refused password is an outage: a worker that runs has
 	// connected before.
@@ -65,16 +65,16 @@ func Unavailable(err error) bool {
 		errors.Is(err, pgconn.ErrConnClosed) || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
 }
 
-// passing picks the SQLSTATEs of a server that is going, coming, full, not the primary any
-// more, or behind somebody else's work (PostgreSQL documentation, appendix A).
+// passing selects the SQLSTATEs of a server that stops, starts, is full, is no longer the
+// primary, or waits for another session (PostgreSQL documentation, appendix A).
 func passing(code string) bool {
 	switch code {
 	case "57P01", "57P02", "57P03", "57P05", // shut down, crash, starting, idle session ended
 		"57014",                   // cancelled: by an administrator or a statement_timeout
 		"25006",                   // read-only: a failover left us on a standby
 		"25P03",                   // idle in transaction for too long
-		"55P03", "40001", "40P01", // behind somebody's lock or write
-		"40003": // nobody knows whether the statement completed
+		"55P03", "40001", "40P01", // waits for a lock or a write of another session
+		"40003": // unknown whether the statement completed
 		return true
 	}
 	return strings.HasPrefix(code, "08") || // connection

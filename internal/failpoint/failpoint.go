@@ -6,7 +6,7 @@
 // name=action or name=action@n, where n is the hit at which it acts, 1 by default:
 //
 //	after-claim=exit           the process ends at once, as by SIGKILL
-//	after-commit=stop          the process stops itself (SIGSTOP) until somebody continues it
+//	after-commit=stop          the process stops itself (SIGSTOP) until it gets SIGCONT
 //	mid-stream=panic@3         the third hit panics
 package failpoint
 
@@ -25,7 +25,7 @@ const (
 	AfterObject    Name = "after-object"     // the object is visible, without its manifest
 	AfterStore     Name = "after-store"      // the object and its manifest are stored
 	BeforeCommit   Name = "before-commit"
-	AfterCommit    Name = "after-commit" // the outcome is recorded, nobody was told
+	AfterCommit    Name = "after-commit" // the outcome is recorded, not published
 	AfterPublish   Name = "after-publish"
 	AfterMark      Name = "after-mark" // published and noted
 	BeforeAck      Name = "before-ack" // the handler has returned, nothing is acknowledged

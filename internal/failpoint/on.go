@@ -21,7 +21,7 @@ type point struct {
 }
 
 // armed is read from the environment at the first hit. From then on SIGUSR1 makes the
-// process say how many goroutines it has, for whoever watches it over hours.
+// process print its number of goroutines, for runs of hours.
 var armed = sync.OnceValue(func() map[Name]*point {
 	go report()
 	out := map[Name]*point{}
@@ -73,7 +73,7 @@ func Hit(name Name) {
 		select {}
 	case "stop":
 		// The kernel may stop this thread a little later than the call returns: what comes
-		// after the point must not happen before somebody continued the process.
+		// after the point must not happen before the process was continued.
 		continued := make(chan os.Signal, 1)
 		signal.Notify(continued, syscall.SIGCONT)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)

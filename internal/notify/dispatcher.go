@@ -31,15 +31,15 @@ func (d *Dispatcher) Dispatch(ctx context.Context, e Event, out events.Outcome) 
 	return nil
 }
 
-// queue records before it enqueues: a notification that is in the queue has a record. If
-// the second step is not reached, the outcome is delivered again.
+// queue writes the record before it enqueues, so that a queued notification always has a record.
+// If the second step fails, the outcome is delivered again.
 func (d *Dispatcher) queue(ctx context.Context, n Notification, out events.Outcome) error {
 	r, _, err := d.Records.Get(ctx, n.Key)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		project, request := out.IDs()
 		err := d.Records.Put(ctx, newRecord(n, project, request, d.now()), 0)
-		if err != nil && !errors.Is(err, ErrConflict) { // somebody else queues it too
+		if err != nil && !errors.Is(err, ErrConflict) { // another process queues it too
 			return err
 		}
 	case err != nil:
@@ -50,9 +50,9 @@ func (d *Dispatcher) queue(ctx context.Context, n Notification, out events.Outco
 	return d.Queue.Enqueue(ctx, n)
 }
 
-// Replay puts a parked notification into the queue again, with all its tries before it. e
-// must be the outcome that its record names. One that waits is left to wait, but is sure to
-// be in the queue afterwards. ErrNotFound; ErrSent: it was delivered; ErrConflict: it is
+// Replay puts a parked notification into the queue again, with its number of tries reset. e
+// must be the outcome that its record names. A waiting notification keeps its time, but is
+// certainly in the queue afterwards. ErrNotFound; ErrSent: it was delivered; ErrConflict: it is
 // being delivered at this moment.
 func (d *Dispatcher) Replay(ctx context.Context, key Key, e Event) (Record, error) {
 	r, revision, err := d.Records.Get(ctx, key)

@@ -9,11 +9,11 @@
 //
 // Delivery is at least once. Each notification has a [Key] that follows from the outcome,
 // the channel and the recipient, and a [Record] under that key. A notification that is
-// recorded as sent is not sent again, whatever is redelivered or replayed. What remains is
-// the moment between the other side's yes and the record: who is told twice all the same
-// sees the same key, as the mail's Message-ID and the webhook's webhook-id.
+// recorded as sent is not sent again, whatever is redelivered or replayed. A crash
+// between the acceptance by the other side and the record repeats a notification: with the
+// same key, as the mail's Message-ID and the webhook's webhook-id.
 //
-// A try that fails is repeated after a growing pause. What can never be delivered (a
-// refused address, a webhook that is gone) is parked at once, and all else when its tries
-// are used up. A parked notification stays visible and can be replayed.
+// A failed try is repeated after a growing pause. A notification that can never be delivered
+// (a refused address, a webhook that is gone) is parked at once, any other when its tries are
+// used up. A parked notification stays visible and can be replayed.
 package notify

@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	// ErrConflict says that a record was changed by somebody else meanwhile.
+	// ErrConflict says that another process has changed the record meanwhile.
 	ErrConflict = errors.New("the record was changed meanwhile")
 	// ErrNotFound says that there is no record, or no event, of that name.
 	ErrNotFound = errors.New("not found")

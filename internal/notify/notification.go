@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Channel is a way to reach somebody.
+// Channel is a way to reach a recipient.
 type Channel string
 
 // The channels.
@@ -64,7 +64,7 @@ func (e Event) Outcome() (events.Outcome, error) {
 	return events.DecodeOutcome(events.Message{Subject: e.Subject, Header: e.Header, Body: e.Body})
 }
 
-// State says how far a notification is.
+// State is the state of a notification.
 type State string
 
 // The states. Sent and Parked are final, but a parked one can be replayed.
@@ -94,7 +94,7 @@ type Record struct {
 	NextTryAt time.Time `json:"next_try_at,omitzero"`
 }
 
-// newRecord is the record of a notification that nobody has tried yet.
+// newRecord returns the record of a notification that was not tried yet.
 func newRecord(n Notification, project, request string, now time.Time) Record {
 	return Record{
 		Key: n.Key, State: Waiting, Channel: n.Channel, Recipient: n.Recipient,

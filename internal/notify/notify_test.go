@@ -290,8 +290,8 @@ func TestWhatCannotBeDeliveredIsParkedAtOnce(t *testing.T) {
 	}
 }
 
-// A try that is called off with the process counts nothing, and a record that somebody
-// changed meanwhile gives way to what was sent.
+// A try that ends with the process does not count. The record of a sent notification wins over
+// a concurrent change.
 func TestTheEndOfTheProcessCostsNoTry(t *testing.T) {
 	t.Parallel()
 	d := newDesk()
@@ -335,7 +335,7 @@ func FuzzDecode(f *testing.F) {
 			!maps.Equal(m.Event.Header, n.Event.Header) || !bytes.Equal(m.Event.Body, n.Event.Body) {
 			t.Errorf("decoded again: %+v, %v", m, err)
 		}
-		// The key is the digest of all that says what is told to whom, over which channel.
+		// The key is the digest of all that identifies a notification: content, recipient, channel.
 		other := n
 		other.Recipient += "x"
 		if again, err = other.Encode(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Policy says who is told what.
+// Policy says which recipients get which outcomes.
 type Policy struct {
 	// Channels are those that are set up.
 	Channels []Channel
@@ -23,7 +23,7 @@ type Policy struct {
 	Completed bool
 }
 
-// recipients lists who is told of an outcome, each once.
+// recipients lists the recipients of an outcome, each once.
 func (p Policy) recipients(out events.Outcome) []target {
 	var all []target
 	add := func(c Channel, recipient string) {

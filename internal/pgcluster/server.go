@@ -58,7 +58,7 @@ func (c *Cluster) serve(ctx context.Context, wrap func(*exec.Cmd, uint32, uint32
 	return c.ready(ctx)
 }
 
-// run starts and reaps on one thread, whose end would end the server (Pdeathsig).
+// run starts and reaps on one thread: the end of that thread would end the server (Pdeathsig).
 func (s *server) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -70,7 +70,7 @@ func (s *server) run(started chan<- error) {
 	}
 }
 
-// stop kills the server: nobody needs what it holds.
+// stop kills the server: its data is thrown away.
 func (s *server) stop() {
 	if s.cmd.Process != nil {
 		_ = s.cmd.Process.Kill()

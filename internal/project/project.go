@@ -138,7 +138,7 @@ type row struct {
 }
 
 // Lookup implements export.Projects. An unknown and a suspended project get the very
-// same Fault. An active one whose row names no schemas is a Fault with SchemaNotFound,
+// same Fault. An active one without schemas in its row is a Fault with SchemaNotFound,
 // and one with several rows a Fault with InternalError: neither row is taken.
 func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error) {
 	rows, _, err := p.ask(ctx, id)

@@ -62,7 +62,7 @@ var (
 // Filter narrows which failures are replayed.
 type Filter struct {
 	Project string        // exactly this one; empty: all
-	Code    events.Code   // the latest failure's; empty: any but CodeCancelled, which somebody wanted
+	Code    events.Code   // the latest failure's; empty: any but CodeCancelled, which was intended
 	Since   time.Duration // failed within this time, by the broker's clock
 	// Permanent and Transient ask for failures that trying again can, or cannot, help by
 	// itself; both or none: all.
@@ -216,7 +216,7 @@ func (p *Planner) decide(ctx context.Context, failed events.Failed, queued map[s
 			}
 			return item, nil
 		}
-		// Somebody may have chosen such an id for a request of their own: that place is
+		// A gateway may have chosen such an id for another request: that number is
 		// taken, and the next one is as good.
 		switch {
 		case out.Completed != nil && of(out.Completed.Request, first):

@@ -19,7 +19,7 @@ type Publisher struct {
 	// Rate bounds how fast. Default: as fast as the broker takes them.
 	Rate *rate.Limiter
 	// Report is told after each step how many were published and which project, if any,
-	// is waited for. Default: nobody is told.
+	// is waited for. Default: no callback.
 	Report func(published int, full string)
 }
 

@@ -68,7 +68,7 @@ type Records interface {
 	Stored(ctx context.Context, project string) ([]Record, error)
 	// Warned notes that the warning before a deletion went out.
 	Warned(ctx context.Context, id export.ID, reason string) error
-	// Spare withdraws a mark. One whose deletion has begun stays.
+	// Spare withdraws a mark, unless its deletion has begun.
 	Spare(ctx context.Context, id export.ID) error
 	// BeginDeletion notes that the deletion begins, unless the notice has not passed since
 	// the warning, or the project would have no other good export left: then it is false.

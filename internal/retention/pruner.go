@@ -16,7 +16,7 @@ const (
 	// each project and each deletion.
 	lease = 15 * time.Minute
 	// gap is the longest pause between two runs that does not look like a clock that
-	// jumped. Whoever prunes once a week is within it.
+	// jumped. A weekly run is within it.
 	gap = 8 * day
 	// ahead is how far an export may lie in the future: the clocks that tell its time and
 	// the time now are the same, so this is for a clock that was set back.
@@ -83,8 +83,8 @@ type Report struct {
 	At       time.Time // by the ledger's clock
 	Jumped   bool      // the clock jumped: every notice begins anew
 	Verdicts []Verdict
-	// Spared are projects whose exports are all kept because something was not clear, and
-	// what that is.
+	// Spared maps each project that keeps all its exports because of an uncertainty to the
+	// description of that uncertainty.
 	Spared map[string]string
 }
 
@@ -218,8 +218,8 @@ func (v Verdict) begins() bool {
 	return v.Step == Deleting && v.Record.Expiry.DeletingAt.IsZero()
 }
 
-// unfounded says why the newest good or the newest verified export of a project, in whose
-// favour others go, cannot be relied on; "": each is at a destination.
+// unfounded returns why the newest good or the newest verified export of a project cannot be
+// relied on while others are deleted; "": each is at a destination.
 func (p *Pruner) unfounded(ctx context.Context, verdicts []Verdict) string {
 	good := func(v Verdict) bool { return v.Keep && !v.Damaged }
 	verified := func(v Verdict) bool { return good(v) && v.Verified }
@@ -261,7 +261,7 @@ func (p *Pruner) act(ctx context.Context, v *Verdict) error {
 		}
 	case Warning:
 		if err := p.Announcer.Expiring(ctx, Notice{v.Record, v.Why[0], v.DeleteAt.Add(-p.Notice), v.DeleteAt}); err != nil {
-			// Nobody was warned: the notice does not begin.
+			// No warning was published: the notice period does not begin.
 			log.WarnContext(ctx, "warning before a deletion not published", "error", err)
 			v.Fault = err.Error()
 			return nil

@@ -29,7 +29,7 @@ type Box struct {
 	// Network keeps this machine's network. Without it there is none, not even loopback;
 	// a socket in one of the folders works all the same.
 	Network bool
-	// UID and GID are who the program runs as; only root may choose. 0 and 0: the caller.
+	// UID and GID are the user and group of the program. Only root may set them. 0 and 0: the caller.
 	UID, GID uint32
 }
 
@@ -57,8 +57,8 @@ func (b Box) Wrap(cmd *exec.Cmd) error {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
-		// Who is not root in the namespace loses its rights at exec; the first process
-		// needs this one to mount.
+		// A process that is not root in the namespace loses its capabilities at exec. The
+		// first process needs this one to mount.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	}
 	// Whatever happens to us, nothing may stay behind; number 1 ignores SIGTERM.

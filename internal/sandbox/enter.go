@@ -95,7 +95,7 @@ func handOver(b Box) []*os.File {
 // drop gives up every capability for good, and the user if another was asked for.
 func (b Box) drop() error {
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
-		// Who has no right to shrink the bounding set cannot use it either: no_new_privs.
+		// Without the right to shrink the bounding set it cannot be used either: no_new_privs.
 		_ = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
 	}
 	if b.UID != 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
-// asNobody makes the test binary run one script in a box, as whoever it is.
+// asNobody makes the test binary run one script in a box, as its current user.
 const asNobody = "PGCOURIER_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
@@ -153,7 +153,7 @@ func TestDescriptorsAreHandedOver(t *testing.T) {
 	}
 }
 
-// TestWithoutRoot runs this binary as nobody, where it makes a user namespace.
+// TestWithoutRoot runs this binary as user nobody, where it makes a user namespace.
 func TestWithoutRoot(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")

@@ -35,7 +35,7 @@ type Timetable struct {
 // second. zone is an IANA name; "" is UTC. The error says which part is wrong.
 //
 // It refuses what the broker would take and then not keep: a line that never comes true,
-// and one for certain days in a zone whose clocks change at midnight (see skipsMidnight).
+// and one for certain days in a zone that changes its clocks at midnight (see skipsMidnight).
 func Parse(line, zone string, now time.Time) (Timetable, error) {
 	line = strings.TrimSpace(line)
 	if rest, ok := strings.CutPrefix(line, "@every "); ok {

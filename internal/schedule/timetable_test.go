@@ -6,7 +6,7 @@ import (
 	"time"
 	_ "unsafe" // for go:linkname
 
-	_ "github.com/nats-io/nats-server/v2/server" // whose cron it is held against
+	_ "github.com/nats-io/nats-server/v2/server" // its cron is the reference
 
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )

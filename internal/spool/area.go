@@ -16,7 +16,7 @@ import (
 // ErrUnsafe says that others could change what lies in a folder.
 var ErrUnsafe = errors.New("others can write there")
 
-// prefix begins the names of an area's folders; nothing else in it is ever touched.
+// prefix begins the names of an area's folders. Other files in it are never touched.
 const prefix = "pgcourier-"
 
 // Area is a folder of folders. It is safe for concurrent use, by several processes too, and
@@ -45,8 +45,8 @@ func Open(path string) (*Area, error) {
 	return a, a.guarded(func(*os.Root) error { return nil })
 }
 
-// guarded runs f while no other process makes or removes folders, after removing those that
-// nobody holds.
+// guarded runs f while no other process makes or removes folders. It first removes the folders
+// that no process has locked.
 func (a *Area) guarded(f func(*os.Root) error) (err error) {
 	root, err := os.OpenRoot(a.path)
 	if err != nil {
@@ -64,7 +64,7 @@ func (a *Area) guarded(f func(*os.Root) error) (err error) {
 	return f(root)
 }
 
-// sweep removes the folders that nobody holds.
+// sweep removes the folders that no process has locked.
 func sweep(root *os.Root) error {
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
@@ -154,7 +154,7 @@ func (f *Folder) Free() (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no file system is of 2^63 bytes
 }
 
-// Close removes the folder with all that is in it. Whoever inherited its lock must have
+// Close removes the folder with all that is in it. Processes that inherited its lock must have
 // ended. Closing again does nothing.
 func (f *Folder) Close() error {
 	err := os.RemoveAll(f.path)

@@ -1,5 +1,5 @@
 // Command licences writes docs/licences.md from the program's bill of materials, and
-// refuses a module whose licence nobody has looked at. `make licences` and `make check`
+// refuses a module with an unreviewed licence. `make licences` and `make check`
 // run it; it is no part of the worker.
 package main
 
@@ -17,7 +17,7 @@ import (
 )
 
 // accepted are the licences under which this project's own licence allows a dependency:
-// none of them asks more of who ships the binary than to keep its notice.
+// none of them asks more of a distributor of the binary than to keep its notice.
 var accepted = []string{"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-Source-Code", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense"}
 
 var errStale = errors.New("docs/licences.md is not up to date: run make licences")
@@ -63,7 +63,7 @@ func run(args []string, stderr io.Writer) error {
 	}
 	list := markdown(modules)
 	if !*check {
-		return os.WriteFile(*file, list, 0o644) //nolint:gosec // a document for everybody
+		return os.WriteFile(*file, list, 0o644) //nolint:gosec // a public document
 	}
 	old, err := os.ReadFile(*file)
 	if err != nil {

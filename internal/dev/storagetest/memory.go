@@ -30,7 +30,7 @@ type Memory struct {
 	frozen bool
 }
 
-// NewMemory makes one whose blobs are at most maxBlob bytes. Run needs 2,048 or more.
+// NewMemory makes a store with blobs of at most maxBlob bytes. Run needs 2,048 or more.
 func NewMemory(maxBlob int64) *Memory {
 	return &Memory{maxBlob: maxBlob, blobs: map[storage.Ref][]byte{}, tombs: map[storage.Ref]bool{}}
 }

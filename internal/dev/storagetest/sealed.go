@@ -32,8 +32,8 @@ func (dst Destination) opened(t *testing.T, ids ...age.Identity) *storage.Reposi
 	return r
 }
 
-// A description is readable by its recipients only; whoever has no identity still reads
-// the bytes back, finds the export and deletes it.
+// A description is readable by its recipients only. Without an identity, reading the bytes back,
+// finding and deleting the export still work.
 func repositorySealed(t *testing.T, dst Destination) {
 	mine, other := identity(t), identity(t)
 	r, err := storage.New(storage.Config{Driver: dst.Driver, Journal: dst.Journal, Recipients: []age.Recipient{mine.Recipient(), identity(t).Recipient()}})

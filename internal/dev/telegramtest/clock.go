@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Clock is virtual time. Whoever sleeps on it moves it forward, so no real time passes. It
+// Clock is virtual time. Sleeping on it moves it forward, so no real time passes. It
 // is safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex

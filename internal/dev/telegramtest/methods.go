@@ -43,12 +43,12 @@ func (s *Server) getChatMember(_ *bot, c *chat, in input) reply {
 		return badRequest("user not found")
 	}
 	if c.Type == "channel" {
-		m.CanPin = false // channels have no such right: who may edit may pin
+		m.CanPin = false // channels have no such right: the right to edit includes pinning
 	}
 	return success(m)
 }
 
-// mayPost refuses who lacks the right to send documents.
+// mayPost refuses a bot without the right to send documents.
 func mayPost(b *bot, c *chat) (reply, bool) {
 	m := c.members[b.id]
 	switch {

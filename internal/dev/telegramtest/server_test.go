@@ -173,7 +173,7 @@ func TestResetIsAReset(t *testing.T) {
 	b := setup(t, telegramtest.Dir(dir))
 	b.Inject(telegramtest.Fault{Kind: telegramtest.Reset, After: 100 << 10})
 	resp, err := b.http.Do(b.form(t, channel, "a", make([]byte, 8<<20)))
-	if err == nil { // how the error is called depends on who noticed first
+	if err == nil { // the error depends on which side noticed first
 		t.Errorf("got an answer, %d", resp.StatusCode)
 		_ = resp.Body.Close()
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Whoever the recipient is and whatever a requester or a server wrote, a mail that is
+// Whatever the recipient is and whatever a requester or a server wrote, a mail that is
 // composed has one recipient, a fixed set of header fields and nothing else in its header.
 func FuzzCompose(f *testing.F) {
 	f.Add("ops@example.com", "gateway", "too slow")

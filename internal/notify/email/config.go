@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// Config is a mail server and who writes.
+// Config is a mail server and the sender.
 type Config struct {
 	Host     string
 	Port     int

@@ -63,7 +63,7 @@ func New(c Config) (*Sender, error) {
 
 // Send sends one mail to the notification's recipient. Once the server has taken the mail it
 // returns nil, whatever comes after. If the connection breaks between the last byte and the
-// server's answer, nobody can know whether the server has it: that is an error, and the mail
+// server's answer, it is unknown whether the server has it: that is an error, and the mail
 // is sent again under the same Message-ID.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	m, err := s.compose(n)

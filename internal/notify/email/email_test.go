@@ -68,7 +68,7 @@ func sender(t *testing.T, raw secret.String) *email.Sender {
 	return s
 }
 
-// note is a notification of a failure whose texts are what somebody else wrote.
+// note returns a notification of a failure with texts written by others.
 func note(t *testing.T, recipient, text string) notify.Notification {
 	t.Helper()
 	m, err := events.Failed{

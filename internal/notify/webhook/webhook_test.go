@@ -210,7 +210,7 @@ func TestWhatIsMisconfiguredIsRefused(t *testing.T) {
 	}
 }
 
-// A receiver whose certificate nobody vouches for gets nothing: no event, no signature.
+// A receiver with an untrusted certificate gets nothing: no event, no signature.
 func TestAnUntrustedReceiverIsToldNothing(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
