@@ -42,6 +42,10 @@ test: postgres node promtool rescue-tools ## Run all tests against real PostgreS
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
 	$(GO) test -timeout 40m -vet=off ./...
 
+.PHONY: steady
+steady: postgres node promtool rescue-tools ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
+	$(GO) run ./internal/dev/steady -n $(or $(N),20) -run '$(RUN)' $(or $(PACKAGES),./...)
+
 .PHONY: faults
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
 	$(GO) run ./internal/dev/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json

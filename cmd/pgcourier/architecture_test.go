@@ -66,6 +66,7 @@ var allowed = []rule{
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers knows none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
 	{"internal/dev/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/dev/steady", nil, "it runs go test, and knows nothing of what is tested", nil},
 	{"internal/dev/licences", nil, "a tool of make check; it reads one file", nil},
 	{"internal/dev/smtptest", nil, "a mail server for tests", nil},
 	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
