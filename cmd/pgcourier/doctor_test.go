@@ -24,10 +24,7 @@ import (
 )
 
 // diagnosis is what doctor printed, by the checks' names.
-type diagnosis map[string]struct {
-	doctor.Finding
-	Missing, Strays []string
-}
+type diagnosis map[string]doctor.Finding
 
 // marked is in every secret of a clinic.
 const marked = "canary"
@@ -40,10 +37,7 @@ func (p *platform) diagnose(code int, settings []string, args ...string) diagnos
 		environ[i] = strings.TrimPrefix(e, "PGCOURIER_PLAIN_")
 	}
 	stdout, stderr, got := p.command(environ, append([]string{"doctor", "--output", "json"}, args...)...)
-	var all []struct {
-		doctor.Finding
-		Missing, Strays []string
-	}
+	var all []doctor.Finding
 	if err := json.Unmarshal([]byte(stdout), &all); err != nil || got != code {
 		p.t.Errorf("doctor ended with %d, want %d (%v)\n%s%s", got, code, err, stdout, stderr)
 	}

@@ -38,7 +38,7 @@ func TestDoctorFindsDrift(t *testing.T) {
 		}
 	}
 	d := p.diagnose(1, nil, "--drift", "--only", "drift")["drift/file"]
-	if d.State != doctor.Fault || len(d.Missing) != 1 || !strings.HasPrefix(d.Missing[0], "acme/lost.") ||
+	if d.State != doctor.Fault || d.Drift == nil || len(d.Missing) != 1 || !strings.HasPrefix(d.Missing[0], "acme/lost.") ||
 		len(d.Strays) != 1 || !strings.HasPrefix(d.Strays[0], "acme/stray.") || !strings.Contains(d.Found, "1 missing although the ledger has them: acme/lost.") {
 		t.Errorf("found %+v", d)
 	}

@@ -29,6 +29,5 @@ func Examine(ctx context.Context, environ []string, now func() time.Time, only .
 	if err != nil {
 		return nil, err
 	}
-	x := examination{config: c, now: now, drifts: map[string]drift{}}
-	return x.run(ctx, doctor.Config{}, only), nil
+	return doctor.Examine(ctx, doctor.Config{Settings: c, Now: now, Only: only}), nil
 }

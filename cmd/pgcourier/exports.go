@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/restore"
-	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
@@ -54,7 +51,7 @@ func (r *reading) open() (*exports, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := readIdentities(append(slices.Clone(c.AgeIdentityFiles), r.identities...))
+	ids, err := destinations.ReadIdentities(append(slices.Clone(c.AgeIdentityFiles), r.identities...))
 	if err != nil {
 		return nil, err
 	}
@@ -71,22 +68,6 @@ func (r *reading) open() (*exports, error) {
 }
 
 func (l *exports) close() error { return l.Set.Close() }
-
-func readIdentities(files []string) ([]age.Identity, error) {
-	var all []age.Identity
-	for _, file := range files {
-		b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
-		if err != nil {
-			return nil, config.Errorf("read identity: %w", err)
-		}
-		ids, err := seal.ParseIdentities(b)
-		if err != nil {
-			return nil, config.Errorf("identity file %s: %w", file, err)
-		}
-		all = append(all, ids...)
-	}
-	return all, nil
-}
 
 // find returns the copies that an ID of the command line means: of one export, one for each
 // destination that has it.

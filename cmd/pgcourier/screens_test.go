@@ -231,11 +231,11 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"recover":         sampleRecovery(),
 		"migrate":         migration{4},
 		"prune":           samplePruned(),
-		"doctor":          (&examination{}).examined(sampleFindings()[1:3]),
-		"doctor --drift": []examined{{doctor.Finding{
+		"doctor":          sampleFindings()[1:3],
+		"doctor --drift": []doctor.Finding{{
 			Check: "drift/s3", State: doctor.Fault, Found: "1 missing although the ledger has them: " + sampleKey,
-			Mend: "see docs/retention.md",
-		}, drift{Missing: []string{sampleKey}}}},
+			Mend: "see docs/retention.md", Drift: &doctor.Drift{Missing: []string{sampleKey}},
+		}},
 		"schedule add": sampleSchedules()[0],
 		"schedule rm":  scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},
 		"broker config": brokerUsers{

@@ -46,7 +46,7 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 	if err := checkClients(ctx, c, log, restoreTools...); err != nil {
 		return nil, err
 	}
-	ids, err := readIdentities(c.AgeIdentityFiles)
+	ids, err := destinations.ReadIdentities(c.AgeIdentityFiles)
 	if err != nil {
 		return nil, err
 	}

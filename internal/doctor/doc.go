@@ -1,8 +1,13 @@
-// Package doctor runs checks side by side and judges what they measured.
+// Package doctor examines with a worker's own configuration whether a worker could do its work,
+// and says how to correct what it finds.
 //
-// A [Check] is a name and a function that reports what it found; [Run] bounds each one, so
-// that a server that hangs costs its own check its time and no other's. What needs no
-// technology to be judged is here too: how far a clock may be off ([Skew]), how much room a
-// disk must have ([Room]), how long a certificate must still be good ([Certificate]), and who
-// may read a file ([Private]). It knows none of the things that are checked.
+// [Examine] runs all checks side by side; [Run] bounds each one, so that a server that hangs
+// delays its own check and no other's. A file holds the checks of one area: clients, database,
+// projects, broker, storage, disks, keys, sandbox, retention, notify and drift. The judges need
+// nothing but what was measured: how far a clock may be off ([Skew]), how much room a disk must
+// have ([Room]), how long a certificate must be good ([Certificate]), which users may read a
+// file ([Private]).
+//
+// It stands beside the service: it opens connections by the same functions as serve, and wires
+// adapters. Only a command imports it.
 package doctor

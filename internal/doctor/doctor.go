@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// State is what became of one finding.
+// State says how what was found is.
 type State string
 
 // The states. Only Fault and Unreachable say that something does not work.
 const (
 	// OK says that it is as it must be.
 	OK State = "ok"
-	// Warning says that it works, and that somebody should look at it.
+	// Warning says that it works, and that an operator should look at it.
 	Warning State = "warning"
-	// Fault says that it does not work, and will not until somebody acts.
+	// Fault says that it does not work, and will not until an operator acts.
 	Fault State = "fault"
 	// Unreachable says that the other side gave no answer, which may pass by itself.
 	Unreachable State = "unreachable"
@@ -30,10 +30,11 @@ const (
 
 // Finding is one line of the result.
 type Finding struct {
-	Check string `json:"check"` // check/part, such as "broker/clock"
-	State State  `json:"state"`
-	Found string `json:"found"`          // what was seen or is wrong: one line, no secret
-	Mend  string `json:"mend,omitempty"` // what to do; never empty for Warning, Fault and Unreachable
+	Check  string `json:"check"` // check/part, such as "broker/clock"
+	State  State  `json:"state"`
+	Found  string `json:"found"`          // what was seen or is wrong: one line, no secret
+	Mend   string `json:"mend,omitempty"` // what to do; never empty for Warning, Fault and Unreachable
+	*Drift        // the objects of a finding of drift; nil: none
 }
 
 // Check is one thing to look at.
@@ -41,49 +42,49 @@ type Check struct {
 	Name string
 	// Run looks, and reports until ctx ends. It may report nothing.
 	Run func(ctx context.Context, r *Report)
-	// Timeout bounds it in place of Config.Timeout. Default: that.
+	// Timeout bounds it in place of Bounds.Timeout. Default: that.
 	Timeout time.Duration
 }
 
-// Config says how checks are run.
-type Config struct {
+// Bounds says how checks are run.
+type Bounds struct {
 	// Timeout bounds each check. Default: DefaultTimeout.
 	Timeout time.Duration
-	// Grace is how long a check whose time is over may take to say what it saw; then it is
-	// left behind. Default: DefaultGrace.
+	// Grace is how long a check may take after its time is over to report what it saw. Then it
+	// is left behind. Default: DefaultGrace.
 	Grace time.Duration
 	// Secrets are taken out of every finding, should one get there. Those of fewer than
 	// six characters are not looked for: they would be found in everything.
 	Secrets []string
 }
 
-// The defaults of Config.
+// The defaults of Bounds.
 const (
 	DefaultTimeout = 20 * time.Second
 	DefaultGrace   = 2 * time.Second
 )
 
 // Run runs all checks at once and returns their findings in the order of the checks.
-func Run(ctx context.Context, c Config, checks []Check) []Finding {
-	c.Timeout, c.Grace = cmp.Or(c.Timeout, DefaultTimeout), cmp.Or(c.Grace, DefaultGrace)
+func Run(ctx context.Context, b Bounds, checks []Check) []Finding {
+	b.Timeout, b.Grace = cmp.Or(b.Timeout, DefaultTimeout), cmp.Or(b.Grace, DefaultGrace)
 	reports := make([]*Report, len(checks))
 	var all sync.WaitGroup
 	for i, check := range checks {
 		reports[i] = &Report{check: check.Name}
-		all.Go(func() { c.run(ctx, check, reports[i]) })
+		all.Go(func() { b.run(ctx, check, reports[i]) })
 	}
 	all.Wait()
-	var out []Finding
+	out := []Finding{}
 	for _, r := range reports {
 		for _, f := range r.findings {
-			out = append(out, c.clean(f))
+			out = append(out, b.clean(f))
 		}
 	}
 	return out
 }
 
-func (c Config) run(ctx context.Context, check Check, r *Report) {
-	timeout := cmp.Or(check.Timeout, c.Timeout)
+func (b Bounds) run(ctx context.Context, check Check, r *Report) {
+	timeout := cmp.Or(check.Timeout, b.Timeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	done := make(chan struct{})
@@ -97,7 +98,7 @@ func (c Config) run(ctx context.Context, check Check, r *Report) {
 		return
 	case <-ctx.Done():
 	}
-	late := time.NewTimer(c.Grace)
+	late := time.NewTimer(b.Grace)
 	defer late.Stop()
 	select {
 	case <-done:
@@ -111,9 +112,9 @@ func (c Config) run(ctx context.Context, check Check, r *Report) {
 const longest = 500
 
 // clean makes a finding one line of bounded length without any of the secrets.
-func (c Config) clean(f Finding) Finding {
+func (b Bounds) clean(f Finding) Finding {
 	for _, text := range []*string{&f.Check, &f.Found, &f.Mend} {
-		for _, s := range c.Secrets {
+		for _, s := range b.Secrets {
 			const shortest = 6
 			if len(s) >= shortest {
 				*text = strings.ReplaceAll(*text, s, "***")

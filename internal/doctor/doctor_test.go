@@ -24,7 +24,7 @@ func TestOneThatHangsBlocksNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		begun := time.Now()
-		got := doctor.Run(t.Context(), doctor.Config{Timeout: 5 * time.Second}, []doctor.Check{
+		got := doctor.Run(t.Context(), doctor.Bounds{Timeout: 5 * time.Second}, []doctor.Check{
 			{Name: "deaf", Run: func(_ context.Context, r *doctor.Report) {
 				r.OK("first", "it answered once")
 				<-release
@@ -56,7 +56,7 @@ func TestOneThatHangsBlocksNoOther(t *testing.T) {
 
 func TestNoFindingHoldsASecretOrASecondLine(t *testing.T) {
 	t.Parallel()
-	got := doctor.Run(t.Context(), doctor.Config{Secrets: []string{"canary-9", "", "w"}}, []doctor.Check{
+	got := doctor.Run(t.Context(), doctor.Bounds{Secrets: []string{"canary-9", "", "w"}}, []doctor.Check{
 		{Name: "a", Run: func(_ context.Context, r *doctor.Report) {
 			r.Add("b canary-9", doctor.Finding{State: doctor.Fault, Found: "password canary-9\nrefused \xff", Mend: strings.Repeat("w", 600)})
 		}},

@@ -8,7 +8,7 @@ import (
 )
 
 func ExampleRun() {
-	found := doctor.Run(context.Background(), doctor.Config{}, []doctor.Check{
+	found := doctor.Run(context.Background(), doctor.Bounds{}, []doctor.Check{
 		{Name: "disk", Run: func(_ context.Context, r *doctor.Report) {
 			r.Add("data", doctor.Room(doctor.Space{Free: 3 << 30, Files: -1}, 0))
 		}},

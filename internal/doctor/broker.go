@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -16,7 +16,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
 // brokerParts are what depends on a connection.
@@ -24,18 +23,18 @@ var brokerParts = []string{"streams", "schedules", "limits", "clock"}
 
 // checkBroker connects as each user that the roles here work as, and looks at everything as
 // the first of them.
-func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
+func (x *examiner) checkBroker(ctx context.Context, r *Report) {
 	x.checkSync(r)
-	users := setup.Users(x.config)
+	users := setup.Users(x.Settings)
 	var first *nats.Conn
 	for _, user := range users {
-		nc, err := setup.Connect(x.config, user, x.log)
+		nc, err := setup.Connect(x.Settings, user, x.log)
 		if err != nil {
 			part := string(user)
 			if first == nil {
 				part = ""
 			}
-			r.Add(part, x.brokerTrouble(err))
+			r.Add(part, x.brokerFinding(err))
 			if first == nil {
 				break
 			}
@@ -46,7 +45,7 @@ func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
 			first = nc
 		}
 		x.checkIdentity(ctx, nc, user, r)
-		if setup.KeysDir(x.config) == "" {
+		if setup.KeysDir(x.Settings) == "" {
 			break // one login for all
 		}
 	}
@@ -58,27 +57,27 @@ func (x *examination) checkBroker(ctx context.Context, r *doctor.Report) {
 	}
 	r.OK("", "nats-server %s at %s", first.ConnectedServerVersion(), first.ConnectedUrlRedacted())
 	if state, err := first.TLSConnectionState(); err == nil && len(state.PeerCertificates) > 0 {
-		r.Add("certificate", doctor.Certificate(state.PeerCertificates[0], x.now()))
+		r.Add("certificate", Certificate(state.PeerCertificates[0], x.Now()))
 	}
 	js, err := jetstream.New(first)
 	if err != nil {
-		r.Add("streams", trouble(err, "PGCOURIER_NATS_URL", "correct PGCOURIER_NATS_URL"))
+		r.Add("streams", errorFinding(err, "PGCOURIER_NATS_URL", "correct PGCOURIER_NATS_URL"))
 		return
 	}
 	if !x.checkLimits(ctx, js, r) {
 		return
 	}
 	x.checkStreams(ctx, js, r)
-	theirs, ours, margin, err := broker.Clock(ctx, js, x.now)
+	theirs, ours, margin, err := broker.Clock(ctx, js, x.Now)
 	if err != nil {
-		r.Add("clock", doctor.Finding{State: doctor.Unknown, Found: "the broker tells its time with its streams only, which could not be looked at"})
+		r.Add("clock", Finding{State: Unknown, Found: "the broker tells its time with its streams only, which could not be looked at"})
 		return
 	}
-	r.Add("clock", doctor.Skew("the broker's", theirs.Sub(ours), margin))
+	r.Add("clock", Skew("the broker's", theirs.Sub(ours), margin))
 }
 
-func (x *examination) brokerTrouble(err error) doctor.Finding {
-	f := doctor.Finding{State: doctor.Fault, Found: err.Error()}
+func (x *examiner) brokerFinding(err error) Finding {
+	f := Finding{State: Fault, Found: err.Error()}
 	key, isKey := errors.AsType[*server.KeyError](err)
 	switch {
 	case isKey:
@@ -86,11 +85,11 @@ func (x *examination) brokerTrouble(err error) doctor.Finding {
 	case errors.Is(err, broker.ErrUnauthorized):
 		f.Mend = "give the broker this user's key or password, or correct PGCOURIER_NATS_KEYS, NATS_NKEY, NATS_CREDS or NATS_URL: see docs/broker.md"
 	case errors.Is(err, server.ErrNoServer):
-		f.State, f.Mend = doctor.Unreachable, "start `pgcourier serve` with the same DATA_DIR, or set PGCOURIER_NATS_URL"
+		f.State, f.Mend = Unreachable, "start `pgcourier serve` with the same DATA_DIR, or set PGCOURIER_NATS_URL"
 	case untrusted(err):
 		f.Mend = "set PGCOURIER_NATS_TLS_CA to the authority that signed the broker's certificate, or use the host name that it is for"
 	case errors.Is(err, broker.ErrUnreachable):
-		f.State, f.Mend = doctor.Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_NATS_URL"
+		f.State, f.Mend = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_NATS_URL"
 	default:
 		f.Mend = "correct the settings of the broker (PGCOURIER_NATS_...): see docs/broker.md"
 	}
@@ -99,27 +98,27 @@ func (x *examination) brokerTrouble(err error) doctor.Finding {
 
 // checkSync says whether what the broker acknowledged survives a power failure. The protocol
 // for clients does not tell.
-func (x *examination) checkSync(r *doctor.Report) {
-	if x.config.NATSURL == "" {
+func (x *examiner) checkSync(r *Report) {
+	if x.Settings.NATSURL == "" {
 		r.OK("sync", "the embedded broker writes to the disk before it acknowledges")
 		return
 	}
-	r.Add("sync", doctor.Finding{
-		State: doctor.Unknown, Found: "a client cannot see how the broker syncs; nats-server's default may lose two minutes at a power failure",
+	r.Add("sync", Finding{
+		State: Unknown, Found: "a client cannot see how the broker syncs; nats-server's default may lose two minutes at a power failure",
 		Mend: "look for sync_interval: always in the jetstream block of its configuration",
 	})
 }
 
 // checkIdentity holds the rights that the broker says this login has against what the user
 // needs, or all users where there is one login for all.
-func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user server.User, r *doctor.Report) {
+func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server.User, r *Report) {
 	part, wanted := string(user), []server.User{user}
-	if setup.KeysDir(x.config) == "" {
-		part, wanted = "login", setup.Users(x.config)
+	if setup.KeysDir(x.Settings) == "" {
+		part, wanted = "login", setup.Users(x.Settings)
 	}
 	who, err := server.WhoAmI(ctx, nc)
 	if err != nil {
-		r.Add(part, doctor.Finding{State: doctor.Unknown, Found: err.Error(), Mend: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
+		r.Add(part, Finding{State: Unknown, Found: err.Error(), Mend: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
 		return
 	}
 	name := who.User
@@ -133,7 +132,7 @@ func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user ser
 	var lacks []string
 	for _, u := range wanted {
 		rights := u.Rights()
-		if setup.KeysDir(x.config) == "" { // its replies come elsewhere
+		if setup.KeysDir(x.Settings) == "" { // its replies come elsewhere
 			rights.Subscribe = slices.DeleteFunc(rights.Subscribe, func(s string) bool { return s == u.InboxPrefix()+".>" })
 		}
 		for _, l := range who.Rights.Lacks(rights) {
@@ -143,8 +142,8 @@ func (x *examination) checkIdentity(ctx context.Context, nc *nats.Conn, user ser
 		}
 	}
 	if len(lacks) > 0 {
-		r.Add(part, doctor.Finding{
-			State: doctor.Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
+		r.Add(part, Finding{
+			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
 			Mend: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
 		})
 		return
@@ -157,30 +156,30 @@ const setUpMend = "run `pgcourier broker setup` as the broker's administrator wi
 
 // checkStreams names each stream and consumer that differs from what is needed, field by
 // field.
-func (x *examination) checkStreams(ctx context.Context, js jetstream.JetStream, r *doctor.Report) {
-	want := setup.Topology(x.config)
+func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *Report) {
+	want := setup.Topology(x.Settings)
 	found, err := broker.Inspect(ctx, js, want)
 	switch {
 	case errors.Is(err, broker.ErrTooOld):
-		r.Add("streams", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: "update nats-server"})
+		r.Add("streams", Finding{State: Fault, Found: err.Error(), Mend: "update nats-server"})
 	case err != nil:
-		r.Add("streams", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: "let this user look: publish on $JS.API.STREAM.INFO.* and $JS.API.CONSUMER.INFO.*.*"})
+		r.Add("streams", Finding{State: Fault, Found: err.Error(), Mend: "let this user look: publish on $JS.API.STREAM.INFO.* and $JS.API.CONSUMER.INFO.*.*"})
 	case len(found) == 0:
 		r.OK("streams", "all streams and consumers are as needed")
 	}
 	reportDrift(r, found)
-	if !x.config.Serves(config.RoleIntake) {
+	if !x.Settings.Serves(config.RoleIntake) {
 		r.Skip("schedules", "the roles here serve none")
 		return
 	}
 	found, err = broker.InspectSchedules(ctx, js, want)
 	switch {
 	case errors.Is(err, broker.ErrNoSchedules):
-		r.Add("schedules", doctor.Finding{State: doctor.Warning, Found: err.Error(), Mend: "update nats-server, or use another scheduler: see docs/schedules.md"})
+		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Mend: "update nats-server, or use another scheduler: see docs/schedules.md"})
 	case errors.Is(err, broker.ErrNotSetUp):
-		r.Add("schedules", doctor.Finding{State: doctor.Warning, Found: err.Error(), Mend: setUpMend})
+		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Mend: setUpMend})
 	case err != nil:
-		r.Add("schedules", trouble(err, "PGCOURIER_NATS_URL", setUpMend))
+		r.Add("schedules", errorFinding(err, "PGCOURIER_NATS_URL", setUpMend))
 	case len(found) == 0:
 		r.OK("schedules", "the broker holds schedules")
 	}
@@ -188,7 +187,7 @@ func (x *examination) checkStreams(ctx context.Context, js jetstream.JetStream, 
 }
 
 // reportDrift makes one finding of each stream or consumer.
-func reportDrift(r *doctor.Report, all []broker.Difference) {
+func reportDrift(r *Report, all []broker.Difference) {
 	objects := []string{}
 	says := map[string][]string{}
 	for _, d := range all {
@@ -202,19 +201,19 @@ func reportDrift(r *doctor.Report, all []broker.Difference) {
 		says[d.Object] = append(says[d.Object], text)
 	}
 	for _, o := range objects {
-		r.Add("streams/"+o, doctor.Finding{State: doctor.Fault, Found: strings.Join(says[o], "; "), Mend: setUpMend})
+		r.Add("streams/"+o, Finding{State: Fault, Found: strings.Join(says[o], "; "), Mend: setUpMend})
 	}
 }
 
 // checkLimits looks at the account's room; false: there is no JetStream to look at.
-func (x *examination) checkLimits(ctx context.Context, js jetstream.JetStream, r *doctor.Report) bool {
+func (x *examiner) checkLimits(ctx context.Context, js jetstream.JetStream, r *Report) bool {
 	info, err := js.AccountInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		r.Add("limits", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: "enable JetStream on the broker and for this account: see docs/broker.md"})
+		r.Add("limits", Finding{State: Fault, Found: err.Error(), Mend: "enable JetStream on the broker and for this account: see docs/broker.md"})
 		return false
 	case err != nil:
-		r.Add("limits", doctor.Finding{State: doctor.Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Mend: "let this user publish on $JS.API.INFO"})
+		r.Add("limits", Finding{State: Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Mend: "let this user publish on $JS.API.INFO"})
 		return true
 	}
 	used, limit := info.Store, info.Limits.MaxStore
@@ -222,15 +221,15 @@ func (x *examination) checkLimits(ctx context.Context, js jetstream.JetStream, r
 		r.OK("limits", "the account stores %s and has no limit; how full the broker's disk is cannot be seen from here", humanize.IBytes(used))
 		return true
 	}
-	f := doctor.Finding{State: doctor.OK, Found: fmt.Sprintf("the account stores %s of %s", humanize.IBytes(used), humanize.IBytes(uint64(limit)))}
+	f := Finding{State: OK, Found: fmt.Sprintf("the account stores %s of %s", humanize.IBytes(used), humanize.IBytes(uint64(limit)))}
 	const nearly, full = 0.8, 0.95
 	switch share := float64(used) / float64(limit); {
 	case share >= full:
-		f.State = doctor.Fault
+		f.State = Fault
 	case share >= nearly:
-		f.State = doctor.Warning
+		f.State = Warning
 	}
-	if f.State != doctor.OK {
+	if f.State != OK {
 		f.Mend = "raise the account's max_file (JetStream), or keep outcomes for a shorter time (OUTCOME_RETENTION)"
 	}
 	r.Add("limits", f)

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/textproto"
 
-	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/notify/channels"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
 	"github.com/pgcourier/pgcourier/internal/notify/webhook"
@@ -20,101 +19,101 @@ const (
 )
 
 // checkMail goes as far as the login, and with --send-test sends a mail.
-func (x *examination) checkMail(ctx context.Context, r *doctor.Report) {
-	c := x.config
+func (x *examiner) checkMail(ctx context.Context, r *Report) {
+	c := x.Settings
 	if c.SMTPURL == "" {
 		r.Skip("", "not set up")
 		return
 	}
 	sender, server, err := channels.Email(c)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: mailMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: mailMend})
 		return
 	}
 	cert, err := sender.Check(ctx)
 	if err != nil {
-		f := trouble(err, "PGCOURIER_SMTP_URL", mailMend)
+		f := errorFinding(err, "PGCOURIER_SMTP_URL", mailMend)
 		if said, ok := errors.AsType[*textproto.Error](err); ok && said.Code/100 == 5 {
-			f.State, f.Mend = doctor.Fault, "correct the user or the password in PGCOURIER_SMTP_URL"
+			f.State, f.Mend = Fault, "correct the user or the password in PGCOURIER_SMTP_URL"
 		}
 		r.Add("", f)
 		return
 	}
 	r.OK("", "it takes mail from %s", server.From.Address)
 	x.checkCertificate(cert, r)
-	if x.sendTest && len(c.OperatorEmail) == 0 {
+	if x.SendTest && len(c.OperatorEmail) == 0 {
 		r.Skip("test", "OPERATOR_EMAIL names nobody to send it to")
 	}
 	for _, to := range c.OperatorEmail {
-		if x.sendTest {
+		if x.SendTest {
 			x.reportTest(r, sender.SendTest(ctx, to), "a mail to "+to, "PGCOURIER_SMTP_URL", mailMend)
 		}
 	}
 }
 
 // checkWebhook connects, and with --send-test posts an event that is none of the contract.
-func (x *examination) checkWebhook(ctx context.Context, r *doctor.Report) {
-	if x.config.WebhookURL == "" {
+func (x *examiner) checkWebhook(ctx context.Context, r *Report) {
+	if x.Settings.WebhookURL == "" {
 		r.Skip("", "not set up")
 		return
 	}
-	sender, err := channels.Webhook(x.config)
+	sender, err := channels.Webhook(x.Settings)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: webhookMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: webhookMend})
 		return
 	}
 	defer func() { _ = sender.Close() }()
 	cert, err := sender.Check(ctx)
 	switch {
 	case errors.Is(err, webhook.ErrProxied):
-		r.Add("", doctor.Finding{State: doctor.Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
+		r.Add("", Finding{State: Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
 	case err != nil:
-		r.Add("", trouble(err, "PGCOURIER_WEBHOOK_URL", webhookMend))
+		r.Add("", errorFinding(err, "PGCOURIER_WEBHOOK_URL", webhookMend))
 		return
 	default:
 		r.OK("", "its server takes connections")
 		x.checkCertificate(cert, r)
 	}
-	if x.sendTest {
+	if x.SendTest {
 		x.reportTest(r, sender.SendTest(ctx), "an event of the type "+webhook.TestType, "PGCOURIER_WEBHOOK_URL", webhookMend)
 	}
 }
 
 // checkChat asks for the bot and the chat, and with --send-test sends a message.
-func (x *examination) checkChat(ctx context.Context, r *doctor.Report) {
-	if x.config.TelegramChat == "" {
+func (x *examiner) checkChat(ctx context.Context, r *Report) {
+	if x.Settings.TelegramChat == "" {
 		r.Skip("", "not set up")
 		return
 	}
-	chat, err := channels.Telegram(x.config, x.log)
+	chat, err := channels.Telegram(x.Settings, x.log)
 	if err != nil {
-		r.Add("", doctor.Finding{State: doctor.Fault, Found: err.Error(), Mend: chatMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: chatMend})
 		return
 	}
 	defer func() { _ = chat.Close() }()
 	if err := notifytelegram.Check(ctx, chat.Client, chat.ID); err != nil {
-		f := trouble(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+		f := errorFinding(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
 		if api, ok := errors.AsType[*telegram.APIError](err); ok && api.Transient() {
-			f.State, f.Mend = doctor.Unreachable, "try again later"
+			f.State, f.Mend = Unreachable, "try again later"
 		}
 		r.Add("", f)
 		return
 	}
 	r.OK("", "the bot may write in chat %d", chat.ID)
-	if x.sendTest {
+	if x.SendTest {
 		x.reportTest(r, chat.SendTest(ctx, chat.ID), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
 	}
 }
 
-func (x *examination) checkCertificate(cert *x509.Certificate, r *doctor.Report) {
+func (x *examiner) checkCertificate(cert *x509.Certificate, r *Report) {
 	if cert != nil {
-		r.Add("certificate", doctor.Certificate(cert, x.now()))
+		r.Add("certificate", Certificate(cert, x.Now()))
 	}
 }
 
-func (x *examination) reportTest(r *doctor.Report, err error, what, address, mend string) {
+func (x *examiner) reportTest(r *Report, err error, what, address, mend string) {
 	if err != nil {
-		r.Add("test", trouble(err, address, mend))
+		r.Add("test", errorFinding(err, address, mend))
 		return
 	}
 	r.OK("test", "%s was taken", what)

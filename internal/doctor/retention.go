@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -6,14 +6,33 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/retention"
 )
+
+// checkRetention reads the rules for all projects; those of a project's own are its check's.
+func (x *examiner) checkRetention(ctx context.Context, r *Report) {
+	x.checkDeletions(ctx, r)
+	if x.Settings.Retention == "" {
+		r.OK("", "RETENTION is not set: what a project's row does not let go is kept")
+		return
+	}
+	policy, err := retention.Parse(x.Settings.Retention)
+	switch {
+	case err != nil:
+		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Mend: "correct it: see docs/retention.md"})
+	case !x.Settings.Serves(config.RolePruner):
+		r.OK("", "%s, by another process: the roles here prune nothing", policy)
+	default:
+		r.OK("", "%s", policy)
+	}
+}
 
 // mostDeletions bounds the exports that are named.
 const mostDeletions = 5
 
 // checkDeletions names what the pruner keeps failing to delete, whichever process that is.
-func (x *examination) checkDeletions(ctx context.Context, r *doctor.Report) {
+func (x *examiner) checkDeletions(ctx context.Context, r *Report) {
 	if x.pool == nil {
 		return // nothing is exported from here, or database says what is wrong
 	}
@@ -25,7 +44,7 @@ func (x *examination) checkDeletions(ctx context.Context, r *doctor.Report) {
 	failing, total, err := l.FailingDeletions(ctx, mostDeletions)
 	switch {
 	case err != nil:
-		r.Skip("deletions", "what retention is to delete cannot be read: "+databaseTrouble(err).Found)
+		r.Skip("deletions", "what retention is to delete cannot be read: "+databaseFinding(err).Found)
 	case total == 0:
 		r.OK("deletions", "none keeps failing")
 	default:
@@ -37,8 +56,8 @@ func (x *examination) checkDeletions(ctx context.Context, r *doctor.Report) {
 			names = append(names, fmt.Sprintf("%d more", more))
 		}
 		first := failing[0] // a finding is cut where it is too long: the names come before what one destination says
-		r.Add("deletions", doctor.Finding{
-			State: doctor.Fault,
+		r.Add("deletions", Finding{
+			State: Fault,
 			Found: fmt.Sprintf("cannot be deleted: %s; %s since %s, in %d runs: %s", strings.Join(names, ", "),
 				first.Request, first.Since.Format(time.DateOnly), first.Tries, first.Fault),
 			Mend: "let the destination delete what it says, then run `pgcourier prune`, or wait for the pruner: see docs/operate.md, PgcourierDeletionsFailing",

@@ -1,26 +1,67 @@
-package main
+package doctor
 
 import (
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// drift is how one destination differs from the ledger.
-type drift struct {
+// driftTimeout bounds the comparison of one destination with the ledger: all of it is listed.
+const driftTimeout = 10 * time.Minute
+
+// driftChecks hold what each destination lists against the ledger.
+func (x *examiner) driftChecks() []Check {
+	places, _ := x.placements() // the storage's own check says what is wrong
+	var all []Check
+	for _, p := range places {
+		all = append(all, Check{Name: "drift/" + p.Name, Timeout: driftTimeout, Run: func(ctx context.Context, r *Report) { x.checkDrift(ctx, p, r) }})
+	}
+	return all
+}
+
+func (x *examiner) checkDrift(ctx context.Context, p destinations.Location, r *Report) {
+	l, err := x.ledger(ctx)
+	if err != nil {
+		r.Skip("", "the ledger cannot be read")
+		return
+	}
+	d, err := x.open(p)
+	if err != nil {
+		r.Skip("", "the storage cannot be used")
+		return
+	}
+	defer func() { _ = d.Close() }()
+	found, err := findDrift(ctx, d, l)
+	if err != nil {
+		r.Add("", storageFinding(err, p))
+		return
+	}
+	if text := found.text(); text != "" {
+		r.Add("", Finding{
+			State: Fault, Found: text, Drift: &found,
+			Mend: "`pgcourier recover` makes records for objects, `pgcourier rm` deletes them; what is missing has to be exported again: see docs/retention.md",
+		})
+		return
+	}
+	r.OK("", "it holds what the ledger says, and nothing else")
+}
+
+// Drift is how one destination differs from the ledger.
+type Drift struct {
 	// Missing are keys of exports that the ledger says are stored there, and are not.
 	Missing []string `json:"missing,omitempty"`
 	// Strays are keys of objects there that the ledger does not know, or says are deleted.
 	Strays []string `json:"strays,omitempty"`
 }
 
-// text is what is said of it; "" when there is none.
-func (d drift) text() string {
+// text says what differs. "": nothing does.
+func (d Drift) text() string {
 	var parts []string
 	for _, p := range []struct {
 		what string
@@ -39,16 +80,16 @@ func (d drift) text() string {
 }
 
 // findDrift holds what a destination lists against the ledger.
-func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledger) (drift, error) {
+func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledger) (Drift, error) {
 	// First the ledger: what is recorded is stored before.
 	recorded, err := recordedAt(ctx, d, l)
 	if err != nil {
-		return drift{}, err
+		return Drift{}, err
 	}
 	var there []string
 	for key, err := range d.Keys(ctx) {
 		if err != nil {
-			return drift{}, err
+			return Drift{}, err
 		}
 		there = append(there, key)
 	}
@@ -56,7 +97,7 @@ func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledge
 	for _, key := range there {
 		listed[key] = true
 	}
-	var out drift
+	var out Drift
 	for key := range recorded {
 		if !listed[key] {
 			out.Missing = append(out.Missing, key)
@@ -66,7 +107,7 @@ func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledge
 		// What was deleted since is not missing.
 		again, err := recordedAt(ctx, d, l)
 		if err != nil {
-			return drift{}, err
+			return Drift{}, err
 		}
 		out.Missing = slices.DeleteFunc(out.Missing, func(key string) bool { return !again[key] })
 		slices.Sort(out.Missing)

@@ -1,0 +1,99 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+)
+
+// checkKeys looks at the recipients, at the identities, and at the modes of files with secrets.
+func (x *examiner) checkKeys(_ context.Context, r *Report) {
+	recipients, err := seal.ParseRecipients(x.Settings.AgeRecipients)
+	switch {
+	case err != nil:
+		r.Add("recipients", Finding{State: Fault, Found: err.Error(), Mend: "correct PGCOURIER_AGE_RECIPIENTS"})
+	case len(recipients) == 0:
+		r.OK("recipients", "none: exports are not encrypted")
+	default:
+		r.OK("recipients", "exports are encrypted to %d", len(recipients))
+	}
+	var identities []age.Identity
+	unread := false
+	for i, file := range x.Settings.AgeIdentityFiles {
+		part := "identity"
+		if i > 0 {
+			part += "-" + strconv.Itoa(i+1)
+		}
+		ids, err := destinations.ReadIdentities([]string{file})
+		if err != nil {
+			unread = true
+			r.Add(part, Finding{State: Fault, Found: err.Error(), Mend: "let this user read it, or correct PGCOURIER_AGE_IDENTITY_FILE"})
+			continue
+		}
+		identities = append(identities, ids...)
+		r.OK(part, "%s holds %d", file, len(ids))
+	}
+	if len(recipients) > 0 && len(identities) > 0 && !unread {
+		r.Add("match", match(recipients, identities))
+	}
+	x.checkModes(r)
+}
+
+// match seals nothing to the recipients and opens it with the identities.
+func match(recipients []age.Recipient, identities []age.Identity) Finding {
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, recipients...)
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return Finding{State: Fault, Found: "nothing can be encrypted to these recipients: " + err.Error(), Mend: "correct PGCOURIER_AGE_RECIPIENTS"}
+	}
+	opened, err := age.Decrypt(&sealed, identities...)
+	if err == nil {
+		_, err = io.Copy(io.Discard, opened)
+	}
+	if err != nil {
+		return Finding{
+			State: Fault, Found: "no identity opens what is encrypted to the recipients of now",
+			Mend: "name the identity of one of PGCOURIER_AGE_RECIPIENTS in PGCOURIER_AGE_IDENTITY_FILE, or correct the recipients",
+		}
+	}
+	return Finding{State: OK, Found: "an identity opens what is encrypted now"}
+}
+
+// checkModes looks at each file that holds a secret. A missing one is reported by the check of
+// what needs it.
+func (x *examiner) checkModes(r *Report) {
+	files := slices.Concat(x.SecretFiles, x.Settings.AgeIdentityFiles, []string{x.Settings.NATSCreds, x.Settings.NATSNKey, x.Settings.NATSTLSKey, x.Settings.NATSKey})
+	if dir := setup.KeysDir(x.Settings); dir != "" {
+		keys, _ := filepath.Glob(filepath.Join(dir, "*.nk")) // the pattern is sound
+		files = append(files, keys...)
+	}
+	slices.Sort(files)
+	seen := 0
+	for _, file := range slices.Compact(files) {
+		if file == "" {
+			continue
+		}
+		info, err := os.Stat(file)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		seen++
+		if f := Private(file, info.Mode()); f.State != OK {
+			r.Add("files/"+filepath.Base(file), f)
+		}
+	}
+	r.OK("files", "%d files with secrets were looked at", seen)
+}

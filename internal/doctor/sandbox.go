@@ -1,0 +1,31 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/sandbox"
+)
+
+// checkSandbox looks whether what handles the contents of exports can be confined here.
+func (x *examiner) checkSandbox(ctx context.Context, r *Report) {
+	if x.Settings.Sandbox == config.SandboxOff {
+		r.Skip("", "SANDBOX=off")
+		return
+	}
+	err := sandbox.Probe(ctx)
+	switch {
+	case err == nil:
+		r.OK("", "psql, pg_restore and the throw-away server run in namespaces of their own")
+		return
+	case !errors.Is(err, sandbox.ErrUnavailable):
+		r.Add("", Finding{State: Unknown, Found: err.Error()})
+		return
+	}
+	f := Finding{State: Warning, Found: err.Error(), Mend: "let this user make namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone): see docs/hostile-source.md"}
+	if x.Settings.Sandbox == config.SandboxRequire {
+		f.State = Fault
+	}
+	r.Add("", f)
+}

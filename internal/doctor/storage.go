@@ -1,0 +1,108 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+)
+
+// placements are the destinations of STORAGE.
+func (x *examiner) placements() ([]destinations.Location, error) {
+	urls, err := x.Settings.StorageURLs()
+	if err != nil {
+		return nil, err
+	}
+	return destinations.Parse(urls)
+}
+
+// storageChecks are one for each destination, so that none waits for another.
+func (x *examiner) storageChecks() []Check {
+	places, err := x.placements()
+	if err != nil {
+		return []Check{{Name: "storage", Run: func(_ context.Context, r *Report) {
+			r.Add("", Finding{State: Fault, Found: err.Error(), Mend: "correct PGCOURIER_STORAGE: see docs/storage.md"})
+		}}}
+	}
+	var all []Check
+	for _, p := range places {
+		all = append(all, Check{Name: "storage/" + p.Name, Run: func(ctx context.Context, r *Report) { x.checkStorage(ctx, p, r) }})
+	}
+	return all
+}
+
+// errNoFolder says that a folder does not exist yet. The worker makes it: a folder that doctor
+// makes might belong to another user.
+var errNoFolder = errors.New("the folder is not there yet")
+
+// open opens a destination as a worker does.
+func (x *examiner) open(p destinations.Location) (*destinations.Destination, error) {
+	if folder, ok := p.Folder(); ok {
+		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+			return nil, errNoFolder
+		}
+	}
+	return p.Open(destinations.Options{
+		TelegramToken: x.Settings.TelegramToken, AllowPlaintext: x.Settings.AllowPlaintext || len(x.Settings.AgeRecipients) > 0, Log: x.log,
+	})
+}
+
+func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r *Report) {
+	d, err := x.open(p)
+	if errors.Is(err, errNoFolder) {
+		r.Add("", Finding{State: Warning, Found: err.Error(), Mend: "nothing, if a worker may make it: it does so at its start"})
+		return
+	}
+	if err != nil {
+		r.Add("", storageFinding(err, p))
+		return
+	}
+	defer func() { _ = d.Close() }()
+	if err = d.Check(ctx); err == nil {
+		err = d.Probe(ctx)
+	}
+	if err != nil {
+		r.Add("", storageFinding(err, p))
+		return
+	}
+	kind := "required"
+	if p.Optional {
+		kind = "optional"
+	}
+	r.OK("", "a probe was written, read and deleted; %s", kind)
+}
+
+// storageMends say what an operator can do about a destination that refuses.
+var storageMends = map[string]string{
+	"file":     "let this user write to the folder in PGCOURIER_STORAGE, or name another one",
+	"s3":       "correct the bucket, the region or the keys (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), and let them get, put, list and delete: see docs/storage.md",
+	"telegram": "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id, and give the bot its rights in the chat: see docs/storage.md",
+}
+
+// storageFinding is what an error of a destination means.
+func storageFinding(err error, p destinations.Location) Finding {
+	scheme, _, _ := strings.Cut(p.URL, ":")
+	f := Finding{State: Fault, Found: err.Error(), Mend: storageMends[scheme]}
+	_, setting := errors.AsType[*config.Error](err)
+	switch {
+	case errors.Is(err, storage.ErrFull):
+		f.Mend = "free room there, or raise its quota; see retention"
+	case errors.Is(err, storage.ErrRefused), setting:
+	case untrusted(err):
+		f.Mend = "trust the authority that signed the storage's certificate, or use the host name that it is for"
+	case scheme != "file" && (errors.Is(err, storage.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)):
+		f.State, f.Mend = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"
+	}
+	if f.Mend == "" {
+		f.Mend = "correct PGCOURIER_STORAGE: see docs/storage.md"
+	}
+	if p.Optional {
+		f.Found = "optional: " + f.Found
+	}
+	return f
+}
