@@ -301,6 +301,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 	artifact := &Artifact{
 		Format: req.Format, Compression: req.Compression, Encryption: e.encryption(), Schemas: schemas,
 		ServerVersion: dump.Info().ServerVersion, PgDumpVersion: dump.Info().PgDumpVersion, Warnings: dump.Info().Warnings,
+		Needs: dump.Info().Needs,
 	}
 	key, begun := e.key(req, claim.Token.Attempt), time.Now()
 	copies, err := e.Store.Put(ctx, key, source, func() Manifest {

@@ -135,7 +135,8 @@ type DumpInfo struct {
 	ServerVersion  string // for instance "15.18"
 	PgDumpVersion  string
 	EstimatedBytes int64    // of table data, from the catalogue's statistics
-	Warnings       []string // what a schema dump leaves out of this project
+	Warnings       []string // what a schema dump leaves out of this project, for a human
+	Needs          Needs    // what must be there before the dump is restored
 }
 
 // Store keeps artifacts.

@@ -106,7 +106,23 @@ type Artifact struct {
 	ServerVersion string           `json:"server_version"`
 	PgDumpVersion string           `json:"pg_dump_version"`
 	Warnings      []string         `json:"warnings,omitempty"` // what a schema dump leaves out, for a human
+	Needs         Needs            `json:"needs,omitzero"`     // what must be there before it is restored
 	Copies        []Copy           `json:"copies"`             // one for each destination
+}
+
+// Needs are what an export refers to and does not hold. A database must have them before the
+// export can be restored there. Names are as they are in the source, not safe to show.
+type Needs struct {
+	// Extensions are in the order in which they can be made.
+	Extensions []Extension `json:"extensions,omitempty"`
+	Roles      []string    `json:"roles,omitempty"`   // that policies name
+	Objects    []string    `json:"objects,omitempty"` // of other schemas: kind and qualified name
+}
+
+// Extension is an extension of a database, and the schema that holds its objects.
+type Extension struct {
+	Name   string `json:"name"`
+	Schema string `json:"schema"`
 }
 
 // CopyStatus says whether a destination holds the artifact.

@@ -261,13 +261,13 @@ func (o *opening) stop(p *process, out io.Closer) {
 
 // describe finds what a human wants to know of the dump.
 func (o *opening) describe(ctx context.Context) error {
-	warnings, err := o.session.warnings(ctx, o.survey)
+	found, err := o.session.notes(ctx, o.survey)
 	if err != nil {
 		return err
 	}
 	o.info = export.DumpInfo{
 		ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
-		EstimatedBytes: o.estimated(ctx), Warnings: warnings,
+		EstimatedBytes: o.estimated(ctx), Warnings: found.warnings, Needs: found.needs,
 	}
 	return nil
 }

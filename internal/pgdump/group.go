@@ -177,14 +177,14 @@ func (g *Groups) start(ctx, look context.Context, o *opening, members []*member)
 // warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
 // at all of them shows.
 func (o *opening) warnEach(ctx context.Context, members []*member) error {
-	all, err := o.session.warnings(ctx, o.survey)
-	if err != nil || len(all) == 0 {
+	all, err := o.session.notes(ctx, o.survey)
+	if err != nil || len(all.warnings) == 0 {
 		return err
 	}
 	for _, m := range members {
 		own := *o.survey
 		own.schemas, own.relations = m.oids, m.relations
-		if m.warnings, err = o.session.warnings(ctx, &own); err != nil {
+		if m.notes, err = o.session.notes(ctx, &own); err != nil {
 			return err
 		}
 	}
@@ -241,7 +241,7 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 			rows: merge(bySchema, m.job.Schemas),
 			info: export.DumpInfo{
 				ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
-				EstimatedBytes: m.bytes, Warnings: m.warnings,
+				EstimatedBytes: m.bytes, Warnings: m.notes.warnings, Needs: m.notes.needs,
 			},
 		}
 	}

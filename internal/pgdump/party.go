@@ -86,7 +86,7 @@ type member struct {
 	oids      []int64
 	relations []relation
 	bytes     int64
-	warnings  []string
+	notes     notes
 }
 
 // join adds a member, and reports false if it is too late or the job is for no group.

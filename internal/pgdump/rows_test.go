@@ -79,7 +79,7 @@ func TestWarnings(t *testing.T) {
 		`partitions of tables in other schemas need those to be restored: table other.range`,
 		`objects of other schemas are needed and left out: function other.f(), server nowhere, ` +
 			`table other.base, type other.mood`,
-		`extensions are needed and left out: plpgsql`,
+		`extensions are needed and left out: plpgsql in schema pg_catalog`,
 		`the database holds large objects, which a dump of schemas leaves out`,
 	}
 	if len(got) != len(want) {

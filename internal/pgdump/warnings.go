@@ -3,21 +3,30 @@ package pgdump
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // referenceWait bounds the search for references in a schema of very many objects.
 const referenceWait = "5s"
 
-// warnings lists what a dump of these schemas leaves out although pg_dump says nothing of
-// it, for a human. Bodies of functions written as strings are not looked into: PostgreSQL
+// notes say what a dump leaves out.
+type notes struct {
+	warnings []string // for a human
+	needs    export.Needs
+}
+
+// notes finds what a dump of these schemas leaves out although pg_dump says nothing of it.
+// Bodies of functions written as strings are not looked into: PostgreSQL
 // does not either.
-func (s *session) warnings(ctx context.Context, v *survey) ([]string, error) {
-	var out []string
+func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
+	var out notes
 	warn := func(text string, names []string) {
 		if len(names) > 0 {
-			out = append(out, text+": "+showList(names))
+			out.warnings = append(out.warnings, text+": "+showList(names))
 		}
 	}
 	var foreign, unlogged []string
@@ -34,7 +43,7 @@ func (s *session) warnings(ctx context.Context, v *survey) ([]string, error) {
 
 	strays, err := s.partitionsElsewhere(ctx, v)
 	if err != nil {
-		return nil, err
+		return notes{}, err
 	}
 	warn("partitions in other schemas are left out with their rows", strays)
 
@@ -45,15 +54,23 @@ func (s *session) warnings(ctx context.Context, v *survey) ([]string, error) {
 	})
 	switch {
 	case err != nil && ctx.Err() == nil && !s.conn.IsClosed():
-		out = append(out, "what the schemas need of other schemas and extensions could not be listed in time")
+		out.warnings = append(out.warnings, "what the schemas need of other schemas and extensions could not be listed in time")
 	case err != nil:
-		return nil, fail(ctx, fmt.Errorf("look for references: %w", err))
+		return notes{}, fail(ctx, fmt.Errorf("look for references: %w", err))
 	}
 	warn("partitions of tables in other schemas need those to be restored", found.parents)
 	warn("objects of other schemas are needed and left out", found.objects)
-	warn("extensions are needed and left out", found.extensions)
+	if len(found.extensions) > 0 { // each of them has to be made, so none is cut off
+		names := make([]string, len(found.extensions))
+		for i, e := range found.extensions {
+			names[i] = printable(e.Name) + " in schema " + printable(e.Schema)
+		}
+		out.warnings = append(out.warnings, "extensions are needed and left out: "+strings.Join(names, ", "))
+	}
+	warn("roles are named in policies and left out", showAll(found.roles))
+	out.needs = export.Needs{Extensions: found.extensions, Roles: found.roles, Objects: append(found.parents, found.objects...)}
 	if v.blobs {
-		out = append(out, "the database holds large objects, which a dump of schemas leaves out")
+		out.warnings = append(out.warnings, "the database holds large objects, which a dump of schemas leaves out")
 	}
 	return out, nil
 }
@@ -83,14 +100,15 @@ SELECT n.nspname::text, c.relname::text
 type references struct {
 	parents    []string // partitioned tables elsewhere
 	objects    []string
-	extensions []string
+	extensions []export.Extension // what others require comes first
+	roles      []string           // that policies name
 }
 
 // references follows pg_depend: from each schema to what is in it, on to its parts
 // (constraints, defaults, rules, triggers, policies, row types, indexes), and from all of
-// these to what lies elsewhere. Extensions installed in the schemas count as well. Hash and
-// merge joins are off, because with many tenants they read all of pg_depend, where each step
-// needs a few entries of its indexes.
+// these to what lies elsewhere. Extensions installed in the schemas count as well, and those
+// that an extension requires. Hash and merge joins are off, because with many tenants they
+// read all of pg_depend, where each step needs a few entries of its indexes.
 func (s *session) references(ctx context.Context, v *survey) (references, error) {
 	var out references
 	if err := s.script(ctx, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"); err != nil {
@@ -109,36 +127,48 @@ WITH RECURSIVE own (classid, objid) AS (
    WHERE d.classid <> 'pg_class'::regclass
       OR EXISTS (SELECT FROM pg_class c
                   WHERE c.oid = d.objid AND c.relnamespace = ANY ($1::bigint[]::oid[]))
-), needed AS (
+), referred AS (
   SELECT DISTINCT d.refclassid AS classid, d.refobjid AS objid
     FROM own o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
    WHERE d.refobjid >= 16384 AND d.deptype <> 'e' AND d.refclassid <> 'pg_namespace'::regclass
      AND NOT EXISTS (SELECT FROM own x WHERE x.classid = d.refclassid AND x.objid = d.refobjid)
+), needed AS (
+  -- An array type is a part of its element's type, and no member of an extension.
+  SELECT DISTINCT coalesce(d.refclassid, r.classid) AS classid, coalesce(d.refobjid, r.objid) AS objid
+    FROM referred r LEFT JOIN pg_depend d ON r.classid = 'pg_type'::regclass
+     AND d.classid = r.classid AND d.objid = r.objid AND d.deptype = 'i' AND d.refclassid = r.classid
+), asked (oid, depth) AS (
+  SELECT d.refobjid, 0
+    FROM needed n JOIN pg_depend d ON d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e'
+  UNION
+  SELECT oid, 0 FROM pg_extension WHERE extnamespace = ANY ($1::bigint[]::oid[])
+  UNION
+  SELECT d.refobjid, a.depth + 1
+    FROM asked a JOIN pg_depend d ON d.classid = 'pg_extension'::regclass AND d.objid = a.oid
+     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'n'
 ), named AS (
-  SELECT e.extname::text AS extension, NULL AS kind, NULL AS identity
-    FROM needed n
-    JOIN pg_depend d ON d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e'
-    JOIN pg_extension e ON e.oid = d.refobjid
+  SELECT max(a.depth) AS depth, e.extname::text AS extension, n.nspname::text AS home, NULL AS kind, NULL AS identity
+    FROM asked a JOIN pg_extension e ON e.oid = a.oid JOIN pg_namespace n ON n.oid = e.extnamespace
+   GROUP BY e.extname, n.nspname
   UNION
-  SELECT extname::text, NULL, NULL FROM pg_extension WHERE extnamespace = ANY ($1::bigint[]::oid[])
-  UNION
-  SELECT NULL, (SELECT c.relkind::text FROM pg_class c
-                 WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid),
+  SELECT 0, NULL, NULL, (SELECT c.relkind::text FROM pg_class c
+                          WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid),
          i.type || ' ' || i.identity
     FROM needed n, pg_identify_object(n.classid, n.objid, 0) i
    WHERE i.type <> 'index' -- the one a foreign key points to; its table is listed
      AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e')
 )
-SELECT coalesce(extension, ''), coalesce(kind, ''), coalesce(identity, '') FROM named ORDER BY 1, 3`, v.schemas)
+SELECT coalesce(extension, ''), coalesce(home, ''), coalesce(kind, ''), coalesce(identity, '')
+  FROM named ORDER BY depth DESC, extension, identity`, v.schemas)
 	if err != nil {
 		return out, err
 	}
-	var extension, kind, identity string
-	_, err = pgx.ForEachRow(rows, []any{&extension, &kind, &identity}, func() error {
+	var extension, home, kind, identity string
+	_, err = pgx.ForEachRow(rows, []any{&extension, &home, &kind, &identity}, func() error {
 		switch {
 		case extension != "":
-			out.extensions = append(out.extensions, printable(extension))
+			out.extensions = append(out.extensions, export.Extension{Name: extension, Schema: home})
 		case kind == "p":
 			out.parents = append(out.parents, printable(identity))
 		case identity != "": // an object that was just dropped has none
@@ -146,5 +176,25 @@ SELECT coalesce(extension, ''), coalesce(kind, ''), coalesce(identity, '') FROM 
 		}
 		return nil
 	})
+	if err != nil {
+		return out, err
+	}
+	rows, err = s.conn.Query(ctx, `
+SELECT DISTINCT r.rolname::text
+  FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_roles r ON r.oid = ANY (p.polroles)
+ WHERE c.relnamespace = ANY ($1::bigint[]::oid[]) AND r.oid >= 16384 ORDER BY 1`, v.schemas)
+	if err != nil {
+		return out, err
+	}
+	out.roles, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return out, err
+}
+
+// showAll makes names safe to show.
+func showAll(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = printable(n)
+	}
+	return out
 }
