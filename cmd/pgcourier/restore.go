@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) restoreCommand() *cobra.Command {
-	var clean bool
+	var clean, extensions bool
 	var timeout time.Duration
 	var jobs int
 	cmd := &cobra.Command{
@@ -27,6 +27,8 @@ func (a *app) restoreCommand() *cobra.Command {
 			"transaction. The schema itself stays with its rights, and so do extensions. If objects\n" +
 			"outside of the export's schemas depend on what would be dropped, they are listed and\n" +
 			"nothing is changed.\n\n" +
+			"The extensions that an export needs are not in it: --create-extensions makes those that\n" +
+			"the target lacks, in the schemas that they had, as far as the server has them.\n\n" +
 			"With --jobs a custom or directory archive is restored by so many connections at a\n" +
 			"time. That is faster and no transaction: what fails leaves part of the export in the\n" +
 			"target, so its schemas must be missing or empty. For it, and for every export of\n" +
@@ -39,6 +41,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&clean, "clean", false, "first drop all that the export's schemas hold, but no extension and nothing elsewhere")
+	cmd.Flags().BoolVar(&extensions, "create-extensions", false, "first make the extensions that the export needs, in the schemas that they had")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
 	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
@@ -79,7 +82,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		c := restoreConfig(l, in)
 		c.Timeout = timeout
-		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, Jobs: jobs},
+		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs},
 			func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) })
 		m.Close()
 		if errors.Is(err, restore.ErrOccupied) {

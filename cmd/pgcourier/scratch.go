@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
@@ -17,13 +18,13 @@ import (
 // a throw-away one on this machine. A dump is a program, so there too it runs as a login
 // that is no superuser: it may make databases, and nothing else. The caller calls stop. in,
 // if not nil, is where a throw-away server runs.
-func openScratch(ctx context.Context, url secret.String, in *cells) (server *libpq.Source, stop func() error, err error) {
+func openScratch(ctx context.Context, url secret.String, in *cells) (scratch restore.Scratch, stop func() error, err error) {
 	if url != "" {
-		server, err = libpq.Parse(url)
+		scratch.Server, err = libpq.Parse(url)
 		if err != nil {
-			return nil, nil, exitf(exitUsage, "PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
+			return restore.Scratch{}, nil, exitf(exitUsage, "PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
 		}
-		return server, func() error { return nil }, nil
+		return scratch, func() error { return nil }, nil
 	}
 	var c pgcluster.Config
 	if in != nil {
@@ -31,16 +32,16 @@ func openScratch(ctx context.Context, url secret.String, in *cells) (server *lib
 	}
 	cluster, err := pgcluster.Start(ctx, c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("start a throw-away server (or name one with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
+		return restore.Scratch{}, nil, fmt.Errorf("start a throw-away server (or name one with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
 	}
-	admin, err := libpq.Parse(secret.String(cluster.URL("postgres")))
+	scratch.Admin, err = libpq.Parse(secret.String(cluster.URL("postgres")))
 	if err == nil {
-		server, err = scratchLogin(ctx, admin)
+		scratch.Server, err = scratchLogin(ctx, scratch.Admin)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, cluster.Stop())
+		return restore.Scratch{}, nil, errors.Join(err, cluster.Stop())
 	}
-	return server, cluster.Stop, nil
+	return scratch, cluster.Stop, nil
 }
 
 func scratchLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {

@@ -17,7 +17,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
-	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
@@ -33,8 +32,8 @@ type verifier struct {
 	ledger   *ledger.Ledger // nil: none
 	log      *slog.Logger
 
-	scratch sync.Mutex // held while the server is started
-	server  *libpq.Source
+	scratch sync.Mutex       // held while the server is started
+	server  *restore.Scratch // nil: not started yet
 	stop    func() error
 }
 
@@ -78,7 +77,7 @@ func openVerifier(ctx context.Context, c config.Config, l *ledger.Ledger, log *s
 func (v *verifier) close() error { return errors.Join(v.stop(), v.reader.Set.Close()) }
 
 // on gives the scratch server.
-func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
+func (v *verifier) on(ctx context.Context) (*restore.Scratch, error) {
 	v.scratch.Lock()
 	defer v.scratch.Unlock()
 	if v.server != nil {
@@ -88,8 +87,8 @@ func (v *verifier) on(ctx context.Context) (*libpq.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.server, v.stop = server, stop
-	return server, nil
+	v.server, v.stop = &server, stop
+	return v.server, nil
 }
 
 // Verify implements handlers.Verifier: every copy is read and held against the event, whose
@@ -177,7 +176,7 @@ func (v *verifier) one(ctx context.Context, c events.Completed, at events.Locati
 	if err != nil {
 		return err
 	}
-	r, err := v.restorer.Rehearse(ctx, x, server, nil)
+	r, err := v.restorer.Rehearse(ctx, x, *server, nil)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -73,14 +72,16 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
 				return err
 			}
+			var in *cells
+			if in, err = openCells(ctx, l.config, a.logger(l.config)); err != nil {
+				return err
+			}
+			var server restore.Scratch
 			var stop func() error
-			in, err := openCells(ctx, l.config, a.logger(l.config))
-			if err != nil {
+			if server, stop, err = openScratch(ctx, l.config.VerifyScratchURL, in); err != nil {
 				return err
 			}
-			if v.server, stop, err = openScratch(ctx, l.config.VerifyScratchURL, in); err != nil {
-				return err
-			}
+			v.server = &server
 			defer func() { err = errors.Join(err, stop()) }()
 			v.restorer = restore.New(restoreConfig(l, in))
 		}
@@ -110,7 +111,7 @@ func quiet(c config.Config) config.Config {
 type verification struct {
 	*exports
 	restorer *restore.Restorer
-	server   *libpq.Source // nil: only read
+	server   *restore.Scratch // nil: only read
 	meter    *term.Progress
 }
 
@@ -160,7 +161,7 @@ func (v *verification) one(ctx context.Context, c destinations.Copy) (verified, 
 		found, err = x.Verify(ctx, func(n int64) { v.meter.Bytes("checking", n, x.Manifest.Artifact.StoredBytes) })
 	} else {
 		var r restore.Result
-		r, err = v.restorer.Rehearse(ctx, x, v.server, func(p restore.Progress) { v.meter.Bytes(string(p.Stage), p.Stored, p.Total) })
+		r, err = v.restorer.Rehearse(ctx, x, *v.server, func(p restore.Progress) { v.meter.Bytes(string(p.Stage), p.Stored, p.Total) })
 		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds()}
 		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
 			err = exit(exitUnverified, err)

@@ -172,6 +172,9 @@ func (s *Source) Endpoints() []Endpoint { return slices.Clone(s.endpoints) }
 // Database is the name of the database that the DSN leads to.
 func (s *Source) Database() string { return s.settings["dbname"] }
 
+// User is the login's name.
+func (s *Source) User() string { return s.settings["user"] }
+
 // AnyServer says whether a server of any kind will do: a session need not end when the
 // server's kind changes.
 func (s *Source) AnyServer() bool { return s.settings["target_session_attrs"] == "any" }

@@ -36,6 +36,8 @@ var (
 type RejectedError struct {
 	SQLState string // empty: not known
 	Stderr   string
+	// Missing says what the export needs and the target lacks: what the refusal may come from.
+	Missing []string
 }
 
 func (e *RejectedError) Error() string {
@@ -43,7 +45,11 @@ func (e *RejectedError) Error() string {
 	if e.SQLState != "" {
 		state = "SQLSTATE " + e.SQLState
 	}
-	return fmt.Sprintf("the target refused the export (%s): %s", state, strings.TrimSpace(e.Stderr))
+	text := fmt.Sprintf("the target refused the export (%s): %s", state, strings.TrimSpace(e.Stderr))
+	if len(e.Missing) > 0 {
+		text += "\nThe export needs what the target lacks: " + strings.Join(e.Missing, "; ")
+	}
+	return text
 }
 
 // DependentsError says that Target.Clean would drop objects outside of the export's schemas,

@@ -69,7 +69,7 @@ func TestNothingInAnExportIsExecuted(t *testing.T) {
 	dirs := tool(t, "psql", fmt.Sprintf("[ \"$1\" = --version ] || { env; echo \"$@\"; } >>%s\nexec %s/psql \"$@\"\n", record, cluster.BinDir()))
 	for _, f := range []export.Format{export.SQL, export.Tar, export.Custom} {
 		x := sealed(t, dump(t, source, f, schema), kind{format: f, compression: seal.Gzip}, schema)
-		r, err := restorer(restore.Config{BinDirs: dirs}).Rehearse(t.Context(), x.Export, server, nil)
+		r, err := restorer(restore.Config{BinDirs: dirs}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", f, err)
 		}

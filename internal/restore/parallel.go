@@ -102,7 +102,10 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 		f.restorer.config.Logger.WarnContext(ctx, "pg_restore failed", "exit", exit.Error(), "stderr", words)
 		return fmt.Errorf("%w: %w", ErrPartial, &RejectedError{Stderr: words})
 	}
-	return f.countThere(ctx)
+	if err := f.first.countIn(ctx, f.at.Conn.PgConn()); err != nil {
+		return fmt.Errorf("%w: %w", ErrPartial, err)
+	}
+	return nil
 }
 
 // listFile is the name of the list of what is restored, in the scratch folder.
@@ -154,23 +157,6 @@ func (f *feed) makesKept(line string) bool {
 		name = strings.NewReplacer("\n", " ", "\r", " ").Replace(name)
 		return strings.HasPrefix(line[len(entry):], name+" ")
 	})
-}
-
-// countThere holds every table against the export, in the target.
-func (f *feed) countThere(ctx context.Context) error {
-	var script strings.Builder
-	script.WriteString("SET row_security = off;")
-	if err := counts(&script, f.first.Contents); err != nil {
-		return err
-	}
-	_, err := f.at.Conn.PgConn().Exec(ctx, script.String()).ReadAll()
-	switch {
-	case sqlState(err) == wrongCount, strings.HasPrefix(sqlState(err), "42"), sqlState(err) == "3F000":
-		return fmt.Errorf("%w: %w", ErrPartial, unverified("after the restore: %w", err))
-	case err != nil:
-		return fmt.Errorf("%w: %w: count: %w", ErrPartial, ErrTarget, err)
-	}
-	return nil
 }
 
 // keyword writes one keyword of a connection string. A bare name with "=" in it would be

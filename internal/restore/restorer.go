@@ -116,7 +116,7 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 		return Result{}, err
 	}
 	total := x.Manifest.Artifact.StoredBytes
-	at, err := t.look(ctx, x.Manifest.Artifact.Schemas)
+	at, err := t.look(ctx, *x.Manifest.Artifact)
 	if err != nil {
 		return Result{}, err
 	}
@@ -135,6 +135,9 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	defer cancel()
 	f := &feed{restorer: r, export: x, first: found, at: at, jobs: t.Jobs, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
 	if err := f.run(ctx); err != nil {
+		if rejected, ok := errors.AsType[*RejectedError](err); ok {
+			rejected.Missing = at.missing
+		}
 		cause := context.Cause(ctx)
 		switch {
 		case cause == nil:

@@ -133,11 +133,11 @@ END`
 
 // emptyBlock and cleanBlock are statements of the restore's own transaction.
 func emptyBlock(schemas []string) string {
-	return block(fmt.Sprintf(emptySQL, nameArray(schemas), fmt.Sprintf(contentsSQL, "schemas")))
+	return block(fmt.Sprintf(emptySQL, textArray(schemas, "name"), fmt.Sprintf(contentsSQL, "schemas")))
 }
 
 func cleanBlock(schemas []string) string {
-	return block(fmt.Sprintf(cleanSQL, nameArray(schemas), fmt.Sprintf(contentsSQL, "schemas"), fmt.Sprintf(dependentsSQL, "schemas")))
+	return block(fmt.Sprintf(cleanSQL, textArray(schemas, "name"), fmt.Sprintf(contentsSQL, "schemas"), fmt.Sprintf(dependentsSQL, "schemas")))
 }
 
 // block is a DO statement. No text of the body ends it early.
@@ -146,13 +146,13 @@ func block(body string) string {
 	return "DO " + tag + body + tag + ";"
 }
 
-// nameArray is an expression of type name[], with standard_conforming_strings on.
-func nameArray(names []string) string {
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = "'" + strings.ReplaceAll(n, "'", "''") + "'"
+// textArray is an array of the type, with standard_conforming_strings on.
+func textArray(values []string, of string) string {
+	literals := make([]string, len(values))
+	for i, v := range values {
+		literals[i] = "'" + strings.ReplaceAll(v, "'", "''") + "'"
 	}
-	return "ARRAY[" + strings.Join(quoted, ", ") + "]::name[]"
+	return "ARRAY[" + strings.Join(literals, ", ") + "]::" + of + "[]"
 }
 
 // prepare sees which of the schemas the target has, and makes the statement that leaves

@@ -22,6 +22,9 @@ type Target struct {
 	// themselves stay too, the latter with their rights. Without Clean a schema that holds
 	// anything but extensions is ErrOccupied.
 	Clean bool
+	// CreateExtensions makes the extensions that the export needs and the target lacks, in the
+	// schemas that they had, as far as the server has them. It needs the right to do so.
+	CreateExtensions bool
 	// Jobs is how many connections pg_restore uses, for a custom or directory archive. It
 	// gives up the one transaction: what goes wrong leaves the target with part of the export
 	// (ErrPartial), so the schemas must be missing or empty, and Clean is ErrJobs. The whole
@@ -50,19 +53,24 @@ type place struct {
 	*libpq.Session
 	source *libpq.Source
 	kept   []string // the export's schemas that are there already
-	// prelude makes room in the schemas; it is part of the script's transaction.
+	// prelude makes room in the schemas, and extensions; it is part of the script's
+	// transaction.
 	prelude []string
-	options string // for psql's session
+	missing []string // in words: what the export needs and the target lacks
+	options string   // for psql's session
 }
 
 // look connects to the target and sees whether the schemas may be restored there.
-func (t Target) look(ctx context.Context, schemas []string) (*place, error) {
+func (t Target) look(ctx context.Context, a export.Artifact) (*place, error) {
 	ses, err := t.Source.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	p := &place{Session: ses, source: t.Source}
-	if err := p.prepare(ctx, schemas, t.Clean); err != nil {
+	if err = p.prepare(ctx, a.Schemas, t.Clean); err == nil {
+		err = p.need(ctx, a, t.CreateExtensions)
+	}
+	if err != nil {
 		ses.Close()
 		return nil, err
 	}

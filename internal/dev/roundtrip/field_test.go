@@ -1,0 +1,299 @@
+package roundtrip_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/spool"
+)
+
+// A fieldCase is a file of testdata/field: what a source holds, and what has to become of its
+// export. It begins with comments "-- key: value":
+//
+//	what      in a line, for docs/field.md
+//	schemas   of the project, separated by spaces; default: app
+//	formats   default: sql custom
+//	outcome   default: completed. Else the code of the failure
+//	warning   each that is expected, as a part of its text; others are faults
+//	restore   "FLAGS => RESULT", once for each restore; default: "=> ok"
+//	verify    result of a rehearsal; default: ok. "none": there is none
+//
+// FLAGS are clean, create-extensions, jobs, and target: the section target is run in the
+// restore's database first. RESULT is ok, or the beginning of an error's kind and a part of its
+// text: "refused", "occupied" or "dependents". The source's SQL follows; then, after a line
+// "-- [target]" or "-- [want]", what is run in the target before, and a query that has to
+// return true in the target after a restore that is ok and a rehearsal's database is not asked.
+type fieldCase struct {
+	schemas  []string
+	formats  []export.Format
+	outcome  string
+	warnings []string
+	restores []string
+	verify   string
+	sql      map[string]string // by section; the source's has no name
+}
+
+func readFieldCase(t *testing.T, path string) fieldCase {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := fieldCase{sql: map[string]string{}}
+	section, described := "", false
+	for line := range strings.Lines(string(text)) {
+		key, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "-- "), ": ")
+		switch header := !described && strings.HasPrefix(line, "-- "); {
+		case strings.HasPrefix(line, "-- ["):
+			section, described = strings.Trim(strings.TrimSpace(line), "-[] "), true
+		case !header || !ok:
+			described = described || strings.TrimSpace(line) != ""
+			c.sql[section] += line
+		case key == "what":
+		case key == "schemas":
+			c.schemas = strings.Fields(value)
+		case key == "formats":
+			for _, f := range strings.Fields(value) {
+				c.formats = append(c.formats, export.Format(f))
+			}
+		case key == "outcome":
+			c.outcome = value
+		case key == "warning":
+			c.warnings = append(c.warnings, value)
+		case key == "restore":
+			c.restores = append(c.restores, value)
+		case key == "verify":
+			c.verify = value
+		default:
+			t.Fatalf("%s: unknown key %q", path, key)
+		}
+	}
+	if len(c.schemas) == 0 {
+		c.schemas = []string{"app"}
+	}
+	if len(c.formats) == 0 {
+		c.formats = []export.Format{export.SQL, export.Custom}
+	}
+	if len(c.restores) == 0 {
+		c.restores = []string{"=> ok"}
+	}
+	return c
+}
+
+// TestFieldCases runs every case: export, warnings, restores, rehearsal.
+func TestFieldCases(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/field/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d cases (%v)", len(files), err)
+	}
+	rehearser(t)
+	for _, path := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".sql"), func(t *testing.T) {
+			t.Parallel()
+			c := readFieldCase(t, path)
+			from := fieldDatabase(t, c.sql[""])
+			for _, format := range c.formats {
+				c.run(t, from, format)
+			}
+		})
+	}
+}
+
+func (c fieldCase) run(t *testing.T, from string, format export.Format) {
+	t.Helper()
+	store := folder(t)
+	out := c.export(t, store, from, format)
+	if got := fmt.Sprint(out.State); c.outcome == "" && out.State != export.Completed || c.outcome != "" && string(out.Code) != c.outcome {
+		t.Fatalf("%s: %s %s %s, want %q", format, got, out.Code, out.Message, c.outcome)
+	}
+	if out.State != export.Completed {
+		return
+	}
+	for _, w := range c.warnings {
+		if !slices.ContainsFunc(out.Artifact.Warnings, func(got string) bool { return strings.Contains(got, w) }) {
+			t.Errorf("%s: the warning %q is missing in %q", format, w, out.Artifact.Warnings)
+		}
+	}
+	if len(out.Artifact.Warnings) != len(c.warnings) {
+		t.Errorf("%s: warnings %q, want %q", format, out.Artifact.Warnings, c.warnings)
+	}
+	x := stored(t, store, out.Artifact, format, "acme")
+	for _, r := range c.restores {
+		c.restore(t, x, fmt.Sprintf("%s, restore %s", format, r), r)
+	}
+	if c.verify == "none" {
+		return
+	}
+	_, err := fieldRestorer(t).Rehearse(t.Context(), x, restore.Scratch{Server: source(t, "postgres").WithLogin(rehearserName, rehearserName), Admin: source(t, "postgres")}, nil)
+	checkResult(t, fmt.Sprintf("%s, verify", format), c.verify, err)
+}
+
+// restore runs one line "FLAGS => RESULT".
+func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
+	t.Helper()
+	flags, result, ok := strings.Cut(" "+line, "=> ")
+	if !ok {
+		t.Fatalf("%s: no result", what)
+	}
+	at, before := restore.Target{}, ""
+	for _, f := range strings.Fields(flags) {
+		switch f {
+		case "clean":
+			at.Clean = true
+		case "create-extensions":
+			at.CreateExtensions = true
+		case "jobs":
+			if f := x.Manifest.Artifact.Format; f == export.SQL || f == export.Tar {
+				return
+			}
+			at.Jobs = 2
+		case "target":
+			before = c.sql["target"]
+		default:
+			t.Fatalf("%s: unknown flag %s", what, f)
+		}
+	}
+	to := fieldDatabase(t, before)
+	at.Source = source(t, to)
+	_, err := fieldRestorer(t).Restore(t.Context(), x, at, nil)
+	checkResult(t, what, result, err)
+	if want := strings.TrimSpace(c.sql["want"]); err == nil && want != "" {
+		var holds bool
+		if err := queryRow(t.Context(), to, want, &holds); err != nil || !holds {
+			t.Errorf("%s: %s is %t (%v)", what, want, holds, err)
+		}
+	}
+}
+
+// checkResult holds an error against a case's words for it.
+func checkResult(t *testing.T, what, want string, err error) {
+	t.Helper()
+	kind, part, _ := strings.Cut(strings.TrimSpace(want), " ")
+	found := "ok"
+	if err != nil {
+		found = "another error"
+	}
+	if _, ok := errors.AsType[*restore.RejectedError](err); ok {
+		found = "refused"
+	}
+	if _, ok := errors.AsType[*restore.DependentsError](err); ok {
+		found = "dependents"
+	}
+	if errors.Is(err, restore.ErrOccupied) {
+		found = "occupied"
+	}
+	if kind == "" {
+		kind = "ok"
+	}
+	if found != kind || err != nil && !strings.Contains(err.Error(), part) {
+		t.Errorf("%s: %v, want %s", what, err, want)
+	}
+}
+
+// export runs one request of the case's project.
+func (c fieldCase) export(t *testing.T, store export.Store, database string, format export.Format) export.Outcome {
+	t.Helper()
+	area, err := spool.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := export.New(export.Config{
+		Ledger: &granting{}, Projects: owning(c.schemas), Dumper: dumper, Store: store,
+		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
+		Log:     slog.New(slog.DiscardHandler),
+	}).Run(t.Context(), export.Request{
+		ID: export.ID{Project: "acme", Request: "r"}, Format: format, Compression: seal.Plain, Jobs: 2,
+	}, delivery.Delivery{Last: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// owning is a control plane whose every project has these schemas.
+type owning []string
+
+func (o owning) Lookup(_ context.Context, id string) (export.Project, error) {
+	return export.Project{ID: id, Name: id, Schemas: o}, nil
+}
+
+var fieldDatabases atomic.Int64
+
+// fieldDatabase makes a database from template0 and runs sql in it, each statement by itself
+// as psql does.
+func fieldDatabase(t *testing.T, sql string) string {
+	t.Helper()
+	name := fmt.Sprintf("field_%d", fieldDatabases.Add(1))
+	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.execute(context.WithoutCancel(t.Context()), "postgres", "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	cmd, err := cluster.Client(t.Context(), name, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin = strings.NewReader(sql)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return name
+}
+
+const rehearserName = "field_rehearser"
+
+// rehearser makes the login of rehearsals, which is no superuser.
+func rehearser(t *testing.T) {
+	t.Helper()
+	if err := cluster.execute(t.Context(), "postgres", "CREATE ROLE "+rehearserName+" LOGIN CREATEDB PASSWORD '"+rehearserName+"'"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func source(t *testing.T, database string) *libpq.Source {
+	t.Helper()
+	s, err := libpq.Parse(secret.String(cluster.URL(database)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func fieldRestorer(t *testing.T) *restore.Restorer {
+	t.Helper()
+	return restore.New(restore.Config{BinDirs: []string{cluster.BinDir()}, SpoolDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+}
+
+func queryRow(ctx context.Context, database, sql string, into any) error {
+	conn, err := pgx.Connect(ctx, cluster.URL(database))
+	if err != nil {
+		return err
+	}
+	return errors.Join(conn.QueryRow(ctx, sql).Scan(into), conn.Close(ctx))
+}
