@@ -1,20 +1,16 @@
 package events_test
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
@@ -110,14 +106,15 @@ func checkLocalRefs(t *testing.T, raw []byte) {
 	}
 }
 
-// The codes of the use case, of this package, of the schema and of asyncapi.yaml are the
-// same, and so is what each says of being permanent.
+// The codes of the contract in Go, of the schema and of asyncapi.yaml are the same, and so is
+// what each says of being permanent.
 func TestCodesAgree(t *testing.T) {
 	t.Parallel()
-	want := constants(t, "codes.go")
-	if got := constants(t, "../internal/export/fault.go"); !slices.Equal(got, want) {
-		t.Errorf("codes of the use case:\n got %v\nwant %v", got, want)
+	var want []string
+	for _, c := range codes.OfFailures() {
+		want = append(want, string(c))
 	}
+	slices.Sort(want)
 	properties := readJSON(t, events.TypeFailed+".v1.json").(map[string]any)["properties"].(map[string]any)
 	var listed []string
 	for _, code := range properties["code"].(map[string]any)["examples"].([]any) {
@@ -137,37 +134,11 @@ func TestCodesAgree(t *testing.T) {
 	}
 	for _, code := range want {
 		list := other
-		if export.Code(code).Permanent() {
+		if codes.Code(code).Permanent() {
 			list = permanent
 		}
 		if !strings.Contains(list, "`"+code+"`") {
 			t.Errorf("asyncapi.yaml does not list the code %q where it belongs", code)
 		}
 	}
-}
-
-// constants returns the values of a file's constants of the type Code, sorted.
-func constants(t *testing.T, file string) []string {
-	t.Helper()
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	ast.Inspect(parsed, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok {
-			return true
-		}
-		if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
-			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, value)
-		}
-		return true
-	})
-	slices.Sort(out)
-	return out
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // patience bounds each wait for something that is sure to happen.
@@ -147,7 +148,7 @@ func publish(t testing.TB, js jetstream.JetStream, e encoder) {
 var at = time.Date(2026, 3, 14, 9, 26, 54, 0, time.UTC)
 
 func failed(project, request string) events.Failed {
-	return events.Failed{RequestID: request, ProjectID: project, Attempts: 1, Code: events.CodeDumpTimeout, Message: "m", FinishedAt: at}
+	return events.Failed{RequestID: request, ProjectID: project, Attempts: 1, Code: codes.DumpTimeout, Message: "m", FinishedAt: at}
 }
 
 func started(project, request string, attempt int) events.Started {

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // Cancel asks that a request ends without an export. It travels as a plain NATS request
@@ -23,7 +25,7 @@ type CancelResult string
 // The answers to a Cancel.
 const (
 	// CancelAccepted means that the request's outcome is, or will be, a Failed with
-	// CodeCancelled. Asking again gives the same answer.
+	// codes.Cancelled. Asking again gives the same answer.
 	CancelAccepted CancelResult = "cancelled"
 	// CancelTooLate means that the request had ended otherwise before.
 	CancelTooLate CancelResult = "too_late"
@@ -46,7 +48,7 @@ type CancelReply struct {
 	// TypeFailed; empty while it has none.
 	Outcome string `json:"outcome,omitempty"`
 	// Code is the Failed outcome's.
-	Code Code `json:"code,omitempty"`
+	Code codes.Code `json:"code,omitempty"`
 	// Message says the same for a human.
 	Message string `json:"message"`
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // Encryption is how stored bytes are protected.
@@ -68,8 +70,8 @@ type Location struct {
 	Status      LocationStatus `json:"status"`        // empty is encoded as LocationStored
 	URI         string         `json:"uri,omitempty"` // when stored; never a token or a path of the server
 	// Code and Message say why it failed.
-	Code    Code   `json:"code,omitempty"`
-	Message string `json:"message,omitempty"`
+	Code    codes.Code `json:"code,omitempty"`
+	Message string     `json:"message,omitempty"`
 }
 
 // normalized fills in what an encoded Location always has.

@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
@@ -59,14 +60,14 @@ func contractEvents() []contractEvent {
 			Encryption: events.EncryptionAge, Schemas: []string{"acme"}, SizeBytes: 9, StoredBytes: 4, SHA256: sum,
 			Storage: []events.Location{
 				{Destination: "s3", Status: events.LocationStored, URI: "s3://b/k"},
-				{Destination: "s3-2", Status: events.LocationFailed, Code: events.CodeStorageRefused, Message: "m"},
+				{Destination: "s3-2", Status: events.LocationFailed, Code: codes.StorageRefused, Message: "m"},
 			}, Tables: 1, Rows: 2, ServerVersion: "15.18", PgDumpVersion: "17.2",
 			Warnings: []string{"w"}, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
 			RequestedBy: "gateway", Metadata: meta, Request: &request, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Completed).Encode("test") },
 			func() any { return new(events.Completed) }},
 		{events.TypeFailed, events.Failed{
-			RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Permanent: true,
+			RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: codes.DumpTimeout, Permanent: true,
 			Message: "m", Request: &request, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
 			RequestedBy: "gateway", Metadata: meta, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Failed).Encode("test") },
@@ -78,7 +79,7 @@ func contractEvents() []contractEvent {
 			func(v any) (events.Message, error) { return v.(events.Verified).Encode("test") },
 			func() any { return new(events.Verified) }},
 		{events.TypeVerificationFailed, events.VerificationFailed{
-			RequestID: "r1", ProjectID: "acme", Attempt: 2, Destination: "s3", Code: events.CodeExportDamaged, Message: "m",
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Destination: "s3", Code: codes.ExportDamaged, Message: "m",
 			SHA256: sum, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.VerificationFailed).Encode("test") },
 			func() any { return new(events.VerificationFailed) }},
@@ -103,7 +104,7 @@ func contractMessages() []contractEvent {
 			func() any { return new(events.Cancel) }},
 		{events.TypeCancelReply, events.CancelReply{
 			RequestID: "r1", ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeFailed,
-			Code: events.CodeDumpTimeout, Message: "m"},
+			Code: codes.DumpTimeout, Message: "m"},
 			func(v any) (events.Message, error) { return v.(events.CancelReply).Encode() },
 			func() any { return new(events.CancelReply) }},
 	}...)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 func TestEncodeHeaders(t *testing.T) {
@@ -102,7 +103,7 @@ func TestEncodeCutsFreeText(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 14, 10, 26, 54, 0, time.FixedZone("CET", 3600))
 	m, err := events.Failed{
-		RequestID: "r1", ProjectID: events.NoProject, Code: events.CodeInternalError, FinishedAt: at,
+		RequestID: "r1", ProjectID: events.NoProject, Code: codes.InternalError, FinishedAt: at,
 		Message: "a\x1b[31m\xff\n" + strings.Repeat("ü", 2000),
 	}.Encode("test")
 	if err != nil {
@@ -178,7 +179,7 @@ func TestEncodeRefuses(t *testing.T) {
 	try("storage[0].uri", c.Encode)
 	c.Storage = nil
 	try("storage", c.Encode)
-	failedCopy := events.Location{Destination: "s3", Status: events.LocationFailed, Code: events.CodeStorageFull}
+	failedCopy := events.Location{Destination: "s3", Status: events.LocationFailed, Code: codes.StorageFull}
 	c.Storage = []events.Location{failedCopy} // none holds it: that is no success
 	try("storage", c.Encode)
 	c.Storage = []events.Location{{Destination: "s3", Status: events.LocationStored}}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // A gateway queues an export, remembers the id, and waits for the outcome.
@@ -119,7 +120,7 @@ func ExampleRequested_Canonical() {
 // Encode makes a message that is the same each time.
 func ExampleFailed_Encode() {
 	m, err := events.Failed{
-		RequestID: "nightly-42", ProjectID: "acme", Attempts: 1, Code: events.CodeProjectNotFound, Permanent: true,
+		RequestID: "nightly-42", ProjectID: "acme", Attempts: 1, Code: codes.ProjectNotFound, Permanent: true,
 		Message: "the project does not exist", FinishedAt: time.Date(2026, 3, 14, 9, 26, 54, 0, time.UTC),
 	}.Encode("pgcourier/worker")
 	if err != nil {

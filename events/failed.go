@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
 
 // Failed says that the request ended without an export, and that nothing of it is left
 // in storage. It is one of a request's two possible outcomes.
@@ -9,8 +13,8 @@ type Failed struct {
 	// ProjectID is NoProject for a request in which no valid project id could be read.
 	ProjectID string `json:"project_id"`
 	// Attempts that were made; 0 when none was needed to refuse.
-	Attempts int  `json:"attempts"`
-	Code     Code `json:"code"`
+	Attempts int        `json:"attempts"`
+	Code     codes.Code `json:"code"`
 	// Permanent says that asking again without a change cannot help.
 	Permanent bool `json:"permanent"`
 	// Message is the cause for a human: no secret, no connection string, no path of

@@ -25,7 +25,7 @@ func (o Outcome) IDs() (project, request string) {
 }
 
 // Answers reports whether the outcome is that of r, and not of an earlier request with the
-// same id and other contents: then r was refused as CodeRequestConflict under an id of its
+// same id and other contents: then r was refused as codes.RequestConflict under an id of its
 // own. An outcome that does not hold its request is taken for r's. The request ids are not
 // compared, so that r may be as it was given to RequestBackup.
 func (o Outcome) Answers(r Requested) bool {

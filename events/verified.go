@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
 
 // Verified says that a verifier read every copy of an export back, restored one into a
 // scratch database, and found all that was promised. It follows a Completed, once.
@@ -56,25 +60,14 @@ func (v Verified) Encode(source string) (Message, error) {
 	}, source)
 }
 
-// The codes of VerificationFailed.
-const (
-	// CodeExportMissing says that a destination does not hold the export it is said to.
-	CodeExportMissing Code = "export_missing"
-	// CodeExportDamaged says that what is stored is not what was promised.
-	CodeExportDamaged Code = "export_damaged"
-	// CodeRestoreRejected says that the export is whole, and the scratch server refused
-	// its statements: for instance for an extension that it does not have.
-	CodeRestoreRejected Code = "restore_rejected"
-)
-
 // VerificationFailed says that an export is not what its Completed promised. A verification
 // that could not be made at all is never announced.
 type VerificationFailed struct {
-	RequestID   string `json:"request_id"`
-	ProjectID   string `json:"project_id"`
-	Attempt     int    `json:"attempt"` // the one that made the export, from 1
-	Destination string `json:"destination"`
-	Code        Code   `json:"code"`
+	RequestID   string     `json:"request_id"`
+	ProjectID   string     `json:"project_id"`
+	Attempt     int        `json:"attempt"` // the one that made the export, from 1
+	Destination string     `json:"destination"`
+	Code        codes.Code `json:"code"`
 	// Message is the cause for a human: no secret, no row, no path of the server.
 	Message    string    `json:"message"`
 	SHA256     string    `json:"sha256"`     // that was promised

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -52,8 +53,8 @@ func (h *Cancel) Answer(ctx context.Context, m events.Message) events.CancelRepl
 	case out.State == export.Completed:
 		reply.Result, reply.Outcome = events.CancelTooLate, events.TypeCompleted
 		reply.Message = "the request had completed before"
-	case out.Code != export.Cancelled:
-		reply.Result, reply.Outcome, reply.Code = events.CancelTooLate, events.TypeFailed, events.Code(out.Code)
+	case out.Code != codes.Cancelled:
+		reply.Result, reply.Outcome, reply.Code = events.CancelTooLate, events.TypeFailed, codes.Code(out.Code)
 		reply.Message = "the request had failed before: " + string(out.Code)
 	}
 	return reply

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -34,10 +35,10 @@ func TestEveryCancelIsAnswered(t *testing.T) {
 		asked         bool
 	}{
 		"running":   {"backup.cancel.r1", body, desk{}, events.CancelReply{ProjectID: "acme", Result: events.CancelAccepted}, true},
-		"cancelled": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: export.Cancelled}}, events.CancelReply{ProjectID: "acme", Result: events.CancelAccepted}, true},
+		"cancelled": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: codes.Cancelled}}, events.CancelReply{ProjectID: "acme", Result: events.CancelAccepted}, true},
 		"completed": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Completed}}, events.CancelReply{ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeCompleted}, true},
-		"failed": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: export.SizeLimit}}, events.CancelReply{
-			ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeFailed, Code: events.CodeSizeLimit}, true},
+		"failed": {"backup.cancel.r1", body, desk{out: &export.Outcome{State: export.Failed, Code: codes.SizeLimit}}, events.CancelReply{
+			ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeFailed, Code: codes.SizeLimit}, true},
 		"unknown":    {"backup.cancel.r1", body, desk{err: fmt.Errorf("x: %w", export.ErrUnknown)}, events.CancelReply{Result: events.CancelUnknown}, true},
 		"ambiguous":  {"backup.cancel.r1", body, desk{err: export.ErrAmbiguous}, events.CancelReply{Result: events.CancelAmbiguous}, true},
 		"an outage":  {"backup.cancel.r1", body, desk{err: errors.New("password canary")}, events.CancelReply{Result: events.CancelUnavailable}, true},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -41,7 +42,7 @@ func TestWhatIsMadeOfAVerification(t *testing.T) {
 		SHA256: sum, DumpSHA256: sum, ServerVersion: "15.18", StartedAt: at, FinishedAt: at,
 	}
 	bad := &events.VerificationFailed{
-		RequestID: "r1", ProjectID: "acme", Attempt: 1, Destination: "file", Code: events.CodeExportDamaged, Message: "m", SHA256: sum, StartedAt: at, FinishedAt: at,
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Destination: "file", Code: codes.ExportDamaged, Message: "m", SHA256: sum, StartedAt: at, FinishedAt: at,
 	}
 	errAway := errors.New("the scratch server is away")
 	for name, c := range map[string]struct {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -56,7 +57,7 @@ func checkStored(t *testing.T, got export.Request, subject string, body []byte) 
 		t.Fatalf("on %s it is a request of %s", subject, got.Project)
 	}
 	if got.Refusal != nil {
-		if got.Refusal.Code != export.InvalidRequest || got.Digest != sha256.Sum256(body) || len(got.Payload) > events.MaxRequestBytes ||
+		if got.Refusal.Code != codes.InvalidRequest || got.Digest != sha256.Sum256(body) || len(got.Payload) > events.MaxRequestBytes ||
 			!bytes.HasPrefix(body, got.Payload) || got.Schemas != nil || got.StoragePath != "" || got.Metadata != nil {
 			t.Fatalf("the refusal is %+v", got)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -122,7 +123,7 @@ func TestWhatIsMadeOfARequest(t *testing.T) {
 			if core.req.ID != c.id || (core.req.Refusal != nil) != c.refused {
 				t.Errorf("request %v, refusal %v", core.req.ID, core.req.Refusal)
 			}
-			if c.refused && core.req.Refusal.Code != export.InvalidRequest {
+			if c.refused && core.req.Refusal.Code != codes.InvalidRequest {
 				t.Errorf("code %s", core.req.Refusal.Code)
 			}
 			if core.req.Digest != sha256.Sum256(core.req.Payload) {
@@ -181,7 +182,7 @@ func TestWhatIsDecidedOnADelivery(t *testing.T) {
 	if snooze, ok := errors.AsType[*delivery.SnoozeError](err); !ok || snooze.After != time.Second {
 		t.Errorf("out of turn: %v", err)
 	}
-	fault := &export.Fault{Code: export.DumpFailed}
+	fault := &export.Fault{Code: codes.DumpFailed}
 	if err := handle(fault); !errors.Is(err, fault) {
 		t.Errorf("a fault to be tried again gave %v", err)
 	}
@@ -219,7 +220,7 @@ func failedOutcome() export.Outcome {
 	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	return export.Outcome{
 		ID: export.ID{Project: "acme", Request: "r1"}, State: export.Failed, Attempt: 3,
-		Code: export.SourceUnavailable, Message: "the source cannot be reached", StartedAt: at, FinishedAt: at.Add(time.Second),
+		Code: codes.SourceUnavailable, Message: "the source cannot be reached", StartedAt: at, FinishedAt: at.Add(time.Second),
 		Payload: []byte(`{"project_id":"acme","request_id":"r1","format":"sql","compression":"gzip"}`),
 		Trace:   export.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 	}
@@ -248,7 +249,7 @@ func TestAnOutcomeIsAnnouncedOnceTheBrokerIsBack(t *testing.T) {
 		t.Error("announcing again gives other bytes")
 	}
 	decoded, err := events.DecodeOutcome(events.Message{Subject: p.subject, Header: p.msg.Metadata, Body: p.msg.Payload})
-	if err != nil || decoded.Failed.Code != events.CodeSourceUnavailable || decoded.Failed.Request == nil {
+	if err != nil || decoded.Failed.Code != codes.SourceUnavailable || decoded.Failed.Request == nil {
 		t.Errorf("decodes to %+v, %v", decoded.Failed, err)
 	}
 }

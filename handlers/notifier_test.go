@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/notify"
@@ -47,7 +48,7 @@ func (o *office) Deliver(_ context.Context, n notify.Notification) (bool, time.D
 func failure(t *testing.T) events.Message {
 	t.Helper()
 	m, err := events.Failed{
-		RequestID: "r1", ProjectID: "acme", Code: events.CodeProjectNotFound, Message: "no", FinishedAt: time.Unix(1, 0),
+		RequestID: "r1", ProjectID: "acme", Code: codes.ProjectNotFound, Message: "no", FinishedAt: time.Unix(1, 0),
 	}.Encode("test")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
@@ -63,7 +64,7 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 		}
 		return events.Failed{
 			RequestID: out.Request, ProjectID: out.Project, Attempts: out.Attempt,
-			Code: events.Code(out.Code), Permanent: out.Permanent, Message: out.Message, Request: request,
+			Code: codes.Code(out.Code), Permanent: out.Permanent, Message: out.Message, Request: request,
 			StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 			RequestedBy: out.RequestedBy, Metadata: out.Metadata, Trace: trace,
 		}.Encode(source)
@@ -73,7 +74,7 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 	for _, c := range a.Copies {
 		storage = append(storage, events.Location{
 			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI,
-			Code: events.Code(c.Code), Message: c.Message,
+			Code: codes.Code(c.Code), Message: c.Message,
 		})
 	}
 	return events.Completed{

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -74,7 +75,7 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 		req.Payload, err = r.Canonical()
 	}
 	if err != nil {
-		req.Refusal = &export.Fault{Code: export.InvalidRequest, Message: err.Error()}
+		req.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: err.Error()}
 		req.Payload, req.Digest = m.Body[:min(len(m.Body), maxKept)], sha256.Sum256(m.Body)
 		return req
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/contents"
 )
 
@@ -385,7 +386,7 @@ func TestTheSameIDGivesTheFirstOutcomeAgain(t *testing.T) {
 	// Other contents under the id: a refusal of its own.
 	p.publish(subject, nil, `{"project_id":"globex","request_id":"nightly","format":"custom"}`)
 	_, out = p.announced(2)
-	if f := out.Failed; f == nil || f.Code != events.CodeRequestConflict || f.RequestID == "nightly" || f.ProjectID != "globex" || !f.Permanent {
+	if f := out.Failed; f == nil || f.Code != codes.RequestConflict || f.RequestID == "nightly" || f.ProjectID != "globex" || !f.Permanent {
 		t.Errorf("other contents under the same id ended as %+v", out)
 	}
 	// The id in another project is another request.

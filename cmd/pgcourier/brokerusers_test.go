@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
-	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
@@ -150,7 +150,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	}
 	publish("backup.requested.acme", nil, `{"project_id":"globex","request_id":"other"}`)
 	p.outcomes++
-	p.failed("acme", "other", events.CodeInvalidRequest, 1)
+	p.failed("acme", "other", codes.InvalidRequest, 1)
 	// What the envelope says of its subject changes nothing.
 	publish("backup.requested.acme", nats.Header{"ce-subject": {"globex/mine"}}, `{"project_id":"acme","request_id":"mine"}`)
 	p.outcomes++

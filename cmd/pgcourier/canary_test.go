@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 var everyCanary = flag.Bool("canaries", false, "try every command and every setting in the search for canaries; make canaries does")
@@ -122,11 +123,11 @@ func (s *scene) failures() {
 	away := url.URL{Scheme: "http", User: url.UserPassword("u", s.c.password("OTLP endpoint's password")), Host: "127.0.0.1:1", Path: "/" + s.c.word("OTLP endpoint's path")}
 	n := s.serve("notifier", append(slices.Clone(s.channels), s.mailer(s.c.password("wrong SMTP password")), "OTEL_EXPORTER_OTLP_ENDPOINT="+away.String())...)
 	s.request(events.Requested{ProjectID: "wrong", RequestID: "wrong"})
-	s.failed("wrong", "wrong", events.CodeSourceAuthFailed, 1)
+	s.failed("wrong", "wrong", codes.SourceAuthFailed, 1)
 	s.request(events.Requested{ProjectID: "down", RequestID: "down"})
-	s.failed("down", "down", events.CodeSourceUnavailable, 3)
+	s.failed("down", "down", codes.SourceUnavailable, 3)
 	s.request(events.Requested{ProjectID: "broken", RequestID: "broken"})
-	s.failed("broken", "broken", events.CodeSourceNotFound, 1)
+	s.failed("broken", "broken", codes.SourceNotFound, 1)
 
 	s.request(events.Requested{ProjectID: "acme", RequestID: "killed"})
 	for i := range 3 {
@@ -137,18 +138,18 @@ func (s *scene) failures() {
 			}
 		}
 	}
-	s.failed("acme", "killed", events.CodeDumpFailed, 3)
+	s.failed("acme", "killed", codes.DumpFailed, 3)
 	s.request(events.Requested{ProjectID: "acme", RequestID: "cancelled"})
 	s.gate.awaitHeld(5)
 	if r := s.run(nil, "cancel", "cancelled", "--project", "acme"); r.code != 0 {
 		t.Errorf("cancel: exit %d, %s", r.code, r.stderr)
 	}
-	s.failed("acme", "cancelled", events.CodeCancelled, 1)
+	s.failed("acme", "cancelled", codes.Cancelled, 1)
 
 	if *everyCanary { // the chat's pace makes it slow
 		s.full.Store(true)
 		s.request(events.Requested{ProjectID: "globex", RequestID: "full"})
-		if out := s.await("globex", "full"); out.Failed == nil || out.Failed.Code != events.CodeStorageFull {
+		if out := s.await("globex", "full"); out.Failed == nil || out.Failed.Code != codes.StorageFull {
 			t.Errorf("a full bucket: %+v", out)
 		}
 		s.full.Store(false)
@@ -156,7 +157,7 @@ func (s *scene) failures() {
 	s.damaged()
 	s.chat.Revoke(s.chat.token)
 	s.request(events.Requested{ProjectID: "globex", RequestID: "revoked"})
-	s.failed("globex", "revoked", events.CodeStorageRefused, 1)
+	s.failed("globex", "revoked", codes.StorageRefused, 1)
 	for _, word := range []string{"535", "answered 500", "401"} {
 		eventually(t, "the notifier meets "+word, func() bool { return strings.Contains(n.logs.String(), word) })
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -77,7 +78,7 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 		if err != nil {
 			return clientFault(err)
 		}
-		if out.Failed == nil || out.Failed.Code != events.CodeCancelled {
+		if out.Failed == nil || out.Failed.Code != codes.Cancelled {
 			return exitf(exitFailed, "%s was cancelled, and yet ended otherwise", name)
 		}
 		reply.Outcome, reply.Code = events.TypeFailed, out.Failed.Code

@@ -19,6 +19,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // cli runs a command beside the platform and returns what it wrote and its exit code.
@@ -166,7 +167,7 @@ func TestACancelInMidDumpEndsItAndLeavesNothingInAnyStorage(t *testing.T) {
 	}
 	p.cancel(0, id, "--project", "globex")
 	eventually(t, "pg_dump's group has ended", func() bool { return len(p.dumps()) == 0 })
-	f := p.failed("globex", id, events.CodeCancelled, 1)
+	f := p.failed("globex", id, codes.Cancelled, 1)
 	if !f.Permanent || !strings.HasPrefix(f.Message, "the request was cancelled") || f.Request == nil {
 		t.Errorf("failed as %+v", *f)
 	}
@@ -193,7 +194,7 @@ func TestARequestThatWaitsIsCancelledWhereverItWaits(t *testing.T) {
 	p.publish(events.TypeRequested, nil, `{"project_id":"acme","request_id":"intake"}`)
 	for _, id := range []string{"intake", "queued"} {
 		p.cancel(0, id, "--requested-by", "ann")
-		if f := p.failed("acme", id, events.CodeCancelled, 0); f.Message != "the request was cancelled by ann" || f.Request.RequestID != id {
+		if f := p.failed("acme", id, codes.Cancelled, 0); f.Message != "the request was cancelled by ann" || f.Request.RequestID != id {
 			t.Errorf("%s: %+v", id, *f)
 		}
 	}
@@ -217,7 +218,7 @@ func TestACancelThatCannotBe(t *testing.T) {
 		p.completed(project, "same")
 	}
 	p.request(events.Requested{ProjectID: "unborn", RequestID: "bad"})
-	p.failed("unborn", "bad", events.CodeSchemaNotFound, 1)
+	p.failed("unborn", "bad", codes.SchemaNotFound, 1)
 	for _, tc := range []struct {
 		code int
 		args []string
@@ -254,7 +255,7 @@ func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	p.start("CONCURRENCY=1")
 	p.cancel(0, id)
 	// The second worker may have taken the lease before the cancel came.
-	if f := p.await("globex", id).Failed; f == nil || f.Code != events.CodeCancelled {
+	if f := p.await("globex", id).Failed; f == nil || f.Code != codes.Cancelled {
 		t.Errorf("ended as %+v, want cancelled", f)
 	}
 	first.signal(syscall.SIGCONT)
@@ -271,6 +272,6 @@ func TestARunningExportCanBeCancelledWhileTheWorkerDrains(t *testing.T) {
 	g.awaitHeld(1)
 	w.term()
 	p.cancel(0, id)
-	p.failed("acme", id, events.CodeCancelled, 1)
+	p.failed("acme", id, codes.Cancelled, 1)
 	w.await()
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -366,7 +367,7 @@ func TestTheComposeFilesPlatformHasItsProjects(t *testing.T) {
 		t.Errorf("acme is %+v (%v)", acme, err)
 	}
 	_, err = projects.Lookup(t.Context(), "dormant")
-	if f, ok := errors.AsType[*export.Fault](err); !ok || f.Code != export.ProjectNotFound {
+	if f, ok := errors.AsType[*export.Fault](err); !ok || f.Code != codes.ProjectNotFound {
 		t.Errorf("the suspended project: %v", err)
 	}
 }

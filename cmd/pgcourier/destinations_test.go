@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
@@ -92,7 +93,7 @@ func TestFaultsOfARequiredChatHaveTheirCodes(t *testing.T) {
 		before := len(c.documents())
 		strike()
 		p.request(events.Requested{ProjectID: "quoted", RequestID: id})
-		if f := p.failed("quoted", id, events.CodeStorageRefused, 1); !f.Permanent || !strings.Contains(f.Message, "Telegram refuses") {
+		if f := p.failed("quoted", id, codes.StorageRefused, 1); !f.Permanent || !strings.Contains(f.Message, "Telegram refuses") {
 			t.Errorf("%s: %+v", id, f)
 		}
 		c.Heal()
@@ -103,7 +104,7 @@ func TestFaultsOfARequiredChatHaveTheirCodes(t *testing.T) {
 	}
 	c.Revoke(c.token)
 	p.request(events.Requested{ProjectID: "quoted", RequestID: "revoked"})
-	p.failed("quoted", "revoked", events.CodeStorageRefused, 1)
+	p.failed("quoted", "revoked", codes.StorageRefused, 1)
 	if strings.Contains(w.logs.String(), c.token) {
 		t.Error("the log holds the token")
 	}
@@ -122,7 +123,7 @@ func TestAnOptionalDestinationThatFailsIsNamedEverywhere(t *testing.T) {
 	p.request(events.Requested{ProjectID: "quoted", RequestID: "alone"})
 	s := p.completed("quoted", "alone").Storage
 	if len(s) != 2 || s[0].Status != events.LocationStored || s[1].Destination != "telegram" ||
-		s[1].Status != events.LocationFailed || s[1].Code != events.CodeStorageRefused || s[1].URI != "" {
+		s[1].Status != events.LocationFailed || s[1].Code != codes.StorageRefused || s[1].URI != "" {
 		t.Errorf("stored %+v", s)
 	}
 	w.awaitLog("optional destination failed")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // tenants adds active projects, each with one table in a schema tenant_<id>.
@@ -33,9 +34,9 @@ case "$*" in
 *tenant_late*)    "$real" "$@"; exit 1 ;;
 *)                exec "$real" "$@" ;;
 esac`)
-	want := map[string]events.Code{
-		"half": events.CodeDumpFailed, "silent": events.CodeDumpFailed, "signal": events.CodeDumpFailed, "late": events.CodeDumpFailed,
-		"empty": events.CodeDumpIncomplete, "cut": events.CodeDumpIncomplete, "row": events.CodeDumpIncomplete, "table": events.CodeDumpIncomplete,
+	want := map[string]codes.Code{
+		"half": codes.DumpFailed, "silent": codes.DumpFailed, "signal": codes.DumpFailed, "late": codes.DumpFailed,
+		"empty": codes.DumpIncomplete, "cut": codes.DumpIncomplete, "row": codes.DumpIncomplete, "table": codes.DumpIncomplete,
 	}
 	for id := range want {
 		p.tenants(id)
@@ -69,7 +70,7 @@ func TestAHangingDumpIsKilledAtItsTimeout(t *testing.T) {
 	fakes := fakePgDump(t, `case "$*" in *tenant_hang*) trap '' TERM INT HUP; "$real" "$@" | head -c 500; while :; do sleep 1000; done ;; esac; exec "$real" "$@"`)
 	p.start("PG_BIN_DIR="+fakes, "TIMEOUT=3s", "STALL_TIMEOUT=1h")
 	id := p.request(events.Requested{ProjectID: "hang"})
-	if f := p.failed("hang", id, events.CodeDumpTimeout, 1); !f.Permanent || f.DurationMS < 3000 {
+	if f := p.failed("hang", id, codes.DumpTimeout, 1); !f.Permanent || f.DurationMS < 3000 {
 		t.Errorf("failed as %+v", *f)
 	}
 	if d := p.dumps(); len(d) > 0 {
@@ -101,7 +102,7 @@ func TestADumpWhoseServerProcessEndsIsTriedAgain(t *testing.T) {
 	for range 3 {
 		terminate()
 	}
-	f := p.failed("globex", never, events.CodeDumpFailed, 3)
+	f := p.failed("globex", never, codes.DumpFailed, 3)
 	if f.Permanent || f.Request == nil || f.Message == "" {
 		t.Errorf("failed as %+v", *f)
 	}
@@ -163,7 +164,7 @@ func TestAPermanentFaultCostsOneAttempt(t *testing.T) {
 		p.exec(fmt.Sprintf("UPDATE control_plane.projects SET dsn = '%s' WHERE id = '%s'", dsn, project))
 	}
 	const query = "SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, dsn FROM control_plane.projects WHERE id = $1"
-	refuse := func(project string, code events.Code) {
+	refuse := func(project string, code codes.Code) {
 		t.Helper()
 		id := p.request(events.Requested{ProjectID: project})
 		if f := p.failed(project, id, code, 1); !f.Permanent || f.Request == nil {
@@ -171,18 +172,18 @@ func TestAPermanentFaultCostsOneAttempt(t *testing.T) {
 		}
 	}
 	w := p.start("MAX_BYTES=100kB", "PROJECT_QUERY="+query)
-	refuse("acme", events.CodeSizeLimit)
-	refuse("stranger", events.CodeSourceAuthFailed)
-	refuse("nowhere", events.CodeSourceNotFound)
-	refuse("forbidden", events.CodeSourceForbidden)
-	refuse("policed", events.CodeRowLevelSecurity)
-	refuse("unborn", events.CodeSchemaNotFound)
-	refuse("plain", events.CodeSourceAuthFailed)
+	refuse("acme", codes.SizeLimit)
+	refuse("stranger", codes.SourceAuthFailed)
+	refuse("nowhere", codes.SourceNotFound)
+	refuse("forbidden", codes.SourceForbidden)
+	refuse("policed", codes.RowLevelSecurity)
+	refuse("unborn", codes.SchemaNotFound)
+	refuse("plain", codes.SourceAuthFailed)
 	w.term()
 	w.await()
 	old := fakePgDumpVersion(t, "echo 'pg_dump (PostgreSQL) 9.6.24'", "exit 1")
 	p.start("PG_BIN_DIR=" + old)
-	refuse("globex", events.CodeVersionMismatch)
+	refuse("globex", codes.VersionMismatch)
 	if e := executed(t, old); len(e) > 0 {
 		t.Errorf("a pg_dump older than the server ran: %q", e)
 	}

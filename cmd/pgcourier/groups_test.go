@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // restrictions are pg_dump's own, with a token that is another one each time.
@@ -63,7 +64,7 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 		p.checkWhole(c)
 		together[project] = c
 	}
-	p.failed("gone", "together", events.CodeSchemaNotFound, 1)
+	p.failed("gone", "together", codes.SchemaNotFound, 1)
 	runs := executed(t, fakes)[before:]
 	if alone := small/5 + 1; len(runs) > alone+small/5 { // tar archives and the other role; the rest in few
 		t.Errorf("pg_dump ran %d times for %d exports", len(runs), small+1)
@@ -93,7 +94,7 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 			t.Errorf("%s (%d): its dump from the group differs from the one it has alone:\n%s\n---\n%s", project, i, b, a)
 		}
 	}
-	p.failed("gone", "alone", events.CodeSchemaNotFound, 1)
+	p.failed("gone", "alone", codes.SchemaNotFound, 1)
 	p.settled()
 	if i := p.consumer(events.StreamRequests, events.ConsumerExport); i.NumRedelivered > 0 {
 		t.Errorf("%d messages are delivered again", i.NumRedelivered)

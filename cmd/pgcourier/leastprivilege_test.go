@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // leastQuery is the project query of docs/least-privilege.md.
@@ -124,7 +125,7 @@ END $$`)
 	// Policies stay what they are: the dump fails, once, rather than take what they let through.
 	l.exec("ALTER TABLE tenant_globex.parts ENABLE ROW LEVEL SECURITY")
 	l.request(events.Requested{ProjectID: "globex", RequestID: "hidden"})
-	l.failed("globex", "hidden", events.Code("row_level_security"), 1)
+	l.failed("globex", "hidden", codes.Code("row_level_security"), 1)
 	for _, args := range [][]string{{"list"}, {"show", "one"}, {"list", "--failed"}} {
 		if stdout, stderr, code := l.cliWith(l.settings, args...); code != 0 || stdout == "" {
 			t.Errorf("%v: exit code %d, %s", args, code, stderr)

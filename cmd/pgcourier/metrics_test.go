@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
@@ -78,7 +79,7 @@ func everything(t *testing.T) (p *post, addr string) {
 	w := p.start(append(settings, p.environOf("DATABASE_URL"), "ROLES=intake,worker,sweeper,notifier,verifier,pruner",
 		"VERIFY_SCRATCH_URL="+server.String(), "HTTP_ADDR="+addr, "METRICS_PER_PROJECT=true")...)
 	p.completed("globex", p.request(events.Requested{ProjectID: "globex", NotifyEmail: "owner@example.com"}))
-	p.failed("nobody", p.request(events.Requested{ProjectID: "nobody"}), events.CodeProjectNotFound, 1)
+	p.failed("nobody", p.request(events.Requested{ProjectID: "nobody"}), codes.ProjectNotFound, 1)
 	p.awaitRecords(notify.Sent, 2)
 	w.awaitLog("export verified")
 	return p, addr

@@ -24,6 +24,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/notify"
@@ -178,7 +179,7 @@ func TestOutcomesAreMailed(t *testing.T) {
 	})
 	done := p.completed("globex", id)
 	failed := p.request(events.Requested{ProjectID: "nobody"})
-	p.failed("nobody", failed, events.CodeProjectNotFound, 1)
+	p.failed("nobody", failed, codes.ProjectNotFound, 1)
 	mails := p.mails(2)
 	byRecipient := map[string]letter{}
 	for _, m := range mails {
@@ -236,7 +237,7 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 	const n = 5
 	for range n {
 		id := p.request(events.Requested{ProjectID: "nobody", Metadata: map[string]string{"k": "v"}})
-		p.failed("nobody", id, events.CodeProjectNotFound, 1)
+		p.failed("nobody", id, codes.ProjectNotFound, 1)
 	}
 	eventually(t, "the webhook is told of all while no mail can be sent", func() bool { return hook.count() == n })
 	tries := func(least int) func() bool {
@@ -289,7 +290,7 @@ func TestAMailWhoseAnswerWasLostComesAgainUnderItsMessageID(t *testing.T) {
 	p.notifier("NOTIFY_BACKOFF=2s")
 	p.start()
 	id := p.request(events.Requested{ProjectID: "nobody"})
-	p.failed("nobody", id, events.CodeProjectNotFound, 1)
+	p.failed("nobody", id, codes.ProjectNotFound, 1)
 	p.mails(1)
 	p.smtp.Set(smtptest.None)
 	p.awaitRecords(notify.Sent, 1)
@@ -310,7 +311,7 @@ func TestRefusedMailsAreParkedAndReplayed(t *testing.T) {
 	id := p.request(events.Requested{ProjectID: "globex", NotifyEmail: "owner@elsewhere.example.com"})
 	p.completed("globex", id)
 	failed := p.request(events.Requested{ProjectID: "nobody"})
-	p.failed("nobody", failed, events.CodeProjectNotFound, 1)
+	p.failed("nobody", failed, codes.ProjectNotFound, 1)
 	keys := map[string]string{}
 	for _, r := range p.awaitRecords(notify.Parked, 2) {
 		keys[r.Recipient] = string(r.Key)
@@ -381,7 +382,7 @@ func TestTheWebhookIsTold(t *testing.T) {
 	// A webhook that is gone is parked at once.
 	hook.answer(http.StatusGone)
 	failed := p.request(events.Requested{ProjectID: "nobody"})
-	p.failed("nobody", failed, events.CodeProjectNotFound, 1)
+	p.failed("nobody", failed, codes.ProjectNotFound, 1)
 	if r := p.awaitRecords(notify.Parked, 1)[0]; r.Tries != 1 || !strings.Contains(r.Cause, "410") || len(hook.calls()) != 4 {
 		t.Errorf("parked is %+v after %d calls", r, len(hook.calls()))
 	}
@@ -408,7 +409,7 @@ func TestTheChatIsTold(t *testing.T) {
 	p.start()
 	p.completed("globex", p.request(events.Requested{ProjectID: "globex"})) // not told: NOTIFY_COMPLETED is false
 	failed := p.request(events.Requested{ProjectID: "nobody"})
-	p.failed("nobody", failed, events.CodeProjectNotFound, 1)
+	p.failed("nobody", failed, codes.ProjectNotFound, 1)
 	p.awaitRecords(notify.Sent, 1)
 	messages := chat.Messages(id)
 	if len(messages) != 1 || !strings.HasPrefix(messages[0].Text, "Export of nobody failed (project_not_found)\n") || !strings.Contains(messages[0].Text, failed) {

@@ -20,6 +20,7 @@ import (
 
 	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -157,7 +158,7 @@ func (p *platform) completed(project, id string) *events.Completed {
 
 // failed waits for a request's outcome, which must be failed with this code after so many
 // attempts.
-func (p *platform) failed(project, id string, code events.Code, attempts int) *events.Failed {
+func (p *platform) failed(project, id string, code codes.Code, attempts int) *events.Failed {
 	p.t.Helper()
 	out := p.await(project, id)
 	if out.Failed == nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 var replays = flag.Int("replays", 42, "how many failed exports the test of bulk replay makes; make replay-500 asks for 500")
@@ -61,7 +62,7 @@ func TestABulkReplayAfterAnOutageGivesEachOneOutcomeAndTheSecondDoesNothing(t *t
 		publish(n)
 	}
 	for n := range *replays {
-		if f := p.await(ids[n%projects], fmt.Sprintf("export-%d", n)).Failed; f == nil || f.Code != events.CodeSourceUnavailable {
+		if f := p.await(ids[n%projects], fmt.Sprintf("export-%d", n)).Failed; f == nil || f.Code != codes.SourceUnavailable {
 			t.Fatalf("in the outage export %d ended as %+v", n, f)
 		}
 	}
@@ -113,15 +114,15 @@ func TestASingleReplay(t *testing.T) {
 	p.completed("acme", "fine")
 	refused(6, "it has completed", "fine")
 	p.publish("backup.requested.acme", nil, `{"project_id":"acme","request_id":"rubbish","what":1}`)
-	p.failed("acme", "rubbish", events.CodeInvalidRequest, 1)
+	p.failed("acme", "rubbish", codes.InvalidRequest, 1)
 	refused(6, "could not be decoded", "rubbish")
 
 	p.exec("UPDATE control_plane.projects SET status = 'suspended' WHERE id = 'once'")
 	p.request(events.Requested{ProjectID: "once", RequestID: "x", Metadata: map[string]string{"ticket": "1"}})
-	p.failed("once", "x", events.CodeProjectNotFound, 1)
+	p.failed("once", "x", codes.ProjectNotFound, 1)
 	p.outcomes++ // x-r1
 	p.replay(1, "x", "--wait")
-	if f := p.failed("once", "x-r1", events.CodeProjectNotFound, 1); f.Request.ReplayOf != "x" || f.Metadata["ticket"] != "1" {
+	if f := p.failed("once", "x-r1", codes.ProjectNotFound, 1); f.Request.ReplayOf != "x" || f.Metadata["ticket"] != "1" {
 		t.Errorf("the replay failed as %+v", *f)
 	}
 	p.exec("UPDATE control_plane.projects SET status = 'active' WHERE id = 'once'")
@@ -146,7 +147,7 @@ func TestASingleReplay(t *testing.T) {
 	p.request(events.Requested{ProjectID: "once", RequestID: "unwanted"})
 	g.awaitHeld(2)
 	p.cancel(0, "unwanted")
-	p.failed("once", "unwanted", events.CodeCancelled, 1)
+	p.failed("once", "unwanted", codes.Cancelled, 1)
 	if r, _ := p.replay(0, "--failed", "--project", "once", "--dry-run"); r.Left != 0 {
 		t.Errorf("without a word: %+v", r)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/replay"
@@ -71,11 +72,11 @@ type outcomeSums struct {
 
 // replayItem is one failed export and what became of it.
 type replayItem struct {
-	ProjectID string      `json:"project_id"`
-	RequestID string      `json:"request_id"` // the latest failure of its chain
-	Code      events.Code `json:"code"`
-	Attempts  int         `json:"attempts"`
-	FailedAt  string      `json:"failed_at"`
+	ProjectID string     `json:"project_id"`
+	RequestID string     `json:"request_id"` // the latest failure of its chain
+	Code      codes.Code `json:"code"`
+	Attempts  int        `json:"attempts"`
+	FailedAt  string     `json:"failed_at"`
 	// Result is published, due (a dry run, or left), completed, underway or undecodable.
 	Result     string `json:"result"`
 	Replay     string `json:"replay,omitempty"` // request id of the replay

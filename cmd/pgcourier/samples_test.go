@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -20,7 +21,7 @@ func sampleOutcome() events.Outcome {
 		SizeBytes: 1_288_490_188, StoredBytes: 214_748_364, SHA256: strings.Repeat("0123456789abcdef", 4), Tables: 42, Rows: 1_234_567, DurationMS: 300_000,
 		Storage: []events.Location{
 			{Destination: "s3", URI: "s3://backups/prod/acme/nightly/a-label-of-its-own/nightly-2026-11-23.1.dump.zst.age"},
-			{Destination: "telegram", Status: events.LocationFailed, Code: events.CodeStorageRefused, Message: "Telegram refuses the bot \x1b[2J"},
+			{Destination: "telegram", Status: events.LocationFailed, Code: codes.StorageRefused, Message: "Telegram refuses the bot \x1b[2J"},
 		},
 		Warnings: []string{"the partition audit.events_2025 lies in another schema and is not included"},
 	}}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
@@ -111,7 +112,7 @@ func (a *app) warnOfUnknown(ctx context.Context, c config.Config, id string) {
 	}
 	defer pool.Close()
 	_, err = project.New(pool, c.ProjectQuery).Lookup(ctx, id)
-	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == export.ProjectNotFound {
+	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == codes.ProjectNotFound {
 		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", term.Sanitize(id), f.Code)
 	}
 }

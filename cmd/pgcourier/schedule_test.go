@@ -12,6 +12,7 @@ import (
 	natsd "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
@@ -280,7 +281,7 @@ func TestAScheduleOfAnUnknownProjectIsWarnedOf(t *testing.T) {
 		}
 		return stderr
 	}
-	if said := add("nobody"); !strings.Contains(said, "warning: the control plane has no active project nobody") || !strings.Contains(said, string(events.CodeProjectNotFound)) {
+	if said := add("nobody"); !strings.Contains(said, "warning: the control plane has no active project nobody") || !strings.Contains(said, string(codes.ProjectNotFound)) {
 		t.Errorf("of an unknown project: %q", said)
 	}
 	p.exec("UPDATE control_plane.projects SET status = 'SUSPENDED' WHERE id::text = 'globex'")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -33,7 +34,7 @@ func sampleEntries() []ledger.Entry {
 		ServerVersion: "15.18", PgDumpVersion: "17.2", Warnings: []string{"the partition audit.events_2025 lies in another schema and is not included"},
 		Copies: []export.Copy{
 			{Destination: "file", URI: "file:acme/nightly/nightly-2026-11-23.1.dump.zst.age"},
-			{Destination: "telegram", Status: export.NotStored, Code: export.StorageRefused, Message: "Telegram refuses the bot"},
+			{Destination: "telegram", Status: export.NotStored, Code: codes.StorageRefused, Message: "Telegram refuses the bot"},
 		},
 	}
 	completed := ledger.Entry{
@@ -48,23 +49,23 @@ func sampleEntries() []ledger.Entry {
 	message := "the storage did not answer; the export was tried three times, with pauses, and each time the connection was reset"
 	id := export.ID{Project: "a-project-with-a-rather-long-name", Request: "20261123t082653-k3j9x7q2m4w5z6ab"}
 	failed := ledger.Entry{
-		ID: id, State: export.Failed, Attempt: 3, Delivery: 3, Worker: "worker-2/99", Code: export.StorageUnavailable, Message: message,
+		ID: id, State: export.Failed, Attempt: 3, Delivery: 3, Worker: "worker-2/99", Code: codes.StorageUnavailable, Message: message,
 		Payload: []byte(`{"project_id":"a-project-with-a-rather-long-name"}`), CreatedAt: *ago(50 * time.Hour), StartedAt: ago(50 * time.Hour),
 		FinishedAt: ago(49 * time.Hour), PublishedAt: ago(49 * time.Hour),
 		Outcome: &export.Outcome{ID: id, State: export.Failed, Attempt: 3, StartedAt: *ago(50 * time.Hour), FinishedAt: *ago(49 * time.Hour),
-			Code: export.StorageUnavailable, Message: message},
+			Code: codes.StorageUnavailable, Message: message},
 	}
 	for n := range 3 {
 		begun := failed.CreatedAt.Add(time.Duration(n) * 20 * time.Minute)
 		ended := begun.Add(19 * time.Minute)
 		failed.Attempts = append(failed.Attempts, ledger.Attempt{Attempt: n + 1, Worker: "worker-2/99", Delivery: n + 1, Result: []string{"retry", "retry", "failed"}[n],
-			Code: export.StorageUnavailable, Message: message, StartedAt: begun, EndedAt: &ended})
+			Code: codes.StorageUnavailable, Message: message, StartedAt: begun, EndedAt: &ended})
 	}
 	gone := completed
 	gone.ID.Request, gone.RemovedAt = "nightly-2026-10-23", ago(time.Hour)
 	return []ledger.Entry{
 		{ID: export.ID{Project: "東京", Request: "wide"}, State: export.Running, Attempt: 1, CreatedAt: *ago(40 * time.Second), StartedAt: ago(30 * time.Second)},
-		{ID: export.ID{Project: "bolt", Request: "again"}, State: export.Waiting, Attempt: 1, Code: export.LockTimeout, CreatedAt: *ago(4 * time.Minute)},
+		{ID: export.ID{Project: "bolt", Request: "again"}, State: export.Waiting, Attempt: 1, Code: codes.LockTimeout, CreatedAt: *ago(4 * time.Minute)},
 		completed, failed, gone,
 	}
 }
@@ -77,23 +78,23 @@ func sampleEvents() []events.Event {
 		{Progress: &events.Progress{ProjectID: p, RequestID: r, Attempt: 1, SizeBytes: 400 << 20, StoredBytes: 80 << 20, EstimatedBytes: 1 << 30,
 			Table: `tenant_acme.a_table_with_quite_a_long_name_of_its_own`, At: noon}},
 		{Outcome: events.Outcome{Completed: &events.Completed{ProjectID: p, RequestID: r, StoredBytes: 214_748_364, Rows: 1_234_567, DurationMS: 300_000}}},
-		{Outcome: events.Outcome{Failed: &events.Failed{ProjectID: "bolt", RequestID: "again", Code: events.CodeSourceUnavailable,
+		{Outcome: events.Outcome{Failed: &events.Failed{ProjectID: "bolt", RequestID: "again", Code: codes.SourceUnavailable,
 			Message: "the source does not answer: connection refused; is the server running, and does it accept connections? \x1b[2J"}}},
 	}
 }
 
 func sampleReport(dry bool) *replayReport {
-	failed := func(project, id string, code events.Code) events.Failed {
+	failed := func(project, id string, code codes.Code) events.Failed {
 		return events.Failed{ProjectID: project, RequestID: id, Code: code, Attempts: 3, FinishedAt: *ago(5 * time.Hour)}
 	}
 	next := func(project, id string, n int) events.Requested {
 		return events.Requested{ProjectID: project, RequestID: id}.Replay(n)
 	}
 	r := newReport([]replay.Item{
-		{Failed: failed("acme", "nightly-2026-11-23", events.CodeStorageUnavailable), Verdict: replay.Due, Next: next("acme", "nightly-2026-11-23", 1)},
-		{Failed: failed("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", events.CodeLockTimeout), Verdict: replay.Completed, Next: next("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", 2)},
-		{Failed: failed("ceres", "weekly", events.CodeDumpFailed), Verdict: replay.Underway, Next: next("ceres", "weekly", 1)},
-		{Failed: failed("ceres", "eabcdefghijklm-7", events.CodeInvalidRequest), Verdict: replay.Undecodable},
+		{Failed: failed("acme", "nightly-2026-11-23", codes.StorageUnavailable), Verdict: replay.Due, Next: next("acme", "nightly-2026-11-23", 1)},
+		{Failed: failed("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", codes.LockTimeout), Verdict: replay.Completed, Next: next("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", 2)},
+		{Failed: failed("ceres", "weekly", codes.DumpFailed), Verdict: replay.Underway, Next: next("ceres", "weekly", 1)},
+		{Failed: failed("ceres", "eabcdefghijklm-7", codes.InvalidRequest), Verdict: replay.Undecodable},
 	}, dry)
 	if !dry {
 		r.publish([]events.Requested{next("acme", "nightly-2026-11-23", 1)})

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // onTerminal runs a command beside the platform on a pseudo-terminal of that width and
@@ -92,7 +93,7 @@ func TestATerminalGetsColoursAndLinesThatFit(t *testing.T) {
 	id := p.request(events.Requested{ProjectID: "acme", RequestID: strings.Repeat("long-", 12)})
 	p.completed("acme", id)
 	p.request(events.Requested{ProjectID: "unborn", RequestID: "bad"})
-	p.failed("unborn", "bad", events.CodeSchemaNotFound, 1)
+	p.failed("unborn", "bad", codes.SchemaNotFound, 1)
 	for name, tc := range map[string]struct {
 		width   uint16
 		environ []string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
@@ -113,7 +114,7 @@ func (v *verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 			}
 			v.log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
 			// What the scratch server refuses may be whole.
-			if failed.Code != events.CodeRestoreRejected {
+			if failed.Code != codes.RestoreRejected {
 				v.note(ctx, c, true)
 			}
 			failed.StartedAt, failed.FinishedAt, failed.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
@@ -225,14 +226,14 @@ func failure(c events.Completed, at events.Location, err error) *events.Verifica
 	case err == nil:
 		return nil
 	case errors.Is(err, errMissing), errors.Is(err, destinations.ErrNoExport):
-		f.Code, f.Message = events.CodeExportMissing, "the destination does not hold the export"
+		f.Code, f.Message = codes.ExportMissing, "the destination does not hold the export"
 	case errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
 		return nil
 	case errors.Is(err, restore.ErrUnverified), errors.Is(err, storage.ErrDamaged), errors.Is(err, storage.ErrForeign),
 		errors.Is(err, storage.ErrVersion), errors.Is(err, storage.ErrNotFound):
-		f.Code, f.Message = events.CodeExportDamaged, "what is stored is not what was promised"
+		f.Code, f.Message = codes.ExportDamaged, "what is stored is not what was promised"
 	case errors.As(err, &rejected):
-		f.Code, f.Message = events.CodeRestoreRejected, "the scratch server refused the export, SQLSTATE "+rejected.SQLState
+		f.Code, f.Message = codes.RestoreRejected, "the scratch server refused the export, SQLSTATE "+rejected.SQLState
 	default:
 		return nil
 	}

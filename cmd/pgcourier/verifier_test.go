@@ -10,6 +10,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
@@ -97,10 +98,10 @@ func TestAVerifierTellsOfDamage(t *testing.T) {
 	}
 	scratch := "VERIFY_SCRATCH_URL=" + cluster.URL("postgres")
 	v := k.start("ROLES=verifier", "STORAGE=file://"+faulty, "AGE_IDENTITY_FILE="+k.identity, scratch)
-	if f := k.verification("acme", "one").VerificationFailed; f == nil || f.Code != events.CodeExportDamaged || f.Destination != "file" || f.SHA256 != k.exports["one"].SHA256 {
+	if f := k.verification("acme", "one").VerificationFailed; f == nil || f.Code != codes.ExportDamaged || f.Destination != "file" || f.SHA256 != k.exports["one"].SHA256 {
 		t.Errorf("one: %+v", f)
 	}
-	if f := k.verification("quoted", "two").VerificationFailed; f == nil || f.Code != events.CodeExportMissing {
+	if f := k.verification("quoted", "two").VerificationFailed; f == nil || f.Code != codes.ExportMissing {
 		t.Errorf("two: %+v", f)
 	}
 	if v := k.verification("quoted", "three").Verified; v == nil {

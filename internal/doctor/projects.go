@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -110,25 +111,25 @@ func inspectProject(ctx context.Context, projects *project.Projects, dumper *pgd
 }
 
 // codeMends say what to do for a code that a project meets; docs/operate.md has the others.
-var codeMends = map[export.Code]string{
-	export.ProjectNotFound:  "no active project has this id in the control plane: correct the id or the project's row",
-	export.SchemaNotAllowed: "the control plane names a schema of the server's own: correct the project's row",
-	export.SchemaNotFound:   "the control plane names a schema that the database does not have: create it or correct the project's row",
-	export.SourceAuthFailed: "correct the user, the password or the certificate in DATABASE_URL or in the project's dsn",
-	export.SourceForbidden:  "grant the login the role (GRANT role TO login) or the role its rights: " + leastPrivilege,
-	export.SourceNotFound:   "correct the database's name or address in the project's dsn",
-	export.RowSecurity:      "dump as a role without policies on these tables, or with BYPASSRLS",
-	export.VersionMismatch:  "install a pg_dump of the server's major version or newer (postgresql-client-N)",
+var codeMends = map[codes.Code]string{
+	codes.ProjectNotFound:  "no active project has this id in the control plane: correct the id or the project's row",
+	codes.SchemaNotAllowed: "the control plane names a schema of the server's own: correct the project's row",
+	codes.SchemaNotFound:   "the control plane names a schema that the database does not have: create it or correct the project's row",
+	codes.SourceAuthFailed: "correct the user, the password or the certificate in DATABASE_URL or in the project's dsn",
+	codes.SourceForbidden:  "grant the login the role (GRANT role TO login) or the role its rights: " + leastPrivilege,
+	codes.SourceNotFound:   "correct the database's name or address in the project's dsn",
+	codes.RowLevelSecurity: "dump as a role without policies on these tables, or with BYPASSRLS",
+	codes.VersionMismatch:  "install a pg_dump of the server's major version or newer (postgresql-client-N)",
 }
 
 // projectFinding is what a Fault of a project means.
 func projectFinding(err error) Finding {
 	f := export.AsFault(err)
 	out := Finding{State: Fault, Found: string(f.Code) + ": " + f.Message, Mend: codeMends[f.Code]}
-	if f.Code == export.InternalError { // its message is for events
+	if f.Code == codes.InternalError { // its message is for events
 		out.Found = err.Error()
 	}
-	if f.Code == export.SourceUnavailable || errors.Is(err, export.ErrUnavailable) || unanswered(err) && !f.Code.Permanent() {
+	if f.Code == codes.SourceUnavailable || errors.Is(err, export.ErrUnavailable) || unanswered(err) && !f.Code.Permanent() {
 		out.State = Unreachable
 		out.Mend = "is the source running, and can this machine reach it? Its address is in the project's dsn, or DATABASE_URL"
 	}

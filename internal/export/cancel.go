@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
@@ -58,7 +59,7 @@ var (
 
 // CancelledBy is the fault of a cancelled request. by says who, for humans; empty: not said.
 func CancelledBy(by string) *Fault {
-	f := &Fault{Code: Cancelled, Message: "the request was cancelled", Err: ErrCancelled}
+	f := &Fault{Code: codes.Cancelled, Message: "the request was cancelled", Err: ErrCancelled}
 	if by != "" {
 		f.Message += " by " + by
 	}

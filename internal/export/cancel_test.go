@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -40,7 +41,7 @@ func TestACancelledAttemptIsKilledClearsAwayAndSaysSo(t *testing.T) {
 				}
 				begun := time.Now()
 				out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-				if err != nil || out.State != export.Failed || out.Code != export.Cancelled || !out.Permanent || out.Message != "the request was cancelled by ann" {
+				if err != nil || out.State != export.Failed || out.Code != codes.Cancelled || !out.Permanent || out.Message != "the request was cancelled by ann" {
 					t.Errorf("outcome %+v, %v", out, err)
 				}
 				if took := time.Since(begun); took != tc.after {
@@ -61,7 +62,7 @@ func TestACancelDuringTheCommitUndoesTheExport(t *testing.T) {
 		b := newBench(good(2))
 		b.ledger.finish = []error{export.CancelledBy(""), nil}
 		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-		if err != nil || out.State != export.Failed || out.Code != export.Cancelled || out.Artifact != nil {
+		if err != nil || out.State != export.Failed || out.Code != codes.Cancelled || out.Artifact != nil {
 			t.Errorf("outcome %+v, %v", out, err)
 		}
 		if len(b.shelf.objects) != 0 || len(b.ledger.endings) != 1 {
@@ -110,7 +111,7 @@ func (a *announced) Announce(_ context.Context, o export.Outcome) error {
 func TestWhereACancelIsRecorded(t *testing.T) {
 	t.Parallel()
 	id, foreign := export.ID{Project: "p", Request: "r"}, export.ID{Project: "q", Request: "r"}
-	ended := export.Cancellation{Outcome: &export.Outcome{ID: id, State: export.Failed, Code: export.Cancelled}}
+	ended := export.Cancellation{Outcome: &export.Outcome{ID: id, State: export.Failed, Code: codes.Cancelled}}
 	waits := export.WaitingRequest{Request: export.Request{ID: id}, Delivery: delivery.Delivery{Sequence: 7}}
 	for name, tc := range map[string]struct {
 		found   [][]export.ID

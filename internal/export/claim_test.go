@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -76,7 +77,7 @@ func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out.Request != want || out.Code != export.RequestConflict || !strings.Contains(out.Message, "id r ") {
+			if out.Request != want || out.Code != codes.RequestConflict || !strings.Contains(out.Message, "id r ") {
 				t.Errorf("with %q taken it ended as %s, %s: %s", ids, out.ID, out.Code, out.Message)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // compare holds the rows counted in the stream against those of the snapshot. Any
@@ -28,7 +30,7 @@ func compare(stream, snapshot map[Table]int64) error {
 	}
 	slices.Sort(diffs)
 	return &Fault{
-		Code:    DumpIncomplete,
+		Code:    codes.DumpIncomplete,
 		Message: fmt.Sprintf("the dump's rows differ from its snapshot in %d tables", len(diffs)),
 		Err:     fmt.Errorf("rows differ: %s", strings.Join(diffs[:min(len(diffs), 10)], "; ")),
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -61,7 +62,7 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 // each delivery. before is how many of the message's own ids were taken already.
 func conflict(req Request, d delivery.Delivery, before int) Request {
 	if before == 0 {
-		req.Refusal = &Fault{Code: RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
+		req.Refusal = &Fault{Code: codes.RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
 		req.ID.Request = d.EventID
 		return req
 	}
@@ -75,7 +76,7 @@ func sealFault(err error) error {
 		return err
 	}
 	if limit, ok := errors.AsType[*seal.SizeLimitError](err); ok {
-		return &Fault{Code: SizeLimit, Message: limit.Error(), Err: err}
+		return &Fault{Code: codes.SizeLimit, Message: limit.Error(), Err: err}
 	}
 	return err
 }
@@ -87,7 +88,7 @@ func interruption(ctx context.Context, err error) error {
 	if cause == nil || !errors.Is(err, cause) && !errors.Is(err, ctx.Err()) {
 		return err
 	}
-	return &Fault{Code: Interrupted, Message: "the worker was told to stop", Err: err}
+	return &Fault{Code: codes.Interrupted, Message: "the worker was told to stop", Err: err}
 }
 
 // firstError remembers the first error of a reader, whatever its consumer makes of it.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -153,7 +154,7 @@ func TestRowsThatDifferFromTheSnapshotAreNeverASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(3))
 		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-		if f := export.AsFault(err); f.Code != export.DumpIncomplete {
+		if f := export.AsFault(err); f.Code != codes.DumpIncomplete {
 			t.Errorf("fault is %v", err)
 		}
 		if len(b.shelf.objects) != 0 {
@@ -161,7 +162,7 @@ func TestRowsThatDifferFromTheSnapshotAreNeverASuccess(t *testing.T) {
 		}
 		b.ledger.claims = []export.Claim{{Verdict: export.Granted, Token: export.Token{Attempt: 3}}}
 		out, err := b.run(t.Context(), delivery.Delivery{Number: 3, Last: true})
-		if err != nil || out.State != export.Failed || out.Code != export.DumpIncomplete || out.Attempt != 3 {
+		if err != nil || out.State != export.Failed || out.Code != codes.DumpIncomplete || out.Attempt != 3 {
 			t.Errorf("third failure gave %+v, %v", out, err)
 		}
 	})
@@ -190,10 +191,10 @@ func TestStandingByWhileAnotherAttemptHoldsTheLease(t *testing.T) {
 		b := newBench(good(2))
 		b.ledger.claims = []export.Claim{
 			{Verdict: export.Leased, Wait: 20 * time.Second}, {Verdict: export.Leased},
-			{Verdict: export.Ended, Outcome: export.Outcome{State: export.Failed, Code: export.WorkerLost}},
+			{Verdict: export.Ended, Outcome: export.Outcome{State: export.Failed, Code: codes.WorkerLost}},
 		}
 		out, err := b.run(t.Context(), delivery.Delivery{Number: 2})
-		if err != nil || out.Code != export.WorkerLost || b.ledger.asked != 3 {
+		if err != nil || out.Code != codes.WorkerLost || b.ledger.asked != 3 {
 			t.Errorf("outcome %+v, %v after %d claims", out, err, b.ledger.asked)
 		}
 	})
@@ -249,10 +250,10 @@ func TestAWorkerToldToStopReleasesItsAttempt(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errors.New("draining")) })
 		_, err := b.run(ctx, delivery.Delivery{Number: 1})
-		if f := export.AsFault(err); f.Code != export.Interrupted {
+		if f := export.AsFault(err); f.Code != codes.Interrupted {
 			t.Errorf("err = %v, want interrupted", err)
 		}
-		if len(b.ledger.endings) != 1 || b.ledger.endings[0].Retry == nil || b.ledger.endings[0].Retry.Code != export.Interrupted {
+		if len(b.ledger.endings) != 1 || b.ledger.endings[0].Retry == nil || b.ledger.endings[0].Retry.Code != codes.Interrupted {
 			t.Errorf("endings %+v", b.ledger.endings)
 		}
 	})
@@ -263,7 +264,7 @@ func TestAPanicIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(func(context.Context) (export.Dump, error) { panic("canary") })
 		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-		if f := export.AsFault(err); f.Code != export.InternalError || strings.Contains(f.Message, "canary") {
+		if f := export.AsFault(err); f.Code != codes.InternalError || strings.Contains(f.Message, "canary") {
 			t.Errorf("err = %v", err)
 		}
 	})
@@ -276,9 +277,9 @@ func TestARefusalExecutesNothing(t *testing.T) {
 			t.Error("a dump was opened")
 			return nil, errors.New("opened")
 		})
-		b.req.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "no"}
+		b.req.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: "no"}
 		out, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-		if err != nil || out.State != export.Failed || out.Code != export.InvalidRequest || !out.Permanent || out.Payload != nil {
+		if err != nil || out.State != export.Failed || out.Code != codes.InvalidRequest || !out.Permanent || out.Payload != nil {
 			t.Errorf("outcome %+v, %v", out, err)
 		}
 	})

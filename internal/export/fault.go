@@ -4,64 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
 )
-
-// Code is a stable machine word for why a request or an attempt failed.
-type Code string
-
-// The codes of the contract. Permanent ones fail at once; transient ones are tried again
-// while deliveries remain.
-const (
-	InvalidRequest   Code = "invalid_request"
-	RequestConflict  Code = "request_conflict"  // the same id came with another payload before
-	ProjectNotFound  Code = "project_not_found" // unknown and suspended alike
-	SchemaNotAllowed Code = "schema_not_allowed"
-	SchemaNotFound   Code = "schema_not_found" // the project's own schema is missing in the database
-
-	SourceAuthFailed  Code = "source_auth_failed"
-	SourceForbidden   Code = "source_forbidden"   // the role lacks a right
-	SourceNotFound    Code = "source_not_found"   // the database does not exist
-	RowSecurity       Code = "row_level_security" // a policy would hide rows
-	VersionMismatch   Code = "version_mismatch"   // no pg_dump as new as the server
-	SourceCorrupt     Code = "source_corrupt"
-	SourceUnavailable Code = "source_unavailable"
-	LockTimeout       Code = "lock_timeout"
-
-	DumpTimeout    Code = "dump_timeout"
-	DumpStalled    Code = "dump_stalled"    // no progress for too long
-	DumpFailed     Code = "dump_failed"     // pg_dump failed and the source gives no clearer reason
-	DumpIncomplete Code = "dump_incomplete" // the dump's structure or its rows do not add up
-	SizeLimit      Code = "size_limit"
-	SpoolLimit     Code = "spool_limit"       // one table, or those dumped at once, are larger than the spool's bound
-	SpoolFailed    Code = "spool_unavailable" // the spool's disk is full or cannot be used
-
-	StorageUnavailable Code = "storage_unavailable"
-	StorageFull        Code = "storage_full"
-	StorageRefused     Code = "storage_refused" // a token, a right, a bucket or a chat is missing
-	UploadTimeout      Code = "upload_timeout"  // the storage was too slow for its time budget
-
-	WorkerLost    Code = "worker_lost" // deliveries used up without an answer
-	Interrupted   Code = "interrupted" // the worker was told to stop
-	Cancelled     Code = "cancelled"
-	InternalError Code = "internal_error"
-)
-
-var permanent = map[Code]bool{
-	InvalidRequest: true, RequestConflict: true, ProjectNotFound: true,
-	SchemaNotAllowed: true, SchemaNotFound: true,
-	SourceAuthFailed: true, SourceForbidden: true, SourceNotFound: true,
-	RowSecurity: true, VersionMismatch: true, SourceCorrupt: true,
-	DumpTimeout: true, SizeLimit: true, SpoolLimit: true, Cancelled: true,
-	StorageRefused: true,
-}
-
-// Permanent reports whether trying again cannot help.
-func (c Code) Permanent() bool { return permanent[c] }
 
 // Fault is a failure in the contract's words. Message is safe to show anybody: no
 // secret, no DSN, no server path. Err is the cause, for the log only.
 type Fault struct {
-	Code    Code
+	Code    codes.Code
 	Message string
 	Err     error
 }
@@ -89,7 +39,7 @@ func AsFault(err error) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return f
 	}
-	return &Fault{Code: InternalError, Message: "the worker met an unexpected error", Err: err}
+	return &Fault{Code: codes.InternalError, Message: "the worker met an unexpected error", Err: err}
 }
 
 var (

@@ -1,6 +1,10 @@
 package export
 
-import "io"
+import (
+	"io"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
 
 // Inspector checks the structure of one dump while it is written to it, and counts its rows.
 type Inspector interface {
@@ -39,5 +43,5 @@ func notWhole(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Fault{Code: DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
+	return &Fault{Code: codes.DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
 }

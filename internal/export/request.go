@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
@@ -86,9 +87,9 @@ type Outcome struct {
 	Artifact *Artifact `json:"artifact,omitempty"`
 
 	// Code, Permanent and Message are set when Failed.
-	Code      Code   `json:"code,omitempty"`
-	Permanent bool   `json:"permanent,omitempty"`
-	Message   string `json:"message,omitempty"`
+	Code      codes.Code `json:"code,omitempty"`
+	Permanent bool       `json:"permanent,omitempty"`
+	Message   string     `json:"message,omitempty"`
 }
 
 // Artifact describes a stored export and the evidence that it is whole.
@@ -142,8 +143,8 @@ type Copy struct {
 	Status      CopyStatus `json:"status,omitempty"`
 	URI         string     `json:"uri,omitempty"` // where it lies; never a token or a server path; empty when failed
 	// Code and Message say why it failed, fit for anybody.
-	Code    Code   `json:"code,omitempty"`
-	Message string `json:"message,omitempty"`
+	Code    codes.Code `json:"code,omitempty"`
+	Message string     `json:"message,omitempty"`
 }
 
 // Compression is what is applied to the dump. Handlers use this name, so that they need not

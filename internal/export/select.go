@@ -1,6 +1,10 @@
 package export
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
 
 // Select returns the schemas to dump: those wanted, or all of the project's when none
 // are. A wanted schema must be one of the project's, letter for letter; patterns,
@@ -12,12 +16,12 @@ func Select(p Project, wanted []string) ([]string, error) {
 		wanted = p.Schemas
 	}
 	if len(wanted) == 0 {
-		return nil, &Fault{Code: SchemaNotFound, Message: "the project has no schemas"}
+		return nil, &Fault{Code: codes.SchemaNotFound, Message: "the project has no schemas"}
 	}
 	selected := make([]string, 0, len(wanted))
 	for _, s := range wanted {
 		if s == "" || !slices.Contains(p.Schemas, s) {
-			return nil, &Fault{Code: SchemaNotAllowed, Message: "the request names a schema that is not the project's"}
+			return nil, &Fault{Code: codes.SchemaNotAllowed, Message: "the request names a schema that is not the project's"}
 		}
 		if !slices.Contains(selected, s) {
 			selected = append(selected, s)

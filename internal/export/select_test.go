@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -13,21 +14,21 @@ func TestSelectTakesExactlyTheProjectsSchemas(t *testing.T) {
 	owned := []string{"acme", "Acme", "acme_x", `we"ird`, "acme"}
 	for name, tc := range map[string]struct {
 		owned, wanted, want []string
-		code                export.Code
+		code                codes.Code
 	}{
 		"none wanted: all, each once, in the project's order": {owned, nil, []string{"acme", "Acme", "acme_x", `we"ird`}, ""},
 		"in the order wanted, each once":                      {owned, []string{"acme_x", "acme", "acme_x"}, []string{"acme_x", "acme"}, ""},
 		"case counts":                                         {owned, []string{"Acme"}, []string{"Acme"}, ""},
-		"other case":                                          {owned, []string{"ACME"}, nil, export.SchemaNotAllowed},
+		"other case":                                          {owned, []string{"ACME"}, nil, codes.SchemaNotAllowed},
 		"quotes are letters":                                  {owned, []string{`we"ird`}, []string{`we"ird`}, ""},
-		"foreign":                                             {owned, []string{"acme", "globex"}, nil, export.SchemaNotAllowed},
-		"pattern":                                             {owned, []string{"acme*"}, nil, export.SchemaNotAllowed},
-		"option":                                              {owned, []string{"--file=/tmp/x"}, nil, export.SchemaNotAllowed},
-		"surrounding space":                                   {owned, []string{" acme"}, nil, export.SchemaNotAllowed},
-		"empty name":                                          {[]string{"acme", ""}, []string{""}, nil, export.SchemaNotAllowed},
-		"empty name owned, none wanted":                       {[]string{"acme", ""}, nil, nil, export.SchemaNotAllowed},
-		"project without schemas":                             {nil, nil, nil, export.SchemaNotFound},
-		"project without schemas, one wanted":                 {nil, []string{"acme"}, nil, export.SchemaNotAllowed},
+		"foreign":                                             {owned, []string{"acme", "globex"}, nil, codes.SchemaNotAllowed},
+		"pattern":                                             {owned, []string{"acme*"}, nil, codes.SchemaNotAllowed},
+		"option":                                              {owned, []string{"--file=/tmp/x"}, nil, codes.SchemaNotAllowed},
+		"surrounding space":                                   {owned, []string{" acme"}, nil, codes.SchemaNotAllowed},
+		"empty name":                                          {[]string{"acme", ""}, []string{""}, nil, codes.SchemaNotAllowed},
+		"empty name owned, none wanted":                       {[]string{"acme", ""}, nil, nil, codes.SchemaNotAllowed},
+		"project without schemas":                             {nil, nil, nil, codes.SchemaNotFound},
+		"project without schemas, one wanted":                 {nil, []string{"acme"}, nil, codes.SchemaNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

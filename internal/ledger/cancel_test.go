@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -14,7 +15,7 @@ func TestACancelIsAnsweredByTheRequestsState(t *testing.T) {
 	r := request("r1", `{"a":1}`)
 	type answer struct {
 		state export.State // empty: its owner will end it
-		code  export.Code
+		code  codes.Code
 	}
 	for name, tc := range map[string]struct {
 		given func(t *testing.T, b *bench)
@@ -24,15 +25,15 @@ func TestACancelIsAnsweredByTheRequestsState(t *testing.T) {
 		"unknown": {func(*testing.T, *bench) {}, answer{}, export.ErrUnknown},
 		"waiting for its next delivery": {func(t *testing.T, b *bench) {
 			tok := b.granted(t, claimOf(r, 1))
-			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}); err != nil {
+			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}); err != nil {
 				t.Fatal(err)
 			}
-		}, answer{export.Failed, export.Cancelled}, nil},
+		}, answer{export.Failed, codes.Cancelled}, nil},
 		"running": {func(t *testing.T, b *bench) { b.granted(t, claimOf(r, 1)) }, answer{}, nil},
 		"its owner is lost": {func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(r, 1))
 			b.expire(t)
-		}, answer{export.Failed, export.Cancelled}, nil},
+		}, answer{export.Failed, codes.Cancelled}, nil},
 		"completed": {func(t *testing.T, b *bench) {
 			tok := b.granted(t, claimOf(r, 1))
 			if err := b.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}); err != nil {
@@ -41,10 +42,10 @@ func TestACancelIsAnsweredByTheRequestsState(t *testing.T) {
 		}, answer{export.Completed, ""}, nil},
 		"failed": {func(t *testing.T, b *bench) {
 			tok := b.granted(t, claimOf(r, 1))
-			if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, export.DumpTimeout)}); err != nil {
+			if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, codes.DumpTimeout)}); err != nil {
 				t.Fatal(err)
 			}
-		}, answer{export.Failed, export.DumpTimeout}, nil},
+		}, answer{export.Failed, codes.DumpTimeout}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +75,7 @@ func TestACancelIsAnsweredByTheRequestsState(t *testing.T) {
 				if o.State != tc.want.state || o.Code != tc.want.code || string(o.Payload) != `{"a":1}` {
 					t.Errorf("outcome %+v, want %+v", o, tc.want)
 				}
-				if o.Code == export.Cancelled && (!o.Permanent || o.Message != "the request was cancelled by ann") {
+				if o.Code == codes.Cancelled && (!o.Permanent || o.Message != "the request was cancelled by ann") {
 					t.Errorf("permanent %t: %s", o.Permanent, o.Message)
 				}
 			}
@@ -93,18 +94,18 @@ func TestTheOwnerOfACancelledRequestCanOnlyCancel(t *testing.T) {
 	refused := func(what string, err error) {
 		t.Helper()
 		f := export.AsFault(err)
-		if !errors.Is(err, export.ErrCancelled) || f.Code != export.Cancelled || f.Message != "the request was cancelled by ann" {
+		if !errors.Is(err, export.ErrCancelled) || f.Code != codes.Cancelled || f.Message != "the request was cancelled by ann" {
 			t.Errorf("%s: %v, want cancelled by ann", what, err)
 		}
 	}
 	refused("renew", b.Renew(t.Context(), tok))
 	refused("complete", b.Finish(t.Context(), tok, export.Ending{Outcome: outcome(tok, r)}))
-	refused("fail", b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, export.SizeLimit)}))
-	refused("retry", b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}))
+	refused("fail", b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, codes.SizeLimit)}))
+	refused("retry", b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}))
 	if c, err := b.Claim(t.Context(), claimOf(r, 2)); err != nil || c.Verdict != export.Leased {
 		t.Errorf("another claim: %+v, %v, want leased", c, err)
 	}
-	end := export.Ending{Outcome: failure(r, 1, export.Cancelled)}
+	end := export.Ending{Outcome: failure(r, 1, codes.Cancelled)}
 	for range 2 {
 		if err := b.Finish(t.Context(), tok, end); err != nil {
 			t.Error(err)
@@ -156,7 +157,7 @@ func TestACancelledRequestWithoutAnOwnerEndsAtTheNextLook(t *testing.T) {
 			}
 			b.exec(t, `UPDATE pgcourier.requests SET lease_until = clock_timestamp()`)
 			o := end(t, b)
-			if o.Code != export.Cancelled || o.State != export.Failed || o.Message != "the request was cancelled" {
+			if o.Code != codes.Cancelled || o.State != export.Failed || o.Message != "the request was cancelled" {
 				t.Errorf("outcome %+v", o)
 			}
 			if err := b.Renew(t.Context(), tok); !errors.Is(err, export.ErrSuperseded) {
@@ -175,7 +176,7 @@ func TestAQueuedRequestIsCancelledBeforeItIsClaimed(t *testing.T) {
 	}
 	d := delivery.Delivery{EventID: "q-1", Stream: "BACKUP_REQUESTS@1", Sequence: 1}
 	got, err := b.CancelQueued(t.Context(), r, d, "ann")
-	if err != nil || got.Outcome == nil || got.Outcome.Code != export.Cancelled || got.Outcome.Attempt != 0 || got.Outcome.RequestedBy != "ann" {
+	if err != nil || got.Outcome == nil || got.Outcome.Code != codes.Cancelled || got.Outcome.Attempt != 0 || got.Outcome.RequestedBy != "ann" {
 		t.Fatalf("%+v, %v", got.Outcome, err)
 	}
 	c, err := b.Claim(t.Context(), claimOf(r, 1))

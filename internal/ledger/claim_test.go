@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -22,7 +23,7 @@ func TestClaimAnswersByTheRequestsState(t *testing.T) {
 		"absent": {func(*testing.T, *bench) {}, first, export.Granted, 1},
 		"waiting": {func(t *testing.T, b *bench) {
 			tok := b.granted(t, first)
-			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}); err != nil {
+			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}); err != nil {
 				t.Fatal(err)
 			}
 		}, claimOf(r, 2), export.Granted, 2},
@@ -184,10 +185,10 @@ func TestARefusedRequestIsRecordedWithoutAnObject(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := request("r1", "\xff\x00 not json")
-	r.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "not JSON"}
+	r.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: "not JSON"}
 	r.RequestedBy, r.Metadata = "nul \x00", map[string]string{"k\x00": "\x00"}
 	tok := b.granted(t, claimOf(r, 1))
-	out := failure(r, 0, export.InvalidRequest)
+	out := failure(r, 0, codes.InvalidRequest)
 	out.Payload, out.Message = nil, "bad \x00 \xff"
 	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: out}); err != nil {
 		t.Fatal(err)
@@ -222,7 +223,7 @@ func TestTheAttemptsOfARequestAreBounded(t *testing.T) {
 	if err != nil || c.Verdict != export.Ended {
 		t.Fatalf("%v %v, want ended", c.Verdict, err)
 	}
-	if o := c.Outcome; o.Code != export.WorkerLost || o.Attempt != 3 || string(o.Payload) != `{}` || o.Metadata["ticket"] != "7" || o.FinishedAt.IsZero() {
+	if o := c.Outcome; o.Code != codes.WorkerLost || o.Attempt != 3 || string(o.Payload) != `{}` || o.Metadata["ticket"] != "7" || o.FinishedAt.IsZero() {
 		t.Errorf("outcome %+v, want worker_lost after 3 attempts", o)
 	}
 	if again, err := b.Claim(t.Context(), again); err != nil || !reflect.DeepEqual(again.Outcome, c.Outcome) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -38,7 +39,7 @@ func TestTheCollectorIsNeverOfferedWhatCouldStillCommit(t *testing.T) {
 	expect("lease ended, not yet superseded")
 	second := b.granted(t, claimOf(r, 2))
 	expect("superseded", "acme/r1.1.sql.gz")
-	if err := b.Finish(t.Context(), second, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}); err != nil {
+	if err := b.Finish(t.Context(), second, export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}); err != nil {
 		t.Fatal(err)
 	}
 	expect("to be retried", "acme/r1.1.sql.gz", "acme/r1.2.sql.gz")
@@ -51,7 +52,7 @@ func TestTheCollectorIsNeverOfferedWhatCouldStillCommit(t *testing.T) {
 
 	r2 := request("r2", `{}`)
 	tok := b.granted(t, claimOf(r2, 1))
-	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r2, 1, export.SizeLimit)}); err != nil {
+	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r2, 1, codes.SizeLimit)}); err != nil {
 		t.Fatal(err)
 	}
 	expect("another one failed", "acme/r1.1.sql.gz", "acme/r1.2.sql.gz", "acme/r2.1.sql.gz")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -148,7 +149,7 @@ func newEnding(t export.Token, e export.Ending) (ending, error) {
 	}
 }
 
-func (e *ending) because(code export.Code, message string) {
+func (e *ending) because(code codes.Code, message string) {
 	c, m := text(string(code)), text(message)
 	e.code, e.message = &c, &m
 }

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -17,7 +18,7 @@ func TestASupersededAttemptChangesNothing(t *testing.T) {
 		"claimed by another": func(t *testing.T, b *bench) { b.granted(t, claimOf(r, 2)) },
 		"retried by another": func(t *testing.T, b *bench) {
 			tok := b.granted(t, claimOf(r, 2))
-			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}); err != nil {
+			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -43,8 +44,8 @@ func TestASupersededAttemptChangesNothing(t *testing.T) {
 			for what, err := range map[string]error{
 				"renew":    b.Renew(t.Context(), old),
 				"complete": b.Finish(t.Context(), old, export.Ending{Outcome: outcome(old, r)}),
-				"fail":     b.Finish(t.Context(), old, export.Ending{Outcome: failure(r, 1, export.SizeLimit)}),
-				"retry":    b.Finish(t.Context(), old, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}),
+				"fail":     b.Finish(t.Context(), old, export.Ending{Outcome: failure(r, 1, codes.SizeLimit)}),
+				"retry":    b.Finish(t.Context(), old, export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}),
 			} {
 				if !errors.Is(err, export.ErrSuperseded) {
 					t.Errorf("%s: %v, want superseded", what, err)
@@ -62,9 +63,9 @@ func TestFinishingTwiceIsTheSameAsOnce(t *testing.T) {
 	r := request("r1", `{}`)
 	for name, end := range map[string]func(export.Token) export.Ending{
 		"completed": func(tok export.Token) export.Ending { return export.Ending{Outcome: outcome(tok, r)} },
-		"failed":    func(export.Token) export.Ending { return export.Ending{Outcome: failure(r, 1, export.SizeLimit)} },
+		"failed":    func(export.Token) export.Ending { return export.Ending{Outcome: failure(r, 1, codes.SizeLimit)} },
 		"retry": func(export.Token) export.Ending {
-			return export.Ending{Retry: &export.Fault{Code: export.DumpFailed, Message: "m"}}
+			return export.Ending{Retry: &export.Fault{Code: codes.DumpFailed, Message: "m"}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,13 +94,13 @@ func TestFinishTakesOnlyOneMeaningfulEnding(t *testing.T) {
 	b := setup(t)
 	r := request("r1", `{}`)
 	tok := b.granted(t, claimOf(r, 1))
-	running := failure(r, 1, export.SizeLimit)
+	running := failure(r, 1, codes.SizeLimit)
 	running.State = export.Running
 	for name, e := range map[string]export.Ending{
 		"nothing":        {},
 		"both":           {Outcome: outcome(tok, r), Retry: &export.Fault{}},
 		"not terminal":   {Outcome: running},
-		"other requests": {Outcome: failure(request("r2", `{}`), 1, export.SizeLimit)},
+		"other requests": {Outcome: failure(request("r2", `{}`), 1, codes.SizeLimit)},
 	} {
 		if err := b.Finish(t.Context(), tok, e); err == nil || errors.Is(err, export.ErrSuperseded) {
 			t.Errorf("%s: %v, want a refusal", name, err)
@@ -116,7 +117,7 @@ func TestAnOutcomeWithoutAnEndGetsTheLedgersClock(t *testing.T) {
 	// Keys out of order, spaces and HTML: the payload comes back byte for byte.
 	r := request("r1", `{"z": 1,  "a": "<&>"}`)
 	tok := b.granted(t, claimOf(r, 1))
-	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, export.SizeLimit)}); err != nil {
+	if err := b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, codes.SizeLimit)}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := b.Claim(t.Context(), claimOf(r, 2))

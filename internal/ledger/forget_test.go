@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/retention"
@@ -27,7 +28,7 @@ func (b *bench) fails(t *testing.T, id string) {
 	t.Helper()
 	r := request(id, `{}`)
 	tok := b.granted(t, claimOf(r, 1))
-	ok(t, b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, export.DumpFailed)}), b.MarkPublished(t.Context(), r.ID))
+	ok(t, b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, codes.DumpFailed)}), b.MarkPublished(t.Context(), r.ID))
 }
 
 // age moves all that has happened into the past.
@@ -68,7 +69,7 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 	b.fails(t, "failed")
 	b.fails(t, "failed-locked")
 	r := request("refused", "{")
-	r.Refusal = &export.Fault{Code: export.InvalidRequest}
+	r.Refusal = &export.Fault{Code: codes.InvalidRequest}
 	_, err := b.FailUnclaimed(t.Context(), r, delivery.Delivery{}, 0)
 	ok(t, err, b.MarkPublished(t.Context(), r.ID))
 	b.complete(t, "stored", "removed", "expired", "expired-silently", "begun-and-removed", "unpublished", "removed-unpublished")
@@ -89,7 +90,7 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 		}
 	}
 	tok := b.granted(t, claimOf(request("waiting", `{}`), 1))
-	ok(t, b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}))
+	ok(t, b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}))
 	b.collected(t)
 	b.fails(t, "failed-collectable")
 	ok(t, b.Note(t.Context(), "telegram:1", "acme/failed.1.sql.gz", "part"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -13,7 +14,7 @@ import (
 type Filter struct {
 	Project string         // exactly this project; empty: all
 	States  []export.State // any of these; empty: all
-	Code    export.Code    // failed with this code; empty: any
+	Code    codes.Code     // failed with this code; empty: any
 	Since   time.Duration  // first seen within this time, by the ledger's clock; 0: ever
 	Limit   int            // at most so many entries. Default 100.
 }
@@ -25,7 +26,7 @@ type Entry struct {
 	State       export.State      `json:"state"`
 	Attempt     int               `json:"attempt"`            // attempts made
 	Worker      string            `json:"worker,omitempty"`   // of the latest attempt
-	Code        export.Code       `json:"code,omitempty"`     // failed: why; waiting: why the latest attempt failed
+	Code        codes.Code        `json:"code,omitempty"`     // failed: why; waiting: why the latest attempt failed
 	Message     string            `json:"message,omitempty"`  // the same for a human
 	Delivery    int               `json:"delivery,omitempty"` // highest delivery number seen
 	Refused     bool              `json:"refused,omitempty"`  // the request broke the contract
@@ -46,16 +47,16 @@ type Entry struct {
 
 // Attempt is one attempt of an Entry.
 type Attempt struct {
-	Attempt     int         `json:"attempt"               db:"attempt"`
-	Worker      string      `json:"worker"                db:"worker"`
-	Delivery    int         `json:"delivery"              db:"delivery"`
-	Object      string      `json:"object,omitempty"      db:"object"` // its key in the storage
-	Result      string      `json:"result"                db:"result"` // running, completed, retry, superseded or failed
-	Code        export.Code `json:"code,omitempty"        db:"code"`
-	Message     string      `json:"message,omitempty"     db:"message"`
-	StartedAt   time.Time   `json:"started_at"            db:"started_at"`
-	EndedAt     *time.Time  `json:"ended_at,omitempty"    db:"ended_at"`
-	CollectedAt *time.Time  `json:"collected_at,omitempty" db:"collected_at"` // when the collector looked last
+	Attempt     int        `json:"attempt"               db:"attempt"`
+	Worker      string     `json:"worker"                db:"worker"`
+	Delivery    int        `json:"delivery"              db:"delivery"`
+	Object      string     `json:"object,omitempty"      db:"object"` // its key in the storage
+	Result      string     `json:"result"                db:"result"` // running, completed, retry, superseded or failed
+	Code        codes.Code `json:"code,omitempty"        db:"code"`
+	Message     string     `json:"message,omitempty"     db:"message"`
+	StartedAt   time.Time  `json:"started_at"            db:"started_at"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"    db:"ended_at"`
+	CollectedAt *time.Time `json:"collected_at,omitempty" db:"collected_at"` // when the collector looked last
 }
 
 const (
@@ -93,7 +94,7 @@ type listed struct {
 	Refused     bool         `db:"refused"`
 	Origin      []byte       `db:"origin"`
 	Attempts    int          `db:"attempts"`
-	Code        export.Code  `db:"code"`
+	Code        codes.Code   `db:"code"`
 	Message     string       `db:"message"`
 	CreatedAt   time.Time    `db:"created_at"`
 	StartedAt   *time.Time   `db:"started_at"`

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -22,10 +23,10 @@ func TestListShowsWhatTheFilterAsksFor(t *testing.T) {
 		}
 	}
 	old, done, big := request("old", `{}`), request("done", `{}`), inProject("globex", request("big", `{}`))
-	finish(old, func(export.Token) export.Ending { return export.Ending{Outcome: failure(old, 1, export.DumpFailed)} })
+	finish(old, func(export.Token) export.Ending { return export.Ending{Outcome: failure(old, 1, codes.DumpFailed)} })
 	b.exec(t, `UPDATE pgcourier.requests SET created_at = created_at - interval '2 days'`)
 	finish(done, func(tok export.Token) export.Ending { return export.Ending{Outcome: outcome(tok, done)} })
-	finish(big, func(export.Token) export.Ending { return export.Ending{Outcome: failure(big, 1, export.SizeLimit)} })
+	finish(big, func(export.Token) export.Ending { return export.Ending{Outcome: failure(big, 1, codes.SizeLimit)} })
 	b.granted(t, claimOf(request("runs", `{}`), 1))
 
 	for name, tc := range map[string]struct {
@@ -36,7 +37,7 @@ func TestListShowsWhatTheFilterAsksFor(t *testing.T) {
 		"a project":         {ledger.Filter{Project: "globex"}, []string{"big"}},
 		"failed":            {ledger.Filter{States: []export.State{export.Failed}}, []string{"big", "old"}},
 		"two states":        {ledger.Filter{States: []export.State{export.Completed, export.Running}}, []string{"runs", "done"}},
-		"a code":            {ledger.Filter{Code: export.SizeLimit}, []string{"big"}},
+		"a code":            {ledger.Filter{Code: codes.SizeLimit}, []string{"big"}},
 		"recent failures":   {ledger.Filter{States: []export.State{export.Failed}, Since: 24 * time.Hour}, []string{"big"}},
 		"limited":           {ledger.Filter{Limit: 2}, []string{"runs", "big"}},
 		"no match":          {ledger.Filter{Project: "acme' OR true --"}, nil},
@@ -57,11 +58,11 @@ func TestGetShowsARequestWithItsAttempts(t *testing.T) {
 	b := setup(t)
 	r := request("r1", `{"project_id":"acme"}`)
 	tok := b.granted(t, claimOf(r, 1))
-	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout, Message: "locked"}}); err != nil {
+	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout, Message: "locked"}}); err != nil {
 		t.Fatal(err)
 	}
 	waiting, err := b.Get(t.Context(), "r1", "")
-	if err != nil || len(waiting) != 1 || waiting[0].Code != export.LockTimeout || waiting[0].Message != "locked" || waiting[0].Outcome != nil {
+	if err != nil || len(waiting) != 1 || waiting[0].Code != codes.LockTimeout || waiting[0].Message != "locked" || waiting[0].Outcome != nil {
 		t.Fatalf("%+v %v, want why it waits", waiting, err)
 	}
 	tok = b.granted(t, claimOf(r, 2))
@@ -82,7 +83,7 @@ func TestGetShowsARequestWithItsAttempts(t *testing.T) {
 	if e.State != export.Completed || e.Attempt != 2 || e.FinishedAt == nil || e.Outcome == nil || e.Outcome.Artifact.SizeBytes != 10 || e.RequestedBy != "ann" {
 		t.Errorf("entry %+v, want it completed in its second attempt", e)
 	}
-	if a := e.Attempts[0]; a.Result != "retry" || a.Code != export.LockTimeout || a.EndedAt == nil {
+	if a := e.Attempts[0]; a.Result != "retry" || a.Code != codes.LockTimeout || a.EndedAt == nil {
 		t.Errorf("first attempt %+v, want its retry", a)
 	}
 	text, err := json.Marshal(e)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -168,7 +169,7 @@ func outcome(t export.Token, r export.Request) *export.Outcome {
 	}
 }
 
-func failure(r export.Request, attempt int, code export.Code) *export.Outcome {
+func failure(r export.Request, attempt int, code codes.Code) *export.Outcome {
 	return &export.Outcome{
 		ID: r.ID, State: export.Failed, Attempt: attempt, Payload: r.Payload, RequestedBy: r.RequestedBy, Metadata: r.Metadata,
 		Code: code, Permanent: code.Permanent(), Message: "because",

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -78,7 +79,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	left, err := w.Collectable(t.Context(), 1)
 	_, listErr := w.List(t.Context(), ledger.Filter{})
 	refused := request("r2", `{}`)
-	refused.Refusal = &export.Fault{Code: export.InvalidRequest}
+	refused.Refusal = &export.Fault{Code: codes.InvalidRequest}
 	_, lostErr := w.FailUnclaimed(t.Context(), refused, delivery.Delivery{}, 0)
 	for _, err := range []error{
 		err, listErr, lostErr, w.Ping(t.Context()), w.Renew(t.Context(), tok), w.Collected(t.Context(), left),

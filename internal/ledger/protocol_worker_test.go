@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -102,7 +103,7 @@ func (w *worker) claim() {
 	case export.Conflicting:
 		w.say("finds a conflict")
 		w.ask.Request.ID.Request = w.ask.Delivery.EventID
-		w.ask.Request.Refusal = &export.Fault{Code: export.RequestConflict, Message: "taken"}
+		w.ask.Request.Refusal = &export.Fault{Code: codes.RequestConflict, Message: "taken"}
 	}
 }
 
@@ -141,7 +142,7 @@ func (w *worker) succeed() {
 
 // decide is for an attempt that failed.
 func (w *worker) decide() {
-	code := export.DumpFailed
+	code := codes.DumpFailed
 	if w.ask.Request.Refusal != nil {
 		code = w.ask.Request.Refusal.Code
 	}

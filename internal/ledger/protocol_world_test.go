@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -210,7 +211,7 @@ func (r reaping) FailUnclaimed(ctx context.Context, q export.Request, d delivery
 
 // reaped takes the mutant's fence back and loses some replies.
 func (r reaping) reaped(o export.Outcome, err error) (export.Outcome, error) {
-	if err == nil && o.Code == export.WorkerLost && r.m.wrong.unboundReaper {
+	if err == nil && o.Code == codes.WorkerLost && r.m.wrong.unboundReaper {
 		r.m.unbind(o)
 	}
 	if r.m.chance("reap's reply lost", 4) {

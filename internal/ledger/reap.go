@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -57,7 +58,7 @@ SELECT finished_at FROM request`
 
 // lost is the fault of a request that no worker has ended.
 var lost = export.Fault{
-	Code:    export.WorkerLost,
+	Code:    codes.WorkerLost,
 	Message: "no worker ended the request within its deliveries and attempts",
 }
 

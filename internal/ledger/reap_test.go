@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -49,7 +50,7 @@ func TestTheReaperEndsOnlyWhatNobodyHolds(t *testing.T) {
 	if err := b.Renew(t.Context(), tok); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}); err != nil {
+	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}); err != nil {
 		t.Fatal(err)
 	}
 	seen.Attempt = 2
@@ -74,7 +75,7 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.Code != export.WorkerLost || o.Permanent || o.Attempt != 1 || o.State != export.Failed ||
+	if o.Code != codes.WorkerLost || o.Permanent || o.Attempt != 1 || o.State != export.Failed ||
 		string(o.Payload) != `{"a":1}` || o.RequestedBy != "ann" || o.Metadata["ticket"] != "7" || o.StartedAt.IsZero() || o.FinishedAt.IsZero() {
 		t.Errorf("outcome %+v, want worker_lost with all of the request", o)
 	}
@@ -98,21 +99,21 @@ func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 	t.Parallel()
 	d := delivery.Delivery{Number: 3, Stream: "q", Sequence: 7}
 	refused := request("r1", "rubbish")
-	refused.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "not JSON"}
+	refused.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: "not JSON"}
 	for name, tc := range map[string]struct {
 		request export.Request
 		given   func(t *testing.T, b *bench)
-		code    export.Code
+		code    codes.Code
 		err     error
 	}{
 		"absent":            {request("r1", `{}`), nil, "", export.ErrNotBegun},
-		"absent and broken": {refused, nil, export.InvalidRequest, nil},
+		"absent and broken": {refused, nil, codes.InvalidRequest, nil},
 		"held": {request("r1", `{}`), func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(request("r1", `{}`), 3))
 		}, "", export.ErrNotLost},
 		"tried, and waits for the next time": {request("r1", `{}`), func(t *testing.T, b *bench) {
 			tok := b.granted(t, claimOf(request("r1", `{}`), 1))
-			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}); err != nil {
+			if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}); err != nil {
 				t.Fatal(err)
 			}
 			b.expire(t)
@@ -120,7 +121,7 @@ func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 		"held once": {request("r1", `{}`), func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(request("r1", `{}`), 3))
 			b.expire(t)
-		}, export.WorkerLost, nil},
+		}, codes.WorkerLost, nil},
 		"another's id": {request("r1", `{"other":1}`), func(t *testing.T, b *bench) {
 			b.granted(t, claimOf(request("r1", `{}`), 3))
 			b.expire(t)
@@ -162,7 +163,7 @@ func TestAReaperThatDiedHalfwayIsFinishedByTheNext(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Attempt != 0 {
 		t.Fatalf("stranded %+v %v, want one that was never claimed", found, err)
 	}
-	if o, err := b.FailStranded(t.Context(), found[0], grace); err != nil || o.Attempt != 0 || o.Code != export.WorkerLost {
+	if o, err := b.FailStranded(t.Context(), found[0], grace); err != nil || o.Attempt != 0 || o.Code != codes.WorkerLost {
 		t.Errorf("%+v %v, want worker_lost after no attempt", o, err)
 	}
 }

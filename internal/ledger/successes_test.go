@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -22,7 +23,7 @@ func TestTheNewestSuccessOfEachProjectIsFound(t *testing.T) {
 		tok := b.granted(t, claimOf(r, 1))
 		e := export.Ending{Outcome: outcome(tok, r)}
 		if r.Project == "bad" {
-			e = export.Ending{Outcome: failure(r, 1, export.SizeLimit)}
+			e = export.Ending{Outcome: failure(r, 1, codes.SizeLimit)}
 		}
 		if err := b.Finish(t.Context(), tok, e); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -64,10 +65,10 @@ func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
 	ended := claimOf(request("ended", `{}`), 1)
 	finish(t, b, b.granted(t, ended), ended.Request)
 	refused := claimOf(request("refused", "x"), 1)
-	refused.Request.Refusal = &export.Fault{Code: export.InvalidRequest, Message: "no"}
+	refused.Request.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: "no"}
 	refusedToken := b.granted(t, refused)
 	b.granted(t, claimOf(request("runs", `{}`), 1)) // beside the refused one
-	if err := b.Finish(t.Context(), refusedToken, export.Ending{Outcome: failure(refused.Request, 1, export.InvalidRequest)}); err != nil {
+	if err := b.Finish(t.Context(), refusedToken, export.Ending{Outcome: failure(refused.Request, 1, codes.InvalidRequest)}); err != nil {
 		t.Error(err)
 	}
 	other := request("refused-too", "y")
@@ -83,7 +84,7 @@ func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
 	if _, err := b.CancelQueued(t.Context(), cancelled, delivery.Delivery{Stream: "q", Sequence: 9, Number: 1}, "ann"); err != nil {
 		t.Fatal(err)
 	}
-	if c := verdict(t, b, claimOf(cancelled, 1)); c.Verdict != export.Ended || c.Outcome.Code != export.Cancelled {
+	if c := verdict(t, b, claimOf(cancelled, 1)); c.Verdict != export.Ended || c.Outcome.Code != codes.Cancelled {
 		t.Errorf("a cancelled request: %+v", c)
 	}
 }
@@ -95,7 +96,7 @@ func TestARetryWaitsForItsTurnToo(t *testing.T) {
 	b := setup(t)
 	again := claimOf(request("r1", `{}`), 1)
 	tok := b.granted(t, again)
-	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}); err != nil {
+	if err := b.Finish(t.Context(), tok, export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}); err != nil {
 		t.Fatal(err)
 	}
 	between := claimOf(request("r2", `{}`), 1)

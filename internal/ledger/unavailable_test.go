@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -67,7 +68,7 @@ func TestAFinishWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	}{
 		"outcome": {func(tok export.Token) export.Ending { return export.Ending{Outcome: outcome(tok, r)} }, export.Completed},
 		"retry": {func(export.Token) export.Ending {
-			return export.Ending{Retry: &export.Fault{Code: export.DumpFailed}}
+			return export.Ending{Retry: &export.Fault{Code: codes.DumpFailed}}
 		}, export.Waiting},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +137,7 @@ func TestAReapWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	if _, err := b.FailStranded(t.Context(), s("r2"), 0); !errors.Is(err, export.ErrLedgerUnavailable) {
 		t.Fatalf("%v, want ledger unavailable", err)
 	}
-	if o, err := b.FailStranded(t.Context(), s("r2"), 0); err != nil || o.Code != export.WorkerLost || o.Attempt != 1 {
+	if o, err := b.FailStranded(t.Context(), s("r2"), 0); err != nil || o.Code != codes.WorkerLost || o.Attempt != 1 {
 		t.Errorf("again: %+v %v, want its outcome", o, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
@@ -104,7 +105,7 @@ func outcome(t *testing.T, completed bool, address string) (notify.Event, events
 	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	request := &events.Requested{ProjectID: "acme", RequestID: "r1", Format: "sql", Compression: "gzip", NotifyEmail: address}
 	m, err := events.Failed{
-		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Message: "too slow", Request: request, FinishedAt: at,
+		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: codes.DumpTimeout, Message: "too slow", Request: request, FinishedAt: at,
 	}.Encode("test")
 	if completed {
 		m, err = events.Completed{

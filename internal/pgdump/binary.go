@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
@@ -22,7 +23,7 @@ type Version = libpq.Version
 func choose(installed []Version, ses *session) (Version, error) {
 	major := ses.major()
 	if major < pgversion.Oldest {
-		return Version{}, &export.Fault{Code: export.VersionMismatch, Message: fmt.Sprintf(
+		return Version{}, &export.Fault{Code: codes.VersionMismatch, Message: fmt.Sprintf(
 			"the source runs PostgreSQL %s, the oldest supported is %d", printable(ses.version()), pgversion.Oldest)}
 	}
 	for _, v := range installed {
@@ -30,7 +31,7 @@ func choose(installed []Version, ses *session) (Version, error) {
 			return v, nil
 		}
 	}
-	return Version{}, &export.Fault{Code: export.VersionMismatch, Message: fmt.Sprintf(
+	return Version{}, &export.Fault{Code: codes.VersionMismatch, Message: fmt.Sprintf(
 		"the source runs PostgreSQL %s, the newest pg_dump here is %s",
 		printable(ses.version()), installed[len(installed)-1].Text)}
 }

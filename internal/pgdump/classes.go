@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
@@ -17,7 +18,7 @@ import (
 // class says what a SQLSTATE means for a dump.
 type class struct {
 	state   string // a code, or the first characters of several
-	code    export.Code
+	code    codes.Code
 	message string
 }
 
@@ -25,30 +26,30 @@ type class struct {
 // DumpFailed, which is tried again.
 var classes = []class{
 	// Permanent: trying again cannot help.
-	{"28", export.SourceAuthFailed, "the source refuses the login"}, // 28P01 password, 28000 pg_hba.conf
-	{"3D000", export.SourceNotFound, "the source database does not exist"},
-	{"57P04", export.SourceNotFound, "the source database was dropped"},
-	{"42501", export.SourceForbidden, "the login or role lacks a right"},
-	{"XX001", export.SourceCorrupt, "the source's data is corrupted"}, // a damaged page
-	{"XX002", export.SourceCorrupt, "an index of the source is corrupted"},
-	{"22021", export.SourceCorrupt, "the source holds text that breaks its encoding"},
-	{"22P05", export.SourceCorrupt, "the source holds text that UTF-8 cannot express"},
+	{"28", codes.SourceAuthFailed, "the source refuses the login"}, // 28P01 password, 28000 pg_hba.conf
+	{"3D000", codes.SourceNotFound, "the source database does not exist"},
+	{"57P04", codes.SourceNotFound, "the source database was dropped"},
+	{"42501", codes.SourceForbidden, "the login or role lacks a right"},
+	{"XX001", codes.SourceCorrupt, "the source's data is corrupted"}, // a damaged page
+	{"XX002", codes.SourceCorrupt, "an index of the source is corrupted"},
+	{"22021", codes.SourceCorrupt, "the source holds text that breaks its encoding"},
+	{"22P05", codes.SourceCorrupt, "the source holds text that UTF-8 cannot express"},
 
 	// Transient.
-	{"55P03", export.LockTimeout, "another session holds a table for too long"},
-	{"40", export.SourceUnavailable, "the source ended the transaction"},           // 40001 recovery conflict, 40P01 deadlock
-	{"25P0", export.SourceUnavailable, "the source ended the transaction"},         // 25P03, 25P04: its timeouts
-	{"42P01", export.SourceUnavailable, "a table vanished while the dump began"},   // dropped between listing and locking
-	{"3F000", export.SourceUnavailable, "a schema vanished while the dump began"},  // the same; a missing one is found by name
-	{"57P03", export.SourceUnavailable, "the source does not accept logins now"},   // starting, stopping, recovering
-	{"57", export.SourceUnavailable, "the source ended the session"},               // 57P01 shutdown or pg_terminate_backend, 57014 cancel
-	{"53", export.SourceUnavailable, "the source is out of connections or memory"}, // 53300 and its kin
-	{"08", export.SourceUnavailable, "the connection to the source was lost"},
-	{"58", export.SourceUnavailable, "the source met an error of its own system"}, // 58030 input/output
-	{"F0", export.SourceUnavailable, "the source's configuration file is at fault"},
+	{"55P03", codes.LockTimeout, "another session holds a table for too long"},
+	{"40", codes.SourceUnavailable, "the source ended the transaction"},           // 40001 recovery conflict, 40P01 deadlock
+	{"25P0", codes.SourceUnavailable, "the source ended the transaction"},         // 25P03, 25P04: its timeouts
+	{"42P01", codes.SourceUnavailable, "a table vanished while the dump began"},   // dropped between listing and locking
+	{"3F000", codes.SourceUnavailable, "a schema vanished while the dump began"},  // the same; a missing one is found by name
+	{"57P03", codes.SourceUnavailable, "the source does not accept logins now"},   // starting, stopping, recovering
+	{"57", codes.SourceUnavailable, "the source ended the session"},               // 57P01 shutdown or pg_terminate_backend, 57014 cancel
+	{"53", codes.SourceUnavailable, "the source is out of connections or memory"}, // 53300 and its kin
+	{"08", codes.SourceUnavailable, "the connection to the source was lost"},
+	{"58", codes.SourceUnavailable, "the source met an error of its own system"}, // 58030 input/output
+	{"F0", codes.SourceUnavailable, "the source's configuration file is at fault"},
 }
 
-func newFault(code export.Code, message string, err error) *export.Fault {
+func newFault(code codes.Code, message string, err error) *export.Fault {
 	return &export.Fault{Code: code, Message: message, Err: err}
 }
 
@@ -64,20 +65,20 @@ func classify(err error) *export.Fault {
 				return newFault(c.code, c.message, err)
 			}
 		}
-		return newFault(export.DumpFailed, fmt.Sprintf("the source answered with SQLSTATE %.5s", printable(refusal.Code)), err)
+		return newFault(codes.DumpFailed, fmt.Sprintf("the source answered with SQLSTATE %.5s", printable(refusal.Code)), err)
 	}
 	if untrusted(err) {
-		return newFault(export.SourceAuthFailed, "the source's certificate is not trusted", err)
+		return newFault(codes.SourceAuthFailed, "the source's certificate is not trusted", err)
 	}
 	if errors.Is(err, libpq.ErrNoTLS) {
-		return newFault(export.SourceAuthFailed, "the source does not speak TLS, which its settings demand", err)
+		return newFault(codes.SourceAuthFailed, "the source does not speak TLS, which its settings demand", err)
 	}
 	if errors.Is(err, libpq.ErrDSN) {
-		return newFault(export.SourceNotFound, "the source's address cannot be used", err)
+		return newFault(codes.SourceNotFound, "the source's address cannot be used", err)
 	}
 	// Refused, unreachable, unknown host, broken off, of another kind than
 	// target_session_attrs asks for.
-	return newFault(export.SourceUnavailable, "the source cannot be reached", err)
+	return newFault(codes.SourceUnavailable, "the source cannot be reached", err)
 }
 
 // untrusted reports whether TLS refused the server's certificate. With verify-ca pgx checks
@@ -103,9 +104,9 @@ var (
 func ended(cause error) error {
 	switch {
 	case errors.Is(cause, errTimeout):
-		return newFault(export.DumpTimeout, "the dump took longer than it may", cause)
+		return newFault(codes.DumpTimeout, "the dump took longer than it may", cause)
 	case errors.Is(cause, errStalled):
-		return newFault(export.DumpStalled, "the source sent nothing for too long", cause)
+		return newFault(codes.DumpStalled, "the source sent nothing for too long", cause)
 	}
 	return fmt.Errorf("dump ended: %w", cause)
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -126,7 +127,7 @@ func (d *dump) verdict() error {
 	case d.process.Wait() != nil:
 		return d.inquire(d.process.Wait())
 	case d.bytes == 0: // even an empty schema has a header
-		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
+		return newFault(codes.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
 	}
 	d.whole.Store(true)
 	return io.EOF

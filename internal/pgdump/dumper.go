@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/spool"
@@ -150,24 +151,24 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 // check refuses a job that cannot be meant.
 func check(j export.DumpJob) error {
 	if len(j.Schemas) == 0 {
-		return newFault(export.SchemaNotAllowed, "no schema is named", nil)
+		return newFault(codes.SchemaNotAllowed, "no schema is named", nil)
 	}
 	for _, name := range j.Schemas {
 		if err := checkName(name); err != nil {
-			return newFault(export.SchemaNotFound, "a schema's name is not one PostgreSQL can have", err)
+			return newFault(codes.SchemaNotFound, "a schema's name is not one PostgreSQL can have", err)
 		}
 		// Nobody's project is the server's own catalogue.
 		if strings.HasPrefix(name, "pg_") || name == "information_schema" {
-			return newFault(export.SchemaNotAllowed, "schema "+printable(quotePattern(name))+" is the server's own", nil)
+			return newFault(codes.SchemaNotAllowed, "schema "+printable(quotePattern(name))+" is the server's own", nil)
 		}
 	}
 	if j.Project.Role != "" {
 		if err := checkName(j.Project.Role); err != nil {
-			return newFault(export.SourceForbidden, "the project's role is not a name PostgreSQL can have", err)
+			return newFault(codes.SourceForbidden, "the project's role is not a name PostgreSQL can have", err)
 		}
 		// SET ROLE "none" is no role at all: the dump would run with all of the login's rights.
 		if j.Project.Role == "none" {
-			return newFault(export.SourceForbidden, "the project's role cannot be none", nil)
+			return newFault(codes.SourceForbidden, "the project's role cannot be none", nil)
 		}
 	}
 	return nil
@@ -221,13 +222,13 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	}
 	args, err := arguments(s)
 	if err != nil {
-		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", err)
+		return nil, nil, newFault(codes.InternalError, "pg_dump's arguments could not be built", err)
 	}
 	if p, out, err = o.spawn(s, args); err != nil {
-		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", err)
+		return nil, nil, newFault(codes.InternalError, "pg_dump could not be started", err)
 	}
 	if err = o.look(ctx); err == nil && encodingFor(o.survey.encoding) != s.encoding {
-		err = newFault(export.InternalError, "the source names two encodings", nil)
+		err = newFault(codes.InternalError, "the source names two encodings", nil)
 	}
 	if err != nil {
 		o.stop(p, out)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -59,19 +60,19 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 	dsn := database(t, cluster, simple)
 	for name, c := range map[string]struct {
 		body   string
-		code   export.Code
+		code   codes.Code
 		stderr string
 	}{
-		"writes half and exits 1":     {`echo "-- half"; echo "the last words" >&2; exit 1`, export.DumpFailed, "the last words"},
-		"writes nothing and exits 1":  {`echo "no words" >&2; exit 1`, export.DumpFailed, "no words"},
-		"writes nothing and exits 0":  {`exit 0`, export.DumpIncomplete, ""},
-		"is killed":                   {`echo half; kill -KILL $$`, export.DumpFailed, "signal: killed"},
-		"closes its output and stays": {`echo half; exec >&-; exec sleep 1000`, export.DumpStalled, ""},
-		"hangs":                       {`exec sleep 1000`, export.DumpStalled, ""},
-		"hangs and ignores SIGTERM":   {`trap "" TERM; while :; do sleep 0.1; done`, export.DumpStalled, ""},
-		"answers SIGTERM with exit 0": {`echo half; trap "exit 0" TERM; while :; do sleep 0.01; done`, export.DumpStalled, ""},
-		"writes for ever":             {`while :; do echo x; done`, export.DumpTimeout, ""},
-		"leaves a child behind":       {`sleep 1000 & echo half; exit 1`, export.DumpFailed, ""},
+		"writes half and exits 1":     {`echo "-- half"; echo "the last words" >&2; exit 1`, codes.DumpFailed, "the last words"},
+		"writes nothing and exits 1":  {`echo "no words" >&2; exit 1`, codes.DumpFailed, "no words"},
+		"writes nothing and exits 0":  {`exit 0`, codes.DumpIncomplete, ""},
+		"is killed":                   {`echo half; kill -KILL $$`, codes.DumpFailed, "signal: killed"},
+		"closes its output and stays": {`echo half; exec >&-; exec sleep 1000`, codes.DumpStalled, ""},
+		"hangs":                       {`exec sleep 1000`, codes.DumpStalled, ""},
+		"hangs and ignores SIGTERM":   {`trap "" TERM; while :; do sleep 0.1; done`, codes.DumpStalled, ""},
+		"answers SIGTERM with exit 0": {`echo half; trap "exit 0" TERM; while :; do sleep 0.01; done`, codes.DumpStalled, ""},
+		"writes for ever":             {`while :; do echo x; done`, codes.DumpTimeout, ""},
+		"leaves a child behind":       {`sleep 1000 & echo half; exit 1`, codes.DumpFailed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,10 +83,10 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 				Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			}
 			// Only the clock that is to run out is short: the machine may be busy.
-			if c.code == export.DumpTimeout {
+			if c.code == codes.DumpTimeout {
 				config.Timeout = 500 * time.Millisecond
 			}
-			if c.code == export.DumpStalled {
+			if c.code == codes.DumpStalled {
 				config.Stall = 2 * time.Second
 			}
 			dump := open(t, config, job(dsn, export.SQL, "s"))
@@ -148,7 +149,7 @@ func TestTarSpoolingIsProgress(t *testing.T) {
 	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, export.Tar, "s"))); err != nil {
 		t.Errorf("tar: %v, want no stall", err)
 	}
-	fault(t, readUntilError(t, open(t, config, job(dsn, export.SQL, "s"))), export.DumpStalled)
+	fault(t, readUntilError(t, open(t, config, job(dsn, export.SQL, "s"))), codes.DumpStalled)
 }
 
 func TestCancelPassesItsCauseThrough(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
@@ -82,7 +82,7 @@ func (s *spooled) deaf(err error) error {
 	if s.over.Load() {
 		return nil
 	}
-	return newFault(export.SpoolFailed, "the worker's spool cannot be watched", err)
+	return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", err)
 }
 
 // take reads notices: a header of 16 bytes each, in the machine's order, and a name padded
@@ -98,7 +98,7 @@ func (s *spooled) take(notices []byte) error {
 		notices = notices[end:]
 		switch {
 		case mask&unix.IN_Q_OVERFLOW != 0:
-			return newFault(export.SpoolFailed, "the worker's spool cannot be watched", errors.New("inotify: notices were lost"))
+			return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", errors.New("inotify: notices were lost"))
 		case name == tocFile || !archive.DirectoryFile(name): // collect looks at what is left
 		case mask&unix.IN_CREATE != 0:
 			s.mu.Lock()
@@ -122,10 +122,10 @@ func (s *spooled) finish(name string) error {
 	}
 	info, err := s.folder.Root().Lstat(name)
 	if err != nil {
-		return newFault(export.SpoolFailed, "the worker's spool cannot be read", err)
+		return newFault(codes.SpoolUnavailable, "the worker's spool cannot be read", err)
 	}
 	if !info.Mode().IsRegular() {
-		return newFault(export.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", name))
+		return newFault(codes.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", name))
 	}
 	// A writer that dies closes its file as well, and reading it makes room: if there was
 	// none now, that is why it died.
@@ -160,7 +160,7 @@ func (s *spooled) balance() error {
 			return err
 		}
 		if used, held = s.measure(); held == 0 && used > s.limit {
-			return newFault(export.SpoolLimit,
+			return newFault(codes.SpoolLimit,
 				fmt.Sprintf("the tables dumped at once are larger than the spool's %d bytes: ask for fewer jobs or another format, or allow more", s.limit), nil)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -168,8 +169,8 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 	for i, grouped := range map[int]bool{0: true, 3: false, 4: true, 5: false, 6: got[6].grouped, 7: !got[6].grouped} {
 		whole(t, fmt.Sprint(i, jobs[i].Schemas), jobs[i].Format, got[i], grouped)
 	}
-	for i, code := range map[int]export.Code{
-		1: export.SchemaNotFound, 2: export.LockTimeout, 8: export.SchemaNotAllowed, 9: export.SourceForbidden, 10: export.SourceNotFound,
+	for i, code := range map[int]codes.Code{
+		1: codes.SchemaNotFound, 2: codes.LockTimeout, 8: codes.SchemaNotAllowed, 9: codes.SourceForbidden, 10: codes.SourceNotFound,
 	} {
 		fault(t, got[i].err, code)
 	}

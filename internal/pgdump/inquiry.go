@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // inquire finds out why pg_dump failed. Its exit status is 1 for everything and its words
@@ -34,10 +34,10 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 		return ended(cause)
 	}
 	if files, ok := d.out.(*spooled); ok && err == nil && files.full() {
-		return newFault(export.SpoolFailed, "the worker's spool has no room left", fmt.Errorf("pg_dump: %w", exit))
+		return newFault(codes.SpoolUnavailable, "the worker's spool has no room left", fmt.Errorf("pg_dump: %w", exit))
 	}
 	if err == nil {
-		return newFault(export.DumpFailed, reason, fmt.Errorf("pg_dump: %w", exit))
+		return newFault(codes.DumpFailed, reason, fmt.Errorf("pg_dump: %w", exit))
 	}
 	f := classify(err)
 	return newFault(f.Code, f.Message, fmt.Errorf("pg_dump: %w; asked afterwards: %w", exit, err))
@@ -86,7 +86,7 @@ SELECT EXISTS (
 		return fmt.Errorf("look at the locks: %w", err)
 	}
 	if held {
-		return newFault(export.LockTimeout, "another session holds or awaits a table for too long", nil)
+		return newFault(codes.LockTimeout, "another session holds or awaits a table for too long", nil)
 	}
 	return nil
 }

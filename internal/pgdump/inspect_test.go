@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -28,14 +29,14 @@ func TestInspect(t *testing.T) {
 	strange.Project.Role = "pg_monitor_not_there"
 	for name, c := range map[string]struct {
 		job  export.DumpJob
-		code export.Code
+		code codes.Code
 	}{
-		"no right to a table":  {job(poor, export.SQL, "s"), export.SourceForbidden},
-		"a schema that is not": {job(dsn, export.SQL, "missing"), export.SchemaNotFound},
-		"no schema":            {job(dsn, export.SQL), export.SchemaNotAllowed},
-		"a role that is not":   {strange, export.SourceForbidden},
-		"a wrong password":     {job(strings.Replace(poor, ":pw@", ":canary@", 1), export.SQL, "s"), export.SourceAuthFailed},
-		"a broken DSN":         {job("nonsense", export.SQL, "s"), export.SourceNotFound},
+		"no right to a table":  {job(poor, export.SQL, "s"), codes.SourceForbidden},
+		"a schema that is not": {job(dsn, export.SQL, "missing"), codes.SchemaNotFound},
+		"no schema":            {job(dsn, export.SQL), codes.SchemaNotAllowed},
+		"a role that is not":   {strange, codes.SourceForbidden},
+		"a wrong password":     {job(strings.Replace(poor, ":pw@", ":canary@", 1), export.SQL, "s"), codes.SourceAuthFailed},
+		"a broken DSN":         {job("nonsense", export.SQL, "s"), codes.SourceNotFound},
 	} {
 		_, err := d.Inspect(t.Context(), c.job)
 		f, ok := errors.AsType[*export.Fault](err)

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -144,7 +145,7 @@ func open(t *testing.T, c pgdump.Config, j export.DumpJob) export.Dump {
 }
 
 // fault returns the Fault in err, which must have this code.
-func fault(t *testing.T, err error, code export.Code) export.Fault {
+func fault(t *testing.T, err error, code codes.Code) export.Fault {
 	t.Helper()
 	f, ok := errors.AsType[*export.Fault](err)
 	if !ok || f.Code != code {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -129,7 +130,7 @@ func TestRoleIsTakenForTheLookAndTheDump(t *testing.T) {
 	}
 	j := job(login, export.SQL, "s")
 	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), j)
-	fault(t, err, export.SourceForbidden)
+	fault(t, err, codes.SourceForbidden)
 	j.Project.Role = "tenant of " + u.User.Username()
 	contents, err := archive.Check(open(t, pgdump.Config{}, j), export.SQL)
 	if err != nil || contents.Rows() != 3 {
@@ -145,7 +146,7 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, export.SQL, "s"))
-	fault(t, err, export.LockTimeout)
+	fault(t, err, codes.LockTimeout)
 	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
 }
 
@@ -165,18 +166,18 @@ func TestOpenLeavesAServerThatHangs(t *testing.T) {
 	}
 	impatient := pgdump.Config{LockWaitTimeout: 10 * time.Millisecond, Stall: 50 * time.Millisecond}
 	_, err = dumper(t, impatient).Open(t.Context(), j)
-	fault(t, err, export.DumpStalled)
+	fault(t, err, codes.DumpStalled)
 
 	j.Project.DSN += "?connect_timeout=1&sslmode=disable"
 	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), j)
-	fault(t, err, export.SourceUnavailable)
+	fault(t, err, codes.SourceUnavailable)
 }
 
 func TestVersionMismatchNamesBoth(t *testing.T) {
 	t.Parallel()
 	dir := script(t, `echo "pg_dump (PostgreSQL) 9.6.24"`, "")
 	_, err := dumper(t, pgdump.Config{BinDirs: []string{dir}}).Open(t.Context(), job(cluster.URL("postgres"), export.SQL, "s"))
-	f := fault(t, err, export.VersionMismatch)
+	f := fault(t, err, codes.VersionMismatch)
 	contains(t, "message", f.Message, "the newest pg_dump here is 9.6.24")
 	contains(t, "message", f.Message, "the source runs PostgreSQL 1")
 }

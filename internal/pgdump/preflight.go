@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
@@ -87,7 +87,7 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 	if _, err := s.conn.Exec(ctx, "SET LOCAL ROLE "+pgx.Identifier{role}.Sanitize()); err != nil {
 		f := fail(ctx, fmt.Errorf("set role: %w", err))
 		if state := sqlState(err); strings.HasPrefix(state, "22") || strings.HasPrefix(state, "42") {
-			return newFault(export.SourceForbidden, "the project's role cannot be taken by the login", err)
+			return newFault(codes.SourceForbidden, "the project's role cannot be taken by the login", err)
 		}
 		return f
 	}
@@ -158,9 +158,9 @@ func pick(found map[string]schema, names []string) (oids []int64, err error) {
 	for _, name := range names {
 		switch sch, ok := found[name]; {
 		case !ok:
-			return nil, newFault(export.SchemaNotFound, "the source has no schema "+printable(quotePattern(name)), nil)
+			return nil, newFault(codes.SchemaNotFound, "the source has no schema "+printable(quotePattern(name)), nil)
 		case !sch.usable:
-			return nil, newFault(export.SourceForbidden, "no right to use schema "+printable(quotePattern(name)), nil)
+			return nil, newFault(codes.SourceForbidden, "no right to use schema "+printable(quotePattern(name)), nil)
 		default:
 			oids = append(oids, sch.oid)
 		}
@@ -213,10 +213,10 @@ func refuse(relations []relation) error {
 		}
 	}
 	if len(unreadable) > 0 {
-		return newFault(export.SourceForbidden, "no right to read "+showList(unreadable), nil)
+		return newFault(codes.SourceForbidden, "no right to read "+showList(unreadable), nil)
 	}
 	if len(hidden) > 0 {
-		return newFault(export.RowSecurity, "row-level security would hide rows of "+showList(hidden), nil)
+		return newFault(codes.RowLevelSecurity, "row-level security would hide rows of "+showList(hidden), nil)
 	}
 	return nil
 }
@@ -257,7 +257,7 @@ SELECT EXISTS (
 		return fail(ctx, fmt.Errorf("look at the locked tables: %w", err))
 	}
 	if changed {
-		return newFault(export.SourceUnavailable, "a table was rewritten while the dump began", nil)
+		return newFault(codes.SourceUnavailable, "a table was rewritten while the dump began", nil)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -41,81 +42,81 @@ func TestOpenRefusals(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		job     func(t *testing.T) export.DumpJob
-		code    export.Code
+		code    codes.Code
 		message string
 	}{
 		"missing schema": {func(t *testing.T) export.DumpJob {
 			return job(database(t, cluster, simple), export.SQL, "s", "missing")
-		}, export.SchemaNotFound, `the source has no schema "missing"`},
+		}, codes.SchemaNotFound, `the source has no schema "missing"`},
 		"wildcard is a name": {func(t *testing.T) export.DumpJob {
 			return job(database(t, cluster, simple), export.SQL, "s*")
-		}, export.SchemaNotFound, `the source has no schema "s*"`},
+		}, codes.SchemaNotFound, `the source has no schema "s*"`},
 		"hostile name": {func(t *testing.T) export.DumpJob {
 			return job(database(t, cluster, simple), export.SQL, "a\x1b[2J\u202e")
-		}, export.SchemaNotFound, `the source has no schema "a?[2J?"`},
+		}, codes.SchemaNotFound, `the source has no schema "a?[2J?"`},
 		"too long a name": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("postgres"), export.SQL, strings.Repeat("n", 64))
-		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		}, codes.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
 		"name with NUL": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("postgres"), export.SQL, "a\x00b")
-		}, export.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
+		}, codes.SchemaNotFound, "a schema's name is not one PostgreSQL can have"},
 		"no schema": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("postgres"), export.SQL)
-		}, export.SchemaNotAllowed, "no schema is named"},
+		}, codes.SchemaNotAllowed, "no schema is named"},
 		"system schema": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("postgres"), export.SQL, "pg_catalog")
-		}, export.SchemaNotAllowed, `schema "pg_catalog" is the server's own`},
+		}, codes.SchemaNotAllowed, `schema "pg_catalog" is the server's own`},
 		"wrong password": {func(t *testing.T) export.DumpJob {
 			return with(job(cluster.URL("postgres"), export.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("postgres", "wrong") })
-		}, export.SourceAuthFailed, "the source refuses the login"},
+		}, codes.SourceAuthFailed, "the source refuses the login"},
 		"unknown login": {func(t *testing.T) export.DumpJob {
 			return with(job(cluster.URL("postgres"), export.SQL, "s"), func(u *url.URL) { u.User = url.UserPassword("nobody", "x") })
-		}, export.SourceAuthFailed, "the source refuses the login"},
+		}, codes.SourceAuthFailed, "the source refuses the login"},
 		"unknown database": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("none"), export.SQL, "s")
-		}, export.SourceNotFound, "the source database does not exist"},
+		}, codes.SourceNotFound, "the source database does not exist"},
 		"connection refused": {func(t *testing.T) export.DumpJob {
 			return with(job(cluster.URL("postgres"), export.SQL, "s"), func(u *url.URL) { u.Host = "127.0.0.1:1" })
-		}, export.SourceUnavailable, "the source cannot be reached"},
+		}, codes.SourceUnavailable, "the source cannot be reached"},
 		"broken address": {func(t *testing.T) export.DumpJob {
 			return job("postgres://u@h:99999/d", export.SQL, "s")
-		}, export.SourceNotFound, "the source's address cannot be used"},
+		}, codes.SourceNotFound, "the source's address cannot be used"},
 		"no address": {func(t *testing.T) export.DumpJob {
 			return job("", export.SQL, "s")
-		}, export.SourceNotFound, "the source's address cannot be used"},
+		}, codes.SourceNotFound, "the source's address cannot be used"},
 		"standby wanted": {func(t *testing.T) export.DumpJob {
 			return with(job(cluster.URL("postgres"), export.SQL, "s"), func(u *url.URL) { u.RawQuery += "&target_session_attrs=standby" })
-		}, export.SourceUnavailable, "the source cannot be reached"},
+		}, codes.SourceUnavailable, "the source cannot be reached"},
 		"no right to use the schema": {func(t *testing.T) export.DumpJob {
 			return job(reader(t, database(t, cluster, simple), ""), export.SQL, "s")
-		}, export.SourceForbidden, `no right to use schema "s"`},
+		}, codes.SourceForbidden, `no right to use schema "s"`},
 		"no right to read": {func(t *testing.T) export.DumpJob {
 			return job(reader(t, database(t, cluster, simple), "GRANT USAGE ON SCHEMA s TO $login"), export.SQL, "s")
-		}, export.SourceForbidden, `no right to read "s"."t", "s"."q"`},
+		}, codes.SourceForbidden, `no right to read "s"."t", "s"."q"`},
 		"no right to a sequence": {func(t *testing.T) export.DumpJob {
 			return job(reader(t, database(t, cluster, simple),
 				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON s.t TO $login"), export.SQL, "s")
-		}, export.SourceForbidden, `no right to read "s"."q"`},
+		}, codes.SourceForbidden, `no right to read "s"."q"`},
 		"row-level security": {func(t *testing.T) export.DumpJob {
 			return job(reader(t, database(t, cluster, simple+"ALTER TABLE s.t ENABLE ROW LEVEL SECURITY"),
 				"GRANT USAGE ON SCHEMA s TO $login; GRANT SELECT ON ALL TABLES IN SCHEMA s TO $login;"+
 					"GRANT SELECT ON s.q TO $login"), export.SQL, "s")
-		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
+		}, codes.RowLevelSecurity, `row-level security would hide rows of "s"."t"`},
 		"unknown role": {func(t *testing.T) export.DumpJob {
 			j := job(database(t, cluster, simple), export.SQL, "s")
 			j.Project.Role = "nobody at all"
 			return j
-		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		}, codes.SourceForbidden, "the project's role cannot be taken by the login"},
 		"foreign role": {func(t *testing.T) export.DumpJob {
 			j := job(reader(t, database(t, cluster, simple), ""), export.SQL, "s")
 			j.Project.Role = "postgres"
 			return j
-		}, export.SourceForbidden, "the project's role cannot be taken by the login"},
+		}, codes.SourceForbidden, "the project's role cannot be taken by the login"},
 		"no role by name": {func(t *testing.T) export.DumpJob {
 			j := job(database(t, cluster, simple), export.SQL, "s")
 			j.Project.Role = "none"
 			return j
-		}, export.SourceForbidden, "the project's role cannot be none"},
+		}, codes.SourceForbidden, "the project's role cannot be none"},
 		"row-level security for the role": {func(t *testing.T) export.DumpJob {
 			dsn := reader(t, database(t, cluster, simple+"ALTER TABLE s.t ENABLE ROW LEVEL SECURITY"), `
 				CREATE ROLE $login_role; GRANT $login_role TO $login; GRANT USAGE ON SCHEMA s TO $login_role;
@@ -127,10 +128,10 @@ func TestOpenRefusals(t *testing.T) {
 			j := job(dsn, export.SQL, "s")
 			j.Project.Role = u.User.Username() + "_role"
 			return j
-		}, export.RowSecurity, `row-level security would hide rows of "s"."t"`},
+		}, codes.RowLevelSecurity, `row-level security would hide rows of "s"."t"`},
 		"wrong format": {func(t *testing.T) export.DumpJob {
 			return job(database(t, cluster, simple), "folder", "s")
-		}, export.InternalError, "pg_dump's arguments could not be built"},
+		}, codes.InternalError, "pg_dump's arguments could not be built"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

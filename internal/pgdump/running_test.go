@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -48,7 +49,7 @@ func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
 			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, "pgcourier dump")); err != nil {
 				t.Fatal(err)
 			}
-			if f := fault(t, readUntilError(t, dump), export.DumpFailed); f.Code.Permanent() {
+			if f := fault(t, readUntilError(t, dump), codes.DumpFailed); f.Code.Permanent() {
 				t.Errorf("%s is permanent", f.Code)
 			}
 		})
@@ -67,7 +68,7 @@ func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fault(t, readUntilError(t, dump), export.SourceUnavailable)
+	fault(t, readUntilError(t, dump), codes.SourceUnavailable)
 }
 
 // A pg_dump that cannot answer SIGTERM is killed, and the server is told to end its side.
@@ -135,7 +136,7 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	if err := os.WriteFile(release, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fault(t, readUntilError(t, dump), export.LockTimeout)
+	fault(t, readUntilError(t, dump), codes.LockTimeout)
 	if err := dump.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +172,7 @@ func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	f := fault(t, <-result, export.SourceUnavailable)
+	f := fault(t, <-result, codes.SourceUnavailable)
 	contains(t, "message", f.Message, "rewritten")
 }
 
@@ -179,11 +180,11 @@ func TestTimeout(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	dump := open(t, pgdump.Config{Timeout: time.Millisecond}, job(dsn, export.Tar, "big"))
-	fault(t, readUntilError(t, dump), export.DumpTimeout)
+	fault(t, readUntilError(t, dump), codes.DumpTimeout)
 	if _, err := dump.Rows(t.Context()); err != nil {
-		fault(t, err, export.DumpTimeout)
+		fault(t, err, codes.DumpTimeout)
 	}
-	if !export.DumpTimeout.Permanent() || export.DumpStalled.Permanent() {
+	if !codes.DumpTimeout.Permanent() || codes.DumpStalled.Permanent() {
 		t.Error("a timeout is permanent, a stall is not")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -42,7 +43,7 @@ func TestServerFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		pgDump := pgdump.ProcessID(dump)
-		fault(t, readUntilError(t, dump), export.DumpStalled)
+		fault(t, readUntilError(t, dump), codes.DumpStalled)
 		if err := dump.Close(); err != nil {
 			t.Error(err)
 		}
@@ -64,7 +65,7 @@ func TestServerFaults(t *testing.T) {
 		if err := c.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		fault(t, readUntilError(t, dump), export.SourceUnavailable)
+		fault(t, readUntilError(t, dump), codes.SourceUnavailable)
 	})
 
 	t.Run("a crash in mid-dump", func(t *testing.T) {
@@ -73,9 +74,9 @@ func TestServerFaults(t *testing.T) {
 		if err := c.Halt(t.Context(), "immediate"); err != nil {
 			t.Fatal(err)
 		}
-		fault(t, readUntilError(t, dump), export.SourceUnavailable)
+		fault(t, readUntilError(t, dump), codes.SourceUnavailable)
 		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(dsn, export.SQL, "big"))
-		fault(t, err, export.SourceUnavailable)
+		fault(t, err, codes.SourceUnavailable)
 		if err := c.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -104,10 +105,10 @@ func TestServerFaults(t *testing.T) {
 		if err := c.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		fault(t, readUntilError(t, open(t, pgdump.Config{}, parallel(dsn, 2, "big"))), export.SourceCorrupt)
+		fault(t, readUntilError(t, open(t, pgdump.Config{}, parallel(dsn, 2, "big"))), codes.SourceCorrupt)
 		dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
-		fault(t, readUntilError(t, dump), export.SourceCorrupt)
+		fault(t, readUntilError(t, dump), codes.SourceCorrupt)
 		_, err = dump.Rows(t.Context())
-		fault(t, err, export.SourceCorrupt)
+		fault(t, err, codes.SourceCorrupt)
 	})
 }

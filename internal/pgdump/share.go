@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -41,7 +42,7 @@ func (s *share) open(ctx context.Context) (export.Dump, error) {
 	}
 	if err := d.start(); err != nil {
 		cancel(errClosed)
-		return nil, newFault(export.InternalError, "pg_restore could not be started", err)
+		return nil, newFault(codes.InternalError, "pg_restore could not be started", err)
 	}
 	d.ended.Go(func() {
 		select {
@@ -121,7 +122,7 @@ func (d *sharedDump) Read(p []byte) (int, error) {
 	if d.archive != nil {
 		n, err := d.archive.Read(p)
 		if err != nil && !errors.Is(err, io.EOF) {
-			err = newFault(export.InternalError, "the spool of a group could not be read", err)
+			err = newFault(codes.InternalError, "the spool of a group could not be read", err)
 		}
 		d.err = err
 		return n, err
@@ -150,12 +151,12 @@ func (d *sharedDump) verdict() error {
 	fed := <-d.fed
 	switch exit := d.process.Wait(); {
 	case exit != nil:
-		return newFault(export.DumpFailed, "pg_restore could not make a script of the project's archive",
+		return newFault(codes.DumpFailed, "pg_restore could not make a script of the project's archive",
 			fmt.Errorf("pg_restore: %w: %s", exit, d.process.Stderr()))
 	case fed != nil:
-		return newFault(export.DumpFailed, "pg_restore did not take the project's archive to its end", fed)
+		return newFault(codes.DumpFailed, "pg_restore did not take the project's archive to its end", fed)
 	case d.bytes == 0:
-		return newFault(export.DumpIncomplete, "pg_restore reported success and wrote nothing", nil)
+		return newFault(codes.DumpIncomplete, "pg_restore reported success and wrote nothing", nil)
 	}
 	return io.EOF
 }

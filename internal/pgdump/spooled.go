@@ -13,7 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 	"github.com/pgcourier/pgcourier/internal/spool"
@@ -40,11 +40,11 @@ func (o *opening) chooseJobs(ctx context.Context) int {
 // it into one stream.
 func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 	if o.config.Spool == nil {
-		return nil, nil, newFault(export.SpoolFailed, "this worker has no spool, which format directory needs", nil)
+		return nil, nil, newFault(codes.SpoolUnavailable, "this worker has no spool, which format directory needs", nil)
 	}
 	folder, err := o.config.Spool.Folder()
 	if err != nil {
-		return nil, nil, newFault(export.SpoolFailed, "the worker's spool cannot be used", err)
+		return nil, nil, newFault(codes.SpoolUnavailable, "the worker's spool cannot be used", err)
 	}
 	out := &spooled{
 		folder: folder, limit: o.config.SpoolBytes, wake: make(chan struct{}, 1),
@@ -52,19 +52,19 @@ func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 		dumped: make(chan struct{}, len(o.survey.counted())),
 	}
 	if out.notices, err = watchFolder(folder.Path()); err != nil {
-		return nil, nil, newFault(export.SpoolFailed, "the worker's spool cannot be watched", errors.Join(err, out.Close()))
+		return nil, nil, newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", errors.Join(err, out.Close()))
 	}
 	s.folder, s.jobs = folder.Path(), o.jobs
 	args, err := arguments(s)
 	if err != nil {
-		return nil, nil, newFault(export.InternalError, "pg_dump's arguments could not be built", errors.Join(err, out.Close()))
+		return nil, nil, newFault(codes.InternalError, "pg_dump's arguments could not be built", errors.Join(err, out.Close()))
 	}
 	p, err := libpq.StartProcess(libpq.Command{
 		Path: o.version.Path, Args: args, Env: o.source.environment(o.session, o.dumpName),
 		Password: o.session.Password, KillDelay: o.config.KillDelay, Keep: folder.Held(),
 	})
 	if err != nil {
-		return nil, nil, newFault(export.InternalError, "pg_dump could not be started", errors.Join(err, out.Close()))
+		return nil, nil, newFault(codes.InternalError, "pg_dump could not be started", errors.Join(err, out.Close()))
 	}
 	out.process = &process{p}
 	return out.process, out, nil
@@ -245,7 +245,7 @@ func (s *spooled) collect() error {
 		case e.Name() == tocFile:
 			found = true
 		case !archive.DirectoryFile(e.Name()):
-			return newFault(export.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", e.Name()))
+			return newFault(codes.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", e.Name()))
 		default:
 			if err := s.finish(e.Name()); err != nil {
 				return err
@@ -253,7 +253,7 @@ func (s *spooled) collect() error {
 		}
 	}
 	if !found {
-		return newFault(export.DumpIncomplete, "pg_dump reported success and wrote no table of contents", nil)
+		return newFault(codes.DumpIncomplete, "pg_dump reported success and wrote no table of contents", nil)
 	}
 	return s.finish(tocFile)
 }

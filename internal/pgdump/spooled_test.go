@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -136,7 +137,7 @@ INSERT INTO big.t SELECT * FROM big.t; ANALYZE`) // 80 MB
 	} {
 		told := filepath.Join(t.TempDir(), "arguments")
 		dump := open(t, pgdump.Config{ParallelJobs: c.allowed, BinDirs: fake(t, `echo "$@" >`+told+`; exit 1`)}, parallel(c.dsn, c.asked, "big"))
-		fault(t, readUntilError(t, dump), export.DumpFailed)
+		fault(t, readUntilError(t, dump), codes.DumpFailed)
 		arguments, err := os.ReadFile(told)
 		if err != nil {
 			t.Fatal(err)
@@ -184,7 +185,7 @@ func TestATableLargerThanTheSpoolFails(t *testing.T) {
 	dsn := database(t, cluster, large) // a table of 40 MB
 	dir := t.TempDir()
 	dump := open(t, pgdump.Config{Spool: area(t, dir), SpoolBytes: 1 << 20}, parallel(dsn, 2, "big"))
-	if f := fault(t, readUntilError(t, dump), export.SpoolLimit); !f.Code.Permanent() {
+	if f := fault(t, readUntilError(t, dump), codes.SpoolLimit); !f.Code.Permanent() {
 		t.Errorf("%s is not permanent", f.Code)
 	}
 	if err := dump.Close(); err != nil {
@@ -201,7 +202,7 @@ func TestADirectoryNeedsASpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = d.Open(t.Context(), parallel(database(t, cluster, simple), 1, "s"))
-	fault(t, err, export.SpoolFailed)
+	fault(t, err, codes.SpoolUnavailable)
 }
 
 // A dump that is closed while pg_dump is paused ends it and leaves nothing.
@@ -241,7 +242,7 @@ func TestAKilledPgDumpOfADirectoryIsAFailure(t *testing.T) {
 		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		fault(t, readUntilError(t, dump), export.DumpFailed)
+		fault(t, readUntilError(t, dump), codes.DumpFailed)
 		if err := dump.Close(); err != nil {
 			t.Error(err)
 		}
@@ -280,22 +281,22 @@ func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {
 	const folder = `for a; do case "$a" in --file=*) cd "${a#--file=}";; esac; done; `
 	for name, c := range map[string]struct {
 		body string
-		code export.Code
+		code codes.Code
 	}{
-		"no table of contents":     {`printf '\\.\n' >7.dat`, export.DumpIncomplete},
-		"nothing":                  {`:`, export.DumpIncomplete},
-		"a file of another kind":   {`echo x >notes; echo x >toc.dat`, export.DumpIncomplete},
-		"a folder":                 {`mkdir 7.dat; echo x >toc.dat`, export.DumpIncomplete},
-		"a link":                   {`ln -s /etc/passwd 7.dat; echo x >toc.dat`, export.DumpIncomplete},
-		"half, and a failure":      {`printf 'x' >7.dat; exit 1`, export.DumpFailed},
-		"hangs":                    {`exec sleep 1000`, export.DumpStalled},
-		"closes its file, and not": {`printf 'x' >7.dat; exec sleep 1000`, export.DumpStalled},
+		"no table of contents":     {`printf '\\.\n' >7.dat`, codes.DumpIncomplete},
+		"nothing":                  {`:`, codes.DumpIncomplete},
+		"a file of another kind":   {`echo x >notes; echo x >toc.dat`, codes.DumpIncomplete},
+		"a folder":                 {`mkdir 7.dat; echo x >toc.dat`, codes.DumpIncomplete},
+		"a link":                   {`ln -s /etc/passwd 7.dat; echo x >toc.dat`, codes.DumpIncomplete},
+		"half, and a failure":      {`printf 'x' >7.dat; exit 1`, codes.DumpFailed},
+		"hangs":                    {`exec sleep 1000`, codes.DumpStalled},
+		"closes its file, and not": {`printf 'x' >7.dat; exec sleep 1000`, codes.DumpStalled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			stall := 5 * time.Minute
-			if c.code == export.DumpStalled {
+			if c.code == codes.DumpStalled {
 				stall = 2 * time.Second
 			}
 			dump := open(t, pgdump.Config{
@@ -348,7 +349,7 @@ func FuzzNotices(f *testing.F) {
 	f.Cleanup(func() { _ = folder.Close() })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		err := pgdump.ReadNotices(folder, b)
-		if f, ok := errors.AsType[*export.Fault](err); err != nil && (!ok || f.Code != export.SpoolFailed) {
+		if f, ok := errors.AsType[*export.Fault](err); err != nil && (!ok || f.Code != codes.SpoolUnavailable) {
 			t.Errorf("error = %v", err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/spool"
@@ -48,7 +49,7 @@ func fillSpool(dsn string) int {
 	}
 	_, err = io.Copy(io.Discard, dump)
 	f, ok := errors.AsType[*export.Fault](err)
-	if !ok || f.Code != export.SpoolFailed || f.Code.Permanent() {
+	if !ok || f.Code != codes.SpoolUnavailable || f.Code.Permanent() {
 		fmt.Println("a full disk gave:", err)
 		return 1
 	}

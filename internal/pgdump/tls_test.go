@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -99,7 +100,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 			t.Error(err)
 		}
 		_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(login(good), export.SQL, "s"))
-		fault(t, err, export.SourceAuthFailed)
+		fault(t, err, codes.SourceAuthFailed)
 	})
 	plain := database(t, cluster, simple)
 	for _, query := range []string{"sslmode=require", "sslmode=verify-ca&sslrootcert=" + roots, good} {
@@ -110,7 +111,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 			}
 			u.RawQuery = query
 			_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), export.SQL, "s"))
-			if f := fault(t, err, export.SourceAuthFailed); f.Message != "the source does not speak TLS, which its settings demand" {
+			if f := fault(t, err, codes.SourceAuthFailed); f.Message != "the source does not speak TLS, which its settings demand" {
 				t.Errorf("refused with %q", f.Message)
 			}
 		})
@@ -124,7 +125,7 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(address, export.SQL, "s"))
-			fault(t, err, export.SourceAuthFailed)
+			fault(t, err, codes.SourceAuthFailed)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -78,7 +79,7 @@ func TestASessionIsKeptWarm(t *testing.T) {
 	limited := job(dsn, export.SQL, "own")
 	limited.Project.Role = "pg_read_all_data"
 	_, err := d.Open(t.Context(), limited)
-	fault(t, err, export.RowSecurity)
+	fault(t, err, codes.RowLevelSecurity)
 	at(t, dsn, 0) // what failed is not kept
 	// One dump's role is not the next one's, which sees all rows.
 	limited.Schemas = []string{"s"}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -147,21 +148,21 @@ func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error
 	}
 	if len(rows) > 1 {
 		return export.Project{}, &export.Fault{
-			Code: export.InternalError, Message: "the control plane's entry of this project is ambiguous",
+			Code: codes.InternalError, Message: "the control plane's entry of this project is ambiguous",
 			Err: fmt.Errorf("look up project %q: %w: it returned %d rows", id, ErrQuery, len(rows)),
 		}
 	}
 	// A query that compares loosely must not hand out a project of another spelling.
 	if len(rows) == 0 || str(rows[0].ID) != id || rows[0].Active == nil || !*rows[0].Active {
 		return export.Project{}, &export.Fault{
-			Code: export.ProjectNotFound, Message: "there is no active project with this id",
+			Code: codes.ProjectNotFound, Message: "there is no active project with this id",
 		}
 	}
 	r := rows[0]
 	schemas, ok := r.schemas()
 	if !ok {
 		return export.Project{}, &export.Fault{
-			Code: export.SchemaNotFound, Message: "the control plane names no schema for this project",
+			Code: codes.SchemaNotFound, Message: "the control plane names no schema for this project",
 			Err: fmt.Errorf("look up project %q: its list of schemas is null, empty or has such an element", id),
 		}
 	}

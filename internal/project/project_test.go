@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -106,7 +107,7 @@ func TestUnknownAndSuspendedAreToldApartByNothing(t *testing.T) {
 	p := project.New(newPool(t, cluster.URL("postgres")), "")
 	_, unknown := p.Lookup(t.Context(), "nobody")
 	fault, ok := errors.AsType[*export.Fault](unknown)
-	if !ok || fault.Code != export.ProjectNotFound || !fault.Code.Permanent() {
+	if !ok || fault.Code != codes.ProjectNotFound || !fault.Code.Permanent() {
 		t.Fatalf("%v, want project_not_found", unknown)
 	}
 	for _, id := range []string{"gone", "odd", "", "ACME", "acme' OR true --", "%"} {
@@ -126,14 +127,14 @@ func TestAProjectWithoutUsableSchemasOrWithTwoRowsIsRefused(t *testing.T) {
 	pool := newPool(t, cluster.URL("postgres"))
 	for _, tc := range []struct {
 		query, id string
-		code      export.Code
+		code      codes.Code
 	}{
-		{"", "bare", export.SchemaNotFound},
-		{richQuery, "empty", export.SchemaNotFound},
-		{richQuery, "null", export.SchemaNotFound},
-		{richQuery, "hole", export.SchemaNotFound},
-		{richQuery, "blank", export.SchemaNotFound},
-		{"", "twin", export.InternalError},
+		{"", "bare", codes.SchemaNotFound},
+		{richQuery, "empty", codes.SchemaNotFound},
+		{richQuery, "null", codes.SchemaNotFound},
+		{richQuery, "hole", codes.SchemaNotFound},
+		{richQuery, "blank", codes.SchemaNotFound},
+		{"", "twin", codes.InternalError},
 	} {
 		got, err := project.New(pool, tc.query).Lookup(t.Context(), tc.id)
 		if fault, ok := errors.AsType[*export.Fault](err); !ok || fault.Code != tc.code {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // History is how requests ended.
@@ -62,7 +63,7 @@ var (
 // Filter narrows which failures are replayed.
 type Filter struct {
 	Project string        // exactly this one; empty: all
-	Code    events.Code   // the latest failure's; empty: any but CodeCancelled, which was intended
+	Code    codes.Code    // the latest failure's; empty: any but CodeCancelled, which was intended
 	Since   time.Duration // failed within this time, by the broker's clock
 	// Permanent and Transient ask for failures that trying again can, or cannot, help by
 	// itself; both or none: all.
@@ -73,7 +74,7 @@ func (f Filter) takes(failed events.Failed) bool {
 	switch {
 	case f.Code != "" && failed.Code != f.Code:
 		return false
-	case f.Code == "" && failed.Code == events.CodeCancelled:
+	case f.Code == "" && failed.Code == codes.Cancelled:
 		return false
 	}
 	return f.Permanent == f.Transient || failed.Permanent == f.Permanent

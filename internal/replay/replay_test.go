@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
@@ -65,8 +66,8 @@ func request(project, id string) *events.Requested {
 }
 
 // fail records a failure; its request is nil for one that could not be decoded.
-func (p *past) fail(project, id string, r *events.Requested, code events.Code) {
-	permanent := code == events.CodeInvalidRequest || code == events.CodeSizeLimit || code == events.CodeCancelled
+func (p *past) fail(project, id string, r *events.Requested, code codes.Code) {
+	permanent := code == codes.InvalidRequest || code == codes.SizeLimit || code == codes.Cancelled
 	f := events.Failed{ProjectID: project, RequestID: id, Code: code, Permanent: permanent, Request: r,
 		FinishedAt: time.Unix(int64(len(p.failed)), 0)}
 	p.failed = append(p.failed, f)
@@ -100,29 +101,29 @@ func TestAChainIsFollowedToItsEnd(t *testing.T) {
 		next    string
 		err     error
 	}{
-		"failed once": {func(p *past) { p.fail("acme", "x", x, events.CodeLockTimeout) }, replay.Due, "x-r1", nil},
+		"failed once": {func(p *past) { p.fail("acme", "x", x, codes.LockTimeout) }, replay.Due, "x-r1", nil},
 		"its replay failed": {func(p *past) {
-			p.fail("acme", "x", x, events.CodeLockTimeout)
-			p.fail("acme", "x-r1", replayOf(x, 1), events.CodeLockTimeout)
+			p.fail("acme", "x", x, codes.LockTimeout)
+			p.fail("acme", "x-r1", replayOf(x, 1), codes.LockTimeout)
 		}, replay.Due, "x-r2", nil},
 		"its replay completed": {func(p *past) {
-			p.fail("acme", "x", x, events.CodeLockTimeout)
+			p.fail("acme", "x", x, codes.LockTimeout)
 			p.complete("acme", "x-r1", replayOf(x, 1))
 		}, replay.Completed, "x-r1", nil},
 		"its replay waits": {func(p *past) {
-			p.fail("acme", "x", x, events.CodeLockTimeout)
+			p.fail("acme", "x", x, codes.LockTimeout)
 			p.queue("acme", "x-r1")
 		}, replay.Underway, "x-r1", nil},
 		"another's request took the place": {func(p *past) {
-			p.fail("acme", "x", x, events.CodeLockTimeout)
+			p.fail("acme", "x", x, codes.LockTimeout)
 			p.complete("acme", "x-r1", request("acme", "x-r1"))
 		}, replay.Due, "x-r2", nil},
-		"not decoded":            {func(p *past) { p.fail("acme", "x", nil, events.CodeInvalidRequest) }, replay.Undecodable, "", nil},
+		"not decoded":            {func(p *past) { p.fail("acme", "x", nil, codes.InvalidRequest) }, replay.Undecodable, "", nil},
 		"completed":              {func(p *past) { p.complete("acme", "x", x) }, "", "", replay.ErrNotFailed},
 		"waits":                  {func(p *past) { p.queue("acme", "x") }, "", "", replay.ErrNotFailed},
 		"unknown":                {func(*past) {}, "", "", replay.ErrUnknown},
-		"of two projects":        {func(p *past) { p.fail("acme", "x", x, events.CodeLockTimeout); p.queue("globex", "x") }, "", "", replay.ErrAmbiguous},
-		"known to another alone": {func(p *past) { p.fail("globex", "x", request("globex", "x"), events.CodeLockTimeout) }, replay.Due, "x-r1", nil},
+		"of two projects":        {func(p *past) { p.fail("acme", "x", x, codes.LockTimeout); p.queue("globex", "x") }, "", "", replay.ErrAmbiguous},
+		"known to another alone": {func(p *past) { p.fail("globex", "x", request("globex", "x"), codes.LockTimeout) }, replay.Due, "x-r1", nil},
 	} {
 		p := newPast()
 		tc.given(p)
@@ -132,7 +133,7 @@ func TestAChainIsFollowedToItsEnd(t *testing.T) {
 		}
 	}
 	p := newPast()
-	p.fail("acme", "x", x, events.CodeLockTimeout)
+	p.fail("acme", "x", x, codes.LockTimeout)
 	if _, err := p.planner().One(t.Context(), "globex", "x"); !errors.Is(err, replay.ErrUnknown) {
 		t.Errorf("of a project that does not know it: %v", err)
 	}
@@ -141,20 +142,20 @@ func TestAChainIsFollowedToItsEnd(t *testing.T) {
 func TestWhichFailuresAreReplayed(t *testing.T) {
 	t.Parallel()
 	p := newPast()
-	p.fail("acme", "big", request("acme", "big"), events.CodeSizeLimit)
-	p.fail("acme", "lock", request("acme", "lock"), events.CodeLockTimeout)
-	p.fail("acme", "lock-r1", replayOf(request("acme", "lock"), 1), events.CodeDumpFailed) // the latest of its chain counts
-	p.fail("globex", "lock", request("globex", "lock"), events.CodeLockTimeout)
-	p.fail("acme", "wanted", request("acme", "wanted"), events.CodeCancelled)
-	p.fail("acme", "rubbish", nil, events.CodeInvalidRequest)
+	p.fail("acme", "big", request("acme", "big"), codes.SizeLimit)
+	p.fail("acme", "lock", request("acme", "lock"), codes.LockTimeout)
+	p.fail("acme", "lock-r1", replayOf(request("acme", "lock"), 1), codes.DumpFailed) // the latest of its chain counts
+	p.fail("globex", "lock", request("globex", "lock"), codes.LockTimeout)
+	p.fail("acme", "wanted", request("acme", "wanted"), codes.Cancelled)
+	p.fail("acme", "rubbish", nil, codes.InvalidRequest)
 	for name, tc := range map[string]struct {
 		filter replay.Filter
 		want   []string
 	}{
 		"all":          {replay.Filter{}, []string{"acme/big>big-r1", "acme/lock-r1>lock-r2", "globex/lock>lock-r1", "acme/rubbish>"}},
 		"a project":    {replay.Filter{Project: "globex"}, []string{"globex/lock>lock-r1"}},
-		"a code":       {replay.Filter{Code: events.CodeLockTimeout}, []string{"globex/lock>lock-r1"}},
-		"cancelled":    {replay.Filter{Code: events.CodeCancelled}, []string{"acme/wanted>wanted-r1"}},
+		"a code":       {replay.Filter{Code: codes.LockTimeout}, []string{"globex/lock>lock-r1"}},
+		"cancelled":    {replay.Filter{Code: codes.Cancelled}, []string{"acme/wanted>wanted-r1"}},
 		"permanent":    {replay.Filter{Permanent: true}, []string{"acme/big>big-r1", "acme/rubbish>"}},
 		"transient":    {replay.Filter{Transient: true}, []string{"acme/lock-r1>lock-r2", "globex/lock>lock-r1"}},
 		"nothing such": {replay.Filter{Project: "nobody"}, nil},

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -26,7 +27,7 @@ type Budgeted struct {
 var errBudget = errors.New("the time for storing is used up")
 
 // Put implements export.Store. When the budget is used up the error is an
-// export.UploadTimeout fault, and as after any failure nothing is left.
+// codes.UploadTimeout fault, and as after any failure nothing is left.
 func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
 	if b.Budget == 0 {
 		return b.Store.Put(ctx, key, r, describe)
@@ -39,7 +40,7 @@ func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe fun
 	copies, err := b.Store.Put(ctx, key, pausing{r, w}, describe)
 	if err != nil && errors.Is(context.Cause(ctx), errBudget) {
 		return nil, &export.Fault{
-			Code: export.UploadTimeout, Message: fmt.Sprintf("the storage needed more than %s", b.Budget), Err: err,
+			Code: codes.UploadTimeout, Message: fmt.Sprintf("the storage needed more than %s", b.Budget), Err: err,
 		}
 	}
 	return copies, err

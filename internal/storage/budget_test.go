@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -65,7 +66,7 @@ func TestOnlyStoringCountsAgainstTheBudget(t *testing.T) {
 		begun := time.Now()
 		err := put(time.Minute, 5*time.Minute+time.Second, bytes.NewReader(make([]byte, 10)))
 		fault, ok := errors.AsType[*export.Fault](err)
-		if !ok || fault.Code != export.UploadTimeout || fault.Code.Permanent() || !errors.Is(err, context.Canceled) {
+		if !ok || fault.Code != codes.UploadTimeout || fault.Code.Permanent() || !errors.Is(err, context.Canceled) {
 			t.Errorf("a slow storage: %v", err)
 		}
 		if took := time.Since(begun); took != 5*time.Minute+time.Second {
@@ -96,7 +97,7 @@ func TestASlowOptionalTargetIsLeftBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		copies, err := fan.Put(t.Context(), fanKey, bytes.NewReader(make([]byte, 8<<20)), nil)
-		if err != nil || len(copies) != 2 || copies[1].Code != export.UploadTimeout || len(told.names) != 1 {
+		if err != nil || len(copies) != 2 || copies[1].Code != codes.UploadTimeout || len(told.names) != 1 {
 			t.Errorf("%+v, %v; reported %q", copies, err, told.names)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -52,16 +53,16 @@ func asFault(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	f := &export.Fault{Code: export.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
+	f := &export.Fault{Code: codes.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
 	switch {
 	case errors.Is(err, ErrObstructed):
-		f.Code, f.Message = export.StorageRefused, "in the storage a link or a file lies where a folder has to be"
+		f.Code, f.Message = codes.StorageRefused, "in the storage a link or a file lies where a folder has to be"
 	case errors.Is(err, ErrRefused):
-		f.Code, f.Message = export.StorageRefused, "the storage refuses the worker"
+		f.Code, f.Message = codes.StorageRefused, "the storage refuses the worker"
 	case errors.Is(err, ErrSealed):
 		f.Message = "the manifest is encrypted: an age identity is needed to read it"
 	case errors.Is(err, ErrFull):
-		f.Code, f.Message = export.StorageFull, "the storage has no room left"
+		f.Code, f.Message = codes.StorageFull, "the storage has no room left"
 	case errors.Is(err, ErrDamaged):
 		f.Message = "what was stored could not be read back as it was written"
 	case errors.Is(err, ErrForeign):
@@ -69,7 +70,7 @@ func asFault(err error) error {
 	case errors.Is(err, ErrVersion):
 		f.Message = "the manifest was written by another version of pgcourier"
 	case errors.Is(err, ErrMismatch), errors.Is(err, ErrBadKey), errors.Is(err, ErrExists):
-		f.Code, f.Message = export.InternalError, "the storage refused the export"
+		f.Code, f.Message = codes.InternalError, "the storage refused the export"
 	case errors.Is(err, ErrNotFound):
 		f.Message = "the storage does not hold this export"
 	}

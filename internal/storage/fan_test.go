@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -142,7 +143,7 @@ func TestFan(t *testing.T) {
 			var got []export.CopyStatus
 			for _, c := range copies {
 				got = append(got, c.Status)
-				if c.Status == export.NotStored && (c.Destination != "b" || c.Code != export.InternalError || c.URI != "" || c.Message == "") {
+				if c.Status == export.NotStored && (c.Destination != "b" || c.Code != codes.InternalError || c.URI != "" || c.Message == "") {
 					t.Errorf("the failed copy is %+v", c)
 				}
 			}
@@ -165,7 +166,7 @@ func TestFan(t *testing.T) {
 // What ends the stream ends it for every target, as the same error.
 func TestFanStreamFails(t *testing.T) {
 	t.Parallel()
-	fault := &export.Fault{Code: export.DumpFailed, Message: "pg_dump failed"}
+	fault := &export.Fault{Code: codes.DumpFailed, Message: "pg_dump failed"}
 	a, b := newMemory(t), newMemory(t)
 	fan, err := storage.NewFan([]storage.Target{{Name: "a", Store: a}, {Name: "b", Store: b}}, nil)
 	if err != nil {

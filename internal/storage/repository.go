@@ -97,7 +97,7 @@ func New(c Config) (*Repository, error) {
 // fails, all that was stored is removed again, and the export was never visible, because
 // it has no manifest.
 //
-// The faults are export.StorageFull, export.StorageUnavailable, and export.InternalError
+// The faults are codes.StorageFull, codes.StorageUnavailable, and codes.InternalError
 // for a bad or taken key and for a description that does not fit (ErrBadKey, ErrExists,
 // ErrMismatch in the chain). An error of r comes back as it is, wrapped.
 func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describe func() export.Manifest) ([]export.Copy, error) {

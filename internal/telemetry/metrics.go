@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 const namespace = "pgcourier_"
@@ -189,17 +189,17 @@ func (m *metrics) storageMetrics() {
 }
 
 // failureCodes are all that a failed export may carry.
-var failureCodes = []export.Code{
-	export.InvalidRequest, export.RequestConflict, export.ProjectNotFound, export.SchemaNotAllowed, export.SchemaNotFound,
-	export.SourceAuthFailed, export.SourceForbidden, export.SourceNotFound, export.RowSecurity, export.VersionMismatch,
-	export.SourceCorrupt, export.SourceUnavailable, export.LockTimeout,
-	export.DumpTimeout, export.DumpStalled, export.DumpFailed, export.DumpIncomplete, export.SizeLimit,
-	export.SpoolLimit, export.SpoolFailed,
-	export.StorageUnavailable, export.StorageFull, export.StorageRefused, export.UploadTimeout,
-	export.WorkerLost, export.Interrupted, export.Cancelled, export.InternalError,
+var failureCodes = []codes.Code{
+	codes.InvalidRequest, codes.RequestConflict, codes.ProjectNotFound, codes.SchemaNotAllowed, codes.SchemaNotFound,
+	codes.SourceAuthFailed, codes.SourceForbidden, codes.SourceNotFound, codes.RowLevelSecurity, codes.VersionMismatch,
+	codes.SourceCorrupt, codes.SourceUnavailable, codes.LockTimeout,
+	codes.DumpTimeout, codes.DumpStalled, codes.DumpFailed, codes.DumpIncomplete, codes.SizeLimit,
+	codes.SpoolLimit, codes.SpoolUnavailable,
+	codes.StorageUnavailable, codes.StorageFull, codes.StorageRefused, codes.UploadTimeout,
+	codes.WorkerLost, codes.Interrupted, codes.Cancelled, codes.InternalError,
 }
 
 // storageCodes are those that a destination may be at fault with.
-var storageCodes = []export.Code{
-	export.StorageUnavailable, export.StorageFull, export.StorageRefused, export.UploadTimeout, export.InternalError,
+var storageCodes = []codes.Code{
+	codes.StorageUnavailable, codes.StorageFull, codes.StorageRefused, codes.UploadTimeout, codes.InternalError,
 }

@@ -11,8 +11,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
-	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 // Publisher is the broker's publisher.
@@ -97,7 +97,7 @@ func (m *metrics) published(topic string, msg *message.Message) {
 	out, err := events.DecodeOutcome(events.Message{Subject: topic, Header: maps.Clone(msg.Metadata), Body: msg.Payload})
 	switch {
 	case err != nil: // it was just encoded
-		m.exports.WithLabelValues(resultFailed, string(export.InternalError)).Inc()
+		m.exports.WithLabelValues(resultFailed, string(codes.InternalError)).Inc()
 	case out.Completed != nil:
 		m.exports.WithLabelValues(resultCompleted, "").Inc()
 	case out.Failed != nil:

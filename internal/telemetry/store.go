@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -77,7 +78,7 @@ func (t *Telemetry) failed(ctx context.Context, destination, operation string, e
 	case ok:
 		t.metrics.storageFailures.WithLabelValues(destination, operation, string(fault.Code)).Inc()
 	case ctx.Err() == nil:
-		t.metrics.storageFailures.WithLabelValues(destination, operation, string(export.InternalError)).Inc()
+		t.metrics.storageFailures.WithLabelValues(destination, operation, string(codes.InternalError)).Inc()
 	}
 }
 

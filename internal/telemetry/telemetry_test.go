@@ -7,15 +7,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
@@ -123,30 +120,13 @@ func TestTheNamesFollowTheConventions(t *testing.T) {
 // increase() does not see.
 func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
 	t.Parallel()
-	file, err := parser.ParseFile(token.NewFileSet(), "../../events/codes.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	have, codes := page(t, quiet(t, telemetry.Config{})), 0
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok {
-			return true
-		}
-		if kind, ok := spec.Type.(*ast.Ident); !ok || kind.Name != "Code" {
-			t.Errorf("%s is no code", spec.Names[0])
-			return false
-		}
-		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-		if err != nil {
-			t.Error(err)
-		}
-		codes++
+	have := page(t, quiet(t, telemetry.Config{}))
+	for _, code := range codes.OfFailures() {
 		series := []string{
 			fmt.Sprintf("pgcourier_exports_total{code=%q,outcome=\"failed\"} 0\n", code),
 			fmt.Sprintf("pgcourier_attempts_total{code=%q,result=\"failed\"} 0\n", code),
 		}
-		if !export.Code(code).Permanent() {
+		if !code.Permanent() {
 			series = append(series, fmt.Sprintf("pgcourier_attempts_total{code=%q,result=\"retried\"} 0\n", code))
 		}
 		for _, one := range series {
@@ -154,10 +134,9 @@ func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
 				t.Errorf("no %s", one)
 			}
 		}
-		return false
-	})
-	if n := strings.Count(have, "pgcourier_exports_total{code=") - 1; n != codes || codes == 0 { // one is that of success
-		t.Errorf("%d codes are counted, the contract has %d", n, codes)
+	}
+	if n := strings.Count(have, "pgcourier_exports_total{code=") - 1; n != len(codes.OfFailures()) { // one is that of success
+		t.Errorf("%d codes are counted, the contract has %d", n, len(codes.OfFailures()))
 	}
 }
 
@@ -284,9 +263,9 @@ func TestAttemptsAreCountedByTheirEnd(t *testing.T) {
 		"completed": {verdicts: []export.Verdict{0, export.Leased, export.Granted, export.Granted}, ending: export.Ending{Outcome: &done}, finish: []error{export.ErrLedgerUnavailable, nil, nil}, want: []string{
 			`pgcourier_attempts_total{code="",result="completed"} 1`, `pgcourier_export_size_bytes_sum 100`, `pgcourier_export_stored_bytes_sum 50`,
 			`pgcourier_export_duration_seconds_sum{outcome="completed"} 60`, `pgcourier_ledger_failures_total{operation="claim"} 1`, `pgcourier_ledger_failures_total{operation="finish"} 1`}},
-		"failed": {verdicts: []export.Verdict{export.Granted}, ending: export.Ending{Outcome: &export.Outcome{State: export.Failed, Code: export.SizeLimit}}, finish: []error{nil}, want: []string{
+		"failed": {verdicts: []export.Verdict{export.Granted}, ending: export.Ending{Outcome: &export.Outcome{State: export.Failed, Code: codes.SizeLimit}}, finish: []error{nil}, want: []string{
 			`pgcourier_attempts_total{code="size_limit",result="failed"} 1`, `pgcourier_export_size_bytes_count 0`}},
-		"retried": {verdicts: []export.Verdict{export.Busy, export.Granted}, ending: export.Ending{Retry: &export.Fault{Code: export.LockTimeout}}, finish: []error{nil}, want: []string{
+		"retried": {verdicts: []export.Verdict{export.Busy, export.Granted}, ending: export.Ending{Retry: &export.Fault{Code: codes.LockTimeout}}, finish: []error{nil}, want: []string{
 			`pgcourier_attempts_total{code="lock_timeout",result="retried"} 1`}},
 		"superseded at a renewal": {verdicts: []export.Verdict{export.Granted}, renew: export.ErrSuperseded, finish: []error{export.ErrSuperseded}, want: []string{
 			`pgcourier_attempts_total{code="",result="superseded"} 1`, `pgcourier_lease_losses_total 1`}},
@@ -329,9 +308,9 @@ type full struct{ export.Store }
 
 func (full) Put(_ context.Context, _ string, r io.Reader, _ func() export.Manifest) ([]export.Copy, error) {
 	if _, err := io.Copy(io.Discard, r); err != nil {
-		return nil, &export.Fault{Code: export.StorageUnavailable, Err: err}
+		return nil, &export.Fault{Code: codes.StorageUnavailable, Err: err}
 	}
-	return nil, &export.Fault{Code: export.StorageFull}
+	return nil, &export.Fault{Code: codes.StorageFull}
 }
 
 func (full) Delete(ctx context.Context, _ string) error { return ctx.Err() }

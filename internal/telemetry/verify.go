@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // Verifier restores a completed export and says what it found, as the handler asks for it.
@@ -19,7 +20,7 @@ func (t *Telemetry) Verifier(next Verifier) Verifier {
 	for _, result := range []string{resultVerified, resultGone, resultNotMade} {
 		t.metrics.verifications.WithLabelValues(result, "")
 	}
-	for _, code := range []events.Code{events.CodeExportMissing, events.CodeExportDamaged, events.CodeRestoreRejected} {
+	for _, code := range []codes.Code{codes.ExportMissing, codes.ExportDamaged, codes.RestoreRejected} {
 		t.metrics.verifications.WithLabelValues(resultFailed, string(code))
 	}
 	return verifier{next, t}

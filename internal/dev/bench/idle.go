@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // asOurs are the options with which a worker saves pg_dump some queries in a database without
@@ -111,7 +112,7 @@ func (p *eventsPart) refusals(ctx context.Context) (t trial, err error) {
 	for range refusals {
 		select {
 		case m := <-failed:
-			if !strings.Contains(string(m.Data), string(events.CodeInvalidRequest)) {
+			if !strings.Contains(string(m.Data), string(codes.InvalidRequest)) {
 				return t, fmt.Errorf("%s: %s", m.Subject, m.Data)
 			}
 		case <-w.exited:

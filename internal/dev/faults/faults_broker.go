@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 func brokerFaults() []fault {
@@ -63,7 +64,7 @@ func brokerFaults() []fault {
 		},
 		{
 			name: "broker-store-wiped", about: "nats-server loses all it stored; the gateways ask again",
-			permitted: map[string][]events.Code{anyProject: {events.CodeWorkerLost}},
+			permitted: map[string][]codes.Code{anyProject: {codes.WorkerLost}},
 			strike:    storeWiped,
 		},
 		{

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 const dumpSessions = `FROM pg_stat_activity WHERE application_name LIKE 'pgcourier dump%'`
@@ -62,7 +62,7 @@ func sourceFaults() []fault {
 		},
 		{
 			name: "source-wrong-password", about: "one project's password is wrong: it fails at once, at one attempt",
-			permitted:   map[string][]events.Code{badProject: {events.CodeSourceAuthFailed}},
+			permitted:   map[string][]codes.Code{badProject: {codes.SourceAuthFailed}},
 			unpublished: true, firstAttempt: true,
 			strike: func(ctx context.Context, w *world) error {
 				_, err := w.lab.ledger.Exec(ctx, `UPDATE control_plane.projects

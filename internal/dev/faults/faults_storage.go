@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
-	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
@@ -23,22 +23,22 @@ const filler = "filler"
 func storageFaults() []fault {
 	// Whether a folder that may not be written to is worth a second attempt is the driver's
 	// to say.
-	refusals := []events.Code{events.CodeStorageRefused, events.CodeStorageUnavailable}
+	refusals := []codes.Code{codes.StorageRefused, codes.StorageUnavailable}
 	return []fault{
 		{
 			name: "storage-full", about: "the disk is full in mid-write until a dump has failed by it", tmpfs: "512m",
 			settings:  []string{"PGCOURIER_RETRY_BACKOFF=3s"},
-			permitted: map[string][]events.Code{anyProject: {events.CodeStorageFull}},
+			permitted: map[string][]codes.Code{anyProject: {codes.StorageFull}},
 			strike:    storageFull,
 		},
 		{
 			name: "storage-permission-lost", about: "the storage folder may not be written to until a dump has failed by it", unprivileged: true,
-			permitted: map[string][]events.Code{anyProject: refusals},
+			permitted: map[string][]codes.Code{anyProject: refusals},
 			strike:    func(ctx context.Context, w *world) error { return permissionLost(ctx, w, refusals) },
 		},
 		{
 			name: "storage-read-only", about: "the file system becomes read-only between two dumps", tmpfs: "512m", unpublished: true,
-			permitted: map[string][]events.Code{anyProject: refusals},
+			permitted: map[string][]codes.Code{anyProject: refusals},
 			strike: func(ctx context.Context, w *world) error {
 				if err := unix.Mount("", w.storage, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 					return err
@@ -62,7 +62,7 @@ func storageFaults() []fault {
 				}
 				w.heal()
 				err = errors.Join(err, w.workers[0].process.signal(syscall.SIGCONT))
-				return errors.Join(err, w.failing(ctx, events.CodeStorageUnavailable))
+				return errors.Join(err, w.failing(ctx, codes.StorageUnavailable))
 			},
 		},
 		{
@@ -83,9 +83,9 @@ func storageFaults() []fault {
 }
 
 // failing waits until an attempt has failed with one of the codes.
-func (w *world) failing(ctx context.Context, codes ...events.Code) error {
-	err := until(ctx, patience(0), fmt.Sprintf("an attempt to fail with one of %q", codes), func(ctx context.Context) (bool, error) {
-		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = ANY ($1)`, codes)
+func (w *world) failing(ctx context.Context, want ...codes.Code) error {
+	err := until(ctx, patience(0), fmt.Sprintf("an attempt to fail with one of %q", want), func(ctx context.Context) (bool, error) {
+		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = ANY ($1)`, want)
 		return n > 0, err
 	})
 	return errors.Join(err, w.mark(ctx))
@@ -108,13 +108,13 @@ func storageFull(ctx context.Context, w *world) error {
 	if !errors.Is(err, syscall.ENOSPC) {
 		return errors.Join(err, f.Close())
 	}
-	err = errors.Join(f.Close(), w.failing(ctx, events.CodeStorageFull))
+	err = errors.Join(f.Close(), w.failing(ctx, codes.StorageFull))
 	w.heal()
 	return errors.Join(err, os.Remove(path))
 }
 
 // permissionLost takes the right to write away in mid-dump.
-func permissionLost(ctx context.Context, w *world, refusals []events.Code) error {
+func permissionLost(ctx context.Context, w *world, refusals []codes.Code) error {
 	if _, err := w.dumping(ctx); err != nil {
 		return err
 	}

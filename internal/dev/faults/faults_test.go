@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // A short selection of what `make faults` runs in full, and a check that the account sees
@@ -109,11 +110,11 @@ func breaches(t *testing.T, l *lab) {
 	// A second outcome, on the other subject, and an outcome for nobody.
 	second, err := events.Failed{
 		ProjectID: outcomes[3].Completed.ProjectID, RequestID: outcomes[3].Completed.RequestID, Attempts: 3,
-		Code: events.CodeWorkerLost, Message: "lost", FinishedAt: time.Now(),
+		Code: codes.WorkerLost, Message: "lost", FinishedAt: time.Now(),
 	}.Encode("test")
 	check(err)
 	nobodys, err := events.Failed{
-		ProjectID: "nobody", RequestID: "nothing", Attempts: 3, Code: events.CodeWorkerLost, Message: "lost", FinishedAt: time.Now(),
+		ProjectID: "nobody", RequestID: "nothing", Attempts: 3, Code: codes.WorkerLost, Message: "lost", FinishedAt: time.Now(),
 	}.Encode("test")
 	check(err)
 	for _, m := range []events.Message{second, nobodys} {

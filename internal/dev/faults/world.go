@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // fault is one thing that goes wrong, and what may come of it.
@@ -37,7 +38,7 @@ type fault struct {
 	firstAttempt bool
 	// permitted are the codes with which a project's requests may fail; all others must
 	// complete.
-	permitted map[string][]events.Code
+	permitted map[string][]codes.Code
 	// strike brings the fault about at its moment, heals it and calls world.heal.
 	strike func(ctx context.Context, w *world) error
 }

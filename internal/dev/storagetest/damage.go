@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -76,30 +76,30 @@ func repositoryFailingDriver(t *testing.T, dst Destination) {
 	for what, test := range map[string]struct {
 		put  func(ctx context.Context, b storage.Blob) (storage.Stored, error)
 		want error
-		code export.Code
+		code codes.Code
 	}{
 		"no room for the manifest": {func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 			if b.Name.Kind == storage.Manifest {
 				return storage.Stored{}, fmt.Errorf("injected: %w", storage.ErrFull)
 			}
 			return dst.Driver.Put(ctx, b)
-		}, storage.ErrFull, export.StorageFull},
+		}, storage.ErrFull, codes.StorageFull},
 		"refused at once": {func(context.Context, storage.Blob) (storage.Stored, error) {
 			return storage.Stored{}, errors.New("injected")
-		}, nil, export.StorageUnavailable},
+		}, nil, codes.StorageUnavailable},
 		"not read to the end": {func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 			if b.Size >= 0 && b.Name.Kind == storage.Data {
 				return storage.Stored{}, fmt.Errorf("injected: %w", storage.ErrUnavailable)
 			}
 			b.Body = io.LimitReader(b.Body, 10)
 			return dst.Driver.Put(ctx, b)
-		}, storage.ErrUnavailable, export.StorageUnavailable},
+		}, storage.ErrUnavailable, codes.StorageUnavailable},
 		"spoilt on the way": {func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 			b.Body = spoilt(b)
 			s, err := dst.Driver.Put(ctx, b)
 			s.Verified = false
 			return s, err
-		}, storage.ErrDamaged, export.StorageUnavailable},
+		}, storage.ErrDamaged, codes.StorageUnavailable},
 		"manifest spoilt": {func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
 			if b.Name.Kind == storage.Manifest {
 				b.Body = spoilt(b)
@@ -107,7 +107,7 @@ func repositoryFailingDriver(t *testing.T, dst Destination) {
 			s, err := dst.Driver.Put(ctx, b)
 			s.Verified = false
 			return s, err
-		}, storage.ErrDamaged, export.StorageUnavailable},
+		}, storage.ErrDamaged, codes.StorageUnavailable},
 	} {
 		r := dst.repository(t, dst.spoil(test.put))
 		_, err := r.Put(background(t), someKey, bytes.NewReader(data), Describe(someKey, data))

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -27,7 +27,7 @@ func repositoryBadKeys(t *testing.T, dst Destination) {
 		for what, err := range map[string]error{
 			"put": putErr, "open": openErr, "manifest": manifestErr, "delete": r.Delete(background(t), key),
 		} {
-			if !errors.Is(err, storage.ErrBadKey) || code(err) != export.InternalError {
+			if !errors.Is(err, storage.ErrBadKey) || code(err) != codes.InternalError {
 				t.Errorf("%s %q: %v", what, key, err)
 			}
 		}
@@ -48,7 +48,7 @@ func repositoryRemove(t *testing.T, dst Destination) {
 		t.Errorf("remove: %v, %v", d, err)
 	}
 	dst.expectRemains(t, kept)
-	if _, err := load(t, r, someKey); !errors.Is(err, storage.ErrNotFound) || code(err) != export.StorageUnavailable {
+	if _, err := load(t, r, someKey); !errors.Is(err, storage.ErrNotFound) || code(err) != codes.StorageUnavailable {
 		t.Errorf("open after remove: %v", err)
 	}
 	if d, err := r.Remove(background(t), someKey); err != nil || d != storage.Absent {

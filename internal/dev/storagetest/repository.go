@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -46,7 +47,7 @@ func expectLoad(t *testing.T, r *storage.Repository, key string, want []byte) {
 }
 
 // code is the contract's word in an error, or "".
-func code(err error) export.Code {
+func code(err error) codes.Code {
 	if f, ok := errors.AsType[*export.Fault](err); ok {
 		return f.Code
 	}
@@ -109,8 +110,8 @@ func repositoryFailingStream(t *testing.T, dst Destination) {
 			dst.expectInvisible(t, r)
 		}
 	}
-	fault := &export.Fault{Code: export.DumpStalled, Message: "no progress"}
-	if _, err := r.Put(background(t), someKey, iotest.ErrReader(fault), nil); code(err) != export.DumpStalled {
+	fault := &export.Fault{Code: codes.DumpStalled, Message: "no progress"}
+	if _, err := r.Put(background(t), someKey, iotest.ErrReader(fault), nil); code(err) != codes.DumpStalled {
 		t.Errorf("a stream's own fault became %v", err)
 	}
 	func() {
@@ -146,7 +147,7 @@ func repositoryMismatch(t *testing.T, dst Destination) {
 			spoil(&m)
 			return m
 		})
-		if !errors.Is(err, storage.ErrMismatch) || code(err) != export.InternalError {
+		if !errors.Is(err, storage.ErrMismatch) || code(err) != codes.InternalError {
 			t.Errorf("%s: error %v", what, err)
 		}
 		dst.expectInvisible(t, r)
@@ -233,7 +234,7 @@ func repositoryTakenKey(t *testing.T, dst Destination) {
 	before := len(dst.Remains(t))
 	other := Bytes(999)
 	_, err := r.Put(background(t), someKey, bytes.NewReader(other), Describe(someKey, other))
-	if !errors.Is(err, storage.ErrExists) || code(err) != export.InternalError {
+	if !errors.Is(err, storage.ErrExists) || code(err) != codes.InternalError {
 		t.Errorf("put again: %v", err)
 	}
 	dst.expectRemains(t, before)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
@@ -22,7 +23,7 @@ func FuzzCompose(f *testing.F) {
 	s := &Sender{cfg: Config{From: stdmail.Address{Address: "backups@example.org"}}, now: func() time.Time { return time.Unix(0, 0) }}
 	f.Fuzz(func(t *testing.T, recipient, author, text string) {
 		m, err := events.Failed{
-			RequestID: "r1", ProjectID: "acme", Attempts: 1, Code: events.CodeDumpTimeout, Message: text, RequestedBy: author,
+			RequestID: "r1", ProjectID: "acme", Attempts: 1, Code: codes.DumpTimeout, Message: text, RequestedBy: author,
 			FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), Metadata: map[string]string{"Bcc": "victim@example.net"},
 		}.Encode("fuzz")
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/notify/email"
@@ -72,7 +73,7 @@ func sender(t *testing.T, raw secret.String) *email.Sender {
 func note(t *testing.T, recipient, text string) notify.Notification {
 	t.Helper()
 	m, err := events.Failed{
-		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Message: text, RequestedBy: "ops",
+		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: codes.DumpTimeout, Message: text, RequestedBy: "ops",
 		FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), Metadata: map[string]string{"Bcc": "victim@example.net"},
 		Request: &events.Requested{ProjectID: "acme", RequestID: "r1", Format: "sql", Compression: "gzip"},
 	}.Encode("test")

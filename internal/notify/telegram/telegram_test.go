@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
@@ -25,7 +26,7 @@ const chat = int64(4242)
 func note(t *testing.T, recipient, text string) notify.Notification {
 	t.Helper()
 	m, err := events.Failed{
-		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: events.CodeDumpTimeout, Message: text,
+		RequestID: "r1", ProjectID: "acme", Attempts: 3, Code: codes.DumpTimeout, Message: text,
 		FinishedAt: time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC), RequestedBy: "<b>eve</b>\u202egpj\u200b\u2066",
 	}.Encode("test")
 	if err != nil {

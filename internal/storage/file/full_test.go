@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -94,7 +95,7 @@ func fill(dir string) error {
 	}
 	err = put("acme/large.1.sql", 2<<20)
 	f, ok := errors.AsType[*export.Fault](err)
-	if !ok || f.Code != export.StorageFull || !errors.Is(err, storage.ErrFull) {
+	if !ok || f.Code != codes.StorageFull || !errors.Is(err, storage.ErrFull) {
 		return fmt.Errorf("a full disk gave: %w", err)
 	}
 	fmt.Println(err)

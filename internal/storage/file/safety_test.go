@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -94,7 +95,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			}
 			// Where a folder has to be, waiting does not help.
 			folder := strings.Contains(what, "folder") || strings.Contains(what, "staging")
-			if f, ok := errors.AsType[*export.Fault](err); folder && (!ok || f.Code != export.StorageRefused ||
+			if f, ok := errors.AsType[*export.Fault](err); folder && (!ok || f.Code != codes.StorageRefused ||
 				f.Message != "in the storage a link or a file lies where a folder has to be") {
 				t.Errorf("put: %v", err)
 			}
@@ -171,7 +172,7 @@ func TestLostRights(t *testing.T) {
 	}
 	_, err = r.Put(t.Context(), other, strings.NewReader("x"), storagetest.Describe(other, []byte("x")))
 	f, ok := errors.AsType[*export.Fault](err)
-	if !ok || f.Code != export.StorageUnavailable || strings.Contains(f.Message, dir) {
+	if !ok || f.Code != codes.StorageUnavailable || strings.Contains(f.Message, dir) {
 		t.Errorf("put without rights: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -196,7 +197,7 @@ func (d *Driver) remove(ctx context.Context, object string) (storage.Deletion, e
 
 // errNoBucket is a Fault, so that the operator reads what is wrong in the outcome.
 var errNoBucket = &export.Fault{
-	Code: export.StorageRefused, Message: "the storage bucket does not exist", Err: storage.ErrRefused,
+	Code: codes.StorageRefused, Message: "the storage bucket does not exist", Err: storage.ErrRefused,
 }
 
 // wrap classes an error of the server or of the way to it.
@@ -216,7 +217,7 @@ func wrap(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", storage.ErrExists, err)
 	case minio.AccessDenied, "InvalidAccessKeyId", "SignatureDoesNotMatch":
 		return fmt.Errorf("%w: %w", &export.Fault{
-			Code: export.StorageRefused, Message: "the storage refuses the worker's credentials", Err: storage.ErrRefused,
+			Code: codes.StorageRefused, Message: "the storage refuses the worker's credentials", Err: storage.ErrRefused,
 		}, err)
 	case "XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage":
 		return fmt.Errorf("%w: %w", storage.ErrFull, err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -28,15 +29,15 @@ func TestServerFaults(t *testing.T) {
 		at     func(r *http.Request) bool
 		status int
 		code   string
-		want   export.Code
+		want   codes.Code
 		is     error
 	}{
-		"no room":            {part, http.StatusInsufficientStorage, "XMinioStorageFull", export.StorageFull, storage.ErrFull},
-		"quota":              {part, http.StatusForbidden, "QuotaExceeded", export.StorageFull, storage.ErrFull},
-		"credentials":        {part, http.StatusForbidden, "AccessDenied", export.StorageRefused, storage.ErrRefused},
-		"damaged on the way": {part, http.StatusBadRequest, "BadDigest", export.StorageUnavailable, storage.ErrUnavailable},
-		"bucket vanished":    {part, http.StatusNotFound, "NoSuchBucket", export.StorageRefused, storage.ErrRefused},
-		"not completed":      {completing, http.StatusBadRequest, "InvalidPart", export.StorageUnavailable, storage.ErrUnavailable},
+		"no room":            {part, http.StatusInsufficientStorage, "XMinioStorageFull", codes.StorageFull, storage.ErrFull},
+		"quota":              {part, http.StatusForbidden, "QuotaExceeded", codes.StorageFull, storage.ErrFull},
+		"credentials":        {part, http.StatusForbidden, "AccessDenied", codes.StorageRefused, storage.ErrRefused},
+		"damaged on the way": {part, http.StatusBadRequest, "BadDigest", codes.StorageUnavailable, storage.ErrUnavailable},
+		"bucket vanished":    {part, http.StatusNotFound, "NoSuchBucket", codes.StorageRefused, storage.ErrRefused},
+		"not completed":      {completing, http.StatusBadRequest, "InvalidPart", codes.StorageUnavailable, storage.ErrUnavailable},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -77,7 +78,7 @@ func TestMissingBucket(t *testing.T) {
 		"long put": save(t.Context(), d, key, storagetest.Bytes(3*partSize)),
 	} {
 		f, ok := errors.AsType[*export.Fault](err)
-		if !ok || f.Code != export.StorageRefused || !errors.Is(err, storage.ErrRefused) || f.Message != "the storage bucket does not exist" {
+		if !ok || f.Code != codes.StorageRefused || !errors.Is(err, storage.ErrRefused) || f.Message != "the storage bucket does not exist" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -117,7 +118,7 @@ func explain(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, err) // of the caller's body or context
 	}
 	if hint := hints[reason]; hint != "" {
-		refused := &export.Fault{Code: export.StorageRefused, Message: "Telegram refuses: " + hint, Err: storage.ErrRefused}
+		refused := &export.Fault{Code: codes.StorageRefused, Message: "Telegram refuses: " + hint, Err: storage.ErrRefused}
 		return fmt.Errorf("%s: %w: %w", what, refused, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)

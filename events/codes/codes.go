@@ -1,0 +1,72 @@
+// Package codes has the words by which events say why a request failed. It is part of the
+// contract, and a leaf: the worker and its clients use the same names.
+package codes
+
+import "slices"
+
+// Code is a stable machine word for why a request, an attempt or a copy failed. New codes may
+// be added within v1: treat one that you do not know by Failed.Permanent.
+type Code string
+
+// The known codes that are permanent: asking again without a change cannot help.
+const (
+	InvalidRequest   Code = "invalid_request"
+	RequestConflict  Code = "request_conflict"  // the same id came with other content before
+	ProjectNotFound  Code = "project_not_found" // unknown and suspended alike
+	SchemaNotAllowed Code = "schema_not_allowed"
+	SchemaNotFound   Code = "schema_not_found" // the project's own schema is missing in the database
+	SourceAuthFailed Code = "source_auth_failed"
+	SourceForbidden  Code = "source_forbidden"   // the role lacks a right
+	SourceNotFound   Code = "source_not_found"   // the database does not exist
+	RowLevelSecurity Code = "row_level_security" // a policy would hide rows
+	VersionMismatch  Code = "version_mismatch"   // no pg_dump as new as the server
+	SourceCorrupt    Code = "source_corrupt"
+	DumpTimeout      Code = "dump_timeout"
+	SizeLimit        Code = "size_limit"
+	SpoolLimit       Code = "spool_limit" // of format directory: the largest tables do not fit into the worker's spool
+	Cancelled        Code = "cancelled"
+	StorageRefused   Code = "storage_refused" // a token, a right, a bucket or a chat is missing
+)
+
+// The known codes that are worth another try.
+const (
+	SourceUnavailable  Code = "source_unavailable"
+	LockTimeout        Code = "lock_timeout"
+	DumpStalled        Code = "dump_stalled"      // no progress for too long
+	DumpFailed         Code = "dump_failed"       // pg_dump failed and the source gives no clearer reason
+	DumpIncomplete     Code = "dump_incomplete"   // the dump's structure or its rows do not add up
+	SpoolUnavailable   Code = "spool_unavailable" // of format directory: the spool's disk is full or cannot be used
+	StorageUnavailable Code = "storage_unavailable"
+	StorageFull        Code = "storage_full"
+	UploadTimeout      Code = "upload_timeout" // the storage was too slow for its time budget
+	WorkerLost         Code = "worker_lost"    // deliveries used up without an answer
+	Interrupted        Code = "interrupted"    // the worker was told to stop
+	InternalError      Code = "internal_error"
+)
+
+// The codes of VerificationFailed.
+const (
+	// ExportMissing says that a destination does not hold the export it is said to.
+	ExportMissing Code = "export_missing"
+	// ExportDamaged says that what is stored is not what was promised.
+	ExportDamaged Code = "export_damaged"
+	// RestoreRejected says that the export is whole, and the scratch server refused its
+	// statements: for instance for an extension that it does not have.
+	RestoreRejected Code = "restore_rejected"
+)
+
+var permanent = []Code{
+	InvalidRequest, RequestConflict, ProjectNotFound, SchemaNotAllowed, SchemaNotFound, SourceAuthFailed, SourceForbidden,
+	SourceNotFound, RowLevelSecurity, VersionMismatch, SourceCorrupt, DumpTimeout, SizeLimit, SpoolLimit, Cancelled, StorageRefused,
+}
+
+var transient = []Code{
+	SourceUnavailable, LockTimeout, DumpStalled, DumpFailed, DumpIncomplete, SpoolUnavailable, StorageUnavailable, StorageFull,
+	UploadTimeout, WorkerLost, Interrupted, InternalError,
+}
+
+// Permanent reports whether trying again cannot help. It is false for an unknown code.
+func (c Code) Permanent() bool { return slices.Contains(permanent, c) }
+
+// OfFailures returns the known codes of failed requests, the permanent ones first.
+func OfFailures() []Code { return slices.Concat(permanent, transient) }

@@ -1,0 +1,39 @@
+package codes_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
+
+// The words are the contract's: consumers compare with them, ledgers hold them. One may be
+// added, none may change.
+func TestTheCodesAreStable(t *testing.T) {
+	t.Parallel()
+	permanent := []codes.Code{
+		"invalid_request", "request_conflict", "project_not_found", "schema_not_allowed", "schema_not_found", "source_auth_failed",
+		"source_forbidden", "source_not_found", "row_level_security", "version_mismatch", "source_corrupt", "dump_timeout",
+		"size_limit", "spool_limit", "cancelled", "storage_refused",
+	}
+	transient := []codes.Code{
+		"source_unavailable", "lock_timeout", "dump_stalled", "dump_failed", "dump_incomplete", "spool_unavailable",
+		"storage_unavailable", "storage_full", "upload_timeout", "worker_lost", "interrupted", "internal_error",
+	}
+	if got, want := codes.OfFailures(), slices.Concat(permanent, transient); !slices.Equal(got, want) {
+		t.Errorf("the codes are %q, want %q", got, want)
+	}
+	for _, c := range permanent {
+		if !c.Permanent() {
+			t.Errorf("%s is not permanent", c)
+		}
+	}
+	for _, c := range append(transient, "unknown", codes.ExportMissing, codes.ExportDamaged, codes.RestoreRejected) {
+		if c.Permanent() {
+			t.Errorf("%s is permanent", c)
+		}
+	}
+	if got := []codes.Code{codes.ExportMissing, codes.ExportDamaged, codes.RestoreRejected}; !slices.Equal(got, []codes.Code{"export_missing", "export_damaged", "restore_rejected"}) {
+		t.Errorf("the verifications' codes are %q", got)
+	}
+}
