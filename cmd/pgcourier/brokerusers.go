@@ -110,7 +110,7 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 }
 
 func (a *app) setUpBroker(ctx context.Context, c config.Config) error {
-	nc, err := connectBroker(c, server.UserAdmin, a.logger(c))
+	nc, err := setup.Connect(c, server.UserAdmin, a.logger(c))
 	if err != nil {
 		return err
 	}

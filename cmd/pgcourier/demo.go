@@ -18,9 +18,11 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -69,7 +71,7 @@ type demo struct {
 	size    int
 	step    int
 	cluster *pgcluster.Cluster
-	worker  *worker
+	worker  *service.Service
 	gateway *nats.Conn
 	client  *events.Client
 	config  config.Config // the worker's
@@ -168,24 +170,24 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 	if d.library, err = d.openLibrary(log); err != nil {
 		return nil, errors.Join(err, d.storage.close())
 	}
-	if d.worker, err = openWorkerWith(ctx, c, log, d.storage.keys); err != nil {
+	if d.worker, err = service.New(ctx, service.Config{Settings: c, Version: version, S3: d.storage.keys, Log: log}); err != nil {
 		return nil, errors.Join(err, d.library.close(), d.storage.close())
 	}
 	// As any gateway on this host connects: with the key that the broker made for it.
-	if d.gateway, err = connectBroker(c, server.UserGateway, log); err != nil {
-		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
+	if d.gateway, err = setup.Connect(c, server.UserGateway, log); err != nil {
+		return nil, errors.Join(err, d.worker.Close(), d.library.close(), d.storage.close())
 	}
 	if d.client, err = events.NewClient(d.gateway); err != nil {
-		return nil, errors.Join(err, d.worker.close(), d.library.close(), d.storage.close())
+		return nil, errors.Join(err, d.worker.Close(), d.library.close(), d.storage.close())
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- d.worker.run(running) }()
+	go func() { ended <- d.worker.Run(running) }()
 	d.tell("broker %s, which knows its users by their keys", d.gateway.ConnectedUrlRedacted())
 	return func() error {
 		cancel()
 		d.gateway.Close()
-		return errors.Join(<-ended, d.worker.close())
+		return errors.Join(<-ended, d.worker.Close())
 	}, nil
 }
 

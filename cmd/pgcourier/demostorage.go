@@ -23,6 +23,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -140,15 +141,20 @@ func keyOf(c *events.Completed) string {
 }
 
 // showChat shows what members of the chat see, and that they cannot read it.
-func (d *demo) showChat(ctx context.Context, completed []*events.Completed) error {
+func (d *demo) showChat(ctx context.Context, completed []*events.Completed) (err error) {
 	d.say("What the chat's members see: id, part and count, and no more")
 	for _, m := range d.storage.chat.Messages(demoChat) {
 		if m.Name != "" {
 			d.tell("%-55s %10s  %s", m.Name, term.Size(m.Size), strings.ReplaceAll(m.Caption, "\n", ", "))
 		}
 	}
+	sealed, err := destinations.Open(d.config.Storage, destinations.Options{TelegramToken: d.config.TelegramToken, AllowPlaintext: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sealed.Close()) }()
 	for _, c := range completed {
-		doc, err := d.worker.places[0].Manifest(ctx, keyOf(c)) // the worker's: it has no identity
+		doc, err := sealed[0].Manifest(ctx, keyOf(c)) // without an identity, as the worker
 		if !errors.Is(err, storage.ErrSealed) {
 			return fmt.Errorf("the manifest of %s is not sealed: %w", c.ProjectID, err)
 		}

@@ -9,9 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/notify/queue"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
@@ -123,11 +127,13 @@ func exitCode(err error) int {
 		return coded.code
 	case setting, ambiguous, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused):
 		return exitUsage
-	case is(destinations.ErrNoExport):
+	case is(destinations.ErrNoExport, queue.ErrUnknown):
 		return exitNotFound
+	case is(queue.ErrDelivered, retention.ErrBusy):
+		return exitNotPossible
 	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified
-	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable):
+	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer):
 		return exitUnreachable
 	}
 	return exitFailed

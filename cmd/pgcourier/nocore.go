@@ -23,14 +23,14 @@ func forbidCores() {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: noCore, Max: noCore})
 }
 
-// hide keeps other processes of the same user, root apart, from reading this one's
+// setNondumpable keeps other processes of the same user, root apart, from reading this one's
 // environment and memory, and from tracing it. It does not reach what this process starts:
 // the kernel undoes it at execve. A passfile under /proc/self/fd goes on working, because the
 // child that opens it has been through execve, and may open its own descriptors anyway.
 //
 // A verifier that is not root stays as it is: the kernel gives the files under /proc of a
-// hidden process to root, uid_map among them, and without that no sandbox can be made.
-func hide(ctx context.Context, c config.Config, log *slog.Logger) {
+// nondumpable process to root, uid_map among them, and without that no sandbox can be made.
+func setNondumpable(ctx context.Context, c config.Config, log *slog.Logger) {
 	if os.Geteuid() != 0 && c.Sandbox != config.SandboxOff && slices.Contains(c.Roles, config.RoleVerifier) {
 		return
 	}

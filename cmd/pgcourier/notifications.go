@@ -10,11 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/notify/queue"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -101,7 +102,7 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 		return err
 	}
 	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
-		all, err := notificationRecords{broker.NewStates(js, events.StreamNotificationStates)}.list(ctx)
+		all, err := queue.NewRecords(js).List(ctx)
 		if err != nil {
 			return err
 		}
@@ -139,7 +140,7 @@ func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []s
 	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
 		records, faults := []notify.Record{}, []error(nil)
 		for _, key := range keys {
-			r, err := replayNotification(ctx, js, notify.Key(key))
+			r, err := queue.Replay(ctx, broker.NewPublisher(js), js, notify.Key(key))
 			if err != nil {
 				faults = append(faults, err)
 				continue
@@ -154,51 +155,9 @@ func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []s
 	})
 }
 
-func replayNotification(ctx context.Context, js jetstream.JetStream, key notify.Key) (notify.Record, error) {
-	if !events.ValidRequest(string(key)) { // the same alphabet
-		return notify.Record{}, exitf(exitNotFound, "no notification %q is known", string(key))
-	}
-	d := newDispatcher(broker.NewPublisher(js), js, notify.Policy{})
-	r, _, err := d.Records.Get(ctx, key)
-	if errors.Is(err, notify.ErrNotFound) {
-		return r, exitf(exitNotFound, "no notification %q is known", string(key))
-	}
-	if err != nil {
-		return r, err
-	}
-	if r.State == notify.Sent {
-		return r, exitf(exitNotPossible, "%s was delivered at %s: there is nothing to replay", key, term.Time(&r.UpdatedAt))
-	}
-	e, err := outcomeEvent(ctx, js, r.Event)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return r, exitf(exitNotFound, "the outcome that %s tells of is no longer kept", key)
-	}
-	if err != nil {
-		return r, err
-	}
-	return d.Replay(ctx, key, e)
-}
-
-// outcomeEvent reads an outcome as it was published.
-func outcomeEvent(ctx context.Context, js jetstream.JetStream, subject string) (notify.Event, error) {
-	stream, err := js.Stream(ctx, events.StreamOutcomes)
-	if err != nil {
-		return notify.Event{}, err
-	}
-	m, err := stream.GetLastMsgForSubject(ctx, subject)
-	if err != nil {
-		return notify.Event{}, err
-	}
-	e := notify.Event{Subject: m.Subject, Header: map[string]string{}, Body: m.Data}
-	for name, values := range m.Header {
-		e.Header[name] = values[0]
-	}
-	return e, nil
-}
-
 // withJetStream connects to the broker for one command.
 func (a *app) withJetStream(ctx context.Context, c config.Config, do func(context.Context, jetstream.JetStream) error) error {
-	nc, err := connectBroker(c, server.UserOperator, a.logger(c))
+	nc, err := setup.Connect(c, server.UserOperator, a.logger(c))
 	if err != nil {
 		return err
 	}

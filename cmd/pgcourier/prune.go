@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
@@ -22,6 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -96,52 +96,44 @@ func (a *app) pruneCommand() *cobra.Command {
 			return exit(exitUsage, err)
 		}
 		return withRecords(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, projects *project.Projects) error {
-			setup := retention.Config{Records: l, Policies: policies{projects, policy}, Notice: c.PruneNotice, Log: a.logger(c)}
+			pruning := service.PrunerConfig{Ledger: l, Projects: projects, Policy: policy, Notice: c.PruneNotice, Log: a.logger(c)}
 			if dry {
-				return a.planPruning(ctx, setup, l, name)
+				r, err := service.NewPruner(pruning).PlanNow(ctx, name)
+				if err != nil {
+					return err
+				}
+				return a.printPruned(newPruned(r, true))
 			}
 			return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
-				return a.prune(ctx, c, setup, l, js, name)
+				pruning.Publisher = broker.NewPublisher(js)
+				return a.prune(ctx, c, pruning, name)
 			})
 		})
 	})
 	return cmd
 }
 
-func (a *app) planPruning(ctx context.Context, setup retention.Config, l *ledger.Ledger, name string) error {
-	now, err := l.Now(ctx)
-	if err != nil {
-		return err
-	}
-	r, err := retention.NewPruner(setup).Plan(ctx, name, now)
-	if err != nil {
-		return err
-	}
-	return a.printPruned(newPruned(r, true))
-}
-
-func (a *app) prune(ctx context.Context, c config.Config, setup retention.Config, l *ledger.Ledger, js jetstream.JetStream, name string) (err error) {
+func (a *app) prune(ctx context.Context, c config.Config, pruning service.PrunerConfig, name string) (err error) {
 	urls, err := c.StorageURLs()
 	if err != nil {
 		return err
 	}
-	set, err := destinations.Open(urls, destinations.Options{
-		TelegramToken: c.TelegramToken, AllowPlaintext: true, Log: setup.Log,
-		Journal: func(destination string) storage.Journal { return notes{l, destination} },
+	pruning.Destinations, err = destinations.Open(urls, destinations.Options{
+		TelegramToken: c.TelegramToken, AllowPlaintext: true, Log: pruning.Log,
+		Journal: func(destination string) storage.Journal { return service.NewJournal(pruning.Ledger, destination) },
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, set.Close()) }()
+	defer func() { err = errors.Join(err, pruning.Destinations.Close()) }()
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this process: %w", err)
 	}
-	setup.Bins, setup.Holder = bins(set, nil), fmt.Sprintf("%s/%d", host, os.Getpid())
-	setup.Announcer = &handlers.Expiries{Publisher: publications{broker.NewPublisher(js)}, Source: "pgcourier/pruner"}
-	r, err := retention.NewPruner(setup).Run(ctx, name)
+	pruning.Holder = fmt.Sprintf("%s/%d", host, os.Getpid())
+	r, err := service.NewPruner(pruning).Once(ctx, name)
 	if errors.Is(err, retention.ErrBusy) {
-		return exit(exitNotPossible, err)
+		return err
 	}
 	out := newPruned(r, false)
 	if err := errors.Join(err, a.printPruned(out)); err != nil {

@@ -14,7 +14,9 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/replay"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -97,7 +99,7 @@ func (a *app) replayCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("ended after %s", o.timeout))
 			defer cancel()
 		}
-		nc, err := connectBroker(c, server.UserOperator, a.logger(c))
+		nc, err := setup.Connect(c, server.UserOperator, a.logger(c))
 		if err != nil {
 			return err
 		}
@@ -111,9 +113,9 @@ func (a *app) replayCommand() *cobra.Command {
 			return err
 		}
 		if !o.failed {
-			return a.replayOne(ctx, newPlanner(js), client, o, args[0])
+			return a.replayOne(ctx, service.NewPlanner(js), client, o, args[0])
 		}
-		return a.replayAll(ctx, newPlanner(js), client, o)
+		return a.replayAll(ctx, service.NewPlanner(js), client, o)
 	})
 	return cmd
 }

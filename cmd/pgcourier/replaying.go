@@ -1,55 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
-
-// replayQueue is the queue as a plan of replays asks for it.
-type replayQueue struct{ waitingRooms }
-
-var _ replay.Queue = replayQueue{}
-
-// Queued lists what one project has in its queue, which is bounded.
-func (q replayQueue) Queued(ctx context.Context, project string) (map[string]bool, error) {
-	out := map[string]bool{}
-	for m, err := range q.requests.Messages(ctx, events.RequestSubject(project), deepest) {
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
-		}
-		d := delivery.Delivery{EventID: m.EventID, Stream: m.Stream, Sequence: m.Sequence}
-		out[handlers.DecodeStored(m.Subject, m.Header, m.Body, d).Request] = true
-	}
-	return out, nil
-}
-
-// Holders looks through the queues and the intake.
-func (q replayQueue) Holders(ctx context.Context, request string) ([]string, error) {
-	waiting, err := q.Waiting(ctx, request, "")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
-	}
-	var out []string
-	for _, w := range waiting {
-		out = append(out, w.Request.Project)
-	}
-	return out, nil
-}
-
-func newPlanner(js jetstream.JetStream) *replay.Planner {
-	return &replay.Planner{History: replay.NewStreams(js), Queue: replayQueue{newWaitingRooms(js)}}
-}
 
 // replayReport is what a bulk replay did, in the command line's stable JSON.
 type replayReport struct {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/restore/scratch"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -63,7 +65,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err != nil {
 			return exitf(exitUsage, "--to: %w", err)
 		}
-		if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
+		if err := service.CheckClients(ctx, l.config, a.logger(l.config), restore.Tools()...); err != nil {
 			return err
 		}
 		copies, err := l.find(ctx, args[0])
@@ -76,7 +78,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		m := a.progress()
 		defer m.Close()
-		in, err := openCells(ctx, l.config, a.logger(l.config))
+		in, err := scratch.OpenSandbox(ctx, l.config.Sandbox, a.logger(l.config))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/internal/service"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -29,21 +31,21 @@ func (a *app) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		hide(cmd.Context(), c, a.logger(c))
+		setNondumpable(cmd.Context(), c, a.logger(c))
 		warnOfOpenFolder(cmd.Context(), c.DataDir, a.logger(c))
-		w, err := openWorker(cmd.Context(), c, a.logger(c))
+		s, err := service.New(cmd.Context(), service.Config{Settings: c, Version: version, Log: a.logger(c)})
 		if err != nil {
 			return err
 		}
-		keepSmall()
-		return errors.Join(w.run(cmd.Context()), w.close())
+		setGCPercent()
+		return errors.Join(s.Run(cmd.Context()), s.Close())
 	})
 	return cmd
 }
 
-// keepSmall has garbage collected once it is half of what is in use: most of that is buffers,
-// beside which an export allocates little. GOGC, if set, says otherwise.
-func keepSmall() {
+// setGCPercent lowers GOGC to 50: most live memory is reused buffers, and an export allocates
+// little beside them. GOGC, if set, wins.
+func setGCPercent() {
 	const garbage = 50 // percent; Go's default is 100
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/restore/scratch"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -69,16 +71,16 @@ func (a *app) verifyCommand() *cobra.Command {
 		v := &verification{exports: l, meter: a.progress()}
 		defer v.meter.Close()
 		if rehearse {
-			if err := checkClients(ctx, l.config, a.logger(l.config), restoreTools...); err != nil {
+			if err := service.CheckClients(ctx, l.config, a.logger(l.config), restore.Tools()...); err != nil {
 				return err
 			}
-			var in *cells
-			if in, err = openCells(ctx, l.config, a.logger(l.config)); err != nil {
+			var in *scratch.Sandbox
+			if in, err = scratch.OpenSandbox(ctx, l.config.Sandbox, a.logger(l.config)); err != nil {
 				return err
 			}
 			var server restore.Scratch
 			var stop func() error
-			if server, stop, err = openScratch(ctx, l.config.VerifyScratchURL, in); err != nil {
+			if server, stop, err = scratch.OpenServer(ctx, l.config.VerifyScratchURL, in); err != nil {
 				return err
 			}
 			v.server = &server
@@ -90,11 +92,8 @@ func (a *app) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func restoreConfig(l *exports, in *cells) restore.Config {
-	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool()}
-	if in != nil {
-		c.Confine = in.tool
-	}
+func restoreConfig(l *exports, in *scratch.Sandbox) restore.Config {
+	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool(), Confine: in.Confine()}
 	if l.config.PGBinDir != "" {
 		c.BinDirs = []string{l.config.PGBinDir}
 	}

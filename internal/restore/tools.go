@@ -9,6 +9,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
+// Tools returns the names of the client tools of a restore.
+func Tools() []string { return []string{"psql", "pg_restore"} }
+
 // choosePsql takes the newest psql: it talks to older servers as well.
 func choosePsql(installed []libpq.Version, restricted bool) (libpq.Version, error) {
 	if len(installed) == 0 {

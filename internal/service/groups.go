@@ -1,37 +1,32 @@
-package main
+package service
 
 import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // grouping says whether projects may share a dump.
 func grouping(c config.Config) bool { return c.GroupMax > 1 }
 
-// openGroups lets small projects that wait at the same time share a dump. That needs a
-// folder for its spool.
-func (w *worker) openGroups(dumper *pgdump.Dumper, spool bool) error {
-	c := w.config
-	if !grouping(c) || !spool {
-		return nil
-	}
+// newGroups lets small projects that wait at the same time share a dump. The dumper has a spool.
+func newGroups(c config.Config, dumper *pgdump.Dumper, tel *telemetry.Telemetry) (*handlers.Groups, error) {
 	groups, err := pgdump.NewGroups(pgdump.GroupConfig{
 		Dumper: dumper, Dir: c.Spool(), SpoolBytes: int64(c.GroupSpool), MemberBytes: int64(c.GroupBytes),
 	})
 	if err != nil {
-		return exit(exitUsage, err)
+		return nil, config.AsError(err)
 	}
 	seats := func(n int) []export.Seat {
 		all := make([]export.Seat, n)
 		for i, guest := range groups.Invite(n) {
-			all[i] = seat{w.telemetry.Dumper(guest), guest}
+			all[i] = seat{tel.Dumper(guest), guest}
 		}
 		return all
 	}
-	w.groups = handlers.NewGroups(seats, c.GroupMax)
-	return nil
+	return handlers.NewGroups(seats, c.GroupMax), nil
 }
 
 // seat is a guest whose dump is traced like any other.

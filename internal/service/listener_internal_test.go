@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -14,9 +14,9 @@ func TestAThousandQuestionsAreOneLook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		looks, away := 0, errors.New("away")
-		r := readiness{look: func(ctx context.Context) error {
+		r := readyCache{look: func(ctx context.Context) error {
 			looks++ // one at a time
-			if until, bounded := ctx.Deadline(); !bounded || time.Until(until) != readyPatience {
+			if until, bounded := ctx.Deadline(); !bounded || time.Until(until) != readyTimeout {
 				t.Errorf("a look may take until %v", until)
 			}
 			return away

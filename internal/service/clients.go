@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -9,12 +9,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// restoreTools are the client tools of a restore.
-var restoreTools = []string{"psql", "pg_restore"}
-
-// checkClients looks whether the client tools have published faults. They are logged, or
-// with CLIENT_CHECK=refuse the returned error.
-func checkClients(ctx context.Context, c config.Config, log *slog.Logger, tools ...string) error {
+// CheckClients looks for published faults of the client tools. They are logged, or with
+// CLIENT_CHECK=refuse they are the error, a *config.Error.
+func CheckClients(ctx context.Context, c config.Config, log *slog.Logger, tools ...string) error {
 	if c.ClientCheck == config.ClientsOff {
 		return nil
 	}
@@ -30,5 +27,5 @@ func checkClients(ctx context.Context, c config.Config, log *slog.Logger, tools 
 		}
 		log.WarnContext(ctx, "client tool with published faults", "finding", f.String())
 	}
-	return exit(exitUsage, errors.Join(faults...))
+	return config.AsError(errors.Join(faults...))
 }

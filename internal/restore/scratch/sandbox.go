@@ -1,4 +1,4 @@
-package main
+package scratch
 
 import (
 	"context"
@@ -14,30 +14,39 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
-// cells are the sandboxes of what handles the contents of an export: a dump is a program,
-// and so is an archive to a pg_restore with a fault.
-type cells struct{}
+// Sandbox confines what handles the contents of an export: a dump is a program, and an archive
+// is one to a pg_restore with a fault. A nil Sandbox confines nothing.
+type Sandbox struct{}
 
-// openCells looks whether this machine permits sandboxes. nil: none are to be used, which
-// the log says unless it was asked for.
-func openCells(ctx context.Context, c config.Config, log *slog.Logger) (*cells, error) {
-	if c.Sandbox == config.SandboxOff {
-		return nil, nil //nolint:nilnil // no cells: as the configuration wants it
+// OpenSandbox looks whether this machine permits sandboxes. mode is the setting SANDBOX. A nil
+// Sandbox says that none is to be used, which the log says unless it was asked for. Errors are a
+// *config.Error.
+func OpenSandbox(ctx context.Context, mode string, log *slog.Logger) (*Sandbox, error) {
+	if mode == config.SandboxOff {
+		return nil, nil //nolint:nilnil // no sandbox: as the configuration wants it
 	}
 	err := sandbox.Probe(ctx)
 	switch {
 	case err == nil:
-		return &cells{}, nil
-	case c.Sandbox == config.SandboxRequire:
-		return nil, exitf(exitUsage, "SANDBOX=require: %w", err)
+		return &Sandbox{}, nil
+	case mode == config.SandboxRequire:
+		return nil, config.Errorf("SANDBOX=require: %w", err)
 	default:
 		log.WarnContext(ctx, "not sandboxed", "reason", err.Error())
-		return nil, nil //nolint:nilnil // no cells: the machine does not permit them
+		return nil, nil //nolint:nilnil // no sandbox: the machine does not permit it
 	}
 }
 
+// Confine returns the Confine of a restore.Config. nil: there is no sandbox.
+func (s *Sandbox) Confine() func(*exec.Cmd, restore.Reach) error {
+	if s == nil {
+		return nil
+	}
+	return s.tool
+}
+
 // server confines a throw-away server to its own folder, without a network.
-func (*cells) server(cmd *exec.Cmd, uid, gid uint32, folder string) error {
+func (*Sandbox) server(cmd *exec.Cmd, uid, gid uint32, folder string) error {
 	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}, Writable: []string{folder}, UID: uid, GID: gid}
 	return b.Wrap(cmd)
 }
@@ -47,7 +56,7 @@ const nobody = 65534
 
 // tool confines psql to the socket's folder or the network, and pg_restore to its input and
 // output, or the folder with it.
-func (*cells) tool(cmd *exec.Cmd, reach restore.Reach) error {
+func (*Sandbox) tool(cmd *exec.Cmd, reach restore.Reach) error {
 	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}}
 	if os.Geteuid() == 0 {
 		b.UID, b.GID = nobody, nobody
@@ -74,7 +83,7 @@ func (*cells) tool(cmd *exec.Cmd, reach restore.Reach) error {
 	return b.Wrap(cmd)
 }
 
-// installation is the folder above the one of a program: its libraries and shared files are
+// installation returns the folder above a program's own: its libraries and shared files are
 // there when it is not one of the system's.
 func installation(program string) string {
 	folder := filepath.Dir(program)

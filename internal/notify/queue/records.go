@@ -1,4 +1,4 @@
-package main
+package queue
 
 import (
 	"context"
@@ -6,16 +6,25 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// notificationRecords is the broker's stream of states as notify asks for it.
-type notificationRecords struct{ *broker.States }
+// Records is what became of notifications: the broker's stream of states.
+type Records struct{ *broker.States }
 
-var _ notify.Records = notificationRecords{}
+var _ notify.Records = Records{}
 
-func (r notificationRecords) Get(ctx context.Context, key notify.Key) (notify.Record, uint64, error) {
+// NewRecords reads and writes the records of a broker.
+func NewRecords(js jetstream.JetStream) Records {
+	return Records{broker.NewStates(js, events.StreamNotificationStates)}
+}
+
+// Get implements notify.Records.
+func (r Records) Get(ctx context.Context, key notify.Key) (notify.Record, uint64, error) {
 	body, revision, err := r.States.Get(ctx, broker.NotificationStateSubject(string(key)))
 	if errors.Is(err, broker.ErrNoState) {
 		return notify.Record{}, 0, fmt.Errorf("%w: %w", notify.ErrNotFound, err)
@@ -27,7 +36,8 @@ func (r notificationRecords) Get(ctx context.Context, key notify.Key) (notify.Re
 	return record, revision, err
 }
 
-func (r notificationRecords) Put(ctx context.Context, record notify.Record, revision uint64) error {
+// Put implements notify.Records.
+func (r Records) Put(ctx context.Context, record notify.Record, revision uint64) error {
 	body, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("encode the record of %s: %w", record.Key, err)
@@ -39,8 +49,8 @@ func (r notificationRecords) Put(ctx context.Context, record notify.Record, revi
 	return err
 }
 
-// list returns all records, the longest unchanged first.
-func (r notificationRecords) list(ctx context.Context) ([]notify.Record, error) {
+// List returns all records, the longest unchanged first.
+func (r Records) List(ctx context.Context) ([]notify.Record, error) {
 	out := []notify.Record{}
 	err := r.All(ctx, func(_ string, body []byte) error {
 		record, err := decodeRecord(body)

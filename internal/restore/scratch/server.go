@@ -1,4 +1,4 @@
-package main
+package scratch
 
 import (
 	"context"
@@ -8,21 +8,22 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// openScratch gives the server on which exports are rehearsed: the one that url names, or
-// a throw-away one on this machine. A dump is a program, so there too it runs as a login
-// that is no superuser: it may make databases, and nothing else. The caller calls stop. in,
-// if not nil, is where a throw-away server runs.
-func openScratch(ctx context.Context, url secret.String, in *cells) (scratch restore.Scratch, stop func() error, err error) {
+// OpenServer returns the server on which exports are rehearsed: the one that url names, or a
+// throw-away one on this machine, in the sandbox if there is one. A dump is a program, so on a
+// throw-away server too it runs as a login that may make databases and nothing else. The caller
+// calls stop.
+func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch restore.Scratch, stop func() error, err error) {
 	if url != "" {
 		scratch.Server, err = libpq.Parse(url)
 		if err != nil {
-			return restore.Scratch{}, nil, exitf(exitUsage, "PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
+			return restore.Scratch{}, nil, config.Errorf("PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
 		}
 		return scratch, func() error { return nil }, nil
 	}
@@ -36,7 +37,7 @@ func openScratch(ctx context.Context, url secret.String, in *cells) (scratch res
 	}
 	scratch.Admin, err = libpq.Parse(secret.String(cluster.URL("postgres")))
 	if err == nil {
-		scratch.Server, err = scratchLogin(ctx, scratch.Admin)
+		scratch.Server, err = makeLogin(ctx, scratch.Admin)
 	}
 	if err != nil {
 		return restore.Scratch{}, nil, errors.Join(err, cluster.Stop())
@@ -44,7 +45,8 @@ func openScratch(ctx context.Context, url secret.String, in *cells) (scratch res
 	return scratch, cluster.Stop, nil
 }
 
-func scratchLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {
+// makeLogin makes the login of the rehearsals.
+func makeLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {
 	const name = "scratch"
 	password := rand.Text()
 	conn, err := admin.Connect(ctx, map[string]string{})

@@ -1,0 +1,197 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	_ "time/tzdata" // the embedded broker knows every time zone, also in a container without a database of them
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// login is a connection as one of the broker's users.
+type login struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// brokerLink is the connections of one process to the broker, and the embedded server where
+// there is one. Run keeps the streams in place.
+type brokerLink struct {
+	settings config.Config
+	log      *slog.Logger
+	server   *server.Server // nil: the broker is elsewhere
+	logins   map[server.User]login
+	first    server.User
+	admin    jetstream.JetStream // makes the streams, if it may
+	closers  []func() error
+}
+
+// openBroker connects as each of the users that the roles need. The caller closes the link.
+func openBroker(ctx context.Context, settings config.Config, log *slog.Logger) (*brokerLink, error) {
+	b := &brokerLink{settings: settings, log: log, logins: map[server.User]login{}}
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (b *brokerLink) open(ctx context.Context) error {
+	if b.settings.NATSURL == "" {
+		if err := b.startServer(ctx); err != nil {
+			return err
+		}
+	}
+	for i, user := range setup.Users(b.settings) {
+		if i == 0 {
+			b.first = user
+		} else if setup.KeysDir(b.settings) == "" { // one login for all
+			b.logins[user] = b.logins[b.first]
+			continue
+		}
+		if err := b.logIn(user); err != nil {
+			return err
+		}
+	}
+	if b.admin == nil {
+		b.admin = b.logins[b.first].js
+	}
+	return nil
+}
+
+// startServer runs the embedded broker, and logs in as the user that may make its streams. No
+// role's user may.
+func (b *brokerLink) startServer(ctx context.Context) (err error) {
+	c := b.settings
+	b.server, err = server.Start(server.Config{
+		DataDir: c.DataDir, Host: c.NATSHost, Port: c.NATSPort,
+		CertFile: c.NATSCert, KeyFile: c.NATSKey, ClientCAFile: c.NATSClientCA, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, b.server.Shutdown)
+	b.log.InfoContext(ctx, "embedded broker listens", "url", b.server.ClientURL(), "keys", server.KeysDir(c.DataDir))
+	nc, err := b.server.ConnectAdmin(b.log)
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, func() error { nc.Close(); return nil })
+	b.admin, err = jetstream.New(nc)
+	return err
+}
+
+func (b *brokerLink) logIn(user server.User) error {
+	var nc *nats.Conn
+	var err error
+	if b.server != nil {
+		nc, err = setup.ConnectLocal(b.settings, user, b.server, b.log)
+	} else {
+		nc, err = setup.Connect(b.settings, user, b.log)
+	}
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, func() error { nc.Close(); return nil })
+	js, err := jetstream.New(nc)
+	b.logins[user] = login{nc, js}
+	return err
+}
+
+// jetStream returns a user's view of the streams.
+func (b *brokerLink) jetStream(user server.User) jetstream.JetStream { return b.logins[user].js }
+
+// connection returns a user's connection.
+func (b *brokerLink) connection(user server.User) *nats.Conn { return b.logins[user].nc }
+
+// publisher publishes as one of the broker's users, counted and traced.
+func (b *brokerLink) publisher(user server.User, tel *telemetry.Telemetry) telemetry.Publisher {
+	return tel.Publisher(broker.NewPublisher(b.jetStream(user)))
+}
+
+// connected reports whether all connections are up.
+func (b *brokerLink) connected() bool {
+	for _, l := range b.logins {
+		if !l.nc.IsConnected() {
+			return false
+		}
+	}
+	return true
+}
+
+// provision makes the streams and consumers, or checks them where it may not. schedules says
+// whether this process serves schedules.
+func (b *brokerLink) provision(ctx context.Context) (schedules bool, err error) {
+	err = broker.Provision(ctx, b.admin, setup.Topology(b.settings))
+	if drift, ok := errors.AsType[*broker.DriftError](err); ok && b.server == nil {
+		return false, fmt.Errorf("%w: run `pgcourier broker setup` as the broker's administrator, with the same settings", drift)
+	}
+	if err != nil {
+		return false, err
+	}
+	return b.provisionSchedules(ctx)
+}
+
+// provisionSchedules makes what schedules need, when this process is an intake. A broker without
+// schedules is no fault: the process says so once and serves everything else.
+func (b *brokerLink) provisionSchedules(ctx context.Context) (bool, error) {
+	if !b.settings.Serves(config.RoleIntake) {
+		return false, nil
+	}
+	err := broker.ProvisionSchedules(ctx, b.admin, setup.Topology(b.settings))
+	switch {
+	case errors.Is(err, broker.ErrNoSchedules):
+		b.log.WarnContext(ctx, "this broker cannot hold schedules", "error", err)
+		return false, nil
+	case errors.Is(err, broker.ErrNotSetUp):
+		b.log.WarnContext(ctx, "schedules are off: let a worker that may make streams start once, then start this one again", "error", err)
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Run provisions again after each reconnect: a broker that lost its store comes back without
+// streams, and takes no request and tells of no outcome until they are there.
+func (b *brokerLink) Run(ctx context.Context) error {
+	nc := b.connection(b.first)
+	status := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(status)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-status:
+			if !open {
+				return nil
+			}
+		}
+		_ = export.Retry(ctx, func(ctx context.Context) error { // ends well, or with ctx
+			_, err := b.provision(ctx)
+			err = outage(err)
+			if err != nil && ctx.Err() == nil {
+				b.log.WarnContext(ctx, "broker not set up yet", "error", err)
+			}
+			return err
+		})
+	}
+}
+
+// Close closes the connections and ends the embedded server.
+func (b *brokerLink) Close() error {
+	var faults []error
+	for _, c := range slices.Backward(b.closers) {
+		faults = append(faults, c())
+	}
+	b.closers = nil
+	return errors.Join(faults...)
+}

@@ -1,0 +1,93 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// cancelTimeout bounds one cancel: the ledger's own limit for a call, twice, and room.
+const cancelTimeout = 25 * time.Second
+
+// CancellerConfig is what a Canceller needs.
+type CancellerConfig struct {
+	Connection *nats.Conn
+	JetStream  jetstream.JetStream
+	Ledger     *ledger.Ledger
+	Exporter   *export.Exporter
+	Announcer  *handlers.Announcer
+	Log        *slog.Logger
+}
+
+// Canceller answers cancels, and looks at the ledger when another worker has recorded one. Every
+// worker answers: a queue group would give the question to one worker, which may be paused.
+type Canceller struct {
+	config CancellerConfig
+	subs   []*nats.Subscription
+}
+
+// NewCanceller begins to answer. It goes on after the end of ctx, until Close.
+func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
+	ctx = context.WithoutCancel(ctx)
+	r := &Canceller{config: c}
+	h := &handlers.Cancel{Log: c.Log, Canceller: export.NewCanceller(export.CancellerConfig{
+		Ledger: c.Ledger, Announcer: c.Announcer, Queue: newWaitingRooms(c.JetStream), Tell: r.tell, Log: c.Log,
+	})}
+	asked, err := c.Connection.Subscribe(events.CancelFilter, func(m *nats.Msg) {
+		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
+		defer cancel()
+		reply, err := h.Answer(ctx, events.Message{Subject: m.Subject, Body: m.Data}).Encode()
+		if err == nil && isInbox(m.Reply) {
+			err = m.Respond(reply.Body)
+		}
+		if err != nil {
+			c.Log.WarnContext(ctx, "cancel not answered", "error", err)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for cancels: %w", err)
+	}
+	told, err := c.Connection.Subscribe(events.CancellingFilter, func(m *nats.Msg) {
+		if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
+			c.Exporter.Nudge(export.ID{Project: tokens[2], Request: tokens[3]})
+		}
+	})
+	if err != nil {
+		_ = asked.Unsubscribe()
+		return nil, fmt.Errorf("listen for recorded cancels: %w", err)
+	}
+	r.subs = []*nats.Subscription{asked, told}
+	return r, nil
+}
+
+// Close ends the answering.
+func (r *Canceller) Close() error {
+	for _, sub := range r.subs {
+		_ = sub.Unsubscribe() // fails only on a closed connection
+	}
+	return nil
+}
+
+// tell tells all workers, this one among them, that a cancel was recorded.
+func (r *Canceller) tell(id export.ID) {
+	r.config.Exporter.Nudge(id)
+	if err := r.config.Connection.Publish(events.EventSubject(events.TypeCancelling, id.Project, id.Request), []byte("{}")); err != nil {
+		r.config.Log.Warn("recorded cancel not passed on, left to the next renewal", "project_id", id.Project, "request_id", id.Request, "error", err)
+	}
+}
+
+// isInbox reports whether an answer may be sent to a subject. The subject is the asker's choice,
+// and a worker may publish to more subjects than the asker.
+func isInbox(reply string) bool {
+	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
+}

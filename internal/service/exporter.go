@@ -1,0 +1,144 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/spool"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// ExporterConfig is what the role worker needs.
+type ExporterConfig struct {
+	takeConfig
+	// Window is how many requests are held at most, to see past one project's flood.
+	Window    int
+	Runner    handlers.Exporter
+	Announcer *handlers.Announcer
+	Groups    *handlers.Groups // nil: every project is dumped by itself
+}
+
+// Exporter is the role worker: it takes requests and exports.
+type Exporter struct{ config ExporterConfig }
+
+// NewExporter makes an Exporter.
+func NewExporter(c ExporterConfig) *Exporter { return &Exporter{c} }
+
+// Run exports until ctx ends, and lets running exports finish.
+func (e *Exporter) Run(ctx context.Context) error {
+	from := e.config.subscriber()
+	from.Turn = func(d delivery.Delivery) string { return d.Subject } // it names the project
+	from.Window = e.config.Window
+	h := &handlers.Requested{Exporter: e.config.Runner, Announcer: e.config.Announcer, Groups: e.config.Groups}
+	return handle(ctx, from, e.config.Telemetry, handler{"export", events.RequestedFilter, h.Handle})
+}
+
+// window returns how many requests a worker holds at most: as many as may wait of one project,
+// and 1,024 of others. Above 4,096 the heartbeats of what waits would be a load of their own.
+func window(c config.Config) int {
+	return c.Concurrency + min(c.MaxWaitingPerProject+1024, 4096)
+}
+
+// exportsConfig is what the use case export needs.
+type exportsConfig struct {
+	Settings   config.Config
+	Name       string // of this worker
+	Ledger     *ledger.Ledger
+	Projects   *project.Projects
+	Store      export.Store
+	Recipients []age.Recipient
+	Publisher  telemetry.Publisher
+	Telemetry  *telemetry.Telemetry
+	Log        *slog.Logger
+}
+
+// exports is the use case with its adapters.
+type exports struct {
+	exporter  *export.Exporter
+	announcer *handlers.Announcer
+	groups    *handlers.Groups
+	store     export.Store
+	dumper    *pgdump.Dumper
+}
+
+// openExporter checks the project query and the client tools, and opens the spool and the dumper.
+// The caller closes the dumper.
+func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
+	s := c.Settings
+	if err := c.Projects.Check(ctx); err != nil {
+		return nil, config.AsError(err)
+	}
+	tools := []string{"pg_dump"}
+	if grouping(s) { // what is dumped together is made into scripts by pg_restore, here
+		tools = append(tools, "pg_restore")
+	}
+	if err := CheckClients(ctx, s, c.Log, tools...); err != nil {
+		return nil, err
+	}
+	dumps := dumpConfig(s, c.Log)
+	var err error
+	if dumps.Spool, err = openSpool(ctx, s, c.Log); err != nil {
+		return nil, config.AsError(err)
+	}
+	dumper, err := pgdump.New(dumps)
+	if err != nil {
+		return nil, config.AsError(err)
+	}
+	publisher := publications{c.Publisher}
+	out := &exports{dumper: dumper, store: c.Store}
+	out.announcer = &handlers.Announcer{Publisher: publisher, Outbox: c.Ledger, Source: source, Log: c.Log}
+	out.exporter = export.New(export.Config{
+		Ledger: c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
+		Observer: &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},
+		Inspect:  func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
+		Seal:     seal.Options{MaxBytes: int64(s.MaxBytes), Recipients: c.Recipients},
+		Lease:    s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
+	})
+	if grouping(s) && dumps.Spool != nil {
+		if out.groups, err = newGroups(s, dumper, c.Telemetry); err != nil {
+			_ = dumper.Close() // always nil
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// openSpool opens the spool for format directory and clears what killed workers have left in
+// it. Without SPOOL_DIR a worker may do without: it need not be able to write to a disk.
+func openSpool(ctx context.Context, c config.Config, log *slog.Logger) (*spool.Area, error) {
+	area, err := spool.Open(c.Spool())
+	switch {
+	case err != nil && c.SpoolDir != "":
+		return nil, config.Errorf("PGCOURIER_SPOOL_DIR: %w", err)
+	case err != nil:
+		log.WarnContext(ctx, "no spool: exports of format directory will fail here", "error", err)
+	}
+	return area, nil
+}
+
+// dumpConfig returns how pg_dump runs here, without a spool.
+func dumpConfig(c config.Config, log *slog.Logger) pgdump.Config {
+	d := pgdump.Config{
+		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: log,
+		SpoolBytes: int64(c.SpoolBytes), ParallelJobs: c.ParallelJobs,
+		KeepWarm:  30 * time.Second,
+		KillDelay: 500 * time.Millisecond, // a cancelled dump is gone within two seconds, its whole process group
+	}
+	if c.PGBinDir != "" {
+		d.BinDirs = []string{c.PGBinDir}
+	}
+	return d
+}

@@ -1,0 +1,105 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// takeConfig is what the roles that take requests have in common.
+type takeConfig struct {
+	JetStream jetstream.JetStream
+	// Slots is how many messages run at once.
+	Slots int
+	// Pause is the first one before a redelivery. It doubles to 16 times that.
+	Pause time.Duration
+	// Drain is how long handlers may go on when the role ends.
+	Drain time.Duration
+	// Ready blocks until messages may be pulled.
+	Ready     func(ctx context.Context) error
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
+}
+
+// subscriber is the part of it that is the consumer's.
+func (c takeConfig) subscriber() consumer.Config {
+	return consumer.Config{
+		JetStream: c.JetStream, Bind: bindings, Slots: c.Slots, Ready: c.Ready, DrainTimeout: c.Drain, Logger: c.Log,
+		Backoff: consumer.Exponential(c.Pause, 16*c.Pause, nil),
+	}
+}
+
+// handler is one topic and what handles its messages.
+type handler struct {
+	name, topic string
+	handle      message.NoPublishHandlerFunc
+}
+
+// handle runs handlers over one subscriber until ctx ends and their messages are settled.
+func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry, all ...handler) error {
+	sub, err := consumer.New(from)
+	if err != nil {
+		return err
+	}
+	// The router waits for its handlers, and not for their acknowledgements.
+	defer func() { _ = sub.Close() }() // always nil
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: from.DrainTimeout + routerCloseTimeout}, newRouterLog(from.Logger))
+	if err != nil {
+		return err
+	}
+	router.AddMiddleware(consumer.Settle, tel.Middleware, middleware.Recoverer)
+	for _, h := range all {
+		router.AddConsumerHandler(h.name, h.topic, sub, h.handle)
+	}
+	return router.Run(ctx)
+}
+
+// bindings returns the durable consumer behind each subscribed topic.
+func bindings(topic string) (broker.Binding, error) {
+	switch topic {
+	case events.RequestedFilter:
+		return broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, nil
+	case events.CompletedFilter:
+		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerVerifier}, nil
+	case events.TypeRequested:
+		return broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, nil
+	case events.DueFilter:
+		return broker.Binding{Stream: events.StreamSchedules, Consumer: events.ConsumerDue}, nil
+	}
+	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
+}
+
+// routerLog is the log of a Watermill router. Its info lines serve debugging only. An error of a
+// handler was logged where it happened, and the router would log it again.
+type routerLog struct{ watermill.LoggerAdapter }
+
+func newRouterLog(log *slog.Logger) watermill.LoggerAdapter {
+	return routerLog{watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})}
+}
+
+// Error implements watermill.LoggerAdapter.
+func (l routerLog) Error(msg string, err error, fields watermill.LogFields) {
+	if _, fault := errors.AsType[*export.Fault](err); fault {
+		l.Debug(msg, fields.Add(watermill.LogFields{"error": err}))
+		return
+	}
+	l.LoggerAdapter.Error(msg, err, fields)
+}
+
+// With implements watermill.LoggerAdapter.
+func (l routerLog) With(fields watermill.LogFields) watermill.LoggerAdapter {
+	return routerLog{l.LoggerAdapter.With(fields)}
+}

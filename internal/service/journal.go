@@ -1,0 +1,48 @@
+package service
+
+import (
+	"context"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/storage"
+)
+
+// Journal is the ledger as the journal of one destination. While the ledger is unreachable its
+// methods wait, as all of an attempt does.
+type Journal struct {
+	ledger      *ledger.Ledger
+	destination string
+}
+
+var _ storage.Journal = Journal{}
+
+// NewJournal makes the journal of a destination, by a name that is the same for every worker.
+func NewJournal(l *ledger.Ledger, destination string) Journal { return Journal{l, destination} }
+
+// Note implements storage.Journal.
+func (j Journal) Note(ctx context.Context, key string, ref storage.Ref) error {
+	return export.Retry(ctx, func(ctx context.Context) error {
+		return j.ledger.Note(ctx, j.destination, key, string(ref))
+	})
+}
+
+// Refs implements storage.Journal.
+func (j Journal) Refs(ctx context.Context, key string) ([]storage.Ref, error) {
+	var refs []storage.Ref
+	err := export.Retry(ctx, func(ctx context.Context) error {
+		noted, err := j.ledger.Notes(ctx, j.destination, key)
+		for _, ref := range noted {
+			refs = append(refs, storage.Ref(ref))
+		}
+		return err
+	})
+	return refs, err
+}
+
+// Forget implements storage.Journal.
+func (j Journal) Forget(ctx context.Context, key string) error {
+	return export.Retry(ctx, func(ctx context.Context) error {
+		return j.ledger.ForgetNotes(ctx, j.destination, key)
+	})
+}

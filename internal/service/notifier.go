@@ -1,0 +1,138 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/notify/channels"
+	"github.com/pgcourier/pgcourier/internal/notify/queue"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// notificationSlots is how many notifications of one channel are under way at once.
+const notificationSlots = 4
+
+// NotifierConfig is what the role notifier needs.
+type NotifierConfig struct {
+	JetStream jetstream.JetStream
+	Channels  *openedChannels
+	// Pause is the first one after a failed try, Tries how many there are, Timeout the longest
+	// time of one.
+	Pause     time.Duration
+	Tries     int
+	Timeout   time.Duration
+	Drain     time.Duration
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
+}
+
+// Notifier tells of outcomes: one handler queues a notification for each recipient of an
+// outcome, and one for each channel delivers.
+type Notifier struct{ config NotifierConfig }
+
+// NewNotifier makes a Notifier.
+func NewNotifier(c NotifierConfig) *Notifier { return &Notifier{c} }
+
+// Run notifies until ctx ends.
+func (n *Notifier) Run(ctx context.Context) error {
+	c := n.config
+	policy := c.Channels.policy
+	publisher := c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))
+	outcomes := &handlers.Notifier{Dispatcher: queue.NewDispatcher(publisher, c.JetStream, policy), Log: c.Log}
+	all := []handler{{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle}}
+	courier := notify.NewCourier(notify.CourierConfig{
+		Senders: c.Channels.senders, Policy: policy, Records: c.Telemetry.Records(queue.NewRecords(c.JetStream)),
+		Pause: c.Pause, Tries: c.Tries, Timeout: c.Timeout, Log: c.Log,
+	})
+	for _, channel := range policy.Channels {
+		h := &handlers.Notification{Courier: courier, Log: c.Log}
+		all = append(all, handler{"notify-" + string(channel), broker.NotificationFilter(string(channel)), h.Handle})
+	}
+	return handle(ctx, consumer.Config{
+		JetStream: c.JetStream, Bind: notifierBinding, Slots: notificationSlots,
+		Backoff: consumer.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.Drain, Logger: c.Log,
+	}, c.Telemetry, all...)
+}
+
+func notifierBinding(topic string) (broker.Binding, error) {
+	if topic == events.OutcomeFilter("*", "*") {
+		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerNotifier}, nil
+	}
+	for _, channel := range notify.Channels() {
+		if topic == broker.NotificationFilter(string(channel)) {
+			return broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(string(channel))}, nil
+		}
+	}
+	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
+}
+
+// openedChannels is what a notifier delivers over, and what it tells to whom.
+type openedChannels struct {
+	senders map[notify.Channel]notify.Sender
+	policy  notify.Policy
+	closers []func() error
+}
+
+// openChannels opens the channels of a notifier, none if it is not to run. It connects to none
+// of them. The caller closes them.
+func openChannels(c config.Config, tel *telemetry.Telemetry, log *slog.Logger) (*openedChannels, error) {
+	o := &openedChannels{
+		senders: map[notify.Channel]notify.Sender{},
+		policy:  notify.Policy{Domains: c.NotifyDomains, Operators: c.OperatorEmail, Completed: c.NotifyComplete},
+	}
+	for _, channel := range setup.Channels(c) {
+		sender, err := o.open(c, channel, log)
+		if err != nil {
+			return nil, errors.Join(err, o.Close())
+		}
+		o.policy.Channels = append(o.policy.Channels, channel)
+		o.senders[channel] = tel.Sender(channel, sender)
+	}
+	return o, nil
+}
+
+func (o *openedChannels) open(c config.Config, channel notify.Channel, log *slog.Logger) (notify.Sender, error) {
+	switch channel {
+	case notify.Webhook:
+		sender, err := channels.Webhook(c)
+		if err != nil {
+			return nil, err
+		}
+		o.closers = append(o.closers, sender.Close)
+		return sender, nil
+	case notify.Telegram:
+		chat, err := channels.Telegram(c, log)
+		if err != nil {
+			return nil, err
+		}
+		o.policy.Chat = strconv.FormatInt(chat.ID, 10)
+		o.closers = append(o.closers, chat.Close)
+		return chat, nil
+	default: // notify.Email
+		sender, _, err := channels.Email(c)
+		return sender, err
+	}
+}
+
+// Close releases the channels' connections.
+func (o *openedChannels) Close() error {
+	var faults []error
+	for _, c := range slices.Backward(o.closers) {
+		faults = append(faults, c())
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,120 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// PrunerConfig is what the role pruner needs.
+type PrunerConfig struct {
+	Ledger       *ledger.Ledger
+	Projects     *project.Projects
+	Destinations destinations.Set
+	// NotDeleted is told of each deletion that a destination refused. nil: nothing is.
+	NotDeleted func(ctx context.Context, destination string, err error)
+	// Publisher announces what is to go and what went.
+	Publisher telemetry.Publisher
+	// Policy is for projects without rules of their own.
+	Policy retention.Policy
+	Notice time.Duration // between the warning and the deletion
+	Every  time.Duration // between two runs
+	Holder string        // of the lease: this process
+	Log    *slog.Logger
+}
+
+// Pruner is the role that deletes the exports that no rule keeps.
+type Pruner struct {
+	*retention.Pruner
+	ledger *ledger.Ledger
+	every  time.Duration
+}
+
+// NewPruner makes a Pruner. For Plan alone it needs neither Destinations nor Publisher.
+func NewPruner(c PrunerConfig) *Pruner {
+	bins := make([]retention.Bin, len(c.Destinations))
+	for i, d := range c.Destinations {
+		bins[i] = bin{d, c.NotDeleted}
+	}
+	return &Pruner{ledger: c.Ledger, every: c.Every, Pruner: retention.NewPruner(retention.Config{
+		Records: c.Ledger, Policies: policies{c.Projects, c.Policy}, Bins: bins, Holder: c.Holder, Notice: c.Notice, Log: c.Log,
+		Announcer: &handlers.Expiries{Publisher: publications{c.Publisher}, Source: "pgcourier/pruner"},
+	})}
+}
+
+// Run prunes regularly until ctx ends.
+func (p *Pruner) Run(ctx context.Context) error {
+	p.Serve(ctx, p.every)
+	return nil
+}
+
+// Once prunes the exports of one project, or of all when it is empty. Errors wrap
+// retention.ErrBusy while another process prunes.
+func (p *Pruner) Once(ctx context.Context, project string) (retention.Report, error) {
+	return p.Pruner.Run(ctx, project)
+}
+
+// PlanNow returns what a run would do now, and changes nothing.
+func (p *Pruner) PlanNow(ctx context.Context, project string) (retention.Report, error) {
+	now, err := p.ledger.Now(ctx)
+	if err != nil {
+		return retention.Report{}, err
+	}
+	return p.Plan(ctx, project, now)
+}
+
+// policies are the control plane's rules, over a default.
+type policies struct {
+	projects *project.Projects
+	usual    retention.Policy
+}
+
+var _ retention.Policies = policies{}
+
+func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool, error) {
+	text, known, err := p.projects.Retention(ctx, id)
+	if err != nil || !known || text == "" {
+		return p.usual, known, err
+	}
+	own, err := retention.Parse(text)
+	if err != nil {
+		return retention.Policy{}, true, fmt.Errorf("the rules of project %s: %w", id, err)
+	}
+	return own, true, nil
+}
+
+// bin is a destination as the pruner deletes there.
+type bin struct {
+	at         *destinations.Destination
+	notDeleted func(ctx context.Context, destination string, err error)
+}
+
+var _ retention.Bin = bin{}
+
+func (b bin) Destination() string { return b.at.Name }
+
+func (b bin) Holds(ctx context.Context, key string) (bool, error) {
+	_, err := b.at.Copy(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (b bin) Remove(ctx context.Context, key string) (string, error) {
+	became, err := b.at.Remove(ctx, key)
+	if err != nil && b.notDeleted != nil {
+		b.notDeleted(ctx, b.at.Name, err)
+	}
+	return became.String(), err
+}

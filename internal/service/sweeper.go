@@ -1,0 +1,67 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// SweeperConfig is what the role sweeper needs.
+type SweeperConfig struct {
+	Connection *nats.Conn
+	JetStream  jetstream.JetStream
+	Ledger     *ledger.Ledger
+	Store      export.Store
+	Exporter   *export.Exporter // runs requests whose deliveries are used up and that never began
+	Announcer  *handlers.Announcer
+	// AckWait is how long a worker may be silent. The sweeper looks that often.
+	AckWait time.Duration
+	// Drain is how long what the sweeper runs may go on when it ends.
+	Drain time.Duration
+	// Keep is how long the ledger keeps requests of which nothing is stored. 0: for ever.
+	Keep time.Duration
+	Log  *slog.Logger
+}
+
+// Sweeper ends requests that no worker will end, deletes what failed attempts stored, and cleans
+// the ledger.
+type Sweeper struct{ config SweeperConfig }
+
+// NewSweeper makes a Sweeper.
+func NewSweeper(c SweeperConfig) *Sweeper { return &Sweeper{c} }
+
+// Run sweeps until ctx ends. The broker's advisories make it look sooner.
+func (r *Sweeper) Run(ctx context.Context) error {
+	c := r.config
+	queue := requestQueue{
+		broker.NewQueue(c.JetStream, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories),
+		newWaitingRooms(c.JetStream).intake,
+	}
+	adoptions := export.NewAdoptions(export.AdoptionsConfig{
+		Exporter: c.Exporter, Announcer: c.Announcer, Queue: queue, Drain: c.Drain, Log: c.Log,
+	})
+	defer adoptions.Wait()
+	s := export.NewSweeper(export.SweeperConfig{
+		Reaping: c.Ledger, Collecting: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
+		Queue: queue, Adopter: adoptions, Every: c.AckWait, Grace: 2 * c.AckWait,
+		Forgetting: c.Ledger, Keep: c.Keep,
+	})
+	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
+	hint, err := c.Connection.Subscribe(advisories, func(*nats.Msg) { s.Hint() })
+	if err != nil {
+		return fmt.Errorf("listen for advisories: %w", err)
+	}
+	defer func() { _ = hint.Unsubscribe() }()
+	s.Run(ctx)
+	return nil
+}

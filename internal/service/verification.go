@@ -1,0 +1,159 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+)
+
+var _ handlers.Verifier = (*Verifier)(nil)
+
+// Verify implements handlers.Verifier: every copy is read and compared with the event, whose
+// hash the broker keeps, and the first copy is restored.
+func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
+	begun := time.Now()
+	if gone, err := v.removed(ctx, c); gone || err != nil {
+		return nil, nil, err
+	}
+	out := events.Verified{
+		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, SHA256: c.SHA256, StoredBytes: c.StoredBytes,
+		StartedAt: begun, Trace: c.Trace,
+	}
+	for _, at := range c.Storage {
+		if at.Status != events.LocationStored {
+			continue
+		}
+		err := v.verifyCopy(ctx, c, at, &out)
+		if failed := failure(c, at, err); failed != nil {
+			if gone, gerr := v.removed(ctx, c); gone || gerr != nil { // meanwhile
+				return nil, nil, gerr
+			}
+			v.config.Log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
+			// What the scratch server refuses may be whole.
+			if failed.Code != codes.RestoreRejected {
+				v.note(ctx, c, true)
+			}
+			failed.StartedAt, failed.FinishedAt, failed.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
+			return nil, failed, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		out.Copies = append(out.Copies, events.VerifiedCopy{Destination: at.Destination, URI: at.URI})
+	}
+	v.note(ctx, c, false)
+	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
+	return &out, nil, nil
+}
+
+// note keeps the finding for retention, which prefers what was verified. Without it an export
+// counts as not verified. That is no reason to verify it once more.
+func (v *Verifier) note(ctx context.Context, c events.Completed, damaged bool) {
+	if v.config.Ledger == nil {
+		return
+	}
+	id := export.ID{Project: c.ProjectID, Request: c.RequestID}
+	if err := v.config.Ledger.NoteVerification(ctx, id, damaged); err != nil {
+		v.config.Log.WarnContext(ctx, "verification not noted in the ledger", "project_id", id.Project, "request_id", id.Request, "error", err)
+	}
+}
+
+// removed reports whether the export was deleted on purpose.
+func (v *Verifier) removed(ctx context.Context, c events.Completed) (bool, error) {
+	if v.config.Ledger == nil {
+		return false, nil
+	}
+	entries, err := v.config.Ledger.Get(ctx, c.RequestID, c.ProjectID)
+	return err == nil && slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.RemovedAt != nil }), err
+}
+
+// verifyCopy verifies one copy. The first copy of an export is restored too.
+func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) error {
+	d := v.reader.Set.Named(at.Destination)
+	if d == nil {
+		return fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
+	}
+	there, err := locate(ctx, d, c)
+	if err != nil {
+		return err
+	}
+	doc, err := there.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	x := restore.Export{
+		Manifest: doc.Manifest, Identities: v.reader.Identities,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return d.Open(ctx, there.Key) },
+	}
+	if a := x.Manifest.Artifact; a == nil || a.SHA256 != c.SHA256 || a.Rows != c.Rows || int64(a.Tables) != c.Tables || a.SizeBytes != c.SizeBytes {
+		return fmt.Errorf("%w: the manifest is not that of the event", restore.ErrUnverified)
+	}
+	if len(out.Copies) > 0 {
+		found, err := x.Verify(ctx, nil)
+		out.CheckMS += found.Took.Milliseconds()
+		return err
+	}
+	server, err := v.scratchServer(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := v.restorer.Rehearse(ctx, x, *server, nil)
+	if err != nil {
+		return err
+	}
+	out.DumpSHA256, out.SizeBytes = r.Evidence.DumpSHA256, r.Evidence.SizeBytes
+	out.Tables, out.Rows = int64(len(r.Evidence.Contents.Tables)), r.Evidence.Contents.Rows()
+	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
+	return nil
+}
+
+// locate finds the object of the event's own attempt.
+func locate(ctx context.Context, d *destinations.Destination, c events.Completed) (destinations.Copy, error) {
+	want := export.ID{Project: c.ProjectID, Request: c.RequestID}
+	for key, err := range d.Keys(ctx) {
+		if err != nil {
+			return destinations.Copy{}, err
+		}
+		if id, attempt, ok := destinations.ParseKey(key); ok && id == want && attempt == c.Attempt {
+			return destinations.Copy{Destination: d, Key: key, ID: id, Attempt: attempt}, nil
+		}
+	}
+	return destinations.Copy{}, &destinations.NoExportError{ID: want.String()}
+}
+
+// failure returns what an error means for the export. nil: nothing, the verification could not
+// be made. The words are fixed: those of err may quote rows.
+func failure(c events.Completed, at events.Location, err error) *events.VerificationFailed {
+	f := &events.VerificationFailed{
+		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, Destination: at.Destination, SHA256: c.SHA256, Trace: c.Trace,
+	}
+	var rejected *restore.RejectedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, destinations.ErrNoExport):
+		f.Code, f.Message = codes.ExportMissing, "the destination does not hold the export"
+	case errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
+		return nil
+	case errors.Is(err, restore.ErrUnverified), errors.Is(err, storage.ErrDamaged), errors.Is(err, storage.ErrForeign),
+		errors.Is(err, storage.ErrVersion), errors.Is(err, storage.ErrNotFound):
+		f.Code, f.Message = codes.ExportDamaged, "what is stored is not what was promised"
+	case errors.As(err, &rejected):
+		f.Code, f.Message = codes.RestoreRejected, "the scratch server refused the export, SQLSTATE "+rejected.SQLState
+	default:
+		return nil
+	}
+	return f
+}

@@ -1,0 +1,108 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/consumer"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/restore/scratch"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// VerifierConfig is what the role verifier needs.
+type VerifierConfig struct {
+	Settings  config.Config
+	JetStream jetstream.JetStream
+	Ledger    *ledger.Ledger // nil: removals are not known, and findings are not noted
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
+}
+
+// Verifier is the role that restores completed exports. It has destinations of its own, opened
+// with identities: a worker of the same process must not hold those.
+type Verifier struct {
+	config   VerifierConfig
+	reader   *destinations.Reader
+	sandbox  *scratch.Sandbox // nil: none
+	restorer *restore.Restorer
+
+	mu     sync.Mutex       // held while the scratch server is started
+	server *restore.Scratch // nil: not started yet
+	stop   func() error
+}
+
+// NewVerifier reads the identities and opens the storage. The scratch server is started when it
+// is first needed. The caller closes the verifier.
+func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
+	s := c.Settings
+	if err := CheckClients(ctx, s, c.Log, restore.Tools()...); err != nil {
+		return nil, err
+	}
+	ids, err := destinations.ReadIdentities(s.AgeIdentityFiles)
+	if err != nil {
+		return nil, err
+	}
+	urls, err := s.StorageURLs()
+	if err != nil {
+		return nil, err
+	}
+	set, err := destinations.Open(urls, destinations.Options{TelegramToken: s.TelegramToken, AllowPlaintext: true, Identities: ids, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	sandbox, err := scratch.OpenSandbox(ctx, s.Sandbox, c.Log)
+	if err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	rc := restore.Config{Logger: c.Log, SpoolDir: s.Spool(), Confine: sandbox.Confine()}
+	if s.PGBinDir != "" {
+		rc.BinDirs = []string{s.PGBinDir}
+	}
+	return &Verifier{
+		config: c, sandbox: sandbox, reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
+		stop: func() error { return nil },
+	}, nil
+}
+
+// Run verifies one export at a time, because a restore takes a server's whole attention.
+func (v *Verifier) Run(ctx context.Context) error {
+	c := v.config
+	pause := c.Settings.RetryBackoff
+	h := &handlers.Completed{
+		Verifier: c.Telemetry.Verifier(v), Source: "pgcourier/verifier", Log: c.Log,
+		Publisher: publications{c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))},
+	}
+	return handle(ctx, consumer.Config{
+		JetStream: c.JetStream, Bind: bindings, Slots: 1, DrainTimeout: c.Settings.DrainTimeout, Logger: c.Log,
+		Backoff: consumer.Exponential(pause, 64*pause, nil),
+	}, c.Telemetry, handler{"verify", events.CompletedFilter, h.Handle})
+}
+
+// Close stops the scratch server and closes the storage.
+func (v *Verifier) Close() error { return errors.Join(v.stop(), v.reader.Set.Close()) }
+
+// scratchServer returns the scratch server, which it starts.
+func (v *Verifier) scratchServer(ctx context.Context) (*restore.Scratch, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.server != nil {
+		return v.server, nil
+	}
+	server, stop, err := scratch.OpenServer(ctx, v.config.Settings.VerifyScratchURL, v.sandbox)
+	if err != nil {
+		return nil, err
+	}
+	v.server, v.stop = &server, stop
+	return v.server, nil
+}
