@@ -42,7 +42,15 @@ func TestTheEmergencyDocumentRestores(t *testing.T) {
 		{ProjectID: "quoted", RequestID: "custom", Format: events.FormatCustom, Compression: events.CompressionZstd},
 		{ProjectID: "acme", RequestID: "directory", Format: events.FormatDirectory},
 	}
+	// A schema that every new database has, and an extension in it.
+	p.exec(`INSERT INTO control_plane.projects VALUES ('everyone', 'everyone', 'active', 'public');
+		CREATE EXTENSION citext SCHEMA public; CREATE ROLE "an auditor's";
+		CREATE TABLE public.people (name public.citext); INSERT INTO public.people VALUES ('Ada'), ('CREATE SCHEMA tables;');
+		ALTER TABLE public.people ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON public.people TO "an auditor's"`)
 	plain := []events.Requested{
+		{ProjectID: "everyone", RequestID: "public"},
+		{ProjectID: "everyone", RequestID: "public-archive", Format: events.FormatCustom},
+		{ProjectID: "everyone", RequestID: "public-folder", Format: events.FormatDirectory},
 		{ProjectID: "acme", RequestID: "tar", Format: events.FormatTar, Compression: events.CompressionZstd},
 		{ProjectID: "quoted", RequestID: "bare", Compression: events.CompressionNone},
 	}

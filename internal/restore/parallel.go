@@ -58,7 +58,7 @@ func aloneEnvironment() []string {
 
 // restoreArguments are what every pg_restore is given.
 func restoreArguments(f export.Format) []string {
-	return []string{"--format=" + archives[f], "--no-owner", "--no-acl", "--exit-on-error"}
+	return []string{"--format=" + archives[f], "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error"}
 }
 
 // parallel lets pg_restore feed the target itself, on several connections. It is no
