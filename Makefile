@@ -61,7 +61,7 @@ scale: postgres ## Run 2, 4 and 8 workers on a broker of three nodes (REQUESTS=4
 .PHONY: bad-input
 bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input) to a real worker
 	@mkdir -p build; rm -f build/bad-input.txt; status=0; \
-	$(GO) test -count=1 -timeout 40m -run '^TestBadInput$$' ./cmd/pgcourier -bad-input $(CURDIR)/build/bad-input.txt || status=$$?; \
+	$(GO) test -count=1 -timeout 40m -run '^TestBadInput$$' ./internal/dev/e2e -bad-input $(CURDIR)/build/bad-input.txt || status=$$?; \
 	echo "the verdicts are in build/bad-input.txt"; \
 	if [ -e build/bad-input.txt ]; then tail -n 2 build/bad-input.txt; fi; exit $$status
 
@@ -104,11 +104,11 @@ bench-fairness: ## Measure how long a request waits behind another project's flo
 
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
-	$(GO) test -count=1 -timeout 40m -run '^TestABulkReplay' ./cmd/pgcourier -replays 500
+	$(GO) test -count=1 -timeout 40m -run '^TestABulkReplay' ./internal/dev/e2e -replays 500
 
 .PHONY: combinations
 combinations: postgres rescue-tools ## Restore every combination of format, compression and storage, in every way there is to read it
-	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/dev/roundtrip ./cmd/pgcourier -combinations
+	$(GO) test -count=1 -timeout 40m -run '^(TestEveryFormat|TestAVerificationIsSandboxed|TestTheEmergencyDocumentRestores)' ./internal/dev/roundtrip ./internal/dev/e2e -combinations
 
 .PHONY: matrix
 matrix: postgres postgres-versions ## Restore every format from every PostgreSQL server (13 to 18) with every client, and print which pairs ran
@@ -118,13 +118,13 @@ matrix: postgres postgres-versions ## Restore every format from every PostgreSQL
 
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
-	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^TestNoTenantGetsAnothersData$$' ./cmd/pgcourier -tenants 6 >build/isolation.log 2>&1 || \
+	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^TestNoTenantGetsAnothersData$$' ./internal/dev/e2e -tenants 6 >build/isolation.log 2>&1 || \
 		{ cat build/isolation.log; exit 1; }
 	@sed -n 's/.*\(isolation: .* leaks\)$$/\1/p' build/isolation.log
 
 .PHONY: canaries
 canaries: postgres ## Put a canary in every place of a secret, and search all that the processes show, write, send and leave
-	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^(TestNoSecretIsToBeFound|TestAPlantedSecretIsFound)$$' ./cmd/pgcourier -canaries >build/canaries.log 2>&1 || \
+	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^(TestNoSecretIsToBeFound|TestAPlantedSecretIsFound)$$' ./internal/dev/e2e -canaries >build/canaries.log 2>&1 || \
 		{ cat build/canaries.log; exit 1; }
 	@sed -n 's/.*\(canaries x sinks: .* finds\)$$/\1/p' build/canaries.log
 
@@ -141,7 +141,7 @@ check: $(GOLANGCI_LINT) vulnerabilities sbom ## Format, vet, linter (gosec in it
 	$(call timed,go vet,$(GO) vet ./...)
 	$(call timed,tidy modules,$(GO) mod tidy -diff)
 	$(call timed,golangci-lint,$(GOLANGCI_LINT) run ./...)
-	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./cmd/pgcourier)
+	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./internal/dev/architecture)
 	$(call timed,licences,$(GO) run ./internal/dev/licences -check)
 
 # Exit status 3 says that something was found. Without its database the check says that it

@@ -1,6 +1,7 @@
-package main_test
+package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,14 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	pgcourier "github.com/pgcourier/pgcourier/cmd/pgcourier"
 )
 
 // Every command says what it is, shows how it is used, and explains every flag.
 func TestEveryCommandExplainsItself(t *testing.T) {
 	t.Parallel()
-	root := pgcourier.CommandTree()
+	root := newRoot(process{stdout: io.Discard, stderr: io.Discard})
 	seen := 0
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
@@ -70,10 +69,10 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 func TestManPagesAreGenerated(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "man1")
-	p := platform{t: t}
-	_, stderr, code := p.bare("man", dir)
-	if code != 0 {
-		t.Fatalf("man ended with %d: %s", code, stderr)
+	var stderr strings.Builder
+	p := process{stdout: io.Discard, stderr: &stderr}
+	if code := run(t.Context(), []string{"man", dir}, p); code != 0 {
+		t.Fatalf("man ended with %d: %s", code, stderr.String())
 	}
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
@@ -88,5 +87,5 @@ func TestManPagesAreGenerated(t *testing.T) {
 			}
 		}
 	}
-	walk(pgcourier.CommandTree())
+	walk(newRoot(p))
 }

@@ -1,0 +1,186 @@
+package architecture_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pgcourier/pgcourier"
+
+// rule says what a package, or a tree (a name that ends with /...), may reach.
+type rule struct {
+	pkg  string
+	may  []string // packages of ours; with each comes what its own rule allows
+	why  string
+	deny []string // packages of others that it must not reach
+}
+
+// allowed has a rule for each package of ours. The reason stands beside it.
+var allowed = []rule{
+	{"schemas", nil, "the contract for everyone stands alone", nil},
+	{"events/codes", nil, "the words of failures, for the worker and its clients alike: a leaf", []string{"github.com"}},
+	{"events", []string{"events/codes", "schemas"}, "gateways import events: it must not pull in the worker", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"handlers", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/retention", "internal/seal", "internal/secret"}, "message in, core call, message out", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/secret", nil, "a leaf", nil},
+	{"internal/failpoint", nil, "a leaf", nil},
+	{"internal/delivery", nil, "what a handler knows of its message and may decide on it: a leaf, so that handlers need not know the broker", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/contents", nil, "a tool for the demo and the tests", []string{"github.com/nats-io"}},
+	{"internal/pgversion", nil, "a leaf: facts, and no way to PostgreSQL", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/config", []string{"internal/secret"}, "the environment, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx"}},
+	{"internal/seal", nil, "bytes in, bytes out: it compresses and encrypts whatever it is given, and PostgreSQL's formats are not its business", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgdump/archive", []string{"internal/export", "internal/failpoint", "internal/pgversion", "internal/seal", "internal/secret"}, "bytes in, bytes out: it knows what pg_dump writes, and the formats' names are the use case's", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/export", []string{"events/codes", "internal/delivery", "internal/failpoint", "internal/seal", "internal/secret"}, "the use case knows no technology: it has names for the formats, Inspect reads them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/controlplane", []string{"internal/secret"}, "how to reach the control plane, for the ledger and the look-up alike", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/spool", nil, "a leaf", nil},
+	{"internal/libpq", []string{"internal/pgversion", "internal/secret"}, "how to reach PostgreSQL, and nothing of ours", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgdump", []string{"internal/pgdump/archive", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/restore", []string{"internal/export", "internal/failpoint", "internal/libpq", "internal/pgdump/archive", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "it checks what pg_dump wrote without running it: of pgdump it sees the formats alone", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/restore/scratch", []string{"internal/config", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgcluster", "internal/pgdump/archive", "internal/pgversion", "internal/restore", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool"}, "it joins the sandbox, throw-away servers and the restore, none of which knows another", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/project", []string{"internal/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/ledger", []string{"internal/retention", "internal/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/storage/destinations", []string{"internal/config", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it reads a setting, and opens every driver", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/storage/...", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "adapters never see each other", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/broker", []string{"events", "internal/secret", "schemas"}, "how to reach a broker and what is set up there; the names come from the contract", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/broker/consumer", []string{"events", "internal/broker", "internal/delivery", "internal/failpoint", "internal/secret", "schemas"}, "it takes messages from any broker: it runs none", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/broker/server", []string{"events", "internal/broker", "internal/secret", "schemas"}, "the embedded broker and its users; it takes no messages", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
+	{"internal/broker/setup", []string{"events", "internal/broker", "internal/broker/server", "internal/config", "internal/notify", "internal/secret", "schemas"}, "the broker as the configuration wants it; of notify it knows the channels' names", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
+	{"internal/notify", []string{"events", "schemas"}, "whom to tell what, and when again: it knows no channel", []string{"github.com/wneessen", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/queue", []string{"events", "schemas", "internal/broker", "internal/notify", "internal/secret"}, "notifications in the broker; it knows no channel", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/notify/channels", []string{"events", "schemas", "internal/config", "internal/export", "internal/failpoint", "internal/notify/...", "internal/pgversion", "internal/seal", "internal/secret", "internal/storage/..."}, "it opens the channels that the configuration names, so that these know neither it nor each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/email", []string{"events", "schemas", "internal/notify", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/webhook", []string{"events", "schemas", "internal/notify", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/telegram", []string{"events", "schemas", "internal/notify", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it speaks through the client of Telegram storage", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/replay", []string{"events", "schemas"}, "it works from the streams alone, whatever became of the ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
+	{"internal/retention", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "what may go, and letting it go: it knows no technology", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/schedule", nil, "when a schedule is due, and nothing else: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/service", []string{"events", "events/codes", "handlers", "schemas", "internal/broker/...", "internal/config", "internal/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgcluster", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/replay", "internal/restore/...", "internal/retention", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...", "internal/telemetry"}, "it wires what serve runs; the commands stand above it", nil},
+	{"internal/doctor", []string{
+		"events", "schemas", "internal/broker", "internal/broker/server", "internal/broker/setup", "internal/config", "internal/controlplane", "internal/export",
+		"internal/failpoint", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/sandbox",
+		"internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
+	}, "it stands at the service's level and opens all that serve opens, but for the service itself: what is examined must not depend on what runs it", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
+	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
+	{"internal/term", []string{"events", "schemas"}, "what commands print; of ours it knows the events that they show", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgcluster", nil, "a tool for the demo and the tests", nil},
+	{"internal/dev/roundtrip", nil, "it has tests only", nil},
+	{"internal/dev/e2e", nil, "it has tests only", nil},
+	{"internal/dev/architecture", nil, "it has tests only", nil},
+	{"internal/dev/faults/...", []string{"events", "schemas", "internal/contents", "internal/export", "internal/failpoint", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/telegramtest", "internal/pgcluster"}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/brokertest", []string{"internal/broker"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
+	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers knows none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
+	{"internal/dev/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/dev/steady", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/dev/licences", nil, "a tool of make check; it reads one file", nil},
+	{"internal/dev/smtptest", nil, "a mail server for tests", nil},
+	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
+	{"docs/examples/consumer-go", []string{"events", "schemas"}, "what a consumer of one's own may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
+	{"cmd/...", []string{"..."}, "wires everything", nil},
+}
+
+// reaches reports whether the rule allows a package of ours, by itself or through another.
+func (r rule) reaches(pkg string) bool {
+	return slices.ContainsFunc(r.may, func(m string) bool {
+		if covers(m, pkg) {
+			return true
+		}
+		i := slices.IndexFunc(allowed, func(other rule) bool { return other.pkg == m && m != r.pkg })
+		return i >= 0 && allowed[i].reaches(pkg)
+	})
+}
+
+func TestDirectionOfDependencies(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for pkg, deps := range dependencies(t) {
+		i := slices.IndexFunc(allowed, func(r rule) bool { return covers(r.pkg, pkg) })
+		if i < 0 {
+			t.Errorf("package %s has no rule: say what it may import, and why", pkg)
+			continue
+		}
+		rule := allowed[i]
+		seen[rule.pkg] = true
+		for _, dep := range deps {
+			own, ours := strings.CutPrefix(dep, module+"/")
+			switch {
+			case ours && own != pkg && !rule.reaches(own):
+				t.Errorf("%s reaches %s: %s", pkg, own, rule.why)
+			case !ours && slices.ContainsFunc(rule.deny, func(d string) bool { return dep == d || strings.HasPrefix(dep, d+"/") || strings.HasPrefix(dep, d+".") }):
+				t.Errorf("%s reaches %s: %s", pkg, dep, rule.why)
+			}
+		}
+	}
+	for _, rule := range allowed {
+		if !seen[rule.pkg] {
+			t.Errorf("the rule for %s covers no package", rule.pkg)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	for _, line := range goList(t, "-f", "{{.ImportPath}}\t{{.Doc}}") {
+		pkg, doc, _ := strings.Cut(line, "\t")
+		if strings.TrimSpace(doc) == "" {
+			t.Errorf("package %s has no doc comment", pkg)
+		}
+	}
+}
+
+func TestTheTopLevelIsTheGivenOne(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "cmd",
+		"deploy", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
+		"testdata", // no package: bad-input, the messages that any worker or gateway of this contract is held to
+	}
+	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	var got []string
+	for _, f := range strings.Fields(string(out)) {
+		got = append(got, strings.Split(f, "/")[0])
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("top level is\n%q, want\n%q", got, want)
+	}
+}
+
+// root is the module's folder as seen from this package.
+var root = filepath.Join("..", "..", "..")
+
+// covers reports whether the pattern (a package, or a tree that ends with /...) holds pkg.
+func covers(pattern, pkg string) bool {
+	tree, ok := strings.CutSuffix(pattern, "...")
+	return pattern == pkg || ok && strings.HasPrefix(pkg+"/", tree)
+}
+
+func dependencies(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, line := range goList(t, "-f", "{{.ImportPath}} {{join .Deps \" \"}}") {
+		f := strings.Fields(line)
+		out[strings.TrimPrefix(f[0], module+"/")] = f[1:]
+	}
+	return out
+}
+
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"list"}, args...), "./...")...)
+	cmd.Dir = root
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}

@@ -1,0 +1,153 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// faultyRelease is a release whose client tools all have the published fault cve. mends is the
+// oldest release whose pg_dump has none.
+type faultyRelease struct{ version, cve, mends string }
+
+// faultyReleases are old releases by major version.
+var faultyReleases = map[int]faultyRelease{
+	14: {"14.18", "CVE-2025-8714", "14.24"},
+	15: {"15.13", "CVE-2025-8714", "15.19"},
+	16: {"16.1", "CVE-2025-8714", "16.15"},
+	17: {"17.5", "CVE-2025-8714", "17.11"},
+	18: {"18.3", "CVE-2026-18408", "18.6"},
+}
+
+// faulty is an old release of the server's own major version: a tool of another one would be
+// refused, or passed over, for that reason.
+func faulty(t *testing.T) faultyRelease {
+	t.Helper()
+	f, ok := faultyReleases[cluster.Major()]
+	if !ok {
+		t.Fatalf("PostgreSQL %d: name an old release with published faults", cluster.Major())
+	}
+	return f
+}
+
+// oldClients is a folder of client tools that work and say they are of this version.
+func oldClients(t *testing.T, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
+		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) %s'\nexec %s \"$@\"\n", tool, version, filepath.Join(cluster.BinDir(), tool))
+		install(t, filepath.Join(dir, tool), script)
+	}
+	return dir
+}
+
+func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	release := faulty(t)
+	old := "PG_BIN_DIR=" + oldClients(t, release.version)
+	w := p.start(old)
+	w.awaitLog("client tool with published faults")
+	for _, want := range []string{release.cve, "install " + release.mends + " or a later release"} {
+		if !strings.Contains(w.logs.String(), want) {
+			t.Errorf("the worker's log lacks %q", want)
+		}
+	}
+	id := p.request(events.Requested{ProjectID: "globex", RequestID: "old"})
+	p.completed("globex", id)
+	p.provision("ROLES=verifier")
+
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"serve"}, "pg_dump " + release.version},
+		{[]string{"serve"}, "pg_restore " + release.version}, // for projects that are dumped together
+		{[]string{"serve", "--roles", "verifier"}, "pg_restore " + release.version},
+		{[]string{"verify", "globex/old", "--restore"}, "psql " + release.version},
+		{[]string{"restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"}, "psql " + release.version},
+	} {
+		_, out, code := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, c.args...)
+		if code != 2 || !strings.Contains(out, c.want) || !strings.Contains(out, "or a later release") {
+			t.Errorf("%v with CLIENT_CHECK=refuse: exit code %d, %s", c.args, code, out)
+		}
+	}
+	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "serve", "--group-max", "1"); strings.Contains(out, "pg_restore") || !strings.Contains(out, "pg_dump "+release.version) {
+		t.Errorf("serve --group-max 1 with CLIENT_CHECK=refuse: %s", out)
+	}
+	// Reading back runs none of them.
+	if _, out, code := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "verify", "globex/old"); code != 0 {
+		t.Errorf("verify without --restore: exit code %d, %s", code, out)
+	}
+	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=off"}, "restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"); strings.Contains(out, "CVE") {
+		t.Errorf("with CLIENT_CHECK=off: %s", out)
+	}
+}
+
+// hostileView is a function of the source that a restore runs, when it fills the view. It
+// looks for a table that only the platform has, for a server beside its own, and for files.
+const hostileView = `
+CREATE FUNCTION tenant_globex.look() RETURNS text LANGUAGE plpgsql AS $fn$
+BEGIN
+  PERFORM pg_read_file('/etc/hostname');
+  RETURN 'read a file';
+EXCEPTION WHEN insufficient_privilege OR undefined_file THEN
+  RETURN 'nothing';
+END $fn$;
+CREATE MATERIALIZED VIEW tenant_globex.looked AS SELECT tenant_globex.look() AS found;
+ALTER TABLE tenant_globex.parts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenant_globex.parts FORCE ROW LEVEL SECURITY;`
+
+func TestAVerificationIsSandboxed(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.exec(hostileView)
+	p.start()
+	for id, format := range map[string]events.Format{"plain": events.FormatSQL, "tarred": events.FormatTar, "archived": events.FormatCustom, "foldered": events.FormatDirectory} {
+		p.request(events.Requested{ProjectID: "globex", RequestID: id, Format: format})
+		p.completed("globex", id)
+	}
+	for i, id := range []string{"plain", "tarred", "archived", "foldered"} {
+		for j, mode := range []string{"require", "off"} {
+			if !*everyCombination && (i == 1) != (j == 1) { // a server of its own for each
+				continue
+			}
+			stdout, stderr, code := p.cliWith([]string{"SANDBOX=" + mode}, "verify", "globex/"+id, "--restore")
+			if code != 0 || !strings.Contains(stdout, "every table counted there") {
+				t.Errorf("%s, SANDBOX=%s: exit code %d, %s%s", id, mode, code, stdout, stderr)
+			}
+		}
+	}
+	// psql is confined in a restore too, with the network that it needs.
+	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+p.database+"_restored"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := executeIn(p.ctx, "postgres", "DROP DATABASE "+p.database+"_restored WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	to := []string{"SANDBOX=require", "RESTORE_URL=" + cluster.URL(p.database+"_restored")}
+	if stdout, stderr, code := p.cliWith(to, "restore", "globex/archived"); code != 0 {
+		t.Errorf("restore in a sandbox: exit code %d, %s%s", code, stdout, stderr)
+	}
+
+	// Where the kernel makes no more namespaces.
+	binary, err := exec.LookPath("pgcourier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "not sandboxed"} {
+		cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "sh", "-c",
+			"echo 0 >/proc/sys/user/max_mnt_namespaces && exec "+binary+" restore globex/plain --clean")
+		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("SANDBOX="+mode, to[1])...)
+		out, err := cmd.CombinedOutput()
+		if !strings.Contains(string(out), want) || (err == nil) != (mode == "auto") {
+			t.Errorf("without namespaces, SANDBOX=%s: %v, %s", mode, err, out)
+		}
+	}
+}

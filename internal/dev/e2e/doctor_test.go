@@ -1,0 +1,279 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
+	"github.com/pgcourier/pgcourier/internal/doctor"
+)
+
+// diagnosis is what doctor printed, by the checks' names.
+type diagnosis map[string]doctor.Finding
+
+// marked is in every secret of a clinic.
+const marked = "canary"
+
+// diagnose runs doctor, which must end with the code and show no secret.
+func (p *platform) diagnose(code int, settings []string, args ...string) diagnosis {
+	p.t.Helper()
+	environ := append([]string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=" + marked + "-s3"}, p.environ(settings...)...)
+	for i, e := range environ { // a variable that is none of ours
+		environ[i] = strings.TrimPrefix(e, "PGCOURIER_PLAIN_")
+	}
+	stdout, stderr, got := p.command(environ, append([]string{"doctor", "--output", "json"}, args...)...)
+	var all []doctor.Finding
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || got != code {
+		p.t.Errorf("doctor ended with %d, want %d (%v)\n%s%s", got, code, err, stdout, stderr)
+	}
+	if strings.Contains(stdout+stderr, marked) {
+		p.t.Errorf("doctor shows a secret:\n%s%s", stdout, stderr)
+	}
+	p.checkSecrets("doctor", stdout+stderr)
+	out := diagnosis{}
+	for _, f := range all {
+		if _, twice := out[f.Check]; twice {
+			p.t.Errorf("%s is there twice", f.Check)
+		}
+		out[f.Check] = f
+	}
+	return out
+}
+
+// clinic is a platform with everything that can be set up, all of it well.
+type clinic struct {
+	*platform
+	login    string // of the database, with the rights that a worker needs
+	smtp     *smtptest.Server
+	chat     chat
+	s3       string   // URL of a server that takes the key "key" only
+	settings []string // of doctor
+}
+
+func setupClinic(t *testing.T) *clinic {
+	t.Helper()
+	c := &clinic{platform: setup(t), chat: newChat(t)}
+	c.start() // it makes the ledger, and an export for the doctor to find
+	c.completed("acme", c.request(events.Requested{ProjectID: "acme"}))
+	c.login = "doctors_" + c.database
+	c.exec(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'canary-db';
+		GRANT USAGE ON SCHEMA pgcourier, control_plane, tenant_acme TO %[1]s;
+		GRANT SELECT ON control_plane.projects, pgcourier.schema_version TO %[1]s; GRANT SELECT ON ALL TABLES IN SCHEMA tenant_acme TO %[1]s;
+		GRANT SELECT ON ALL SEQUENCES IN SCHEMA tenant_acme TO %[1]s;
+		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s; GRANT DELETE ON pgcourier.requests TO %[1]s;
+		GRANT SELECT ON pgcourier.expiries, pgcourier.pruning TO %[1]s;
+		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s`, c.login))
+	t.Cleanup(func() { c.exec("DROP OWNED BY " + c.login + "; DROP ROLE " + c.login) })
+	var err error
+	if c.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.smtp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	hook := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(hook.Close)
+	c.s3 = guardedBucket(t)
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.settings = []string{
+		"DATABASE_URL=" + c.dsn(c.login, marked+"-db", c.database),
+		"STORAGE=file://" + c.storage + "," + c.bucket("exports"),
+		"TELEGRAM_TOKEN=" + c.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + c.mail(marked+"-mail"), "OPERATOR_EMAIL=operator@example.org",
+		"WEBHOOK_URL=" + hook.URL + "/" + marked, "WEBHOOK_SECRET=" + hookSecret,
+		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(c.chat.URL())),
+		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + c.file("identity", identity.String()), "SANDBOX=off",
+	}
+	c.provision(c.settings...)
+	return c
+}
+
+// file writes a private file.
+func (c *clinic) file(name, text string) string {
+	c.t.Helper()
+	file := filepath.Join(c.t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return file
+}
+
+// bucket is the location of a bucket on the S3 server.
+func (c *clinic) bucket(name string) string {
+	return "s3://" + name + "?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(c.s3)
+}
+
+// telegram adds a chat to STORAGE. Telegram takes a message a second, so most runs do without.
+func (c *clinic) telegram(chat int64) string {
+	c.t.Helper()
+	return fmt.Sprintf("%s,telegram://%d?api=%s", c.setting("STORAGE"), chat, url.QueryEscape(c.chat.URL()))
+}
+
+// mail is the mail server's URL.
+func (c *clinic) mail(password string) string {
+	u := url.URL{
+		Scheme: "smtp", User: url.UserPassword("courier", password), Host: c.smtp.Addr(),
+		RawQuery: url.Values{"from": {"backups@example.org"}, "ca": {c.file("ca.pem", string(c.smtp.CA()))}}.Encode(),
+	}
+	return u.String()
+}
+
+// guardedBucket is an S3 server that takes one key only, as gofakes3 does not.
+func guardedBucket(t *testing.T) string {
+	t.Helper()
+	behind, err := url.Parse(newBucket(t).url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind); r.Out.Host = r.In.Host }}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Authorization"), "Credential=key/") {
+			forward.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `<Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>`)
+	}))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+// tools is a folder with client tools that say they are of a version, and run nothing.
+func tools(t *testing.T, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"pg_dump", "psql", "pg_restore"} {
+		install(t, filepath.Join(dir, name), fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", name, version))
+	}
+	return dir
+}
+
+// A clock that is off is named by everything that tells its own time.
+func TestDoctorNamesAClockThatIsOff(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	c, err := config.Load(p.environ(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ahead, want := range map[time.Duration]doctor.State{0: doctor.OK, -10 * time.Second: doctor.Warning, time.Hour: doctor.Fault} {
+		found := doctor.Examine(t.Context(), doctor.Config{
+			Settings: c, Now: func() time.Time { return time.Now().Add(ahead) }, Only: []string{"database/clock", "broker/clock"},
+		})
+		if len(found) != 4 {
+			t.Fatalf("%+v", found)
+		}
+		for _, f := range found {
+			if !strings.HasSuffix(f.Check, "/clock") { // what it depends on is shown too
+				continue
+			}
+			if f.State != want || want != doctor.OK && !strings.Contains(f.Mend, "NTP") {
+				t.Errorf("%s off: %+v", ahead, f)
+			}
+		}
+	}
+}
+
+// Where nothing is set up, doctor says what is missing, and ends.
+func TestDoctorWithNothing(t *testing.T) {
+	t.Parallel()
+	p := platform{t: t}
+	dir := t.TempDir()
+	stdout, stderr, code := p.bare("doctor", "--data-dir", filepath.Join(dir, "data"))
+	for _, want := range []string{"PGCOURIER_DATABASE_URL is not set", "set PGCOURIER_DATABASE_URL to", "no embedded broker is running", "notify/email", "CHECK"} {
+		if code != 1 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if !strings.Contains(stderr, "to be mended: ") || strings.Contains(stderr, "notify") {
+		t.Errorf("it ended with %s", stderr)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("doctor made %v (%v)", left, err)
+	}
+	for _, args := range [][]string{{"--only", "king"}, {"--patience", "0s"}, {"--log-level", "loud"}} {
+		if _, stderr, code := p.bare(append([]string{"doctor"}, args...)...); code != 2 {
+			t.Errorf("%v: exit code %d, %s", args, code, stderr)
+		}
+	}
+}
+
+// Tests are sent when they are asked for; --only shows what it names.
+func TestDoctorSendsTestsWhenAsked(t *testing.T) {
+	t.Parallel()
+	c := setupClinic(t)
+	var posted []string
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posted = append(posted, r.Header.Get("Ce-Type")) }))
+	t.Cleanup(hook.Close)
+	settings := append(slices.Clone(c.settings), "WEBHOOK_URL="+hook.URL)
+	d := c.diagnose(0, settings, "--only", "notify", "--send-test")
+	for _, name := range []string{"notify/email/test", "notify/webhook/test", "notify/telegram/test"} {
+		if d[name].State != doctor.OK {
+			t.Errorf("%s: %+v", name, d[name])
+		}
+	}
+	if len(c.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"pgcourier.test"}) || len(c.chat.Messages(privateChat)) != 1 {
+		t.Errorf("%d mails, posted %q, %d messages", len(c.smtp.Mails()), posted, len(c.chat.Messages(privateChat)))
+	}
+	if len(d) != 7 {
+		t.Errorf("--only notify showed %d lines: %+v", len(d), d)
+	}
+	key := c.file("key", c.setting("DATABASE_URL")[len("DATABASE_URL="):])
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d = c.diagnose(0, append(settings, "DATABASE_URL=", "DATABASE_URL_FILE="+key), "--only", "keys")
+	if f := d["keys/files/key"]; f.State != doctor.Warning || !strings.Contains(f.Mend, "chmod") {
+		t.Errorf("a password that all can read: %+v", f)
+	}
+}
+
+// With one login for all there is one line about it, and an account that is nearly full is a
+// fault before the broker refuses what is published.
+func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	at := p.otherBroker(`accounts { ALL { jetstream { max_file: 3MB }, users: [ { user: all, password: canary-nats } ] } }`)
+	settings := []string{"NATS_URL=" + strings.Replace(at, "//", "//all:canary-nats@", 1), "NATS_KEYS="}
+	if _, stderr, code := p.cliWith(settings, "broker", "setup"); code != 0 {
+		t.Fatalf("broker setup: %s", stderr)
+	}
+	d := p.diagnose(0, settings, "--only", "broker")
+	if f := d["broker/login"]; f.State != doctor.OK || !strings.Contains(f.Found, "all in account ALL, whose rights are not limited") || d["broker/limits"].State != doctor.OK {
+		t.Errorf("found %+v", d)
+	}
+	nc, err := nats.Connect(at, nats.UserInfo("all", "canary-nats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for range 3 { // of a megabyte each, less some room
+		if _, err := nc.Request(events.TypeRequested, make([]byte, 1_000_000), patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = p.diagnose(1, settings, "--only", "broker/limits")
+	if f := d["broker/limits"]; f.State != doctor.Fault || !strings.Contains(f.Found, "of 3.0 MiB") || !strings.Contains(f.Mend, "max_file") {
+		t.Errorf("a full account: %+v", f)
+	}
+}

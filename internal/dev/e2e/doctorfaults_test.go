@@ -1,0 +1,328 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+	natsd "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/doctor"
+)
+
+// plant is one fault in a clinic that is else well.
+type plant struct {
+	name     string
+	settings []string
+	strike   func() // nil: the settings are the fault
+	heal     func()
+
+	check       string // that must name it
+	state       doctor.State
+	found, mend string   // parts of what it says
+	also        []string // other checks, or what is above them, that cannot be well then
+}
+
+const acmeQuery = "SELECT id, name, true AS active, ARRAY[schema_name] AS schemas%s FROM control_plane.projects WHERE id = $1"
+
+// plants are the faults, each with the checks that depend on what is broken.
+func (c *clinic) plants() []plant {
+	query := func(more string) string { return "PROJECT_QUERY=" + fmt.Sprintf(acmeQuery, more) }
+	sql := func(text string) func() { return func() { c.exec(text) } }
+	storage := func(place string) string { return "STORAGE=file://" + c.storage + "," + place + "&required=true" }
+	all := c.databasePlants(query, sql)
+	return append(all, []plant{
+		{
+			name: "no folder for exports", settings: []string{"STORAGE=file://" + c.file("a-file", "")},
+			check: "storage/file", found: "not a directory", mend: "let this user write", also: []string{"storage"},
+		}, {
+			name: "no bucket", settings: []string{storage(c.bucket("elsewhere"))},
+			check: "storage/s3", found: "bucket does not exist", mend: "correct the bucket", also: []string{"storage"},
+		}, {
+			name: "a wrong key", settings: []string{"PLAIN_AWS_ACCESS_KEY_ID=other"},
+			check: "storage/s3", found: "refuses the worker's credentials", mend: "the keys",
+		}, {
+			name: "no chat", settings: []string{c.telegram(77)},
+			check: "storage/telegram", found: "chat not found", mend: "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id",
+		}, {
+			name: "no chat to tell", settings: []string{strings.ReplaceAll(c.setting("NOTIFY_TELEGRAM_CHAT"), "4242", "77")},
+			check: "notify/telegram", found: "chat not found", mend: "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT",
+		}, {
+			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + c.mail(marked+"-wrong")},
+			check: "notify/email", found: "535", mend: "correct the user or the password in PGCOURIER_SMTP_URL", also: []string{"notify/email"},
+		}, {
+			name: "nobody at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(c.t) + "/" + marked},
+			check: "notify/webhook", state: doctor.Unreachable, found: "connection refused", mend: "is it running",
+		}, {
+			name: "a webhook's certificate of nobody's", settings: []string{"WEBHOOK_URL=" + c.stranger() + "/" + marked},
+			check: "notify/webhook", found: "certificate", mend: "trust the authority",
+		}, {
+			name:   "the disk is smaller than an export",
+			strike: sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1152921504606846976')::json`),
+			heal:   sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1')::json`),
+			check:  "disk/file", found: "the largest of late took 1.0 EiB", mend: "free room",
+		}, {
+			name: "an identity that is not there", settings: []string{"AGE_IDENTITY_FILE=/nonexistent/identity"},
+			check: "keys/identity", found: "no such file", mend: "AGE_IDENTITY_FILE", also: []string{"keys"},
+		}, {
+			name: "an identity of somebody else", settings: []string{"AGE_IDENTITY_FILE=" + c.strange()},
+			check: "keys/match", found: "no identity opens", mend: "AGE_RECIPIENTS",
+		}, {
+			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
+			check: "retention", found: "PGCOURIER_RETENTION", mend: "docs/retention.md", also: []string{"database/ledger"},
+		}, {
+			name: "the broker is away", settings: []string{"NATS_URL=nats://" + freeAddress(c.t)},
+			check: "broker", state: doctor.Unreachable, found: "broker unreachable", mend: "NATS_URL", also: []string{"broker"},
+		}, {
+			name: "another setting of a stream", strike: func() {
+				c.change(func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject = 5 })
+			}, heal: func() { c.provision(c.settings...) },
+			check: "broker/streams/BACKUP_REQUESTS", found: "max messages per subject is 5, needed is 100", mend: "pgcourier broker setup", also: []string{"broker/streams"},
+		}, {
+			name: "a consumer that delivers more often", strike: func() {
+				consumer := c.consumer(events.StreamRequests, events.ConsumerExport).Config
+				consumer.MaxDeliver = 9
+				if _, err := c.js.UpdateConsumer(c.ctx, events.StreamRequests, consumer); err != nil {
+					c.t.Fatal(err)
+				}
+			}, heal: func() { c.provision(c.settings...) },
+			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "max deliver is 9, needed is 3", mend: "pgcourier broker setup", also: []string{"broker/streams"},
+		}, {
+			name: "a right on the broker is missing", settings: c.withoutRight(`"backup.completed.*.*"`),
+			check: "broker/worker", found: "may not publish backup.completed.*.*", mend: "pgcourier broker config",
+		}, {
+			name: "a key that the broker does not know", settings: []string{"NATS_KEYS=" + c.otherKeys()},
+			check: "broker", found: "refused the credentials", mend: "give the broker this user's key", also: []string{"broker"},
+		},
+	}...)
+}
+
+func (c *clinic) databasePlants(query func(string) string, sql func(string) func()) []plant {
+	down := []string{"database", "projects", "retention/deletions"}
+	old := faulty(c.t)
+	return []plant{
+		{
+			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
+			check: "database", found: "SQLSTATE 28P01", mend: "correct the user or the password in PGCOURIER_DATABASE_URL", also: down,
+		}, {
+			name: "no such database", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-db", "no_such_database")},
+			check: "database", found: "SQLSTATE 3D000", mend: "correct the name of the database", also: down,
+		}, {
+			name: "the database is away", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + freeAddress(c.t) + "/x"},
+			check: "database", state: doctor.Unreachable, found: "connection refused", mend: "is it running", also: down,
+		}, {
+			name: "the database hangs", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + c.deaf() + "/x?connect_timeout=1"},
+			check: "database", state: doctor.Unreachable, found: "failed to connect", mend: "is it running", also: down,
+		}, {
+			name: "a standby", strike: sql("ALTER ROLE " + c.login + " SET default_transaction_read_only = on"),
+			heal:  sql("ALTER ROLE " + c.login + " RESET default_transaction_read_only"),
+			check: "database", found: "takes no writes", mend: "name the primary",
+		}, {
+			name: "an old ledger", strike: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
+			heal:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
+			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: []string{"projects", "retention/deletions"},
+		}, {
+			name: "no right to a table of the ledger", strike: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + c.login),
+			heal:  sql("GRANT UPDATE ON pgcourier.attempts TO " + c.login),
+			check: "database/ledger", found: "UPDATE on pgcourier.attempts", mend: "docs/least-privilege.md",
+		}, {
+			name: "a deletion that keeps failing", strike: sql(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, deleting_at, tries, fault)
+				SELECT project_id, request_id, 'no rule', now(), now(), 3, 's3: access denied' FROM pgcourier.requests WHERE project_id = 'acme'`),
+			heal:  sql("DELETE FROM pgcourier.expiries"),
+			check: "retention/deletions", found: "in 3 runs: s3: access denied", mend: "pgcourier prune",
+		}, {
+			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
+			check: "database/query", found: `column "dns" is unknown`, mend: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},
+		}, {
+			name: "a role that is not granted", settings: []string{query(", 'postgres' AS role")},
+			check: "projects/acme", found: "the project's role cannot be taken", mend: "GRANT role TO login",
+		}, {
+			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(c.t, "9.6.24"), "CLIENT_CHECK=off"},
+			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", mend: "install postgresql-client-", also: []string{"projects/acme"},
+		}, {
+			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, old.version), "CLIENT_CHECK=refuse"},
+			check: "clients/pg_dump", found: old.cve, mend: "install " + old.mends, also: []string{"clients"},
+		},
+	}
+}
+
+// setting is one of the clinic's.
+func (c *clinic) setting(name string) string {
+	for _, s := range c.settings {
+		if strings.HasPrefix(s, name+"=") {
+			return s
+		}
+	}
+	c.t.Fatalf("no setting %s", name)
+	return ""
+}
+
+// change alters the stream of requests behind everybody's back.
+func (c *clinic) change(do func(*jetstream.StreamConfig)) {
+	c.t.Helper()
+	config := c.stream(events.StreamRequests).Config
+	do(&config)
+	if _, err := c.js.UpdateStream(c.ctx, config); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// stranger is a web server with a certificate of an authority that nobody knows.
+func (c *clinic) stranger() string {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	c.t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// strange is an identity that opens nothing here.
+func (c *clinic) strange() string {
+	c.t.Helper()
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.file("strange", other.String())
+}
+
+// deaf is an address that takes connections and never says anything.
+func (c *clinic) deaf() string {
+	c.t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(c.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String() // the kernel takes them; nobody accepts
+}
+
+// otherKeys are keys of the broker's users that no broker has.
+func (c *clinic) otherKeys() string {
+	c.t.Helper()
+	dir := filepath.Join(c.t.TempDir(), "keys")
+	if _, err := server.EnsureKeys(dir, server.Users(), slog.New(slog.DiscardHandler)); err != nil {
+		c.t.Fatal(err)
+	}
+	return dir
+}
+
+// otherBroker runs a nats-server with these accounts and returns its URL.
+func (p *platform) otherBroker(accounts string) string {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s", filepath.Join(dir, "store"), accounts)
+	file := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	opts, err := natsd.ProcessConfigFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	opts.NoLog, opts.NoSigs = true, true
+	srv, err := natsd.NewServer(opts)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	srv.Start()
+	p.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(patience) {
+		p.t.Fatal("the other broker is not ready")
+	}
+	return srv.ClientURL()
+}
+
+// withoutRight is another broker, whose worker lacks one subject.
+func (c *clinic) withoutRight(line string) []string {
+	c.t.Helper()
+	keysDir := filepath.Join(c.t.TempDir(), "keys")
+	keys, err := server.EnsureKeys(keysDir, append(server.Users(), server.UserAdmin), slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	users, err := server.Configuration(keys, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	before, after, found := strings.Cut(users, line+"\n")
+	if !found {
+		c.t.Fatalf("no user has the right %s", line)
+	}
+	settings := []string{"NATS_URL=" + c.otherBroker(before+"\n"+after), "NATS_KEYS=" + keysDir}
+	if _, stderr, code := c.cliWith(append(slices.Clone(c.settings), settings...), "broker", "setup"); code != 0 {
+		c.t.Fatalf("broker setup: %s", stderr)
+	}
+	return settings
+}
+
+// Each planted fault is named by its own check, with the mend; everything that does not
+// depend on it stays as it was. No line holds a secret.
+func TestDoctorNamesEachPlantedFault(t *testing.T) {
+	t.Parallel()
+	c := setupClinic(t)
+	well := c.diagnose(0, c.settings)
+	for name, f := range well {
+		if f.State != doctor.OK && name != "broker/sync" && name != "sandbox" && !strings.HasPrefix(name, "disk/") {
+			t.Errorf("well, and yet %+v", f)
+		}
+	}
+	if f := c.diagnose(0, append(slices.Clone(c.settings), c.telegram(privateChat)), "--only", "storage")["storage/telegram"]; f.State != doctor.OK {
+		t.Errorf("a chat that is well: %+v", f)
+	}
+	plants := c.plants()
+	if len(plants) < 12 {
+		t.Errorf("%d faults", len(plants))
+	}
+	for _, p := range plants {
+		c.plant(p, well)
+	}
+	if mails := len(c.smtp.Mails()); mails != 0 || len(c.chat.documents()) != 0 {
+		t.Errorf("%d mails and the files %q were left", mails, c.chat.documents())
+	}
+}
+
+func (c *clinic) plant(p plant, well diagnosis) {
+	c.t.Helper()
+	if p.strike != nil {
+		p.strike()
+		defer p.heal()
+	}
+	code := 1
+	if p.state == doctor.Unreachable {
+		code = 5
+	}
+	if p.state == "" {
+		p.state = doctor.Fault
+	}
+	ill := c.diagnose(code, append(slices.Clone(c.settings), p.settings...))
+	if f := ill[p.check]; f.State != p.state || !strings.Contains(f.Found, p.found) || !strings.Contains(f.Mend, p.mend) {
+		c.t.Errorf("%s: %s is %+v, want %s, %q and %q", p.name, p.check, f, p.state, p.found, p.mend)
+	}
+	for name, f := range well {
+		if name == p.check || strings.HasPrefix(name, "disk/") || doctor.Selected(name, p.also) && p.also != nil {
+			continue
+		}
+		if got := ill[name]; got.State != f.State {
+			c.t.Errorf("%s: %s is %+v, was %+v", p.name, name, got, f)
+		}
+	}
+	for name, f := range ill {
+		if f.State == doctor.Fault && name != p.check && (p.also == nil || !doctor.Selected(name, p.also)) {
+			c.t.Errorf("%s: %s is a fault too: %+v", p.name, name, f)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package e2e_test
+
+import (
+	"bytes"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// given stands for what a secret's file holds.
+const given = "postgres://user@db/platform"
+
+// loadFrom reads variables as the process would, with its secrets in files of a folder.
+func loadFrom(t *testing.T, variables map[string]string, secrets string) config.Config {
+	t.Helper()
+	folder := t.TempDir()
+	for name, value := range variables {
+		file, ok := strings.CutPrefix(value, secrets+"/")
+		if !ok {
+			continue
+		}
+		variables[name] = filepath.Join(folder, file)
+		if err := os.WriteFile(variables[name], []byte(given), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Load(environOf(variables), nil)
+	if err != nil {
+		t.Errorf("the variables %v: %v", slices.Sorted(maps.Keys(variables)), err)
+	}
+	if len(c.AgeRecipients) > 0 && !slices.Equal(c.AgeRecipients, []string{seal.Placeholder}) {
+		t.Errorf("the recipients are %q, want the placeholder", c.AgeRecipients)
+	}
+	return c
+}
+
+// A recipient in a shipped file would be left as it is by somebody, and all exports be lost.
+func TestNoShippedFileHoldsARecipient(t *testing.T) {
+	t.Parallel()
+	recipient := regexp.MustCompile(`age1[a-z0-9]{50,}`)
+	for _, folder := range []string{"deploy", "docs", "schemas"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for _, found := range recipient.FindAllString(string(text), -1) {
+				if _, err := seal.ParseRecipients([]string{found}); err == nil {
+					t.Errorf("%s holds the recipient %s", path, found)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, found := range recipient.FindAllString(readRoot(t, "README.md"), -1) {
+		t.Errorf("README.md holds the recipient %s", found)
+	}
+}
+
+func TestTheShippedPlaceholderIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	r := command(t, []string{"DATABASE_URL=postgres://user@127.0.0.1:1/none", "AGE_RECIPIENTS=" + seal.Placeholder}, "serve")
+	if r.code != 2 || !strings.Contains(r.stderr, "PGCOURIER_AGE_RECIPIENTS: recipient 1 of 1 is the example") {
+		t.Errorf("code %d: %s", r.code, r.stderr)
+	}
+}
+
+// unit holds the values of each directive of a unit file, by section.
+type unit map[string][]string
+
+func readUnit(t *testing.T, name string) unit {
+	t.Helper()
+	u, section := unit{}, ""
+	for line := range strings.Lines(readRoot(t, name)) {
+		line = strings.TrimSpace(line)
+		key, value, ok := strings.Cut(line, "=")
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			section = line
+		case !ok:
+			t.Errorf("%s: %q", name, line)
+		default:
+			u[section+key] = append(u[section+key], value)
+		}
+	}
+	return u
+}
+
+// one is the only value of a service's directive.
+func (u unit) one(t *testing.T, key string) string {
+	t.Helper()
+	if v := u["[Service]"+key]; len(v) == 1 {
+		return v[0]
+	}
+	t.Errorf("%s is %q", key, u["[Service]"+key])
+	return ""
+}
+
+// environment is what a unit sets, its own EnvironmentFile included when it is in docs.
+func (u unit) environment(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	lines := slices.Concat(u["[Service]Environment"])
+	if file := path.Base(u.one(t, "EnvironmentFile")); file == "pgcourier.env" {
+		lines = append(lines, strings.Split(readRoot(t, "deploy/systemd/"+file), "\n")...)
+	}
+	for _, line := range lines {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		for _, pair := range strings.Fields(line) {
+			k, v, _ := strings.Cut(pair, "=")
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func TestTheUnitsFitTheProgram(t *testing.T) {
+	t.Parallel()
+	roles := map[string]string{}
+	for _, name := range deployFiles(t, "systemd/*.service") {
+		u := readUnit(t, name)
+		command := strings.Fields(u.one(t, "ExecStart"))
+		if command[0] != "/usr/local/bin/pgcourier" || !strings.Contains(readRoot(t, "docs/install.md"), command[0]) {
+			t.Errorf("%s runs %s", name, command[0])
+		}
+		accepts(t, name, command[1:])
+		roles[strings.Join(command[1:], " ")] = name
+		variables := u.environment(t)
+		for _, c := range u["[Service]LoadCredential"] {
+			id, _, _ := strings.Cut(c, ":")
+			used := variables["PGCOURIER_NATS_KEYS"] == "%d" && strings.HasSuffix(id, ".nk")
+			for _, v := range variables {
+				used = used || v == "%d/"+id
+			}
+			if !used {
+				t.Errorf("%s loads the credential %s for nothing", name, id)
+			}
+		}
+		c := loadFrom(t, variables, "%d")
+		if state := "/var/lib/" + u.one(t, "StateDirectory"); c.DataDir != state || u.one(t, "WorkingDirectory") != state {
+			t.Errorf("%s: DATA_DIR is %s, writable is %s", name, c.DataDir, state)
+		}
+		minutes, err := strconv.Atoi(strings.TrimSuffix(u.one(t, "TimeoutStopSec"), "min"))
+		if stop := time.Duration(minutes) * time.Minute; err != nil || stop <= c.DrainTimeout {
+			t.Errorf("%s is given %s to stop, its exports %s (%v)", name, stop, c.DrainTimeout, err)
+		}
+		// A pg_dump that got the SIGTERM too would be a failed attempt.
+		for key, want := range map[string]string{
+			"KillMode": "mixed", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "UMask": "0077", "StateDirectoryMode": "0700",
+			"CapabilityBoundingSet": "", "RestartPreventExitStatus": "2",
+		} {
+			if got := u.one(t, key); got != want {
+				t.Errorf("%s: %s is %q, want %q", name, key, got, want)
+			}
+		}
+	}
+	// The sandbox mounts a /proc of its own, which the kernel permits only where the one that
+	// is there has nothing over it, and makes namespaces.
+	verifier := readUnit(t, roles["serve --roles verifier"])
+	for _, key := range []string{"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "ProcSubset", "MemoryDenyWriteExecute"} {
+		if v := verifier["[Service]"+key]; len(v) > 0 {
+			t.Errorf("the verifier's sandbox does not run with %s=%s", key, v)
+		}
+	}
+	if filters := readUnit(t, roles["serve"])["[Service]SystemCallFilter"]; filters[len(filters)-1] != "sched_setscheduler" {
+		t.Errorf("the worker may not make pg_dump a batch process: %q", filters)
+	}
+	if !strings.Contains(verifier.one(t, "SystemCallFilter"), "@mount") {
+		t.Error("the verifier's sandbox may not mount")
+	}
+	if len(roles) != 3 || roles["serve"] == "" || roles["serve --roles notifier"] == "" {
+		t.Errorf("units for %v", roles)
+	}
+}
+
+// known are the directives of the units, as systemd.unit, systemd.service, systemd.exec and
+// systemd.kill name them: a misspelt one is a warning in the journal and nothing more.
+var known = strings.Fields(`Description Documentation After Wants WantedBy
+	Type ExecStart User Group StateDirectory StateDirectoryMode WorkingDirectory UMask Environment EnvironmentFile LoadCredential
+	Restart RestartSec RestartPreventExitStatus KillMode TimeoutStopSec LimitNOFILE
+	NoNewPrivileges CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome PrivateTmp PrivateDevices ProtectClock
+	ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc
+	RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID LockPersonality MemoryDenyWriteExecute RemoveIPC
+	SystemCallArchitectures SystemCallFilter SystemCallErrorNumber`)
+
+// Where systemd is at hand, its own checker reads the units as well.
+func TestTheUnitsAreUnits(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	var files []string
+	for _, name := range deployFiles(t, "systemd/*.service") {
+		for key := range readUnit(t, name) {
+			if _, directive, _ := strings.Cut(key, "]"); !slices.Contains(known, directive) {
+				t.Errorf("%s: %s is no known directive", name, directive)
+			}
+		}
+		// Its checker wants the program to be there.
+		text := strings.ReplaceAll(readRoot(t, name), "/usr/local/bin/pgcourier", "/bin/true")
+		files = append(files, filepath.Join(folder, path.Base(name)))
+		if err := os.WriteFile(files[len(files)-1], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("systemd-analyze is not installed: only the names were checked")
+		return
+	}
+	out, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte(folder)) {
+		t.Errorf("systemd-analyze: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,268 @@
+package e2e_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+// manifests are the Kubernetes objects.
+type manifests struct {
+	settings    map[string]string
+	deployments map[string]deployment
+	budgets     []budget
+}
+
+// The part of Kubernetes' API that the manifests use: anything else in them, or anything
+// misspelt, is refused. k8s.io/api would bring 16 modules for it.
+type (
+	object struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string
+		Metadata   struct {
+			Name, Namespace string
+			Labels          map[string]string
+		}
+	}
+	selector struct {
+		MatchLabels map[string]string `yaml:"matchLabels"`
+	}
+	configMap struct {
+		object `yaml:",inline"`
+		Data   map[string]string
+	}
+	budget struct {
+		object `yaml:",inline"`
+		Spec   struct {
+			MaxUnavailable int `yaml:"maxUnavailable"`
+			Selector       selector
+		}
+	}
+	deployment struct {
+		object `yaml:",inline"`
+		Spec   struct {
+			Replicas int
+			Selector selector
+			Strategy struct {
+				RollingUpdate struct {
+					MaxUnavailable int `yaml:"maxUnavailable"`
+					MaxSurge       int `yaml:"maxSurge"`
+				} `yaml:"rollingUpdate"`
+			}
+			Template struct {
+				Metadata struct{ Labels map[string]string }
+				Spec     pod
+			}
+		}
+	}
+	pod struct {
+		TerminationGracePeriodSeconds int   `yaml:"terminationGracePeriodSeconds"`
+		AutomountServiceAccountToken  *bool `yaml:"automountServiceAccountToken"`
+		EnableServiceLinks            *bool `yaml:"enableServiceLinks"`
+		SecurityContext               struct {
+			RunAsNonRoot   bool                  `yaml:"runAsNonRoot"`
+			RunAsUser      int                   `yaml:"runAsUser"`
+			RunAsGroup     int                   `yaml:"runAsGroup"`
+			FSGroup        int                   `yaml:"fsGroup"`
+			SeccompProfile struct{ Type string } `yaml:"seccompProfile"`
+		} `yaml:"securityContext"`
+		Containers []container
+		Volumes    []volume
+	}
+	container struct {
+		Name, Image string
+		Args        []string
+		EnvFrom     []struct {
+			ConfigMapRef struct{ Name string } `yaml:"configMapRef"`
+		} `yaml:"envFrom"`
+		Env   []struct{ Name, Value string }
+		Ports []struct {
+			Name          string
+			ContainerPort int `yaml:"containerPort"`
+		}
+		Startup         probe `yaml:"startupProbe"`
+		Liveness        probe `yaml:"livenessProbe"`
+		Readiness       probe `yaml:"readinessProbe"`
+		Resources       struct{ Requests, Limits struct{ CPU, Memory string } }
+		SecurityContext struct {
+			AllowPrivilegeEscalation *bool `yaml:"allowPrivilegeEscalation"`
+			ReadOnlyRootFilesystem   bool  `yaml:"readOnlyRootFilesystem"`
+			Capabilities             struct{ Drop []string }
+		} `yaml:"securityContext"`
+		VolumeMounts []struct {
+			Name      string
+			MountPath string `yaml:"mountPath"`
+			ReadOnly  bool   `yaml:"readOnly"`
+		} `yaml:"volumeMounts"`
+	}
+	probe struct {
+		HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
+		Period  int                         `yaml:"periodSeconds"`
+		Timeout int                         `yaml:"timeoutSeconds"`
+		Failure int                         `yaml:"failureThreshold"`
+	}
+	volume struct {
+		Name   string
+		Secret struct {
+			SecretName  string `yaml:"secretName"`
+			DefaultMode int    `yaml:"defaultMode"`
+		}
+		EmptyDir struct {
+			SizeLimit config.ByteSize `yaml:"sizeLimit"`
+		} `yaml:"emptyDir"`
+	}
+)
+
+func strictly(text string, into any) error {
+	d := yaml.NewDecoder(strings.NewReader(text))
+	d.KnownFields(true)
+	return d.Decode(into)
+}
+
+func readManifests(t *testing.T) manifests {
+	t.Helper()
+	m := manifests{deployments: map[string]deployment{}}
+	for document := range strings.SplitSeq(readRoot(t, "deploy/kubernetes/pgcourier.yaml"), "\n---\n") {
+		var o object
+		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		switch o.APIVersion + " " + o.Kind {
+		case "v1 ConfigMap":
+			var c configMap
+			err = strictly(document, &c)
+			m.settings = c.Data
+		case "apps/v1 Deployment":
+			var d deployment
+			err = strictly(document, &d)
+			m.deployments[d.Metadata.Labels["app.kubernetes.io/component"]] = d
+		case "policy/v1 PodDisruptionBudget":
+			var b budget
+			err = strictly(document, &b)
+			m.budgets = append(m.budgets, b)
+		case " ": // comments
+		default:
+			err = fmt.Errorf("unknown kind %s of %s", o.Kind, o.APIVersion)
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, document)
+		}
+	}
+	return m
+}
+
+func TestTheManifestsFitTheProgram(t *testing.T) {
+	t.Parallel()
+	m := readManifests(t)
+	for component, user := range map[string]server.User{"worker": server.UserWorker, "notifier": server.UserNotifier, "verifier": server.UserVerifier} {
+		d, ok := m.deployments[component]
+		if !ok || len(d.Spec.Template.Spec.Containers) != 1 {
+			t.Fatalf("%s: %+v", component, d)
+		}
+		if !maps.Equal(d.Spec.Selector.MatchLabels, d.Spec.Template.Metadata.Labels) || !maps.Equal(d.Metadata.Labels, d.Spec.Template.Metadata.Labels) {
+			t.Errorf("%s selects %v", component, d.Spec.Selector.MatchLabels)
+		}
+		pod := d.Spec.Template.Spec
+		checkPod(t, component, m.loadPod(t, pod), pod)
+		// The Secret that the comment tells to make holds the role's key and what it names.
+		var secret string
+		for _, v := range pod.Volumes {
+			secret = cmp.Or(secret, v.Secret.SecretName)
+		}
+		line := ""
+		for l := range strings.Lines(readRoot(t, "deploy/kubernetes/pgcourier.yaml")) {
+			if strings.Contains(l, "create secret generic "+secret+" ") {
+				line = l + " "
+			}
+		}
+		files := []string{filepath.Base(server.KeyFile("", user))}
+		for _, e := range pod.Containers[0].Env {
+			if file, ok := strings.CutPrefix(e.Value, m.settings["PGCOURIER_NATS_KEYS"]+"/"); ok {
+				files = append(files, file)
+			}
+		}
+		for _, f := range files {
+			if !slices.Contains(strings.Fields(line), "--from-file="+f) {
+				t.Errorf("%s: the secret %s lacks %s: %s", component, secret, f, line)
+			}
+		}
+	}
+	if len(m.deployments) != 3 || len(m.budgets) != 1 || !maps.Equal(m.budgets[0].Spec.Selector.MatchLabels, m.deployments["worker"].Metadata.Labels) {
+		t.Errorf("%d deployments, budgets %+v", len(m.deployments), m.budgets)
+	}
+}
+
+// loadPod reads what a pod's process would: the image's variables, the ConfigMap, its own.
+func (m manifests) loadPod(t *testing.T, pod pod) config.Config {
+	t.Helper()
+	c := pod.Containers[0]
+	variables := imageEnv(t)
+	for _, from := range c.EnvFrom {
+		if from.ConfigMapRef.Name != "pgcourier" {
+			t.Errorf("variables come from %+v", from)
+		}
+		maps.Copy(variables, m.settings)
+	}
+	secrets := variables["PGCOURIER_NATS_KEYS"]
+	for _, e := range c.Env {
+		variables[e.Name] = e.Value
+	}
+	accepts(t, c.Name, c.Args)
+	if i := slices.Index(c.Args, "--roles"); i >= 0 {
+		variables["PGCOURIER_ROLES"] = c.Args[i+1]
+	}
+	return loadFrom(t, variables, secrets)
+}
+
+func checkPod(t *testing.T, component string, c config.Config, pod pod) {
+	t.Helper()
+	container := pod.Containers[0]
+	if grace := pod.TerminationGracePeriodSeconds; time.Duration(grace)*time.Second <= c.DrainTimeout {
+		t.Errorf("%s is given %d s to stop, its exports %s", component, grace, c.DrainTimeout)
+	}
+	for p, probe := range map[string]probe{"/healthz": container.Liveness, "/readyz": container.Readiness} {
+		if probe.HTTPGet.Path != p || probe.HTTPGet.Port != container.Ports[0].Name {
+			t.Errorf("%s: the probe of %s is %+v", component, p, probe)
+		}
+	}
+	if want := fmt.Sprintf("0.0.0.0:%d", container.Ports[0].ContainerPort); c.HTTPAddr != want {
+		t.Errorf("%s answers at %s, asked is %s", component, c.HTTPAddr, want)
+	}
+	if c.NATSURL == "" || c.DatabaseURL == "" && component == "worker" || c.VerifyScratchURL == "" && component == "verifier" {
+		t.Errorf("%s lacks a server", component)
+	}
+	if (len(c.AgeIdentityFiles) > 0) != (component == "verifier") {
+		t.Errorf("%s has the identities %q", component, c.AgeIdentityFiles)
+	}
+	s := container.SecurityContext
+	if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !s.ReadOnlyRootFilesystem ||
+		!pod.SecurityContext.RunAsNonRoot || !strings.Contains(readRoot(t, "Dockerfile"), fmt.Sprintf("--uid %d ", pod.SecurityContext.RunAsUser)) {
+		t.Errorf("%s may do %+v, %+v", component, s, pod.SecurityContext)
+	}
+	sizes := map[string]config.ByteSize{} // of the writable folders, in bytes
+	for _, mount := range container.VolumeMounts {
+		for _, v := range pod.Volumes {
+			if v.Name == mount.Name {
+				sizes[mount.MountPath] = v.EmptyDir.SizeLimit
+			}
+		}
+	}
+	if room := sizes[c.DataDir]; room == 0 || component == "worker" && room <= config.ByteSize(c.Concurrency)*c.SpoolBytes {
+		t.Errorf("%s writes to %s, writable are %v", component, c.DataDir, sizes)
+	}
+	// A mounted folder belongs to the group, and a spool must be nobody else's.
+	if sizes[c.Spool()] != 0 {
+		t.Errorf("%s: the spool is the volume %s itself", component, c.Spool())
+	}
+}

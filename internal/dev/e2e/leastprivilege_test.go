@@ -1,0 +1,159 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+)
+
+// leastQuery is the project query of docs/least-privilege.md.
+const leastQuery = "SELECT id, name, active, schemas, role FROM pgcourier_access.projects WHERE id = $1"
+
+// document is a file of docs.
+func document(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// least is a platform whose worker has the documented login.
+type least struct {
+	*platform
+	settings []string // of the worker
+}
+
+// setupLeast makes a platform, lets tenants make it theirs as a superuser, and executes the
+// documented SQL as it is. Only one such platform can be at a time: roles are the cluster's.
+func setupLeast(t *testing.T, tenants string) *least {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() { // after the platform's database is gone
+		conn, err := pgx.Connect(ctx, cluster.URL("postgres"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		rows, err := conn.Query(ctx, "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, 'pgcourier_') OR starts_with(rolname::text, 'own_')")
+		if err != nil {
+			t.Fatal(err)
+		}
+		roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, role := range roles {
+			if _, err := conn.Exec(ctx, "DROP ROLE "+pgx.Identifier{role}.Sanitize()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	l := &least{platform: setup(t)}
+	l.exec(tenants)
+	for range 2 { // it can be repeated
+		l.exec(document(t, "least-privilege.sql"))
+	}
+	l.exec("ALTER ROLE pgcourier_worker PASSWORD 'w'; ALTER ROLE pgcourier_owner PASSWORD 'o'")
+	l.settings = []string{"DATABASE_URL=" + l.as("pgcourier_worker", "w"), "PROJECT_QUERY=" + leastQuery, "MAX_WAITING_PER_PROJECT=1000"}
+	l.provision(l.settings...)
+	return l
+}
+
+// as is the database's URL for a login.
+func (l *least) as(login, password string) string {
+	u, err := url.Parse(cluster.URL(l.database))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	u.User = url.UserPassword(login, password)
+	return u.String()
+}
+
+// migrate does so as the ledger's owner.
+func (l *least) migrate() {
+	l.t.Helper()
+	if _, stderr, code := l.cliWith([]string{"DATABASE_URL=" + l.as("pgcourier_owner", "o")}, "migrate"); code != 0 {
+		l.t.Fatalf("migrate: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestTheWholeJobRunsWithTheLeastPrivileges is not parallel with TestNoTenantGetsAnothersData:
+// both make the documented roles.
+func TestTheWholeJobRunsWithTheLeastPrivileges(t *testing.T) {
+	if !strings.Contains(document(t, "least-privilege.md"), leastQuery) {
+		t.Error("docs/least-privilege.md has another project query than this test")
+	}
+	l := setupLeast(t, "")
+	// A worker that was made by other means, and inherits what it was granted, is put right.
+	l.exec(`DO $$
+DECLARE made name;
+BEGIN
+  ALTER ROLE pgcourier_worker INHERIT;
+  FOR made IN SELECT role FROM pgcourier_access.dump_roles LOOP
+    EXECUTE format('REVOKE %1$I FROM pgcourier_worker; GRANT %1$I TO pgcourier_worker', made);
+    ASSERT pg_has_role('pgcourier_worker', made, 'USAGE');
+  END LOOP;
+END $$`)
+	l.exec(document(t, "least-privilege.sql"))
+	// A tenant's schema that is made later needs the SQL again; a table in an old one does not.
+	l.exec("CREATE TABLE tenant_globex.later AS SELECT 1 AS a")
+	if _, stderr, code := l.cliWith(l.settings, "serve"); code == 0 || !strings.Contains(stderr, "pgcourier migrate") {
+		t.Errorf("a worker before the migration: exit code %d, %s", code, stderr)
+	}
+	l.migrate()
+	w := l.start(l.settings...)
+	l.request(events.Requested{ProjectID: "acme", RequestID: "one"})
+	l.request(events.Requested{ProjectID: "quoted", RequestID: "two", Format: events.FormatTar})
+	l.request(events.Requested{ProjectID: "globex", RequestID: "three", Format: events.FormatCustom})
+	l.completed("acme", "one")
+	l.completed("quoted", "two")
+	if c := l.completed("globex", "three"); c.Tables != 2 {
+		t.Errorf("%d tables of globex, want the later one too", c.Tables)
+	}
+	// Policies stay what they are: the dump fails, once, rather than take what they let through.
+	l.exec("ALTER TABLE tenant_globex.parts ENABLE ROW LEVEL SECURITY")
+	l.request(events.Requested{ProjectID: "globex", RequestID: "hidden"})
+	l.failed("globex", "hidden", codes.Code("row_level_security"), 1)
+	for _, args := range [][]string{{"list"}, {"show", "one"}, {"list", "--failed"}} {
+		if stdout, stderr, code := l.cliWith(l.settings, args...); code != 0 || stdout == "" {
+			t.Errorf("%v: exit code %d, %s", args, code, stderr)
+		}
+	}
+	l.settled()
+	if strings.Contains(w.logs.String(), "permission denied") {
+		t.Error("the worker was denied something")
+	}
+	l.denied("w", "pgcourier_worker",
+		"SELECT FROM tenant_globex.later", "SELECT FROM control_plane.projects", "SELECT FROM pgcourier_access.dump_roles",
+		"INSERT INTO tenant_globex.later VALUES (2)", "CREATE TABLE pgcourier.mine ()", "ALTER TABLE pgcourier.requests ADD mine int",
+		"CREATE SCHEMA mine", "CREATE ROLE mine", "SET ROLE postgres", "SET ROLE pgcourier_owner", "COPY (SELECT 1) TO PROGRAM 'true'")
+	l.denied("o", "pgcourier_owner", "SELECT FROM tenant_globex.later", "SELECT FROM pgcourier_access.projects", "SET ROLE pgcourier_worker")
+}
+
+// denied wants each statement refused for want of a right.
+func (l *least) denied(password, login string, statements ...string) {
+	l.t.Helper()
+	conn, err := pgx.Connect(l.t.Context(), l.as(login, password))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(l.ctx) }()
+	for _, sql := range statements {
+		_, err := conn.Exec(l.t.Context(), sql)
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {
+			l.t.Errorf("%s may %s: %v", login, sql, err)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package e2e_test
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+)
+
+// maxPeak is the most memory that a worker may ever have resident, whatever it exports.
+const maxPeak = 96 << 20
+
+func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
+	t.Parallel()
+	want := int64(maxPeak) // a worker that held it all would need more; MEMORY_TEST_BYTES asks for another size
+	if v := os.Getenv("MEMORY_TEST_BYTES"); v != "" {
+		var err error
+		if want, err = strconv.ParseInt(v, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := setup(t)
+	// More than 1,000 bytes a row, which compress about as text does.
+	p.exec(`CREATE TABLE tenant_globex.large AS SELECT n, repeat(md5(n::text) || ' ' || md5((n * 3)::text) || md5((n * 5)::text) || ' ', 10) || md5((n * 7)::text) AS pad
+		FROM generate_series(1, ` + strconv.FormatInt(want/1000+1, 10) + `) n`)
+	for _, r := range []events.Requested{
+		{Format: events.FormatSQL, Compression: events.CompressionGzip},
+		{Format: events.FormatCustom, Compression: events.CompressionZstd},
+		{Format: events.FormatTar, Compression: events.CompressionNone},
+		{Format: events.FormatDirectory, Compression: events.CompressionZstd, Jobs: 2},
+	} {
+		r.ProjectID, r.RequestID = "globex", string(r.Format)
+		w := p.startBinary(built(t), "CONCURRENCY=1")
+		idle := w.peak()
+		p.request(r)
+		seen := p.watchFiles(w)
+		c := p.completed("globex", r.RequestID)
+		peak := w.peak()
+		ours, spool := seen()
+		t.Logf("%s, %s: %d MiB dumped, peak %.1f MiB (idle %.1f), pg_dump's own files: %q",
+			r.Format, r.Compression, c.SizeBytes>>20, float64(peak)/(1<<20), float64(idle)/(1<<20), spool)
+		if c.SizeBytes < want {
+			t.Errorf("%s: the dump has %d bytes, want at least %d", r.Format, c.SizeBytes, want)
+		}
+		if peak > maxPeak {
+			t.Errorf("%s: the worker had %d MiB resident, want at most %d", r.Format, peak>>20, maxPeak>>20)
+		}
+		if len(ours) == 0 {
+			t.Errorf("%s: the worker was never seen to have its staging file open", r.Format)
+		}
+		directory := r.Format == events.FormatDirectory
+		for _, f := range ours {
+			spooled := directory && strings.Contains(f, "/spool/pgcourier-")
+			if !spooled && !strings.HasPrefix(f, p.storage+"/") {
+				t.Errorf("%s: the worker had %s open", r.Format, f)
+			}
+		}
+		// Only tar and directory need a spool: pg_dump's own, one table at a time, unlinked in
+		// /tmp, and the worker's.
+		if spooled := r.Format == events.FormatTar || directory; spooled != (len(spool) > 0) {
+			t.Errorf("%s: pg_dump spooled to %q", r.Format, spool)
+		}
+		w.term()
+		w.await()
+	}
+}
+
+// watchFiles notes the regular files that the worker and its pg_dump have open to write until
+// the returned function is called.
+func (p *platform) watchFiles(w *worker) (seen func() (ours, spool []string)) {
+	var ours, spool []string
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		look := time.NewTicker(20 * time.Millisecond) // at every process of the machine
+		defer look.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-look.C:
+			}
+			ours = append(ours, writtenFiles(w.pid())...)
+			for _, pid := range p.dumps() {
+				spool = append(spool, writtenFiles(pid)...)
+			}
+			slices.Sort(ours)
+			slices.Sort(spool)
+			ours, spool = slices.Compact(ours), slices.Compact(spool)
+		}
+	}()
+	return sync.OnceValues(func() ([]string, []string) {
+		close(stop)
+		<-done
+		return ours, spool
+	})
+}

@@ -1,0 +1,270 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds each wait for something outside this process. It only ends tests that
+// fail, so it is generous: the machine may be busy.
+const patience = 5 * time.Minute
+
+// eventually looks until ok, which reports the state of something outside this process. A
+// look costs, so what takes longer is looked at less often.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline, pause := time.Now().Add(patience), 2*time.Millisecond
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+		time.Sleep(pause) // between two looks
+		pause = min(pause*5/4, 25*time.Millisecond)
+	}
+}
+
+// worker is a running `pgcourier serve`.
+type worker struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	logs   logs
+	tmp    string // its TMPDIR
+	exited chan struct{}
+	err    error // once exited
+	killed bool
+}
+
+// start runs a worker on the platform and waits until it serves. The settings are
+// PGCOURIER_ variables without their prefix.
+func (p *platform) start(settings ...string) *worker {
+	p.t.Helper()
+	return p.startBinary("", settings...)
+}
+
+// startBinary is start for another binary than the test's own.
+func (p *platform) startBinary(binary string, settings ...string) *worker {
+	p.t.Helper()
+	if binary == "" {
+		var err error
+		if binary, err = exec.LookPath("pgcourier"); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.provision(settings...)
+	w := &worker{t: p.t, tmp: p.t.TempDir(), exited: make(chan struct{})}
+	w.cmd = exec.Command(binary, "serve")
+	w.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + w.tmp}, p.environ(settings...)...)
+	w.cmd.Dir, w.cmd.Stdout, w.cmd.Stderr = w.tmp, &w.logs, &w.logs
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	w.cmd.WaitDelay = 10 * time.Second
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is sent when the thread that started the child ends
+		defer runtime.UnlockOSThread()
+		err := w.cmd.Start()
+		started <- err
+		if err == nil {
+			w.err = w.cmd.Wait()
+			close(w.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		p.t.Fatal(err)
+	}
+	p.workers = append(p.workers, w)
+	w.awaitLog("serving")
+	return w
+}
+
+func (w *worker) pid() int { return w.cmd.Process.Pid }
+
+// awaitLog waits for a log line with this message.
+func (w *worker) awaitLog(msg string) {
+	w.t.Helper()
+	eventually(w.t, "worker logs "+msg, func() bool {
+		if w.ended() {
+			w.t.Fatalf("the worker ended before it logged %q: %v\n%s", msg, w.err, w.logs.String())
+		}
+		return w.logs.has(msg)
+	})
+}
+
+func (w *worker) ended() bool {
+	select {
+	case <-w.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *worker) signal(s syscall.Signal) {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(s); err != nil {
+		w.t.Fatalf("signal %s: %v", s, err)
+	}
+}
+
+// kill ends the worker as a crash would, and waits for its end.
+func (w *worker) kill() {
+	w.t.Helper()
+	w.killed = true
+	w.signal(syscall.SIGKILL)
+	w.await()
+}
+
+// term asks the worker to end in order.
+func (w *worker) term() { w.t.Helper(); w.signal(syscall.SIGTERM) }
+
+// await waits for the worker's end.
+func (w *worker) await() {
+	w.t.Helper()
+	select {
+	case <-w.exited:
+	case <-time.After(patience):
+		w.t.Fatalf("the worker did not end\n%s", w.logs.String())
+	}
+}
+
+// freeAddress is one on which nothing listens now. Its port is below those that Linux gives to
+// outgoing connections, of which one could have it before a worker listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+// answers reports whether something takes connections there.
+func answers(addr string) bool {
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		_ = c.Close()
+	}
+	return err == nil
+}
+
+// peak is the most memory that the worker ever had resident, in bytes.
+func (w *worker) peak() int64 {
+	w.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.pid()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	w.t.Fatal("no VmHWM")
+	return 0
+}
+
+// notOnDisk begins the names of regular files that are none on disk.
+var notOnDisk = regexp.MustCompile(`^(/sys/|/proc/|/memfd:|[^/])`)
+
+// writtenFiles are the files on disk that the process has open to write, deleted ones
+// included. What it only reads is not among them: a program that starts opens its libraries.
+func writtenFiles(pid int) []string {
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	var out []string
+	for _, l := range links {
+		// The permissions of the link are the mode that the file was opened in (proc(5)).
+		link, err := os.Lstat(l)
+		if err != nil || link.Mode().Perm()&0o200 == 0 {
+			continue // closed since, or only read
+		}
+		info, err := os.Stat(l)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		name, err := os.Readlink(l)
+		if err == nil && !notOnDisk.MatchString(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// dumps lists the processes that pg_dump's environment for this database was given to:
+// pg_dump itself, what stands in for it and its children.
+func (p *platform) dumps() []int {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	var out []int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		env := strings.Split(string(b), "\x00")
+		isDump := func(v string) bool { return strings.HasPrefix(v, "PGAPPNAME=pgcourier dump ") }
+		if slices.Contains(env, "PGDATABASE="+p.database) && slices.ContainsFunc(env, isDump) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// logs collects what a worker writes. It is safe for concurrent use.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// has reports whether a line with this message was logged.
+func (l *logs) has(msg string) bool { return l.count(msg) > 0 }
+
+func (l *logs) count(msg string) (n int) {
+	text := " msg=" + msg + " " // of LOG_FORMAT=text
+	if strings.Contains(msg, " ") {
+		text = " msg=" + strconv.Quote(msg) + " "
+	}
+	for line := range strings.Lines(l.String()) {
+		var v struct{ Msg string }
+		if strings.Contains(line, text) || strings.Contains(line, msg) && json.Unmarshal([]byte(line), &v) == nil && v.Msg == msg {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,167 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/broker"
+)
+
+// verification waits for the request's one verification.
+func (p *platform) verification(project, id string) events.Event {
+	p.t.Helper()
+	s, err := p.js.Stream(p.ctx, events.StreamEvents)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var e events.Event
+	eventually(p.t, "the verification of "+id, func() bool {
+		for _, subject := range []string{events.EventSubject(events.TypeVerified, project, id), events.EventSubject(events.TypeVerificationFailed, project, id)} {
+			m, err := s.GetLastMsgForSubject(p.ctx, subject)
+			if err != nil {
+				continue
+			}
+			header := map[string]string{}
+			for k := range m.Header {
+				header[k] = m.Header.Get(k)
+			}
+			if e, err = events.DecodeEvent(events.Message{Subject: subject, Header: header, Body: m.Data}); err != nil {
+				p.t.Fatal(err)
+			}
+			return true
+		}
+		return false
+	})
+	return e
+}
+
+func (p *platform) verifierSettled() bool {
+	c := p.consumer(events.StreamOutcomes, events.ConsumerVerifier)
+	return c.NumPending == 0 && c.NumAckPending == 0
+}
+
+func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.txt")
+	if err := os.WriteFile(file, []byte(id.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The verifier knows neither the source's login nor a superuser of its server.
+	if err := executeIn(t.Context(), "postgres", document(t, "least-privilege-scratch.sql")+"ALTER ROLE pgcourier_verifier PASSWORD 'v'"); err != nil {
+		t.Fatal(err)
+	}
+	scratch := url.URL{Scheme: "postgres", User: url.UserPassword("pgcourier_verifier", "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port()), Path: "/postgres"}
+	v := p.start("ROLES=verifier", "DATABASE_URL=", "AGE_IDENTITY_FILE="+file, "VERIFY_SCRATCH_URL="+scratch.String())
+	p.start("AGE_RECIPIENTS=" + id.Recipient().String())
+	for _, r := range []events.Requested{
+		{ProjectID: "acme", RequestID: "one", Trace: events.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
+		{ProjectID: "quoted", RequestID: "two", Format: events.FormatTar, Compression: events.CompressionZstd},
+	} {
+		p.request(r)
+		c := p.completed(r.ProjectID, r.RequestID)
+		got := p.verification(r.ProjectID, r.RequestID).Verified
+		if got == nil || got.SHA256 != c.SHA256 || got.StoredBytes != c.StoredBytes || got.SizeBytes != c.SizeBytes ||
+			got.Tables != c.Tables || got.Rows != c.Rows || got.ServerVersion != c.ServerVersion || len(got.Copies) != 1 ||
+			got.Copies[0].URI != c.Storage[0].URI || got.RestoreMS <= 0 || got.Trace != r.Trace {
+			t.Errorf("verified is\n%+v, completed\n%+v", got, c)
+		}
+	}
+	eventually(t, "the verifier has settled", p.verifierSettled)
+	v.term()
+	v.await()
+}
+
+// failures that are the verifier's own are never announced, and those of the export always.
+func TestAVerifierTellsOfDamage(t *testing.T) {
+	t.Parallel()
+	k := keep(t, events.Requested{ProjectID: "acme", RequestID: "one"}, events.Requested{ProjectID: "quoted", RequestID: "two"},
+		events.Requested{ProjectID: "quoted", RequestID: "three"})
+	// The verifier sees a copy of the storage, with faults.
+	faulty := k.copyStorage(t)
+	flip(t, filepath.Join(faulty, keyOf(t, k.exports["one"])), -100)
+	for _, end := range []string{"", ".manifest.json"} {
+		if err := os.Remove(filepath.Join(faulty, keyOf(t, k.exports["two"])+end)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scratch := "VERIFY_SCRATCH_URL=" + cluster.URL("postgres")
+	v := k.start("ROLES=verifier", "STORAGE=file://"+faulty, "AGE_IDENTITY_FILE="+k.identity, scratch)
+	if f := k.verification("acme", "one").VerificationFailed; f == nil || f.Code != codes.ExportDamaged || f.Destination != "file" || f.SHA256 != k.exports["one"].SHA256 {
+		t.Errorf("one: %+v", f)
+	}
+	if f := k.verification("quoted", "two").VerificationFailed; f == nil || f.Code != codes.ExportMissing {
+		t.Errorf("two: %+v", f)
+	}
+	if v := k.verification("quoted", "three").Verified; v == nil {
+		t.Error("three is not verified")
+	}
+	eventually(t, "the verifier has settled", k.verifierSettled)
+	v.term()
+	v.await()
+}
+
+func TestAVerifierWithoutItsIdentitySaysSoInTheLogOnly(t *testing.T) {
+	t.Parallel()
+	k := keep(t, events.Requested{ProjectID: "quoted", RequestID: "one"})
+	v := k.start("ROLES=verifier", "AGE_IDENTITY_FILE="+k.other, "RETRY_BACKOFF=10ms", "VERIFY_SCRATCH_URL="+cluster.URL("postgres"))
+	v.awaitLog("export not verified: the verification could not be made")
+	eventually(t, "the verifier has settled", k.verifierSettled)
+	if n := k.consumer(events.StreamOutcomes, events.ConsumerVerifier).Delivered.Consumer; n != 5 {
+		t.Errorf("%d deliveries, want 5", n)
+	}
+	if info := k.stream(events.StreamEvents); info.State.NumSubjects > 1 {
+		t.Errorf("%d subjects: something was announced beside the start", info.State.NumSubjects)
+	}
+	v.term()
+	v.await()
+}
+
+// expectVerifier makes the verifier's consumer, so that a later verifier gets what completes
+// before it runs.
+func (p *platform) expectVerifier() {
+	p.t.Helper()
+	if err := broker.Provision(p.t.Context(), p.js, broker.Topology{Verifier: true}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// copyStorage copies the folder of exports, for a test that damages it.
+func (k *kept) copyStorage(t *testing.T) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(k.storage)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// flip changes one bit of a file; a negative place counts from its end.
+func flip(t *testing.T, file string, at int) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] ^= 1
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
