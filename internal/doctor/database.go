@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/project"
 )
 
@@ -106,7 +107,15 @@ func (x *examiner) checkPgDump(server string, r *Report) {
 		return
 	}
 	i := slices.IndexFunc(installed, func(v libpq.Version) bool { return v.Major >= major })
-	r.OK("pg_dump", "%s dumps the server's %s", installed[i].Text, server)
+	found := fmt.Sprintf("%s dumps the server's %s", installed[i].Text, server)
+	if pgversion.Newer(installed[i].Major) {
+		r.Add("pg_dump", Finding{
+			State: Warning, Found: fmt.Sprintf("%s; this pgcourier was tested up to PostgreSQL %d", found, pgversion.Newest),
+			Mend: "look for a newer pgcourier, and test a restore until there is one: see docs/postgresql-versions.md",
+		})
+		return
+	}
+	r.Add("pg_dump", Finding{State: OK, Found: found})
 }
 
 // mayMigrate says whether the login could bring the ledger up to date, as a worker tries to

@@ -1,14 +1,20 @@
 package export
 
 import (
+	"errors"
 	"io"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
+// ErrNewerFormat says that a dump is of a version of its format that is newer than any known:
+// a newer pg_dump wrote it.
+var ErrNewerFormat = errors.New("the format is newer than any known")
+
 // Inspector checks the structure of one dump while it is written to it, and counts its rows.
 type Inspector interface {
-	// Write takes the next piece. Its error says what is not as pg_dump writes it.
+	// Write takes the next piece. Its error says what is not as pg_dump writes it; it wraps
+	// ErrNewerFormat if the format cannot be read at all.
 	io.Writer
 	// Table is the table of which rows are written now; zero between tables. It is safe for
 	// concurrent use.
@@ -42,6 +48,9 @@ func (i *inspection) Finish() error {
 func notWhole(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, ErrNewerFormat) {
+		return &Fault{Code: codes.VersionMismatch, Message: "pg_dump wrote an archive of a version that this worker does not know: ask for format sql, or update pgcourier", Err: err}
 	}
 	return &Fault{Code: codes.DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -180,6 +181,22 @@ func TestVersionMismatchNamesBoth(t *testing.T) {
 	f := fault(t, err, codes.VersionMismatch)
 	contains(t, "message", f.Message, "the newest pg_dump here is 9.6.24")
 	contains(t, "message", f.Message, "the source runs PostgreSQL 1")
+}
+
+func TestAPgDumpNewerThanAnyKnownIsUsedWhereItMustBe(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple)
+	newer := fake(t, "exec "+filepath.Join(cluster.BinDir(), "pg_dump")+` "$@"`)
+	for _, c := range []struct {
+		dirs []string
+		want bool
+	}{{append(newer, cluster.BinDir()), false}, {newer, true}} {
+		dump := open(t, pgdump.Config{BinDirs: c.dirs}, job(dsn, export.Custom, "s"))
+		contents, err := archive.Check(dump, export.Custom)
+		if got := strings.HasPrefix(dump.Info().PgDumpVersion, "99."); got != c.want || err != nil || contents.Rows() != 3 {
+			t.Errorf("pg_dump %s in %q: %v, %v", dump.Info().PgDumpVersion, c.dirs, contents, err)
+		}
+	}
 }
 
 func TestNewNeedsAPgDump(t *testing.T) {

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -12,26 +13,34 @@ import (
 // Tools returns the names of the client tools of a restore.
 func Tools() []string { return []string{"psql", "pg_restore"} }
 
-// choosePsql takes the newest psql: it talks to older servers as well.
+// choosePsql takes the newest psql of those that pgcourier was tested with, else the newest: it
+// talks to older servers as well.
 func choosePsql(installed []libpq.Version, restricted bool) (libpq.Version, error) {
 	if len(installed) == 0 {
 		return libpq.Version{}, fmt.Errorf("%w: no psql found: apt-get install --no-install-recommends postgresql-client", ErrTool)
 	}
-	newest := installed[len(installed)-1]
-	for _, v := range slices.Backward(installed) {
-		if v.Major == newest.Major && v.Minor > newest.Minor {
-			newest = v
-		}
+	best := slices.MaxFunc(installed, func(a, b libpq.Version) int {
+		return cmp.Or(
+			preferTrue(!restricted || pgversion.Restrict(a.Major, a.Minor), !restricted || pgversion.Restrict(b.Major, b.Minor)),
+			preferTrue(!pgversion.Newer(a.Major), !pgversion.Newer(b.Major)),
+			cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
+	})
+	if restricted && !pgversion.Restrict(best.Major, best.Minor) {
+		return libpq.Version{}, fmt.Errorf("%w: psql %s does not know \\restrict, with which the dump begins: it takes %s or a later release", ErrTool, best.Text, pgversion.RestrictReleases())
 	}
-	if !restricted {
-		return newest, nil
+	return best, nil
+}
+
+// preferTrue compares two booleans: true is more.
+func preferTrue(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
 	}
-	for _, v := range slices.Backward(installed) {
-		if pgversion.Restrict(v.Major, v.Minor) {
-			return v, nil
-		}
-	}
-	return libpq.Version{}, fmt.Errorf("%w: psql %s does not know \\restrict, with which the dump begins: it takes %s or a later release", ErrTool, newest.Text, pgversion.RestrictReleases())
 }
 
 // chooseRestore takes the oldest pg_restore that is as new as the pg_dump that wrote the

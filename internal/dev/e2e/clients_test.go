@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // faultyRelease is a release whose client tools all have the published fault cve. mends is the
@@ -85,6 +86,36 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 	}
 	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=off"}, "restore", "globex/old", "--to", "postgres://nobody@127.0.0.1:1/none"); strings.Contains(out, "CVE") {
 		t.Errorf("with CLIENT_CHECK=off: %s", out)
+	}
+}
+
+// An archive of a version that nothing is known of cannot be read, so it fails at once. The
+// same pg_dump's plain text, and archives of a known version, pass.
+func TestAnArchiveNewerThanAnyKnownIsRefused(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	real := filepath.Join(cluster.BinDir(), "pg_dump")
+	// The seventh byte of an archive of format custom is its version's minor number.
+	script := fmt.Sprintf(`#!/bin/sh
+[ "$1" = --version ] && exec echo 'pg_dump (PostgreSQL) 99.1'
+case "$*" in
+*--format=custom*) %[1]s "$@" | { head -c 6; head -c 1 >/dev/null; printf '\143'; exec cat; };;
+*) exec %[1]s "$@";;
+esac
+`, real)
+	dir := t.TempDir()
+	install(t, filepath.Join(dir, "pg_dump"), script)
+	p.start("PG_BIN_DIR="+dir, "GROUP_MAX=1")
+	p.request(events.Requested{ProjectID: "globex", RequestID: "unknown", Format: events.FormatCustom})
+	f := p.failed("globex", "unknown", codes.VersionMismatch, 1)
+	if !strings.Contains(f.Message, "ask for format sql, or update pgcourier") {
+		t.Errorf("the message is %q", f.Message)
+	}
+	for _, format := range []events.Format{events.FormatSQL, events.FormatTar} {
+		p.request(events.Requested{ProjectID: "globex", RequestID: string(format), Format: format})
+		if c := p.completed("globex", string(format)); c.PgDumpVersion != "99.1" {
+			t.Errorf("%s: by pg_dump %s", format, c.PgDumpVersion)
+		}
 	}
 }
 

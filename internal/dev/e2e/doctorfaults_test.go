@@ -21,6 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // plant is one fault in a clinic that is else well.
@@ -152,6 +153,9 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 		}, {
 			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(c.t, "9.6.24"), "CLIENT_CHECK=off"},
 			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", mend: "install postgresql-client-", also: []string{"projects/acme"},
+		}, {
+			name: "pg_dump newer than any known", settings: []string{"PG_BIN_DIR=" + tools(c.t, "99.1")}, state: doctor.Warning,
+			check: "database/pg_dump", found: fmt.Sprintf("tested up to PostgreSQL %d", pgversion.Newest), mend: "look for a newer pgcourier",
 		}, {
 			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, old.version), "CLIENT_CHECK=refuse"},
 			check: "clients/pg_dump", found: old.cve, mend: "install " + old.mends, also: []string{"clients"},
@@ -302,8 +306,11 @@ func (c *clinic) plant(p plant, well diagnosis) {
 		defer p.heal()
 	}
 	code := 1
-	if p.state == doctor.Unreachable {
+	switch p.state {
+	case doctor.Unreachable:
 		code = 5
+	case doctor.Warning:
+		code = 0
 	}
 	if p.state == "" {
 		p.state = doctor.Fault

@@ -81,7 +81,7 @@ func (c *Checker) locate(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error(), Newer: errors.Is(err, faultNewer)}
+	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error(), newer: errors.Is(err, faultNewer)}
 }
 
 // Check reads a plain dump to its end and checks its structure. A dump that is not whole

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -102,6 +103,15 @@ func TestCustomThatIsRefused(t *testing.T) {
 			build(a)
 			_, err := archive.Check(&chunks{a.Bytes(), size}, export.Custom)
 			wantStructureError(t, err, "%s, read by %d", name, size)
+		}
+	}
+	for minor, newer := range map[byte]bool{11: false, 17: true} {
+		a := &writer{format: 1, minor: minor, intSize: 4}
+		whole(a)
+		err := check(a.Bytes(), export.Custom)
+		wantStructureError(t, err, "version 1.%d", minor)
+		if errors.Is(err, export.ErrNewerFormat) != newer {
+			t.Errorf("version 1.%d: %v, want newer than any known: %t", minor, err, newer)
 		}
 	}
 	a := &writer{format: 1, minor: 14, intSize: 4}

@@ -11,13 +11,21 @@ type StructureError struct {
 	Format export.Format
 	Offset int64  // in the plain dump, near the fault
 	Reason string // constant words and sizes; never data of the dump
-	// Newer says that the dump is an archive of a version that is newer than any known: it may
-	// be whole, but it cannot be read.
-	Newer bool
+
+	newer bool
 }
 
 func (e *StructureError) Error() string {
 	return fmt.Sprintf("%s dump: byte %d: %s", e.Format, e.Offset, e.Reason)
+}
+
+// Unwrap returns export.ErrNewerFormat of an archive whose version is newer than any known:
+// it may be whole, but it cannot be read.
+func (e *StructureError) Unwrap() error {
+	if e.newer {
+		return export.ErrNewerFormat
+	}
+	return nil
 }
 
 // fault is why a scanner stopped. The Checker adds where, and makes it a StructureError.

@@ -10,7 +10,7 @@ import (
 const (
 	faultMagic      fault = "not an archive of pg_dump"
 	faultVersion    fault = "an archive of a version that is too old"
-	faultNewer      fault = "an archive of a version that is newer than any known"
+	faultNewer      fault = "an archive of a version that is newer than any known: a newer pgcourier may read it"
 	faultFormat     fault = "an archive of another format"
 	faultCompressed fault = "the archive is compressed by pg_dump, its rows cannot be counted"
 	faultTOC        fault = "a malformed table of contents"
