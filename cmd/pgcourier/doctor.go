@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -53,7 +52,6 @@ func (a *app) doctorCommand() *cobra.Command {
 		if x.Settings, err = load(); err != nil {
 			return err
 		}
-		x.SecretFiles = a.secretFiles(cmd)
 		found := doctor.Examine(cmd.Context(), x)
 		for i, f := range found {
 			found[i].Check, found[i].Found, found[i].Mend = term.Sanitize(f.Check), term.Sanitize(f.Found), term.Sanitize(f.Mend)
@@ -64,24 +62,6 @@ func (a *app) doctorCommand() *cobra.Command {
 		return doctorExit(found)
 	})
 	return cmd
-}
-
-// secretFiles are the files from which settings are read, by a flag or a variable.
-func (a *app) secretFiles(cmd *cobra.Command) []string {
-	var out []string
-	for _, s := range config.Settings() {
-		if !s.Secret {
-			continue
-		}
-		file := a.env(s.Env + "_FILE")
-		if f := cmd.Flags().Lookup(s.Flag + "-file"); f != nil && f.Changed {
-			file = f.Value.String()
-		}
-		if file != "" {
-			out = append(out, file)
-		}
-	}
-	return out
 }
 
 // doctorExit is 1 when something must be corrected, and 5 when all that is wrong may pass.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -67,53 +65,16 @@ var (
 	ledgerSettings = []string{"DATABASE_URL"}
 )
 
-// settingFlags gives cmd a flag for each named setting (all of them if none is named) and
+// settingFlags gives cmd a flag for each named setting, all of them if none is named, and
 // returns the function that reads the configuration with those flags over it.
 func (a *app) settingFlags(cmd *cobra.Command, names ...string) func() (config.Config, error) {
-	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
-	given := map[string]*pflag.Flag{}
-	for _, s := range config.Settings() {
-		if len(names) > 0 && !slices.Contains(names, s.Name) {
-			continue
-		}
-		flags.String(s.Flag, "", usage(s))
-		given[s.Name] = flags.Lookup(s.Flag)
-		if s.Secret {
-			flags.String(s.Flag+"-file", "", "file that holds --"+s.Flag)
-			given[s.Name+"_FILE"] = flags.Lookup(s.Flag + "-file")
-		}
-	}
-	cmd.Flags().AddFlagSet(flags)
-	return func() (config.Config, error) {
-		set := map[string]string{}
-		for name, f := range given {
-			if f.Changed {
-				set[name] = f.Value.String()
-			}
-		}
-		c, err := config.Load(a.environ, set)
-		return c, exit(exitUsage, err)
-	}
-}
-
-func usage(s config.Setting) string {
-	text := strings.ReplaceAll(s.Help, "`", "'")
-	if s.Default != "" {
-		text += " (default " + s.Default + ")"
-	}
-	return text + " [" + s.Env + "]"
+	load := config.Flags(cmd.Flags(), names...)
+	return func() (config.Config, error) { return load(a.environ) }
 }
 
 // logger writes to standard error, so that standard output holds results only.
 func (a *app) logger(c config.Config) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.LogLevel)) // Validate knows only slog's names
-	opts := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
-		opts.ReplaceAttr = readableDuration
-		return slog.New(telemetry.NewLogHandler(slog.NewJSONHandler(a.stderr, opts)))
-	}
-	return slog.New(telemetry.NewLogHandler(slog.NewTextHandler(a.stderr, opts)))
+	return telemetry.NewLogger(a.stderr, c.LogLevel, c.LogFormat)
 }
 
 // print writes a result to standard output: v as JSON, or its text.
@@ -123,16 +84,6 @@ func (a *app) print(v any, text string) error {
 	}
 	_, err := io.WriteString(a.stdout, text)
 	return err
-}
-
-// env is a variable of the process's environment. The last one of a name counts.
-func (a *app) env(name string) string {
-	for _, v := range slices.Backward(a.environ) {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // screen describes standard output.
@@ -150,13 +101,4 @@ func (a *app) await(ctx context.Context, client *events.Client, project, id stri
 	view := term.NewEvents(w, a.environ, false)
 	defer view.Close()
 	return view.Follow(ctx, client, project, id)
-}
-
-// readableDuration writes a duration with its unit, as the text form does: "1.5s". JSON's own
-// form is a bare number of nanoseconds.
-func readableDuration(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		return slog.String(a.Key, a.Value.Duration().String())
-	}
-	return a
 }

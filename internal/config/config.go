@@ -103,6 +103,9 @@ type Config struct {
 	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long the events beside outcomes stay there: starts, verifications, deletions"`
 
 	Notify
+
+	// SecretFiles are the files that Load read settings from.
+	SecretFiles []string
 }
 
 // Load reads a Config from environ, a list of NAME=value as from os.Environ, overlaid by
@@ -110,12 +113,16 @@ type Config struct {
 // reported together.
 func Load(environ []string, flags map[string]string) (Config, error) {
 	values := env.ToMap(environ)
+	var c Config
 	var faults []error
 	for _, s := range Settings() {
-		faults = append(faults, overlay(values, s, flags))
+		file, err := overlay(values, s, flags)
+		faults = append(faults, err)
+		if file != "" {
+			c.SecretFiles = append(c.SecretFiles, file)
+		}
 	}
 	faults = append(faults, unknown(values))
-	var c Config
 	// An empty variable means the default, as in compose files with ${NAME:-}.
 	maps.DeleteFunc(values, func(_, v string) bool { return v == "" })
 	err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: values})
@@ -133,37 +140,38 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 	return c, errors.Join(faults...)
 }
 
-// overlay puts a secret's file and a flag's value over one variable.
-func overlay(values map[string]string, s Setting, flags map[string]string) error {
+// overlay puts a secret's file and a flag's value over one variable. file is the file that
+// holds the setting, if any.
+func overlay(values map[string]string, s Setting, flags map[string]string) (file string, err error) {
 	if v, ok := flags[s.Name]; ok {
 		if s.Whole && v != "" {
-			return fmt.Errorf("--%s: a secret on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
+			return "", fmt.Errorf("--%s: a secret on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
 		}
 		if s.Secret && holdsPassword(v) {
-			return fmt.Errorf("--%s: a password on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
+			return "", fmt.Errorf("--%s: a password on the command line can be read by every process: use %s or --%s-file", s.Flag, s.Env, s.Flag)
 		}
 		values[s.Env] = v
-		return nil
+		return "", nil
 	}
 	if !s.Secret {
-		return nil
+		return "", nil
 	}
-	file := values[s.Env+"_FILE"]
+	file = values[s.Env+"_FILE"]
 	if v, ok := flags[s.Name+"_FILE"]; ok {
 		file = v
 	}
 	if file == "" {
-		return nil
+		return "", nil
 	}
 	if values[s.Env] != "" && flags[s.Name+"_FILE"] == "" {
-		return fmt.Errorf("%s and %s_FILE are both set", s.Env, s.Env)
+		return file, fmt.Errorf("%s and %s_FILE are both set", s.Env, s.Env)
 	}
 	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
-		return fmt.Errorf("%s_FILE: %w", s.Env, err)
+		return file, fmt.Errorf("%s_FILE: %w", s.Env, err)
 	}
 	values[s.Env] = strings.TrimRight(string(b), "\r\n")
-	return nil
+	return file, nil
 }
 
 // unknown reports PGCOURIER_ variables that no setting has: a misspelt name is a fault,
@@ -282,10 +290,10 @@ type Setting struct {
 func Settings() []Setting {
 	var out []Setting
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		if f.Anonymous {
-			continue // its own fields follow
-		}
 		name := f.Tag.Get("env")
+		if name == "" {
+			continue // no setting, or a struct whose fields follow
+		}
 		out = append(out, Setting{
 			Name: name, Env: Prefix + name, Flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),
 			Default: f.Tag.Get("envDefault"), Help: f.Tag.Get("help"), Secret: f.Type == reflect.TypeFor[secret.String](),

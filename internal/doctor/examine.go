@@ -26,8 +26,6 @@ type Config struct {
 	Drift bool
 	// SendTest also sends a test over each channel of the notifier.
 	SendTest bool
-	// SecretFiles hold secrets, beside the files that Settings names.
-	SecretFiles []string
 	// Only are names of checks and findings, see Selected. Default: all.
 	Only []string
 	// Timeout bounds each check. Default: DefaultTimeout.

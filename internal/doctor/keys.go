@@ -75,7 +75,7 @@ func match(recipients []age.Recipient, identities []age.Identity) Finding {
 // checkModes looks at each file that holds a secret. A missing one is reported by the check of
 // what needs it.
 func (x *examiner) checkModes(r *Report) {
-	files := slices.Concat(x.SecretFiles, x.Settings.AgeIdentityFiles, []string{x.Settings.NATSCreds, x.Settings.NATSNKey, x.Settings.NATSTLSKey, x.Settings.NATSKey})
+	files := slices.Concat(x.Settings.SecretFiles, x.Settings.AgeIdentityFiles, []string{x.Settings.NATSCreds, x.Settings.NATSNKey, x.Settings.NATSTLSKey, x.Settings.NATSKey})
 	if dir := setup.KeysDir(x.Settings); dir != "" {
 		keys, _ := filepath.Glob(filepath.Join(dir, "*.nk")) // the pattern is sound
 		files = append(files, keys...)

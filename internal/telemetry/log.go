@@ -2,11 +2,34 @@ package telemetry
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"slices"
 
 	"go.opentelemetry.io/otel/trace"
 )
+
+// NewLogger returns a logger that writes to w. level is one of slog's names, format is text or
+// json. Durations are written with their unit.
+func NewLogger(w io.Writer, level, format string) *slog.Logger {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(level)) // the configuration was validated
+	opts := &slog.HandlerOptions{Level: l}
+	if format == "json" {
+		opts.ReplaceAttr = readableDuration
+		return slog.New(NewLogHandler(slog.NewJSONHandler(w, opts)))
+	}
+	return slog.New(NewLogHandler(slog.NewTextHandler(w, opts)))
+}
+
+// readableDuration writes a duration with its unit, as the text form does: "1.5s". JSON's own
+// form is a bare number of nanoseconds.
+func readableDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
+}
 
 // LogHandler adds to each record what its context knows: project_id, request_id and attempt
 // of the request that is worked on, trace_id and span_id of the span. What the record or the

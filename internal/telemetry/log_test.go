@@ -1,4 +1,4 @@
-package main
+package telemetry_test
 
 import (
 	"bytes"
@@ -6,15 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 func TestDurationsInLogsHaveAUnit(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		var out bytes.Buffer
-		a := &app{process: process{stderr: &out}}
-		a.logger(config.Config{LogFormat: format}).InfoContext(t.Context(), "export completed", "duration", 1500*time.Millisecond, "rows", 7)
+		telemetry.NewLogger(&out, "info", format).InfoContext(t.Context(), "export completed", "duration", 1500*time.Millisecond, "rows", 7)
 		if s := out.String(); !strings.Contains(s, "1.5s") || !strings.Contains(s, "7") {
 			t.Errorf("%s: %s", format, s)
 		}
