@@ -125,11 +125,11 @@ func exitCode(err error) int {
 	switch {
 	case isCoded:
 		return coded.code
-	case setting, ambiguous, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused):
+	case setting, ambiguous, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
-	case is(destinations.ErrNoExport, queue.ErrUnknown):
+	case is(destinations.ErrNoExport, queue.ErrUnknown, broker.ErrNoSchedule):
 		return exitNotFound
-	case is(queue.ErrDelivered, retention.ErrBusy):
+	case is(queue.ErrDelivered, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
 		return exitNotPossible
 	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified

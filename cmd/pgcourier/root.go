@@ -2,15 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -49,9 +56,10 @@ func newRoot(p process) *cobra.Command {
 	root.SetErr(p.stderr)
 	root.PersistentFlags().StringVar(&a.output, "output", "text", "what to print: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(), a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand())
-	root.AddCommand(a.notificationsCommand(), a.scheduleCommand())
-	root.AddCommand(a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), a.migrateCommand(), a.brokerCommand())
+	root.AddCommand(a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(),
+		a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand(), a.notificationsCommand(),
+		with(a.scheduleCommand(), a.scheduleListCommand()),
+		a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), a.migrateCommand(), a.brokerCommand())
 	readyTree(root)
 	if width := a.screen().Width; width > 0 { // cobra's own template never breaks a line
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
@@ -64,6 +72,12 @@ var (
 	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_KEYS", "NATS_INBOX_PREFIX", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "DATA_DIR"}
 	ledgerSettings = []string{"DATABASE_URL"}
 )
+
+// with adds commands below cmd.
+func with(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(below...)
+	return cmd
+}
 
 // settingFlags gives cmd a flag for each named setting, all of them if none is named, and
 // returns the function that reads the configuration with those flags over it.
@@ -101,4 +115,74 @@ func (a *app) await(ctx context.Context, client *events.Client, project, id stri
 	view := term.NewEvents(w, a.environ, false)
 	defer view.Close()
 	return view.Follow(ctx, client, project, id)
+}
+
+// requestOptions gives cmd the flags for what an export is to be.
+func requestOptions(cmd *cobra.Command, r *events.Requested) {
+	f := cmd.Flags()
+	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
+	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar, custom or directory (dumped by several connections at a time)")
+	f.StringVar((*string)(&r.Compression), "compression", string(events.CompressionGzip), "gzip, zstd or none")
+	f.IntVar(&r.Jobs, "jobs", 0, "tables dumped at a time, 1 to 16, with --format directory; the worker may allow fewer (default: as the size asks for)")
+	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
+	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
+	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom", "directory"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// withSchedules opens the broker's schedules for one command.
+func (a *app) withSchedules(ctx context.Context, c config.Config, do func(context.Context, *broker.Schedules) error) error {
+	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := broker.OpenSchedules(ctx, js)
+		if err != nil {
+			return err
+		}
+		return do(ctx, s)
+	})
+}
+
+// withLedger opens the ledger for one command.
+func withLedger(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger) error) error {
+	if c.DatabaseURL == "" {
+		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
+	}
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	defer pool.Close()
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	if err == nil {
+		err = do(ctx, l)
+	}
+	if errors.Is(err, export.ErrLedgerUnavailable) {
+		return exit(exitUnreachable, err)
+	}
+	return err
+}
+
+// delegate runs another command in the place of cmd, with those of the given flags that it has.
+func delegate(cmd *cobra.Command, args []string, path ...string) error {
+	to, _, err := cmd.Root().Find(path)
+	if err != nil {
+		return err
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		other := to.Flags().Lookup(f.Name)
+		if other == nil || other == f {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			err = errors.Join(err, other.Value.(pflag.SliceValue).Replace(list.GetSlice()))
+		} else {
+			err = errors.Join(err, other.Value.Set(f.Value.String()))
+		}
+		other.Changed = true
+	})
+	if err != nil {
+		return err
+	}
+	to.SetContext(cmd.Context())
+	return to.RunE(to, args)
 }

@@ -53,7 +53,7 @@ func sampleNotifications() []notify.Record {
 	}
 }
 
-func sampleSchedules() []scheduleEntry {
+func sampleSchedules() []broker.ScheduleStatus {
 	nightly := broker.Schedule{
 		Project: "acme", Name: "nightly", Pattern: "0 0 3 * * *", Zone: "Europe/Berlin", Written: *ago(48 * time.Hour), LastDue: *ago(10 * time.Hour),
 		Body: []byte(`{"project_id":"acme","format":"custom","compression":"zstd","requested_by":"schedule:nightly"}`),
@@ -62,9 +62,9 @@ func sampleSchedules() []scheduleEntry {
 	often.Project, often.Name, often.Pattern, often.Zone = "a-project-with-a-rather-long-name", "often", "@every 6h0m0s", ""
 	paused.Name, paused.Paused = "paused", true
 	foreign.Name, foreign.Pattern, foreign.Zone, foreign.Body = "by-hand", "0 0 3 * * \x1b[2J", "", []byte("rubbish")
-	var out []scheduleEntry
+	var out []broker.ScheduleStatus
 	for _, s := range []broker.Schedule{nightly, often, paused, foreign} {
-		out = append(out, newScheduleEntry(s, noon))
+		out = append(out, s.Status(noon))
 	}
 	return out
 }

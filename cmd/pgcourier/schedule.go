@@ -5,26 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/schedule"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
-
-// onlySchedule is the name of a project's schedule when none is given.
-const onlySchedule = "default"
 
 func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -37,7 +30,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 			"change of clocks is in docs/schedules.md.",
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(a.scheduleAddCommand(), a.scheduleListCommand(), a.scheduleRmCommand(), a.schedulePauseCommand(true), a.schedulePauseCommand(false))
+	cmd.AddCommand(a.scheduleAddCommand(), a.scheduleRmCommand(), a.schedulePauseCommand(true), a.schedulePauseCommand(false))
 	return cmd
 }
 
@@ -59,7 +52,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()
-	f.StringVar(&name, "name", onlySchedule, "name, unique within the project")
+	f.StringVar(&name, "name", broker.DefaultSchedule, "name, unique within the project")
 	f.StringVar(&cron, "cron", "", "when; required")
 	f.StringVar(&zone, "tz", "", "time zone of --cron, such as Europe/Berlin (default: UTC)")
 	f.BoolVar(&replace, "replace", false, "put it in the place of one with that name")
@@ -73,7 +66,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		}
 		table, err := schedule.Parse(cron, zone, time.Now())
 		if err != nil {
-			return exit(exitUsage, err)
+			return config.AsError(err)
 		}
 		if !events.ValidSchedule(name) {
 			return exitf(exitUsage, "--name: %q is not 1 to 64 letters, digits, \"_\" or \"-\"", name)
@@ -81,73 +74,22 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		r.ProjectID, r.RequestedBy = args[0], events.RequestedBySchedule(name)
 		body, err := r.Canonical()
 		if err != nil {
-			return exit(exitUsage, err)
+			return config.AsError(err)
 		}
 		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
 			add := broker.Schedule{Project: args[0], Name: name, Pattern: table.Pattern(), Zone: table.Zone(), Body: body}
-			if err := s.Add(ctx, add, replace); err != nil {
-				return err
+			err := s.Add(ctx, add, replace)
+			if errors.Is(err, broker.ErrScheduleExists) {
+				return fmt.Errorf("%w: --replace puts this one in its place", err)
 			}
-			a.warnOfUnknown(ctx, c, args[0])
-			return a.printSchedule(ctx, s, args[0], name)
-		})
-	})
-	return cmd
-}
-
-// lookPatience bounds a look at the control plane that a command can do without.
-const lookPatience = 3 * time.Second
-
-// warnOfUnknown says that a project is none of the control plane's, where that can be seen.
-// It is no error: the project may come later, and the control plane need not be in reach.
-func (a *app) warnOfUnknown(ctx context.Context, c config.Config, id string) {
-	if c.DatabaseURL == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, lookPatience)
-	defer cancel()
-	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
-	if err != nil {
-		return
-	}
-	defer pool.Close()
-	_, err = project.New(pool, c.ProjectQuery).Lookup(ctx, id)
-	if f, ok := errors.AsType[*export.Fault](err); ok && f.Code == codes.ProjectNotFound {
-		fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n", term.Sanitize(id), f.Code)
-	}
-}
-
-func (a *app) scheduleListCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "list [PROJECT]",
-		Short:   "List schedules and when they are due",
-		Example: "  pgcourier schedule list\n  pgcourier schedule list acme --output json",
-		Args:    cobra.MaximumNArgs(1),
-	}
-	load := a.settingFlags(cmd, brokerSettings...)
-	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
-		c, err := load()
-		if err != nil {
-			return err
-		}
-		project := strings.Join(args, "")
-		if len(args) > 0 && !events.ValidProject(project) {
-			return exitf(exitUsage, "%q is no project id", project)
-		}
-		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
-			found, err := s.List(ctx, project)
 			if err != nil {
 				return err
 			}
-			screen := a.screen()
-			entries := []scheduleEntry{}
-			for _, one := range found {
-				entries = append(entries, newScheduleEntry(one, screen.Now))
+			if c.DatabaseURL != "" && project.IsUnknown(ctx, c.DatabaseURL, c.ProjectQuery, args[0]) {
+				fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n",
+					term.Sanitize(args[0]), codes.ProjectNotFound)
 			}
-			slices.SortFunc(entries, func(x, y scheduleEntry) int {
-				return strings.Compare(x.Project+"\x00"+x.Name, y.Project+"\x00"+y.Name)
-			})
-			return a.print(entries, schedulesText(screen, entries))
+			return a.printSchedule(ctx, s, args[0], name)
 		})
 	})
 	return cmd
@@ -224,11 +166,11 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 
 // nameFlag lets a schedule be named as it was to add it.
 func nameFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("name", "", "the same as NAME (default "+onlySchedule+")")
+	return cmd.Flags().String("name", "", "the same as NAME (default "+broker.DefaultSchedule+")")
 }
 
 func scheduleName(args []string, given string) (project, name string, err error) {
-	project, name = args[0], cmp.Or(given, onlySchedule)
+	project, name = args[0], cmp.Or(given, broker.DefaultSchedule)
 	if len(args) > 1 {
 		if given != "" && given != args[1] {
 			return "", "", exitf(exitUsage, "two names are given: %q and --name %q", args[1], given)
@@ -241,33 +183,13 @@ func scheduleName(args []string, given string) (project, name string, err error)
 	return project, name, nil
 }
 
+// printSchedule prints one schedule as it is now.
 func (a *app) printSchedule(ctx context.Context, s *broker.Schedules, project, name string) error {
 	one, err := s.Get(ctx, project, name)
 	if err != nil {
 		return err
 	}
 	screen := a.screen()
-	entry := newScheduleEntry(one, screen.Now)
-	return a.print(entry, scheduleText(screen, entry))
-}
-
-// withSchedules connects to the broker's schedules for one command.
-func (a *app) withSchedules(ctx context.Context, c config.Config, do func(context.Context, *broker.Schedules) error) error {
-	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
-		s, err := broker.OpenSchedules(ctx, js)
-		if err == nil {
-			err = do(ctx, s)
-		}
-		switch {
-		case errors.Is(err, broker.ErrNoSchedule):
-			return exit(exitNotFound, err)
-		case errors.Is(err, broker.ErrSchedulePattern), errors.Is(err, broker.ErrScheduleZone):
-			return exit(exitUsage, err)
-		case errors.Is(err, broker.ErrScheduleExists):
-			return exit(exitNotPossible, fmt.Errorf("%w: --replace puts this one in its place", err))
-		case errors.Is(err, broker.ErrNoSchedules), errors.Is(err, broker.ErrNotSetUp), errors.Is(err, broker.ErrScheduleChanged):
-			return exit(exitNotPossible, err)
-		}
-		return err
-	})
+	status := one.Status(screen.Now)
+	return a.print(status, screen.Pairs(status.Lines()))
 }

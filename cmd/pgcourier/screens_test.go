@@ -127,7 +127,7 @@ func screens(s term.Screen) map[string]string {
 		"notifications": notificationsText(s, sampleNotifications()),
 		"prune":         prunedText(s, samplePruned()),
 		"doctor":        doctorText(s, sampleFindings()),
-		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + scheduleText(s, sampleSchedules()[0]),
+		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + s.Pairs(sampleSchedules()[0].Lines()),
 		"replay": sampleReport(true).text(s) + "\n" + replaying(0, "") + "\n" + replaying(250, "a-project-with-a-rather-long-name") + "\n" +
 			replaying(500, "") + "\n\n" + sampleReport(false).text(s),
 	}

@@ -47,6 +47,9 @@ const (
 // name for.
 const badZone jetstream.ErrorCode = 10223
 
+// DefaultSchedule is the name of a project's schedule when none is given.
+const DefaultSchedule = "default"
+
 // Schedule is a request that the broker makes due again and again.
 type Schedule struct {
 	Project, Name string

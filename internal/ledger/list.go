@@ -45,6 +45,14 @@ type Entry struct {
 	Attempts []Attempt       `json:"attempts,omitempty"` // Get only; oldest first
 }
 
+// Took returns how long the attempt took that ended the request. ok is false when there is none.
+func (e Entry) Took() (took time.Duration, ok bool) {
+	if e.Outcome == nil || e.Outcome.StartedAt.IsZero() {
+		return 0, false
+	}
+	return e.Outcome.FinishedAt.Sub(e.Outcome.StartedAt), true
+}
+
 // Attempt is one attempt of an Entry.
 type Attempt struct {
 	Attempt     int        `json:"attempt"               db:"attempt"`

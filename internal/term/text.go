@@ -46,6 +46,14 @@ func Time(t *time.Time) string {
 	return t.UTC().Format(TimeForm)
 }
 
+// Duration returns d to the hundredth of a second. Not known is "-".
+func Duration(d time.Duration, known bool) string {
+	if !known {
+		return "-"
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
 // WriteJSON writes v to w, indented.
 func WriteJSON(w io.Writer, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/term"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var project string
+	cmd := &cobra.Command{
+		Use:     "show REQUEST_ID",
+		Short:   "Show one request, its attempts and its outcome",
+		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json",
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&project, "project", "", "the project, when several use the same request id")
+	load := a.settingFlags(cmd, ledgerSettings...)
+	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
+		c, err := load()
+		if err != nil {
+			return err
+		}
+		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
+			entries, err := l.Get(ctx, args[0], project)
+			if err != nil {
+				return err
+			}
+			switch len(entries) {
+			case 0:
+				return exitf(exitNotFound, "no request %q is known", args[0])
+			case 1:
+				return a.print(entries[0], showText(a.screen(), entries[0]))
+			}
+			var projects []string
+			for _, e := range entries {
+				projects = append(projects, e.Project)
+			}
+			return exitf(exitUsage, "several projects use the request id %q: choose one with --project: %s", args[0], strings.Join(projects, ", "))
+		})
+	})
+	return cmd
+}
+
+// showText shows a request, what is stored of it and its attempts.
+func showText(s term.Screen, e ledger.Entry) string {
+	lines := [][2]string{
+		{"project", e.Project}, {"request", e.ID.Request}, {"state", string(e.State)},
+		{"first seen", term.Time(&e.CreatedAt)}, {"finished", term.Time(e.FinishedAt)}, {"announced", term.Time(e.PublishedAt)}, {"took", term.Duration(e.Took())},
+	}
+	if e.RequestedBy != "" {
+		lines = append(lines, [2]string{"requested by", e.RequestedBy})
+	}
+	if e.RemovedAt != nil {
+		lines = append(lines, [2]string{"removed", term.Time(e.RemovedAt) + " from every destination"})
+	}
+	if e.Code != "" {
+		lines = append(lines, [2]string{"cause", string(e.Code) + ": " + e.Message})
+	}
+	if e.Outcome != nil && e.Outcome.Artifact != nil {
+		lines = append(lines, artifactLines(*e.Outcome.Artifact)...)
+	}
+	if len(e.Payload) > 0 {
+		lines = append(lines, [2]string{"request body", string(e.Payload)})
+	}
+	text := s.Pairs(lines)
+	if len(e.Attempts) == 0 {
+		return text
+	}
+	table := term.Table{Columns: attemptColumns}
+	for _, t := range e.Attempts {
+		cause := string(t.Code)
+		if t.Message != "" {
+			cause += ": " + t.Message
+		}
+		table.Add(strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), term.Time(&t.StartedAt), term.Time(t.EndedAt), t.Worker, cause)
+	}
+	return text + "\n" + table.Text(s)
+}
+
+// attemptColumns are those of one request's attempts.
+var attemptColumns = []term.Column{
+	{Title: "ATTEMPT"}, {Title: "RESULT"}, {Title: "DELIVERY", Drop: 3}, {Title: "STARTED", Drop: 1}, {Title: "ENDED", Drop: 4},
+	{Title: "WORKER", Drop: 2}, {Title: "CAUSE"},
+}
+
+func artifactLines(a export.Artifact) [][2]string {
+	lines := [][2]string{
+		{"format", string(a.Format) + ", compression " + string(a.Compression) + ", encryption " + string(a.Encryption)},
+		{"size", fmt.Sprintf("%s dumped, %s stored", term.Size(a.SizeBytes), term.Size(a.StoredBytes))},
+		{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", a.Rows, a.Tables)},
+		{"sha256", a.SHA256},
+		{"versions", "PostgreSQL " + a.ServerVersion + ", pg_dump " + a.PgDumpVersion},
+	}
+	for _, c := range a.Copies {
+		lines = append(lines, term.LocationPair(events.Location{
+			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI, Code: codes.Code(c.Code), Message: c.Message,
+		}))
+	}
+	for _, w := range a.Warnings {
+		lines = append(lines, [2]string{"warning", w})
+	}
+	return lines
+}
