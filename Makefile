@@ -32,8 +32,13 @@ build: ## Build build/pgcourier
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/pgcourier ./cmd/pgcourier
 
 .PHONY: demo
-demo: postgres build ## Run the main job end to end on a throw-away database and broker
-	build/pgcourier demo $(if $(STORAGE),--storage $(STORAGE))
+demo: postgres build ## Run the main job end to end on a throw-away database and broker (STORAGE=s3|telegram)
+ifeq ($(STORAGE),)
+	build/pgcourier demo
+else
+	$(GO) build -tags demoservers -o build/pgcourier-demo ./cmd/pgcourier
+	build/pgcourier-demo demo --storage $(STORAGE)
+endif
 
 # A selection of what the targets below run in full. make check vets, with all analyzers and
 # everything that is imported.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,8 @@ import (
 var platformSQL string
 
 func (a *app) demoCommand() *cobra.Command {
-	var kind, dir string
+	kind := "file"
+	var dir string
 	var size int
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -38,18 +40,20 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: "Starts a throw-away PostgreSQL cluster, an embedded broker and a worker, requests\n" +
 			"exports as a gateway would, drops the ledger and recovers it from the storage, restores\n" +
 			"what is stored into an empty database and compares every table. It removes all of it\n" +
-			"again but the exports, and those too when they are on a test server.\n\n" +
+			"again but the exports.\n\n" +
 			"It needs PostgreSQL's server binaries: `make postgres` installs them where permitted.",
-		Example: "  pgcourier demo\n  pgcourier demo --size 2000000\n  pgcourier demo --storage telegram",
+		Example: "  pgcourier demo\n  pgcourier demo --size 2000000",
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&kind, "storage", "file", "where the exports are kept: file, or s3 or telegram on a test server in this process")
-	_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(demoKinds, cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "with --storage file: folder for the exports; what an earlier demo left there is removed")
+	if kinds := demoKinds(); len(kinds) > 1 {
+		cmd.Flags().StringVar(&kind, "storage", kind, "where the exports are kept: "+strings.Join(kinds, ", ")+"; what is not file is a test server in this process")
+		_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
+	}
+	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; what an earlier demo left there is removed")
 	cmd.Flags().IntVar(&size, "size", 1_200_000, "rows of the large project; each is about 260 bytes in the dump")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
-		if !knownKind(kind) {
-			return exitf(exitUsage, "--storage: %q is not file, s3 or telegram", kind)
+		if kinds := demoKinds(); !slices.Contains(kinds, kind) {
+			return exitf(exitUsage, "--storage: %q is not one of %s", kind, strings.Join(kinds, ", "))
 		}
 		if a.output != "text" {
 			return exitf(exitUsage, "the demo tells a story: it has no --output %s", a.output)
@@ -117,7 +121,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.storage.chat != nil {
+	if d.storage.showChat != nil {
 		if err := d.showChat(ctx, completed); err != nil {
 			return err
 		}

@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"os/exec"
 	"strings"
-	"time"
 
 	"filippo.io/age"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
+	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
@@ -37,23 +32,14 @@ func serve(ctx context.Context, kind string, stdout io.Writer) error {
 	return errUsage
 }
 
-// serveS3 keeps everything in memory.
 func serveS3(ctx context.Context, stdout io.Writer) error {
-	store := s3mem.New()
-	if err := store.CreateBucket("exports"); err != nil {
-		return err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	server, err := s3test.Start("exports")
 	if err != nil {
-		return fmt.Errorf("start the S3 test server: %w", err)
-	}
-	server := &http.Server{Handler: gofakes3.New(store).Server(), ReadHeaderTimeout: time.Minute}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	fmt.Fprintf(stdout, "STORAGE=s3://exports?endpoint=%s&region=us-east-1&path_style=true\n", url.QueryEscape("http://"+listener.Addr().String()))
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	fmt.Fprintf(stdout, "STORAGE=%s\n", server.Storage("exports"))
+	<-ctx.Done()
+	return server.Close()
 }
 
 func serveTelegram(ctx context.Context, stdout io.Writer) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -13,13 +12,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 )
 
 // cli runs a command beside the platform and returns what it wrote and its exit code.
@@ -93,19 +91,29 @@ type bucket struct {
 
 func newBucket(t *testing.T) bucket {
 	t.Helper()
-	memory := s3mem.New()
-	if err := memory.CreateBucket("exports"); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(gofakes3.New(memory).Server())
-	t.Cleanup(server.Close)
-	core, err := minio.NewCore(strings.TrimPrefix(server.URL, "http://"), &minio.Options{
+	server := startS3(t)
+	core, err := minio.NewCore(strings.TrimPrefix(server.URL(), "http://"), &minio.Options{
 		Creds: credentials.NewStaticV4("key", "secret", ""), Region: "us-east-1", BucketLookup: minio.BucketLookupPath,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bucket{core, server.URL}
+	return bucket{core, server.URL()}
+}
+
+// startS3 starts an S3 test server with one bucket, exports.
+func startS3(t *testing.T) *s3test.Server {
+	t.Helper()
+	server, err := s3test.Start("exports")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
 }
 
 // remains lists objects and unfinished uploads.

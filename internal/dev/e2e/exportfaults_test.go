@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/contents"
@@ -183,17 +179,12 @@ func TestIDsAndRemoval(t *testing.T) {
 
 func TestEveryKindOfStorageIsReadBackAlone(t *testing.T) {
 	t.Parallel()
-	backend := s3mem.New()
-	if err := backend.CreateBucket("exports"); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(gofakes3.New(backend).Server())
-	t.Cleanup(server.Close)
+	server := startS3(t)
 	p, c := setup(t), newChat(t)
 	p.copied = true // those in S3 and in the chat
 	identity, recipient := identityFile(t)
 	bucket := func(name string) string {
-		return fmt.Sprintf("s3://%s/all?endpoint=%s&region=us-east-1&path_style=true", name, url.QueryEscape(server.URL))
+		return fmt.Sprintf("s3://%s/all?endpoint=%s&region=us-east-1&path_style=true", name, url.QueryEscape(server.URL()))
 	}
 	telegram := fmt.Sprintf("telegram://%d?api=%s&part_size=200KiB", privateChat, url.QueryEscape(c.URL()))
 	w := p.startBinary(withKeys(t),

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +19,10 @@ import (
 
 	"filippo.io/age"
 	"github.com/jackc/pgx/v5"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -170,14 +168,13 @@ func newPlace(t testing.TB, c storage.Config, identity *age.X25519Identity) plac
 
 func openS3(t testing.TB) *s3.Driver {
 	t.Helper()
-	store := s3mem.New()
-	if err := store.CreateBucket("exports"); err != nil {
+	server, err := s3test.Start("exports")
+	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(gofakes3.New(store).Server())
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { _ = server.Close() })
 	driver, err := s3.New(s3.Config{
-		Bucket: "exports", Endpoint: server.URL, Region: "us-east-1", PathStyle: true, PartSize: s3.MinPartSize,
+		Bucket: "exports", Endpoint: server.URL(), Region: "us-east-1", PathStyle: true, PartSize: s3.MinPartSize,
 		Credentials: credentials.NewStaticV4("key", "secret", ""),
 	})
 	if err != nil {
