@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
@@ -38,6 +39,8 @@ type relation struct {
 }
 
 func (r relation) show() string { return showName(r.schema, r.name) }
+
+func (r relation) table() export.Table { return export.Table{Schema: r.schema, Name: r.name} }
 
 func (r relation) quoted() string { return pgx.Identifier{r.schema, r.name}.Sanitize() }
 

@@ -3,9 +3,12 @@ package pgdump
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -79,8 +82,53 @@ func (t *trail) wait(ctx context.Context, most int) int {
 	}
 }
 
+// countSome counts the rows of some tables: with one query for all of them, else one query for
+// each, else one COPY.
 func (s *session) countSome(ctx context.Context, tables []relation, into map[export.Table]int64) error {
+	err := s.countPlanned(ctx, tables, into)
+	if err == nil || !s.uncounted(err) {
+		return err
+	}
+	for _, t := range tables {
+		if len(tables) > 1 {
+			if err = s.countPlanned(ctx, []relation{t}, into); err == nil {
+				continue
+			}
+		}
+		// pg_dump itself plans the query of a table with a condition.
+		if !s.uncounted(err) || t.condition != nil {
+			return err
+		}
+		if err = s.countCopied(ctx, t, into); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uncounted reports whether err is about a query and not about the table or the server: the
+// query needed something that pg_dump's COPY does not need.
+func (s *session) uncounted(err error) bool {
+	state := sqlState(err)
+	damaged := strings.HasPrefix(state, "XX") || strings.HasPrefix(state, "58") // data, input and output
+	return state != "" && !damaged && !s.conn.IsClosed()
+}
+
+// beginCount and endCount stand around each count. Planning a count(*) locks every index of the
+// table; rolling the savepoint back releases these locks. An index is never read, because it
+// may lack entries. The table itself is locked already, so only indexes are waited for.
+const (
+	beginCount = "SAVEPOINT count; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;" +
+		" SET LOCAL enable_bitmapscan = off; SET LOCAL lock_timeout = '1s'; "
+	endCount = "ROLLBACK TO SAVEPOINT count; RELEASE SAVEPOINT count"
+)
+
+// countPlanned counts the rows of some tables with one query. The planner opens the indexes and
+// extended statistics of each table and inlines their functions, so it fails where those need
+// a search_path, and waits where an index is being rebuilt.
+func (s *session) countPlanned(ctx context.Context, tables []relation, into map[export.Table]int64) error {
 	var b strings.Builder
+	b.WriteString(beginCount)
 	for i, t := range tables {
 		if i > 0 {
 			b.WriteString(" UNION ALL ")
@@ -90,17 +138,64 @@ func (s *session) countSome(ctx context.Context, tables []relation, into map[exp
 			b.WriteString(" " + *t.condition)
 		}
 	}
-	rows, err := s.conn.Query(ctx, b.String())
+	b.WriteString("; " + endCount)
+	results, err := s.conn.PgConn().Exec(ctx, b.String()).ReadAll()
+	if err != nil {
+		return s.rollBackCount(ctx, err)
+	}
+	for _, r := range results {
+		for _, row := range r.Rows {
+			i, err := strconv.Atoi(string(row[0]))
+			if err != nil {
+				return err
+			}
+			n, err := strconv.ParseInt(string(row[1]), 10, 64)
+			if err != nil {
+				return err
+			}
+			into[tables[i].table()] = n
+		}
+	}
+	return nil
+}
+
+// countCopied counts the rows of a table as pg_dump reads them, with a COPY, which plans nothing
+// and opens no index. It reads one column, the narrowest of fixed width if there is one.
+func (s *session) countCopied(ctx context.Context, t relation, into map[export.Table]int64) error {
+	columns, err := s.narrowestColumn(ctx, t)
 	if err != nil {
 		return err
 	}
-	var i int
-	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&i, &n}, func() error {
-		into[export.Table{Schema: tables[i].schema, Name: tables[i].name}] = n
-		return nil
-	})
-	return err
+	if err := s.script(ctx, beginCount); err != nil {
+		return err
+	}
+	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+t.quoted()+columns+" TO STDOUT")
+	if err != nil {
+		return s.rollBackCount(ctx, err)
+	}
+	into[t.table()] = tag.RowsAffected()
+	return s.script(ctx, endCount)
+}
+
+// narrowestColumn returns a column list for COPY; empty: the table has no column.
+func (s *session) narrowestColumn(ctx context.Context, t relation) (string, error) {
+	var name string
+	err := s.conn.QueryRow(ctx, `
+SELECT attname::text FROM pg_attribute
+ WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ ORDER BY attlen < 0, attlen, attnum LIMIT 1`, t.oid).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return " (" + pgx.Identifier{name}.Sanitize() + ")", err
+}
+
+// rollBackCount makes the transaction usable again after a failed count, and returns why it failed.
+func (s *session) rollBackCount(ctx context.Context, err error) error {
+	if s.conn.IsClosed() {
+		return err
+	}
+	return cmp.Or(s.script(ctx, endCount), err)
 }
 
 // wait returns the counts, or ctx's cause when that comes first.
