@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"context"
-	"net"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/freeport"
 )
 
 // patience bounds each wait for something that is sure to happen.
@@ -30,9 +30,12 @@ type broker struct {
 // newBroker starts a server without streams.
 func newBroker(t testing.TB) *broker {
 	t.Helper()
-	b := &broker{dir: t.TempDir(), port: server.RANDOM_PORT}
+	port, err := freeport.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{dir: t.TempDir(), port: port}
 	b.start(t)
-	b.port = b.srv.Addr().(*net.TCPAddr).Port
 	t.Cleanup(b.stop)
 	return b
 }

@@ -3,7 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
-	"net"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/freeport"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 )
@@ -247,15 +248,11 @@ func TestConnectNeverShowsTheConnectionString(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an error without the password", err)
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := closed.Addr().String()
-	if err := closed.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = ledger.Open(t.Context(), ledger.Config{Pool: newPool(t, "postgres://u:canary-9@"+addr+"/x?sslmode=disable")})
+	_, err = ledger.Open(t.Context(), ledger.Config{Pool: newPool(t, fmt.Sprintf("postgres://u:canary-9@127.0.0.1:%d/x?sslmode=disable", closed))})
 	if !errors.Is(err, export.ErrLedgerUnavailable) || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an outage without the password", err)
 	}

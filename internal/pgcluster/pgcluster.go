@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/freeport"
 )
 
 // ErrNoServer says that no PostgreSQL server binaries were found.
@@ -138,7 +140,7 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	}
 	// A free port can be taken between the look and the bind: look again.
 	for range 5 {
-		if c.port, err = freePort(ctx); err != nil {
+		if c.port, err = freeport.Get(); err != nil {
 			return err
 		}
 		if err = c.Resume(ctx); err == nil || ctx.Err() != nil {
@@ -281,15 +283,6 @@ func credential() (*syscall.Credential, error) {
 		return nil, err
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-}
-
-func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Folder holds everything the cluster has on disk; Stop removes it.

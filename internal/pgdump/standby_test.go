@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/freeport"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -75,16 +75,12 @@ func standbyOf(t *testing.T, primary *pgcluster.Cluster) string {
 		}
 	}
 	run("pg_basebackup", "--pgdata="+data, "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname="+primary.URL(""))
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := free.Addr().(*net.TCPAddr)
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
 	server := []string{"--pgdata=" + data, "--wait", "--log=" + filepath.Join(primary.Folder(), "standby.log")}
-	run("pg_ctl", append(server, fmt.Sprintf("--options=-p %d", address.Port), "start")...)
+	run("pg_ctl", append(server, fmt.Sprintf("--options=-p %d", port), "start")...)
 	t.Cleanup(func() { run("pg_ctl", append(server, "--mode=immediate", "stop")...) })
-	return address.String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }

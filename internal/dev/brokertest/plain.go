@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/pgcourier/pgcourier/internal/freeport"
 )
 
 // Plain is a nats-server without users that keeps what it acknowledges, for tests of what
@@ -23,6 +25,10 @@ func StartPlain(dir string, port int) (*Plain, error) {
 
 // StartPlainIn starts a server on a store.
 func StartPlainIn(store string, port int) (*Plain, error) {
+	port, err := fixed(port)
+	if err != nil {
+		return nil, err
+	}
 	srv, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: store, SyncAlways: true, NoSigs: true, NoLog: true,
 	})
@@ -36,6 +42,15 @@ func StartPlainIn(store string, port int) (*Plain, error) {
 		return nil, errors.New("server is not ready")
 	}
 	return p, nil
+}
+
+// fixed chooses the port where any may be taken: one that is still free when the server is
+// started again.
+func fixed(port int) (int, error) {
+	if port != RandomPort {
+		return port, nil
+	}
+	return freeport.Get()
 }
 
 // Shutdown ends the server. It is idempotent.
@@ -55,8 +70,11 @@ func Raw(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
 	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true
 	if o.Port == 0 {
-		o.Port = server.RANDOM_PORT
+		o.Port = RandomPort
 	}
+	port, err := fixed(o.Port)
+	Must(t, err)
+	o.Port = port
 	srv, err := server.NewServer(o)
 	Must(t, err)
 	go srv.Start()

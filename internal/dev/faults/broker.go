@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/freeport"
 )
 
 // broker is one nats-server, or a cluster of three, each a process of its own.
@@ -39,7 +41,7 @@ type node struct {
 func startBroker(ctx context.Context, dir, binary string, size int, keys string) (*broker, error) {
 	b := &broker{dir: dir, binary: binary, workerPassword: "first", keys: keys}
 	for n := range size {
-		ports, err := freePorts(ctx, 3)
+		ports, err := freePorts(3)
 		if err != nil {
 			return nil, err
 		}
@@ -203,15 +205,17 @@ func (b *broker) leader(ctx context.Context, stream string) (*node, error) {
 	return nil, fmt.Errorf("stream %s has no leader", stream)
 }
 
-func freePorts(ctx context.Context, n int) ([]int, error) {
+// freePorts finds n ports, no two of them the same.
+func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	for len(ports) < n {
+		port, err := freeport.Get()
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = l.Close() }() // all at once, so that no two are the same
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
 	}
 	return ports, nil
 }

@@ -20,11 +20,14 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"github.com/pgcourier/pgcourier/internal/freeport"
 )
 
 // Fault is what the server does to each mail until it is set to another.
@@ -81,8 +84,11 @@ func Start(c Config) (*Server, error) {
 	if c.Host == "" {
 		c.Host = "127.0.0.1"
 	}
-	s := &Server{cfg: c, addr: "127.0.0.1:0", met: map[Fault]int{}, gate: make(chan struct{})}
-	var err error
+	port, err := freeport.Get()
+	if err != nil {
+		return nil, fmt.Errorf("start mail server: %w", err)
+	}
+	s := &Server{cfg: c, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), met: map[Fault]int{}, gate: make(chan struct{})}
 	if s.tls, s.ca, err = certificate(c.Host); err != nil {
 		return nil, fmt.Errorf("start mail server: %w", err)
 	}
