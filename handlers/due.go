@@ -12,12 +12,13 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Queued looks at the requests that wait or run.
-type Queued interface {
-	// Requests lists the bodies of what is in a project's queue, delivered or not.
-	Requests(ctx context.Context, project string) ([][]byte, error)
+// Queue shows the requests that wait or run.
+type Queue interface {
+	// OfProject lists what is in a project's queue, delivered or not.
+	OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error)
 }
 
 // Due handles what a schedule made due: it puts the request on its project's subject.
@@ -31,7 +32,7 @@ type Queued interface {
 // so the request's id is made of that, and a repetition is the same request.
 type Due struct {
 	Publisher Publisher
-	Queued    Queued
+	Queue     Queue
 	// Source is the CloudEvents source of what is passed on.
 	Source string
 	// Log defaults to slog.Default().
@@ -83,14 +84,13 @@ func (h *Due) Handle(msg *message.Message) error {
 
 // waits reports whether another run of the same schedule is in the queue.
 func (h *Due) waits(ctx context.Context, r events.Requested) (bool, error) {
-	bodies, err := h.Queued.Requests(ctx, r.ProjectID)
+	queued, err := h.Queue.OfProject(ctx, r.ProjectID)
 	if err != nil {
 		return false, fmt.Errorf("look for the run before %s: %w", r.RequestID, err)
 	}
-	for _, body := range bodies {
-		other, err := events.Decode(events.Message{Body: body})
+	for _, other := range queued {
 		// This one itself is there when its acknowledgement was lost.
-		if err == nil && other.RequestedBy == r.RequestedBy && other.RequestID != r.RequestID {
+		if q := other.Request; q.Refusal == nil && q.RequestedBy == r.RequestedBy && q.Request != r.RequestID {
 			return true, nil
 		}
 	}

@@ -21,7 +21,13 @@ type queued struct {
 	err    error
 }
 
-func (q queued) Requests(context.Context, string) ([][]byte, error) { return q.bodies, q.err }
+func (q queued) OfProject(_ context.Context, project string) (out []export.QueuedRequest, err error) {
+	for _, body := range q.bodies {
+		d := delivery.Delivery{Subject: events.RequestSubject(project), EventID: "eabc-1"}
+		out = append(out, export.QueuedRequest{Request: handlers.DecodeStored(d, nil, body), Delivery: d})
+	}
+	return out, q.err
+}
 
 // run is what the broker makes due, once the one after it is due at next.
 func run(body, edit, next string) *message.Message {
@@ -36,7 +42,7 @@ func runOf(subject, body, edit, next string) *message.Message {
 }
 
 func dueHandler(out *tray, q queued) *handlers.Due {
-	return &handlers.Due{Publisher: out, Queued: q, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	return &handlers.Due{Publisher: out, Queue: q, Source: "test", Log: slog.New(slog.DiscardHandler)}
 }
 
 func waits(err error) bool {
@@ -117,7 +123,7 @@ func TestARunThatBreaksTheContract(t *testing.T) {
 		}
 	}
 	out := &tray{}
-	h := &handlers.Due{Publisher: out, Queued: queued{}, Log: slog.New(slog.DiscardHandler)}
+	h := &handlers.Due{Publisher: out, Queue: queued{}, Log: slog.New(slog.DiscardHandler)}
 	if err := h.Handle(runOf("backup.schedule._.x.due", `{"project_id":"acme"}`, "", "")); err != nil || len(out.out) != 0 {
 		t.Errorf("%v, published %v", err, out.out)
 	}

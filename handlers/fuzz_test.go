@@ -31,7 +31,7 @@ func FuzzDecodeStored(f *testing.F) {
 			lists[name] = append(lists[name], second)
 			is.RepeatedHeader = name
 		}
-		got := handlers.DecodeStored(subject, lists, body, stored)
+		got := handlers.DecodeStored(stored, lists, body)
 		checkStored(t, got, subject, body)
 		if folded := strings.ToLower(name); repeated && got.Refusal == nil && (strings.HasPrefix(folded, "ce-") || folded == "content-type" || folded == "content-encoding" || folded == "traceparent") {
 			t.Fatalf("%s is accepted twice: %q and %q", name, value, second)

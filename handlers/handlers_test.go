@@ -129,7 +129,7 @@ func TestWhatIsMadeOfARequest(t *testing.T) {
 			if core.req.Digest != sha256.Sum256(core.req.Payload) {
 				t.Error("the digest is not the payload's")
 			}
-			stored := handlers.DecodeStored(c.subject, headerLists(c.header, c.repeated), []byte(c.body), delivery.Of(msg.Context()))
+			stored := handlers.DecodeStored(delivery.Of(msg.Context()), headerLists(c.header, c.repeated), []byte(c.body))
 			if stored.ID != core.req.ID || stored.Digest != core.req.Digest || (stored.Refusal == nil) != (core.req.Refusal == nil) {
 				t.Errorf("as it lies in the queue it reads %v, %v", stored.ID, stored.Refusal)
 			}

@@ -85,7 +85,7 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 
 // DecodeStored makes a Request of a message as it lies in the queue, the same as its
 // deliveries gave.
-func DecodeStored(subject string, header map[string][]string, body []byte, d delivery.Delivery) export.Request {
+func DecodeStored(d delivery.Delivery, header map[string][]string, body []byte) export.Request {
 	single := make(map[string]string, len(header))
 	for name, values := range header {
 		single[name] = strings.Join(values[:min(len(values), 1)], "")
@@ -93,5 +93,5 @@ func DecodeStored(subject string, header map[string][]string, body []byte, d del
 			repeat(single, name)
 		}
 	}
-	return decode(events.Message{Subject: subject, Header: single, Body: body}, d)
+	return decode(events.Message{Subject: d.Subject, Header: single, Body: body}, d)
 }

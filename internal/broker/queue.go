@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // anySubject matches every message; with it a read by sequence skips the gaps.
@@ -15,13 +17,10 @@ const anySubject = ">"
 
 // QueuedMessage is a message as it lies in a work queue.
 type QueuedMessage struct {
-	Subject   string
-	Header    nats.Header // every value of every header
-	Body      []byte
-	EventID   string // the same as its deliveries had
-	Stream    string // the stream's identity, see Delivery.Stream
-	Sequence  uint64
-	Published time.Time // by the broker's clock
+	// Delivery has what is the same for all deliveries of the message: Number is 0.
+	delivery.Delivery
+	Header nats.Header // every value of every header
+	Body   []byte
 }
 
 // Depth says how full a work queue is.
@@ -113,9 +112,10 @@ func (q *Queue) read(ctx context.Context, s jetstream.Stream, sequence uint64, o
 	}
 	identity := StreamIdentity(s.CachedInfo())
 	return &QueuedMessage{
-		Subject: m.Subject, Header: m.Header, Body: m.Data,
-		EventID: EventID(identity, m.Sequence), Stream: identity,
-		Sequence: m.Sequence, Published: m.Time,
+		Delivery: delivery.Delivery{
+			EventID: EventID(identity, m.Sequence), Stream: identity, Sequence: m.Sequence, Subject: m.Subject, Published: m.Time,
+		},
+		Header: m.Header, Body: m.Data,
 	}, nil
 }
 

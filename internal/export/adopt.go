@@ -30,7 +30,7 @@ type Adoptions struct {
 
 	mu      sync.Mutex
 	running bool
-	waiting []DeadRequest
+	waiting []QueuedRequest
 	known   map[string]bool // event ids of what waits or runs
 }
 
@@ -48,7 +48,7 @@ func NewAdoptions(c AdoptionsConfig) *Adoptions {
 // Adopt runs a request when those before it have ended, announces its outcome and removes
 // its message. What cannot run now, because its project does, is left to the next sweep. A
 // request that takes its worker with it is lost then, and not adopted again.
-func (a *Adoptions) Adopt(ctx context.Context, d DeadRequest) {
+func (a *Adoptions) Adopt(ctx context.Context, d QueuedRequest) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.known[d.Delivery.EventID] {
@@ -77,7 +77,7 @@ func (a *Adoptions) runAll(ctx context.Context) {
 	}
 }
 
-func (a *Adoptions) next(ctx context.Context) (d DeadRequest, more bool) {
+func (a *Adoptions) next(ctx context.Context) (d QueuedRequest, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.waiting) == 0 || ctx.Err() != nil {
@@ -88,13 +88,13 @@ func (a *Adoptions) next(ctx context.Context) (d DeadRequest, more bool) {
 	return d, true
 }
 
-func (a *Adoptions) forget(d DeadRequest) {
+func (a *Adoptions) forget(d QueuedRequest) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.known, d.Delivery.EventID)
 }
 
-func (a *Adoptions) run(ctx context.Context, d DeadRequest) error {
+func (a *Adoptions) run(ctx context.Context, d QueuedRequest) error {
 	// It is not the last time: a fault that passes is tried again, within the attempts.
 	again := d.Delivery
 	again.Last = false

@@ -32,20 +32,14 @@ type Cancellation struct {
 	Outcome *Outcome
 }
 
-// WaitingRooms are where requests wait before any worker has seen them.
-type WaitingRooms interface {
+// WaitingQueue is where requests wait before a worker has seen them.
+type WaitingQueue interface {
 	// Waiting returns the waiting requests with an id: of one project, or of all if
 	// project is empty. It may miss those behind very many others.
-	Waiting(ctx context.Context, request, project string) ([]WaitingRequest, error)
+	Waiting(ctx context.Context, request, project string) ([]QueuedRequest, error)
 	// Remove deletes a request's message from the queue. One that is gone, or waits
 	// elsewhere, is no error.
 	Remove(ctx context.Context, d delivery.Delivery) error
-}
-
-// WaitingRequest is a request in a queue.
-type WaitingRequest struct {
-	Request  Request
-	Delivery delivery.Delivery
 }
 
 var (
@@ -69,7 +63,7 @@ func CancelledBy(by string) *Fault {
 // CancellerConfig is what a Canceller works with. All but Log are required.
 type CancellerConfig struct {
 	Ledger    Cancelling
-	Queue     WaitingRooms
+	Queue     WaitingQueue
 	Announcer Announcer
 	// Tell says to all workers that the request was cancelled: its owner then calls
 	// Exporter.Nudge. It must not block; what is lost costs the owner's next renewal.

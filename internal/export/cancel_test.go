@@ -89,11 +89,11 @@ func (b *book) CancelQueued(_ context.Context, r export.Request, _ delivery.Deli
 }
 
 type room struct {
-	waiting []export.WaitingRequest
+	waiting []export.QueuedRequest
 	removed []uint64
 }
 
-func (r *room) Waiting(context.Context, string, string) ([]export.WaitingRequest, error) {
+func (r *room) Waiting(context.Context, string, string) ([]export.QueuedRequest, error) {
 	return r.waiting, nil
 }
 func (r *room) Remove(_ context.Context, d delivery.Delivery) error {
@@ -112,10 +112,10 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 	t.Parallel()
 	id, foreign := export.ID{Project: "p", Request: "r"}, export.ID{Project: "q", Request: "r"}
 	ended := export.Cancellation{Outcome: &export.Outcome{ID: id, State: export.Failed, Code: codes.Cancelled}}
-	waits := export.WaitingRequest{Request: export.Request{ID: id}, Delivery: delivery.Delivery{Sequence: 7}}
+	waits := export.QueuedRequest{Request: export.Request{ID: id}, Delivery: delivery.Delivery{Sequence: 7}}
 	for name, tc := range map[string]struct {
 		found   [][]export.ID
-		waiting []export.WaitingRequest
+		waiting []export.QueuedRequest
 		answer  export.Cancellation
 		asked   string
 		err     error
@@ -126,12 +126,12 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 		"not held":                   {[][]export.ID{{id}}, nil, ended, "cancel p/r by ann", nil, false, 0},
 		"of two projects":            {[][]export.ID{{id, foreign}}, nil, ended, "", export.ErrAmbiguous, false, 0},
 		"nowhere":                    {[][]export.ID{nil}, nil, ended, "", export.ErrUnknown, false, 0},
-		"in the queue":               {[][]export.ID{nil}, []export.WaitingRequest{waits}, ended, "cancel queued p/r by ann", nil, false, 1},
-		"in the queue twice":         {[][]export.ID{nil}, []export.WaitingRequest{waits, waits}, ended, "cancel queued p/r by ann", nil, false, 2},
+		"in the queue":               {[][]export.ID{nil}, []export.QueuedRequest{waits}, ended, "cancel queued p/r by ann", nil, false, 1},
+		"in the queue twice":         {[][]export.ID{nil}, []export.QueuedRequest{waits, waits}, ended, "cancel queued p/r by ann", nil, false, 2},
 		"taken since":                {[][]export.ID{nil, {id}}, nil, export.Cancellation{}, "cancel p/r by ann", nil, true, 0},
 		"taken since, twice":         {[][]export.ID{nil, {id, foreign}}, nil, ended, "", export.ErrAmbiguous, false, 0},
-		"claimed while in the queue": {[][]export.ID{nil}, []export.WaitingRequest{waits}, export.Cancellation{}, "cancel queued p/r by ann", nil, true, 0},
-		"in two projects' queues": {[][]export.ID{nil}, []export.WaitingRequest{waits, {Request: export.Request{ID: foreign}}},
+		"claimed while in the queue": {[][]export.ID{nil}, []export.QueuedRequest{waits}, export.Cancellation{}, "cancel queued p/r by ann", nil, true, 0},
+		"in two projects' queues": {[][]export.ID{nil}, []export.QueuedRequest{waits, {Request: export.Request{ID: foreign}}},
 			ended, "", export.ErrAmbiguous, false, 0},
 	} {
 		ledger, queue, speaker := &book{found: tc.found, answer: tc.answer}, &room{waiting: tc.waiting}, &announced{}

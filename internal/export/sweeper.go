@@ -15,7 +15,7 @@ import (
 type Queue interface {
 	// Dead returns the requests whose messages are still stored and will not be
 	// delivered again.
-	Dead(ctx context.Context) ([]DeadRequest, error)
+	Dead(ctx context.Context) ([]QueuedRequest, error)
 	// Holds reports whether the message with that sequence is still in the queue. A
 	// queue of another identity (its store was wiped since) holds nothing.
 	Holds(ctx context.Context, queue string, sequence uint64) (bool, error)
@@ -26,8 +26,8 @@ type Queue interface {
 	Remove(ctx context.Context, d delivery.Delivery) error
 }
 
-// DeadRequest is a request that used up its deliveries.
-type DeadRequest struct {
+// QueuedRequest is a request whose message lies in the queue.
+type QueuedRequest struct {
 	Request  Request
 	Delivery delivery.Delivery
 }
@@ -41,7 +41,7 @@ type Announcer interface {
 // Adopter takes on a request that the queue will not deliver again and that can still be
 // run. It must not block: what it does not take now is offered again by the next sweep.
 type Adopter interface {
-	Adopt(ctx context.Context, d DeadRequest)
+	Adopt(ctx context.Context, d QueuedRequest)
 }
 
 // SweeperConfig is what a Sweeper works with. All but the times and Log are required, and

@@ -16,7 +16,7 @@ import (
 type graveyard struct {
 	export.Reaping
 	export.Collecting
-	dead      []export.DeadRequest
+	dead      []export.QueuedRequest
 	taken     []string
 	fresh     []string // can still be run
 	adopted   []string
@@ -33,7 +33,7 @@ func (g *graveyard) Forget(_ context.Context, _ time.Duration, before time.Time,
 	return n, nil
 }
 
-func (g *graveyard) Dead(context.Context) ([]export.DeadRequest, error)          { return g.dead, nil }
+func (g *graveyard) Dead(context.Context) ([]export.QueuedRequest, error)        { return g.dead, nil }
 func (g *graveyard) Holds(context.Context, string, uint64) (bool, error)         { return false, nil }
 func (g *graveyard) Oldest(context.Context) (time.Time, error)                   { return g.oldest, nil }
 func (g *graveyard) Remove(context.Context, delivery.Delivery) error             { g.dead = nil; return nil }
@@ -56,7 +56,7 @@ func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ deliver
 	return export.Outcome{ID: r.ID, State: export.Failed}, nil
 }
 
-func (g *graveyard) Adopt(_ context.Context, d export.DeadRequest) {
+func (g *graveyard) Adopt(_ context.Context, d export.QueuedRequest) {
 	g.adopted = append(g.adopted, d.Request.Request)
 }
 
@@ -69,7 +69,7 @@ func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
 // does not stay in the queue for ever.
 func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 	t.Parallel()
-	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.DeadRequest{{
+	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.QueuedRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
 		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
@@ -87,7 +87,7 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 // A message that used up its deliveries while it waited for its turn is run, not buried.
 func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
 	t.Parallel()
-	g := &graveyard{fresh: []string{"r"}, dead: []export.DeadRequest{{
+	g := &graveyard{fresh: []string{"r"}, dead: []export.QueuedRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
 		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}

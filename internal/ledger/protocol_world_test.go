@@ -104,11 +104,11 @@ func (m *model) meanwhile() {
 
 type queue struct{ m *model }
 
-func (q queue) Dead(context.Context) ([]export.DeadRequest, error) {
-	var dead []export.DeadRequest
+func (q queue) Dead(context.Context) ([]export.QueuedRequest, error) {
+	var dead []export.QueuedRequest
 	for _, msg := range q.m.messages {
 		if !msg.gone && msg.number == deliveries && !q.m.wrong.noReaper {
-			dead = append(dead, export.DeadRequest{Request: msg.request, Delivery: msg.delivery()})
+			dead = append(dead, export.QueuedRequest{Request: msg.request, Delivery: msg.delivery()})
 		}
 	}
 	return dead, nil
@@ -141,7 +141,7 @@ func (q queue) Remove(_ context.Context, d delivery.Delivery) error {
 // adopter hires a worker for what only waited until its deliveries were used up.
 type adopter struct{ m *model }
 
-func (a adopter) Adopt(_ context.Context, d export.DeadRequest) {
+func (a adopter) Adopt(_ context.Context, d export.QueuedRequest) {
 	msg := a.m.messages[d.Delivery.Sequence-1]
 	for _, w := range a.m.workers {
 		if w.adopted {

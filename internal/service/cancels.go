@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -41,7 +42,7 @@ func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 	ctx = context.WithoutCancel(ctx)
 	r := &Canceller{config: c}
 	h := &handlers.Cancel{Log: c.Log, Canceller: export.NewCanceller(export.CancellerConfig{
-		Ledger: c.Ledger, Announcer: c.Announcer, Queue: newWaitingRooms(c.JetStream), Tell: r.tell, Log: c.Log,
+		Ledger: c.Ledger, Announcer: c.Announcer, Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Tell: r.tell, Log: c.Log,
 	})}
 	asked, err := c.Connection.Subscribe(events.CancelFilter, func(m *nats.Msg) {
 		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)

@@ -5,14 +5,14 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // SchedulerConfig is what a Scheduler needs.
 type SchedulerConfig struct {
 	takeConfig
-	Publisher            telemetry.Publisher
-	MaxWaitingPerProject int // of one project's queue
+	Publisher telemetry.Publisher
 }
 
 // Scheduler moves what schedules make due to the queues. The broker keeps the time; the role
@@ -27,7 +27,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	c := s.config
 	h := &handlers.Due{
 		Publisher: publications{c.Publisher}, Source: source, Log: c.Log,
-		Queued: queuedRequests{newRequestQueue(c.JetStream), c.MaxWaitingPerProject},
+		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored),
 	}
 	return handle(ctx, c.subscriber(), c.Telemetry, handler{"due", events.DueFilter, h.Handle})
 }

@@ -248,7 +248,7 @@ func (s *Service) addExportingRoles(ctx context.Context, sh shared, schedules bo
 	if c.Serves(config.RoleIntake) {
 		s.roles = append(s.roles, NewIntake(IntakeConfig{takeConfig: take, Publisher: publisher}))
 		if schedules {
-			s.roles = append(s.roles, NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher, MaxWaitingPerProject: c.MaxWaitingPerProject}))
+			s.roles = append(s.roles, NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher}))
 		}
 	}
 	if c.Serves(config.RoleSweeper) {

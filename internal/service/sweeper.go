@@ -43,10 +43,7 @@ func NewSweeper(c SweeperConfig) *Sweeper { return &Sweeper{c} }
 // Run sweeps until ctx ends. The broker's advisories make it look sooner.
 func (r *Sweeper) Run(ctx context.Context) error {
 	c := r.config
-	queue := requestQueue{
-		broker.NewQueue(c.JetStream, broker.Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories),
-		newWaitingRooms(c.JetStream).intake,
-	}
+	queue := broker.NewRequestQueue(c.JetStream, handlers.DecodeStored)
 	adoptions := export.NewAdoptions(export.AdoptionsConfig{
 		Exporter: c.Exporter, Announcer: c.Announcer, Queue: queue, Drain: c.Drain, Log: c.Log,
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
@@ -24,12 +25,12 @@ type samples struct {
 func sample(s samples) {
 	c, tel := s.Settings, s.Telemetry
 	tel.ShowConnection(s.Broker.connected)
-	rooms := newWaitingRooms(s.Broker.jetStream(s.Broker.first))
+	queue := broker.NewRequestQueue(s.Broker.jetStream(s.Broker.first), handlers.DecodeStored)
 	if c.Serves(config.RoleWorker) || c.Serves(config.RoleSweeper) {
-		tel.SampleQueue("requests", backlog(rooms.requests))
+		tel.SampleQueue("requests", backlog(queue.Projects))
 	}
 	if c.Serves(config.RoleIntake) {
-		tel.SampleQueue("intake", backlog(rooms.intake))
+		tel.SampleQueue("intake", backlog(queue.Intake))
 	}
 	for _, channel := range setup.Channels(c) {
 		queue := broker.NewQueue(s.Broker.jetStream(server.UserNotifier), broker.Binding{Stream: events.StreamNotifications, Consumer: broker.NotificationConsumer(string(channel))}, "")

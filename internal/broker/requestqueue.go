@@ -1,0 +1,153 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+const (
+	// maxDead bounds what one look for dead messages returns.
+	maxDead = 500
+	// maxSearch bounds a search: of the queue of one project, which is bounded itself, of all
+	// projects' when none is named, and of the intake, which has no bound.
+	maxSearch = 5000
+)
+
+// Decode makes a request of a message as it lies in a queue, the same as its deliveries give.
+type Decode func(d delivery.Delivery, header map[string][]string, body []byte) export.Request
+
+// RequestQueue is where requests wait: the intake, and the queue of the projects. It is safe
+// for concurrent use. Its rights are a Queue's, of both streams.
+type RequestQueue struct {
+	Intake   *Queue
+	Projects *Queue
+	decode   Decode
+}
+
+// NewRequestQueue returns a view of both streams.
+func NewRequestQueue(js jetstream.JetStream, decode Decode) *RequestQueue {
+	return &RequestQueue{
+		Intake:   NewQueue(js, Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, ""),
+		Projects: NewQueue(js, Binding{Stream: events.StreamRequests, Consumer: events.ConsumerExport}, events.StreamAdvisories),
+		decode:   decode,
+	}
+}
+
+func (q *RequestQueue) request(m QueuedMessage) export.QueuedRequest {
+	return export.QueuedRequest{Request: q.decode(m.Delivery, m.Header, m.Body), Delivery: m.Delivery}
+}
+
+// Dead returns the requests that are still stored and will not be delivered again, at most
+// 500. See Queue.Dead.
+func (q *RequestQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error) {
+	messages, err := q.Projects.Dead(ctx, maxDead)
+	var out []export.QueuedRequest
+	for _, m := range messages {
+		m.Delivery.Last = true
+		out = append(out, q.request(m))
+	}
+	return out, err
+}
+
+// Holds reports whether a project's queue still has the message. A stream of another
+// identity, whose store was wiped since, has none.
+func (q *RequestQueue) Holds(ctx context.Context, stream string, sequence uint64) (bool, error) {
+	return q.Projects.Exists(ctx, stream, sequence)
+}
+
+// Remove deletes a message from the queue of its project. One that is gone, or waits in the
+// intake, is no error: what waits there is moved, and found ended by a worker.
+func (q *RequestQueue) Remove(ctx context.Context, d delivery.Delivery) error {
+	return q.Projects.Delete(ctx, d.Stream, d.Sequence)
+}
+
+// Oldest returns when the oldest message that may still lead to a request was published;
+// zero: there is none. What the intake holds may be in the ledger already, under the id that
+// it gives again. The intake comes first: what is moved meanwhile is met in the queue.
+func (q *RequestQueue) Oldest(ctx context.Context) (time.Time, error) {
+	intake, err := q.Intake.Oldest(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	oldest, err := q.Projects.Oldest(ctx)
+	if oldest.IsZero() || !intake.IsZero() && intake.Before(oldest) {
+		oldest = intake
+	}
+	return oldest, err
+}
+
+// Waiting returns the requests with an id that wait or run, of one project, or of all if
+// project is empty. It may miss those behind very many others. The intake comes first: what
+// is moved meanwhile is met in the queue.
+func (q *RequestQueue) Waiting(ctx context.Context, request, project string) ([]export.QueuedRequest, error) {
+	subject := events.RequestedFilter
+	if project != "" {
+		subject = events.RequestSubject(project)
+	}
+	intake, err := q.search(ctx, q.Intake, events.TypeRequested)
+	if err != nil {
+		return nil, err
+	}
+	queued, err := q.search(ctx, q.Projects, subject)
+	if err != nil {
+		return nil, err
+	}
+	var out []export.QueuedRequest
+	for _, r := range append(intake, queued...) {
+		if r.Request.Request == request && (project == "" || r.Request.Project == project) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// OfProject returns what one project has in its queue, waiting or running.
+func (q *RequestQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
+	return q.search(ctx, q.Projects, events.RequestSubject(project))
+}
+
+// Queued returns the ids of the requests that one project has in its queue. An error wraps
+// events.ErrUnavailable.
+func (q *RequestQueue) Queued(ctx context.Context, project string) (map[string]bool, error) {
+	queued, err := q.OfProject(ctx, project)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	out := map[string]bool{}
+	for _, r := range queued {
+		out[r.Request.Request] = true
+	}
+	return out, nil
+}
+
+// Holders returns the projects that have a request with an id in the queue or the intake. An
+// error wraps events.ErrUnavailable.
+func (q *RequestQueue) Holders(ctx context.Context, request string) ([]string, error) {
+	waiting, err := q.Waiting(ctx, request, "")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	var out []string
+	for _, w := range waiting {
+		out = append(out, w.Request.Project)
+	}
+	return out, nil
+}
+
+func (q *RequestQueue) search(ctx context.Context, in *Queue, filter string) ([]export.QueuedRequest, error) {
+	var out []export.QueuedRequest
+	for m, err := range in.Messages(ctx, filter, maxSearch) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, q.request(m))
+	}
+	return out, nil
+}
