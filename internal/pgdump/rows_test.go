@@ -7,9 +7,12 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -89,6 +92,27 @@ func TestWarnings(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("warning %d = %q\nwant %q", i, got[i], want[i])
 		}
+	}
+}
+
+func TestATableThatPostgreSQLDoesNotRestoreIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, `CREATE SCHEMA s;
+CREATE TABLE s.plain (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE s.plain_1 PARTITION OF s.plain DEFAULT`)
+	var want []string
+	conn := connect(t, dsn)
+	_, err := conn.Exec(t.Context(), "CREATE TABLE s.excluding (id int, at date, EXCLUDE (id WITH =, at WITH =)) PARTITION BY RANGE (at)")
+	switch refusal, ok := errors.AsType[*pgconn.PgError](err); {
+	case ok && refusal.Code == "0A000": // a server before 17 has no such table
+	case err != nil:
+		t.Fatal(err)
+	default:
+		execute(t, dsn, "CREATE TABLE s.excluding_1 PARTITION OF s.excluding DEFAULT")
+		want = []string{`PostgreSQL refuses to restore partitioned tables with an exclusion constraint or WITHOUT OVERLAPS: "s"."excluding"`}
+	}
+	if got := open(t, pgdump.Config{}, job(dsn, export.SQL, "s")).Info().Warnings; !slices.Equal(got, want) {
+		t.Errorf("warnings = %q\nwant %q", got, want)
 	}
 }
 

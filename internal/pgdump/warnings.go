@@ -46,6 +46,11 @@ func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 		return notes{}, err
 	}
 	warn("partitions in other schemas are left out with their rows", strays)
+	refused, err := s.unattachable(ctx, v)
+	if err != nil {
+		return notes{}, err
+	}
+	warn("PostgreSQL refuses to restore partitioned tables with an exclusion constraint or WITHOUT OVERLAPS", refused)
 
 	var found references
 	err = s.aside(ctx, "statement_timeout = '"+referenceWait+"'", func() (err error) {
@@ -94,6 +99,35 @@ SELECT n.nspname::text, c.relname::text
 		return showName(schema, name), err
 	})
 	return names, fail(ctx, wrap("look for partitions", err))
+}
+
+// unattachable lists the partitioned tables whose dump PostgreSQL does not restore: it never
+// takes two indexes with exclusion for equal (CompareIndexInfo in src/backend/catalog/index.c),
+// so that it refuses to attach the partitions' ones. Seen up to version 18.
+func (s *session) unattachable(ctx context.Context, v *survey) ([]string, error) {
+	var oids []int64
+	names := map[int64]string{}
+	for _, r := range v.relations {
+		if r.kind == "p" {
+			oids, names[r.oid] = append(oids, r.oid), r.show()
+		}
+	}
+	if len(oids) == 0 {
+		return nil, nil
+	}
+	rows, err := s.conn.Query(ctx, `
+SELECT DISTINCT i.indrelid::bigint
+  FROM pg_index i JOIN pg_inherits p ON p.inhparent = i.indexrelid
+ WHERE i.indrelid = ANY ($1::bigint[]::oid[]) AND i.indisexclusion ORDER BY 1`, oids)
+	if err != nil {
+		return nil, fail(ctx, fmt.Errorf("look for exclusion constraints: %w", err))
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var oid int64
+		err := row.Scan(&oid)
+		return names[oid], err
+	})
+	return found, fail(ctx, wrap("look for exclusion constraints", err))
 }
 
 // references are what the schemas need and a dump of them does not hold.

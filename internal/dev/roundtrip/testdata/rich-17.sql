@@ -1,7 +1,6 @@
 -- What PostgreSQL 17 has and 16 has not.
 SET search_path = rich;
--- Without an exclusion constraint: no dump with one on a partitioned table loads, because the
--- server refuses to attach the partitions' indexes.
+-- It has no exclusion constraint: PostgreSQL does not restore one on a partitioned table.
 CREATE TABLE since_17 (id int GENERATED ALWAYS AS IDENTITY, at date NOT NULL, note text) PARTITION BY RANGE (at);
 CREATE TABLE since_17_old PARTITION OF since_17 FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
 CREATE TABLE since_17_new PARTITION OF since_17 FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);
