@@ -19,7 +19,7 @@ type Version = libpq.Version
 // choose picks the pg_dump for a server: of its own major version, else the nearest newer.
 // Any newer one reads the server as well, but what it writes is only promised to load into
 // servers as new as itself: a dump by version 17 sets transaction_timeout, which stops a
-// careful restore into 16.
+// careful restore by hand into 16.
 func choose(installed []Version, ses *session) (Version, error) {
 	major := ses.major()
 	if major < pgversion.Oldest {

@@ -39,6 +39,7 @@ func TestEveryPairOfServerAndClientRestoresTheSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	newest := start(t, all[len(all)-1].server)
 	var tried table
 	for len(all) > 0 {
 		n := 1
@@ -49,7 +50,7 @@ func TestEveryPairOfServerAndClientRestoresTheSource(t *testing.T) {
 		for i, p := range all[:n] {
 			of[i] = &row{p, map[string]string{}}
 		}
-		t.Run("server "+all[0].server.Text, func(t *testing.T) { tryServer(t, of) })
+		t.Run("server "+all[0].server.Text, func(t *testing.T) { tryServer(t, of, newest) })
 		tried, all = append(tried, of...), all[n:]
 	}
 	if *matrix == "" {
@@ -60,10 +61,10 @@ func TestEveryPairOfServerAndClientRestoresTheSource(t *testing.T) {
 	}
 }
 
-// tryServer tries one server with each of its clients.
-func tryServer(t *testing.T, of table) {
+// start runs a server until the test's end.
+func start(t *testing.T, v libpq.Version) server {
 	t.Helper()
-	bin, remove, err := reachable(t.Context(), of[0].server.Path)
+	bin, remove, err := reachable(t.Context(), v.Path)
 	if remove != nil {
 		t.Cleanup(func() { report(t, remove()) })
 	}
@@ -75,7 +76,13 @@ func tryServer(t *testing.T, of table) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { report(t, running.Stop()) })
-	s := server{Cluster: running}
+	return server{Cluster: running}
+}
+
+// tryServer tries one server with each of its clients.
+func tryServer(t *testing.T, of table, newest server) {
+	t.Helper()
+	s := start(t, of[0].server)
 	if err := s.fill(t.Context(), "source"); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +102,7 @@ func tryServer(t *testing.T, of table) {
 		s.clients = filepath.Dir(r.client.Path)
 		t.Run("client "+r.client.Text, func(t *testing.T) {
 			for _, f := range []export.Format{export.SQL, export.Custom, export.Tar, export.Directory} {
-				t.Run(string(f), func(t *testing.T) { s.tryFormat(t, f, want, r) })
+				t.Run(string(f), func(t *testing.T) { s.tryFormat(t, f, want, r, newest) })
 			}
 			for _, f := range []export.Format{export.SQL, export.Custom} {
 				t.Run("group "+string(f), func(t *testing.T) { s.tryGroup(t, f, want, r) })
@@ -112,8 +119,8 @@ func report(t *testing.T, err error) {
 }
 
 // tryFormat exports once and restores with pgcourier, over one connection and over several,
-// and by hand.
-func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row) {
+// there and into the newest server, and by hand.
+func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row, newest server) {
 	t.Helper()
 	store := folder(t)
 	a := s.export(t, store, "source", "r", f, seal.Plain, nil)
@@ -128,12 +135,19 @@ func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row) {
 	if f == export.Custom || f == export.Directory {
 		s.try(t, want, r, "--jobs", func(database string) (string, error) {
 			err := s.restore(t, x, database, 2)
-			if unknown && errors.Is(err, restore.ErrJobs) {
-				return refused, nil
+			if !unknown {
+				return equal, err
 			}
-			return equal, err
+			if !errors.Is(err, restore.ErrJobs) {
+				return "", fmt.Errorf("jobs should be refused, and are not: %v", err)
+			}
+			return refused, nil
 		})
 	}
+	newest.clients = s.clients
+	newest.try(t, side{rows: want.rows}, r, "to the newest", func(database string) (string, error) {
+		return equal, newest.restore(t, x, database, 0)
+	})
 	s.try(t, want, r, "by hand", func(database string) (string, error) {
 		return s.byHand(t, x, database, f, unknown)
 	})
@@ -179,7 +193,7 @@ func (s server) byHand(t *testing.T, x restore.Export, database string, f export
 		return equal, err
 	}
 	if err == nil || !strings.Contains(err.Error(), "transaction_timeout") {
-		return "", fmt.Errorf("the server should refuse transaction_timeout: %w", err)
+		return "", fmt.Errorf("the server should refuse transaction_timeout, and does not: %v", err)
 	}
 	script := filepath.Join(t.TempDir(), "script")
 	err = read(func(dump io.Reader) error { return s.writeScript(t.Context(), script, f, dump) })

@@ -3,6 +3,7 @@ package roundtrip_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -17,9 +18,9 @@ const (
 	without = "equal without the setting"
 )
 
-// columns are the formats, as pgcourier restores them in one transaction, and what else is
-// tried with them.
-var columns = []string{"sql", "custom", "tar", "directory", "in a group", "--jobs", "by hand"}
+// columns are the formats, as pgcourier restores them in one transaction into the server that
+// they come from, and what else is tried with them. "to the newest" is the newest server.
+var columns = []string{"sql", "custom", "tar", "directory", "in a group", "to the newest", "--jobs", "by hand"}
 
 // table is what was tried and how it ended.
 type table []*row
@@ -43,7 +44,7 @@ func (t table) String() string {
 	line := func(cells []string) { fmt.Fprintf(w, "| %s\t|\n", strings.Join(cells, "\t| ")) }
 	header := append([]string{"server", "client"}, columns...)
 	line(header)
-	fmt.Fprintln(w, "|"+strings.Repeat("---|", len(header)))
+	line(slices.Repeat([]string{"---"}, len(header)))
 	for _, r := range t {
 		cells := []string{r.server.Text, r.client.Text}
 		for _, c := range columns {
