@@ -146,6 +146,7 @@ check: $(GOLANGCI_LINT) vulnerabilities sbom ## Format, vet, linter (gosec in it
 	$(call timed,go vet,$(GO) vet ./...)
 	$(call timed,tidy modules,$(GO) mod tidy -diff)
 	$(call timed,golangci-lint,$(GOLANGCI_LINT) run ./...)
+	$(call timed,client commands for macOS,GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/pgcourier)
 	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./internal/dev/architecture)
 	$(call timed,licences,$(GO) run ./internal/dev/licences -check)
 

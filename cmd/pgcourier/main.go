@@ -22,7 +22,7 @@ func main() { os.Exit(mainCode()) }
 // before the process ends.
 func mainCode() int {
 	sandbox.Enter()
-	forbidCores()
+	sandbox.ForbidCores()
 	// The first signal asks for an orderly end; NotifyContext's stop lets the second kill.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

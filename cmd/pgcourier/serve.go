@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/sandbox"
 	"github.com/pgcourier/pgcourier/internal/service"
 )
 
@@ -41,6 +43,17 @@ func (a *app) serveCommand() *cobra.Command {
 		return errors.Join(s.Run(cmd.Context()), s.Close())
 	})
 	return cmd
+}
+
+// setNondumpable hides this process from others of its user. A verifier that is not root stays as
+// it is: it could make no sandbox.
+func setNondumpable(ctx context.Context, c config.Config, log *slog.Logger) {
+	if os.Geteuid() != 0 && c.Sandbox != config.SandboxOff && c.Serves(config.RoleVerifier) {
+		return
+	}
+	if err := sandbox.SetNondumpable(); err != nil {
+		log.WarnContext(ctx, "this process cannot be hidden from others of its user", "error", err)
+	}
 }
 
 // setGCPercent lowers GOGC to 50: most live memory is reused buffers, and an export allocates

@@ -55,8 +55,8 @@ func space(folder string) (Space, error) {
 		if err != nil {
 			return Space{}, fmt.Errorf("look at the disk of %s: %w", folder, err)
 		}
-		have := Space{Free: int64(s.Bavail) * s.Bsize, Files: -1} //nolint:gosec // no disk has so many blocks
-		if s.Files > 0 {                                          // else the file system makes as many as it likes
+		have := Space{Free: int64(s.Bavail) * int64(s.Bsize), Files: -1} //nolint:gosec,unconvert // no disk has so many blocks; Bsize is narrower on other systems
+		if s.Files > 0 {                                                 // else the file system makes as many as it likes
 			have.Files = int64(s.Ffree) //nolint:gosec // as above
 		}
 		return have, nil

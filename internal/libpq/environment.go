@@ -22,7 +22,7 @@ func (s *Source) Environment(at Endpoint, address, application, options string) 
 		"PGUSER=" + s.settings["user"],
 		// Unlike --dbname, PGDATABASE is never taken for a connection string.
 		"PGDATABASE=" + s.settings["dbname"],
-		"PGPASSFILE=/proc/self/fd/" + strconv.Itoa(passfileFD),
+		"PGPASSFILE=" + descriptors + strconv.Itoa(passfileFD),
 		"PGAPPNAME=" + application,
 		"PGOPTIONS=" + options,
 		"PGGSSENCMODE=disable", // pgx does not encrypt with GSSAPI either

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // newPassfile makes the passfile for one child: a file in memory that has no name. The
@@ -25,19 +23,6 @@ func newPassfile(password string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("write the passfile: %w", err), f.Close())
 	}
 	return f, nil
-}
-
-func memoryFile() (*os.File, error) {
-	// Kernels from 6.3 on can be told to refuse memory files without MFD_NOEXEC_SEAL;
-	// older ones do not know the flag.
-	fd, err := unix.MemfdCreate("pgcourier", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) {
-		fd, err = unix.MemfdCreate("pgcourier", unix.MFD_CLOEXEC)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	return os.NewFile(uintptr(fd), "passfile"), nil
 }
 
 // unnamedFile is for systems without memory files: a file of mode 0600 on disk whose name

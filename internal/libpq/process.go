@@ -1,7 +1,6 @@
 package libpq
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,9 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Process is a running tool in a process group of its own. It is safe for concurrent use.
@@ -68,13 +64,8 @@ func StartProcess(c Command) (*Process, error) {
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: "/",
 		Stderr: p.stderr, ExtraFiles: []*os.File{passfile},
 		// A child of the child could keep stderr open.
-		WaitDelay: c.KillDelay,
-		SysProcAttr: &syscall.SysProcAttr{
-			Setpgid: true,
-			// A tool must not outlive a worker that was killed. SIGTERM lets it cancel
-			// its query.
-			Pdeathsig: syscall.SIGTERM,
-		},
+		WaitDelay:   c.KillDelay,
+		SysProcAttr: ownGroup(),
 	}
 	if c.Keep != nil {
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, c.Keep)
@@ -100,10 +91,6 @@ func StartProcess(c Command) (*Process, error) {
 	return p, nil
 }
 
-// pipeSize lets one side run ahead while the other works; the kernel's default is 64 KiB.
-// It is also an unprivileged process's limit for one pipe.
-const pipeSize = 1 << 20
-
 // Pipe makes a large pipe. The caller closes both ends.
 func Pipe() (r, w *os.File, err error) {
 	r, w, err = os.Pipe()
@@ -113,7 +100,7 @@ func Pipe() (r, w *os.File, err error) {
 	// Fd would make the descriptor a blocking one. The size is refused when the user has too
 	// much in pipes already; then it is only slower.
 	if raw, err := w.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+		_ = raw.Control(enlargePipe)
 	}
 	return r, w, nil
 }
@@ -133,44 +120,8 @@ func (p *Process) run(started chan<- error) {
 	if err != nil {
 		return
 	}
-	awaitExit(p.cmd.Process.Pid)
-	// The child is a zombie now, so its number still is its own. Nothing of its group may
-	// stay behind.
-	p.mu.Lock()
-	p.gone = true
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	p.mu.Unlock()
-	p.err = p.cmd.Wait()
+	p.err = p.reap()
 	close(p.exited)
-}
-
-// makeBatch tells the kernel that a process and those that it will start do work that nobody
-// waits for (SCHED_BATCH, sched(7)): with as large a share of the cores as before, but when data
-// arrives they let the sender finish its piece, where a server on the same machine was
-// interrupted for each. A process with another policy than the usual keeps it. It is not
-// sched_setattr, which would set the niceness too, and which nobody who must refuse real-time
-// policies can look into.
-func makeBatch(pid int) error {
-	attr, err := unix.SchedGetAttr(pid, 0)
-	if err != nil || attr.Policy != unix.SCHED_NORMAL {
-		return err
-	}
-	var priority int32                       // struct sched_param: this policy takes none but 0
-	at := uintptr(unsafe.Pointer(&priority)) //nolint:gosec // as the call wants it
-	if _, _, code := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(pid), unix.SCHED_BATCH, at); code != 0 {
-		return code
-	}
-	return nil
-}
-
-// awaitExit blocks until a child has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
 }
 
 // Exited is closed once the tool has ended and was reaped.

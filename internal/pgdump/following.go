@@ -1,15 +1,11 @@
 package pgdump
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -17,21 +13,6 @@ import (
 
 // lookEvery is how often the spool is measured.
 const lookEvery = 50 * time.Millisecond
-
-// watchFolder lets the kernel tell of each file that is made in a folder, and of each that
-// its writer has closed. pg_dump opens a table's file once, so a closed one is finished. Its
-// own words are no evidence: a table's name can hold anything, a line of its log too.
-func watchFolder(path string) (*os.File, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("inotify: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_CREATE|unix.IN_CLOSE_WRITE|unix.IN_ONLYDIR); err != nil {
-		return nil, errors.Join(fmt.Errorf("watch the spool: %w", err), f.Close())
-	}
-	return f, nil
-}
 
 // follow starts watching what pg_dump writes and keeping it within its bound. fail ends the
 // dump with a reason.
@@ -85,30 +66,24 @@ func (s *spooled) deaf(err error) error {
 	return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", err)
 }
 
-// take reads notices: a header of 16 bytes each, in the machine's order, and a name padded
-// with zeros (inotify(7)).
+// take takes notices in.
 func (s *spooled) take(notices []byte) error {
-	for len(notices) >= unix.SizeofInotifyEvent {
-		mask := binary.NativeEndian.Uint32(notices[4:])
-		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(notices[12:]))
-		if end > len(notices) {
-			break
-		}
-		name := strings.TrimRight(string(notices[unix.SizeofInotifyEvent:end]), "\x00")
-		notices = notices[end:]
+	all, err := readNotices(notices)
+	for _, n := range all {
 		switch {
-		case mask&unix.IN_Q_OVERFLOW != 0:
-			return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", errors.New("inotify: notices were lost"))
-		case name == tocFile || !archive.DirectoryFile(name): // collect looks at what is left
-		case mask&unix.IN_CREATE != 0:
+		case n.name == tocFile || !archive.DirectoryFile(n.name): // collect looks at what is left
+		case n.created:
 			s.mu.Lock()
-			s.writing[name] = struct{}{}
+			s.writing[n.name] = struct{}{}
 			s.mu.Unlock()
-		case mask&unix.IN_CLOSE_WRITE != 0:
-			if err := s.finish(name); err != nil {
+		case n.closed:
+			if err := s.finish(n.name); err != nil {
 				return err
 			}
 		}
+	}
+	if err != nil {
+		return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func newGroupSpool(dir string, budget *atomic.Int64) (*groupSpool, error) {
 }
 
 func unnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	fd, err := openUnnamed(dir)
 	if err == nil {
 		return os.NewFile(uintptr(fd), "spool"), nil
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -81,6 +82,9 @@ type shared struct {
 // Errors are a *config.Error, wrap broker.ErrUnreachable, broker.ErrUnauthorized,
 // storage.ErrUnavailable or export.ErrLedgerUnavailable, or are faults of this machine.
 func New(ctx context.Context, c Config) (s *Service, err error) {
+	if runtime.GOOS != "linux" {
+		return nil, config.Errorf("serving needs Linux, and this is %s: run the worker on Linux or in a container; the other commands work here", runtime.GOOS)
+	}
 	settings := c.Settings
 	if settings.Exporting() && settings.DatabaseURL == "" {
 		return nil, config.Errorf("set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")

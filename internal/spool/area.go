@@ -151,7 +151,7 @@ func (f *Folder) Free() (int64, error) {
 	if err := unix.Fstatfs(int(f.held.Fd()), &s); err != nil {
 		return 0, fmt.Errorf("look at the spool's file system: %w", err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no file system is of 2^63 bytes
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:gosec,unconvert // no file system is of 2^63 bytes; Bsize is narrower on other systems
 }
 
 // Close removes the folder with all that is in it. Processes that inherited its lock must have
