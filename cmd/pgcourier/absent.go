@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -15,7 +17,7 @@ func (l *exports) absent(ctx context.Context, id string, missing error) error {
 		return missing
 	}
 	var found []string
-	err := withLedger(ctx, l.config, func(ctx context.Context, led *ledger.Ledger) error {
+	err := service.WithLedger(ctx, l.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 		gone, err := led.Gone(ctx, id)
 		for _, g := range gone {
 			why := "by hand"

@@ -11,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -47,7 +48,7 @@ func (a *app) cancelCommand() *cobra.Command {
 				ask.RequestedBy = u.Username
 			}
 		}
-		return a.withClient(cmd.Context(), c, server.UserOperator, func(ctx context.Context, client *events.Client) error {
+		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			return a.cancel(ctx, client, ask, wait, timeout)
 		})
 	})
@@ -59,7 +60,7 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 	defer cancel()
 	reply, err := client.Cancel(bounded, ask)
 	if err != nil {
-		return clientFault(err)
+		return err
 	}
 	name := term.Sanitize(reply.ProjectID) + "/" + term.Sanitize(reply.RequestID)
 	switch reply.Result {
@@ -76,7 +77,7 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 	if wait {
 		out, err := client.Await(ctx, reply.ProjectID, reply.RequestID)
 		if err != nil {
-			return clientFault(err)
+			return err
 		}
 		if out.Failed == nil || out.Failed.Code != codes.Cancelled {
 			return exitf(exitFailed, "%s was cancelled, and yet ended otherwise", name)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
@@ -24,7 +26,7 @@ func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) er
 	if err := d.psql(ctx, "platform", strings.NewReader("SET client_min_messages = error; DROP SCHEMA pgcourier CASCADE;")); err != nil {
 		return fmt.Errorf("drop the ledger: %w", err)
 	}
-	if err := withLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger) error {
+	if err := service.WithLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 		return d.library.recover(ctx, led)
 	}); err != nil {
 		return fmt.Errorf("recover the ledger: %w", err)
@@ -44,7 +46,7 @@ func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) er
 
 // recorded is what the ledger says of each completed request: its artifact as JSON.
 func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (artifacts []string, err error) {
-	err = withLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger) error {
+	err = service.WithLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 		for _, c := range completed {
 			found, err := led.Get(ctx, c.RequestID, c.ProjectID)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -122,10 +123,11 @@ func exitCode(err error) int {
 	coded, isCoded := errors.AsType[*exitError](err)
 	_, setting := errors.AsType[*config.Error](err)
 	_, ambiguous := errors.AsType[*destinations.AmbiguousError](err)
+	_, invalid := errors.AsType[*events.InvalidError](err)
 	switch {
 	case isCoded:
 		return coded.code
-	case setting, ambiguous, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, broker.ErrSchedulePattern, broker.ErrScheduleZone):
+	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
 	case is(destinations.ErrNoExport, queue.ErrUnknown, broker.ErrNoSchedule):
 		return exitNotFound
@@ -133,7 +135,7 @@ func exitCode(err error) int {
 		return exitNotPossible
 	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified
-	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer):
+	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer, events.ErrUnavailable):
 		return exitUnreachable
 	}
 	return exitFailed

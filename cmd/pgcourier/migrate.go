@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 )
 
 // migration is migrate's output as JSON.
@@ -30,7 +32,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
+		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
 			version, err := l.SchemaVersion(ctx)
 			if err != nil {
 				return err

@@ -6,12 +6,10 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify"
@@ -23,7 +21,7 @@ func (a *app) notificationsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "notifications",
 		Example: "  pgcourier notifications list --state parked",
-		Short:   "See who was told of outcomes, and tell again who could not be told",
+		Short:   "See which notifications of outcomes were sent, and send again those that were not",
 		Long: "A notification waits, was sent, or is parked: it was refused for good, or its tries are\n" +
 			"used up. A parked one can be replayed. Only the broker is asked, not the database.",
 		Args: cobra.NoArgs,
@@ -76,7 +74,7 @@ func (a *app) notificationsReplayCommand() *cobra.Command {
 	return cmd
 }
 
-// notificationFilter says which notifications to list; its zero value: all.
+// notificationFilter says which notifications are listed. The zero value lists all.
 type notificationFilter struct {
 	states  []string
 	project string
@@ -101,7 +99,7 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 	if err := f.check(); err != nil {
 		return err
 	}
-	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+	return setup.WithJetStream(ctx, c, a.logger(c), func(ctx context.Context, js jetstream.JetStream) error {
 		all, err := queue.NewRecords(js).List(ctx)
 		if err != nil {
 			return err
@@ -116,7 +114,6 @@ func (a *app) listNotifications(ctx context.Context, c config.Config, f notifica
 	})
 }
 
-// notificationColumns, and which of them a narrow screen does without.
 var notificationColumns = []term.Column{
 	{Title: "NOTIFICATION", ID: true}, {Title: "STATE"}, {Title: "RECIPIENT"}, {Title: "PROJECT", Drop: 3}, {Title: "REQUEST", Drop: 4},
 	{Title: "TRIES", Drop: 5}, {Title: "CHANGED", Drop: 6, Least: len(term.TimeForm)}, {Title: "NEXT TRY", Drop: 7, Least: len(term.TimeForm)},
@@ -137,7 +134,7 @@ func notificationsText(s term.Screen, records []notify.Record) string {
 
 // replayNotifications replays each key. It goes on after one that cannot be replayed.
 func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []string) error {
-	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+	return setup.WithJetStream(ctx, c, a.logger(c), func(ctx context.Context, js jetstream.JetStream) error {
 		records, faults := []notify.Record{}, []error(nil)
 		for _, key := range keys {
 			r, err := queue.Replay(ctx, broker.NewPublisher(js), js, notify.Key(key))
@@ -153,22 +150,4 @@ func (a *app) replayNotifications(ctx context.Context, c config.Config, keys []s
 		}
 		return errors.Join(append(faults, a.print(records, text))...)
 	})
-}
-
-// withJetStream connects to the broker for one command.
-func (a *app) withJetStream(ctx context.Context, c config.Config, do func(context.Context, jetstream.JetStream) error) error {
-	nc, err := setup.Connect(c, server.UserOperator, a.logger(c))
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	err = do(ctx, js)
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, context.DeadlineExceeded) {
-		return exit(exitUnreachable, err)
-	}
-	return err
 }

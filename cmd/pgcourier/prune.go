@@ -15,9 +15,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
@@ -95,7 +94,7 @@ func (a *app) pruneCommand() *cobra.Command {
 		if err != nil {
 			return exit(exitUsage, err)
 		}
-		return withRecords(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, projects *project.Projects) error {
+		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, projects *project.Projects) error {
 			pruning := service.PrunerConfig{Ledger: l, Projects: projects, Policy: policy, Notice: c.PruneNotice, Log: a.logger(c)}
 			if dry {
 				r, err := service.NewPruner(pruning).PlanNow(ctx, name)
@@ -104,7 +103,7 @@ func (a *app) pruneCommand() *cobra.Command {
 				}
 				return a.printPruned(newPruned(r, true))
 			}
-			return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
+			return setup.WithJetStream(ctx, c, a.logger(c), func(ctx context.Context, js jetstream.JetStream) error {
 				pruning.Publisher = broker.NewPublisher(js)
 				return a.prune(ctx, c, pruning, name)
 			})
@@ -181,24 +180,4 @@ func prunedText(s term.Screen, p pruned) string {
 		b.WriteString("the ledger's clock jumped, or nothing was pruned for long: every notice begins anew\n")
 	}
 	return b.String()
-}
-
-// withRecords opens the ledger and the control plane for one command.
-func withRecords(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger, *project.Projects) error) error {
-	if c.DatabaseURL == "" {
-		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
-	}
-	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
-	if err != nil {
-		return exit(exitUsage, err)
-	}
-	defer pool.Close()
-	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
-	if err == nil {
-		err = do(ctx, l, project.New(pool, c.ProjectQuery))
-	}
-	if errors.Is(err, export.ErrLedgerUnavailable) {
-		return exit(exitUnreachable, err)
-	}
-	return err
 }

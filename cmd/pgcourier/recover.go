@@ -12,6 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -44,7 +46,7 @@ func (a *app) recoverCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.close()) }()
-		return withLedger(cmd.Context(), l.config, func(ctx context.Context, led *ledger.Ledger) error {
+		return service.WithLedger(cmd.Context(), l.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 			return l.recover(ctx, led)
 		})
 	})

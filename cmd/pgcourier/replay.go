@@ -68,11 +68,7 @@ func (a *app) replayCommand() *cobra.Command {
 			if err := alone(cmd, args); err != nil {
 				return err
 			}
-			c, err := load()
-			if err != nil {
-				return err
-			}
-			return a.replayNotifications(cmd.Context(), c, notifications)
+			return delegate(cmd, notifications, "notifications", "replay")
 		}
 		if o.Since < 0 {
 			return exitf(exitUsage, "--since: %s is negative", o.Since)
@@ -159,7 +155,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 	case errors.Is(err, replay.ErrNotFailed):
 		return exit(exitNotPossible, err)
 	case err != nil:
-		return clientFault(err)
+		return err
 	}
 	name := item.Failed.ProjectID + "/" + item.Failed.RequestID
 	switch item.Verdict {
@@ -178,7 +174,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 			publisher := replay.Publisher{Publish: client.RequestBackup}
 			done, err := publisher.Run(ctx, []events.Requested{item.Next})
 			if err != nil {
-				return clientFault(err)
+				return err
 			}
 			report.publish(done)
 			text = fmt.Sprintf("replayed %s as %s; follow it with: pgcourier watch %s --project %s\n",
@@ -190,7 +186,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 	}
 	out, err := a.await(ctx, client, one.ProjectID, one.Replay)
 	if err != nil {
-		return clientFault(err)
+		return err
 	}
 	if err := a.print(term.EventJSON(events.Event{Outcome: out}), a.screen().OutcomeText(out)); err != nil {
 		return err
@@ -205,7 +201,7 @@ func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *ev
 func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *events.Client, o replayOptions) error {
 	items, err := planner.All(ctx, o.Filter)
 	if err != nil {
-		return clientFault(err)
+		return err
 	}
 	report := newReport(items, o.dryRun)
 	if o.dryRun {
@@ -230,7 +226,7 @@ func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *ev
 		report.Outcomes, err = a.outcomes(ctx, client, done)
 	}
 	if perr := a.print(report, report.text(a.screen())); perr != nil || err != nil {
-		return errors.Join(perr, clientFault(err))
+		return errors.Join(perr, err)
 	}
 	if n := report.Outcomes; n != nil && n.Failed > 0 {
 		return exitf(exitFailed, "%d replays failed", n.Failed)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -54,7 +55,7 @@ func (a *app) requestCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no outcome within %s; the export goes on", timeout))
 			defer cancel()
 		}
-		return a.withClient(ctx, c, server.UserGateway, func(ctx context.Context, client *events.Client) error {
+		return setup.WithClient(ctx, c, server.UserGateway, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			return a.request(ctx, client, r, wait)
 		})
 	})
@@ -63,8 +64,11 @@ func (a *app) requestCommand() *cobra.Command {
 
 func (a *app) request(ctx context.Context, client *events.Client, r events.Requested, wait bool) error {
 	id, err := client.RequestBackup(ctx, r)
+	if errors.Is(err, events.ErrQueueFull) {
+		return fmt.Errorf("%w: it has as many requests as may wait (the workers' MAX_WAITING_PER_PROJECT); ask again when one of them has ended", err)
+	}
 	if err != nil {
-		return clientFault(err)
+		return err
 	}
 	if !wait {
 		queued := map[string]string{"project_id": r.ProjectID, "request_id": id}
@@ -72,7 +76,7 @@ func (a *app) request(ctx context.Context, client *events.Client, r events.Reque
 	}
 	out, err := a.await(ctx, client, r.ProjectID, id)
 	if err != nil {
-		return clientFault(err)
+		return err
 	}
 	if !out.Answers(r) {
 		return exitf(exitFailed, "refused: the id %s belongs to an earlier request of %s with other contents", id, r.ProjectID)
@@ -84,18 +88,4 @@ func (a *app) request(ctx context.Context, client *events.Client, r events.Reque
 		return exitf(exitFailed, "the export of %s failed: %s", r.ProjectID, f.Code)
 	}
 	return nil
-}
-
-// clientFault gives the client's errors their exit codes.
-func clientFault(err error) error {
-	if _, ok := errors.AsType[*events.InvalidError](err); ok {
-		return exit(exitUsage, err)
-	}
-	if errors.Is(err, events.ErrUnavailable) {
-		return exit(exitUnreachable, err)
-	}
-	if errors.Is(err, events.ErrQueueFull) {
-		return fmt.Errorf("%w: it has as many requests as may wait (the workers' MAX_WAITING_PER_PROJECT); ask again when one of them has ended", err)
-	}
-	return err
 }

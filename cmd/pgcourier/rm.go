@@ -12,6 +12,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -45,13 +47,13 @@ func (a *app) rmCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.close()) }()
-		rm := func(ctx context.Context, led *ledger.Ledger) error {
+		rm := func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 			return l.remove(ctx, args[0], led, flags.from == "", yes)
 		}
 		if l.config.DatabaseURL == "" {
-			return rm(cmd.Context(), nil)
+			return rm(cmd.Context(), nil, nil)
 		}
-		return withLedger(cmd.Context(), l.config, rm)
+		return service.WithLedger(cmd.Context(), l.config, rm)
 	})
 	return cmd
 }

@@ -8,16 +8,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
-	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -129,37 +124,6 @@ func requestOptions(cmd *cobra.Command, r *events.Requested) {
 	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom", "directory"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// withSchedules opens the broker's schedules for one command.
-func (a *app) withSchedules(ctx context.Context, c config.Config, do func(context.Context, *broker.Schedules) error) error {
-	return a.withJetStream(ctx, c, func(ctx context.Context, js jetstream.JetStream) error {
-		s, err := broker.OpenSchedules(ctx, js)
-		if err != nil {
-			return err
-		}
-		return do(ctx, s)
-	})
-}
-
-// withLedger opens the ledger for one command.
-func withLedger(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger) error) error {
-	if c.DatabaseURL == "" {
-		return exitf(exitUsage, "set PGCOURIER_DATABASE_URL, as for the worker")
-	}
-	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
-	if err != nil {
-		return exit(exitUsage, err)
-	}
-	defer pool.Close()
-	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
-	if err == nil {
-		err = do(ctx, l)
-	}
-	if errors.Is(err, export.ErrLedgerUnavailable) {
-		return exit(exitUnreachable, err)
-	}
-	return err
 }
 
 // delegate runs another command in the place of cmd, with those of the given flags that it has.

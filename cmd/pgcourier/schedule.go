@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/schedule"
@@ -76,7 +77,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		if err != nil {
 			return config.AsError(err)
 		}
-		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
+		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
 			add := broker.Schedule{Project: args[0], Name: name, Pattern: table.Pattern(), Zone: table.Zone(), Body: body}
 			err := s.Add(ctx, add, replace)
 			if errors.Is(err, broker.ErrScheduleExists) {
@@ -114,7 +115,7 @@ func (a *app) scheduleRmCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
+		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
 			if err := s.Remove(ctx, project, name); err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
+		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
 			if _, err := s.Pause(ctx, project, name, paused); err != nil {
 				return err
 			}

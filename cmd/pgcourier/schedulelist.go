@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -29,7 +30,7 @@ func (a *app) scheduleListCommand() *cobra.Command {
 		if len(args) > 0 && !events.ValidProject(project) {
 			return exitf(exitUsage, "%q is no project id", project)
 		}
-		return a.withSchedules(cmd.Context(), c, func(ctx context.Context, s *broker.Schedules) error {
+		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
 			found, err := s.List(ctx, project)
 			if err != nil {
 				return err

@@ -12,26 +12,28 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) showCommand() *cobra.Command {
-	var project string
+	var of string
 	cmd := &cobra.Command{
 		Use:     "show REQUEST_ID",
 		Short:   "Show one request, its attempts and its outcome",
 		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json",
 		Args:    cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&project, "project", "", "the project, when several use the same request id")
+	cmd.Flags().StringVar(&of, "project", "", "the project, when several use the same request id")
 	load := a.settingFlags(cmd, ledgerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
 			return err
 		}
-		return withLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger) error {
-			entries, err := l.Get(ctx, args[0], project)
+		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
+			entries, err := l.Get(ctx, args[0], of)
 			if err != nil {
 				return err
 			}

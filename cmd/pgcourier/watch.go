@@ -8,6 +8,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -34,7 +35,7 @@ func (a *app) watchCommand() *cobra.Command {
 		if len(args) == 1 {
 			id = args[0]
 		}
-		return a.withClient(cmd.Context(), c, server.UserOperator, func(ctx context.Context, client *events.Client) error {
+		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			view := term.NewEvents(a.stdout, a.environ, a.output == "json")
 			defer view.Close()
 			out, err := view.Follow(ctx, client, project, id)
@@ -42,7 +43,7 @@ func (a *app) watchCommand() *cobra.Command {
 				return nil // the user has seen enough
 			}
 			if err != nil {
-				return clientFault(err)
+				return err
 			}
 			if f := out.Failed; f != nil {
 				return exitf(exitFailed, "the export of %s failed: %s", f.ProjectID, f.Code)

@@ -1,0 +1,66 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/config"
+)
+
+// WithClient connects as user for the time of do. Errors are those of Connect and of do.
+func WithClient(ctx context.Context, c config.Config, user server.User, log *slog.Logger, do func(context.Context, *events.Client) error) error {
+	nc, err := Connect(c, user, log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	client, err := events.NewClient(nc)
+	if err != nil {
+		return err
+	}
+	return do(ctx, client)
+}
+
+// WithJetStream connects as the operator for the time of do. Errors are those of Connect and of
+// do. A broker that does not answer do is a broker.ErrUnreachable too.
+func WithJetStream(ctx context.Context, c config.Config, log *slog.Logger, do func(context.Context, jetstream.JetStream) error) error {
+	nc, err := Connect(c, server.UserOperator, log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	err = do(ctx, js)
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, context.DeadlineExceeded) {
+		return unansweredError{err}
+	}
+	return err
+}
+
+// WithSchedules is WithJetStream with the broker's schedules.
+func WithSchedules(ctx context.Context, c config.Config, log *slog.Logger, do func(context.Context, *broker.Schedules) error) error {
+	return WithJetStream(ctx, c, log, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := broker.OpenSchedules(ctx, js)
+		if err != nil {
+			return err
+		}
+		return do(ctx, s)
+	})
+}
+
+// unansweredError is a broker.ErrUnreachable with the text of its cause.
+type unansweredError struct{ error }
+
+func (e unansweredError) Unwrap() error { return e.error }
+
+func (unansweredError) Is(target error) bool { return target == broker.ErrUnreachable }

@@ -1,0 +1,28 @@
+package service
+
+import (
+	"context"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+)
+
+// WithLedger opens the ledger and the control plane's projects for the time of do. It makes the
+// ledger's schema where it is missing. A missing or malformed DATABASE_URL is a *config.Error.
+func WithLedger(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger, *project.Projects) error) error {
+	if c.DatabaseURL == "" {
+		return config.Errorf("set PGCOURIER_DATABASE_URL, as for the worker")
+	}
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return config.AsError(err)
+	}
+	defer pool.Close()
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	if err != nil {
+		return err
+	}
+	return do(ctx, l, project.New(pool, c.ProjectQuery))
+}
