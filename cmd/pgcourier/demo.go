@@ -24,6 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/service"
+	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -78,8 +79,8 @@ type demo struct {
 	worker  *service.Service
 	gateway *nats.Conn
 	client  *events.Client
-	config  config.Config // the worker's
-	library *exports      // the storage as the commands open it, without broker and ledger
+	config  config.Config   // the worker's
+	library *stored.Exports // the storage as the commands open it, without broker and ledger
 }
 
 // say begins the next step of the story.
@@ -114,7 +115,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		if running {
 			err = errors.Join(err, stop())
 		}
-		err = errors.Join(err, d.library.close(), d.storage.close())
+		err = errors.Join(err, d.library.Close(), d.storage.close())
 	}()
 
 	completed, err := d.requests(ctx)
@@ -175,14 +176,14 @@ func (d *demo) startWorker(ctx context.Context, scratch string) (stop func() err
 		return nil, errors.Join(err, d.storage.close())
 	}
 	if d.worker, err = service.New(ctx, service.Config{Settings: c, Version: version, S3: d.storage.keys, Log: log}); err != nil {
-		return nil, errors.Join(err, d.library.close(), d.storage.close())
+		return nil, errors.Join(err, d.library.Close(), d.storage.close())
 	}
 	// As any gateway on this host connects: with the key that the broker made for it.
 	if d.gateway, err = setup.Connect(c, server.UserGateway, log); err != nil {
-		return nil, errors.Join(err, d.worker.Close(), d.library.close(), d.storage.close())
+		return nil, errors.Join(err, d.worker.Close(), d.library.Close(), d.storage.close())
 	}
 	if d.client, err = events.NewClient(d.gateway); err != nil {
-		return nil, errors.Join(err, d.worker.Close(), d.library.close(), d.storage.close())
+		return nil, errors.Join(err, d.worker.Close(), d.library.Close(), d.storage.close())
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/stored"
 )
 
 // loseLedger drops the ledger, once the worker has ended, and rebuilds it as
@@ -27,7 +29,9 @@ func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) er
 		return fmt.Errorf("drop the ledger: %w", err)
 	}
 	if err := service.WithLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
-		return d.library.recover(ctx, led)
+		out, faults, err := d.library.Recover(ctx, led)
+		d.tell("%d exports are stored: %d requests recovered, %d were known", out.Exports, len(out.Recovered), out.Known)
+		return errors.Join(append(faults, err)...)
 	}); err != nil {
 		return fmt.Errorf("recover the ledger: %w", err)
 	}
@@ -68,12 +72,12 @@ func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (art
 
 // openLibrary opens the storage as the commands do, apart from the worker. The caller
 // closes the library.
-func (d *demo) openLibrary(log *slog.Logger) (*exports, error) {
+func (d *demo) openLibrary(log *slog.Logger) (*stored.Exports, error) {
 	set, err := destinations.Open(d.config.Storage, destinations.Options{
 		TelegramToken: d.config.TelegramToken, AllowPlaintext: true, Identities: d.storage.identities, S3: d.storage.keys, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &exports{destinations.NewReader(set, d.storage.identities), d.app, d.config}, nil
+	return stored.New(destinations.NewReader(set, d.storage.identities), d.config), nil
 }

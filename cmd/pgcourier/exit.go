@@ -141,10 +141,14 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// readFault says what to do about an error of reading, verifying or restoring.
-func readFault(err error) error {
-	if _, said := errors.AsType[*config.Error](err); said || !errors.Is(err, storage.ErrSealed) && !errors.Is(err, restore.ErrIdentity) {
-		return err
+// worst joins errors under one exit code: a damaged export outweighs a copy that could not be
+// read.
+func worst(faults []error) error {
+	code := 0
+	for _, err := range faults {
+		if c := exitCode(err); code == 0 || c == exitUnverified {
+			code = c
+		}
 	}
-	return config.Errorf("%w: name the identity with --identity FILE", err)
+	return exit(max(code, exitFailed), errors.Join(faults...))
 }

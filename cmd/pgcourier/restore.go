@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/restore/scratch"
 	"github.com/pgcourier/pgcourier/internal/service"
+	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -46,45 +47,45 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&extensions, "create-extensions", false, "first make the extensions that the export needs, in the schemas that they had")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
-	flags := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
+	open, _ := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		if timeout <= 0 {
 			return exitf(exitUsage, "--timeout: %s is not positive", timeout)
 		}
-		l, err := flags.open()
+		x, c, err := open()
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.close()) }()
-		if l.config.RestoreURL == "" {
+		defer func() { err = errors.Join(err, x.Close()) }()
+		if c.RestoreURL == "" {
 			return exitf(exitUsage, "name the database with --to, --to-file or PGCOURIER_RESTORE_URL")
 		}
-		target, err := libpq.Parse(l.config.RestoreURL)
+		target, err := libpq.Parse(c.RestoreURL)
 		if err != nil {
 			return exitf(exitUsage, "--to: %w", err)
 		}
-		if err := service.CheckClients(ctx, l.config, a.logger(l.config), restore.Tools()...); err != nil {
+		if err := service.CheckClients(ctx, c, a.logger(c), restore.Tools()...); err != nil {
 			return err
 		}
-		copies, err := l.find(ctx, args[0])
+		copies, err := a.find(ctx, x, args[0])
 		if err != nil {
 			return err
 		}
-		x, err := l.export(ctx, copies[0])
+		from, err := x.Export(ctx, copies[0])
 		if err != nil {
 			return err
 		}
 		m := a.progress()
 		defer m.Close()
-		in, err := scratch.OpenSandbox(ctx, l.config.Sandbox, a.logger(l.config))
+		in, err := scratch.OpenSandbox(ctx, c.Sandbox, a.logger(c))
 		if err != nil {
 			return err
 		}
-		c := restoreConfig(l, in)
-		c.Timeout = timeout
-		r, err := restore.New(c).Restore(ctx, x, restore.Target{Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs},
+		setup := x.RestoreConfig(in, a.quietLogger(c))
+		setup.Timeout = timeout
+		r, err := restore.New(setup).Restore(ctx, from, restore.Target{Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs},
 			func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) })
 		m.Close()
 		if errors.Is(err, restore.ErrOccupied) {
@@ -97,7 +98,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			return exitf(exitUsage, "--jobs: %w", err)
 		}
 		if err != nil {
-			return readFault(err)
+			return stored.WithHint(err)
 		}
 		out := restoredTo{ID: copies[0].ID.String(), Key: copies[0].Key, From: copies[0].Destination.Name, Database: target.Database(),
 			ServerVersion: r.ServerVersion, Tables: len(r.Evidence.Contents.Tables), Rows: r.Evidence.Contents.Rows(),

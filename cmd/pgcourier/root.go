@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -86,6 +89,11 @@ func (a *app) logger(c config.Config) *slog.Logger {
 	return telemetry.NewLogger(a.stderr, c.LogLevel, c.LogFormat)
 }
 
+// quietLogger writes errors only, for a command that says the rest itself.
+func (a *app) quietLogger(c config.Config) *slog.Logger {
+	return telemetry.NewLogger(a.stderr, "error", c.LogFormat)
+}
+
 // print writes a result to standard output: v as JSON, or its text.
 func (a *app) print(v any, text string) error {
 	if a.output == "json" {
@@ -149,4 +157,34 @@ func delegate(cmd *cobra.Command, args []string, path ...string) error {
 	}
 	to.SetContext(cmd.Context())
 	return to.RunE(to, args)
+}
+
+// idHelp says how exports are named on the command line.
+const idHelp = "ID is a request id, PROJECT/REQUEST, or an export's key in the storage."
+
+// readingFlags gives cmd the flags of a command that reads exports, and more settings. The
+// returned function opens the exports; the command closes them. from is the flag --from.
+func (a *app) readingFlags(cmd *cobra.Command, settings ...string) (open func() (*stored.Exports, config.Config, error), from *string) {
+	load := a.settingFlags(cmd, append([]string{"STORAGE", "DATA_DIR", "TELEGRAM_TOKEN", "AGE_IDENTITY_FILE"}, settings...)...)
+	identities := cmd.Flags().StringArrayP("identity", "i", nil, "age identity file or SSH private key; may be repeated; as --age-identity-file")
+	from = cmd.Flags().String("from", "", "only this destination of STORAGE, as events name it: file, s3, telegram, s3-2 ...")
+	_ = cmd.MarkFlagFilename("identity")
+	return func() (*stored.Exports, config.Config, error) {
+		c, err := load()
+		if err != nil {
+			return nil, c, err
+		}
+		x, err := stored.Open(stored.Config{Settings: c, Identities: *identities, From: *from, Log: a.logger(c)})
+		return x, c, err
+	}, from
+}
+
+// find returns the copies of the export that id means. It warns of destinations that could not
+// be asked.
+func (a *app) find(ctx context.Context, x *stored.Exports, id string) ([]destinations.Copy, error) {
+	copies, unread, err := x.Find(ctx, id)
+	if unread != nil {
+		fmt.Fprintf(a.stderr, "pgcourier: warning: %v\n", unread)
+	}
+	return copies, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/stored"
 )
 
 const sampleKey = "acme/nightly/nightly-2026-11-23.1.dump.zst.age"
@@ -107,8 +108,8 @@ func sampleRestored() restoredTo {
 	}
 }
 
-func sampleRecovery() recovery {
-	return recovery{
+func sampleRecovery() stored.Recovery {
+	return stored.Recovery{
 		Exports: 12, Recovered: []string{"acme/nightly-2026-11-23"}, Known: 10,
 		Faults: map[string]string{"s3:acme/old.1.sql.gz.manifest.json": "the manifest is damaged"},
 	}

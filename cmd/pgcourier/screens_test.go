@@ -19,6 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -243,7 +244,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 			Keys:       server.PublicKeys{server.UserGateway: "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"},
 			Publishers: map[string]string{"acme": "UB52JMEKB57ZDNGQ3XOBTSSGZ2KCXIZUYBV2TJKMCIWN4O6UBADZOKGG"}, Configuration: "accounts { }\n",
 		},
-		"rm": []removed{{"acme/nightly-2026-11-23", sampleKey, "s3", "deleted"}, {"acme/nightly-2026-11-23", sampleKey, "telegram", "tombstoned"}},
+		"rm": []stored.Removed{{ID: "acme/nightly-2026-11-23", Key: sampleKey, From: "s3", Result: "deleted"}, {ID: "acme/nightly-2026-11-23", Key: sampleKey, From: "telegram", Result: "tombstoned"}},
 	}
 	file := filepath.Join("..", "..", "docs", "cli-json.md")
 	b, err := os.ReadFile(file)

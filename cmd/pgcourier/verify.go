@@ -9,11 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/restore/scratch"
 	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -56,62 +56,47 @@ func (a *app) verifyCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&rehearse, "restore", false, "restore it into a scratch database too")
-	flags := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
+	open, _ := a.readingFlags(cmd, "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
-		l, err := flags.open()
+		x, c, err := open()
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.close()) }()
-		copies, err := l.find(ctx, args[0])
+		defer func() { err = errors.Join(err, x.Close()) }()
+		copies, err := a.find(ctx, x, args[0])
 		if err != nil {
 			return err
 		}
-		v := &verification{exports: l, meter: a.progress()}
-		defer v.meter.Close()
+		v := &verification{app: a, exports: x, progress: a.progress()}
+		defer v.progress.Close()
 		if rehearse {
-			if err := service.CheckClients(ctx, l.config, a.logger(l.config), restore.Tools()...); err != nil {
+			if err := service.CheckClients(ctx, c, a.logger(c), restore.Tools()...); err != nil {
 				return err
 			}
-			var in *scratch.Sandbox
-			if in, err = scratch.OpenSandbox(ctx, l.config.Sandbox, a.logger(l.config)); err != nil {
+			in, err := scratch.OpenSandbox(ctx, c.Sandbox, a.logger(c))
+			if err != nil {
 				return err
 			}
-			var server restore.Scratch
-			var stop func() error
-			if server, stop, err = scratch.OpenServer(ctx, l.config.VerifyScratchURL, in); err != nil {
+			server, stop, err := scratch.OpenServer(ctx, c.VerifyScratchURL, in)
+			if err != nil {
 				return err
 			}
-			v.server = &server
-			defer func() { err = errors.Join(err, stop()) }()
-			v.restorer = restore.New(restoreConfig(l, in))
+			v.server, v.restorer = &server, restore.New(x.RestoreConfig(in, a.quietLogger(c)))
+			return errors.Join(v.run(ctx, copies), stop())
 		}
 		return v.run(ctx, copies)
 	})
 	return cmd
 }
 
-func restoreConfig(l *exports, in *scratch.Sandbox) restore.Config {
-	c := restore.Config{Logger: l.app.logger(quiet(l.config)), SpoolDir: l.config.Spool(), Confine: in.Confine()}
-	if l.config.PGBinDir != "" {
-		c.BinDirs = []string{l.config.PGBinDir}
-	}
-	return c
-}
-
-// quiet lets a command say what it has to say once, in its error.
-func quiet(c config.Config) config.Config {
-	c.LogLevel = "error"
-	return c
-}
-
 // verification is one run of verify.
 type verification struct {
-	*exports
+	app      *app
+	exports  *stored.Exports
 	restorer *restore.Restorer
 	server   *restore.Scratch // nil: only read
-	meter    *term.Progress
+	progress *term.Progress
 }
 
 // run verifies each copy, and fails with the worst that it found.
@@ -122,7 +107,7 @@ func (v *verification) run(ctx context.Context, copies []destinations.Copy) erro
 	for _, c := range copies {
 		r, err := v.one(ctx, c)
 		if err != nil {
-			err = readFault(err)
+			err = stored.WithHint(err)
 			r.Error = err.Error()
 			faults = append(faults, err)
 		} else {
@@ -130,37 +115,25 @@ func (v *verification) run(ctx context.Context, copies []destinations.Copy) erro
 		}
 		all = append(all, r)
 	}
-	v.meter.Close()
+	v.progress.Close()
 	if err := v.app.print(all, text.String()); err != nil {
 		return err
 	}
 	return worst(faults)
 }
 
-// worst joins errors under one exit code: that an export is damaged outweighs that another
-// copy could not be read.
-func worst(faults []error) error {
-	code := 0
-	for _, err := range faults {
-		if c := exitCode(err); code == 0 || c == exitUnverified {
-			code = c
-		}
-	}
-	return exit(max(code, exitFailed), errors.Join(faults...))
-}
-
 func (v *verification) one(ctx context.Context, c destinations.Copy) (verified, error) {
 	out := verified{ID: c.ID.String(), Key: c.Key, At: c.Destination.Name}
-	x, err := v.export(ctx, c)
+	x, err := v.exports.Export(ctx, c)
 	if err != nil {
 		return out, err
 	}
 	var found restore.Evidence
 	if v.server == nil {
-		found, err = x.Verify(ctx, func(n int64) { v.meter.Bytes("checking", n, x.Manifest.Artifact.StoredBytes) })
+		found, err = x.Verify(ctx, func(n int64) { v.progress.Bytes("checking", n, x.Manifest.Artifact.StoredBytes) })
 	} else {
 		var r restore.Result
-		r, err = v.restorer.Rehearse(ctx, x, *v.server, func(p restore.Progress) { v.meter.Bytes(string(p.Stage), p.Stored, p.Total) })
+		r, err = v.restorer.Rehearse(ctx, x, *v.server, func(p restore.Progress) { v.progress.Bytes(string(p.Stage), p.Stored, p.Total) })
 		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds()}
 		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
 			err = exit(exitUnverified, err)

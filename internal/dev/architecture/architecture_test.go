@@ -60,6 +60,10 @@ var allowed = []rule{
 	{"internal/schedule", nil, "when a schedule is due, and nothing else: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/service", []string{"events", "events/codes", "handlers", "schemas", "internal/broker/...", "internal/config", "internal/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgcluster", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/replay", "internal/restore/...", "internal/retention", "internal/schedule", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...", "internal/telemetry"}, "it wires what serve runs; the commands stand above it", nil},
+	{"internal/stored", []string{
+		"events", "events/codes", "schemas", "internal/config", "internal/controlplane", "internal/export", "internal/failpoint", "internal/ledger", "internal/libpq", "internal/pgcluster",
+		"internal/pgdump/...", "internal/pgversion", "internal/restore/...", "internal/retention", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
+	}, "what commands do with stored exports, at the service's level: without a broker, so that it works where nothing else does", []string{"github.com/nats-io/nats-server", "github.com/ThreeDotsLabs/watermill", "github.com/spf13/cobra"}},
 	{"internal/doctor", []string{
 		"events", "schemas", "internal/schedule", "internal/broker", "internal/broker/server", "internal/broker/setup", "internal/config", "internal/controlplane", "internal/export",
 		"internal/failpoint", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/schedule", "internal/sandbox",

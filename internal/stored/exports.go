@@ -1,0 +1,122 @@
+package stored
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+)
+
+// Config says which exports are read.
+type Config struct {
+	// Settings name the destinations, identities, and, if there is one, the ledger.
+	Settings config.Config
+	// Identities are files with identities, beside those that Settings names.
+	Identities []string
+	// From is the only destination to read. Default: all.
+	From string
+	Log  *slog.Logger
+}
+
+// Exports are the exports that lie in the destinations of a configuration.
+type Exports struct {
+	*destinations.Reader
+	settings config.Config
+}
+
+// Open opens the destinations. The caller closes the exports. Nothing is stored, so Telegram is
+// opened without recipients too.
+func Open(c Config) (*Exports, error) {
+	ids, err := destinations.ReadIdentities(slices.Concat(c.Settings.AgeIdentityFiles, c.Identities))
+	if err != nil {
+		return nil, err
+	}
+	urls, err := c.Settings.StorageURLs()
+	if err != nil {
+		return nil, err
+	}
+	set, err := destinations.Open(urls, destinations.Options{
+		TelegramToken: c.Settings.TelegramToken, AllowPlaintext: true, Identities: ids, Log: c.Log,
+	})
+	if err == nil && c.From != "" {
+		set, err = set.Only(c.From)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return New(destinations.NewReader(set, ids), c.Settings), nil
+}
+
+// New returns the exports of opened destinations.
+func New(r *destinations.Reader, settings config.Config) *Exports { return &Exports{r, settings} }
+
+// Close closes the destinations.
+func (e *Exports) Close() error { return e.Set.Close() }
+
+// Find is Reader.Find. The error for an export that no destination has tells when and why it was
+// deleted, if the ledger of the settings can be asked and knows it.
+func (e *Exports) Find(ctx context.Context, id string) (copies []destinations.Copy, unread, err error) {
+	copies, unread, err = e.Reader.Find(ctx, id)
+	if errors.Is(err, destinations.ErrNoExport) {
+		if why := e.deletion(ctx, id); why != "" {
+			err = fmt.Errorf("%w: %s", err, why)
+		}
+	}
+	return copies, WithHint(unread), WithHint(err)
+}
+
+// deletion says when and why an export was deleted. "": it is not known.
+func (e *Exports) deletion(ctx context.Context, id string) string {
+	if e.settings.DatabaseURL == "" {
+		return ""
+	}
+	pool, err := controlplane.Connect(ctx, e.settings.DatabaseURL)
+	if err != nil {
+		return ""
+	}
+	defer pool.Close()
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	if err != nil {
+		return ""
+	}
+	gone, err := l.Gone(ctx, id)
+	if err != nil || len(gone) == 0 {
+		return ""
+	}
+	why := "by hand"
+	if r := gone[0].Reason; r != "" {
+		why = "by retention: " + r
+	}
+	return fmt.Sprintf("%s was deleted at %s, %s", gone[0].ID, gone[0].RemovedAt.UTC().Format(time.DateTime+"Z"), why)
+}
+
+// Export opens one copy to be verified or restored.
+func (e *Exports) Export(ctx context.Context, c destinations.Copy) (restore.Export, error) {
+	doc, err := c.Manifest(ctx)
+	if err != nil {
+		return restore.Export{}, WithHint(err)
+	}
+	return restore.Export{
+		Manifest: doc.Manifest, Identities: e.Identities,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return c.Destination.Open(ctx, c.Key) },
+	}, nil
+}
+
+// WithHint makes the error of a missing identity a *config.Error that says how to name one. Any
+// other error stays as it is.
+func WithHint(err error) error {
+	if _, said := errors.AsType[*config.Error](err); said || !errors.Is(err, storage.ErrSealed) && !errors.Is(err, restore.ErrIdentity) {
+		return err
+	}
+	return config.Errorf("%w: name the identity with --identity FILE", err)
+}
