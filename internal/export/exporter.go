@@ -249,7 +249,9 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, c Comp
 	failpoint.Hit(failpoint.AfterLookup)
 	dumper, leave := c.dumper(ctx, e, req, project)
 	defer leave()
-	dump, err := dumper.Open(ctx, DumpJob{Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs})
+	dump, err := dumper.Open(ctx, DumpJob{
+		ID: req.ID, Attempt: claim.Token.Attempt, Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -107,6 +107,10 @@ type Dumper interface {
 
 // DumpJob is one dump to run.
 type DumpJob struct {
+	// ID and Attempt name the request that the dump is for: an attempt after the first ends
+	// what a lost attempt has left on the source. Zero: the dump is for no request.
+	ID      ID
+	Attempt int
 	Project Project
 	Schemas []string // exact names; never empty
 	Format  Format

@@ -3,7 +3,6 @@ package pgdump
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -123,12 +122,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	if err != nil {
 		return nil, classify(err)
 	}
-	// The names under which an operator sees the two sessions in pg_stat_activity.
-	tag := strings.ToLower(rand.Text()[:8])
-	o := &opening{
-		Dumper: d, source: src, job: j,
-		holderName: "pgcourier snapshot " + tag, dumpName: "pgcourier dump " + tag,
-	}
+	o := &opening{Dumper: d, source: src, job: j, names: namesOf(j, j.Attempt)}
 	// A source that hangs must not hold a worker for ever.
 	look, cancel := context.WithTimeoutCause(ctx, d.config.Stall, errStalled)
 	defer cancel()
@@ -177,9 +171,9 @@ func check(j export.DumpJob) error {
 // opening is a dump on its way.
 type opening struct {
 	*Dumper
-	source               *source
-	job                  export.DumpJob
-	holderName, dumpName string
+	source *source
+	job    export.DumpJob
+	names  attemptNames
 
 	session *session
 	survey  *survey
@@ -194,9 +188,10 @@ type opening struct {
 // pg_dump. After an error nothing of pg_dump is left.
 func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, err error) {
 	dsn := cmp.Or(o.job.Project.DSN, o.config.DefaultDSN)
-	if o.session, err = o.warm.take(ctx, o.source, dsn, o.holderName); err != nil {
+	if o.session, err = o.warm.take(ctx, o.source, dsn, o.names.snapshot); err != nil {
 		return nil, nil, fail(ctx, err)
 	}
+	o.endLostAttempts(ctx)
 	if o.version, err = choose(o.versions, o.session); err != nil {
 		return nil, nil, err
 	}
@@ -292,7 +287,7 @@ func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *du
 }
 
 func (o *opening) spawn(s selection, args []string) (*process, io.ReadCloser, error) {
-	env := append(o.source.environment(o.session, o.dumpName), outputBuffer(s.format, s.client)...)
+	env := append(o.source.environment(o.session, o.names.dump), outputBuffer(s.format, s.client)...)
 	return startProcess(o.version.Path, args, env, o.session.Password, o.config.KillDelay)
 }
 

@@ -3,12 +3,10 @@ package pgdump
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -46,11 +44,10 @@ func (g *Groups) opening(like export.Project) (*opening, error) {
 	if err != nil {
 		return nil, err
 	}
-	tag := strings.ToLower(rand.Text()[:8])
 	return &opening{
 		Dumper: &g.dumper, source: src,
-		job:        export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
-		holderName: "pgcourier snapshot " + tag, dumpName: "pgcourier dump " + tag,
+		job:   export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
+		names: randomNames(),
 	}, nil
 }
 
@@ -59,7 +56,7 @@ func (g *Groups) opening(like export.Project) (*opening, error) {
 // opening with the survey of all of them, locked.
 func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*member, error) {
 	var err error
-	if o.session, err = o.source.connect(ctx, o.holderName); err != nil {
+	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
 		return nil, fail(ctx, err)
 	}
 	if o.version, err = choose(o.versions, o.session); err != nil {

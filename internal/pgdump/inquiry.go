@@ -54,7 +54,7 @@ func (o *opening) ask(ctx context.Context, d *dump) error {
 			return fmt.Errorf("ask the snapshot's session: %w", err)
 		}
 	}
-	ses, err := o.source.connect(ctx, o.holderName)
+	ses, err := o.source.connect(ctx, o.names.snapshot)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ SELECT EXISTS (
 func (o *opening) endBackend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
-	ses, err := o.source.connect(ctx, o.holderName)
+	ses, err := o.source.connect(ctx, o.names.snapshot)
 	if err != nil {
 		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
 		return
@@ -104,7 +104,7 @@ func (o *opening) endBackend(ctx context.Context) {
 	defer ses.close()
 	_, err = ses.conn.Exec(ctx, `
 SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
- WHERE application_name OPERATOR(pg_catalog.=) $1`, o.dumpName)
+ WHERE application_name OPERATOR(pg_catalog.=) $1`, o.names.dump)
 	if err != nil {
 		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
 	}

@@ -2,12 +2,14 @@ package pgdump_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -315,5 +317,64 @@ func TestATableHeldWhileMeasuredIsLeftOut(t *testing.T) {
 	}
 	if err := <-result; err != nil {
 		t.Error(err)
+	}
+}
+
+// A worker whose machine vanished closes no connection. The next attempt of the same request
+// ends what it has left, and nothing of another request.
+func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	first, other := job(dsn, export.SQL, "big"), job(dsn, export.SQL, "big")
+	first.ID, first.Attempt = export.ID{Project: "acme", Request: "r1"}, 1
+	other.ID, other.Attempt = export.ID{Project: "acme", Request: "r2"}, 1
+	lost, bystander := open(t, pgdump.Config{}, first), open(t, pgdump.Config{}, other)
+	read(t, lost, 5000)
+	read(t, bystander, 5000)
+	if n := sessions(t, dsn); n != 4 {
+		t.Fatalf("%d sessions of two dumps, want 4", n)
+	}
+	second := first
+	second.Attempt = 2
+	next := open(t, pgdump.Config{}, second)
+	if _, err := io.Copy(io.Discard, next); err != nil {
+		t.Errorf("the second attempt: %v", err)
+	}
+	fault(t, readUntilError(t, lost), codes.SourceUnavailable)
+	if _, err := io.Copy(io.Discard, bystander); err != nil {
+		t.Errorf("the other request: %v", err)
+	}
+}
+
+// The server looks after the snapshot's idle session: a client that vanished without a FIN is
+// noticed within half a minute, and not after the kernel's two hours.
+func TestTheServerProbesAnIdleSnapshot(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
+	var port int
+	err := connect(t, dsn).QueryRow(t.Context(), `
+SELECT client_port FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'pgcourier snapshot%'`).Scan(&port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var timer string
+	eventually(t, "the session is idle", func() bool {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line) // proc(5): 1 local and 2 remote address, 5 timer:when
+			if strings.HasSuffix(f[1], fmt.Sprintf(":%04X", cluster.Port())) && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
+				timer = f[5]
+			}
+		}
+		return strings.HasPrefix(timer, "02:") // keepalive
+	})
+	const ticks = 100 // a second, USER_HZ
+	if when, err := strconv.ParseInt(timer[3:], 16, 64); err != nil || when > 15*ticks {
+		t.Errorf("the next probe is in %s ticks (%v), want at most 15 s", timer[3:], err)
 	}
 }

@@ -28,7 +28,12 @@ func newSource(dsn export.Secret) (*source, error) {
 // options are the server settings of every session on the source. From about 2,000 tenants
 // on, pg_dump's query for the dependencies of materialized views is planned as a merge join
 // that takes minutes; without it the output is identical. pg_dump does not reset it.
-const options = "-c enable_mergejoin=off"
+//
+// With the keepalives the server notices within half a minute that the machine of an idle session
+// is gone: 15 s of silence, then three probes 5 s apart. tcp_user_timeout is left alone: it
+// would also end the session of a dump that waits for a slow storage, because the kernel
+// counts a closed receive window like silence.
+const options = "-c enable_mergejoin=off -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 
 // jitOff is for pg_dump as begin is for the session: in a catalogue of some thousand tables its
 // queries look dear enough to be compiled, which costs more than it brings. Measured: 203 ms

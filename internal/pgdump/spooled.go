@@ -60,7 +60,7 @@ func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 		return nil, nil, newFault(codes.InternalError, "pg_dump's arguments could not be built", errors.Join(err, out.Close()))
 	}
 	p, err := libpq.StartProcess(libpq.Command{
-		Path: o.version.Path, Args: args, Env: o.source.environment(o.session, o.dumpName),
+		Path: o.version.Path, Args: args, Env: o.source.environment(o.session, o.names.dump),
 		Password: o.session.Password, KillDelay: o.config.KillDelay, Keep: folder.Held(),
 	})
 	if err != nil {
