@@ -71,6 +71,7 @@ var allowed = []rule{
 	}, "it stands at the service's level and opens all that serve opens, but for the service itself: what is examined must not depend on what runs it", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
 	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
 	{"internal/term", []string{"events", "schemas"}, "what commands print; of ours it knows the events that they show", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/demo", []string{"events/...", "handlers", "schemas", "internal/..."}, "the story of what serve and the commands do; the linter keeps test servers out of what is shipped", nil},
 	{"internal/pgcluster", []string{"internal/freeport"}, "a tool for the demo and the tests", nil},
 	{"internal/dev/roundtrip", nil, "it has tests only", nil},
 	{"internal/dev/e2e", nil, "it has tests only", nil},

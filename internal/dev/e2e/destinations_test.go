@@ -238,7 +238,7 @@ func TestTheDemoRunsOnEachStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers := filepath.Join(t.TempDir(), "pgcourier-demo")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "demoservers", "-o", servers, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "demoservers", "-o", servers, module+"/cmd/pgcourier").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for kind, command := range map[string][]string{

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // loseLedger drops the ledger, once the worker has ended, and rebuilds it as
 // `pgcourier recover` does: from the manifests alone, with the storage opened anew. What it
 // then says of each export must be what it said before.
-func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) error {
+func (d *story) loseLedger(ctx context.Context, completed []*events.Completed) error {
 	d.say("The worker ends. Drop the ledger, and recover it from the manifests alone")
 	before, err := d.recorded(ctx, completed)
 	if err != nil {
@@ -29,7 +29,7 @@ func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) er
 		return fmt.Errorf("drop the ledger: %w", err)
 	}
 	if err := service.WithLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
-		out, faults, err := d.library.Recover(ctx, led)
+		out, faults, err := d.exports.Recover(ctx, led)
 		d.tell("%d exports are stored: %d requests recovered, %d were known", out.Exports, len(out.Recovered), out.Known)
 		return errors.Join(append(faults, err)...)
 	}); err != nil {
@@ -49,7 +49,7 @@ func (d *demo) loseLedger(ctx context.Context, completed []*events.Completed) er
 }
 
 // recorded is what the ledger says of each completed request: its artifact as JSON.
-func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (artifacts []string, err error) {
+func (d *story) recorded(ctx context.Context, completed []*events.Completed) (artifacts []string, err error) {
 	err = service.WithLedger(ctx, d.config, func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
 		for _, c := range completed {
 			found, err := led.Get(ctx, c.RequestID, c.ProjectID)
@@ -70,9 +70,9 @@ func (d *demo) recorded(ctx context.Context, completed []*events.Completed) (art
 	return artifacts, err
 }
 
-// openLibrary opens the storage as the commands do, apart from the worker. The caller
-// closes the library.
-func (d *demo) openLibrary(log *slog.Logger) (*stored.Exports, error) {
+// openExports opens the storage as the commands do, apart from the worker. The caller
+// closes the exports.
+func (d *story) openExports(log *slog.Logger) (*stored.Exports, error) {
 	set, err := destinations.Open(d.config.Storage, destinations.Options{
 		TelegramToken: d.config.TelegramToken, AllowPlaintext: true, Identities: d.storage.identities, S3: d.storage.keys, Log: log,
 	})

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 
 // restore reads an export back twice: first to its end, to check every hash and the dump's
 // own structure, and only then into the empty database. Then it compares every table.
-func (d *demo) restore(ctx context.Context, c *events.Completed) error {
+func (d *story) restore(ctx context.Context, c *events.Completed) error {
 	check, err := d.read(ctx, c, func(plain io.Reader) error {
 		_, err := archive.Check(plain, export.Format(c.Format))
 		return err
@@ -50,8 +50,8 @@ func (d *demo) restore(ctx context.Context, c *events.Completed) error {
 
 // read opens the stored export and hands its plain dump to use, whose error is the first
 // result.
-func (d *demo) read(ctx context.Context, c *events.Completed, use func(io.Reader) error) (used, err error) {
-	stored, err := d.library.Set[0].Open(ctx, keyOf(c))
+func (d *story) read(ctx context.Context, c *events.Completed, use func(io.Reader) error) (used, err error) {
+	stored, err := d.exports.Set[0].Open(ctx, keyOf(c))
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (d *demo) read(ctx context.Context, c *events.Completed, use func(io.Reader
 	return use(plain), nil
 }
 
-func (d *demo) contents(ctx context.Context, database string, schemas []string) (map[string]contents.Table, error) {
+func (d *story) contents(ctx context.Context, database string, schemas []string) (map[string]contents.Table, error) {
 	conn, err := pgx.Connect(ctx, d.cluster.URL(database))
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (d *demo) contents(ctx context.Context, database string, schemas []string) 
 
 // psql feeds a script to a database of the demo's cluster, in one transaction that any
 // error ends.
-func (d *demo) psql(ctx context.Context, database string, script io.Reader) error {
+func (d *story) psql(ctx context.Context, database string, script io.Reader) error {
 	args := []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file=-"}
 	if database != "postgres" { // CREATE DATABASE refuses a transaction
 		args = append(args, "--single-transaction")

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// demoStorage is where one run of the demo keeps its exports.
-type demoStorage struct {
-	kind       string // one of demoKinds
+// place is where one run of the demo keeps its exports.
+type place struct {
+	kind       string // one of Kinds
 	dir        string // file: the folder
 	keys       *credentials.Credentials
 	identities []age.Identity // open the exports; the worker never has them
@@ -30,14 +30,14 @@ type demoStorage struct {
 	close      func() error
 }
 
-// openDemoServer starts a storage on a test server in this process, fills in the demo's
+// openServer starts a storage on a test server in this process, fills in the demo's
 // storage and points the worker's configuration at it.
-type openDemoServer func(*demo, *config.Config) error
+type openServer func(*story, *config.Config) error
 
 // openStorage readies the storage and points the worker's configuration at it.
-func (d *demo) openStorage(c *config.Config) error {
+func (d *story) openStorage(c *config.Config) error {
 	d.storage.close = func() error { return nil }
-	if open, ok := demoServers()[d.storage.kind]; ok {
+	if open, ok := servers()[d.storage.kind]; ok {
 		return open(d, c)
 	}
 	c.Storage = []string{"file://" + d.storage.dir}
@@ -46,13 +46,13 @@ func (d *demo) openStorage(c *config.Config) error {
 }
 
 // clearExports removes what an earlier demo left: never a folder that it did not make.
-func (d *demo) clearExports() error {
+func (d *story) clearExports() error {
 	dir := d.storage.dir
 	mark := filepath.Join(dir, ".pgcourier-demo")
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
 		if _, err := os.Stat(mark); err != nil {
-			return exitf(exitUsage, "--dir: %s holds something that is not of an earlier demo", dir)
+			return config.Errorf("--dir: %s holds something that is not of an earlier demo", dir)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -77,7 +77,7 @@ func keyOf(c *events.Completed) string {
 }
 
 // showChat shows what members of the chat see, and that they cannot read it.
-func (d *demo) showChat(ctx context.Context, completed []*events.Completed) (err error) {
+func (d *story) showChat(ctx context.Context, completed []*events.Completed) (err error) {
 	d.say("What the chat's members see: id, part and count, and no more")
 	d.storage.showChat()
 	sealed, err := destinations.Open(d.config.Storage, destinations.Options{TelegramToken: d.config.TelegramToken, AllowPlaintext: true})
@@ -99,7 +99,7 @@ func (d *demo) showChat(ctx context.Context, completed []*events.Completed) (err
 	return nil
 }
 
-// demoKinds are the storages that this build of the demo can show.
-func demoKinds() []string {
-	return append([]string{"file"}, slices.Sorted(maps.Keys(demoServers()))...)
+// Kinds returns the storages that this build can show.
+func Kinds() []string {
+	return append([]string{"file"}, slices.Sorted(maps.Keys(servers()))...)
 }
