@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) restoreCommand() *cobra.Command {
-	var clean, extensions bool
+	var clean, extensions, keepGoing, noTransaction bool
 	var timeout time.Duration
 	var jobs int
 	cmd := &cobra.Command{
@@ -36,6 +36,11 @@ func (a *app) restoreCommand() *cobra.Command {
 			"time. That is faster and no transaction: what fails leaves part of the export in the\n" +
 			"target, so its schemas must be missing or empty. For it, and for every export of\n" +
 			"format directory, the whole dump lies in SPOOL_DIR meanwhile, readable by this user.\n\n" +
+			"With --keep-going a statement that the database refuses is rolled back alone and listed,\n" +
+			"and so are tables that then hold other rows than the export; the rest is committed, and\n" +
+			"the exit code is 4. With --no-transaction each statement is executed by itself: for very\n" +
+			"many tables on a server with few locks. What fails leaves part of the export, and the\n" +
+			"dump lies in SPOOL_DIR meanwhile.\n\n" +
 			"A dump is a program: use a login that may do no more than it must. The URL may not\n" +
 			"hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
@@ -47,6 +52,8 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&extensions, "create-extensions", false, "first make the extensions that the export needs, in the schemas that they had")
 	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
+	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out what the database refuses, list it, and exit with 4")
+	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "execute each statement by itself, for a database with few locks")
 	open, _ := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
@@ -85,7 +92,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		setup := x.RestoreConfig(in, a.quietLogger(c))
 		setup.Timeout = timeout
-		r, err := restore.New(setup).Restore(ctx, from, restore.Target{Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs},
+		to := restore.Target{
+			Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs, KeepGoing: keepGoing, NoTransaction: noTransaction,
+		}
+		r, err := restore.New(setup).Restore(ctx, from, to,
 			func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) })
 		m.Close()
 		if errors.Is(err, restore.ErrOccupied) {
@@ -93,6 +103,15 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		if _, ok := errors.AsType[*restore.DependentsError](err); ok {
 			return exitf(exitFailed, "%w: drop or change them first, or restore into an empty database", err)
+		}
+		if _, ok := errors.AsType[*restore.IncompleteError](err); ok {
+			return exit(exitUnverified, err)
+		}
+		if errors.Is(err, restore.ErrLocks) {
+			return exitf(exitFailed, "%w\nset it and restart the server, or restore with --no-transaction", err)
+		}
+		if errors.Is(err, restore.ErrSteps) {
+			return exitf(exitUsage, "--no-transaction: %w", err)
 		}
 		if errors.Is(err, restore.ErrJobs) {
 			return exitf(exitUsage, "--jobs: %w", err)

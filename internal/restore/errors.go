@@ -24,6 +24,10 @@ var (
 	// ErrJobs says that the export, or what is asked for, cannot be restored by several
 	// connections.
 	ErrJobs = errors.New("jobs cannot be used here")
+	// ErrSteps says that what is asked for cannot be done without the one transaction.
+	ErrSteps = errors.New("the one transaction cannot be given up here")
+	// ErrLocks says that the target's lock table is too small for all in one transaction.
+	ErrLocks = errors.New("the target has too few locks for one transaction")
 	// ErrPartial says that a restore by several connections failed on its way: the target
 	// holds part of the export.
 	ErrPartial = errors.New("the target holds part of the export now")

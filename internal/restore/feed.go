@@ -27,7 +27,7 @@ type feed struct {
 	export   Export
 	first    Evidence
 	at       *place
-	jobs     int // 0: one transaction
+	target   Target
 	progress func(int64)
 	givenUp  atomic.Bool // nobody takes the script any more
 }
@@ -41,8 +41,12 @@ func (f *feed) run(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case f.jobs > 0:
-		return f.parallel(ctx, p, f.jobs)
+	case f.target.Jobs > 0:
+		return f.parallel(ctx, p, f.target.Jobs)
+	case f.target.NoTransaction && archives[f.export.Manifest.Artifact.Format] == "":
+		return f.fromFolder(ctx, p)
+	case f.target.NoTransaction:
+		return f.throughFolder(ctx, p)
 	case f.export.Manifest.Artifact.Format == export.Directory:
 		return f.throughFolder(ctx, p)
 	case archives[f.export.Manifest.Artifact.Format] != "":
@@ -175,9 +179,13 @@ func ignoreSink(err error) error {
 // headSize is where a script's \restrict stands: after a few lines of comment.
 const headSize = 4 << 10
 
-// toPsql feeds script to psql and commits if whole agrees. whole is called once, with what
+// toPsql feeds script to psql, or statement by statement where the target asks for that, and
+// commits if whole agrees. whole is called once, with what
 // went wrong so far.
 func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
+	if f.target.KeepGoing || f.target.NoTransaction {
+		return f.stepwise(ctx, script, whole)
+	}
 	in := bufio.NewReaderSize(script, 256<<10)
 	head, err := in.Peek(headSize)
 	if err != nil && err != io.EOF { //nolint:errorlint // a short script ends here
@@ -225,6 +233,9 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 // refusal is how psql begins the report of a server's error.
 var refusal = regexp.MustCompile(`(?m)^psql:<stdin>:\d+: [^:\n]+:\s+([0-9A-Z]{5}): `)
 
+// outOfMemory is the SQLSTATE of a server whose shared memory is used up, mostly by locks.
+const outOfMemory = "53200"
+
 // scriptError is psql's exit status when ON_ERROR_STOP ended the script.
 const scriptError = 3
 
@@ -248,6 +259,8 @@ func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error 
 		return unverified("after the restore: %s", strings.TrimSpace(words))
 	case inTheWay:
 		return fmt.Errorf("%w: it has changed since it was looked at: %s", ErrOccupied, strings.TrimSpace(words))
+	case outOfMemory:
+		return f.at.outOfLocks(ctx, f.first, errors.New(strings.TrimSpace(words)))
 	}
 	if ok && status.ExitCode() == scriptError && !transient(state) {
 		return &RejectedError{SQLState: state, Stderr: words}

@@ -179,12 +179,13 @@ SELECT format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspname, c.reln
 
 // countIn holds every table against the export, in a database.
 func (e Evidence) countIn(ctx context.Context, conn *pgconn.PgConn) error {
-	var script strings.Builder
-	script.WriteString("SET row_security = off;")
-	if err := counts(&script, e.Contents); err != nil {
-		return err
+	statements := append([]string{"SET row_security = off"}, counts(e.Contents, countApart)...)
+	var err error
+	for _, statement := range statements {
+		if _, err = conn.Exec(ctx, statement).ReadAll(); err != nil {
+			break
+		}
 	}
-	_, err := conn.Exec(ctx, script.String()).ReadAll()
 	switch {
 	case sqlState(err) == wrongCount, strings.HasPrefix(sqlState(err), "42"), sqlState(err) == "3F000":
 		return unverified("after the restore: %w", err)

@@ -102,8 +102,9 @@ type Result struct {
 // with Target.Jobs by several connections without one.
 // progress may be nil; it is called on the caller's goroutine and on one other, never at
 // once. When it returns an error the target is as it was; only the loss of the connection
-// in the very moment of COMMIT (ErrTarget) leaves that open, and ErrPartial says that it is not.
-// Errors wrap ErrOccupied, ErrJobs, ErrScratch, ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
+// in the very moment of COMMIT (ErrTarget) leaves that open, and ErrPartial and an
+// *IncompleteError say that it is not.
+// Errors wrap ErrOccupied, ErrJobs, ErrSteps, ErrLocks, ErrScratch, ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
 // those of the export's reader.
 func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress func(Progress)) (Result, error) {
 	if progress == nil {
@@ -133,7 +134,7 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	begun := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.Timeout, ErrTimeout)
 	defer cancel()
-	f := &feed{restorer: r, export: x, first: found, at: at, jobs: t.Jobs, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
+	f := &feed{restorer: r, export: x, first: found, at: at, target: t, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
 	if err := f.run(ctx); err != nil {
 		if rejected, ok := errors.AsType[*RejectedError](err); ok {
 			rejected.Missing = at.missing

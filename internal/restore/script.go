@@ -31,16 +31,23 @@ func commit(w io.Writer, want export.Contents) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	if err := counts(w, want); err != nil {
-		return err
+	for _, statement := range counts(want, countBatch) {
+		if _, err := io.WriteString(w, statement+"\n"); err != nil {
+			return err
+		}
 	}
 	_, err := io.WriteString(w, "COMMIT;\n")
 	return err
 }
 
-// countBatch is how many tables one block counts. One block for each table costs a plan and a
-// subtransaction each time, one for all would be a statement of many megabytes.
-const countBatch = 500
+// countBatch is how many tables one block counts in the restore's transaction, which has all
+// locks already: one block for each table costs a plan each time, one for all would be a
+// statement of many megabytes. countApart is for blocks that are transactions of their own: a
+// table and each of its indexes take a lock.
+const (
+	countBatch = 500
+	countApart = 20
+)
 
 // countSQL is the body of a block that counts tables. The verbs are arrays: the tables' quoted
 // names, and how many rows each must hold.
@@ -81,7 +88,7 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = '` + wrongCount + `', MESSAGE = pg_catalog.format('pgcourier: %%s holds %%s rows, the export %%s', names[i], n, rows[i]);
     END IF;
   END LOOP;
-  PERFORM pg_catalog.set_config('` + movedSetting + `', moved::text, true);
+  PERFORM pg_catalog.set_config('` + movedSetting + `', moved::text, false);
 END`
 
 // movedSetting holds, for each root of partitions by hash, the rows that it has too many.
@@ -97,27 +104,22 @@ BEGIN
   END LOOP;
 END`
 
-// counts holds every table against the export: a difference is an error, wrongCount.
-func counts(w io.Writer, want export.Contents) error {
+// counts are the statements that hold every table against the export: a difference is an
+// error, wrongCount.
+func counts(want export.Contents, batch int) []string {
 	if len(want.Tables) == 0 {
 		return nil
 	}
-	if _, err := io.WriteString(w, "SET standard_conforming_strings = on;\n"); err != nil {
-		return err
-	}
+	out := []string{"SET standard_conforming_strings = on;"}
 	tables := slices.SortedFunc(maps.Keys(want.Tables), compareTables)
-	for batch := range slices.Chunk(tables, countBatch) {
-		names, rows := make([]string, len(batch)), make([]string, len(batch))
-		for i, t := range batch {
+	for some := range slices.Chunk(tables, batch) {
+		names, rows := make([]string, len(some)), make([]string, len(some))
+		for i, t := range some {
 			names[i], rows[i] = identifier(t), strconv.FormatInt(want.Tables[t], 10)
 		}
-		body := fmt.Sprintf(countSQL, textArray(names, "text"), "ARRAY["+strings.Join(rows, ", ")+"]::bigint[]")
-		if _, err := io.WriteString(w, block(body)+"\n"); err != nil {
-			return err
-		}
+		out = append(out, block(fmt.Sprintf(countSQL, textArray(names, "text"), "ARRAY["+strings.Join(rows, ", ")+"]::bigint[]")))
 	}
-	_, err := io.WriteString(w, block(rootsSQL)+"\n")
-	return err
+	return append(out, block(rootsSQL))
 }
 
 func compareTables(a, b export.Table) int {

@@ -31,11 +31,24 @@ type Target struct {
 	// dump is unpacked into SpoolDir first. pg_restore 17 and newer cannot feed an older server
 	// so (ErrJobs). 0: one transaction.
 	Jobs int
+	// KeepGoing rolls back a statement that the target refuses, alone, and goes on, unless it is
+	// refused for the server's condition. What was left out is an *IncompleteError. Not with
+	// Jobs (ErrJobs).
+	KeepGoing bool
+	// NoTransaction executes each statement by itself, which needs few locks at a time. What
+	// goes wrong leaves the target with part of the export (ErrPartial), so the schemas must
+	// hold nothing, and Clean and Jobs are ErrSteps. The whole dump is unpacked into SpoolDir
+	// first.
+	NoTransaction bool
 }
 
 // check refuses what cannot be meant.
 func (t Target) check(f export.Format) error {
 	switch {
+	case t.NoTransaction && t.Clean:
+		return fmt.Errorf("%w: nothing is dropped without a transaction", ErrSteps)
+	case t.Jobs > 0 && (t.KeepGoing || t.NoTransaction):
+		return fmt.Errorf("%w: with several connections pg_restore feeds the target itself, without a transaction and up to the first error", ErrJobs)
 	case t.Jobs < 0:
 		return fmt.Errorf("%w: %d is negative", ErrJobs, t.Jobs)
 	case t.Jobs == 0:
@@ -79,6 +92,25 @@ func (t Target) look(ctx context.Context, a export.Artifact) (*place, error) {
 		p.options = "-c client_connection_check_interval=500"
 	}
 	return p, nil
+}
+
+// outOfLocks says what a lock table that is too small means, and what size would do. There is
+// a lock on each table, index and sequence until the transaction ends.
+func (p *place) outOfLocks(ctx context.Context, e Evidence, cause error) error {
+	const eachTable = 10 // itself, TOAST with its index, a sequence, and some indexes
+	var locks, slots int
+	ses, err := p.source.Connect(ctx, map[string]string{"application_name": application})
+	if err == nil {
+		defer ses.Close()
+		err = ses.Conn.QueryRow(ctx, `SELECT current_setting('max_locks_per_transaction')::int,
+			current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int`).Scan(&locks, &slots)
+	}
+	if err != nil || slots == 0 {
+		return fmt.Errorf("%w: %w", ErrLocks, cause)
+	}
+	enough := max(2*locks, (eachTable*len(e.Contents.Tables)/slots+64)/64*64)
+	return fmt.Errorf("%w: max_locks_per_transaction is %d, and %d would do for %d tables of up to %d relations each: %w",
+		ErrLocks, locks, enough, len(e.Contents.Tables), eachTable, cause)
 }
 
 // transient says whether an SQLSTATE speaks of the server's condition and not of the

@@ -36,9 +36,9 @@ import (
 //	restore   "FLAGS => RESULT", once for each restore; default: "=> ok"
 //	verify    result of a rehearsal; default: ok. "none": there is none
 //
-// FLAGS are clean, create-extensions, jobs, and target: the section target is run in the
+// FLAGS are clean, create-extensions, jobs, keep-going, no-transaction, and target: the section target is run in the
 // restore's database first. RESULT is ok, or the beginning of an error's kind and a part of its
-// text: "refused", "occupied" or "dependents". The source's SQL follows; then, after a line
+// text: "refused", "occupied", "dependents" or "incomplete". The source's SQL follows; then, after a line
 // "-- [target]" or "-- [want]", what is run in the target before, and a query that has to
 // return true in the target after a restore that is ok and a rehearsal's database is not asked.
 type fieldCase struct {
@@ -166,6 +166,10 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 				return
 			}
 			at.Jobs = 2
+		case "keep-going":
+			at.KeepGoing = true
+		case "no-transaction":
+			at.NoTransaction = true
 		case "target":
 			before = c.sql["target"]
 		default:
@@ -176,7 +180,8 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 	at.Source = source(t, to)
 	_, err := fieldRestorer(t).Restore(t.Context(), x, at, nil)
 	checkResult(t, what, result, err)
-	if want := strings.TrimSpace(c.sql["want"]); err == nil && want != "" {
+	_, incomplete := errors.AsType[*restore.IncompleteError](err)
+	if want := strings.TrimSpace(c.sql["want"]); (err == nil || incomplete) && want != "" {
 		var holds bool
 		if err := queryRow(t.Context(), to, want, &holds); err != nil || !holds {
 			t.Errorf("%s: %s is %t (%v)", what, want, holds, err)
@@ -197,6 +202,9 @@ func checkResult(t *testing.T, what, want string, err error) {
 	}
 	if _, ok := errors.AsType[*restore.DependentsError](err); ok {
 		found = "dependents"
+	}
+	if _, ok := errors.AsType[*restore.IncompleteError](err); ok {
+		found = "incomplete"
 	}
 	if errors.Is(err, restore.ErrOccupied) {
 		found = "occupied"

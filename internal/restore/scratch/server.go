@@ -27,7 +27,9 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 		}
 		return scratch, func() error { return nil }, nil
 	}
-	var c pgcluster.Config
+	// An export's tables are all locked in one transaction, and few sessions are needed: room
+	// for 100,000 locks, some 20 MB.
+	c := pgcluster.Config{Settings: map[string]string{"max_connections": "25", "max_locks_per_transaction": "4096"}}
 	if in != nil {
 		c.Wrap = in.server
 	}
