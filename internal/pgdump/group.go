@@ -1,256 +1,273 @@
 package pgdump
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-var errNoGroup = errors.New("fewer than two projects can be dumped together")
+// Invite expects n requests that were found waiting together. Each gets a Guest of its own
+// and calls its Open, or Leave if it will not open a dump. Once all have, or the first has
+// waited for long enough, those that can be are dumped together.
+func (g *Groups) Invite(n int) []*Guest {
+	p := &party{groups: g, awaited: n, turns: make(chan struct{}, g.config.Open)}
+	guests := make([]*Guest, n)
+	for i := range guests {
+		guests[i] = &Guest{party: p}
+	}
+	return guests
+}
 
-// dump runs one pg_dump for all members that fit and returns their shares. Who has none is
-// to be dumped alone; so is everybody after an error. Nothing is told of a member's own
-// fault: its own dump will find it, and fail alone.
-func (g *Groups) dump(ctx context.Context, members []*member) (map[*member]*share, error) {
-	o, err := g.opening(members[0].job.Project)
-	if err != nil {
+// Guest is one request's place among those that are dumped together. It is safe for
+// concurrent use.
+type Guest struct {
+	party *party
+	came  sync.Once
+}
+
+var _ export.Dumper = (*Guest)(nil)
+
+// Leave says that this guest will open no dump, so that nobody waits for it. After Open it
+// does nothing; it can be called more than once.
+func (t *Guest) Leave() { t.came.Do(t.party.leave) }
+
+// Open is Dumper.Open for one of a group: the Dump is the job's own, and nothing that befalls
+// the others harms it. It waits for the other guests, for the dump they share, and for its
+// turn, with ctx's end ending each. What cannot be dumped with the others is dumped alone.
+// Whoever opens a second dump, or after the others went, opens it alone.
+func (t *Guest) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
+	if err := check(j); err != nil {
+		t.Leave()
 		return nil, err
 	}
-	look, cancel := context.WithTimeoutCause(ctx, g.dumper.config.Stall, errStalled)
-	defer cancel()
-	members, err = g.gather(look, o, members)
-	if err == nil {
-		var d *dump
-		if d, err = g.start(ctx, look, o, members); err == nil {
-			defer func() { _ = d.Close() }() // always nil
-			return g.divide(ctx, o, d, members)
+	m := &member{job: j, answer: make(chan *share, 1)}
+	joined := false
+	t.came.Do(func() { joined = t.party.join(ctx, m) })
+	if !joined {
+		return t.party.alone(ctx, j)
+	}
+	select {
+	case <-ctx.Done():
+		t.party.desert(m)
+		return nil, ended(context.Cause(ctx))
+	case s := <-m.answer:
+		if s == nil {
+			return t.party.alone(ctx, j)
+		}
+		return t.party.shared(ctx, s)
+	}
+}
+
+// party is the requests of one invitation.
+type party struct {
+	groups *Groups
+	turns  chan struct{} // one for each open dump
+
+	mu      sync.Mutex
+	awaited int // guests who neither opened nor left
+	members []*member
+	begun   bool
+	bell    *time.Timer // begins without those who do not come
+	present int         // members who still want their dump
+	cancel  context.CancelFunc
+}
+
+// member is a request that waits for its share.
+type member struct {
+	job    export.DumpJob
+	answer chan *share // gets one; nil: to be dumped alone
+	gone   bool        // nobody waits for the answer; guarded by the party
+
+	// Found while the group is prepared.
+	oids      []int64
+	relations []relation
+	bytes     int64
+	notes     notes
+}
+
+// join adds a member, and reports false if it is too late or the job is for no group.
+func (p *party) join(ctx context.Context, m *member) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.awaited--
+	fits := !p.begun && (m.job.Format == export.SQL || m.job.Format == export.Custom)
+	if fits {
+		p.members = append(p.members, m)
+		p.present++
+		if p.bell == nil {
+			p.bell = time.AfterFunc(p.groups.config.Wait, func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.begin(ctx)
+			})
 		}
 	}
-	if o.session != nil {
-		o.session.close()
+	if p.awaited <= 0 {
+		p.begin(ctx)
 	}
-	return nil, err
+	return fits
 }
 
-// opening is the group's, in the archive format that can be divided.
-func (g *Groups) opening(like export.Project) (*opening, error) {
-	src, err := newSource(cmp.Or(like.DSN, g.dumper.config.DefaultDSN))
-	if err != nil {
-		return nil, err
+func (p *party) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.awaited--; p.awaited <= 0 {
+		p.begin(context.Background())
 	}
-	return &opening{
-		Dumper: &g.dumper, source: src,
-		job:   export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
-		names: randomNames(),
-	}, nil
 }
 
-// gather connects, and keeps the members that can be dumped together: whose schemas are
-// there and may be read, who are small, and whose tables nobody holds. It leaves the
-// opening with the survey of all of them, locked.
-func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*member, error) {
-	var err error
-	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
-		return nil, fail(ctx, err)
+// begin starts the dumps, once. The caller holds mu. No one member's end is theirs.
+func (p *party) begin(ctx context.Context) {
+	if p.begun {
+		return
 	}
-	if o.version, err = choose(o.versions, o.session); err != nil {
-		return nil, err
+	p.begun = true
+	if p.bell != nil {
+		p.bell.Stop()
 	}
-	if _, ok := g.restoreOf(o.version); !ok {
-		members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.job.Format == export.SQL })
+	if len(p.members) == 0 {
+		return
 	}
-	if err = o.session.begin(ctx, o.job.Project.Role, groupLockWait); err != nil {
-		return nil, err
+	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if p.present == 0 {
+		p.cancel()
 	}
-	if members, err = g.survey(ctx, o, members); err != nil {
-		return nil, err
-	}
-	if members, err = o.session.lockEach(ctx, members); err != nil {
-		return nil, err
-	}
-	members = g.fitting(members, o.session.sizes(ctx, members), o.survey.standby)
-	if len(members) < 2 {
-		return nil, errNoGroup
-	}
-	o.survey.schemas, o.survey.relations, o.job.Schemas = nil, nil, nil
-	for _, m := range members {
-		o.survey.schemas = append(o.survey.schemas, m.oids...)
-		o.survey.relations = append(o.survey.relations, m.relations...)
-		o.job.Schemas = append(o.job.Schemas, m.job.Schemas...)
-	}
-	return members, nil
+	go func() {
+		defer p.cancel()
+		p.run(ctx)
+	}()
 }
 
-// survey looks at the source once for all, and keeps the members that it does not refuse.
-func (g *Groups) survey(ctx context.Context, o *opening, members []*member) ([]*member, error) {
-	var err error
-	if o.survey, err = o.session.facts(ctx); err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, m := range members {
-		names = append(names, m.job.Schemas...)
-	}
-	found, err := o.session.findSchemas(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool {
-		var missing error
-		m.oids, missing = pick(found, m.job.Schemas)
-		return missing != nil
-	})
-	of := map[string]*member{}
-	for _, m := range members {
-		o.survey.schemas = append(o.survey.schemas, m.oids...)
-		for _, name := range m.job.Schemas {
-			of[name] = m
-		}
-	}
-	if err := o.session.findRelations(ctx, o.survey); err != nil {
-		return nil, err
-	}
-	for _, r := range o.survey.relations {
-		m, ok := of[r.schema]
-		if !ok {
-			return nil, fmt.Errorf("table %s is no member's", r.show())
-		}
-		m.relations = append(m.relations, r)
-	}
-	return slices.DeleteFunc(members, func(m *member) bool { return refuse(m.relations) != nil }), nil
-}
-
-// fitting keeps the members that are small enough, as many as the spool may hold.
-func (g *Groups) fitting(members []*member, sizes map[int64]int64, standby bool) []*member {
-	room := g.budget.Load()
-	return slices.DeleteFunc(members, func(m *member) bool {
-		m.bytes = 0
-		for _, r := range m.relations {
-			if r.counted(standby) {
-				m.bytes += max(r.pages*blockSize, sizes[r.oid])
+// run dumps each group of likes, one after the other: an invitation takes one slot.
+func (p *party) run(ctx context.Context) {
+	rest := p.members
+	for len(rest) > 0 {
+		first := rest[0].job.Project
+		var group, others []*member
+		taken := map[string]bool{}
+		for _, m := range rest {
+			like := m.job.Project.DSN == first.DSN && m.job.Project.Role == first.Role
+			// Two that want the same schema cannot share: an entry has one owner.
+			if like && !slices.ContainsFunc(m.job.Schemas, func(s string) bool { return taken[s] }) {
+				group = append(group, m)
+				for _, s := range m.job.Schemas {
+					taken[s] = true
+				}
+				continue
 			}
+			others = append(others, m)
 		}
-		if m.bytes > g.config.MemberBytes || m.bytes > room {
-			return true
-		}
-		room -= m.bytes
-		return false
-	})
+		p.serve(ctx, group)
+		rest = others
+	}
 }
 
-// start exports the snapshot and starts pg_dump under it.
-func (g *Groups) start(ctx, look context.Context, o *opening, members []*member) (*dump, error) {
-	s, err := o.selection(look)
-	if err != nil {
-		return nil, err
+// serve answers each member of a group of likes.
+func (p *party) serve(ctx context.Context, group []*member) {
+	var shares map[*member]*share
+	if len(group) > 1 {
+		begun := time.Now()
+		var err error
+		shares, err = p.groups.dump(ctx, group)
+		switch {
+		case errors.Is(err, errNoGroup) || ctx.Err() != nil:
+		case err != nil:
+			p.groups.log.WarnContext(ctx, "group given up, its projects are dumped alone", "projects", len(group), "error", err)
+		default:
+			p.groups.log.DebugContext(ctx, "group dumped", "projects", len(group), "shares", len(shares), "took", time.Since(begun))
+		}
 	}
-	s.lockWait = groupLocking
-	args, err := arguments(s)
-	if err != nil {
-		return nil, err
+	for _, m := range group {
+		p.deliver(m, shares[m])
 	}
-	p, out, err := o.spawn(s, args)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.warnEach(look, members); err != nil {
-		o.stop(p, out)
-		return nil, err
-	}
-	d := o.follow(ctx, p, out)
-	// Nobody needs to know why: who is dumped alone will say so.
-	d.inquire = func(exit error) error {
-		return fmt.Errorf("pg_dump: %w: %s", exit, o.redact(p.Stderr()))
-	}
-	return d, nil
 }
 
-// warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
-// at all of them shows.
-func (o *opening) warnEach(ctx context.Context, members []*member) error {
-	all, err := o.session.notes(ctx, o.survey)
-	if err != nil || len(all.warnings) == 0 {
-		return err
-	}
-	for _, m := range members {
-		own := *o.survey
-		own.schemas, own.relations = m.oids, m.relations
-		if m.notes, err = o.session.notes(ctx, &own); err != nil {
-			return err
+func (p *party) deliver(m *member, s *share) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.gone {
+		if s != nil {
+			s.release()
 		}
+		return
 	}
-	return nil
+	p.present--
+	m.answer <- s
 }
 
-// spoolBuffer is what is read from pg_dump and written to the spool at once.
-const spoolBuffer = 256 << 10
-
-// divide reads the group's dump to its end and gives each member its part.
-func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*member) (map[*member]*share, error) {
-	s, err := newGroupSpool(g.config.Dir, &g.budget)
-	if err != nil {
-		return nil, err
-	}
-	defer s.release()
-	x := archive.NewIndexer()
-	// The reader ends with io.EOF only after pg_dump exited 0.
-	if _, err := io.CopyBuffer(io.MultiWriter(s, x), struct{ io.Reader }{d}, make([]byte, spoolBuffer)); err != nil {
-		return nil, err
-	}
-	index, err := x.Finish()
-	if err != nil {
-		return nil, err
-	}
-	rows, err := d.Rows(ctx)
-	if err != nil {
-		return nil, err
-	}
-	projects := make([][]string, len(members))
-	for i, m := range members {
-		projects[i] = m.job.Schemas
-	}
-	parts, err := archive.Split(s, index, projects)
-	if err != nil {
-		return nil, err
-	}
-	bySchema := map[string]map[export.Table]int64{}
-	for table, n := range rows {
-		if bySchema[table.Schema] == nil {
-			bySchema[table.Schema] = map[export.Table]int64{}
+// desert takes back a member who cannot wait any longer. When all have gone the dumping
+// ends.
+func (p *party) desert(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case s := <-m.answer: // it came at the same time
+		if s != nil {
+			s.release()
 		}
-		bySchema[table.Schema][table] = n
+		return
+	default:
 	}
-	restore, _ := g.restoreOf(o.version)
-	shares := map[*member]*share{}
-	for i, m := range members {
-		if parts[i] == nil { // it refers to another member
-			continue
-		}
-		s.hold()
-		shares[m] = &share{
-			groups: g, spool: s, part: parts[i], format: m.job.Format, restore: restore,
-			rows: merge(bySchema, m.job.Schemas),
-			info: export.DumpInfo{
-				ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
-				EstimatedBytes: m.bytes, Warnings: m.notes.warnings, Needs: m.notes.needs,
-			},
-		}
+	m.gone = true
+	if p.present--; p.present == 0 && p.cancel != nil {
+		p.cancel()
 	}
-	return shares, nil
 }
 
-func merge(bySchema map[string]map[export.Table]int64, schemas []string) map[export.Table]int64 {
-	out := map[export.Table]int64{}
-	for _, name := range schemas {
-		for table, n := range bySchema[name] {
-			out[table] = n
-		}
+// turn waits for a place among the open dumps, and returns how to give it back.
+func (p *party) turn(ctx context.Context) (leave func(), err error) {
+	select {
+	case p.turns <- struct{}{}:
+		return func() { <-p.turns }, nil
+	case <-ctx.Done():
+		return nil, ended(context.Cause(ctx))
 	}
-	return out
+}
+
+// alone opens a dump by itself.
+func (p *party) alone(ctx context.Context, j export.DumpJob) (export.Dump, error) {
+	leave, err := p.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := p.groups.config.Dumper.Open(ctx, j)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return &turned{Dump: d, leave: leave}, nil
+}
+
+// shared opens a member's share.
+func (p *party) shared(ctx context.Context, s *share) (export.Dump, error) {
+	leave, err := p.turn(ctx)
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	d, err := s.open(ctx)
+	if err != nil {
+		s.release()
+		leave()
+		return nil, err
+	}
+	return &turned{Dump: d, leave: leave}, nil
+}
+
+// turned is a Dump that gives its turn back.
+type turned struct {
+	export.Dump
+	leave func()
+	once  sync.Once
+}
+
+// Close closes the Dump and lets the next begin.
+func (t *turned) Close() error {
+	err := t.Dump.Close()
+	t.once.Do(t.leave)
+	return err
 }

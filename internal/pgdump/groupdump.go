@@ -1,0 +1,256 @@
+package pgdump
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
+)
+
+var errNoGroup = errors.New("fewer than two projects can be dumped together")
+
+// dump runs one pg_dump for all members that fit and returns their shares. Who has none is
+// to be dumped alone; so is everybody after an error. Nothing is told of a member's own
+// fault: its own dump will find it, and fail alone.
+func (g *Groups) dump(ctx context.Context, members []*member) (map[*member]*share, error) {
+	o, err := g.opening(members[0].job.Project)
+	if err != nil {
+		return nil, err
+	}
+	look, cancel := context.WithTimeoutCause(ctx, g.dumper.config.Stall, errStalled)
+	defer cancel()
+	members, err = g.gather(look, o, members)
+	if err == nil {
+		var d *dump
+		if d, err = g.start(ctx, look, o, members); err == nil {
+			defer func() { _ = d.Close() }() // always nil
+			return g.divide(ctx, o, d, members)
+		}
+	}
+	if o.session != nil {
+		o.session.close()
+	}
+	return nil, err
+}
+
+// opening is the group's, in the archive format that can be divided.
+func (g *Groups) opening(like export.Project) (*opening, error) {
+	src, err := newSource(cmp.Or(like.DSN, g.dumper.config.DefaultDSN))
+	if err != nil {
+		return nil, err
+	}
+	return &opening{
+		Dumper: &g.dumper, source: src,
+		job:   export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
+		names: randomNames(),
+	}, nil
+}
+
+// gather connects, and keeps the members that can be dumped together: whose schemas are
+// there and may be read, who are small, and whose tables nobody holds. It leaves the
+// opening with the survey of all of them, locked.
+func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*member, error) {
+	var err error
+	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
+		return nil, fail(ctx, err)
+	}
+	if o.version, err = choose(o.versions, o.session); err != nil {
+		return nil, err
+	}
+	if _, ok := g.restoreOf(o.version); !ok {
+		members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.job.Format == export.SQL })
+	}
+	if err = o.session.begin(ctx, o.job.Project.Role, groupLockWait); err != nil {
+		return nil, err
+	}
+	if members, err = g.survey(ctx, o, members); err != nil {
+		return nil, err
+	}
+	if members, err = o.session.lockEach(ctx, members); err != nil {
+		return nil, err
+	}
+	members = g.fitting(members, o.session.sizes(ctx, members), o.survey.standby)
+	if len(members) < 2 {
+		return nil, errNoGroup
+	}
+	o.survey.schemas, o.survey.relations, o.job.Schemas = nil, nil, nil
+	for _, m := range members {
+		o.survey.schemas = append(o.survey.schemas, m.oids...)
+		o.survey.relations = append(o.survey.relations, m.relations...)
+		o.job.Schemas = append(o.job.Schemas, m.job.Schemas...)
+	}
+	return members, nil
+}
+
+// survey looks at the source once for all, and keeps the members that it does not refuse.
+func (g *Groups) survey(ctx context.Context, o *opening, members []*member) ([]*member, error) {
+	var err error
+	if o.survey, err = o.session.facts(ctx); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, m := range members {
+		names = append(names, m.job.Schemas...)
+	}
+	found, err := o.session.findSchemas(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool {
+		var missing error
+		m.oids, missing = pick(found, m.job.Schemas)
+		return missing != nil
+	})
+	of := map[string]*member{}
+	for _, m := range members {
+		o.survey.schemas = append(o.survey.schemas, m.oids...)
+		for _, name := range m.job.Schemas {
+			of[name] = m
+		}
+	}
+	if err := o.session.findRelations(ctx, o.survey); err != nil {
+		return nil, err
+	}
+	for _, r := range o.survey.relations {
+		m, ok := of[r.schema]
+		if !ok {
+			return nil, fmt.Errorf("table %s is no member's", r.show())
+		}
+		m.relations = append(m.relations, r)
+	}
+	return slices.DeleteFunc(members, func(m *member) bool { return refuse(m.relations) != nil }), nil
+}
+
+// fitting keeps the members that are small enough, as many as the spool may hold.
+func (g *Groups) fitting(members []*member, sizes map[int64]int64, standby bool) []*member {
+	room := g.budget.Load()
+	return slices.DeleteFunc(members, func(m *member) bool {
+		m.bytes = 0
+		for _, r := range m.relations {
+			if r.counted(standby) {
+				m.bytes += max(r.pages*blockSize, sizes[r.oid])
+			}
+		}
+		if m.bytes > g.config.MemberBytes || m.bytes > room {
+			return true
+		}
+		room -= m.bytes
+		return false
+	})
+}
+
+// start exports the snapshot and starts pg_dump under it.
+func (g *Groups) start(ctx, look context.Context, o *opening, members []*member) (*dump, error) {
+	s, err := o.selection(look)
+	if err != nil {
+		return nil, err
+	}
+	s.lockWait = groupLocking
+	args, err := arguments(s)
+	if err != nil {
+		return nil, err
+	}
+	p, out, err := o.spawn(s, args)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.warnEach(look, members); err != nil {
+		o.stop(p, out)
+		return nil, err
+	}
+	d := o.follow(ctx, p, out)
+	// Nobody needs to know why: who is dumped alone will say so.
+	d.inquire = func(exit error) error {
+		return fmt.Errorf("pg_dump: %w: %s", exit, o.redact(p.Stderr()))
+	}
+	return d, nil
+}
+
+// warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
+// at all of them shows.
+func (o *opening) warnEach(ctx context.Context, members []*member) error {
+	all, err := o.session.notes(ctx, o.survey)
+	if err != nil || len(all.warnings) == 0 {
+		return err
+	}
+	for _, m := range members {
+		own := *o.survey
+		own.schemas, own.relations = m.oids, m.relations
+		if m.notes, err = o.session.notes(ctx, &own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spoolBuffer is what is read from pg_dump and written to the spool at once.
+const spoolBuffer = 256 << 10
+
+// divide reads the group's dump to its end and gives each member its part.
+func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*member) (map[*member]*share, error) {
+	s, err := newGroupSpool(g.config.Dir, &g.budget)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release()
+	x := archive.NewIndexer()
+	// The reader ends with io.EOF only after pg_dump exited 0.
+	if _, err := io.CopyBuffer(io.MultiWriter(s, x), struct{ io.Reader }{d}, make([]byte, spoolBuffer)); err != nil {
+		return nil, err
+	}
+	index, err := x.Finish()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := d.Rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	projects := make([][]string, len(members))
+	for i, m := range members {
+		projects[i] = m.job.Schemas
+	}
+	parts, err := archive.Split(s, index, projects)
+	if err != nil {
+		return nil, err
+	}
+	bySchema := map[string]map[export.Table]int64{}
+	for table, n := range rows {
+		if bySchema[table.Schema] == nil {
+			bySchema[table.Schema] = map[export.Table]int64{}
+		}
+		bySchema[table.Schema][table] = n
+	}
+	restore, _ := g.restoreOf(o.version)
+	shares := map[*member]*share{}
+	for i, m := range members {
+		if parts[i] == nil { // it refers to another member
+			continue
+		}
+		s.hold()
+		shares[m] = &share{
+			groups: g, spool: s, part: parts[i], format: m.job.Format, restore: restore,
+			rows: merge(bySchema, m.job.Schemas),
+			info: export.DumpInfo{
+				ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
+				EstimatedBytes: m.bytes, Warnings: m.notes.warnings, Needs: m.notes.needs,
+			},
+		}
+	}
+	return shares, nil
+}
+
+func merge(bySchema map[string]map[export.Table]int64, schemas []string) map[export.Table]int64 {
+	out := map[export.Table]int64{}
+	for _, name := range schemas {
+		for table, n := range bySchema[name] {
+			out[table] = n
+		}
+	}
+	return out
+}
