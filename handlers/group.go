@@ -4,57 +4,56 @@ import (
 	"context"
 	"sync"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Groups lets requests that wait for small projects share one dump. It is safe for
+// Groups gathers requests that wait, so that small projects share a group dump. It is safe for
 // concurrent use; make it with NewGroups.
 type Groups struct {
-	seats func(n int) []export.Seat
-	most  int
+	members func(k export.GroupKey, n int) []export.Member
+	most    int
 
 	mu   sync.Mutex
-	size int // how many to ask next
+	size int // how many to gather next
 }
 
-// firstCompany is how many a request asks at first. Who is asked and does not fit waits in
-// this worker, so the number grows only while they fit.
-const firstCompany = 4
+// firstGather is how many a request gathers at first. A request that is gathered and leaves
+// waits in this worker, so the number grows only while they stay.
+const firstGather = 4
 
-// NewGroups returns Groups of at most so many requests, at least 2. seats makes the places of
-// requests that share a dump.
-func NewGroups(seats func(n int) []export.Seat, most int) *Groups {
-	return &Groups{seats: seats, most: most, size: min(firstCompany, most-1)}
+// NewGroups returns Groups of at most so many requests, at least 2. members makes a group of n
+// requests that have the key in common.
+func NewGroups(members func(k export.GroupKey, n int) []export.Member, most int) *Groups {
+	return &Groups{members: members, most: most, size: min(firstGather, most-1)}
 }
 
-// invitation is what an invited message is given.
-type invitation struct {
-	seat export.Seat
-	like export.Like
+// membership is what a gathered message is given.
+type membership struct {
+	member export.Member
+	key    export.GroupKey
 }
 
-// company is what a request shares its dump with: those who invited it, or those it will.
-func (g *Groups) company(msg *message.Message) export.Company {
+// of returns with what the request of a message may share its dump: the group that another
+// request gathered, or one that it gathers itself.
+func (g *Groups) of(ctx context.Context) export.Group {
 	if g == nil {
-		return export.Company{}
+		return export.Group{}
 	}
-	if i, ok := delivery.Joined(msg.Context()).(invitation); ok {
-		return export.Company{Seat: i.seat, Like: i.like}
+	if m, ok := delivery.Joined(ctx).(membership); ok {
+		return export.Group{Member: m.member, Key: m.key}
 	}
-	return export.Company{Invite: func(_ context.Context, like export.Like) (own export.Seat) {
+	return export.Group{Gather: func(_ context.Context, k export.GroupKey) (own export.Member) {
 		asked := g.next()
-		delivery.Gather(msg.Context(), asked, func(n int) []any {
-			seats := g.seats(n + 1)
-			own = seats[0]
+		delivery.Gather(ctx, asked, func(n int) []any {
+			members := g.members(k, n+1)
+			own = members[0]
 			given := make([]any, n)
-			for i, seat := range seats[1:] {
-				given[i] = invitation{seat, like}
+			for i, m := range members[1:] {
+				given[i] = membership{m, k}
 			}
 			if n == asked {
-				g.more()
+				g.grow()
 			}
 			return given
 		})
@@ -68,16 +67,16 @@ func (g *Groups) next() int {
 	return g.size
 }
 
-// more notes that as many came as were asked.
-func (g *Groups) more() {
+// grow notes that as many came as were asked for.
+func (g *Groups) grow() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.size = min(4*g.size, g.most-1)
 }
 
-// misfit notes that one was asked in vain.
-func (g *Groups) misfit() {
+// shrink notes that a gathered request left its group.
+func (g *Groups) shrink() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.size = max(g.size/2, min(firstCompany, g.most-1))
+	g.size = max(g.size/2, min(firstGather, g.most-1))
 }

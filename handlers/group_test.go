@@ -28,23 +28,24 @@ func (r *room) gather(n int, join func(int) []any) int {
 	return came
 }
 
-type chair struct {
-	export.Seat
-	place, of int
+type member struct {
+	export.Member
+	key      export.GroupKey
+	place, n int
 }
 
-func chairs(n int) []export.Seat {
-	seats := make([]export.Seat, n)
-	for i := range seats {
-		seats[i] = &chair{place: i, of: n}
+func members(k export.GroupKey, n int) []export.Member {
+	out := make([]export.Member, n)
+	for i := range out {
+		out[i] = &member{key: k, place: i, n: n}
 	}
-	return seats
+	return out
 }
 
-func TestWaitingRequestsAreBroughtTogether(t *testing.T) {
+func TestWaitingRequestsAreGathered(t *testing.T) {
 	t.Parallel()
-	r, core := &room{waiting: 1000}, &answer{invites: true}
-	h := handlers.Requested{Exporter: core, Announcer: core, Groups: handlers.NewGroups(chairs, 100)}
+	r, core := &room{waiting: 1000}, &answer{gathers: true}
+	h := handlers.Requested{Exporter: core, Announcer: core, Groups: handlers.NewGroups(members, 100)}
 	handle := func(change func(context.Context) context.Context) error {
 		msg := delivered("backup.requested.acme", `{"project_id":"acme"}`)
 		msg.SetContext(change(msg.Context()))
@@ -59,23 +60,23 @@ func TestWaitingRequestsAreBroughtTogether(t *testing.T) {
 	if want := []int{4, 16, 64, 99, 99}; !slices.Equal(r.asked, want) {
 		t.Errorf("asked %v, want %v", r.asked, want)
 	}
-	if own, ok := core.company.Seat.(*chair); !ok || own.place != 0 || own.of != 100 || len(r.given) != 99 {
-		t.Errorf("own seat %+v, %d were given one", core.company.Seat, len(r.given))
+	if own, ok := core.group.Member.(*member); !ok || own.place != 0 || own.n != 100 || own.key.Role != "r" || len(r.given) != 99 {
+		t.Errorf("own membership %+v, %d were given one", core.group.Member, len(r.given))
 	}
-	// The invited one gets its seat, and what it must be like; it invites nobody.
-	core.invites = false
+	// A gathered one gets its membership and the key; it gathers none.
+	core.gathers = false
 	core.err = &export.TurnError{Wait: time.Minute}
 	err := handle(func(ctx context.Context) context.Context { return delivery.WithJoined(ctx, r.given[7]) })
 	snooze, ok := errors.AsType[*delivery.SnoozeError](err)
-	if c := core.company; c.Seat.(*chair).place != 8 || c.Like.Role != "r" || c.Invite != nil || !ok || snooze.After != time.Minute {
-		t.Errorf("company %+v: %v", c, err)
+	if g := core.group; g.Member.(*member).place != 8 || g.Key.Role != "r" || g.Gather != nil || !ok || snooze.After != time.Minute {
+		t.Errorf("group %+v: %v", g, err)
 	}
-	// It did not fit: fewer are asked.
-	core.invites, core.err, r.waiting = true, nil, 0
+	// It left: fewer are asked for.
+	core.gathers, core.err, r.waiting = true, nil, 0
 	if err := handle(first); err != nil {
 		t.Fatal(err)
 	}
-	if asked := r.asked[len(r.asked)-1]; asked != 49 || core.company.Seat != nil {
-		t.Errorf("asked %d, seat %v; want 49 and none, nobody waits", asked, core.company.Seat)
+	if asked := r.asked[len(r.asked)-1]; asked != 49 || core.group.Member != nil {
+		t.Errorf("asked for %d, membership %v; want 49 and none, since none waits", asked, core.group.Member)
 	}
 }

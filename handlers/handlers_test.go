@@ -80,14 +80,14 @@ type answer struct {
 	req     export.Request
 	out     export.Outcome
 	err     error
-	invites bool
-	company export.Company
+	gathers bool
+	group   export.Group
 }
 
-func (a *answer) RunWith(ctx context.Context, req export.Request, _ delivery.Delivery, c export.Company) (export.Outcome, error) {
-	a.req, a.company = req, c
-	if a.invites {
-		a.company.Seat = c.Invite(ctx, export.Like{Role: "r"})
+func (a *answer) RunWith(ctx context.Context, req export.Request, _ delivery.Delivery, g export.Group) (export.Outcome, error) {
+	a.req, a.group = req, g
+	if a.gathers {
+		a.group.Member = g.Gather(ctx, export.GroupKey{Role: "r"})
 	}
 	return a.out, a.err
 }

@@ -16,7 +16,7 @@ import (
 
 // Exporter is the use case.
 type Exporter interface {
-	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, c export.Company) (export.Outcome, error)
+	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
 }
 
 // Requested handles backup.requested.<project_id>: it runs the export and announces its
@@ -24,20 +24,20 @@ type Exporter interface {
 type Requested struct {
 	Exporter  Exporter
 	Announcer export.Announcer
-	Groups    *Groups // default: every request is dumped by itself
+	Groups    *Groups // default: each request is dumped by itself
 }
 
 // Handle is a Watermill NoPublishHandlerFunc.
 func (h *Requested) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
-	company := h.Groups.company(msg)
-	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg), d), d, company)
+	group := h.Groups.of(msg.Context())
+	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg), d), d, group)
 	if errors.Is(err, export.ErrSuperseded) {
 		return delivery.ErrDrop
 	}
 	if turn, ok := errors.AsType[*export.TurnError](err); ok {
-		if company.Seat != nil {
-			h.Groups.misfit()
+		if group.Member != nil {
+			h.Groups.shrink()
 		}
 		return delivery.Snooze(turn.Wait)
 	}

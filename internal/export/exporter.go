@@ -83,20 +83,20 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //
 // While the ledger is unreachable Run waits; it returns early only when ctx ends.
 func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
-	return e.RunWith(ctx, req, d, Company{})
+	return e.RunWith(ctx, req, d, Group{})
 }
 
 // RunWith is Run for a request that may share its dump with others. Beyond that nothing is
 // shared: each has its claim, its outcome and its own failure.
-func (e *Exporter) RunWith(ctx context.Context, req Request, d delivery.Delivery, c Company) (Outcome, error) {
-	if c.Seat != nil {
-		defer c.Seat.Leave()
-		if !e.fits(ctx, req, c) {
+func (e *Exporter) RunWith(ctx context.Context, req Request, d delivery.Delivery, g Group) (Outcome, error) {
+	if g.Member != nil {
+		defer g.Member.Leave()
+		if !g.admits(ctx, e, req) {
 			return Outcome{}, &TurnError{}
 		}
 	}
-	// Whom others wait for stands by for nobody.
-	return e.run(ctx, req, delivered{Delivery: d, standBy: c.Seat == nil, company: c}, 0)
+	// A gathered member does not stand by: the others wait for it.
+	return e.run(ctx, req, delivered{Delivery: d, standBy: g.Member == nil, group: g}, 0)
 }
 
 // Adopt is Run for a request that the queue will not deliver again. It does not stand by
@@ -109,7 +109,7 @@ func (e *Exporter) Adopt(ctx context.Context, req Request, d delivery.Delivery) 
 type delivered struct {
 	delivery.Delivery
 	standBy bool // while another attempt holds the request
-	company Company
+	group   Group
 }
 
 // run runs a request after so many of the message's ids were found to be another request's.
@@ -134,7 +134,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	defer e.keepLease(work, claim.Token, nudged, cancel, log)()
 
 	begun := time.Now()
-	artifact, err := e.produce(work, req, claim, d.company)
+	artifact, err := e.produce(work, req, claim, d.group)
 	if errors.Is(context.Cause(work), ErrSuperseded) {
 		return Outcome{}, e.abandon(ctx, req, claim, log)
 	}
@@ -233,7 +233,7 @@ func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{
 }
 
 // produce makes the artifact: look up, dump, seal, store. A panic is a failure.
-func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, c Company) (a *Artifact, err error) {
+func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group) (a *Artifact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a, err = nil, AsFault(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
@@ -247,7 +247,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, c Comp
 		return nil, err
 	}
 	failpoint.Hit(failpoint.AfterLookup)
-	dumper, leave := c.dumper(ctx, e, req, project)
+	dumper, leave := g.join(ctx, e, req, project)
 	defer leave()
 	dump, err := dumper.Open(ctx, DumpJob{
 		ID: req.ID, Attempt: claim.Token.Attempt, Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs,

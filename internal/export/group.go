@@ -2,60 +2,79 @@ package export
 
 import (
 	"context"
+	"slices"
 )
 
-// Seat is a request's place at a dump that several share. Whoever has one opens its dump
-// there, which waits for the others, or leaves; both is fine, and so is leaving twice.
-type Seat interface {
-	Dumper
-	Leave()
-}
-
-// Like is what projects must have in common to share a dump.
-type Like struct {
+// GroupKey is what projects have in common that share a group dump: their source, and the
+// role that dumps it.
+type GroupKey struct {
 	DSN  Secret
 	Role string
 }
 
-// Company is what a delivered request may share its dump with. The zero value: with nobody.
-type Company struct {
-	// Seat is the place that another request kept for this one, nil: it comes by itself.
-	Seat Seat
-	// Like is the other's. One that is not like it gives its place back, before its claim,
-	// and gets its turn later.
-	Like Like
-	// Invite asks those that wait to share the dump of this request, once it was granted,
-	// and returns its own seat; nil: nobody waits. It does not wait for anybody to come.
-	// Not called for a request with a Seat. Nil: nobody is asked.
-	Invite func(ctx context.Context, l Like) Seat
+// GroupKey returns the key of the groups that the project belongs to.
+func (p Project) GroupKey() GroupKey { return GroupKey{DSN: p.DSN, Role: p.Role} }
+
+// Admits reports whether a dump belongs to a group of this key, beside its members so far. A
+// script or a custom archive can be made of the group's archive; of each schema in it there is
+// one owner. The Dumper may find more at the source that keeps a dump out: its size, a lock.
+func (k GroupKey) Admits(j DumpJob, members ...DumpJob) bool {
+	if j.Project.GroupKey() != k || !groupFormat(j.Format) {
+		return false
+	}
+	for _, m := range members {
+		if slices.ContainsFunc(m.Schemas, func(s string) bool { return slices.Contains(j.Schemas, s) }) {
+			return false
+		}
+	}
+	return true
 }
 
-// Sociable reports whether the dump of such a request can be shared: a tar archive cannot be
-// made of another.
-func (r Request) Sociable() bool {
-	return r.Refusal == nil && (r.Format == SQL || r.Format == Custom)
+func groupFormat(f Format) bool { return f == SQL || f == Custom }
+
+// Member is a request's membership of a group. Its Open joins the group dump: it waits for the
+// other members, and opens this member's own part. Leave leaves the group without a dump, so
+// that the others do not wait. A member that has joined or left may do so again, in vain.
+type Member interface {
+	Dumper
+	Leave()
 }
 
-func (p Project) like() Like { return Like{DSN: p.DSN, Role: p.Role} }
+// Group says with what a delivered request may share its dump. The zero value: with nothing.
+type Group struct {
+	// Member is the membership of a group that another request gathered. Nil: none.
+	Member Member
+	// Key is that group's. A request of another key leaves before its claim, and gets its turn
+	// later.
+	Key GroupKey
+	// Gather makes a group of this request, once it was granted, and of requests that wait, and
+	// returns this one's membership; nil: none waits. It does not wait for any to come. It is
+	// not called for a request with a Member. Nil: nothing is gathered.
+	Gather func(ctx context.Context, k GroupKey) Member
+}
 
-// fits says whether an invited request can take its place. One whose project cannot be
-// looked up goes on, to fail as it would by itself.
-func (e *Exporter) fits(ctx context.Context, req Request, c Company) bool {
-	if !req.Sociable() {
-		return req.Refusal != nil
+// admits reports whether a gathered request can stay in its group. A request that is refused,
+// or whose project cannot be looked up, stays to fail as it would by itself.
+func (g Group) admits(ctx context.Context, e *Exporter, req Request) bool {
+	if req.Refusal != nil {
+		return true
+	}
+	if !groupFormat(req.Format) {
+		return false
 	}
 	_, p, err := e.lookUp(ctx, req)
-	return err != nil || p.like() == c.Like
+	return err != nil || p.GroupKey() == g.Key
 }
 
-// dumper is who opens the dump: the shared one for a request in company.
-func (c Company) dumper(ctx context.Context, e *Exporter, req Request, p Project) (d Dumper, leave func()) {
-	seat := c.Seat
-	if seat == nil && c.Invite != nil && req.Sociable() {
-		seat = c.Invite(ctx, p.like())
+// join returns what opens the dump of a granted request: the group's Member, or the Exporter's
+// Dumper. leave is to be called in the end.
+func (g Group) join(ctx context.Context, e *Exporter, req Request, p Project) (d Dumper, leave func()) {
+	m := g.Member
+	if m == nil && g.Gather != nil && req.Refusal == nil && groupFormat(req.Format) {
+		m = g.Gather(ctx, p.GroupKey())
 	}
-	if seat == nil {
+	if m == nil {
 		return e.Dumper, func() {}
 	}
-	return seat, seat.Leave
+	return m, m.Leave
 }

@@ -114,16 +114,16 @@ func BenchmarkTenants(b *testing.B) {
 	})
 	for _, f := range []export.Format{export.SQL, export.Custom} {
 		b.Run("groups of 100/"+string(f), func(b *testing.B) {
-			g, err := pgdump.NewGroups(pgdump.GroupConfig{Dumper: d})
+			g, err := pgdump.NewGroupDumper(pgdump.GroupConfig{Dumper: d})
 			if err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {
 				for first := 0; first < tenants; first += group {
 					var all sync.WaitGroup
-					for i, guest := range g.Invite(group) {
+					for i, m := range g.NewGroup(export.GroupKey{}, group) {
 						all.Go(func() {
-							e := visit(b.Context(), guest, export.DumpJob{Schemas: []string{fmt.Sprintf("t%d", first+i)}, Format: f})
+							e := dumpAs(b.Context(), m, export.DumpJob{Schemas: []string{fmt.Sprintf("t%d", first+i)}, Format: f})
 							if e.err != nil || !e.grouped {
 								b.Errorf("error %v, grouped %t", e.err, e.grouped)
 							}

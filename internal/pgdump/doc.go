@@ -33,12 +33,12 @@
 // # Groups
 //
 // A dump of one schema reads the whole catalogue, so with many tenants one dump each costs
-// the square of their number. [Groups.Invite] takes requests that wait together: one
+// the square of their number. [GroupDumper.NewGroup] takes requests that wait together: one
 // snapshot and one pg_dump of all their schemas into a bounded spool, which
-// internal/pgdump/archive then divides. Each [Guest] gets a Dump of its own, counted in the shared
-// snapshot: its part of the archive, or the script that pg_restore makes of it. Who is too
-// large, locked, missing, unreadable or tied to another project is dumped alone, and so is
-// everybody when the group's dump fails.
+// internal/pgdump/archive then divides. Each [Member] gets a Dump of its own, counted in the
+// shared snapshot: its part of the archive, or the script that pg_restore makes of it. A member
+// that is too large, locked, missing, unreadable or tied to another project is dumped alone. If
+// the group dump fails, every member is dumped alone.
 //
 // The source must be PostgreSQL 10 or later and reached without a pooler in transaction
 // mode: a snapshot belongs to a server, and settings belong to a session.

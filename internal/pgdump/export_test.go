@@ -63,12 +63,12 @@ func ReadNotices(folder *spool.Folder, notices []byte) error {
 	return s.take(notices)
 }
 
-// Grouped says whether a guest's dump came from a group.
+// Grouped says whether a member's dump came from a group dump.
 func Grouped(d export.Dump) bool {
-	_, ok := d.(*turned).Dump.(*sharedDump)
+	_, ok := d.(*slottedDump).Dump.(*memberDump)
 	return ok
 }
 
 // SpoolLeft and SpoolCap are what the spools may still hold, and may hold at all.
-func SpoolLeft(g *Groups) int64 { return g.budget.Load() }
-func SpoolCap(g *Groups) int64  { return g.config.SpoolBytes }
+func SpoolLeft(g *GroupDumper) int64 { return g.budget.Load() }
+func SpoolCap(g *GroupDumper) int64  { return g.config.SpoolBytes }

@@ -3,248 +3,228 @@ package pgdump
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Invite expects n requests that were found waiting together. Each gets a Guest of its own
-// and calls its Open, or Leave if it will not open a dump. Once all have, or the first has
-// waited for long enough, those that can be are dumped together.
-func (g *Groups) Invite(n int) []*Guest {
-	p := &party{groups: g, awaited: n, turns: make(chan struct{}, g.config.Open)}
-	guests := make([]*Guest, n)
-	for i := range guests {
-		guests[i] = &Guest{party: p}
+// NewGroup makes a group of n requests that were found waiting together and have the key in
+// common. Each opens its dump at its Member, or leaves. Once all have, or the first has waited
+// for long enough, those that can be are dumped together.
+func (g *GroupDumper) NewGroup(k export.GroupKey, n int) []*Member {
+	p := &group{dumper: g, key: k, expected: n, slots: make(chan struct{}, g.config.Open)}
+	members := make([]*Member, n)
+	for i := range members {
+		members[i] = &Member{group: p, part: make(chan *memberPart, 1)}
 	}
-	return guests
+	return members
 }
 
-// Guest is one request's place among those that are dumped together. It is safe for
-// concurrent use.
-type Guest struct {
-	party *party
-	came  sync.Once
-}
+// Member is one request's membership of a group. It is safe for concurrent use.
+type Member struct {
+	group  *group
+	came   sync.Once        // it joined or left
+	job    export.DumpJob   // since it joined
+	part   chan *memberPart // gets one; nil: to be dumped alone
+	absent bool             // its Open does not wait any more; guarded by the group
 
-var _ export.Dumper = (*Guest)(nil)
-
-// Leave says that this guest will open no dump, so that nobody waits for it. After Open it
-// does nothing; it can be called more than once.
-func (t *Guest) Leave() { t.came.Do(t.party.leave) }
-
-// Open is Dumper.Open for one of a group: the Dump is the job's own, and nothing that befalls
-// the others harms it. It waits for the other guests, for the dump they share, and for its
-// turn, with ctx's end ending each. What cannot be dumped with the others is dumped alone.
-// Whoever opens a second dump, or after the others went, opens it alone.
-func (t *Guest) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
-	if err := check(j); err != nil {
-		t.Leave()
-		return nil, err
-	}
-	m := &member{job: j, answer: make(chan *share, 1)}
-	joined := false
-	t.came.Do(func() { joined = t.party.join(ctx, m) })
-	if !joined {
-		return t.party.alone(ctx, j)
-	}
-	select {
-	case <-ctx.Done():
-		t.party.desert(m)
-		return nil, ended(context.Cause(ctx))
-	case s := <-m.answer:
-		if s == nil {
-			return t.party.alone(ctx, j)
-		}
-		return t.party.shared(ctx, s)
-	}
-}
-
-// party is the requests of one invitation.
-type party struct {
-	groups *Groups
-	turns  chan struct{} // one for each open dump
-
-	mu      sync.Mutex
-	awaited int // guests who neither opened nor left
-	members []*member
-	begun   bool
-	bell    *time.Timer // begins without those who do not come
-	present int         // members who still want their dump
-	cancel  context.CancelFunc
-}
-
-// member is a request that waits for its share.
-type member struct {
-	job    export.DumpJob
-	answer chan *share // gets one; nil: to be dumped alone
-	gone   bool        // nobody waits for the answer; guarded by the party
-
-	// Found while the group is prepared.
+	// Found while the group dump is prepared.
 	oids      []int64
 	relations []relation
 	bytes     int64
 	notes     notes
 }
 
-// join adds a member, and reports false if it is too late or the job is for no group.
-func (p *party) join(ctx context.Context, m *member) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.awaited--
-	fits := !p.begun && (m.job.Format == export.SQL || m.job.Format == export.Custom)
-	if fits {
-		p.members = append(p.members, m)
-		p.present++
-		if p.bell == nil {
-			p.bell = time.AfterFunc(p.groups.config.Wait, func() {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				p.begin(ctx)
+var _ export.Member = (*Member)(nil)
+
+// Leave says that this member will open no dump, so that the others do not wait for it. After
+// Open it does nothing; it can be called more than once.
+func (m *Member) Leave() { m.came.Do(m.group.leave) }
+
+// Open is Dumper.Open for a member: the Dump is the job's own, and a fault of another member
+// does not harm it. It waits for the other members, for the group dump, and for a free slot,
+// with ctx's end ending each. What cannot be dumped with the others is dumped alone, and so is
+// a second dump of one member, or a dump after the group has begun.
+func (m *Member) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
+	if err := check(j); err != nil {
+		m.Leave()
+		return nil, err
+	}
+	joined := false
+	m.came.Do(func() { joined = m.group.join(ctx, m, j) })
+	if !joined {
+		return m.group.openAlone(ctx, j)
+	}
+	select {
+	case <-ctx.Done():
+		m.group.withdraw(m)
+		return nil, ended(context.Cause(ctx))
+	case s := <-m.part:
+		if s == nil {
+			return m.group.openAlone(ctx, j)
+		}
+		return m.group.openPart(ctx, s)
+	}
+}
+
+// group is the requests that were gathered together.
+type group struct {
+	dumper *GroupDumper
+	key    export.GroupKey
+	slots  chan struct{} // one for each open dump
+
+	mu       sync.Mutex
+	expected int // members that neither joined nor left
+	members  []*Member
+	begun    bool
+	deadline *time.Timer // begins without those that do not come
+	waiting  int         // members whose Open waits for its part
+	cancel   context.CancelFunc
+}
+
+// join adds a member, and reports false if it is too late or the dump is none of the group's.
+func (g *group) join(ctx context.Context, m *Member, j export.DumpJob) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.expected--
+	admitted := !g.begun && g.key.Admits(j, jobs(g.members)...)
+	if admitted {
+		m.job = j
+		g.members = append(g.members, m)
+		g.waiting++
+		if g.deadline == nil {
+			g.deadline = time.AfterFunc(g.dumper.config.Wait, func() {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.begin(ctx)
 			})
 		}
 	}
-	if p.awaited <= 0 {
-		p.begin(ctx)
+	if g.expected <= 0 {
+		g.begin(ctx)
 	}
-	return fits
+	return admitted
 }
 
-func (p *party) leave() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.awaited--; p.awaited <= 0 {
-		p.begin(context.Background())
+func jobs(members []*Member) []export.DumpJob {
+	out := make([]export.DumpJob, len(members))
+	for i, m := range members {
+		out[i] = m.job
+	}
+	return out
+}
+
+func (g *group) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.expected--; g.expected <= 0 {
+		g.begin(context.Background())
 	}
 }
 
-// begin starts the dumps, once. The caller holds mu. No one member's end is theirs.
-func (p *party) begin(ctx context.Context) {
-	if p.begun {
+// begin starts the group dump, once. The caller holds mu. The end of one member's context does
+// not end it.
+func (g *group) begin(ctx context.Context) {
+	if g.begun {
 		return
 	}
-	p.begun = true
-	if p.bell != nil {
-		p.bell.Stop()
+	g.begun = true
+	if g.deadline != nil {
+		g.deadline.Stop()
 	}
-	if len(p.members) == 0 {
+	if len(g.members) == 0 {
 		return
 	}
-	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if p.present == 0 {
-		p.cancel()
+	ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if g.waiting == 0 {
+		g.cancel()
 	}
 	go func() {
-		defer p.cancel()
-		p.run(ctx)
+		defer g.cancel()
+		g.run(ctx)
 	}()
 }
 
-// run dumps each group of likes, one after the other: an invitation takes one slot.
-func (p *party) run(ctx context.Context) {
-	rest := p.members
-	for len(rest) > 0 {
-		first := rest[0].job.Project
-		var group, others []*member
-		taken := map[string]bool{}
-		for _, m := range rest {
-			like := m.job.Project.DSN == first.DSN && m.job.Project.Role == first.Role
-			// Two that want the same schema cannot share: an entry has one owner.
-			if like && !slices.ContainsFunc(m.job.Schemas, func(s string) bool { return taken[s] }) {
-				group = append(group, m)
-				for _, s := range m.job.Schemas {
-					taken[s] = true
-				}
-				continue
-			}
-			others = append(others, m)
-		}
-		p.serve(ctx, group)
-		rest = others
-	}
-}
-
-// serve answers each member of a group of likes.
-func (p *party) serve(ctx context.Context, group []*member) {
-	var shares map[*member]*share
-	if len(group) > 1 {
+// run dumps the members together and gives each its part.
+func (g *group) run(ctx context.Context) {
+	var parts map[*Member]*memberPart
+	if len(g.members) > 1 {
 		begun := time.Now()
 		var err error
-		shares, err = p.groups.dump(ctx, group)
+		parts, err = g.dumper.dump(ctx, g.key, g.members)
 		switch {
 		case errors.Is(err, errNoGroup) || ctx.Err() != nil:
 		case err != nil:
-			p.groups.log.WarnContext(ctx, "group given up, its projects are dumped alone", "projects", len(group), "error", err)
+			g.dumper.log.WarnContext(ctx, "group given up, its projects are dumped alone", "projects", len(g.members), "error", err)
 		default:
-			p.groups.log.DebugContext(ctx, "group dumped", "projects", len(group), "shares", len(shares), "took", time.Since(begun))
+			g.dumper.log.DebugContext(ctx, "group dumped", "projects", len(g.members), "parts", len(parts), "took", time.Since(begun))
 		}
 	}
-	for _, m := range group {
-		p.deliver(m, shares[m])
+	for _, m := range g.members {
+		g.deliver(m, parts[m])
 	}
 }
 
-func (p *party) deliver(m *member, s *share) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m.gone {
+func (g *group) deliver(m *Member, s *memberPart) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.absent {
 		if s != nil {
 			s.release()
 		}
 		return
 	}
-	p.present--
-	m.answer <- s
+	g.waiting--
+	m.part <- s
 }
 
-// desert takes back a member who cannot wait any longer. When all have gone the dumping
-// ends.
-func (p *party) desert(m *member) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// withdraw takes back a member that cannot wait any longer. Without one that waits the group
+// dump ends.
+func (g *group) withdraw(m *Member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	select {
-	case s := <-m.answer: // it came at the same time
+	case s := <-m.part: // it came at the same time
 		if s != nil {
 			s.release()
 		}
 		return
 	default:
 	}
-	m.gone = true
-	if p.present--; p.present == 0 && p.cancel != nil {
-		p.cancel()
+	m.absent = true
+	if g.waiting--; g.waiting == 0 && g.cancel != nil {
+		g.cancel()
 	}
 }
 
-// turn waits for a place among the open dumps, and returns how to give it back.
-func (p *party) turn(ctx context.Context) (leave func(), err error) {
+// slot waits until one more dump may be open, and returns how to give the slot back.
+func (g *group) slot(ctx context.Context) (free func(), err error) {
 	select {
-	case p.turns <- struct{}{}:
-		return func() { <-p.turns }, nil
+	case g.slots <- struct{}{}:
+		return func() { <-g.slots }, nil
 	case <-ctx.Done():
 		return nil, ended(context.Cause(ctx))
 	}
 }
 
-// alone opens a dump by itself.
-func (p *party) alone(ctx context.Context, j export.DumpJob) (export.Dump, error) {
-	leave, err := p.turn(ctx)
+// openAlone opens a dump by itself.
+func (g *group) openAlone(ctx context.Context, j export.DumpJob) (export.Dump, error) {
+	free, err := g.slot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d, err := p.groups.config.Dumper.Open(ctx, j)
+	d, err := g.dumper.config.Dumper.Open(ctx, j)
 	if err != nil {
-		leave()
+		free()
 		return nil, err
 	}
-	return &turned{Dump: d, leave: leave}, nil
+	return &slottedDump{Dump: d, free: free}, nil
 }
 
-// shared opens a member's share.
-func (p *party) shared(ctx context.Context, s *share) (export.Dump, error) {
-	leave, err := p.turn(ctx)
+// openPart opens a member's part.
+func (g *group) openPart(ctx context.Context, s *memberPart) (export.Dump, error) {
+	free, err := g.slot(ctx)
 	if err != nil {
 		s.release()
 		return nil, err
@@ -252,22 +232,22 @@ func (p *party) shared(ctx context.Context, s *share) (export.Dump, error) {
 	d, err := s.open(ctx)
 	if err != nil {
 		s.release()
-		leave()
+		free()
 		return nil, err
 	}
-	return &turned{Dump: d, leave: leave}, nil
+	return &slottedDump{Dump: d, free: free}, nil
 }
 
-// turned is a Dump that gives its turn back.
-type turned struct {
+// slottedDump is a Dump that gives its slot back.
+type slottedDump struct {
 	export.Dump
-	leave func()
-	once  sync.Once
+	free func()
+	once sync.Once
 }
 
 // Close closes the Dump and lets the next begin.
-func (t *turned) Close() error {
-	err := t.Dump.Close()
-	t.once.Do(t.leave)
+func (d *slottedDump) Close() error {
+	err := d.Dump.Close()
+	d.once.Do(d.free)
 	return err
 }

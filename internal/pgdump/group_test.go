@@ -34,7 +34,7 @@ CREATE VIEW "t%[1]d".v AS SELECT x FROM "t%[1]d".a;`, i)
 	return database(t, cluster, b.String())
 }
 
-// ending is how one guest fared.
+// ending is how one member fared.
 type ending struct {
 	grouped bool
 	text    string
@@ -43,19 +43,19 @@ type ending struct {
 	err     error
 }
 
-// groups is one with defaults for the tests.
-func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.Groups {
+// groups is a GroupDumper with defaults for the tests.
+func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.GroupDumper {
 	t.Helper()
 	g.Dumper = dumper(t, c)
-	out, err := pgdump.NewGroups(g)
+	out, err := pgdump.NewGroupDumper(g)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-// visit opens a dump as a guest and reads it to its end.
-func visit(ctx context.Context, g *pgdump.Guest, j export.DumpJob) (e ending) {
+// dumpAs opens a dump as a member and reads it to its end.
+func dumpAs(ctx context.Context, g *pgdump.Member, j export.DumpJob) (e ending) {
 	d, err := g.Open(ctx, j)
 	if err != nil {
 		return ending{err: err}
@@ -69,13 +69,13 @@ func visit(ctx context.Context, g *pgdump.Guest, j export.DumpJob) (e ending) {
 	return e
 }
 
-// together sends one guest for each job, all at once.
-func together(t *testing.T, g *pgdump.Groups, jobs ...export.DumpJob) []ending {
+// together dumps all jobs as members of one group, at once.
+func together(t *testing.T, g *pgdump.GroupDumper, jobs ...export.DumpJob) []ending {
 	t.Helper()
 	out := make([]ending, len(jobs))
 	var all sync.WaitGroup
-	for i, guest := range g.Invite(len(jobs)) {
-		all.Go(func() { out[i] = visit(t.Context(), guest, jobs[i]) })
+	for i, m := range g.NewGroup(jobs[0].Project.GroupKey(), len(jobs)) {
+		all.Go(func() { out[i] = dumpAs(t.Context(), m, jobs[i]) })
 	}
 	all.Wait()
 	if left := pgdump.SpoolLeft(g); left != pgdump.SpoolCap(g) {
@@ -84,7 +84,7 @@ func together(t *testing.T, g *pgdump.Groups, jobs ...export.DumpJob) []ending {
 	return out
 }
 
-// whole checks a guest's dump as the use case does.
+// whole checks a member's dump as the use case does.
 func whole(t *testing.T, name string, f export.Format, e ending, grouped bool) {
 	t.Helper()
 	if e.err != nil || e.grouped != grouped {
@@ -140,7 +140,7 @@ ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE 
 	}
 }
 
-// Whoever cannot be dumped with the others is dumped alone, and whoever fails fails alone.
+// A member that cannot be dumped with the others is dumped alone, and one that fails fails alone.
 func TestAMembersFaultIsItsOwn(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 9)
@@ -261,22 +261,22 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 	}
 }
 
-// Who leaves, ends or closes early harms nobody, and what nobody wants any more is ended.
-func TestGuestsWhoGo(t *testing.T) {
+// A member that leaves, ends or closes early does not harm the others.
+func TestMembersThatGo(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 6)
 	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Open: 1, Wait: time.Minute})
-	guests := g.Invite(6)
+	members := g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 6)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	out := make([]ending, 6)
 	var all sync.WaitGroup
 	for _, i := range []int{0, 1} {
-		all.Go(func() { out[i] = visit(t.Context(), guests[i], job(dsn, export.SQL, fmt.Sprintf("t%d", i))) })
+		all.Go(func() { out[i] = dumpAs(t.Context(), members[i], job(dsn, export.SQL, fmt.Sprintf("t%d", i))) })
 	}
-	all.Go(func() { out[2] = visit(ctx, guests[2], job(dsn, export.SQL, "t2")) }) // ended while it waits
+	all.Go(func() { out[2] = dumpAs(ctx, members[2], job(dsn, export.SQL, "t2")) }) // ended while it waits
 	cancel(export.ErrSuperseded)
 	all.Go(func() { // closed after some bytes
-		d, err := guests[3].Open(t.Context(), job(dsn, export.SQL, "t3"))
+		d, err := members[3].Open(t.Context(), job(dsn, export.SQL, "t3"))
 		if err == nil {
 			_, _ = io.ReadFull(d, make([]byte, 10))
 			err = errors.Join(d.Close(), d.Close())
@@ -286,12 +286,12 @@ func TestGuestsWhoGo(t *testing.T) {
 		}
 		out[3].err = err
 	})
-	guests[4].Leave()
-	guests[4].Leave()
+	members[4].Leave()
+	members[4].Leave()
 	all.Go(func() { // ended while it is read
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
-		d, err := guests[5].Open(ctx, job(dsn, export.Custom, "t5"))
+		d, err := members[5].Open(ctx, job(dsn, export.Custom, "t5"))
 		if err != nil {
 			t.Error(err)
 			return
@@ -302,13 +302,13 @@ func TestGuestsWhoGo(t *testing.T) {
 	})
 	all.Wait()
 	for _, i := range []int{0, 1} {
-		whole(t, "a guest who stays", export.SQL, out[i], true)
+		whole(t, "a member that stays", export.SQL, out[i], true)
 	}
 	if !errors.Is(out[2].err, export.ErrSuperseded) || out[3].err != nil || !errors.Is(out[5].err, export.ErrCancelled) {
 		t.Errorf("errors %v, %v, %v; want superseded, none, cancelled", out[2].err, out[3].err, out[5].err)
 	}
-	// A guest who comes after the others went, or again, is dumped alone.
-	whole(t, "late", export.SQL, visit(t.Context(), guests[4], job(dsn, export.SQL, "t4")), false)
+	// A member that comes after the others went, or again, is dumped alone.
+	whole(t, "late", export.SQL, dumpAs(t.Context(), members[4], job(dsn, export.SQL, "t4")), false)
 	eventually(t, "the spool is given back", func() bool { return pgdump.SpoolLeft(g) == pgdump.SpoolCap(g) })
 	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
 }
@@ -317,18 +317,18 @@ func TestAGroupDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
 	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Wait: 50 * time.Millisecond})
-	guests := g.Invite(3) // one does not come
+	members := g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 3) // one does not come
 	var all sync.WaitGroup
-	for i, guest := range guests[:2] {
+	for i, m := range members[:2] {
 		all.Go(func() {
-			whole(t, "a guest", export.SQL, visit(t.Context(), guest, job(dsn, export.SQL, fmt.Sprintf("t%d", i))), true)
+			whole(t, "a member", export.SQL, dumpAs(t.Context(), m, job(dsn, export.SQL, fmt.Sprintf("t%d", i))), true)
 		})
 	}
 	all.Wait()
 }
 
 // When all members end, so does the group's pg_dump.
-func TestAGroupThatNobodyWaitsForIsEnded(t *testing.T) {
+func TestAGroupDumpEndsWithItsMembers(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
 	started := filepath.Join(t.TempDir(), "started")
@@ -337,9 +337,9 @@ func TestAGroupThatNobodyWaitsForIsEnded(t *testing.T) {
 	g := groups(t, pgdump.Config{BinDirs: []string{dir}, KillDelay: time.Second, Logger: slog.New(slog.NewTextHandler(&out, nil))}, pgdump.GroupConfig{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var all sync.WaitGroup
-	for i, guest := range g.Invite(2) {
+	for i, m := range g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 2) {
 		all.Go(func() {
-			if e := visit(ctx, guest, job(dsn, export.SQL, fmt.Sprintf("t%d", i))); !errors.Is(e.err, export.ErrCancelled) {
+			if e := dumpAs(ctx, m, job(dsn, export.SQL, fmt.Sprintf("t%d", i))); !errors.Is(e.err, export.ErrCancelled) {
 				t.Errorf("error %v, want the cause", e.err)
 			}
 		})
@@ -362,7 +362,7 @@ func TestGroupConfigurations(t *testing.T) {
 		"a file":      {Dumper: d, Dir: "/etc/passwd"},
 		"a bad bound": {Dumper: d, SpoolBytes: -1},
 	} {
-		if _, err := pgdump.NewGroups(c); err == nil {
+		if _, err := pgdump.NewGroupDumper(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

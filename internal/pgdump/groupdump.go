@@ -14,17 +14,17 @@ import (
 
 var errNoGroup = errors.New("fewer than two projects can be dumped together")
 
-// dump runs one pg_dump for all members that fit and returns their shares. Who has none is
-// to be dumped alone; so is everybody after an error. Nothing is told of a member's own
-// fault: its own dump will find it, and fail alone.
-func (g *Groups) dump(ctx context.Context, members []*member) (map[*member]*share, error) {
-	o, err := g.opening(members[0].job.Project)
+// dump runs one pg_dump for all members that can be dumped together and returns their parts. A
+// member without one is to be dumped alone, as is every member after an error. It reports no
+// fault of a single member: that member's own dump finds it, and fails alone.
+func (g *GroupDumper) dump(ctx context.Context, k export.GroupKey, members []*Member) (map[*Member]*memberPart, error) {
+	o, err := g.opening(k)
 	if err != nil {
 		return nil, err
 	}
 	look, cancel := context.WithTimeoutCause(ctx, g.dumper.config.Stall, errStalled)
 	defer cancel()
-	members, err = g.gather(look, o, members)
+	members, err = g.prepare(look, o, members)
 	if err == nil {
 		var d *dump
 		if d, err = g.start(ctx, look, o, members); err == nil {
@@ -39,22 +39,22 @@ func (g *Groups) dump(ctx context.Context, members []*member) (map[*member]*shar
 }
 
 // opening is the group's, in the archive format that can be divided.
-func (g *Groups) opening(like export.Project) (*opening, error) {
-	src, err := newSource(cmp.Or(like.DSN, g.dumper.config.DefaultDSN))
+func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
+	src, err := newSource(cmp.Or(k.DSN, g.dumper.config.DefaultDSN))
 	if err != nil {
 		return nil, err
 	}
 	return &opening{
 		Dumper: &g.dumper, source: src,
-		job:   export.DumpJob{Project: export.Project{Role: like.Role, DSN: like.DSN}, Format: export.Custom},
+		job:   export.DumpJob{Project: export.Project{Role: k.Role, DSN: k.DSN}, Format: export.Custom},
 		names: randomNames(),
 	}, nil
 }
 
-// gather connects, and keeps the members that can be dumped together: whose schemas are
-// there and may be read, who are small, and whose tables nobody holds. It leaves the
-// opening with the survey of all of them, locked.
-func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*member, error) {
+// prepare connects, and keeps the members that can be dumped together: those whose schemas are
+// there and may be read, that are small, and whose tables no other session holds. It leaves
+// the opening with the survey of all of them, locked.
+func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member) ([]*Member, error) {
 	var err error
 	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
 		return nil, fail(ctx, err)
@@ -63,7 +63,7 @@ func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*
 		return nil, err
 	}
 	if _, ok := g.restoreOf(o.version); !ok {
-		members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.job.Format == export.SQL })
+		members = slices.DeleteFunc(slices.Clone(members), func(m *Member) bool { return m.job.Format == export.SQL })
 	}
 	if err = o.session.begin(ctx, o.job.Project.Role, groupLockWait); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (g *Groups) gather(ctx context.Context, o *opening, members []*member) ([]*
 }
 
 // survey looks at the source once for all, and keeps the members that it does not refuse.
-func (g *Groups) survey(ctx context.Context, o *opening, members []*member) ([]*member, error) {
+func (g *GroupDumper) survey(ctx context.Context, o *opening, members []*Member) ([]*Member, error) {
 	var err error
 	if o.survey, err = o.session.facts(ctx); err != nil {
 		return nil, err
@@ -101,12 +101,12 @@ func (g *Groups) survey(ctx context.Context, o *opening, members []*member) ([]*
 	if err != nil {
 		return nil, err
 	}
-	members = slices.DeleteFunc(slices.Clone(members), func(m *member) bool {
+	members = slices.DeleteFunc(slices.Clone(members), func(m *Member) bool {
 		var missing error
 		m.oids, missing = pick(found, m.job.Schemas)
 		return missing != nil
 	})
-	of := map[string]*member{}
+	of := map[string]*Member{}
 	for _, m := range members {
 		o.survey.schemas = append(o.survey.schemas, m.oids...)
 		for _, name := range m.job.Schemas {
@@ -123,13 +123,13 @@ func (g *Groups) survey(ctx context.Context, o *opening, members []*member) ([]*
 		}
 		m.relations = append(m.relations, r)
 	}
-	return slices.DeleteFunc(members, func(m *member) bool { return refuse(m.relations) != nil }), nil
+	return slices.DeleteFunc(members, func(m *Member) bool { return refuse(m.relations) != nil }), nil
 }
 
 // fitting keeps the members that are small enough, as many as the spool may hold.
-func (g *Groups) fitting(members []*member, sizes map[int64]int64, standby bool) []*member {
+func (g *GroupDumper) fitting(members []*Member, sizes map[int64]int64, standby bool) []*Member {
 	room := g.budget.Load()
-	return slices.DeleteFunc(members, func(m *member) bool {
+	return slices.DeleteFunc(members, func(m *Member) bool {
 		m.bytes = 0
 		for _, r := range m.relations {
 			if r.counted(standby) {
@@ -145,7 +145,7 @@ func (g *Groups) fitting(members []*member, sizes map[int64]int64, standby bool)
 }
 
 // start exports the snapshot and starts pg_dump under it.
-func (g *Groups) start(ctx, look context.Context, o *opening, members []*member) (*dump, error) {
+func (g *GroupDumper) start(ctx, look context.Context, o *opening, members []*Member) (*dump, error) {
 	s, err := o.selection(look)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (g *Groups) start(ctx, look context.Context, o *opening, members []*member)
 		return nil, err
 	}
 	d := o.follow(ctx, p, out)
-	// Nobody needs to know why: who is dumped alone will say so.
+	// The reason is not asked for: the dump that is made alone finds it.
 	d.inquire = func(exit error) error {
 		return fmt.Errorf("pg_dump: %w: %s", exit, o.redact(p.Stderr()))
 	}
@@ -173,7 +173,7 @@ func (g *Groups) start(ctx, look context.Context, o *opening, members []*member)
 
 // warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
 // at all of them shows.
-func (o *opening) warnEach(ctx context.Context, members []*member) error {
+func (o *opening) warnEach(ctx context.Context, members []*Member) error {
 	all, err := o.session.notes(ctx, o.survey)
 	if err != nil || len(all.warnings) == 0 {
 		return err
@@ -192,7 +192,7 @@ func (o *opening) warnEach(ctx context.Context, members []*member) error {
 const spoolBuffer = 256 << 10
 
 // divide reads the group's dump to its end and gives each member its part.
-func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*member) (map[*member]*share, error) {
+func (g *GroupDumper) divide(ctx context.Context, o *opening, d *dump, members []*Member) (map[*Member]*memberPart, error) {
 	s, err := newGroupSpool(g.config.Dir, &g.budget)
 	if err != nil {
 		return nil, err
@@ -227,14 +227,14 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 		bySchema[table.Schema][table] = n
 	}
 	restore, _ := g.restoreOf(o.version)
-	shares := map[*member]*share{}
+	out := map[*Member]*memberPart{}
 	for i, m := range members {
 		if parts[i] == nil { // it refers to another member
 			continue
 		}
 		s.hold()
-		shares[m] = &share{
-			groups: g, spool: s, part: parts[i], format: m.job.Format, restore: restore,
+		out[m] = &memberPart{
+			dumper: g, spool: s, part: parts[i], format: m.job.Format, restore: restore,
 			rows: merge(bySchema, m.job.Schemas),
 			info: export.DumpInfo{
 				ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
@@ -242,7 +242,7 @@ func (g *Groups) divide(ctx context.Context, o *opening, d *dump, members []*mem
 			},
 		}
 	}
-	return shares, nil
+	return out, nil
 }
 
 func merge(bySchema map[string]map[export.Table]int64, schemas []string) map[export.Table]int64 {

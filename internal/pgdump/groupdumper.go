@@ -14,8 +14,7 @@ import (
 
 // GroupConfig says how small projects are dumped together.
 type GroupConfig struct {
-	// Dumper dumps whoever is not dumped in a group, and gives its settings to groups.
-	// Required.
+	// Dumper dumps what is not dumped in a group, and gives its settings to groups. Required.
 	Dumper *Dumper
 	// Dir is the folder of the spools: files without a name, of mode 0600, that hold plain
 	// dumps. Default: the system's folder for temporary files.
@@ -26,10 +25,10 @@ type GroupConfig struct {
 	// MemberBytes is how large a project may be, by the estimate of its tables' size, to be
 	// dumped in a group. Default 16 MiB.
 	MemberBytes int64
-	// Open is how many dumps of one invitation are open at once, in a group or alone.
+	// Open is how many dumps of one group's members are open at once, in the group or alone.
 	// Default 4.
 	Open int
-	// Wait bounds how long the first guests wait for the others. Default 2 seconds.
+	// Wait bounds how long the first member waits for the others. Default 2 seconds.
 	Wait time.Duration
 }
 
@@ -47,27 +46,27 @@ func (c GroupConfig) withDefaults() GroupConfig {
 const (
 	groupTimeout = 5 * time.Minute
 	groupStall   = time.Minute
-	// groupLockWait is for each lock of ours: whoever is locked for longer waits alone, and
-	// not in front of the others.
+	// groupLockWait is for each lock of ours: a member whose table is locked for longer waits
+	// alone, and not in front of the others.
 	groupLockWait = 500 * time.Millisecond
 	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then.
 	groupLocking = 10 * time.Second
 )
 
-// Groups dumps several small projects of one source with one pg_dump and gives each its
+// GroupDumper dumps several small projects of one source with one pg_dump and gives each its
 // own: the whole catalogue, which any pg_dump reads, is read once. It is safe for concurrent
-// use and holds nothing open between invitations.
-type Groups struct {
+// use and holds nothing open between groups.
+type GroupDumper struct {
 	config   GroupConfig
-	dumper   Dumper    // the Dumper, with less patience
+	dumper   Dumper    // the Dumper, with shorter timeouts
 	restores []Version // of pg_restore
 	budget   atomic.Int64
 	log      *slog.Logger
 }
 
-// NewGroups looks for installed pg_restores beside the Dumper's pg_dumps. Without one of the
+// NewGroupDumper looks for installed pg_restores beside the Dumper's pg_dumps. Without one of the
 // same release, projects that want a script are dumped alone.
-func NewGroups(c GroupConfig) (*Groups, error) {
+func NewGroupDumper(c GroupConfig) (*GroupDumper, error) {
 	c = c.withDefaults()
 	if c.Dumper == nil {
 		return nil, errors.New("groups: no dumper")
@@ -78,7 +77,7 @@ func NewGroups(c GroupConfig) (*Groups, error) {
 	if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("groups: the spool's folder %q cannot be used: %w", c.Dir, errors.Join(err, os.ErrInvalid))
 	}
-	g := &Groups{
+	g := &GroupDumper{
 		config: c, dumper: *c.Dumper, log: c.Dumper.config.Logger,
 		restores: libpq.Discover("pg_restore", c.Dumper.config.BinDirs),
 	}
@@ -90,7 +89,7 @@ func NewGroups(c GroupConfig) (*Groups, error) {
 
 // restoreOf finds the pg_restore of a pg_dump's release: only that makes the script which
 // the pg_dump would have written.
-func (g *Groups) restoreOf(dump Version) (Version, bool) {
+func (g *GroupDumper) restoreOf(dump Version) (Version, bool) {
 	for _, v := range g.restores {
 		if v.Text == dump.Text {
 			return v, true

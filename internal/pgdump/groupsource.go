@@ -10,7 +10,7 @@ import (
 
 // lockEach locks the tables of all members, and leaves out those whose tables somebody
 // holds or has just rewritten. begin has said how long it may wait.
-func (s *session) lockEach(ctx context.Context, members []*member) ([]*member, error) {
+func (s *session) lockEach(ctx context.Context, members []*Member) ([]*Member, error) {
 	var all []relation
 	for _, m := range members {
 		all = append(all, m.relations...)
@@ -19,7 +19,7 @@ func (s *session) lockEach(ctx context.Context, members []*member) ([]*member, e
 	if locked || err != nil {
 		return members, err
 	}
-	var free []*member
+	var free []*Member
 	for _, m := range members {
 		locked, err := s.attempt(ctx, func() error { return s.lock(ctx, m.relations) })
 		if err != nil {
@@ -51,7 +51,7 @@ func (s *session) attempt(ctx context.Context, work func() error) (done bool, er
 
 // sizes are the bytes on disk of the members' tables that no VACUUM or ANALYZE has seen. The
 // tables are locked, so that measuring waits for nobody.
-func (s *session) sizes(ctx context.Context, members []*member) map[int64]int64 {
+func (s *session) sizes(ctx context.Context, members []*Member) map[int64]int64 {
 	var unknown []int64
 	for _, m := range members {
 		for _, r := range m.relations {

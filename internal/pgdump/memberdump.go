@@ -15,9 +15,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// share is what a group's dump has for one member. Whoever has it opens or releases it.
-type share struct {
-	groups  *Groups
+// memberPart is what a group dump has for one member. It must be opened or released.
+type memberPart struct {
+	dumper  *GroupDumper
 	spool   *groupSpool // held
 	part    *archive.Part
 	format  export.Format
@@ -26,14 +26,14 @@ type share struct {
 	info    export.DumpInfo
 }
 
-func (s *share) release() { s.spool.release() }
+func (s *memberPart) release() { s.spool.release() }
 
-// open starts reading. The Dump releases the share when it is closed.
-func (s *share) open(ctx context.Context) (export.Dump, error) {
-	c := s.groups.config.Dumper.config
+// open starts reading. The Dump releases the part when it is closed.
+func (s *memberPart) open(ctx context.Context) (export.Dump, error) {
+	c := s.dumper.config.Dumper.config
 	ctx, cancel := context.WithCancelCause(ctx)
-	d := &sharedDump{
-		share: s, cancel: cancel, cause: func() error { return context.Cause(ctx) },
+	d := &memberDump{
+		memberPart: s, cancel: cancel, cause: func() error { return context.Cause(ctx) },
 		watch: &watch{limit: c.Timeout, stall: c.Stall},
 	}
 	if s.format == export.Custom {
@@ -55,10 +55,10 @@ func (s *share) open(ctx context.Context) (export.Dump, error) {
 	return d, nil
 }
 
-// sharedDump is a member's own dump: its part of the group's archive, or the script that
+// memberDump is a member's own dump: its part of the group's archive, or the script that
 // pg_restore makes of it. The pg_dump behind it has exited 0.
-type sharedDump struct {
-	*share
+type memberDump struct {
+	*memberPart
 	archive io.Reader // custom
 	process *libpq.Process
 	out     *os.File
@@ -73,10 +73,10 @@ type sharedDump struct {
 	once  sync.Once
 }
 
-var _ export.Dump = (*sharedDump)(nil)
+var _ export.Dump = (*memberDump)(nil)
 
 // start runs pg_restore, which needs no connection, between two pipes.
-func (d *sharedDump) start() error {
+func (d *memberDump) start() error {
 	in, feed, err := libpq.Pipe()
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (d *sharedDump) start() error {
 		return errors.Join(err, in.Close(), feed.Close())
 	}
 	d.process, err = libpq.StartProcess(libpq.Command{
-		Path: d.restore.Path, Stdin: in, Stdout: script, KillDelay: d.groups.config.Dumper.config.KillDelay,
+		Path: d.restore.Path, Stdin: in, Stdout: script, KillDelay: d.dumper.config.Dumper.config.KillDelay,
 		Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
 		// What the archive holds of owners and tablespaces a script of ours leaves out.
 		Args: []string{"--format=custom", "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error", "--file=-"},
@@ -103,15 +103,15 @@ func (d *sharedDump) start() error {
 }
 
 // Info is what was known when the group's dump started.
-func (d *sharedDump) Info() export.DumpInfo { return d.info }
+func (d *memberDump) Info() export.DumpInfo { return d.info }
 
 // Rows are the member's, counted in the snapshot of the group's dump.
-func (d *sharedDump) Rows(context.Context) (map[export.Table]int64, error) {
+func (d *memberDump) Rows(context.Context) (map[export.Table]int64, error) {
 	return maps.Clone(d.rows), nil
 }
 
 // Read returns the member's dump, and io.EOF only after pg_restore exited 0.
-func (d *sharedDump) Read(p []byte) (int, error) {
+func (d *memberDump) Read(p []byte) (int, error) {
 	if d.err != nil || len(p) == 0 {
 		return 0, d.err
 	}
@@ -144,7 +144,7 @@ func (d *sharedDump) Read(p []byte) (int, error) {
 }
 
 // verdict says how the script ended, once pg_restore has exited.
-func (d *sharedDump) verdict() error {
+func (d *memberDump) verdict() error {
 	if cause := d.cause(); cause != nil {
 		return ended(cause)
 	}
@@ -162,7 +162,7 @@ func (d *sharedDump) verdict() error {
 }
 
 // Close ends what still runs and lets go of the spool.
-func (d *sharedDump) Close() error {
+func (d *memberDump) Close() error {
 	d.once.Do(func() {
 		d.cancel(errClosed)
 		if d.process != nil {

@@ -82,7 +82,7 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 		return nil, config.AsError(err)
 	}
 	tools := []string{"pg_dump"}
-	if grouping(s) { // what is dumped together is made into scripts by pg_restore, here
+	if groups(s) { // what is dumped together is made into scripts by pg_restore, here
 		tools = append(tools, "pg_restore")
 	}
 	if err := CheckClients(ctx, s, c.Log, tools...); err != nil {
@@ -107,7 +107,7 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 		Seal:     seal.Options{MaxBytes: int64(s.MaxBytes), Recipients: c.Recipients},
 		Lease:    s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
 	})
-	if grouping(s) && dumps.Spool != nil {
+	if groups(s) && dumps.Spool != nil {
 		if out.groups, err = newGroups(s, dumper, c.Telemetry); err != nil {
 			_ = dumper.Close() // always nil
 			return nil, err

@@ -8,34 +8,32 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// grouping says whether projects may share a dump.
-func grouping(c config.Config) bool { return c.GroupMax > 1 }
+// groups reports whether projects may share a dump.
+func groups(c config.Config) bool { return c.GroupMax > 1 }
 
 // newGroups lets small projects that wait at the same time share a dump. The dumper has a spool.
 func newGroups(c config.Config, dumper *pgdump.Dumper, tel *telemetry.Telemetry) (*handlers.Groups, error) {
-	groups, err := pgdump.NewGroups(pgdump.GroupConfig{
+	d, err := pgdump.NewGroupDumper(pgdump.GroupConfig{
 		Dumper: dumper, Dir: c.Spool(), SpoolBytes: int64(c.GroupSpool), MemberBytes: int64(c.GroupBytes),
 	})
 	if err != nil {
 		return nil, config.AsError(err)
 	}
-	seats := func(n int) []export.Seat {
-		all := make([]export.Seat, n)
-		for i, guest := range groups.Invite(n) {
-			all[i] = seat{tel.Dumper(guest), guest}
+	members := func(k export.GroupKey, n int) []export.Member {
+		all := make([]export.Member, n)
+		for i, m := range d.NewGroup(k, n) {
+			all[i] = tracedMember{tel.Dumper(m), m}
 		}
 		return all
 	}
-	return handlers.NewGroups(seats, c.GroupMax), nil
+	return handlers.NewGroups(members, c.GroupMax), nil
 }
 
-// seat is a guest whose dump is traced like any other.
-type seat struct {
+// tracedMember is a member whose dump is traced like any other.
+type tracedMember struct {
 	export.Dumper
-	guest *pgdump.Guest
+	member *pgdump.Member
 }
 
-var _ export.Seat = seat{}
-
-// Leave implements export.Seat.
-func (s seat) Leave() { s.guest.Leave() }
+// Leave implements export.Member.
+func (m tracedMember) Leave() { m.member.Leave() }

@@ -245,7 +245,7 @@ func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.
 
 type run func(ctx context.Context) (export.Outcome, error)
 
-func (r run) RunWith(ctx context.Context, _ export.Request, _ delivery.Delivery, _ export.Company) (export.Outcome, error) {
+func (r run) RunWith(ctx context.Context, _ export.Request, _ delivery.Delivery, _ export.Group) (export.Outcome, error) {
 	return r(ctx)
 }
 
@@ -356,7 +356,7 @@ func TestARequestIsNamedInEachLineOnce(t *testing.T) {
 		log.With("request_id", "its own").InfoContext(ctx, "of a logger", "attempt", 9)
 		log.WithGroup("g").InfoContext(ctx, "in a group", "k", 1)
 		return export.Outcome{}, nil
-	})).RunWith(ctx, req, delivery.Delivery{}, export.Company{})
+	})).RunWith(ctx, req, delivery.Delivery{}, export.Group{})
 	log.InfoContext(t.Context(), "outside")
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []map[string]any{
@@ -403,7 +403,7 @@ func TestWaitingForATurnIsNoDelivery(t *testing.T) {
 		return export.Outcome{}, err
 	}))
 	handler := tel.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := runner.RunWith(msg.Context(), export.Request{}, delivery.Delivery{}, export.Company{})
+		_, err := runner.RunWith(msg.Context(), export.Request{}, delivery.Delivery{}, export.Group{})
 		if turn, waits := errors.AsType[*export.TurnError](err); waits {
 			return nil, delivery.Snooze(turn.Wait)
 		}

@@ -218,7 +218,7 @@ func (s server) tryGroup(t *testing.T, f export.Format, want side, r *row) {
 	t.Helper()
 	store := folder(t)
 	var log bytes.Buffer
-	groups, err := pgdump.NewGroups(pgdump.GroupConfig{
+	groups, err := pgdump.NewGroupDumper(pgdump.GroupConfig{
 		Dumper: s.dumper(t, "source", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 	})
 	if err != nil {
@@ -227,9 +227,9 @@ func (s server) tryGroup(t *testing.T, f export.Format, want side, r *row) {
 	projects := [][]string{schemas, {"beside"}}
 	made, errs := make([]*export.Artifact, len(projects)), make([]error, len(projects))
 	var all sync.WaitGroup
-	for i, guest := range groups.Invite(len(projects)) {
+	for i, m := range groups.NewGroup(export.GroupKey{}, len(projects)) {
 		all.Go(func() {
-			made[i], errs[i] = exportBy(t.Context(), guest, store, projects[i], export.Request{
+			made[i], errs[i] = exportBy(t.Context(), m, store, projects[i], export.Request{
 				ID: export.ID{Project: fmt.Sprint("p", i), Request: "r"}, Format: f, Compression: seal.Plain,
 			}, nil)
 		})
@@ -238,7 +238,7 @@ func (s server) tryGroup(t *testing.T, f export.Format, want side, r *row) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), fmt.Sprintf("shares=%d", len(projects))) {
+	if !strings.Contains(log.String(), fmt.Sprintf("parts=%d", len(projects))) {
 		t.Errorf("the projects were not dumped together: %s", log.String())
 	}
 	s.try(t, want, r, "in a group", func(database string) (string, error) {
