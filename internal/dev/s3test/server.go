@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -18,8 +19,7 @@ import (
 // Server listens on 127.0.0.1 until Close.
 type Server struct {
 	url   string
-	http  *http.Server
-	ended chan error
+	close func() error
 }
 
 // Start returns a Server that has these buckets.
@@ -34,13 +34,16 @@ func Start(buckets ...string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3test: %w", err)
 	}
-	s := &Server{
-		url:   "http://" + listener.Addr().String(),
-		http:  &http.Server{Handler: gofakes3.New(memory).Server(), ReadHeaderTimeout: time.Minute},
-		ended: make(chan error, 1),
-	}
-	go func() { s.ended <- s.http.Serve(listener) }()
-	return s, nil
+	server := &http.Server{Handler: gofakes3.New(memory).Server(), ReadHeaderTimeout: time.Minute}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	return &Server{url: "http://" + listener.Addr().String(), close: sync.OnceValue(func() error {
+		err := server.Close()
+		if end := <-ended; !errors.Is(end, http.ErrServerClosed) {
+			err = errors.Join(err, end)
+		}
+		return err
+	})}, nil
 }
 
 // URL is where the server listens.
@@ -51,11 +54,5 @@ func (s *Server) Storage(bucket string) string {
 	return "s3://" + bucket + "?endpoint=" + url.QueryEscape(s.url) + "&region=us-east-1&path_style=true"
 }
 
-// Close ends the server and its connections. What it held is gone.
-func (s *Server) Close() error {
-	err := s.http.Close()
-	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {
-		err = errors.Join(err, ended)
-	}
-	return err
-}
+// Close ends the server and its connections. What it held is gone. It is idempotent.
+func (s *Server) Close() error { return s.close() }
