@@ -42,7 +42,7 @@ func TestRequestBackup(t *testing.T) {
 	for name := range stored.Header {
 		header[name] = stored.Header.Get(name)
 	}
-	r, err := events.Decode(events.Raw{Subject: stored.Subject, Header: header, Body: stored.Data})
+	r, err := events.Decode(events.Message{Subject: stored.Subject, Header: header, Body: stored.Data})
 	if err != nil || r.RequestID != id || r.RequestedBy != "gw" || r.Schemas[0] != "a" || r.Trace.Parent != parent {
 		t.Errorf("the worker reads %+v, %v", r, err)
 	}

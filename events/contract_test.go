@@ -294,7 +294,7 @@ func TestExamples(t *testing.T) {
 func decodeExample(t *testing.T, eventType string, raw []byte) {
 	t.Helper()
 	if eventType == events.TypeRequested {
-		r, err := events.Decode(events.Raw{Subject: eventType, Body: raw})
+		r, err := events.Decode(events.Message{Subject: eventType, Body: raw})
 		if err != nil {
 			t.Fatal(err)
 		}

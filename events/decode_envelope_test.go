@@ -65,7 +65,7 @@ func TestDecodeRefusesEnvelopes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			refused(t, events.Raw{Subject: subject, Header: c.header, Body: []byte(c.body)}, c.field, c.reason)
+			refused(t, events.Message{Subject: subject, Header: c.header, Body: []byte(c.body)}, c.field, c.reason)
 		})
 	}
 }
@@ -95,7 +95,7 @@ func TestDecodeBelieves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := events.Decode(events.Raw{Subject: c.subject, Body: []byte(c.body)})
+			got, err := events.Decode(events.Message{Subject: c.subject, Body: []byte(c.body)})
 			want := events.Requested{ProjectID: c.project, RequestID: c.request, RequestedBy: c.author}
 			if err == nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v; want %+v and an error", got, err, want)
@@ -122,7 +122,7 @@ func TestDecodeCarriesTrace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, err := events.Decode(events.Raw{Subject: subject, Header: c.header, Body: []byte(c.body)})
+			r, err := events.Decode(events.Message{Subject: subject, Header: c.header, Body: []byte(c.body)})
 			if err != nil || r.Trace != c.want {
 				t.Errorf("got %+v, %v; want %+v", r.Trace, err, c.want)
 			}

@@ -20,7 +20,7 @@ func TestDecodeRefusesStoragePaths(t *testing.T) {
 		_, err := events.Requested{ProjectID: "acme", StoragePath: p}.Normalize()
 		if p == "" {
 			// The Go value's zero is absence; in JSON the empty string is refused.
-			refused(t, events.Raw{Body: []byte(bad(`"storage_path":""`))}, "storage_path", "")
+			refused(t, events.Message{Body: []byte(bad(`"storage_path":""`))}, "storage_path", "")
 			continue
 		}
 		if inv, ok := errors.AsType[*events.InvalidError](err); !ok || inv.Field != "storage_path" {

@@ -57,7 +57,7 @@ func TestDecodeAccepts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, err := events.Decode(events.Raw{Subject: c.subject, Header: c.header, Body: []byte(c.body)})
+			r, err := events.Decode(events.Message{Subject: c.subject, Header: c.header, Body: []byte(c.body)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func TestDecodeAccepts(t *testing.T) {
 			if string(got) != c.want {
 				t.Errorf("canonical form:\n got %s\nwant %s", got, c.want)
 			}
-			again, err := events.Decode(events.Raw{Body: got})
+			again, err := events.Decode(events.Message{Body: got})
 			if err != nil || !reflect.DeepEqual(again.Schemas, r.Schemas) {
 				t.Errorf("the canonical form decodes to %+v, %v", again, err)
 			}
@@ -170,13 +170,13 @@ func TestDecodeRefusesBodies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			refused(t, events.Raw{Subject: subject, Body: []byte(c.body)}, c.field, c.reason)
+			refused(t, events.Message{Subject: subject, Body: []byte(c.body)}, c.field, c.reason)
 		})
 	}
 }
 
 // refused checks that a message is refused for the reason, in safe words.
-func refused(t *testing.T, m events.Raw, field, reason string) events.Requested {
+func refused(t *testing.T, m events.Message, field, reason string) events.Requested {
 	t.Helper()
 	r, err := events.Decode(m)
 	inv, ok := errors.AsType[*events.InvalidError](err)

@@ -86,13 +86,13 @@ func ExampleClient_Watch() {
 
 // Decode reads a request from anybody, and says safely what is wrong with it.
 func ExampleDecode() {
-	r, err := events.Decode(events.Raw{
+	r, err := events.Decode(events.Message{
 		Subject: "backup.requested.acme",
 		Body:    []byte(`{"project_id":"acme","schemas":["public"],"compress":false}`),
 	})
 	fmt.Println(r.ProjectID, r.Schemas, r.Format, r.Compression, err)
 
-	r, err = events.Decode(events.Raw{
+	r, err = events.Decode(events.Message{
 		Subject: "backup.requested.acme",
 		Body:    []byte(`{"project_id":"acme","request_id":"r1","format":"exe"}`),
 	})
@@ -160,7 +160,7 @@ func connect() (nc *nats.Conn, stop func()) {
 		must(err)
 	}
 	_, err = nc.Subscribe(events.RequestedFilter, func(m *nats.Msg) {
-		r, err := events.Decode(events.Raw{Subject: m.Subject, Body: m.Data})
+		r, err := events.Decode(events.Message{Subject: m.Subject, Body: m.Data})
 		must(err)
 		done, err := events.Completed{
 			RequestID: r.RequestID, ProjectID: r.ProjectID, Attempt: 1, Format: r.Format, Compression: r.Compression,

@@ -33,7 +33,7 @@ func FuzzDecode(f *testing.F) {
 		if ceType != "" {
 			header["ce-type"] = ceType
 		}
-		r, err := events.Decode(events.Raw{Subject: subject, Header: header, Body: body})
+		r, err := events.Decode(events.Message{Subject: subject, Header: header, Body: body})
 		if err != nil {
 			checkRefusal(t, r, err)
 			return
@@ -49,7 +49,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("the canonical form %s breaks the schema: %v", canonical, err)
 		}
 		checkLenient(t, schema, body, canonical)
-		again, err := events.Decode(events.Raw{Body: canonical})
+		again, err := events.Decode(events.Message{Body: canonical})
 		if err != nil {
 			t.Fatalf("the canonical form %s is refused: %v", canonical, err)
 		}

@@ -41,9 +41,6 @@ type Message struct {
 	Body []byte
 }
 
-// Raw is a Message as it came, before anything in it is believed.
-type Raw = Message
-
 // Trace is W3C Trace Context, carried from a request to its events. It is no part of an
 // event's body. A malformed one is dropped, as the recommendation asks.
 type Trace struct {

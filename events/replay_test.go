@@ -60,7 +60,7 @@ func TestAReplayAsksForTheSameAndPointsToTheFirst(t *testing.T) {
 		`{"project_id":"a","replay_of":"a.b","generation":1}`:     "replay_of",
 		`{"project_id":"a","replay_of":"r","generation":"1"}`:     "generation",
 	} {
-		if _, err := events.Decode(events.Raw{Body: []byte(body)}); err == nil || !strings.HasPrefix(err.Error(), "invalid "+field+":") {
+		if _, err := events.Decode(events.Message{Body: []byte(body)}); err == nil || !strings.HasPrefix(err.Error(), "invalid "+field+":") {
 			t.Errorf("%s: %v, want a fault of %s", body, err, field)
 		}
 	}

@@ -63,7 +63,7 @@ func checkStored(t *testing.T, got export.Request, subject string, body []byte) 
 		}
 		return
 	}
-	r, err := events.Decode(events.Raw{Subject: events.RequestSubject(got.Project), Body: got.Payload})
+	r, err := events.Decode(events.Message{Subject: events.RequestSubject(got.Project), Body: got.Payload})
 	if err != nil || r.RequestID != got.Request || got.Digest != sha256.Sum256(got.Payload) {
 		t.Fatalf("the payload %s reads %+v, %v", got.Payload, r, err)
 	}

@@ -55,16 +55,6 @@ func exitCodesText() string {
 	return b.String()
 }
 
-// exitCodesMarkdown returns the table of exit codes, as docs/settings.md shows it.
-func exitCodesMarkdown() string {
-	var b strings.Builder
-	b.WriteString("| code | meaning |\n|---|---|\n")
-	for _, c := range exitCodes {
-		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.meaning)
-	}
-	return b.String()
-}
-
 // exitError is an error with its exit code.
 type exitError struct {
 	code int

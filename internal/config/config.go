@@ -249,15 +249,6 @@ func (c Config) StorageURLs() ([]string, error) {
 	return []string{"file://" + dir}, nil
 }
 
-// StorageURL is the primary destination of StorageURLs.
-func (c Config) StorageURL() (string, error) {
-	urls, err := c.StorageURLs()
-	if err != nil {
-		return "", err
-	}
-	return urls[0], nil
-}
-
 // Spool is SPOOL_DIR, or the folder spool in DATA_DIR.
 func (c Config) Spool() string {
 	if c.SpoolDir != "" {

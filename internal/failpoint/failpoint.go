@@ -32,11 +32,3 @@ const (
 	AfterAck       Name = "after-ack"
 	BeforeDiscard  Name = "before-discard" // superseded, the own object is still there
 )
-
-// All lists every point.
-func All() []Name {
-	return []Name{
-		BeforeClaim, AfterClaim, AfterLookup, AfterOpen, MidStream, BeforeReadBack, BeforeFinalise, AfterObject,
-		AfterStore, BeforeCommit, AfterCommit, AfterPublish, AfterMark, BeforeAck, AfterAck, BeforeDiscard,
-	}
-}

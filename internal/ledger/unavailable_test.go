@@ -23,7 +23,7 @@ import (
 func proxied(t *testing.T) (*bench, *proxy) {
 	t.Helper()
 	b := setup(t)
-	p := newProxy(t, cluster.Port())
+	p := newProxy(t, cluster.Port)
 	pool := newPool(t, p.url(t, b.url)+"&pool_max_conns=1")
 	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})
 	if err != nil {

@@ -41,12 +41,14 @@ type Config struct {
 	Wrap func(cmd *exec.Cmd, uid, gid uint32, folder string) error
 }
 
-// Cluster is a running server. Its superuser is "postgres".
+// Cluster is a running server. Its superuser is "postgres". The exported fields are set by Start
+// and stay as they are.
 type Cluster struct {
-	dir      string
-	bin      string
-	major    int
-	port     int
+	Folder string // holds all that is the cluster's; Stop removes it
+	BinDir string // of the server's and the clients' binaries
+	Major  int    // the server's version
+	Port   int    // on 127.0.0.1
+
 	password string
 	cred     *syscall.Credential
 	server   *server // started with Config.Wrap
@@ -74,7 +76,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cluster folder: %w", err)
 	}
-	cl := &Cluster{dir: dir, bin: bin, password: rand.Text(), cred: cred}
+	cl := &Cluster{Folder: dir, BinDir: bin, password: rand.Text(), cred: cred}
 	if err := cl.init(ctx, c); err != nil {
 		return nil, errors.Join(err, cl.Stop())
 	}
@@ -88,12 +90,12 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	if err := os.Mkdir(c.sockets(), 0o755); err != nil { //nolint:gosec // within a folder of mode 0700
 		return err
 	}
-	pwfile := filepath.Join(c.dir, "password")
+	pwfile := filepath.Join(c.Folder, "password")
 	if err := os.WriteFile(pwfile, []byte(c.password), 0o600); err != nil {
 		return err
 	}
 	if c.cred != nil {
-		for _, p := range []string{c.dir, pwfile, c.sockets()} {
+		for _, p := range []string{c.Folder, pwfile, c.sockets()} {
 			if err := os.Chown(p, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
 				return err
 			}
@@ -110,7 +112,7 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	if c.major, err = strconv.Atoi(strings.TrimSpace(string(version))); err != nil {
+	if c.Major, err = strconv.Atoi(strings.TrimSpace(string(version))); err != nil {
 		return fmt.Errorf("the cluster's version: %w", err)
 	}
 	conf := map[string]string{
@@ -135,12 +137,12 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 		return err
 	}
 	if config.Wrap != nil {
-		c.port = 5432 // only the name of a file
+		c.Port = 5432 // only the name of a file
 		return c.serve(ctx, config.Wrap)
 	}
 	// A free port can be taken between the look and the bind: look again.
 	for range 5 {
-		if c.port, err = freeport.Get(); err != nil {
+		if c.Port, err = freeport.Get(); err != nil {
 			return err
 		}
 		if err = c.Resume(ctx); err == nil || ctx.Err() != nil {
@@ -153,8 +155,8 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 // Resume starts a cluster that was halted, on its port, and waits until it accepts
 // connections.
 func (c *Cluster) Resume(ctx context.Context) error {
-	return c.run(ctx, "pg_ctl", "-D", c.data(), "-l", filepath.Join(c.dir, "log"),
-		"-w", "-t", "60", "-o", "-p "+strconv.Itoa(c.port), "start")
+	return c.run(ctx, "pg_ctl", "-D", c.data(), "-l", filepath.Join(c.Folder, "log"),
+		"-w", "-t", "60", "-o", "-p "+strconv.Itoa(c.Port), "start")
 }
 
 // Halt stops the server and keeps its data. Mode is pg_ctl's: "smart", "fast" or
@@ -173,17 +175,17 @@ func (c *Cluster) Stop() error {
 	} else if _, statErr := os.Stat(filepath.Join(c.data(), "postmaster.pid")); statErr == nil {
 		err = c.Halt(ctx, "immediate")
 	}
-	return errors.Join(err, os.RemoveAll(c.dir))
+	return errors.Join(err, os.RemoveAll(c.Folder))
 }
 
 // URL is the connection string of the superuser for one database. It holds the password.
 func (c *Cluster) URL(database string) string {
 	if c.server != nil {
-		return fmt.Sprintf("postgres://postgres:%s@/%s?host=%s&port=%d&sslmode=disable", c.password, url.PathEscape(database), url.PathEscape(c.sockets()), c.port)
+		return fmt.Sprintf("postgres://postgres:%s@/%s?host=%s&port=%d&sslmode=disable", c.password, url.PathEscape(database), url.PathEscape(c.sockets()), c.Port)
 	}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", c.password),
-		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), Path: "/" + database,
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)), Path: "/" + database,
 		RawQuery: "sslmode=disable",
 	}
 	return u.String()
@@ -193,33 +195,24 @@ func (c *Cluster) URL(database string) string {
 // cluster, as the superuser. The password is in a file of mode 0600, not in the
 // environment.
 func (c *Cluster) Client(ctx context.Context, database, tool string, args ...string) (*exec.Cmd, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...) //nolint:gosec // the caller's own arguments
+	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, tool), args...) //nolint:gosec // the caller's own arguments
 	cmd.Env = []string{
-		"LC_ALL=C", "PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(c.port), "PGUSER=postgres",
+		"LC_ALL=C", "PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(c.Port), "PGUSER=postgres",
 		"PGDATABASE=" + database, "PGPASSFILE=" + c.passfile(), "PGSSLMODE=disable",
 	}
 	return cmd, nil
 }
 
-// Major is the server's major version.
-func (c *Cluster) Major() int { return c.major }
-
-// Port is the server's TCP port on 127.0.0.1.
-func (c *Cluster) Port() int { return c.port }
-
-// BinDir is the folder of the server's and clients' binaries.
-func (c *Cluster) BinDir() string { return c.bin }
-
 // passfile is written once: a client that is starting must never find it empty.
-func (c *Cluster) passfile() string { return filepath.Join(c.dir, "passfile") }
+func (c *Cluster) passfile() string { return filepath.Join(c.Folder, "passfile") }
 
 // longestParent leaves room for a socket's name, which has at most 107 bytes.
 const longestParent = 60
 
 // sockets is a folder that holds nothing but the server's socket.
-func (c *Cluster) sockets() string { return filepath.Join(c.dir, "s") }
+func (c *Cluster) sockets() string { return filepath.Join(c.Folder, "s") }
 
-func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+func (c *Cluster) data() string { return filepath.Join(c.Folder, "data") }
 
 // run executes one of the server's tools as the cluster's user. pg_ctl hands its stdout
 // to the server, so the output goes to a file: a pipe would keep Wait from returning.
@@ -229,9 +222,9 @@ func (c *Cluster) run(ctx context.Context, tool string, args ...string) error {
 		return err
 	}
 	defer func() { _ = out.Close(); _ = os.Remove(out.Name()) }()
-	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, tool), args...) //nolint:gosec // PostgreSQL's own tools
-	cmd.Dir = c.dir
-	cmd.Env = []string{"PATH=" + c.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
+	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, tool), args...) //nolint:gosec // PostgreSQL's own tools
+	cmd.Dir = c.Folder
+	cmd.Env = []string{"PATH=" + c.BinDir + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = out, out
 	// Its own session, so that the terminal's Ctrl-C reaches only the caller.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Setsid: true}
@@ -284,6 +277,3 @@ func credential() (*syscall.Credential, error) {
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
-
-// Folder holds everything the cluster has on disk; Stop removes it.
-func (c *Cluster) Folder() string { return c.dir }

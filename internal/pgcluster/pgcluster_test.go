@@ -16,7 +16,7 @@ func TestClusterAnswersSurvivesHaltAndLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := c.Folder()
+	folder := c.Folder
 	ask := func() string {
 		conn, err := pgx.Connect(ctx, c.URL("postgres"))
 		if err != nil {

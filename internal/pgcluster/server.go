@@ -30,14 +30,14 @@ const (
 
 // serve starts the server as wrap wants it, and waits until it accepts connections.
 func (c *Cluster) serve(ctx context.Context, wrap func(*exec.Cmd, uint32, uint32, string) error) error {
-	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	log, err := os.OpenFile(filepath.Join(c.Folder, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the server has its own
 	cmd := &exec.Cmd{
-		Path: filepath.Join(c.bin, "postgres"), Args: []string{"postgres", "-D", c.data(), "-p", strconv.Itoa(c.port)},
-		Env: []string{"LC_ALL=C", "TZ=UTC"}, Dir: c.dir, Stdout: log, Stderr: log,
+		Path: filepath.Join(c.BinDir, "postgres"), Args: []string{"postgres", "-D", c.data(), "-p", strconv.Itoa(c.Port)},
+		Env: []string{"LC_ALL=C", "TZ=UTC"}, Dir: c.Folder, Stdout: log, Stderr: log,
 		// Its own session, so that the terminal's Ctrl-C reaches only the caller.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -45,7 +45,7 @@ func (c *Cluster) serve(ctx context.Context, wrap func(*exec.Cmd, uint32, uint32
 	if c.cred != nil {
 		uid, gid = c.cred.Uid, c.cred.Gid
 	}
-	if err := wrap(cmd, uid, gid, c.dir); err != nil {
+	if err := wrap(cmd, uid, gid, c.Folder); err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
 	}
 	c.server = &server{cmd: cmd, exited: make(chan struct{})}
@@ -91,7 +91,7 @@ func (c *Cluster) ready(ctx context.Context) error {
 		}
 		select {
 		case <-c.server.exited:
-			text, _ := os.ReadFile(filepath.Join(c.dir, "log"))
+			text, _ := os.ReadFile(filepath.Join(c.Folder, "log"))
 			return fmt.Errorf("the server ended at its start: %s", strings.TrimSpace(string(text)))
 		case <-ctx.Done():
 			return errors.Join(errors.New("the server is not ready"), context.Cause(ctx))

@@ -66,7 +66,7 @@ func TestAWrappedServerReachesNothing(t *testing.T) {
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(c.Folder()); !os.IsNotExist(err) {
+	if _, err := os.Stat(c.Folder); !os.IsNotExist(err) {
 		t.Errorf("the folder is still there: %v", err)
 	}
 }

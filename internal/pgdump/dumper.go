@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -101,9 +100,6 @@ func New(c Config) (*Dumper, error) {
 	}
 	return d, nil
 }
-
-// Versions are the installed pg_dumps, the oldest major first.
-func (d *Dumper) Versions() []Version { return slices.Clone(d.versions) }
 
 // Close ends the sessions that are kept warm. Dumps that are open go on, and end theirs.
 func (d *Dumper) Close() error {

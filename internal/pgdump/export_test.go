@@ -72,3 +72,6 @@ func Grouped(d export.Dump) bool {
 // SpoolLeft and SpoolCap are what the spools may still hold, and may hold at all.
 func SpoolLeft(g *GroupDumper) int64 { return g.budget.Load() }
 func SpoolCap(g *GroupDumper) int64  { return g.config.SpoolBytes }
+
+// Versions returns the installed pg_dumps, the oldest major first.
+func (d *Dumper) Versions() []Version { return d.versions }

@@ -212,9 +212,9 @@ func TestAFailedGroupIsDumpedOneByOne(t *testing.T) {
 // wrapper makes a folder with the real tools, of which pg_dump first does what it is told.
 func wrapper(t *testing.T, body string) string {
 	t.Helper()
-	tool := filepath.Join(cluster.BinDir(), "pg_dump")
+	tool := filepath.Join(cluster.BinDir, "pg_dump")
 	dir := script(t, tool+" --version", fmt.Sprintf("real=%s\n%s\nexec %s \"$@\"", tool, body, tool))
-	if err := os.Symlink(filepath.Join(cluster.BinDir(), "pg_restore"), filepath.Join(dir, "pg_restore")); err != nil {
+	if err := os.Symlink(filepath.Join(cluster.BinDir, "pg_restore"), filepath.Join(dir, "pg_restore")); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -235,10 +235,10 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.Symlink(filepath.Join(cluster.BinDir(), "pg_dump"), filepath.Join(dir, "pg_dump")); err != nil {
+			if err := os.Symlink(filepath.Join(cluster.BinDir, "pg_dump"), filepath.Join(dir, "pg_dump")); err != nil {
 				t.Fatal(err)
 			}
-			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir(), "pg_restore"), body)
+			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir, "pg_restore"), body)
 			if err := os.WriteFile(filepath.Join(dir, "pg_restore"), []byte(text), 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -186,11 +186,11 @@ func TestVersionMismatchNamesBoth(t *testing.T) {
 func TestAPgDumpNewerThanAnyKnownIsUsedWhereItMustBe(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
-	newer := fake(t, "exec "+filepath.Join(cluster.BinDir(), "pg_dump")+` "$@"`)
+	newer := fake(t, "exec "+filepath.Join(cluster.BinDir, "pg_dump")+` "$@"`)
 	for _, c := range []struct {
 		dirs []string
 		want bool
-	}{{append(newer, cluster.BinDir()), false}, {newer, true}} {
+	}{{append(newer, cluster.BinDir), false}, {newer, true}} {
 		dump := open(t, pgdump.Config{BinDirs: c.dirs}, job(dsn, export.Custom, "s"))
 		contents, err := archive.Check(dump, export.Custom)
 		if got := strings.HasPrefix(dump.Info().PgDumpVersion, "99."); got != c.want || err != nil || contents.Rows() != 3 {

@@ -367,7 +367,7 @@ SELECT client_port FROM pg_stat_activity
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line) // proc(5): 1 local and 2 remote address, 5 timer:when
-			if strings.HasSuffix(f[1], fmt.Sprintf(":%04X", cluster.Port())) && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
+			if strings.HasSuffix(f[1], fmt.Sprintf(":%04X", cluster.Port)) && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
 				timer = f[5]
 			}
 		}

@@ -92,7 +92,7 @@ func TestServerFaults(t *testing.T) {
 		if err := c.Halt(t.Context(), "fast"); err != nil {
 			t.Fatal(err)
 		}
-		f, err := os.OpenFile(filepath.Join(c.Folder(), "data", file), os.O_WRONLY, 0)
+		f, err := os.OpenFile(filepath.Join(c.Folder, "data", file), os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

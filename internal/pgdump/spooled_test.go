@@ -112,7 +112,7 @@ func TestADirectoryIsOneTarWithTheTableOfContentsLast(t *testing.T) {
 		if last != "toc.dat" {
 			t.Errorf("%d jobs: the last member is %s", jobs, last)
 		}
-		script, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir(), "pg_restore"), "-Fd", "--file=-", unpacked).Output()
+		script, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir, "pg_restore"), "-Fd", "--file=-", unpacked).Output()
 		if n := strings.Count(string(script), "\nCOPY "); err != nil || n != 30 {
 			t.Errorf("%d jobs: pg_restore reads %d tables, %v", jobs, n, err)
 		}

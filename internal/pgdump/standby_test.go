@@ -49,16 +49,16 @@ func TestStandby(t *testing.T) {
 // standbyOf starts a standby beside a primary, and returns its host and port.
 func standbyOf(t *testing.T, primary *pgcluster.Cluster) string {
 	t.Helper()
-	info, err := os.Stat(filepath.Join(primary.Folder(), "data"))
+	info, err := os.Stat(filepath.Join(primary.Folder, "data"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	data := filepath.Join(primary.Folder(), "standby") // Stop removes it
+	data := filepath.Join(primary.Folder, "standby") // Stop removes it
 	run := func(tool string, args ...string) {
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(primary.BinDir(), tool), args...)
-		cmd.Dir = primary.Folder()
-		cmd.Env = []string{"LC_ALL=C", "PATH=" + primary.BinDir()}
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(primary.BinDir, tool), args...)
+		cmd.Dir = primary.Folder
+		cmd.Env = []string{"LC_ALL=C", "PATH=" + primary.BinDir}
 		if os.Geteuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
 		}
@@ -79,7 +79,7 @@ func standbyOf(t *testing.T, primary *pgcluster.Cluster) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := []string{"--pgdata=" + data, "--wait", "--log=" + filepath.Join(primary.Folder(), "standby.log")}
+	server := []string{"--pgdata=" + data, "--wait", "--log=" + filepath.Join(primary.Folder, "standby.log")}
 	run("pg_ctl", append(server, fmt.Sprintf("--options=-p %d", port), "start")...)
 	t.Cleanup(func() { run("pg_ctl", append(server, "--mode=immediate", "stop")...) })
 	return fmt.Sprintf("127.0.0.1:%d", port)

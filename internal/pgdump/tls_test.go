@@ -25,7 +25,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	c := ownCluster(t)
 	dsn := database(t, c, simple)
-	folder := filepath.Join(c.Folder(), "data")
+	folder := filepath.Join(c.Folder, "data")
 	roots := certificates(t, folder)
 	execute(t, dsn, "ALTER SYSTEM SET ssl = on")
 	execute(t, dsn, "ALTER SYSTEM SET ssl_ca_file = 'roots.crt'")

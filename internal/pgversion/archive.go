@@ -36,15 +36,3 @@ func ArchiveOf(minor int) (a Archive, ok bool) {
 	}
 	return archives[minor-OldestArchive], true
 }
-
-// WrittenBy returns the archive version that pg_dump of this major version writes. Of a version
-// newer than Newest it is what Newest writes; the archive's own header has the last word.
-func WrittenBy(major int) Archive {
-	written := archives[0]
-	for _, a := range archives {
-		if a.Since <= major {
-			written = a
-		}
-	}
-	return written
-}

@@ -66,7 +66,7 @@ func TestNothingInAnExportIsExecuted(t *testing.T) {
 		t.Fatal(err)
 	}
 	record := filepath.Join(t.TempDir(), "record")
-	dirs := tool(t, "psql", fmt.Sprintf("[ \"$1\" = --version ] || { env; echo \"$@\"; } >>%s\nexec %s/psql \"$@\"\n", record, cluster.BinDir()))
+	dirs := tool(t, "psql", fmt.Sprintf("[ \"$1\" = --version ] || { env; echo \"$@\"; } >>%s\nexec %s/psql \"$@\"\n", record, cluster.BinDir))
 	for _, f := range []export.Format{export.SQL, export.Tar, export.Custom} {
 		x := sealed(t, dump(t, source, f, schema), kind{format: f, compression: seal.Gzip}, schema)
 		r, err := restorer(restore.Config{BinDirs: dirs}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, nil)
@@ -117,7 +117,7 @@ func TestAScriptWithPsqlCommandsIsNotFed(t *testing.T) {
 	// Even where the bytes are those of the manifest: archives are read by pg_restore, and what
 	// it writes is checked before psql has it.
 	archive := sealed(t, dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), export.Custom, "s"), kind{format: export.Custom, compression: seal.Gzip}, "s")
-	dirs := tool(t, "pg_restore", fmt.Sprintf("[ \"$1\" = --version ] && exec %[1]s/pg_restore --version\n%[1]s/pg_restore \"$@\" | sed 's|^CREATE SCHEMA|\\\\! touch %[2]s\\n&|'\n", cluster.BinDir(), file))
+	dirs := tool(t, "pg_restore", fmt.Sprintf("[ \"$1\" = --version ] && exec %[1]s/pg_restore --version\n%[1]s/pg_restore \"$@\" | sed 's|^CREATE SCHEMA|\\\\! touch %[2]s\\n&|'\n", cluster.BinDir, file))
 	at := database(t, "")
 	_, err := restorer(restore.Config{BinDirs: dirs}).Restore(t.Context(), archive.Export, target(t, at), nil)
 	if !errors.Is(err, restore.ErrUnverified) || !strings.Contains(err.Error(), "meta-command") {

@@ -241,7 +241,7 @@ func whole(b []byte) io.Reader { return bytes.NewReader(b) }
 
 func pgDumpVersion(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir(), "pg_dump"), "--version").Output()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir, "pg_dump"), "--version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func tool(t *testing.T, which, script string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"psql", "pg_restore"} {
-		if err := os.Symlink(filepath.Join(cluster.BinDir(), name), filepath.Join(dir, name)); err != nil {
+		if err := os.Symlink(filepath.Join(cluster.BinDir, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

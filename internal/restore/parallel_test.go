@@ -109,14 +109,14 @@ func TestAParallelRestoreThatFails(t *testing.T) {
 		}
 
 		x.readings(whole)
-		config := restore.Config{BinDirs: tool(t, "pg_restore", `case "$1" in --version) exec `+filepath.Join(cluster.BinDir(), "pg_restore")+` "$@";; esac
+		config := restore.Config{BinDirs: tool(t, "pg_restore", `case "$1" in --version) exec `+filepath.Join(cluster.BinDir, "pg_restore")+` "$@";; esac
 echo "these are the words" >&2; exit 1`)}
 		_, err := restorer(config).Restore(t.Context(), x.Export, at, nil)
 		rejected, ok := errors.AsType[*restore.RejectedError](err)
 		if !errors.Is(err, restore.ErrPartial) || !ok || !strings.Contains(rejected.Stderr, "these are the words") {
 			t.Errorf("%s: a pg_restore that fails gave %v", f, err)
 		}
-		config.BinDirs = tool(t, "pg_restore", `case "$1" in --version) exec `+filepath.Join(cluster.BinDir(), "pg_restore")+` "$@";; esac; exit 0`)
+		config.BinDirs = tool(t, "pg_restore", `case "$1" in --version) exec `+filepath.Join(cluster.BinDir, "pg_restore")+` "$@";; esac; exit 0`)
 		if _, err := restorer(config).Restore(t.Context(), x.Export, at, nil); !errors.Is(err, restore.ErrPartial) || !errors.Is(err, restore.ErrUnverified) {
 			t.Errorf("%s: a pg_restore that does nothing gave %v", f, err)
 		}

@@ -89,7 +89,7 @@ func (e *Exports) manifests(ctx context.Context) (found map[export.ID]export.Man
 // requestOf makes the request of a manifest, as the worker had decoded it: a manifest is written
 // indented, and the request's digest is that of its canonical form.
 func requestOf(m export.Manifest) (export.Request, error) {
-	asked, err := events.Decode(events.Raw{Body: m.Payload})
+	asked, err := events.Decode(events.Message{Body: m.Payload})
 	if err != nil {
 		return export.Request{}, fmt.Errorf("the manifest's request: %w", err)
 	}

@@ -166,7 +166,7 @@ func (m *metrics) exportMetrics() {
 	m.attempts.WithLabelValues(resultSuperseded, "")
 	m.exports.WithLabelValues(resultCompleted, "")
 	// A series that begins with its first failure would hide that failure from increase().
-	for _, code := range failureCodes {
+	for _, code := range codes.OfFailures() {
 		m.exports.WithLabelValues(resultFailed, string(code))
 		m.attempts.WithLabelValues(resultFailed, string(code))
 		if !code.Permanent() {
@@ -186,17 +186,6 @@ func (m *metrics) storageMetrics() {
 	m.putDuration = m.histogram("storage_put_duration_seconds", "Time to store one export at one destination, the dump's own time included.", jobSeconds, "destination")
 	m.storageFailures = m.counter("storage_failures_total", "Exports that a destination did not take or delete through its own fault; code is that of backup.failed.", "destination", "operation", "code")
 	m.storageRequests = m.counter("storage_requests_total", "HTTP requests to a destination by class of answer: 2xx, 3xx, 4xx, 429, 5xx or none. What was repeated within one export is in 429, 5xx and none.", "destination", "answer")
-}
-
-// failureCodes are all that a failed export may carry.
-var failureCodes = []codes.Code{
-	codes.InvalidRequest, codes.RequestConflict, codes.ProjectNotFound, codes.SchemaNotAllowed, codes.SchemaNotFound,
-	codes.SourceAuthFailed, codes.SourceForbidden, codes.SourceNotFound, codes.RowLevelSecurity, codes.VersionMismatch,
-	codes.SourceCorrupt, codes.SourceUnavailable, codes.LockTimeout,
-	codes.DumpTimeout, codes.DumpStalled, codes.DumpFailed, codes.DumpIncomplete, codes.SizeLimit,
-	codes.SpoolLimit, codes.SpoolUnavailable,
-	codes.StorageUnavailable, codes.StorageFull, codes.StorageRefused, codes.UploadTimeout,
-	codes.WorkerLost, codes.Interrupted, codes.Cancelled, codes.InternalError,
 }
 
 // storageCodes are those that a destination may be at fault with.

@@ -80,7 +80,7 @@ func (l *lab) close() error {
 }
 
 // tool is the path of one of PostgreSQL's own clients, never Debian's wrapper.
-func (l *lab) tool(name string) string { return filepath.Join(l.cluster.BinDir(), name) }
+func (l *lab) tool(name string) string { return filepath.Join(l.cluster.BinDir, name) }
 
 // execute runs statements on a database, each by itself.
 func (l *lab) execute(ctx context.Context, database string, statements ...string) error {
@@ -141,7 +141,7 @@ func (l *lab) folder(name string) (string, error) {
 func (l *lab) serverProcessor() float64 { return processor(l.postmaster()) }
 
 func (l *lab) postmaster() int {
-	b, _ := os.ReadFile(filepath.Join(l.cluster.Folder(), "data", "postmaster.pid"))
+	b, _ := os.ReadFile(filepath.Join(l.cluster.Folder, "data", "postmaster.pid"))
 	first, _, _ := strings.Cut(string(b), "\n")
 	pid, _ := strconv.Atoi(first)
 	return pid

@@ -153,8 +153,8 @@ func (l *lab) peers(database string) []variant {
 	write := os.WriteFile(script, nodePeer, 0o600)
 	node := append(command{"node", script, "$TMP/dump.sql.gz", "$KEEP/dump.sql.gz"}, l.dump(schemaOfWall)...)
 	back := command{
-		"pg_back", "--dump-only", "--bin-directory", l.cluster.BinDir(), "--backup-directory", "$KEEP",
-		"--host", "127.0.0.1", "--port", strconv.Itoa(l.cluster.Port()), "--username", "postgres", "--purge-older-than", "0", database,
+		"pg_back", "--dump-only", "--bin-directory", l.cluster.BinDir, "--backup-directory", "$KEEP",
+		"--host", "127.0.0.1", "--port", strconv.Itoa(l.cluster.Port), "--username", "postgres", "--purge-older-than", "0", database,
 	}
 	pipe := func(name, file string, commands ...command) variant {
 		v := variant{name: name, run: func(ctx context.Context) (trial, error) {

@@ -266,7 +266,7 @@ func newRecorder(t *testing.T) *recorder {
 	t.Helper()
 	r := &recorder{t: t, dir: t.TempDir()}
 	for _, tool := range []string{"pg_dump", "pg_restore", "psql"} {
-		text := fmt.Sprintf("#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '%%s\\0' %s \"$@\" $'\\x01' >>%s/executed\nexec %s/%s \"$@\"\n", tool, r.dir, cluster.BinDir(), tool)
+		text := fmt.Sprintf("#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '%%s\\0' %s \"$@\" $'\\x01' >>%s/executed\nexec %s/%s \"$@\"\n", tool, r.dir, cluster.BinDir, tool)
 		// By another process, as in fakePgDump.
 		cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(r.dir, tool))
 		cmd.Stdin = strings.NewReader(text)

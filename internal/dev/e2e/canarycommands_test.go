@@ -14,7 +14,7 @@ func (s *scene) refusedCommands() {
 	s.t.Helper()
 	password := s.c.password("password that is refused")
 	database := s.dsn("postgres", password, s.database)
-	dead := strings.Replace(database, strconv.Itoa(cluster.Port()), "1", 1)
+	dead := strings.Replace(database, strconv.Itoa(cluster.Port), "1", 1)
 	login := func(host string) []string {
 		u := url.URL{Scheme: "nats", User: url.UserPassword("u", password), Host: host}
 		return []string{"NATS_URL=" + u.String(), "NATS_KEYS="}

@@ -156,7 +156,7 @@ func (s *scene) projects() {
 		"elsewhere": own,
 		"filed":     u.String() + "&passfile=" + url.QueryEscape(file),
 		"wrong":     s.dsn("postgres", s.c.password("wrong password of a dsn"), s.database),
-		"down":      strings.Replace(s.dsn("u", s.c.password("dsn of a server that is down"), s.database), strconv.Itoa(cluster.Port()), "1", 1),
+		"down":      strings.Replace(s.dsn("u", s.c.password("dsn of a server that is down"), s.database), strconv.Itoa(cluster.Port), "1", 1),
 		"broken":    "postgres://u:" + s.c.word("dsn that cannot be read") + "%zz@h/d",
 	} {
 		conn := s.sql()

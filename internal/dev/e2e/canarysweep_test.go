@@ -20,7 +20,7 @@ func (s *scene) sweep() {
 	s.c.streams(s.ctx, s.js)
 	s.c.ledger(s.database)
 	s.sessions()
-	s.c.search(sinkServerLog, "PostgreSQL's log", []byte(read(s.t, filepath.Join(cluster.Folder(), "log"))))
+	s.c.search(sinkServerLog, "PostgreSQL's log", []byte(read(s.t, filepath.Join(cluster.Folder, "log"))))
 	s.c.files(sinkStorage, s.storage)
 	s.c.files(sinkFolders, s.data, server.KeysDir(s.data))
 	for i, w := range s.workers {

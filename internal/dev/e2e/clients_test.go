@@ -28,9 +28,9 @@ var faultyReleases = map[int]faultyRelease{
 // refused, or passed over, for that reason.
 func faulty(t *testing.T) faultyRelease {
 	t.Helper()
-	f, ok := faultyReleases[cluster.Major()]
+	f, ok := faultyReleases[cluster.Major]
 	if !ok {
-		t.Fatalf("PostgreSQL %d: name an old release with published faults", cluster.Major())
+		t.Fatalf("PostgreSQL %d: name an old release with published faults", cluster.Major)
 	}
 	return f
 }
@@ -40,7 +40,7 @@ func oldClients(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
-		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) %s'\nexec %s \"$@\"\n", tool, version, filepath.Join(cluster.BinDir(), tool))
+		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) %s'\nexec %s \"$@\"\n", tool, version, filepath.Join(cluster.BinDir, tool))
 		install(t, filepath.Join(dir, tool), script)
 	}
 	return dir
@@ -94,7 +94,7 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 func TestAnArchiveNewerThanAnyKnownIsRefused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	real := filepath.Join(cluster.BinDir(), "pg_dump")
+	real := filepath.Join(cluster.BinDir, "pg_dump")
 	// The seventh byte of an archive of format custom is its version's minor number.
 	script := fmt.Sprintf(`#!/bin/sh
 [ "$1" = --version ] && exec echo 'pg_dump (PostgreSQL) 99.1'

@@ -167,11 +167,11 @@ func TestTheDockerfileFitsTheProgram(t *testing.T) {
 	if err != nil {
 		t.Errorf("the image's variables: %v", err)
 	}
-	stored, err := c.StorageURL()
+	stored, err := c.StorageURLs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range []string{c.DataDir, strings.TrimPrefix(stored, "file://")} {
+	for _, folder := range []string{c.DataDir, strings.TrimPrefix(stored[0], "file://")} {
 		if !slices.Contains(volumes, folder) {
 			t.Errorf("%s is not among the image's volumes %q", folder, volumes)
 		}

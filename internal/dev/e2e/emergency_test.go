@@ -153,7 +153,7 @@ func (p *platform) followDocument(path, identity, files, key string) (out, datab
 	script := strings.Join(shellBlocks(readRoot(t, emergency)), "\n")
 	for name, value := range map[string]string{
 		"FILES": files, "IDENTITY": identity, "WORK": filepath.Join(t.TempDir(), "rescue"), "KEY": key,
-		"PGHOST": "127.0.0.1", "PGPORT": strconv.Itoa(cluster.Port()), "PGUSER": "postgres", "PGDATABASE": database,
+		"PGHOST": "127.0.0.1", "PGPORT": strconv.Itoa(cluster.Port), "PGUSER": "postgres", "PGDATABASE": database,
 	} {
 		line := regexp.MustCompile(`(?m)^((?:export )?` + name + `=)\S+`)
 		if n := len(line.FindAllString(script, -1)); n != 1 {
@@ -184,7 +184,7 @@ func toolsOnly(t *testing.T) string {
 	dir := t.TempDir()
 	tools := map[string]string{}
 	for _, name := range postgresTools {
-		tools[name] = filepath.Join(cluster.BinDir(), name)
+		tools[name] = filepath.Join(cluster.BinDir, name)
 	}
 	for _, name := range publicTools {
 		file, err := exec.LookPath(name)

@@ -22,7 +22,7 @@ func fakePgDumpVersion(t *testing.T, version, body string) (dir string) {
 	dir = t.TempDir()
 	text := fmt.Sprintf("#!/bin/bash\nset -o pipefail\nPATH=/usr/bin:/bin\nreal=%s/pg_dump\ndir=%s\n"+
 		"if [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\necho \"$@\" >>\"$dir/executed\"\n%s\n",
-		cluster.BinDir(), dir, version, body)
+		cluster.BinDir, dir, version, body)
 	file := filepath.Join(dir, "pg_dump")
 	install(t, file, text)
 	return dir

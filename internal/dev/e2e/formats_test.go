@@ -144,7 +144,7 @@ func (p *platform) checkCompleted(c *events.Completed, r events.Requested, begun
 	if err := conn.QueryRow(t.Context(), "SELECT split_part(current_setting('server_version'), ' ', 1)").Scan(&want.ServerVersion); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir(), "pg_dump"), "--version").Output()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir, "pg_dump"), "--version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 		"CASE WHEN id = 'other' THEN '" + owner + "' END AS role FROM control_plane.projects WHERE id = $1"
 	fakes := fakePgDump(t, `exec "$real" "$@"`)
 	// Scripts are made of the shared archive by the pg_restore beside the pg_dump.
-	install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir()+"/pg_restore \"$@\"\n")
+	install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	begin := func(group int) *worker {
 		return p.start(query, "CONCURRENCY=1", "PG_BIN_DIR="+fakes, fmt.Sprintf("GROUP_MAX=%d", group))
 	}

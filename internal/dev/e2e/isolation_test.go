@@ -202,7 +202,7 @@ func (l *least) together(tenants []tenant, prefix string, out map[string]sent) (
 	l.exportOwn(tenants, prefix, out)
 	fakes := fakePgDump(l.t, `exec "$real" "$@"`)
 	// Scripts are made of the shared archive by the pg_restore beside the pg_dump.
-	install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir()+"/pg_restore \"$@\"\n")
+	install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	w := l.start("CONCURRENCY=1", "MAX_WAITING_PER_PROJECT=1000", "PG_BIN_DIR="+fakes)
 	l.settled()
 	w.term()

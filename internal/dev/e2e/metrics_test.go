@@ -73,7 +73,7 @@ func everything(t *testing.T) (p *post, addr string) {
 			t.Error(err)
 		}
 	})
-	server := url.URL{Scheme: "postgres", User: url.UserPassword(role, "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port()), Path: "/postgres"}
+	server := url.URL{Scheme: "postgres", User: url.UserPassword(role, "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port), Path: "/postgres"}
 	addr = freeAddress(t)
 	settings := append(p.settings, c.storage(p.platform, "")...)
 	w := p.start(append(settings, p.environOf("DATABASE_URL"), "ROLES=intake,worker,sweeper,notifier,verifier,pruner",

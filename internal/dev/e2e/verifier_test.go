@@ -62,7 +62,7 @@ func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
 	if err := executeIn(t.Context(), "postgres", document(t, "least-privilege-scratch.sql")+"ALTER ROLE pgcourier_verifier PASSWORD 'v'"); err != nil {
 		t.Fatal(err)
 	}
-	scratch := url.URL{Scheme: "postgres", User: url.UserPassword("pgcourier_verifier", "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port()), Path: "/postgres"}
+	scratch := url.URL{Scheme: "postgres", User: url.UserPassword("pgcourier_verifier", "v"), Host: fmt.Sprintf("127.0.0.1:%d", cluster.Port), Path: "/postgres"}
 	v := p.start("ROLES=verifier", "DATABASE_URL=", "AGE_IDENTITY_FILE="+file, "VERIFY_SCRATCH_URL="+scratch.String())
 	p.start("AGE_RECIPIENTS=" + id.Recipient().String())
 	for _, r := range []events.Requested{

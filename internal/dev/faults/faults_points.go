@@ -9,11 +9,21 @@ import (
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
+// failPoints lists every point that a worker of this build can die at.
+func failPoints() []failpoint.Name {
+	return []failpoint.Name{
+		failpoint.BeforeClaim, failpoint.AfterClaim, failpoint.AfterLookup, failpoint.AfterOpen, failpoint.MidStream,
+		failpoint.BeforeReadBack, failpoint.BeforeFinalise, failpoint.AfterObject, failpoint.AfterStore, failpoint.BeforeCommit,
+		failpoint.AfterCommit, failpoint.AfterPublish, failpoint.AfterMark, failpoint.BeforeAck, failpoint.AfterAck,
+		failpoint.BeforeDiscard,
+	}
+}
+
 // pointFaults kill the first worker at each fail point, and stop it there until the others
 // have done all that can be done without it.
 func pointFaults() []fault {
 	var out []fault
-	for _, p := range failpoint.All() {
+	for _, p := range failPoints() {
 		point := string(p)
 		arm := func(action string) string {
 			if p == failpoint.BeforeDiscard {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +16,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
-	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
 // filler is the file with which the full disk is filled.
@@ -137,6 +138,14 @@ func permissionLost(ctx context.Context, w *world, refusals []codes.Code) error 
 	return err
 }
 
+// stagingPattern matches, as filepath.Glob does and below the storage's folder, the files in
+// which storage/file writes a key's parts. Where it is wrong, flip finds nothing to change and
+// the fault's account says so.
+func stagingPattern(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(".staging", hex.EncodeToString(sum[:16])+".*")
+}
+
 // flip changes one byte of each object that the first worker is writing.
 func (w *world) flip(ctx context.Context) (flipped int, err error) {
 	k := w.workers[0]
@@ -149,7 +158,7 @@ func (w *world) flip(ctx context.Context) (flipped int, err error) {
 		return 0, err
 	}
 	for _, object := range objects {
-		staged, err := filepath.Glob(filepath.Join(w.storage, file.StagingPattern(object)))
+		staged, err := filepath.Glob(filepath.Join(w.storage, stagingPattern(object)))
 		if err != nil {
 			return flipped, err
 		}

@@ -128,10 +128,10 @@ func (l *lab) load(ctx context.Context) (err error) {
 		"CREATE DATABASE "+scratchDatabase+"0", "CREATE DATABASE "+scratchDatabase+"1"); err != nil {
 		return err
 	}
-	if l.sourceEdge, err = l.edges.open("source", l.source.Port()); err != nil {
+	if l.sourceEdge, err = l.edges.open("source", l.source.Port); err != nil {
 		return err
 	}
-	if l.slowEdge, err = l.edges.open("slow-source", l.source.Port()); err != nil {
+	if l.slowEdge, err = l.edges.open("slow-source", l.source.Port); err != nil {
 		return err
 	}
 	if err = l.slowEdge.slow(slowRate); err != nil {

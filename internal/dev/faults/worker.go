@@ -43,7 +43,7 @@ func (w *world) newWorker(number int) (*worker, error) {
 		k.brokers = append(k.brokers, e)
 	}
 	var err error
-	if k.control, err = w.lab.edges.open(fmt.Sprintf("worker%d-control", number), w.lab.control.Port()); err != nil {
+	if k.control, err = w.lab.edges.open(fmt.Sprintf("worker%d-control", number), w.lab.control.Port); err != nil {
 		return nil, err
 	}
 	if w.fault.unprivileged {

@@ -224,7 +224,7 @@ func (c fieldCase) export(t *testing.T, store export.Store, database string, for
 	if err != nil {
 		t.Fatal(err)
 	}
-	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir()}})
+	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func source(t *testing.T, database string) *libpq.Source {
 
 func fieldRestorer(t *testing.T) *restore.Restorer {
 	t.Helper()
-	return restore.New(restore.Config{BinDirs: []string{cluster.BinDir()}, SpoolDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	return restore.New(restore.Config{BinDirs: []string{cluster.BinDir}, SpoolDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 }
 
 func queryRow(ctx context.Context, database, sql string, into any) error {

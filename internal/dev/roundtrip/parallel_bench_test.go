@@ -125,7 +125,7 @@ func rest(b *testing.B, postmaster string) {
 // that have ended took so far: other than the wall clock it says much on a busy machine too.
 func processorTime(b *testing.B) (seconds float64) {
 	b.Helper()
-	lines, err := os.ReadFile(filepath.Join(cluster.Folder(), "data", "postmaster.pid"))
+	lines, err := os.ReadFile(filepath.Join(cluster.Folder, "data", "postmaster.pid"))
 	if err != nil {
 		b.Fatal(err)
 	}

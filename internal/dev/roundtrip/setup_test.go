@@ -68,7 +68,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	cluster.clients = cluster.BinDir()
+	cluster.clients = cluster.BinDir
 	code := 1
 	if err = cluster.fill(ctx, "source"); err == nil {
 		code = m.Run()

@@ -105,7 +105,7 @@ func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f export
 		export.Directory: {"-Fd", "-Z0", "-j2", "--no-blobs", "--file=" + dir},
 	}[f]
 	args = append(args, "--no-owner", "--no-acl", "--no-password")
-	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir(), "pg_dump"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, "pg_dump"), args...)
 	password, _ := u.User.Password()
 	cmd.Env = []string{
 		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(),

@@ -139,10 +139,6 @@ func stagingPrefix(key string) string {
 	return hex.EncodeToString(sum[:16]) + "."
 }
 
-// StagingPattern matches, as filepath.Glob does and below the root, the files in which a key's
-// parts are being written.
-func StagingPattern(key string) string { return path.Join(stagingDir, stagingPrefix(key)+"*") }
-
 // stage writes the blob into a staging file, synced, read back and closed. On failure nothing
 // is left, also when the body panics.
 func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err error) {

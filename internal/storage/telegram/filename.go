@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -21,14 +19,6 @@ const (
 	keyHashDigits = 12 // 48 bits: ten thousand exports collide with a chance of 1 in 5 million
 	maxReadable   = 22 // of a name: 60 - ".pgc" - "-" - 12 digits - ".part-00540-of-00540"
 )
-
-// FileName is what the name of a file in the chat tells.
-type FileName struct {
-	KeyHash string // KeyHash of the export's key
-	Kind    storage.Kind
-	Part    int // 1 and up; 0 for an export of one blob, and for a manifest
-	Parts   int // how many there are; 0: not told, for all but the last part and the manifest
-}
 
 // KeyHash is the part of a file's name that identifies its export: the first 12 hexadecimal
 // digits of the SHA-256 of the key.
@@ -62,36 +52,6 @@ func fileName(n storage.Name, parts int) string {
 		what = fmt.Sprintf(".part-%05d", n.Part) + of
 	}
 	return readable + "-" + KeyHash(n.Key) + what + extension
-}
-
-// fileNameShape also accepts the " (1)" that programs add when a name is taken.
-var fileNameShape = regexp.MustCompile(
-	`^[A-Za-z0-9._-]{0,22}-([0-9a-f]{12})(?:\.(data)|\.(manifest)(?:-of-([0-9]{5}))?|\.part-([0-9]{5})(?:-of-([0-9]{5}))?)(?: ?\([0-9]{1,3}\))?\.pgc$`)
-
-// ParseFileName reads the name of a file that was downloaded from the chat by hand. It
-// reports false for a name that is none of a blob's.
-func ParseFileName(name string) (FileName, bool) {
-	m := fileNameShape.FindStringSubmatch(name)
-	if m == nil {
-		return FileName{}, false
-	}
-	f := FileName{KeyHash: m[1], Part: number(m[5]), Parts: number(m[4]) + number(m[6])}
-	if m[3] != "" {
-		f.Kind = storage.Manifest
-	}
-	if m[5] != "" && f.Part == 0 || f.Parts != 0 && f.Part > f.Parts {
-		return FileName{}, false
-	}
-	return f, true
-}
-
-// number reads up to five digits; "" is 0.
-func number(digits string) int {
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // caption tells the members of a chat what a file is, and no more than its name does: the

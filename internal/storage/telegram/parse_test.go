@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
@@ -38,32 +37,6 @@ func TestParseLocation(t *testing.T) {
 			t.Errorf("%q: accepted as %+v", raw, got)
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("%q: the secret is in %v", raw, err)
-		}
-	}
-}
-
-func TestParseFileName(t *testing.T) {
-	t.Parallel()
-	hash := telegram.KeyHash(key)
-	good := map[string]telegram.FileName{
-		"x-" + hash + ".part-00001.pgc":              {KeyHash: hash, Part: 1},
-		"x-" + hash + ".part-00540-of-00540.pgc":     {KeyHash: hash, Part: 540, Parts: 540},
-		"x-" + hash + ".part-00540-of-00540 (1).pgc": {KeyHash: hash, Part: 540, Parts: 540},
-		"a.b-c_d-" + hash + ".manifest.pgc":          {KeyHash: hash, Kind: storage.Manifest},
-		"x-" + hash + ".manifest-of-00540.pgc":       {KeyHash: hash, Kind: storage.Manifest, Parts: 540},
-		"x-" + hash + ".data(2).pgc":                 {KeyHash: hash},
-	}
-	for name, want := range good {
-		if got, ok := telegram.ParseFileName(name); !ok || got != want {
-			t.Errorf("%s: got %+v %v, want %+v", name, got, ok, want)
-		}
-	}
-	for _, name := range []string{
-		"", "pgcourier-index.pgc", "x-" + hash + ".part-1.pgc", "x-" + hash + ".part-00000.pgc", "x-" + hash + ".part-00002-of-00001.pgc",
-		"x-" + hash + ".part-00001.exe", "../x-" + hash + ".data.pgc", "x-" + strings.ToUpper(hash) + "G.data.pgc", "x-" + hash + ".data.pgc\n",
-	} {
-		if got, ok := telegram.ParseFileName(name); ok {
-			t.Errorf("%q: accepted as %+v", name, got)
 		}
 	}
 }
