@@ -169,5 +169,5 @@ func TestCancelPassesItsCauseThrough(t *testing.T) {
 	if err := dump.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }

@@ -174,7 +174,7 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 	} {
 		fault(t, got[i].err, code)
 	}
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 // When the group's dump fails, whatever the reason, each member is dumped alone.
@@ -310,7 +310,7 @@ func TestMembersThatGo(t *testing.T) {
 	// A member that comes after the others went, or again, is dumped alone.
 	whole(t, "late", export.SQL, dumpAs(t.Context(), members[4], job(dsn, export.SQL, "t4")), false)
 	eventually(t, "the spool is given back", func() bool { return pgdump.SpoolLeft(g) == pgdump.SpoolCap(g) })
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 func TestAGroupDoesNotWaitForEver(t *testing.T) {
@@ -347,7 +347,7 @@ func TestAGroupDumpEndsWithItsMembers(t *testing.T) {
 	eventually(t, "pg_dump runs", func() bool { _, err := os.Stat(started); return err == nil })
 	cancel(export.ErrCancelled)
 	all.Wait()
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 	if bytes.Contains([]byte(out.String()), []byte("given up")) {
 		t.Errorf("log = %s", out.String())
 	}

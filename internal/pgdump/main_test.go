@@ -199,10 +199,18 @@ func group(t *testing.T, id int) (found []string) {
 	return found
 }
 
-// sessions counts the sessions of our dumps on a database.
-func sessions(t *testing.T, dsn string) int {
+// noSessionIsLeft waits for the end of our dumps' sessions on a database. It looks through one
+// connection: the server ends one in its own time, and takes no more than it is configured for.
+func noSessionIsLeft(t *testing.T, dsn string) {
 	t.Helper()
 	conn := connect(t, dsn)
+	eventually(t, "no session is left", func() bool { return sessions(t, conn) == 0 })
+	_ = conn.Close(t.Context())
+}
+
+// sessions counts the sessions of our dumps on a connection's database.
+func sessions(t *testing.T, conn *pgx.Conn) int {
+	t.Helper()
 	var n int
 	err := conn.QueryRow(t.Context(), `
 SELECT count(*) FROM pg_stat_activity
@@ -210,7 +218,6 @@ SELECT count(*) FROM pg_stat_activity
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.Close(t.Context())
 	return n
 }
 

@@ -148,7 +148,7 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 	}
 	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, export.SQL, "s"))
 	fault(t, err, codes.LockTimeout)
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 func TestOpenLeavesAServerThatHangs(t *testing.T) {

@@ -46,7 +46,7 @@ func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
 			if f == export.SQL || f == export.Custom { // the others say nothing before their first table is spooled
 				read(t, dump, 5000)
 			} else {
-				eventually(t, "pg_dump is connected", func() bool { return sessions(t, dsn) >= 2 })
+				eventually(t, "pg_dump is connected", func() bool { return sessions(t, conn) >= 2 })
 			}
 			if _, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend($1)", backend(t, conn, "pgcourier dump")); err != nil {
 				t.Fatal(err)
@@ -89,7 +89,7 @@ func TestAPgDumpThatIsKilledLeavesNoBackend(t *testing.T) {
 	if left := group(t, pid); len(left) != 0 {
 		t.Errorf("processes left: %q", left)
 	}
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 func TestEarlyCloseLeavesNothing(t *testing.T) {
@@ -109,7 +109,7 @@ func TestEarlyCloseLeavesNothing(t *testing.T) {
 			if left := group(t, pid); len(left) != 0 {
 				t.Errorf("processes left: %q", left)
 			}
-			eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+			noSessionIsLeft(t, dsn)
 		})
 	}
 }
@@ -331,7 +331,7 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	lost, bystander := open(t, pgdump.Config{}, first), open(t, pgdump.Config{}, other)
 	read(t, lost, 5000)
 	read(t, bystander, 5000)
-	if n := sessions(t, dsn); n != 4 {
+	if n := sessions(t, connect(t, dsn)); n != 4 {
 		t.Fatalf("%d sessions of two dumps, want 4", n)
 	}
 	second := first

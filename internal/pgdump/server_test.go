@@ -53,7 +53,7 @@ func TestServerFaults(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+		noSessionIsLeft(t, dsn)
 	})
 
 	t.Run("a restart in mid-dump", func(t *testing.T) {

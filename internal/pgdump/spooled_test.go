@@ -192,7 +192,7 @@ func TestATableLargerThanTheSpoolFails(t *testing.T) {
 		t.Error(err)
 	}
 	empty(t, dir)
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 func TestADirectoryNeedsASpool(t *testing.T) {
@@ -221,7 +221,7 @@ func TestCloseOfAPausedDumpLeavesNothing(t *testing.T) {
 		t.Errorf("processes left: %q", left)
 	}
 	empty(t, dir)
-	eventually(t, "no session is left", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
 
 func TestAKilledPgDumpOfADirectoryIsAFailure(t *testing.T) {
@@ -247,7 +247,8 @@ func TestAKilledPgDumpOfADirectoryIsAFailure(t *testing.T) {
 			t.Error(err)
 		}
 		empty(t, dir)
-		eventually(t, who+": nothing is left", func() bool { return sessions(t, dsn) == 0 && len(group(t, leader)) == 0 })
+		eventually(t, who+": nothing is left", func() bool { return len(group(t, leader)) == 0 })
+		noSessionIsLeft(t, dsn)
 	}
 }
 
@@ -265,7 +266,7 @@ func TestAKilledWorkerLeavesNothingInTheSpool(t *testing.T) {
 			dir := t.TempDir()
 			pid := killedWorker(t, dsn, append(env, spoolVariable+"="+dir)...)
 			eventually(t, "pg_dump has ended", func() bool { return len(group(t, pid)) == 0 })
-			eventually(t, "its sessions have ended", func() bool { return sessions(t, dsn) == 0 })
+			noSessionIsLeft(t, dsn)
 			if size(dir) == 0 {
 				t.Error("it left nothing to be removed")
 			}

@@ -24,7 +24,8 @@ func warmDumper(t *testing.T, keep time.Duration) *pgdump.Dumper {
 	return d
 }
 
-// dumped runs one dump to its end.
+// dumped runs one dump to its end, the counting of its rows included: Close cuts that short, and
+// then the session is not kept.
 func dumped(t *testing.T, d *pgdump.Dumper, j export.DumpJob) {
 	t.Helper()
 	dump, err := d.Open(t.Context(), j)
@@ -34,15 +35,18 @@ func dumped(t *testing.T, d *pgdump.Dumper, j export.DumpJob) {
 	if _, err := io.Copy(io.Discard, dump); err != nil {
 		t.Error(err)
 	}
+	if _, err := dump.Rows(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if err := dump.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// resting lists what the server says of the sessions at rest in a database.
-func resting(t *testing.T, dsn string) []string {
+// resting lists what the server says of our sessions in a connection's database.
+func resting(t *testing.T, conn *pgx.Conn) []string {
 	t.Helper()
-	rows, err := connect(t, dsn).Query(t.Context(), `
+	rows, err := conn.Query(t.Context(), `
 SELECT format('%s %s %s', pid, application_name, state) FROM pg_stat_activity a
  WHERE datname = current_database() AND application_name LIKE 'pgcourier%' ORDER BY pid`)
 	if err != nil {
@@ -58,10 +62,12 @@ SELECT format('%s %s %s', pid, application_name, state) FROM pg_stat_activity a
 // at waits until the sessions at rest are as wanted.
 func at(t *testing.T, dsn string, n int) (all []string) {
 	t.Helper()
+	conn := connect(t, dsn)
 	eventually(t, fmt.Sprintf("%d sessions", n), func() bool {
-		all = resting(t, dsn)
+		all = resting(t, conn)
 		return len(all) == n
 	})
+	_ = conn.Close(t.Context())
 	return all
 }
 

@@ -95,8 +95,8 @@ func killedWorker(t *testing.T, dsn string, env ...string) (pid int) {
 	}
 	if len(env) > 0 {
 		eventually(t, "pg_dump is paused", func() bool { return stopped(t, pid) })
-	} else if len(group(t, pid)) != 1 || sessions(t, dsn) != 2 {
-		t.Fatalf("%d processes and %d sessions, want 1 and 2", len(group(t, pid)), sessions(t, dsn))
+	} else if processes, n := len(group(t, pid)), sessions(t, connect(t, dsn)); processes != 1 || n != 2 {
+		t.Fatalf("%d processes and %d sessions, want 1 and 2", processes, n)
 	}
 	if err := syscall.Kill(id, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -110,5 +110,5 @@ func TestAKilledWorkerTakesPgDumpWithIt(t *testing.T) {
 	dsn := database(t, cluster, large)
 	pid := killedWorker(t, dsn)
 	eventually(t, "pg_dump has ended", func() bool { return len(group(t, pid)) == 0 })
-	eventually(t, "its session and the snapshot's have ended", func() bool { return sessions(t, dsn) == 0 })
+	noSessionIsLeft(t, dsn)
 }
