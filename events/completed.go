@@ -91,6 +91,10 @@ func (l Location) normalized() Location {
 	return l
 }
 
+func (c *Completed) about() (project, request string, trace *Trace) {
+	return c.ProjectID, c.RequestID, &c.Trace
+}
+
 // Encode encodes c. Free text is cut to the contract's limits. The error is an
 // *InvalidError. source says who publishes, as a URI reference.
 func (c Completed) Encode(source string) (Message, error) {

@@ -343,28 +343,18 @@ func encoded(t *testing.T, encode func() (events.Message, error)) events.Message
 
 func encodeEvent(t *testing.T, e events.Event) events.Message {
 	t.Helper()
-	var m events.Message
-	var err error
-	switch {
-	case e.Started != nil:
-		m, err = e.Started.Encode("test")
-	case e.Progress != nil:
-		m, err = e.Progress.Encode("test")
-	case e.Completed != nil:
-		m, err = e.Completed.Encode("test")
-	case e.Failed != nil:
-		m, err = e.Failed.Encode("test")
-	case e.Verified != nil:
-		m, err = e.Verified.Encode("test")
-	case e.VerificationFailed != nil:
-		m, err = e.VerificationFailed.Encode("test")
-	case e.Expiring != nil:
-		m, err = e.Expiring.Encode("test")
-	case e.Expired != nil:
-		m, err = e.Expired.Encode("test")
+	body, ok := e.Body().(interface {
+		Encode(source string) (events.Message, error)
+	})
+	if !ok {
+		t.Fatalf("%T cannot be encoded", e.Body())
 	}
+	m, err := body.Encode("test")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m.Header[events.HeaderType] != e.Type() {
+		t.Errorf("a %s is of type %s", m.Header[events.HeaderType], e.Type())
 	}
 	return m
 }

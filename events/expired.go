@@ -54,6 +54,10 @@ type ExpiredCopy struct {
 	Result string `json:"result"`
 }
 
+func (e *Expiring) about() (project, request string, trace *Trace) {
+	return e.ProjectID, e.RequestID, &e.Trace
+}
+
 // Encode encodes e. Free text is cut to the contract's limits. The error is an
 // *InvalidError. source says who publishes, as a URI reference.
 func (e Expiring) Encode(source string) (Message, error) {
@@ -76,6 +80,10 @@ func (e Expiring) Encode(source string) (Message, error) {
 		at:        e.WarnedAt,
 		trace:     e.Trace,
 	}, source)
+}
+
+func (e *Expired) about() (project, request string, trace *Trace) {
+	return e.ProjectID, e.RequestID, &e.Trace
 }
 
 // Encode encodes e. Free text is cut to the contract's limits. The error is an

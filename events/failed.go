@@ -35,6 +35,10 @@ type Failed struct {
 	Trace Trace `json:"-"`
 }
 
+func (f *Failed) about() (project, request string, trace *Trace) {
+	return f.ProjectID, f.RequestID, &f.Trace
+}
+
 // Encode encodes f. Free text is cut to the contract's limits. The error is an
 // *InvalidError. source says who publishes, as a URI reference.
 func (f Failed) Encode(source string) (Message, error) {

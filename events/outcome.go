@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/go-json-experiment/json"
 )
@@ -14,15 +13,7 @@ type Outcome struct {
 }
 
 // IDs returns the project and the request that the outcome is of.
-func (o Outcome) IDs() (project, request string) {
-	switch {
-	case o.Completed != nil:
-		return o.Completed.ProjectID, o.Completed.RequestID
-	case o.Failed != nil:
-		return o.Failed.ProjectID, o.Failed.RequestID
-	}
-	return "", ""
-}
+func (o Outcome) IDs() (project, request string) { return Event{Outcome: o}.IDs() }
 
 // Answers reports whether the outcome is that of r, and not of an earlier request with the
 // same id and other contents: then r was refused as codes.RequestConflict under an id of its
@@ -46,37 +37,6 @@ func (o Outcome) Answers(r Requested) bool {
 	}
 	answered, err := of.Canonical()
 	return err == nil && bytes.Equal(asked, answered)
-}
-
-// Event is anything that workers announce: exactly one of its fields is set, Completed
-// and Failed among them.
-type Event struct {
-	Started  *Started
-	Progress *Progress
-	Outcome
-	Verified           *Verified
-	VerificationFailed *VerificationFailed
-	Expiring           *Expiring
-	Expired            *Expired
-}
-
-// IDs returns the project and the request that the event is of.
-func (e Event) IDs() (project, request string) {
-	switch {
-	case e.Started != nil:
-		return e.Started.ProjectID, e.Started.RequestID
-	case e.Progress != nil:
-		return e.Progress.ProjectID, e.Progress.RequestID
-	case e.Verified != nil:
-		return e.Verified.ProjectID, e.Verified.RequestID
-	case e.VerificationFailed != nil:
-		return e.VerificationFailed.ProjectID, e.VerificationFailed.RequestID
-	case e.Expiring != nil:
-		return e.Expiring.ProjectID, e.Expiring.RequestID
-	case e.Expired != nil:
-		return e.Expired.ProjectID, e.Expired.RequestID
-	}
-	return e.Outcome.IDs()
 }
 
 // DecodeOutcome reads a Completed or a Failed. See DecodeEvent.
@@ -139,7 +99,7 @@ func typeOf(header, subject string) (string, error) {
 	if eventType == "" {
 		eventType = fromSubject
 	}
-	if !slices.Contains([]string{TypeStarted, TypeProgress, TypeCompleted, TypeFailed, TypeVerified, TypeVerificationFailed, TypeExpiring, TypeExpired}, eventType) {
+	if _, known := kindOf(eventType); !known {
 		return "", invalid(HeaderType, "must be one of the announced types")
 	}
 	return eventType, nil
@@ -147,35 +107,12 @@ func typeOf(header, subject string) (string, error) {
 
 func unmarshalEvent(eventType string, body []byte, trace Trace) (Event, error) {
 	var e Event
-	var err error
-	switch eventType {
-	case TypeStarted:
-		e.Started = &Started{Trace: trace}
-		err = json.Unmarshal(body, e.Started)
-	case TypeProgress:
-		e.Progress = &Progress{Trace: trace}
-		err = json.Unmarshal(body, e.Progress)
-	case TypeCompleted:
-		e.Completed = &Completed{Trace: trace}
-		err = json.Unmarshal(body, e.Completed)
-	case TypeFailed:
-		e.Failed = &Failed{Trace: trace}
-		err = json.Unmarshal(body, e.Failed)
-	case TypeVerified:
-		e.Verified = &Verified{Trace: trace}
-		err = json.Unmarshal(body, e.Verified)
-	case TypeVerificationFailed:
-		e.VerificationFailed = &VerificationFailed{Trace: trace}
-		err = json.Unmarshal(body, e.VerificationFailed)
-	case TypeExpiring:
-		e.Expiring = &Expiring{Trace: trace}
-		err = json.Unmarshal(body, e.Expiring)
-	case TypeExpired:
-		e.Expired = &Expired{Trace: trace}
-		err = json.Unmarshal(body, e.Expired)
-	}
-	if err != nil {
+	k, _ := kindOf(eventType)
+	event := k.set(&e)
+	if json.Unmarshal(body, event) != nil {
 		return Event{}, invalid(bodyField, "does not have the types of the contract")
 	}
+	_, _, at := event.about()
+	*at = trace
 	return e, nil
 }

@@ -23,6 +23,10 @@ type Progress struct {
 	Trace Trace `json:"-"`
 }
 
+func (p *Progress) about() (project, request string, trace *Trace) {
+	return p.ProjectID, p.RequestID, &p.Trace
+}
+
 // Encode encodes p. Free text is cut to the contract's limits. The error is an
 // *InvalidError. source says who publishes, as a URI reference.
 func (p Progress) Encode(source string) (Message, error) {

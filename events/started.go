@@ -26,6 +26,10 @@ type Started struct {
 	Trace Trace `json:"-"`
 }
 
+func (s *Started) about() (project, request string, trace *Trace) {
+	return s.ProjectID, s.RequestID, &s.Trace
+}
+
 // Encode encodes s. Free text is cut to the contract's limits. The error is an
 // *InvalidError. source says who publishes, as a URI reference.
 func (s Started) Encode(source string) (Message, error) {

@@ -2,20 +2,9 @@ package events
 
 import "strings"
 
-// The event types. Each is also the begin of the subjects its events travel on.
-const (
-	TypeRequested = "backup.requested"
-	TypeStarted   = "backup.started"
-	TypeProgress  = "backup.progress"
-	TypeCompleted = "backup.completed"
-	TypeFailed    = "backup.failed"
-
-	TypeVerified           = "backup.verified"
-	TypeVerificationFailed = "backup.verification_failed"
-
-	TypeExpiring = "backup.expiring"
-	TypeExpired  = "backup.expired"
-)
+// TypeRequested is the type of a request, and begins the subjects of requests. The types of
+// the announced events are in kinds.go.
+const TypeRequested = "backup.requested"
 
 // The names of the messages that are no events: a question over plain NATS, and its answer.
 const (
@@ -34,10 +23,9 @@ const (
 	// StreamIntake holds requests from publishers that only know the event's name, on
 	// the bare subject TypeRequested.
 	StreamIntake = "BACKUP_INTAKE"
-	// StreamOutcomes keeps CompletedFilter and FailedFilter, one message for each request.
+	// StreamOutcomes keeps the outcomes, one message for each request: see Filters.
 	StreamOutcomes = "BACKUP_OUTCOMES"
-	// StreamEvents keeps StartedFilter, VerifiedFilter, VerificationFailedFilter,
-	// ExpiringFilter and ExpiredFilter.
+	// StreamEvents keeps the announced events beside outcomes: see Filters.
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"

@@ -39,6 +39,10 @@ type VerifiedCopy struct {
 	URI         string `json:"uri"` // as in Completed
 }
 
+func (v *Verified) about() (project, request string, trace *Trace) {
+	return v.ProjectID, v.RequestID, &v.Trace
+}
+
 // Encode encodes v. The error is an *InvalidError. source says who publishes, as a URI
 // reference.
 func (v Verified) Encode(source string) (Message, error) {
@@ -77,6 +81,10 @@ type VerificationFailed struct {
 
 	// Trace travels in headers.
 	Trace Trace `json:"-"`
+}
+
+func (f *VerificationFailed) about() (project, request string, trace *Trace) {
+	return f.ProjectID, f.RequestID, &f.Trace
 }
 
 // Encode encodes f. Free text is cut to the contract's limits. The error is an

@@ -23,11 +23,6 @@ const (
 	minAckWait    = time.Second
 )
 
-// The subjects of events beside outcomes that are kept.
-var eventSubjects = []string{
-	events.StartedFilter, events.VerifiedFilter, events.VerificationFailedFilter, events.ExpiringFilter, events.ExpiredFilter,
-}
-
 // Topology holds what can be chosen about the streams and consumers. The zero value is
 // the default for one broker; the rest is fixed by the contract.
 type Topology struct {
@@ -115,7 +110,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		{
 			Name:              events.StreamOutcomes,
 			Description:       "how each request ended",
-			Subjects:          []string{events.CompletedFilter, events.FailedFilter},
+			Subjects:          events.Filters(events.StreamOutcomes),
 			MaxAge:            t.OutcomeRetention,
 			MaxMsgsPerSubject: -1,
 			DenyDelete:        true,
@@ -124,7 +119,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		{
 			Name:              events.StreamEvents,
 			Description:       "what happened beside outcomes",
-			Subjects:          eventSubjects,
+			Subjects:          events.Filters(events.StreamEvents),
 			MaxAge:            t.EventRetention,
 			MaxMsgsPerSubject: -1,
 		},

@@ -81,28 +81,10 @@ func (v *Events) Close() {
 
 // EventJSON is an event with its type, as it is shown as JSON.
 func EventJSON(e events.Event) any {
-	type typed struct {
+	return struct {
 		Type  string `json:"type"`
 		Event any    `json:"event"`
-	}
-	switch {
-	case e.Started != nil:
-		return typed{events.TypeStarted, e.Started}
-	case e.Progress != nil:
-		return typed{events.TypeProgress, e.Progress}
-	case e.Completed != nil:
-		return typed{events.TypeCompleted, e.Completed}
-	case e.Verified != nil:
-		return typed{events.TypeVerified, e.Verified}
-	case e.VerificationFailed != nil:
-		return typed{events.TypeVerificationFailed, e.VerificationFailed}
-	case e.Expiring != nil:
-		return typed{events.TypeExpiring, e.Expiring}
-	case e.Expired != nil:
-		return typed{events.TypeExpired, e.Expired}
-	default:
-		return typed{events.TypeFailed, e.Failed}
-	}
+	}{e.Type(), e.Body()}
 }
 
 // ProgressLine is a running export in one line, with a bar. begun is when the attempt began.
@@ -136,12 +118,14 @@ func (s Screen) EventLine(e events.Event) string {
 		state, rest = "expiring", fmt.Sprintf("at %s: %s", Time(&e.Expiring.ExpiresAt), e.Expiring.Reason)
 	case e.Expired != nil:
 		state, rest = "expired", e.Expired.Reason
-	default:
+	case e.Failed != nil:
 		state, rest = "failed", string(e.Failed.Code)+": "+e.Failed.Message
+	default:
+		state = strings.TrimPrefix(e.Type(), "backup.")
 	}
 	const longest = len("completed")
 	before := Sanitize(project) + "/" + Sanitize(id) + "  "
-	rest = strings.Repeat(" ", longest-len(state)) + "  " + Sanitize(rest)
+	rest = strings.Repeat(" ", max(longest-len(state), 0)) + "  " + Sanitize(rest)
 	if s.Width > 0 {
 		rest = columns().Truncate(rest, max(s.Width-StringWidth(before)-len(state), 0), "…")
 	}

@@ -107,7 +107,7 @@ func writeImports(b *strings.Builder, u User) {
 // imported are the subjects of others that u can hear.
 func (u User) imported() []string {
 	if slices.Contains(u.Rights().Subscribe, announcements) {
-		return heard()
+		return events.AllFilters()
 	}
 	return nil
 }

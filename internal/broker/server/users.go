@@ -76,16 +76,8 @@ func reading() []string {
 
 // announcements are the subjects of all events about one request each, live: who follows a
 // request subscribes to it with one wildcard for them all. What else has as many tokens is
-// not imported, see heard.
+// not imported: a schedule, which holds a request, is no announced event.
 const announcements = "backup.*.*.*"
-
-// heard are the events among the announcements. A schedule is none: it holds a request.
-func heard() []string {
-	return []string{
-		events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
-		events.VerifiedFilter, events.VerificationFailedFilter, events.ExpiringFilter, events.ExpiredFilter,
-	}
-}
 
 // Rights returns what u may do.
 func (u User) Rights() Rights {
