@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		// Where pgx understands the same string, it must see the same login: anything else
-		// would be a second opinion on whom to trust.
+		// would be two different logins for one DSN.
 		theirs, err := pgconn.ParseConfig(dsn)
 		if err != nil || strings.Contains(dsn, "+") { // a plus sign is a space to net/url
 			return

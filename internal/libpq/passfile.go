@@ -25,8 +25,8 @@ func newPassfile(password string) (*os.File, error) {
 	return f, nil
 }
 
-// unnamedFile is for systems without memory files: a file of mode 0600 on disk whose name
-// is removed before anything is written.
+// unnamedFile is for systems without memory files: a file of mode 0600 on disk. Its name is
+// removed before anything is written.
 func unnamedFile() (*os.File, error) {
 	f, err := os.CreateTemp("", ".pgcourier-")
 	if err != nil {

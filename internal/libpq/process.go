@@ -47,7 +47,7 @@ type Command struct {
 	Wrap func(*exec.Cmd) error
 }
 
-// StartProcess starts a tool. Terminate, or the end of its input, ends it; nobody needs to
+// StartProcess starts a tool. Terminate, or the end of its input, ends it; the caller need not
 // wait for it. It ends with its parent.
 func StartProcess(c Command) (*Process, error) {
 	passfile, err := newPassfile(c.Password)

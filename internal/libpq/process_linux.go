@@ -35,12 +35,11 @@ func (p *Process) reap() error {
 	return p.cmd.Wait()
 }
 
-// makeBatch tells the kernel that a process and those that it will start do work that nobody
-// waits for (SCHED_BATCH, sched(7)): with as large a share of the cores as before, but when data
-// arrives they let the sender finish its piece, where a server on the same machine was
-// interrupted for each. A process with another policy than the usual keeps it. It is not
-// sched_setattr, which would set the niceness too, and which nobody who must refuse real-time
-// policies can look into.
+// makeBatch makes a process and its future children batch processes (SCHED_BATCH, sched(7)). They
+// get as large a share of the cores as before, but when data arrives they let the sender finish
+// its piece; otherwise a server on the same machine is interrupted for each piece. A process with another policy than the usual keeps it. sched_setattr
+// is not used: it would set the niceness too, and a system call filter that refuses real-time
+// policies cannot look into its argument.
 func makeBatch(pid int) error {
 	attr, err := unix.SchedGetAttr(pid, 0)
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {

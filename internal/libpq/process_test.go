@@ -26,7 +26,7 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	}
 }
 
-// Nobody waits for a tool's every piece; but it gets no smaller share than what started it.
+// A tool is a batch process, with no smaller share than its parent.
 func TestAToolIsABatchProcess(t *testing.T) {
 	t.Parallel()
 	p, err := libpq.StartProcess(libpq.Command{Path: "/bin/sleep", Args: []string{"1000"}, KillDelay: time.Second})

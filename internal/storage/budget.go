@@ -15,8 +15,8 @@ import (
 var _ export.Store = Budgeted{}
 
 // Budgeted is a store whose Put has a time budget of its own. Only the storing counts: the
-// clock stands while Put waits for the stream, as the dump's own clock stands while nobody
-// reads it, and as no destination of a Fan pays for a slower one beside it.
+// clock stops while Put waits for the stream, and while a slower destination of the same Fan
+// is waited for.
 type Budgeted struct {
 	export.Store
 	// Budget is the most time that one Put may take beside its stream's. 0: no bound.

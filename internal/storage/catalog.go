@@ -91,9 +91,9 @@ func (x *indexed) load(ctx context.Context) (map[string]Ref, error) {
 	return decodeIndex(b)
 }
 
-// decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Whoever may
-// write to the destination can replace it, so its keys and references are held to their
-// bounds before anything is done with them. ErrVersion: it is a later version's.
+// decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Anyone
+// with the right to write to the destination can replace it, so its keys and references are
+// checked before anything is done with them. ErrVersion: it is a later version's.
 // ErrDamaged: anything else.
 func decodeIndex(b []byte) (map[string]Ref, error) {
 	var v struct {

@@ -7,7 +7,7 @@ import (
 )
 
 // Ref is a driver's own name for a stored blob: printable UTF-8 of at most [MaxRef]
-// bytes, opaque to everybody else. It is written into manifests, so it holds no secret
+// bytes, opaque to all others. It is written into manifests, so it holds no secret
 // and no server path, and it stays valid for another process with the same configuration.
 type Ref string
 
@@ -45,8 +45,8 @@ type Driver interface {
 	// Open returns the blob's bytes from offset to its end; an offset at or past the end
 	// gives no bytes. The caller closes it. The bytes are not checked here, but a
 	// connection that ends early MUST be an error and not io.EOF. ctx bounds the whole
-	// reading. A reference that is not the driver's own kind is ErrForeign, one whose
-	// blob is gone ErrNotFound.
+	// reading. A reference of another kind of driver is ErrForeign. A reference to a
+	// blob that is gone is ErrNotFound.
 	Open(ctx context.Context, ref Ref, offset int64) (io.ReadCloser, error)
 
 	// Delete removes one blob and says what became of it. A blob that is gone is Absent
@@ -58,7 +58,7 @@ type Driver interface {
 	URI(key string, manifest Ref) string
 }
 
-// Lister is a Driver whose blobs are found again by name.
+// Lister is a Driver that finds its blobs again by name.
 type Lister interface {
 	Driver
 
@@ -94,7 +94,7 @@ type Traits struct {
 	// Scheme is the URI scheme, for instance "file".
 	Scheme string
 	// MaxBlob is the most bytes of one blob. 0: no bound; then an export is one
-	// blob whose size is not known beforehand. Above 0 the Repository stores parts of at
+	// blob of a size that is not known beforehand. Above 0 the Repository stores parts of at
 	// most MaxBlob bytes, never an empty one, and holds two of them in memory. Manifests
 	// and the index are never split: about 250 bytes for each part, so a MaxBlob below a
 	// megabyte is for tests only.

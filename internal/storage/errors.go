@@ -22,7 +22,7 @@ var (
 	// ErrUnavailable says that the destination cannot be used now.
 	ErrUnavailable = errors.New("storage unavailable")
 	// ErrRefused is the ErrUnavailable that does not pass by waiting: a revoked token, a
-	// chat or bucket that is gone, a right that is missing. Somebody has to act.
+	// chat or bucket that is gone, a right that is missing. An operator has to act.
 	ErrRefused = fmt.Errorf("%w until somebody acts", ErrUnavailable)
 	// ErrObstructed is the ErrRefused of a place in which something lies that was not put
 	// there by us: a link, or a file, where a folder has to be.

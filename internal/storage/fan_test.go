@@ -57,7 +57,7 @@ func (m memory) expect(t *testing.T, want []byte) {
 	}
 }
 
-// breaking is a store whose Put fails after so many bytes, or after its end when negative.
+// breaking is a store with a Put that fails after so many bytes, or after its end when negative.
 type breaking struct {
 	export.Store
 	after int64
@@ -221,7 +221,7 @@ func TestNewRefuses(t *testing.T) {
 // bare hides what a driver can do beside the minimum.
 type bare struct{ storage.Driver }
 
-// A required target that failed stops the dump; nobody waits for its end.
+// A required target that failed stops the dump at once.
 func TestFanStopsEarly(t *testing.T) {
 	t.Parallel()
 	a, b := newMemory(t), newMemory(t)

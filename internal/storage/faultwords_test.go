@@ -14,7 +14,7 @@ import (
 )
 
 // A manifest that is not this export's, or not of this version, is not a storage that
-// cannot be used: whoever reads the fault must not wait for it to pass.
+// cannot be used: the fault does not pass by waiting.
 func TestAFaultSaysWhatIsWrongWithAManifest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -8,8 +8,8 @@ import (
 
 var _ Journal = (*MemoryJournal)(nil)
 
-// MemoryJournal is a journal that lasts as long as the process: enough for a command that
-// reads or deletes complete exports, whose manifests name all parts, and for tests. A
+// MemoryJournal is a journal that lasts as long as the process: enough for tests and for a command
+// that reads or deletes complete exports: their manifests name all parts. A
 // worker needs one that outlives it. Its zero value is ready.
 type MemoryJournal struct {
 	mu   sync.Mutex

@@ -70,7 +70,7 @@ func (s envelope) sum() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// encode gives the document as indented JSON, for people who read the folder. With
+// encode returns the document as indented JSON, readable for people. With
 // recipients the description is encrypted to them.
 func (d Document) encode(to []age.Recipient) ([]byte, error) {
 	manifest, err := json.Marshal(d.Manifest)

@@ -70,8 +70,8 @@ func ParseName(path string) (Name, error) {
 	return n, n.Check()
 }
 
-// CheckKey accepts relative slash-separated paths whose segments are 1 to 220 letters,
-// digits, '.', '_' and '-' of ASCII, do not begin or end with '.', and do not look like a
+// CheckKey accepts relative slash-separated paths. Each segment is 1 to 220 letters, digits,
+// '.', '_' and '-' of ASCII, does not begin or end with '.', and does not look like a
 // blob's suffix. Everything else is ErrBadKey.
 func CheckKey(key string) error {
 	if len(key) > maxKey {

@@ -112,16 +112,16 @@ func (r *Repository) document(ctx context.Context, key string, ref Ref) (doc Doc
 // Open returns the stored bytes of a complete export. Every part's and the whole's size
 // and hash are checked while reading: Read returns io.EOF only when all of them fit, and
 // otherwise an error with ErrDamaged (ErrNotFound for a part that is gone) in its chain.
-// Whoever must not use unchecked bytes reads to io.EOF first. ctx bounds the whole
+// A caller that must not use unchecked bytes reads to io.EOF first. ctx bounds the whole
 // reading. The caller closes the reader. Errors are Faults.
 func (r *Repository) Open(ctx context.Context, key string) (io.ReadCloser, error) {
 	return r.OpenAt(ctx, key, 0)
 }
 
 // OpenAt is Open from a byte of the export on, to resume a download; an offset beyond its
-// end is an error. What was not read from its beginning cannot be checked here: of the
-// part that offset falls into only the size is, and of the whole nothing. Whoever joins
-// the pieces compares the whole with the manifest's SHA256.
+// end is an error. Bytes before offset are not checked here: of the part that offset falls
+// into only the size is checked, and the hash of the whole is not. The caller compares the
+// joined pieces with the manifest's SHA256.
 func (r *Repository) OpenAt(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
 	doc, _, err := r.lookup(ctx, key)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// probeKey begins the names of probes. Without a manifest they are exports of nobody.
+// probeKey begins the names of probes. Without a manifest they are not exports.
 const probeKey = "pgcourier-probe."
 
 // ProbeError says which step of a Probe failed.

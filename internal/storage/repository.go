@@ -34,7 +34,7 @@ type Config struct {
 	// driver's scheme.
 	Name string
 	// Recipients can read the descriptions in the manifests written from now on. Empty:
-	// everybody can. Sizes, hashes and references are always in clear.
+	// the descriptions are in clear. Sizes, hashes and references are always in clear.
 	Recipients []age.Recipient
 	// Identities open the descriptions of sealed manifests. A worker needs none.
 	Identities []age.Identity

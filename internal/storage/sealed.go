@@ -28,8 +28,8 @@ func sealDescription(description []byte, to []age.Recipient) ([]byte, error) {
 
 // Unseal returns the document with its description opened, and one that is not sealed as
 // it is. ErrSealed: none of the identities is one of its recipients'. ErrDamaged: the
-// description cannot be decrypted, or is that of another export. age does not say who
-// encrypted: an identity proves who may read, not who wrote.
+// description cannot be decrypted, or is that of another export. age does not name
+// the writer: an identity proves the right to read, not the origin.
 func (d Document) Unseal(identities []age.Identity) (Document, error) {
 	if d.Sealed == nil {
 		return d, nil

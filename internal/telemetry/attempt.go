@@ -65,8 +65,7 @@ func (r runner) RunWith(ctx context.Context, req export.Request, d delivery.Deli
 	return out, err
 }
 
-// Ledger traces claims and commits, and counts attempts from their grant to their end,
-// whoever asked for them.
+// Ledger traces claims and commits, and counts attempts from their grant to their end.
 func (t *Telemetry) Ledger(next export.Ledger) export.Ledger {
 	return &ledger{Ledger: next, t: t, running: map[export.Token]bool{}}
 }
@@ -83,7 +82,7 @@ type ledger struct {
 func (l *ledger) began(t export.Token) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.running[t] // a claim whose reply was lost is granted again
+	before := l.running[t] // a repeated claim after a lost reply is granted again
 	l.running[t] = true
 	return !before
 }
@@ -96,8 +95,8 @@ func (l *ledger) ended(t export.Token) bool {
 	return before
 }
 
-// Claim implements export.Ledger. Who stands by or waits for a turn asks again and again, and
-// an outage is asked out: only an answer is worth a span.
+// Claim implements export.Ledger. A request that stands by or waits for its turn asks again and
+// again, and so does each request during an outage: only a final answer gets a span.
 func (l *ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Claim, error) {
 	begun := time.Now()
 	c, err := l.Ledger.Claim(ctx, ask)

@@ -4,8 +4,7 @@
 // It stands around the ports and not within them: [Telemetry] has a decorator for each
 // interface that the process meets the world through (the ledger, the look-up, the dumper,
 // each destination, the publisher, the channels of the notifier, the verifier) and a
-// middleware for the handlers. So what is measured needs not know that it is, and telemetry
-// is never in its way: an instrument is an addition in memory, spans wait in a bounded
-// queue from which they are dropped when nobody takes them, and a scrape looks at the
-// broker or the ledger rarely and briefly.
+// middleware for the handlers. The measured code does not know of it, and telemetry never
+// blocks it: an instrument is an addition in memory, spans wait in a bounded queue and are
+// dropped when it is full, and a scrape asks the broker or the ledger rarely and briefly.
 package telemetry

@@ -32,7 +32,7 @@ func (s sender) Send(ctx context.Context, n notify.Notification) error {
 		}
 	}
 	ctx, span := s.t.tracer.Start(ctx, "send "+s.channel, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrChannel.String(s.channel)))
-	if span.SpanContext().IsValid() { // who is told goes on from here; else from where the event came
+	if span.SpanContext().IsValid() { // the recipient continues this trace, else the event's own
 		n.Event.Header = maps.Clone(n.Event.Header)
 		inject(ctx, n.Event.Header)
 	}

@@ -36,7 +36,7 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-	_, _ = w.Write(page) // the client has gone: nobody is left to tell
+	_, _ = w.Write(page) // the client has gone
 }
 
 func (p *pages) current() ([]byte, error) {

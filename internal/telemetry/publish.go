@@ -27,7 +27,7 @@ type Publisher interface {
 // each request, so that each is counted by one process only.
 //
 // While spans are exported a published message carries the span of its publishing, so that
-// whoever consumes it goes on from there. Otherwise it carries what it did: the request's.
+// its consumer continues there. Otherwise it keeps its own: the request's.
 func (t *Telemetry) Publisher(next Publisher) Publisher { return publisher{next, t} }
 
 type publisher struct {

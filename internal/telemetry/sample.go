@@ -208,7 +208,7 @@ func newSampler[T any](every time.Duration, look func(context.Context) (T, error
 func (s *sampler[T]) get() (T, bool) {
 	if s.due() && s.looking.TryLock() {
 		defer s.looking.Unlock()
-		if s.due() { // somebody else may have looked in between
+		if s.due() { // another scrape may have asked in between
 			s.ask()
 		}
 	}

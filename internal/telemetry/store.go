@@ -64,8 +64,8 @@ func (s store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// NotDeleted counts an export that a destination did not delete. Store counts its own; this
-// is for who deletes past it.
+// NotDeleted counts an export that a destination did not delete. Store counts its own
+// deletions; this is for deletions that do not go through it.
 func (t *Telemetry) NotDeleted(ctx context.Context, destination string, err error) {
 	t.failed(ctx, destination, "delete", err)
 }

@@ -87,7 +87,7 @@ func (l Location) Open(o Options) (*Destination, error) {
 }
 
 // Check asks the destination whether it can be used. Errors wrap storage.ErrUnavailable or,
-// where somebody must act, storage.ErrRefused.
+// where an operator must act, storage.ErrRefused.
 func (d *Destination) Check(ctx context.Context) error { return asUnavailable(d.check(ctx)) }
 
 // Close releases the destination.

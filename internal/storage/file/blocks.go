@@ -19,8 +19,8 @@ const (
 	// device has larger logical blocks.
 	blockAlign = 4096
 	// A file that is written past the page cache gets room for as much again as it has, within
-	// these bounds. While a direct write makes a file longer, ext4 lets nobody read it; within
-	// the length it has, it is written and read back at once.
+	// these bounds. While a direct write makes a file longer, ext4 blocks its readers. Within
+	// its length, a file is written and read back at the same time.
 	reserveLeast = 4 << 20
 	reserveMost  = 32 << 20
 )
@@ -38,16 +38,16 @@ func (b *blocks) take() []byte {
 	return raw[skip : skip+blockSize : skip+blockSize]
 }
 
-// give takes a block back that nobody uses any more.
+// give takes back a block that is no longer used.
 func (b *blocks) give(block []byte) {
 	block = block[:blockSize]
 	b.pool.Put(&block)
 }
 
 // writer writes a file in blocks, each beside the filling of the next one. What is larger than
-// a block goes past the page cache where the file system can (O_DIRECT): a dump is read by
-// nobody soon, copying it there costs as much as hashing it, and it would push out what the
-// database on the same machine needs. The smaller, and what comes after the last full block,
+// a block goes past the page cache where the file system can (O_DIRECT): a dump is not
+// read again soon, copying it there costs as much as hashing it, and it would evict pages that
+// the database on the same machine needs. A smaller file, and what follows the last full block,
 // goes through the cache.
 type writer struct {
 	file    *os.File

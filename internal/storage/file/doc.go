@@ -17,8 +17,8 @@
 //
 // A blob is written into staging, synced, linked to its name (which fails when the name is
 // taken, and shows it whole or not at all), removed from staging, and then each folder up
-// to the root is synced. A crash leaves at most a file in staging, whose name derives from
-// the export's key, so that Sweep finds it. Several processes of one user may share a root.
+// to the root is synced. A crash leaves at most a file in staging. Its name derives from the
+// export's key, so that Sweep finds it. Several processes of one user may share a root.
 //
 // A blob is read back and compared while it is written, a few megabytes behind, and its end
 // after the sync. What is larger than a block goes past the page cache both ways where the

@@ -78,8 +78,7 @@ func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion,
 	return done, d.syncParent(name)
 }
 
-// remove unlinks one file, or a link that somebody put in its place, and never what the
-// link leads to.
+// remove unlinks one file, or a link that was put in its place, and never the link's target.
 func (d *Driver) remove(name string) (storage.Deletion, error) {
 	err := d.checkParents(name)
 	if err == nil {

@@ -45,8 +45,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// Somebody who can write into the root puts links where folders, files and staging are
-// expected. Nothing is written, read or removed through them.
+// Another writer of the root has put links where folders, files and staging are expected. Nothing is written, read or removed through them.
 func TestLinksAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	const key = "acme/r.1.sql"

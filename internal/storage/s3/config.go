@@ -79,7 +79,7 @@ type Config struct {
 func ParseURL(raw string) (Config, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		// The error would repeat the URL, and somebody may have put a key there.
+		// The error would repeat the URL, which may hold a key by mistake.
 		return Config{}, errors.New("s3: the URL cannot be parsed")
 	}
 	if u.Scheme != "s3" || u.Opaque != "" || u.Fragment != "" {

@@ -62,7 +62,7 @@ func FuzzParseURL(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		// Somebody may have put a key where a login stands in other URLs.
+		// A key may stand where other URLs have a login.
 		const login = "AKIA:canary@"
 		rest, isS3 := strings.CutPrefix(raw, "s3://")
 		if _, err := s3.ParseURL("s3://" + login + rest); isS3 && !strings.Contains(rest, "AKIA") && (err == nil || strings.Contains(err.Error(), "AKIA")) && !strings.HasPrefix(rest, "/") {

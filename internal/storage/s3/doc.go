@@ -6,7 +6,7 @@
 // # Writing
 //
 // A blob that fits into one part is one PUT; a longer one is a multipart upload, which
-// nobody sees before it is completed and which is aborted on any failure. While one part
+// is invisible before it is completed and is aborted on any failure. While one part
 // is sent the next is read: two buffers of PartSize (8 MiB) are all the memory a Put
 // takes. A killed process leaves an unfinished upload; Sweep lists and aborts those of
 // its key. A lifecycle rule (AbortIncompleteMultipartUpload) is advised all the same.
@@ -25,7 +25,7 @@
 // server says so in its answer: by the CRC32C it echoes, or by an ETag that is the MD5.
 // After completing, the object's size is looked at. If every part was verified the blob
 // is Verified and the Repository does not read it back; otherwise (a server that echoes
-// nothing and whose ETags are not MD5s, as with some encryption settings) it does.
+// nothing and has ETags other than MD5, as with some encryption settings) it does.
 //
 // # Deleting
 //

@@ -31,7 +31,7 @@ func (d *Driver) Names(ctx context.Context) iter.Seq2[storage.Name, error] {
 	return func(yield func(storage.Name, error) bool) { d.list(ctx, d.prefix, yield) }
 }
 
-// list yields our names among the objects whose names begin with prefix.
+// list yields our names among the objects with names that begin with prefix.
 func (d *Driver) list(ctx context.Context, prefix string, yield func(storage.Name, error) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the client's listing may run beside us

@@ -53,7 +53,7 @@ type ClientConfig struct {
 	// DefaultReplyGrace.
 	ReplyGrace time.Duration
 	// Attempts is how often a call is made while it fails in a way that can pass. Waits
-	// that Telegram asks for are not attempts. Default: DefaultAttempts, whose growing
+	// that Telegram asks for are not attempts. Default: DefaultAttempts; their growing
 	// pauses together are about half a minute.
 	Attempts int
 	// MaxRetryAfter is the longest wait asked for by Telegram that is obeyed; a longer
@@ -241,7 +241,7 @@ func (c *Client) inTurn(ctx context.Context, chat int64, once func(context.Conte
 	defer l.release()
 	err := once(ctx)
 	if isFlood(err) {
-		// Before the turn is given back, so that nobody else runs into the same wall.
+		// Before the turn is given back, so that the next call waits too.
 		l.silence(floodWait(err))
 	}
 	return err

@@ -59,7 +59,7 @@ func TestDriverKeepsTheContract(t *testing.T) {
 	})
 }
 
-// messageOf looks into a reference, as nobody but a test may.
+// messageOf looks into a reference, as only a test may.
 func messageOf(t *testing.T, ref storage.Ref) int64 {
 	t.Helper()
 	f := strings.Split(string(ref), ".")

@@ -15,7 +15,7 @@
 // # Orphans
 //
 // When the reply to an upload is lost after Telegram accepted it, the client sends the
-// part again: the chat then holds it twice and only the second is referred to. Nobody can
+// part again: the chat then holds it twice and only the second is referred to. A bot cannot
 // list a chat's history, so such an orphan stays until a human deletes it. It is why
 // parts should be encrypted before they come here.
 //

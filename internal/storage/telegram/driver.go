@@ -136,8 +136,8 @@ func (d *Driver) replayable(b storage.Blob) (io.ReadSeeker, int64, error) {
 }
 
 // Delete removes a part's message. Telegram refuses that 48 hours after it was sent; then
-// the document is replaced by a tombstone, whose message stays. Other copies that people
-// forwarded, and what Telegram itself keeps, are out of reach.
+// the document is replaced by a tombstone and the message stays. Forwarded copies, and what
+// Telegram itself keeps, are out of reach.
 func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion, error) {
 	r, err := d.own(ref)
 	if err != nil {

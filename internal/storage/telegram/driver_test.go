@@ -155,7 +155,7 @@ func TestFaultsAreUnavailable(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(*bench)
 		hint    string
-		refused bool // somebody has to act
+		refused bool // an operator has to act
 		fetched bool // a file id is of use without the chat
 	}{
 		"revoked":   {func(b *bench) { b.Revoke(b.token) }, "revoked", true, false},
@@ -192,7 +192,7 @@ func TestFaultsAreUnavailable(t *testing.T) {
 	}
 }
 
-// A message whose answer nobody waited for could never be deleted.
+// A message with an unread answer could never be deleted.
 func TestPutWaitsForTheAnswerToWhatWasSent(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

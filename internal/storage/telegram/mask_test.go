@@ -123,7 +123,7 @@ func TestClientConfigIsValidated(t *testing.T) {
 	}
 }
 
-// The token is in every request's path, so it is for a server that proved who it is.
+// The token is in every request's path, so only a server with a trusted certificate may see it.
 func TestAnUntrustedServerGetsNoToken(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32

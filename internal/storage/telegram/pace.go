@@ -20,7 +20,7 @@ const (
 // never provokes a 429, whatever the network does to each request.
 type lane struct {
 	clock Clock
-	turn  chan struct{} // holds one token; who has it may send
+	turn  chan struct{} // holds one token, the right to send
 	group bool          // the limit for groups and channels applies
 
 	mu   sync.Mutex

@@ -43,8 +43,8 @@ func jsonContent(raw []byte) content {
 
 // post makes one try of one call. When ctx ends before the body was handed over, the request
 // breaks off and does nothing. When it ends later and the call makes a message, the answer
-// is still waited for, for a short while: it may be a success, and a message that nobody
-// knows of can never be deleted.
+// is still waited for, for a short while: it may be a success, and an unknown message can
+// never be deleted.
 func (c *Client) post(ctx context.Context, method string, body content, out any) error {
 	if ctx.Err() != nil {
 		return ended(ctx)
