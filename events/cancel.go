@@ -15,7 +15,7 @@ type Cancel struct {
 	RequestID string `json:"-"`
 	// ProjectID may be left out when only one project uses the request id.
 	ProjectID string `json:"project_id,omitempty"`
-	// RequestedBy says who cancels, for humans. It comes to stand in the outcome's message.
+	// RequestedBy names the canceller, for people. The outcome's message repeats it.
 	RequestedBy string `json:"requested_by,omitempty"`
 }
 

@@ -24,8 +24,8 @@ var (
 	ErrUnavailable = errors.New("the broker is unavailable")
 )
 
-// clientSource is the ce-source of requests that a Client publishes. Who asked is said
-// by Requested.RequestedBy.
+// clientSource is the ce-source of requests that a Client publishes. The requester
+// is named by Requested.RequestedBy.
 const clientSource = "pgcourier/client"
 
 // codeStoreFailed is JetStream's answer when a limit with discard-new refuses a message

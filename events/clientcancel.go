@@ -14,7 +14,7 @@ import (
 const cancelTimeout = 15 * time.Second
 
 // Cancel asks the workers to cancel a request and returns the first definite answer. A
-// worker that is paused or cut off from its ledger keeps nobody else from answering. It
+// worker that is paused or cut off from its ledger does not keep others from answering. It
 // waits until ctx ends, or 15 seconds if ctx has no deadline.
 //
 // That a request cannot be cancelled any more is no error but an answer. The error is an

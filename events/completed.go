@@ -96,7 +96,7 @@ func (c *Completed) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes c. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (c Completed) Encode(source string) (Message, error) {
 	switch {
 	case c.StartedAt.IsZero():

@@ -21,6 +21,6 @@
 // have added.
 //
 // All limits (lengths, alphabets, enumerations) live in the JSON Schemas of package
-// schemas; this package enforces those files. What breaks them is an *InvalidError,
-// whose text names the field and the rule and never repeats the offending value.
+// schemas; this package enforces those files. A violation is an *InvalidError: its
+// text names the field and the rule and never repeats the offending value.
 package events

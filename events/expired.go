@@ -59,7 +59,7 @@ func (e *Expiring) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes e. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (e Expiring) Encode(source string) (Message, error) {
 	switch {
 	case e.WarnedAt.IsZero():
@@ -87,7 +87,7 @@ func (e *Expired) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes e. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (e Expired) Encode(source string) (Message, error) {
 	switch {
 	case e.ExpiredAt.IsZero():

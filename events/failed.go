@@ -40,7 +40,7 @@ func (f *Failed) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes f. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (f Failed) Encode(source string) (Message, error) {
 	if f.FinishedAt.IsZero() {
 		return Message{}, invalid("finished_at", "is missing")

@@ -25,8 +25,8 @@ const (
 )
 
 // Await returns the request's outcome: the one that is stored, or else the one to come.
-// It survives reconnects and leaves nothing behind at the broker. Who chose the id asks
-// Outcome.Answers whether the outcome is of the same contents.
+// It survives reconnects and leaves nothing behind at the broker. A caller that
+// chose the id asks Outcome.Answers whether the outcome is of the same contents.
 //
 // Only an outcome that the stream holds counts; one that is merely published does not.
 // The error is an *InvalidError for malformed ids; it wraps ctx's error when ctx ends,
@@ -57,8 +57,8 @@ func (c *Client) Await(ctx context.Context, project, requestID string) (Outcome,
 // may be empty, which means all: then only live events are yielded, until ctx ends.
 //
 // It is a view, not a log: Started and Progress may be lost while reconnecting or when
-// the loop's body is slow, and over several requests so may outcomes. Whoever must act
-// on each outcome binds a durable consumer to StreamOutcomes instead.
+// the loop's body is slow, and over several requests so may outcomes. A program that must
+// act on each outcome binds a durable consumer to StreamOutcomes instead.
 func (c *Client) Watch(ctx context.Context, project, requestID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		err := checkIDs(project, requestID)

@@ -28,7 +28,7 @@ func (p *Progress) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes p. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (p Progress) Encode(source string) (Message, error) {
 	if p.At.IsZero() {
 		return Message{}, invalid("at", "is missing")

@@ -33,7 +33,7 @@ func (r Requested) First() (request string, generation int) {
 }
 
 // Replay returns the request that asks for the same as r once more, as the n-th replay of
-// the chain that r belongs to. It is the same whoever makes it and whenever.
+// the chain that r belongs to. It is the same at each call.
 func (r Requested) Replay(n int) Requested {
 	first, _ := r.First()
 	r.RequestID, r.ReplayOf, r.Generation = ReplayID(first, n), first, n

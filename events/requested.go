@@ -59,7 +59,7 @@ type Requested struct {
 	StoragePath string `json:"storage_path,omitempty"`
 	// NotifyEmail is one plain address to tell of the outcome.
 	NotifyEmail string `json:"notify_email,omitempty"`
-	// RequestedBy says who asked, for humans.
+	// RequestedBy names the requester, for people.
 	RequestedBy string `json:"requested_by,omitempty"`
 	// Metadata is handed through to the outcome.
 	Metadata map[string]string `json:"metadata,omitempty"`

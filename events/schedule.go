@@ -4,7 +4,7 @@ import "strings"
 
 // The names of schedules. A schedule is a request that the broker holds on
 // ScheduleSubject and copies to DueSubject whenever it is due. Both are for operators and
-// workers: whoever may publish here decides what is exported and when.
+// workers: the right to publish here decides what is exported and when.
 const (
 	// TypeSchedule begins the subjects.
 	TypeSchedule = "backup.schedule"

@@ -31,7 +31,7 @@ func (s *Started) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes s. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (s Started) Encode(source string) (Message, error) {
 	if s.StartedAt.IsZero() {
 		return Message{}, invalid("started_at", "is missing")

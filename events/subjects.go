@@ -30,7 +30,7 @@ const (
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
 	// StreamNotifications is the notifier's queue and StreamNotificationStates what it
-	// knows of each notification. Both are its own: nobody else publishes there.
+	// knows of each notification. Only the notifier publishes there.
 	StreamNotifications      = "BACKUP_NOTIFICATIONS"
 	StreamNotificationStates = "BACKUP_NOTIFICATION_STATES"
 )

@@ -96,8 +96,8 @@ type LocalServer interface {
 //
 // The first connect is not retried. With the library's RetryOnFailedConnect a wrong
 // address, a wrong certificate or a refused password would only be seen in a callback,
-// behind a connection that looks fine; whoever starts before its broker is better served
-// by a clear error and its supervisor's restart. Errors wrap ErrUnreachable or
+// behind a connection that looks fine. A process that starts before its broker ends with
+// a clear error and is restarted by its supervisor. Errors wrap ErrUnreachable or
 // ErrUnauthorized once a broker was dialled.
 //
 // Nothing is buffered while the link is down: what is published then fails at once. A

@@ -6,8 +6,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// The subjects of notifications. They are none of the contract's "backup.…" subjects, so
-// that nobody who listens to all events of a project gets what is only for the notifier.
+// The subjects of notifications. They are not under the contract's "backup.…", so that
+// a subscription to all events of a project does not get what is only for the notifier.
 const (
 	notificationRoot      = "backup_notification"
 	notificationStateRoot = "backup_notification_state"

@@ -90,7 +90,7 @@ func wrongSequence(err error) bool {
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// PublishEphemeral sends msg over plain NATS: whoever listens now gets it, nobody else.
+// PublishEphemeral sends msg over plain NATS: only current subscribers get it.
 // It returns before the broker has it.
 func (p *Publisher) PublishEphemeral(topic string, msg *message.Message) error {
 	if p.closed.Load() {

@@ -152,7 +152,7 @@ func (q *Queue) Oldest(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// Delete removes a message for good. One that is gone, or whose stream is, is no error.
+// Delete removes a message for good. A message or a stream that is gone is no error.
 func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) error {
 	s, err := q.js.Stream(ctx, q.binding.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -57,7 +57,7 @@ func (q *RequestQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error)
 }
 
 // Holds reports whether a project's queue still has the message. A stream of another
-// identity, whose store was wiped since, has none.
+// identity was made anew since and has none.
 func (q *RequestQueue) Holds(ctx context.Context, stream string, sequence uint64) (bool, error) {
 	return q.Projects.Exists(ctx, stream, sequence)
 }

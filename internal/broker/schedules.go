@@ -95,8 +95,8 @@ func OpenSchedules(ctx context.Context, js jetstream.JetStream) (*Schedules, err
 	return &Schedules{js: js, stream: s}, nil
 }
 
-// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. replace allows
-// that there is one of that name, whose times and request it then takes; else that is
+// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. With
+// replace it takes the place of a schedule of that name; without, such a schedule is
 // ErrScheduleExists. ErrSchedulePattern, ErrScheduleZone.
 func (s *Schedules) Add(ctx context.Context, add Schedule, replace bool) error {
 	found, err := s.Get(ctx, add.Project, add.Name)

@@ -111,7 +111,7 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-// What the broker makes of a bad schedule that somebody publishes past the command.
+// The broker refuses bad schedules that are published without the command.
 func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))

@@ -12,7 +12,7 @@ import (
 var (
 	// ErrNoState says that nothing is kept under that subject, or no such stream is there.
 	ErrNoState = errors.New("no such state")
-	// ErrStateChanged says that somebody else wrote meanwhile.
+	// ErrStateChanged says that another process wrote meanwhile.
 	ErrStateChanged = errors.New("the state was changed meanwhile")
 )
 

@@ -42,7 +42,7 @@ type Topology struct {
 	// AckWait is how long after its last heartbeat a message is delivered again, so how
 	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
 	AckWait time.Duration
-	// Verifier asks for the consumer of those who verify completed exports. Default: none.
+	// Verifier asks for the verifiers' consumer of completed exports. Default: none.
 	Verifier bool
 	// VerifyDeliveries is how often a verification that cannot run is tried. Default: 5.
 	VerifyDeliveries int

@@ -88,7 +88,7 @@ func (e *encoder) finish() error {
 // write is dropped.
 func (e *encoder) abort() {
 	e.sink.kill()
-	e.compressor = nil // whatever became of it, nobody gets it
+	e.compressor = nil // it may be broken: it is not used again
 	if !e.closed {
 		_ = e.finish() // writes nowhere, so nothing can fail or be lost
 	}

@@ -23,7 +23,7 @@ type kind struct {
 	threads int
 }
 
-// idle are the compressors that nobody uses, a *sync.Pool for each kind. The garbage collector
+// idle holds the unused compressors, a *sync.Pool for each kind. The garbage collector
 // empties them.
 var idle sync.Map
 
@@ -45,7 +45,7 @@ func borrow(k kind, w io.Writer) (compressor, error) {
 
 // giveBack takes a compressor that was closed without an error.
 func giveBack(k kind, c compressor) {
-	c.Reset(io.Discard) // it keeps nothing of whom it wrote to
+	c.Reset(io.Discard) // it keeps no reference to its last writer
 	pool, _ := idle.LoadOrStore(k, &sync.Pool{})
 	pool.(*sync.Pool).Put(c) //nolint:forcetypeassert // nothing else is stored
 }

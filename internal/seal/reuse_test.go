@@ -28,7 +28,7 @@ func TestWhatIsUsedAgainRemembersNothing(t *testing.T) {
 				all.Go(func() {
 					random := rand.New(rand.NewPCG(uint64(n), 7))
 					for range rounds {
-						// Nobody else's tests compress with so many goroutines.
+						// No other test compresses with so many goroutines.
 						o := seal.Options{Compression: c, Concurrency: 3}
 						var ids []age.Identity
 						if random.IntN(2) == 0 {

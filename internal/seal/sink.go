@@ -11,7 +11,7 @@ import (
 const (
 	// chunkSize is how much is summed up at a time: no more than a core's cache holds.
 	chunkSize = 64 << 10
-	// chunksAhead is how many chunks wait to be summed up before whoever writes waits.
+	// chunksAhead is the number of chunks that may wait to be summed up before the writer waits.
 	chunksAhead = 4
 )
 
@@ -119,7 +119,7 @@ func (s *sink) take(p []byte, keep int) int {
 	return n
 }
 
-// end stops summing up. Whoever calls it holds mu, and nothing is written any more.
+// end stops summing up. The caller holds mu, and nothing is written any more.
 func (s *sink) end() {
 	if s.full != nil {
 		close(s.full)

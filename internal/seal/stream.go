@@ -50,7 +50,7 @@ type Summary struct {
 	PlainBytes  int64  // of the dump
 	StoredBytes int64  // of the artifact
 	SHA256      string // of the artifact, lower-case hex
-	CRC32C      uint32 // of the artifact, for whoever handles it next in this process
+	CRC32C      uint32 // of the artifact, for the next stage in this process
 }
 
 // Progress says how far a Stream is.

@@ -20,7 +20,7 @@ import (
 //
 // Flags: ConsumerGroups, Persistent, NewSubscriberReceivesOldMessages and
 // RequireSingleInstance are set. ForceShort is set, as the suite offers, to keep it to
-// a second: with a broker that syncs each write the full counts take half a minute. Not claimed: ExactlyOnceDelivery (nobody has it), GuaranteedOrder (slots run
+// a second: with a broker that syncs each write the full counts take half a minute. Not claimed: ExactlyOnceDelivery (no broker has it), GuaranteedOrder (slots run
 // side by side), ContextPreserved. RestartServiceCommand is left out, since the suite's
 // reconnect test races in its own code under -race; outage_test.go restarts the broker.
 func TestConformance(t *testing.T) {

@@ -78,8 +78,8 @@ func (s *subscription) offer(settling context.Context, o *offer) bool {
 
 // choose returns the message to start now, in its slot; nil without an error: look again.
 //
-// What is parked is started at once if nothing can come before it. Otherwise somebody whose
-// turn it is may wait behind what is parked: it looks ahead, until it finds one, nothing
+// A parked message is started at once if nothing can come before it. Otherwise a message with an
+// earlier turn may wait behind the parked ones: choose looks ahead, until it finds one, nothing
 // more waits, or the window is full. So nothing is held that could be another worker's,
 // unless it must be held to see past it.
 func (s *subscription) choose(ctx context.Context) (*held, error) {
@@ -108,7 +108,7 @@ func (s *subscription) choose(ctx context.Context) (*held, error) {
 	return nil, s.wait(ctx)
 }
 
-// take starts the parked message whose turn it is, if there is one; if certain, only when
+// take starts the parked message that is next by turn, if there is one; if certain, only when
 // nothing still in the queue can come before it.
 func (s *subscription) take(certain bool) *held {
 	s.mu.Lock()
@@ -201,8 +201,8 @@ func (s *subscription) room() int {
 }
 
 // park holds what was pulled. The stream may have been made anew since it was bound, with
-// nothing on the connection to show it. A message whose identity cannot be told is left to
-// AckWait: under a wrong event id it would be taken for another request.
+// nothing on the connection to show it. A message that cannot be identified is left to
+// AckWait: with a wrong event id it would be taken for another request.
 func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) error {
 	if err != nil {
 		s.stale.Store(true)

@@ -9,7 +9,7 @@ import (
 )
 
 // BenchmarkFairness measures how long another project's single request waits from its
-// publish to its start on a worker with one slot whose runs take 50 ms: on an idle worker,
+// publish to its start, on a worker with one slot and runs of 50 ms: on an idle worker,
 // behind 1,000 requests of one project when the worker takes turns, and in plain order
 // (behind 50 of them, or each would take a minute).
 //

@@ -23,8 +23,8 @@ type heartbeat struct {
 
 // beat keeps the delivery of a message that runs alive. Each heartbeat is a request: a
 // published one would be thought sent on a dead link. It goes on after the delivery was
-// lost: if nobody else has the message yet, that keeps it so, and if somebody has, they
-// stand by for the ledger's lease with heartbeats of their own.
+// lost: if no other worker has the message yet, the heartbeat keeps it here. A worker that has it
+// stands by for the ledger's lease, with heartbeats of its own.
 func (h *held) beat(ctx context.Context) {
 	every := h.ackWait / 3
 	// It may have been parked, and its last heartbeat be a while ago.

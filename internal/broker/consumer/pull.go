@@ -59,8 +59,8 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 }
 
 // answers are what comes to the inbox of one pull. Not the library's synchronous
-// subscription: that one takes a message with an empty body and the header "Status: 503",
-// which whoever may publish can write, for the absence of a broker, and drops it.
+// subscription: it takes a message with an empty body and the header "Status: 503" for the
+// absence of a broker, and drops it. Any publisher can write such a message.
 type answers struct {
 	sub   *nats.Subscription
 	in    chan *nats.Msg
@@ -107,7 +107,7 @@ func (a answers) collect(ctx context.Context, batch int) (pulled []*nats.Msg, er
 		}
 		switch status := m.Header.Get("Status"); {
 		// Only a message of the stream has a reply subject, for its acknowledgement. The
-		// header and an empty body do not tell: whoever may publish can write both.
+		// header and an empty body prove nothing: a publisher can write both.
 		case status == "" || m.Reply != "":
 			pulled = append(pulled, m)
 		case status == "100": // an idle heartbeat

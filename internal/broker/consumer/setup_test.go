@@ -94,7 +94,7 @@ func deliveryOf(t testing.TB, msg *message.Message) delivery.Delivery {
 	return d
 }
 
-// decide settles a message as the router does whose handler returned err.
+// decide settles a message as the router does after its handler returned err.
 func decide(msg *message.Message, err error) {
 	_, err = consumer.Settle(func(*message.Message) ([]*message.Message, error) { return nil, err })(msg)
 	if err != nil {

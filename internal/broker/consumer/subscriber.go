@@ -46,7 +46,7 @@ type Config struct {
 	// so that nothing is held that does not run.
 	Window int
 	// Turn gives the key of a message. Of one key at most one message runs at a time in this
-	// process, and those who wait take turns by key, not by message. Empty, and by default:
+	// process, and waiting messages take turns by key. Empty, and by default:
 	// each message is on its own, in the order of the queue.
 	Turn func(delivery.Delivery) string
 	// Backoff gives the pause before a redelivery after a Nack. Default:
@@ -73,19 +73,19 @@ type Config struct {
 // alive by confirmed heartbeats every third of AckWait, so a handler may take hours under an
 // AckWait of seconds.
 //
-// With Turn, a free slot looks past the waiting messages of a key that had its turn, for one
-// whose turn it is. What it passed is parked: held and kept alive, until its own turn. The
-// deliveries of what waits do not grow.
+// With Turn, a free slot looks past the waiting messages of a key that had its turn, for a message
+// of the next key. The messages passed over are parked: held and kept alive until their turn.
+// Waiting does not count as a delivery.
 //
 // Ack is confirmed by the broker and tried again until it is. Nack asks for a redelivery
 // after Backoff. A handler's decisions (package delivery) are carried out by Settle.
 //
 // When no heartbeat was confirmed for longer than AckWait, the message may have been
-// delivered to somebody else, and the broker cannot tell the two deliveries apart. From
+// delivered to another worker, and the broker cannot tell the two deliveries apart. From
 // then on a Nack sends nothing, since it would start yet another delivery. An Ack is still
-// sent: a handler acks only what has a durable outcome, and that is true whoever holds the
-// message. The handler's context does not end: the ledger's lease says who may go on, not
-// the broker, and ending it here would waste a dump at each short cut of the network.
+// sent: a handler acks only what has a durable outcome, which is true for every holder of the
+// message. The handler's context does not end: the ledger's lease decides which attempt goes on,
+// and ending it here would waste a dump at each short cut of the network.
 //
 // The end of a subscription (its context, Close, or the Router's end) stops pulling at
 // once and gives back what is parked, which costs it a delivery. Running handlers keep a

@@ -185,7 +185,7 @@ func TestRepeatedHeader(t *testing.T) {
 	}
 }
 
-// Whoever may publish can write what the broker answers to a pull.
+// A publisher can write a message that looks like the broker's answer to a pull.
 func TestAMessageThatLooksLikeAStatusIsDelivered(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -38,7 +38,7 @@ type subscription struct {
 	freed chan struct{} // holds a token when a slot became free since the last look
 	woken chan struct{} // holds a token when a parked message may have become startable
 
-	handlers  sync.WaitGroup                   // offers whose handlers have not returned, and their settling
+	handlers  sync.WaitGroup                   // offers with running handlers, and their settling
 	gathering sync.WaitGroup                   // calls of gather under way
 	stopping  <-chan struct{}                  // closed when pulling ends
 	begin     func(h *held, joined any) *offer // see held.begin
@@ -136,8 +136,8 @@ func (s *subscription) identifyBehind(ctx context.Context, pulled []*nats.Msg, a
 }
 
 // watch aborts the waiting pull when the connection is lost, because its request is
-// lost or holds a message back, and refreshes when it is restored, because a worker whose
-// slots are all busy would not look otherwise.
+// lost or holds a message back. It refreshes when the connection is restored, because a worker
+// with only busy slots would not look otherwise.
 func (s *subscription) watch(ctx context.Context, status <-chan nats.Status) {
 	for {
 		select {

@@ -2,10 +2,10 @@ package consumer
 
 import "time"
 
-// turns decides whose turn it is among the messages that a subscription holds and has not
-// started: start-time fair queuing over their keys. A message gets a tag when it is pulled,
+// turns orders the messages that a subscription holds and has not started, by start-time fair
+// queuing over their keys. A message gets a tag when it is pulled,
 // one more than its key's last, and never less than the tag of what was started last. The
-// lowest tag is next. So whoever has much waiting and whoever has one message take turns.
+// lowest tag is next. So a key with many waiting messages and a key with one take turns.
 //
 // Its methods want the subscription's lock.
 type turns struct {
@@ -44,7 +44,7 @@ func (t *turns) unpark(h *held) {
 	}
 }
 
-// next returns the parked message whose turn it is, of those whose key is neither running
+// next returns the parked message with the lowest tag, of the keys that are neither running
 // nor deferred; nil: there is none. certain says that nothing that is still to be pulled can
 // come before it.
 func (t *turns) next(now time.Time) (h *held, certain bool) {

@@ -12,8 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// Whoever sends something names the subject for the answer, and the broker answers there
-// with rights of its own: nothing of that may reach a stream.
+// A sender names the subject for the answer, and the broker answers there with its own
+// rights: no answer may reach a stream.
 func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 	t.Parallel()
 	g := external(t)
@@ -52,7 +52,7 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 				must(t, trick(nc, subject, reply))
 			}
 		}
-		// The server has taken it all, and whoever asks now is answered after it.
+		// The server has taken all of it: a later question is answered after it.
 		if u == publisher {
 			continue // may not ask, and is not answered
 		}
@@ -107,7 +107,7 @@ func TestAnnouncementsAreHeardAndSchedulesAreNot(t *testing.T) {
 	expect(own, "backup.started.acme.r1", "backup.progress.acme.r1", "backup.completed.acme.r1", "backup.verified.acme.last")
 }
 
-// The administrator, who may do everything, cannot remove an outcome either.
+// Even the administrator cannot remove an outcome.
 func TestNobodyRemovesAnOutcome(t *testing.T) {
 	t.Parallel()
 	g := embedded(t)

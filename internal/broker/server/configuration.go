@@ -11,9 +11,9 @@ import (
 
 // mainAccount holds the streams, the workers and the administrator. Each other user has an
 // account of its own, into which what it may do is imported. In one account with the
-// streams, whoever may publish anything could have the broker write to any subject, an
-// outcome's for instance, by naming it as the subject for the reply: the broker looks at
-// the rights for the subject only. Between accounts a reply goes nowhere but back.
+// streams, a user with any right to publish could make the broker write to any subject, an
+// outcome's for instance, by naming it as the reply subject: the broker checks the rights
+// on the subject only. Between accounts a reply only goes back to its sender.
 const mainAccount = "PGCOURIER"
 
 func accountOf(u User) string {
@@ -25,7 +25,7 @@ func accountOf(u User) string {
 
 // Configuration returns the part of a nats-server configuration that holds the accounts,
 // the users and their rights; keys are those of Users and, for a server that others set
-// up, of UserAdmin. publishers are the public keys of those who may ask for exports of one
+// up, of UserAdmin. publishers are the public keys that may ask for exports of one
 // project, by project; they share the gateway's account. A user without a key is left out.
 func Configuration(keys PublicKeys, publishers map[string]string) (string, error) {
 	var b strings.Builder

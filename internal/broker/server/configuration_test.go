@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// nobody are public keys whose seeds were thrown away.
+// nobody holds public keys; their seeds were thrown away.
 var nobody = server.PublicKeys{
 	server.UserGateway:  "UDCEF74TPHUH2ZAV6OTQUS3TEMUDK2P2FSYUH6A7DMEQRBA6ZWNDVQRC",
 	server.UserWorker:   "UADU6OOUHVT4AI6NKWUQ2HACMILGZZJFU7IQDNBS62DL7ZU7N2CCZ2RH",

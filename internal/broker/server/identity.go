@@ -12,15 +12,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrNotTold says that the broker does not tell who somebody is: it has no system account, or
-// the user may not ask.
+// ErrNotTold says that the broker does not tell a connection its identity: it has no system
+// account, or the user may not ask.
 var ErrNotTold = errors.New("the broker does not tell the rights of this login")
 
-// ownRights is the subject on which a server tells a connection who it is. It tells nothing
-// of others.
+// ownRights is the subject on which a server tells a connection its own identity and rights.
 const ownRights = "$SYS.REQ.USER.INFO"
 
-// Identity is who a connection is for the broker.
+// Identity is the user of a connection, as the broker sees it.
 type Identity struct {
 	User    string // a public key or a name; may be empty
 	Account string
@@ -28,7 +27,7 @@ type Identity struct {
 	Rights *Rights
 }
 
-// WhoAmI asks the broker who nc is. ErrNotTold.
+// WhoAmI asks the broker for the identity of nc. ErrNotTold.
 func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a question without the right to ask is not answered
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// Each user is told who it is and has all the rights that it needs; others are named.
+// Each user learns its identity and has all the rights that it needs; missing ones are named.
 func TestABrokerTellsItsUsersTheirRights(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {

@@ -56,7 +56,7 @@ func EnsureKeys(dir string, users []User, log *slog.Logger) (PublicKeys, error) 
 	return keys, nil
 }
 
-// closeToOthers checks whose a file or folder is and takes all rights from others.
+// closeToOthers checks the owner of a file or folder and takes all rights from others.
 func closeToOthers(path string, want fs.FileMode, log *slog.Logger) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -127,7 +127,7 @@ func publicKey(file string) (string, error) {
 	return public, nil
 }
 
-// KeyError says that a user's key cannot be read, and who can.
+// KeyError says that a user's key cannot be read, and which user can.
 type KeyError struct {
 	User  User
 	File  string

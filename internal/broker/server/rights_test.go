@@ -25,8 +25,8 @@ func all() []server.User {
 	return slices.Insert(server.Users(), 1, publisher)
 }
 
-// act is one thing that somebody might do, as what is sent to the server. Its subject is
-// everything that the server goes by.
+// act is one possible action, as it is sent to the server. The server decides by its subject
+// alone.
 type act struct {
 	what    string
 	listen  bool // else publish
@@ -34,7 +34,7 @@ type act struct {
 	may     string // the users that may, separated by spaces
 }
 
-// acts is the table: everything that is there to be done, and who may do it.
+// acts is the table of all possible actions and the users that may do each.
 func acts() []act {
 	publish := func(what, subject, may string) act { return act{what, false, subject, may} }
 	listen := func(what, subject, may string) act { return act{what, true, subject, may} }

@@ -75,8 +75,8 @@ type Server struct {
 // calls Shutdown.
 //
 // It takes connections of Users only, by their keys in KeysDir, which are generated where
-// they are missing (EnsureKeys). Who may do everything is ConnectAdmin's connection; its
-// key is a new one at each start and never leaves this process.
+// they are missing (EnsureKeys). ConnectAdmin's connection has all
+// rights; its key is a new one at each start and never leaves this process.
 func Start(c Config) (*Server, error) {
 	log := c.Logger
 	if log == nil {
@@ -218,7 +218,7 @@ func (s *Server) ConnectAdmin(log *slog.Logger) (*nats.Conn, error) {
 func (s *Server) Shutdown() error { return s.end() }
 
 func (s *Server) shutdown() error {
-	// First the file: from now on nobody should be sent here.
+	// First the file: from now on no client should be sent here.
 	err := os.Remove(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -24,7 +24,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// authority is a CA whose certificate lies in a file.
+// authority is a CA with its certificate in a file.
 type authority struct {
 	t    *testing.T
 	dir  string

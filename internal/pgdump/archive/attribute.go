@@ -18,8 +18,8 @@ const (
 
 // owners attributes entries to projects.
 type owners struct {
-	schemas map[string]int // to whom a schema belongs
-	found   map[int64]int  // to whom the SCHEMA or DATABASE entry with this id belongs
+	schemas map[string]int // the project of each schema
+	found   map[int64]int  // the project of the SCHEMA or DATABASE entry with this id
 }
 
 func newOwners(projects [][]string) (*owners, error) {
@@ -38,7 +38,7 @@ func newOwners(projects [][]string) (*owners, error) {
 	return o, nil
 }
 
-// attribute says whose each entry is.
+// attribute returns the project of each entry.
 func (o *owners) attribute(entries []Entry) ([]int, error) {
 	ids := make(map[int64]bool, len(entries))
 	for _, e := range entries {

@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// bigDump is a script of about 64 MiB whose rows are of the given length.
+// bigDump is a script of about 64 MiB with rows of the given length.
 func bigDump(row int) []byte {
 	var b bytes.Buffer
 	b.WriteString(opening + "COPY s.t (a, b, c) FROM stdin;\n")

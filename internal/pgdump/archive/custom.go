@@ -36,13 +36,13 @@ type customScanner struct {
 	tally   *tally
 	state   customState
 	field   fieldReader
-	missing int // entries whose data did not come yet
+	missing int // entries without their data so far
 	left    int64
 	blobs   bool // the block's type
 	rows    tableData
 
 	pos   int64    // bytes taken so far
-	index *indexed // nil: nobody asks where the blocks lie
+	index *indexed // nil: the places of the blocks are not recorded
 }
 
 func newCustomScanner(t *tally) *customScanner {

@@ -19,8 +19,8 @@ func (e *StructureError) Error() string {
 	return fmt.Sprintf("%s dump: byte %d: %s", e.Format, e.Offset, e.Reason)
 }
 
-// Unwrap returns export.ErrNewerFormat of an archive whose version is newer than any known:
-// it may be whole, but it cannot be read.
+// Unwrap returns export.ErrNewerFormat for an archive of a newer version than any known: it may
+// be whole, but it cannot be read.
 func (e *StructureError) Unwrap() error {
 	if e.newer {
 		return export.ErrNewerFormat

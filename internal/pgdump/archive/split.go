@@ -37,7 +37,7 @@ func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, err
 		return nil, err
 	}
 	entries, blocks := make([][]Entry, len(projects)), make([][]Block, len(projects))
-	data := make(map[int64]int, len(index.Blocks)) // whose
+	data := make(map[int64]int, len(index.Blocks)) // the project of each entry
 	for i, e := range index.Entries {
 		who := owner[i]
 		if who != everyone {

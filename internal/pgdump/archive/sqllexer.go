@@ -115,7 +115,7 @@ func (s *sqlScanner) keep(b []byte) {
 	s.cut = s.cut || n < len(b)
 }
 
-// begin starts a token whose text is kept.
+// begin starts a token and keeps its text.
 func (s *sqlScanner) begin(state lexState) {
 	s.state, s.text, s.cut = state, s.text[:0], false
 }

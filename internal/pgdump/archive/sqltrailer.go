@@ -76,8 +76,8 @@ func (s *sqlStatement) lineComment(text string, cut bool) {
 }
 
 // leafOf reads the table from "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER".
-// pg_dump replaces line breaks in the names by spaces; such a partition of such a root
-// is the one table whose name in Contents differs from the server's.
+// pg_dump replaces line breaks in the names by spaces: a partition with such a name is the
+// only kind of table with a name in Contents that differs from the server's.
 func leafOf(text string) export.Table {
 	const kind, owner = "; Type: TABLE DATA; Schema: ", "; Owner: "
 	at, end := strings.LastIndex(text, kind), strings.LastIndex(text, owner)

@@ -42,7 +42,7 @@ type tocParser struct {
 
 	pos     int64    // bytes taken so far
 	fieldAt int64    // where the current field began
-	index   *indexed // nil: nobody asks where the entries lie
+	index   *indexed // nil: the places of the entries are not recorded
 
 	id      int64 // of the current entry
 	dumper  bool
@@ -250,7 +250,7 @@ func (t *tocParser) addEntry(schema string) error {
 	return nil
 }
 
-// setFile notes the member of the current entry, whose name is derived from the entry's
+// setFile notes the member of the current entry. Its name is derived from the entry's
 // id. The table of contents names large objects in the same way, but the member is their
 // own list: blobs.toc, numbered since PostgreSQL 17 splits them.
 func (t *tocParser) setFile(name string) error {
