@@ -17,7 +17,7 @@ func (a *app) manCommand() *cobra.Command {
 		Example: "  pgcourier man /usr/local/share/man/man1",
 		Args:    cobra.ExactArgs(1),
 		RunE: coded(func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil { // #nosec G301 -- man pages are for everybody
+			if err := os.MkdirAll(args[0], 0o755); err != nil { // #nosec G301 -- man pages are public
 				return err
 			}
 			root := cmd.Root()

@@ -65,9 +65,9 @@ func setGCPercent() {
 	}
 }
 
-// warnOfOpenFolder tells when everybody may write to the data folder: what lies in it is
-// closed to others, but they could put something else in its place. A group's right is left
-// to who gave it: volumes are handed to a container's group that way.
+// warnOfOpenFolder warns when all users may write to the data folder: its files are closed to
+// others, but others could replace them. Write access for a group is not reported: volumes are
+// handed to a container's group that way.
 func warnOfOpenFolder(ctx context.Context, dir string, log *slog.Logger) {
 	const writable = 0o002
 	info, err := os.Stat(dir)

@@ -57,8 +57,8 @@ func Of(ctx context.Context) Delivery {
 }
 
 // ErrDrop is the decision to settle nothing: no ack, no nak, only an end of the heartbeats.
-// It is for an attempt that was superseded: the message belongs to another worker, whose
-// delivery an ack or nak would act on.
+// It is for an attempt that was superseded: the message belongs to another worker, and
+// an ack or nak would act on that delivery.
 var ErrDrop = errors.New("the message is left to another worker")
 
 // RetryError is the decision to have a message delivered again, without a fault.

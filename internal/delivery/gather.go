@@ -21,8 +21,8 @@ func WithJoined(ctx context.Context, value any) context.Context {
 }
 
 // Gather has up to n more waiting messages of other keys, of each key one, handled beside the
-// message of ctx, in its slot, which is free again when all have ended. They are those whose
-// turn it is next; nothing is waited for. When it is known how many there are, join is called
+// message of ctx, in its slot, which is free again when all have ended. They are the
+// next by turn; nothing is waited for. When it is known how many there are, join is called
 // with their number, and each message gets one of the values that it returns: see Joined.
 // They are handled soon after Gather has returned. A message that is snoozed there is not
 // gathered again, but has its turn like any other.

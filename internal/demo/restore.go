@@ -48,8 +48,8 @@ func (d *story) restore(ctx context.Context, c *events.Completed) error {
 	return nil
 }
 
-// read opens the stored export and hands its plain dump to use, whose error is the first
-// result.
+// read opens the stored export and hands its plain dump to use. The first result is the error
+// of use.
 func (d *story) read(ctx context.Context, c *events.Completed, use func(io.Reader) error) (used, err error) {
 	stored, err := d.exports.Set[0].Open(ctx, keyOf(c))
 	if err != nil {

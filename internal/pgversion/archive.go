@@ -4,7 +4,7 @@ package pgversion
 // directory). The versions are 1.x.
 type Archive struct {
 	Minor int // the x
-	Since int // the first major version whose pg_dump writes it
+	Since int // the first major version with a pg_dump that writes it
 
 	AccessMethod  bool // an entry names its table access method
 	OneByteCodec  bool // the compression is one byte, its algorithm, and not an integer, its level

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// restricts are the first minor releases whose pg_dump writes \restrict and whose psql knows
-// it, by major version, the oldest first. All from the last on do (CVE-2025-8714).
+// restricts are the first minor releases with a pg_dump that writes \restrict and a psql that
+// knows it, by major version, the oldest first. All from the last on do (CVE-2025-8714).
 var restricts = []struct{ major, minor int }{{13, 22}, {14, 19}, {15, 14}, {16, 10}, {17, 6}, {18, 0}}
 
 // Restrict says whether the client tools of this release know \restrict.

@@ -6,7 +6,7 @@
 // [Restorer.Restore] does that first, and only then reads a second time and feeds, while it
 // checks that the bytes are those of the first pass.
 //
-// # One transaction, and who ends it
+// # One transaction, and how it ends
 //
 // Every format ends up as a script in one psql: a tar or custom archive goes through
 // pg_restore, which here has no connection and only writes the script. The transaction is

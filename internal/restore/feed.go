@@ -29,7 +29,7 @@ type feed struct {
 	at       *place
 	target   Target
 	progress func(int64)
-	givenUp  atomic.Bool // nobody takes the script any more
+	givenUp  atomic.Bool // the script is no longer read
 }
 
 // run feeds the script, from pg_restore if the export is an archive.
@@ -163,7 +163,7 @@ func (f *feed) archive(p *pass, in *os.File) error {
 	return errors.Join(err, in.Close())
 }
 
-// drop ends a pass that nobody needs.
+// drop ends a pass that is no longer needed.
 func (f *feed) drop(p *pass) error {
 	_, err := p.finish(errSink)
 	return ignoreSink(err)

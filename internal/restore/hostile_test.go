@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// trap is a file that somebody wants to have made, with a name short enough for an object's.
+// trap is a file that an attack tries to make, with a name short enough for an object's.
 func trap(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "t") //nolint:usetesting // a short name, for names of objects

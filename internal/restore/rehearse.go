@@ -140,14 +140,14 @@ func dropOld(ctx context.Context, ses *libpq.Session) {
 func dropDatabase(ctx context.Context, ses *libpq.Session, name string) error {
 	sql := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
 	if pgversion.Has(ses.Major(), pgversion.DropForce) {
-		sql += " WITH (FORCE)" // a backend whose psql was killed may still be there
+		sql += " WITH (FORCE)" // the backend of a killed psql may still be there
 	}
 	_, err := ses.Conn.Exec(ctx, sql)
 	return err
 }
 
-// countForced counts what the restore could not: tables whose policies are forced upon their
-// owner, who is this login.
+// countForced counts what the restore could not count: tables with policies forced on their
+// owner, which is this login.
 func (e Evidence) countForced(ctx context.Context, scratch *libpq.Source, schemas []string) error {
 	// Off: rows that a policy hides must be an error, never a smaller count.
 	ses, err := scratch.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog", "row_security": "off"})

@@ -151,7 +151,7 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	return Result{Evidence: found, ServerVersion: at.Version(), Took: time.Since(begun)}, nil
 }
 
-// start runs a tool whose stdin is the returned file. The caller closes it.
+// start runs a tool with the returned file as its stdin. The caller closes it.
 func (r *Restorer) start(ctx context.Context, c libpq.Command, reach Reach) (*libpq.Process, *os.File, func() bool, error) {
 	in, w, err := libpq.Pipe()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // wrongCount is the SQLSTATE of a table that holds other rows than the export. Its class is
-// nobody's.
+// unused.
 const wrongCount = "PGC01"
 
 // settings hold for our own statements before the dump's; the dump has its own. The names in

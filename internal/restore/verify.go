@@ -78,8 +78,8 @@ func (e Evidence) compare(a export.Artifact) error {
 	return nil
 }
 
-// WritePlain writes the dump itself, decrypted and decompressed, to w: after Verify, whose
-// evidence it must equal byte for byte.
+// WritePlain writes the dump itself, decrypted and decompressed, to w. It follows Verify and must
+// equal its evidence byte for byte.
 func (x Export) WritePlain(ctx context.Context, w io.Writer, first Evidence, progress func(stored int64)) error {
 	p, err := x.open(ctx, progress)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *pass) Read(b []byte) (int, error) { return p.dump.Read(b) }
 // finish reads what is left, closes, and says what the pass has seen. reading is how its
 // use ended.
 func (p *pass) finish(reading error) (Evidence, error) {
-	if !errors.Is(reading, errSink) { // else nobody asks whether the rest is whole
+	if !errors.Is(reading, errSink) { // else the rest does not matter
 		_, _ = io.Copy(io.Discard, p.stored) // its error is remembered
 	}
 	stored := p.stored.err
@@ -177,7 +177,7 @@ func (p *pass) finish(reading error) (Evidence, error) {
 	}, nil
 }
 
-// decoding says what a failure means whose stored bytes could be read.
+// decoding classifies a failure after the stored bytes could be read.
 func decoding(err error) error {
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)

@@ -80,7 +80,7 @@ func notifierBinding(topic string) (broker.Binding, error) {
 	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
 }
 
-// openedChannels is what a notifier delivers over, and what it tells to whom.
+// openedChannels holds the senders of a notifier and its policy.
 type openedChannels struct {
 	senders map[notify.Channel]notify.Sender
 	policy  notify.Policy

@@ -22,7 +22,7 @@ type SweeperConfig struct {
 	JetStream  jetstream.JetStream
 	Ledger     *ledger.Ledger
 	Store      export.Store
-	Exporter   *export.Exporter // runs requests whose deliveries are used up and that never began
+	Exporter   *export.Exporter // runs requests that used up their deliveries and never began
 	Announcer  *handlers.Announcer
 	// AckWait is how long a worker may be silent. The sweeper looks that often.
 	AckWait time.Duration

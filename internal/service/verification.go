@@ -20,8 +20,8 @@ import (
 
 var _ handlers.Verifier = (*Verifier)(nil)
 
-// Verify implements handlers.Verifier: every copy is read and compared with the event, whose
-// hash the broker keeps, and the first copy is restored.
+// Verify implements handlers.Verifier: every copy is read and compared with the event's
+// hash, and the first copy is restored.
 func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
 	begun := time.Now()
 	if gone, err := v.removed(ctx, c); gone || err != nil {

@@ -151,7 +151,7 @@ func (l *lab) postmaster() int {
 const notable = 64 << 20
 
 // settle lets the disk finish what one run wrote before the next is timed. That waits for
-// what everybody on the machine writes, so a trial at the smallest scale does without.
+// all writers on the machine, so a trial at the smallest scale does without.
 func (l *lab) settle() {
 	if l.size >= notable {
 		unix.Sync()

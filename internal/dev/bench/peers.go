@@ -194,5 +194,5 @@ const (
 var jobs = strconv.Itoa(min(runtime.GOMAXPROCS(0), 3))
 
 // peerDirectory is what a parallel export costs before anything of ours is done: its files
-// lie in a folder, in the page cache, and nobody has looked at them.
+// lie in a folder, in the page cache, unread.
 var peerDirectory = "pg_dump -Fd -j " + jobs + " -Z 0"

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// process is a child whose first words are awaited and whose last are kept.
+// process is a child process. Its first output is awaited and its last output is kept.
 type process struct {
 	name   string
 	cmd    *exec.Cmd

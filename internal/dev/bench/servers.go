@@ -76,7 +76,7 @@ func (l *lab) testServer(ctx context.Context, kind string) (settings []string, p
 	return strings.Fields(<-line), p, nil
 }
 
-// recipient is a fresh age key, whose identity nobody has.
+// recipient returns a fresh age recipient; its identity is thrown away.
 func recipient() (string, error) {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

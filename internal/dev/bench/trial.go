@@ -8,7 +8,7 @@ import (
 
 // trial is one measured run of a variant. Times are in seconds, sizes in bytes.
 type trial struct {
-	Wall     float64 `json:"wall"`              // as whoever asked sees it
+	Wall     float64 `json:"wall"`              // as seen by the requester
 	Service  float64 `json:"service,omitempty"` // ours: from started_at to finished_at of the outcome
 	CPU      float64 `json:"cpu"`               // of the client's processes, all together
 	Server   float64 `json:"server_cpu"`        // of PostgreSQL's

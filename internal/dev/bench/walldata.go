@@ -16,7 +16,7 @@ const (
 	eventRow    = 290
 )
 
-// loadLarge makes a database with one schema whose plain dump has about so many bytes:
+// loadLarge makes a database with one schema and a plain dump of about so many bytes:
 // pgbench's largest table as pgbench -i fills it, prose, and jsonb. The prose is put
 // together from 4,096 sentences, so that it compresses as text does and not as a repeated
 // line does.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Proxy is a TCP proxy whose cable can be pulled, and whose way back can be held up.
+// Proxy is a TCP proxy that can cut its connections and hold up the answers.
 type Proxy struct {
 	t      *testing.T
 	target string

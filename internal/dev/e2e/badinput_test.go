@@ -19,7 +19,7 @@ import (
 
 var badInputReport = flag.String("bad-input", "", "run the whole catalogue of bad input, not a selection, and write the verdicts to this file")
 
-// bystander is the project whose exports must complete whatever the others send.
+// bystander is the project with exports that must complete whatever the others send.
 const bystander = "globex"
 
 // Every case of the catalogue goes through the real broker to the real worker, in its own
@@ -103,7 +103,7 @@ func newCatalogue(t *testing.T, cases []badCase) *catalogue {
 	return c
 }
 
-// schema makes one with a table that says whose it is.
+// schema makes a schema with a table that names its owner.
 func (c *catalogue) schema(name, whose string) {
 	c.t.Helper()
 	table := pgx.Identifier{name, "order items"}.Sanitize()

@@ -252,7 +252,7 @@ func (r *rawConn) publish(ctx context.Context, subject, header string, body []by
 	return nil
 }
 
-// recorder is a folder for PG_BIN_DIR whose tools note every start with all arguments.
+// recorder is a folder for PG_BIN_DIR with tools that record every start with all arguments.
 type recorder struct {
 	t     *testing.T
 	dir   string

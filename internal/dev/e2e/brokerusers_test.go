@@ -126,7 +126,7 @@ func TestTheWholeJobRunsOnABrokerOfOnesOwn(t *testing.T) {
 	}
 }
 
-// publishAsAcme asks as somebody who may ask for acme alone: the subject is the authority.
+// publishAsAcme asks with a key that may ask for acme alone: the subject is the authority.
 func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	p.t.Helper()
 	public, err := key.PublicKey()
@@ -172,7 +172,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	}
 }
 
-// Without a key nobody gets in, and a command says which key it lacks.
+// Without a key the broker refuses, and a command says which key it lacks.
 func TestACommandSaysWhichKeyItLacks(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

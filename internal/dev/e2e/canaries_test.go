@@ -138,7 +138,7 @@ func (c *canaries) search(sink, where string, text []byte) {
 			if bytes.HasPrefix(text[i:], f.text) {
 				c.finds = append(c.finds, fmt.Sprintf("%s: %s holds %s (%s): ...%q...", sink, where, f.secret, f.kind,
 					text[max(0, i-60):min(len(text), i+60)]))
-				delete(c.seen, sum) // somebody else may hold the same
+				delete(c.seen, sum) // another sink may hold the same
 			}
 		}
 	}

@@ -38,8 +38,8 @@ const (
 	sinkWebhooks    = "webhooks' bodies"
 )
 
-// processes searches argument list and environment of every process. A process whose program
-// is own holds what it was given, unless strict; in a sandbox it stands for another.
+// processes searches argument list and environment of every process. A process of the
+// program own holds what it was given, unless strict; in a sandbox it stands for another.
 func (c *canaries) processes(own string, strict bool) {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range links {

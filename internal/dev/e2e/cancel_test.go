@@ -247,7 +247,7 @@ func TestACancelThatCannotBe(t *testing.T) {
 	}
 }
 
-// The only worker is paused: nobody can answer. Then another can, and ends the request
+// The only worker is paused and cannot answer. Then another can, and ends the request
 // once the lease of the paused one is over; the paused one clears away when it wakes.
 func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	t.Parallel()

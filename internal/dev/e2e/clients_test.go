@@ -11,8 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// faultyRelease is a release whose client tools all have the published fault cve. mends is the
-// oldest release whose pg_dump has none.
+// faultyRelease is a release with the published fault cve in all its client tools. mends is the
+// oldest release with a pg_dump without faults.
 type faultyRelease struct{ version, cve, mends string }
 
 // faultyReleases are old releases by major version.

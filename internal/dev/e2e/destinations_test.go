@@ -220,7 +220,7 @@ func TestServeChecksEachDestination(t *testing.T) {
 			}
 		}
 	}
-	// An optional one keeps nobody from work.
+	// An optional destination does not keep a worker from its work.
 	w := p.start("STORAGE=file://"+p.storage+","+place, "TELEGRAM_TOKEN="+revoked, "ALLOW_PLAINTEXT=true")
 	if !w.logs.has("optional destination cannot be used now") {
 		t.Errorf("the log does not say what is wrong:\n%s", w.logs.String())

@@ -174,7 +174,7 @@ func (c *clinic) setting(name string) string {
 	return ""
 }
 
-// change alters the stream of requests behind everybody's back.
+// change alters the stream of requests as an administrator could.
 func (c *clinic) change(do func(*jetstream.StreamConfig)) {
 	c.t.Helper()
 	config := c.stream(events.StreamRequests).Config
@@ -184,7 +184,7 @@ func (c *clinic) change(do func(*jetstream.StreamConfig)) {
 	}
 }
 
-// stranger is a web server with a certificate of an authority that nobody knows.
+// stranger is a web server with a certificate of an unknown authority.
 func (c *clinic) stranger() string {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -211,7 +211,7 @@ func (c *clinic) deaf() string {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { _ = l.Close() })
-	return l.Addr().String() // the kernel takes them; nobody accepts
+	return l.Addr().String() // the kernel completes the handshakes; no program accepts
 }
 
 // otherKeys are keys of the broker's users that no broker has.
@@ -250,7 +250,7 @@ func (p *platform) otherBroker(accounts string) string {
 	return srv.ClientURL()
 }
 
-// withoutRight is another broker, whose worker lacks one subject.
+// withoutRight is another broker with a worker that lacks the right to one subject.
 func (c *clinic) withoutRight(line string) []string {
 	c.t.Helper()
 	keysDir := filepath.Join(c.t.TempDir(), "keys")

@@ -204,8 +204,8 @@ func toolsOnly(t *testing.T) string {
 	return dir
 }
 
-// save downloads the chat's files as somebody does by hand, some of them with the number that
-// a browser adds, and counts the parts.
+// save downloads the chat's files as by hand, some of them with the number that a browser
+// adds, and counts the parts.
 func (c chat) save(t *testing.T, dir string) (parts int) {
 	t.Helper()
 	for i, m := range c.Messages(privateChat) {

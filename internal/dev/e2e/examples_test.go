@@ -94,7 +94,7 @@ func TestTheExamplesRun(t *testing.T) {
 	}
 }
 
-// The locks of the examples name no registry: whoever installs them uses their own.
+// The locks of the examples name no registry: the installing machine uses its own.
 func TestTheExamplesLocksNameNoRegistry(t *testing.T) {
 	t.Parallel()
 	locks, err := filepath.Glob(filepath.Join(root, "docs", "examples", "*", "package-lock.json"))

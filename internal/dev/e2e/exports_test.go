@@ -79,7 +79,7 @@ func keep(t *testing.T, requests ...events.Requested) *kept {
 	return k
 }
 
-// identityFile is a new identity's file, and who may write to it.
+// identityFile returns the file of a new identity, and its recipient.
 func identityFile(t *testing.T) (file, recipient string) {
 	t.Helper()
 	id, err := age.GenerateX25519Identity()

@@ -37,8 +37,8 @@ func documents(t *testing.T) (names []string) {
 	return names
 }
 
-// deployFiles returns the files of deploy/ whose path below it matches pattern, as paths from
-// the root of the module.
+// deployFiles returns the files of deploy/ that match pattern, as paths from the root of the
+// module.
 func deployFiles(t *testing.T, pattern string) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "deploy", pattern))
@@ -87,7 +87,7 @@ func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 }
 
 var (
-	// wrapper is what may stand before a command that runs elsewhere or as somebody else.
+	// wrapper is what may stand before a command that runs elsewhere or as another user.
 	wrapper    = regexp.MustCompile(`^\s*(?:sudo(?: -u \S+)? |docker compose (?:--file \S+ )?(?:exec|run --rm) \S+ |kubectl .* -- )`)
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)

@@ -46,7 +46,7 @@ func loadFrom(t *testing.T, variables map[string]string, secrets string) config.
 	return c
 }
 
-// A recipient in a shipped file would be left as it is by somebody, and all exports be lost.
+// A recipient in a shipped file could be left unchanged, and all exports would be lost.
 func TestNoShippedFileHoldsARecipient(t *testing.T) {
 	t.Parallel()
 	recipient := regexp.MustCompile(`age1[a-z0-9]{50,}`)

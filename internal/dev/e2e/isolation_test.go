@@ -26,7 +26,7 @@ type tenant struct{ id, schema, canary string }
 
 func (t tenant) quoted() string { return pgx.Identifier{t.schema}.Sanitize() }
 
-// oddTenants are projects whose schemas are easily taken for one another's.
+// oddTenants are projects with schemas that are easily confused.
 func oddTenants(n int) []tenant {
 	all := []tenant{
 		{id: "alpha", schema: "tenant_alpha"},
@@ -61,8 +61,7 @@ INSERT INTO control_plane.projects VALUES ('$id', '$id', 'active', '$schema');
 // snare is an object in a's schema that leads to b's data.
 type snare struct{ name, sql string }
 
-// untied are snares that pg_dump does not see to lead anywhere: those who have them still
-// share a dump.
+// untied are references that pg_dump does not see: their projects still share a dump.
 var untied = []snare{
 	{"function", "CREATE FUNCTION $a.read_$n() RETURNS SETOF text LANGUAGE sql AS $$ SELECT canary FROM $b.secrets $$"},
 	{"definer's function", "CREATE FUNCTION $a.define_$n() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ SELECT max(canary) FROM $b.secrets $$"},

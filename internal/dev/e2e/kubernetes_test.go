@@ -261,7 +261,7 @@ func checkPod(t *testing.T, component string, c config.Config, pod pod) {
 	if room := sizes[c.DataDir]; room == 0 || component == "worker" && room <= config.ByteSize(c.Concurrency)*c.SpoolBytes {
 		t.Errorf("%s writes to %s, writable are %v", component, c.DataDir, sizes)
 	}
-	// A mounted folder belongs to the group, and a spool must be nobody else's.
+	// A mounted folder belongs to the group, and a spool must be closed to others.
 	if sizes[c.Spool()] != 0 {
 		t.Errorf("%s: the spool is the volume %s itself", component, c.Spool())
 	}

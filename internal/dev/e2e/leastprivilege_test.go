@@ -29,7 +29,7 @@ func document(t *testing.T, name string) string {
 	return string(text)
 }
 
-// least is a platform whose worker has the documented login.
+// least is a platform with a worker that has the documented login.
 type least struct {
 	*platform
 	settings []string // of the worker

@@ -281,7 +281,7 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamNotifications).State.Msgs == 0 })
 }
 
-// A connection that is lost between the last byte and the answer leaves nobody knowing: the
+// When a connection is lost between the last byte and the answer, the result is unknown: the
 // mail comes again under the same Message-ID.
 func TestAMailWhoseAnswerWasLostComesAgainUnderItsMessageID(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func TestAFullQueueIsRefusedAtThePublisherAlone(t *testing.T) {
 	if _, out, code := p.cliWith([]string{"NATS_KEYS=" + p.keys}, "request", "acme", "--id", "four"); code != 1 || !strings.Contains(out, "MAX_WAITING_PER_PROJECT") {
 		t.Errorf("the command says of a full queue: exit code %d, %s", code, out)
 	}
-	// A flood through the intake waits there, at nobody's cost.
+	// A flood through the intake waits there, at no other project's cost.
 	const flood = 5
 	p.outcomes += 2
 	for range flood {

@@ -143,7 +143,7 @@ func TestASingleReplay(t *testing.T) {
 			t.Errorf("after it completed: %s", stderr)
 		}
 	}
-	// What somebody cancelled is replayed only when it is asked for.
+	// A cancelled request is replayed only on demand.
 	p.request(events.Requested{ProjectID: "once", RequestID: "unwanted"})
 	g.awaitHeld(2)
 	p.cancel(0, "unwanted")

@@ -180,7 +180,7 @@ func TestOneTraceRunsFromTheGatewayToTheMail(t *testing.T) {
 	if want := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(sent.SpanId)); m.Header.Get("traceparent") != want {
 		t.Errorf("the outcome's traceparent is %q, want %q", m.Header.Get("traceparent"), want)
 	}
-	// Who is told by webhook goes on from the span of its sending.
+	// The receiver of a webhook continues the span of its sending.
 	eventually(t, "a span of the webhook", func() bool { return len(r.named(traceID, "send webhook")) == 1 })
 	told := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(r.named(traceID, "send webhook")[0].SpanId))
 	if calls := hook.calls(); len(calls) != 1 || calls[0].header.Get("Traceparent") != told {

@@ -47,7 +47,7 @@ func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 	}
 }
 
-// A request whose deliveries were used up before anybody claimed it is run all the same.
+// A request that used up its deliveries before its first claim is run all the same.
 func TestWhatOnlyWaitedIsRunInTheEnd(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

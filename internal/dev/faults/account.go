@@ -33,8 +33,8 @@ type result struct {
 	Recovered float64 `json:"recovered_seconds"`
 	AckWaits  float64 `json:"recovered_ack_waits"`
 	Took      float64 `json:"took_seconds"`
-	// Shares are the completed requests of each worker, Contended the projects whose requests
-	// were completed by more than one; of a platform.
+	// Shares are the completed requests of each worker, Contended the projects with requests
+	// that more than one worker completed; of a platform.
 	Shares     []int    `json:"shares,omitempty"`
 	Contended  int      `json:"contended,omitempty"`
 	Missing    string   `json:"missing,omitempty"`

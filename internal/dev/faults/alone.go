@@ -44,8 +44,8 @@ func (w *world) measureStored(ctx context.Context) (s stored, err error) {
 	return s, nil
 }
 
-// ledgerBytes multiplies the ledger's rows, whose pages and indexes a few hundred do not
-// fill, and returns what one request takes.
+// ledgerBytes multiplies the ledger's rows, because a few hundred do not fill its pages and
+// indexes, and returns the size of one request.
 func (w *world) ledgerBytes(ctx context.Context) (bytes float64, err error) {
 	const copies = 100
 	for _, sql := range []string{

@@ -107,7 +107,7 @@ func breaches(t *testing.T, l *lab) {
 	check(os.WriteFile(file(1), b, 0o600))
 	// One file too many.
 	check(os.WriteFile(file(2)+".new", nil, 0o600))
-	// A second outcome, on the other subject, and an outcome for nobody.
+	// A second outcome, on the other subject, and an outcome without a request.
 	second, err := events.Failed{
 		ProjectID: outcomes[3].Completed.ProjectID, RequestID: outcomes[3].Completed.RequestID, Attempts: 3,
 		Code: codes.WorkerLost, Message: "lost", FinishedAt: time.Now(),
@@ -130,7 +130,7 @@ func breaches(t *testing.T, l *lab) {
 		_, err := l.ledger.Exec(ctx, sql, project, request)
 		check(err)
 	}
-	// A request that nobody answers, a process and a temporary file that stay.
+	// A request without an answer, a process and a temporary file that stay.
 	check(w.publishAgain(ctx, w.jobs[0]))
 	sleeper := exec.CommandContext(ctx, "sleep", "60")
 	sleeper.Env = []string{"PGPORT=" + l.sourceEdge.port()}

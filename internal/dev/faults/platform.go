@@ -18,7 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/contents"
 )
 
-// A platform is many small projects whose workers, any number of processes, share a broker
+// A platform is many small projects. Their workers, any number of processes, share a broker
 // of three nodes. Workers, gateway and administrator are the broker's own users, each with
 // its rights only, and reach it without a proxy.
 
@@ -150,8 +150,8 @@ func (w *world) pgcourierSays(ctx context.Context, args ...string) ([]byte, erro
 	return out, err
 }
 
-// sharing looks at who did what: every worker something, and of each project one export at
-// a time over all workers.
+// sharing checks that every worker did some of the work, and that each project had one export
+// at a time over all workers.
 func (w *world) sharing(ctx context.Context, r *result) error {
 	rows, err := w.lab.ledger.Query(ctx, `SELECT project_id, worker FROM pgcourier.attempts WHERE result = 'completed'`)
 	if err != nil {

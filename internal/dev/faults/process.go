@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// process is a child whose output is kept and can be waited for.
+// process is a child process. Its output is kept and can be waited for.
 type process struct {
 	name   string
 	cmd    *exec.Cmd

@@ -78,7 +78,7 @@ func (rep report) write(file string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // a report for everybody
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // a public report
 		return err
 	}
 	return os.WriteFile(file, append(b, '\n'), 0o644) //nolint:gosec // the same

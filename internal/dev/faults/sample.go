@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// sampled is a process whose use of memory, descriptors and goroutines is followed.
+// sampled is a process with recorded use of memory, descriptors and goroutines.
 type sampled struct {
 	name       string
 	process    *process

@@ -11,7 +11,7 @@ import (
 )
 
 // tap counts the messages within the streams' account by their kind. It listens as the
-// administrator, to whom everything is delivered once more, so it is no part of a timing.
+// administrator and gets a further copy of everything, so it is no part of a timing.
 type tap struct {
 	mu    sync.Mutex
 	kinds map[string]count

@@ -16,8 +16,8 @@ type tenant struct {
 const (
 	largeProject  = "large"
 	slowProject   = "slow"
-	lockedProject = "small-4" // whose table some faults lock
-	badProject    = "small-5" // whose password some faults break
+	lockedProject = "small-4" // some faults lock its table
+	badProject    = "small-5" // some faults break its password
 
 	// slowRate in KB/s makes the slow project's dump of about 15 MB last for three
 	// seconds: long enough to be met in its middle.

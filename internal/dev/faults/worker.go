@@ -173,7 +173,7 @@ func through(url string, e *edge) string {
 	return url[:at+1] + net.JoinHostPort("127.0.0.1", e.port()) + url[slash:]
 }
 
-// nobody is an unprivileged user, if the harness may become one.
+// nobody returns an unprivileged user, if the harness may become one.
 func nobody() *syscall.Credential {
 	const uid = 65534 // Debian's nobody
 	if os.Geteuid() != 0 {

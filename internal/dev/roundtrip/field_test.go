@@ -241,7 +241,7 @@ func (c fieldCase) export(t *testing.T, store export.Store, database string, for
 	return out
 }
 
-// owning is a control plane whose every project has these schemas.
+// owning is a control plane that gives these schemas to every project.
 type owning []string
 
 func (o owning) Lookup(_ context.Context, id string) (export.Project, error) {

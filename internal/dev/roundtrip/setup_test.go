@@ -184,7 +184,7 @@ func openS3(t testing.TB) *s3.Driver {
 	return driver
 }
 
-// openTelegram opens a chat on the test server, whose time is virtual.
+// openTelegram opens a chat on the test server, which has virtual time.
 func openTelegram(t testing.TB) *telegram.Driver {
 	t.Helper()
 	const chat = int64(-1001)

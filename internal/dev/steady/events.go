@@ -18,7 +18,7 @@ type event struct {
 }
 
 // read follows one run of go test and returns the output of what failed, by "package.Test". A
-// test whose subtests failed is not named beside them. A test that did not end, and a package that
+// test is not named beside its failed subtests. A test that did not end, and a package that
 // failed without a test that did, count as failures.
 func read(r io.Reader) (map[string][]byte, error) {
 	packages := make(map[string]*outcome)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A module whose tests pass, fail, panic, hang and do not compile.
+// module writes a module with tests that pass, fail, panic, hang and do not compile.
 func module(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
