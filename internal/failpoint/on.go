@@ -35,7 +35,7 @@ var armed = sync.OnceValue(func() map[Name]*point {
 		if nth == "" {
 			n, err = 1, nil
 		}
-		if !ok || err != nil || !slices.Contains(All(), Name(name)) || !slices.Contains([]string{"exit", "stop", "panic"}, action) {
+		if !ok || err != nil || !slices.Contains(all(), Name(name)) || !slices.Contains([]string{"exit", "stop", "panic"}, action) {
 			panic(fmt.Sprintf("FAILPOINTS: %q is not name=exit|stop|panic[@n]", one))
 		}
 		out[Name(name)] = &point{action: action, at: n}
@@ -81,5 +81,13 @@ func Hit(name Name) {
 		signal.Stop(continued)
 	case "panic":
 		panic("failpoint " + string(name))
+	}
+}
+
+// all lists every point.
+func all() []Name {
+	return []Name{
+		BeforeClaim, AfterClaim, AfterLookup, AfterOpen, MidStream, BeforeReadBack, BeforeFinalise, AfterObject,
+		AfterStore, BeforeCommit, AfterCommit, AfterPublish, AfterMark, BeforeAck, AfterAck, BeforeDiscard,
 	}
 }
