@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -105,7 +104,7 @@ func artifactLines(a export.Artifact) [][2]string {
 	}
 	for _, c := range a.Copies {
 		lines = append(lines, term.LocationPair(events.Location{
-			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI, Code: codes.Code(c.Code), Message: c.Message,
+			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI, Code: c.Code, Message: c.Message,
 		}))
 	}
 	for _, w := range a.Warnings {

@@ -35,11 +35,11 @@ func (p *Process) reap() error {
 	return p.cmd.Wait()
 }
 
-// makeBatch makes a process and its future children batch processes (SCHED_BATCH, sched(7)). They
-// get as large a share of the cores as before, but when data arrives they let the sender finish
-// its piece; otherwise a server on the same machine is interrupted for each piece. A process with another policy than the usual keeps it. sched_setattr
-// is not used: it would set the niceness too, and a system call filter that refuses real-time
-// policies cannot look into its argument.
+// makeBatch gives a process and those that it will start the policy SCHED_BATCH (sched(7)). Their
+// share of the cores stays as large. When data arrives they let the sender finish its piece: under
+// the usual policy they interrupted a server on the same machine for each. A process with another
+// policy than the usual keeps it. sched_setattr would set the niceness too, and a seccomp filter
+// that refuses real-time policies cannot see its arguments.
 func makeBatch(pid int) error {
 	attr, err := unix.SchedGetAttr(pid, 0)
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {

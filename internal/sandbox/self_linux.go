@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noCore is the limit of a core dump that makes the kernel write none. With 0 a machine
-// whose core_pattern is a pipe (systemd-coredump, apport) would get one all the same; 1 is
+// noCore is the limit of a core dump that makes the kernel write none. With 0 a
+// core_pattern that is a pipe (systemd-coredump, apport) would get one all the same; 1 is
 // the value with which the kernel refuses a pipe too, and less than the smallest file it
 // writes: core(5), fs/coredump.c.
 const noCore = 1

@@ -42,6 +42,9 @@ func (c takeConfig) subscriber() consumer.Config {
 	}
 }
 
+// routerCloseTimeout is what a router's handlers may take to return beyond their drain.
+const routerCloseTimeout = time.Minute
+
 // handler is one topic and what handles its messages.
 type handler struct {
 	name, topic string

@@ -1,0 +1,208 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"filippo.io/age"
+
+	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// wiring makes the roles of one service.
+type wiring struct {
+	Config
+	service    *Service
+	recipients []age.Recipient
+	name       string // of this process, in the ledger
+}
+
+// shared is what the roles that need the database share.
+type shared struct {
+	telemetry    *telemetry.Telemetry
+	broker       *brokerLink
+	schedules    bool // the broker holds schedules, and this process serves them
+	ledger       *ledger.Ledger
+	projects     *project.Projects
+	destinations destinations.Set
+	exports      *exports
+}
+
+// open connects to all that the roles need, and makes them. What it opened before an error, the
+// service closes.
+func (w wiring) open(ctx context.Context) error {
+	c, s := w.Settings, w.service
+	// The first to open is the last to close: after every span has ended.
+	tel, err := telemetry.New(ctx, telemetry.Config{Version: w.Version, PerProject: c.PerProject, Log: w.Log})
+	if err != nil {
+		return config.AsError(err)
+	}
+	s.onClose(tel.Close)
+	channels, err := openChannels(c, tel, w.Log)
+	if err != nil {
+		return err
+	}
+	s.onClose(channels.Close)
+	link, err := openBroker(ctx, c, w.Log)
+	if err != nil {
+		return err
+	}
+	s.onClose(link.Close)
+	sh := shared{telemetry: tel, broker: link}
+	if sh.schedules, err = link.provision(ctx); err != nil {
+		return err
+	}
+	s.add(link)
+	if sh.ledger, sh.projects, err = w.openRecords(ctx); err != nil {
+		return err
+	}
+	if c.Serves(config.RoleVerifier) {
+		v, err := NewVerifier(ctx, VerifierConfig{
+			Settings: c, JetStream: link.jetStream(server.UserVerifier), Ledger: sh.ledger, Telemetry: tel, Log: w.Log,
+		})
+		if err != nil {
+			return err
+		}
+		s.onClose(v.Close)
+		s.add(v)
+	}
+	if c.Serves(config.RoleNotifier) {
+		s.add(NewNotifier(NotifierConfig{
+			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
+			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: c.DrainTimeout,
+		}))
+	}
+	if c.Exporting() {
+		if err := w.openExports(ctx, &sh); err != nil {
+			return err
+		}
+		if err := w.addExporting(ctx, sh); err != nil {
+			return err
+		}
+	}
+	sample(samples{Settings: c, Telemetry: tel, Broker: link, Ledger: sh.ledger})
+	s.add(NewListener(ListenerConfig{
+		Addr: c.HTTPAddr, Ready: readiness(link, sh.ledger), Metrics: tel.Handler(), PProf: c.PProf, Log: w.Log,
+	}))
+	return nil
+}
+
+// openRecords opens the ledger and the control plane's look-up, where a role needs them. A
+// verifier does without them when there is no DATABASE_URL: it knows nothing of removals then.
+func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Projects, error) {
+	c := w.Settings
+	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) {
+		return nil, nil, nil
+	}
+	pool, err := controlplane.Connect(context.WithoutCancel(ctx), c.DatabaseURL)
+	if err != nil {
+		return nil, nil, config.AsError(err)
+	}
+	w.service.onClose(func() error { pool.Close(); return nil })
+	l, err := ledger.Open(ctx, ledger.Config{Pool: pool, Lease: c.AckWait, MaxAttempts: MaxAttempts})
+	return l, project.New(pool, c.ProjectQuery), err
+}
+
+// openExports opens the storage and what exports into it.
+func (w wiring) openExports(ctx context.Context, sh *shared) error {
+	c := w.Settings
+	urls, err := c.StorageURLs()
+	if err != nil {
+		return err
+	}
+	sh.destinations, err = destinations.Open(urls, destinations.Options{
+		TelegramToken: c.TelegramToken, AllowPlaintext: c.AllowPlaintext, Recipients: w.recipients, S3: w.S3, Log: w.Log,
+		Transport: sh.telemetry.Transport,
+		Journal:   func(destination string) storage.Journal { return NewJournal(sh.ledger, destination) },
+	})
+	if err != nil {
+		return err
+	}
+	w.service.onClose(sh.destinations.Close)
+	if err := sh.destinations.Check(ctx, w.Log); err != nil {
+		return err
+	}
+	store, err := sh.destinations.Store(destinations.StoreConfig{Budget: c.UploadTimeout, Around: sh.telemetry.Store, Log: w.Log})
+	if err != nil {
+		return err
+	}
+	sh.exports, err = openExporter(ctx, exportsConfig{
+		Settings: c, Name: w.name, Ledger: sh.ledger, Projects: sh.projects, Store: store, Recipients: w.recipients,
+		Publisher: sh.broker.publisher(server.UserWorker, sh.telemetry), Telemetry: sh.telemetry, Log: w.Log,
+	})
+	if err != nil {
+		return err
+	}
+	w.service.onClose(sh.exports.dumper.Close)
+	return nil
+}
+
+// addExporting makes the roles that need the database.
+func (w wiring) addExporting(ctx context.Context, sh shared) error {
+	c := w.Settings
+	policy, err := retention.Parse(c.Retention)
+	if err != nil {
+		return config.Errorf("%sRETENTION: %w", config.Prefix, err)
+	}
+	publisher := sh.broker.publisher(server.UserWorker, sh.telemetry)
+	js, nc := sh.broker.jetStream(server.UserWorker), sh.broker.connection(server.UserWorker)
+	take := takeConfig{
+		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: c.DrainTimeout, Telemetry: sh.telemetry, Log: w.Log,
+		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
+		Ready: func(ctx context.Context) error { return export.Retry(ctx, sh.ledger.Ping) },
+	}
+	if c.Serves(config.RoleWorker) {
+		canceller, err := NewCanceller(ctx, CancellerConfig{Connection: nc, JetStream: js, Ledger: sh.ledger, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer, Log: w.Log})
+		if err != nil {
+			return err
+		}
+		w.service.onClose(canceller.Close) // running exports can be cancelled while the worker drains
+		w.service.add(NewExporter(ExporterConfig{
+			takeConfig: take, Window: window(c), Runner: sh.telemetry.Runner(sh.exports.exporter), Announcer: sh.exports.announcer, Groups: sh.exports.groups,
+		}))
+	}
+	if c.Serves(config.RoleIntake) {
+		w.service.add(NewIntake(IntakeConfig{takeConfig: take, Publisher: publisher}))
+		if sh.schedules {
+			w.service.add(NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher}))
+		}
+	}
+	if c.Serves(config.RoleSweeper) {
+		w.service.add(NewSweeper(SweeperConfig{
+			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer,
+			AckWait: c.AckWait, Drain: c.DrainTimeout, Keep: c.LedgerRetention, Log: w.Log,
+		}))
+	}
+	if c.Serves(config.RolePruner) {
+		w.service.add(NewPruner(PrunerConfig{
+			Ledger: sh.ledger, Projects: sh.projects, Destinations: sh.destinations, NotDeleted: sh.telemetry.NotDeleted,
+			Publisher: publisher, Policy: policy, Notice: c.PruneNotice, Every: c.PruneEvery, Holder: w.name, Log: w.Log,
+		}))
+	}
+	return nil
+}
+
+// readiness returns whether the process may take work now, in words fit for any caller.
+func readiness(link *brokerLink, records *ledger.Ledger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !link.connected() {
+			return errors.New("the broker is unreachable")
+		}
+		if records == nil { // a notifier alone needs none
+			return nil
+		}
+		if err := records.Ping(ctx); err != nil {
+			return errors.New("the control plane is unreachable")
+		}
+		return nil
+	}
+}
