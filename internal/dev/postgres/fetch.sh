@@ -11,6 +11,7 @@
 # machine's apt uses. Remove a folder to fetch it anew.
 set -euo pipefail
 clients="15:bookworm 17:trixie 18:sid"
+if [ "$(uname -m)" != x86_64 ]; then echo "the pinned servers are for x86_64, this machine is $(uname -m)" >&2; exit 1; fi
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"

@@ -60,5 +60,5 @@ func (t table) String() string {
 }
 
 func (t table) save(file string) error {
-	return os.WriteFile(file, []byte(t.String()), 0o644) //nolint:gosec // a public file
+	return os.WriteFile(file, []byte(t.String()), 0o644)
 }
