@@ -20,8 +20,8 @@ type Observer struct {
 
 var _ export.Observer = (*Observer)(nil)
 
-// patience bounds how long an export waits for its backup.started to be stored.
-const patience = 2 * time.Second
+// startedTimeout bounds how long an export waits for its backup.started to be stored.
+const startedTimeout = 2 * time.Second
 
 // Started publishes backup.started, stored once for each attempt.
 func (o *Observer) Started(ctx context.Context, s export.Started) {
@@ -32,7 +32,7 @@ func (o *Observer) Started(ctx context.Context, s export.Started) {
 		Warnings: s.Info.Warnings, StartedAt: s.StartedAt, Trace: events.Trace{Parent: s.Trace.Parent, State: s.Trace.State},
 	}.Encode(o.Source)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, startedTimeout)
 		defer cancel()
 		err = o.Publisher.Publish(ctx, m.Subject, m.Header[events.HeaderID], outgoing(m))
 	}

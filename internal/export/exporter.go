@@ -99,9 +99,9 @@ func (e *Exporter) RunWith(ctx context.Context, req Request, d delivery.Delivery
 	return e.run(ctx, req, delivered{Delivery: d, standBy: g.Member == nil, group: g}, 0)
 }
 
-// Adopt is Run for a request that the queue will not deliver again. It does not stand by
+// RunDead is Run for a request that the queue will not deliver again. It does not stand by
 // while another attempt holds the request: that is a *TurnError too.
-func (e *Exporter) Adopt(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
+func (e *Exporter) RunDead(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
 	return e.run(ctx, req, delivered{Delivery: d}, 0)
 }
 
@@ -341,7 +341,7 @@ func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info 
 
 // finish records the ending, waiting for the ledger as long as the process may.
 func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
-	ctx, cancel := outlive(ctx, cleanUp)
+	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
 	return Retry(ctx, func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
 }
@@ -352,7 +352,7 @@ const cleanUp = 10 * time.Second
 // abandon is the loser's part: delete what this attempt stored, and say nothing. What
 // cannot be deleted now is left to the collector.
 func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
-	ctx, cancel := outlive(ctx, cleanUp)
+	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
 	log.WarnContext(ctx, "attempt superseded")
 	failpoint.Hit(failpoint.BeforeDiscard)
@@ -365,7 +365,7 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 // cancelled clears away what a cancelled attempt stored and is its ending: nothing may be
 // left when its outcome says so. What cannot be deleted now is left to the collector.
 func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
-	ctx, cancel := outlive(ctx, cleanUp)
+	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
 	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
 		log.WarnContext(ctx, "cancelled attempt's object not deleted, left to the collector", "error", err)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// AdoptionsConfig is what Adoptions work with. All but Drain and Log are required.
-type AdoptionsConfig struct {
+// RescuerConfig is what a Rescuer works with. All but Drain and Log are required.
+type RescuerConfig struct {
 	Exporter  *Exporter
 	Announcer Announcer
 	Queue     Queue
@@ -20,12 +20,12 @@ type AdoptionsConfig struct {
 	Log *slog.Logger
 }
 
-// Adoptions run, one at a time beside all else, requests that used up their deliveries while
+// Rescuer runs, one at a time beside all else, requests that used up their deliveries while
 // they waited for their turn: the broker counts what it hands out, and a worker that ends
 // gives back what it never started. Any number of processes may do so at once, and beside
 // workers: the ledger grants a request to one of them.
-type Adoptions struct {
-	AdoptionsConfig
+type Rescuer struct {
+	RescuerConfig
 	all sync.WaitGroup
 
 	mu      sync.Mutex
@@ -34,79 +34,77 @@ type Adoptions struct {
 	known   map[string]bool // event ids of what waits or runs
 }
 
-var _ Adopter = (*Adoptions)(nil)
-
-// NewAdoptions returns Adoptions over c with its defaults filled in. The caller waits.
-func NewAdoptions(c AdoptionsConfig) *Adoptions {
+// NewRescuer returns a Rescuer over c with its defaults filled in. The caller waits.
+func NewRescuer(c RescuerConfig) *Rescuer {
 	c.Drain = cmp.Or(c.Drain, 25*time.Second)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Adoptions{AdoptionsConfig: c, known: map[string]bool{}}
+	return &Rescuer{RescuerConfig: c, known: map[string]bool{}}
 }
 
-// Adopt runs a request when those before it have ended, announces its outcome and removes
+// Rescue runs a request when those before it have ended, announces its outcome and removes
 // its message. What cannot run now, because its project does, is left to the next sweep. A
-// request that takes its worker with it is lost then, and not adopted again.
-func (a *Adoptions) Adopt(ctx context.Context, d QueuedRequest) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.known[d.Delivery.EventID] {
+// request that takes its worker with it is lost then, and not rescued again.
+func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known[d.Delivery.EventID] {
 		return
 	}
-	a.known[d.Delivery.EventID] = true
-	a.waiting = append(a.waiting, d)
-	if !a.running {
-		a.running = true
-		a.all.Go(func() { a.runAll(ctx) })
+	r.known[d.Delivery.EventID] = true
+	r.waiting = append(r.waiting, d)
+	if !r.running {
+		r.running = true
+		r.all.Go(func() { r.runAll(ctx) })
 	}
 }
 
 // runAll runs what waits until nothing does.
-func (a *Adoptions) runAll(ctx context.Context) {
-	long, cancel := outlive(ctx, a.Drain)
+func (r *Rescuer) runAll(ctx context.Context) {
+	long, cancel := withGrace(ctx, r.Drain)
 	defer cancel()
-	for d, more := a.next(ctx); more; d, more = a.next(ctx) {
-		err := a.run(long, d)
+	for d, more := r.next(ctx); more; d, more = r.next(ctx) {
+		err := r.run(long, d)
 		_, later := errors.AsType[*TurnError](err)
 		if err != nil && !later && !errors.Is(err, ErrSuperseded) {
-			a.Log.WarnContext(ctx, "adopted request not ended, left to the next sweep",
+			r.Log.WarnContext(ctx, "rescued request not ended, left to the next sweep",
 				"project_id", d.Request.Project, "request_id", d.Request.Request, "error", err)
 		}
-		a.forget(d)
+		r.forget(d)
 	}
 }
 
-func (a *Adoptions) next(ctx context.Context) (d QueuedRequest, more bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.waiting) == 0 || ctx.Err() != nil {
-		a.running = false
+func (r *Rescuer) next(ctx context.Context) (d QueuedRequest, more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 || ctx.Err() != nil {
+		r.running = false
 		return d, false
 	}
-	d, a.waiting = a.waiting[0], a.waiting[1:]
+	d, r.waiting = r.waiting[0], r.waiting[1:]
 	return d, true
 }
 
-func (a *Adoptions) forget(d QueuedRequest) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.known, d.Delivery.EventID)
+func (r *Rescuer) forget(d QueuedRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, d.Delivery.EventID)
 }
 
-func (a *Adoptions) run(ctx context.Context, d QueuedRequest) error {
+func (r *Rescuer) run(ctx context.Context, d QueuedRequest) error {
 	// It is not the last time: a fault that passes is tried again, within the attempts.
 	again := d.Delivery
 	again.Last = false
-	out, err := a.Exporter.Adopt(ctx, d.Request, again)
+	out, err := r.Exporter.RunDead(ctx, d.Request, again)
 	if err == nil {
-		err = a.Announcer.Announce(ctx, out)
+		err = r.Announcer.Announce(ctx, out)
 	}
 	if err == nil {
-		err = a.Queue.Remove(ctx, d.Delivery)
+		err = r.Queue.Remove(ctx, d.Delivery)
 	}
 	return err
 }
 
-// Wait returns when none runs any more. Nothing is adopted after the end of Adopt's context.
-func (a *Adoptions) Wait() { a.all.Wait() }
+// Wait returns when none runs any more. Nothing is rescued after the end of Rescue's context.
+func (r *Rescuer) Wait() { r.all.Wait() }

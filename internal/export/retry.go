@@ -39,9 +39,9 @@ func sleepUnless(ctx context.Context, d time.Duration, woken <-chan struct{}) er
 	}
 }
 
-// outlive returns a context that ends a while after ctx does: what happened must still be
+// withGrace returns a context that ends a while after ctx does: what happened must still be
 // written down when the work is told to stop.
-func outlive(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+func withGrace(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		_ = sleep(longer, while)

@@ -38,22 +38,18 @@ type Announcer interface {
 	Announce(ctx context.Context, out Outcome) error
 }
 
-// Adopter takes on a request that the queue will not deliver again and that can still be
-// run. It must not block: what it does not take now is offered again by the next sweep.
-type Adopter interface {
-	Adopt(ctx context.Context, d QueuedRequest)
-}
-
 // SweeperConfig is what a Sweeper works with. All but the times and Log are required, and
-// Forgetting only with Keep.
+// Cleaner only with Keep.
 type SweeperConfig struct {
-	Reaping    Reaping
-	Collecting Collecting
-	Queue      Queue
-	Announcer  Announcer
-	Store      Store
-	Adopter    Adopter
-	Forgetting Forgetting
+	Reaper    Reaper
+	Collector Collector
+	Queue     Queue
+	Announcer Announcer
+	Store     Store
+	// Rescue takes on a request that the queue will not deliver again and that can still be
+	// run. It must not block: what it does not take now is offered again by the next sweep.
+	Rescue  func(ctx context.Context, r QueuedRequest)
+	Cleaner Cleaner
 	// Keep is how long the ledger keeps requests that are over. It must not be below the
 	// time for which the broker keeps outcomes: while there is one, the record says the same.
 	// 0: for ever.
@@ -129,12 +125,12 @@ const (
 
 // Sweep makes one round and reports all that it could not do.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	return errors.Join(s.announce(ctx), s.bury(ctx), s.reap(ctx), s.collect(ctx), s.forget(ctx))
+	return errors.Join(s.announce(ctx), s.failDead(ctx), s.reap(ctx), s.collect(ctx), s.forget(ctx))
 }
 
 // announce publishes outcomes that a worker committed and could not announce.
 func (s *Sweeper) announce(ctx context.Context) error {
-	outs, err := s.Reaping.Unpublished(ctx, s.Grace, batch)
+	outs, err := s.Reaper.Unpublished(ctx, s.Grace, batch)
 	if err != nil {
 		return fmt.Errorf("list unpublished outcomes: %w", err)
 	}
@@ -145,26 +141,26 @@ func (s *Sweeper) announce(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// bury ends the requests whose messages will never be delivered again, and removes those
+// failDead ends the requests whose messages will never be delivered again, and removes those
 // messages: in a work queue a dead message would stay for ever and count against its
-// project. What only waited for its turn until then is given to the Adopter.
-func (s *Sweeper) bury(ctx context.Context) error {
+// project. What only waited for its turn until then is given to Rescue.
+func (s *Sweeper) failDead(ctx context.Context) error {
 	dead, err := s.Queue.Dead(ctx)
 	if err != nil {
 		return fmt.Errorf("list dead messages: %w", err)
 	}
 	var faults []error
 	for _, d := range dead {
-		out, err := s.Reaping.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
+		out, err := s.Reaper.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
 		for before, r := 0, d.Request; errors.Is(err, ErrConflict); before++ {
 			r = conflict(r, d.Delivery, before)
-			out, err = s.Reaping.FailUnclaimed(ctx, r, d.Delivery, s.Grace)
+			out, err = s.Reaper.FailUnclaimed(ctx, r, d.Delivery, s.Grace)
 		}
 		switch {
 		case errors.Is(err, ErrNotLost): // its last delivery may still be at work
 			continue
 		case errors.Is(err, ErrNotBegun):
-			s.Adopter.Adopt(ctx, d)
+			s.Rescue(ctx, d)
 			continue
 		case err == nil:
 			if err = s.Announcer.Announce(ctx, out); err == nil {
@@ -172,7 +168,7 @@ func (s *Sweeper) bury(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("bury %s: %w", d.Request.ID, err))
+			faults = append(faults, fmt.Errorf("fail dead request %s: %w", d.Request.ID, err))
 		}
 	}
 	return errors.Join(faults...)
@@ -181,7 +177,7 @@ func (s *Sweeper) bury(ctx context.Context) error {
 // reap ends requests that the ledger knows, that nobody holds, and whose message is gone
 // from the queue: a broker that lost its store will never deliver them again.
 func (s *Sweeper) reap(ctx context.Context) error {
-	stranded, err := s.Reaping.Stranded(ctx, s.Grace, batch)
+	stranded, err := s.Reaper.Stranded(ctx, s.Grace, batch)
 	if err != nil {
 		return fmt.Errorf("list stranded requests: %w", err)
 	}
@@ -201,7 +197,7 @@ func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 			return err
 		}
 	}
-	out, err := s.Reaping.FailStranded(ctx, r, s.Grace)
+	out, err := s.Reaper.FailStranded(ctx, r, s.Grace)
 	if errors.Is(err, ErrNotLost) {
 		return nil
 	}
@@ -214,7 +210,7 @@ func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 // collect deletes the objects of attempts that lost or failed. Each is looked for more
 // than once, because a paused loser may write late.
 func (s *Sweeper) collect(ctx context.Context) error {
-	left, err := s.Collecting.Collectable(ctx, batch)
+	left, err := s.Collector.Collectable(ctx, batch)
 	if err != nil {
 		return fmt.Errorf("list leftovers: %w", err)
 	}
@@ -228,7 +224,7 @@ func (s *Sweeper) collect(ctx context.Context) error {
 		gone = append(gone, l)
 	}
 	if len(gone) > 0 {
-		if err := s.Collecting.Collected(ctx, gone); err != nil {
+		if err := s.Collector.Collected(ctx, gone); err != nil {
 			faults = append(faults, fmt.Errorf("note what was collected: %w", err))
 		}
 	}
@@ -253,7 +249,7 @@ func (s *Sweeper) forget(ctx context.Context) error {
 	}
 	total := 0
 	for range forgets {
-		n, err := s.Forgetting.Forget(ctx, s.Keep, before, batch)
+		n, err := s.Cleaner.Forget(ctx, s.Keep, before, batch)
 		if err != nil {
 			return fmt.Errorf("forget old requests: %w", err)
 		}

@@ -14,8 +14,8 @@ import (
 // graveyard is a queue with dead messages, and the ledger and announcer beside it. Some ids
 // belong to requests with another payload. What it does not define is never called.
 type graveyard struct {
-	export.Reaping
-	export.Collecting
+	export.Reaper
+	export.Collector
 	dead      []export.QueuedRequest
 	taken     []string
 	fresh     []string // can still be run
@@ -56,7 +56,7 @@ func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ deliver
 	return export.Outcome{ID: r.ID, State: export.Failed}, nil
 }
 
-func (g *graveyard) Adopt(_ context.Context, d export.QueuedRequest) {
+func (g *graveyard) rescue(_ context.Context, d export.QueuedRequest) {
 	g.adopted = append(g.adopted, d.Request.Request)
 }
 
@@ -74,7 +74,7 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
 	s := export.NewSweeper(export.SweeperConfig{
-		Reaping: g, Collecting: g, Queue: g, Announcer: g, Log: slog.New(slog.DiscardHandler),
+		Reaper: g, Collector: g, Queue: g, Announcer: g, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
 		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
 	s := export.NewSweeper(export.SweeperConfig{
-		Reaping: g, Collecting: g, Queue: g, Announcer: g, Adopter: g, Log: slog.New(slog.DiscardHandler),
+		Reaper: g, Collector: g, Queue: g, Announcer: g, Rescue: g.rescue, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestASweepForgets(t *testing.T) {
 			t.Parallel()
 			g := &graveyard{oldest: tc.oldest, records: tc.records}
 			s := export.NewSweeper(export.SweeperConfig{
-				Reaping: g, Collecting: g, Queue: g, Announcer: g, Forgetting: g, Keep: tc.keep, Log: slog.New(slog.DiscardHandler),
+				Reaper: g, Collector: g, Queue: g, Announcer: g, Cleaner: g, Keep: tc.keep, Log: slog.New(slog.DiscardHandler),
 			})
 			if err := s.Sweep(t.Context()); err != nil {
 				t.Fatal(err)

@@ -8,10 +8,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Reaping is what the reaper needs of the ledger: it ends requests that no worker will
+// Reaper is what the reaper needs of the ledger: it ends requests that no worker will
 // end any more, and finds outcomes that were never announced. Any number of reapers may
 // run at once.
-type Reaping interface {
+type Reaper interface {
 	// Unpublished returns up to limit outcomes that became terminal at least olderThan
 	// ago and are not marked as published, oldest first.
 	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
@@ -33,9 +33,9 @@ type Reaping interface {
 	FailUnclaimed(ctx context.Context, r Request, d delivery.Delivery, grace time.Duration) (Outcome, error)
 }
 
-// Collecting is what the collector needs of the ledger: the objects that attempts may
+// Collector is what the collector needs of the ledger: the objects that attempts may
 // have left behind.
-type Collecting interface {
+type Collector interface {
 	// Collectable returns up to limit objects to delete now. It never names the object
 	// of an attempt that completed its request or still could.
 	Collectable(ctx context.Context, limit int) ([]Leftover, error)
@@ -44,8 +44,8 @@ type Collecting interface {
 	Collected(ctx context.Context, objects []Leftover) error
 }
 
-// Forgetting is what keeps the ledger from growing for ever.
-type Forgetting interface {
+// Cleaner is what keeps the ledger from growing for ever.
+type Cleaner interface {
 	// Forget deletes up to limit records of requests, the oldest first, that were over at
 	// least keep ago and not after before, and returns how many. A request is over once its
 	// outcome is published and nothing of it is stored: it failed, or its export was deleted.

@@ -26,7 +26,7 @@ FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[]) AS l (project_
 WHERE a.project_id = l.project_id AND a.request_id = l.request_id AND a.attempt = l.attempt AND a.looks = l.looks`
 )
 
-// Collectable implements export.Collecting.
+// Collectable implements export.Collector.
 func (l *Ledger) Collectable(ctx context.Context, limit int) ([]export.Leftover, error) {
 	type row struct {
 		Project string `db:"project_id"`
@@ -49,7 +49,7 @@ func (l *Ledger) Collectable(ctx context.Context, limit int) ([]export.Leftover,
 	return out, nil
 }
 
-// Collected implements export.Collecting.
+// Collected implements export.Collector.
 func (l *Ledger) Collected(ctx context.Context, objects []export.Leftover) error {
 	if len(objects) == 0 {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-var _ export.Forgetting = (*Ledger)(nil)
+var _ export.Cleaner = (*Ledger)(nil)
 
 // The index requests_over has these conditions and this order. Attempts, verifications and
 // expiries are deleted with their request. A request that waits for the collector or for the
@@ -28,7 +28,7 @@ WITH over AS (
 )
 DELETE FROM pgcourier.requests r USING over WHERE r.project_id = over.project_id AND r.request_id = over.request_id`
 
-// Forget implements export.Forgetting.
+// Forget implements export.Cleaner.
 func (l *Ledger) Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (forgotten int, err error) {
 	err = l.call(ctx, "forget old requests", func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, forgetRequests, keep, before, limit)

@@ -85,8 +85,8 @@ type Ledger struct {
 var (
 	_ export.Ledger     = (*Ledger)(nil)
 	_ export.Outbox     = (*Ledger)(nil)
-	_ export.Reaping    = (*Ledger)(nil)
-	_ export.Collecting = (*Ledger)(nil)
+	_ export.Reaper     = (*Ledger)(nil)
+	_ export.Collector  = (*Ledger)(nil)
 	_ export.Cancelling = (*Ledger)(nil)
 )
 

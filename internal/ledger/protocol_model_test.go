@@ -166,8 +166,8 @@ func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 		forgotten: map[export.ID]bool{},
 	}
 	m.sweeper = export.NewSweeper(export.SweeperConfig{
-		Reaping: reaping{m}, Collecting: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Adopter: adopter{m}, Store: storage{m: m},
-		Forgetting: forgetting{m}, Keep: time.Nanosecond,
+		Reaper: reaping{m}, Collector: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Rescue: rescuer{m}.rescue, Store: storage{m: m},
+		Cleaner: forgetting{m}, Keep: time.Nanosecond,
 		Grace: time.Nanosecond, // time is in the model's hands, see expire
 		Log:   slog.New(slog.DiscardHandler),
 	})

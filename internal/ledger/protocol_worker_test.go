@@ -23,7 +23,7 @@ type worker struct {
 	ending  export.Ending
 	outcome export.Outcome
 	next    func()
-	adopted bool // works on a message that will not be delivered again
+	rescued bool // works on a message that will not be delivered again
 }
 
 func (m *model) hire(msg *message) {
@@ -93,11 +93,11 @@ func (w *worker) claim() {
 		w.outcome = c.Outcome
 		w.next = w.announce
 	case export.Leased:
-		if w.say("stands by"); w.adopted {
+		if w.say("stands by"); w.rescued {
 			w.leave()
 		}
 	case export.Busy:
-		if w.say("waits for its turn"); w.adopted {
+		if w.say("waits for its turn"); w.rescued {
 			w.leave()
 		}
 	case export.Conflicting:

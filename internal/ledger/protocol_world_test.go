@@ -138,19 +138,19 @@ func (q queue) Remove(_ context.Context, d delivery.Delivery) error {
 	return nil
 }
 
-// adopter hires a worker for what only waited until its deliveries were used up.
-type adopter struct{ m *model }
+// rescuer hires a worker for what only waited until its deliveries were used up.
+type rescuer struct{ m *model }
 
-func (a adopter) Adopt(_ context.Context, d export.QueuedRequest) {
+func (a rescuer) rescue(_ context.Context, d export.QueuedRequest) {
 	msg := a.m.messages[d.Delivery.Sequence-1]
 	for _, w := range a.m.workers {
-		if w.adopted {
+		if w.rescued {
 			return // one at a time
 		}
 	}
 	a.m.hire(msg)
 	w := a.m.workers[len(a.m.workers)-1]
-	w.adopted, w.ask.Delivery.Last = true, false
+	w.rescued, w.ask.Delivery.Last = true, false
 	w.say("adopts")
 }
 

@@ -70,7 +70,7 @@ func (l *Ledger) MarkPublished(ctx context.Context, id export.ID) error {
 	})
 }
 
-// Unpublished implements export.Reaping.
+// Unpublished implements export.Reaper.
 func (l *Ledger) Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]export.Outcome, error) {
 	const what = "read unpublished outcomes"
 	records, err := read[record](ctx, l, what, findUnpublished, olderThan, limit)
@@ -86,7 +86,7 @@ func (l *Ledger) Unpublished(ctx context.Context, olderThan time.Duration, limit
 	return out, nil
 }
 
-// Stranded implements export.Reaping.
+// Stranded implements export.Reaper.
 func (l *Ledger) Stranded(ctx context.Context, grace time.Duration, limit int) ([]export.Stranded, error) {
 	type row struct {
 		Project   string    `db:"project_id"`
@@ -112,12 +112,12 @@ func (l *Ledger) Stranded(ctx context.Context, grace time.Duration, limit int) (
 	return out, nil
 }
 
-// FailStranded implements export.Reaping.
+// FailStranded implements export.Reaper.
 func (l *Ledger) FailStranded(ctx context.Context, s export.Stranded, grace time.Duration) (export.Outcome, error) {
 	return l.fail(ctx, s, grace, lost)
 }
 
-// FailUnclaimed implements export.Reaping. What it inserts it ends in a second step; a
+// FailUnclaimed implements export.Reaper. What it inserts it ends in a second step; a
 // reaper that dies between them leaves a waiting request, which is then one of those that
 // can still be run.
 func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d delivery.Delivery, grace time.Duration) (export.Outcome, error) {

@@ -45,7 +45,7 @@ func (s *spooled) unfollow() {
 // will be none.
 func (s *spooled) look(wait time.Duration) (bool, error) {
 	if err := s.notices.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return false, s.deaf(err)
+		return false, s.watchErr(err)
 	}
 	buf := make([]byte, 16<<10)
 	n, err := s.notices.Read(buf)
@@ -53,13 +53,13 @@ func (s *spooled) look(wait time.Duration) (bool, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return true, nil
 	case err != nil:
-		return false, s.deaf(err)
+		return false, s.watchErr(err)
 	}
 	return true, s.take(buf[:n])
 }
 
-// deaf is why nothing more is heard of the folder; nil: nobody wants to.
-func (s *spooled) deaf(err error) error {
+// watchErr is why the folder cannot be watched any more; nil: it need not be.
+func (s *spooled) watchErr(err error) error {
 	if s.over.Load() {
 		return nil
 	}

@@ -44,14 +44,14 @@ func NewSweeper(c SweeperConfig) *Sweeper { return &Sweeper{c} }
 func (r *Sweeper) Run(ctx context.Context) error {
 	c := r.config
 	queue := broker.NewRequestQueue(c.JetStream, handlers.DecodeStored)
-	adoptions := export.NewAdoptions(export.AdoptionsConfig{
+	rescuer := export.NewRescuer(export.RescuerConfig{
 		Exporter: c.Exporter, Announcer: c.Announcer, Queue: queue, Drain: c.Drain, Log: c.Log,
 	})
-	defer adoptions.Wait()
+	defer rescuer.Wait()
 	s := export.NewSweeper(export.SweeperConfig{
-		Reaping: c.Ledger, Collecting: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
-		Queue: queue, Adopter: adoptions, Every: c.AckWait, Grace: 2 * c.AckWait,
-		Forgetting: c.Ledger, Keep: c.Keep,
+		Reaper: c.Ledger, Collector: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
+		Queue: queue, Rescue: rescuer.Rescue, Every: c.AckWait, Grace: 2 * c.AckWait,
+		Cleaner: c.Ledger, Keep: c.Keep,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := c.Connection.Subscribe(advisories, func(*nats.Msg) { s.Hint() })

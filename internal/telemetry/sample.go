@@ -15,9 +15,9 @@ const (
 	// successEvery is that of what tables are read for: the ledger's times of success, and
 	// what retention is to delete.
 	successEvery = time.Minute
-	// samplePatience is the most that a source which does not answer adds to a scrape, once
+	// sampleTimeout is the most that a source which does not answer adds to a scrape, once
 	// in sampleEvery.
-	samplePatience = time.Second
+	sampleTimeout = time.Second
 )
 
 // Backlog is how full a queue is.
@@ -224,7 +224,7 @@ func (s *sampler[T]) due() bool {
 }
 
 func (s *sampler[T]) ask() {
-	ctx, cancel := context.WithTimeout(context.Background(), samplePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), sampleTimeout)
 	defer cancel()
 	v, err := s.look(ctx)
 	s.mu.Lock()

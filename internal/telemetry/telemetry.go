@@ -52,13 +52,13 @@ func New(ctx context.Context, c Config) (*Telemetry, error) {
 	return t, t.startTracing(ctx)
 }
 
-// Close exports the spans that wait, for at most shutdownPatience. What is not taken by
+// Close exports the spans that wait, for at most shutdownTimeout. What is not taken by
 // then is lost, and that is no error: it was logged.
 func (t *Telemetry) Close() error {
 	if t.provider == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		t.config.Log.WarnContext(ctx, "last traces not exported", "error", err)

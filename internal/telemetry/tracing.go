@@ -28,11 +28,11 @@ var ErrTracing = errors.New("tracing is not configured well")
 
 const (
 	scope = "github.com/pgcourier/pgcourier"
-	// exportPatience bounds one batch. The SDK's default is 30 s, during which a receiver
+	// exportTimeout bounds one batch. The SDK's default is 30 s, during which a receiver
 	// that hangs would keep the queue of 2048 spans from being emptied.
-	exportPatience = 5 * time.Second
-	// shutdownPatience bounds what a receiver that hangs can add to the end of a process.
-	shutdownPatience = 3 * time.Second
+	exportTimeout = 5 * time.Second
+	// shutdownTimeout bounds what a receiver that hangs can add to the end of a process.
+	shutdownTimeout = 3 * time.Second
 )
 
 // The attributes of spans that no convention names.
@@ -92,7 +92,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 	}
 	var batching []sdktrace.BatchSpanProcessorOption
 	if env("OTEL_BSP_EXPORT_TIMEOUT") == "" {
-		batching = append(batching, sdktrace.WithExportTimeout(exportPatience))
+		batching = append(batching, sdktrace.WithExportTimeout(exportTimeout))
 	}
 	t.provider = sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(&courier{SpanExporter: exporter, telemetry: t, path: strings.Trim(address.EscapedPath(), "/")}, batching...),

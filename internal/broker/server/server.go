@@ -94,7 +94,7 @@ func Start(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := adopt(store); err != nil {
+	if err := takeOver(store); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Server{lock: lock, file: filepath.Join(c.DataDir, urlFile)}
@@ -108,9 +108,9 @@ func Start(c Config) (*Server, error) {
 	return s, nil
 }
 
-// adopt moves what a server without users stored, which lies under the name of the
+// takeOver moves what a server without users stored, which lies under the name of the
 // server's one nameless account, to where the account of the streams has it.
-func adopt(store string) error {
+func takeOver(store string) error {
 	root := filepath.Join(store, natsd.JetStreamStoreDir)
 	nameless, ours := filepath.Join(root, natsd.DEFAULT_GLOBAL_ACCOUNT), filepath.Join(root, mainAccount)
 	if _, err := os.Stat(ours); !errors.Is(err, fs.ErrNotExist) {
@@ -169,7 +169,7 @@ func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Optio
 	return opts, secureServer(opts, c)
 }
 
-func run(opts *natsd.Options, patience time.Duration, log *slog.Logger) (*natsd.Server, error) {
+func run(opts *natsd.Options, timeout time.Duration, log *slog.Logger) (*natsd.Server, error) {
 	srv, err := natsd.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("configure embedded broker: %w", err)
@@ -177,7 +177,7 @@ func run(opts *natsd.Options, patience time.Duration, log *slog.Logger) (*natsd.
 	l := &serverLog{log: log, failed: make(chan string, 1)}
 	srv.SetLoggerV2(l, false, false, false)
 	go srv.Start()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for !srv.ReadyForConnections(readyPoll) {
 		select {
 		case why := <-l.failed:
