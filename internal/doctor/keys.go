@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"filippo.io/age"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // checkKeys looks at the recipients, at the identities, and at the modes of files with secrets.
-func (x *examiner) checkKeys(_ context.Context, r *Report) {
+func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 	recipients, err := seal.ParseRecipients(x.Settings.AgeRecipients)
 	switch {
 	case err != nil:
@@ -43,10 +44,39 @@ func (x *examiner) checkKeys(_ context.Context, r *Report) {
 		identities = append(identities, ids...)
 		r.OK(part, "%s holds %d", file, len(ids))
 	}
-	if len(recipients) > 0 && len(identities) > 0 && !unread {
+	switch {
+	case len(recipients) == 0 || unread:
+	case len(identities) > 0:
 		r.Add("match", match(recipients, identities))
+	default:
+		r.Add("match", x.unproven(ctx))
 	}
 	x.checkModes(r)
+}
+
+// proofLife is how long a verified export is taken for a proof that exports can be opened.
+const proofLife = 35 * 24 * time.Hour
+
+// unproven is the finding where no identity is given, as on a worker's machine: the verifier's
+// last sound finding is a proof, unless it is old.
+func (x *examiner) unproven(ctx context.Context) Finding {
+	f := Finding{
+		State: Warning, Found: "that an identity opens the exports was never proven: none is given, and no export was verified",
+		Mend: "where the identity is, run `pgcourier doctor --only keys --age-identity-file FILE` with the same PGCOURIER_AGE_RECIPIENTS, or run a verifier",
+	}
+	l, err := x.ledger(ctx)
+	if err != nil {
+		return f
+	}
+	last, err := l.LastVerified(ctx)
+	if err != nil || last.IsZero() {
+		return f
+	}
+	f.Found = "no identity is given; the verifier last opened an export on " + last.UTC().Format(time.DateOnly)
+	if x.Now().Sub(last) < proofLife {
+		return Finding{State: OK, Found: f.Found}
+	}
+	return f
 }
 
 // match seals nothing to the recipients and opens it with the identities.

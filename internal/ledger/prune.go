@@ -92,6 +92,8 @@ WHERE project_id = $1 AND request_id = $2 AND deleted_at IS NOT NULL AND announc
 INSERT INTO pgcourier.verifications (project_id, request_id, damaged)
 SELECT project_id, request_id, $3 FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2
 ON CONFLICT (project_id, request_id) DO UPDATE SET damaged = excluded.damaged, verified_at = clock_timestamp()`
+
+	lastVerified = `SELECT max(verified_at) FROM pgcourier.verifications WHERE NOT damaged`
 )
 
 // BeginPrune implements retention.Records.
@@ -275,4 +277,16 @@ func (l *Ledger) Announced(ctx context.Context, id export.ID) error {
 // last finding counts. A request that the ledger does not know is ignored.
 func (l *Ledger) NoteVerification(ctx context.Context, id export.ID, damaged bool) error {
 	return l.note(ctx, "note the verification of "+id.String(), nil, noteVerification, id.Project, id.Request, damaged)
+}
+
+// LastVerified returns when an export was last found sound; zero: never.
+func (l *Ledger) LastVerified(ctx context.Context) (time.Time, error) {
+	var at *time.Time
+	if err := l.pool.QueryRow(ctx, lastVerified).Scan(&at); err != nil {
+		return time.Time{}, fmt.Errorf("look for the last verification: %w", err)
+	}
+	if at == nil {
+		return time.Time{}, nil
+	}
+	return *at, nil
 }

@@ -115,6 +115,9 @@ func TestADamagedExportIsNoOtherOne(t *testing.T) {
 	b.complete(t, "r1", "r2")
 	ok(t, b.NoteVerification(t.Context(), acme("r1"), false), b.NoteVerification(t.Context(), acme("r2"), false),
 		b.NoteVerification(t.Context(), acme("r2"), true), b.NoteVerification(t.Context(), acme("unknown"), true))
+	if at, err := b.LastVerified(t.Context()); err != nil || time.Since(at).Abs() > time.Hour {
+		t.Errorf("last verified at %s, %v", at, err)
+	}
 	all := b.stored(t)
 	if r1, r2 := all["r1"], all["r2"]; !r1.Verified || r1.Damaged || r2.Verified || !r2.Damaged {
 		t.Errorf("%+v, %+v", r1, r2)

@@ -82,6 +82,15 @@ func (c *clinic) plants() []plant {
 			name: "an identity of somebody else", settings: []string{"AGE_IDENTITY_FILE=" + c.strange()},
 			check: "keys/match", found: "no identity opens", mend: "AGE_RECIPIENTS",
 		}, {
+			name: "exports that were never opened", settings: []string{"AGE_IDENTITY_FILE="},
+			check: "keys/match", state: doctor.Warning, found: "never proven", mend: "--age-identity-file", also: []string{"keys/identity"},
+		}, {
+			name: "exports that were opened long ago", settings: []string{"AGE_IDENTITY_FILE="},
+			strike: sql(`INSERT INTO pgcourier.verifications SELECT project_id, request_id, false, '2020-02-03' FROM pgcourier.requests LIMIT 1;
+				GRANT SELECT ON pgcourier.verifications TO ` + c.login),
+			heal:  sql(`DELETE FROM pgcourier.verifications; REVOKE ALL ON pgcourier.verifications FROM ` + c.login),
+			check: "keys/match", state: doctor.Warning, found: "last opened an export on 2020-02-03", mend: "run a verifier", also: []string{"keys/identity"},
+		}, {
 			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
 			check: "retention", found: "PGCOURIER_RETENTION", mend: "docs/retention.md", also: []string{"database/ledger"},
 		}, {
