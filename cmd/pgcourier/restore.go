@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 func (a *app) restoreCommand() *cobra.Command {
-	var clean, extensions, keepGoing, noTransaction bool
+	var clean, extensions, keepGoing, noTransaction, prepare bool
 	var timeout time.Duration
 	var jobs int
 	cmd := &cobra.Command{
@@ -41,6 +42,9 @@ func (a *app) restoreCommand() *cobra.Command {
 			"the exit code is 4. With --no-transaction each statement is executed by itself: for very\n" +
 			"many tables on a server with few locks. What fails leaves part of the export, and the\n" +
 			"dump lies in SPOOL_DIR meanwhile.\n\n" +
+			"With --prepare nothing is restored: it prints an SQL script for the database's\n" +
+			"administrator, with the roles and extensions that the export needs, and as comments the\n" +
+			"objects of other schemas and the export's warnings.\n\n" +
 			"A dump is a program: use a login that may do no more than it must. The URL may not\n" +
 			"hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
@@ -54,6 +58,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out what the database refuses, list it, and exit with 4")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "execute each statement by itself, for a database with few locks")
+	cmd.Flags().BoolVar(&prepare, "prepare", false, "restore nothing: print an SQL script that makes what the export needs")
 	open, _ := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
@@ -66,6 +71,9 @@ func (a *app) restoreCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, x.Close()) }()
+		if prepare {
+			return a.prepare(ctx, x, args[0])
+		}
 		if c.RestoreURL == "" {
 			return exitf(exitUsage, "name the database with --to, --to-file or PGCOURIER_RESTORE_URL")
 		}
@@ -127,6 +135,26 @@ func (a *app) restoreCommand() *cobra.Command {
 			r.Evidence.Took.Round(time.Millisecond), r.Took.Round(time.Millisecond)))
 	})
 	return cmd
+}
+
+// prepare prints what has to be made in a database before an export is restored there.
+func (a *app) prepare(ctx context.Context, x *stored.Exports, id string) error {
+	copies, err := a.find(ctx, x, id)
+	if err != nil {
+		return err
+	}
+	from, err := x.Export(ctx, copies[0])
+	if err != nil {
+		return err
+	}
+	script := restore.Prepare(copies[0].ID.String(), *from.Manifest.Artifact)
+	return a.print(prepared{copies[0].ID.String(), script}, script)
+}
+
+// prepared is the output of restore --prepare as JSON.
+type prepared struct {
+	ID     string `json:"id"`
+	Script string `json:"script"`
 }
 
 // restoredTo is restore's output as JSON.

@@ -42,6 +42,8 @@ type RejectedError struct {
 	Stderr   string
 	// Missing says what the export needs and the target lacks: what the refusal may come from.
 	Missing []string
+	// Warnings are the export's own: they name what it needs of other schemas, too.
+	Warnings []string
 }
 
 func (e *RejectedError) Error() string {
@@ -52,6 +54,9 @@ func (e *RejectedError) Error() string {
 	text := fmt.Sprintf("the target refused the export (%s): %s", state, strings.TrimSpace(e.Stderr))
 	if len(e.Missing) > 0 {
 		text += "\nThe export needs what the target lacks: " + strings.Join(e.Missing, "; ")
+	}
+	if len(e.Warnings) > 0 {
+		text += "\nThe export's warnings: " + strings.Join(e.Warnings, "; ")
 	}
 	return text
 }

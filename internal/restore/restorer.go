@@ -137,7 +137,7 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	f := &feed{restorer: r, export: x, first: found, at: at, target: t, progress: func(n int64) { progress(Progress{Restoring, n, total}) }}
 	if err := f.run(ctx); err != nil {
 		if rejected, ok := errors.AsType[*RejectedError](err); ok {
-			rejected.Missing = at.missing
+			rejected.Missing, rejected.Warnings = at.missing, x.Manifest.Artifact.Warnings
 		}
 		cause := context.Cause(ctx)
 		switch {

@@ -138,7 +138,7 @@ func (s *steps) run(ctx context.Context) error {
 		case err != nil && (!s.feed.target.KeepGoing || transient(sqlState(err)) || ctx.Err() != nil || s.conn.IsClosed()):
 			return s.refused(ctx, err, headline(statement))
 		case err != nil:
-			s.failures = append(s.failures, headline(statement)+": "+err.Error())
+			s.failures = append(s.failures, headline(statement)+": "+oneLine(err.Error()))
 		}
 		if savepoint {
 			after := "RELEASE SAVEPOINT pgcourier"
@@ -211,7 +211,7 @@ func headline(statement string) string {
 			words = append(words, strings.Fields(line)...)
 		}
 	}
-	text := []rune(strings.Join(words, " "))
+	text := []rune(oneLine(strings.Join(words, " ")))
 	if len(text) > most {
 		return string(text[:most]) + "..."
 	}

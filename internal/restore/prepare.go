@@ -1,0 +1,65 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Prepare is an SQL script that makes what an export needs and does not hold, as far as the
+// manifest names it, for an administrator to run in the target before the restore: roles,
+// extensions in their schemas, and as comments the objects of other schemas, whose definitions
+// are not known. What is there already stays as it is.
+func Prepare(id string, a export.Artifact) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "-- What %s needs and does not hold.\n", oneLine(id))
+	for _, role := range a.Needs.Roles {
+		if !printable(role) {
+			b.WriteString(unprintable)
+			continue
+		}
+		b.WriteString(block(fmt.Sprintf(" BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '%s') THEN CREATE ROLE %s; END IF; END ",
+			strings.ReplaceAll(role, "'", "''"), quoted(role))) + "\n")
+	}
+	made := map[string]bool{"pg_catalog": true}
+	for _, e := range a.Needs.Extensions {
+		if !printable(e.Name + e.Schema) {
+			b.WriteString(unprintable)
+			continue
+		}
+		if !made[e.Schema] {
+			made[e.Schema] = true
+			fmt.Fprintf(&b, "CREATE SCHEMA IF NOT EXISTS %s;\n", quoted(e.Schema))
+		}
+		fmt.Fprintf(&b, "CREATE EXTENSION IF NOT EXISTS %s WITH SCHEMA %s;\n", quoted(e.Name), quoted(e.Schema))
+	}
+	if len(a.Needs.Objects) > 0 {
+		b.WriteString("-- Of other schemas, to be made by hand or restored from their own project's export:\n")
+		for _, o := range a.Needs.Objects {
+			fmt.Fprintf(&b, "--   %s\n", oneLine(o))
+		}
+	}
+	for _, w := range a.Warnings {
+		fmt.Fprintf(&b, "-- Warning: %s\n", oneLine(w))
+	}
+	return b.String()
+}
+
+// unprintable stands for a role or an extension whose name may be an attack on a terminal.
+const unprintable = "-- Left out: a name with characters that cannot be printed.\n"
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// oneLine keeps a text within one comment, and safe to show.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(strings.Fields(s), " "))
+}
