@@ -19,7 +19,7 @@ type Publisher interface {
 	// PublishOnce is Publish, unless a message on any subject that matches filter is
 	// stored already: then it changes nothing and that is no error.
 	PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error
-	// PublishEphemeral hands a message to whoever listens now. It does not wait.
+	// PublishEphemeral hands a message to those that listen now. It does not wait.
 	PublishEphemeral(subject string, msg *message.Message) error
 }
 

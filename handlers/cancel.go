@@ -16,7 +16,7 @@ type Canceller interface {
 }
 
 // Cancel answers backup.cancel.<request_id>. It is no Watermill handler: a cancel is a
-// question over plain NATS, which nobody stores and its asker waits for.
+// question over plain NATS, which is not stored and whose asker waits.
 type Cancel struct {
 	Canceller Canceller
 	Log       *slog.Logger
@@ -48,8 +48,8 @@ func (h *Cancel) Answer(ctx context.Context, m events.Message) events.CancelRepl
 	reply.Result, reply.Message = events.CancelAccepted, "the request is cancelled"
 	switch {
 	case out == nil:
-		// Whether its end is still to come or has been is no difference to who asks: the
-		// same answer, so that asking twice is the same as once.
+		// The answer is the same before and after its end, so that asking twice is the same as
+		// once.
 	case out.State == export.Completed:
 		reply.Result, reply.Outcome = events.CancelTooLate, events.TypeCompleted
 		reply.Message = "the request had completed before"

@@ -30,7 +30,7 @@ type Completed struct {
 }
 
 // Handle is a Watermill NoPublishHandlerFunc. A verification that could not be made comes
-// again; at the last delivery that is left to whoever reads the log.
+// again; at the last delivery it is logged as an error and left.
 func (h *Completed) Handle(msg *message.Message) error {
 	ctx := msg.Context()
 	d := delivery.Of(ctx)

@@ -15,7 +15,7 @@ type Dispatcher interface {
 	Dispatch(ctx context.Context, e notify.Event, out events.Outcome) error
 }
 
-// Notifier handles backup.completed and backup.failed: it queues who is to be told.
+// Notifier handles backup.completed and backup.failed: it queues their notifications.
 type Notifier struct {
 	Dispatcher Dispatcher
 	Log        *slog.Logger

@@ -10,7 +10,7 @@ import (
 )
 
 // Observer publishes backup.started and backup.progress. What cannot be published is
-// dropped: an export never waits for those who watch it.
+// dropped: an export never waits for its watchers.
 type Observer struct {
 	Publisher Publisher
 	// Source is the CloudEvents source of the events.
@@ -41,7 +41,7 @@ func (o *Observer) Started(ctx context.Context, s export.Started) {
 	}
 }
 
-// Progress publishes backup.progress to whoever listens now.
+// Progress publishes backup.progress to those that listen now.
 func (o *Observer) Progress(ctx context.Context, p export.Progress) {
 	m, err := events.Progress{
 		RequestID: p.Request, ProjectID: p.Project, Attempt: p.Attempt,

@@ -47,7 +47,7 @@ func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	return nil
 }
 
-// encode gives the same bytes for the same outcome, whoever announces it.
+// encode gives the same bytes for the same outcome in every process.
 func encode(out export.Outcome, source string) (events.Message, error) {
 	var request *events.Requested
 	if len(out.Payload) > 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// lockEach locks the tables of all members, and leaves out those whose tables somebody
-// holds or has just rewritten. begin has said how long it may wait.
+// lockEach locks the tables of all members, and leaves out those with a table that another
+// session holds or has just rewritten. begin has set how long it may wait.
 func (s *session) lockEach(ctx context.Context, members []*Member) ([]*Member, error) {
 	var all []relation
 	for _, m := range members {
@@ -50,7 +50,7 @@ func (s *session) attempt(ctx context.Context, work func() error) (done bool, er
 }
 
 // sizes are the bytes on disk of the members' tables that no VACUUM or ANALYZE has seen. The
-// tables are locked, so that measuring waits for nobody.
+// tables are locked, so that measuring does not wait.
 func (s *session) sizes(ctx context.Context, members []*Member) map[int64]int64 {
 	var unknown []int64
 	for _, m := range members {

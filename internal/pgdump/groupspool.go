@@ -13,7 +13,7 @@ import (
 var errSpoolFull = errors.New("the groups' spool is full")
 
 // groupSpool is a group's archive on disk: a file of mode 0600 that has no name, so that nothing
-// is left whatever becomes of the process. It goes when the last who holds it lets go.
+// is left whatever becomes of the process. It is removed when the last holder releases it.
 type groupSpool struct {
 	file   *os.File
 	budget *atomic.Int64 // bytes left for all spools

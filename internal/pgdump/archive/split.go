@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// Part is one project's share of an archive. It is safe for concurrent use.
+// Part is one member's part of a group dump's archive. It is safe for concurrent use.
 type Part struct {
 	archive io.ReaderAt
 	pieces  []piece
