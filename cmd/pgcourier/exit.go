@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/notify/queue"
+	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -117,11 +118,11 @@ func exitCode(err error) int {
 	switch {
 	case isCoded:
 		return coded.code
-	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, broker.ErrSchedulePattern, broker.ErrScheduleZone):
+	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
-	case is(destinations.ErrNoExport, queue.ErrUnknown, broker.ErrNoSchedule):
+	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule):
 		return exitNotFound
-	case is(queue.ErrDelivered, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
+	case is(queue.ErrDelivered, replay.ErrNotFailed, replay.ErrNotReplayable, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
 		return exitNotPossible
 	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified

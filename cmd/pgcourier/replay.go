@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"golang.org/x/time/rate"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/service"
@@ -62,11 +59,14 @@ func (a *app) replayCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; what is published stays so (default: never)")
 	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
+	for _, other := range []string{"failed", "since", "project", "code", "permanent", "transient", "dry-run", "rate", "wait", "timeout"} {
+		cmd.MarkFlagsMutuallyExclusive("notification", other)
+	}
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("notification") {
-			if err := alone(cmd, args); err != nil {
-				return err
+			if len(args) > 0 {
+				return exitf(exitUsage, "--notification is for notifications, and %q names a request: replay one or the other", args[0])
 			}
 			return delegate(cmd, notifications, "notifications", "replay")
 		}
@@ -82,8 +82,8 @@ func (a *app) replayCommand() *cobra.Command {
 			}
 		}
 		var err error
-		if o.limiter, err = parseRate(perTime); err != nil {
-			return exit(exitUsage, err)
+		if o.limiter, err = replay.ParseRate(perTime); err != nil {
+			return exitf(exitUsage, "--rate: %w", err)
 		}
 		c, err := load()
 		if err != nil {
@@ -95,19 +95,11 @@ func (a *app) replayCommand() *cobra.Command {
 			ctx, cancel = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("ended after %s", o.timeout))
 			defer cancel()
 		}
-		nc, err := setup.Connect(c, server.UserOperator, a.logger(c))
+		js, client, disconnect, err := setup.ConnectOperator(c, a.logger(c))
 		if err != nil {
 			return err
 		}
-		defer nc.Close()
-		js, err := jetstream.New(nc)
-		if err != nil {
-			return err
-		}
-		client, err := events.NewClient(nc)
-		if err != nil {
-			return err
-		}
+		defer disconnect()
 		if !o.failed {
 			return a.replayOne(ctx, service.NewPlanner(js), client, o, args[0])
 		}
@@ -116,72 +108,33 @@ func (a *app) replayCommand() *cobra.Command {
 	return cmd
 }
 
-// alone refuses what --notification would have to ignore: a dry run that delivers, or an
-// export that is replayed beside it, is not what was meant.
-func alone(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return exitf(exitUsage, "--notification is for notifications, and %q names a request: replay one or the other", args[0])
-	}
-	for _, name := range []string{"failed", "since", "project", "code", "permanent", "transient", "dry-run", "rate", "wait", "timeout"} {
-		if cmd.Flags().Changed(name) {
-			return exitf(exitUsage, "--%s cannot be used with --notification", name)
-		}
-	}
-	return nil
-}
-
-// parseRate reads 10/s, 30/m or 2/h; nothing means no bound.
-func parseRate(text string) (*rate.Limiter, error) {
-	if text == "" {
-		return nil, nil //nolint:nilnil // no bound is an ordinary answer
-	}
-	count, unit, _ := strings.Cut(text, "/")
-	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
-	n, err := strconv.ParseFloat(count, 64)
-	if err != nil || !known || !(n > 0 && n <= 1e6) {
-		return nil, fmt.Errorf("--rate: %q is not a number and /s, /m or /h, such as 10/s", text)
-	}
-	return rate.NewLimiter(rate.Limit(n/per.Seconds()), 1), nil
-}
-
 // replayOne replays one request, or says why not.
 func (a *app) replayOne(ctx context.Context, planner *replay.Planner, client *events.Client, o replayOptions, id string) error {
 	item, err := planner.One(ctx, o.Project, id)
-	switch {
-	case errors.Is(err, replay.ErrUnknown):
-		return exit(exitNotFound, err)
-	case errors.Is(err, replay.ErrAmbiguous):
-		return exitf(exitUsage, "%w: choose one with --project", err)
-	case errors.Is(err, replay.ErrNotFailed):
-		return exit(exitNotPossible, err)
-	case err != nil:
+	if errors.Is(err, replay.ErrAmbiguous) {
+		return fmt.Errorf("%w: choose one with --project", err)
+	}
+	if err != nil {
 		return err
 	}
-	name := item.Failed.ProjectID + "/" + item.Failed.RequestID
-	switch item.Verdict {
-	case replay.Undecodable:
-		return exitf(exitNotPossible, "%s cannot be replayed: the request could not be decoded (%s)", name, item.Failed.Code)
-	case replay.Underway:
-		return exitf(exitNotPossible, "%s is replayed already: %s waits or runs", name, item.Next.RequestID)
-	case replay.Due, replay.Completed:
+	if err := item.Refusal(); err != nil {
+		return err
 	}
-	report := newReport([]replay.Item{item}, o.dryRun)
-	one := &report.Items[0]
-	text := fmt.Sprintf("%s was replayed as %s, which completed: nothing to do\n", name, item.Next.RequestID)
-	if item.Verdict == replay.Due {
-		text = fmt.Sprintf("would replay %s as %s\n", name, item.Next.RequestID)
-		if !o.dryRun {
-			publisher := replay.Publisher{Publish: client.RequestBackup}
-			done, err := publisher.Run(ctx, []events.Requested{item.Next})
-			if err != nil {
-				return err
-			}
-			report.publish(done)
-			text = fmt.Sprintf("replayed %s as %s; follow it with: pgcourier watch %s --project %s\n",
-				name, item.Next.RequestID, item.Next.RequestID, item.Next.ProjectID)
+	name, next := item.Failed.ProjectID+"/"+item.Failed.RequestID, item.Next
+	report := replay.NewReport([]replay.Item{item}, o.dryRun)
+	text := fmt.Sprintf("%s was replayed as %s, which completed: nothing to do\n", name, next.RequestID)
+	switch {
+	case item.Verdict != replay.Due:
+	case o.dryRun:
+		text = fmt.Sprintf("would replay %s as %s\n", name, next.RequestID)
+	default:
+		if _, err := report.Publish(ctx, replay.Publisher{Publish: client.RequestBackup}); err != nil {
+			return err
 		}
+		text = fmt.Sprintf("replayed %s as %s; follow it with: pgcourier watch %s --project %s\n", name, next.RequestID, next.RequestID, next.ProjectID)
 	}
-	if !o.wait || one.Result != resultPublished {
+	one := report.Items[0]
+	if !o.wait || one.Result != replay.Published {
 		return a.print(one, text)
 	}
 	out, err := a.await(ctx, client, one.ProjectID, one.Replay)
@@ -203,29 +156,26 @@ func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *ev
 	if err != nil {
 		return err
 	}
-	report := newReport(items, o.dryRun)
+	report := replay.NewReport(items, o.dryRun)
 	if o.dryRun {
-		return a.print(report, report.text(a.screen()))
+		return a.print(report, replayText(a.screen(), report))
 	}
-	var due []events.Requested
-	for _, i := range items {
-		if i.Verdict == replay.Due {
-			due = append(due, i.Next)
+	due, view := len(report.Due()), a.progress()
+	show := func(done int, full string) {
+		if full != "" {
+			full = ", the queue of " + full + " is full"
 		}
+		view.Count("replaying", done, due, full)
 	}
-	view := a.progress()
-	show := func(done int, full string) { view.Count("replaying", done, len(due), queueFull(full)) }
-	if len(due) > 0 {
+	if due > 0 {
 		show(0, "")
 	}
-	publisher := replay.Publisher{Publish: client.RequestBackup, Rate: o.limiter, Report: show}
-	done, err := publisher.Run(ctx, due)
-	view.Close()
-	report.publish(done)
+	done, err := report.Publish(ctx, replay.Publisher{Publish: client.RequestBackup, Rate: o.limiter, Report: show})
 	if err == nil && o.wait {
-		report.Outcomes, err = a.outcomes(ctx, client, done)
+		err = report.Await(ctx, client, done, func(ended int) { view.Count("exporting", ended, len(done), "") })
 	}
-	if perr := a.print(report, report.text(a.screen())); perr != nil || err != nil {
+	view.Close()
+	if perr := a.print(report, replayText(a.screen(), report)); perr != nil || err != nil {
 		return errors.Join(perr, err)
 	}
 	if n := report.Outcomes; n != nil && n.Failed > 0 {
@@ -234,31 +184,17 @@ func (a *app) replayAll(ctx context.Context, planner *replay.Planner, client *ev
 	return nil
 }
 
-// queueFull says which project's queue the publishing waits for, if any.
-func queueFull(project string) string {
-	if project == "" {
-		return ""
+// replayText is what a dry run would do, line by line, and the counts.
+func replayText(s term.Screen, r *replay.Report) string {
+	if !r.DryRun || len(r.Items) == 0 {
+		return r.Summary()
 	}
-	return ", the queue of " + project + " is full"
-}
-
-// outcomes waits until all that was published has ended.
-func (a *app) outcomes(ctx context.Context, client *events.Client, published []events.Requested) (*outcomeSums, error) {
-	sums := &outcomeSums{}
-	view := a.progress()
-	defer view.Close()
-	for i, r := range published {
-		view.Count("exporting", i, len(published), "")
-		out, err := client.Await(ctx, r.ProjectID, r.RequestID)
-		if err != nil {
-			return sums, err
-		}
-		if out.Completed != nil {
-			sums.Completed++
-		} else {
-			sums.Failed++
-		}
-		view.Count("exporting", i+1, len(published), "")
+	table := term.Table{Columns: []term.Column{
+		{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "CAUSE"}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE", Drop: 1},
+		{Title: "REPLAY", Least: 24},
+	}}
+	for _, i := range r.Items {
+		table.Add(i.ProjectID, i.RequestID, string(i.Code), strconv.Itoa(i.Attempts), s.Age(&i.Failed.FinishedAt), i.Plan())
 	}
-	return sums, nil
+	return table.Text(s) + "\n" + r.Summary()
 }

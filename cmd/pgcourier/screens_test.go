@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -84,22 +85,25 @@ func sampleEvents() []events.Event {
 	}
 }
 
-func sampleReport(dry bool) *replayReport {
+func sampleReport(dry bool) *replay.Report {
 	failed := func(project, id string, code codes.Code) events.Failed {
 		return events.Failed{ProjectID: project, RequestID: id, Code: code, Attempts: 3, FinishedAt: *ago(5 * time.Hour)}
 	}
 	next := func(project, id string, n int) events.Requested {
 		return events.Requested{ProjectID: project, RequestID: id}.Replay(n)
 	}
-	r := newReport([]replay.Item{
+	r := replay.NewReport([]replay.Item{
 		{Failed: failed("acme", "nightly-2026-11-23", codes.StorageUnavailable), Verdict: replay.Due, Next: next("acme", "nightly-2026-11-23", 1)},
 		{Failed: failed("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", codes.LockTimeout), Verdict: replay.Completed, Next: next("bolt", "20261123t082653-k3j9x7q2m4w5z6ab", 2)},
 		{Failed: failed("ceres", "weekly", codes.DumpFailed), Verdict: replay.Underway, Next: next("ceres", "weekly", 1)},
 		{Failed: failed("ceres", "eabcdefghijklm-7", codes.InvalidRequest), Verdict: replay.Undecodable},
 	}, dry)
 	if !dry {
-		r.publish([]events.Requested{next("acme", "nightly-2026-11-23", 1)})
-		r.Outcomes = &outcomeSums{Completed: 1}
+		publish := func(_ context.Context, r events.Requested) (string, error) { return r.RequestID, nil }
+		if _, err := r.Publish(context.Background(), replay.Publisher{Publish: publish}); err != nil {
+			panic(err)
+		}
+		r.Outcomes = &replay.OutcomeCounts{Completed: 1}
 	}
 	return r
 }
@@ -117,7 +121,7 @@ func screens(s term.Screen) map[string]string {
 			fmt.Fprintln(&watch, s.ProgressLine(*e.Progress, *ago(time.Minute)))
 		}
 	}
-	replaying := func(done int, full string) string { return s.CountLine("replaying", done, 500, queueFull(full)) }
+	replaying := func(done int, full string) string { return s.CountLine("replaying", done, 500, full) }
 	return map[string]string{
 		"list":          listText(s, all),
 		"list-failed":   failedText(s, all[3:4]),
@@ -129,8 +133,8 @@ func screens(s term.Screen) map[string]string {
 		"prune":         prunedText(s, samplePruned()),
 		"doctor":        doctorText(s, sampleFindings()),
 		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + s.Pairs(sampleSchedules()[0].Lines()),
-		"replay": sampleReport(true).text(s) + "\n" + replaying(0, "") + "\n" + replaying(250, "a-project-with-a-rather-long-name") + "\n" +
-			replaying(500, "") + "\n\n" + sampleReport(false).text(s),
+		"replay": replayText(s, sampleReport(true)) + "\n" + replaying(0, "") + "\n" + replaying(250, ", the queue of a-project-with-a-rather-long-name is full") + "\n" +
+			replaying(500, "") + "\n\n" + replayText(s, sampleReport(false)),
 	}
 }
 

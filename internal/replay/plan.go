@@ -58,7 +58,31 @@ var (
 	ErrAmbiguous = errors.New("several projects use the request id")
 	// ErrNotFailed says that the request has completed, or has not ended.
 	ErrNotFailed = errors.New("the request has not failed")
+	// ErrNotReplayable says that the request cannot be decoded, or that its replay waits or runs.
+	ErrNotReplayable = errors.New("the request cannot be replayed")
 )
+
+// Refusal is an ErrNotReplayable of an item that cannot be replayed now. nil: it is due, or a
+// replay of it completed.
+func (i Item) Refusal() error {
+	name := i.Failed.ProjectID + "/" + i.Failed.RequestID
+	switch i.Verdict {
+	case Undecodable:
+		return &refusal{fmt.Sprintf("%s cannot be replayed: the request could not be decoded (%s)", name, i.Failed.Code)}
+	case Underway:
+		return &refusal{fmt.Sprintf("%s is replayed already: %s waits or runs", name, i.Next.RequestID)}
+	case Due, Completed:
+	}
+	return nil
+}
+
+// refusal is an ErrNotReplayable in words of its own.
+type refusal struct{ text string }
+
+func (e *refusal) Error() string { return e.text }
+
+// Is implements errors.Is.
+func (e *refusal) Is(target error) bool { return target == ErrNotReplayable }
 
 // Filter narrows which failures are replayed.
 type Filter struct {

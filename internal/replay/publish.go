@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -125,4 +127,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// ParseRate reads a rate such as 10/s, 30/m or 2/h. Empty: nil, no bound.
+func ParseRate(text string) (*rate.Limiter, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // no bound is an ordinary answer
+	}
+	count, unit, _ := strings.Cut(text, "/")
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.ParseFloat(count, 64)
+	if err != nil || !known || !(n > 0 && n <= 1e6) {
+		return nil, fmt.Errorf("%q is not a number and /s, /m or /h, such as 10/s", text)
+	}
+	return rate.NewLimiter(rate.Limit(n/per.Seconds()), 1), nil
 }

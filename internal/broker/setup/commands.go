@@ -47,6 +47,23 @@ func WithJetStream(ctx context.Context, c config.Config, log *slog.Logger, do fu
 	return err
 }
 
+// ConnectOperator connects as the operator, for the streams and for events. The caller calls
+// disconnect. Errors are those of Connect.
+func ConnectOperator(c config.Config, log *slog.Logger) (js jetstream.JetStream, client *events.Client, disconnect func(), err error) {
+	nc, err := Connect(c, server.UserOperator, log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if js, err = jetstream.New(nc); err == nil {
+		client, err = events.NewClient(nc)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, nil, nil, err
+	}
+	return js, client, nc.Close, nil
+}
+
 // WithSchedules is WithJetStream with the broker's schedules.
 func WithSchedules(ctx context.Context, c config.Config, log *slog.Logger, do func(context.Context, *broker.Schedules) error) error {
 	return WithJetStream(ctx, c, log, func(ctx context.Context, js jetstream.JetStream) error {
