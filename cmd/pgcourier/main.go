@@ -5,16 +5,12 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
-
-// version is set by the linker.
-var version = "dev"
 
 func main() { os.Exit(mainCode()) }
 
@@ -28,11 +24,4 @@ func mainCode() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return run(ctx, os.Args[1:], process{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
-}
-
-// process is what a command sees of the world around it.
-type process struct {
-	environ        []string
-	stdin          io.Reader
-	stdout, stderr io.Writer
 }

@@ -20,6 +20,16 @@ import (
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
+// version is set by the linker.
+var version = "dev"
+
+// process is what a command sees of the world around it.
+type process struct {
+	environ        []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
 // app is what all subcommands share.
 type app struct {
 	process
