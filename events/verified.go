@@ -43,8 +43,8 @@ func (v *Verified) about() (project, request string, trace *Trace) {
 	return v.ProjectID, v.RequestID, &v.Trace
 }
 
-// Encode encodes v. The error is an *InvalidError. source says who publishes, as a URI
-// reference.
+// Encode encodes v. The error is an *InvalidError. source names the publisher, as a
+// URI reference.
 func (v Verified) Encode(source string) (Message, error) {
 	switch {
 	case v.StartedAt.IsZero():
@@ -88,7 +88,7 @@ func (f *VerificationFailed) about() (project, request string, trace *Trace) {
 }
 
 // Encode encodes f. Free text is cut to the contract's limits. The error is an
-// *InvalidError. source says who publishes, as a URI reference.
+// *InvalidError. source names the publisher, as a URI reference.
 func (f VerificationFailed) Encode(source string) (Message, error) {
 	switch {
 	case f.StartedAt.IsZero():

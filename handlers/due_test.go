@@ -109,8 +109,8 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 	}
 }
 
-// What somebody published past the command is refused by a worker, or dropped when its
-// subject names nobody.
+// A run that was published without the command is refused by a worker, or dropped when its
+// subject names no project.
 func TestARunThatBreaksTheContract(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"project_id":"bolt"}`, `{"project_id":"acme","x":1}`, `rubbish`, ``} {

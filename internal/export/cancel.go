@@ -17,7 +17,7 @@ type Cancelling interface {
 	// to two. None is no error.
 	Find(ctx context.Context, request, project string) ([]ID, error)
 	// Cancel records that the request is to end without an export, and ends it at once
-	// if nobody holds it. From then on its one outcome is failed with Cancelled: a claim
+	// if no worker holds it. From then on its one outcome is failed with Cancelled: a claim
 	// is not granted, and an owner's Renew and Finish say ErrCancelled. Doing so twice is
 	// the same as once. ErrUnknown: the ledger has no such request.
 	Cancel(ctx context.Context, id ID, by string) (Cancellation, error)
@@ -51,7 +51,7 @@ var (
 	ErrAmbiguous = errors.New("several projects use the request id")
 )
 
-// CancelledBy is the fault of a cancelled request. by says who, for humans; empty: not said.
+// CancelledBy is the fault of a cancelled request. by names the canceller, for people; empty: unknown.
 func CancelledBy(by string) *Fault {
 	f := &Fault{Code: codes.Cancelled, Message: "the request was cancelled", Err: ErrCancelled}
 	if by != "" {

@@ -50,7 +50,7 @@ func TestACancelledAttemptIsKilledClearsAwayAndSaysSo(t *testing.T) {
 				if !d.closed || !slices.Equal(b.shelf.deleted, []string{"p/r.1.sql"}) || len(b.ledger.endings) != 1 {
 					t.Errorf("closed %t, deleted %q, endings %+v", d.closed, b.shelf.deleted, b.ledger.endings)
 				}
-				b.export.Nudge(b.req.ID) // nobody is left to hear it
+				b.export.Nudge(b.req.ID) // the attempt has ended
 			})
 		})
 	}

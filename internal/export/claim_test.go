@@ -23,7 +23,7 @@ func (l *listening) Claim(ctx context.Context, c export.ClaimRequest) (export.Cl
 	return l.script.Claim(ctx, c)
 }
 
-// A claim whose reply was lost is granted again, because it comes with the same nonce;
+// A repeated claim after a lost reply is granted again, because it comes with the same nonce;
 // another delivery has another one.
 func TestAClaimIsRecognised(t *testing.T) {
 	t.Parallel()
@@ -61,8 +61,8 @@ func (l *taken) Claim(ctx context.Context, c export.ClaimRequest) (export.Claim,
 	return l.script.Claim(ctx, c)
 }
 
-// Who has seen a message's id can ask for a request by the next one's. Such a conflict ends
-// too, each time under the same id.
+// A publisher that has seen a message's id can use the next one for a request. Such a conflict
+// ends too, each time under the same id.
 func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
 	t.Parallel()
 	for want, ids := range map[string][]string{

@@ -56,9 +56,9 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 	return out
 }
 
-// conflict is the refusal of a request whose id another one has: it is recorded under an
-// id of its own, so that the first request's outcome stays untouched. Who has seen one such
-// id can ask for a request by the next; then the message gets a further one, the same at
+// conflict refuses a request with the id of another request. It is recorded under an id of its
+// own, so that the first request's outcome stays untouched. A publisher that has seen such an
+// id can use the next one for a request; then the message gets a further one, the same at
 // each delivery. before is how many of the message's own ids were taken already.
 func conflict(req Request, d delivery.Delivery, before int) Request {
 	if before == 0 {

@@ -167,11 +167,11 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 // claim asks until the request is granted, ended or in conflict. While another attempt
 // holds the lease it stands by, if it may: the broker's keep-alive goes on, so that this
 // costs no delivery. While another request of the project runs it gives up its place to
-// whoever else can run.
+// another project.
 func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, standBy bool) (Claim, error) {
 	ask := ClaimRequest{
 		Request: req, Delivery: d, Worker: e.Worker,
-		// Without it a claim whose reply was lost would wait for its own lease, and cost an attempt.
+		// Without it a claim with a lost reply would wait for its own lease, and cost an attempt.
 		Nonce:  rand.Text(),
 		Object: func(n int) string { return e.key(req, n) },
 	}
@@ -208,7 +208,7 @@ const (
 
 // keepLease renews the attempt's lease every third of it and when it is nudged, and cancels
 // the work when the attempt has been superseded or its request cancelled. A ledger that
-// cannot be reached changes nothing: nobody else can claim then either. The returned
+// cannot be reached changes nothing: no other worker can claim then either. The returned
 // function stops it and waits for its end.
 func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{}, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
@@ -222,7 +222,7 @@ func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{
 				cancel(ErrSuperseded)
 				return
 			case errors.Is(err, ErrCancelled):
-				cancel(err) // the error says who cancelled
+				cancel(err) // the error names the canceller
 				return
 			case err != nil && ctx.Err() == nil:
 				log.WarnContext(ctx, "lease not renewed", "error", err)
@@ -346,7 +346,7 @@ func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
 	return Retry(ctx, func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
 }
 
-// cleanUp bounds what is still done for an attempt whose context has ended.
+// cleanUp bounds what is still done for an attempt after its context has ended.
 const cleanUp = 10 * time.Second
 
 // abandon is the loser's part: delete what this attempt stored, and say nothing. What

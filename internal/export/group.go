@@ -54,7 +54,7 @@ type Group struct {
 }
 
 // admits reports whether a gathered request can stay in its group. A request that is refused,
-// or whose project cannot be looked up, stays to fail as it would by itself.
+// or that has a project which cannot be looked up, stays, to fail as it would by itself.
 func (g Group) admits(ctx context.Context, e *Exporter, req Request) bool {
 	if req.Refusal != nil {
 		return true

@@ -42,7 +42,7 @@ type ClaimRequest struct {
 	Delivery delivery.Delivery
 	Worker   string // the claiming process, for humans
 	// Nonce is random and the same for each claim that the handling of one delivery
-	// makes: a claim whose reply was lost is recognised by it and granted again, instead
+	// makes: a repeated claim after a lost reply is recognised by it and granted again, instead
 	// of waiting for its own lease to end. Empty: that wait.
 	Nonce string
 	// Object gives the object key of an attempt.

@@ -10,7 +10,7 @@ import (
 )
 
 // ID identifies a request. Request ids are unique within their project only, so
-// that nobody can occupy another project's ids.
+// that no project can occupy the ids of another.
 type ID struct {
 	Project string `json:"project_id"`
 	Request string `json:"request_id"`
@@ -18,7 +18,7 @@ type ID struct {
 
 func (id ID) String() string { return id.Project + "/" + id.Request }
 
-// Request is one decoded backup.requested: what to export and for whom.
+// Request is one decoded backup.requested: what to export, and its requester.
 type Request struct {
 	ID
 	Schemas     []string         // empty: all of the project's

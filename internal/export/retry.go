@@ -22,7 +22,7 @@ func Retry(ctx context.Context, do func(context.Context) error) error {
 	}
 }
 
-// sleep waits for d or for the end of ctx, whose cause it returns.
+// sleep waits for d or for the end of ctx, and returns the cause of that end.
 func sleep(ctx context.Context, d time.Duration) error { return sleepUnless(ctx, d, nil) }
 
 // sleepUnless is sleep that something on woken ends early.

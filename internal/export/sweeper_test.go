@@ -65,7 +65,7 @@ func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
 	return nil
 }
 
-// A dead message whose ids are all another request's is buried under a further one, and
+// A dead message with ids that all belong to another request is ended under a further one, and
 // does not stay in the queue for ever.
 func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 	t.Parallel()

@@ -15,15 +15,15 @@ type Reaper interface {
 	// Unpublished returns up to limit outcomes that became terminal at least olderThan
 	// ago and are not marked as published, oldest first.
 	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
-	// Stranded returns up to limit requests that nobody holds: the lease ended, or they
+	// Stranded returns up to limit requests that no worker holds: the lease ended, or they
 	// began to wait for another delivery, at least grace ago, or at any time if they were
 	// cancelled. Whether the queue still has a delivery for one is for the caller to find
 	// out, by its place in the queue.
 	Stranded(ctx context.Context, grace time.Duration, limit int) ([]Stranded, error)
 	// FailStranded ends a stranded request as failed with WorkerLost, or with Cancelled if
 	// it was, and returns its outcome. A paused owner is superseded by it. If the request
-	// is terminal already, the outcome is the one it has. ErrNotLost: somebody holds it, or
-	// took it since.
+	// is terminal already, the outcome is the one it has. ErrNotLost: a worker holds it, or
+	// claimed it since.
 	FailStranded(ctx context.Context, s Stranded, grace time.Duration) (Outcome, error)
 	// FailUnclaimed ends the request of a message that the queue will not deliver again,
 	// whether the ledger knows the request or not: with WorkerLost, or with its
@@ -53,7 +53,7 @@ type Cleaner interface {
 	Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error)
 }
 
-// Stranded is a request that nobody holds, as it was when it was found.
+// Stranded is a request that no worker holds, as it was when it was found.
 type Stranded struct {
 	ID
 	Attempt  int    // the latest; 0: never claimed
@@ -74,7 +74,7 @@ type Leftover struct {
 }
 
 var (
-	// ErrNotLost says that a request must not be reaped: somebody holds it.
+	// ErrNotLost says that a request must not be reaped: a worker holds it.
 	ErrNotLost = errors.New("request not lost")
 	// ErrNotBegun says that a request has attempts left and none of them was lost.
 	ErrNotBegun = errors.New("request waits for an attempt")

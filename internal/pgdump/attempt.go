@@ -34,7 +34,7 @@ func namesFor(tag string) attemptNames {
 }
 
 // endLostAttempts ends the sessions that earlier attempts of the request have left on the
-// source. A worker whose machine vanishes closes no connection: its snapshot would hold back
+// source. A worker on a machine that vanishes closes no connection: its snapshot would hold back
 // vacuum, and its locks the tenant's ALTER TABLE, until the server notices. A session that
 // cannot be ended is left to the server's keepalives.
 func (o *opening) endLostAttempts(ctx context.Context) {

@@ -95,7 +95,7 @@ func untrusted(err error) bool {
 var (
 	errTimeout = errors.New("the dump's time is used up")
 	errStalled = errors.New("the dump makes no progress")
-	// errClosed is the early Close of a reader. It is nobody's fault.
+	// errClosed is the early Close of a reader. It is not a failure.
 	errClosed = errors.New("dump closed")
 )
 

@@ -24,8 +24,8 @@ type Config struct {
 	// BinDirs are the folders to look for pg_dump in. Default: /usr/lib/postgresql/*/bin,
 	// then the PATH without Debian's wrapper script.
 	BinDirs []string
-	// Timeout bounds the time that is spent waiting for one dump and its counts. While
-	// nobody reads, the clock stands. Default 30 minutes.
+	// Timeout bounds the time that is spent waiting for one dump and its counts. The
+	// clock stops while nothing is read. Default 30 minutes.
 	Timeout time.Duration
 	// Stall bounds the waiting without any progress: no bytes, and for the tar format
 	// nothing written to its spool either. It also bounds the look at the source before
@@ -39,7 +39,7 @@ type Config struct {
 	// Spool is where pg_dump writes for format directory. Default nil: that format is refused.
 	Spool *spool.Area
 	// SpoolBytes bounds what lies there of one dump: above it pg_dump is paused, and a dump
-	// whose largest tables alone need more fails. It is overrun by what pg_dump writes in a
+	// fails when its largest tables alone need more. It is overrun by what pg_dump writes in a
 	// twentieth of a second. Default 4 GiB.
 	SpoolBytes int64
 	// ParallelJobs bounds how many tables of one dump of format directory are dumped at a
@@ -147,7 +147,7 @@ func check(j export.DumpJob) error {
 		if err := checkName(name); err != nil {
 			return newFault(codes.SchemaNotFound, "a schema's name is not one PostgreSQL can have", err)
 		}
-		// Nobody's project is the server's own catalogue.
+		// The server's own catalogue belongs to no project.
 		if strings.HasPrefix(name, "pg_") || name == "information_schema" {
 			return newFault(codes.SchemaNotAllowed, "schema "+printable(quotePattern(name))+" is the server's own", nil)
 		}
@@ -206,7 +206,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 		return o.startSpooled(s)
 	}
 	// pg_dump needs some 50 ms to read the catalogue, in which the source is looked at and
-	// its tables are locked. Until Open returns nobody reads what it writes.
+	// its tables are locked. Until Open returns its output is not read.
 	s, err := o.selection(ctx)
 	if err != nil {
 		return nil, nil, err

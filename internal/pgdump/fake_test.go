@@ -118,7 +118,7 @@ func TestPgDumpThatWritesForEverIsStoppedByClose(t *testing.T) {
 	}
 }
 
-// While nobody reads, neither of the dump's clocks runs: storage has a budget of its own.
+// While the dump is not read, neither of its clocks runs: storage has a budget of its own.
 func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 	t.Parallel()
 	wait := filepath.Join(t.TempDir(), "wait")
@@ -127,7 +127,7 @@ func TestTheClockStandsWhileNobodyReads(t *testing.T) {
 		Timeout: 5 * time.Second, Stall: 5 * time.Second, LockWaitTimeout: time.Second,
 	}, job(database(t, cluster, simple), export.SQL, "s"))
 	read(t, dump, len("start\n"))
-	// Real time passes while nobody reads; it is what is tested, and the script waits for it.
+	// Real time passes without a read; it is what is tested, and the script waits for it.
 	timer := time.NewTimer(5500 * time.Millisecond)
 	<-timer.C
 	if err := os.WriteFile(wait, nil, 0o600); err != nil {

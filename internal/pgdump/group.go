@@ -78,8 +78,8 @@ type group struct {
 	expected int // members that neither joined nor left
 	members  []*Member
 	begun    bool
-	deadline *time.Timer // begins without those that do not come
-	waiting  int         // members whose Open waits for its part
+	deadline *time.Timer // begins without members that did not join
+	waiting  int         // members that wait for their part
 	cancel   context.CancelFunc
 }
 

@@ -51,8 +51,8 @@ func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
 	}, nil
 }
 
-// prepare connects, and keeps the members that can be dumped together: those whose schemas are
-// there and may be read, that are small, and whose tables no other session holds. It leaves
+// prepare connects, and keeps the members that can be dumped together: those with schemas that
+// exist and may be read, that are small, and with tables that no other session holds. It leaves
 // the opening with the survey of all of them, locked.
 func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member) ([]*Member, error) {
 	var err error

@@ -46,8 +46,8 @@ func (c GroupConfig) withDefaults() GroupConfig {
 const (
 	groupTimeout = 5 * time.Minute
 	groupStall   = time.Minute
-	// groupLockWait is for each lock of ours: a member whose table is locked for longer waits
-	// alone, and not in front of the others.
+	// groupLockWait is for each lock of ours: a member with a table that is locked for longer
+	// waits alone, and not in front of the others.
 	groupLockWait = 500 * time.Millisecond
 	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then.
 	groupLocking = 10 * time.Second

@@ -69,8 +69,8 @@ func (o *opening) ask(ctx context.Context, d *dump) error {
 	return ses.locksInTheWay(ctx, now.relations)
 }
 
-// locksInTheWay is a fault if somebody holds or awaits a lock that keeps pg_dump from a
-// table. Waiting counts: who asks for ACCESS SHARE queues behind those who came before.
+// locksInTheWay returns a fault if a session holds or awaits a lock that keeps pg_dump from a
+// table. Waiting counts: a request for ACCESS SHARE queues behind earlier requests.
 func (s *session) locksInTheWay(ctx context.Context, relations []relation) error {
 	oids := make([]int64, len(relations))
 	for i, r := range relations {

@@ -221,7 +221,7 @@ SELECT count(*) FROM pg_stat_activity
 	return n
 }
 
-// large is a table whose dump fills every buffer on the way many times.
+// large is a table with a dump that fills every buffer on the way many times.
 const large = `
 CREATE SCHEMA big;
 CREATE TABLE big.t AS SELECT i, repeat('x', 1000) AS pad FROM generate_series(1, 40000) i;

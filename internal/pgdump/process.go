@@ -13,8 +13,8 @@ import (
 // process is a running pg_dump.
 type process struct{ *libpq.Process }
 
-// startProcess starts pg_dump with a pipe as its stdout, whose other end it returns for the
-// caller to close.
+// startProcess starts pg_dump with a pipe as its stdout. It returns the other end, which the
+// caller closes.
 func startProcess(binary string, args, env []string, password string, killDelay time.Duration) (*process, io.ReadCloser, error) {
 	out, in, err := libpq.Pipe()
 	if err != nil {

@@ -166,7 +166,7 @@ func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 }
 
 // Counting stays as many tables behind as it is told, takes what is due at once, and everything
-// once pg_dump has ended or nobody wants it.
+// once pg_dump has ended or the counting was cancelled.
 func TestTrail(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

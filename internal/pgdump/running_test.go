@@ -114,8 +114,8 @@ func TestEarlyCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// Between our locks and pg_dump's somebody can queue for the table; pg_dump then waits
-// behind them, and they behind us.
+// Between our locks and pg_dump's another session can queue for the table. pg_dump then waits
+// behind it, and it waits behind us.
 func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
@@ -320,7 +320,7 @@ func TestATableHeldWhileMeasuredIsLeftOut(t *testing.T) {
 	}
 }
 
-// A worker whose machine vanished closes no connection. The next attempt of the same request
+// A worker on a machine that vanished closes no connection. The next attempt of the same request
 // ends what it has left, and nothing of another request.
 func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	t.Parallel()

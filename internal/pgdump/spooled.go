@@ -83,7 +83,7 @@ type spooled struct {
 
 	// Read's own.
 	frame bytes.Buffer   // headers, padding and the end, to be read next
-	file  *os.File       // whose body follows; nil: none
+	file  *os.File       // its body follows; nil: none
 	size  int64          // of file
 	left  int64          // of its body
 	last  bool           // toc.dat was begun
@@ -110,8 +110,8 @@ type finished struct {
 	size int64
 }
 
-// Read implements io.Reader. It returns io.EOF early when pg_dump failed: whoever reads asks
-// for its exit status.
+// Read implements io.Reader. It returns io.EOF early when pg_dump failed: the caller checks
+// its exit status.
 func (s *spooled) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if s.frame.Len() > 0 {

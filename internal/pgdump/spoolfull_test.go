@@ -20,7 +20,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
-// fillVariable makes the test binary a process whose spool is a full disk.
+// fillVariable makes the test binary a process with a spool on a full disk.
 const fillVariable = "PGDUMP_TEST_FILL"
 
 // exitNoMount says that the small file system could not be mounted.

@@ -113,7 +113,7 @@ func (w *warm) expire(s *session) {
 			return
 		}
 	}
-	w.mu.Unlock() // somebody took it
+	w.mu.Unlock() // it was taken
 }
 
 // close ends all sessions at rest, and keeps none from now on.

@@ -101,7 +101,7 @@ SELECT n.nspname::text, c.relname::text
 	return names, fail(ctx, wrap("look for partitions", err))
 }
 
-// unattachable lists the partitioned tables whose dump PostgreSQL does not restore: it never
+// unattachable lists the partitioned tables that PostgreSQL does not restore from a dump: it never
 // takes two indexes with exclusion for equal (CompareIndexInfo in src/backend/catalog/index.c),
 // so that it refuses to attach the partitions' ones. Seen up to version 18.
 func (s *session) unattachable(ctx context.Context, v *survey) ([]string, error) {

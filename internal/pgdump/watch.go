@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// watch is the dump's clock. It runs only while somebody waits for pg_dump or the source:
+// watch is the dump's clock. It runs only while the worker waits for pg_dump or the source:
 // what a slow storage takes is no fault of the dump's. It is safe for concurrent use.
 type watch struct {
 	limit time.Duration // of all waiting
@@ -84,7 +84,7 @@ func (w *watch) expired() error {
 }
 
 // run looks at the clock until ctx ends, and calls expire once a limit is reached. moved,
-// if not nil, says whether there was progress that nobody could read.
+// if not nil, says whether there was progress besides what was read.
 func (w *watch) run(ctx context.Context, moved func() bool, expire func(error)) {
 	// A limit is overrun by at most a tenth of it, and by no more than a second.
 	t := time.NewTicker(min(max(min(w.limit, w.stall)/10, time.Millisecond), time.Second))

@@ -233,7 +233,7 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 // refusal is how psql begins the report of a server's error.
 var refusal = regexp.MustCompile(`(?m)^psql:<stdin>:\d+: [^:\n]+:\s+([0-9A-Z]{5}): `)
 
-// outOfMemory is the SQLSTATE of a server whose shared memory is used up, mostly by locks.
+// outOfMemory is the SQLSTATE of a server without free shared memory, mostly because of locks.
 const outOfMemory = "53200"
 
 // scriptError is psql's exit status when ON_ERROR_STOP ended the script.

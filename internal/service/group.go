@@ -29,7 +29,7 @@ func newGroups(c config.Config, dumper *pgdump.Dumper, tel *telemetry.Telemetry)
 	return handlers.NewGroups(members, c.GroupMax), nil
 }
 
-// tracedMember is a member whose dump is traced like any other.
+// tracedMember is a member with a dump that is traced like any other.
 type tracedMember struct {
 	export.Dumper
 	member *pgdump.Member

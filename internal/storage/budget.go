@@ -14,7 +14,7 @@ import (
 
 var _ export.Store = Budgeted{}
 
-// Budgeted is a store whose Put has a time budget of its own. Only the storing counts: the
+// Budgeted is a store with a time budget of its own for Put. Only the storing counts: the
 // clock stops while Put waits for the stream, and while a slower destination of the same Fan
 // is waited for.
 type Budgeted struct {

@@ -35,7 +35,7 @@ func Users() []User {
 	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserOperator}
 }
 
-// InboxPrefix is where the user's replies come. Nobody else may listen there.
+// InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe there.
 func (u User) InboxPrefix() string { return "_INBOX_" + string(u) }
 
 // Rights are subjects that a user may publish to and listen on. What is denied wins. No
@@ -74,8 +74,8 @@ func reading() []string {
 	}
 }
 
-// announcements are the subjects of all events about one request each, live: who follows a
-// request subscribes to it with one wildcard for them all. What else has as many tokens is
+// announcements are the subjects of all live events about one request each: a follower of a
+// request subscribes to all of them with one wildcard. What else has as many tokens is
 // not imported: a schedule, which holds a request, is no announced event.
 const announcements = "backup.*.*.*"
 
