@@ -4,6 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOLANGCI_LINT_VERSION = v2.15.0
 GOVULNCHECK_VERSION = v1.9.0
 CYCLONEDX_VERSION = v1.10.0
+DEADCODE_VERSION = v0.52.0
 
 # What make check compiles for itself is kept for each version, and of Go too: a linter understands
 # no code that is newer than the Go it was built with. It is outside of the folder, so that the
@@ -12,6 +13,7 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pgcourier-tools/$(shell $(GO) en
 GOLANGCI_LINT = $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK = $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 CYCLONEDX = $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+DEADCODE = $(TOOLS)/deadcode-$(DEADCODE_VERSION)
 
 # $(call timed,what,command) runs a command and says how long it took. The command holds no comma.
 timed = @start=$$(date +%s); status=0; { $(2); } || status=$$?; end=$$(date +%s); \
@@ -140,12 +142,13 @@ docs: build ## Write man pages and completion to build/docs
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
 .PHONY: check
-check: $(GOLANGCI_LINT) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, direction of dependencies, vulnerabilities, licences
+check: $(GOLANGCI_LINT) $(DEADCODE) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, dead code, direction of dependencies, vulnerabilities, licences
 	$(call timed,format,unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
 		[ -z "$$unformatted" ] || { echo "not formatted:"; echo "$$unformatted"; false; })
 	$(call timed,go vet,$(GO) vet ./...)
 	$(call timed,tidy modules,$(GO) mod tidy -diff)
 	$(call timed,golangci-lint,$(GOLANGCI_LINT) run ./...)
+	$(call timed,dead code,dead=$$($(DEADCODE) ./cmd/pgcourier) && [ -z "$$dead" ] || { echo "the shipped program never calls:"; echo "$$dead"; false; })
 	$(call timed,client commands for macOS,GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/pgcourier)
 	$(call timed,direction of dependencies,$(GO) test -count=1 -run '^TestDirectionOfDependencies$$' ./internal/dev/architecture)
 	$(call timed,licences,$(GO) run ./internal/dev/licences -check)
@@ -181,6 +184,9 @@ $(GOVULNCHECK):
 
 $(CYCLONEDX):
 	$(call install,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION))
+
+$(DEADCODE):
+	$(call install,golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION))
 
 $(GOLANGCI_LINT):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))

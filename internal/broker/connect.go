@@ -27,12 +27,13 @@ var (
 )
 
 const (
-	defaultConnectTimeout = 5 * time.Second
+	// connectTimeout bounds one dial.
+	connectTimeout = 5 * time.Second
 	// A dead link is noticed after three unanswered pings: 15 s, well within the
 	// shortest sensible AckWait. The library's own 2 minutes would let deliveries expire
 	// on a link that only looks alive.
-	defaultPingInterval = 5 * time.Second
-	pingsOutstanding    = 2
+	pingInterval     = 5 * time.Second
+	pingsOutstanding = 2
 	// Between two tries of the same server; the jitter keeps a fleet of workers from
 	// coming back in step after an outage.
 	reconnectWait   = 500 * time.Millisecond
@@ -70,12 +71,6 @@ type Config struct {
 	// InboxPrefix replaces "_INBOX", so that permissions can keep one client from
 	// reading another's replies.
 	InboxPrefix string
-
-	// ConnectTimeout bounds one dial. Default: 5 s.
-	ConnectTimeout time.Duration
-	// PingInterval is how often an idle link is tried; after two unanswered pings it is
-	// given up. Default: 5 s.
-	PingInterval time.Duration
 
 	// Logger is told of every disconnect, reconnect and refused subject. Default:
 	// slog.Default().
@@ -173,8 +168,8 @@ func (c Config) options() ([]nats.Option, error) {
 	}
 	opts := []nats.Option{
 		nats.Name(cmp.Or(c.Name, "pgcourier")),
-		nats.Timeout(cmp.Or(c.ConnectTimeout, defaultConnectTimeout)),
-		nats.PingInterval(cmp.Or(c.PingInterval, defaultPingInterval)),
+		nats.Timeout(connectTimeout),
+		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(pingsOutstanding),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),

@@ -11,12 +11,15 @@ import (
 )
 
 const (
-	defaultMaxWaiting        = 100
-	defaultRetention         = 90 * 24 * time.Hour
-	defaultAdvisoryRetention = 7 * 24 * time.Hour
-	defaultAckWait           = 30 * time.Second
-	defaultMaxDeliver        = 3
-	defaultVerifyDeliveries  = 5
+	defaultMaxWaiting = 100
+	defaultRetention  = 90 * 24 * time.Hour
+	// advisoryRetention is how long the broker's advisories about the queue are kept: a week in
+	// which no worker ran loses none.
+	advisoryRetention = 7 * 24 * time.Hour
+	defaultAckWait    = 30 * time.Second
+	defaultMaxDeliver = 3
+	// verifyDeliveries is how often a verification that cannot run is tried.
+	verifyDeliveries = 5
 	// A message that waits in a delayed nak, or held for its turn, counts as pending; the
 	// limit must not stop the queue before the workers do.
 	maxAckPending = 10_000
@@ -36,16 +39,11 @@ type Topology struct {
 	OutcomeRetention time.Duration
 	// EventRetention is how long the other events are kept. Default: 90 days.
 	EventRetention time.Duration
-	// AdvisoryRetention is how long the broker's advisories about the queue are kept.
-	// Default: 7 days.
-	AdvisoryRetention time.Duration
 	// AckWait is how long after its last heartbeat a message is delivered again, so how
 	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
 	AckWait time.Duration
 	// Verifier asks for the verifiers' consumer of completed exports. Default: none.
 	Verifier bool
-	// VerifyDeliveries is how often a verification that cannot run is tried. Default: 5.
-	VerifyDeliveries int
 	// MaxDeliver is how often a request is delivered at most. Default: 3.
 	MaxDeliver int
 	// Notifications are the channels that a notifier delivers over, each one token of a
@@ -58,10 +56,8 @@ func (t Topology) withDefaults() Topology {
 	t.MaxWaitingPerProject = cmp.Or(t.MaxWaitingPerProject, defaultMaxWaiting)
 	t.OutcomeRetention = cmp.Or(t.OutcomeRetention, defaultRetention)
 	t.EventRetention = cmp.Or(t.EventRetention, defaultRetention)
-	t.AdvisoryRetention = cmp.Or(t.AdvisoryRetention, defaultAdvisoryRetention)
 	t.AckWait = cmp.Or(t.AckWait, defaultAckWait)
 	t.MaxDeliver = cmp.Or(t.MaxDeliver, defaultMaxDeliver)
-	t.VerifyDeliveries = cmp.Or(t.VerifyDeliveries, defaultVerifyDeliveries)
 	return t
 }
 
@@ -75,7 +71,7 @@ func (t Topology) Validate() error {
 	if t.MaxWaitingPerProject < 1 {
 		faults = append(faults, errors.New("waiting messages per project: at least 1"))
 	}
-	if t.OutcomeRetention < time.Hour || t.EventRetention < time.Hour || t.AdvisoryRetention < time.Hour {
+	if t.OutcomeRetention < time.Hour || t.EventRetention < time.Hour {
 		faults = append(faults, errors.New("retention: at least an hour"))
 	}
 	if t.AckWait < minAckWait {
@@ -130,7 +126,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 				advisory + "MAX_DELIVERIES." + events.StreamRequests + ".*",
 				advisory + "MSG_TERMINATED." + events.StreamRequests + ".*",
 			},
-			MaxAge:            t.AdvisoryRetention,
+			MaxAge:            advisoryRetention,
 			MaxMsgsPerSubject: -1,
 		},
 	}
@@ -174,7 +170,7 @@ func (t Topology) consumers() []streamConsumer {
 		{events.StreamIntake, consumer(events.ConsumerIntake, "moves requests to their projects' subjects", -1)},
 	}
 	if t.Verifier {
-		c := consumer(events.ConsumerVerifier, "verifies completed exports", t.VerifyDeliveries)
+		c := consumer(events.ConsumerVerifier, "verifies completed exports", verifyDeliveries)
 		c.FilterSubject = events.CompletedFilter
 		c.DeliverPolicy = jetstream.DeliverNewPolicy // not all that ever was
 		all = append(all, streamConsumer{events.StreamOutcomes, c})

@@ -15,6 +15,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
+// progressEvery is the pause between two reports of progress.
+const progressEvery = time.Second
+
 // Config is what an Exporter works with. Ledger, Projects, Dumper, Inspect and Store are
 // required.
 type Config struct {
@@ -34,8 +37,6 @@ type Config struct {
 	Lease time.Duration
 	// MaxAttempts bounds the attempts of one request. Default 3.
 	MaxAttempts int
-	// ProgressEvery is the pause between two Progress reports. Default 1 s.
-	ProgressEvery time.Duration
 	// Worker names this process in the ledger, for humans.
 	Worker string
 	// Log defaults to slog.Default().
@@ -51,9 +52,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = 3
-	}
-	if c.ProgressEvery == 0 {
-		c.ProgressEvery = time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -328,7 +326,7 @@ func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for sleep(ctx, e.ProgressEvery) == nil {
+		for sleep(ctx, progressEvery) == nil {
 			p := s.Progress()
 			e.Observer.Progress(ctx, Progress{
 				ID: id, Attempt: attempt, SizeBytes: p.PlainBytes, StoredBytes: p.StoredBytes,

@@ -118,7 +118,7 @@ func (f *Fan) settle(ctx context.Context, key string, copies [][]export.Copy, er
 
 // undo deletes the export where it was complete before a required target failed.
 func (f *Fan) undo(ctx context.Context, key string, errs []error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultCleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	var all []error
 	for i, t := range f.targets {

@@ -62,7 +62,7 @@ func (r *Repository) readProbe(ctx context.Context, ref Ref, want []byte) error 
 }
 
 func (r *Repository) deleteProbe(ctx context.Context, ref Ref) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cleanup)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	d, err := r.driver.Delete(ctx, ref)
 	if err == nil && d == Absent {

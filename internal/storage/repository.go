@@ -18,9 +18,9 @@ import (
 
 var _ export.Store = (*Repository)(nil)
 
-// DefaultCleanupTimeout bounds the removal of what a failed Put stored. 10 GiB in parts
+// cleanupTimeout bounds the removal of what a failed Put stored. 10 GiB in parts
 // of 19 MiB are 540 deletions.
-const DefaultCleanupTimeout = 2 * time.Minute
+const cleanupTimeout = 2 * time.Minute
 
 // Config says how a Repository uses its driver.
 type Config struct {
@@ -38,24 +38,16 @@ type Config struct {
 	Recipients []age.Recipient
 	// Identities open the descriptions of sealed manifests. A worker needs none.
 	Identities []age.Identity
-	// AlwaysReadBack reads every blob back, also when the destination itself confirmed
-	// its checksum. Default: only what it did not confirm.
-	AlwaysReadBack bool
-	// CleanupTimeout bounds the removal of what a failed Put stored; it runs also when
-	// Put's context has ended. Default: DefaultCleanupTimeout.
-	CleanupTimeout time.Duration
 }
 
 // Repository keeps exports at one destination. It is safe for concurrent use, and
 // several processes may share a destination. It holds nothing to be closed; the driver's
 // owner closes the driver.
 type Repository struct {
-	driver   Driver
-	catalog  catalog
-	journal  Journal
-	readBack bool
-	cleanup  time.Duration
-	parts    partBuffers
+	driver  Driver
+	catalog catalog
+	journal Journal
+	parts   partBuffers
 
 	name       string
 	recipients []age.Recipient
@@ -68,14 +60,11 @@ func New(c Config) (*Repository, error) {
 		return nil, errors.New("storage: no driver")
 	}
 	r := &Repository{
-		driver: c.Driver, journal: noJournal{}, readBack: c.AlwaysReadBack, cleanup: c.CleanupTimeout,
+		driver: c.Driver, journal: noJournal{},
 		name: c.Name, recipients: c.Recipients, identities: c.Identities,
 	}
 	if r.name == "" {
 		r.name = c.Driver.Traits().Scheme
-	}
-	if r.cleanup == 0 {
-		r.cleanup = DefaultCleanupTimeout
 	}
 	switch d := c.Driver.(type) {
 	case Lister:
@@ -188,7 +177,7 @@ func (p *put) accept(ctx context.Context, s Stored, part Part) error {
 	}
 	p.parts = append(p.parts, part)
 	failpoint.Hit(failpoint.AfterObject)
-	if s.Verified && !p.repo.readBack {
+	if s.Verified {
 		return nil
 	}
 	return p.repo.verify(ctx, part)
@@ -216,7 +205,7 @@ func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
 		return "", fmt.Errorf("note the manifest: %w", err)
 	}
 	part := Part{Ref: stored.Ref, Bytes: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
-	if !stored.Verified || p.repo.readBack {
+	if !stored.Verified {
 		if err := p.repo.verify(ctx, part); err != nil {
 			return "", fmt.Errorf("manifest: %w", err)
 		}
@@ -235,7 +224,7 @@ func (p *put) undo(ctx context.Context) error {
 	if len(p.made) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.repo.cleanup)
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	last := p.made[len(p.made)-1]
 	errs := []error{p.repo.catalog.remove(ctx, p.key, last)}

@@ -28,11 +28,12 @@ var ErrNoServer = errors.New("no embedded broker is running on this data folder"
 const RandomPort = natsd.RANDOM_PORT
 
 const (
-	urlFile             = "nats.url"
-	storeFolder         = "broker"
-	defaultReadyTimeout = 30 * time.Second
-	readyPoll           = 50 * time.Millisecond
-	loopback            = "127.0.0.1"
+	urlFile     = "nats.url"
+	storeFolder = "broker"
+	// readyTimeout bounds the start, recovery of the store included.
+	readyTimeout = 30 * time.Second
+	readyPoll    = 50 * time.Millisecond
+	loopback     = "127.0.0.1"
 )
 
 // Config describes the embedded broker.
@@ -51,8 +52,6 @@ type Config struct {
 	// ClientCAFile is a PEM bundle: each client must then have a certificate of one of
 	// these. It needs CertFile. Default: clients need none.
 	ClientCAFile string
-	// ReadyTimeout bounds the start, recovery of the store included. Default: 30 s.
-	ReadyTimeout time.Duration
 	// Logger gets the server's warnings and errors, and the rest at debug level.
 	// Default: slog.Default().
 	Logger *slog.Logger
@@ -127,7 +126,7 @@ func (s *Server) start(c Config, store string, log *slog.Logger) (*natsd.Server,
 	if err != nil {
 		return nil, fmt.Errorf("configure embedded broker: %w", err)
 	}
-	srv, err := run(opts, cmp.Or(c.ReadyTimeout, defaultReadyTimeout), log)
+	srv, err := run(opts, readyTimeout, log)
 	if err != nil {
 		return nil, err
 	}

@@ -20,9 +20,11 @@ import (
 // DefaultBaseURL is Telegram's own Bot API server.
 const DefaultBaseURL = "https://api.telegram.org"
 
+// StallTimeout ends a transfer that moved no byte for so long.
+const StallTimeout = 2 * time.Minute
+
 // The defaults of ClientConfig.
 const (
-	DefaultStallTimeout  = 2 * time.Minute
 	DefaultReplyGrace    = 5 * time.Second
 	DefaultAttempts      = 6
 	DefaultMaxRetryAfter = time.Hour
@@ -45,9 +47,6 @@ type ClientConfig struct {
 	// Around stands around the transport and sees each request of each try. The token is in
 	// its path. Default: none.
 	Around func(http.RoundTripper) http.RoundTripper
-	// StallTimeout ends a transfer that moved no byte for so long. Default:
-	// DefaultStallTimeout.
-	StallTimeout time.Duration
 	// ReplyGrace is how long the answer to a message that was sent is still waited for
 	// after the call's context ended, so that it does not become an orphan. Default:
 	// DefaultReplyGrace.
@@ -68,9 +67,6 @@ type ClientConfig struct {
 func (c ClientConfig) withDefaults() ClientConfig {
 	if c.BaseURL == "" {
 		c.BaseURL = DefaultBaseURL
-	}
-	if c.StallTimeout == 0 {
-		c.StallTimeout = DefaultStallTimeout
 	}
 	if c.ReplyGrace == 0 {
 		c.ReplyGrace = DefaultReplyGrace
@@ -105,7 +101,7 @@ func (c ClientConfig) validate() error {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		errs = append(errs, errors.New("the base URL has credentials, a query or a fragment"))
 	}
-	if c.Attempts < 0 || c.StallTimeout < 0 || c.ReplyGrace < 0 || c.MaxRetryAfter < 0 {
+	if c.Attempts < 0 || c.ReplyGrace < 0 || c.MaxRetryAfter < 0 {
 		errs = append(errs, errors.New("attempts and timeouts must not be negative"))
 	}
 	return errors.Join(errs...)
@@ -119,7 +115,6 @@ type Client struct {
 	localDir      string
 	http          *http.Client
 	own           *http.Transport // nil when the caller gave the transport
-	stallTimeout  time.Duration
 	replyGrace    time.Duration
 	attempts      int
 	maxRetryAfter time.Duration
@@ -138,7 +133,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{
 		token: cfg.Token, baseURL: strings.TrimRight(cfg.BaseURL, "/"), localDir: cfg.LocalDir,
-		stallTimeout: cfg.StallTimeout, replyGrace: cfg.ReplyGrace, attempts: cfg.Attempts, maxRetryAfter: cfg.MaxRetryAfter,
+		replyGrace: cfg.ReplyGrace, attempts: cfg.Attempts, maxRetryAfter: cfg.MaxRetryAfter,
 		clock: cfg.Clock, log: cfg.Logger, lanes: map[int64]*lane{},
 	}
 	transport := cfg.Transport

@@ -217,7 +217,7 @@ func TestStalledCallEnds(t *testing.T) {
 		if server.tries != 2 {
 			t.Errorf("%d tries, want 2", server.tries)
 		}
-		if took := time.Since(start); took < 2*telegram.DefaultStallTimeout || took > 2*telegram.DefaultStallTimeout+2*time.Second {
+		if took := time.Since(start); took < 2*telegram.StallTimeout || took > 2*telegram.StallTimeout+2*time.Second {
 			t.Errorf("gave up after %v, want two stalls and a pause", took)
 		}
 	})

@@ -140,7 +140,7 @@ func (c *Client) get(ctx context.Context, filePath string, offset int64) (io.Rea
 	if filePath == "" || !filepath.IsLocal(filePath) {
 		return nil, &APIError{Method: methodGetFile, Code: http.StatusBadRequest, Description: "wrong file_id: the file has no usable path"}
 	}
-	ctx, watch := watchStall(ctx, c.stallTimeout)
+	ctx, watch := watchStall(ctx, StallTimeout)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.baseURL+"/file/bot"+c.token.Reveal()+"/"+escapePath(filePath), nil)
 	if err != nil {
 		watch.stop()

@@ -14,7 +14,7 @@ import (
 	"unicode"
 )
 
-// errStalled says that a transfer moved no byte for the client's StallTimeout.
+// errStalled says that a transfer moved no byte for StallTimeout.
 var errStalled = errors.New("transfer stalled")
 
 // APIError is an answer of the Bot API that is not a success.

@@ -49,7 +49,7 @@ func (c *Client) post(ctx context.Context, method string, body content, out any)
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	rctx, watch := watchStall(context.WithoutCancel(ctx), c.stallTimeout)
+	rctx, watch := watchStall(context.WithoutCancel(ctx), StallTimeout)
 	defer watch.stop()
 	source := &gatedReader{r: body.open(), watch: watch, left: body.size}
 	defer source.shut() // net/http may still be reading it when Do has returned
