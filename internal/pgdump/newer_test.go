@@ -3,10 +3,10 @@ package pgdump_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,7 +85,7 @@ func pretendNewer(client net.Conn, address string) {
 		}
 		const name = "server_version\x00"
 		if header[0] == 'S' && bytes.HasPrefix(body, []byte(name)) {
-			body = append([]byte(name+"99"), body[len(name)+len(fmt.Sprint(cluster.Major)):]...)
+			body = append([]byte(name+"99"), body[len(name)+len(strconv.Itoa(cluster.Major)):]...)
 			binary.BigEndian.PutUint32(header[1:], uint32(len(body)+4))
 		}
 		if _, err := client.Write(append(header, body...)); err != nil {

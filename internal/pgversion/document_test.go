@@ -3,6 +3,7 @@ package pgversion_test
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,9 +27,9 @@ func span(f pgversion.Feature) (from, until string) {
 	for major := pgversion.Oldest; major <= pgversion.Newest; major++ {
 		switch has, had := pgversion.Has(major, f), pgversion.Has(major-1, f); {
 		case has && !had && major > pgversion.Oldest:
-			from = fmt.Sprint(major)
+			from = strconv.Itoa(major)
 		case had && !has:
-			until = fmt.Sprint(major - 1)
+			until = strconv.Itoa(major - 1)
 		}
 	}
 	return from, until
@@ -66,7 +67,7 @@ func TestTheVersionsAreDocumented(t *testing.T) {
 	}
 	for minor := pgversion.OldestArchive; minor <= pgversion.NewestArchive; minor++ {
 		a, ok := pgversion.ArchiveOf(minor)
-		since := fmt.Sprint(a.Since)
+		since := strconv.Itoa(a.Since)
 		if a.Since == 9 {
 			since = "9.0"
 		}
