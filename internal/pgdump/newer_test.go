@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,9 +89,8 @@ func pretendNewer(client net.Conn, address string) {
 			body = append([]byte(name+"99"), body[len(name)+len(strconv.Itoa(cluster.Major)):]...)
 			binary.BigEndian.PutUint32(header[1:], uint32(len(body)+4))
 		}
-		if _, err := client.Write(append(header, body...)); err != nil {
+		if _, err := client.Write(slices.Concat(header, body)); err != nil {
 			return
 		}
-		header = header[:5]
 	}
 }

@@ -57,10 +57,8 @@ func TestTheVersionsAreDocumented(t *testing.T) {
 	}
 	for f, words := range features {
 		from, until := span(f)
-		end := "|"
-		for _, cell := range []string{from, until} {
-			end += strings.TrimRight(" "+cell, " ") + " |"
-		}
+		cell := func(text string) string { return strings.TrimRight(" "+text, " ") + " |" }
+		end := "|" + cell(from) + cell(until)
 		if !has(words, end) {
 			t.Errorf("no row says %s with %q", words, end)
 		}

@@ -94,7 +94,7 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 func TestAnArchiveNewerThanAnyKnownIsRefused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	real := filepath.Join(cluster.BinDir, "pg_dump")
+	genuine := filepath.Join(cluster.BinDir, "pg_dump")
 	// The seventh byte of an archive of format custom is its version's minor number.
 	script := fmt.Sprintf(`#!/bin/sh
 [ "$1" = --version ] && exec echo 'pg_dump (PostgreSQL) 99.1'
@@ -102,7 +102,7 @@ case "$*" in
 *--format=custom*) %[1]s "$@" | { head -c 6; head -c 1 >/dev/null; printf '\143'; exec cat; };;
 *) exec %[1]s "$@";;
 esac
-`, real)
+`, genuine)
 	dir := t.TempDir()
 	install(t, filepath.Join(dir, "pg_dump"), script)
 	p.start("PG_BIN_DIR="+dir, "GROUP_MAX=1")

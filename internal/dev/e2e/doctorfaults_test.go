@@ -320,6 +320,7 @@ func (c *clinic) plant(p plant, well diagnosis) {
 		code = 5
 	case doctor.Warning:
 		code = 0
+	default:
 	}
 	if p.state == "" {
 		p.state = doctor.Fault
