@@ -15,8 +15,8 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/pgcourier/pgcourier/internal/contents"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )

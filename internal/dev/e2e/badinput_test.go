@@ -14,7 +14,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
 var badInputReport = flag.String("bad-input", "", "run the whole catalogue of bad input, not a selection, and write the verdicts to this file")

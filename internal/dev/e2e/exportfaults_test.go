@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/contents"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
 func TestWhatIsWrongWithAnExportHasItsExitCode(t *testing.T) {

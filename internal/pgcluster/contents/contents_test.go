@@ -6,8 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgcourier/pgcourier/internal/contents"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
 func TestCompareFindsEachKindOfDifference(t *testing.T) {
