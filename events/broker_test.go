@@ -11,7 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/internal/freeport"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // patience bounds each wait for something that is sure to happen.

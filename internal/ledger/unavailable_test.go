@@ -13,9 +13,9 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/freeport"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // proxied returns a bench with a proxy between ledger and database that can lose replies; its pool

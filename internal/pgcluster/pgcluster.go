@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pgcourier/pgcourier/internal/freeport"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // ErrNoServer says that no PostgreSQL server binaries were found.

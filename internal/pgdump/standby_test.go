@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/freeport"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )

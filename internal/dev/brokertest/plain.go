@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/pgcourier/pgcourier/internal/freeport"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // Plain is a nats-server without users that keeps what it acknowledges, for tests of what

@@ -27,7 +27,7 @@ import (
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
-	"github.com/pgcourier/pgcourier/internal/freeport"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // Fault is what the server does to each mail until it is set to another.

@@ -5,7 +5,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/pgcourier/pgcourier/internal/freeport"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 func ExampleGet() {
