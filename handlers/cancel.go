@@ -54,7 +54,7 @@ func (h *Cancel) Answer(ctx context.Context, m events.Message) events.CancelRepl
 		reply.Result, reply.Outcome = events.CancelTooLate, events.TypeCompleted
 		reply.Message = "the request had completed before"
 	case out.Code != codes.Cancelled:
-		reply.Result, reply.Outcome, reply.Code = events.CancelTooLate, events.TypeFailed, codes.Code(out.Code)
+		reply.Result, reply.Outcome, reply.Code = events.CancelTooLate, events.TypeFailed, out.Code
 		reply.Message = "the request had failed before: " + string(out.Code)
 	}
 	return reply

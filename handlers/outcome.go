@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
@@ -64,7 +63,7 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 		}
 		return events.Failed{
 			RequestID: out.Request, ProjectID: out.Project, Attempts: out.Attempt,
-			Code: codes.Code(out.Code), Permanent: out.Permanent, Message: out.Message, Request: request,
+			Code: out.Code, Permanent: out.Permanent, Message: out.Message, Request: request,
 			StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 			RequestedBy: out.RequestedBy, Metadata: out.Metadata, Trace: trace,
 		}.Encode(source)
@@ -74,7 +73,7 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 	for _, c := range a.Copies {
 		storage = append(storage, events.Location{
 			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI,
-			Code: codes.Code(c.Code), Message: c.Message,
+			Code: c.Code, Message: c.Message,
 		})
 	}
 	return events.Completed{

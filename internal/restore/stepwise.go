@@ -29,12 +29,8 @@ type IncompleteError struct {
 }
 
 func (e *IncompleteError) Error() string {
-	text := fmt.Sprintf("restored but for %d statements and %d tables", len(e.Failures), len(e.Differences))
-	for _, list := range [][]string{e.Failures, e.Differences} {
-		for _, line := range list {
-			text += "\n" + line
-		}
-	}
+	lines := []string{fmt.Sprintf("restored but for %d statements and %d tables", len(e.Failures), len(e.Differences))}
+	text := strings.Join(slices.Concat(lines, e.Failures, e.Differences), "\n")
 	if len(e.Missing) > 0 {
 		text += "\nThe export needs what the target lacks: " + strings.Join(e.Missing, "; ")
 	}
@@ -265,7 +261,7 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 		switch root, hashed := roots[t]; {
 		case hashed:
 			moved[root] += n - want
-		case n != want && !(member && n > want):
+		case n < want, n > want && !member:
 			out = append(out, fmt.Sprintf("table %s holds %d rows, the export %d", t, n, want))
 		}
 	}

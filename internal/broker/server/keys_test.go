@@ -135,6 +135,6 @@ func TestAnOldFolderGetsUsersAndKeepsItsMessages(t *testing.T) {
 		if _, err := js.Consumer(t.Context(), "BACKUP_REQUESTS", "export-worker"); err != nil {
 			t.Error(err)
 		}
-		srv.Shutdown()
+		must(t, srv.Shutdown())
 	}
 }

@@ -17,7 +17,7 @@ func startEmbedded(t *testing.T, dir string, port int) *server.Server {
 	t.Helper()
 	srv, err := server.Start(server.Config{DataDir: dir, Port: port, Logger: brokertest.Quiet()})
 	must(t, err)
-	t.Cleanup(func() { srv.Shutdown() })
+	t.Cleanup(func() { _ = srv.Shutdown() })
 	return srv
 }
 
@@ -55,8 +55,8 @@ func TestServerKeepsItsFolderToItself(t *testing.T) {
 	if again, err := server.URL(dir); err != nil || again != url {
 		t.Errorf("the second start changed the URL file: %q, %v", again, err)
 	}
-	srv.Shutdown()
-	srv.Shutdown()
+	must(t, srv.Shutdown())
+	must(t, srv.Shutdown())
 	if _, err := server.URL(dir); !errors.Is(err, server.ErrNoServer) {
 		t.Errorf("after the end: %v", err)
 	}
@@ -71,7 +71,7 @@ func TestServerKeepsMessages(t *testing.T) {
 	must(t, err)
 	_, err = js.Publish(t.Context(), "s", []byte("kept"))
 	must(t, err)
-	srv.Shutdown()
+	must(t, srv.Shutdown())
 	js = stream(t, admin(t, startEmbedded(t, dir, brokertest.RandomPort)))
 	s, err := js.Stream(t.Context(), "S")
 	must(t, err)

@@ -134,7 +134,7 @@ func TestTLS(t *testing.T) {
 			}
 			srv, err := server.Start(config)
 			must(t, err)
-			t.Cleanup(func() { srv.Shutdown() })
+			t.Cleanup(func() { _ = srv.Shutdown() })
 			admin(t, srv) // within the process no certificate is needed
 			scheme, _, _ := strings.Cut(srv.ClientURL(), "://")
 			if scheme != "tls" {
@@ -218,7 +218,7 @@ func TestTheServerListensElsewhereWithTLSOnly(t *testing.T) {
 	}
 	srv, err := server.Start(server.Config{DataDir: t.TempDir(), Host: "0.0.0.0", Port: brokertest.RandomPort, CertFile: cert, KeyFile: key, Logger: brokertest.Quiet()})
 	must(t, err)
-	defer func() { srv.Shutdown() }()
+	defer func() { _ = srv.Shutdown() }()
 	if url := srv.ClientURL(); !strings.HasPrefix(url, "tls://broker.example.org:") {
 		t.Errorf("clients are sent to %s, a name that the certificate does not bear", url)
 	}

@@ -42,7 +42,7 @@ func (s *Script) Next() (statement string, copies bool, err error) {
 	}
 	var text []byte
 	for {
-		if err := s.fill(); err == io.EOF {
+		if err := s.fill(); err == io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
 			if err := s.scanner.finish(); err != nil {
 				return "", false, s.locate(err)
 			}
@@ -74,7 +74,7 @@ func (s *Script) Read(p []byte) (int, error) {
 		if !s.rows {
 			return 0, io.EOF
 		}
-		if err := s.fill(); err == io.EOF {
+		if err := s.fill(); err == io.EOF { //nolint:errorlint // as above
 			return 0, s.locate(errCut)
 		} else if err != nil {
 			return 0, err

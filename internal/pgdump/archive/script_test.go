@@ -17,7 +17,7 @@ func readScript(r io.Reader) (pieces []string, rows int64, err error) {
 	s := archive.NewScript(r)
 	for {
 		statement, copies, err := s.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end
 			return pieces, rows, nil
 		}
 		if err != nil {
@@ -96,7 +96,7 @@ func TestRowsOfAScriptCanBeSkipped(t *testing.T) {
 	s, n := archive.NewScript(bytes.NewReader(text)), 0
 	for {
 		_, copies, err := s.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // as above
 			break
 		}
 		if err != nil {
