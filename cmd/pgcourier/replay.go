@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -59,14 +60,15 @@ func (a *app) replayCommand() *cobra.Command {
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; what is published stays so (default: never)")
 	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
-	for _, other := range []string{"failed", "since", "project", "code", "permanent", "transient", "dry-run", "rate", "wait", "timeout"} {
-		cmd.MarkFlagsMutuallyExclusive("notification", other)
-	}
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("notification") {
 			if len(args) > 0 {
 				return exitf(exitUsage, "--notification is for notifications, and %q names a request: replay one or the other", args[0])
+			}
+			others := []string{"failed", "since", "project", "code", "permanent", "transient", "dry-run", "rate", "wait", "timeout"}
+			if i := slices.IndexFunc(others, cmd.Flags().Changed); i >= 0 { // a dry run that delivers is not what was meant
+				return exitf(exitUsage, "--%s cannot be used with --notification", others[i])
 			}
 			return delegate(cmd, notifications, "notifications", "replay")
 		}
@@ -76,10 +78,9 @@ func (a *app) replayCommand() *cobra.Command {
 		if (len(args) == 1) == o.failed {
 			return exitf(exitUsage, "name one request, or say --failed for all that failed")
 		}
-		for _, name := range []string{"since", "code", "permanent", "transient", "rate"} {
-			if !o.failed && cmd.Flags().Changed(name) {
-				return exitf(exitUsage, "--%s is for --failed", name)
-			}
+		forFailed := []string{"since", "code", "permanent", "transient", "rate"}
+		if i := slices.IndexFunc(forFailed, cmd.Flags().Changed); i >= 0 && !o.failed {
+			return exitf(exitUsage, "--%s is for --failed", forFailed[i])
 		}
 		var err error
 		if o.limiter, err = replay.ParseRate(perTime); err != nil {
@@ -190,8 +191,7 @@ func replayText(s term.Screen, r *replay.Report) string {
 		return r.Summary()
 	}
 	table := term.Table{Columns: []term.Column{
-		{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "CAUSE"}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE", Drop: 1},
-		{Title: "REPLAY", Least: 24},
+		{Title: "PROJECT", ID: true}, {Title: "REQUEST", ID: true}, {Title: "CAUSE"}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE", Drop: 1}, {Title: "REPLAY", Least: 24},
 	}}
 	for _, i := range r.Items {
 		table.Add(i.ProjectID, i.RequestID, string(i.Code), strconv.Itoa(i.Attempts), s.Age(&i.Failed.FinishedAt), i.Plan())
