@@ -16,7 +16,7 @@ type Canceller interface {
 }
 
 // Cancel answers backup.cancel.<request_id>. It is no Watermill handler: a cancel is a
-// question over plain NATS, which is not stored and whose asker waits.
+// question over plain NATS: it is not stored, and the sender waits for the answer.
 type Cancel struct {
 	Canceller Canceller
 	Log       *slog.Logger

@@ -19,7 +19,7 @@ const (
 	SourceForbidden  Code = "source_forbidden"   // the role lacks a right
 	SourceNotFound   Code = "source_not_found"   // the database does not exist
 	RowLevelSecurity Code = "row_level_security" // a policy would hide rows
-	VersionMismatch  Code = "version_mismatch"   // no pg_dump as new as the server, or one whose archives are not known
+	VersionMismatch  Code = "version_mismatch"   // no pg_dump as new as the server, or one that writes unknown archives
 	SourceCorrupt    Code = "source_corrupt"
 	DumpTimeout      Code = "dump_timeout"
 	SizeLimit        Code = "size_limit"

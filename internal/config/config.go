@@ -283,7 +283,7 @@ func Settings() []Setting {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		name := f.Tag.Get("env")
 		if name == "" {
-			continue // no setting, or a struct whose fields follow
+			continue // no setting, or a struct: its fields follow
 		}
 		out = append(out, Setting{
 			Name: name, Env: Prefix + name, Flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),

@@ -13,7 +13,7 @@ import (
 
 // Queue is what the sweeper asks of the broker's queue of requests.
 type Queue interface {
-	// Dead returns the requests whose messages are still stored and will not be
+	// Dead returns the requests with messages that are still stored and will not be
 	// delivered again.
 	Dead(ctx context.Context) ([]QueuedRequest, error)
 	// Holds reports whether the message with that sequence is still in the queue. A
@@ -26,7 +26,7 @@ type Queue interface {
 	Remove(ctx context.Context, d delivery.Delivery) error
 }
 
-// QueuedRequest is a request whose message lies in the queue.
+// QueuedRequest is a request with a message in the queue.
 type QueuedRequest struct {
 	Request  Request
 	Delivery delivery.Delivery
@@ -63,7 +63,7 @@ type SweeperConfig struct {
 	Log *slog.Logger
 }
 
-// Sweeper ends what no worker will end: requests whose deliveries are used up, outcomes
+// Sweeper ends what no worker will end: requests that used up their deliveries, outcomes
 // that were never announced, objects that lost attempts left behind. Any number may run at
 // once, beside any number of workers: each step is fenced in the ledger.
 type Sweeper struct {
@@ -141,7 +141,7 @@ func (s *Sweeper) announce(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// failDead ends the requests whose messages will never be delivered again, and removes those
+// failDead ends the requests with messages that will never be delivered again, and removes these
 // messages: in a work queue a dead message would stay for ever and count against its
 // project. What only waited for its turn until then is given to Rescue.
 func (s *Sweeper) failDead(ctx context.Context) error {
@@ -174,8 +174,8 @@ func (s *Sweeper) failDead(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// reap ends requests that the ledger knows, that nobody holds, and whose message is gone
-// from the queue: a broker that lost its store will never deliver them again.
+// reap ends requests that the ledger knows, that no worker holds, and that have no message in
+// the queue: a broker that lost its store will never deliver them again.
 func (s *Sweeper) reap(ctx context.Context) error {
 	stranded, err := s.Reaper.Stranded(ctx, s.Grace, batch)
 	if err != nil {

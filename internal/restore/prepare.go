@@ -47,7 +47,7 @@ func Prepare(id string, a export.Artifact) string {
 	return b.String()
 }
 
-// unprintable stands for a role or an extension whose name may be an attack on a terminal.
+// unprintable stands for a role or an extension with a name that may be an attack on a terminal.
 const unprintable = "-- Left out: a name with characters that cannot be printed.\n"
 
 func printable(s string) bool {
