@@ -41,11 +41,12 @@ func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 	warn("the rows of foreign tables are left out", foreign)
 	warn("the source is a standby, which has no rows of unlogged tables", unlogged)
 
-	strays, err := s.partitionsElsewhere(ctx, v)
+	partitions, children, err := s.childrenElsewhere(ctx, v)
 	if err != nil {
 		return notes{}, err
 	}
-	warn("partitions in other schemas are left out with their rows", strays)
+	warn("partitions in other schemas are left out with their rows", partitions)
+	warn("tables in other schemas that inherit from these are left out with their rows", children)
 	refused, err := s.unattachable(ctx, v)
 	if err != nil {
 		return notes{}, err
@@ -80,25 +81,32 @@ func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 	return out, nil
 }
 
-func (s *session) partitionsElsewhere(ctx context.Context, v *survey) ([]string, error) {
+// childrenElsewhere lists the tables of other schemas that hold rows of tables here: partitions,
+// and children by INHERITS, as TimescaleDB's chunks are. A query of the parent returns their rows.
+func (s *session) childrenElsewhere(ctx context.Context, v *survey) (partitions, children []string, err error) {
 	rows, err := s.conn.Query(ctx, `
-SELECT n.nspname::text, c.relname::text
+SELECT n.nspname::text, c.relname::text, p.relkind = 'p'
   FROM pg_class p
   JOIN pg_inherits i ON i.inhparent = p.oid
   JOIN pg_class c ON c.oid = i.inhrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE p.relnamespace = ANY ($1::bigint[]::oid[]) AND p.relkind = 'p'
+ WHERE p.relnamespace = ANY ($1::bigint[]::oid[]) AND p.relkind IN ('p', 'r', 'f')
    AND c.relnamespace <> ALL ($1::bigint[]::oid[])
  ORDER BY 1, 2`, v.schemas)
 	if err != nil {
-		return nil, fail(ctx, fmt.Errorf("look for partitions: %w", err))
+		return nil, nil, fail(ctx, fmt.Errorf("look for partitions: %w", err))
 	}
-	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		var schema, name string
-		err := row.Scan(&schema, &name)
-		return showName(schema, name), err
+	var schema, name string
+	var partition bool
+	_, err = pgx.ForEachRow(rows, []any{&schema, &name, &partition}, func() error {
+		if partition {
+			partitions = append(partitions, showName(schema, name))
+		} else {
+			children = append(children, showName(schema, name))
+		}
+		return nil
 	})
-	return names, fail(ctx, wrap("look for partitions", err))
+	return partitions, children, fail(ctx, wrap("look for partitions", err))
 }
 
 // unattachable lists the partitioned tables that PostgreSQL does not restore from a dump: it never
