@@ -137,12 +137,19 @@ func dropOld(ctx context.Context, ses *libpq.Session) {
 	}
 }
 
+// dropDatabase drops a scratch database. FORCE ends the backend of a killed psql, which may still
+// be there. It is refused while a superuser's backend is leaving, as after extensions were made:
+// without FORCE the server itself waits up to 5 s for that.
 func dropDatabase(ctx context.Context, ses *libpq.Session, name string) error {
-	sql := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
+	drop := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
 	if pgversion.Has(ses.Major(), pgversion.DropForce) {
-		sql += " WITH (FORCE)" // the backend of a killed psql may still be there
+		_, err := ses.Conn.Exec(ctx, drop+" WITH (FORCE)")
+		const refused = "42501" // insufficient_privilege
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != refused {
+			return err
+		}
 	}
-	_, err := ses.Conn.Exec(ctx, sql)
+	_, err := ses.Conn.Exec(ctx, drop)
 	return err
 }
 
