@@ -51,6 +51,8 @@ func TestAsyncAPI(t *testing.T) {
 		events.EventSubject(events.TypeCompleted, project, request), events.EventSubject(events.TypeFailed, project, request),
 		events.EventSubject(events.TypeVerified, project, request), events.EventSubject(events.TypeVerificationFailed, project, request),
 		events.EventSubject(events.TypeExpiring, project, request), events.EventSubject(events.TypeExpired, project, request),
+		events.EventSubject(events.TypeLinkIssued, project, request), events.EventSubject(events.TypeDownloaded, project, request),
+		events.EventSubject(events.TypeLinkRevoked, project, request), events.EventSubject(events.TypeLinkExpired, project, request),
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
 	}
 	var addresses []string

@@ -39,7 +39,12 @@ type Completed struct {
 	ServerVersion string `json:"server_version"`
 	PgDumpVersion string `json:"pg_dump_version"`
 	// Warnings say what a dump of these schemas leaves out, for a human.
-	Warnings   []string  `json:"warnings,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	// Recipients are the fingerprints of the public keys that the export is encrypted to,
+	// sorted. Empty: it is not encrypted.
+	Recipients []string `json:"recipients,omitempty"`
+	// Receipt is the signed receipt; nil where the worker signs none.
+	Receipt    *Receipt  `json:"receipt,omitzero"`
 	StartedAt  time.Time `json:"started_at"`  // of the successful attempt
 	FinishedAt time.Time `json:"finished_at"` // when the outcome was recorded
 	// DurationMS is the milliseconds from StartedAt to FinishedAt.
@@ -51,6 +56,15 @@ type Completed struct {
 
 	// Trace travels in headers.
 	Trace Trace `json:"-"`
+}
+
+// Receipt names the signed receipt of an export: a DSSE envelope over an in-toto statement.
+type Receipt struct {
+	SHA256 string `json:"sha256"` // of the receipt file, lower-case hexadecimal
+	// KeyID is the fingerprint of the Ed25519 public key that verifies it.
+	KeyID string `json:"key_id"`
+	// Copies are where it lies, beside the export.
+	Copies []StoredCopy `json:"copies"`
 }
 
 // LocationStatus says whether a destination holds an artifact.

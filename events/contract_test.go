@@ -20,6 +20,10 @@ import (
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
+const linkID = "lnk_mzxw6ytboi3gk4tbnzsw63lqoq"
+
+const ageKey = "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"
+
 // each event of the contract: its type, a value with every field set, and how to encode it.
 type contractEvent struct {
 	eventType string
@@ -35,10 +39,12 @@ func contractEvents() []contractEvent {
 	request := events.Requested{
 		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatDirectory, Jobs: 2,
 		Compression: events.CompressionZstd, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
-		RequestedBy: "gateway", Metadata: meta, ReplayOf: "r0", Generation: 1,
+		RequestedBy: "gateway", Metadata: meta, ReplayOf: "r0", Generation: 1, Recipients: []string{ageKey},
+		Deliver: &events.Deliver{TTL: "48h", MaxDownloads: 3, After: events.AfterVerified},
 	}
 	withCompress := request
 	withCompress.Compress, withCompress.Trace = new(true), trace
+	const fingerprint = "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg"
 	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	return []contractEvent{
 		{events.TypeRequested, withCompress,
@@ -62,7 +68,9 @@ func contractEvents() []contractEvent {
 				{Destination: "s3", Status: events.LocationStored, URI: "s3://b/k"},
 				{Destination: "s3-2", Status: events.LocationFailed, Code: codes.StorageRefused, Message: "m"},
 			}, Tables: 1, Rows: 2, ServerVersion: "15.18", PgDumpVersion: "17.2",
-			Warnings: []string{"w"}, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
+			Warnings: []string{"w"}, Recipients: []string{fingerprint},
+			Receipt:   &events.Receipt{SHA256: sum, KeyID: fingerprint, Copies: []events.StoredCopy{{Destination: "s3", URI: "s3://b/k.receipt.json"}}},
+			StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
 			RequestedBy: "gateway", Metadata: meta, Request: &request, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Completed).Encode("test") },
 			func() any { return new(events.Completed) }},
@@ -93,6 +101,24 @@ func contractEvents() []contractEvent {
 			Copies: []events.ExpiredCopy{{Destination: "s3", Result: "deleted"}}},
 			func(v any) (events.Message, error) { return v.(events.Expired).Encode("test") },
 			func() any { return new(events.Expired) }},
+		{events.TypeLinkIssued, events.LinkIssued{
+			RequestID: "r1", ProjectID: "acme", LinkID: linkID, Attempt: 2, KeyID: "9f86d081884c7d65", MaxDownloads: 3,
+			NotifyEmail: "ops@example.com", IssuedBy: "gateway", IssuedAt: at, ExpiresAt: at.Add(time.Hour), Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.LinkIssued).Encode("test") },
+			func() any { return new(events.LinkIssued) }},
+		{events.TypeDownloaded, events.Downloaded{
+			RequestID: "r1", ProjectID: "acme", LinkID: linkID, DownloadID: "d1", DownloadedBy: "portal", Address: "2001:db8::1",
+			UserAgent: "curl/8", Redirected: true, Bytes: 4, Whole: true, StartedAt: at, FinishedAt: at.Add(time.Second), Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.Downloaded).Encode("test") },
+			func() any { return new(events.Downloaded) }},
+		{events.TypeLinkRevoked, events.LinkRevoked{
+			RequestID: "r1", ProjectID: "acme", LinkID: linkID, Downloads: 1, RevokedBy: "ann", RevokedAt: at, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.LinkRevoked).Encode("test") },
+			func() any { return new(events.LinkRevoked) }},
+		{events.TypeLinkExpired, events.LinkExpired{
+			RequestID: "r1", ProjectID: "acme", LinkID: linkID, Downloads: 1, ExpiredAt: at.Add(time.Second), Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.LinkExpired).Encode("test") },
+			func() any { return new(events.LinkExpired) }},
 	}
 }
 
@@ -212,6 +238,9 @@ func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 		}
 		if items, ok := property["items"].(map[string]any); ok && items["properties"] != nil {
 			compareFields(t, field.Type.Elem(), items)
+		}
+		if property["properties"] != nil {
+			compareFields(t, field.Type.Elem(), property)
 		}
 	}
 	for name := range properties {

@@ -38,6 +38,12 @@ func TestEncodeHeaders(t *testing.T) {
 				want["ce-id"], want["ce-time"] = subject+".2.1773480414123", at
 			case events.TypeExpiring:
 				want["ce-id"], want["ce-time"] = subject+".1773480414123", at
+			case events.TypeLinkIssued, events.TypeLinkRevoked:
+				want["ce-id"], want["ce-time"] = subject+"."+linkID, at
+			case events.TypeLinkExpired:
+				want["ce-id"], want["ce-time"] = subject+"."+linkID, end
+			case events.TypeDownloaded:
+				want["ce-id"], want["ce-time"] = subject+".d1", end
 			default:
 				want["ce-time"] = end
 			}
@@ -64,6 +70,7 @@ func TestEncodeAndDecode(t *testing.T) {
 			}
 			if want, ok := e.full.(events.Requested); ok {
 				want.Compress = nil
+				want.Deliver = &events.Deliver{TTL: "2d", MaxDownloads: 3, After: events.AfterVerified}
 				if got, err := events.Decode(m); err != nil || !reflect.DeepEqual(got, want) {
 					t.Errorf("got %+v, %v; want %+v", got, err, want)
 				}
@@ -76,7 +83,8 @@ func TestEncodeAndDecode(t *testing.T) {
 			want := reflect.New(reflect.TypeOf(e.full))
 			want.Elem().Set(reflect.ValueOf(e.full))
 			set := 0
-			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed, got.Expiring, got.Expired} {
+			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed, got.Expiring, got.Expired,
+				got.LinkIssued, got.Downloaded, got.LinkRevoked, got.LinkExpired} {
 				if !reflect.ValueOf(v).IsNil() {
 					set++
 					if !reflect.DeepEqual(v, want.Interface()) {

@@ -15,6 +15,11 @@ const (
 
 	TypeExpiring = "backup.expiring"
 	TypeExpired  = "backup.expired"
+
+	TypeLinkIssued  = "backup.link_issued"
+	TypeDownloaded  = "backup.downloaded"
+	TypeLinkRevoked = "backup.link_revoked"
+	TypeLinkExpired = "backup.link_expired"
 )
 
 // Event is anything that workers announce: exactly one of its fields is set, Completed
@@ -27,6 +32,10 @@ type Event struct {
 	VerificationFailed *VerificationFailed
 	Expiring           *Expiring
 	Expired            *Expired
+	LinkIssued         *LinkIssued
+	Downloaded         *Downloaded
+	LinkRevoked        *LinkRevoked
+	LinkExpired        *LinkExpired
 }
 
 // kinds is the table of the announced events: the type, the stream that keeps them ("": none
@@ -40,6 +49,10 @@ var kinds = []eventKind{
 	{TypeVerificationFailed, StreamEvents, field(func(e *Event) **VerificationFailed { return &e.VerificationFailed })},
 	{TypeExpiring, StreamEvents, field(func(e *Event) **Expiring { return &e.Expiring })},
 	{TypeExpired, StreamEvents, field(func(e *Event) **Expired { return &e.Expired })},
+	{TypeLinkIssued, StreamEvents, field(func(e *Event) **LinkIssued { return &e.LinkIssued })},
+	{TypeDownloaded, StreamEvents, field(func(e *Event) **Downloaded { return &e.Downloaded })},
+	{TypeLinkRevoked, StreamEvents, field(func(e *Event) **LinkRevoked { return &e.LinkRevoked })},
+	{TypeLinkExpired, StreamEvents, field(func(e *Event) **LinkExpired { return &e.LinkExpired })},
 }
 
 type eventKind struct {

@@ -63,6 +63,12 @@ type Requested struct {
 	RequestedBy string `json:"requested_by,omitempty"`
 	// Metadata is handed through to the outcome.
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// Recipients are public keys to encrypt to, beside the operator's and the project's: at
+	// most 10 age recipients or lines of SSH public keys. Their order has no meaning, nor
+	// has the comment of an SSH key.
+	Recipients []string `json:"recipients,omitempty"`
+	// Deliver asks for a download link. Nil: none.
+	Deliver *Deliver `json:"deliver,omitzero"`
 	// ReplayOf is the request id that a chain of replays began with, and Generation this
 	// replay's place in it, from 1. Both or none. See Replay.
 	ReplayOf   string `json:"replay_of,omitempty"`
@@ -105,6 +111,8 @@ func (r Requested) normal() Requested {
 		r.Metadata = nil // as absent, which is how it is written
 	}
 	r.Schemas = slices.Sorted(slices.Values(r.Schemas))
+	r.Recipients = canonicalRecipients(r.Recipients)
+	r.Deliver = r.Deliver.normal()
 	r.Trace = r.Trace.wellFormed()
 	return r
 }
@@ -152,6 +160,9 @@ func checkRequested(doc map[string]any) error {
 		return invalid("jobs", "goes with format \"directory\" only")
 	}
 	if err := theContract().check(TypeRequested, doc, false); err != nil {
+		return err
+	}
+	if err := checkDeliver(doc); err != nil {
 		return err
 	}
 	names, _ := doc["schemas"].([]any)

@@ -61,6 +61,11 @@ const (
 	ExpiringFilter = TypeExpiring + ".*.*"
 	ExpiredFilter  = TypeExpired + ".*.*"
 
+	LinkIssuedFilter  = TypeLinkIssued + ".*.*"
+	DownloadedFilter  = TypeDownloaded + ".*.*"
+	LinkRevokedFilter = TypeLinkRevoked + ".*.*"
+	LinkExpiredFilter = TypeLinkExpired + ".*.*"
+
 	CancelFilter     = TypeCancel + ".*"
 	CancellingFilter = TypeCancelling + ".*.*"
 )

@@ -9,10 +9,11 @@ import (
 // rather than refused, so that an overlong message cannot keep an outcome from being
 // published.
 const (
-	maxText     = 1000 // characters of a failure's message and of one warning
-	maxWarnings = 100
-	maxVersion  = 100
-	maxTable    = 200
+	maxText      = 1000 // characters of a failure's message and of one warning
+	maxWarnings  = 100
+	maxVersion   = 100
+	maxTable     = 200
+	maxUserAgent = 200
 )
 
 // oneLine makes s valid UTF-8 without control characters, of at most limit characters.

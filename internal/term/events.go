@@ -1,6 +1,7 @@
 package term
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -118,6 +119,14 @@ func (s Screen) EventLine(e events.Event) string {
 		state, rest = "expiring", fmt.Sprintf("at %s: %s", Time(&e.Expiring.ExpiresAt), e.Expiring.Reason)
 	case e.Expired != nil:
 		state, rest = "expired", e.Expired.Reason
+	case e.LinkIssued != nil:
+		state, rest = "link", fmt.Sprintf("%s issued by %s until %s", e.LinkIssued.LinkID, e.LinkIssued.IssuedBy, Time(&e.LinkIssued.ExpiresAt))
+	case e.Downloaded != nil:
+		state, rest = "download", downloaded(*e.Downloaded)
+	case e.LinkRevoked != nil:
+		state, rest = "link", fmt.Sprintf("%s revoked by %s", e.LinkRevoked.LinkID, e.LinkRevoked.RevokedBy)
+	case e.LinkExpired != nil:
+		state, rest = "link", fmt.Sprintf("%s expired after %d downloads", e.LinkExpired.LinkID, e.LinkExpired.Downloads)
 	case e.Failed != nil:
 		state, rest = "failed", string(e.Failed.Code)+": "+e.Failed.Message
 	default:
@@ -130,6 +139,19 @@ func (s Screen) EventLine(e events.Event) string {
 		rest = columns().Truncate(rest, max(s.Width-StringWidth(before)-len(state), 0), "…")
 	}
 	return before + s.state(state) + rest
+}
+
+// downloaded says what was sent, to whom and from where.
+func downloaded(d events.Downloaded) string {
+	what := Size(d.Bytes)
+	switch {
+	case d.Redirected:
+		what = "sent to the storage"
+	case !d.Whole:
+		what += ", not all of it"
+	}
+	by := cmp.Or(d.DownloadedBy, d.LinkID, "?")
+	return fmt.Sprintf("%s by %s from %s", what, by, cmp.Or(d.Address, "an unknown address"))
 }
 
 // OutcomeText shows how a request ended.

@@ -112,6 +112,7 @@ func workerRights(r Rights) Rights {
 		[]string{ // the intake moves requests to their projects' subjects
 			events.RequestedFilter, events.StartedFilter, events.ProgressFilter, events.CompletedFilter, events.FailedFilter,
 			events.ExpiringFilter, events.ExpiredFilter, events.CancellingFilter,
+			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
 		}, setup(),
 		consume(events.StreamRequests, events.ConsumerExport), consume(events.StreamIntake, events.ConsumerIntake),
 		consume(events.StreamSchedules, events.ConsumerDue),
@@ -141,6 +142,7 @@ func operatorRights(r Rights) Rights {
 			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
 			broker.NotificationSubject("*", "*"), broker.NotificationStateSubject("*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
+			events.LinkIssuedFilter, events.LinkRevokedFilter,
 			// What is due is the broker's to write; a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
 			api + "STREAM.NAMES", api + "STREAM.LIST",
