@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -22,6 +23,8 @@ import (
 // used. The DSN is a URL or a keyword string as libpq knows them; pool_max_conns and its
 // kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
 // caller closes the pool. Errors do not hold the DSN.
+//
+// The query modes exec and simple_protocol become cache_describe: see describe.
 func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(dsn.Reveal())
 	if err != nil {
@@ -36,12 +39,31 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	describe(c.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
 	return pool, nil
 }
+
+// describe keeps to query modes in which the server tells the types of parameters: the
+// ledger's statements and PROJECT_QUERY rely on it. Without it a []byte for a jsonb column is
+// sent as bytea, and `id = $1` fails for an id that is no text. The modes that guess the types
+// are asked for behind poolers, which do not keep prepared statements: cache_describe uses
+// none by name, and sends each query whole in one round trip. It needs its cache.
+func describe(c *pgx.ConnConfig) {
+	guesses := c.DefaultQueryExecMode == pgx.QueryExecModeExec || c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	if guesses || c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && c.StatementCacheCapacity == 0 {
+		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	if c.DescriptionCacheCapacity == 0 {
+		c.DescriptionCacheCapacity = descriptions
+	}
+}
+
+// descriptions is pgx's own default: more than there are statements.
+const descriptions = 512
 
 // Unavailable reports whether err says that the database cannot be used at all now, as
 // opposed to refusing this call.

@@ -2,6 +2,8 @@ package export_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -81,5 +83,29 @@ func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
 				t.Errorf("with %q taken it ended as %s, %s: %s", ids, out.ID, out.Code, out.Message)
 			}
 		}
+	}
+}
+
+// broken is a ledger whose claims fail for a reason of their own.
+type broken struct{ *script }
+
+func (broken) Claim(context.Context, export.ClaimRequest) (export.Claim, error) {
+	return export.Claim{}, errors.New("invalid input syntax for type json")
+}
+
+// Each such delivery is used up and leaves no trace in the ledger: the log is the only one.
+func TestAnUnexpectedErrorOfAClaimIsLoggedEachTime(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	b := newBench(nil)
+	b.export.Ledger = broken{b.ledger}
+	b.export.Log = slog.New(slog.NewTextHandler(&text, nil))
+	for range 3 {
+		if _, err := b.run(t.Context(), delivery.Delivery{}); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := strings.Count(text.String(), "invalid input syntax for type json"); n != 3 {
+		t.Errorf("logged %d times, want 3:\n%s", n, text.String())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -118,6 +119,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	claim, err := e.claim(ctx, req, d.Delivery, d.standBy)
 	switch {
 	case err != nil:
+		e.logUnrecorded(ctx, req, d.Delivery, "request not claimed", err)
 		return Outcome{}, err
 	case claim.Verdict == Ended:
 		return claim.Outcome, nil
@@ -153,6 +155,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	case errors.Is(err, ErrSuperseded):
 		return Outcome{}, e.abandon(ctx, req, claim, log)
 	case err != nil:
+		e.logUnrecorded(ctx, req, d.Delivery, "attempt not ended", err)
 		return Outcome{}, AsFault(err)
 	case ending.Retry != nil:
 		log.WarnContext(ctx, "attempt failed, to be tried again", "code", ending.Retry.Code, "error", ending.Retry)
@@ -160,6 +163,18 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	}
 	logOutcome(ctx, log, *ending.Outcome, ending.cause)
 	return *ending.Outcome, nil
+}
+
+// logUnrecorded logs an error of the ledger's that is neither an outage nor a decision. Each
+// such delivery is used up without a trace in the ledger.
+func (e *Exporter) logUnrecorded(ctx context.Context, req Request, d delivery.Delivery, msg string, err error) {
+	if fault, ok := errors.AsType[*Fault](err); ok && fault.Code == codes.Interrupted {
+		return
+	}
+	if _, turn := errors.AsType[*TurnError](err); turn {
+		return
+	}
+	e.Log.ErrorContext(ctx, msg, "project_id", req.Project, "request_id", req.Request, "delivery", d.Number, "last", d.Last, "error", err)
 }
 
 // claim asks until the request is granted, ended or in conflict. While another attempt

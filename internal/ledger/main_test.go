@@ -26,6 +26,11 @@ import (
 
 var cluster *pgcluster.Cluster
 
+var execMode = flag.String("exec-mode", "", "default_query_exec_mode of every pool: the whole suite holds in each")
+
+// execModes are those that pgx knows.
+var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
@@ -100,6 +105,9 @@ func execOn(t testing.TB, url, sql string) {
 
 func newPool(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
+	if *execMode != "" && !strings.Contains(url, "default_query_exec_mode") {
+		url += "&default_query_exec_mode=" + *execMode
+	}
 	pool, err := controlplane.Connect(context.Background(), export.Secret(url))
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package project_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -14,9 +15,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 var cluster *pgcluster.Cluster
@@ -70,9 +73,14 @@ func load(ctx context.Context) error {
 	return err
 }
 
+var execMode = flag.String("exec-mode", "", "default_query_exec_mode of every pool: the whole suite holds in each")
+
 func newPool(t *testing.T, url string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(context.Background(), url)
+	if *execMode != "" && !strings.Contains(url, "default_query_exec_mode") {
+		url += "&default_query_exec_mode=" + *execMode
+	}
+	pool, err := controlplane.Connect(context.Background(), secret.String(url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,5 +248,24 @@ func TestAChangedTableIsNoticedWithoutAnError(t *testing.T) {
 	}
 	if got, err := p.Lookup(t.Context(), "c"); err != nil || got.Role != "r" {
 		t.Errorf("%+v %v, want the new column's role", got, err)
+	}
+}
+
+// A pooler's guide tells people to set the query mode. The types of the query's parameter and
+// columns are the server's in each.
+func TestEveryQueryModeLooksProjectsUp(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			pool := newPool(t, cluster.URL("postgres")+"&default_query_exec_mode="+mode)
+			p := project.New(pool, `SELECT id::text AS id, 'n' AS name, true AS active, ARRAY['s'] AS schemas FROM (VALUES ('7'::name)) v(id) WHERE id = $1`)
+			if err := p.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got, err := p.Lookup(t.Context(), "7"); err != nil || got.ID != "7" || !reflect.DeepEqual(got.Schemas, []string{"s"}) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	}
 }
