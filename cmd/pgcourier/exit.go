@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -120,7 +121,7 @@ func exitCode(err error) int {
 		return coded.code
 	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
-	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule):
+	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule, access.ErrNoToken):
 		return exitNotFound
 	case is(queue.ErrDelivered, replay.ErrNotFailed, replay.ErrNotReplayable, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
 		return exitNotPossible

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -52,6 +53,19 @@ func sampleNotifications() []notify.Record {
 			CreatedAt: *ago(time.Hour), UpdatedAt: *ago(time.Hour),
 		},
 	}
+}
+
+func sampleTokens() []access.Token {
+	used := access.Token{
+		ID: "k3j9x7q2m4", Project: "acme", Scopes: []access.Scope{access.Download, access.Export, access.Read}, Label: "the customer's portal",
+		CreatedAt: *ago(48 * time.Hour), CreatedBy: "ann", ExpiresAt: ago(-88 * 24 * time.Hour), LastUsedAt: ago(time.Minute), LastUsedFrom: "192.0.2.7",
+	}
+	revoked := access.Token{
+		ID: "w5z6abq2m4", Project: "a-project-with-a-rather-long-name", Scopes: []access.Scope{access.Admin}, Label: "\x1b[2J",
+		CreatedAt: *ago(480 * time.Hour), RevokedAt: ago(time.Hour), RevokedBy: "ann",
+	}
+	expired := access.Token{ID: "a2b3c4d5e6", Project: access.AllProjects, Scopes: []access.Scope{access.Read}, CreatedAt: *ago(100 * time.Hour), ExpiresAt: ago(time.Hour)}
+	return []access.Token{used, revoked, expired}
 }
 
 func sampleSchedules() []broker.ScheduleStatus {

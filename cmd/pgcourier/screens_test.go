@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -132,6 +133,7 @@ func screens(s term.Screen) map[string]string {
 		"notifications": notificationsText(s, sampleNotifications()),
 		"prune":         prunedText(s, samplePruned()),
 		"doctor":        doctorText(s, sampleFindings()),
+		"tokens":        tokensText(s, sampleTokens()),
 		"schedules":     schedulesText(s, sampleSchedules()) + "\n" + s.Pairs(sampleSchedules()[0].Lines()),
 		"replay": replayText(s, sampleReport(true)) + "\n" + replaying(0, "") + "\n" + replaying(250, ", the queue of a-project-with-a-rather-long-name is full") + "\n" +
 			replaying(500, "") + "\n\n" + replayText(s, sampleReport(false)),
@@ -236,6 +238,8 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"restore":         sampleRestored(),
 		"recover":         sampleRecovery(),
 		"migrate":         migration{4},
+		"token create":    createdToken{sampleTokens()[0], access.TokenPrefix + strings.Repeat("x", 33)},
+		"token list":      sampleTokens()[:1],
 		"prune":           samplePruned(),
 		"doctor":          sampleFindings()[1:3],
 		"doctor --drift": []doctor.Finding{{
