@@ -57,7 +57,11 @@ func (p *Progress) set(name, text string) {
 			_, err := io.WriteString(w, *l.text.Load())
 			return err
 		})
-		p.lines[name], l.bar = l, p.p.MustAdd(0, draw, mpb.BarFillerTrim())
+		var err error
+		if l.bar, err = p.p.Add(0, draw, mpb.BarFillerTrim()); err != nil {
+			return // mpb has stopped: the terminal is gone
+		}
+		p.lines[name] = l
 	}
 	l.text.Store(&text)
 }
