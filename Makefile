@@ -123,6 +123,12 @@ matrix: postgres postgres-versions ## Restore every format from every PostgreSQL
 	$(GO) test -count=1 -timeout 60m -run '^(TestEveryPair|TestTheTableOfVersions)' ./internal/dev/roundtrip -matrix $(CURDIR)/build/matrix.txt || status=$$?; \
 	cat build/matrix.txt; exit $$status
 
+.PHONY: random-schemas
+random-schemas: postgres ## Compare the exports of random schemas (N=5000 from seed FROM=1) with plain pg_dump: script, exit, restore
+	@mkdir -p build; TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp}) \
+	$(GO) test -count=1 -timeout 12h -v -run '^TestRandomSchemas' ./internal/dev/roundtrip -random $(or $(N),5000) -random-from $(or $(FROM),1) \
+		>build/random-schemas.txt 2>&1; status=$$?; grep -E 'seeds? [0-9]|random schemas|refused:' build/random-schemas.txt || cat build/random-schemas.txt; exit $$status
+
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
 	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^TestNoTenantGetsAnothersData$$' ./internal/dev/e2e -tenants 6 >build/isolation.log 2>&1 || \

@@ -321,7 +321,7 @@ func unpack(ctx context.Context, dump io.Reader) (dir string, err error) {
 
 // writeScript lets pg_restore write an archive's script to a file.
 func (s server) writeScript(ctx context.Context, to string, format export.Format, dump io.Reader) (err error) {
-	args := []string{"--no-owner", "--no-acl", "--file=" + to}
+	args := []string{"--no-owner", "--no-acl", "--no-tablespaces", "--file=" + to}
 	switch format {
 	case export.SQL:
 		file, err := os.Create(to)
