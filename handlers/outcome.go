@@ -82,7 +82,7 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 		Encryption: events.Encryption(a.Encryption), Schemas: a.Schemas,
 		SizeBytes: a.SizeBytes, StoredBytes: a.StoredBytes, SHA256: a.SHA256, Storage: storage,
 		Tables: int64(a.Tables), Rows: a.Rows, ServerVersion: a.ServerVersion, PgDumpVersion: a.PgDumpVersion,
-		Warnings: a.Warnings, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
+		Warnings: a.Warnings, Recipients: a.Recipients, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 		RequestedBy: out.RequestedBy, Metadata: out.Metadata, Request: request, Trace: trace,
 	}.Encode(source)
 }

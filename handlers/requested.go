@@ -61,6 +61,7 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 		Compression: export.Compression(r.Compression),
 		Jobs:        r.Jobs,
 		StoragePath: r.StoragePath,
+		Recipients:  r.Recipients,
 		RequestedBy: r.RequestedBy,
 		Metadata:    r.Metadata,
 		Trace:       export.Trace{Parent: r.Trace.Parent, State: r.Trace.State},

@@ -37,11 +37,18 @@ const (
 	SandboxOff     = "off"
 )
 
+// The values of RECIPIENTS_REQUIRED.
+const (
+	RecipientsNone     = "none"
+	RecipientsAny      = "any"
+	RecipientsOperator = "operator"
+)
+
 // Config is everything the environment decides. The help tag of a field is its line in
 // docs/settings.md and in --help: meaning, unit and special values.
 type Config struct {
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string"`
-	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention; empty: control_plane.projects, see docs/architecture.md"`
+	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
 
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
@@ -79,6 +86,8 @@ type Config struct {
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
+
+	RecipientsRequired string `env:"RECIPIENTS_REQUIRED" envDefault:"none" help:"which recipients an export must have: none (it may be stored unencrypted), any (an export without a recipient of the operator, the project or the request is refused) or operator (the worker does not start without AGE_RECIPIENTS)"`
 
 	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
@@ -222,6 +231,9 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(slices.Contains([]string{ClientsWarn, ClientsRefuse, ClientsOff}, c.ClientCheck), "CLIENT_CHECK: %q is not warn, refuse or off", c.ClientCheck)
 	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
+	required := []string{RecipientsNone, RecipientsAny, RecipientsOperator}
+	check(slices.Contains(required, c.RecipientsRequired), "RECIPIENTS_REQUIRED: %q is not none, any or operator", c.RecipientsRequired)
+	check(c.RecipientsRequired != RecipientsOperator || len(c.AgeRecipients) > 0 || !c.Serves(RoleWorker), "RECIPIENTS_REQUIRED: operator needs AGE_RECIPIENTS: make a key with `age-keygen -o key.txt`, keep key.txt away from the worker, and name its public line there")
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
 		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)

@@ -47,7 +47,7 @@ func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 	switch {
 	case len(recipients) == 0 || unread:
 	case len(identities) > 0:
-		r.Add("match", match(recipients, identities))
+		r.Add("match", match(seal.Keys(recipients), identities))
 	default:
 		r.Add("match", x.unproven(ctx))
 	}

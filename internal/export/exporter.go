@@ -30,9 +30,13 @@ type Config struct {
 	Store    Store
 	Observer Observer // default: starts and progress are not reported
 
-	// Seal is the template for each stream: cap, recipients, concurrency. Compression and
-	// inspector are set for each request.
+	// Seal is the template for each stream: cap and concurrency. The rest is set for each
+	// request.
 	Seal seal.Options
+	// Recipients are the operator's: every export is encrypted to them.
+	Recipients []seal.Recipient
+	// Required says without which recipients an export is refused. Default: it is not.
+	Required Required
 	// Lease is how long a claim holds without renewal; it is renewed every third of it.
 	// It must be the ledger's. Default 30 s.
 	Lease time.Duration
@@ -114,6 +118,7 @@ type delivered struct {
 // run runs a request after so many of the message's ids were found to be another request's.
 func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
+	req.encrypted = e.willEncrypt(ctx, req)
 	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
 	defer leave()
 	claim, err := e.claim(ctx, req, d.Delivery, d.standBy)
@@ -259,6 +264,10 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 	if err != nil {
 		return nil, err
 	}
+	recipients, err := e.recipients(project, req)
+	if err != nil {
+		return nil, err
+	}
 	failpoint.Hit(failpoint.AfterLookup)
 	dumper, leave := g.join(ctx, e, req, project)
 	defer leave()
@@ -274,7 +283,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
 		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(), Trace: req.Trace,
 	})
-	return e.store(ctx, req, claim, schemas, dump)
+	return e.store(ctx, req, claim, sealing{schemas, recipients}, dump)
 }
 
 func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
@@ -290,8 +299,14 @@ func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, 
 	return schemas, p, err
 }
 
+// sealing is what was looked up for an export.
+type sealing struct {
+	schemas    []string
+	recipients []seal.Recipient
+}
+
 // store runs the one pull-driven stream: the store reads the seal, which reads the dump.
-func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas []string, dump Dump) (*Artifact, error) {
+func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to sealing, dump Dump) (*Artifact, error) {
 	inspector, err := e.Inspect(req.Format)
 	if err != nil {
 		return nil, AsFault(fmt.Errorf("inspect the dump: %w", err))
@@ -304,7 +319,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 		return compare(c.Tables, rows)
 	}}
 	opts := e.Seal
-	opts.Compression, opts.Inspector = req.Compression, inspected
+	opts.Compression, opts.Inspector, opts.Recipients = req.Compression, inspected, seal.Keys(to.recipients)
 	stream, err := seal.New(dump, opts)
 	if err != nil {
 		return nil, AsFault(fmt.Errorf("open seal: %w", err))
@@ -314,7 +329,8 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 
 	source := &firstError{r: stream}
 	artifact := &Artifact{
-		Format: req.Format, Compression: req.Compression, Encryption: e.encryption(), Schemas: schemas,
+		Format: req.Format, Compression: req.Compression, Encryption: encryption(len(to.recipients) > 0), Schemas: to.schemas,
+		Recipients:    seal.Fingerprints(to.recipients),
 		ServerVersion: dump.Info().ServerVersion, PgDumpVersion: dump.Info().PgDumpVersion, Warnings: dump.Info().Warnings,
 		Needs: dump.Info().Needs,
 	}
@@ -324,7 +340,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, schemas 
 		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
 		artifact.CRC32C = s.CRC32C
 		artifact.Tables, artifact.Rows = len(inspected.contents.Tables), inspected.contents.Rows()
-		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun))}
+		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun)), To: opts.Recipients}
 	})
 	failpoint.Hit(failpoint.AfterStore)
 	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
@@ -388,12 +404,12 @@ func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why 
 
 // key names the attempt's object: no two attempts ever share one.
 func (e *Exporter) key(req Request, attempt int) string {
-	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, e.encryption()))
+	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, encryption(req.encrypted)))
 	return path.Join(req.Project, req.StoragePath, name)
 }
 
-func (e *Exporter) encryption() seal.Encryption {
-	if len(e.Seal.Recipients) > 0 {
+func encryption(encrypted bool) seal.Encryption {
+	if encrypted {
 		return seal.Age
 	}
 	return seal.Unencrypted

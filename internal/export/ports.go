@@ -5,6 +5,8 @@ import (
 	"io"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -162,6 +164,9 @@ type Manifest struct {
 	Version int    `json:"version"` // 1
 	Key     string `json:"key"`
 	Outcome
+	// To can read what is written of it, where the export itself is encrypted. Nil: the
+	// store decides.
+	To []age.Recipient `json:"-"`
 }
 
 // Observer is told how a granted attempt goes. Its methods must not block for long;

@@ -26,9 +26,14 @@ type Request struct {
 	Compression seal.Compression // never empty
 	Jobs        int              // of format directory; 0: as the size asks for
 	StoragePath string           // label under the project's prefix; may be empty
+	// Recipients are public keys to encrypt to, beside the operator's and the project's.
+	Recipients  []string
 	RequestedBy string
 	Metadata    map[string]string
 	Trace       Trace
+
+	// encrypted says that the export will be encrypted, as far as is known before the claim.
+	encrypted bool
 
 	// Payload is the request as it is to be replayed: canonical JSON for a valid
 	// request, the body as received (at most 64 KiB) for a refused one.
@@ -53,6 +58,8 @@ type Project struct {
 	Schemas []string
 	Role    string // role to dump as; empty: the login itself
 	DSN     Secret // source database; empty: the default source
+	// Recipients are public keys to encrypt to, beside the operator's and the request's.
+	Recipients []string
 }
 
 // Secret is a string that does not print.
@@ -108,7 +115,9 @@ type Artifact struct {
 	PgDumpVersion string           `json:"pg_dump_version"`
 	Warnings      []string         `json:"warnings,omitempty"` // what a schema dump leaves out, for a human
 	Needs         Needs            `json:"needs,omitzero"`     // what must be there before it is restored
-	Copies        []Copy           `json:"copies"`             // one for each destination
+	// Recipients are the fingerprints of the keys that it is encrypted to, sorted.
+	Recipients []string `json:"recipients,omitempty"`
+	Copies     []Copy   `json:"copies"` // one for each destination
 }
 
 // Needs are what an export refers to and does not hold. A database must have them before the

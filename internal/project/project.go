@@ -47,6 +47,9 @@ var _ export.Projects = (*Projects)(nil)
 //	role     text     optional: the role to dump as; null: the login itself
 //	dsn      text     optional: the source database; null: the default source
 //
+//	retention   text    optional: retention rules of its own
+//	recipients  text[]  optional: public keys to encrypt its exports to; null: none
+//
 // and no others. The caller closes pool, and calls Check at start.
 func New(pool *pgxpool.Pool, query string) *Projects {
 	if query == "" {
@@ -58,7 +61,7 @@ func New(pool *pgxpool.Pool, query string) *Projects {
 // columns names what the query returns.
 var columns = struct{ required, optional []string }{
 	required: []string{"id", "name", "active", "schemas"},
-	optional: []string{"role", "dsn", "retention"},
+	optional: []string{"role", "dsn", "retention", "recipients"},
 }
 
 // Check runs the query for an id that no project has and reports whether its shape, its
@@ -101,7 +104,7 @@ func shape(fields []pgconn.FieldDescription) error {
 			ok, want = isText(f.DataTypeOID), "text"
 		case "active":
 			ok, want = f.DataTypeOID == pgtype.BoolOID, "boolean"
-		case "schemas":
+		case "schemas", "recipients":
 			ok, want = isTextArray(f.DataTypeOID), "text[]"
 		default: // a misspelt "dsn" would dump the wrong database
 			errs = append(errs, fmt.Errorf("column %q is unknown; known are %v and %v", f.Name, columns.required, columns.optional))
@@ -135,7 +138,8 @@ type row struct {
 	Role    *string   `db:"role"`
 	DSN     *string   `db:"dsn"`
 
-	Retention *string `db:"retention"`
+	Retention  *string   `db:"retention"`
+	Recipients []*string `db:"recipients"`
 }
 
 // Lookup implements export.Projects. An unknown and a suspended project get the very
@@ -167,7 +171,7 @@ func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error
 		}
 	}
 	return export.Project{
-		ID: id, Name: str(r.Name), Schemas: schemas, Role: str(r.Role), DSN: export.Secret(str(r.DSN)),
+		ID: id, Name: str(r.Name), Schemas: schemas, Role: str(r.Role), DSN: export.Secret(str(r.DSN)), Recipients: r.recipients(),
 	}, nil
 }
 
@@ -184,6 +188,16 @@ func (r row) schemas() ([]string, bool) {
 		}
 	}
 	return out, len(out) > 0
+}
+
+// recipients returns the public keys of the row. A null or empty one is kept, as empty: an
+// export is not encrypted to fewer keys than the control plane has.
+func (r row) recipients() []string {
+	var out []string
+	for _, key := range r.Recipients {
+		out = append(out, str(key))
+	}
+	return out
 }
 
 func str(s *string) string {

@@ -42,6 +42,32 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
+// The cost of one recipient more is that of wrapping one key: once for each export.
+func BenchmarkRecipients(b *testing.B) {
+	dump := dump(1_000_000) // about 55 MB
+	for _, n := range []int{1, 3, 21} {
+		o := seal.Options{Compression: seal.Zstd}
+		for range n {
+			o.Recipients = append(o.Recipients, identity(b).Recipient())
+		}
+		b.Run(fmt.Sprintf("recipients=%d", n), func(b *testing.B) {
+			b.SetBytes(int64(len(dump)))
+			for b.Loop() {
+				s, err := seal.New(bytes.NewReader(dump), o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkOpen(b *testing.B) {
 	dump := dump(1_000_000) // about 55 MB
 	for _, c := range compressions {

@@ -45,12 +45,12 @@ func TestParseIdentities(t *testing.T) {
 		if err != nil || len(ids) != 1 {
 			t.Fatalf("%d identities, %v", len(ids), err)
 		}
-		to, err := seal.ParseRecipients([]string{recipient})
+		parsed, err := seal.ParseRecipients([]string{recipient})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
-		w, err := age.Encrypt(&b, to...)
+		w, err := age.Encrypt(&b, seal.Keys(parsed)...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,15 @@ func TestParseRecipients(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Errorf("ParseRecipients = %d recipients, %v; want 2", len(got), err)
 	}
+	// As `ssh-keygen -lf` prints it.
+	const want = "SHA256:PYX4o9UfGwCwG76hFcLAEkmMS0PtIBtV9MNmVgW16Oc"
+	if got[1].Fingerprint != want {
+		t.Errorf("fingerprint %s, want %s", got[1].Fingerprint, want)
+	}
+	again, err := seal.ParseRecipients([]string{"ssh-ed25519  AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN bob"})
+	if err != nil || again[0].Fingerprint != want || len(seal.Union(got, again)) != 2 {
+		t.Errorf("another spelling of the key: %+v, %v", again, err)
+	}
 	if got, err := seal.ParseRecipients(nil); got != nil || err != nil {
 		t.Errorf("ParseRecipients(nil) = %v, %v", got, err)
 	}

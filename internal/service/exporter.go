@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -59,7 +57,7 @@ type exportsConfig struct {
 	Ledger     *ledger.Ledger
 	Projects   *project.Projects
 	Store      export.Store
-	Recipients []age.Recipient
+	Recipients []seal.Recipient
 	Publisher  telemetry.Publisher
 	Telemetry  *telemetry.Telemetry
 	Log        *slog.Logger
@@ -102,10 +100,11 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 	out.announcer = &handlers.Announcer{Publisher: publisher, Outbox: c.Ledger, Source: source, Log: c.Log}
 	out.exporter = export.New(export.Config{
 		Ledger: c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
-		Observer: &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},
-		Inspect:  func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
-		Seal:     seal.Options{MaxBytes: int64(s.MaxBytes), Recipients: c.Recipients},
-		Lease:    s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
+		Observer:   &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},
+		Inspect:    func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
+		Seal:       seal.Options{MaxBytes: int64(s.MaxBytes)},
+		Recipients: c.Recipients, Required: export.Required(s.RecipientsRequired),
+		Lease: s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
 	})
 	if groups(s) && dumps.Spool != nil {
 		if out.groups, err = newGroups(s, dumper, c.Telemetry); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"filippo.io/age"
-
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
@@ -13,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
 	"github.com/pgcourier/pgcourier/internal/retention"
+	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
@@ -22,7 +21,7 @@ import (
 type wiring struct {
 	Config
 	service    *Service
-	recipients []age.Recipient
+	recipients []seal.Recipient
 	name       string // of this process, in the ledger
 }
 
@@ -120,7 +119,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 		return err
 	}
 	sh.destinations, err = destinations.Open(urls, destinations.Options{
-		TelegramToken: c.TelegramToken, AllowPlaintext: c.AllowPlaintext, Recipients: w.recipients, S3: w.S3, Log: w.Log,
+		TelegramToken: c.TelegramToken, AllowPlaintext: c.AllowPlaintext, Recipients: seal.Keys(w.recipients), S3: w.S3, Log: w.Log,
 		Transport: sh.telemetry.Transport,
 		Journal:   func(destination string) storage.Journal { return NewJournal(sh.ledger, destination) },
 	})

@@ -33,8 +33,8 @@ type Config struct {
 	// Name is the destination's in Copy.Destination, for instance "s3". Default: the
 	// driver's scheme.
 	Name string
-	// Recipients can read the descriptions in the manifests written from now on. Empty:
-	// the descriptions are in clear. Sizes, hashes and references are always in clear.
+	// Recipients can read the descriptions in the manifests written from now on, of exports
+	// that are not encrypted to recipients of their own. Empty: the descriptions are in clear. Sizes, hashes and references are always in clear.
 	Recipients []age.Recipient
 	// Identities open the descriptions of sealed manifests. A worker needs none.
 	Identities []age.Identity
@@ -188,7 +188,11 @@ func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
 	if err := doc.validate(); err != nil {
 		return "", fmt.Errorf("before writing: %w", err)
 	}
-	b, err := doc.encode(p.repo.recipients)
+	to := doc.Manifest.To
+	if len(to) == 0 {
+		to = p.repo.recipients
+	}
+	b, err := doc.encode(to)
 	if err != nil {
 		return "", err
 	}
