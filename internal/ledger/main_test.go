@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -48,17 +49,12 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() {
-		if err := cluster.Stop(); err != nil {
+		if err := errors.Join(cluster.Stop(), goleak.Find()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}()
-	code = m.Run()
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	return code
+	return m.Run()
 }
 
 // bench is a ledger on a database of its own.

@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
@@ -28,7 +27,7 @@ var ErrNoServer = errors.New("no PostgreSQL server binaries found (initdb, postg
 
 // Config describes a cluster.
 type Config struct {
-	// BinDir holds initdb, pg_ctl and postgres. Default: the newest under
+	// BinDir holds initdb and postgres. Default: the newest under
 	// /usr/lib/postgresql, else the folder of initdb on the PATH.
 	BinDir string
 	// Settings are added to postgresql.conf, for instance {"shared_buffers": "64MB"}.
@@ -36,8 +35,7 @@ type Config struct {
 	Settings map[string]string
 	// Wrap, if not nil, changes how the server is started, for instance into a sandbox: it
 	// is told the user to run as (0 and 0: the caller) and the folder it needs. The server
-	// then listens on a socket in that folder only, ends with this process, and cannot be
-	// halted and resumed.
+	// then listens on a socket in that folder only.
 	Wrap func(cmd *exec.Cmd, uid, gid uint32, folder string) error
 }
 
@@ -51,11 +49,12 @@ type Cluster struct {
 
 	password string
 	cred     *syscall.Credential
-	server   *server // started with Config.Wrap
+	wrap     func(cmd *exec.Cmd, uid, gid uint32, folder string) error // Config.Wrap
+	server   *server                                                   // nil while it is halted
 }
 
-// Start makes a cluster and waits until it accepts connections. The caller calls Stop.
-// The server refuses to run as root, so root starts it as the user "postgres".
+// Start makes a cluster and waits until it accepts connections. The caller calls Stop; a
+// server whose starter was killed ends by itself and leaves its folder. The server refuses to run as root, so root starts it as the user "postgres".
 func Start(ctx context.Context, c Config) (*Cluster, error) {
 	bin := c.BinDir
 	if bin == "" {
@@ -76,7 +75,7 @@ func Start(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cluster folder: %w", err)
 	}
-	cl := &Cluster{Folder: dir, BinDir: bin, password: rand.Text(), cred: cred}
+	cl := &Cluster{Folder: dir, BinDir: bin, password: rand.Text(), cred: cred, wrap: c.Wrap}
 	if err := cl.init(ctx, c); err != nil {
 		return nil, errors.Join(err, cl.Stop())
 	}
@@ -138,7 +137,7 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	}
 	if config.Wrap != nil {
 		c.Port = 5432 // only the name of a file
-		return c.serve(ctx, config.Wrap)
+		return c.Resume(ctx)
 	}
 	// A free port can be taken between the look and the bind: look again.
 	for range 5 {
@@ -152,35 +151,16 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 	return err
 }
 
-// Resume starts a cluster that was halted, on its port, and waits until it accepts
-// connections.
-func (c *Cluster) Resume(ctx context.Context) error {
-	return c.run(ctx, "pg_ctl", "-D", c.data(), "-l", filepath.Join(c.Folder, "log"),
-		"-w", "-t", "60", "-o", "-p "+strconv.Itoa(c.Port), "start")
-}
-
-// Halt stops the server and keeps its data. Mode is pg_ctl's: "smart", "fast" or
-// "immediate".
-func (c *Cluster) Halt(ctx context.Context, mode string) error {
-	return c.run(ctx, "pg_ctl", "-D", c.data(), "-w", "-t", "60", "-m", mode, "stop")
-}
-
 // Stop ends the server and removes its folder.
 func (c *Cluster) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), haltTimeout)
 	defer cancel()
-	var err error
-	if c.server != nil {
-		c.server.stop()
-	} else if _, statErr := os.Stat(filepath.Join(c.data(), "postmaster.pid")); statErr == nil {
-		err = c.Halt(ctx, "immediate")
-	}
-	return errors.Join(err, os.RemoveAll(c.Folder))
+	return errors.Join(c.Halt(ctx, "immediate"), os.RemoveAll(c.Folder))
 }
 
 // URL is the connection string of the superuser for one database. It holds the password.
 func (c *Cluster) URL(database string) string {
-	if c.server != nil {
+	if c.wrap != nil {
 		return fmt.Sprintf("postgres://postgres:%s@/%s?host=%s&port=%d&sslmode=disable", c.password, url.PathEscape(database), url.PathEscape(c.sockets()), c.Port)
 	}
 	u := url.URL{
@@ -214,22 +194,14 @@ func (c *Cluster) sockets() string { return filepath.Join(c.Folder, "s") }
 
 func (c *Cluster) data() string { return filepath.Join(c.Folder, "data") }
 
-// run executes one of the server's tools as the cluster's user. pg_ctl hands its stdout
-// to the server, so the output goes to a file: a pipe would keep Wait from returning.
+// run executes one of the server's tools as the cluster's user.
 func (c *Cluster) run(ctx context.Context, tool string, args ...string) error {
-	out, err := os.CreateTemp("", "pgcluster-out-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = out.Close(); _ = os.Remove(out.Name()) }()
 	cmd := exec.CommandContext(ctx, filepath.Join(c.BinDir, tool), args...) //nolint:gosec // PostgreSQL's own tools
 	cmd.Dir = c.Folder
 	cmd.Env = []string{"PATH=" + c.BinDir + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
-	cmd.Stdout, cmd.Stderr = out, out
 	// Its own session, so that the terminal's Ctrl-C reaches only the caller.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Setsid: true}
-	if err := cmd.Run(); err != nil {
-		text, _ := os.ReadFile(out.Name())
+	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", tool, err, strings.TrimSpace(string(text)))
 	}
 	return nil

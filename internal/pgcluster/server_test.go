@@ -1,6 +1,9 @@
 package pgcluster_test
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -8,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,9 +19,58 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
+// starterEnv makes the test binary start a cluster, print its folder and wait.
+const starterEnv = "PGCLUSTER_TEST_STARTER"
+
 func TestMain(m *testing.M) {
 	sandbox.Enter()
+	if os.Getenv(starterEnv) != "" {
+		c, err := pgcluster.Start(context.Background(), pgcluster.Config{})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(c.Folder)
+		select {}
+	}
 	os.Exit(m.Run())
+}
+
+func TestAServerEndsWithItsStarter(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), starterEnv+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	folder, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(errors.Join(err, cmd.Wait()))
+	}
+	folder = strings.TrimSpace(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
+	lock := filepath.Join(folder, "data", "postmaster.pid")
+	if _, err := os.Stat(lock); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	// A server removes its lock file as the last thing it does.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(lock); os.IsNotExist(err) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the server runs a minute after its starter was killed")
+		}
+	}
 }
 
 // TestAWrappedServerReachesNothing lets a superuser of the server do its worst, which is more

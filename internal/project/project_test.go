@@ -34,7 +34,7 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() {
-		if err := cluster.Stop(); err != nil {
+		if err := errors.Join(cluster.Stop(), goleak.Find()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -43,12 +43,7 @@ func run(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code = m.Run()
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	return code
+	return m.Run()
 }
 
 // load makes a control plane with a table for the default query and one for others.

@@ -47,7 +47,7 @@ func run(m *testing.M) (code int, err error) {
 	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	defer func() { err = errors.Join(err, cluster.Stop(), goleak.Find()) }()
 	tenant, err := os.ReadFile("testdata/tenant.sql")
 	if err != nil {
 		return 1, err
@@ -74,8 +74,7 @@ func run(m *testing.M) (code int, err error) {
 	if err := makeDumps(ctx, cluster); err != nil {
 		return 1, err
 	}
-	code = m.Run()
-	return code, goleak.Find()
+	return m.Run(), nil
 }
 
 func execute(ctx context.Context, database, sql string) error {
