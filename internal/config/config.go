@@ -96,7 +96,7 @@ type Config struct {
 	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export, beside the dump's own time"`
 	StallTimeout  time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump without any progress for so long is killed, unless only its rows are being counted still"`
-	LockTimeout   time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait for a table lock at the start of a dump"`
+	LockTimeout   time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait of a dump for another session's lock"`
 	Concurrency   int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time, each of another project"`
 	AckWait       time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
 	RetryBackoff  time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second delivery, twice as long before the third; a random half is taken off"`

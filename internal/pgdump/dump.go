@@ -73,6 +73,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	}
 	d.counts = d.session.count(ctx, o.survey, turn)
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
+	d.ended.Go(func() { o.followLocks(ctx, d) })
 }
 
 // growth says at each call whether the process has written anything since the last.

@@ -31,7 +31,8 @@ type Config struct {
 	// nothing written to its spool either. It also bounds the look at the source before
 	// the dump, but not the counting, which shows no progress. It must be longer than LockWaitTimeout. Default 10 minutes.
 	Stall time.Duration
-	// LockWaitTimeout bounds the wait for a lock on a table. Default 60 seconds.
+	// LockWaitTimeout bounds the wait for a lock on a table, a view or anything else that
+	// pg_dump meets. Default 60 seconds.
 	LockWaitTimeout time.Duration
 	// KillDelay is how long pg_dump may take to end after SIGTERM, before SIGKILL.
 	// Default 5 seconds.
@@ -233,7 +234,7 @@ func (o *opening) look(ctx context.Context) (err error) {
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
 		return err
 	}
-	return o.session.lock(ctx, o.survey.relations)
+	return o.session.blamed(ctx, o.survey.schemas, o.session.lock(ctx, o.survey.relations))
 }
 
 // selection exports the snapshot for pg_dump.

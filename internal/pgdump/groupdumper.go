@@ -49,7 +49,8 @@ const (
 	// groupLockWait is for each lock of ours: a member with a table that is locked for longer
 	// waits alone, and not in front of the others.
 	groupLockWait = 500 * time.Millisecond
-	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then.
+	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then, and
+	// for its other waits.
 	groupLocking = 10 * time.Second
 )
 
@@ -83,6 +84,7 @@ func NewGroupDumper(c GroupConfig) (*GroupDumper, error) {
 	}
 	g.dumper.config.Timeout = min(g.dumper.config.Timeout, groupTimeout)
 	g.dumper.config.Stall = min(g.dumper.config.Stall, groupStall)
+	g.dumper.config.LockWaitTimeout = min(g.dumper.config.LockWaitTimeout, groupLocking)
 	g.budget.Store(c.SpoolBytes)
 	return g, nil
 }

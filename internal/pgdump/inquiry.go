@@ -66,29 +66,11 @@ func (o *opening) ask(ctx context.Context, d *dump) error {
 	if err != nil {
 		return err
 	}
-	return ses.locksInTheWay(ctx, now.relations)
-}
-
-// locksInTheWay returns a fault if a session holds or awaits a lock that keeps pg_dump from a
-// table. Waiting counts: a request for ACCESS SHARE queues behind earlier requests.
-func (s *session) locksInTheWay(ctx context.Context, relations []relation) error {
-	oids := make([]int64, len(relations))
-	for i, r := range relations {
-		oids[i] = r.oid
+	h, err := ses.lockInTheWay(ctx, now.schemas)
+	if h != nil {
+		return h.fault(errLockWait)
 	}
-	var held bool
-	err := s.conn.QueryRow(ctx, `
-SELECT EXISTS (
-  SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-   WHERE d.datname = current_database() AND l.locktype = 'relation'
-     AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1::bigint[]::oid[]))`, oids).Scan(&held)
-	if err != nil {
-		return fmt.Errorf("look at the locks: %w", err)
-	}
-	if held {
-		return newFault(codes.LockTimeout, "another session holds or awaits a table for too long", nil)
-	}
-	return nil
+	return err
 }
 
 // endBackend ends the server's side of a pg_dump that had to be killed. It is an attempt: a

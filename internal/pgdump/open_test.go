@@ -147,7 +147,8 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := dumper(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}).Open(t.Context(), job(dsn, export.SQL, "s"))
-	fault(t, err, codes.LockTimeout)
+	f := fault(t, err, codes.LockTimeout)
+	contains(t, "message", f.Message, `another session holds "s"."t" for too long: its transaction began `)
 	noSessionIsLeft(t, dsn)
 }
 

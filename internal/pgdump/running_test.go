@@ -147,6 +147,33 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	}
 }
 
+// pg_dump waits in pg_get_viewdef for another session's lock, where its own timeout does not
+// apply.
+func TestAViewThatIsHeldIsALockTimeout(t *testing.T) {
+	t.Parallel()
+	for name, hold := range map[string]string{
+		"a materialized view is refreshed": "REFRESH MATERIALIZED VIEW s.m",
+		"a view is replaced":               "CREATE OR REPLACE VIEW s.v AS SELECT 2 AS n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, cluster, simple+`;
+CREATE VIEW s.v AS SELECT 1 AS n; CREATE MATERIALIZED VIEW s.m AS SELECT 1 AS n`)
+			conn := connect(t, dsn)
+			if _, err := conn.Exec(t.Context(), "BEGIN; "+hold); err != nil {
+				t.Fatal(err)
+			}
+			dump := open(t, pgdump.Config{LockWaitTimeout: 100 * time.Millisecond}, job(dsn, export.SQL, "s"))
+			f := fault(t, readUntilError(t, dump), codes.LockTimeout)
+			contains(t, "message", f.Message, `another session holds "s"."`)
+			contains(t, "message", f.Message, `ago, its state is "idle in transaction"`)
+			if err := dump.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // A TRUNCATE between the snapshot and the locks would leave nothing to be dumped, and the
 // counts would agree.
 func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {

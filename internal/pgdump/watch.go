@@ -69,6 +69,14 @@ func (w *watch) settle() {
 	w.since = now
 }
 
+// silence is for how long the dump has been waited for without progress.
+func (w *watch) silence() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settle()
+	return w.quiet
+}
+
 // expired is nil while neither limit is reached.
 func (w *watch) expired() error {
 	w.mu.Lock()
