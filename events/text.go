@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -30,13 +31,17 @@ func oneLine(s string, limit int) string {
 	return s
 }
 
-// cutWarnings drops empty warnings and keeps the first ones within the limits.
+// cutWarnings drops empty warnings and keeps the first ones within the limits. The last one then
+// says how many are left out.
 func cutWarnings(in []string) []string {
 	var out []string
 	for _, w := range in {
-		if w = oneLine(w, maxText); w != "" && len(out) < maxWarnings {
+		if w = oneLine(w, maxText); w != "" {
 			out = append(out, w)
 		}
+	}
+	if more := len(out) - maxWarnings; more > 0 {
+		out = append(out[:maxWarnings-1], fmt.Sprintf("and %d more warnings, which the export's manifest holds", more+1))
 	}
 	return out
 }

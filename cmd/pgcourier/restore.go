@@ -26,7 +26,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Restore an export into a database",
 		Long: "First reads the whole export and checks it as verify does. Only then it is fed to\n" +
 			"the database, in one transaction that ends with a count of every table and is rolled\n" +
-			"back whatever goes wrong. Owners and rights are not restored. A schema that holds\n" +
+			"back whatever goes wrong. Owners and rights are not restored, but routines and types\n" +
+			"that PUBLIC may not use in the source are revoked from it. A schema that holds\n" +
 			"anything but extensions is refused, unless --clean drops all that it holds, in the same\n" +
 			"transaction. The schema itself stays with its rights, and so do extensions. If objects\n" +
 			"outside of the export's schemas depend on what would be dropped, they are listed and\n" +

@@ -68,7 +68,7 @@ func showText(s term.Screen, e ledger.Entry) string {
 		lines = append(lines, [2]string{"cause", string(e.Code) + ": " + e.Message})
 	}
 	if e.Outcome != nil && e.Outcome.Artifact != nil {
-		lines = append(lines, artifactLines(*e.Outcome.Artifact)...)
+		lines = append(lines, artifactLines(s, *e.Outcome.Artifact)...)
 	}
 	if len(e.Payload) > 0 {
 		lines = append(lines, [2]string{"request body", string(e.Payload)})
@@ -94,7 +94,7 @@ var attemptColumns = []term.Column{
 	{Title: "WORKER", Drop: 2}, {Title: "CAUSE"},
 }
 
-func artifactLines(a export.Artifact) [][2]string {
+func artifactLines(s term.Screen, a export.Artifact) [][2]string {
 	lines := [][2]string{
 		{"format", string(a.Format) + ", compression " + string(a.Compression) + ", encryption " + string(a.Encryption)},
 		{"size", fmt.Sprintf("%s dumped, %s stored", term.Size(a.SizeBytes), term.Size(a.StoredBytes))},
@@ -107,8 +107,5 @@ func artifactLines(a export.Artifact) [][2]string {
 			Destination: c.Destination, Status: events.LocationStatus(c.Status), URI: c.URI, Code: c.Code, Message: c.Message,
 		}))
 	}
-	for _, w := range a.Warnings {
-		lines = append(lines, [2]string{"warning", w})
-	}
-	return lines
+	return append(lines, s.Warnings(a.Warnings)...)
 }

@@ -126,13 +126,45 @@ type Needs struct {
 	// Extensions are in the order in which they can be made.
 	Extensions []Extension `json:"extensions,omitempty"`
 	Roles      []string    `json:"roles,omitempty"`   // that policies name
-	Objects    []string    `json:"objects,omitempty"` // of other schemas: kind and qualified name
+	Parents    []string    `json:"parents,omitempty"` // partitioned tables of other schemas: kind and qualified name
+	Objects    []string    `json:"objects,omitempty"` // other ones of other schemas: kind and qualified name
+	Casts      []Cast      `json:"casts,omitempty"`   // of the schemas' types and functions: no schema holds a cast
+	// Private are routines and types of the export that PUBLIC has no right to, which a restore
+	// without rights gives to it: "ROUTINE " or "TYPE ", and the qualified name.
+	Private  []string `json:"private,omitempty"`
+	Labels   []string `json:"labels,omitempty"`   // providers of security labels
+	Encoding string   `json:"encoding,omitempty"` // of the source, if it converts to no other: SQL_ASCII
 }
 
 // Extension is an extension of a database, and the schema that holds its objects.
 type Extension struct {
 	Name   string `json:"name"`
 	Schema string `json:"schema"`
+}
+
+// Cast is a cast, which can be made once its types and its function are there. The names are
+// qualified and quoted.
+type Cast struct {
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	Function string `json:"function,omitempty"` // with its arguments; empty: none
+	InOut    bool   `json:"inout,omitempty"`    // it converts by the text form
+	Context  string `json:"context,omitempty"`  // AS ASSIGNMENT, AS IMPLICIT, or empty
+}
+
+// String is the statement that makes the cast.
+func (c Cast) String() string {
+	how := " WITHOUT FUNCTION"
+	switch {
+	case c.Function != "":
+		how = " WITH FUNCTION " + c.Function
+	case c.InOut:
+		how = " WITH INOUT"
+	}
+	if c.Context != "" {
+		how += " " + c.Context
+	}
+	return "CREATE CAST (" + c.Source + " AS " + c.Target + ")" + how
 }
 
 // CopyStatus says whether a destination holds the artifact.

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -71,6 +72,9 @@ func completed(c events.Completed) Summary {
 	}
 	for _, w := range c.Warnings[:min(len(c.Warnings), maxWarnings)] {
 		s.Warnings = append(s.Warnings, line(w))
+	}
+	if more := len(c.Warnings) - maxWarnings; more > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("and %d more, which the outcome has", more))
 	}
 	return s
 }

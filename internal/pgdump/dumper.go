@@ -291,8 +291,11 @@ func (o *opening) spawn(s selection, args []string) (*process, io.ReadCloser, er
 // encodingFor is what a dump is written in: UTF-8, unless the database has no encoding, which
 // leaves nothing to convert from. Its bytes are then kept as they are.
 func encodingFor(server string) string {
-	if server == "SQL_ASCII" {
-		return "SQL_ASCII"
+	if server == noEncoding {
+		return noEncoding
 	}
 	return "UTF8"
 }
+
+// noEncoding is PostgreSQL's name for bytes that are not looked at.
+const noEncoding = "SQL_ASCII"

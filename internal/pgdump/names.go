@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // listed is how many names a message holds.
@@ -31,4 +32,20 @@ func showList(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:listed], ", "), len(names)-listed)
 	}
 	return strings.Join(names, ", ")
+}
+
+// lineLimit is how many characters of a warning an event holds.
+const lineLimit = 1000
+
+// lines are warnings with all names, none longer than lineLimit unless a name is.
+func lines(text string, names []string) []string {
+	var out []string
+	for _, name := range names {
+		if n := len(out); n > 0 && utf8.RuneCountInString(out[n-1])+utf8.RuneCountInString(name)+2 <= lineLimit {
+			out[n-1] += ", " + name
+			continue
+		}
+		out = append(out, text+": "+name)
+	}
+	return out
 }

@@ -8,25 +8,29 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// references are what the schemas need and a dump of them does not hold.
-type references struct {
-	parents    []string // partitioned tables elsewhere
-	objects    []string
-	extensions []export.Extension // what others require comes first
-	roles      []string           // that policies name
+// objects are rows of catalogues: the oid of each catalogue, and at the same place that of the row.
+type objects struct{ classes, oids []int64 }
+
+func (o *objects) add(class, oid int64) {
+	o.classes, o.oids = append(o.classes, class), append(o.oids, oid)
 }
 
-// references follows pg_depend: from each schema to what is in it, on to its parts
+// references are what the schemas need and a dump of them does not hold.
+type references struct {
+	needs export.Needs
+	// left are what belongs to the schemas and to the database, by a word of leftSQL.
+	left map[string][]string
+	// schemas and called are what bodies of functions name: other schemas than the dump's, and
+	// extensions that are needed for nothing else.
+	schemas []string
+	called  []export.Extension
+}
+
+// referencesSQL follows pg_depend: from each schema to what is in it, on to its parts
 // (constraints, defaults, rules, triggers, policies, row types, indexes), and from all of
-// these to what lies elsewhere. Extensions installed in the schemas count as well, and those
-// that an extension requires. Hash and merge joins are off, because with many tenants they
-// read all of pg_depend, where each step needs a few entries of its indexes.
-func (s *session) references(ctx context.Context, v *survey) (references, error) {
-	var out references
-	if err := s.script(ctx, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"); err != nil {
-		return out, err
-	}
-	rows, err := s.conn.Query(ctx, `
+// these to what lies elsewhere. That a table or a schema is published is no part of it. The
+// lookups in own are by hashed subplans: a join would be a loop over all of it for each row.
+const referencesSQL = `
 WITH RECURSIVE own (classid, objid) AS (
   SELECT d.classid, d.objid FROM pg_depend d
    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = ANY ($1::bigint[]::oid[])
@@ -36,68 +40,113 @@ WITH RECURSIVE own (classid, objid) AS (
   UNION
   SELECT d.classid, d.objid FROM own o
     JOIN pg_depend d ON d.refclassid = o.classid AND d.refobjid = o.objid AND d.deptype IN ('a', 'i')
-   WHERE d.classid <> 'pg_class'::regclass
-      OR EXISTS (SELECT FROM pg_class c
-                  WHERE c.oid = d.objid AND c.relnamespace = ANY ($1::bigint[]::oid[]))
+   WHERE CASE d.classid
+         WHEN 'pg_class'::regclass THEN EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relnamespace = ANY ($1::bigint[]::oid[]))
+         WHEN 'pg_statistic_ext'::regclass THEN EXISTS (SELECT FROM pg_statistic_ext x WHERE x.oid = d.objid AND x.stxnamespace = ANY ($1::bigint[]::oid[]))
+         WHEN 'pg_amop'::regclass THEN d.refclassid IN ('pg_opclass'::regclass, 'pg_opfamily'::regclass)
+         WHEN 'pg_amproc'::regclass THEN d.refclassid IN ('pg_opclass'::regclass, 'pg_opfamily'::regclass)
+         ELSE d.classid <> 'pg_publication_rel'::regclass END
 ), referred AS (
   SELECT DISTINCT d.refclassid AS classid, d.refobjid AS objid
     FROM own o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
-   WHERE d.refobjid >= 16384 AND d.deptype <> 'e' AND d.refclassid <> 'pg_namespace'::regclass
-     AND NOT EXISTS (SELECT FROM own x WHERE x.classid = d.refclassid AND x.objid = d.refobjid)
-), needed AS (
-  -- An array type is a part of its element's type, and no member of an extension.
-  SELECT DISTINCT coalesce(d.refclassid, r.classid) AS classid, coalesce(d.refobjid, r.objid) AS objid
-    FROM referred r LEFT JOIN pg_depend d ON r.classid = 'pg_type'::regclass
-     AND d.classid = r.classid AND d.objid = r.objid AND d.deptype = 'i' AND d.refclassid = r.classid
-), asked (oid, depth) AS (
-  SELECT d.refobjid, 0
+   WHERE d.refobjid >= 16384 AND d.deptype <> 'e'
+     AND NOT (d.refclassid = 'pg_namespace'::regclass AND d.refobjid = ANY ($1::bigint[]::oid[]))
+     AND (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM own)
+)
+SELECT false, classid::bigint, objid::bigint FROM own
+UNION ALL
+-- An array type is a part of its element's type, and no member of an extension.
+SELECT DISTINCT true, coalesce(d.refclassid, r.classid)::bigint, coalesce(d.refobjid, r.objid)::bigint
+  FROM referred r LEFT JOIN pg_depend d ON r.classid = 'pg_type'::regclass
+   AND d.classid = r.classid AND d.objid = r.objid AND d.deptype = 'i' AND d.refclassid = r.classid`
+
+// needsSQL says what they are. Extensions installed in the schemas count as well, those that
+// functions call ($4), and those that an extension requires.
+const needsSQL = `
+WITH RECURSIVE needed (classid, objid) AS (
+  SELECT * FROM unnest($2::bigint[]::oid[], $3::bigint[]::oid[])
+), asked (oid, depth, called) AS (
+  SELECT d.refobjid, 0, false
     FROM needed n JOIN pg_depend d ON d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e'
   UNION
-  SELECT oid, 0 FROM pg_extension WHERE extnamespace = ANY ($1::bigint[]::oid[])
+  SELECT oid, 0, false FROM pg_extension WHERE extnamespace = ANY ($1::bigint[]::oid[])
   UNION
-  SELECT d.refobjid, a.depth + 1
+  SELECT unnest($4::bigint[]::oid[]), 0, true
+  UNION
+  SELECT d.refobjid, a.depth + 1, a.called
     FROM asked a JOIN pg_depend d ON d.classid = 'pg_extension'::regclass AND d.objid = a.oid
      AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'n'
-), named AS (
-  SELECT max(a.depth) AS depth, e.extname::text AS extension, n.nspname::text AS home, NULL AS kind, NULL AS identity
-    FROM asked a JOIN pg_extension e ON e.oid = a.oid JOIN pg_namespace n ON n.oid = e.extnamespace
-   GROUP BY e.extname, n.nspname
-  UNION
-  SELECT 0, NULL, NULL, (SELECT c.relkind::text FROM pg_class c
-                          WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid),
-         i.type || ' ' || i.identity
-    FROM needed n, pg_identify_object(n.classid, n.objid, 0) i
-   WHERE i.type <> 'index' -- the one a foreign key points to; its table is listed
-     AND NOT EXISTS (SELECT FROM pg_depend d
-                      WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e')
 )
-SELECT coalesce(extension, ''), coalesce(home, ''), coalesce(kind, ''), coalesce(identity, '')
-  FROM named ORDER BY depth DESC, extension, identity`, v.schemas)
+SELECT CASE WHEN bool_and(a.called) THEN 'called extension' ELSE 'extension' END, e.extname::text, n.nspname::text, max(a.depth) AS depth
+  FROM asked a JOIN pg_extension e ON e.oid = a.oid JOIN pg_namespace n ON n.oid = e.extnamespace
+ GROUP BY e.extname, n.nspname
+UNION ALL
+SELECT DISTINCT CASE (SELECT c.relkind FROM pg_class c WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid)
+                WHEN 'p' THEN 'parent' ELSE 'object' END, i.type || ' ' || i.identity, '', 0
+  FROM needed n, pg_identify_object(n.classid, n.objid, 0) i
+ WHERE i.type <> 'index' -- the one a foreign key points to; its table is listed
+   AND i.identity IS NOT NULL -- else it was just dropped
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e')
+UNION ALL
+SELECT DISTINCT 'role', r.rolname::text, '', 0
+  FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_roles r ON r.oid = ANY (p.polroles)
+ WHERE c.relnamespace = ANY ($1::bigint[]::oid[]) AND r.oid >= 16384
+ ORDER BY depth DESC, 2`
+
+// references looks for what the schemas need. Hash and merge joins are off, because with many
+// tenants they read all of pg_depend, where each step needs a few entries of its indexes.
+func (s *session) references(ctx context.Context, v *survey) (references, error) {
+	var out references
+	if err := s.script(ctx, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"); err != nil {
+		return out, err
+	}
+	var own, needed objects
+	rows, err := s.conn.Query(ctx, referencesSQL, v.schemas)
 	if err != nil {
 		return out, err
 	}
-	var extension, home, kind, identity string
-	_, err = pgx.ForEachRow(rows, []any{&extension, &home, &kind, &identity}, func() error {
-		switch {
-		case extension != "":
-			out.extensions = append(out.extensions, export.Extension{Name: extension, Schema: home})
-		case kind == "p":
-			out.parents = append(out.parents, printable(identity))
-		case identity != "": // an object that was just dropped has none
-			out.objects = append(out.objects, printable(identity))
+	var elsewhere bool
+	var class, oid int64
+	_, err = pgx.ForEachRow(rows, []any{&elsewhere, &class, &oid}, func() error {
+		if elsewhere {
+			needed.add(class, oid)
+		} else {
+			own.add(class, oid)
 		}
 		return nil
 	})
 	if err != nil {
 		return out, err
 	}
-	rows, err = s.conn.Query(ctx, `
-SELECT DISTINCT r.rolname::text
-  FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_roles r ON r.oid = ANY (p.polroles)
- WHERE c.relnamespace = ANY ($1::bigint[]::oid[]) AND r.oid >= 16384 ORDER BY 1`, v.schemas)
+	found, err := s.bodies(ctx, v, own)
 	if err != nil {
 		return out, err
 	}
-	out.roles, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	return out, err
+	out.schemas = found.schemas
+	if rows, err = s.conn.Query(ctx, needsSQL, v.schemas, needed.classes, needed.oids, found.extensions); err != nil {
+		return out, err
+	}
+	var kind, name, home string
+	var depth int
+	_, err = pgx.ForEachRow(rows, []any{&kind, &name, &home, &depth}, func() error {
+		switch kind {
+		case "called extension":
+			out.called = append(out.called, export.Extension{Name: name, Schema: home})
+			fallthrough
+		case "extension":
+			out.needs.Extensions = append(out.needs.Extensions, export.Extension{Name: name, Schema: home})
+		case "role":
+			out.needs.Roles = append(out.needs.Roles, name)
+		case "parent":
+			out.needs.Parents = append(out.needs.Parents, printable(name))
+		default:
+			out.needs.Objects = append(out.needs.Objects, printable(name))
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	return out, s.leftOut(ctx, v, own, needed, &out)
 }

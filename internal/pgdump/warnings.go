@@ -3,7 +3,7 @@ package pgdump
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,14 +20,11 @@ type notes struct {
 }
 
 // notes finds what a dump of these schemas leaves out although pg_dump says nothing of it.
-// Bodies of functions written as strings are not looked into: PostgreSQL
-// does not either.
+// docs/contents.md decides it for every catalogue.
 func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 	var out notes
 	warn := func(text string, names []string) {
-		if len(names) > 0 {
-			out.warnings = append(out.warnings, text+": "+showList(names))
-		}
+		out.warnings = append(out.warnings, lines(text, names)...)
 	}
 	var foreign, unlogged []string
 	for _, r := range v.relations {
@@ -64,17 +61,26 @@ func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 	case err != nil:
 		return notes{}, fail(ctx, fmt.Errorf("look for references: %w", err))
 	}
-	warn("partitions of tables in other schemas need those to be restored", found.parents)
-	warn("objects of other schemas are needed and left out", found.objects)
-	if len(found.extensions) > 0 { // each of them has to be made, so none is cut off
-		names := make([]string, len(found.extensions))
-		for i, e := range found.extensions {
-			names[i] = printable(e.Name) + " in schema " + printable(e.Schema)
-		}
-		out.warnings = append(out.warnings, "extensions are needed and left out: "+strings.Join(names, ", "))
+	out.needs = found.needs
+	warn("partitions of tables in other schemas need those to be restored", found.needs.Parents)
+	warn("objects of other schemas are needed and left out", found.needs.Objects)
+	named := slices.DeleteFunc(slices.Clone(found.needs.Extensions), func(e export.Extension) bool { return slices.Contains(found.called, e) })
+	warn("extensions are needed and left out", homes(named))
+	warn("bodies of functions call what these extensions hold", homes(found.called))
+	warn("roles are named in policies and left out", showAll(found.needs.Roles))
+	for _, l := range leftOut {
+		warn(l.text, showAll(found.left[l.kind]))
 	}
-	warn("roles are named in policies and left out", showAll(found.roles))
-	out.needs = export.Needs{Extensions: found.extensions, Roles: found.roles, Objects: append(found.parents, found.objects...)}
+	casts := make([]string, len(found.needs.Casts))
+	for i, c := range found.needs.Casts {
+		casts[i] = printable(c.String())
+	}
+	warn("casts belong to no schema and are left out", casts)
+	warn("bodies of functions name other schemas, where nothing was looked for", showAll(found.schemas))
+	if v.encoding == noEncoding {
+		out.needs.Encoding = noEncoding
+		out.warnings = append(out.warnings, "the source has no encoding (SQL_ASCII): only a database without one takes all its bytes")
+	}
 	if v.blobs {
 		out.warnings = append(out.warnings, "the database holds large objects, which a dump of schemas leaves out")
 	}
@@ -136,6 +142,27 @@ SELECT DISTINCT i.indrelid::bigint
 		return names[oid], err
 	})
 	return found, fail(ctx, wrap("look for exclusion constraints", err))
+}
+
+// leftOut are the warnings of what leftSQL finds.
+var leftOut = []struct{ kind, text string }{
+	{"label", "security labels need their providers where they are restored"},
+	{"private", "everybody may use these after a restore without pgcourier, and not in the source"},
+	{"transform", "transforms belong to no schema and are left out"},
+	{"family member", "what these schemas add to operator families elsewhere is left out"},
+	{"event trigger", "event triggers belong to the database and are left out"},
+	{"statistics", "extended statistics in other schemas are left out"},
+	{"publication", "publications are left out"},
+	{"subscription", "subscriptions that fill these tables are left out"},
+}
+
+// homes names extensions with the schemas that they have to be made in.
+func homes(extensions []export.Extension) []string {
+	out := make([]string, len(extensions))
+	for i, e := range extensions {
+		out[i] = printable(e.Name) + " in schema " + printable(e.Schema)
+	}
+	return out
 }
 
 // showAll makes names safe to show.

@@ -183,7 +183,7 @@ const headSize = 4 << 10
 // commits if whole agrees. whole is called once, with what
 // went wrong so far.
 func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
-	if f.target.KeepGoing || f.target.NoTransaction {
+	if f.target.KeepGoing || f.target.NoTransaction || len(f.export.Manifest.Artifact.Needs.Casts) > 0 {
 		return f.stepwise(ctx, script, whole)
 	}
 	in := bufio.NewReaderSize(script, 256<<10)
@@ -208,11 +208,11 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 	defer func() { _ = w.Close() }()
 	fed := begin(writer{w}, f.at.prelude)
 	if fed == nil {
-		_, fed = io.Copy(writer{w}, forTarget(in, f.at.kept, f.at.Major()))
+		_, fed = io.Copy(writer{w}, forTarget(in, f.at))
 	}
 	err = whole(fed)
 	if err == nil {
-		err = commit(writer{w}, f.first.Contents)
+		err = commit(writer{w}, *f.export.Manifest.Artifact, f.first.Contents)
 	}
 	if err != nil && !errors.Is(err, errSink) {
 		if stop() {

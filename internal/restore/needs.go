@@ -108,7 +108,20 @@ func (p *place) need(ctx context.Context, a export.Artifact, create bool) error 
 	for _, r := range roles {
 		p.missing = append(p.missing, "role "+quoted(r))
 	}
+	if a.Needs.Encoding == "" {
+		return nil
+	}
+	err = p.Conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('server_encoding')", pgx.QueryExecModeExec).Scan(&p.encoding)
+	if err != nil {
+		return fmt.Errorf("%w: look for the encoding: %w", ErrTarget, err)
+	}
+	if p.encoding != a.Needs.Encoding {
+		p.missing = append(p.missing, fmt.Sprintf("a database of encoding %s, this one is of %s", a.Needs.Encoding, p.encoding))
+	}
 	return nil
 }
+
+// utf8 is PostgreSQL's name of that encoding.
+const utf8 = "UTF8"
 
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }

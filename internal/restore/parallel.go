@@ -102,6 +102,11 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 		f.restorer.config.Logger.WarnContext(ctx, "pg_restore failed", "exit", exit.Error(), "stderr", words)
 		return fmt.Errorf("%w: %w", ErrPartial, &RejectedError{Stderr: words})
 	}
+	for _, statement := range closing(*f.export.Manifest.Artifact) {
+		if _, err := f.at.Conn.PgConn().Exec(ctx, statement).ReadAll(); err != nil {
+			return fmt.Errorf("%w: %w: revoke from PUBLIC: %w", ErrPartial, ErrTarget, err)
+		}
+	}
 	if err := f.first.countIn(ctx, f.at.Conn.PgConn()); err != nil {
 		return fmt.Errorf("%w: %w", ErrPartial, err)
 	}

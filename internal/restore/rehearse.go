@@ -32,15 +32,17 @@ type Scratch struct {
 // Errors are those of Restore, a *RejectedError among them: the export is as it was dumped,
 // but this server does not take it.
 func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress func(Progress)) (out Result, err error) {
-	scratch, name, drop, err := create(ctx, on.Server)
+	var needs export.Needs
+	if a := x.Manifest.Artifact; a != nil {
+		needs = a.Needs
+	}
+	scratch, name, drop, err := create(ctx, on.Server, needs)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, drop()) }()
-	if a := x.Manifest.Artifact; a != nil {
-		if err := on.furnish(ctx, name, a.Needs); err != nil {
-			return Result{}, err
-		}
+	if err := on.furnish(ctx, name, needs); err != nil {
+		return Result{}, err
 	}
 	if out, err = r.Restore(ctx, x, Target{Source: scratch}, progress); err != nil {
 		return Result{}, err
@@ -94,14 +96,18 @@ const (
 )
 
 // create makes a scratch database, after dropping what processes that were killed have left.
-func create(ctx context.Context, server *libpq.Source) (scratch *libpq.Source, name string, drop func() error, err error) {
+func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scratch *libpq.Source, name string, drop func() error, err error) {
 	ses, err := server.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	defer ses.Close()
 	name = scratchPrefix + time.Now().UTC().Format("20060102t150405") + "_" + strings.ToLower(rand.Text()[:10])
-	if _, err := ses.Conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+	command := "CREATE DATABASE " + pgx.Identifier{name}.Sanitize()
+	if needs.Encoding != "" {
+		command += " TEMPLATE template0 ENCODING '" + strings.ReplaceAll(needs.Encoding, "'", "''") + "' LC_COLLATE 'C' LC_CTYPE 'C'"
+	}
+	if _, err := ses.Conn.Exec(ctx, command); err != nil {
 		return nil, "", nil, fmt.Errorf("%w: create a scratch database: %w", ErrTarget, err)
 	}
 	dropOld(ctx, ses)

@@ -123,7 +123,7 @@ func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress fun
 	}
 	defer at.Close()
 	if t.Jobs > 0 {
-		if err := r.direct(*x.Manifest.Artifact, at.Major()); err != nil {
+		if err := r.direct(*x.Manifest.Artifact, at); err != nil {
 			return Result{}, err
 		}
 	}

@@ -14,18 +14,26 @@ import (
 // headLimit bounds how much of a script is searched for what the target must not get.
 const headLimit = 16 << 20
 
+// setNoEncoding is what pg_dump writes of a source without an encoding. A COPY under it puts bytes
+// into any database without a look at them.
+const setNoEncoding = "SET client_encoding = 'SQL_ASCII';"
+
 // forTarget returns a dump's script without what the target cannot take: CREATE SCHEMA of the
-// schemas that are there already, and a setting that a server of that major version does not
-// know. pg_dump writes them before all else but other settings and comments on schemas, so
+// schemas that are there already, a setting that a server of that major version does not
+// know, and SQL_ASCII where the database is of UTF8, so that it checks all bytes. pg_dump writes them before all else but other settings and comments on schemas, so
 // the search ends at the first other statement.
-func forTarget(script *bufio.Reader, there []string, major int) io.Reader {
-	left, most := map[string]bool{}, len(there)
-	for _, name := range there {
+func forTarget(script *bufio.Reader, at *place) io.Reader {
+	left, most := map[string]bool{}, len(at.kept)
+	for _, name := range at.kept {
 		// pg_dump quotes a name only where it must.
 		left["CREATE SCHEMA "+name+";"] = true
 		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
 	}
-	if !pgversion.Has(major, pgversion.TransactionTimeout) {
+	if at.encoding == utf8 {
+		left[setNoEncoding] = true
+		most++
+	}
+	if !pgversion.Has(at.Major(), pgversion.TransactionTimeout) {
 		left[setTimeout] = true
 		most++
 	}

@@ -25,13 +25,13 @@ func begin(w io.Writer, prelude []string) error {
 	return err
 }
 
-// commit counts every table in the same transaction and ends it. A table that holds other
+// commit revokes what PUBLIC had no right to, counts every table in the same transaction and ends it. A table that holds other
 // rows than the export raises an error, and psql stops before COMMIT.
-func commit(w io.Writer, want export.Contents) error {
+func commit(w io.Writer, a export.Artifact, want export.Contents) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	for _, statement := range counts(want, countBatch) {
+	for _, statement := range append(closing(a), counts(want, countBatch)...) {
 		if _, err := io.WriteString(w, statement+"\n"); err != nil {
 			return err
 		}

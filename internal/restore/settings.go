@@ -12,8 +12,12 @@ import (
 const setTimeout = "SET transaction_timeout = 0;"
 
 // direct refuses several connections where pg_restore, which then talks to the server itself,
-// would set what the server does not know.
-func (r *Restorer) direct(a export.Artifact, major int) error {
+// would set what the server does not know, or let it take bytes without a look at them.
+func (r *Restorer) direct(a export.Artifact, at *place) error {
+	if at.encoding == utf8 {
+		return fmt.Errorf("%w: the export has no encoding, and pg_restore would let this database of UTF8 take any bytes: restore without jobs", ErrJobs)
+	}
+	major := at.Major()
 	tool, err := chooseRestore(r.pgr, a)
 	if err != nil || !pgversion.Has(tool.Major, pgversion.TransactionTimeout) || pgversion.Has(major, pgversion.TransactionTimeout) {
 		return err

@@ -57,8 +57,8 @@ func (f *feed) fromFolder(ctx context.Context, p *pass) (err error) {
 // so far, before the end of the transaction, if there is one.
 func (f *feed) stepwise(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
 	s := &steps{
-		feed: f, conn: f.at.Conn.PgConn(),
-		script: archive.NewScript(forTarget(bufio.NewReaderSize(script, 256<<10), f.at.kept, f.at.Major())),
+		feed: f, conn: f.at.Conn.PgConn(), casts: slices.Clone(f.export.Manifest.Artifact.Needs.Casts),
+		script: archive.NewScript(forTarget(bufio.NewReaderSize(script, 256<<10), f.at)),
 	}
 	err := s.begin(ctx)
 	if err == nil {
@@ -84,7 +84,8 @@ type steps struct {
 	conn     *pgconn.PgConn
 	script   *archive.Script
 	failures []string
-	changed  bool // something was executed
+	casts    []export.Cast // that are still to be made
+	changed  bool          // something was executed
 }
 
 func (s *steps) begin(ctx context.Context) error {
@@ -145,11 +146,21 @@ func (s *steps) run(ctx context.Context) error {
 				return s.refused(ctx, err, "leave a savepoint")
 			}
 		}
+		if err == nil && len(s.casts) > 0 && strings.HasPrefix(headline(statement), "CREATE ") {
+			if err := s.makeCasts(ctx); err != nil {
+				return err
+			}
+		}
 	}
 }
 
 // end counts and commits.
 func (s *steps) end(ctx context.Context) error {
+	for _, statement := range closing(*s.feed.export.Manifest.Artifact) {
+		if _, err := s.conn.Exec(ctx, statement).ReadAll(); err != nil {
+			return s.refused(ctx, err, "revoke from PUBLIC")
+		}
+	}
 	if !s.feed.target.KeepGoing {
 		if err := s.feed.first.countIn(ctx, s.conn); err != nil {
 			return err

@@ -70,7 +70,9 @@ type place struct {
 	// transaction.
 	prelude []string
 	missing []string // in words: what the export needs and the target lacks
-	options string   // for psql's session
+	// encoding is the database's, if the export has none.
+	encoding string
+	options  string // for psql's session
 }
 
 // look connects to the target and sees whether the schemas may be restored there.

@@ -167,10 +167,7 @@ func (s Screen) OutcomeText(out events.Outcome) string {
 		for _, at := range c.Storage {
 			lines = append(lines, LocationPair(at))
 		}
-		for _, w := range c.Warnings {
-			lines = append(lines, [2]string{"warning", w})
-		}
-		return s.Pairs(lines)
+		return s.Pairs(append(lines, s.Warnings(c.Warnings)...))
 	}
 	f := out.Failed
 	return s.Pairs([][2]string{

@@ -35,9 +35,10 @@ import (
 //	warning   each that is expected, as a part of its text; others are faults
 //	restore   "FLAGS => RESULT", once for each restore; default: "=> ok"
 //	verify    result of a rehearsal; default: ok. "none": there is none
+//	encoding  of the source's database; default: the server's
 //
-// FLAGS are clean, create-extensions, jobs, keep-going, no-transaction, and target: the section target is run in the
-// restore's database first. RESULT is ok, or the beginning of an error's kind and a part of its
+// FLAGS are clean, create-extensions, jobs, keep-going, no-transaction, encoding (the source's, for the
+// restore's database, too), and target: the section target is run in the restore's database first. RESULT is ok, or the beginning of an error's kind and a part of its
 // text: "refused", "occupied", "dependents" or "incomplete". The source's SQL follows; then, after a line
 // "-- [target]" or "-- [want]", what is run in the target before, and a query that has to
 // return true in the target after a restore that is ok and a rehearsal's database is not asked.
@@ -48,6 +49,7 @@ type fieldCase struct {
 	warnings []string
 	restores []string
 	verify   string
+	encoding string
 	sql      map[string]string // by section; the source's has no name
 }
 
@@ -82,6 +84,8 @@ func readFieldCase(t *testing.T, path string) fieldCase {
 			c.restores = append(c.restores, value)
 		case key == "verify":
 			c.verify = value
+		case key == "encoding":
+			c.encoding = value
 		default:
 			t.Fatalf("%s: unknown key %q", path, key)
 		}
@@ -110,7 +114,7 @@ func TestFieldCases(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".sql"), func(t *testing.T) {
 			t.Parallel()
 			c := readFieldCase(t, path)
-			from := fieldDatabase(t, c.sql[""])
+			from := fieldDatabase(t, c.sql[""], c.encoding)
 			for _, format := range c.formats {
 				c.run(t, from, format)
 			}
@@ -154,7 +158,7 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 	if !ok {
 		t.Fatalf("%s: no result", what)
 	}
-	at, before := restore.Target{}, ""
+	at, before, encoding := restore.Target{}, "", ""
 	for _, f := range strings.Fields(flags) {
 		switch f {
 		case "clean":
@@ -170,13 +174,15 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 			at.KeepGoing = true
 		case "no-transaction":
 			at.NoTransaction = true
+		case "encoding":
+			encoding = c.encoding
 		case "target":
 			before = c.sql["target"]
 		default:
 			t.Fatalf("%s: unknown flag %s", what, f)
 		}
 	}
-	to := fieldDatabase(t, before)
+	to := fieldDatabase(t, before, encoding)
 	at.Source = source(t, to)
 	_, err := fieldRestorer(t).Restore(t.Context(), x, at, nil)
 	checkResult(t, what, result, err)
@@ -252,10 +258,14 @@ var fieldDatabases atomic.Int64
 
 // fieldDatabase makes a database from template0 and runs sql in it, each statement by itself
 // as psql does.
-func fieldDatabase(t *testing.T, sql string) string {
+func fieldDatabase(t *testing.T, sql, encoding string) string {
 	t.Helper()
 	name := fmt.Sprintf("field_%d", fieldDatabases.Add(1))
-	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+	make := "CREATE DATABASE " + name + " TEMPLATE template0"
+	if encoding != "" {
+		make += " LC_COLLATE 'C' LC_CTYPE 'C' ENCODING " + encoding
+	}
+	if err := cluster.execute(t.Context(), "postgres", make); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
