@@ -125,6 +125,9 @@ func (a *app) prune(ctx context.Context, c config.Config, pruning service.Pruner
 		return err
 	}
 	defer func() { err = errors.Join(err, pruning.Destinations.Close()) }()
+	if err := pruning.Destinations.Bind(ctx, pruning.Ledger); err != nil {
+		return err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("name this process: %w", err)

@@ -37,6 +37,11 @@ func (a *app) rmCommand() *cobra.Command {
 		}
 		defer func() { err = errors.Join(err, x.Close()) }()
 		rm := func(ctx context.Context, led *ledger.Ledger, _ *project.Projects) error {
+			if led != nil {
+				if err := x.Set.Bind(ctx, led); err != nil {
+					return err
+				}
+			}
 			what, err := x.Objects(ctx, args[0], led)
 			if err == nil && !yes {
 				err = a.confirm(ctx, what, x.Set.Names())

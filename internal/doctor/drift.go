@@ -37,6 +37,10 @@ func (x *examiner) checkDrift(ctx context.Context, p destinations.Location, r *R
 		return
 	}
 	defer func() { _ = d.Close() }()
+	if err := d.Bind(ctx, l); err != nil {
+		r.Skip("", "the ledger cannot be read")
+		return
+	}
 	found, err := findDrift(ctx, d, l)
 	if err != nil {
 		r.Add("", storageFinding(err, p))

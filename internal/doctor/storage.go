@@ -42,11 +42,6 @@ var errNoFolder = errors.New("the folder is not there yet")
 
 // open opens a destination as a worker does.
 func (x *examiner) open(p destinations.Location) (*destinations.Destination, error) {
-	if folder, ok := p.Folder(); ok {
-		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
-			return nil, errNoFolder
-		}
-	}
 	return p.Open(destinations.Options{
 		TelegramToken: x.Settings.TelegramToken, AllowPlaintext: x.Settings.AllowPlaintext || len(x.Settings.AgeRecipients) > 0, Log: x.log,
 	})
@@ -54,15 +49,20 @@ func (x *examiner) open(p destinations.Location) (*destinations.Destination, err
 
 func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r *Report) {
 	d, err := x.open(p)
-	if errors.Is(err, errNoFolder) {
-		r.Add("", Finding{State: Warning, Found: err.Error(), Mend: "nothing, if a worker may make it: it does so at its start"})
-		return
-	}
 	if err != nil {
 		r.Add("", storageFinding(err, p))
 		return
 	}
 	defer func() { _ = d.Close() }()
+	if !x.checkMarker(ctx, d, p, r) {
+		return // a probe would be written where exports must not be
+	}
+	if folder, ok := p.Folder(); ok {
+		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+			r.Add("", Finding{State: Warning, Found: errNoFolder.Error(), Mend: "nothing, if a worker may make it: it does so at its start"})
+			return
+		}
+	}
 	if err = d.Check(ctx); err == nil {
 		err = d.Probe(ctx)
 	}
@@ -75,6 +75,46 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 		kind = "optional"
 	}
 	r.OK("", "a probe was written, read and deleted; %s", kind)
+}
+
+// checkMarker compares what lies at a destination with the ledger. It reports whether the
+// destination may be probed.
+func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination, p destinations.Location, r *Report) bool {
+	if x.pool == nil {
+		return true // reads only, or database says what is wrong
+	}
+	l, err := x.ledger(ctx)
+	if err != nil {
+		return true // database/ledger says so
+	}
+	s, ok, err := d.Look(ctx, l)
+	if !ok {
+		return true
+	}
+	if err == nil {
+		err = d.Fault(s)
+	}
+	switch {
+	case errors.Is(err, storage.ErrOtherStorage):
+		r.Add("marker", Finding{State: Fault, Found: err.Error(), Mend: "give all workers one folder: a shared volume, or S3"})
+		return false
+	case errors.Is(err, storage.ErrNotMarked):
+		r.Add("marker", Finding{State: Fault, Found: err.Error(), Mend: "mount the file system: see docs/storage.md"})
+		return false
+	case err != nil: // the probe says so
+	case s.Marked && s.LiesOn != "" && s.LiesNow == "":
+		r.Add("marker", Finding{
+			State: Warning, Found: "the storage lay on " + s.LiesOn + " and now lies on the root's file system",
+			Mend: "mount the file system, or, if it was moved on purpose: pgcourier storage adopt " + d.Name,
+		})
+	case s.Recorded == "":
+		r.OK("marker", "no worker has marked it yet")
+	case s.Marked:
+		r.OK("marker", "it is the storage that the ledger knows")
+	default:
+		r.Add("marker", Finding{State: Warning, Found: "its marker is gone", Mend: "nothing: the next worker's start makes it again; see what deleted it"})
+	}
+	return true
 }
 
 // storageMends say what an operator can do about a destination that refuses.

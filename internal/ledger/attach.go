@@ -35,7 +35,8 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 }
 
 // missingRights lists the rights that a worker needs and lacks: it reads, adds and changes requests
-// and attempts, and adds and removes notes. The tables of the API (api_...) are not a worker's. $1: it also prunes; $2: it also deletes old requests
+// and attempts, adds and removes notes, and adds storages. The tables of the API (api_...) are not a worker's. $1: it also
+// prunes; $2: it also deletes old requests
 // (their attempts are deleted by cascade). docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
@@ -44,6 +45,7 @@ WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') 
     AND CASE
         WHEN c.relname IN ('requests', 'attempts') THEN needed <> 'DELETE' OR $2 AND c.relname = 'requests'
         WHEN c.relname = 'storage_notes' THEN needed <> 'UPDATE'
+        WHEN c.relname = 'storages' THEN needed IN ('SELECT', 'INSERT')
         ELSE $1 AND needed <> 'DELETE'
     END
     AND NOT has_table_privilege(c.oid, needed)

@@ -65,6 +65,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	b.exec(t, `GRANT SELECT ON pgcourier.schema_version TO `+login)
 	b.exec(t, `GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO `+login)
 	b.exec(t, `GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO `+login)
+	b.exec(t, `GRANT SELECT, INSERT ON pgcourier.storages TO `+login)
 	u.User = url.UserPassword(login, "w")
 	pool := newPool(t, u.String())
 	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})

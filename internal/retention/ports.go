@@ -52,6 +52,9 @@ type Result struct {
 	Result      string `json:"result"` // deleted, tombstoned or absent
 }
 
+// absent is the Result of what was not there.
+const absent = "absent"
+
 // Records is the ledger as the Pruner needs it.
 type Records interface {
 	// BeginPrune takes the one right to prune until lease has passed, and returns the
@@ -77,6 +80,9 @@ type Records interface {
 	DeletionFailed(ctx context.Context, id export.ID, fault string) error
 	// Deleted notes that every destination has deleted.
 	Deleted(ctx context.Context, id export.ID, results []Result) error
+	// StoredAt lists keys of the newest exports that are stored at a destination and are not
+	// being deleted, at most limit.
+	StoredAt(ctx context.Context, destination string, limit int) ([]string, error)
 	// Unannounced lists what was deleted and not announced.
 	Unannounced(ctx context.Context, limit int) ([]Gone, error)
 	// Announced notes that it was.
@@ -94,6 +100,8 @@ type Policies interface {
 type Bin interface {
 	// Destination is its name in events.
 	Destination() string
+	// Confirm returns why what lies there is not the storage that exports were stored at.
+	Confirm(ctx context.Context) error
 	// Holds reports whether a complete export lies under a key.
 	Holds(ctx context.Context, key string) (bool, error)
 	// Remove deletes everything under a key and says what became of it. What is gone

@@ -23,6 +23,8 @@ const (
 	ahead = time.Minute
 	// announcements of one run.
 	announcements = 1000
+	// sample is how many exports are looked for at a destination before anything is deleted there.
+	sample = 20
 )
 
 // Config is what a Pruner needs. All but Log is required.
@@ -47,6 +49,13 @@ type Pruner struct {
 	Config
 }
 
+// run is one run over all projects or one.
+type run struct {
+	*Pruner
+	// trust holds for each destination that was looked at why it is not trusted; nil: it is.
+	trust map[string]error
+}
+
 // NewPruner returns a Pruner.
 func NewPruner(c Config) *Pruner {
 	if c.Log == nil {
@@ -66,6 +75,7 @@ const (
 	Deleting Step = "deleting" // it is deleted now
 	Failing  Step = "failing"  // a destination could not delete; it is tried again
 	Deletion Step = "deleted"
+	Missing  Step = "missing" // it was to be deleted, and was at no destination
 )
 
 // Verdict is what a run says of one export.
@@ -114,7 +124,8 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 		p.Log.WarnContext(ctx, "the ledger's clock jumped, or nothing was pruned for long: every notice begins anew")
 	}
 	r := Report{At: now, Jumped: jumped, Spared: map[string]string{}}
-	err = p.each(ctx, project, &r, func(of []Verdict) error { return p.carryOut(ctx, of) })
+	this := run{p, map[string]error{}}
+	err = p.each(ctx, project, &r, func(of []Verdict) error { return this.carryOut(ctx, of) })
 	err = errors.Join(err, p.announce(ctx))
 	whole = err == nil && project == ""
 	return r, err
@@ -193,10 +204,18 @@ func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out 
 }
 
 // carryOut acts on the verdicts of one project. No deletion begins while what is to remain is
-// not there: the ledger may be wrong about it, and the others would be the last good ones.
-func (p *Pruner) carryOut(ctx context.Context, verdicts []Verdict) error {
+// not there: the ledger may be wrong about it, and the others would be the last good ones. None
+// begins either while a destination does not look like the one that the ledger knows.
+func (p run) carryOut(ctx context.Context, verdicts []Verdict) error {
 	if slices.ContainsFunc(verdicts, Verdict.begins) {
-		if why := p.unfounded(ctx, verdicts); why != "" {
+		why, err := p.distrust(ctx)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			why = p.unfounded(ctx, verdicts)
+		}
+		if why != "" {
 			p.Log.WarnContext(ctx, "exports are not deleted", "project_id", verdicts[0].Project, "reason", why)
 			for i := range verdicts {
 				if v := &verdicts[i]; v.begins() {
@@ -211,6 +230,46 @@ func (p *Pruner) carryOut(ctx context.Context, verdicts []Verdict) error {
 		}
 	}
 	return nil
+}
+
+// distrust returns why a destination cannot be believed when it says that an export is not
+// there; "": all can. What it lacks would be written off although it lies elsewhere, for instance
+// on a file system that is not mounted.
+func (p run) distrust(ctx context.Context) (string, error) {
+	for _, b := range p.Bins {
+		at := b.Destination()
+		fault, looked := p.trust[at]
+		if !looked {
+			var err error
+			if fault, err = p.look(ctx, b); err != nil {
+				return "", err
+			}
+			p.trust[at] = fault
+		}
+		if fault != nil {
+			return fmt.Sprintf("%s: %v", at, fault), nil
+		}
+	}
+	return "", nil
+}
+
+// look returns the fault of a destination. err is the ledger's.
+func (p run) look(ctx context.Context, b Bin) (fault, err error) {
+	if fault := b.Confirm(ctx); fault != nil {
+		return fault, nil
+	}
+	keys, err := p.Records.StoredAt(ctx, b.Destination(), sample)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	for _, key := range keys {
+		// One that cannot be asked cannot delete either, and says so then.
+		if held, err := b.Holds(ctx, key); held || err != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return fmt.Errorf("none of the %d newest exports that the ledger has there is there: nothing is deleted. Is it the right storage? "+
+		"Records of exports that are gone for good are withdrawn by `pgcourier rm`", len(keys)), nil
 }
 
 // begins says that the deletion is still to begin.
@@ -251,7 +310,7 @@ func (p *Pruner) unfounded(ctx context.Context, verdicts []Verdict) string {
 
 // act carries a verdict out. Its errors are the ledger's; what the broker or a destination
 // cannot do is noted in the verdict, and tried again by the next run.
-func (p *Pruner) act(ctx context.Context, v *Verdict) error {
+func (p run) act(ctx context.Context, v *Verdict) error {
 	log := p.Log.With("project_id", v.Project, "request_id", v.Request)
 	switch v.Step {
 	case Kept:
@@ -270,17 +329,18 @@ func (p *Pruner) act(ctx context.Context, v *Verdict) error {
 		return p.Records.Warned(ctx, v.ID, v.Why[0])
 	case Deleting:
 		return p.remove(ctx, v, log)
-	case Notified, Failing, Deletion: // the notice runs; the others are what acting made of it
+	case Notified, Failing, Deletion, Missing: // the notice runs; the others are what acting made of it
 	}
 	return nil
 }
 
 // remove deletes an export at every destination.
-func (p *Pruner) remove(ctx context.Context, v *Verdict, log *slog.Logger) error {
+func (p run) remove(ctx context.Context, v *Verdict, log *slog.Logger) error {
 	if err := p.Records.KeepPruning(ctx, p.Holder, lease); err != nil {
 		return err
 	}
-	if e := v.Record.Expiry; e.DeletingAt.IsZero() {
+	first := v.begins()
+	if first {
 		begun, err := p.Records.BeginDeletion(ctx, v.ID, p.Notice)
 		if err != nil {
 			return err
@@ -289,6 +349,14 @@ func (p *Pruner) remove(ctx context.Context, v *Verdict, log *slog.Logger) error
 			v.Step = Notified
 			return nil
 		}
+	}
+	if why, err := p.distrust(ctx); err != nil || why != "" {
+		if err != nil {
+			return err
+		}
+		v.Step, v.Fault = Failing, why
+		log.WarnContext(ctx, "an export could not be deleted, trying again", "error", why)
+		return p.Records.DeletionFailed(ctx, v.ID, why)
 	}
 	var results []Result
 	var faults []error
@@ -306,7 +374,12 @@ func (p *Pruner) remove(ctx context.Context, v *Verdict, log *slog.Logger) error
 		return p.Records.DeletionFailed(ctx, v.ID, err.Error())
 	}
 	v.Step = Deletion
-	log.InfoContext(ctx, "an export was deleted", "reason", v.Why[0])
+	if !first || slices.ContainsFunc(results, func(r Result) bool { return r.Result != absent }) {
+		log.InfoContext(ctx, "an export was deleted", "reason", v.Why[0])
+	} else { // no earlier run can have deleted it
+		v.Step = Missing
+		log.WarnContext(ctx, "an export that was to be deleted was at no destination", "reason", v.Why[0])
+	}
 	return p.Records.Deleted(ctx, v.ID, results)
 }
 

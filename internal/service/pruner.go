@@ -103,6 +103,15 @@ var _ retention.Bin = bin{}
 
 func (b bin) Destination() string { return b.at.Name }
 
+// Confirm passes over a destination that cannot be asked: it cannot delete either, and says so.
+func (b bin) Confirm(ctx context.Context) error {
+	err := b.at.Confirm(ctx)
+	if errors.Is(err, storage.ErrNotMarked) || errors.Is(err, storage.ErrOtherStorage) {
+		return err
+	}
+	return nil
+}
+
 func (b bin) Holds(ctx context.Context, key string) (bool, error) {
 	_, err := b.at.Copy(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {

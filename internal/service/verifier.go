@@ -61,6 +61,11 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Ledger != nil { // else an export on a file system that is not mounted would be called missing
+		if err := set.Bind(ctx, c.Ledger); err != nil {
+			return nil, errors.Join(err, set.Close())
+		}
+	}
 	sandbox, err := scratch.OpenSandbox(ctx, s.Sandbox, c.Log)
 	if err != nil {
 		return nil, errors.Join(err, set.Close())

@@ -127,7 +127,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 		return err
 	}
 	w.service.onClose(sh.destinations.Close)
-	if err := sh.destinations.Check(ctx, w.Log); err != nil {
+	if err := sh.destinations.Check(ctx, sh.ledger, w.Log); err != nil {
 		return err
 	}
 	store, err := sh.destinations.Store(destinations.StoreConfig{Budget: c.UploadTimeout, Around: sh.telemetry.Store, Log: w.Log})

@@ -55,6 +55,10 @@ func asFault(err error) error {
 	}
 	f := &export.Fault{Code: codes.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
 	switch {
+	case errors.Is(err, ErrNotMarked):
+		f.Message = "the storage is not there: its place is empty or missing, as when a file system is not mounted"
+	case errors.Is(err, ErrOtherStorage):
+		f.Code, f.Message = codes.StorageRefused, "another storage lies in the place of the storage"
 	case errors.Is(err, ErrObstructed):
 		f.Code, f.Message = codes.StorageRefused, "in the storage a link or a file lies where a folder has to be"
 	case errors.Is(err, ErrRefused):

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/s3test"
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // cli runs a command beside the platform and returns what it wrote and its exit code.
@@ -123,7 +125,9 @@ func (b bucket) remains(t *testing.T) (left []string) {
 		if info.Err != nil {
 			t.Fatal(info.Err)
 		}
-		left = append(left, info.Key)
+		if path.Base(info.Key) != storage.MarkerName {
+			left = append(left, info.Key)
+		}
 	}
 	page, err := b.ListMultipartUploads(t.Context(), "exports", "", "", "", "", 1000)
 	if minio.ToErrorResponse(err).Code == "NoSuchUpload" {

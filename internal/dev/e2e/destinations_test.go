@@ -205,7 +205,7 @@ func TestServeChecksEachDestination(t *testing.T) {
 		"twice the same":   {[]string{"STORAGE=file://" + p.storage + ",file://" + p.storage}, 2, "twice"},
 		"optional primary": {[]string{"STORAGE=" + place + "&required=false"}, 2, "always required"},
 		"a file":           {[]string{"STORAGE=file://" + blocked}, 5, "not a directory"},
-		"no server":        {[]string{"STORAGE=" + gone}, 5, "look for the bucket"},
+		"no server":        {[]string{"STORAGE=" + gone}, 5, "get the storage's marker"},
 	} {
 		cmd := exec.CommandContext(t.Context(), serve, "serve")
 		cmd.Env = append(p.environ(tt.settings...), "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=canary-secret")

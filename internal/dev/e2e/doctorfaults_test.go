@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
@@ -54,7 +55,15 @@ func (c *clinic) plants() []plant {
 			check: "storage/s3", found: "bucket does not exist", mend: "correct the bucket", also: []string{"storage"},
 		}, {
 			name: "a wrong key", settings: []string{"PLAIN_AWS_ACCESS_KEY_ID=other"},
-			check: "storage/s3", found: "refuses the worker's credentials", mend: "the keys",
+			check: "storage/s3", found: "refuses the worker's credentials", mend: "the keys", also: []string{"storage/s3"},
+		}, {
+			name: "the storage's file system is not mounted", strike: func() { c.swap(c.storage, c.storage+".away", os.Mkdir(c.storage+".away", 0o700)) },
+			heal:  func() { c.swap(c.storage, c.storage+".away", nil); c.must(os.Remove(c.storage + ".away")) },
+			check: "storage/file/marker", found: "it has no marker", mend: "mount the file system", also: []string{"storage/file", "disk/file"},
+		}, {
+			name:   "another worker's folder under the same address",
+			strike: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`), heal: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`),
+			check: "storage/file/marker", found: "folders of their own", mend: "one folder", also: []string{"storage/file"},
 		}, {
 			name: "no chat", settings: []string{c.telegram(77)},
 			check: "storage/telegram", found: "chat not found", mend: "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id",
@@ -120,8 +129,21 @@ func (c *clinic) plants() []plant {
 	}...)
 }
 
+// swap exchanges two folders, unless err says that one could not be made.
+func (c *clinic) swap(a, b string, err error) {
+	c.must(err)
+	c.must(unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
+}
+
+func (c *clinic) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func (c *clinic) databasePlants(query func(string) string, sql func(string) func()) []plant {
-	down := []string{"database", "projects", "retention/deletions"}
+	down := []string{"database", "projects", "retention/deletions", "storage/file/marker", "storage/s3/marker"}
 	old := faulty(c.t)
 	return []plant{
 		{
@@ -143,7 +165,7 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 		}, {
 			name: "an old ledger", strike: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
 			heal:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
-			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: []string{"projects", "retention/deletions"},
+			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: down[1:],
 		}, {
 			name: "no right to a table of the ledger", strike: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + c.login),
 			heal:  sql("GRANT UPDATE ON pgcourier.attempts TO " + c.login),

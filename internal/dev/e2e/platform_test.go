@@ -27,6 +27,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // platform is what surrounds workers: a database with a control plane and tenants, a
@@ -260,7 +261,7 @@ func (p *platform) stored() []string {
 			p.t.Errorf("%s has mode %s, want %s", path, info.Mode(), want)
 		}
 		rel, err := filepath.Rel(p.storage, path)
-		if !d.IsDir() {
+		if !d.IsDir() && rel != storage.MarkerName {
 			out = append(out, rel)
 		}
 		return err

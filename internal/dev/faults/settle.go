@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // settle waits until everything that was asked for has ended and been tidied up. That it
@@ -79,7 +80,7 @@ func (w *world) extraFiles(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		if !e.IsDir() && !expected[name] && name != filler {
+		if !e.IsDir() && !expected[name] && name != filler && name != storage.MarkerName {
 			extra = append(extra, name)
 		}
 		return nil

@@ -27,6 +27,10 @@ type Destination struct {
 
 	check func(context.Context) error
 	close func() error
+
+	marked   storage.Marked // nil: the address alone tells it from others
+	place    string         // in the ledger
+	expected string         // the storage's name; "": not bound
 }
 
 // Options is what all destinations of a process share.
@@ -58,14 +62,14 @@ func (o Options) around(destination string) func(http.RoundTripper) http.RoundTr
 	return func(next http.RoundTripper) http.RoundTripper { return o.Transport(destination, next) }
 }
 
-// Open opens one destination. It touches nothing but a folder, which it makes. A fault of the
-// URL or of the options is a *config.Error.
+// Open opens one destination and changes nothing. A folder may be missing: Claim makes it. A fault
+// of the URL or of the options is a *config.Error.
 func (l Location) Open(o Options) (*Destination, error) {
 	u, err := url.Parse(l.URL)
 	if err != nil {
 		return nil, config.Errorf("the storage is not a URL such as file:///var/lib/exports")
 	}
-	d := &Destination{Name: l.Name, Optional: l.Optional}
+	d := &Destination{Name: l.Name, Optional: l.Optional, place: place(u)}
 	c := storage.Config{Name: l.Name, Recipients: o.Recipients, Identities: o.Identities}
 	switch u.Scheme {
 	case "file":
@@ -101,7 +105,7 @@ func (d *Destination) openFile(u *url.URL, c *storage.Config) error {
 	if err != nil {
 		return asUnavailable(err)
 	}
-	c.Driver, d.check, d.close = driver, driver.Check, driver.Close
+	c.Driver, d.check, d.close, d.marked = driver, driver.Check, driver.Close, driver
 	return nil
 }
 
@@ -115,7 +119,7 @@ func (d *Destination) openS3(raw string, o Options, c *storage.Config) error {
 	if err != nil {
 		return config.AsError(err)
 	}
-	c.Driver, d.check, d.close = driver, driver.Check, driver.Close
+	c.Driver, d.check, d.close, d.marked = driver, driver.Check, driver.Close, driver
 	return nil
 }
 

@@ -114,7 +114,7 @@ func TestOneStoreIsMadeOfAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if err := set.Check(t.Context(), log); err != nil {
+	if err := set.Check(t.Context(), records{}, log); err != nil {
 		t.Fatal(err)
 	}
 	var around []string

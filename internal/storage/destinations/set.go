@@ -74,13 +74,17 @@ func (s Set) Only(name string) (Set, error) {
 // checkTimeout bounds the check of one destination.
 const checkTimeout = time.Minute
 
-// Check asks each destination whether it can be used. The error is what is wrong with required
-// ones. What is wrong with an optional one is logged: it must not keep a worker from its work.
-func (s Set) Check(ctx context.Context, log *slog.Logger) error {
+// Check claims each destination and asks whether it can be used. The error is what is wrong with
+// required ones. What is wrong with an optional one is logged: it must not keep a worker from its
+// work.
+func (s Set) Check(ctx context.Context, r Records, log *slog.Logger) error {
 	var faults []error
 	for _, d := range s {
 		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
-		err := d.Check(bounded)
+		err := d.Claim(bounded, r, log)
+		if err == nil {
+			err = d.Check(bounded)
+		}
 		cancel()
 		switch {
 		case err == nil:

@@ -2,90 +2,117 @@ package file
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
-	"path"
 	"path/filepath"
+	"sync"
 
-	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-var _ storage.Lister = (*Driver)(nil)
-
-const (
-	scheme     = "file"
-	stagingDir = ".staging"
-	dirPerm    = 0o700
-	filePerm   = 0o600
+var (
+	_ storage.Lister = (*Driver)(nil)
+	_ storage.Marked = (*Driver)(nil)
 )
+
+const scheme = "file"
 
 // Driver keeps blobs under one folder. It is safe for concurrent use.
 type Driver struct {
-	root   *os.Root
+	dir    string
 	blocks blocks
 	// written, if not nil, is called when a staging file has all its bytes, before the last of
 	// them are read back. For tests.
 	written func(*os.File)
+
+	mu       sync.Mutex
+	folder   *folder   // nil: not opened, or closed
+	past     []*folder // what was opened before a file system was mounted again; in use by some call
+	expected string    // the storage's name; "": any
+	closed   bool
 }
 
-// Open opens the folder dir as a root and makes it, 0700, when it is missing. The caller
+// Open opens the folder dir as a root if it is there. It makes nothing: Mark does. The caller
 // closes the Driver after its last use. Errors wrap storage.ErrUnavailable.
 func Open(dir string) (*Driver, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("%w: no folder given", storage.ErrUnavailable)
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := makeRoot(dir); err != nil {
-			return nil, err
+	d := &Driver{dir: dir}
+	if _, err := d.enter(); err != nil && !errors.Is(err, storage.ErrNotMarked) {
+		return nil, err
+	}
+	return d, nil
+}
+
+// enter returns the folder to work in. With Expect it is the one that stands at the path now and
+// holds the expected marker: a file system that was unmounted and mounted again is found.
+func (d *Driver) enter() (*folder, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return nil, fmt.Errorf("%w: the storage folder: %w", storage.ErrUnavailable, os.ErrClosed)
+	case d.folder != nil && d.expected == "":
+		return d.folder, nil
+	case d.folder != nil && d.folder.standsAt(d.dir) && d.folder.holds(d.expected) == nil:
+		return d.folder, nil
+	}
+	f, err := d.openFolder()
+	if err != nil {
+		return nil, err
+	}
+	if d.expected != "" {
+		if err := f.holds(d.expected); err != nil {
+			return nil, errors.Join(fmt.Errorf("the folder %s: %w", d.dir, err), f.root.Close())
 		}
 	}
-	root, err := os.OpenRoot(dir)
+	if d.folder != nil {
+		d.past = append(d.past, d.folder)
+	}
+	d.folder = f
+	return f, nil
+}
+
+func (d *Driver) openFolder() (*folder, error) {
+	root, err := os.OpenRoot(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: the folder %s does not exist", storage.ErrNotMarked, d.dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open storage folder: %w", wrap(err))
 	}
-	return &Driver{root: root}, nil
+	return &folder{root: root, blocks: &d.blocks, written: d.written}, nil
 }
 
-func makeRoot(dir string) error {
-	if err := os.MkdirAll(dir, dirPerm); err != nil {
-		return fmt.Errorf("make storage folder: %w", wrap(err))
+// Close releases the root. Calls after it fail.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	var errs []error
+	for _, f := range append(d.past, d.folder) {
+		if f != nil {
+			errs = append(errs, f.root.Close())
+		}
 	}
-	parent, err := os.Open(filepath.Dir(filepath.Clean(dir)))
-	if err != nil {
-		return fmt.Errorf("make storage folder: %w", wrap(err))
-	}
-	return errors.Join(syncDir(parent), parent.Close())
+	d.folder, d.past = nil, nil
+	return errors.Join(errs...)
 }
 
 // Check finds out whether exports can be written: it makes a file in staging, syncs it
 // and removes it again. Its errors are Put's.
 func (d *Driver) Check(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	f, err := d.enter()
+	if err != nil {
 		return err
 	}
-	if err := d.makeDir(stagingDir); err != nil {
-		return fmt.Errorf("make the staging folder: %w", err)
-	}
-	name := path.Join(stagingDir, "check."+rand.Text())
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
-	if err != nil {
-		return fmt.Errorf("write to the storage folder: %w", wrap(err))
-	}
-	if err := errors.Join(wrap(f.Sync()), wrap(f.Close()), d.unstage(name)); err != nil {
-		return fmt.Errorf("write to the storage folder: %w", err)
-	}
-	return nil
+	return f.check(ctx)
 }
-
-// Close releases the root. Calls after it fail.
-func (d *Driver) Close() error { return d.root.Close() }
 
 // Traits implements storage.Driver: one file of any size for each export.
 func (d *Driver) Traits() storage.Traits { return storage.Traits{Scheme: scheme} }
@@ -97,196 +124,68 @@ func (d *Driver) URI(key string, _ storage.Ref) string { return scheme + ":" + k
 // Put implements storage.Driver. The reference is the name's path. The file is read back from
 // the device while it is written, so Put answers soon after the body's end.
 func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error) {
-	if err := b.Name.Check(); err != nil {
+	f, err := d.enter()
+	if err != nil {
 		return storage.Stored{}, err
 	}
-	name := b.Name.String()
-	if err := d.absent(name); err != nil {
-		return storage.Stored{}, err
-	}
-	staged, err := d.stage(ctx, b)
-	if err != nil {
-		return storage.Stored{}, fmt.Errorf("write %s: %w", name, err)
-	}
-	failpoint.Hit(failpoint.BeforeFinalise)
-	err = ctx.Err()
-	if err == nil {
-		err = d.show(staged, name)
-	}
-	if err != nil {
-		return storage.Stored{}, errors.Join(fmt.Errorf("finish %s: %w", name, err), d.unstage(staged))
-	}
-	return storage.Stored{Ref: storage.Ref(name), Verified: true}, nil
-}
-
-// absent returns storage.ErrExists when something lies under name.
-func (d *Driver) absent(name string) error {
-	if err := d.checkParents(name); err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return err
-	}
-	switch _, err := d.root.Lstat(name); {
-	case err == nil:
-		return fmt.Errorf("%s: %w", name, storage.ErrExists)
-	case !errors.Is(err, fs.ErrNotExist):
-		return wrap(err)
-	}
-	return nil
-}
-
-// stagingPrefix begins the names of all staging files of a key.
-func stagingPrefix(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:16]) + "."
-}
-
-// stage writes the blob into a staging file, synced, read back and closed. On failure nothing
-// is left, also when the body panics.
-func (d *Driver) stage(ctx context.Context, b storage.Blob) (staged string, err error) {
-	if err := d.makeDir(stagingDir); err != nil {
-		return "", err
-	}
-	staged = path.Join(stagingDir, stagingPrefix(b.Name.Key)+rand.Text())
-	f, err := d.root.OpenFile(staged, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
-	if err != nil {
-		return "", wrap(err)
-	}
-	whole := false
-	defer func() {
-		err = errors.Join(err, wrap(f.Close()))
-		if !whole || err != nil {
-			err = errors.Join(err, d.unstage(staged))
-		}
-	}()
-	back := newReadBack(ctx, f, &d.blocks)
-	defer back.stop()
-	n, err := d.write(ctx, f, b, back)
-	if err != nil {
-		return staged, err
-	}
-	failpoint.Hit(failpoint.BeforeReadBack)
-	if err := back.finish(ctx, n); err != nil {
-		return staged, wrap(err)
-	}
-	whole = true
-	return staged, nil
-}
-
-// write copies the blob and makes it durable.
-func (d *Driver) write(ctx context.Context, f *os.File, b storage.Blob, back *readBack) (int64, error) {
-	n, err := newWriter(f, back, &d.blocks).copyFrom(ctx, b.Body)
-	if err != nil {
-		return n, err
-	}
-	if b.Size >= 0 && n != b.Size {
-		return n, fmt.Errorf("%w: %d bytes announced, %d came", storage.ErrMismatch, b.Size, n)
-	}
-	if err := f.Sync(); err != nil {
-		return n, wrap(err)
-	}
-	if d.written != nil {
-		d.written(f)
-	}
-	return n, nil
-}
-
-// show gives a staged file its name and makes that durable; when it cannot, the name is
-// free again.
-func (d *Driver) show(staged, name string) error {
-	if err := d.makeParents(name); err != nil {
-		return err
-	}
-	if err := d.publish(staged, name); err != nil {
-		return err
-	}
-	if err := errors.Join(d.unstage(staged), d.syncUp(name)); err != nil {
-		return errors.Join(err, wrap(d.root.Remove(name)))
-	}
-	return nil
-}
-
-// publish gives the staged file its name, which must be free.
-func (d *Driver) publish(staged, name string) error {
-	err := d.root.Link(staged, name)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%s: %w", name, storage.ErrExists)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the staging file was removed: %w", storage.ErrUnavailable, err)
-	case !noHardLinks(err):
-		return wrap(err)
-	}
-	// A file system without hard links (some network and FUSE ones): look, then rename.
-	// Two writers of one name could both pass the look, but a key has one writer.
-	if err := d.absent(name); err != nil {
-		return err
-	}
-	return wrap(d.root.Rename(staged, name))
-}
-
-// unstage removes a staging file; one that is gone is no error.
-func (d *Driver) unstage(staged string) error {
-	if err := d.root.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return wrap(err)
-	}
-	return nil
+	return f.put(ctx, b)
 }
 
 // Open implements storage.Driver. Only regular files are opened.
 func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.ReadCloser, error) {
-	name, err := parse(ref)
+	f, err := d.enter()
 	if err != nil {
 		return nil, err
 	}
-	if err := d.checkParents(name); err != nil {
-		return nil, err
-	}
-	before, err := d.root.Lstat(name)
-	if err != nil {
-		return nil, wrap(err)
-	}
-	if !before.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a regular file", storage.ErrDamaged, name)
-	}
-	f, err := d.root.Open(name)
-	if err != nil {
-		return nil, wrap(err)
-	}
-	// The name could have been exchanged for a link between the look and the opening.
-	if after, err := f.Stat(); err != nil || !os.SameFile(before, after) {
-		return nil, errors.Join(fmt.Errorf("%w: %s changed while it was opened", storage.ErrDamaged, name), wrap(err), f.Close())
-	}
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, errors.Join(wrap(err), f.Close())
-	}
-	return &blobReader{ctx: ctx, file: f}, nil
+	return f.open(ctx, ref, offset)
 }
 
-// blobReader ends with its context between two reads.
-type blobReader struct {
-	ctx  context.Context //nolint:containedctx // bound to one reading
-	file *os.File
-}
-
-func (r *blobReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := r.file.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
-		err = wrap(err)
-	}
-	return n, err
-}
-
-func (r *blobReader) Close() error { return r.file.Close() }
-
-// parse returns the path a reference stands for.
-func parse(ref storage.Ref) (string, error) {
-	n, err := storage.ParseName(string(ref))
+// Delete implements storage.Driver.
+func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion, error) {
+	f, err := d.enter()
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", storage.ErrForeign, err)
+		return storage.Absent, err
 	}
-	return n.String(), nil
+	return f.delete(ctx, ref)
+}
+
+// Find implements storage.Lister.
+func (d *Driver) Find(ctx context.Context, n storage.Name) (storage.Ref, error) {
+	f, err := d.enter()
+	if err != nil {
+		return "", err
+	}
+	return f.find(ctx, n)
+}
+
+// Names implements storage.Lister.
+func (d *Driver) Names(ctx context.Context) iter.Seq2[storage.Name, error] {
+	return func(yield func(storage.Name, error) bool) {
+		f, err := d.enter()
+		if err != nil {
+			yield(storage.Name{}, err)
+			return
+		}
+		f.names(ctx)(yield)
+	}
+}
+
+// Sweep implements storage.Lister.
+func (d *Driver) Sweep(ctx context.Context, key string) (storage.Deletion, error) {
+	f, err := d.enter()
+	if err != nil {
+		return storage.Absent, err
+	}
+	return f.sweep(ctx, key)
+}
+
+func makeRoot(dir string) error {
+	if err := os.MkdirAll(dir, dirPerm); err != nil {
+		return fmt.Errorf("make storage folder: %w", wrap(err))
+	}
+	parent, err := os.Open(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return fmt.Errorf("make storage folder: %w", wrap(err))
+	}
+	return errors.Join(syncDir(parent), parent.Close())
 }

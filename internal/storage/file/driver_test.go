@@ -21,8 +21,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// open opens a folder and makes it first, without a marker, where it is missing.
 func open(t *testing.T, dir string) *file.Driver {
 	t.Helper()
+	check(t, os.MkdirAll(dir, 0o700))
 	d, err := file.Open(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -7,4 +7,9 @@ var Wrap = wrap
 
 // OnWritten has f called with each staging file that has all its bytes, before the last of
 // them are read back.
-func (d *Driver) OnWritten(f func(*os.File)) { d.written = f }
+func (d *Driver) OnWritten(f func(*os.File)) {
+	d.written = f
+	if d.folder != nil {
+		d.folder.written = f
+	}
+}

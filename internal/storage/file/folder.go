@@ -26,7 +26,7 @@ func parents(name string) []string {
 // checkParents refuses a name below anything but real folders. ErrNotFound: one of the
 // folders does not exist. ErrObstructed: one is a link or a file, which does not go away by
 // itself and may be there on purpose.
-func (d *Driver) checkParents(name string) error {
+func (d *folder) checkParents(name string) error {
 	for _, dir := range parents(name) {
 		if err := d.checkDir(dir); err != nil {
 			return err
@@ -35,7 +35,7 @@ func (d *Driver) checkParents(name string) error {
 	return nil
 }
 
-func (d *Driver) checkDir(dir string) error {
+func (d *folder) checkDir(dir string) error {
 	info, err := d.root.Lstat(dir)
 	if err != nil {
 		return wrap(err)
@@ -47,7 +47,7 @@ func (d *Driver) checkDir(dir string) error {
 }
 
 // makeDir makes one folder unless it is there.
-func (d *Driver) makeDir(dir string) error {
+func (d *folder) makeDir(dir string) error {
 	switch err := d.root.Mkdir(dir, dirPerm); {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: the storage folder is gone: %w", storage.ErrUnavailable, err)
@@ -57,7 +57,7 @@ func (d *Driver) makeDir(dir string) error {
 	return d.checkDir(dir)
 }
 
-func (d *Driver) makeParents(name string) error {
+func (d *folder) makeParents(name string) error {
 	for _, dir := range parents(name) {
 		if err := d.makeDir(dir); err != nil {
 			return err
@@ -69,7 +69,7 @@ func (d *Driver) makeParents(name string) error {
 // syncUp syncs the folder of name and each folder above it, the root included. All of
 // them each time: another process may have made one and not synced it yet. Side by side: a
 // journal takes them in one commit.
-func (d *Driver) syncUp(name string) error {
+func (d *folder) syncUp(name string) error {
 	var all errgroup.Group
 	for _, dir := range append(parents(name), ".") {
 		all.Go(func() error {

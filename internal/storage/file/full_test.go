@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,6 +79,9 @@ func fillIfTold() bool {
 
 func fill(dir string) error {
 	d, err := file.Open(dir + "/store")
+	if err == nil {
+		err = d.Mark(context.Background(), storage.NewMarker(time.Now()))
+	}
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Find implements storage.Lister.
-func (d *Driver) Find(ctx context.Context, n storage.Name) (storage.Ref, error) {
+func (d *folder) find(ctx context.Context, n storage.Name) (storage.Ref, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
@@ -30,9 +29,9 @@ func (d *Driver) Find(ctx context.Context, n storage.Name) (storage.Ref, error) 
 	return storage.Ref(name), nil
 }
 
-// Names implements storage.Lister. Links, special files and folders that we would not
-// have made ("lost+found", ".snapshot") are passed over.
-func (d *Driver) Names(ctx context.Context) iter.Seq2[storage.Name, error] {
+// names passes over links, special files and folders that we would not have made
+// ("lost+found", ".snapshot").
+func (d *folder) names(ctx context.Context) iter.Seq2[storage.Name, error] {
 	return func(yield func(storage.Name, error) bool) {
 		err := fs.WalkDir(d.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 			if ctxErr := ctx.Err(); ctxErr != nil {
@@ -62,8 +61,7 @@ func (d *Driver) Names(ctx context.Context) iter.Seq2[storage.Name, error] {
 	}
 }
 
-// Delete implements storage.Driver.
-func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion, error) {
+func (d *folder) delete(ctx context.Context, ref storage.Ref) (storage.Deletion, error) {
 	name, err := parse(ref)
 	if err != nil {
 		return storage.Absent, err
@@ -79,7 +77,7 @@ func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion,
 }
 
 // remove unlinks one file, or a link that was put in its place, and never the link's target.
-func (d *Driver) remove(name string) (storage.Deletion, error) {
+func (d *folder) remove(name string) (storage.Deletion, error) {
 	err := d.checkParents(name)
 	if err == nil {
 		info, lstatErr := d.root.Lstat(name)
@@ -98,7 +96,7 @@ func (d *Driver) remove(name string) (storage.Deletion, error) {
 }
 
 // syncParent makes a removal durable.
-func (d *Driver) syncParent(name string) error {
+func (d *folder) syncParent(name string) error {
 	f, err := d.root.Open(path.Dir(name))
 	if err != nil {
 		return wrap(err)
@@ -106,9 +104,8 @@ func (d *Driver) syncParent(name string) error {
 	return errors.Join(syncDir(f), f.Close())
 }
 
-// Sweep implements storage.Lister. Staging files are recognised by a hash of the key,
-// whichever process left them.
-func (d *Driver) Sweep(ctx context.Context, key string) (storage.Deletion, error) {
+// sweep recognises staging files by a hash of the key, whichever process left them.
+func (d *folder) sweep(ctx context.Context, key string) (storage.Deletion, error) {
 	if err := storage.CheckKey(key); err != nil {
 		return storage.Absent, err
 	}
@@ -138,7 +135,7 @@ func (d *Driver) Sweep(ctx context.Context, key string) (storage.Deletion, error
 }
 
 // ofKey lists what lies under key, the manifest first.
-func (d *Driver) ofKey(key string) ([]string, error) {
+func (d *folder) ofKey(key string) ([]string, error) {
 	manifest := storage.Name{Key: key, Kind: storage.Manifest}.String()
 	names := []string{manifest, key}
 	if err := d.checkParents(key); err == nil {
@@ -168,7 +165,7 @@ func (d *Driver) ofKey(key string) ([]string, error) {
 }
 
 // entries lists a folder; one that does not exist is empty.
-func (d *Driver) entries(dir string) (names []string, err error) {
+func (d *folder) entries(dir string) (names []string, err error) {
 	if dir != "." {
 		if err := d.checkDir(dir); errors.Is(err, storage.ErrNotFound) {
 			return nil, nil

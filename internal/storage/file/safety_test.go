@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,11 @@ import (
 func TestModes(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "store")
-	r := repository(t, open(t, dir))
+	d, err := file.Open(dir)
+	check(t, err)
+	check(t, d.Mark(t.Context(), storage.NewMarker(time.Now())))
+	defer func() { check(t, d.Close()) }()
+	r := repository(t, d)
 	const key = "acme/label/r.1.sql"
 	copies, err := r.Put(t.Context(), key, strings.NewReader("x"), storagetest.Describe(key, []byte("x")))
 	check(t, err)
@@ -30,7 +35,7 @@ func TestModes(t *testing.T) {
 	}
 	for name, want := range map[string]os.FileMode{
 		"": os.ModeDir | 0o700, "acme": os.ModeDir | 0o700, "acme/label": os.ModeDir | 0o700,
-		".staging": os.ModeDir | 0o700, key: 0o600, key + ".manifest.json": 0o600,
+		".staging": os.ModeDir | 0o700, storage.MarkerName: 0o600, key: 0o600, key + ".manifest.json": 0o600,
 	} {
 		info, err := os.Lstat(filepath.Join(dir, name))
 		check(t, err)
@@ -136,11 +141,17 @@ func TestUnusableRoot(t *testing.T) {
 	t.Parallel()
 	plain := filepath.Join(t.TempDir(), "plain")
 	check(t, os.WriteFile(plain, nil, 0o600))
-	for _, dir := range []string{"", plain, filepath.Join(plain, "below"), "/proc/none/store"} {
-		if _, err := file.Open(dir); !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrNotFound) {
+	for _, dir := range []string{"", plain, filepath.Join(plain, "below")} {
+		if _, err := file.Open(dir); !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("open %q: %v", dir, err)
 		}
 	}
+	d, err := file.Open("/proc/none/store")
+	check(t, err)
+	if err := d.Mark(t.Context(), storage.NewMarker(time.Now())); !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("mark where nothing can be made: %v", err)
+	}
+	check(t, d.Close())
 }
 
 // Rights that are lost while running. Root ignores modes, so the same loss is made by

@@ -18,7 +18,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-var _ storage.Lister = (*Driver)(nil)
+var (
+	_ storage.Lister = (*Driver)(nil)
+	_ storage.Marked = (*Driver)(nil)
+)
 
 const (
 	scheme = "s3"

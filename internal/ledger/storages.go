@@ -1,0 +1,69 @@
+package ledger
+
+import "context"
+
+const (
+	findStorage = `SELECT storage, lies_on FROM pgcourier.storages WHERE place = $1`
+
+	noteStorage = `INSERT INTO pgcourier.storages (place, storage, lies_on) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+
+	replaceStorage = `
+INSERT INTO pgcourier.storages (place, storage, lies_on) VALUES ($1, $2, $3)
+ON CONFLICT (place) DO UPDATE SET storage = excluded.storage, lies_on = excluded.lies_on, marked_at = clock_timestamp()`
+
+	// The newest ones are picked before any outcome is looked into.
+	storedAt = `
+SELECT n.object FROM (
+    SELECT r.outcome, r.finished_at, a.object
+    FROM pgcourier.requests r
+    JOIN pgcourier.attempts a ON a.project_id = r.project_id AND a.request_id = r.request_id AND a.result = 'completed'
+    LEFT JOIN pgcourier.expiries e ON e.project_id = r.project_id AND e.request_id = r.request_id
+    WHERE ` + stored + ` AND e.deleting_at IS NULL AND a.object <> ''
+    ORDER BY r.finished_at DESC LIMIT 1000) n
+WHERE EXISTS (
+    SELECT FROM json_array_elements(CASE json_typeof(n.outcome #> '{artifact,copies}') WHEN 'array' THEN n.outcome #> '{artifact,copies}' END) c
+    WHERE c ->> 'destination' = $1 AND coalesce(c ->> 'status', '') IN ('', 'stored'))
+ORDER BY n.finished_at DESC LIMIT $2`
+)
+
+// StorageAt returns which storage lies at a place, by the name in its marker, and the file system
+// that it lay on when that was noted. An empty name: it is not known.
+func (l *Ledger) StorageAt(ctx context.Context, place string) (storage, liesOn string, err error) {
+	type row struct {
+		Storage string `db:"storage"`
+		LiesOn  string `db:"lies_on"`
+	}
+	rows, err := read[row](ctx, l, "look for the storage of a place", findStorage, place)
+	if err != nil || len(rows) == 0 {
+		return "", "", err
+	}
+	return rows[0].Storage, rows[0].LiesOn, nil
+}
+
+// NoteStorage records the storage at a place unless one is recorded, and returns the recorded one.
+func (l *Ledger) NoteStorage(ctx context.Context, place, storage, liesOn string) (recorded string, err error) {
+	if err := l.note(ctx, "note the storage of a place", nil, noteStorage, place, storage, liesOn); err != nil {
+		return "", err
+	}
+	recorded, _, err = l.StorageAt(ctx, place)
+	return recorded, err
+}
+
+// ReplaceStorage records that another storage lies at a place from now on.
+func (l *Ledger) ReplaceStorage(ctx context.Context, place, storage, liesOn string) error {
+	return l.note(ctx, "replace the storage of a place", nil, replaceStorage, place, storage, liesOn)
+}
+
+// StoredAt lists the keys of the newest exports that are recorded as stored at a destination and
+// are not being deleted, at most limit, newest first. It looks at the newest 1,000 exports.
+func (l *Ledger) StoredAt(ctx context.Context, destination string, limit int) ([]string, error) {
+	type row struct {
+		Object string `db:"object"`
+	}
+	rows, err := read[row](ctx, l, "list what is stored at "+destination, storedAt, destination, limit)
+	keys := make([]string, len(rows))
+	for i, r := range rows {
+		keys[i] = r.Object
+	}
+	return keys, err
+}
