@@ -265,8 +265,8 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 			out = append(out, fmt.Sprintf("table %s is missing or cannot be read, the export has %d rows of it", t, want))
 			continue
 		}
-		var n int64
-		if err := conn.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM ONLY "+identifier(t)).Scan(&n); err != nil {
+		n, err := countRows(ctx, conn, t)
+		if err != nil {
 			return nil, err
 		}
 		switch root, hashed := roots[t]; {
@@ -282,6 +282,28 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 		}
 	}
 	return out, nil
+}
+
+// countRows counts a table, by a COPY where a count cannot be planned: the planner inlines the
+// functions of expression statistics, which may need another search_path. A transaction survives
+// the failure.
+func countRows(ctx context.Context, conn *pgx.Conn, t export.Table) (n int64, err error) {
+	begin, end, undo := "", "", ""
+	if conn.PgConn().TxStatus() == 'T' {
+		begin, end, undo = "SAVEPOINT count", "RELEASE SAVEPOINT count", "ROLLBACK TO SAVEPOINT count"
+	}
+	if _, err := conn.Exec(ctx, begin); err != nil {
+		return 0, err
+	}
+	if err = conn.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM ONLY "+identifier(t)).Scan(&n); err == nil {
+		_, err = conn.Exec(ctx, end)
+		return n, err
+	}
+	if _, err := conn.Exec(ctx, undo); err != nil {
+		return 0, err
+	}
+	tag, err := conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+identifier(t)+" TO STDOUT")
+	return tag.RowsAffected(), err
 }
 
 // hashRoots names, for each partition below a table that is partitioned by hash, its root.
