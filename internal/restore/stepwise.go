@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -237,97 +235,4 @@ func (r *remembering) Read(p []byte) (int, error) {
 		r.err = err
 	}
 	return n, err
-}
-
-// differences lists tables that hold other rows than the export. Partitions by hash are
-// compared over their root, because rows may lie in others of them than in the source.
-func (e Evidence) differences(ctx context.Context, conn *pgx.Conn, schemas []string) ([]string, error) {
-	roots, err := hashRoots(ctx, conn, schemas)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Exec(ctx, "SET row_security = off"); err != nil {
-		return nil, err
-	}
-	var out []string
-	moved := map[string]int64{}
-	for _, t := range slices.SortedFunc(maps.Keys(e.Contents.Tables), compareTables) {
-		var there, member bool
-		err := conn.QueryRow(ctx, `
-SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privilege(c.oid, 'SELECT'),
-       EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-  FROM (SELECT to_regclass($1)::oid AS oid) c`, identifier(t)).Scan(&there, &member)
-		if err != nil {
-			return nil, err
-		}
-		want := e.Contents.Tables[t]
-		if !there {
-			out = append(out, fmt.Sprintf("table %s is missing or cannot be read, the export has %d rows of it", t, want))
-			continue
-		}
-		n, err := countRows(ctx, conn, t)
-		if err != nil {
-			return nil, err
-		}
-		switch root, hashed := roots[t]; {
-		case hashed:
-			moved[root] += n - want
-		case n < want, n > want && !member:
-			out = append(out, fmt.Sprintf("table %s holds %d rows, the export %d", t, n, want))
-		}
-	}
-	for _, root := range slices.Sorted(maps.Keys(moved)) {
-		if moved[root] != 0 {
-			out = append(out, fmt.Sprintf("%s and its partitions hold %+d rows against the export", root, moved[root]))
-		}
-	}
-	return out, nil
-}
-
-// countRows counts a table, by a COPY where a count cannot be planned: the planner inlines the
-// functions of expression statistics, which may need another search_path. A transaction survives
-// the failure.
-func countRows(ctx context.Context, conn *pgx.Conn, t export.Table) (n int64, err error) {
-	begin, end, undo := "", "", ""
-	if conn.PgConn().TxStatus() == 'T' {
-		begin, end, undo = "SAVEPOINT count", "RELEASE SAVEPOINT count", "ROLLBACK TO SAVEPOINT count"
-	}
-	if _, err := conn.Exec(ctx, begin); err != nil {
-		return 0, err
-	}
-	if err = conn.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM ONLY "+identifier(t)).Scan(&n); err == nil {
-		_, err = conn.Exec(ctx, end)
-		return n, err
-	}
-	if _, err := conn.Exec(ctx, undo); err != nil {
-		return 0, err
-	}
-	tag, err := conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+identifier(t)+" TO STDOUT")
-	return tag.RowsAffected(), err
-}
-
-// hashRoots names, for each partition below a table that is partitioned by hash, its root.
-func hashRoots(ctx context.Context, conn *pgx.Conn, schemas []string) (map[export.Table]string, error) {
-	rows, err := conn.Query(ctx, `
-WITH RECURSIVE up (leaf, oid, depth) AS (
-  SELECT c.oid, c.oid, 0 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE n.nspname = ANY ($1::text[]::name[]) AND c.relispartition AND c.relkind IN ('r', 'p')
-  UNION ALL
-  SELECT leaf, i.inhparent, depth + 1 FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
-)
-SELECT n.nspname::text, c.relname::text, (array_agg(p.partrelid::regclass::text ORDER BY up.depth DESC))[1]
-  FROM up JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.oid
-  JOIN pg_catalog.pg_class c ON c.oid = up.leaf JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- GROUP BY 1, 2 HAVING bool_or(p.partstrat = 'h')`, pgx.QueryExecModeExec, schemas)
-	if err != nil {
-		return nil, err
-	}
-	out := map[export.Table]string{}
-	var t export.Table
-	var root string
-	_, err = pgx.ForEachRow(rows, []any{&t.Schema, &t.Name, &root}, func() error {
-		out[t] = root
-		return nil
-	})
-	return out, err
 }
