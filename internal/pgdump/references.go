@@ -86,6 +86,9 @@ SELECT DISTINCT CASE (SELECT c.relkind FROM pg_class c WHERE n.classid = 'pg_cla
   FROM needed n, pg_identify_object(n.classid, n.objid, 0) i
  WHERE i.type <> 'index' -- the one a foreign key points to; its table is listed
    AND i.identity IS NOT NULL -- else it was just dropped
+   -- Constraints that a partition has from its parent come with that.
+   AND NOT (n.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint k
+              WHERE k.oid = n.objid AND k.conrelid IN (SELECT objid FROM needed WHERE classid = 'pg_class'::regclass)))
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype = 'e')
 UNION ALL

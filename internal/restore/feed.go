@@ -179,11 +179,11 @@ func ignoreSink(err error) error {
 // headSize is where a script's \restrict stands: after a few lines of comment.
 const headSize = 4 << 10
 
-// toPsql feeds script to psql, or statement by statement where the target asks for that, and
-// commits if whole agrees. whole is called once, with what
+// toPsql feeds script to psql, or statement by statement where the target asks for that, or
+// something has to be done between the statements, and commits if whole agrees. whole is called once, with what
 // went wrong so far.
 func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
-	if f.target.KeepGoing || f.target.NoTransaction || len(f.export.Manifest.Artifact.Needs.Casts) > 0 {
+	if n := f.export.Manifest.Artifact.Needs; f.target.KeepGoing || f.target.NoTransaction || len(n.Casts)+len(n.Parents) > 0 {
 		return f.stepwise(ctx, script, whole)
 	}
 	in := bufio.NewReaderSize(script, 256<<10)

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -10,8 +11,9 @@ import (
 
 // Prepare is an SQL script that makes what an export needs and does not hold, as far as the
 // manifest names it, for an administrator to run in the target before the restore: roles,
-// extensions in their schemas, and as comments the objects of other schemas, whose definitions
-// are not known. What is there already stays as it is.
+// extensions in their schemas, and as comments what cannot be made so: the objects of other
+// schemas, whose definitions are no part of a project's export, the providers of security labels,
+// the encoding, and the casts. What is there already stays as it is.
 func Prepare(id string, a export.Artifact) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- What %s needs and does not hold.\n", oneLine(id))
@@ -35,11 +37,25 @@ func Prepare(id string, a export.Artifact) string {
 		}
 		fmt.Fprintf(&b, "CREATE EXTENSION IF NOT EXISTS %s WITH SCHEMA %s;\n", quoted(e.Name), quoted(e.Schema))
 	}
-	if len(a.Needs.Objects) > 0 {
-		b.WriteString("-- Of other schemas, to be made by hand or restored from their own project's export:\n")
-		for _, o := range a.Needs.Objects {
-			fmt.Fprintf(&b, "--   %s\n", oneLine(o))
+	comments := func(text string, lines []string) {
+		if len(lines) > 0 {
+			fmt.Fprintf(&b, "-- %s:\n", text)
 		}
+		for _, line := range lines {
+			fmt.Fprintf(&b, "--   %s\n", oneLine(line))
+		}
+	}
+	comments("Of other schemas, to be made by hand or restored from their own project's export",
+		slices.Concat(a.Needs.Parents, a.Needs.Objects))
+	comments("Providers of security labels, which the server must load (shared_preload_libraries)", a.Needs.Labels)
+	casts := make([]string, len(a.Needs.Casts))
+	for i, c := range a.Needs.Casts {
+		casts[i] = c.String() + ";"
+	}
+	comments("Casts, which the restore makes once their types are there, as far as its login may", casts)
+	if a.Needs.Encoding != "" {
+		comments("The encoding that the database must have, if not all of the export is of its own",
+			[]string{"CREATE DATABASE ... TEMPLATE template0 ENCODING " + a.Needs.Encoding + " LC_COLLATE 'C' LC_CTYPE 'C';"})
 	}
 	for _, w := range a.Warnings {
 		fmt.Fprintf(&b, "-- Warning: %s\n", oneLine(w))

@@ -83,7 +83,9 @@ type steps struct {
 	script   *archive.Script
 	failures []string
 	casts    []export.Cast // that are still to be made
-	changed  bool          // something was executed
+	// attachments are statements of the script that come after all others.
+	attachments []string
+	changed     bool // something was executed
 }
 
 func (s *steps) begin(ctx context.Context) error {
@@ -104,56 +106,69 @@ func (s *steps) begin(ctx context.Context) error {
 	return s.refused(ctx, err, "make room")
 }
 
-// run executes the script. A statement that fails ends it, or is kept and rolled back alone.
+// run executes the script.
 func (s *steps) run(ctx context.Context) error {
-	savepoint := s.feed.target.KeepGoing && !s.feed.target.NoTransaction
 	for {
 		statement, copies, err := s.script.Next()
-		if err == io.EOF { //nolint:errorlint // a wrapped one is a failure, not an end
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if savepoint {
-			if _, err := s.conn.Exec(ctx, "SAVEPOINT pgcourier").ReadAll(); err != nil {
-				return s.refused(ctx, err, "set a savepoint")
-			}
-		}
-		s.changed = true
-		reading := &remembering{r: s.script}
-		if copies {
-			_, err = s.conn.CopyFrom(ctx, reading, statement)
-		} else {
-			_, err = s.conn.Exec(ctx, statement).ReadAll()
-		}
 		switch {
-		case reading.err != nil: // of the export, not of the target
-			return reading.err
-		case err != nil && (!s.feed.target.KeepGoing || transient(sqlState(err)) || ctx.Err() != nil || s.conn.IsClosed()):
-			return s.refused(ctx, err, headline(statement))
+		case err == io.EOF: //nolint:errorlint // a wrapped one is a failure, not an end
+			return nil
 		case err != nil:
-			s.failures = append(s.failures, headline(statement)+": "+oneLine(err.Error()))
+			return err
+		case !copies && s.attachesElsewhere(statement):
+			s.attachments = append(s.attachments, statement)
+			continue
 		}
-		if savepoint {
-			after := "RELEASE SAVEPOINT pgcourier"
-			if err != nil {
-				after = "ROLLBACK TO SAVEPOINT pgcourier; " + after
-			}
-			if _, err := s.conn.Exec(ctx, after).ReadAll(); err != nil {
-				return s.refused(ctx, err, "leave a savepoint")
-			}
-		}
-		if err == nil && len(s.casts) > 0 && strings.HasPrefix(headline(statement), "CREATE ") {
-			if err := s.makeCasts(ctx); err != nil {
-				return err
-			}
+		if err := s.execute(ctx, statement, copies); err != nil {
+			return err
 		}
 	}
 }
 
+// execute runs one statement of the script. If the target refuses it, that is an error, or it is
+// kept and rolled back alone.
+func (s *steps) execute(ctx context.Context, statement string, copies bool) (err error) {
+	savepoint := s.feed.target.KeepGoing && !s.feed.target.NoTransaction
+	if savepoint {
+		if _, err := s.conn.Exec(ctx, "SAVEPOINT pgcourier").ReadAll(); err != nil {
+			return s.refused(ctx, err, "set a savepoint")
+		}
+	}
+	s.changed = true
+	reading := &remembering{r: s.script}
+	if copies {
+		_, err = s.conn.CopyFrom(ctx, reading, statement)
+	} else {
+		_, err = s.conn.Exec(ctx, statement).ReadAll()
+	}
+	switch {
+	case reading.err != nil: // of the export, not of the target
+		return reading.err
+	case err != nil && (!s.feed.target.KeepGoing || transient(sqlState(err)) || ctx.Err() != nil || s.conn.IsClosed()):
+		return s.refused(ctx, err, headline(statement))
+	case err != nil:
+		s.failures = append(s.failures, headline(statement)+": "+oneLine(err.Error()))
+	}
+	if savepoint {
+		after := "RELEASE SAVEPOINT pgcourier"
+		if err != nil {
+			after = "ROLLBACK TO SAVEPOINT pgcourier; " + after
+		}
+		if _, err := s.conn.Exec(ctx, after).ReadAll(); err != nil {
+			return s.refused(ctx, err, "leave a savepoint")
+		}
+	}
+	if err == nil && len(s.casts) > 0 && strings.HasPrefix(bare(statement), "CREATE ") {
+		return s.makeCasts(ctx)
+	}
+	return nil
+}
+
 // end counts and commits.
 func (s *steps) end(ctx context.Context) error {
+	if err := s.attach(ctx); err != nil {
+		return err
+	}
 	for _, statement := range closing(*s.feed.export.Manifest.Artifact) {
 		if _, err := s.conn.Exec(ctx, statement).ReadAll(); err != nil {
 			return s.refused(ctx, err, "revoke from PUBLIC")

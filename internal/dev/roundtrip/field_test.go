@@ -39,7 +39,7 @@ import (
 //
 // FLAGS are clean, create-extensions, jobs, keep-going, no-transaction, encoding (the source's, for the
 // restore's database, too), and target: the section target is run in the restore's database first. RESULT is ok, or the beginning of an error's kind and a part of its
-// text: "refused", "occupied", "dependents" or "incomplete". The source's SQL follows; then, after a line
+// text: "refused", "occupied", "dependents", "jobs" or "incomplete". The source's SQL follows; then, after a line
 // "-- [target]" or "-- [want]", what is run in the target before, and a query that has to
 // return true in the target after a restore that is ok and a rehearsal's database is not asked.
 type fieldCase struct {
@@ -214,6 +214,9 @@ func checkResult(t *testing.T, what, want string, err error) {
 	}
 	if errors.Is(err, restore.ErrOccupied) {
 		found = "occupied"
+	}
+	if errors.Is(err, restore.ErrJobs) {
+		found = "jobs"
 	}
 	if kind == "" {
 		kind = "ok"
