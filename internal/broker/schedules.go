@@ -27,13 +27,6 @@ var (
 	ErrScheduleZone = errors.New("the broker does not know the time zone")
 )
 
-// The headers that the broker's scheduler reads (ADR-51).
-const (
-	scheduleHeader = "Nats-Schedule"
-	zoneHeader     = "Nats-Schedule-Time-Zone"
-	targetHeader   = "Nats-Schedule-Target"
-)
-
 // scheduleStep bounds each question of Schedules.
 const scheduleStep = 10 * time.Second
 
@@ -198,7 +191,7 @@ func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Sc
 		return Schedule{sequence: m.Sequence}, nil
 	}
 	out := Schedule{
-		Project: project, Name: name, Pattern: m.Header.Get(scheduleHeader), Zone: m.Header.Get(zoneHeader),
+		Project: project, Name: name, Pattern: m.Header.Get(jetstream.ScheduleHeader), Zone: m.Header.Get(jetstream.ScheduleTimeZoneHeader),
 		Body: m.Data, Written: m.Time, sequence: m.Sequence, header: m.Header,
 	}
 	if out.Pattern == "" {
@@ -234,17 +227,21 @@ func (s *Schedules) put(ctx context.Context, p Schedule) error {
 		}
 	}
 	m.Header.Set(events.HeaderScheduleEdit, nuid.Next())
-	pattern, zone := scheduleHeader, zoneHeader
-	if p.Paused {
-		pattern, zone = pausedHeader, pausedZoneHeader
-	} else {
-		m.Header.Set(targetHeader, events.DueSubject(p.Project, p.Name))
+	options := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(p.sequence)}
+	switch {
+	case p.Paused:
+		m.Header.Set(pausedHeader, p.Pattern)
+		if p.Zone != "" {
+			m.Header.Set(pausedZoneHeader, p.Zone)
+		}
+	default:
+		options = append(options, jetstream.WithScheduleCron(p.Pattern),
+			jetstream.WithScheduleTarget(events.DueSubject(p.Project, p.Name)))
+		if p.Zone != "" {
+			options = append(options, jetstream.WithScheduleTimeZone(p.Zone))
+		}
 	}
-	m.Header.Set(pattern, p.Pattern)
-	if p.Zone != "" {
-		m.Header.Set(zone, p.Zone)
-	}
-	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(p.sequence))
+	_, err := s.js.PublishMsg(ctx, m, options...)
 	return refusal(err, p)
 }
 

@@ -130,8 +130,8 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	}
 	// Its run would land in a stream that others own.
 	m := nats.NewMsg(events.ScheduleSubject("acme", "bad"))
-	m.Header.Set("Nats-Schedule", "@every 1s")
-	m.Header.Set("Nats-Schedule-Target", events.RequestSubject("acme"))
+	m.Header.Set(jetstream.ScheduleHeader, "@every 1s")
+	m.Header.Set(jetstream.ScheduleTargetHeader, events.RequestSubject("acme"))
 	if _, err := js.PublishMsg(t.Context(), m); !errors.Is(err, jetstream.ErrScheduleTargetInvalid) {
 		t.Errorf("a target in another stream: %v", err)
 	}
@@ -141,8 +141,8 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	// Only the stream of schedules takes any.
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	m = nats.NewMsg(events.TypeRequested)
-	m.Header.Set("Nats-Schedule", "@every 1s")
-	m.Header.Set("Nats-Schedule-Target", events.TypeRequested)
+	m.Header.Set(jetstream.ScheduleHeader, "@every 1s")
+	m.Header.Set(jetstream.ScheduleTargetHeader, events.TypeRequested)
 	if _, err := js.PublishMsg(t.Context(), m); !errors.Is(err, jetstream.ErrMessageSchedulesDisabled) {
 		t.Errorf("a schedule in the intake: %v", err)
 	}
@@ -164,7 +164,7 @@ func TestAScheduleIsDue(t *testing.T) {
 	if !bytes.Equal(first.Data, one.Body) || first.Header.Get(events.HeaderScheduleEdit) == "" || next.After(second.Time) {
 		t.Errorf("due at %s: %v, then at %s", first.Time, first.Header, second.Time)
 	}
-	if first.Header.Get("Nats-Schedule") != "" {
+	if first.Header.Get(jetstream.ScheduleHeader) != "" {
 		t.Error("what is due is a schedule itself")
 	}
 	_, err = s.Pause(t.Context(), "acme", "second", true)
