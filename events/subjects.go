@@ -29,10 +29,12 @@ const (
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
-	// StreamNotifications is the notifier's queue and StreamNotificationStates what it
-	// knows of each notification. Only the notifier publishes there.
-	StreamNotifications      = "BACKUP_NOTIFICATIONS"
-	StreamNotificationStates = "BACKUP_NOTIFICATION_STATES"
+	// StreamNotifications is the notifier's queue. Only the notifier and the operator publish there.
+	StreamNotifications = "BACKUP_NOTIFICATIONS"
+	// BucketNotificationStates is the key-value bucket with the state of each notification,
+	// and StreamNotificationStates its stream.
+	BucketNotificationStates = "BACKUP_NOTIFICATION_STATES"
+	StreamNotificationStates = "KV_" + BucketNotificationStates
 )
 
 // The durable consumers of the contract.

@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"errors"
-	"slices"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -53,47 +52,4 @@ func TestANotifiersStreams(t *testing.T) {
 		must(t, m.DoubleAck(t.Context()))
 	}
 	must(t, p.Publish(subject, message.NewMessage("4", []byte("d"))))
-}
-
-func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
-	t.Parallel()
-	js := stream(t, fresh(t))
-	s := broker.NewStates(js, events.StreamNotificationStates)
-	key := broker.NotificationStateSubject
-	nothing := func(string, []byte) error { return errors.New("nothing is there") }
-	if _, _, err := s.Get(t.Context(), key("a")); !errors.Is(err, broker.ErrNoState) {
-		t.Errorf("without a stream: %v", err)
-	}
-	must(t, s.All(t.Context(), nothing))
-	must(t, broker.Provision(t.Context(), js, broker.Topology{Notifications: []string{"email"}}))
-	if _, _, err := s.Get(t.Context(), key("a")); !errors.Is(err, broker.ErrNoState) {
-		t.Errorf("in an empty stream: %v", err)
-	}
-	must(t, s.All(t.Context(), nothing))
-	for _, k := range []string{"a", "b", "c"} {
-		must(t, s.Set(t.Context(), key(k), []byte(k+"1"), 0))
-		if err := s.Set(t.Context(), key(k), []byte("x"), 0); !errors.Is(err, broker.ErrStateChanged) {
-			t.Errorf("made twice: %v", err)
-		}
-	}
-	body, revision, err := s.Get(t.Context(), key("a"))
-	if err != nil || string(body) != "a1" {
-		t.Errorf("read %q, %v", body, err)
-	}
-	must(t, s.Set(t.Context(), key("a"), []byte("a2"), revision))
-	if err := s.Set(t.Context(), key("a"), []byte("a3"), revision); !errors.Is(err, broker.ErrStateChanged) {
-		t.Errorf("written under an old revision: %v", err)
-	}
-	var all []string
-	must(t, s.All(t.Context(), func(subject string, body []byte) error {
-		all = append(all, subject+"="+string(body))
-		return nil
-	}))
-	if want := []string{key("b") + "=b1", key("c") + "=c1", key("a") + "=a2"}; !slices.Equal(all, want) {
-		t.Errorf("all are %q, want %q", all, want)
-	}
-	stop := errors.New("enough")
-	if err := s.All(t.Context(), func(string, []byte) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("called off: %v", err)
-	}
 }

@@ -107,6 +107,11 @@ func provision(ctx context.Context, js jetstream.JetStream, t Topology, drift *D
 			return fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 	}
+	if len(t.Notifications) > 0 {
+		if err := provisionStates(ctx, js, t, drift); err != nil {
+			return fmt.Errorf("notification states: %w", err)
+		}
+	}
 	for _, want := range t.consumers() {
 		if err := provisionConsumer(ctx, js, want, drift); err != nil {
 			return fmt.Errorf("consumer %s/%s: %w", want.stream, want.config.Durable, err)

@@ -4,98 +4,169 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
 )
 
 var (
-	// ErrNoState says that nothing is kept under that subject, or no such stream is there.
+	// ErrNoState says that nothing is kept under that key, or that the broker has no states.
 	ErrNoState = errors.New("no such state")
 	// ErrStateChanged says that another process wrote meanwhile.
 	ErrStateChanged = errors.New("the state was changed meanwhile")
+	// ErrStatesMove says that the states are being moved to their bucket: see Provision.
+	ErrStatesMove = errors.New("the notification states are being moved to their bucket, and the move has not finished: run `pgcourier broker setup`")
 )
 
-// States is a stream that keeps one message for each subject, read and written under a
-// revision. It is safe for concurrent use.
+// States keeps the newest state of each notification, read and written under a revision: in a
+// key-value bucket, or in the stream of earlier builds while that has not been moved. It is
+// safe for concurrent use.
 type States struct {
-	js     jetstream.JetStream
-	stream string
+	js jetstream.JetStream
+
+	mu sync.Mutex
+	kv jetstream.KeyValue // once the bucket was found: it does not move again
 }
 
-// NewStates returns a view of a stream with MaxMsgsPerSubject 1.
-func NewStates(js jetstream.JetStream, stream string) *States { return &States{js: js, stream: stream} }
+// NewStates returns the notification states of a broker.
+func NewStates(js jetstream.JetStream) *States { return &States{js: js} }
 
-// Get returns what is kept under subject, and its revision. ErrNoState.
-func (s *States) Get(ctx context.Context, subject string) (body []byte, revision uint64, err error) {
+// open returns the bucket, or the stream of earlier builds; both are nil if there is neither.
+// ErrStatesMove.
+func (s *States) open(ctx context.Context) (jetstream.KeyValue, jetstream.Stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kv != nil {
+		return s.kv, nil, nil
+	}
+	stream, err := s.js.Stream(ctx, events.StreamNotificationStates)
+	switch {
+	case err == nil && isMoving(stream):
+		return nil, nil, ErrStatesMove
+	case err == nil:
+		s.kv, err = s.js.KeyValue(ctx, events.BucketNotificationStates)
+		return s.kv, nil, err
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, nil, err
+	}
+	old, err := s.js.Stream(ctx, oldStates)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, nil, nil
+	case err == nil && old.CachedInfo().Config.Sealed:
+		return nil, nil, ErrStatesMove
+	}
+	return nil, old, err
+}
+
+// Get returns what is kept under key, and its revision. ErrNoState, ErrStatesMove.
+func (s *States) Get(ctx context.Context, key string) (body []byte, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, s.stream)
-	var m *jetstream.RawStreamMsg
-	if err == nil {
-		m, err = stream.GetLastMsgForSubject(ctx, subject)
+	kv, old, err := s.open(ctx)
+	switch {
+	case err != nil:
+	case kv != nil:
+		var e jetstream.KeyValueEntry
+		if e, err = kv.Get(ctx, key); err == nil {
+			return e.Value(), e.Revision(), nil
+		}
+	case old != nil:
+		var m *jetstream.RawStreamMsg
+		if m, err = old.GetLastMsgForSubject(ctx, oldStateSubject(key)); err == nil {
+			return m.Data, m.Sequence, nil
+		}
+	default:
+		err = ErrNoState
 	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, 0, fmt.Errorf("read %s: %w", subject, ErrNoState)
+	for _, missing := range []error{jetstream.ErrKeyNotFound, jetstream.ErrMsgNotFound, jetstream.ErrStreamNotFound} {
+		if errors.Is(err, missing) {
+			err = ErrNoState
+		}
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", subject, err)
-	}
-	return m.Data, m.Sequence, nil
+	return nil, 0, fmt.Errorf("read the state of notification %s: %w", key, err)
 }
 
-// Set writes body under subject if what is there has this revision; 0: if nothing is there.
+// Set writes body under key if what is there has this revision; 0: if nothing is there.
 // Otherwise ErrStateChanged, which after an earlier timeout may mean the caller's own write.
-func (s *States) Set(ctx context.Context, subject string, body []byte, revision uint64) error {
+// ErrStatesMove.
+func (s *States) Set(ctx context.Context, key string, body []byte, revision uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: body}, jetstream.WithExpectLastSequencePerSubject(revision))
-	if wrongSequence(err) {
-		return fmt.Errorf("write %s: %w", subject, ErrStateChanged)
+	kv, old, err := s.open(ctx)
+	switch {
+	case err != nil:
+	case kv != nil && revision == 0:
+		_, err = kv.Create(ctx, key, body)
+	case kv != nil:
+		_, err = kv.Update(ctx, key, body, revision)
+	case old != nil:
+		_, err = s.js.PublishMsg(ctx, &nats.Msg{Subject: oldStateSubject(key), Data: body}, jetstream.WithExpectLastSequencePerSubject(revision))
+	default:
+		err = jetstream.ErrStreamNotFound
+	}
+	if wrongSequence(err) || errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		err = ErrStateChanged
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", subject, err)
+		return fmt.Errorf("write the state of notification %s: %w", key, err)
 	}
 	return nil
 }
 
 // All calls use with everything that is kept, the longest unchanged first, until use returns
-// an error. Without the stream it calls nothing. It needs the right to make a consumer.
-func (s *States) All(ctx context.Context, use func(subject string, body []byte) error) error {
-	stream, err := s.js.Stream(ctx, s.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+// an error. Without states it calls nothing. It needs the right to make a consumer. ErrStatesMove.
+func (s *States) All(ctx context.Context, use func(key string, body []byte) error) error {
+	kv, old, err := s.open(ctx)
+	if err == nil && kv != nil {
+		// Not kv.WatchAll: its consumer pushes, and the operator's account imports no subject to push to.
+		old, err = s.js.Stream(ctx, events.StreamNotificationStates)
+	}
+	if err != nil {
+		return fmt.Errorf("list the notification states: %w", err)
+	}
+	if old == nil {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("list %s: %w", s.stream, err)
-	}
+	return eachState(ctx, old, use)
+}
+
+// eachState calls use with the messages of a stream of states, the oldest first.
+func eachState(ctx context.Context, stream jetstream.Stream, use func(key string, body []byte) error) error {
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
-		return fmt.Errorf("list %s: %w", s.stream, err)
+		return fmt.Errorf("list the notification states: %w", err)
 	}
 	info, err := consumer.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", s.stream, err)
+		return fmt.Errorf("list the notification states: %w", err)
 	}
 	if info.NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return fmt.Errorf("list %s: %w", s.stream, err)
+		return fmt.Errorf("list the notification states: %w", err)
 	}
 	defer messages.Stop()
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return fmt.Errorf("list %s: %w", s.stream, err)
+			return fmt.Errorf("list the notification states: %w", err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("list %s: %w", s.stream, err)
+			return fmt.Errorf("list the notification states: %w", err)
 		}
-		if err := use(m.Subject(), m.Data()); err != nil {
-			return err
+		// A key that was deleted by hand leaves an empty marker.
+		if len(m.Data()) > 0 {
+			if err := use(m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:], m.Data()); err != nil {
+				return err
+			}
 		}
 		if meta.NumPending == 0 {
 			return nil

@@ -131,7 +131,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		},
 	}
 	if len(t.Notifications) > 0 {
-		all = append(all, t.notificationStreams()...)
+		all = append(all, notificationQueue())
 	}
 	for i := range all {
 		all[i].Storage = jetstream.FileStorage

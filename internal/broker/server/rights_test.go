@@ -97,11 +97,15 @@ func acts() []act {
 		api("delete the verifier's consumer", "CONSUMER.DELETE.BACKUP_OUTCOMES.verifier", ""),
 
 		publish("queue a notification", "backup_notification.email.k1", "notifier operator"),
-		publish("note a notification's state", "backup_notification_state.k1", "notifier operator"),
+		publish("note a notification's state", "$KV.BACKUP_NOTIFICATION_STATES.k1", "notifier operator"),
+		publish("note it in the stream of earlier builds", "backup_notification_state.k1", "notifier operator"),
 		api("take a notification", "CONSUMER.MSG.NEXT.BACKUP_NOTIFICATIONS.notify-email", "notifier"),
 		publish("acknowledge a notification", "$JS.ACK.BACKUP_NOTIFICATIONS.notify-email.1.1.1.1.0", "notifier"),
 		api("read a notification", "STREAM.MSG.GET.BACKUP_NOTIFICATIONS", "notifier operator"),
-		api("read a notification's state", "STREAM.MSG.GET.BACKUP_NOTIFICATION_STATES", "notifier operator"),
+		api("read a notification's state", "STREAM.MSG.GET.KV_BACKUP_NOTIFICATION_STATES", "notifier operator"),
+		api("read it in the stream of earlier builds", "STREAM.MSG.GET.BACKUP_NOTIFICATION_STATES", "notifier operator"),
+		api("list the notifications' states", "CONSUMER.CREATE.KV_BACKUP_NOTIFICATION_STATES.x", "operator"),
+		api("remove the notifications' states", "STREAM.DELETE.KV_BACKUP_NOTIFICATION_STATES", ""),
 
 		publish("write a schedule", "backup.schedule.acme.nightly", "operator"),
 		publish("make a schedule due", "backup.schedule.acme.nightly.due", ""),

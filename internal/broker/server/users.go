@@ -66,6 +66,15 @@ func setup() []string {
 	return []string{streamInfo("*"), api + "CONSUMER.INFO.*.*", api + "INFO"}
 }
 
+// each returns f of each of names.
+func each[T any](f func(string) T, names []string) []T {
+	out := make([]T, 0, len(names))
+	for _, name := range names {
+		out = append(out, f(name))
+	}
+	return out
+}
+
 // reading is what a reader of outcomes needs of the API.
 func reading() []string {
 	return []string{
@@ -90,9 +99,9 @@ func (u User) Rights() Rights {
 		r = workerRights(r)
 	case UserNotifier:
 		r.Publish = slices.Concat(
-			[]string{broker.NotificationSubject("*", "*"), broker.NotificationStateSubject("*")}, setup(),
+			[]string{broker.NotificationSubject("*", "*")}, broker.NotificationStateSubjects(), setup(),
 			consume(events.StreamOutcomes, events.ConsumerNotifier), consume(events.StreamNotifications, "*"),
-			[]string{readMsg(events.StreamNotifications), readMsg(events.StreamNotificationStates)},
+			[]string{readMsg(events.StreamNotifications)}, each(readMsg, broker.NotificationStateStreams()),
 		)
 	case UserVerifier:
 		r.Publish = slices.Concat(
@@ -140,18 +149,19 @@ func operatorRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{
 			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
-			broker.NotificationSubject("*", "*"), broker.NotificationStateSubject("*"),
+			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
 			events.LinkIssuedFilter, events.LinkRevokedFilter,
 			// What is due is the broker's to write; a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
 			api + "STREAM.NAMES", api + "STREAM.LIST",
-		}, setup(),
+		}, broker.NotificationStateSubjects(), setup(),
 		[]string{
 			readMsg(events.StreamOutcomes), readMsg(events.StreamEvents), readMsg(events.StreamRequests), readMsg(events.StreamIntake),
-			readMsg(events.StreamNotifications), readMsg(events.StreamNotificationStates), readMsg(events.StreamAdvisories),
+			readMsg(events.StreamNotifications), readMsg(events.StreamAdvisories),
 		},
-		of(events.StreamOutcomes), of(events.StreamNotificationStates),
+		each(readMsg, broker.NotificationStateStreams()),
+		of(events.StreamOutcomes), slices.Concat(each(of, broker.NotificationStateStreams())...),
 	)
 	for _, name := range []string{events.ConsumerNotifier, events.ConsumerVerifier} {
 		at := events.StreamOutcomes + "." + name

@@ -24,14 +24,14 @@ type Publisher interface {
 func NewDispatcher(publisher Publisher, js jetstream.JetStream, p notify.Policy) *notify.Dispatcher {
 	return &notify.Dispatcher{
 		Policy: p, Records: NewRecords(js),
-		Queue: notifications{publisher, broker.NewStates(js, events.StreamNotifications)},
+		Queue: notifications{publisher, js},
 	}
 }
 
 // notifications is the queue as notify asks for it.
 type notifications struct {
 	publisher Publisher
-	queued    *broker.States // the same stream, read
+	js        jetstream.JetStream
 }
 
 var _ notify.Queue = notifications{}
@@ -49,8 +49,10 @@ func (q notifications) Enqueue(ctx context.Context, n notify.Notification) error
 	subject := broker.NotificationSubject(string(n.Channel), string(n.Key))
 	err = q.publisher.Publish(subject, msg)
 	if errors.Is(err, broker.ErrQueueFull) {
-		if _, _, there := q.queued.Get(ctx, subject); there == nil {
-			return nil
+		if stream, missing := q.js.Stream(ctx, events.StreamNotifications); missing == nil {
+			if _, missing = stream.GetLastMsgForSubject(ctx, subject); missing == nil {
+				return nil
+			}
 		}
 	}
 	return err

@@ -8,24 +8,23 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Records is what became of notifications: the broker's stream of states.
+// Records is what became of notifications: the states that the broker keeps.
 type Records struct{ *broker.States }
 
 var _ notify.Records = Records{}
 
 // NewRecords reads and writes the records of a broker.
 func NewRecords(js jetstream.JetStream) Records {
-	return Records{broker.NewStates(js, events.StreamNotificationStates)}
+	return Records{broker.NewStates(js)}
 }
 
 // Get implements notify.Records.
 func (r Records) Get(ctx context.Context, key notify.Key) (notify.Record, uint64, error) {
-	body, revision, err := r.States.Get(ctx, broker.NotificationStateSubject(string(key)))
+	body, revision, err := r.States.Get(ctx, string(key))
 	if errors.Is(err, broker.ErrNoState) {
 		return notify.Record{}, 0, fmt.Errorf("%w: %w", notify.ErrNotFound, err)
 	}
@@ -42,7 +41,7 @@ func (r Records) Put(ctx context.Context, record notify.Record, revision uint64)
 	if err != nil {
 		return fmt.Errorf("encode the record of %s: %w", record.Key, err)
 	}
-	err = r.Set(ctx, broker.NotificationStateSubject(string(record.Key)), body, revision)
+	err = r.Set(ctx, string(record.Key), body, revision)
 	if errors.Is(err, broker.ErrStateChanged) {
 		return fmt.Errorf("%w: %w", notify.ErrConflict, err)
 	}
