@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// patience bounds each wait for something that is sure to happen.
-const patience = 2 * time.Minute
+// timeout bounds each wait for something that is sure to happen.
+const timeout = 2 * time.Minute
 
 // queueLimit is how many requests of one project may wait in these tests.
 const queueLimit = 3
@@ -49,7 +49,7 @@ func (b *broker) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(patience) {
+	if !srv.ReadyForConnections(timeout) {
 		t.Fatal("the server does not accept connections")
 	}
 	b.srv = srv
@@ -141,7 +141,7 @@ func publish(t testing.TB, js jetstream.JetStream, e encoder) {
 	if f, ok := e.(events.Failed); ok {
 		options = append(options, jetstream.WithExpectLastSequenceForSubject(0, events.OutcomeFilter(f.ProjectID, f.RequestID)))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if _, err := js.PublishMsg(ctx, natsMsg(t, e), options...); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func progress(project, request string) events.Progress {
 // eventually waits for a condition of the world outside.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -151,7 +151,7 @@ func connect() (nc *nats.Conn, stop func()) {
 	must(err)
 	js, err := jetstream.New(nc)
 	must(err)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	for name, subject := range map[string]string{
 		events.StreamRequests: events.RequestedFilter, events.StreamOutcomes: events.CompletedFilter, events.StreamEvents: events.StartedFilter,

@@ -45,7 +45,7 @@ func receive(t *testing.T, c <-chan awaited) awaited {
 	select {
 	case a := <-c:
 		return a
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("Await does not return")
 		return awaited{}
 	}
@@ -84,7 +84,7 @@ func TestAwaitBelievesTheStreamOnly(t *testing.T) {
 	if reply, err := s.nc.RequestMsgWithContext(ctx, forged); err != nil || len(reply.Data) == 0 {
 		t.Fatalf("the stream answers %v, %v", reply, err)
 	}
-	if _, err := heard.NextMsg(patience); err != nil {
+	if _, err := heard.NextMsg(timeout); err != nil {
 		t.Fatalf("subscribers do not hear of the forged outcome: %v", err)
 	}
 	second := failed("acme", "r1")
@@ -197,7 +197,7 @@ func (s *setup) tell(t *testing.T, m *nats.Msg) {
 	if err := s.js.Conn().PublishMsg(m); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.js.Conn().FlushTimeout(patience); err != nil {
+	if err := s.js.Conn().FlushTimeout(timeout); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -280,7 +280,7 @@ func TestWatchSeveral(t *testing.T) {
 				if !slices.Equal(got, c.want) {
 					t.Errorf("got %q, want %q", got, c.want)
 				}
-			case <-time.After(patience):
+			case <-time.After(timeout):
 				t.Fatal("Watch does not yield all")
 			}
 			eventually(t, "Watch unsubscribes", func() bool { return s.nc.NumSubscriptions() <= 1 })

@@ -70,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // checkLenient reads an accepted body as encoding/json's first version does, which folds
-// case, lets the last of two names win and mends invalid text. Had any of that been let
+// case, lets the last of two names win and fixes invalid text. Had any of that been let
 // pass, the two would differ.
 func checkLenient(t *testing.T, schema *jsonschema.Schema, body, canonical []byte) {
 	t.Helper()

@@ -84,7 +84,7 @@ type answer struct {
 	group   export.Group
 }
 
-func (a *answer) RunWith(ctx context.Context, req export.Request, _ delivery.Delivery, g export.Group) (export.Outcome, error) {
+func (a *answer) Run(ctx context.Context, req export.Request, _ delivery.Delivery, g export.Group) (export.Outcome, error) {
 	a.req, a.group = req, g
 	if a.gathers {
 		a.group.Member = g.Gather(ctx, export.GroupKey{Role: "r"})

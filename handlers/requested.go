@@ -16,7 +16,7 @@ import (
 
 // Exporter is the use case.
 type Exporter interface {
-	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
+	Run(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
 }
 
 // Requested handles backup.requested.<project_id>: it runs the export and announces its
@@ -31,7 +31,7 @@ type Requested struct {
 func (h *Requested) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
 	group := h.Groups.of(msg.Context())
-	out, err := h.Exporter.RunWith(msg.Context(), decode(incoming(msg), d), d, group)
+	out, err := h.Exporter.Run(msg.Context(), decode(incoming(msg), d), d, group)
 	if errors.Is(err, export.ErrSuperseded) {
 		return delivery.ErrDrop
 	}

@@ -15,7 +15,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	var x doctor.Config
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check everything a worker needs, and say how to mend it",
+		Short: "Check everything a worker needs, and say how to fix it",
 		Long: "Looks with the worker's own configuration at the client tools, the database, the ledger\n" +
 			"and its rights, the projects that were exported of late, the broker, its streams and\n" +
 			"this key's rights, every storage (it writes, reads and deletes a probe), disks, clocks,\n" +
@@ -23,7 +23,7 @@ func (a *app) doctorCommand() *cobra.Command {
 			"sends nothing unless --send-test is given. Run it as the worker's user: rights are its.\n\n" +
 			"With --drift it also compares what each destination lists with the ledger: an export that\n" +
 			"is missing, or an object that the ledger does not know, is a fault.\n\n" +
-			"All checks run at once, each within --patience. A fault must be corrected; unreachable is\n" +
+			"All checks run at once, each within --timeout. A fault must be corrected; unreachable is\n" +
 			"what gave no answer. Exits 1 for a fault, 5 if all that is wrong is unreachable, and 0\n" +
 			"otherwise, also for warnings and for what cannot be seen from here.",
 		Example: "  pgcourier doctor\n" +
@@ -35,7 +35,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&x.Only, "only", nil, "look at these only, by the names in the table or what is before their slash")
 	cmd.Flags().StringArrayVar(&x.Projects, "project", nil, "project to look at; may be repeated; none: up to 20 of those that were exported of late")
-	cmd.Flags().DurationVar(&x.Timeout, "patience", doctor.DefaultTimeout, "longest time of one check")
+	cmd.Flags().DurationVar(&x.Timeout, "timeout", doctor.DefaultTimeout, "longest time of one check")
 	cmd.Flags().BoolVar(&x.Drift, "drift", false, "also compare the storage with the ledger")
 	cmd.Flags().BoolVar(&x.SendTest, "send-test", false, "also send a test: a mail to OPERATOR_EMAIL, an event of the type pgcourier.test, a message")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(doctor.Names(), cobra.ShellCompDirectiveNoFileComp))
@@ -47,14 +47,14 @@ func (a *app) doctorCommand() *cobra.Command {
 			}
 		}
 		if x.Timeout <= 0 {
-			return exitf(exitUsage, "--patience: %s is not positive", x.Timeout)
+			return exitf(exitUsage, "--timeout: %s is not positive", x.Timeout)
 		}
 		if x.Settings, err = load(); err != nil {
 			return err
 		}
 		found := doctor.Examine(cmd.Context(), x)
 		for i, f := range found {
-			found[i].Check, found[i].Found, found[i].Mend = term.Sanitize(f.Check), term.Sanitize(f.Found), term.Sanitize(f.Mend)
+			found[i].Check, found[i].Found, found[i].Fix = term.Sanitize(f.Check), term.Sanitize(f.Found), term.Sanitize(f.Fix)
 		}
 		if err := a.print(found, doctorText(a.screen(), found)); err != nil {
 			return err
@@ -78,7 +78,7 @@ func doctorExit(found []doctor.Finding) error {
 	}
 	switch {
 	case len(faults) > 0:
-		return exitf(exitFailed, "to be mended: %s", strings.Join(append(faults, unreachable...), ", "))
+		return exitf(exitFailed, "to be fixed: %s", strings.Join(append(faults, unreachable...), ", "))
 	case len(unreachable) > 0:
 		return exitf(exitUnreachable, "unreachable: %s", strings.Join(unreachable, ", "))
 	}
@@ -91,9 +91,9 @@ func doctorText(s term.Screen, found []doctor.Finding) string {
 	var below strings.Builder
 	for _, f := range found {
 		table.Add(f.Check, string(f.State), f.Found)
-		if f.Mend != "" {
+		if f.Fix != "" {
 			fmt.Fprintf(&below, "\n%s\n", s.Bold(s.Cut(f.Check+": "+string(f.State))))
-			below.WriteString(s.Pairs([][2]string{{"  found", f.Found}, {"  mend", f.Mend}}))
+			below.WriteString(s.Pairs([][2]string{{"  found", f.Found}, {"  fix", f.Fix}}))
 		}
 	}
 	return table.Text(s) + below.String()

@@ -135,14 +135,14 @@ func sampleFindings() []doctor.Finding {
 		{Check: "database", State: doctor.OK, Found: "PostgreSQL 17.6, database platform, login pgcourier_worker"},
 		{
 			Check: "database/ledger", State: doctor.Fault, Found: "the login lacks UPDATE on pgcourier.attempts, UPDATE on pgcourier.requests",
-			Mend: "grant it: see docs/least-privilege.md",
+			Fix: "grant it: see docs/least-privilege.md",
 		},
 		{
 			Check: "broker/streams/BACKUP_REQUESTS/export-worker", State: doctor.Fault, Found: "max deliver is 9, needed is 3; ack wait is 10s, needed is 30s",
-			Mend: "run `pgcourier broker setup` as the broker's administrator with the workers' settings, or give the workers the broker's",
+			Fix: "run `pgcourier broker setup` as the broker's administrator with the workers' settings, or give the workers the broker's",
 		},
-		{Check: "storage/s3", State: doctor.Unreachable, Found: "look for the bucket: dial tcp 192.0.2.7:443: i/o timeout", Mend: "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"},
-		{Check: "disk/file", State: doctor.Warning, Found: "41 GiB free; the largest of late took 18 GiB", Mend: "free room on this disk or move the folder to a larger one; see retention"},
+		{Check: "storage/s3", State: doctor.Unreachable, Found: "look for the bucket: dial tcp 192.0.2.7:443: i/o timeout", Fix: "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"},
+		{Check: "disk/file", State: doctor.Warning, Found: "41 GiB free; the largest of late took 18 GiB", Fix: "free room on this disk or move the folder to a larger one; see retention"},
 		{Check: "notify/email", State: doctor.Skipped, Found: "not set up"},
 	}
 }

@@ -244,7 +244,7 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"doctor":          sampleFindings()[1:3],
 		"doctor --drift": []doctor.Finding{{
 			Check: "drift/s3", State: doctor.Fault, Found: "1 missing although the ledger has them: " + sampleKey,
-			Mend: "see docs/retention.md", Drift: &doctor.Drift{Missing: []string{sampleKey}},
+			Fix: "see docs/retention.md", Drift: &doctor.Drift{Missing: []string{sampleKey}},
 		}},
 		"schedule add": sampleSchedules()[0],
 		"schedule rm":  scheduleRemoved{Project: "acme", Name: "nightly", Removed: true},

@@ -81,17 +81,17 @@ func (x *examiner) brokerFinding(err error) Finding {
 	key, isKey := errors.AsType[*server.KeyError](err)
 	switch {
 	case isKey:
-		f.Mend = "see docs/broker.md: the folder of keys must hold " + string(key.User) + ".nk, readable for this user"
+		f.Fix = "see docs/broker.md: the folder of keys must hold " + string(key.User) + ".nk, readable for this user"
 	case errors.Is(err, broker.ErrUnauthorized):
-		f.Mend = "give the broker this user's key or password, or correct PGCOURIER_NATS_KEYS, NATS_NKEY, NATS_CREDS or NATS_URL: see docs/broker.md"
+		f.Fix = "give the broker this user's key or password, or correct PGCOURIER_NATS_KEYS, NATS_NKEY, NATS_CREDS or NATS_URL: see docs/broker.md"
 	case errors.Is(err, server.ErrNoServer):
-		f.State, f.Mend = Unreachable, "start `pgcourier serve` with the same DATA_DIR, or set PGCOURIER_NATS_URL"
+		f.State, f.Fix = Unreachable, "start `pgcourier serve` with the same DATA_DIR, or set PGCOURIER_NATS_URL"
 	case untrusted(err):
-		f.Mend = "set PGCOURIER_NATS_TLS_CA to the authority that signed the broker's certificate, or use the host name that it is for"
+		f.Fix = "set PGCOURIER_NATS_TLS_CA to the authority that signed the broker's certificate, or use the host name that it is for"
 	case errors.Is(err, broker.ErrUnreachable):
-		f.State, f.Mend = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_NATS_URL"
+		f.State, f.Fix = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_NATS_URL"
 	default:
-		f.Mend = "correct the settings of the broker (PGCOURIER_NATS_...): see docs/broker.md"
+		f.Fix = "correct the settings of the broker (PGCOURIER_NATS_...): see docs/broker.md"
 	}
 	return f
 }
@@ -105,7 +105,7 @@ func (x *examiner) checkSync(r *Report) {
 	}
 	r.Add("sync", Finding{
 		State: Unknown, Found: "a client cannot see how the broker syncs; nats-server's default may lose two minutes at a power failure",
-		Mend: "look for sync_interval: always in the jetstream block of its configuration",
+		Fix: "look for sync_interval: always in the jetstream block of its configuration",
 	})
 }
 
@@ -118,7 +118,7 @@ func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server
 	}
 	who, err := server.WhoAmI(ctx, nc)
 	if err != nil {
-		r.Add(part, Finding{State: Unknown, Found: err.Error(), Mend: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
+		r.Add(part, Finding{State: Unknown, Found: err.Error(), Fix: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
 		return
 	}
 	name := who.User
@@ -144,15 +144,15 @@ func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server
 	if len(lacks) > 0 {
 		r.Add(part, Finding{
 			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
-			Mend: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
+			Fix: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
 		})
 		return
 	}
 	r.OK(part, "%s in account %s has the rights that it needs", name, who.Account)
 }
 
-// setUpMend is the same for everything that differs.
-const setUpMend = "run `pgcourier broker setup` as the broker's administrator with the workers' settings, or give the workers the broker's"
+// setUpFix is the same for everything that differs.
+const setUpFix = "run `pgcourier broker setup` as the broker's administrator with the workers' settings, or give the workers the broker's"
 
 // checkStreams names each stream and consumer that differs from what is needed, field by
 // field.
@@ -161,9 +161,9 @@ func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *
 	found, err := broker.Inspect(ctx, js, want)
 	switch {
 	case errors.Is(err, broker.ErrTooOld):
-		r.Add("streams", Finding{State: Fault, Found: err.Error(), Mend: "update nats-server"})
+		r.Add("streams", Finding{State: Fault, Found: err.Error(), Fix: "update nats-server"})
 	case err != nil:
-		r.Add("streams", Finding{State: Fault, Found: err.Error(), Mend: "let this user look: publish on $JS.API.STREAM.INFO.* and $JS.API.CONSUMER.INFO.*.*"})
+		r.Add("streams", Finding{State: Fault, Found: err.Error(), Fix: "let this user look: publish on $JS.API.STREAM.INFO.* and $JS.API.CONSUMER.INFO.*.*"})
 	case len(found) == 0:
 		r.OK("streams", "all streams and consumers are as needed")
 	}
@@ -175,11 +175,11 @@ func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *
 	found, err = broker.InspectSchedules(ctx, js, want)
 	switch {
 	case errors.Is(err, broker.ErrNoSchedules):
-		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Mend: "update nats-server, or use another scheduler: see docs/schedules.md"})
+		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Fix: "update nats-server, or use another scheduler: see docs/schedules.md"})
 	case errors.Is(err, broker.ErrNotSetUp):
-		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Mend: setUpMend})
+		r.Add("schedules", Finding{State: Warning, Found: err.Error(), Fix: setUpFix})
 	case err != nil:
-		r.Add("schedules", errorFinding(err, "PGCOURIER_NATS_URL", setUpMend))
+		r.Add("schedules", errorFinding(err, "PGCOURIER_NATS_URL", setUpFix))
 	case len(found) == 0:
 		r.OK("schedules", "the broker holds schedules")
 	}
@@ -201,7 +201,7 @@ func reportDrift(r *Report, all []broker.Difference) {
 		says[d.Object] = append(says[d.Object], text)
 	}
 	for _, o := range objects {
-		r.Add("streams/"+o, Finding{State: Fault, Found: strings.Join(says[o], "; "), Mend: setUpMend})
+		r.Add("streams/"+o, Finding{State: Fault, Found: strings.Join(says[o], "; "), Fix: setUpFix})
 	}
 }
 
@@ -210,10 +210,10 @@ func (x *examiner) checkLimits(ctx context.Context, js jetstream.JetStream, r *R
 	info, err := js.AccountInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		r.Add("limits", Finding{State: Fault, Found: err.Error(), Mend: "enable JetStream on the broker and for this account: see docs/broker.md"})
+		r.Add("limits", Finding{State: Fault, Found: err.Error(), Fix: "enable JetStream on the broker and for this account: see docs/broker.md"})
 		return false
 	case err != nil:
-		r.Add("limits", Finding{State: Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Mend: "let this user publish on $JS.API.INFO"})
+		r.Add("limits", Finding{State: Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Fix: "let this user publish on $JS.API.INFO"})
 		return true
 	}
 	used, limit := info.Store, info.Limits.MaxStore
@@ -230,7 +230,7 @@ func (x *examiner) checkLimits(ctx context.Context, js jetstream.JetStream, r *R
 		f.State = Warning
 	}
 	if f.State != OK {
-		f.Mend = "raise the account's max_file (JetStream), or keep outcomes for a shorter time (OUTCOME_RETENTION)"
+		f.Fix = "raise the account's max_file (JetStream), or keep outcomes for a shorter time (OUTCOME_RETENTION)"
 	}
 	r.Add("limits", f)
 	return true

@@ -15,7 +15,7 @@ func (x *examiner) checkClients(_ context.Context, r *Report) {
 	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
 		found := x.discover(tool)
 		if len(found) == 0 {
-			f := Finding{State: Warning, Found: "no " + tool + " here: restores cannot run", Mend: "install postgresql-client, or set PGCOURIER_PG_BIN_DIR"}
+			f := Finding{State: Warning, Found: "no " + tool + " here: restores cannot run", Fix: "install postgresql-client, or set PGCOURIER_PG_BIN_DIR"}
 			if tool == "pg_dump" && x.Settings.Exporting() {
 				f.State, f.Found = Fault, "no pg_dump here: exports cannot run"
 			}
@@ -23,18 +23,18 @@ func (x *examiner) checkClients(_ context.Context, r *Report) {
 			continue
 		}
 		var faulty []string
-		var mends []string
+		var fixes []string
 		for _, f := range libpq.Examine(x.toolDirs(), tool) {
 			var ids []string
 			for _, a := range f.Advisories {
 				ids = append(ids, a.ID)
 			}
 			faulty = append(faulty, fmt.Sprintf("%s in %s has %s", f.Version.Text, f.Version.Path, strings.Join(ids, ", ")))
-			mend := "install " + f.Mends + " or a later release"
-			if f.Mends == "" {
-				mend = fmt.Sprintf("replace PostgreSQL %d by a newer major version", f.Version.Major)
+			fix := "install " + f.Fixes + " or a later release"
+			if f.Fixes == "" {
+				fix = fmt.Sprintf("replace PostgreSQL %d by a newer major version", f.Version.Major)
 			}
-			mends = append(mends, mend)
+			fixes = append(fixes, fix)
 		}
 		switch {
 		case len(faulty) == 0 || x.Settings.ClientCheck == config.ClientsOff:
@@ -44,7 +44,7 @@ func (x *examiner) checkClients(_ context.Context, r *Report) {
 			}
 			r.OK(tool, "%s", strings.Join(slices.Compact(all), ", "))
 		default:
-			f := Finding{State: Warning, Found: strings.Join(faulty, "; "), Mend: strings.Join(mends, "; ") + ": see docs/hostile-source.md"}
+			f := Finding{State: Warning, Found: strings.Join(faulty, "; "), Fix: strings.Join(fixes, "; ") + ": see docs/hostile-source.md"}
 			if x.Settings.ClientCheck == config.ClientsRefuse {
 				f.State = Fault // no worker starts with it
 			}

@@ -29,7 +29,7 @@ func (x *examiner) checkDatabase(ctx context.Context, r *Report) {
 			r.Skip("", "not set up, and the roles here need none")
 			return
 		}
-		r.Add("", Finding{State: Fault, Found: x.poolErr.Error(), Mend: "set " + databaseURL + " to the database of the control plane and the ledger"})
+		r.Add("", Finding{State: Fault, Found: x.poolErr.Error(), Fix: "set " + databaseURL + " to the database of the control plane and the ledger"})
 		return
 	}
 	conn, err := x.pool.Acquire(ctx)
@@ -50,7 +50,7 @@ func (x *examiner) checkDatabase(ctx context.Context, r *Report) {
 	case err == nil:
 		r.OK("query", "the project query has the columns it must have")
 	case errors.Is(err, project.ErrQuery):
-		r.Add("query", Finding{State: Fault, Found: err.Error(), Mend: "correct PGCOURIER_PROJECT_QUERY, or grant the login what it reads: see docs/architecture.md and docs/least-privilege.md"})
+		r.Add("query", Finding{State: Fault, Found: err.Error(), Fix: "correct PGCOURIER_PROJECT_QUERY, or grant the login what it reads: see docs/architecture.md and docs/least-privilege.md"})
 	default:
 		r.Add("query", databaseFinding(err))
 	}
@@ -74,12 +74,12 @@ func (x *examiner) checkServer(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	version, _, _ := strings.Cut(pg.ParameterStatus("server_version"), " ")
 	if readOnly == "on" {
 		r.Add("", Finding{State: Fault, Found: "PostgreSQL " + version + " takes no writes: it is a standby, or default_transaction_read_only is on",
-			Mend: "name the primary in " + databaseURL + ", or several hosts with target_session_attrs=read-write"})
+			Fix: "name the primary in " + databaseURL + ", or several hosts with target_session_attrs=read-write"})
 	} else {
 		r.OK("", "PostgreSQL %s, database %s, login %s", version, conn.Conn().Config().Database, login)
 	}
 	if superuser {
-		r.Add("login", Finding{State: Warning, Found: "the login " + login + " is a superuser", Mend: "give the worker a login with the rights it needs: " + leastPrivilege})
+		r.Add("login", Finding{State: Warning, Found: "the login " + login + " is a superuser", Fix: "give the worker a login with the rights it needs: " + leastPrivilege})
 	} else {
 		r.OK("login", "%s is no superuser", login)
 	}
@@ -102,7 +102,7 @@ func (x *examiner) checkPgDump(server string, r *Report) {
 	if newest.Major < major {
 		r.Add("pg_dump", Finding{
 			State: Fault, Found: fmt.Sprintf("the server runs PostgreSQL %s, the newest pg_dump here is %s", server, newest.Text),
-			Mend: fmt.Sprintf("install postgresql-client-%d or newer, or name its folder in PGCOURIER_PG_BIN_DIR", major),
+			Fix: fmt.Sprintf("install postgresql-client-%d or newer, or name its folder in PGCOURIER_PG_BIN_DIR", major),
 		})
 		return
 	}
@@ -111,7 +111,7 @@ func (x *examiner) checkPgDump(server string, r *Report) {
 	if pgversion.Newer(installed[i].Major) {
 		r.Add("pg_dump", Finding{
 			State: Warning, Found: fmt.Sprintf("%s; this pgcourier was tested up to PostgreSQL %d", found, pgversion.Newest),
-			Mend: "look for a newer pgcourier, and test a restore until there is one: see docs/postgresql-versions.md",
+			Fix: "look for a newer pgcourier, and test a restore until there is one: see docs/postgresql-versions.md",
 		})
 		return
 	}
@@ -128,15 +128,15 @@ func (x *examiner) checkLedger(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	l, err := x.ledger(ctx)
 	switch {
 	case errors.Is(err, ledger.ErrNotMigrated):
-		f := Finding{State: Fault, Found: err.Error(), Mend: "run `pgcourier migrate` as the schema's owner"}
+		f := Finding{State: Fault, Found: err.Error(), Fix: "run `pgcourier migrate` as the schema's owner"}
 		var may bool
 		if err := conn.QueryRow(ctx, mayMigrate).Scan(&may); err == nil && may {
-			f.State, f.Mend = Warning, "nothing: the first worker brings it up to date, and so does `pgcourier migrate`"
+			f.State, f.Fix = Warning, "nothing: the first worker brings it up to date, and so does `pgcourier migrate`"
 		}
 		r.Add("ledger", f)
 		return
 	case errors.Is(err, ledger.ErrSchemaTooNew):
-		r.Add("ledger", Finding{State: Fault, Found: err.Error(), Mend: "update this pgcourier: a newer one has migrated the ledger"})
+		r.Add("ledger", Finding{State: Fault, Found: err.Error(), Fix: "update this pgcourier: a newer one has migrated the ledger"})
 		return
 	case err != nil:
 		r.Add("ledger", databaseFinding(err))
@@ -151,7 +151,7 @@ func (x *examiner) checkLedger(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	case err != nil:
 		r.Add("ledger", databaseFinding(err))
 	case len(missing) > 0:
-		r.Add("ledger", Finding{State: Fault, Found: "the login lacks " + strings.Join(missing, ", "), Mend: "grant it: " + leastPrivilege})
+		r.Add("ledger", Finding{State: Fault, Found: "the login lacks " + strings.Join(missing, ", "), Fix: "grant it: " + leastPrivilege})
 	default:
 		r.OK("ledger", "its schema is at version %d, and the login may use it", version)
 	}
@@ -175,15 +175,15 @@ func databaseFinding(err error) Finding {
 	f := Finding{State: Fault, Found: pg.Message + " (SQLSTATE " + pg.Code + ")"}
 	switch {
 	case strings.HasPrefix(pg.Code, "28"):
-		f.Mend = "correct the user or the password in " + databaseURL + ", or let pg_hba.conf admit the login"
+		f.Fix = "correct the user or the password in " + databaseURL + ", or let pg_hba.conf admit the login"
 	case pg.Code == "3D000":
-		f.Mend = "correct the name of the database in " + databaseURL + ", or create it"
+		f.Fix = "correct the name of the database in " + databaseURL + ", or create it"
 	case pg.Code == "42501":
-		f.Mend = "grant the login what it lacks: " + leastPrivilege
+		f.Fix = "grant the login what it lacks: " + leastPrivilege
 	case strings.HasPrefix(pg.Code, "57"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "08"):
-		f.State, f.Mend = Unreachable, "look at the server's log: it takes no work now"
+		f.State, f.Fix = Unreachable, "look at the server's log: it takes no work now"
 	default:
-		f.Mend = "look at the server's log"
+		f.Fix = "look at the server's log"
 	}
 	return f
 }

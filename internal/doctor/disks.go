@@ -33,7 +33,7 @@ func (x *examiner) checkDisks(ctx context.Context, r *Report) {
 func (x *examiner) checkDisk(part, folder string, largest int64, r *Report) {
 	have, err := space(folder)
 	if err != nil {
-		r.Add(part, Finding{State: Unknown, Found: err.Error(), Mend: "let this user look at " + folder})
+		r.Add(part, Finding{State: Unknown, Found: err.Error(), Fix: "let this user look at " + folder})
 		return
 	}
 	r.Add(part, Room(have, largest))

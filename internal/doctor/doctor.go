@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -32,9 +33,19 @@ const (
 type Finding struct {
 	Check  string `json:"check"` // check/part, such as "broker/clock"
 	State  State  `json:"state"`
-	Found  string `json:"found"`          // what was seen or is wrong: one line, no secret
-	Mend   string `json:"mend,omitempty"` // what to do; never empty for Warning, Fault and Unreachable
+	Found  string `json:"found"`         // what was seen or is wrong: one line, no secret
+	Fix    string `json:"fix,omitempty"` // what to do; never empty for Warning, Fault and Unreachable
 	*Drift        // the objects of a finding of drift; nil: none
+}
+
+// MarshalJSON implements json.Marshaler. It writes Fix under its earlier name "mend" too.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	type plain Finding
+	return json.Marshal(struct {
+		plain
+
+		Mend string `json:"mend,omitempty"`
+	}{plain(f), f.Fix})
 }
 
 // Check is one thing to look at.
@@ -104,7 +115,7 @@ func (b Bounds) run(ctx context.Context, check Check, r *Report) {
 	case <-done:
 		r.end(nil)
 	case <-late.C:
-		r.end(&Finding{State: Unreachable, Found: "no answer within " + timeout.String(), Mend: "see why the other side does not answer"})
+		r.end(&Finding{State: Unreachable, Found: "no answer within " + timeout.String(), Fix: "see why the other side does not answer"})
 	}
 }
 
@@ -113,7 +124,7 @@ const longest = 500
 
 // clean makes a finding one line of bounded length without any of the secrets.
 func (b Bounds) clean(f Finding) Finding {
-	for _, text := range []*string{&f.Check, &f.Found, &f.Mend} {
+	for _, text := range []*string{&f.Check, &f.Found, &f.Fix} {
 		for _, s := range b.Secrets {
 			const shortest = 6
 			if len(s) >= shortest {

@@ -32,7 +32,7 @@ func TestOneThatHangsBlocksNoOther(t *testing.T) {
 			}},
 			{Name: "slow", Timeout: 6 * time.Second, Run: func(ctx context.Context, r *doctor.Report) {
 				<-ctx.Done()
-				r.Add("", doctor.Finding{State: doctor.Unreachable, Found: ctx.Err().Error(), Mend: "wait"})
+				r.Add("", doctor.Finding{State: doctor.Unreachable, Found: ctx.Err().Error(), Fix: "wait"})
 			}},
 			{Name: "quick", Run: func(_ context.Context, r *doctor.Report) { r.Skip("", "not set up") }},
 			{Name: "silent", Run: func(context.Context, *doctor.Report) {}},
@@ -44,8 +44,8 @@ func TestOneThatHangsBlocksNoOther(t *testing.T) {
 		synctest.Wait()
 		want := []doctor.Finding{
 			{Check: "deaf/first", State: doctor.OK, Found: "it answered once"},
-			{Check: "deaf", State: doctor.Unreachable, Found: "no answer within 5s", Mend: "see why the other side does not answer"},
-			{Check: "slow", State: doctor.Unreachable, Found: "context deadline exceeded", Mend: "wait"},
+			{Check: "deaf", State: doctor.Unreachable, Found: "no answer within 5s", Fix: "see why the other side does not answer"},
+			{Check: "slow", State: doctor.Unreachable, Found: "context deadline exceeded", Fix: "wait"},
 			{Check: "quick", State: doctor.Skipped, Found: "not set up"},
 		}
 		if !slices.Equal(got, want) {
@@ -58,10 +58,10 @@ func TestNoFindingHoldsASecretOrASecondLine(t *testing.T) {
 	t.Parallel()
 	got := doctor.Run(t.Context(), doctor.Bounds{Secrets: []string{"canary-9", "", "w"}}, []doctor.Check{
 		{Name: "a", Run: func(_ context.Context, r *doctor.Report) {
-			r.Add("b canary-9", doctor.Finding{State: doctor.Fault, Found: "password canary-9\nrefused \xff", Mend: strings.Repeat("w", 600)})
+			r.Add("b canary-9", doctor.Finding{State: doctor.Fault, Found: "password canary-9\nrefused \xff", Fix: strings.Repeat("w", 600)})
 		}},
 	})
-	want := doctor.Finding{Check: "a/b ***", State: doctor.Fault, Found: "password *** refused \uFFFD", Mend: strings.Repeat("w", 499) + "…"}
+	want := doctor.Finding{Check: "a/b ***", State: doctor.Fault, Found: "password *** refused \uFFFD", Fix: strings.Repeat("w", 499) + "…"}
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("found %+v", got)
 	}
@@ -110,7 +110,7 @@ func TestWhatIsMeasuredIsJudged(t *testing.T) {
 		"a key that a group reads":        {doctor.Private("/k", 0o640), doctor.Warning, "mode 0640"},
 		"a folder that others may search": {doctor.Private("/k", fs.ModeDir|0o701), doctor.Warning, "mode 0701"},
 	} {
-		if c.found.State != c.state || !strings.Contains(c.found.Found, c.say) || (c.found.Mend == "") != (c.state == doctor.OK) {
+		if c.found.State != c.state || !strings.Contains(c.found.Found, c.say) || (c.found.Fix == "") != (c.state == doctor.OK) {
 			t.Errorf("%s: %+v, want %s and %q", name, c.found, c.state, c.say)
 		}
 	}

@@ -49,7 +49,7 @@ func (x *examiner) checkDrift(ctx context.Context, p destinations.Location, r *R
 	if text := found.text(); text != "" {
 		r.Add("", Finding{
 			State: Fault, Found: text, Drift: &found,
-			Mend: "`pgcourier recover` makes records for objects, `pgcourier rm` deletes them; what is missing has to be exported again: see docs/retention.md",
+			Fix: "`pgcourier recover` makes records for objects, `pgcourier rm` deletes them; what is missing has to be exported again: see docs/retention.md",
 		})
 		return
 	}

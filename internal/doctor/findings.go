@@ -36,14 +36,14 @@ func untrusted(err error) bool {
 }
 
 // errorFinding is a finding of an error: unreachable without an answer, else a fault with its
-// mend.
-func errorFinding(err error, address, mend string) Finding {
-	f := Finding{State: Fault, Found: err.Error(), Mend: mend}
+// fix.
+func errorFinding(err error, address, fix string) Finding {
+	f := Finding{State: Fault, Found: err.Error(), Fix: fix}
 	switch {
 	case untrusted(err):
-		f.Mend = "trust the authority that signed the certificate, or use the host name that it is for: " + address
+		f.Fix = "trust the authority that signed the certificate, or use the host name that it is for: " + address
 	case unanswered(err):
-		f.State, f.Mend = Unreachable, "is it running, and can this machine reach it? Its address is in "+address
+		f.State, f.Fix = Unreachable, "is it running, and can this machine reach it? Its address is in "+address
 	}
 	return f
 }

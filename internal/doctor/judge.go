@@ -31,7 +31,7 @@ func Skew(whose string, ahead, margin time.Duration) Finding {
 	default:
 		return f
 	}
-	f.Mend = "keep both machines' clocks with NTP (chrony, systemd-timesyncd): signatures, leases and schedules go by them"
+	f.Fix = "keep both machines' clocks with NTP (chrony, systemd-timesyncd): signatures, leases and schedules go by them"
 	return f
 }
 
@@ -57,7 +57,7 @@ func Certificate(c *x509.Certificate, now time.Time) Finding {
 	default:
 		return f
 	}
-	f.Mend = "renew the server's certificate"
+	f.Fix = "renew the server's certificate"
 	return f
 }
 
@@ -89,7 +89,7 @@ func Room(have Space, largest int64) Finding {
 	default:
 		return f
 	}
-	f.Mend = "free room on this disk or move the folder to a larger one; see retention"
+	f.Fix = "free room on this disk or move the folder to a larger one; see retention"
 	return f
 }
 
@@ -100,6 +100,6 @@ func Private(path string, mode fs.FileMode) Finding {
 	}
 	return Finding{
 		State: Warning, Found: fmt.Sprintf("%s holds a secret and has mode %04o: others can reach it", path, mode.Perm()),
-		Mend: "chmod go-rwx " + path,
+		Fix: "chmod go-rwx " + path,
 	}
 }

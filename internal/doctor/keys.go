@@ -22,7 +22,7 @@ func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 	recipients, err := seal.ParseRecipients(x.Settings.AgeRecipients)
 	switch {
 	case err != nil:
-		r.Add("recipients", Finding{State: Fault, Found: err.Error(), Mend: "correct PGCOURIER_AGE_RECIPIENTS"})
+		r.Add("recipients", Finding{State: Fault, Found: err.Error(), Fix: "correct PGCOURIER_AGE_RECIPIENTS"})
 	case len(recipients) == 0:
 		r.OK("recipients", "none: exports are not encrypted")
 	default:
@@ -38,7 +38,7 @@ func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 		ids, err := destinations.ReadIdentities([]string{file})
 		if err != nil {
 			unread = true
-			r.Add(part, Finding{State: Fault, Found: err.Error(), Mend: "let this user read it, or correct PGCOURIER_AGE_IDENTITY_FILE"})
+			r.Add(part, Finding{State: Fault, Found: err.Error(), Fix: "let this user read it, or correct PGCOURIER_AGE_IDENTITY_FILE"})
 			continue
 		}
 		identities = append(identities, ids...)
@@ -62,7 +62,7 @@ const proofLife = 35 * 24 * time.Hour
 func (x *examiner) unproven(ctx context.Context) Finding {
 	f := Finding{
 		State: Warning, Found: "that an identity opens the exports was never proven: none is given, and no export was verified",
-		Mend: "where the identity is, run `pgcourier doctor --only keys --age-identity-file FILE` with the same PGCOURIER_AGE_RECIPIENTS, or run a verifier",
+		Fix: "where the identity is, run `pgcourier doctor --only keys --age-identity-file FILE` with the same PGCOURIER_AGE_RECIPIENTS, or run a verifier",
 	}
 	l, err := x.ledger(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func match(recipients []age.Recipient, identities []age.Identity) Finding {
 		err = w.Close()
 	}
 	if err != nil {
-		return Finding{State: Fault, Found: "nothing can be encrypted to these recipients: " + err.Error(), Mend: "correct PGCOURIER_AGE_RECIPIENTS"}
+		return Finding{State: Fault, Found: "nothing can be encrypted to these recipients: " + err.Error(), Fix: "correct PGCOURIER_AGE_RECIPIENTS"}
 	}
 	opened, err := age.Decrypt(&sealed, identities...)
 	if err == nil {
@@ -96,7 +96,7 @@ func match(recipients []age.Recipient, identities []age.Identity) Finding {
 	if err != nil {
 		return Finding{
 			State: Fault, Found: "no identity opens what is encrypted to the recipients of now",
-			Mend: "name the identity of one of PGCOURIER_AGE_RECIPIENTS in PGCOURIER_AGE_IDENTITY_FILE, or correct the recipients",
+			Fix: "name the identity of one of PGCOURIER_AGE_RECIPIENTS in PGCOURIER_AGE_IDENTITY_FILE, or correct the recipients",
 		}
 	}
 	return Finding{State: OK, Found: "an identity opens what is encrypted now"}

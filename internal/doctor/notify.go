@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	mailMend    = "correct PGCOURIER_SMTP_URL: see docs/notifications.md"
-	webhookMend = "correct PGCOURIER_WEBHOOK_URL or PGCOURIER_WEBHOOK_SECRET: see docs/notifications.md"
-	chatMend    = "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT or PGCOURIER_TELEGRAM_TOKEN, and let the bot write in the chat: see docs/notifications.md"
+	mailFix    = "correct PGCOURIER_SMTP_URL: see docs/notifications.md"
+	webhookFix = "correct PGCOURIER_WEBHOOK_URL or PGCOURIER_WEBHOOK_SECRET: see docs/notifications.md"
+	chatFix    = "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT or PGCOURIER_TELEGRAM_TOKEN, and let the bot write in the chat: see docs/notifications.md"
 )
 
 // checkMail goes as far as the login, and with --send-test sends a mail.
@@ -27,14 +27,14 @@ func (x *examiner) checkMail(ctx context.Context, r *Report) {
 	}
 	sender, server, err := channels.Email(c)
 	if err != nil {
-		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: mailMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Fix: mailFix})
 		return
 	}
 	cert, err := sender.Check(ctx)
 	if err != nil {
-		f := errorFinding(err, "PGCOURIER_SMTP_URL", mailMend)
+		f := errorFinding(err, "PGCOURIER_SMTP_URL", mailFix)
 		if said, ok := errors.AsType[*textproto.Error](err); ok && said.Code/100 == 5 {
-			f.State, f.Mend = Fault, "correct the user or the password in PGCOURIER_SMTP_URL"
+			f.State, f.Fix = Fault, "correct the user or the password in PGCOURIER_SMTP_URL"
 		}
 		r.Add("", f)
 		return
@@ -46,7 +46,7 @@ func (x *examiner) checkMail(ctx context.Context, r *Report) {
 	}
 	for _, to := range c.OperatorEmail {
 		if x.SendTest {
-			x.reportTest(r, sender.SendTest(ctx, to), "a mail to "+to, "PGCOURIER_SMTP_URL", mailMend)
+			x.reportTest(r, sender.SendTest(ctx, to), "a mail to "+to, "PGCOURIER_SMTP_URL", mailFix)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func (x *examiner) checkWebhook(ctx context.Context, r *Report) {
 	}
 	sender, err := channels.Webhook(x.Settings)
 	if err != nil {
-		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: webhookMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Fix: webhookFix})
 		return
 	}
 	defer func() { _ = sender.Close() }()
@@ -68,14 +68,14 @@ func (x *examiner) checkWebhook(ctx context.Context, r *Report) {
 	case errors.Is(err, webhook.ErrProxied):
 		r.Add("", Finding{State: Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
 	case err != nil:
-		r.Add("", errorFinding(err, "PGCOURIER_WEBHOOK_URL", webhookMend))
+		r.Add("", errorFinding(err, "PGCOURIER_WEBHOOK_URL", webhookFix))
 		return
 	default:
 		r.OK("", "its server takes connections")
 		x.checkCertificate(cert, r)
 	}
 	if x.SendTest {
-		x.reportTest(r, sender.SendTest(ctx), "an event of the type "+webhook.TestType, "PGCOURIER_WEBHOOK_URL", webhookMend)
+		x.reportTest(r, sender.SendTest(ctx), "an event of the type "+webhook.TestType, "PGCOURIER_WEBHOOK_URL", webhookFix)
 	}
 }
 
@@ -87,21 +87,21 @@ func (x *examiner) checkChat(ctx context.Context, r *Report) {
 	}
 	chat, err := channels.Telegram(x.Settings, x.log)
 	if err != nil {
-		r.Add("", Finding{State: Fault, Found: err.Error(), Mend: chatMend})
+		r.Add("", Finding{State: Fault, Found: err.Error(), Fix: chatFix})
 		return
 	}
 	defer func() { _ = chat.Close() }()
 	if err := notifytelegram.Check(ctx, chat.Client, chat.ID); err != nil {
-		f := errorFinding(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+		f := errorFinding(err, "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatFix)
 		if api, ok := errors.AsType[*telegram.APIError](err); ok && api.Transient() {
-			f.State, f.Mend = Unreachable, "try again later"
+			f.State, f.Fix = Unreachable, "try again later"
 		}
 		r.Add("", f)
 		return
 	}
 	r.OK("", "the bot may write in chat %d", chat.ID)
 	if x.SendTest {
-		x.reportTest(r, chat.SendTest(ctx, chat.ID), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatMend)
+		x.reportTest(r, chat.SendTest(ctx, chat.ID), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatFix)
 	}
 }
 
@@ -111,9 +111,9 @@ func (x *examiner) checkCertificate(cert *x509.Certificate, r *Report) {
 	}
 }
 
-func (x *examiner) reportTest(r *Report, err error, what, address, mend string) {
+func (x *examiner) reportTest(r *Report, err error, what, address, fix string) {
 	if err != nil {
-		r.Add("test", errorFinding(err, address, mend))
+		r.Add("test", errorFinding(err, address, fix))
 		return
 	}
 	r.OK("test", "%s was taken", what)

@@ -93,7 +93,7 @@ func inspectProject(ctx context.Context, projects *project.Projects, dumper *pgd
 	}
 	if rules, known, err := projects.Retention(ctx, id); err == nil && known && rules != "" {
 		if _, err := retention.Parse(rules); err != nil {
-			return Finding{State: Fault, Found: "its retention rules: " + err.Error(), Mend: "correct the column retention of its row: see docs/retention.md"}
+			return Finding{State: Fault, Found: "its retention rules: " + err.Error(), Fix: "correct the column retention of its row: see docs/retention.md"}
 		}
 	}
 	info, err := dumper.Inspect(ctx, export.DumpJob{Project: p, Schemas: p.Schemas})
@@ -105,13 +105,13 @@ func inspectProject(ctx context.Context, projects *project.Projects, dumper *pgd
 		found += ", as " + p.Role
 	}
 	if n := len(info.Warnings); n > 0 {
-		return Finding{State: Warning, Found: found + "; " + strings.Join(info.Warnings, "; "), Mend: "see what its exports leave out"}
+		return Finding{State: Warning, Found: found + "; " + strings.Join(info.Warnings, "; "), Fix: "see what its exports leave out"}
 	}
 	return Finding{State: OK, Found: found}
 }
 
-// codeMends say what to do for a code that a project meets; docs/operate.md has the others.
-var codeMends = map[codes.Code]string{
+// codeFixes say what to do for a code that a project meets; docs/operate.md has the others.
+var codeFixes = map[codes.Code]string{
 	codes.ProjectNotFound:  "no active project has this id in the control plane: correct the id or the project's row",
 	codes.SchemaNotAllowed: "the control plane names a schema of the server's own: correct the project's row",
 	codes.SchemaNotFound:   "the control plane names a schema that the database does not have: create it or correct the project's row",
@@ -125,16 +125,16 @@ var codeMends = map[codes.Code]string{
 // projectFinding is what a Fault of a project means.
 func projectFinding(err error) Finding {
 	f := export.AsFault(err)
-	out := Finding{State: Fault, Found: string(f.Code) + ": " + f.Message, Mend: codeMends[f.Code]}
+	out := Finding{State: Fault, Found: string(f.Code) + ": " + f.Message, Fix: codeFixes[f.Code]}
 	if f.Code == codes.InternalError { // its message is for events
 		out.Found = err.Error()
 	}
 	if f.Code == codes.SourceUnavailable || errors.Is(err, export.ErrUnavailable) || unanswered(err) && !f.Code.Permanent() {
 		out.State = Unreachable
-		out.Mend = "is the source running, and can this machine reach it? Its address is in the project's dsn, or DATABASE_URL"
+		out.Fix = "is the source running, and can this machine reach it? Its address is in the project's dsn, or DATABASE_URL"
 	}
-	if out.Mend == "" {
-		out.Mend = "see docs/operate.md for the code"
+	if out.Fix == "" {
+		out.Fix = "see docs/operate.md for the code"
 	}
 	return out
 }

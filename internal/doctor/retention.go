@@ -20,7 +20,7 @@ func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 	policy, err := retention.Parse(x.Settings.Retention)
 	switch {
 	case err != nil:
-		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Mend: "correct it: see docs/retention.md"})
+		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Fix: "correct it: see docs/retention.md"})
 	case !x.Settings.Serves(config.RolePruner):
 		r.OK("", "%s, by another process: the roles here prune nothing", policy)
 	default:
@@ -60,7 +60,7 @@ func (x *examiner) checkDeletions(ctx context.Context, r *Report) {
 			State: Fault,
 			Found: fmt.Sprintf("cannot be deleted: %s; %s since %s, in %d runs: %s", strings.Join(names, ", "),
 				first.Request, first.Since.Format(time.DateOnly), first.Tries, first.Fault),
-			Mend: "let the destination delete what it says, then run `pgcourier prune`, or wait for the pruner: see docs/operate.md, PgcourierDeletionsFailing",
+			Fix: "let the destination delete what it says, then run `pgcourier prune`, or wait for the pruner: see docs/operate.md, PgcourierDeletionsFailing",
 		})
 	}
 }

@@ -26,7 +26,7 @@ func (x *examiner) storageChecks() []Check {
 	places, err := x.placements()
 	if err != nil {
 		return []Check{{Name: "storage", Run: func(_ context.Context, r *Report) {
-			r.Add("", Finding{State: Fault, Found: err.Error(), Mend: "correct PGCOURIER_STORAGE: see docs/storage.md"})
+			r.Add("", Finding{State: Fault, Found: err.Error(), Fix: "correct PGCOURIER_STORAGE: see docs/storage.md"})
 		}}}
 	}
 	var all []Check
@@ -59,7 +59,7 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 	}
 	if folder, ok := p.Folder(); ok {
 		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
-			r.Add("", Finding{State: Warning, Found: errNoFolder.Error(), Mend: "nothing, if a worker may make it: it does so at its start"})
+			r.Add("", Finding{State: Warning, Found: errNoFolder.Error(), Fix: "nothing, if a worker may make it: it does so at its start"})
 			return
 		}
 	}
@@ -96,29 +96,29 @@ func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination,
 	}
 	switch {
 	case errors.Is(err, storage.ErrOtherStorage):
-		r.Add("marker", Finding{State: Fault, Found: err.Error(), Mend: "give all workers one folder: a shared volume, or S3"})
+		r.Add("marker", Finding{State: Fault, Found: err.Error(), Fix: "give all workers one folder: a shared volume, or S3"})
 		return false
 	case errors.Is(err, storage.ErrNotMarked):
-		r.Add("marker", Finding{State: Fault, Found: err.Error(), Mend: "mount the file system: see docs/storage.md"})
+		r.Add("marker", Finding{State: Fault, Found: err.Error(), Fix: "mount the file system: see docs/storage.md"})
 		return false
 	case err != nil: // the probe says so
 	case s.Marked && s.LiesOn != "" && s.LiesNow == "":
 		r.Add("marker", Finding{
 			State: Warning, Found: "the storage lay on " + s.LiesOn + " and now lies on the root's file system",
-			Mend: "mount the file system, or, if it was moved on purpose: pgcourier storage adopt " + d.Name,
+			Fix: "mount the file system, or, if it was moved on purpose: pgcourier storage adopt " + d.Name,
 		})
 	case s.Recorded == "":
 		r.OK("marker", "no worker has marked it yet")
 	case s.Marked:
 		r.OK("marker", "it is the storage that the ledger knows")
 	default:
-		r.Add("marker", Finding{State: Warning, Found: "its marker is gone", Mend: "nothing: the next worker's start makes it again; see what deleted it"})
+		r.Add("marker", Finding{State: Warning, Found: "its marker is gone", Fix: "nothing: the next worker's start makes it again; see what deleted it"})
 	}
 	return true
 }
 
-// storageMends say what an operator can do about a destination that refuses.
-var storageMends = map[string]string{
+// storageFixes say what an operator can do about a destination that refuses.
+var storageFixes = map[string]string{
 	"file":     "let this user write to the folder in PGCOURIER_STORAGE, or name another one",
 	"s3":       "correct the bucket, the region or the keys (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), and let them get, put, list and delete: see docs/storage.md",
 	"telegram": "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id, and give the bot its rights in the chat: see docs/storage.md",
@@ -127,19 +127,19 @@ var storageMends = map[string]string{
 // storageFinding is what an error of a destination means.
 func storageFinding(err error, p destinations.Location) Finding {
 	scheme, _, _ := strings.Cut(p.URL, ":")
-	f := Finding{State: Fault, Found: err.Error(), Mend: storageMends[scheme]}
+	f := Finding{State: Fault, Found: err.Error(), Fix: storageFixes[scheme]}
 	_, setting := errors.AsType[*config.Error](err)
 	switch {
 	case errors.Is(err, storage.ErrFull):
-		f.Mend = "free room there, or raise its quota; see retention"
+		f.Fix = "free room there, or raise its quota; see retention"
 	case errors.Is(err, storage.ErrRefused), setting:
 	case untrusted(err):
-		f.Mend = "trust the authority that signed the storage's certificate, or use the host name that it is for"
+		f.Fix = "trust the authority that signed the storage's certificate, or use the host name that it is for"
 	case scheme != "file" && (errors.Is(err, storage.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)):
-		f.State, f.Mend = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"
+		f.State, f.Fix = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"
 	}
-	if f.Mend == "" {
-		f.Mend = "correct PGCOURIER_STORAGE: see docs/storage.md"
+	if f.Fix == "" {
+		f.Fix = "correct PGCOURIER_STORAGE: see docs/storage.md"
 	}
 	if p.Optional {
 		f.Found = "optional: " + f.Found

@@ -134,10 +134,10 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 		"in two projects' queues": {[][]export.ID{nil}, []export.QueuedRequest{waits, {Request: export.Request{ID: foreign}}},
 			ended, "", export.ErrAmbiguous, false, 0},
 	} {
-		ledger, queue, speaker := &book{found: tc.found, answer: tc.answer}, &room{waiting: tc.waiting}, &announced{}
+		ledger, queue, announcer := &book{found: tc.found, answer: tc.answer}, &room{waiting: tc.waiting}, &announced{}
 		var told []export.ID
 		c := export.NewCanceller(export.CancellerConfig{
-			Ledger: ledger, Queue: queue, Announcer: speaker,
+			Ledger: ledger, Queue: queue, Announcer: announcer,
 			Tell: func(id export.ID) { told = append(told, id) }, Log: slog.New(slog.DiscardHandler),
 		})
 		got, out, err := c.Cancel(t.Context(), "r", "", "ann")
@@ -147,8 +147,8 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 		if want := tc.asked; len(ledger.asked) > 1 || want != "" && !slices.Contains(ledger.asked, want) || want == "" && len(ledger.asked) > 0 {
 			t.Errorf("%s: the ledger was asked to %q, want %q", name, ledger.asked, want)
 		}
-		if (len(told) == 1) != tc.told || len(queue.removed) != tc.removed || (len(speaker.outcomes) == 1) != (err == nil && out != nil) {
-			t.Errorf("%s: told %v, removed %v, announced %v", name, told, queue.removed, speaker.outcomes)
+		if (len(told) == 1) != tc.told || len(queue.removed) != tc.removed || (len(announcer.outcomes) == 1) != (err == nil && out != nil) {
+			t.Errorf("%s: told %v, removed %v, announced %v", name, told, queue.removed, announcer.outcomes)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestAClaimIsRecognised(t *testing.T) {
 		// Two answers are lost, then the request turns out to have ended.
 		for range 2 {
 			b.ledger.claims = []export.Claim{{}, {}, {Verdict: export.Ended}}
-			if _, err := b.export.Run(t.Context(), b.req, delivery.Delivery{}); err != nil {
+			if _, err := b.export.Run(t.Context(), b.req, delivery.Delivery{}, export.Group{}); err != nil {
 				t.Fatal(err)
 			}
 		}

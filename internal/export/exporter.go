@@ -84,21 +84,17 @@ func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 //	nil, *TurnError     it is not its turn: keep the message and ask again later
 //	nil, *Fault         this attempt failed and another may help: deliver it again
 //
-// While the ledger is unreachable Run waits; it returns early only when ctx ends.
-func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
-	return e.RunWith(ctx, req, d, Group{})
-}
-
-// RunWith is Run for a request that may share its dump with others. Beyond that nothing is
-// shared: each has its claim, its outcome and its own failure.
-func (e *Exporter) RunWith(ctx context.Context, req Request, d delivery.Delivery, g Group) (Outcome, error) {
+// While the ledger is unreachable Run waits; it returns early only when ctx ends. A member of a
+// group shares its dump with the others and nothing else: each has its own claim, outcome and
+// failure.
+func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery, g Group) (Outcome, error) {
 	if g.Member != nil {
 		defer g.Member.Leave()
 		if !g.admits(ctx, e, req) {
 			return Outcome{}, &TurnError{}
 		}
 	}
-	// A gathered member does not stand by: the others wait for it.
+	// A member of a group does not stand by: the others wait for it.
 	return e.run(ctx, req, delivered{Delivery: d, standBy: g.Member == nil, group: g}, 0)
 }
 

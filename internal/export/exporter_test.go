@@ -126,7 +126,7 @@ func newBench(open func(ctx context.Context) (export.Dump, error)) *bench {
 }
 
 func (b *bench) run(ctx context.Context, d delivery.Delivery) (export.Outcome, error) {
-	return b.export.Run(ctx, b.req, d)
+	return b.export.Run(ctx, b.req, d, export.Group{})
 }
 
 func good(rows int64) func(context.Context) (export.Dump, error) {

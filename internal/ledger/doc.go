@@ -1,6 +1,6 @@
 // Package ledger is the record of each request and attempt in PostgreSQL: claim, lease,
 // fence, commit, and what the reaper and the collector need. It implements the ports
-// Ledger, Outbox, Reaping and Collecting of package export.
+// Ledger, Outbox, Reaper, Collector and Cleaner of package export.
 //
 // All state is in the schema pgcourier, which Open brings up to date. All times are the
 // database's clock, never a worker's. Every method is safe for concurrent

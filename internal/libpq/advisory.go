@@ -14,9 +14,9 @@ type Finding struct {
 	Tool       string
 	Version    Version
 	Advisories []pgversion.Advisory
-	// Mends is the oldest release of the tool's major version without any of them; empty: it
+	// Fixes is the oldest release of the tool's major version without any of them; empty: it
 	// has none, another major version is needed.
-	Mends string
+	Fixes string
 }
 
 // Examine reports the published faults of every tool of these names in dirs (empty: where
@@ -46,20 +46,20 @@ func (v Version) examine(tool string) (Finding, bool) {
 		}
 	}
 	if minor < pgversion.Unfixed {
-		f.Mends = strconv.Itoa(v.Major) + "." + strconv.Itoa(minor)
+		f.Fixes = strconv.Itoa(v.Major) + "." + strconv.Itoa(minor)
 	}
 	return f, len(f.Advisories) > 0
 }
 
-// String is one line for an operator: the tool, its faults, and what mends them.
+// String is one line for an operator: the tool, its faults, and what fixes them.
 func (f Finding) String() string {
 	ids := make([]string, len(f.Advisories))
 	for i, a := range f.Advisories {
 		ids[i] = a.ID + " (" + a.What + ")"
 	}
-	mend := "no release of PostgreSQL " + strconv.Itoa(f.Version.Major) + " mends it: install a newer major version"
-	if f.Mends != "" {
-		mend = "install " + f.Mends + " or a later release"
+	fix := "no release of PostgreSQL " + strconv.Itoa(f.Version.Major) + " fixes it: install a newer major version"
+	if f.Fixes != "" {
+		fix = "install " + f.Fixes + " or a later release"
 	}
-	return fmt.Sprintf("%s %s (%s) has %s: %s", f.Tool, f.Version.Text, f.Version.Path, strings.Join(ids, ", "), mend)
+	return fmt.Sprintf("%s %s (%s) has %s: %s", f.Tool, f.Version.Text, f.Version.Path, strings.Join(ids, ", "), fix)
 }

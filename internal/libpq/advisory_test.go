@@ -25,12 +25,12 @@ func pretend(t *testing.T, tool, version string) string {
 	return dir
 }
 
-func TestOldToolsAreFoundWithWhatMendsThem(t *testing.T) {
+func TestOldToolsAreFoundWithWhatFixesThem(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		tool, version string
 		ids           []string
-		mends         string
+		fixes         string
 	}{
 		{"pg_dump", "15.18 (Debian 15.18-0+deb12u1)", []string{"CVE-2026-18408"}, "15.19"},
 		{"pg_restore", "15.18", []string{"CVE-2026-116314", "CVE-2026-18408"}, "15.20"},
@@ -41,7 +41,7 @@ func TestOldToolsAreFoundWithWhatMendsThem(t *testing.T) {
 		{"pg_dump", "18beta1", []string{"CVE-2026-18408", "CVE-2026-6477"}, "18.6"},
 		{"pg_dump", "16.3", []string{"CVE-2026-18408", "CVE-2026-6477", "CVE-2025-8714", "CVE-2025-8715", "CVE-2024-7348"}, "16.15"},
 		{"pg_restore", "19.0", nil, ""},
-		// PostgreSQL 13 ended with 13.23: what was found later has no release that mends it.
+		// PostgreSQL 13 ended with 13.23: what was found later has no release that fixes it.
 		{"psql", "13.23", []string{"CVE-2026-18408", "CVE-2026-6477"}, ""},
 	} {
 		found := libpq.Examine([]string{pretend(t, c.tool, c.version)}, c.tool)
@@ -58,12 +58,12 @@ func TestOldToolsAreFoundWithWhatMendsThem(t *testing.T) {
 		for _, a := range found[0].Advisories {
 			ids = append(ids, a.ID)
 		}
-		if !slices.Equal(ids, c.ids) || found[0].Mends != c.mends {
-			t.Errorf("%s %s has %q, mended by %q; want %q, %q", c.tool, c.version, ids, found[0].Mends, c.ids, c.mends)
+		if !slices.Equal(ids, c.ids) || found[0].Fixes != c.fixes {
+			t.Errorf("%s %s has %q, fixed by %q; want %q, %q", c.tool, c.version, ids, found[0].Fixes, c.ids, c.fixes)
 		}
-		want := "install " + c.mends + " or a later release"
-		if c.mends == "" {
-			want = "no release of PostgreSQL 13 mends it"
+		want := "install " + c.fixes + " or a later release"
+		if c.fixes == "" {
+			want = "no release of PostgreSQL 13 fixes it"
 		}
 		if text := found[0].String(); !strings.Contains(text, want) || !strings.HasPrefix(text, c.tool+" ") || !strings.Contains(text, c.ids[0]) {
 			t.Errorf("%s %s: the finding says %q", c.tool, c.version, text)

@@ -16,7 +16,7 @@ import (
 
 // Runner is the use case, as the handler asks for it.
 type Runner interface {
-	RunWith(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
+	Run(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
 }
 
 // work is what a context knows of the request that is worked on, for logs, spans and counts.
@@ -52,14 +52,14 @@ func (t *Telemetry) Runner(next Runner) Runner { return runner{next} }
 
 type runner struct{ next Runner }
 
-func (r runner) RunWith(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error) {
+func (r runner) Run(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error) {
 	w := workOf(ctx)
 	if w == nil {
 		w = &work{}
 		ctx = context.WithValue(ctx, workKey{}, w)
 	}
 	w.set(req.ID, 0)
-	out, err := r.next.RunWith(ctx, req, d, g)
+	out, err := r.next.Run(ctx, req, d, g)
 	project, request, attempt := w.get()
 	trace.SpanFromContext(ctx).SetAttributes(attrProject.String(project), attrRequest.String(request), attrAttempt.Int(attempt))
 	return out, err

@@ -72,7 +72,7 @@ func (s *sampled) Describe(out chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector. It looks at all sources at once, so that several
-// that do not answer cost one's patience.
+// that do not answer cost one's timeout.
 func (s *sampled) Collect(out chan<- prometheus.Metric) {
 	s.mu.Lock()
 	sources := s.sources

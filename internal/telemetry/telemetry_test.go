@@ -153,7 +153,7 @@ func TestProjectsAreNamedOnlyWhenAskedFor(t *testing.T) {
 }
 
 // A thousand scrapes look at a source once in a while, and one that hangs costs each of them
-// nothing and one of them its patience.
+// nothing and one of them its timeout.
 func TestAHangingSourceIsAskedRarelyAndBriefly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,7 +262,7 @@ func (l *attemptLedger) Claim(_ context.Context, c export.ClaimRequest) (export.
 
 type run func(ctx context.Context) (export.Outcome, error)
 
-func (r run) RunWith(ctx context.Context, _ export.Request, _ delivery.Delivery, _ export.Group) (export.Outcome, error) {
+func (r run) Run(ctx context.Context, _ export.Request, _ delivery.Delivery, _ export.Group) (export.Outcome, error) {
 	return r(ctx)
 }
 
@@ -373,7 +373,7 @@ func TestARequestIsNamedInEachLineOnce(t *testing.T) {
 		log.With("request_id", "its own").InfoContext(ctx, "of a logger", "attempt", 9)
 		log.WithGroup("g").InfoContext(ctx, "in a group", "k", 1)
 		return export.Outcome{}, nil
-	})).RunWith(ctx, req, delivery.Delivery{}, export.Group{})
+	})).Run(ctx, req, delivery.Delivery{}, export.Group{})
 	log.InfoContext(t.Context(), "outside")
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for i, want := range []map[string]any{
@@ -416,7 +416,7 @@ func TestWaitingForATurnIsNoDelivery(t *testing.T) {
 		return export.Outcome{}, err
 	}))
 	handler := tel.Middleware(func(msg *message.Message) ([]*message.Message, error) {
-		_, err := runner.RunWith(msg.Context(), export.Request{}, delivery.Delivery{}, export.Group{})
+		_, err := runner.Run(msg.Context(), export.Request{}, delivery.Delivery{}, export.Group{})
 		if turn, waits := errors.AsType[*export.TurnError](err); waits {
 			return nil, delivery.Snooze(turn.Wait)
 		}

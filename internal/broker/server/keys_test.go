@@ -52,8 +52,8 @@ func TestOpenKeysAreClosedAndTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	_, err := server.EnsureKeys(dir, server.Users(), brokertest.Quiet())
 	must(t, err)
-	must(t, os.Chmod(dir, 0o755))                                    // #nosec G302 -- what is to be mended
-	must(t, os.Chmod(server.KeyFile(dir, server.UserWorker), 0o644)) // #nosec G302 -- what is to be mended
+	must(t, os.Chmod(dir, 0o755))                                    // #nosec G302 -- what is to be fixed
+	must(t, os.Chmod(server.KeyFile(dir, server.UserWorker), 0o644)) // #nosec G302 -- what is to be fixed
 	must(t, os.Chmod(server.KeyFile(dir, server.UserGateway), 0o400))
 	var log bytes.Buffer
 	_, err = server.EnsureKeys(dir, server.Users(), slog.New(slog.NewTextHandler(&log, nil)))

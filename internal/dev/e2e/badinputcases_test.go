@@ -138,7 +138,7 @@ func (c badCase) bytes(t *testing.T, id string) []byte {
 // send publishes a case and waits for the stream's answer.
 func (c *catalogue) send(one badCase, body []byte) error {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
 	if one.RawHeader != "" {
 		return c.raw.publish(ctx, one.Subject, one.RawHeader, body)
@@ -156,7 +156,7 @@ func (c *catalogue) send(one badCase, body []byte) error {
 
 // ask sends a case as a question over plain NATS.
 func (c *catalogue) ask(one badCase, id string, body []byte) (string, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
 	var m *nats.Msg
 	var err error

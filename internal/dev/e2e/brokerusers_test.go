@@ -65,7 +65,7 @@ func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 			t.Fatal(err)
 		}
 		go srv.Start()
-		if !srv.ReadyForConnections(patience) {
+		if !srv.ReadyForConnections(timeout) {
 			t.Fatal("the broker does not start")
 		}
 		p.broker = ownServer{srv}
@@ -157,7 +157,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	p.completed("acme", "mine")
 	heard := map[string]bool{}
 	for !heard["backup.completed.acme.mine"] {
-		m, err := own.NextMsg(patience)
+		m, err := own.NextMsg(timeout)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 		p.t.Errorf("heard %v", heard)
 	}
 	publish("backup.requested.globex", nil, `{"project_id":"globex"}`)
-	if err := nc.FlushTimeout(patience); err != nil || nc.LastError() == nil || !strings.Contains(nc.LastError().Error(), "backup.requested.globex") {
+	if err := nc.FlushTimeout(timeout); err != nil || nc.LastError() == nil || !strings.Contains(nc.LastError().Error(), "backup.requested.globex") {
 		p.t.Errorf("asking for another project: %v, %v", err, nc.LastError())
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// faultyRelease is a release with the published fault cve in all its client tools. mends is the
+// faultyRelease is a release with the published fault cve in all its client tools. fixes is the
 // oldest release with a pg_dump without faults.
-type faultyRelease struct{ version, cve, mends string }
+type faultyRelease struct{ version, cve, fixes string }
 
 // faultyReleases are old releases by major version.
 var faultyReleases = map[int]faultyRelease{
@@ -53,7 +53,7 @@ func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
 	old := "PG_BIN_DIR=" + oldClients(t, release.version)
 	w := p.start(old)
 	w.awaitLog("client tool with published faults")
-	for _, want := range []string{release.cve, "install " + release.mends + " or a later release"} {
+	for _, want := range []string{release.cve, "install " + release.fixes + " or a later release"} {
 		if !strings.Contains(w.logs.String(), want) {
 			t.Errorf("the worker's log lacks %q", want)
 		}

@@ -188,7 +188,7 @@ func TestDoctorNamesAClockThatIsOff(t *testing.T) {
 			if !strings.HasSuffix(f.Check, "/clock") { // what it depends on is shown too
 				continue
 			}
-			if f.State != want || want != doctor.OK && !strings.Contains(f.Mend, "NTP") {
+			if f.State != want || want != doctor.OK && !strings.Contains(f.Fix, "NTP") {
 				t.Errorf("%s off: %+v", ahead, f)
 			}
 		}
@@ -206,13 +206,13 @@ func TestDoctorWithNothing(t *testing.T) {
 			t.Errorf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
 		}
 	}
-	if !strings.Contains(stderr, "to be mended: ") || strings.Contains(stderr, "notify") {
+	if !strings.Contains(stderr, "to be fixed: ") || strings.Contains(stderr, "notify") {
 		t.Errorf("it ended with %s", stderr)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("doctor made %v (%v)", left, err)
 	}
-	for _, args := range [][]string{{"--only", "king"}, {"--patience", "0s"}, {"--log-level", "loud"}} {
+	for _, args := range [][]string{{"--only", "king"}, {"--timeout", "0s"}, {"--log-level", "loud"}} {
 		if _, stderr, code := p.bare(append([]string{"doctor"}, args...)...); code != 2 {
 			t.Errorf("%v: exit code %d, %s", args, code, stderr)
 		}
@@ -244,7 +244,7 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = c.diagnose(0, append(settings, "DATABASE_URL=", "DATABASE_URL_FILE="+key), "--only", "keys")
-	if f := d["keys/files/key"]; f.State != doctor.Warning || !strings.Contains(f.Mend, "chmod") {
+	if f := d["keys/files/key"]; f.State != doctor.Warning || !strings.Contains(f.Fix, "chmod") {
 		t.Errorf("a password that all can read: %+v", f)
 	}
 }
@@ -269,12 +269,12 @@ func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
 	}
 	defer nc.Close()
 	for range 3 { // of a megabyte each, less some room
-		if _, err := nc.Request(events.TypeRequested, make([]byte, 1_000_000), patience); err != nil {
+		if _, err := nc.Request(events.TypeRequested, make([]byte, 1_000_000), timeout); err != nil {
 			t.Fatal(err)
 		}
 	}
 	d = p.diagnose(1, settings, "--only", "broker/limits")
-	if f := d["broker/limits"]; f.State != doctor.Fault || !strings.Contains(f.Found, "of 3.0 MiB") || !strings.Contains(f.Mend, "max_file") {
+	if f := d["broker/limits"]; f.State != doctor.Fault || !strings.Contains(f.Found, "of 3.0 MiB") || !strings.Contains(f.Fix, "max_file") {
 		t.Errorf("a full account: %+v", f)
 	}
 }

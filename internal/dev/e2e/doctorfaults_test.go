@@ -32,10 +32,10 @@ type plant struct {
 	strike   func() // nil: the settings are the fault
 	heal     func()
 
-	check       string // that must name it
-	state       doctor.State
-	found, mend string   // parts of what it says
-	also        []string // other checks, or what is above them, that cannot be well then
+	check      string // that must name it
+	state      doctor.State
+	found, fix string   // parts of what it says
+	also       []string // other checks, or what is above them, that cannot be well then
 }
 
 const acmeQuery = "SELECT id, name, true AS active, ARRAY[schema_name] AS schemas%s FROM control_plane.projects WHERE id = $1"
@@ -49,67 +49,67 @@ func (c *clinic) plants() []plant {
 	return append(all, []plant{
 		{
 			name: "no folder for exports", settings: []string{"STORAGE=file://" + c.file("a-file", "")},
-			check: "storage/file", found: "not a directory", mend: "let this user write", also: []string{"storage"},
+			check: "storage/file", found: "not a directory", fix: "let this user write", also: []string{"storage"},
 		}, {
 			name: "no bucket", settings: []string{storage(c.bucket("elsewhere"))},
-			check: "storage/s3", found: "bucket does not exist", mend: "correct the bucket", also: []string{"storage"},
+			check: "storage/s3", found: "bucket does not exist", fix: "correct the bucket", also: []string{"storage"},
 		}, {
 			name: "a wrong key", settings: []string{"PLAIN_AWS_ACCESS_KEY_ID=other"},
-			check: "storage/s3", found: "refuses the worker's credentials", mend: "the keys", also: []string{"storage/s3"},
+			check: "storage/s3", found: "refuses the worker's credentials", fix: "the keys", also: []string{"storage/s3"},
 		}, {
 			name: "the storage's file system is not mounted", strike: func() { c.swap(c.storage, c.storage+".away", os.Mkdir(c.storage+".away", 0o700)) },
 			heal:  func() { c.swap(c.storage, c.storage+".away", nil); c.must(os.Remove(c.storage + ".away")) },
-			check: "storage/file/marker", found: "it has no marker", mend: "mount the file system", also: []string{"storage/file", "disk/file"},
+			check: "storage/file/marker", found: "it has no marker", fix: "mount the file system", also: []string{"storage/file", "disk/file"},
 		}, {
 			name:   "another worker's folder under the same address",
 			strike: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`), heal: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`),
-			check: "storage/file/marker", found: "folders of their own", mend: "one folder", also: []string{"storage/file"},
+			check: "storage/file/marker", found: "folders of their own", fix: "one folder", also: []string{"storage/file"},
 		}, {
 			name: "no chat", settings: []string{c.telegram(77)},
-			check: "storage/telegram", found: "chat not found", mend: "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id",
+			check: "storage/telegram", found: "chat not found", fix: "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id",
 		}, {
 			name: "no chat to tell", settings: []string{strings.ReplaceAll(c.setting("NOTIFY_TELEGRAM_CHAT"), "4242", "77")},
-			check: "notify/telegram", found: "chat not found", mend: "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT",
+			check: "notify/telegram", found: "chat not found", fix: "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT",
 		}, {
 			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + c.mail(marked+"-wrong")},
-			check: "notify/email", found: "535", mend: "correct the user or the password in PGCOURIER_SMTP_URL", also: []string{"notify/email"},
+			check: "notify/email", found: "535", fix: "correct the user or the password in PGCOURIER_SMTP_URL", also: []string{"notify/email"},
 		}, {
 			name: "nobody at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(c.t) + "/" + marked},
-			check: "notify/webhook", state: doctor.Unreachable, found: "connection refused", mend: "is it running",
+			check: "notify/webhook", state: doctor.Unreachable, found: "connection refused", fix: "is it running",
 		}, {
 			name: "a webhook's certificate of nobody's", settings: []string{"WEBHOOK_URL=" + c.stranger() + "/" + marked},
-			check: "notify/webhook", found: "certificate", mend: "trust the authority",
+			check: "notify/webhook", found: "certificate", fix: "trust the authority",
 		}, {
 			name:   "the disk is smaller than an export",
 			strike: sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1152921504606846976')::json`),
 			heal:   sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1')::json`),
-			check:  "disk/file", found: "the largest of late took 1.0 EiB", mend: "free room",
+			check:  "disk/file", found: "the largest of late took 1.0 EiB", fix: "free room",
 		}, {
 			name: "an identity that is not there", settings: []string{"AGE_IDENTITY_FILE=/nonexistent/identity"},
-			check: "keys/identity", found: "no such file", mend: "AGE_IDENTITY_FILE", also: []string{"keys"},
+			check: "keys/identity", found: "no such file", fix: "AGE_IDENTITY_FILE", also: []string{"keys"},
 		}, {
 			name: "an identity of somebody else", settings: []string{"AGE_IDENTITY_FILE=" + c.strange()},
-			check: "keys/match", found: "no identity opens", mend: "AGE_RECIPIENTS",
+			check: "keys/match", found: "no identity opens", fix: "AGE_RECIPIENTS",
 		}, {
 			name: "exports that were never opened", settings: []string{"AGE_IDENTITY_FILE="},
-			check: "keys/match", state: doctor.Warning, found: "never proven", mend: "--age-identity-file", also: []string{"keys/identity"},
+			check: "keys/match", state: doctor.Warning, found: "never proven", fix: "--age-identity-file", also: []string{"keys/identity"},
 		}, {
 			name: "exports that were opened long ago", settings: []string{"AGE_IDENTITY_FILE="},
 			strike: sql(`INSERT INTO pgcourier.verifications SELECT project_id, request_id, false, '2020-02-03' FROM pgcourier.requests LIMIT 1;
 				GRANT SELECT ON pgcourier.verifications TO ` + c.login),
 			heal:  sql(`DELETE FROM pgcourier.verifications; REVOKE ALL ON pgcourier.verifications FROM ` + c.login),
-			check: "keys/match", state: doctor.Warning, found: "last opened an export on 2020-02-03", mend: "run a verifier", also: []string{"keys/identity"},
+			check: "keys/match", state: doctor.Warning, found: "last opened an export on 2020-02-03", fix: "run a verifier", also: []string{"keys/identity"},
 		}, {
 			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
-			check: "retention", found: "PGCOURIER_RETENTION", mend: "docs/retention.md", also: []string{"database/ledger"},
+			check: "retention", found: "PGCOURIER_RETENTION", fix: "docs/retention.md", also: []string{"database/ledger"},
 		}, {
 			name: "the broker is away", settings: []string{"NATS_URL=nats://" + freeAddress(c.t)},
-			check: "broker", state: doctor.Unreachable, found: "broker unreachable", mend: "NATS_URL", also: []string{"broker"},
+			check: "broker", state: doctor.Unreachable, found: "broker unreachable", fix: "NATS_URL", also: []string{"broker"},
 		}, {
 			name: "another setting of a stream", strike: func() {
 				c.change(func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject = 5 })
 			}, heal: func() { c.provision(c.settings...) },
-			check: "broker/streams/BACKUP_REQUESTS", found: "max messages per subject is 5, needed is 100", mend: "pgcourier broker setup", also: []string{"broker/streams"},
+			check: "broker/streams/BACKUP_REQUESTS", found: "max messages per subject is 5, needed is 100", fix: "pgcourier broker setup", also: []string{"broker/streams"},
 		}, {
 			name: "a consumer that delivers more often", strike: func() {
 				consumer := c.consumer(events.StreamRequests, events.ConsumerExport).Config
@@ -118,13 +118,13 @@ func (c *clinic) plants() []plant {
 					c.t.Fatal(err)
 				}
 			}, heal: func() { c.provision(c.settings...) },
-			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "max deliver is 9, needed is 3", mend: "pgcourier broker setup", also: []string{"broker/streams"},
+			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "max deliver is 9, needed is 3", fix: "pgcourier broker setup", also: []string{"broker/streams"},
 		}, {
 			name: "a right on the broker is missing", settings: c.withoutRight(`"backup.completed.*.*"`),
-			check: "broker/worker", found: "may not publish backup.completed.*.*", mend: "pgcourier broker config",
+			check: "broker/worker", found: "may not publish backup.completed.*.*", fix: "pgcourier broker config",
 		}, {
 			name: "a key that the broker does not know", settings: []string{"NATS_KEYS=" + c.otherKeys()},
-			check: "broker", found: "refused the credentials", mend: "give the broker this user's key", also: []string{"broker"},
+			check: "broker", found: "refused the credentials", fix: "give the broker this user's key", also: []string{"broker"},
 		},
 	}...)
 }
@@ -148,48 +148,48 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 	return []plant{
 		{
 			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
-			check: "database", found: "SQLSTATE 28P01", mend: "correct the user or the password in PGCOURIER_DATABASE_URL", also: down,
+			check: "database", found: "SQLSTATE 28P01", fix: "correct the user or the password in PGCOURIER_DATABASE_URL", also: down,
 		}, {
 			name: "no such database", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-db", "no_such_database")},
-			check: "database", found: "SQLSTATE 3D000", mend: "correct the name of the database", also: down,
+			check: "database", found: "SQLSTATE 3D000", fix: "correct the name of the database", also: down,
 		}, {
 			name: "the database is away", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + freeAddress(c.t) + "/x"},
-			check: "database", state: doctor.Unreachable, found: "connection refused", mend: "is it running", also: down,
+			check: "database", state: doctor.Unreachable, found: "connection refused", fix: "is it running", also: down,
 		}, {
 			name: "the database hangs", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + c.deaf() + "/x?connect_timeout=1"},
-			check: "database", state: doctor.Unreachable, found: "failed to connect", mend: "is it running", also: down,
+			check: "database", state: doctor.Unreachable, found: "failed to connect", fix: "is it running", also: down,
 		}, {
 			name: "a standby", strike: sql("ALTER ROLE " + c.login + " SET default_transaction_read_only = on"),
 			heal:  sql("ALTER ROLE " + c.login + " RESET default_transaction_read_only"),
-			check: "database", found: "takes no writes", mend: "name the primary",
+			check: "database", found: "takes no writes", fix: "name the primary",
 		}, {
 			name: "an old ledger", strike: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
 			heal:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
-			check: "database/ledger", found: "not up to date", mend: "pgcourier migrate", also: down[1:],
+			check: "database/ledger", found: "not up to date", fix: "pgcourier migrate", also: down[1:],
 		}, {
 			name: "no right to a table of the ledger", strike: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + c.login),
 			heal:  sql("GRANT UPDATE ON pgcourier.attempts TO " + c.login),
-			check: "database/ledger", found: "UPDATE on pgcourier.attempts", mend: "docs/least-privilege.md",
+			check: "database/ledger", found: "UPDATE on pgcourier.attempts", fix: "docs/least-privilege.md",
 		}, {
 			name: "a deletion that keeps failing", strike: sql(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, deleting_at, tries, fault)
 				SELECT project_id, request_id, 'no rule', now(), now(), 3, 's3: access denied' FROM pgcourier.requests WHERE project_id = 'acme'`),
 			heal:  sql("DELETE FROM pgcourier.expiries"),
-			check: "retention/deletions", found: "in 3 runs: s3: access denied", mend: "pgcourier prune",
+			check: "retention/deletions", found: "in 3 runs: s3: access denied", fix: "pgcourier prune",
 		}, {
 			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
-			check: "database/query", found: `column "dns" is unknown`, mend: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},
+			check: "database/query", found: `column "dns" is unknown`, fix: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},
 		}, {
 			name: "a role that is not granted", settings: []string{query(", 'postgres' AS role")},
-			check: "projects/acme", found: "the project's role cannot be taken", mend: "GRANT role TO login",
+			check: "projects/acme", found: "the project's role cannot be taken", fix: "GRANT role TO login",
 		}, {
 			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(c.t, "9.6.24"), "CLIENT_CHECK=off"},
-			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", mend: "install postgresql-client-", also: []string{"projects/acme"},
+			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", fix: "install postgresql-client-", also: []string{"projects/acme"},
 		}, {
 			name: "pg_dump newer than any known", settings: []string{"PG_BIN_DIR=" + tools(c.t, "99.1")}, state: doctor.Warning,
-			check: "database/pg_dump", found: fmt.Sprintf("tested up to PostgreSQL %d", pgversion.Newest), mend: "look for a newer pgcourier",
+			check: "database/pg_dump", found: fmt.Sprintf("tested up to PostgreSQL %d", pgversion.Newest), fix: "look for a newer pgcourier",
 		}, {
 			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, old.version), "CLIENT_CHECK=refuse"},
-			check: "clients/pg_dump", found: old.cve, mend: "install " + old.mends, also: []string{"clients"},
+			check: "clients/pg_dump", found: old.cve, fix: "install " + old.fixes, also: []string{"clients"},
 		},
 	}
 }
@@ -275,7 +275,7 @@ func (p *platform) otherBroker(accounts string) string {
 	}
 	srv.Start()
 	p.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(patience) {
+	if !srv.ReadyForConnections(timeout) {
 		p.t.Fatal("the other broker is not ready")
 	}
 	return srv.ClientURL()
@@ -304,7 +304,7 @@ func (c *clinic) withoutRight(line string) []string {
 	return settings
 }
 
-// Each planted fault is named by its own check, with the mend; everything that does not
+// Each planted fault is named by its own check, with the fix; everything that does not
 // depend on it stays as it was. No line holds a secret.
 func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	t.Parallel()
@@ -348,8 +348,8 @@ func (c *clinic) plant(p plant, well diagnosis) {
 		p.state = doctor.Fault
 	}
 	ill := c.diagnose(code, append(slices.Clone(c.settings), p.settings...))
-	if f := ill[p.check]; f.State != p.state || !strings.Contains(f.Found, p.found) || !strings.Contains(f.Mend, p.mend) {
-		c.t.Errorf("%s: %s is %+v, want %s, %q and %q", p.name, p.check, f, p.state, p.found, p.mend)
+	if f := ill[p.check]; f.State != p.state || !strings.Contains(f.Found, p.found) || !strings.Contains(f.Fix, p.fix) {
+		c.t.Errorf("%s: %s is %+v, want %s, %q and %q", p.name, p.check, f, p.state, p.found, p.fix)
 	}
 	for name, f := range well {
 		if name == p.check || strings.HasPrefix(name, "disk/") || doctor.Selected(name, p.also) && p.also != nil {

@@ -40,7 +40,7 @@ func TestTheExamplesRun(t *testing.T) {
 		Metadata  map[string]string `json:"metadata"`
 	}
 	gateway := func(folder string, args ...string) (o outcome, err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Dir, cmd.Env = folder, append(os.Environ(), key(server.UserGateway)...)
@@ -199,7 +199,7 @@ func (c *exampleConsumer) next(t *testing.T) told {
 	select {
 	case line := <-c.lines:
 		return line
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatalf("the consumer printed nothing\n%s", c.errs.String())
 	}
 	return told{}
@@ -216,7 +216,7 @@ func (c *exampleConsumer) end(t *testing.T) {
 		if err != nil {
 			t.Errorf("the consumer ended with %v\n%s", err, c.errs.String())
 		}
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the consumer did not end")
 	}
 	if n := len(c.lines); n > 0 {

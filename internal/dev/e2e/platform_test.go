@@ -138,7 +138,7 @@ func (p *platform) request(r events.Requested) string {
 // await waits for a request's outcome.
 func (p *platform) await(project, id string) events.Outcome {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), timeout)
 	defer cancel()
 	out, err := p.client.Await(ctx, project, id)
 	if err != nil {

@@ -20,18 +20,18 @@ import (
 	"time"
 )
 
-// patience bounds each wait for something outside this process. It only ends tests that
+// timeout bounds each wait for something outside this process. It only ends tests that
 // fail, so it is generous: the machine may be busy.
-const patience = 5 * time.Minute
+const timeout = 5 * time.Minute
 
 // eventually looks until ok, which reports the state of something outside this process. A
 // look costs, so what takes longer is looked at less often.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline, pause := time.Now().Add(patience), 2*time.Millisecond
+	deadline, pause := time.Now().Add(timeout), 2*time.Millisecond
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
+			t.Fatalf("not within %s: %s", timeout, what)
 		}
 		time.Sleep(pause) // between two looks
 		pause = min(pause*5/4, 25*time.Millisecond)
@@ -136,7 +136,7 @@ func (w *worker) await() {
 	w.t.Helper()
 	select {
 	case <-w.exited:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		w.t.Fatalf("the worker did not end\n%s", w.logs.String())
 	}
 }

@@ -220,10 +220,10 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// until asks ask again and again until it says yes, at most for patience. Errors are what
+// until asks ask again and again until it says yes, at most for timeout. Errors are what
 // an outage looks like; the last one is told when the time is up.
-func until(ctx context.Context, patience time.Duration, what string, ask func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func until(ctx context.Context, timeout time.Duration, what string, ask func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -239,7 +239,7 @@ func until(ctx context.Context, patience time.Duration, what string, ask func(co
 			if err == nil {
 				err = context.Cause(ctx)
 			}
-			return fmt.Errorf("waited %s for %s: %w", patience, what, err)
+			return fmt.Errorf("waited %s for %s: %w", timeout, what, err)
 		case <-tick.C:
 		}
 	}

@@ -91,8 +91,8 @@ const (
 
 func (e *edge) breakOn(texts string) error { return e.poison(breaking, breaking, "downstream", texts) }
 
-// mend ends it, and takes new connections.
-func (e *edge) mend(ctx context.Context) error {
+// fix ends it, and takes new connections.
+func (e *edge) fix(ctx context.Context) error {
 	e.cut()
 	if err := e.cure(ctx, breaking); err != nil {
 		return err

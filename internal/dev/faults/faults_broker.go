@@ -136,7 +136,7 @@ func storeWiped(ctx context.Context, w *world) error {
 		return err
 	}
 	w.heal()
-	err := until(ctx, patience(0), "the streams to be made anew", func(ctx context.Context) (bool, error) {
+	err := until(ctx, timeout(0), "the streams to be made anew", func(ctx context.Context) (bool, error) {
 		for _, name := range []string{events.StreamRequests, events.StreamIntake, events.StreamOutcomes} {
 			if _, err := w.broker.js.Stream(ctx, name); err != nil {
 				return false, fmt.Errorf("stream %s: %w", name, err)
@@ -148,7 +148,7 @@ func storeWiped(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	err = until(ctx, patience(len(w.jobs)), "the requests that the ledger knows to end", func(ctx context.Context) (bool, error) {
+	err = until(ctx, timeout(len(w.jobs)), "the requests that the ledger knows to end", func(ctx context.Context) (bool, error) {
 		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.requests WHERE published_at IS NULL`)
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d have not", n)

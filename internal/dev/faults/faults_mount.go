@@ -46,7 +46,7 @@ func notMounted(ctx context.Context, w *world) error {
 	err = errors.Join(err, w.failing(ctx, codes.StorageUnavailable))
 	// As after a reboot.
 	starting := w.workers[1]
-	err = errors.Join(err, starting.process.end(patience(0)), w.refusesToStart(ctx, starting))
+	err = errors.Join(err, starting.process.end(timeout(0)), w.refusesToStart(ctx, starting))
 	if left, readErr := os.ReadDir(w.storage); readErr != nil || len(left) > 0 {
 		err = errors.Join(err, readErr, fmt.Errorf("the mount point holds %v", left))
 	}

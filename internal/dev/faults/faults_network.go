@@ -105,12 +105,12 @@ func lostAck(ctx context.Context, w *world) error {
 		if err := errors.Join(k.brokers[0].breakOn(acknowledged), k.process.signal(syscall.SIGCONT)); err != nil {
 			return err
 		}
-		err = until(ctx, patience(0), "the ack to be taken", func(ctx context.Context) (bool, error) {
+		err = until(ctx, timeout(0), "the ack to be taken", func(ctx context.Context) (bool, error) {
 			now, err := w.queued(ctx)
 			return now < before, err
 		})
 		w.heal()
-		return errors.Join(err, k.brokers[0].mend(ctx))
+		return errors.Join(err, k.brokers[0].fix(ctx))
 	})
 }
 
@@ -144,7 +144,7 @@ func lostReply(name, about string, point failpoint.Name, effects string) fault {
 			if err := k.process.signal(syscall.SIGCONT); err != nil {
 				return err
 			}
-			err = until(ctx, patience(0), "the transaction to be committed", func(ctx context.Context) (bool, error) {
+			err = until(ctx, timeout(0), "the transaction to be committed", func(ctx context.Context) (bool, error) {
 				now, err := w.count(ctx, effects, self)
 				if err == nil && now <= before {
 					err = fmt.Errorf("still %d", now)
@@ -152,7 +152,7 @@ func lostReply(name, about string, point failpoint.Name, effects string) fault {
 				return err == nil, err
 			})
 			w.heal()
-			return errors.Join(err, k.control.mend(ctx))
+			return errors.Join(err, k.control.fix(ctx))
 		},
 	}
 }

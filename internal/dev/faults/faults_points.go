@@ -83,7 +83,7 @@ func pointFaults() []fault {
 // superseded waits until the first worker has lost all it had under way.
 func (w *world) superseded(ctx context.Context) error {
 	k := w.workers[0]
-	return until(ctx, patience(0), "the stopped worker to be superseded", func(ctx context.Context) (bool, error) {
+	return until(ctx, timeout(0), "the stopped worker to be superseded", func(ctx context.Context) (bool, error) {
 		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE result = 'running' AND worker = $1`, k.names[len(k.names)-1])
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d attempts of %s are running", n, strings.Join(k.names, ", "))

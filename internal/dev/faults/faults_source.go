@@ -129,7 +129,7 @@ func backendStopped(ctx context.Context, w *world) error {
 		return errors.New("no server process could be stopped")
 	}
 	w.heal()
-	return until(ctx, patience(0), "the watchdog to end the dump", func(context.Context) (bool, error) {
+	return until(ctx, timeout(0), "the watchdog to end the dump", func(context.Context) (bool, error) {
 		return w.logged(`"code":"dump_stalled"`) > 0, fmt.Errorf("%d processes are stopped", stopped)
 	})
 }
@@ -146,7 +146,7 @@ func sourceLocked(ctx context.Context, w *world) error {
 	if err := w.publish(ctx, w.jobs); err != nil {
 		return err
 	}
-	err = until(ctx, patience(0), "a dump to give up waiting", func(context.Context) (bool, error) {
+	err = until(ctx, timeout(0), "a dump to give up waiting", func(context.Context) (bool, error) {
 		return w.logged(`"code":"lock_timeout"`) > 0, nil
 	})
 	err = errors.Join(err, w.mark(ctx))

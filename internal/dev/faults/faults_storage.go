@@ -85,7 +85,7 @@ func storageFaults() []fault {
 
 // failing waits until an attempt has failed with one of the codes.
 func (w *world) failing(ctx context.Context, want ...codes.Code) error {
-	err := until(ctx, patience(0), fmt.Sprintf("an attempt to fail with one of %q", want), func(ctx context.Context) (bool, error) {
+	err := until(ctx, timeout(0), fmt.Sprintf("an attempt to fail with one of %q", want), func(ctx context.Context) (bool, error) {
 		n, err := w.count(ctx, `SELECT count(*) FROM pgcourier.attempts WHERE code = ANY ($1)`, want)
 		return n > 0, err
 	})

@@ -122,18 +122,18 @@ func (p *process) kill() {
 }
 
 // end asks it to end and waits; what does not end in time is killed, and that is an error.
-func (p *process) end(patience time.Duration) error {
+func (p *process) end(timeout time.Duration) error {
 	if !p.running() {
 		return p.err
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	t := time.NewTimer(patience)
+	t := time.NewTimer(timeout)
 	defer t.Stop()
 	select {
 	case <-p.exited:
 		return p.err
 	case <-t.C:
 		p.kill()
-		return fmt.Errorf("%s did not end within %s of SIGTERM", p.name, patience)
+		return fmt.Errorf("%s did not end within %s of SIGTERM", p.name, timeout)
 	}
 }

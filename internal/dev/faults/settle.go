@@ -19,7 +19,7 @@ import (
 // settle waits until everything that was asked for has ended and been tidied up. That it
 // does not happen in time is not an error here: the account says what is missing.
 func (w *world) settle(ctx context.Context) (late error) {
-	return until(ctx, patience(len(w.jobs)), "all to settle", func(ctx context.Context) (bool, error) {
+	return until(ctx, timeout(len(w.jobs)), "all to settle", func(ctx context.Context) (bool, error) {
 		if n, err := w.outcomesStored(ctx); err != nil || n < len(w.jobs) {
 			return false, errors.Join(err, fmt.Errorf("%d outcomes of %d", n, len(w.jobs)))
 		}

@@ -275,14 +275,14 @@ func (w *world) outcomesStored(ctx context.Context) (int, error) {
 
 // finished waits until at least n outcomes are stored.
 func (w *world) finished(ctx context.Context, n int) error {
-	return until(ctx, patience(n), fmt.Sprintf("%d outcomes", n), func(ctx context.Context) (bool, error) {
+	return until(ctx, timeout(n), fmt.Sprintf("%d outcomes", n), func(ctx context.Context) (bool, error) {
 		stored, err := w.outcomesStored(ctx)
 		return stored >= n, err
 	})
 }
 
-// patience is how long n requests may take on a busy machine.
-func patience(n int) time.Duration { return time.Minute + time.Duration(n)*1500*time.Millisecond }
+// timeout is how long n requests may take on a busy machine.
+func timeout(n int) time.Duration { return time.Minute + time.Duration(n)*1500*time.Millisecond }
 
 // lasts lets the fault last for a number of ack waits: its length is what it is about.
 func (w *world) lasts(ctx context.Context, ackWaits float64) error {

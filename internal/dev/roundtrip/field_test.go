@@ -243,7 +243,7 @@ func (c fieldCase) export(t *testing.T, store export.Store, database string, for
 		Log:     slog.New(slog.DiscardHandler),
 	}).Run(t.Context(), export.Request{
 		ID: export.ID{Project: "acme", Request: "r"}, Format: format, Compression: seal.Plain, Jobs: 2,
-	}, delivery.Delivery{Last: true})
+	}, delivery.Delivery{Last: true}, export.Group{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func (b *batch) run(t *testing.T) {
 		b.dumpPlain(t, c)
 		if c.alone() {
 			store := &memory{}
-			out, err := exporter(c, dumper, store).Run(t.Context(), c.request(), delivery.Delivery{Last: true})
+			out, err := exporter(c, dumper, store).Run(t.Context(), c.request(), delivery.Delivery{Last: true}, export.Group{})
 			b.compare(t, c, store, out, err)
 		}
 	}
@@ -308,7 +308,7 @@ func (b *batch) group(t *testing.T, dumper *pgdump.Dumper) {
 	for i, m := range groups.NewGroup(export.GroupKey{}, len(cases)) {
 		wait.Go(func() {
 			outcomes[i], errs[i] = exporter(cases[i], dumper, &stores[i]).
-				RunWith(t.Context(), cases[i].request(), delivery.Delivery{Last: true}, export.Group{Member: m})
+				Run(t.Context(), cases[i].request(), delivery.Delivery{Last: true}, export.Group{Member: m})
 		})
 	}
 	wait.Wait()

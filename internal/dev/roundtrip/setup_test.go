@@ -264,7 +264,7 @@ func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, sch
 		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
 		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Log:     slog.New(slog.DiscardHandler),
-	}).Run(ctx, r, delivery.Delivery{Last: true})
+	}).Run(ctx, r, delivery.Delivery{Last: true}, export.Group{})
 	if err == nil && out.State != export.Completed {
 		err = fmt.Errorf("%s %s", out.Code, out.Message)
 	}

@@ -217,7 +217,7 @@ func TestRefusalsArePermanentAndTroubleIsNot(t *testing.T) {
 		}
 	}
 	srv.Set(smtptest.None)
-	// A wrong password, or none, is the operator's to mend: no mail is lost by it.
+	// A wrong password, or none, is the operator's to fix: no mail is lost by it.
 	for _, user := range []string{"u:canary@", ""} {
 		err := sender(t, address(t, srv, "smtp", user, nil)).Send(t.Context(), note(t, recipient, "x"))
 		if err == nil || permanent(err) || strings.Contains(err.Error(), "canary") {

@@ -46,7 +46,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	return nil
 }
 
-// classify tells what can pass from what cannot. A refused token is the operator's to mend,
+// classify tells what can pass from what cannot. A refused token is the operator's to fix,
 // so it is tried again.
 func classify(err error) error {
 	api, ok := errors.AsType[*telegram.APIError](err)

@@ -223,6 +223,6 @@ func TestAnUntrustedReceiverIsToldNothing(t *testing.T) {
 		t.Errorf("%v, %d calls", err, calls.Load())
 	}
 	if permanent, ok := errors.AsType[*notify.PermanentError](err); ok {
-		t.Errorf("it cannot be mended: %v", permanent)
+		t.Errorf("it cannot be fixed: %v", permanent)
 	}
 }
