@@ -23,7 +23,10 @@ const (
 	SourceCorrupt    Code = "source_corrupt"
 	DumpTimeout      Code = "dump_timeout"
 	SizeLimit        Code = "size_limit"
-	SpoolLimit       Code = "spool_limit" // of format directory: the largest tables do not fit into the worker's spool
+	RowTooLarge      Code = "row_too_large"     // a row that the server cannot send as text
+	ScriptUnreadable Code = "script_unreadable" // of format sql: a routine that psql cannot read back
+	SourcePooled     Code = "source_pooled"     // a pooler in front of the source makes a dump impossible
+	SpoolLimit       Code = "spool_limit"       // of format directory: the largest tables do not fit into the worker's spool
 	Cancelled        Code = "cancelled"
 	StorageRefused   Code = "storage_refused" // a token, a right, a bucket or a chat is missing
 )
@@ -57,7 +60,8 @@ const (
 
 var permanent = []Code{
 	InvalidRequest, RequestConflict, ProjectNotFound, SchemaNotAllowed, SchemaNotFound, SourceAuthFailed, SourceForbidden,
-	SourceNotFound, RowLevelSecurity, VersionMismatch, SourceCorrupt, DumpTimeout, SizeLimit, SpoolLimit, Cancelled, StorageRefused,
+	SourceNotFound, RowLevelSecurity, VersionMismatch, SourceCorrupt, DumpTimeout, SizeLimit, RowTooLarge,
+	ScriptUnreadable, SourcePooled, SpoolLimit, Cancelled, StorageRefused,
 }
 
 var transient = []Code{

@@ -11,6 +11,13 @@ import (
 // a newer pg_dump wrote it.
 var ErrNewerFormat = errors.New("the format is newer than any known")
 
+// UnreadableError says that a script is as pg_dump writes it, and that psql cannot read it back.
+type UnreadableError struct {
+	Object string // the first that it cannot read, as the script names it
+}
+
+func (e *UnreadableError) Error() string { return "psql cannot read " + e.Object }
+
 // Inspector checks the structure of one dump while it is written to it, and counts its rows.
 type Inspector interface {
 	// Write takes the next piece. Its error says what is not as pg_dump writes it; it wraps
@@ -51,6 +58,10 @@ func notWhole(err error) error {
 	}
 	if errors.Is(err, ErrNewerFormat) {
 		return &Fault{Code: codes.VersionMismatch, Message: "pg_dump wrote an archive of a version that this worker does not know: ask for format sql, or update pgcourier", Err: err}
+	}
+	if u, ok := errors.AsType[*UnreadableError](err); ok {
+		return &Fault{Code: codes.ScriptUnreadable, Message: "psql cannot read the script of " + u.Object +
+			" back, because something there is named begin: ask for format custom, or rename it", Err: err}
 	}
 	return &Fault{Code: codes.DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
 }

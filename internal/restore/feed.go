@@ -104,12 +104,7 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 // either. read waits for the archive's own reading and says how that ended.
 func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Process, read func() error) error {
 	written := &ending{r: out}
-	script, err := archive.Guard(written, export.SQL)
-	if err != nil {
-		process.Terminate(f.restorer.config.KillDelay)
-		return errors.Join(err, ignoreSink(read()))
-	}
-	return f.toPsql(ctx, script, func(feeding error) error {
+	return f.toPsql(ctx, archive.Readable(written), func(feeding error) error {
 		fault, structural := errors.AsType[*archive.StructureError](feeding)
 		if structural {
 			feeding = unverified("what pg_restore makes of it is no script of a dump: %w", fault)

@@ -81,7 +81,15 @@ func (c *Checker) locate(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &StructureError{Format: c.format, Offset: c.offset, Reason: err.Error(), newer: errors.Is(err, faultNewer)}
+	return structureError(c.format, c.offset, err)
+}
+
+func structureError(f export.Format, offset int64, err error) *StructureError {
+	s := &StructureError{Format: f, Offset: offset, Reason: err.Error(), newer: errors.Is(err, faultNewer)}
+	if r, ok := errors.AsType[routineError](err); ok {
+		s.Routine = string(r)
+	}
+	return s
 }
 
 // Check reads a plain dump to its end and checks its structure. A dump that is not whole

@@ -12,6 +12,10 @@ type StructureError struct {
 	Offset int64  // in the plain dump, near the fault
 	Reason string // constant words and sizes; never data of the dump
 
+	// Routine is the one that psql cannot read back, as the script names it; empty: that is not
+	// the fault. Such a script is all that pg_dump writes, but no restore of it succeeds.
+	Routine string
+
 	newer bool
 }
 
@@ -20,10 +24,14 @@ func (e *StructureError) Error() string {
 }
 
 // Unwrap returns export.ErrNewerFormat for an archive of a newer version than any known: it may
-// be whole, but it cannot be read.
+// be whole, but it cannot be read. It returns an *export.UnreadableError for a script that psql
+// cannot read back.
 func (e *StructureError) Unwrap() error {
-	if e.newer {
+	switch {
+	case e.newer:
 		return export.ErrNewerFormat
+	case e.Routine != "":
+		return &export.UnreadableError{Object: e.Routine}
 	}
 	return nil
 }

@@ -28,7 +28,9 @@ type Script struct {
 
 // NewScript returns a Script that reads from r.
 func NewScript(r io.Reader) *Script {
-	return &Script{r: r, scanner: newSQLScanner(newTally())}
+	scanner := newSQLScanner(newTally())
+	scanner.names = true // a server reads its statements
+	return &Script{r: r, scanner: scanner}
 }
 
 // Next returns the next statement, with the comments before it and without psql's commands.
@@ -139,5 +141,5 @@ func (s *Script) locate(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &StructureError{Format: export.SQL, Offset: s.offset, Reason: err.Error(), newer: errors.Is(err, faultNewer)}
+	return structureError(export.SQL, s.offset, err)
 }

@@ -49,6 +49,10 @@ type sqlScanner struct {
 	matched   int    // bytes of it that were met
 	escapeEnd escapeEnd
 
+	// names says that the script need not be read by psql as it is: in a routine, begin in small
+	// letters is a name. nameBegin says that the last word was such a name.
+	names, nameBegin bool
+
 	sqlStatement
 	rows copyScanner
 }
@@ -145,7 +149,7 @@ func (s *sqlScanner) top(p []byte) (int, error) {
 		return 0, faultTopNUL
 	case c == '\\':
 		if !empty || s.open() {
-			return 0, s.strayMeta()
+			return 0, faultMeta
 		}
 		s.begin(lexMeta)
 		return 1, nil
@@ -188,7 +192,8 @@ func (s *sqlScanner) word(next byte) error {
 		s.state = lexEscapeQuote
 		return s.other()
 	}
-	return s.identifier(s.text, s.cut, false)
+	s.nameBegin = s.names && isRoutine(s.routine) && string(s.text) == "begin"
+	return s.identifier(s.text, s.cut, s.nameBegin)
 }
 
 // single takes one byte in the states where each byte decides.
@@ -261,8 +266,7 @@ func (s *sqlScanner) line(p []byte) (int, error) {
 		if s.escapeEnd == escapeClosed {
 			s.escapeEnd = escapeJoins
 		}
-		s.lineComment(string(s.text), s.cut)
-		return n + 1, nil
+		return n + 1, s.lineComment(string(s.text), s.cut)
 	case s.cut:
 		return n, faultLongToken
 	default:

@@ -44,6 +44,8 @@ type sqlStatement struct {
 	tokens   int    // of the statement so far
 	words    int    // identifiers of it
 	routine  []byte // first letters of its first words, as far as they make a routine
+	name     []byte // of that routine: its kind, and its name up to the parenthesis
+	naming   bool   // the name is under way
 	parens   int
 	blocks   int // BEGIN ... END of an SQL function's body
 	copying  copyStage
@@ -89,6 +91,7 @@ func (s *sqlStatement) identifier(w []byte, cut, quoted bool) error {
 		s.block(string(w))
 		s.words++
 	}
+	s.nameRoutine(w, quoted)
 	s.follow(string(w), quoted)
 	if s.tokens == 1 && !quoted && string(w) == "copy" {
 		s.copying, s.table = copyWord, export.Table{}
@@ -117,6 +120,19 @@ func (s *sqlStatement) block(w string) {
 		s.blocks++
 	case w == "end" && s.blocks > 0:
 		s.blocks--
+	}
+}
+
+// nameRoutine keeps what a routine is called. Its parts are in the script as they are in name, but
+// for quotes in a quoted one.
+func (s *sqlStatement) nameRoutine(w []byte, quoted bool) {
+	switch {
+	case s.naming && quoted:
+		s.name = append(append(append(s.name, '"'), w...), '"')
+	case s.naming:
+		s.name = append(s.name, w...)
+	case len(s.name) == 0 && !quoted && isRoutine(s.routine) && s.parens == 0:
+		s.name, s.naming = append(append(s.name, w...), ' '), true
 	}
 }
 
@@ -177,7 +193,12 @@ func (s *sqlStatement) symbol(c byte) error {
 		return err
 	}
 	switch c {
+	case '.':
+		if s.naming {
+			s.name = append(s.name, '.')
+		}
 	case '(':
+		s.naming = false
 		s.parens++
 	case ')':
 		s.parens = max(0, s.parens-1)
@@ -232,7 +253,8 @@ func (s *sqlStatement) endStatement() error {
 	default:
 		err = faultCopy
 	}
-	s.tokens, s.words, s.routine = 0, 0, s.routine[:0]
+	s.tokens, s.words, s.routine, s.name = 0, 0, s.routine[:0], s.name[:0]
+	s.naming = false
 	s.copying, s.setting, s.comment.root = copyNone, settingNone, false
 	return err
 }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -11,8 +12,25 @@ const (
 	faultUnrestrict fault = "\\unrestrict with another key or in a wrong place"
 	faultAfterTrail fault = "text after the dump's end"
 	faultNoTrailer  fault = "the dump's closing lines are missing"
-	faultBegin      fault = "a routine whose BEGIN has no END for psql, which cannot read the script back"
 )
+
+// routineError names a routine whose BEGIN has no END for psql, which takes all that follows for
+// its body.
+type routineError string
+
+func (e routineError) Error() string {
+	return "a routine whose BEGIN has no END for psql, which cannot read the script back"
+}
+
+// printable makes a name safe to show.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
 
 // trailer is how much of the script's closing lines was met:
 //
@@ -50,8 +68,12 @@ func (s *sqlStatement) blockComment() {
 	}
 }
 
-// lineComment takes a comment's text, without its dashes and its line break.
-func (s *sqlStatement) lineComment(text string, cut bool) {
+// lineComment takes a comment's text, without its dashes and its line break. pg_dump writes
+// comments between statements only: one within a routine's body is behind the routine.
+func (s *sqlStatement) lineComment(text string, cut bool) error {
+	if s.blocks > 0 && s.comment.atStart {
+		return routineError(printable(string(s.name)))
+	}
 	if name, ok := strings.CutPrefix(text, dataComment); ok && !s.open() {
 		s.comment.leaf, s.comment.root = leafOf(name), false
 	}
@@ -59,7 +81,7 @@ func (s *sqlStatement) lineComment(text string, cut bool) {
 		s.comment.root = s.comment.leaf != export.Table{} && !cut
 	}
 	if s.trail >= trailerComment {
-		return
+		return nil
 	}
 	switch {
 	case s.open() || !s.comment.atStart || cut:
@@ -73,6 +95,7 @@ func (s *sqlStatement) lineComment(text string, cut bool) {
 	default:
 		s.trail = trailerNone
 	}
+	return nil
 }
 
 // leafOf reads the table from "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER".
@@ -98,14 +121,6 @@ func (s *sqlStatement) blankLine() {
 		s.trail = trailerNone
 	default:
 	}
-}
-
-// strayMeta says what is wrong with a backslash that is no \restrict or \unrestrict.
-func (s *sqlStatement) strayMeta() error {
-	if s.blocks > 0 {
-		return faultBegin
-	}
-	return faultMeta
 }
 
 // metaCommand takes a psql command that began a line between statements, without its
