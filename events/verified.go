@@ -28,6 +28,8 @@ type Verified struct {
 	StartedAt     time.Time `json:"started_at"`     // by the verifier's clock
 	FinishedAt    time.Time `json:"finished_at"`
 	DurationMS    int64     `json:"duration_ms"` // from StartedAt to FinishedAt
+	// Receipt is the signed receipt of the verification; nil where the verifier signs none.
+	Receipt *Receipt `json:"receipt,omitzero"`
 
 	// Trace travels in headers.
 	Trace Trace `json:"-"`

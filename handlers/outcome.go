@@ -82,7 +82,24 @@ func encode(out export.Outcome, source string) (events.Message, error) {
 		Encryption: events.Encryption(a.Encryption), Schemas: a.Schemas,
 		SizeBytes: a.SizeBytes, StoredBytes: a.StoredBytes, SHA256: a.SHA256, Storage: storage,
 		Tables: int64(a.Tables), Rows: a.Rows, ServerVersion: a.ServerVersion, PgDumpVersion: a.PgDumpVersion,
-		Warnings: a.Warnings, Recipients: a.Recipients, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
+		Warnings: a.Warnings, Recipients: a.Recipients, Receipt: receipt(a), StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 		RequestedBy: out.RequestedBy, Metadata: out.Metadata, Request: request, Trace: trace,
 	}.Encode(source)
+}
+
+// receipt says where an artifact's receipt lies; nil if it has none.
+func receipt(a *export.Artifact) *events.Receipt {
+	if a.Receipt == nil {
+		return nil
+	}
+	out := &events.Receipt{SHA256: a.Receipt.SHA256, KeyID: a.Receipt.KeyID}
+	for _, c := range a.Copies {
+		if c.Receipt != "" {
+			out.Copies = append(out.Copies, events.StoredCopy{Destination: c.Destination, URI: c.Receipt})
+		}
+	}
+	if len(out.Copies) == 0 {
+		return nil
+	}
+	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 	"github.com/pgcourier/pgcourier/internal/notify/queue"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/restore"
@@ -125,7 +126,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case is(queue.ErrDelivered, replay.ErrNotFailed, replay.ErrNotReplayable, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
 		return exitNotPossible
-	case is(restore.ErrUnverified, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
+	case is(restore.ErrUnverified, receipt.ErrWrong, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified
 	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer, events.ErrUnavailable):
 		return exitUnreachable

@@ -89,6 +89,8 @@ type Config struct {
 
 	RecipientsRequired string `env:"RECIPIENTS_REQUIRED" envDefault:"none" help:"which recipients an export must have: none (it may be stored unencrypted), any (an export without a recipient of the operator, the project or the request is refused) or operator (the worker does not start without AGE_RECIPIENTS)"`
 
+	ReceiptKey secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it are only believed; empty: keys/receipt.pem in DATA_DIR, made at the first start; several workers need one"`
+
 	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
 	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that only a superuser can make; empty: a throw-away server on this machine"`

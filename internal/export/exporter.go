@@ -37,6 +37,9 @@ type Config struct {
 	Recipients []seal.Recipient
 	// Required says without which recipients an export is refused. Default: it is not.
 	Required Required
+	// Receipt signs for a completed export that is stored under key. Nil: exports have no
+	// receipt.
+	Receipt func(key string, out Outcome) (*Receipt, error)
 	// Lease is how long a claim holds without renewal; it is renewed every third of it.
 	// It must be the ledger's. Default 30 s.
 	Lease time.Duration
@@ -331,19 +334,32 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to seali
 		Needs: dump.Info().Needs,
 	}
 	key, begun := e.key(req, claim.Token.Attempt), time.Now()
+	var unsigned error
 	copies, err := e.Store.Put(ctx, key, source, func() Manifest {
 		s := stream.Summary()
 		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
 		artifact.CRC32C = s.CRC32C
 		artifact.Tables, artifact.Rows = len(inspected.contents.Tables), inspected.contents.Rows()
-		return Manifest{Version: 1, Key: key, Outcome: completed(req, claim, artifact, time.Since(begun)), To: opts.Recipients}
+		out := completed(req, claim, artifact, time.Since(begun))
+		artifact.Receipt, unsigned = e.receipt(key, out)
+		return Manifest{Version: 1, Key: key, Outcome: out, To: opts.Recipients}
 	})
 	failpoint.Hit(failpoint.AfterStore)
 	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
 		return nil, sealFault(err)
 	}
+	if unsigned != nil { // the store has put away what has no receipt
+		return nil, errors.Join(AsFault(unsigned), e.Store.Delete(ctx, key))
+	}
 	artifact.Copies = copies
 	return artifact, nil
+}
+
+func (e *Exporter) receipt(key string, out Outcome) (*Receipt, error) {
+	if e.Receipt == nil {
+		return nil, nil //nolint:nilnil // there is none, which is no error
+	}
+	return e.Receipt(key, out)
 }
 
 // reportProgress tells the observer how far the stream is until the returned function is

@@ -117,7 +117,17 @@ type Artifact struct {
 	Needs         Needs            `json:"needs,omitzero"`     // what must be there before it is restored
 	// Recipients are the fingerprints of the keys that it is encrypted to, sorted.
 	Recipients []string `json:"recipients,omitempty"`
-	Copies     []Copy   `json:"copies"` // one for each destination
+	// Receipt is the signed receipt; nil where the worker signs none.
+	Receipt *Receipt `json:"receipt,omitempty"`
+	Copies  []Copy   `json:"copies"` // one for each destination
+}
+
+// Receipt is a signed statement of an artifact.
+type Receipt struct {
+	SHA256 string `json:"sha256"` // of Envelope, lower-case hex
+	KeyID  string `json:"key_id"` // of the public key that verifies it
+	// Envelope is the receipt as it is stored beside the artifact.
+	Envelope []byte `json:"envelope"`
 }
 
 // Needs are what an export refers to and does not hold. A database must have them before the
@@ -183,6 +193,8 @@ type Copy struct {
 	Destination string     `json:"destination,omitempty"` // its name, for instance "s3"
 	Status      CopyStatus `json:"status,omitempty"`
 	URI         string     `json:"uri,omitempty"` // where it lies; never a token or a server path; empty when failed
+	// Receipt is where the receipt lies; empty when there is none.
+	Receipt string `json:"receipt,omitempty"`
 	// Code and Message say why it failed, fit for anybody.
 	Code    codes.Code `json:"code,omitempty"`
 	Message string     `json:"message,omitempty"`

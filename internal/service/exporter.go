@@ -10,6 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -58,6 +59,7 @@ type exportsConfig struct {
 	Projects   *project.Projects
 	Store      export.Store
 	Recipients []seal.Recipient
+	Signer     *receipt.Signer // of receipts; nil: none
 	Publisher  telemetry.Publisher
 	Telemetry  *telemetry.Telemetry
 	Log        *slog.Logger
@@ -106,6 +108,9 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 		Recipients: c.Recipients, Required: export.Required(s.RecipientsRequired),
 		Lease: s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
 	})
+	if c.Signer != nil {
+		out.exporter.Receipt = c.Signer.Export
+	}
 	if groups(s) && dumps.Spool != nil {
 		if out.groups, err = newGroups(s, dumper, c.Telemetry); err != nil {
 			_ = dumper.Close() // always nil

@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/storage"
@@ -31,11 +32,13 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, SHA256: c.SHA256, StoredBytes: c.StoredBytes,
 		StartedAt: begun, Trace: c.Trace,
 	}
+	var read []destinations.Copy
 	for _, at := range c.Storage {
 		if at.Status != events.LocationStored {
 			continue
 		}
-		err := v.verifyCopy(ctx, c, at, &out)
+		there, err := v.verifyCopy(ctx, c, at, &out)
+		read = append(read, there)
 		if failed := failure(c, at, err); failed != nil {
 			if gone, gerr := v.removed(ctx, c); gone || gerr != nil { // meanwhile
 				return nil, nil, gerr
@@ -55,7 +58,53 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 	}
 	v.note(ctx, c, false)
 	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
-	return &out, nil, nil
+	var err error
+	out.Receipt, err = v.receipt(ctx, out, read)
+	return &out, nil, err
+}
+
+// receipt signs for a verification, and stores the receipt beside each copy that was read.
+func (v *Verifier) receipt(ctx context.Context, out events.Verified, copies []destinations.Copy) (*events.Receipt, error) {
+	if v.config.Signer == nil || len(copies) == 0 {
+		return nil, nil //nolint:nilnil // there is none, which is no error
+	}
+	signed, err := v.signed(ctx, out, copies)
+	if err != nil {
+		return nil, err
+	}
+	to := events.Receipt{SHA256: signed.SHA256, KeyID: signed.KeyID}
+	for _, c := range copies {
+		uri, err := c.Destination.AddVerification(ctx, c.Key, signed.Envelope)
+		switch {
+		case err != nil: // a verifier may have no right to write there
+			v.config.Log.WarnContext(ctx, "receipt of the verification not stored", "destination", c.Destination.Name, "key", c.Key, "error", err)
+		case uri != "":
+			to.Copies = append(to.Copies, events.StoredCopy{Destination: c.Destination.Name, URI: uri})
+		}
+	}
+	if len(to.Copies) == 0 {
+		return nil, nil //nolint:nilnil // it lies nowhere
+	}
+	return &to, nil
+}
+
+// signed returns the receipt of a verification: the one that an earlier delivery of the same
+// event has stored, or a new one.
+func (v *Verifier) signed(ctx context.Context, out events.Verified, copies []destinations.Copy) (*export.Receipt, error) {
+	for _, c := range copies {
+		b, err := c.Destination.Receipt(ctx, c.Key, storage.Verification)
+		if err != nil {
+			continue // there is none, or it cannot be read: then it is not taken
+		}
+		if found, err := v.config.Signer.Recognize(b); err == nil {
+			return found, nil
+		}
+	}
+	return v.config.Signer.Verified(receipt.Verification{
+		ID: export.ID{Project: out.ProjectID, Request: out.RequestID}, Key: copies[0].Key, Attempt: out.Attempt,
+		SHA256: out.SHA256, DumpSHA256: out.DumpSHA256, StoredBytes: out.StoredBytes, SizeBytes: out.SizeBytes,
+		Tables: out.Tables, Rows: out.Rows, ServerVersion: out.ServerVersion, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt,
+	})
 }
 
 // note keeps the finding for retention, which prefers what was verified. Without it an export
@@ -80,43 +129,42 @@ func (v *Verifier) removed(ctx context.Context, c events.Completed) (bool, error
 }
 
 // verifyCopy verifies one copy. The first copy of an export is restored too.
-func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) error {
+func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) (there destinations.Copy, err error) {
 	d := v.reader.Set.Named(at.Destination)
 	if d == nil {
-		return fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
+		return there, fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
 	}
-	there, err := locate(ctx, d, c)
-	if err != nil {
-		return err
+	if there, err = locate(ctx, d, c); err != nil {
+		return there, err
 	}
 	doc, err := there.Manifest(ctx)
 	if err != nil {
-		return err
+		return there, err
 	}
 	x := restore.Export{
 		Manifest: doc.Manifest, Identities: v.reader.Identities,
 		Open: func(ctx context.Context) (io.ReadCloser, error) { return d.Open(ctx, there.Key) },
 	}
 	if a := x.Manifest.Artifact; a == nil || a.SHA256 != c.SHA256 || a.Rows != c.Rows || int64(a.Tables) != c.Tables || a.SizeBytes != c.SizeBytes {
-		return fmt.Errorf("%w: the manifest is not that of the event", restore.ErrUnverified)
+		return there, fmt.Errorf("%w: the manifest is not that of the event", restore.ErrUnverified)
 	}
 	if len(out.Copies) > 0 {
 		found, err := x.Verify(ctx, nil)
 		out.CheckMS += found.Took.Milliseconds()
-		return err
+		return there, err
 	}
 	server, err := v.scratchServer(ctx)
 	if err != nil {
-		return err
+		return there, err
 	}
 	r, err := v.restorer.Rehearse(ctx, x, *server, nil)
 	if err != nil {
-		return err
+		return there, err
 	}
 	out.DumpSHA256, out.SizeBytes = r.Evidence.DumpSHA256, r.Evidence.SizeBytes
 	out.Tables, out.Rows = int64(len(r.Evidence.Contents.Tables)), r.Evidence.Contents.Rows()
 	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
-	return nil
+	return there, nil
 }
 
 // locate finds the object of the event's own attempt.

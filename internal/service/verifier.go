@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/consumer"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/restore/scratch"
@@ -24,7 +25,8 @@ import (
 type VerifierConfig struct {
 	Settings  config.Config
 	JetStream jetstream.JetStream
-	Ledger    *ledger.Ledger // nil: removals are not known, and findings are not noted
+	Signer    *receipt.Signer // of receipts; nil: none
+	Ledger    *ledger.Ledger  // nil: removals are not known, and findings are not noted
 	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
 }

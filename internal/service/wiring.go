@@ -65,8 +65,12 @@ func (w wiring) open(ctx context.Context) error {
 		return err
 	}
 	if c.Serves(config.RoleVerifier) {
+		signer, err := openSigner(ctx, c, w.Version, w.Log)
+		if err != nil {
+			return err
+		}
 		v, err := NewVerifier(ctx, VerifierConfig{
-			Settings: c, JetStream: link.jetStream(server.UserVerifier), Ledger: sh.ledger, Telemetry: tel, Log: w.Log,
+			Signer: signer, Settings: c, JetStream: link.jetStream(server.UserVerifier), Ledger: sh.ledger, Telemetry: tel, Log: w.Log,
 		})
 		if err != nil {
 			return err
@@ -134,7 +138,12 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	if err != nil {
 		return err
 	}
+	signer, err := openSigner(ctx, c, w.Version, w.Log)
+	if err != nil {
+		return err
+	}
 	sh.exports, err = openExporter(ctx, exportsConfig{
+		Signer:   signer,
 		Settings: c, Name: w.name, Ledger: sh.ledger, Projects: sh.projects, Store: store, Recipients: w.recipients,
 		Publisher: sh.broker.publisher(server.UserWorker, sh.telemetry), Telemetry: sh.telemetry, Log: w.Log,
 	})

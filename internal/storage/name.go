@@ -15,6 +15,8 @@ const (
 
 const (
 	manifestSuffix = ".manifest.json"
+	receiptSuffix  = ".receipt.json"
+	verifiedSuffix = ".receipt-verified.json"
 	partInfix      = ".part-"
 	partDigits     = 5
 	// MaxParts bounds the parts of one export: what five digits name.
@@ -27,6 +29,10 @@ type Kind int
 const (
 	// Data is the export itself or one part of it.
 	Data Kind = iota
+	// Receipt is what was signed of the export, and Verification what was signed once it had
+	// been verified.
+	Receipt
+	Verification
 	// Manifest is the blob that is written last.
 	Manifest
 )
@@ -35,16 +41,19 @@ const (
 type Name struct {
 	Key  string
 	Kind Kind
-	// Part is 0 for a whole export, 1 and up for the parts of one. 0 for a Manifest.
+	// Part is 0 for a whole export, 1 and up for the parts of one. 0 for all but Data.
 	Part int
 }
 
-// String is the blob's path within a destination: the key, the key with ".part-00001" or
-// with ".manifest.json".
+// suffixes end the names of blobs that are not data.
+var suffixes = map[Kind]string{Manifest: manifestSuffix, Receipt: receiptSuffix, Verification: verifiedSuffix}
+
+// String is the blob's path within a destination: the key, or the key with ".part-00001",
+// ".manifest.json", ".receipt.json" or ".receipt-verified.json".
 func (n Name) String() string {
 	switch {
-	case n.Kind == Manifest:
-		return n.Key + manifestSuffix
+	case n.Kind != Data:
+		return n.Key + suffixes[n.Kind]
 	case n.Part > 0:
 		return fmt.Sprintf("%s%s%0*d", n.Key, partInfix, partDigits, n.Part)
 	}
@@ -53,7 +62,7 @@ func (n Name) String() string {
 
 // Check returns ErrBadKey for a name that must not be used.
 func (n Name) Check() error {
-	if n.Part < 0 || n.Part > MaxParts || n.Kind == Manifest && n.Part != 0 {
+	if n.Part < 0 || n.Part > MaxParts || n.Kind != Data && n.Part != 0 {
 		return fmt.Errorf("%w: part %d", ErrBadKey, n.Part)
 	}
 	return CheckKey(n.Key)
@@ -61,10 +70,14 @@ func (n Name) Check() error {
 
 // ParseName is the reverse of Name.String. ErrBadKey: the path is none of ours.
 func ParseName(path string) (Name, error) {
+	for kind, suffix := range suffixes {
+		if key, ok := strings.CutSuffix(path, suffix); ok {
+			n := Name{Key: key, Kind: kind}
+			return n, n.Check()
+		}
+	}
 	n := Name{Key: path}
-	if key, ok := strings.CutSuffix(path, manifestSuffix); ok {
-		n = Name{Key: key, Kind: Manifest}
-	} else if key, part, ok := cutPart(path); ok {
+	if key, part, ok := cutPart(path); ok {
 		n = Name{Key: key, Part: part}
 	}
 	return n, n.Check()
@@ -72,10 +85,13 @@ func ParseName(path string) (Name, error) {
 
 // CheckKey accepts relative slash-separated paths. Each segment is 1 to 220 letters, digits,
 // '.', '_' and '-' of ASCII, does not begin or end with '.', and does not look like a
-// blob's suffix. Everything else is ErrBadKey.
+// blob's suffix; a key does not end like a receipt. Everything else is ErrBadKey.
 func CheckKey(key string) error {
 	if len(key) > maxKey {
 		return fmt.Errorf("%w: longer than %d bytes", ErrBadKey, maxKey)
+	}
+	if strings.HasSuffix(key, receiptSuffix) || strings.HasSuffix(key, verifiedSuffix) {
+		return fmt.Errorf("%w: it ends like a receipt", ErrBadKey)
 	}
 	for segment := range strings.SplitSeq(key, "/") {
 		if err := checkSegment(segment); err != nil {

@@ -36,11 +36,15 @@ func (r *Repository) unseal(doc Document) (Document, error) {
 
 // Copy returns where a complete export lies, as Put did. Errors are Manifest's.
 func (r *Repository) Copy(ctx context.Context, key string) (export.Copy, error) {
-	_, ref, err := r.lookup(ctx, key)
+	doc, ref, err := r.lookup(ctx, key)
 	if err != nil {
 		return export.Copy{}, asFault(err)
 	}
-	return r.copy(key, ref), nil
+	_, err = r.receipt(ctx, doc, Receipt)
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrSealed) {
+		return export.Copy{}, asFault(err)
+	}
+	return r.copy(key, ref, err == nil), nil
 }
 
 // Manifests yields the manifest of every complete export, for recovery. A manifest that

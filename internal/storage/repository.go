@@ -102,7 +102,7 @@ func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describ
 	p := &put{repo: r, key: key, in: newIntake(ctx, key, src, describe)}
 	ref, err := p.run(ctx)
 	if err == nil {
-		return []export.Copy{r.copy(key, ref)}, nil
+		return []export.Copy{p.copy(ref)}, nil
 	}
 	if cleanupErr := p.undo(context.WithoutCancel(ctx)); cleanupErr != nil {
 		err = errors.Join(err, fmt.Errorf("remove what was stored of %s: %w", key, cleanupErr))
@@ -113,9 +113,23 @@ func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describ
 	return nil, asFault(fmt.Errorf("store %s: %w", key, err))
 }
 
-// copy says where a complete export lies.
-func (r *Repository) copy(key string, manifest Ref) export.Copy {
-	return export.Copy{Destination: r.name, Status: export.Stored, URI: r.driver.URI(key, manifest)}
+// copy says where a complete export lies, and its receipt if it has one.
+func (r *Repository) copy(key string, manifest Ref, receipt bool) export.Copy {
+	c := export.Copy{Destination: r.name, Status: export.Stored, URI: r.driver.URI(key, manifest)}
+	switch {
+	case receipt && r.lists():
+		n := Name{Key: key, Kind: Receipt}.String()
+		c.Receipt = r.driver.URI(n, Ref(n))
+	case receipt: // it is in the manifest
+		c.Receipt = c.URI
+	}
+	return c
+}
+
+// copy says where the export lies that was put.
+func (p *put) copy(manifest Ref) export.Copy {
+	m, _ := p.in.manifest()
+	return p.repo.copy(p.key, manifest, m.Artifact.Receipt != nil)
 }
 
 // put is one Put at work.
@@ -196,30 +210,41 @@ func (p *put) finish(ctx context.Context, doc Document) (Ref, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(b)
-	stored, err := p.repo.driver.Put(ctx, Blob{
-		Name: Name{Key: p.key, Kind: Manifest}, Size: int64(len(b)), Body: bytes.NewReader(b),
-		SHA256: sum, Parts: len(p.parts),
-	})
+	if receipt := doc.Manifest.Artifact.Receipt; receipt != nil && p.repo.lists() {
+		if _, err := p.small(ctx, Receipt, receipt.Envelope); err != nil {
+			return "", fmt.Errorf("receipt: %w", err)
+		}
+	}
+	ref, err := p.small(ctx, Manifest, b)
 	if err != nil {
 		return "", fmt.Errorf("manifest: %w", err)
 	}
-	p.made = append(p.made, stored.Ref)
-	if err := p.repo.journal.Note(ctx, p.key, stored.Ref); err != nil {
-		return "", fmt.Errorf("note the manifest: %w", err)
-	}
-	part := Part{Ref: stored.Ref, Bytes: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
-	if !stored.Verified {
-		if err := p.repo.verify(ctx, part); err != nil {
-			return "", fmt.Errorf("manifest: %w", err)
-		}
-	}
-	if err := p.repo.catalog.add(ctx, p.key, stored.Ref); err != nil {
+	if err := p.repo.catalog.add(ctx, p.key, ref); err != nil {
 		return "", fmt.Errorf("index: %w", err)
 	}
 	// The export is complete. A note that stays is removed by the next Delete.
 	_ = p.repo.journal.Forget(ctx, p.key)
-	return stored.Ref, nil
+	return ref, nil
+}
+
+// small stores a blob that is no data, and reads it back.
+func (p *put) small(ctx context.Context, kind Kind, b []byte) (Ref, error) {
+	sum := sha256.Sum256(b)
+	stored, err := p.repo.driver.Put(ctx, Blob{
+		Name: Name{Key: p.key, Kind: kind}, Size: int64(len(b)), Body: bytes.NewReader(b),
+		SHA256: sum, Parts: len(p.parts),
+	})
+	if err != nil {
+		return "", err
+	}
+	p.made = append(p.made, stored.Ref)
+	if err := p.repo.journal.Note(ctx, p.key, stored.Ref); err != nil {
+		return "", fmt.Errorf("note it: %w", err)
+	}
+	if stored.Verified {
+		return stored.Ref, nil
+	}
+	return stored.Ref, p.repo.verify(ctx, Part{Ref: stored.Ref, Bytes: int64(len(b)), SHA256: hex.EncodeToString(sum[:])})
 }
 
 // undo removes what this Put stored, the newest first, so that a manifest goes before

@@ -186,7 +186,7 @@ func TestPrune(t *testing.T) {
 	if steps := second.steps(); steps["r1"] != "failing" || steps["r2"] != "failing" || steps["r3"] != "kept" || steps["b1"] != "failing" {
 		t.Errorf("the second run: %+v", second)
 	}
-	if stored := p.stored(); len(stored) != 4 {
+	if stored := p.stored(); len(stored) != 6 {
 		t.Errorf("the destination that answers still has %q", stored)
 	}
 	// What keeps failing is a finding, once it cannot be a moment's outage.

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"filippo.io/age"
@@ -76,6 +77,10 @@ func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
 			got.Tables != c.Tables || got.Rows != c.Rows || got.ServerVersion != c.ServerVersion || len(got.Copies) != 1 ||
 			got.Copies[0].URI != c.Storage[0].URI || got.RestoreMS <= 0 || got.Trace != r.Trace {
 			t.Errorf("verified is\n%+v, completed\n%+v", got, c)
+		}
+		raw, stderr, code := p.cli("receipt", "show", c.ProjectID+"/"+c.RequestID, "--verified")
+		if code != 0 || !strings.Contains(raw, "restored") || !strings.Contains(raw, c.SHA256) || got.Receipt == nil || got.Receipt.KeyID != c.Receipt.KeyID {
+			t.Errorf("receipt of the verification %+v: %d, %s%s", got.Receipt, code, raw, stderr)
 		}
 	}
 	eventually(t, "the verifier has settled", p.verifierSettled)

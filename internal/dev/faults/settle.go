@@ -50,7 +50,7 @@ func (w *world) queued(ctx context.Context) (int, error) {
 	return total, nil
 }
 
-// extraFiles lists what lies in the storage beside the objects and manifests of completed
+// extraFiles lists what lies in the storage beside the objects, manifests and receipts of completed
 // requests, staging files included.
 func (w *world) extraFiles(ctx context.Context) ([]string, error) {
 	rows, err := w.lab.ledger.Query(ctx, `SELECT a.object FROM pgcourier.attempts a WHERE a.result = 'completed'`)
@@ -63,7 +63,7 @@ func (w *world) extraFiles(ctx context.Context) ([]string, error) {
 		if err := rows.Scan(&key); err != nil {
 			return nil, err
 		}
-		expected[key], expected[key+".manifest.json"] = true, true
+		expected[key], expected[key+".manifest.json"], expected[key+".receipt.json"] = true, true, true
 	}
 	if rows.Err() != nil {
 		return nil, rows.Err()

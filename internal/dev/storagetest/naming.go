@@ -50,7 +50,8 @@ func driverNames(t *testing.T, dst Destination) {
 	want := map[storage.Name]bool{
 		dst.data("acme/a.1.sql"): true, {Key: "acme/a.1.sql", Kind: storage.Manifest}: true,
 		dst.data("acme/label/b.2.tar.gz.age"): true, dst.data("other/a.1.sql"): true,
-		{Key: "other/c.1.sql", Part: 3}: true,
+		{Key: "other/c.1.sql", Part: 3}:              true,
+		{Key: "acme/a.1.sql", Kind: storage.Receipt}: true, {Key: "acme/a.1.sql", Kind: storage.Verification}: true,
 	}
 	for n := range want {
 		dst.put(t, n, Bytes(10))
@@ -88,6 +89,7 @@ func driverSweep(t *testing.T, dst Destination) {
 	const key = "acme/a.1.sql"
 	neighbours := []storage.Name{
 		{Key: key + ".gz"}, {Key: "acme/a.1.sq"}, {Key: "other/a.1.sql"}, {Key: key + "x", Kind: storage.Manifest},
+		{Key: key + "x", Kind: storage.Receipt}, {Key: key + "x", Kind: storage.Verification},
 		{Key: key + ".gz", Part: 1},
 	}
 	for _, n := range neighbours {
@@ -96,7 +98,7 @@ func driverSweep(t *testing.T, dst Destination) {
 	if d, err := lister.Sweep(background(t), key); err != nil || d != storage.Absent {
 		t.Errorf("sweep nothing: %v, %v", d, err)
 	}
-	for _, n := range []storage.Name{{Key: key}, {Key: key, Part: 1}, {Key: key, Part: 2}, {Key: key, Kind: storage.Manifest}} {
+	for _, n := range []storage.Name{{Key: key}, {Key: key, Part: 1}, {Key: key, Part: 2}, {Key: key, Kind: storage.Manifest}, {Key: key, Kind: storage.Receipt}, {Key: key, Kind: storage.Verification}} {
 		dst.put(t, n, Bytes(10))
 	}
 	left := len(neighbours)
@@ -104,7 +106,7 @@ func driverSweep(t *testing.T, dst Destination) {
 		dst.Crash(t, key)
 		dst.Crash(t, key+".gz")
 		left++
-		dst.expectRemains(t, left+5)
+		dst.expectRemains(t, left+7)
 	}
 	if d, err := dst.Reopen(t).(storage.Lister).Sweep(background(t), key); err != nil || d == storage.Absent {
 		t.Errorf("sweep: %v, %v", d, err)

@@ -74,6 +74,7 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 		"repository/manifests":       repositoryManifests,
 		"repository/exchanged":       repositoryExchanged,
 		"repository/sealed":          repositorySealed,
+		"repository/receipt":         repositoryReceipt,
 		"repository/resumed":         repositoryResumed,
 		"repository/damage": func(t *testing.T, d Destination) {
 			repositoryDamage(t, d, flips)

@@ -137,7 +137,9 @@ func (d *folder) sweep(ctx context.Context, key string) (storage.Deletion, error
 // ofKey lists what lies under key, the manifest first.
 func (d *folder) ofKey(key string) ([]string, error) {
 	manifest := storage.Name{Key: key, Kind: storage.Manifest}.String()
-	names := []string{manifest, key}
+	names := []string{
+		manifest, storage.Name{Key: key, Kind: storage.Receipt}.String(), storage.Name{Key: key, Kind: storage.Verification}.String(), key,
+	}
 	if err := d.checkParents(key); err == nil {
 		found, err := d.entries(path.Dir(key))
 		if err != nil {
