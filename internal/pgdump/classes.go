@@ -59,6 +59,9 @@ func classify(err error) *export.Fault {
 	if f, ok := errors.AsType[*export.Fault](err); ok {
 		return f
 	}
+	if closed(err) {
+		return newFault(codes.SourceForbidden, "the source database takes no connections (ALLOW_CONNECTIONS is false)", err)
+	}
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok {
 		for _, c := range classes {
 			if strings.HasPrefix(refusal.Code, c.state) {

@@ -234,7 +234,8 @@ func (o *opening) look(ctx context.Context) (err error) {
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
 		return err
 	}
-	return o.session.blamed(ctx, o.survey.schemas, o.session.lock(ctx, o.survey.relations))
+	err = o.session.lock(ctx, o.survey.relations)
+	return o.session.blamed(ctx, o.survey.schemas, o.session.explainLocks(ctx, o.survey.relations, err))
 }
 
 // selection exports the snapshot for pg_dump.

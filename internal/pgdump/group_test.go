@@ -108,6 +108,7 @@ func TestAGroupsDumpsAreTheSingleOnes(t *testing.T) {
 	dsn := street(t, 12)
 	execute(t, dsn, `CREATE SCHEMA other; CREATE TABLE other.t (a int PRIMARY KEY);
 ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE other.kind AS ENUM ('a'); ALTER TABLE t4.a ADD k other.kind`)
+	execute(t, dsn, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = 5120', current_database()); END $$`)
 	var jobs []export.DumpJob
 	for i := range 12 {
 		f := export.SQL

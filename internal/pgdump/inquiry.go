@@ -70,6 +70,12 @@ func (o *opening) ask(ctx context.Context, d *dump) error {
 	if h != nil {
 		return h.fault(errLockWait)
 	}
+	if err == nil {
+		err = ses.locksMissing(ctx, now.relations)
+	}
+	if err == nil {
+		err = ses.rowTooLarge(ctx, now)
+	}
 	return err
 }
 

@@ -75,6 +75,15 @@ func TestOpenRefusals(t *testing.T) {
 		"unknown database": {func(t *testing.T) export.DumpJob {
 			return job(cluster.URL("none"), export.SQL, "s")
 		}, codes.SourceNotFound, "the source database does not exist"},
+		"no connections": {func(t *testing.T) export.DumpJob {
+			dsn := database(t, cluster, simple)
+			u, err := url.Parse(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			execute(t, cluster.URL("postgres"), "ALTER DATABASE "+strings.Trim(u.Path, "/")+" ALLOW_CONNECTIONS false")
+			return job(dsn, export.SQL, "s")
+		}, codes.SourceForbidden, "the source database takes no connections (ALLOW_CONNECTIONS is false)"},
 		"connection refused": {func(t *testing.T) export.DumpJob {
 			return with(job(cluster.URL("postgres"), export.SQL, "s"), func(u *url.URL) { u.Host = "127.0.0.1:1" })
 		}, codes.SourceUnavailable, "the source cannot be reached"},

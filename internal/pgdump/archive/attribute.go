@@ -80,6 +80,9 @@ func (o *owners) of(e Entry) int {
 			return owner
 		}
 	case "COMMENT", "ACL", "SECURITY LABEL", "DATABASE PROPERTIES":
+		if e.Kind == "DATABASE PROPERTIES" && len(e.Dependencies) == 0 {
+			return everyone // settings of the database: every dump of it has them
+		}
 		if len(e.Dependencies) != 1 {
 			return nobody
 		}

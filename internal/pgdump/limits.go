@@ -1,0 +1,124 @@
+package pgdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// rowLimit is the most bytes that a server sends as one row, MaxAllocSize. A bytea takes two
+// characters for each of its bytes.
+const rowLimit = 1<<30 - 1
+
+// rowLook bounds the search for such a row in one table.
+const rowLook = "5s"
+
+// rowTooLarge returns a fault if a table holds a row that no pg_dump can read. The length of a
+// stored value is known without reading it, so that one scan of the table itself is enough.
+func (s *session) rowTooLarge(ctx context.Context, v *survey) error {
+	tables := v.counted()
+	oids := make([]int64, len(tables))
+	of := map[int64]relation{}
+	for i, t := range tables {
+		oids[i], of[t.oid] = t.oid, t
+	}
+	rows, err := s.conn.Query(ctx, `
+SELECT c.oid::bigint, array_agg(format('coalesce(%s * octet_length(%I), 0)::bigint', CASE WHEN a.atttypid = 'bytea'::regtype THEN 2 ELSE 1 END, a.attname))
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+ WHERE c.oid = ANY ($1::bigint[]::oid[]) AND c.reltoastrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+   AND a.atttypid = ANY ('{bytea,text,varchar}'::regtype[])
+ GROUP BY c.oid, c.relpages ORDER BY c.relpages DESC`, oids)
+	if err != nil {
+		return fmt.Errorf("look for large rows: %w", err)
+	}
+	type candidate struct {
+		oid     int64
+		lengths []string
+	}
+	candidates, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c candidate, err error) {
+		err = row.Scan(&c.oid, &c.lengths)
+		return c, err
+	})
+	if err != nil {
+		return fmt.Errorf("look for large rows: %w", err)
+	}
+	for _, c := range candidates {
+		t, found := of[c.oid], false
+		err := s.aside(ctx, "statement_timeout = '"+rowLook+"'", func() error {
+			return s.conn.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM ONLY %s WHERE %s > %d)",
+				t.quoted(), strings.Join(c.lengths, " + "), int64(rowLimit))).Scan(&found)
+		})
+		if err != nil && (ctx.Err() != nil || s.conn.IsClosed()) {
+			return err
+		}
+		if found { // a table that could not be looked at in time is left out
+			return newFault(codes.RowTooLarge, "a row of "+t.show()+" is above the 1 GB that the server can send as text: no pg_dump can read it", nil)
+		}
+	}
+	return nil
+}
+
+// outOfLocks reports whether the server refused a lock for want of memory. It uses the same
+// SQLSTATE when it has no memory for anything else.
+func outOfLocks(err error) bool {
+	refusal, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refusal.Code == "53200" && refusal.Routine == "LockAcquireExtended"
+}
+
+// lockTable is what a server has room for.
+type lockTable struct{ each, sessions int }
+
+// lockTable asks for the settings that the server's lock table is sized by.
+func (s *session) lockTable(ctx context.Context) (t lockTable, err error) {
+	err = s.conn.QueryRow(ctx, `
+SELECT current_setting('max_locks_per_transaction')::int, current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int`).
+		Scan(&t.each, &t.sessions)
+	return t, wrap("look at the lock table", err)
+}
+
+// room is how many locks all sessions together can hold for certain.
+func (t lockTable) room() int { return t.each * t.sessions }
+
+// fault says that so many tables were too many.
+func (t lockTable) fault(tables int, err error) *export.Fault {
+	// Other sessions have locks too, and pg_dump has some beside those of the tables.
+	want := max(2*t.each, 2*(tables+t.sessions)/max(t.sessions, 1))
+	return newFault(codes.SourceUnavailable, fmt.Sprintf(
+		"the source has no room for more locks: %d tables are to be locked, max_locks_per_transaction is %d with %d sessions; set it to %d",
+		tables, t.each, t.sessions, want), err)
+}
+
+// explainLocks turns an error for want of locks into one that names the setting. It ends the
+// transaction.
+func (s *session) explainLocks(ctx context.Context, relations []relation, err error) error {
+	if !outOfLocks(err) || s.script(ctx, "ROLLBACK") != nil {
+		return err
+	}
+	t, look := s.lockTable(ctx)
+	if look != nil {
+		return err
+	}
+	return t.fault(len(filter(relations, relation.locked)), err)
+}
+
+// locksMissing returns a fault if a pg_dump of so many tables may have failed for want of locks.
+func (s *session) locksMissing(ctx context.Context, relations []relation) error {
+	t, err := s.lockTable(ctx)
+	if n := len(filter(relations, relation.locked)); err == nil && n > t.room()/2 {
+		return t.fault(n, nil)
+	}
+	return err
+}
+
+// closed reports whether the database takes no connections: ALLOW_CONNECTIONS is false.
+func closed(err error) bool {
+	refused, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok && sqlState(refused) == "55000"
+}
