@@ -22,6 +22,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 // The exit codes, documented in the root command's help and in docs/settings.md.
@@ -88,7 +89,11 @@ func run(ctx context.Context, args []string, p process) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(p.stderr, "pgcourier: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	text := err.Error()
+	if term.IsTerminal(p.stderr) {
+		text = term.SanitizeLines(text) // a server's or a storage's words may hold escape sequences
+	}
+	fmt.Fprintln(p.stderr, "pgcourier: "+strings.ReplaceAll(text, "\n", "\n  "))
 	if coded, ok := errors.AsType[*exitError](err); ok {
 		return coded.code
 	}

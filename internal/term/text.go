@@ -32,6 +32,15 @@ func Sanitize(s string) string {
 	return b.String()
 }
 
+// SanitizeLines is Sanitize for a text of several lines.
+func SanitizeLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = Sanitize(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Size returns a number of bytes in binary units: "1.5 GiB". Less than 0 counts as 0.
 func Size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
