@@ -83,7 +83,7 @@ func contractEvents() []contractEvent {
 		{events.TypeVerified, events.Verified{
 			RequestID: "r1", ProjectID: "acme", Attempt: 2, Copies: []events.VerifiedCopy{{Destination: "s3", URI: "s3://b/k"}},
 			SHA256: sum, StoredBytes: 4, DumpSHA256: sum, SizeBytes: 9, Tables: 1, Rows: 2, ServerVersion: "15.18",
-			CheckMS: 100, RestoreMS: 800, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace,
+			CheckMS: 100, RestoreMS: 800, Unchecked: 2, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000, Trace: trace,
 			Receipt: &events.Receipt{SHA256: sum, KeyID: fingerprint, Copies: []events.StoredCopy{{Destination: "s3", URI: "s3://b/k.receipt-verified.json"}}}},
 			func(v any) (events.Message, error) { return v.(events.Verified).Encode("test") },
 			func() any { return new(events.Verified) }},

@@ -19,7 +19,7 @@ type Verified struct {
 	DumpSHA256  string         `json:"dump_sha256"` // of the dump itself
 	SizeBytes   int64          `json:"size_bytes"`  // of the dump itself
 	// Tables and Rows are as counted in the dump and in the scratch database, table by
-	// table.
+	// table, but for tables that could not be made there.
 	Tables        int64     `json:"tables"`
 	Rows          int64     `json:"rows"`
 	ServerVersion string    `json:"server_version"` // of the scratch server
@@ -28,6 +28,9 @@ type Verified struct {
 	StartedAt     time.Time `json:"started_at"`     // by the verifier's clock
 	FinishedAt    time.Time `json:"finished_at"`
 	DurationMS    int64     `json:"duration_ms"` // from StartedAt to FinishedAt
+	// Unchecked counts statements of the dump, and tables, that could not be tried on the scratch
+	// server for want of rights or of what other schemas hold.
+	Unchecked int64 `json:"unchecked,omitzero"`
 	// Receipt is the signed receipt of the verification; nil where the verifier signs none.
 	Receipt *Receipt `json:"receipt,omitzero"`
 

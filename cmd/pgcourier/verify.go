@@ -38,6 +38,8 @@ type verified struct {
 type restored struct {
 	ServerVersion string `json:"server_version"`
 	DurationMS    int64  `json:"duration_ms"`
+	// Unchecked says what could not be tried on the scratch server, and why.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -49,8 +51,9 @@ func (a *app) verifyCommand() *cobra.Command {
 			"and hashes of what is stored, decryption, decompression, the dump's own structure,\n" +
 			"and the rows of every table. With --restore it is also restored into a new database\n" +
 			"of a scratch server (VERIFY_SCRATCH_URL, or a throw-away server on this machine) by\n" +
-			"a login that is no superuser, and every table is counted there. It needs neither the\n" +
-			"broker nor the ledger.\n\n" + idHelp,
+			"a login that is no superuser, and every table is counted there. What that login may not\n" +
+			"do, and what needs objects that the server does not have, is listed: it is no fault of\n" +
+			"the export. It needs neither the broker nor the ledger.\n\n" + idHelp,
 		Example: "  pgcourier verify nightly-42 --storage s3://backups/prod\n" +
 			"  pgcourier verify acme/nightly-42 -i key.txt --restore --output json",
 		Args: cobra.ExactArgs(1),
@@ -134,7 +137,7 @@ func (v *verification) one(ctx context.Context, c destinations.Copy) (verified, 
 	} else {
 		var r restore.Result
 		r, err = v.restorer.Rehearse(ctx, x, *v.server, func(p restore.Progress) { v.progress.Bytes(string(p.Stage), p.Stored, p.Total) })
-		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds()}
+		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds(), r.Unchecked}
 		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
 			err = exit(exitUnverified, err)
 		}
@@ -157,8 +160,15 @@ func (v verified) text(s term.Screen) string {
 		{"contents", fmt.Sprintf("%d rows in %d tables, as the manifest says", v.Rows, v.Tables)},
 	}
 	if v.Restored != nil {
-		lines = append(lines, [2]string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, every table counted there",
-			v.Restored.ServerVersion, time.Duration(v.Restored.DurationMS)*time.Millisecond)})
+		what := "every table counted there"
+		if n := len(v.Restored.Unchecked); n > 0 {
+			what = fmt.Sprintf("counted there, but for %d statements and tables that could not be tried, which is no fault of the export", n)
+		}
+		lines = append(lines, [2]string{"restored", fmt.Sprintf("into PostgreSQL %s in %s, %s",
+			v.Restored.ServerVersion, time.Duration(v.Restored.DurationMS)*time.Millisecond, what)})
+		for _, u := range v.Restored.Unchecked {
+			lines = append(lines, [2]string{"not tried", u})
+		}
 	}
 	return s.Pairs(lines)
 }

@@ -9,7 +9,7 @@ import (
 
 // attaching is how pg_dump attaches a partition, or the index of one, to its parent. The group is
 // the parent's schema.
-var attaching = regexp.MustCompile(`^ALTER (?:TABLE ONLY|INDEX) ("(?:[^"]|"")+"|[^". ]+)\.(?:"(?:[^"]|"")+"|[^". ]+) ATTACH PARTITION `)
+var attaching = regexp.MustCompile(`^ALTER (?:TABLE ONLY|INDEX) (` + nameForm + `)\.(?:` + nameForm + `) ATTACH PARTITION `)
 
 // attachesElsewhere says whether a statement attaches something to a parent outside of the
 // export's schemas. Such a parent may have indexes: then ATTACH PARTITION makes those of the
@@ -20,11 +20,7 @@ func (s *steps) attachesElsewhere(statement string) bool {
 	if m == nil {
 		return false
 	}
-	schema := m[1]
-	if quoted, ok := strings.CutPrefix(schema, `"`); ok {
-		schema = strings.ReplaceAll(strings.TrimSuffix(quoted, `"`), `""`, `"`)
-	}
-	return !slices.Contains(s.feed.export.Manifest.Artifact.Schemas, schema)
+	return !slices.Contains(s.feed.export.Manifest.Artifact.Schemas, unquoted(m[1]))
 }
 
 // attach runs what was put off.

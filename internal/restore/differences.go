@@ -12,9 +12,16 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
+// difference is a table that holds other rows than the export.
+type difference struct {
+	table   export.Table // of partitions by hash: none
+	missing bool         // it is not there, or cannot be read
+	text    string
+}
+
 // differences lists tables that hold other rows than the export. Partitions by hash are
 // compared over their root, because rows may lie in others of them than in the source.
-func (e Evidence) differences(ctx context.Context, conn *pgx.Conn, schemas []string) ([]string, error) {
+func (e Evidence) differences(ctx context.Context, conn *pgx.Conn, schemas []string) ([]difference, error) {
 	roots, err := hashRoots(ctx, conn, schemas)
 	if err != nil {
 		return nil, err
@@ -22,7 +29,7 @@ func (e Evidence) differences(ctx context.Context, conn *pgx.Conn, schemas []str
 	if _, err := conn.Exec(ctx, "SET row_security = off"); err != nil {
 		return nil, err
 	}
-	var out []string
+	var out []difference
 	moved := map[string]int64{}
 	for _, t := range slices.SortedFunc(maps.Keys(e.Contents.Tables), compareTables) {
 		var there, member bool
@@ -35,7 +42,7 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 		}
 		want := e.Contents.Tables[t]
 		if !there {
-			out = append(out, fmt.Sprintf("table %s is missing or cannot be read, the export has %d rows of it", t, want))
+			out = append(out, difference{t, true, fmt.Sprintf("table %s is missing or cannot be read, the export has %d rows of it", t, want)})
 			continue
 		}
 		n, err := countRows(ctx, conn, t)
@@ -46,12 +53,12 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 		case hashed:
 			moved[root] += n - want
 		case n < want, n > want && !member:
-			out = append(out, fmt.Sprintf("table %s holds %d rows, the export %d", t, n, want))
+			out = append(out, difference{t, false, fmt.Sprintf("table %s holds %d rows, the export %d", t, n, want)})
 		}
 	}
 	for _, root := range slices.Sorted(maps.Keys(moved)) {
 		if moved[root] != 0 {
-			out = append(out, fmt.Sprintf("%s and its partitions hold %+d rows against the export", root, moved[root]))
+			out = append(out, difference{text: fmt.Sprintf("%s and its partitions hold %+d rows against the export", root, moved[root])})
 		}
 	}
 	return out, nil

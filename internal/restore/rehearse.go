@@ -29,9 +29,32 @@ type Scratch struct {
 // there, then drops the database. The extensions that the export needs are made first, in
 // the schemas that they had, where the server has them. The database is a copy of template1.
 //
+// What the login may not do there, and what needs objects that are not there, says nothing of the
+// export: if it is refused, it is restored again, statement by statement and unpacked in SpoolDir
+// as a whole, and Result.Unchecked lists what could not be tried.
+//
 // Errors are those of Restore, a *RejectedError among them: the export is as it was dumped,
 // but this server does not take it.
-func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress func(Progress)) (out Result, err error) {
+func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress func(Progress)) (Result, error) {
+	out, err := r.rehearse(ctx, x, on, false, progress)
+	rejected, ok := errors.AsType[*RejectedError](err)
+	if !ok {
+		return out, err
+	}
+	if out, err = r.rehearse(ctx, x, on, true, progress); err == nil {
+		return out, nil
+	}
+	if again, ok := errors.AsType[*RejectedError](err); ok {
+		return Result{}, again
+	}
+	if errors.Is(err, ErrUnverified) {
+		return Result{}, err
+	}
+	return Result{}, rejected
+}
+
+// rehearse restores once.
+func (r *Restorer) rehearse(ctx context.Context, x Export, on Scratch, forgive bool, progress func(Progress)) (out Result, err error) {
 	var needs export.Needs
 	if a := x.Manifest.Artifact; a != nil {
 		needs = a.Needs
@@ -44,10 +67,39 @@ func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress 
 	if err := on.furnish(ctx, name, needs); err != nil {
 		return Result{}, err
 	}
-	if out, err = r.Restore(ctx, x, Target{Source: scratch}, progress); err != nil {
+	to := Target{Source: scratch}
+	if forgive {
+		var stop func()
+		if to.trial, stop, err = on.trial(ctx, name, needs); err != nil {
+			return Result{}, err
+		}
+		defer stop()
+		to.NoTransaction = true
+	}
+	if out, err = r.Restore(ctx, x, to, progress); err != nil {
 		return Result{}, err
 	}
+	if forgive {
+		out.Unchecked = to.trial.unchecked
+		return out, nil
+	}
 	return out, out.Evidence.countForced(ctx, scratch, x.Manifest.Artifact.Schemas)
+}
+
+// trial begins one in a scratch database. The caller calls stop.
+func (s Scratch) trial(ctx context.Context, database string, needs export.Needs) (t *trial, stop func(), err error) {
+	t = &trial{
+		login: s.Server.User(), unfilled: map[export.Table]bool{},
+		lacks: len(needs.Objects)+len(needs.Parents)+len(needs.Extensions)+len(needs.Roles) > 0,
+	}
+	if s.Admin == nil {
+		return t, func() {}, nil
+	}
+	t.admin, err = s.Admin.WithDatabase(database).Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrTarget, err)
+	}
+	return t, t.admin.Close, nil
 }
 
 // furnish makes what an export needs in a scratch database. What cannot be made stays missing:
@@ -168,26 +220,32 @@ func (e Evidence) countForced(ctx context.Context, scratch *libpq.Source, schema
 		return fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	defer ses.Close()
-	rows, err := ses.Conn.Query(ctx, `
-SELECT format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	n, err := unforce(ctx, ses.Conn, schemas)
+	if err != nil || n == 0 {
+		return err
+	}
+	return e.countIn(ctx, ses.Conn.PgConn())
+}
+
+// unforce lets the owner of tables with forced policies read them, and says how many they are.
+func unforce(ctx context.Context, conn *pgx.Conn, schemas []string) (int, error) {
+	rows, err := conn.Query(ctx, `
+SELECT pg_catalog.format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = ANY ($1::text[]::name[]) AND c.relforcerowsecurity`, pgx.QueryExecModeExec, schemas)
 	if err != nil {
-		return fmt.Errorf("%w: look for forced policies: %w", ErrTarget, err)
+		return 0, fmt.Errorf("%w: look for forced policies: %w", ErrTarget, err)
 	}
 	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("%w: look for forced policies: %w", ErrTarget, err)
-	}
-	if len(statements) == 0 {
-		return nil
+		return 0, fmt.Errorf("%w: look for forced policies: %w", ErrTarget, err)
 	}
 	for _, statement := range statements {
-		if _, err := ses.Conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%w: %w", ErrTarget, err)
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrTarget, err)
 		}
 	}
-	return e.countIn(ctx, ses.Conn.PgConn())
+	return len(statements), nil
 }
 
 // countIn holds every table against the export, in a database.

@@ -96,6 +96,9 @@ type Result struct {
 	Evidence      Evidence
 	ServerVersion string        // the target's
 	Took          time.Duration // of the feeding, COMMIT included
+	// Unchecked says what of the export a rehearsal could not try, and why: beginnings of
+	// statements, and tables. That is no fault of the export. Names in it are safe to show.
+	Unchecked []string
 }
 
 // Restore looks at the target, verifies the export, and feeds it in one transaction, or

@@ -144,6 +144,8 @@ func (s *steps) execute(ctx context.Context, statement string, copies bool) (err
 	switch {
 	case reading.err != nil: // of the export, not of the target
 		return reading.err
+	case err != nil && s.feed.target.trial != nil && ctx.Err() == nil && !s.conn.IsClosed() && s.settle(ctx, statement, copies, err):
+		err = nil
 	case err != nil && (!s.feed.target.KeepGoing || transient(sqlState(err)) || ctx.Err() != nil || s.conn.IsClosed()):
 		return s.refused(ctx, err, headline(statement))
 	case err != nil:
@@ -174,21 +176,36 @@ func (s *steps) end(ctx context.Context) error {
 			return s.refused(ctx, err, "revoke from PUBLIC")
 		}
 	}
-	if !s.feed.target.KeepGoing {
+	if !s.feed.target.KeepGoing && s.feed.target.trial == nil {
 		if err := s.feed.first.countIn(ctx, s.conn); err != nil {
 			return err
 		}
 		return s.commit(ctx)
 	}
+	if s.feed.target.trial != nil {
+		if _, err := unforce(ctx, s.feed.at.Conn, s.feed.export.Manifest.Artifact.Schemas); err != nil {
+			return err
+		}
+	}
 	differences, err := s.feed.first.differences(ctx, s.feed.at.Conn, s.feed.export.Manifest.Artifact.Schemas)
 	if err != nil {
 		return s.refused(ctx, err, "count")
+	}
+	if t := s.feed.target.trial; t != nil {
+		if faults := t.uncounted(differences); len(faults) > 0 {
+			return unverified("after the restore: %s", strings.Join(faults, ", "))
+		}
+		return nil
 	}
 	if err := s.commit(ctx); err != nil {
 		return err
 	}
 	if len(s.failures)+len(differences) > 0 {
-		return &IncompleteError{Failures: s.failures, Differences: differences, Missing: s.feed.at.missing}
+		out := &IncompleteError{Failures: s.failures, Missing: s.feed.at.missing}
+		for _, d := range differences {
+			out.Differences = append(out.Differences, d.text)
+		}
+		return out
 	}
 	return nil
 }

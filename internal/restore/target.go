@@ -40,6 +40,8 @@ type Target struct {
 	// hold nothing, and Clean and Jobs are ErrSteps. The whole dump is unpacked into SpoolDir
 	// first.
 	NoTransaction bool
+
+	trial *trial // nil: no rehearsal
 }
 
 // check refuses what cannot be meant.

@@ -163,9 +163,17 @@ func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events
 	}
 	out.DumpSHA256, out.SizeBytes = r.Evidence.DumpSHA256, r.Evidence.SizeBytes
 	out.Tables, out.Rows = int64(len(r.Evidence.Contents.Tables)), r.Evidence.Contents.Rows()
+	out.Unchecked = int64(len(r.Unchecked))
+	if len(r.Unchecked) > 0 {
+		v.config.Log.WarnContext(ctx, "part of an export could not be tried on the scratch server", "project_id", c.ProjectID,
+			"request_id", c.RequestID, "unchecked", len(r.Unchecked), "first", r.Unchecked[:min(len(r.Unchecked), loggedUnchecked)])
+	}
 	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
 	return there, nil
 }
+
+// loggedUnchecked is how many statements that could not be tried are logged.
+const loggedUnchecked = 20
 
 // locate finds the object of the event's own attempt.
 func locate(ctx context.Context, d *destinations.Destination, c events.Completed) (destinations.Copy, error) {

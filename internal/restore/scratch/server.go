@@ -17,8 +17,8 @@ import (
 
 // OpenServer returns the server on which exports are rehearsed: the one that url names, or a
 // throw-away one on this machine, in the sandbox if there is one. A dump is a program, so on a
-// throw-away server too it runs as a login that may make databases and nothing else. The caller
-// calls stop.
+// throw-away server too it runs as a login that is no superuser: it may make databases, read past
+// policies, and set some harmless settings. The caller calls stop.
 func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch restore.Scratch, stop func() error, err error) {
 	if url != "" {
 		scratch.Server, err = libpq.Parse(url)
@@ -47,7 +47,19 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 	return scratch, cluster.Stop, nil
 }
 
-// makeLogin makes the login of the rehearsals.
+// harmlessSettings lets a role set what functions of exports set for themselves and only a
+// superuser may set elsewhere. A server before 15 has no such right.
+func harmlessSettings(role string) string {
+	return `DO $$ BEGIN
+  IF pg_catalog.to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL THEN
+    GRANT SET ON PARAMETER session_replication_role, lc_messages, log_statement, log_duration, log_min_messages, log_min_error_statement,
+      log_min_duration_statement, track_functions, track_io_timing, deadlock_timeout, lo_compat_privileges TO ` + role + `;
+  END IF;
+END $$`
+}
+
+// makeLogin makes the login of the rehearsals. It bypasses row-level security, so that it can fill
+// materialized views over tables with forced policies.
 func makeLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {
 	const name = "scratch"
 	password := rand.Text()
@@ -58,8 +70,13 @@ func makeLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) 
 	defer conn.Close()
 	// The password is letters and digits. It would stand in the log of a server that logs
 	// statements: that one is removed with its log.
-	if _, err := conn.Conn.Exec(ctx, "CREATE ROLE "+name+" LOGIN CREATEDB PASSWORD '"+password+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
-		return nil, fmt.Errorf("make the scratch login: %w", err)
+	for _, statement := range []string{
+		"CREATE ROLE " + name + " LOGIN CREATEDB BYPASSRLS PASSWORD '" + password + "'",
+		harmlessSettings(name),
+	} {
+		if _, err := conn.Conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return nil, fmt.Errorf("make the scratch login: %w", err)
+		}
 	}
 	return admin.WithLogin(name, password), nil
 }

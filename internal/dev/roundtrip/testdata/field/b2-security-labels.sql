@@ -2,7 +2,7 @@
 -- warning: security labels need their providers where they are restored: guard
 -- restore: => refused guard
 -- restore: keep-going => incomplete
--- verify: refused guard
+-- verify: unchecked SECURITY LABEL FOR guard
 CREATE SCHEMA app;
 CREATE TABLE app.t AS SELECT 1 AS a;
 INSERT INTO pg_seclabel (objoid, classoid, objsubid, provider, label) VALUES ('app.t'::regclass, 'pg_class'::regclass, 0, 'guard', 'secret');
