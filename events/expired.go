@@ -49,8 +49,9 @@ type Expired struct {
 // ExpiredCopy is what became of an export at one destination.
 type ExpiredCopy struct {
 	Destination string `json:"destination"`
-	// Result is "deleted", "absent" (it was gone already), or "tombstoned": something
-	// empty lies in its place, where a destination deletes no more (an old Telegram message).
+	// Result is "deleted", "hidden" (an old version of it stays, where a destination keeps
+	// versions), "absent" (it was gone already), or "tombstoned": something empty lies in its
+	// place, where a destination deletes no more (an old Telegram message).
 	Result string `json:"result"`
 }
 

@@ -22,9 +22,10 @@ func (a *app) rmCommand() *cobra.Command {
 		Use:   "rm ID",
 		Short: "Delete a stored export from every destination",
 		Long: "Deletes an export and says for each destination what became of it: deleted, absent,\n" +
-			"or tombstoned where only an empty stand-in could take its place (a Telegram bot\n" +
-			"deletes messages for 48 hours only). With DATABASE_URL the ledger notes when; the\n" +
-			"request's outcome stays as it was announced. It may be repeated.\n\n" + idHelp,
+			"hidden where a bucket keeps an old version of it, or tombstoned where only an empty\n" +
+			"stand-in could take its place (a Telegram bot deletes messages for 48 hours only). With\n" +
+			"DATABASE_URL the ledger notes when; the request's outcome stays as it was announced. It\n" +
+			"may be repeated.\n\n" + idHelp,
 		Example: "  pgcourier rm nightly-42\n  pgcourier rm acme/nightly-42 --yes --storage s3://backups/prod",
 		Args:    cobra.ExactArgs(1),
 	}

@@ -75,6 +75,26 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 		kind = "optional"
 	}
 	r.OK("", "a probe was written, read and deleted; %s", kind)
+	checkKeeping(ctx, d, r)
+}
+
+// checkKeeping tells of a bucket that keeps what is deleted.
+func checkKeeping(ctx context.Context, d *destinations.Destination, r *Report) {
+	switch k, ok := d.Keeping(ctx); {
+	case !ok:
+	case k.Locked:
+		r.Add("versions", Finding{
+			State: Warning, Found: "the bucket locks its objects: what is deleted stays as a version until its lock ends",
+			Fix: "nothing, if that is wanted: deletions say `hidden`. A lifecycle rule removes old versions after it",
+		})
+	case k.Versions:
+		r.Add("versions", Finding{
+			State: Warning, Found: "the bucket keeps versions: what is deleted is hidden and stays",
+			Fix: "set a lifecycle rule that removes noncurrent versions; deletions say `hidden`",
+		})
+	default:
+		r.OK("versions", "the bucket keeps no versions of what is deleted")
+	}
 }
 
 // checkMarker compares what lies at a destination with the ledger. It reports whether the
@@ -129,14 +149,20 @@ func storageFinding(err error, p destinations.Location) Finding {
 	scheme, _, _ := strings.Cut(p.URL, ":")
 	f := Finding{State: Fault, Found: err.Error(), Fix: storageFixes[scheme]}
 	_, setting := errors.AsType[*config.Error](err)
+	answer, answered := errors.AsType[*storage.Answer](err)
 	switch {
 	case errors.Is(err, storage.ErrFull):
 		f.Fix = "free room there, or raise its quota; see retention"
 	case errors.Is(err, storage.ErrRefused), setting:
 	case untrusted(err):
 		f.Fix = "trust the authority that signed the storage's certificate, or use the host name that it is for"
+	case answered:
+		f.State, f.Fix = Unreachable, "look at the server, or at what stands before it: it answers, and takes no work now"
 	case scheme != "file" && (errors.Is(err, storage.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)):
 		f.State, f.Fix = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"
+	}
+	if answered && answer.Advice != "" { // it knows better, and need not be said twice
+		f.Fix, f.Found = answer.Advice, strings.ReplaceAll(f.Found, " ("+answer.Advice+")", "")
 	}
 	if f.Fix == "" {
 		f.Fix = "correct PGCOURIER_STORAGE: see docs/storage.md"

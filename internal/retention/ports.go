@@ -49,7 +49,7 @@ type Gone struct {
 // Result is what became of an export at one destination.
 type Result struct {
 	Destination string `json:"destination"`
-	Result      string `json:"result"` // deleted, tombstoned or absent
+	Result      string `json:"result"` // deleted, hidden, tombstoned or absent
 }
 
 // absent is the Result of what was not there.

@@ -14,7 +14,7 @@ func (r *Repository) Delete(ctx context.Context, key string) error {
 }
 
 // Remove removes all that Put ever made under key, finished or not, and says what became
-// of it: Absent, Deleted, or Tombstoned if that is all the destination still does for at
+// of it: Absent, Deleted, or Hidden or Tombstoned if that is all the destination still does for at
 // least one part. The manifest goes first, so a Remove that is interrupted leaves an
 // unfinished export, and the next Remove takes the rest. Errors are Faults.
 func (r *Repository) Remove(ctx context.Context, key string) (Deletion, error) {

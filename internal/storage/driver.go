@@ -134,18 +134,23 @@ const (
 	Absent Deletion = iota
 	// Deleted says that the bytes are gone.
 	Deleted
+	// Hidden says that the destination keeps what it deletes: nothing shows the bytes any more,
+	// and they stay as an old version until the destination's own rules remove it.
+	Hidden
 	// Tombstoned says that the destination does not delete any more: the bytes were
 	// replaced by an empty stand-in, which stays.
 	Tombstoned
 )
 
-// String returns "absent", "deleted" or "tombstoned".
+// String returns "absent", "deleted", "hidden" or "tombstoned".
 func (d Deletion) String() string {
 	switch d {
 	case Absent:
 		return "absent"
 	case Deleted:
 		return "deleted"
+	case Hidden:
+		return "hidden"
 	case Tombstoned:
 		return "tombstoned"
 	}

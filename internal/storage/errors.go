@@ -54,6 +54,16 @@ func asFault(err error) error {
 		return err
 	}
 	f := &export.Fault{Code: codes.StorageUnavailable, Message: "the storage cannot be used now", Err: err}
+	if a, ok := errors.AsType[*Answer](err); ok && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrExists) {
+		f.Message = a.Message()
+		switch {
+		case errors.Is(a.Kind, ErrRefused):
+			f.Code = codes.StorageRefused
+		case errors.Is(a.Kind, ErrFull):
+			f.Code = codes.StorageFull
+		}
+		return f
+	}
 	switch {
 	case errors.Is(err, ErrNotMarked):
 		f.Message = "the storage is not there: its place is empty or missing, as when a file system is not mounted"

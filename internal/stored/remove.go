@@ -23,7 +23,7 @@ type Removed struct {
 	ID     string `json:"id"`
 	Key    string `json:"key"`
 	From   string `json:"from"`
-	Result string `json:"result"` // deleted, tombstoned or absent
+	Result string `json:"result"` // deleted, hidden, tombstoned or absent
 }
 
 // Objects finds the one export that id means and every object of it: in the storage, also where

@@ -52,10 +52,10 @@ func (c *clinic) plants() []plant {
 			check: "storage/file", found: "not a directory", fix: "let this user write", also: []string{"storage"},
 		}, {
 			name: "no bucket", settings: []string{storage(c.bucket("elsewhere"))},
-			check: "storage/s3", found: "bucket does not exist", fix: "correct the bucket", also: []string{"storage"},
+			check: "storage/s3", found: "bucket does not exist", fix: "correct its name", also: []string{"storage"},
 		}, {
 			name: "a wrong key", settings: []string{"PLAIN_AWS_ACCESS_KEY_ID=other"},
-			check: "storage/s3", found: "refuses the worker's credentials", fix: "the keys", also: []string{"storage/s3"},
+			check: "storage/s3", found: "refuses the worker's credentials", fix: "AWS_ACCESS_KEY_ID", also: []string{"storage/s3"},
 		}, {
 			name: "the storage's file system is not mounted", strike: func() { c.swap(c.storage, c.storage+".away", os.Mkdir(c.storage+".away", 0o700)) },
 			heal:  func() { c.swap(c.storage, c.storage+".away", nil); c.must(os.Remove(c.storage + ".away")) },

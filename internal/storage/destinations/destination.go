@@ -31,7 +31,11 @@ type Destination struct {
 	marked   storage.Marked // nil: the address alone tells it from others
 	place    string         // in the ledger
 	expected string         // the storage's name; "": not bound
+	keeps    func(context.Context) (versions, locked, ok bool)
 }
+
+// Keeping says whether a destination keeps what is deleted.
+type Keeping struct{ Versions, Locked bool }
 
 // Options is what all destinations of a process share.
 type Options struct {
@@ -94,6 +98,16 @@ func (l Location) Open(o Options) (*Destination, error) {
 // where an operator must act, storage.ErrRefused.
 func (d *Destination) Check(ctx context.Context) error { return asUnavailable(d.check(ctx)) }
 
+// Keeping returns whether the destination keeps what is deleted. ok is false where that cannot be
+// asked.
+func (d *Destination) Keeping(ctx context.Context) (k Keeping, ok bool) {
+	if d.keeps == nil {
+		return k, false
+	}
+	k.Versions, k.Locked, ok = d.keeps(ctx)
+	return k, ok
+}
+
 // Close releases the destination.
 func (d *Destination) Close() error { return d.close() }
 
@@ -119,7 +133,7 @@ func (d *Destination) openS3(raw string, o Options, c *storage.Config) error {
 	if err != nil {
 		return config.AsError(err)
 	}
-	c.Driver, d.check, d.close, d.marked = driver, driver.Check, driver.Close, driver
+	c.Driver, d.check, d.close, d.marked, d.keeps = driver, driver.Check, driver.Close, driver, driver.Keeps
 	return nil
 }
 

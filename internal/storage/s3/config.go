@@ -1,10 +1,12 @@
 package s3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -47,7 +49,9 @@ const (
 type Config struct {
 	Bucket string // required
 	Prefix string // of all objects, without slashes at its ends; may be empty
-	// Endpoint is "https://host[:port]" or "http://host[:port]". Default: AWS.
+	// Tenant is whose bucket it is on servers with tenants (Ceph). Default: the credentials' own.
+	Tenant string
+	// Endpoint is "https://host[:port][/path]" or "http://host[:port][/path]". Default: AWS.
 	Endpoint string
 	// Region is the bucket's. Default: the client asks the server.
 	Region string
@@ -57,6 +61,14 @@ type Config struct {
 	SSE string
 	// KMSKeyID is the key for aws:kms. Default: the bucket's own.
 	KMSKeyID string
+	// StorageClass of new objects, such as STANDARD_IA. Default: the bucket's own.
+	StorageClass string
+	// CA is a file with certificates of authorities that are trusted beside the system's.
+	// Default: AWS_CA_BUNDLE, then none.
+	CA string
+	// Profile and CredentialsFile say where the keys of this destination are: a profile of the
+	// shared credentials file or of a file of its own. Both empty: see Credentials.
+	Profile, CredentialsFile string
 	// Checksum. Default: CRC32C.
 	Checksum Checksum
 	// PartSize in bytes, MinPartSize or more. Default: DefaultPartSize.
@@ -70,12 +82,23 @@ type Config struct {
 	Transport http.RoundTripper
 	// Around stands around the transport and sees each request of each try. Default: none.
 	Around func(http.RoundTripper) http.RoundTripper
+
+	tries int // of one request, by the client; default: maxRetries
+	sleep func(context.Context, time.Duration) error
+}
+
+// bucket is the bucket's name as the server knows it.
+func (c Config) bucket() string {
+	if c.Tenant != "" {
+		return c.Tenant + ":" + c.Bucket
+	}
+	return c.Bucket
 }
 
 // ParseURL reads "s3://bucket/prefix?endpoint=URL&region=R&path_style=true&sse=AES256".
-// Further parameters: sse_kms_key_id, checksum (crc32c, md5), part_size_mib. Credentials
-// have no place in the URL; unknown parameters are refused. All faults are reported
-// together.
+// Further parameters: sse_kms_key_id, checksum (crc32c, md5), part_size_mib, storage_class,
+// tenant, ca, profile, credentials_file. Credentials have no place in the URL; unknown
+// parameters are refused. All faults are reported together.
 func ParseURL(raw string) (Config, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -122,6 +145,16 @@ func (c *Config) set(name, value string) error {
 		c.SSE = value
 	case "sse_kms_key_id":
 		c.KMSKeyID = value
+	case "storage_class":
+		c.StorageClass = value
+	case "tenant":
+		c.Tenant = value
+	case "ca":
+		c.CA = value
+	case "profile":
+		c.Profile = value
+	case "credentials_file":
+		c.CredentialsFile = value
 	case "checksum":
 		c.Checksum = Checksum(value)
 	case "part_size_mib":
@@ -136,8 +169,13 @@ func (c *Config) set(name, value string) error {
 	return nil
 }
 
-// bucketName is S3's rule without its finer points: the server knows those.
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var (
+	// bucketName is S3's rule without its finer points, and with the underscores of older
+	// buckets and other servers: the server knows the rest.
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$`)
+	// plainWord is what a class of storage, a tenant and a profile consist of.
+	plainWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$`)
+)
 
 func (c Config) validate() error {
 	var errs []error
@@ -150,9 +188,17 @@ func (c Config) validate() error {
 	if c.Endpoint != "" {
 		u, err := url.Parse(c.Endpoint)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
-			strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			errs = append(errs, errors.New("s3: endpoint is not https://host[:port] or http://host[:port]"))
+			u.Path != "" && u.Path != "/" && storage.CheckKey(strings.Trim(u.Path, "/")) != nil || u.RawQuery != "" || u.Fragment != "" {
+			errs = append(errs, errors.New("s3: endpoint is not https://host[:port][/path] or http://host[:port][/path]"))
 		}
+	}
+	for name, value := range map[string]string{"storage_class": c.StorageClass, "tenant": c.Tenant, "profile": c.Profile} {
+		if value != "" && !plainWord.MatchString(value) {
+			errs = append(errs, fmt.Errorf("s3: %s is not a plain name", name))
+		}
+	}
+	if c.CA != "" && strings.HasPrefix(c.Endpoint, "http:") {
+		errs = append(errs, errors.New("s3: ca needs an endpoint with https"))
 	}
 	if c.SSE != "" && c.SSE != "AES256" && c.SSE != "aws:kms" {
 		errs = append(errs, errors.New("s3: sse is neither AES256 nor aws:kms"))
@@ -179,6 +225,15 @@ func (c Config) withDefaults() Config {
 	if c.PartSize == 0 {
 		c.PartSize = DefaultPartSize
 	}
+	if c.CA == "" {
+		c.CA = os.Getenv("AWS_CA_BUNDLE")
+	}
+	if c.tries == 0 {
+		c.tries, c.sleep = maxRetries, sleep
+	}
+	if c.Profile != "" || c.CredentialsFile != "" {
+		c.Credentials = credentials.New(&credentials.FileAWSCredentials{Filename: c.CredentialsFile, Profile: c.Profile})
+	}
 	if c.Credentials == nil {
 		c.Credentials = credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{},
@@ -186,6 +241,21 @@ func (c Config) withDefaults() Config {
 		})
 	}
 	return c
+}
+
+// checkProfile reads the keys of a profile, so that a wrong name is noticed at once.
+func (c Config) checkProfile() error {
+	if c.Profile == "" && c.CredentialsFile == "" {
+		return nil
+	}
+	v, err := c.Credentials.GetWithContext(nil)
+	if err != nil {
+		return fmt.Errorf("s3: read the credentials of profile %q: %w", c.Profile, err)
+	}
+	if v.AccessKeyID == "" || v.SecretAccessKey == "" {
+		return fmt.Errorf("s3: profile %q has no keys in the credentials file", c.Profile)
+	}
+	return nil
 }
 
 func (c Config) encryption() (encrypt.ServerSide, error) {

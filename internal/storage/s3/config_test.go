@@ -24,6 +24,10 @@ func TestParseURL(t *testing.T) {
 			Bucket: "exports", Endpoint: "https://minio.example:9000", SSE: "aws:kms", KMSKeyID: "k",
 			Checksum: s3.MD5, PartSize: 16 << 20,
 		},
+		"s3://my_exports?endpoint=https://x.example/storage/v1/s3&storage_class=STANDARD_IA&tenant=acme&ca=/etc/ca.pem&profile=eu&credentials_file=/run/secrets/s3": {
+			Bucket: "my_exports", Endpoint: "https://x.example/storage/v1/s3", StorageClass: "STANDARD_IA", Tenant: "acme", CA: "/etc/ca.pem",
+			Profile: "eu", CredentialsFile: "/run/secrets/s3",
+		},
 	} {
 		if got, err := s3.ParseURL(raw); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", raw, got, err)
@@ -34,7 +38,8 @@ func TestParseURL(t *testing.T) {
 var badURLs = []string{
 	"", "s3:", "s3://", "s3:exports", "http://exports", "s3://ab", "s3://EXPORTS", "s3://exports/../x", "s3://exports/a//b",
 	"s3://exports/a b", "s3://exports#x", "s3://AKIA:canary@exports/p", "s3://exports?canary=1", "s3://exports?region=a&region=b",
-	"s3://exports?endpoint=ftp://x", "s3://exports?endpoint=https://u:canary@x", "s3://exports?endpoint=https://x/path",
+	"s3://exports?endpoint=ftp://x", "s3://exports?endpoint=https://u:canary@x", "s3://exports?endpoint=https://x/path/../y", "s3://exports?storage_class=a/b", "s3://exports?tenant=%2F",
+	"s3://exports?endpoint=http://x&ca=/a",
 	"s3://exports?endpoint=x:9000", "s3://exports?path_style=maybe", "s3://exports?sse=rot13", "s3://exports?sse_kms_key_id=k",
 	"s3://exports?checksum=crc32", "s3://exports?part_size_mib=4", "s3://exports?part_size_mib=x", "s3://exports?a=%zz",
 	"s3://exports/%zz?secret=canary",

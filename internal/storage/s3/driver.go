@@ -8,13 +8,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
-	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -37,8 +37,13 @@ type Driver struct {
 	bucket    string
 	prefix    string // with a slash at its end, or empty
 	sse       encrypt.ServerSide
+	class     string // of storage; "": the bucket's own
 	checksum  Checksum
 	partSize  int64
+
+	credentials *credentials.Credentials
+	served      atomic.Pointer[clock] // of the last answer; nil: none told the time
+	sleep       func(context.Context, time.Duration) error
 }
 
 // New makes a Driver and touches nothing; Check does. The caller closes the Driver.
@@ -58,28 +63,35 @@ func build(c Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
-	d := &Driver{bucket: c.Bucket, sse: sse, checksum: c.Checksum, partSize: c.PartSize}
+	if err := c.checkProfile(); err != nil {
+		return nil, err
+	}
+	d := &Driver{bucket: c.bucket(), sse: sse, class: c.StorageClass, checksum: c.Checksum, partSize: c.PartSize, credentials: c.Credentials, sleep: c.sleep}
 	if c.Prefix != "" {
 		d.prefix = c.Prefix + "/"
 	}
 	secure := endpoint.Scheme == "https"
 	transport := c.Transport
 	if transport == nil {
-		if d.transport, err = minio.DefaultTransport(secure); err != nil {
-			return nil, fmt.Errorf("s3: make a transport: %w", err)
+		if d.transport, err = newTransport(secure, c.CA); err != nil {
+			return nil, fmt.Errorf("s3: %w", err)
 		}
 		transport = d.transport
 	}
 	if c.Around != nil {
 		transport = c.Around(transport)
 	}
+	transport = watch{transport, d}
+	if at := strings.TrimSuffix(endpoint.Path, "/"); at != "" {
+		transport = below{transport, at, c.Credentials, &credentials.CredContext{Client: &http.Client{Timeout: metadataTimeout}}}
+	}
 	lookup := minio.BucketLookupAuto
-	if c.PathStyle {
+	if c.PathStyle || c.Tenant != "" || strings.TrimSuffix(endpoint.Path, "/") != "" || strings.Contains(c.Bucket, "_") {
 		lookup = minio.BucketLookupPath
 	}
 	d.core, err = minio.NewCore(endpoint.Host, &minio.Options{
 		Creds: c.Credentials, Secure: secure, Transport: transport, Region: c.Region,
-		BucketLookup: lookup, MaxRetries: maxRetries,
+		BucketLookup: lookup, MaxRetries: c.tries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
@@ -95,17 +107,24 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Check asks whether the bucket can be reached with these credentials. Its errors are
-// Put's.
+// Check asks whether the prefix can be listed with these credentials, which may be limited to it.
+// Its errors are Put's.
 func (d *Driver) Check(ctx context.Context) error {
-	ok, err := d.core.BucketExists(ctx, d.bucket)
-	if err != nil {
-		return fmt.Errorf("look for the bucket: %w", wrap(ctx, err))
-	}
-	if !ok {
-		return errNoBucket
+	if err := d.listOne(ctx); err != nil {
+		return fmt.Errorf("list the prefix: %w", d.wrap(ctx, err))
 	}
 	return nil
+}
+
+// Keeps says whether the bucket keeps what is deleted: as versions, and for how long under a lock.
+// ok is false where the server or the credentials do not let one see it.
+func (d *Driver) Keeps(ctx context.Context) (versions, locked, ok bool) {
+	v, err := d.core.GetBucketVersioning(ctx, d.bucket)
+	if err != nil {
+		return false, false, false
+	}
+	lock, _, _, _, err := d.core.GetObjectLockConfig(ctx, d.bucket)
+	return v.Status == minio.Enabled, err == nil && lock == "Enabled", true
 }
 
 // Traits implements storage.Driver: parts are the driver's own matter.
@@ -144,9 +163,9 @@ func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.Re
 		if minio.ToErrorResponse(err).Code == minio.InvalidRange {
 			return http.NoBody, nil
 		}
-		return nil, fmt.Errorf("get %s: %w", ref, wrap(ctx, err))
+		return nil, fmt.Errorf("get %s: %w", ref, d.wrap(ctx, err))
 	}
-	r := &blobReader{ctx: ctx, body: body}
+	r := &blobReader{ctx: ctx, body: body, driver: d}
 	if offset > 0 && !strings.HasPrefix(header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
 		return nil, errors.Join(fmt.Errorf("%w: the server ignores ranges", storage.ErrUnavailable), r.Close())
 	}
@@ -158,12 +177,14 @@ func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.Re
 type blobReader struct {
 	ctx  context.Context //nolint:containedctx // bound to one reading
 	body io.ReadCloser
+
+	driver *Driver
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF itself is the end; a wrapped one is a failure
-		err = wrap(r.ctx, err)
+		err = r.driver.wrap(r.ctx, err)
 	}
 	return n, err
 }
@@ -173,7 +194,10 @@ func (r *blobReader) Close() error { return r.body.Close() }
 // stat looks at an object; storage.ErrNotFound when there is none.
 func (d *Driver) stat(ctx context.Context, object string) (minio.ObjectInfo, error) {
 	info, err := d.core.StatObject(ctx, d.bucket, object, minio.StatObjectOptions{})
-	return info, wrap(ctx, err)
+	if err != nil {
+		return info, d.wrap(ctx, d.ask(ctx, err))
+	}
+	return info, nil
 }
 
 // Delete implements storage.Driver.
@@ -192,42 +216,12 @@ func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion,
 }
 
 func (d *Driver) remove(ctx context.Context, object string) (storage.Deletion, error) {
+	ctx, hidden := noteHidden(ctx)
 	if err := d.core.RemoveObject(ctx, d.bucket, object, minio.RemoveObjectOptions{}); err != nil {
-		return storage.Absent, fmt.Errorf("delete: %w", wrap(ctx, err))
+		return storage.Absent, fmt.Errorf("delete: %w", d.wrap(ctx, err))
+	}
+	if *hidden {
+		return storage.Hidden, nil
 	}
 	return storage.Deleted, nil
-}
-
-// errNoBucket is a Fault, so that the operator reads what is wrong in the outcome.
-var errNoBucket = &export.Fault{
-	Code: codes.StorageRefused, Message: "the storage bucket does not exist", Err: storage.ErrRefused,
-}
-
-// wrap classes an error of the server or of the way to it.
-func wrap(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctxErr := ctx.Err(); ctxErr != nil {
-		return fmt.Errorf("%w: %w", ctxErr, err)
-	}
-	switch r := minio.ToErrorResponse(err); r.Code {
-	case minio.NoSuchKey, "NotFound":
-		return fmt.Errorf("%w: %w", storage.ErrNotFound, err)
-	case minio.NoSuchBucket:
-		return fmt.Errorf("%w: %w", errNoBucket, err)
-	case minio.PreconditionFailed:
-		return fmt.Errorf("%w: %w", storage.ErrExists, err)
-	case minio.AccessDenied, "InvalidAccessKeyId", "SignatureDoesNotMatch":
-		return fmt.Errorf("%w: %w", &export.Fault{
-			Code: codes.StorageRefused, Message: "the storage refuses the worker's credentials", Err: storage.ErrRefused,
-		}, err)
-	case "XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage":
-		return fmt.Errorf("%w: %w", storage.ErrFull, err)
-	default:
-		if r.StatusCode == http.StatusInsufficientStorage {
-			return fmt.Errorf("%w: %w", storage.ErrFull, err)
-		}
-	}
-	return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 }

@@ -77,8 +77,11 @@ func TestMissingBucket(t *testing.T) {
 		"put": save(t.Context(), d, key, []byte("x")), "check": d.Check(t.Context()),
 		"long put": save(t.Context(), d, key, storagetest.Bytes(3*partSize)),
 	} {
-		f, ok := errors.AsType[*export.Fault](err)
-		if !ok || f.Code != codes.StorageRefused || !errors.Is(err, storage.ErrRefused) || f.Message != "the storage bucket does not exist" {
+		answer, ok := errors.AsType[*storage.Answer](err)
+		if !ok || !errors.Is(err, storage.ErrRefused) || answer.What != "the storage bucket does not exist" {
+			t.Errorf("%s: %v", what, err)
+		}
+		if f, ok := errors.AsType[*export.Fault](err); what != "check" && (!ok || f.Code != codes.StorageRefused || f.Message != answer.Message()) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

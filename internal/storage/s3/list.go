@@ -37,7 +37,7 @@ func (d *Driver) list(ctx context.Context, prefix string, yield func(storage.Nam
 	defer cancel() // the client's listing may run beside us
 	for info := range d.core.ListObjectsIter(ctx, d.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if info.Err != nil {
-			yield(storage.Name{}, fmt.Errorf("list: %w", wrap(ctx, info.Err)))
+			yield(storage.Name{}, fmt.Errorf("list: %w", d.wrap(ctx, info.Err)))
 			return
 		}
 		n, err := storage.ParseName(strings.TrimPrefix(info.Key, d.prefix))
@@ -93,7 +93,7 @@ func (d *Driver) sweepUploads(ctx context.Context, key string) (storage.Deletion
 			case minio.NotImplemented, "NoSuchUpload": // none can be listed, or there is none
 				return storage.Absent, nil
 			}
-			return storage.Absent, fmt.Errorf("list unfinished uploads: %w", wrap(ctx, err))
+			return storage.Absent, fmt.Errorf("list unfinished uploads: %w", d.wrap(ctx, err))
 		}
 		for _, u := range page.Uploads {
 			n, err := storage.ParseName(strings.TrimPrefix(u.Key, d.prefix))
@@ -122,7 +122,7 @@ func (d *Driver) sweepUploads(ctx context.Context, key string) (storage.Deletion
 func (d *Driver) abort(ctx context.Context, object, id string) error {
 	err := d.core.AbortMultipartUpload(ctx, d.bucket, object, id)
 	if err != nil && minio.ToErrorResponse(err).Code != "NoSuchUpload" {
-		return fmt.Errorf("abort the upload: %w", wrap(ctx, err))
+		return fmt.Errorf("abort the upload: %w", d.wrap(ctx, err))
 	}
 	return nil
 }

@@ -16,12 +16,12 @@ import (
 func (d *Driver) Marker(ctx context.Context) (m storage.Marker, err error) {
 	body, _, _, err := d.core.GetObject(ctx, d.bucket, d.prefix+storage.MarkerName, minio.GetObjectOptions{})
 	if err != nil {
-		return m, fmt.Errorf("get the storage's marker: %w", wrap(ctx, err))
+		return m, fmt.Errorf("get the storage's marker: %w", d.wrap(ctx, err))
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	b, err := io.ReadAll(io.LimitReader(body, 1<<16))
 	if err != nil {
-		return m, fmt.Errorf("get the storage's marker: %w", wrap(ctx, err))
+		return m, fmt.Errorf("get the storage's marker: %w", d.wrap(ctx, err))
 	}
 	return storage.DecodeMarker(b)
 }

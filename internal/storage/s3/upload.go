@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/minio/minio-go/v7"
 
@@ -25,7 +26,11 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 		return storage.Stored{}, err
 	}
 	object := d.object(b.Name)
-	switch _, err := d.stat(ctx, object); {
+	err := d.patiently(ctx, func() error {
+		_, err := d.stat(ctx, object)
+		return err
+	})
+	switch {
 	case err == nil:
 		return storage.Stored{}, fmt.Errorf("%s: %w", b.Name, storage.ErrExists)
 	case !errors.Is(err, storage.ErrNotFound):
@@ -99,6 +104,7 @@ func (u *upload) options(headers map[string]string, conditional bool) minio.PutO
 	opts := minio.PutObjectOptions{
 		ServerSideEncryption: u.driver.sse, UserMetadata: user,
 		DisableContentSha256: true, // the SHA-256 is given, so nothing is signed in chunks
+		StorageClass:         u.driver.class,
 	}
 	if conditional {
 		opts.SetMatchETagExcept("*")
@@ -116,11 +122,12 @@ func (u *upload) completeOptions(conditional bool) minio.PutObjectOptions {
 }
 
 // conditionally calls write with the condition, and without it on a server that does not
-// know conditions.
-func conditionally(write func(conditional bool) error) error {
-	err := write(true)
-	if err != nil && minio.ToErrorResponse(err).Code == minio.NotImplemented {
-		return write(false)
+// know conditions: it says NotImplemented, or that the request is a bad one. One that is bad for
+// another reason is refused again.
+func (d *Driver) conditionally(ctx context.Context, write func(conditional bool) error) error {
+	err := d.patiently(ctx, func() error { return write(true) })
+	if e := minio.ToErrorResponse(err); e.Code == minio.NotImplemented || e.StatusCode == http.StatusBadRequest && !slices.Contains(transfers, e.Code) {
+		return d.patiently(ctx, func() error { return write(false) })
 	}
 	return err
 }
@@ -128,7 +135,7 @@ func conditionally(write func(conditional bool) error) error {
 func (u *upload) single(ctx context.Context, data []byte) error {
 	s := sum(data)
 	var info minio.UploadInfo
-	err := conditionally(func(conditional bool) (err error) {
+	err := u.driver.conditionally(ctx, func(conditional bool) (err error) {
 		info, err = u.driver.core.PutObject(ctx, u.driver.bucket, u.object, bytes.NewReader(data), int64(len(data)),
 			s.md5Base64, s.sha256Hex, u.options(u.checksumHeaders(s), conditional))
 		return err
@@ -149,9 +156,12 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, first []byte) (e
 	if u.driver.checksum == CRC32C {
 		user = map[string]string{"x-amz-checksum-algorithm": "CRC32C"}
 	}
-	u.id, err = u.driver.core.NewMultipartUpload(ctx, u.driver.bucket, u.object, u.options(user, false))
+	err = u.driver.patiently(ctx, func() (err error) {
+		u.id, err = u.driver.core.NewMultipartUpload(ctx, u.driver.bucket, u.object, u.options(user, false))
+		return err
+	})
 	if err != nil {
-		return wrap(ctx, err)
+		return u.driver.wrap(ctx, err)
 	}
 	completed := false
 	defer func() { // also when the body panics
@@ -217,13 +227,17 @@ func (u *upload) send(ctx context.Context, data []byte) error {
 	for k, v := range u.checksumHeaders(s) {
 		header.Set(k, v)
 	}
-	part, err := u.driver.core.PutObjectPart(ctx, u.driver.bucket, u.object, u.id, number, bytes.NewReader(data),
-		int64(len(data)), minio.PutObjectPartOptions{
-			Md5Base64: s.md5Base64, Sha256Hex: s.sha256Hex, DisableContentSha256: true,
-			SSE: u.driver.sse, CustomHeader: header,
-		})
+	var part minio.ObjectPart
+	err := u.driver.patiently(ctx, func() (err error) {
+		part, err = u.driver.core.PutObjectPart(ctx, u.driver.bucket, u.object, u.id, number, bytes.NewReader(data),
+			int64(len(data)), minio.PutObjectPartOptions{
+				Md5Base64: s.md5Base64, Sha256Hex: s.sha256Hex, DisableContentSha256: true,
+				SSE: u.driver.sse, CustomHeader: header,
+			})
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("part %d: %w", number, wrap(ctx, err))
+		return fmt.Errorf("part %d: %w", number, u.driver.wrap(ctx, err))
 	}
 	ok, err := s.confirms(part.ETag, part.ChecksumCRC32C)
 	if err != nil {
@@ -239,7 +253,7 @@ func (u *upload) send(ctx context.Context, data []byte) error {
 
 // complete makes the object visible and looks at it.
 func (u *upload) complete(ctx context.Context) error {
-	err := conditionally(func(conditional bool) error {
+	err := u.driver.conditionally(ctx, func(conditional bool) error {
 		_, err := u.driver.core.CompleteMultipartUpload(ctx, u.driver.bucket, u.object, u.id, u.parts,
 			u.completeOptions(conditional))
 		return err
@@ -249,7 +263,11 @@ func (u *upload) complete(ctx context.Context) error {
 			return errors.Join(err, u.abort(ctx))
 		}
 	}
-	info, err := u.driver.stat(ctx, u.object)
+	var info minio.ObjectInfo
+	err = u.driver.patiently(ctx, func() (err error) {
+		info, err = u.driver.stat(ctx, u.object)
+		return err
+	})
 	if err == nil && info.Size != u.size {
 		err = fmt.Errorf("%w: %d bytes sent, %d stored", storage.ErrDamaged, u.size, info.Size)
 	}
@@ -266,7 +284,7 @@ func (u *upload) complete(ctx context.Context) error {
 func (u *upload) settle(ctx context.Context, cause error) error {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	err := wrap(ctx, cause)
+	err := u.driver.wrap(ctx, cause)
 	info, statErr := u.driver.stat(detached, u.object)
 	if statErr != nil || info.UserMetadata[markName] != u.mark {
 		return err

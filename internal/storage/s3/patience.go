@@ -1,0 +1,52 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// pauses are between the tries of one request that the server is too busy for, beyond the
+// client's own quick ones: a minute and a half in all, so that a dump need not be made again.
+var pauses = []time.Duration{1, 2, 4, 8, 15, 30, 30}
+
+// patiently makes a call again while the server is too busy for it. call must be repeatable. The
+// error is the last call's.
+func (d *Driver) patiently(ctx context.Context, call func() error) error {
+	for _, pause := range pauses {
+		err := call()
+		if err == nil || ctx.Err() != nil || !busy(err) {
+			return err
+		}
+		if d.sleep(ctx, pause*time.Second) != nil {
+			return err
+		}
+	}
+	return call()
+}
+
+// busy reports whether a server said that it cannot now.
+func busy(err error) bool {
+	var e minio.ErrorResponse
+	if !errors.As(err, &e) {
+		return false
+	}
+	return slices.Contains([]int{
+		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}, e.StatusCode)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
