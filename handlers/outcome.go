@@ -27,7 +27,7 @@ var _ export.Announcer = (*Announcer)(nil)
 // waits, until ctx ends. That the note could not be made is no error: the sweeper
 // announces again, the broker refuses, and the note is made then.
 func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
-	m, err := encode(out, a.Source)
+	m, err := EncodeOutcome(out, a.Source)
 	if err != nil {
 		return fmt.Errorf("encode the outcome of %s: %w", out.ID, err)
 	}
@@ -46,8 +46,9 @@ func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	return nil
 }
 
-// encode gives the same bytes for the same outcome in every process.
-func encode(out export.Outcome, source string) (events.Message, error) {
+// EncodeOutcome encodes the event that announces an outcome. It gives the same bytes for the same
+// outcome in every process.
+func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
 	var request *events.Requested
 	if len(out.Payload) > 0 {
 		request = new(events.Requested)

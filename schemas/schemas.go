@@ -15,7 +15,7 @@ package schemas
 
 import "embed"
 
-// FS holds backup.<event>.v1.json for each event, asyncapi.yaml, and the examples in
+// FS holds backup.<event>.v1.json for each event, asyncapi.yaml, openapi.json, and the examples in
 // examples/backup.<event>/.
 //
 //go:embed *.json asyncapi.yaml examples

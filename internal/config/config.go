@@ -82,7 +82,7 @@ type Config struct {
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
 	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the time of the last success has a series for each project; for platforms with few thousands of them"`
 	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
-	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), pruner (deletes what RETENTION does not keep); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
@@ -114,6 +114,7 @@ type Config struct {
 	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long the events beside outcomes stay there: starts, verifications, deletions"`
 
 	Notify
+	API
 
 	// SecretFiles are the files that Load read settings from.
 	SecretFiles []string
@@ -238,9 +239,9 @@ func (c Config) Validate() error {
 	check(c.RecipientsRequired != RecipientsOperator || len(c.AgeRecipients) > 0 || !c.Serves(RoleWorker), "RECIPIENTS_REQUIRED: operator needs AGE_RECIPIENTS: make a key with `age-keygen -o key.txt`, keep key.txt away from the worker, and name its public line there")
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier or pruner", r)
+		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner, RoleAPI}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier, pruner or api", r)
 	}
-	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles))
+	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles), c.API.validate(c.Serves(RoleAPI)))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")
 	check((c.NATSCert == "") == (c.NATSKey == ""), "NATS_SERVER_CERT and NATS_SERVER_KEY go together")
 	check(c.NATSClientCA == "" || c.NATSCert != "", "NATS_SERVER_CLIENT_CA needs NATS_SERVER_CERT")

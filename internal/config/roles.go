@@ -17,15 +17,17 @@ const (
 	RoleVerifier = "verifier"
 	// RolePruner deletes what no retention rule keeps.
 	RolePruner = "pruner"
+	// RoleAPI answers over HTTP. It is never a default.
+	RoleAPI = "api"
 )
 
 // Serves reports whether role is one of those that serve runs.
 func (c Config) Serves(role string) bool { return slices.Contains(c.Roles, role) }
 
-// Exporting reports whether serve runs any role beside the notifier and the verifier. Only
-// these two can do without DATABASE_URL.
+// Exporting reports whether serve runs any role beside the notifier, the verifier and the API.
+// Only these three open neither storage nor pg_dump for exports.
 func (c Config) Exporting() bool {
-	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != RoleNotifier && r != RoleVerifier })
+	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != RoleNotifier && r != RoleVerifier && r != RoleAPI })
 }
 
 // defaultRoles are all that have something to do.

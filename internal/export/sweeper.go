@@ -50,6 +50,8 @@ type SweeperConfig struct {
 	// run. It must not block: what it does not take now is offered again by the next sweep.
 	Rescue  func(ctx context.Context, r QueuedRequest)
 	Cleaner Cleaner
+	// Removals are carried out by each sweep. nil: none.
+	Removals Removals
 	// Keep is how long the ledger keeps requests that are over. It must not be below the
 	// time for which the broker keeps outcomes: while there is one, the record says the same.
 	// 0: for ever.
@@ -125,7 +127,7 @@ const (
 
 // Sweep makes one round and reports all that it could not do.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	return errors.Join(s.announce(ctx), s.failDead(ctx), s.reap(ctx), s.collect(ctx), s.forget(ctx))
+	return errors.Join(s.announce(ctx), s.failDead(ctx), s.reap(ctx), s.collect(ctx), s.remove(ctx), s.forget(ctx))
 }
 
 // announce publishes outcomes that a worker committed and could not announce.
@@ -227,6 +229,28 @@ func (s *Sweeper) collect(ctx context.Context) error {
 		if err := s.Collector.Collected(ctx, gone); err != nil {
 			faults = append(faults, fmt.Errorf("note what was collected: %w", err))
 		}
+	}
+	return errors.Join(faults...)
+}
+
+// remove deletes the exports that were ordered to be deleted. One that a destination cannot delete
+// is tried again by the next sweep.
+func (s *Sweeper) remove(ctx context.Context) error {
+	if s.Removals == nil {
+		return nil
+	}
+	ordered, err := s.Removals.Removals(ctx, batch)
+	if err != nil {
+		return fmt.Errorf("list what is to be removed: %w", err)
+	}
+	var faults []error
+	for _, r := range ordered {
+		if err := s.Store.Delete(ctx, r.Object); err != nil {
+			faults = append(faults, fmt.Errorf("remove %s: %w", r.ID, err), s.Removals.RemovalFailed(ctx, r.ID, err.Error()))
+			continue
+		}
+		faults = append(faults, s.Removals.RemovalDone(ctx, r.ID))
+		s.Log.InfoContext(ctx, "export removed as ordered", "project_id", r.Project, "request_id", r.Request)
 	}
 	return errors.Join(faults...)
 }

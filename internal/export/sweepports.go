@@ -53,6 +53,22 @@ type Cleaner interface {
 	Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error)
 }
 
+// Removals is what was ordered to be deleted, as the ledger has it.
+type Removals interface {
+	// Removals returns up to limit exports that are still to be deleted, the longest ordered first.
+	Removals(ctx context.Context, limit int) ([]Removal, error)
+	// RemovalDone notes that every destination has deleted an export.
+	RemovalDone(ctx context.Context, id ID) error
+	// RemovalFailed notes why one could not.
+	RemovalFailed(ctx context.Context, id ID, fault string) error
+}
+
+// Removal is an export that is to be deleted.
+type Removal struct {
+	ID
+	Object string
+}
+
 // Stranded is a request that no worker holds, as it was when it was found.
 type Stranded struct {
 	ID
@@ -74,6 +90,8 @@ type Leftover struct {
 }
 
 var (
+	// ErrNothingStored says that a request has no export, because it has not completed.
+	ErrNothingStored = errors.New("the request has no export")
 	// ErrNotLost says that a request must not be reaped: a worker holds it.
 	ErrNotLost = errors.New("request not lost")
 	// ErrNotBegun says that a request has attempts left and none of them was lost.

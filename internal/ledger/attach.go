@@ -35,9 +35,9 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 }
 
 // missingRights lists the rights that a worker needs and lacks: it reads, adds and changes requests
-// and attempts, adds and removes notes, and adds storages. The tables of the API (api_...) are not a worker's. $1: it also
-// prunes; $2: it also deletes old requests
-// (their attempts are deleted by cascade). docs/least-privilege.sql grants more.
+// and attempts, adds and removes notes, adds storages, and carries out orders to delete. The tables of
+// the API (api_...) are not a worker's. $1: it also prunes; $2: it also deletes old requests (their
+// attempts are deleted by cascade). docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
 FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
@@ -46,6 +46,7 @@ WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') 
         WHEN c.relname IN ('requests', 'attempts') THEN needed <> 'DELETE' OR $2 AND c.relname = 'requests'
         WHEN c.relname = 'storage_notes' THEN needed <> 'UPDATE'
         WHEN c.relname = 'storages' THEN needed IN ('SELECT', 'INSERT')
+        WHEN c.relname = 'removal_orders' THEN needed IN ('SELECT', 'UPDATE')
         ELSE $1 AND needed <> 'DELETE'
     END
     AND NOT has_table_privilege(c.oid, needed)

@@ -1,7 +1,7 @@
 // Package service is what `pgcourier serve` runs: the roles of one process, and what they share.
 //
 // wiring.go opens what the roles share and makes each role of its Config. Each role has a file of
-// its own: exporter, intake, scheduler, sweeper, verifier, notifier, pruner, and the listener for
+// its own: exporter, intake, scheduler, sweeper, verifier, notifier, pruner, api, and the listener for
 // probes and metrics.
 package service
 
@@ -61,7 +61,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, config.Errorf("serving needs Linux, and this is %s: run the worker on Linux or in a container; the other commands work here", runtime.GOOS)
 	}
 	settings := c.Settings
-	if settings.Exporting() && settings.DatabaseURL == "" {
+	if (settings.Exporting() || settings.Serves(config.RoleAPI)) && settings.DatabaseURL == "" {
 		return nil, config.Errorf("set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
 	recipients, err := seal.ParseRecipients(settings.AgeRecipients)

@@ -51,7 +51,7 @@ func (r *Sweeper) Run(ctx context.Context) error {
 	s := export.NewSweeper(export.SweeperConfig{
 		Reaper: c.Ledger, Collector: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
 		Queue: queue, Rescue: rescuer.Rescue, Every: c.AckWait, Grace: 2 * c.AckWait,
-		Cleaner: c.Ledger, Keep: c.Keep,
+		Cleaner: c.Ledger, Removals: c.Ledger, Keep: c.Keep,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := c.Connection.Subscribe(advisories, func(*nats.Msg) { s.Hint() })

@@ -92,6 +92,17 @@ func (w wiring) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if c.Serves(config.RoleAPI) {
+		a, err := NewAPI(APIConfig{
+			Settings: c, Connection: link.connection(server.UserOperator), JetStream: link.jetStream(server.UserOperator),
+			Ledger: sh.ledger, Version: w.Version, Log: w.Log,
+		})
+		if err != nil {
+			return err
+		}
+		s.onClose(a.Close)
+		s.add(a)
+	}
 	sample(samples{Settings: c, Telemetry: tel, Broker: link, Ledger: sh.ledger})
 	s.add(NewListener(ListenerConfig{
 		Addr: c.HTTPAddr, Ready: readiness(link, sh.ledger), Metrics: tel.Handler(), PProf: c.PProf, Log: w.Log,
@@ -103,7 +114,7 @@ func (w wiring) open(ctx context.Context) error {
 // verifier does without them when there is no DATABASE_URL: it knows nothing of removals then.
 func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Projects, error) {
 	c := w.Settings
-	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) {
+	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) && !c.Serves(config.RoleAPI) {
 		return nil, nil, nil
 	}
 	pool, err := controlplane.Connect(context.WithoutCancel(ctx), c.DatabaseURL)

@@ -37,6 +37,9 @@ func Users(c config.Config) []server.User {
 	if c.Serves(config.RoleNotifier) {
 		out = append(out, server.UserNotifier)
 	}
+	if c.Serves(config.RoleAPI) {
+		out = append(out, server.UserOperator)
+	}
 	return out
 }
 

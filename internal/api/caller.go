@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// Caller is an authenticated caller.
+type Caller struct {
+	access.Grant
+	Address string // of the network
+}
+
+// call is what the audit notes of a call by the caller.
+func (c Caller) call(action, project, object string) ledger.Call {
+	return ledger.Call{Subject: c.Subject, Address: c.Address, Action: action, Project: project, Object: object}
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// Authorize returns the caller of r if it may make calls of a project for one of the scopes. The
+// error is a *Problem. It is the same for a project that does not exist, and nothing of the
+// project is looked up.
+func (a *API) Authorize(r *http.Request, project string, scopes ...access.Scope) (Caller, error) {
+	c, err := a.authenticate(r)
+	switch {
+	case err != nil:
+		return Caller{}, err
+	case !c.Allows(project, scopes...):
+		return Caller{}, errForbidden
+	}
+	return c, nil
+}
+
+// authorize is the middleware of an operation. It runs before anything of the call is read. Without
+// scopes any caller may pass.
+func (a *API) authorize(scopes []access.Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		c, err := a.authenticate(r)
+		if err == nil && len(scopes) > 0 && !c.Allows(ctx.Param("project"), scopes...) {
+			err = errForbidden
+		}
+		if err != nil {
+			writeProblem(w, a.problemOf(ctx.Context(), err))
+			return
+		}
+		next(huma.WithValue(ctx, callerKey{}, c))
+	}
+}
+
+// authenticate finds out who calls, and holds the caller to its rate.
+func (a *API) authenticate(r *http.Request) (Caller, error) {
+	scheme, presented, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") || len(r.Header.Values("Authorization")) > 1 {
+		return Caller{}, errUnauthorized
+	}
+	c := Caller{Address: a.address(r)}
+	hash, ok := access.HashSecret(presented)
+	if !ok {
+		return Caller{}, errUnauthorized
+	}
+	token, err := a.Ledger.FindToken(r.Context(), hash)
+	if errors.Is(err, access.ErrUnknownToken) {
+		return Caller{}, errUnauthorized
+	}
+	if err != nil {
+		return Caller{}, a.problemOf(r.Context(), err)
+	}
+	if token.LastUsedAt == nil || time.Since(*token.LastUsedAt) > time.Minute {
+		if err := a.Ledger.TokenUsed(r.Context(), token.ID, c.Address); err != nil {
+			a.Log.WarnContext(r.Context(), "use of a token not noted", "subject", token.Grant().Subject, "error", err)
+		}
+	}
+	c.Grant = token.Grant()
+	note(r.Context(), c.Subject)
+	return c, a.limits.take(c.Subject)
+}
+
+// address is where a call comes from. A proxy appends the address that it saw to
+// X-Forwarded-For; what stands before that is the caller's own claim.
+func (a *API) address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	if !a.BehindProxy {
+		return host
+	}
+	all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	if last := net.ParseIP(strings.TrimSpace(all[len(all)-1])); last != nil {
+		return last.String()
+	}
+	return host
+}
+
+// limits hold each caller to its rate.
+type limits struct {
+	rate rate.Limit
+
+	mu  sync.Mutex
+	all map[string]*limit
+}
+
+type limit struct {
+	*rate.Limiter
+	used time.Time
+}
+
+// idle is after how long without a call a caller's limit is forgotten: it is full again by then.
+const idle = 10 * time.Minute
+
+func newLimits(perSecond float64) *limits {
+	return &limits{rate: rate.Limit(perSecond), all: map[string]*limit{}}
+}
+
+// take lets a call pass, or returns a *Problem that says when to try again.
+func (l *limits) take(subject string) error {
+	now := time.Now()
+	l.mu.Lock()
+	one := l.all[subject]
+	if one == nil {
+		for s, other := range l.all { // before it grows
+			if now.Sub(other.used) > idle {
+				delete(l.all, s)
+			}
+		}
+		one = &limit{Limiter: rate.NewLimiter(l.rate, max(1, int(2*l.rate)))}
+		l.all[subject] = one
+	}
+	one.used = now
+	l.mu.Unlock()
+	if one.AllowN(now, 1) {
+		return nil
+	}
+	p := problem(http.StatusTooManyRequests, codeRateLimited, "the caller makes too many calls")
+	p.retryAfter = 1 + int(1/float64(l.rate))
+	return p
+}
+
+// Whoami is what a caller may do.
+type Whoami struct {
+	Subject   string         `json:"subject" doc:"The caller, as events and the audit name it" example:"token:k3j9x7q2m4"`
+	Projects  []string       `json:"projects" doc:"The projects that the token is for; * for all"`
+	Scopes    []access.Scope `json:"scopes" doc:"What it is for"`
+	ExpiresAt *time.Time     `json:"expires_at,omitempty" doc:"When it ends; absent: never"`
+}
+
+type whoamiOutput struct{ Body Whoami }
+
+func (a *API) registerWhoami(operations huma.API) {
+	op := a.operation("whoami", http.MethodGet, "/v1/whoami", "Who calls, and what for", "")
+	huma.Register(operations, op, func(ctx context.Context, _ *struct{}) (*whoamiOutput, error) {
+		c := callerOf(ctx)
+		w := Whoami{Subject: c.Subject, Projects: c.Projects, Scopes: c.Scopes}
+		if !c.ExpiresAt.IsZero() {
+			w.ExpiresAt = &c.ExpiresAt
+		}
+		return &whoamiOutput{w}, nil
+	})
+}
+
+// invalidParameter is a problem of one parameter.
+func invalidParameter(field, detail string) *Problem {
+	p := problem(http.StatusUnprocessableEntity, codes.InvalidRequest, field+": "+detail)
+	p.Field = field
+	return p
+}

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// guard stands around all routes: it turns panics into problems, bounds bodies, and logs each call
+// without its token, its query and its path, which may hold one: the route's pattern stands for it.
+func (a *API) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := time.Now()
+		seen := &observed{}
+		r = r.WithContext(context.WithValue(r.Context(), observedKey{}, seen))
+		out := &responseWriter{ResponseWriter: w}
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if r.Body != nil {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody+1) // one more, so that the operation itself can refuse it
+		}
+		defer func() {
+			if fault := recover(); fault != nil {
+				if fault == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it like this
+					panic(fault)
+				}
+				p := a.internal(r.Context(), "call panicked", slog.String("panic", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
+				if out.status == 0 {
+					writeProblem(out, p)
+				}
+			}
+			took := time.Since(begun)
+			route := r.Pattern
+			if route == "" {
+				route = "none"
+			}
+			a.Observe(route, out.code(), took)
+			a.Log.InfoContext(r.Context(), "call", "method", r.Method, "route", route, "status", out.code(), "bytes", out.bytes,
+				"duration", took, "subject", seen.subject, "address", a.address(r))
+		}()
+		next.ServeHTTP(out, r)
+	})
+}
+
+type observedKey struct{}
+
+// observed is what is found out of a call while it is served.
+type observed struct{ subject string }
+
+// note lets the log name the caller.
+func note(ctx context.Context, subject string) {
+	if o, ok := ctx.Value(observedKey{}).(*observed); ok {
+		o.subject = subject
+	}
+}
+
+// responseWriter counts what is written.
+type responseWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *responseWriter) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// Unwrap lets http.ResponseController find what the writer below can do.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

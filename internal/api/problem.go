@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/replay"
+)
+
+const problemMedia = "application/problem+json"
+
+// Problem is an RFC 9457 problem. It is an error, and what callers get for one.
+type Problem struct {
+	Type   string `json:"type" doc:"urn:pgcourier:problem: and the code" example:"urn:pgcourier:problem:queue_full"`
+	Title  string `json:"title" doc:"The status in words"`
+	Status int    `json:"status" doc:"HTTP status"`
+	// Code is a code of the events where there is one, else one of this package.
+	Code      codes.Code `json:"code" doc:"A stable machine word for the problem" example:"queue_full"`
+	Detail    string     `json:"detail" doc:"The cause for a human"`
+	Field     string     `json:"field,omitempty" doc:"The field of the body, or the parameter, that is wrong"`
+	RequestID string     `json:"request_id,omitempty" doc:"The request that was being asked for. Asking again with it as Idempotency-Key is safe."`
+	ID        string     `json:"id,omitempty" doc:"Names the problem in the server's log"`
+
+	retryAfter int // seconds; 0: not said
+}
+
+// The codes that no event has.
+const (
+	codeUnauthorized  codes.Code = "unauthorized"
+	codeForbidden     codes.Code = "forbidden"
+	codeNotFound      codes.Code = "not_found"
+	codeQueueFull     codes.Code = "queue_full"
+	codeRateLimited   codes.Code = "rate_limited"
+	codeUnavailable   codes.Code = "unavailable"
+	codeTooLarge      codes.Code = "too_large"
+	codeTooLate       codes.Code = "too_late"
+	codeNotFailed     codes.Code = "not_failed"
+	codeNotReplayable codes.Code = "not_replayable"
+	codeNothingStored codes.Code = "nothing_stored"
+	codeChanged       codes.Code = "changed_meanwhile"
+	codeUnsupported   codes.Code = "unsupported"
+)
+
+// How long callers are asked to wait, in seconds.
+const (
+	retryUnavailable = 5
+	retryQueueFull   = 10
+)
+
+func problem(status int, code codes.Code, detail string) *Problem {
+	return &Problem{Type: "urn:pgcourier:problem:" + string(code), Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+}
+
+// The problems that say the same to every caller.
+var (
+	errUnauthorized = problem(http.StatusUnauthorized, codeUnauthorized, "a valid bearer token is needed")
+	errForbidden    = problem(http.StatusForbidden, codeForbidden, "the token is not for this project and this call")
+	errNotFound     = problem(http.StatusNotFound, codeNotFound, "there is no such export")
+	errNoRoute      = problem(http.StatusNotFound, codeNotFound, "there is no such resource")
+	errTooLarge     = problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is larger than 65536 bytes")
+)
+
+// Error implements error.
+func (p *Problem) Error() string { return string(p.Code) + ": " + p.Detail }
+
+// GetStatus implements huma.StatusError.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType implements huma.ContentTypeFilter.
+func (p *Problem) ContentType(string) string { return problemMedia }
+
+// GetHeaders implements huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="pgcourier"`)
+	}
+	return h
+}
+
+// writeProblem answers with a problem outside of an operation.
+func writeProblem(w http.ResponseWriter, p *Problem) {
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", problemMedia)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // fails only when the caller has gone
+}
+
+// toProblem makes a Problem of the library's own refusals: of a parameter, a body, a media type.
+func toProblem(_ huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := problem(m.Status, codes.InvalidRequest, m.Detail)
+	switch {
+	case m.Status == http.StatusRequestEntityTooLarge:
+		p = errTooLarge
+	case m.Status >= http.StatusInternalServerError:
+		p = problem(m.Status, codes.InternalError, "the server failed")
+	case len(m.Errors) > 0:
+		_, p.Field, _ = strings.Cut(m.Errors[0].Location, ".")
+		p.Detail = m.Errors[0].Message
+	}
+	return p, nil
+}
+
+// problemOf returns the problem that an error means to a caller. What no caller can mend is logged,
+// under the id that the caller gets.
+func (a *API) problemOf(ctx context.Context, err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	if bad, ok := errors.AsType[*events.InvalidError](err); ok {
+		p := problem(http.StatusUnprocessableEntity, codes.InvalidRequest, bad.Error())
+		p.Field = bad.Field
+		return p
+	}
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(events.ErrQueueFull):
+		p := problem(http.StatusTooManyRequests, codeQueueFull, "the project has as many requests as may wait")
+		p.retryAfter = retryQueueFull
+		return p
+	case is(replay.ErrUnknown, export.ErrUnknown):
+		return errNotFound
+	case is(broker.ErrNoSchedule):
+		return problem(http.StatusNotFound, codeNotFound, "there is no such schedule")
+	case is(replay.ErrNotFailed):
+		return problem(http.StatusConflict, codeNotFailed, "the request has not failed")
+	case is(replay.ErrNotReplayable):
+		return problem(http.StatusConflict, codeNotReplayable, "the request cannot be replayed now: it could not be decoded, or a replay of it waits or runs")
+	case is(export.ErrNothingStored):
+		return problem(http.StatusConflict, codeNothingStored, "the request has not completed: there is no export to delete")
+	case is(broker.ErrScheduleChanged):
+		return problem(http.StatusConflict, codeChanged, "the schedule was changed meanwhile: read it and try again")
+	case is(broker.ErrSchedulePattern):
+		return problem(http.StatusUnprocessableEntity, codes.InvalidRequest, "the broker refuses the schedule's times")
+	case is(broker.ErrScheduleZone):
+		return problem(http.StatusUnprocessableEntity, codes.InvalidRequest, "the broker does not know the time zone")
+	case is(broker.ErrNoSchedules, broker.ErrNotSetUp):
+		return problem(http.StatusNotImplemented, codeUnsupported, "this broker holds no schedules")
+	case is(events.ErrUnavailable, export.ErrUnavailable, export.ErrLedgerUnavailable, broker.ErrUnreachable, context.DeadlineExceeded, context.Canceled,
+		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected, jetstream.ErrJetStreamNotEnabled, jetstream.ErrStreamNotFound):
+		a.Log.WarnContext(ctx, "call not served", "error", err)
+		return errUnavailable()
+	}
+	return a.internal(ctx, "call failed", slog.Any("error", err))
+}
+
+func errUnavailable() *Problem {
+	p := problem(http.StatusServiceUnavailable, codeUnavailable, "the broker or the ledger does not answer: try again with the same Idempotency-Key")
+	p.retryAfter = retryUnavailable
+	return p
+}
+
+// internal is a problem of the server itself. The log has what it was, under the same id.
+func (a *API) internal(ctx context.Context, what string, attrs ...slog.Attr) *Problem {
+	p := problem(http.StatusInternalServerError, codes.InternalError, "the server failed; its log has the cause under the id")
+	p.ID = strings.ToLower(rand.Text())
+	a.Log.LogAttrs(ctx, slog.LevelError, what, append(attrs, slog.String("problem_id", p.ID))...)
+	return p
+}

@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+const (
+	tidyEvery = 5 * time.Second
+	tidyBatch = 1000
+	// lostAfter is after how long what was asked for, was recorded by no worker and is not in the
+	// queue is given up: the broker never took it, or lost its store.
+	lostAfter = 10 * time.Minute
+)
+
+// Tidy keeps the API's tables small until ctx ends: it notes what workers have recorded, gives up
+// what never came to the queue, and deletes what is older than keep, 0: nothing. Any number of
+// processes may do so at once.
+func (a *API) Tidy(ctx context.Context, keep time.Duration) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		err := a.Ledger.TidyAPI(ctx, keep, tidyBatch)
+		if err == nil {
+			err = a.giveUp(ctx, lostAfter)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "tables of the API not tidied", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// giveUp frees the ids of requests that were asked for and never came to the queue. A caller that
+// asks again is answered as at first.
+func (a *API) giveUp(ctx context.Context, age time.Duration) error {
+	old, err := a.Ledger.Unrecorded(ctx, age, tidyBatch)
+	if err != nil {
+		return err
+	}
+	queues := map[string]map[string]bool{}
+	for _, r := range old {
+		queued, known := queues[r.Project]
+		if !known {
+			if queued, err = a.Queue.Queued(ctx, r.Project); err != nil {
+				return err
+			}
+			queues[r.Project] = queued
+		}
+		if queued[r.Request] {
+			continue
+		}
+		// A worker may have taken it since.
+		if entries, err := a.Ledger.Get(ctx, r.Request, r.Project); err != nil || len(entries) > 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := a.Ledger.TakeBack(ctx, ledger.Asked{ID: export.ID{Project: r.Project, Request: r.Request}, Digest: r.Digest}); err != nil {
+			return err
+		}
+		a.Log.WarnContext(ctx, "a request that was asked for is not in the queue, its id is free again", "project_id", r.Project, "request_id", r.Request)
+	}
+	return nil
+}

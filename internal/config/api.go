@@ -1,0 +1,44 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+)
+
+// API is what the role api reads.
+type API struct {
+	APIAddr        string  `env:"API_ADDR" envDefault:"127.0.0.1:8080" help:"address of the HTTP API, see docs/api.md; any but a loopback address needs API_TLS_CERT, or API_BEHIND_PROXY=true"`
+	APICert        string  `env:"API_TLS_CERT" help:"certificate file of the HTTP API; with it only TLS is spoken"`
+	APIKey         string  `env:"API_TLS_KEY" help:"key file of the HTTP API"`
+	APIBehindProxy bool    `env:"API_BEHIND_PROXY" envDefault:"false" help:"true: a proxy that speaks TLS stands before the HTTP API, and the caller's address is the last one in X-Forwarded-For"`
+	APIRate        float64 `env:"API_RATE" envDefault:"50" help:"calls of one token in a second; twice as many may come at once"`
+	PublicURL      string  `env:"PUBLIC_URL" help:"address at which callers reach the HTTP API, such as https://backups.example.org; empty: addresses in answers are relative"`
+}
+
+// validate reports all that is out of range or contradicts itself.
+func (a API) validate(serves bool) error {
+	if !serves {
+		return nil
+	}
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(Prefix+format, args...))
+		}
+	}
+	host, _, err := net.SplitHostPort(a.APIAddr)
+	check(err == nil, "API_ADDR: %q is not an address such as 127.0.0.1:8080", a.APIAddr)
+	check((a.APICert == "") == (a.APIKey == ""), "API_TLS_CERT and API_TLS_KEY go together")
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	check(err != nil || loopback || a.APICert != "" || a.APIBehindProxy, "API_ADDR: %q is no loopback address, and tokens must not travel in plain text: set API_TLS_CERT, or API_BEHIND_PROXY=true where a proxy speaks TLS", a.APIAddr)
+	check(a.APIRate > 0 && a.APIRate <= 1e6, "API_RATE: %g is not positive", a.APIRate)
+	if a.PublicURL != "" {
+		u, err := url.Parse(a.PublicURL)
+		check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "",
+			"PUBLIC_URL: %q is not an address such as https://backups.example.org", a.PublicURL)
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,182 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+)
+
+// apiServer is a `pgcourier serve --roles api` with tokens.
+type apiServer struct {
+	*worker
+	p   *platform
+	url string
+}
+
+// startAPI starts one, beside whatever workers there are.
+func (p *platform) startAPI(settings ...string) *apiServer {
+	p.t.Helper()
+	addr := freeAddress(p.t)
+	w := p.start(append([]string{"ROLES=api", "API_ADDR=" + addr}, settings...)...)
+	w.awaitLog("HTTP API listens")
+	return &apiServer{w, p, "http://" + addr}
+}
+
+// token makes a token by the command.
+func (p *platform) token(project, scopes string) string {
+	p.t.Helper()
+	stdout, stderr, code := p.cli("token", "create", "--project", project, "--scope", scopes)
+	if code != 0 {
+		p.t.Fatalf("token create: %d, %s", code, stderr)
+	}
+	return strings.TrimSpace(stdout)
+}
+
+// shownExport is what a caller sees of an export.
+type shownExport struct {
+	Project string         `json:"project_id"`
+	ID      string         `json:"request_id"`
+	State   string         `json:"state"`
+	Code    codes.Code     `json:"code"`
+	Percent int            `json:"percent"`
+	Removed string         `json:"removed_at"`
+	Outcome map[string]any `json:"outcome"`
+}
+
+// call makes a call and returns its status and, of a success, the export in it.
+func (s *apiServer) call(method, path, token, body string, header ...string) (int, shownExport, string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.p.ctx, method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var e shownExport
+	_ = json.Unmarshal(b, &e) // what is no export is the caller's to look at
+	return res.StatusCode, e, string(b)
+}
+
+// follow reads the types of an export's events until the stream ends.
+func (s *apiServer) follow(path, token string) (kinds []string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.p.t.Context(), http.MethodGet, s.url+path+"/events", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if kind, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			kinds = append(kinds, kind)
+			if kind == "backup.completed" {
+				return kinds
+			}
+		}
+	}
+	return kinds
+}
+
+// The API and a worker are processes of their own.
+func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	s := p.startAPI()
+	tok := p.token("acme", "export,read,operate")
+	const at = "/v1/projects/acme/exports"
+
+	// It waits until there is a worker.
+	status, e, text := s.call("POST", at, tok, `{"compression":"none"}`, "Idempotency-Key", "one")
+	if status != http.StatusAccepted || e.State != "waiting" {
+		t.Fatalf("%d %s", status, text)
+	}
+	p.outcomes++
+	p.start("ACK_WAIT=2s")
+	if kinds := fmt.Sprint(s.follow(at+"/one", tok)); !strings.Contains(kinds, "backup.started") || !strings.Contains(kinds, "backup.completed") {
+		t.Errorf("followed %s", kinds)
+	}
+	if status, e, text = s.call("GET", at+"/one", tok, ""); status != http.StatusOK || e.State != "completed" || e.Percent != 100 || e.Outcome["request_id"] != "one" {
+		t.Errorf("%d %s", status, text)
+	}
+	p.completed("acme", "one")
+
+	// What failed is replayed under an id of its chain.
+	if status, _, text = s.call("POST", at, tok, `{"schemas":["tenant_globex"]}`, "Idempotency-Key", "bad"); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, text)
+	}
+	p.outcomes++
+	p.failed("acme", "bad", codes.SchemaNotAllowed, 1)
+	if status, e, text = s.call("POST", at+"/bad/replay", tok, ""); status != http.StatusAccepted || e.ID != "bad-r1" {
+		t.Errorf("%d %s", status, text)
+	}
+	p.outcomes++
+	p.failed("acme", "bad-r1", codes.SchemaNotAllowed, 1)
+	if status, _, text = s.call("POST", at+"/one/replay", tok, ""); status != http.StatusConflict {
+		t.Errorf("replay of a completed one: %d %s", status, text)
+	}
+	if status, _, text = s.call("POST", at+"/one/cancel", tok, ""); status != http.StatusConflict {
+		t.Errorf("cancel of a completed one: %d %s", status, text)
+	}
+	if status, _, text = s.call("POST", at+"/none/cancel", tok, ""); status != http.StatusNotFound {
+		t.Errorf("cancel of an unknown one: %d %s", status, text)
+	}
+
+	// Deleted by the sweeper, from the storage too.
+	if status, _, text = s.call("DELETE", at+"/one", tok, ""); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, text)
+	}
+	eventually(t, "the export is deleted", func() bool {
+		_, e, _ := s.call("GET", at+"/one", tok, "")
+		return e.Removed != ""
+	})
+	if left := p.stored(); len(left) != 0 {
+		t.Errorf("left in the storage: %q", left)
+	}
+	if strings.Contains(s.logs.String(), "pgc_") {
+		t.Error("the log holds a token")
+	}
+}
+
+func TestTheAPICancelsInMidDump(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	s := p.startAPI()
+	p.start("PG_BIN_DIR=" + fakePgDump(t, `[ "$1" = --version ] && exec "$real" "$@"; sleep 600`))
+	tok := p.token("acme", "export,read")
+	const at = "/v1/projects/acme/exports"
+	if status, _, text := s.call("POST", at, tok, "", "Idempotency-Key", "long"); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, text)
+	}
+	p.outcomes++
+	eventually(t, "it runs", func() bool { _, e, _ := s.call("GET", at+"/long", tok, ""); return e.State == "running" })
+	if status, _, text := s.call("POST", at+"/long/cancel", tok, ""); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, text)
+	}
+	p.failed("acme", "long", codes.Cancelled, 1)
+	eventually(t, "it is cancelled", func() bool { _, e, _ := s.call("GET", at+"/long", tok, ""); return e.State == "cancelled" })
+}

@@ -1,0 +1,200 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Call is a call of the API that changes something.
+type Call struct {
+	Subject string // the caller, as access.Grant names it
+	Address string // of the caller
+	Action  string // the operation's name
+	Project string
+	Object  string // request id, or name of a schedule or a link
+}
+
+// Asked is a request that the API asks the broker for.
+type Asked struct {
+	export.ID
+	Payload     []byte // canonical JSON
+	Digest      [32]byte
+	RequestedBy string
+	At          time.Time // of Waiting: when it was asked for
+}
+
+const (
+	addCall = `
+INSERT INTO pgcourier.api_calls (subject, address, action, project_id, object)`
+
+	noteCall = addCall + ` VALUES ($1, $2, $3, $4, $5)`
+
+	// $1 to $5 the request, $6 to $8 the call. The call is noted when the request is new.
+	ask = `
+WITH known AS (
+    SELECT digest FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2
+), added AS (
+    INSERT INTO pgcourier.api_requests (project_id, request_id, digest, payload, requested_by)
+    SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT FROM known)
+    ON CONFLICT (project_id, request_id) DO NOTHING RETURNING digest
+), noted AS (` + addCall + ` SELECT $6, $7, $8, $1, $2 FROM added)
+SELECT EXISTS (SELECT FROM known) AS recorded, EXISTS (SELECT FROM added) AS added, coalesce(
+    (SELECT digest FROM known), (SELECT digest FROM added),
+    (SELECT digest FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2)) = $3 AS same`
+
+	takeBack = `DELETE FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND NOT recorded`
+
+	waitingColumns = `SELECT a.project_id, a.request_id, a.digest, a.payload, a.requested_by, a.asked_at FROM pgcourier.api_requests a`
+
+	unrecorded = `NOT a.recorded AND NOT EXISTS (
+    SELECT FROM pgcourier.requests r WHERE r.project_id = a.project_id AND r.request_id = a.request_id)`
+
+	findAsked = waitingColumns + ` WHERE a.project_id = $1 AND a.request_id = $2 AND ` + unrecorded
+
+	pageAsked = waitingColumns + `
+WHERE a.project_id = $1 AND (a.asked_at, a.request_id) < ($2, $3) AND a.asked_at >= $4 AND ` + unrecorded + `
+ORDER BY a.asked_at DESC, a.request_id DESC LIMIT $5`
+
+	noteRecorded = `
+WITH seen AS (
+    SELECT a.project_id, a.request_id FROM pgcourier.api_requests a
+    JOIN pgcourier.requests r USING (project_id, request_id) WHERE NOT a.recorded LIMIT $1 FOR UPDATE OF a SKIP LOCKED
+)
+UPDATE pgcourier.api_requests a SET recorded = true FROM seen s WHERE a.project_id = s.project_id AND a.request_id = s.request_id`
+
+	overdue = waitingColumns + `
+WHERE a.asked_at < clock_timestamp() - $1::interval AND ` + unrecorded + ` ORDER BY a.asked_at LIMIT $2`
+
+	// Only a row whose request is over and forgotten, or was recorded long ago, may go: the key
+	// would be free again.
+	forgetAsked = `
+WITH over AS (
+    SELECT a.project_id, a.request_id FROM pgcourier.api_requests a
+    WHERE a.recorded AND a.asked_at < clock_timestamp() - $1::interval AND NOT EXISTS (
+        SELECT FROM pgcourier.requests r WHERE r.project_id = a.project_id AND r.request_id = a.request_id)
+    ORDER BY a.asked_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED
+)
+DELETE FROM pgcourier.api_requests a USING over o WHERE a.project_id = o.project_id AND a.request_id = o.request_id`
+
+	forgetCalls = `
+DELETE FROM pgcourier.api_calls WHERE call_id IN (
+    SELECT call_id FROM pgcourier.api_calls WHERE called_at < clock_timestamp() - $1::interval ORDER BY called_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+)
+
+// AskVerdict says what became of an Ask.
+type AskVerdict int
+
+// The verdicts.
+const (
+	AskNew         AskVerdict = iota + 1 // to be published
+	AskSame                              // asked before, perhaps not published: publish it again
+	AskRecorded                          // a worker has recorded the same: nothing to publish
+	AskConflicting                       // the id belongs to a request with other contents
+)
+
+// errRaced says that another session asked for the same id at the same time, unseen by this one.
+var errRaced = errors.New("another session asks for the same request now")
+
+// Ask records that the API is about to ask the broker for a request, together with the call. It
+// must be called before the request is published, and may be repeated.
+func (l *Ledger) Ask(ctx context.Context, r Asked, c Call) (verdict AskVerdict, err error) {
+	what := "record what is asked for, " + r.ID.String()
+	for range 3 {
+		if verdict, err = l.ask(ctx, what, r, c); !errors.Is(err, errRaced) {
+			return verdict, err
+		}
+	}
+	return 0, err
+}
+
+func (l *Ledger) ask(ctx context.Context, what string, r Asked, c Call) (verdict AskVerdict, err error) {
+	err = l.call(ctx, what, func(ctx context.Context) error {
+		var recorded, added bool
+		var same *bool
+		row := l.pool.QueryRow(ctx, ask, r.Project, r.Request, r.Digest[:], r.Payload, text(r.RequestedBy), text(c.Subject), text(c.Address), c.Action)
+		if err := row.Scan(&recorded, &added, &same); err != nil {
+			return err
+		}
+		switch {
+		case same == nil:
+			return errRaced
+		case !*same:
+			verdict = AskConflicting
+		case recorded:
+			verdict = AskRecorded
+		case added:
+			verdict = AskNew
+		default:
+			verdict = AskSame
+		}
+		return nil
+	})
+	return verdict, err
+}
+
+// TakeBack forgets what was asked for and certainly not published: the id is free again.
+func (l *Ledger) TakeBack(ctx context.Context, r Asked) error {
+	return l.note(ctx, "take back "+r.ID.String(), nil, takeBack, r.Project, r.Request, r.Digest[:])
+}
+
+// NoteCall records a call of the API.
+func (l *Ledger) NoteCall(ctx context.Context, c Call) error {
+	return l.note(ctx, "note a call of the API", nil, noteCall, text(c.Subject), text(c.Address), c.Action, text(c.Project), text(c.Object))
+}
+
+type askedRow struct {
+	Project     string    `db:"project_id"`
+	Request     string    `db:"request_id"`
+	Digest      []byte    `db:"digest"`
+	Payload     []byte    `db:"payload"`
+	RequestedBy string    `db:"requested_by"`
+	At          time.Time `db:"asked_at"`
+}
+
+func (l *Ledger) asked(ctx context.Context, what, sql string, args ...any) ([]Asked, error) {
+	rows, err := read[askedRow](ctx, l, what, sql, args...)
+	out := make([]Asked, len(rows))
+	for i, r := range rows {
+		out[i] = Asked{ID: export.ID{Project: r.Project, Request: r.Request}, Payload: r.Payload, Digest: [32]byte(r.Digest), RequestedBy: r.RequestedBy, At: r.At.UTC()}
+	}
+	return out, err
+}
+
+// AskedFor returns a request that the API asked for and no worker has recorded yet; nil: none.
+func (l *Ledger) AskedFor(ctx context.Context, id export.ID) (*Asked, error) {
+	all, err := l.asked(ctx, "look for "+id.String(), findAsked, id.Project, id.Request)
+	if err != nil || len(all) == 0 {
+		return nil, err //nolint:nilnil // none is an ordinary answer
+	}
+	return &all[0], nil
+}
+
+// Unrecorded returns up to limit requests that were asked for at least age ago and that no worker
+// has recorded: they wait in the queue, or never came there.
+func (l *Ledger) Unrecorded(ctx context.Context, age time.Duration, limit int) ([]Asked, error) {
+	return l.asked(ctx, "list what no worker has recorded", overdue, age, limit)
+}
+
+// TidyAPI notes which requests workers have recorded, and deletes up to limit rows each of calls,
+// and of requests that the ledger has forgotten, that are older than keep. keep 0 keeps all. Any
+// number of processes may do so at once.
+func (l *Ledger) TidyAPI(ctx context.Context, keep time.Duration, limit int) error {
+	return l.call(ctx, "tidy the API's tables", func(ctx context.Context) error {
+		b := &pgx.Batch{}
+		b.Queue(noteRecorded, limit)
+		if keep > 0 {
+			b.Queue(forgetAsked, keep, limit)
+			b.Queue(forgetCalls, keep, limit)
+		}
+		if err := l.pool.SendBatch(ctx, b).Close(); err != nil {
+			return fmt.Errorf("tidy: %w", err)
+		}
+		return nil
+	})
+}

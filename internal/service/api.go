@@ -1,0 +1,120 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/api"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// APIConfig is what the role api needs.
+type APIConfig struct {
+	Settings   config.Config
+	Connection *nats.Conn
+	JetStream  jetstream.JetStream
+	Ledger     *ledger.Ledger
+	Version    string
+	Log        *slog.Logger
+}
+
+// API is the role that answers over HTTP, on a listener of its own.
+type API struct {
+	config APIConfig
+	api    *api.API
+	tls    *tls.Config // nil: plain HTTP
+}
+
+// The listener's limits.
+const (
+	apiHeaderTimeout = 5 * time.Second
+	apiReadTimeout   = 30 * time.Second // of a whole call: its body has at most 64 KiB
+	apiIdleTimeout   = time.Minute
+	apiHeaderBytes   = 16 << 10
+)
+
+// NewAPI makes an API. The caller closes it.
+func NewAPI(c APIConfig) (*API, error) {
+	client, err := events.NewClient(c.Connection)
+	if err != nil {
+		return nil, err
+	}
+	r := &API{config: c}
+	s := c.Settings
+	if s.APICert != "" {
+		cert, err := tls.LoadX509KeyPair(s.APICert, s.APIKey)
+		if err != nil {
+			return nil, config.Errorf("%sAPI_TLS_CERT: %w", config.Prefix, err)
+		}
+		r.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	r.api, err = api.New(api.Config{
+		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
+		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
+		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Log: c.Log,
+	})
+	return r, err
+}
+
+// outcomeBody returns the body of the event that announced an outcome.
+func outcomeBody(out export.Outcome) ([]byte, error) {
+	m, err := handlers.EncodeOutcome(out, source)
+	return m.Body, err
+}
+
+// Run answers until ctx ends. Calls that run may then go on, for at most DRAIN_TIMEOUT.
+func (r *API) Run(ctx context.Context) error {
+	c := r.config
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Settings.APIAddr)
+	if err != nil {
+		return fmt.Errorf("listen for the HTTP API: %w", err)
+	}
+	if r.tls != nil {
+		listener = tls.NewListener(listener, r.tls)
+	}
+	srv := &http.Server{
+		Handler: r.api.Handler(), ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
+		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+	c.Log.InfoContext(ctx, "HTTP API listens", "addr", listener.Addr().String(), "tls", r.tls != nil)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the HTTP API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		r.api.Tidy(gctx, c.Settings.LedgerRetention)
+		return nil
+	})
+	group.Go(func() error {
+		<-gctx.Done()
+		r.api.Drain()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Settings.DrainTimeout)
+		defer cancel()
+		if err := srv.Shutdown(drain); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// Close ends the subscription to events.
+func (r *API) Close() error { return r.api.Close() }
