@@ -45,7 +45,7 @@ endif
 # A selection of what the targets below run in full. make check vets, with all analyzers and
 # everything that is imported.
 .PHONY: test
-test: postgres node promtool rescue-tools ## Run all tests against real PostgreSQL and JetStream
+test: postgres node promtool rescue-tools pgbouncer ## Run all tests against real PostgreSQL and JetStream
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
 	$(GO) test -timeout 40m -vet=off ./...
 
@@ -244,6 +244,14 @@ pigz:
 	@if command -v pigz >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
+
+.PHONY: pgbouncer
+pgbouncer: ## Find PgBouncer, or install it with apt where permitted
+	@if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	{ command -v apt-get >/dev/null && $$as_root true 2>/dev/null && $$as_root apt-get update -q && \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends pgbouncer; } || \
+		echo "PgBouncer is not to be had: the tests of poolers are skipped" >&2
 
 # Prometheus's own checker of rules, from Debian's package: promtool since Debian 13, prometheus
 # before. Nothing is installed and no service is started. With --print-uris nothing is fetched: it

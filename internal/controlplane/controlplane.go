@@ -40,6 +40,7 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 		c.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
 	describe(c.ConnConfig)
+	withoutNames(c)
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
@@ -71,6 +72,12 @@ func (x *examiner) checkServer(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	}
 	half := x.Now().Sub(asked) / 2
 	pg := conn.Conn().PgConn()
+	if behind, err := controlplane.Pooled(ctx, x.pool); err == nil && behind {
+		r.Add("pooler", Finding{
+			State: Warning, Found: "a pooler is in front of the database: the ledger works through it, a source in transaction mode cannot be dumped",
+			Fix: "name the server itself where projects have no dsn of their own: dumps are taken from this database",
+		})
+	}
 	version, _, _ := strings.Cut(pg.ParameterStatus("server_version"), " ")
 	if readOnly == "on" {
 		r.Add("", Finding{State: Fault, Found: "PostgreSQL " + version + " takes no writes: it is a standby, or default_transaction_read_only is on",

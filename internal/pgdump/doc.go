@@ -40,6 +40,7 @@
 // that is too large, locked, missing, unreadable or tied to another project is dumped alone. If
 // the group dump fails, every member is dumped alone.
 //
-// The source must be PostgreSQL 10 or later and reached without a pooler in transaction
-// mode: a snapshot belongs to a server, and settings belong to a session.
+// The source must be PostgreSQL 10 or later. A pooler in front of it is noticed. In session mode
+// the dump works without the settings that a pooler does not hand on; in the other modes it is
+// refused, because pg_dump's own settings belong to a session.
 package pgdump

@@ -259,6 +259,9 @@ func (o *opening) describe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.session.bare {
+		found.warnings = append(found.warnings, poolerWarning)
+	}
 	o.info = export.DumpInfo{
 		ServerVersion: printable(o.session.version()), PgDumpVersion: o.version.Text,
 		EstimatedBytes: o.estimated(ctx), Warnings: found.warnings, Needs: found.needs,

@@ -50,6 +50,8 @@ type session struct {
 	conn *pgx.Conn // the Session's
 	// liveness says that the server accepts livenessOption.
 	liveness bool
+	pooled   bool // a pooler is in between, in session mode
+	bare     bool // options did not reach the server
 
 	home  *warm // where it rests; nil: nowhere
 	dsn   export.Secret
@@ -61,13 +63,20 @@ type session struct {
 // connect opens a session with the first server that answers and is of the wanted kind. The
 // caller closes it.
 func (s *source) connect(ctx context.Context, application string) (*session, error) {
-	to, err := s.Connect(ctx, map[string]string{
-		"application_name": application, "options": options, "client_encoding": "UTF8",
-	})
+	params := map[string]string{"application_name": application, "options": options, "client_encoding": "UTF8"}
+	to, err := s.Connect(ctx, params)
+	if sqlState(err) == refusedOptions {
+		delete(params, "options")
+		to, err = s.Connect(ctx, params)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the source: %w", err)
 	}
 	ses := &session{Session: to, conn: to.Conn}
+	if err := ses.meetPooler(ctx, s, params); err != nil {
+		ses.close()
+		return nil, err
+	}
 	if pgversion.Has(ses.major(), pgversion.ClientCheck) {
 		_, err := ses.conn.Exec(ctx, "SET "+livenessOption+" = 500")
 		if _, unsupported := errors.AsType[*pgconn.PgError](err); err != nil && !unsupported {
@@ -94,6 +103,9 @@ func (s *session) close() { s.Close() }
 // a snapshot belongs to one.
 func (s *source) environment(ses *session, application string) []string {
 	opts := options
+	if ses.bare {
+		return s.Environment(ses.At, ses.Address, application, "")
+	}
 	if pgversion.Has(ses.major(), pgversion.JIT) {
 		opts += jitOff
 	}

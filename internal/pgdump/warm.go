@@ -144,7 +144,7 @@ func (s *session) wake(ctx context.Context, application string) error {
 func (s *session) rest() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	fresh := s.home != nil && s.uses < warmUses && time.Since(s.since) < warmLife
+	fresh := s.home != nil && !s.pooled && s.uses < warmUses && time.Since(s.since) < warmLife
 	if !fresh || s.script(ctx, "ROLLBACK") != nil || s.script(ctx, "DISCARD ALL") != nil || !s.home.give(s) {
 		s.close()
 	}

@@ -123,6 +123,9 @@ func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Proje
 	}
 	w.service.onClose(func() error { pool.Close(); return nil })
 	l, err := ledger.Open(ctx, ledger.Config{Pool: pool, Lease: c.AckWait, MaxAttempts: MaxAttempts})
+	if behind, look := controlplane.Pooled(ctx, pool); look == nil && behind {
+		w.Log.WarnContext(ctx, "the control plane's database is reached through a pooler: statements are not prepared by name")
+	}
 	return l, project.New(pool, c.ProjectQuery), err
 }
 

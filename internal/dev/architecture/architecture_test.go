@@ -76,6 +76,7 @@ var allowed = []rule{
 	{"internal/term", []string{"events", "schemas"}, "what commands print; of ours it knows the events that they show", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/demo", []string{"events/...", "handlers", "schemas", "internal/..."}, "the story of what serve and the commands do; the linter keeps test servers out of what is shipped", nil},
 	{"internal/pgcluster", []string{"internal/pgcluster/freeport"}, "a tool for the demo and the tests", nil},
+	{"internal/dev/pgbouncer", []string{"internal/pgcluster/freeport"}, "a pooler for tests", nil},
 	{"internal/dev/randomschema", nil, "random SQL for tests; it knows no server", nil},
 	{"internal/dev/roundtrip", nil, "it has tests only", nil},
 	{"internal/dev/e2e", nil, "it has tests only", nil},
