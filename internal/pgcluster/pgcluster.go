@@ -23,7 +23,7 @@ import (
 )
 
 // ErrNoServer says that no PostgreSQL server binaries were found.
-var ErrNoServer = errors.New("no PostgreSQL server binaries found (initdb, postgres): run `make postgres`, or apt-get install --no-install-recommends postgresql")
+var ErrNoServer = errors.New("no PostgreSQL server binaries found (initdb, postgres)")
 
 // Config describes a cluster.
 type Config struct {
@@ -223,7 +223,7 @@ func FindBin() (string, error) {
 			return d, nil
 		}
 	}
-	return "", ErrNoServer
+	return "", fmt.Errorf("%w: %s", ErrNoServer, adviceHere())
 }
 
 func major(bin string) int {

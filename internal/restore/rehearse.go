@@ -80,7 +80,7 @@ func (r *Restorer) rehearse(ctx context.Context, x Export, on Scratch, forgive b
 		return Result{}, err
 	}
 	if forgive {
-		out.Unchecked = to.trial.unchecked
+		out.Unchecked, out.Uncounted = to.trial.unchecked, to.trial.uncounted
 		return out, nil
 	}
 	return out, out.Evidence.countForced(ctx, scratch, x.Manifest.Artifact.Schemas)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
@@ -99,6 +100,8 @@ type Result struct {
 	// Unchecked says what of the export a rehearsal could not try, and why: beginnings of
 	// statements, and tables. That is no fault of the export. Names in it are safe to show.
 	Unchecked []string
+	// Uncounted are the tables among them: they hold less there than the export, or are missing.
+	Uncounted []export.Table
 }
 
 // Restore looks at the target, verifies the export, and feeds it in one transaction, or

@@ -192,7 +192,7 @@ func (s *steps) end(ctx context.Context) error {
 		return s.refused(ctx, err, "count")
 	}
 	if t := s.feed.target.trial; t != nil {
-		if faults := t.uncounted(differences); len(faults) > 0 {
+		if faults := t.settleTables(differences); len(faults) > 0 {
 			return unverified("after the restore: %s", strings.Join(faults, ", "))
 		}
 		return nil

@@ -21,7 +21,8 @@ type trial struct {
 	// lacks says that the export needs what the database does not have.
 	lacks     bool
 	unchecked []string              // beginnings of statements, and why; tables
-	unfilled  map[export.Table]bool // whose COPY was left out
+	unfilled  map[export.Table]bool // their COPY was left out
+	uncounted []export.Table
 }
 
 // Why a statement could not be checked.
@@ -182,12 +183,13 @@ func (t *trial) operators(ctx context.Context, statement string) error {
 // literal quotes a text, with standard_conforming_strings on.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// uncounted settles the tables that differ: those that could not be filled here are noted. What is
+// settleTables settles the tables that differ: those that could not be filled here are noted. What is
 // left are faults.
-func (t *trial) uncounted(found []difference) (faults []string) {
+func (t *trial) settleTables(found []difference) (faults []string) {
 	for _, d := range found {
 		switch {
 		case d.missing && len(t.unchecked) > 0, t.unfilled[d.table]:
+			t.uncounted = append(t.uncounted, d.table)
 			t.unchecked = append(t.unchecked, fmt.Sprintf("the rows of table %s: %s", identifier(d.table), needsUnchecked))
 		default:
 			faults = append(faults, d.text)

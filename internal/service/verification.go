@@ -28,10 +28,10 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 	if gone, err := v.removed(ctx, c); gone || err != nil {
 		return nil, nil, err
 	}
-	out := events.Verified{
+	out := finding{Verified: events.Verified{
 		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, SHA256: c.SHA256, StoredBytes: c.StoredBytes,
 		StartedAt: begun, Trace: c.Trace,
-	}
+	}}
 	var read []destinations.Copy
 	for _, at := range c.Storage {
 		if at.Status != events.LocationStored {
@@ -60,11 +60,17 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
 	var err error
 	out.Receipt, err = v.receipt(ctx, out, read)
-	return &out, nil, err
+	return &out.Verified, nil, err
+}
+
+// finding is a verification on its way.
+type finding struct {
+	events.Verified
+	restored receipt.Counts // what the scratch database had
 }
 
 // receipt signs for a verification, and stores the receipt beside each copy that was read.
-func (v *Verifier) receipt(ctx context.Context, out events.Verified, copies []destinations.Copy) (*events.Receipt, error) {
+func (v *Verifier) receipt(ctx context.Context, out finding, copies []destinations.Copy) (*events.Receipt, error) {
 	if v.config.Signer == nil || len(copies) == 0 {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
@@ -90,7 +96,7 @@ func (v *Verifier) receipt(ctx context.Context, out events.Verified, copies []de
 
 // signed returns the receipt of a verification: the one that an earlier delivery of the same
 // event has stored, or a new one.
-func (v *Verifier) signed(ctx context.Context, out events.Verified, copies []destinations.Copy) (*export.Receipt, error) {
+func (v *Verifier) signed(ctx context.Context, out finding, copies []destinations.Copy) (*export.Receipt, error) {
 	for _, c := range copies {
 		b, err := c.Destination.Receipt(ctx, c.Key, storage.Verification)
 		if err != nil {
@@ -103,7 +109,7 @@ func (v *Verifier) signed(ctx context.Context, out events.Verified, copies []des
 	return v.config.Signer.Verified(receipt.Verification{
 		ID: export.ID{Project: out.ProjectID, Request: out.RequestID}, Key: copies[0].Key, Attempt: out.Attempt,
 		SHA256: out.SHA256, DumpSHA256: out.DumpSHA256, StoredBytes: out.StoredBytes, SizeBytes: out.SizeBytes,
-		Tables: out.Tables, Rows: out.Rows, ServerVersion: out.ServerVersion, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt,
+		Stream: receipt.Counts{Tables: out.Tables, Rows: out.Rows}, Restored: out.restored, Unchecked: out.Unchecked, ServerVersion: out.ServerVersion, StartedAt: out.StartedAt, FinishedAt: out.FinishedAt,
 	})
 }
 
@@ -129,7 +135,7 @@ func (v *Verifier) removed(ctx context.Context, c events.Completed) (bool, error
 }
 
 // verifyCopy verifies one copy. The first copy of an export is restored too.
-func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *events.Verified) (there destinations.Copy, err error) {
+func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *finding) (there destinations.Copy, err error) {
 	d := v.reader.Set.Named(at.Destination)
 	if d == nil {
 		return there, fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
@@ -163,12 +169,16 @@ func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events
 	}
 	out.DumpSHA256, out.SizeBytes = r.Evidence.DumpSHA256, r.Evidence.SizeBytes
 	out.Tables, out.Rows = int64(len(r.Evidence.Contents.Tables)), r.Evidence.Contents.Rows()
+	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
 	out.Unchecked = int64(len(r.Unchecked))
+	out.restored = receipt.Counts{Tables: out.Tables - int64(len(r.Uncounted)), Rows: out.Rows}
+	for _, t := range r.Uncounted {
+		out.restored.Rows -= r.Evidence.Contents.Tables[t]
+	}
 	if len(r.Unchecked) > 0 {
 		v.config.Log.WarnContext(ctx, "part of an export could not be tried on the scratch server", "project_id", c.ProjectID,
 			"request_id", c.RequestID, "unchecked", len(r.Unchecked), "first", r.Unchecked[:min(len(r.Unchecked), loggedUnchecked)])
 	}
-	out.ServerVersion, out.CheckMS, out.RestoreMS = r.ServerVersion, r.Evidence.Took.Milliseconds(), r.Took.Milliseconds()
 	return there, nil
 }
 

@@ -66,21 +66,20 @@ type Verification struct {
 	SHA256, DumpSHA256    string
 	StoredBytes           int64
 	SizeBytes             int64
-	Tables, Rows          int64 // in the dump and in the scratch database alike
+	Stream, Restored      Counts // in the dump, and in the scratch database
+	Unchecked             int64  // what could not be tried there
 	ServerVersion         string
 	StartedAt, FinishedAt time.Time
 }
 
 // Verified returns the receipt of a verification.
 func (s *Signer) Verified(v Verification) (*export.Receipt, error) {
-	counts := Counts{Tables: v.Tables, Rows: v.Rows}
-	restored := counts
 	return s.sign(Statement{
 		Type: StatementType, PredicateType: VerificationType,
 		Subject: []Subject{{Name: path.Base(v.Key), Digest: map[string]string{"sha256": v.SHA256}}},
 		Predicate: Predicate{
 			ProjectID: v.Project, RequestID: v.Request, Attempt: v.Attempt, SizeBytes: v.SizeBytes, StoredBytes: v.StoredBytes,
-			Stream: counts, Restored: &restored, DumpSHA256: v.DumpSHA256,
+			Stream: v.Stream, Restored: &v.Restored, Unchecked: v.Unchecked, DumpSHA256: v.DumpSHA256,
 			Versions:  Versions{PGCourier: s.version, Server: v.ServerVersion},
 			StartedAt: v.StartedAt.UTC(), FinishedAt: v.FinishedAt.UTC(),
 		},

@@ -48,6 +48,9 @@ type Predicate struct {
 	Stream   Counts  `json:"stream"`
 	Snapshot *Counts `json:"snapshot,omitempty"`
 	Restored *Counts `json:"restored,omitempty"`
+	// Unchecked counts statements of the dump, and tables, that a verifier could not try for want
+	// of rights or of what other schemas hold.
+	Unchecked int64 `json:"unchecked,omitzero"`
 	// DumpSHA256 is of the dump itself, as a verifier read it.
 	DumpSHA256 string   `json:"dump_sha256,omitempty"`
 	Versions   Versions `json:"versions"`
@@ -97,6 +100,9 @@ func (s Statement) Lines() [][2]string {
 	}
 	if p.Restored != nil {
 		lines = append(lines, [2]string{"restored", p.Restored.String()})
+	}
+	if p.Unchecked > 0 {
+		lines = append(lines, [2]string{"not tried", fmt.Sprintf("%d statements and tables", p.Unchecked)})
 	}
 	lines = append(lines, [2]string{"versions", versions + ", pgcourier " + p.Versions.PGCourier})
 	if len(p.Recipients) > 0 {

@@ -35,7 +35,7 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 	}
 	cluster, err := pgcluster.Start(ctx, c)
 	if err != nil {
-		return restore.Scratch{}, nil, fmt.Errorf("start a throw-away server (or name one with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
+		return restore.Scratch{}, nil, fmt.Errorf("start a throw-away server (or name a server for rehearsals with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
 	}
 	scratch.Admin, err = libpq.Parse(secret.String(cluster.URL("postgres")))
 	if err == nil {

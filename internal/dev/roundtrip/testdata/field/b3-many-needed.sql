@@ -6,6 +6,7 @@
 -- restore: => refused other
 -- restore: target => ok
 -- verify: unchecked needs what this server does not have
+-- uncounted: app.t
 CREATE SCHEMA other;
 DO $$ BEGIN FOR i IN 10 .. 49 LOOP EXECUTE 'CREATE TYPE other.needed_type_' || i || ' AS ENUM (''a'')'; END LOOP; END $$;
 CREATE SCHEMA app;

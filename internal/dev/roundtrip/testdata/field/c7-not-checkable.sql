@@ -1,5 +1,6 @@
 -- what: functions in C and of PostgreSQL's own, and what is made of them, which only a superuser may restore and no server should for a stranger
 -- verify: unchecked CREATE FUNCTION app.measure(text) RETURNS integer LANGUAGE internal
+-- uncounted: app.measured
 CREATE SCHEMA app;
 CREATE TABLE app.t (i int PRIMARY KEY, s text);
 INSERT INTO app.t VALUES (1, 'a');
