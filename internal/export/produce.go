@@ -1,0 +1,153 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"runtime/debug"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/failpoint"
+	"github.com/pgcourier/pgcourier/internal/seal"
+)
+
+// progressEvery is the pause between two reports of progress.
+const progressEvery = time.Second
+
+// produce makes the artifact: look up, dump, seal, store. A panic is a failure.
+func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group) (a *Artifact, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = nil, AsFault(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	if req.Refusal != nil {
+		return nil, req.Refusal
+	}
+	schemas, project, err := e.lookUp(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	recipients, err := e.recipients(project, req)
+	if err != nil {
+		return nil, err
+	}
+	failpoint.Hit(failpoint.AfterLookup)
+	dumper, leave := g.join(ctx, e, req, project)
+	defer leave()
+	dump, err := dumper.Open(ctx, DumpJob{
+		ID: req.ID, Attempt: claim.Token.Attempt, Project: project, Schemas: schemas, Format: req.Format, Jobs: req.Jobs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dump.Close()) }()
+	failpoint.Hit(failpoint.AfterOpen)
+	e.Observer.Started(ctx, Started{
+		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
+		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(), Trace: req.Trace,
+	})
+	return e.store(ctx, req, claim, sealing{schemas, recipients}, dump)
+}
+
+func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
+	var p Project
+	err := Retry(ctx, func(ctx context.Context) (err error) {
+		p, err = e.Projects.Lookup(ctx, req.Project)
+		return err
+	})
+	if err != nil {
+		return nil, Project{}, err
+	}
+	schemas, err := Select(p, req.Schemas)
+	return schemas, p, err
+}
+
+// sealing is what was looked up for an export.
+type sealing struct {
+	schemas    []string
+	recipients []seal.Recipient
+}
+
+// store runs the one pull-driven stream: the store reads the seal, which reads the dump.
+func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to sealing, dump Dump) (*Artifact, error) {
+	inspector, err := e.Inspect(req.Format)
+	if err != nil {
+		return nil, AsFault(fmt.Errorf("inspect the dump: %w", err))
+	}
+	inspected := &inspection{inspector: inspector, verify: func(c Contents) error {
+		rows, err := dump.Rows(ctx)
+		if err != nil {
+			return err
+		}
+		return compare(c.Tables, rows)
+	}}
+	opts := e.Seal
+	opts.Compression, opts.Inspector, opts.Recipients = req.Compression, inspected, seal.Keys(to.recipients)
+	stream, err := seal.New(dump, opts)
+	if err != nil {
+		return nil, AsFault(fmt.Errorf("open seal: %w", err))
+	}
+	defer func() { _ = stream.Close() }()
+	defer e.reportProgress(ctx, req.ID, claim.Token.Attempt, dump.Info(), stream, inspector)()
+
+	source := &firstError{r: stream}
+	artifact := &Artifact{
+		Format: req.Format, Compression: req.Compression, Encryption: encryption(len(to.recipients) > 0), Schemas: to.schemas,
+		Recipients:    seal.Fingerprints(to.recipients),
+		ServerVersion: dump.Info().ServerVersion, PgDumpVersion: dump.Info().PgDumpVersion, Warnings: dump.Info().Warnings,
+		Needs: dump.Info().Needs,
+	}
+	key, begun := e.key(req, claim.Token.Attempt), time.Now()
+	var unsigned error
+	copies, err := e.Store.Put(ctx, key, source, func() Manifest {
+		s := stream.Summary()
+		artifact.SizeBytes, artifact.StoredBytes, artifact.SHA256 = s.PlainBytes, s.StoredBytes, s.SHA256
+		artifact.CRC32C = s.CRC32C
+		artifact.Tables, artifact.Rows = len(inspected.contents.Tables), inspected.contents.Rows()
+		out := completed(req, claim, artifact, time.Since(begun))
+		artifact.Receipt, unsigned = e.receipt(key, out)
+		return Manifest{Version: 1, Key: key, Outcome: out, To: opts.Recipients}
+	})
+	failpoint.Hit(failpoint.AfterStore)
+	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
+		return nil, sealFault(err)
+	}
+	if unsigned != nil { // the store has put away what has no receipt
+		return nil, errors.Join(AsFault(unsigned), e.Store.Delete(ctx, key))
+	}
+	artifact.Copies = copies
+	return artifact, nil
+}
+
+// reportProgress tells the observer how far the stream is until the returned function is
+// called.
+func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info DumpInfo, s *seal.Stream, i Inspector) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, progressEvery) == nil {
+			p := s.Progress()
+			e.Observer.Progress(ctx, Progress{
+				ID: id, Attempt: attempt, SizeBytes: p.PlainBytes, StoredBytes: p.StoredBytes,
+				EstimatedBytes: info.EstimatedBytes, Table: i.Table().String(), At: time.Now().UTC(),
+			})
+		}
+	}()
+	return func() { end(); <-done }
+}
+
+// key names the attempt's object: no two attempts ever share one.
+func (e *Exporter) key(req Request, attempt int) string {
+	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, encryption(req.encrypted)))
+	return path.Join(req.Project, req.StoragePath, name)
+}
+
+func encryption(encrypted bool) seal.Encryption {
+	if encrypted {
+		return seal.Age
+	}
+	return seal.Unencrypted
+}
