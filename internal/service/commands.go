@@ -3,10 +3,15 @@ package service
 import (
 	"context"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
 // WithLedger opens the ledger and the control plane's projects for the time of do. It makes the
@@ -25,4 +30,9 @@ func WithLedger(ctx context.Context, c config.Config, do func(context.Context, *
 		return err
 	}
 	return do(ctx, l, project.New(pool, c.ProjectQuery))
+}
+
+// NewPlanner returns a planner of replays over the broker's streams.
+func NewPlanner(js jetstream.JetStream) *replay.Planner {
+	return &replay.Planner{History: replay.NewStreams(js), Queue: broker.NewRequestQueue(js, handlers.DecodeStored)}
 }

@@ -6,16 +6,15 @@ import (
 	"fmt"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// publications are the broker as the handlers ask for it.
+// publications is the publisher of the handlers. It sets what a publication carries for the broker
+// and marks outages, which handlers retry without a limit.
 type publications struct{ telemetry.Publisher }
 
 var _ handlers.Publisher = publications{}
@@ -33,16 +32,11 @@ func (p publications) PublishOnce(ctx context.Context, subject, filter string, m
 	return outage(err)
 }
 
-// outage marks what passes by itself: all but a message that the broker can never take,
-// and a queue that is full, which is for the publisher to hear.
+// outage marks err as an outage of the broker. Not an outage are a message that the broker can
+// never take, and a full queue: the publisher is told of both.
 func outage(err error) error {
 	if err == nil || errors.Is(err, broker.ErrHeader) || errors.Is(err, broker.ErrClosed) || errors.Is(err, broker.ErrQueueFull) {
 		return err
 	}
 	return fmt.Errorf("broker %w: %w", export.ErrUnavailable, err)
-}
-
-// NewPlanner returns what plans replays from the broker's streams.
-func NewPlanner(js jetstream.JetStream) *replay.Planner {
-	return &replay.Planner{History: replay.NewStreams(js), Queue: broker.NewRequestQueue(js, handlers.DecodeStored)}
 }
