@@ -17,7 +17,7 @@ const cancelTimeout = 15 * time.Second
 // worker that is paused or cut off from its ledger does not keep others from answering. It
 // waits until ctx ends, or 15 seconds if ctx has no deadline.
 //
-// That a request cannot be cancelled any more is no error but an answer. The error is an
+// A request that can no longer be cancelled is an answer, not an error. The error is an
 // *InvalidError if c breaks the contract, or wraps ErrUnavailable when no worker listens,
 // none answered in time, or none could record it. Asking again is safe.
 //

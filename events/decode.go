@@ -4,8 +4,8 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Decode reads a request from anybody: CloudEvents binary mode, structured mode, or a
-// bare JSON body without headers. The result is normalized (see Requested.Normalize).
+// Decode reads a request from any publisher: CloudEvents binary mode, structured mode, or a bare
+// JSON body without headers. The result is normalized (see Requested.Normalize).
 //
 // The subject may be empty, TypeRequested, or a project's (RequestSubject); the body
 // must not name another project than the subject does.

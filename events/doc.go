@@ -13,12 +13,11 @@
 //
 // # On the wire
 //
-// Bodies are JSON. The Encode methods write events in CloudEvents 1.0 binary mode: the
-// body is the event, its attributes are headers named "ce-...". The encoding of an event
-// is deterministic, so publishing one again publishes the same bytes. Decode reads
-// requests from anybody: binary mode, structured mode, or a bare JSON body. DecodeEvent
-// and DecodeOutcome read what workers publish, and ignore fields that a later v1 may
-// have added.
+// Bodies are JSON. The Encode methods write events in CloudEvents 1.0 binary mode: the body is the
+// event, its attributes are headers named "ce-...". The encoding of an event is deterministic, so
+// publishing one again publishes the same bytes. Decode reads requests from any publisher: binary
+// mode, structured mode, or a bare JSON body. DecodeEvent and DecodeOutcome read what workers
+// publish, and ignore fields that a later v1 may have added.
 //
 // All limits (lengths, alphabets, enumerations) live in the JSON Schemas of package
 // schemas; this package enforces those files. A violation is an *InvalidError: its

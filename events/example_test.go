@@ -84,7 +84,7 @@ func ExampleClient_Watch() {
 	// Output: done, 3 rows
 }
 
-// Decode reads a request from anybody, and says safely what is wrong with it.
+// Decode reads a request from any publisher, and its errors repeat nothing of the input.
 func ExampleDecode() {
 	r, err := events.Decode(events.Message{
 		Subject: "backup.requested.acme",

@@ -17,9 +17,9 @@ const (
 	lookEvery = 2 * time.Second
 	// callTimeout bounds one question to the broker.
 	callTimeout = 5 * time.Second
-	// lookRetries and lookRetryWait bound the search for an outcome that was announced
-	// but is not stored yet: subscribers hear of a message before the stream has it.
-	// What is not stored then was refused by the stream, and is no outcome.
+	// lookRetries and lookRetryWait bound the search for an outcome that was announced but is not
+	// stored yet: subscribers hear of a message before the stream has it. An outcome that is not
+	// stored by then was refused by the stream and does not count.
 	lookRetries   = 8
 	lookRetryWait = 10 * time.Millisecond // doubled each time: 2.5 seconds in all
 )
@@ -48,9 +48,8 @@ func (c *Client) Await(ctx context.Context, project, requestID string) (Outcome,
 	return Outcome{}, fmt.Errorf("await outcome of %s/%s: %w", project, requestID, context.Cause(ctx))
 }
 
-// Watch yields what happens to requests, as it happens. Breaking off the loop ends it
-// and leaves nothing behind. An error is yielded once, last, of the kinds that Await
-// returns.
+// Watch yields what happens to requests, as it happens. Leaving the loop ends it and leaves nothing
+// behind. An error is yielded once, last, of the kinds that Await returns.
 //
 // With a project and a request id it first yields what is stored (the latest Started,
 // and the outcome if there is one), and ends without an error after the outcome. Either
@@ -210,8 +209,8 @@ func (f *follower) next(ctx context.Context) (*nats.Msg, error) {
 	return f.sub.NextMsgWithContext(ctx)
 }
 
-// announced handles one announcement and reports whether to stop. What is malformed is
-// passed over: anybody with the right to publish could have sent it.
+// announced handles one announcement and reports whether to stop. It skips malformed ones: any
+// client with the right to publish could have sent them.
 func (f *follower) announced(ctx context.Context, m *nats.Msg, yield func(Event, error) bool) (done bool) {
 	e, err := DecodeEvent(fromNATS(m.Subject, m.Header, m.Data))
 	switch {

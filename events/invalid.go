@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// InvalidError says that a message or a value breaks the contract. Its text is safe to
-// show anybody: it names the rule and never repeats the offending value.
+// InvalidError says that a message or a value breaks the contract. Its text is safe to show to any
+// client: it names the rule and never repeats the offending value.
 type InvalidError struct {
 	// Field is where: a JSON field such as "schemas[2]", a header such as "ce-type",
 	// "subject", or "body" for the whole. A name taken from the input is quoted,

@@ -40,8 +40,8 @@ func ScheduleSubject(project, name string) string { return TypeSchedule + "." + 
 // DueSubject is where the broker puts a run of a project's schedule.
 func DueSubject(project, name string) string { return ScheduleSubject(project, name) + ".due" }
 
-// SplitSchedule takes a subject of ScheduleFilter or DueFilter apart. Of any other, also of
-// one with an invalid project or name, it is false.
+// SplitSchedule takes a subject of ScheduleFilter or DueFilter apart. It is false for any other
+// subject, and for an invalid project or name.
 func SplitSchedule(subject string) (project, name string, ok bool) {
 	t := strings.Split(subject, ".")
 	if len(t) != 4 && (len(t) != 5 || t[4] != "due") || t[0]+"."+t[1] != TypeSchedule {

@@ -23,9 +23,9 @@ const (
 
 const bodyField = "body"
 
-// parseStrict reads one JSON object. What lenient parsers let pass and programs then
-// read differently is refused: duplicate names, invalid UTF-8, lone surrogates, a byte
-// order mark, anything after the object, deep nesting.
+// parseStrict reads one JSON object. It refuses what lenient parsers accept and programs then read
+// differently: duplicate names, invalid UTF-8, lone surrogates, a byte order mark, anything after
+// the object, deep nesting.
 func parseStrict(body []byte, limit int) (map[string]any, error) {
 	switch {
 	case len(body) > limit:

@@ -6,9 +6,8 @@ import (
 	"unicode"
 )
 
-// Limits of free text that workers write, the same as in the schemas. Such text is cut
-// rather than refused, so that an overlong message cannot keep an outcome from being
-// published.
+// Limits of free text that workers write, the same as in the schemas. Text that is too long is cut
+// and not refused, so that it cannot prevent the publication of an outcome.
 const (
 	maxText      = 1000 // characters of a failure's message and of one warning
 	maxWarnings  = 100

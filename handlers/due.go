@@ -27,9 +27,9 @@ type Queue interface {
 // waits; the broker keeps only the newest run that waits here, so however often a schedule
 // comes due during a long export, one run follows.
 //
-// A broker that crashed can make the same run due again: it notes the times of its
-// schedules only now and then. What does not change is when it says the next one is due,
-// so the request's id is made of that, and a repetition is the same request.
+// A broker that crashed can make the same run due again: it notes the times of its schedules only
+// now and then. The time at which it says that the next run is due does not change. So the
+// request's id is derived from that time, and a repetition is the same request.
 type Due struct {
 	Publisher Publisher
 	Queue     Queue
@@ -77,7 +77,7 @@ func (h *Due) Handle(msg *message.Message) error {
 			return nil
 		}
 	}
-	// The worker refuses it: there is one place that records and announces refusals.
+	// The worker refuses it: only the worker records and announces refusals.
 	log.WarnContext(ctx, "a scheduled run breaks the contract", "error", err)
 	return h.Publisher.Publish(ctx, events.RequestSubject(project), d.EventID, asItCame(msg, in))
 }

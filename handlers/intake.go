@@ -18,8 +18,8 @@ type Intake struct {
 	Source string
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. What cannot be decoded is passed on as it
-// came, for the worker to refuse: there is one place that records and announces refusals.
+// Handle is a Watermill NoPublishHandlerFunc. A message that cannot be decoded is passed on
+// unchanged, and the worker refuses it: only the worker records and announces refusals.
 func (h *Intake) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
 	in := incoming(msg)

@@ -22,8 +22,8 @@ type Notification struct {
 	Log     *slog.Logger
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. What is no notification is logged and left:
-// only the notifier may publish here.
+// Handle is a Watermill NoPublishHandlerFunc. A message that is not a notification is logged and
+// dropped: only the notifier may publish here.
 func (h *Notification) Handle(msg *message.Message) error {
 	n, err := notify.Decode(msg.Payload)
 	if err != nil {

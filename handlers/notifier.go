@@ -21,8 +21,8 @@ type Notifier struct {
 	Log        *slog.Logger
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. An outcome that breaks the contract is none of
-// a worker's; it is logged and left, since it would never become better.
+// Handle is a Watermill NoPublishHandlerFunc. An outcome that breaks the contract was not published
+// by a worker. It is logged and dropped: another delivery would not change it.
 func (h *Notifier) Handle(msg *message.Message) error {
 	in := incoming(msg)
 	out, err := events.DecodeOutcome(in)

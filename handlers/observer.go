@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Observer publishes backup.started and backup.progress. What cannot be published is
+// Observer publishes backup.started and backup.progress. An event that cannot be published is
 // dropped: an export never waits for its watchers.
 type Observer struct {
 	Publisher Publisher

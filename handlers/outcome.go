@@ -23,9 +23,9 @@ type Announcer struct {
 
 var _ export.Announcer = (*Announcer)(nil)
 
-// Announce publishes out and notes it in the ledger. While the broker is unreachable it
-// waits, until ctx ends. That the note could not be made is no error: the sweeper
-// announces again, the broker refuses, and the note is made then.
+// Announce publishes out and notes it in the ledger. While the broker is unreachable it waits,
+// until ctx ends. A note that could not be made is not an error: the sweeper announces again, the
+// broker refuses, and the note is made then.
 func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	m, err := EncodeOutcome(out, a.Source)
 	if err != nil {

@@ -50,8 +50,8 @@ func (h *Requested) Handle(msg *message.Message) error {
 // maxKept bounds what is recorded of a body that could not be decoded.
 const maxKept = 64 << 10
 
-// decode makes a Request of whatever came. What breaks the contract becomes a refusal
-// under the ids that can be believed, or under ids derived from the message's place.
+// decode makes a Request of whatever came. A message that breaks the contract becomes a refusal.
+// Its ids are those of the message that can be believed, or are derived from the message's place.
 func decode(m events.Message, d delivery.Delivery) export.Request {
 	r, err := events.Decode(m)
 	req := export.Request{

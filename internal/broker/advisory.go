@@ -48,7 +48,7 @@ func (a *advisories) above(ctx context.Context, js jetstream.JetStream, queue *j
 			return nil, fmt.Errorf("read advisories %s at %d: %w", a.name, a.next, err)
 		}
 		a.next = m.Sequence + 1
-		// One of an earlier stream of the same name speaks of other messages.
+		// An advisory of an earlier stream of the same name is about other messages.
 		if sequence := usedUp(m.Data, queue.Config.Name, consumer); sequence > 0 && m.Time.After(queue.Created) {
 			a.advised[sequence] = struct{}{}
 		}
@@ -64,8 +64,8 @@ func (a *advisories) forget(sequence uint64) {
 	delete(a.advised, sequence)
 }
 
-// usedUp reads an advisory and returns the sequence it names, or 0 if it is another kind
-// or about another queue. What cannot be read is a hint less, not an error.
+// usedUp reads an advisory and returns the sequence it names, or 0 if it is another kind or about
+// another queue. An advisory that cannot be read is skipped and is not an error.
 func usedUp(body []byte, stream, consumer string) uint64 {
 	var advisory struct {
 		Type     string `json:"type"`

@@ -175,8 +175,8 @@ func (c Config) options() ([]nats.Option, error) {
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
 		nats.ReconnectBufSize(-1),
-		// Else the second refusal in a row closes the connection for good, and a
-		// credential that is revoked by mistake and restored would need a restart.
+		// Without this option the second refusal in a row closes the connection, and a credential
+		// that is revoked by mistake and restored needs a restart.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if nc.IsClosed() { // by us

@@ -78,10 +78,10 @@ func (e *DriftError) Error() string {
 // Unwrap returns why the differences remain.
 func (e *DriftError) Unwrap() []error { return e.Causes }
 
-// Provision makes the streams and consumers of t, or brings them up to date. What is as
-// needed already is not written to; settings it has no opinion on are kept. Where it may
-// not write it checks, and reports every difference at once as a *DriftError. ErrTooOld:
-// see there. It is safe to run from several processes at once.
+// Provision makes the streams and consumers of t, or brings them up to date. It does not write to
+// what is already as needed, and keeps the settings that t does not name. Where it may not write it
+// checks, and reports all differences together as a *DriftError. ErrTooOld: see there. It is safe
+// to run from several processes at once.
 func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	drift := &DriftError{}
 	if err := provision(ctx, js, t, drift); err != nil {

@@ -25,12 +25,12 @@ var (
 // ErrNotSetUp (with the reason) when the stream is missing and may not be made. A stream
 // that is there and not as needed is a *DriftError.
 //
-// The stream is of its own. Scheduling demands roll-ups, by which a publisher can wipe
-// what others published, so it must not hold what gateways publish; and it excludes
-// discard-new. It keeps the newest message of each subject: a schedule that is written
-// again replaces itself, and of several runs that could not be moved yet only the last
-// remains. What is due stays after it was moved, so that a broker that lost its timer
-// state cannot be told from one that did not: see handlers.Due.
+// The stream is of its own. Scheduling demands roll-ups, by which a publisher can wipe what others
+// published, so it must not hold what gateways publish; and it excludes discard-new. It keeps the
+// newest message of each subject: a schedule that is written again replaces itself, and of several
+// runs that could not be moved yet only the last remains. A due message stays in the stream after
+// it was moved, so that a broker that lost its timer state behaves like one that did not: see
+// handlers.Due.
 func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	drift := &DriftError{}
 	if err := provisionSchedules(ctx, js, t, drift); err != nil {

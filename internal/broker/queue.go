@@ -55,9 +55,9 @@ func NewQueue(js jetstream.JetStream, b Binding, advisories string) *Queue {
 // not raise the floor; only a later ack does, with nothing else held. The third is needed
 // while something always is.
 //
-// What is listed is to be checked against the ledger: a message that is being acked at
-// this moment may be among them. And the broker notices that deliveries are used up only
-// when a worker asks for a message: with all slots busy, or no worker, nothing dies.
+// The caller checks the list against the ledger: it may hold a message that is being acked at this
+// moment. The broker notices that deliveries are used up only when a worker asks for a message:
+// with all slots busy, or no worker, no message becomes dead.
 func (q *Queue) Dead(ctx context.Context, limit int) ([]QueuedMessage, error) {
 	stream, info, err := q.look(ctx)
 	if err != nil {

@@ -62,15 +62,16 @@ func (q *RequestQueue) Holds(ctx context.Context, stream string, sequence uint64
 	return q.Projects.Exists(ctx, stream, sequence)
 }
 
-// Remove deletes a message from the queue of its project. One that is gone, or waits in the
-// intake, is no error: what waits there is moved, and found ended by a worker.
+// Remove deletes a message from the queue of its project. A message that is gone or waits in the
+// intake is not an error: the intake's message is moved, and a worker then finds its request ended.
 func (q *RequestQueue) Remove(ctx context.Context, d delivery.Delivery) error {
 	return q.Projects.Delete(ctx, d.Stream, d.Sequence)
 }
 
-// Oldest returns when the oldest message that may still lead to a request was published;
-// zero: there is none. What the intake holds may be in the ledger already, under the id that
-// it gives again. The intake comes first: what is moved meanwhile is met in the queue.
+// Oldest returns when the oldest message that may still lead to a request was published; zero:
+// there is none. A request of the intake may be in the ledger already, because its id is derived
+// from the message. The intake is read first: a message that is moved meanwhile is then found in
+// the queue.
 func (q *RequestQueue) Oldest(ctx context.Context) (time.Time, error) {
 	intake, err := q.Intake.Oldest(ctx)
 	if err != nil {
@@ -83,9 +84,9 @@ func (q *RequestQueue) Oldest(ctx context.Context) (time.Time, error) {
 	return oldest, err
 }
 
-// Waiting returns the requests with an id that wait or run, of one project, or of all if
-// project is empty. It may miss those behind very many others. The intake comes first: what
-// is moved meanwhile is met in the queue.
+// Waiting returns the requests with an id that wait or run, of one project, or of all if project is
+// empty. It may miss those behind very many others. The intake is read first: a message that is
+// moved meanwhile is then found in the queue.
 func (q *RequestQueue) Waiting(ctx context.Context, request, project string) ([]export.QueuedRequest, error) {
 	subject := events.RequestedFilter
 	if project != "" {

@@ -167,15 +167,15 @@ func (s *Schedules) after(ctx context.Context, sequence uint64, filter string) (
 	return one, err == nil, err
 }
 
-// Remove deletes a schedule, and a run of it that could not be moved to its project's
-// queue yet. What is in the queue goes on. ErrNoSchedule.
+// Remove deletes a schedule, and a run of it that could not be moved to its project's queue yet. A
+// request that is already in the queue runs. ErrNoSchedule.
 func (s *Schedules) Remove(ctx context.Context, project, name string) error {
 	if _, err := s.Get(ctx, project, name); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
 	defer cancel()
-	// First what makes more.
+	// The schedule first: until it is gone it makes runs.
 	for _, subject := range []string{events.ScheduleSubject(project, name), events.DueSubject(project, name)} {
 		if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 			return fmt.Errorf("remove schedule %s of project %s: %w", name, project, err)
@@ -205,7 +205,7 @@ func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Sc
 		return Schedule{}, fmt.Errorf("read the last run of schedule %s of project %s: %w", name, project, err)
 	}
 	out.LastDue = due.Time
-	// Of an earlier writing of the schedule it says nothing about the next run.
+	// A run of an earlier version of the schedule does not tell when the next run is due.
 	if due.Header.Get(events.HeaderScheduleEdit) == m.Header.Get(events.HeaderScheduleEdit) && !out.Paused {
 		if next, err := time.Parse(time.RFC3339Nano, due.Header.Get(events.HeaderNextDue)); err == nil {
 			out.NextDue = next

@@ -79,7 +79,8 @@ func provisionStatesOnce(ctx context.Context, js jetstream.JetStream, t Topology
 	sealed := old != nil && old.CachedInfo().Config.Sealed
 	switch {
 	case bucket != nil && !isMoving(bucket):
-		// Sealed: only its removal is left of the move. Else an earlier build has made it again.
+		// If the old stream is sealed, only its removal is left of the move. If it is not, an
+		// earlier build has made it again.
 		if sealed {
 			drift.step(ctx, func(ctx context.Context) error { return js.DeleteStream(ctx, oldStates) })
 		}

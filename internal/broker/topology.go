@@ -177,7 +177,7 @@ func (t Topology) consumers() []streamConsumer {
 	}
 	if len(t.Notifications) > 0 {
 		c := consumer(events.ConsumerNotifier, "queues notifications of outcomes", -1)
-		// What ended before there was a notifier is old news.
+		// Outcomes from before the first notifier are not announced.
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 		all = append(all, streamConsumer{events.StreamOutcomes, c})
 	}

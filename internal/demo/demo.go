@@ -30,8 +30,8 @@ var platformSQL string
 type Config struct {
 	// Storage is one of Kinds.
 	Storage string
-	// Dir is the folder for the exports of the storage file. What an earlier demo left there is
-	// removed.
+	// Dir is the folder for the exports of the storage file. It removes the files of an earlier
+	// demo there.
 	Dir string
 	// Size is how many rows the large project has.
 	Size int

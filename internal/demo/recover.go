@@ -16,9 +16,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/stored"
 )
 
-// loseLedger drops the ledger, once the worker has ended, and rebuilds it as
-// `pgcourier recover` does: from the manifests alone, with the storage opened anew. What it
-// then says of each export must be what it said before.
+// loseLedger drops the ledger, once the worker has ended, and rebuilds it as `pgcourier recover`
+// does: from the manifests alone, with the storage opened anew. The new ledger must then say the
+// same of each export as the old one.
 func (d *story) loseLedger(ctx context.Context, completed []*events.Completed) error {
 	d.say("The worker ends. Drop the ledger, and recover it from the manifests alone")
 	before, err := d.recorded(ctx, completed)

@@ -148,8 +148,8 @@ type Report struct {
 	ended    bool
 }
 
-// Add reports one finding about a part of what is checked; "" is the whole. What comes after
-// the check was left behind is dropped.
+// Add reports one finding about a part of what is checked; "" is the whole. Findings that come
+// after the check was left behind are dropped.
 func (r *Report) Add(part string, f Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

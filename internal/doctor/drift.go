@@ -108,7 +108,7 @@ func findDrift(ctx context.Context, d *destinations.Destination, l *ledger.Ledge
 		}
 	}
 	if len(out.Missing) > 0 {
-		// What was deleted since is not missing.
+		// An object that was deleted since is not missing.
 		again, err := recordedAt(ctx, d, l)
 		if err != nil {
 			return Drift{}, err

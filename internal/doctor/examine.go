@@ -18,7 +18,7 @@ import (
 
 // Config says what an examination looks at.
 type Config struct {
-	// Settings are those of the worker. What they leave out is not looked at.
+	// Settings are those of the worker. Checks that they leave out are not made.
 	Settings config.Config
 	// Projects are looked at. Default: up to 20 of those that were exported of late.
 	Projects []string

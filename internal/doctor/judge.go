@@ -72,8 +72,8 @@ const (
 	leastFiles = 1000
 )
 
-// Room judges whether a disk has room for one more of the largest that it holds, in bytes; 0:
-// not known. One that has room for fewer than three is a warning.
+// Room judges whether a disk has room for one more of the largest that it holds, in bytes; 0: not
+// known. A disk with room for fewer than three is a warning.
 func Room(have Space, largest int64) Finding {
 	f := Finding{State: OK, Found: humanize.IBytes(uint64(max(have.Free, 0))) + " free"}
 	if largest > 0 {

@@ -37,8 +37,8 @@ type WaitingQueue interface {
 	// Waiting returns the waiting requests with an id: of one project, or of all if
 	// project is empty. It may miss those behind very many others.
 	Waiting(ctx context.Context, request, project string) ([]QueuedRequest, error)
-	// Remove deletes a request's message from the queue. One that is gone, or waits
-	// elsewhere, is no error.
+	// Remove deletes a request's message from the queue. A message that is gone or waits elsewhere
+	// is not an error.
 	Remove(ctx context.Context, d delivery.Delivery) error
 }
 

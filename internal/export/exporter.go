@@ -260,8 +260,8 @@ func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
 // cleanUp bounds what is still done for an attempt after its context has ended.
 const cleanUp = 10 * time.Second
 
-// abandon is the loser's part: delete what this attempt stored, and say nothing. What
-// cannot be deleted now is left to the collector.
+// abandon is the loser's part: delete what this attempt stored, and say nothing. The collector
+// deletes what cannot be deleted now.
 func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
@@ -273,8 +273,8 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 	return ErrSuperseded
 }
 
-// cancelled clears away what a cancelled attempt stored and is its ending: nothing may be
-// left when its outcome says so. What cannot be deleted now is left to the collector.
+// cancelled clears away what a cancelled attempt stored and is its ending: nothing may be left when
+// its outcome says so. The collector deletes what cannot be deleted now.
 func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()

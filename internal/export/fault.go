@@ -8,8 +8,8 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// Fault is a failure in the contract's words. Message is safe to show anybody: no
-// secret, no DSN, no server path. Err is the cause, for the log only.
+// Fault is a failure in the contract's words. Message is safe to show to any user: no secret, no
+// DSN, no server path. Err is the cause, for the log only.
 type Fault struct {
 	Code    codes.Code
 	Message string

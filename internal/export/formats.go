@@ -1,7 +1,7 @@
 package export
 
 // Format is the kind of archive that pg_dump writes. The names are the contract's: requests,
-// manifests and the ledger hold them. What the bytes of each look like is known to the adapters.
+// manifests and the ledger hold them. The adapters know the bytes of each format.
 type Format string
 
 // The formats of the contract: a plain script, pg_dump's tar and custom archives, and a tar

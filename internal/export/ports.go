@@ -15,11 +15,10 @@ import (
 // clock. Each method may return an error wrapping ErrLedgerUnavailable; repeating the
 // call is then safe.
 type Ledger interface {
-	// Claim asks for the right to work on a request, in one transaction: insert the
-	// request if it is absent, lock its row, and answer with one of five verdicts. Of one
-	// project at most one request is granted at a time; a refused one does not count.
-	// object gives the key for the attempt's object; it is recorded with the
-	// claim, before anything is stored under it.
+	// Claim asks for the right to work on a request, in one transaction: insert the request if it
+	// is absent, lock its row, and answer with one of five verdicts. At most one request of a
+	// project is granted at a time; a refused one does not count. object gives the key for the
+	// attempt's object; it is recorded with the claim, before anything is stored under it.
 	Claim(ctx context.Context, c ClaimRequest) (Claim, error)
 	// Renew extends the attempt's lease. ErrSuperseded: the attempt is no longer the one, or
 	// its lease had ended and another request of its project runs.
@@ -153,8 +152,8 @@ type Store interface {
 	// one Copy for each destination. Errors are Faults where the cause is known; an
 	// error of r is in the returned error's chain.
 	Put(ctx context.Context, key string, r io.Reader, describe func() Manifest) ([]Copy, error)
-	// Delete removes all that Put ever made under key, finished or not. A key that
-	// holds nothing is no error.
+	// Delete removes all that Put ever made under key, finished or not. A key without an object is
+	// not an error.
 	Delete(ctx context.Context, key string) error
 }
 

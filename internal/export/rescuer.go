@@ -43,9 +43,9 @@ func NewRescuer(c RescuerConfig) *Rescuer {
 	return &Rescuer{RescuerConfig: c, known: map[string]bool{}}
 }
 
-// Rescue runs a request when those before it have ended, announces its outcome and removes
-// its message. What cannot run now, because its project does, is left to the next sweep. A
-// request that takes its worker with it is lost then, and not rescued again.
+// Rescue runs a request when those before it have ended, announces its outcome and removes its
+// message. A request that cannot run now, because another of its project runs, is left to the next
+// sweep. A rescued request whose worker crashes is lost and is not rescued again.
 func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -46,10 +46,10 @@ type Collector interface {
 
 // Cleaner is what keeps the ledger from growing for ever.
 type Cleaner interface {
-	// Forget deletes up to limit records of requests, the oldest first, that were over at
-	// least keep ago and not after before, and returns how many. A request is over once its
-	// outcome is published and nothing of it is stored: it failed, or its export was deleted.
-	// One of which anything is still to be done stays. Any number may forget at once.
+	// Forget deletes up to limit records of requests, the oldest first, that were over at least
+	// keep ago and not after before, and returns how many. A request is over once its outcome is
+	// published and nothing of it is stored: it failed, or its export was deleted. A request with
+	// anything left to do stays. Any number may forget at once.
 	Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error)
 }
 

@@ -57,7 +57,7 @@ func (s *subscription) awaitSlot(pulling context.Context) bool {
 // offer hands a message to the subscriber's channel. When pulling ends first, the message
 // goes back at once: its delivery is spent, but no time is.
 func (s *subscription) offer(settling context.Context, o *offer) bool {
-	// Of two ready cases select takes either: nothing is handed out after the end.
+	// If both cases are ready, select takes either one. Nothing may be handed out after the end.
 	select {
 	case <-s.stopping:
 	default:

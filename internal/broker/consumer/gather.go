@@ -17,8 +17,8 @@ func (s *subscription) gather(ctx context.Context, first *held, n int, join func
 	s.mu.Unlock()
 	defer s.gathering.Done()
 	members := s.takeMembers(first, n)
-	// What was pulled and cannot be started stays parked here, kept from other workers: the
-	// number of looks bounds that.
+	// A message that was pulled and cannot be started stays parked here, out of reach of other
+	// workers. The number of looks bounds how many.
 	for looks := 4 * n; len(members) < n && looks > 0 && ctx.Err() == nil; {
 		want := min(n-len(members), maxAhead, s.room())
 		if want == 0 {

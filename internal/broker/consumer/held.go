@@ -21,8 +21,8 @@ const (
 	// not coming back. With the pauses between them that is about a minute and a half. It
 	// costs a redelivery at most, to a handler that finds the outcome recorded.
 	ackTries = 20
-	// How often the stream's identity is looked up before a nak is given up. What is not
-	// nacked comes back after AckWait, so there is less to lose than with an ack.
+	// How often the stream's identity is looked up before a nak is given up. A message without a
+	// nak is delivered again after AckWait, so less is lost than with an ack.
 	nakTries = 5
 )
 

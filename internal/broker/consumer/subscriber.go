@@ -41,13 +41,13 @@ type Config struct {
 	Bind func(topic string) (broker.Binding, error)
 	// Slots is how many messages of one subscription run at once. Default: 1.
 	Slots int
-	// Window is how many messages of one subscription are held at once, running or waiting
-	// for their turn. What waits in the queue behind that many is not seen. Default: Slots,
-	// so that nothing is held that does not run.
+	// Window is how many messages of one subscription are held at once, running or waiting for
+	// their turn. Messages behind that many are not seen. Default: Slots, so that nothing is held
+	// that does not run.
 	Window int
-	// Turn gives the key of a message. Of one key at most one message runs at a time in this
-	// process, and waiting messages take turns by key. Empty, and by default:
-	// each message is on its own, in the order of the queue.
+	// Turn gives the key of a message. At most one message of a key runs at a time in this process,
+	// and waiting messages take turns by key. Empty, and by default: each message is on its own, in
+	// the order of the queue.
 	Turn func(delivery.Delivery) string
 	// Backoff gives the pause before a redelivery after a Nack. Default:
 	// Exponential(15 s, 5 min, nil). A Nack at shutdown asks for no pause.
@@ -62,7 +62,7 @@ type Config struct {
 	// unreachable; it is called before each pull. An error other than ctx's is logged and
 	// asked again. Default: always ready.
 	Ready func(ctx context.Context) error
-	// Logger is told what is not returned to anybody. Default: slog.Default().
+	// Logger is told of errors that no call returns. Default: slog.Default().
 	Logger *slog.Logger
 }
 

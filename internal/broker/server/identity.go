@@ -75,7 +75,7 @@ func allowed(list []string) []string {
 }
 
 // Lacks lists what of want is not among the rights, as "publish SUBJECT" and "subscribe to
-// SUBJECT". What want itself denies in part is not looked at.
+// SUBJECT". Subjects that want itself denies in part are not compared.
 func (r Rights) Lacks(want Rights) []string {
 	var out []string
 	lacking := func(verb string, have, denied, wanted []string) {

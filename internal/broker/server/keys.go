@@ -27,11 +27,10 @@ func KeyFile(dir string, u User) string { return filepath.Join(dir, string(u)+ke
 // PublicKeys are the public halves of the users' keys, by which a server knows them.
 type PublicKeys map[User]string
 
-// EnsureKeys returns the public keys of users. A key that dir does not hold is generated;
-// one that it holds is kept. The folder is made with mode 0700 and each file with 0600. A
-// file that others may read is closed to them, and log is told, since it may have been
-// read: delete it to have a new one. What is no regular file of this process's own user is
-// refused.
+// EnsureKeys returns the public keys of users. A key that dir does not hold is generated; one that
+// it holds is kept. The folder is made with mode 0700 and each file with 0600. A file that others
+// may read is closed to them, and log is told, since it may have been read: delete it to have a new
+// one. A path that is not a regular file of this process's user is refused.
 func EnsureKeys(dir string, users []User, log *slog.Logger) (PublicKeys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of broker keys: %w", err)

@@ -162,8 +162,8 @@ func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Optio
 	opts.Host, opts.Port = cmp.Or(c.Host, loopback), cmp.Or(c.Port, natsd.DEFAULT_PORT)
 	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, store, true
 	opts.NoSigs, opts.NoLog, opts.DisableJetStreamBanner = true, true, true
-	// A client that vanished without a word is noticed in half a minute, not in four:
-	// until then its waiting pull requests would swallow deliveries.
+	// A client that disappeared without closing its connection is noticed in half a minute and not
+	// in four: until then its waiting pull requests would swallow deliveries.
 	opts.PingInterval, opts.MaxPingsOut = 10*time.Second, 2
 	return opts, secureServer(opts, c)
 }

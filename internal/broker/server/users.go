@@ -38,7 +38,7 @@ func Users() []User {
 // InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe there.
 func (u User) InboxPrefix() string { return "_INBOX_" + string(u) }
 
-// Rights are subjects that a user may publish to and listen on. What is denied wins. No
+// Rights are subjects that a user may publish to and listen on. A denial wins over a permission. No
 // user may do anything that is not allowed.
 type Rights struct {
 	Publish, DenyPublish     []string
@@ -83,9 +83,9 @@ func reading() []string {
 	}
 }
 
-// announcements are the subjects of all live events about one request each: a follower of a
-// request subscribes to all of them with one wildcard. What else has as many tokens is
-// not imported: a schedule, which holds a request, is no announced event.
+// announcements are the subjects of all live events about one request each: a follower of a request
+// subscribes to all of them with one wildcard. Other subjects with as many tokens are not imported:
+// a schedule, which holds a request, is no announced event.
 const announcements = "backup.*.*.*"
 
 // Rights returns what u may do.
@@ -152,7 +152,7 @@ func operatorRights(r Rights) Rights {
 			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
 			events.LinkIssuedFilter, events.LinkRevokedFilter,
-			// What is due is the broker's to write; a schedule is removed by a purge of its subject.
+			// Only the broker writes due messages; a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
 			api + "STREAM.NAMES", api + "STREAM.LIST",
 		}, broker.NotificationStateSubjects(), setup(),

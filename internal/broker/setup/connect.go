@@ -65,7 +65,7 @@ func Connect(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, e
 	})
 }
 
-// ConnectLocal connects to the embedded server of this process. Else it is as Connect.
+// ConnectLocal connects to the embedded server of this process. Otherwise it is Connect.
 func ConnectLocal(c config.Config, user server.User, local *server.Server, log *slog.Logger) (*nats.Conn, error) {
 	return connect(c, user, broker.Config{Server: local, Logger: log})
 }
