@@ -1,7 +1,6 @@
-// Package schemas is the public contract for everyone who does not write Go: one JSON
-// Schema (draft 2020-12) for each event, asyncapi.yaml (AsyncAPI 3.0) for the subjects
-// they travel on, and examples of each event. Go programs import package events: tests
-// hold its types to these files.
+// Package schemas is the public contract for programs that are not written in Go: one JSON Schema
+// (draft 2020-12) for each event, asyncapi.yaml (AsyncAPI 3.0) for the subjects they travel on, and
+// examples of each event. Go programs import package events: tests hold its types to these files.
 //
 // The schemas hold all limits: lengths, patterns and enumerations. Two keywords of our
 // own are annotations, which other validators ignore: "x-rule" says a pattern in words,

@@ -24,7 +24,7 @@ type Notify struct {
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
 }
 
-// Configured reports whether there is anybody to notify.
+// Configured reports whether a channel is configured.
 func (n Notify) Configured() bool {
 	return n.SMTPURL != "" || n.WebhookURL != "" || n.TelegramChat != ""
 }

@@ -36,8 +36,8 @@ func parseURL(s string) (map[string]string, error) {
 	s, query, _ := strings.Cut(s, "?")
 	authority, database, _ := strings.Cut(s, "/")
 	hosts := authority
-	// Of two, libpq takes the first for the end of the login and other parsers the last. The
-	// two ways into the database would use different logins or servers.
+	// Of two of them libpq takes the first as the end of the login, and other parsers take the
+	// last. The two ways into the database would use different logins or servers.
 	if strings.Count(authority, "@") > 1 {
 		return nil, fmt.Errorf("%w: an @ within a user name or a password is written %%40", ErrDSN)
 	}

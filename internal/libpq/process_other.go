@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// The commands of a client run psql and pg_restore on other systems too. What a worker needs
-// besides is Linux's: serve does not run here.
+// The commands of a client run psql and pg_restore on other systems too. The rest of what a worker
+// needs exists on Linux only: serve does not run here.
 
 // ownGroup starts a tool in a process group of its own.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

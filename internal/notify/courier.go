@@ -144,9 +144,9 @@ func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Durati
 	return pause
 }
 
-// record writes the outcome of a try. It goes on until that is done or ctx ends: what was
-// sent and not recorded would be sent again. A record of what was sent wins over what
-// anybody else wrote meanwhile, and no other record wins over it.
+// record writes the outcome of a try. It goes on until that is done or ctx ends: what was sent and
+// not recorded would be sent again. A record of a sent notification replaces what other processes
+// wrote meanwhile, and no other record replaces it.
 func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
 	for failures := 0; ; {
 		err := c.Records.Put(ctx, r, revision)

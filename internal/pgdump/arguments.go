@@ -51,7 +51,7 @@ var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
 // arguments builds pg_dump's arguments: these and no others. Each is one word of the form
 // --option or --option=value, so that no value can be taken for an option.
 //
-// What a schema dump of one project is for decides the rest:
+// The other options follow from the purpose of a schema dump of one project:
 //   - owners, rights and tablespaces belong to the source server and not to the project;
 //     with them the dump would not load where those roles and folders are missing;
 //   - comments, security labels, table access methods and compression settings are part of

@@ -7,10 +7,10 @@
 // behind one that is spooled, it counts each table's rows in the same snapshot, which is the
 // evidence that the dump holds all of them.
 //
-// What is read ends with io.EOF only after pg_dump exited 0. Every other ending is an error,
-// an [export.Fault] where the cause is known. pg_dump's exit status is always 1 and its
-// texts follow the server's language, so causes come from our own side (a timeout, a cancel)
-// or from SQLSTATE, by asking the source again; the table in classes.go has them all.
+// The stream ends with io.EOF only after pg_dump exited 0. Every other ending is an error, an
+// [export.Fault] where the cause is known. pg_dump's exit status is always 1 and its texts follow
+// the server's language, so causes come from our own side (a timeout, a cancel) or from SQLSTATE,
+// by asking the source again; the table in classes.go has them all.
 //
 // # What pg_dump is given
 //

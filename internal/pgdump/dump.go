@@ -107,8 +107,8 @@ func (d *dump) Read(p []byte) (int, error) {
 		d.bytes += int64(n)
 		return n, nil
 	}
-	// Whatever ended the pipe, only the exit status says whether the dump is whole. The
-	// clock goes on: a child can close its stdout and stay.
+	// Only the exit status says whether the dump is whole, however the pipe ended. The clock goes
+	// on: a child can close its stdout and stay.
 	if !errors.Is(err, io.EOF) {
 		d.cancel(fmt.Errorf("read from pg_dump: %w", err))
 	}
@@ -142,8 +142,8 @@ func (d *dump) Rows(ctx context.Context) (map[export.Table]int64, error) {
 	return d.counts.wait(ctx)
 }
 
-// Close kills what still runs, waits for its end and releases the snapshot. That pg_dump
-// was cut short by it is no error.
+// Close kills what still runs, waits for its end and releases the snapshot. It is not an error that
+// this cuts pg_dump short.
 func (d *dump) Close() error {
 	d.closeOnce.Do(func() {
 		d.cancel(errClosed)

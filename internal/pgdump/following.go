@@ -130,7 +130,7 @@ func (s *spooled) balance() error {
 		if held > 0 {
 			return nil
 		}
-		// What it closed just before may not be known yet.
+		// A file that it closed just before may not be known yet.
 		if again, err := s.look(lookEvery); err != nil || !again {
 			return err
 		}

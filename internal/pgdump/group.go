@@ -42,10 +42,10 @@ var _ export.Member = (*Member)(nil)
 // Open it does nothing; it can be called more than once.
 func (m *Member) Leave() { m.came.Do(m.group.leave) }
 
-// Open is Dumper.Open for a member: the Dump is the job's own, and a fault of another member
-// does not harm it. It waits for the other members, for the group dump, and for a free slot,
-// with ctx's end ending each. What cannot be dumped with the others is dumped alone, and so is
-// a second dump of one member, or a dump after the group has begun.
+// Open is Dumper.Open for a member: the Dump is the job's own, and a fault of another member does
+// not harm it. It waits for the other members, for the group dump, and for a free slot, with ctx's
+// end ending each. A member that cannot be dumped with the others is dumped alone. So is a second
+// dump of a member, and a dump that is asked for after the group has begun.
 func (m *Member) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
 	if err := check(j); err != nil {
 		m.Leave()

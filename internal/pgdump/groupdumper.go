@@ -41,8 +41,8 @@ func (c GroupConfig) withDefaults() GroupConfig {
 	return c
 }
 
-// What a group is given before its members are dumped alone, with all the time that they
-// may take. One of a hundred projects in a database of 10,000 takes some 7 seconds.
+// The time that a group gets before its members are dumped alone, each with its full time. A group
+// of a hundred projects in a database of 10,000 takes some 7 seconds.
 const (
 	groupTimeout = 5 * time.Minute
 	groupStall   = time.Minute

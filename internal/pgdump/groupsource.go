@@ -64,7 +64,7 @@ func (s *session) sizes(ctx context.Context, members []*Member) map[int64]int64 
 	if len(unknown) == 0 {
 		return out
 	}
-	// What cannot be measured counts as small; the spool is bounded as well.
+	// A project that cannot be measured counts as small; the spool is bounded as well.
 	_ = s.aside(ctx, "lock_timeout = '"+measureWait+"'", func() error {
 		rows, err := s.conn.Query(ctx, "SELECT t, pg_table_size(t::oid) FROM unnest($1::bigint[]) t", unknown)
 		if err != nil {

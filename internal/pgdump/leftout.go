@@ -67,8 +67,8 @@ SELECT 'subscription', srrelid::regclass::text FROM pg_subscription_rel
  WHERE srrelid IN (SELECT objid FROM own WHERE classid = 'pg_class'::regclass)
  ORDER BY 1, 2`
 
-// castsSQL lists the casts of the schemas' types and functions. Those that PostgreSQL makes with
-// a type belong to the type.
+// castsSQL lists the casts of the schemas' types and functions. Array types, which PostgreSQL makes
+// with a type, belong to the type.
 const castsSQL = `
 WITH near (classid, objid) AS (
   SELECT * FROM unnest($1::bigint[]::oid[], $2::bigint[]::oid[])

@@ -88,7 +88,7 @@ func (d *memberDump) start() error {
 	d.process, err = libpq.StartProcess(libpq.Command{
 		Path: d.restore.Path, Stdin: in, Stdout: script, KillDelay: d.dumper.config.Dumper.config.KillDelay,
 		Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
-		// What the archive holds of owners and tablespaces a script of ours leaves out.
+		// The script leaves out the archive's owners and tablespaces.
 		Args: []string{"--format=custom", "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error", "--file=-"},
 	})
 	if err = errors.Join(err, in.Close(), script.Close()); err != nil {

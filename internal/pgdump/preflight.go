@@ -227,10 +227,10 @@ func refuse(relations []relation) error {
 // lockChunk is how many tables are locked or counted in one statement, at most.
 const lockChunk = 64
 
-// lock takes the locks that pg_dump will take, so that between the snapshot and the last
-// row no session can rewrite, empty or drop a table: the counts would be of other rows. What
-// happened since the snapshot is noticed: a TRUNCATE or a rewrite gives a table a new file,
-// and neither leaves the old rows to be seen. It waits for a lock as long as begin was told.
+// lock takes the locks that pg_dump will take, so that between the snapshot and the last row no
+// session can rewrite, empty or drop a table: the counts would be of other rows. Changes since the
+// snapshot are noticed: a TRUNCATE or a rewrite gives a table a new file, and neither leaves the
+// old rows to be seen. It waits for a lock as long as begin was told.
 func (s *session) lock(ctx context.Context, relations []relation) error {
 	for chunk := range slices.Chunk(filter(relations, relation.locked), lockChunk) {
 		names := make([]string, len(chunk))

@@ -51,8 +51,8 @@ var releases = []release{
 	{major: 18},
 }
 
-// Has says whether a server or a client tool of this major version has all of the features. One
-// that is newer than Newest has what Newest has, one that is older than Oldest has none.
+// Has says whether a server or a client tool of this major version has all of the features. A
+// version newer than Newest has the facts of Newest; one older than Oldest has none.
 func Has(major int, f Feature) bool {
 	var has Feature
 	for _, r := range releases {

@@ -12,8 +12,8 @@ import (
 )
 
 // privateSQL is the body of a block that takes from PUBLIC what a restore without rights gave to
-// it. What is not there, or outside of the schemas, stays as it is. The verbs are arrays of the
-// schemas, and of the names of routines and types.
+// it. Objects that are not there, or outside of the schemas, stay as they are. The verbs are arrays
+// of the schemas, and of the names of routines and types.
 const privateSQL = `
 DECLARE
   schemas CONSTANT name[] := %[1]s;

@@ -77,7 +77,7 @@ func (e extension) creation(owner string) []string {
 }
 
 // need looks for what the export needs, and with create adds the statements that make the
-// extensions. What stays missing may explain why the target refuses the export.
+// extensions. An object that stays missing may explain why the target refuses the export.
 func (p *place) need(ctx context.Context, a export.Artifact, create bool) error {
 	found, err := extensions(ctx, p.Session, a.Needs.Extensions)
 	if err != nil {

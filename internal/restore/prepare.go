@@ -13,7 +13,7 @@ import (
 // manifest names it, for an administrator to run in the target before the restore: roles,
 // extensions in their schemas, and as comments what cannot be made so: the objects of other
 // schemas, whose definitions are no part of a project's export, the providers of security labels,
-// the encoding, and the casts. What is there already stays as it is.
+// the encoding, and the casts. Objects that are there already stay as they are.
 func Prepare(id string, a export.Artifact) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- What %s needs and does not hold.\n", oneLine(id))

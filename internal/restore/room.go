@@ -25,10 +25,10 @@ const contentsSQL = `
                       WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')`
 
 // dependentsSQL lists what DROP ... CASCADE of everything in the schemas would drop outside of
-// them, as PostgreSQL's own findDependentObjects walks: down to what depends on a dropped
-// object, and up to the owner of a dropped part. An object without a schema, such as a cast or
-// a publication's table, is outside, unless it is a part of one inside: the cast from a range
-// to its multirange. Of an object and its parts only the object is listed.
+// them, as PostgreSQL's own findDependentObjects walks: down to what depends on a dropped object,
+// and up to the owner of a dropped part. An object without a schema, such as a cast or a
+// publication's table, is outside, unless it is a part of one inside: the cast from a range to its
+// multirange. An object is listed without its parts.
 const dependentsSQL = `
 WITH RECURSIVE own (classid, objid) AS (` + contentsSQL + `
 ), going (classid, objid, objsubid) AS (

@@ -52,10 +52,10 @@ const (
 // countSQL is the body of a block that counts tables. The verbs are arrays: the tables' quoted
 // names, and how many rows each must hold.
 //
-// Two kinds of tables may differ. Rows of a partition by hash can lie in another partition
-// than in the source, where the hash depends on OIDs; pg_dump then loads them through the root.
-// What each root gained or lost is kept in a setting for the last block, which wants a sum of
-// zero. And an extension fills tables of its own, to which the dump adds rows.
+// Two kinds of tables may differ. Rows of a partition by hash can lie in another partition than in
+// the source, where the hash depends on OIDs; pg_dump then loads them through the root. A setting
+// keeps what each root gained or lost, for the last block, which requires a sum of zero. And an
+// extension fills tables of its own, to which the dump adds rows.
 //
 // Tables that this login may not count are left out: those with row-level security that is
 // forced upon the owner. The planner inlines the functions of a table's expression statistics

@@ -16,11 +16,11 @@ import (
 // Target is where an export goes.
 type Target struct {
 	Source *libpq.Source
-	// Clean drops all that the export's schemas hold, in the restore's own transaction. What
-	// is outside of them stays: if anything there depends on what would be dropped, the
-	// restore fails with a *DependentsError and drops nothing. Extensions and the schemas
-	// themselves stay too, the latter with their rights. Without Clean a schema that holds
-	// anything but extensions is ErrOccupied.
+	// Clean drops all that the export's schemas hold, in the restore's own transaction. Objects
+	// outside of them stay: if anything there depends on what would be dropped, the restore fails
+	// with a *DependentsError and drops nothing. Extensions and the schemas themselves stay too,
+	// the latter with their rights. Without Clean a schema that holds anything but extensions is
+	// ErrOccupied.
 	Clean bool
 	// CreateExtensions makes the extensions that the export needs and the target lacks, in the
 	// schemas that they had, as far as the server has them. It needs the right to do so.
@@ -32,13 +32,12 @@ type Target struct {
 	// so (ErrJobs). 0: one transaction.
 	Jobs int
 	// KeepGoing rolls back a statement that the target refuses, alone, and goes on, unless it is
-	// refused for the server's condition. What was left out is an *IncompleteError. Not with
+	// refused for the server's condition. An *IncompleteError lists what was left out. Not with
 	// Jobs (ErrJobs).
 	KeepGoing bool
-	// NoTransaction executes each statement by itself, which needs few locks at a time. What
-	// goes wrong leaves the target with part of the export (ErrPartial), so the schemas must
-	// hold nothing, and Clean and Jobs are ErrSteps. The whole dump is unpacked into SpoolDir
-	// first.
+	// NoTransaction executes each statement by itself, which needs few locks at a time. An error
+	// leaves the target with part of the export (ErrPartial). So the schemas must hold nothing, and
+	// Clean and Jobs are ErrSteps. The whole dump is unpacked into SpoolDir first.
 	NoTransaction bool
 
 	trial *trial // nil: no rehearsal

@@ -104,8 +104,8 @@ type Bin interface {
 	Confirm(ctx context.Context) error
 	// Holds reports whether a complete export lies under a key.
 	Holds(ctx context.Context, key string) (bool, error)
-	// Remove deletes everything under a key and says what became of it. What is gone
-	// already is absent, and no error.
+	// Remove deletes everything under a key and says what became of it. An object that is gone
+	// already is "absent" and not an error.
 	Remove(ctx context.Context, key string) (result string, err error)
 }
 

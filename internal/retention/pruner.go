@@ -96,9 +96,9 @@ func (p *Pruner) Plan(ctx context.Context, project string, now time.Time) (Repor
 	return r, p.each(ctx, project, &r, func([]Verdict) error { return nil })
 }
 
-// Run prunes a project ("" for all). ErrBusy: another process does. The report says what
-// was done, also beside an error. What one destination or project cannot do does not keep
-// the others: it is in the report and in the log.
+// Run prunes a project ("" for all). ErrBusy: another process does. The report says what was done,
+// also beside an error. A destination or project that fails does not stop the others: it is in the
+// report and in the log.
 func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 	now, jumped, err := p.Records.BeginPrune(ctx, p.Holder, lease, gap)
 	if err != nil {

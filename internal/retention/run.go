@@ -44,9 +44,9 @@ func (p run) carryOut(ctx context.Context, verdicts []Verdict) error {
 	return nil
 }
 
-// distrust returns why a destination cannot be believed when it says that an export is not
-// there; "": all can. What it lacks would be written off although it lies elsewhere, for instance
-// on a file system that is not mounted.
+// distrust returns why a destination cannot be believed when it says that an export is not there;
+// "": all can. Its exports would be recorded as gone although they lie elsewhere, for instance on a
+// file system that is not mounted.
 func (p run) distrust(ctx context.Context) (string, error) {
 	for _, b := range p.Bins {
 		at := b.Destination()
@@ -75,7 +75,8 @@ func (p run) look(ctx context.Context, b Bin) (fault, err error) {
 		return nil, err
 	}
 	for _, key := range keys {
-		// One that cannot be asked cannot delete either, and says so then.
+		// A destination that cannot be asked cannot delete either; the deletion then fails with its
+		// error.
 		if held, err := b.Holds(ctx, key); held || err != nil {
 			return nil, ctx.Err()
 		}

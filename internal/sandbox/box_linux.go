@@ -17,9 +17,9 @@ import (
 // name is argv[0] of the first process in a sandbox.
 const name = "pgcourier-sandbox"
 
-// Wrap changes cmd, before it is started, into one that runs in the box. What it sets of
-// SysProcAttr is added to what stands there; Credential must be nil. A started cmd is one
-// process for the caller: its end, its signals and its exit status are the program's.
+// Wrap changes cmd, before it is started, into one that runs in the box. It adds its settings to
+// those in SysProcAttr; Credential must be nil. A started cmd is one process for the caller: its
+// end, its signals and its exit status are the program's.
 func (b Box) Wrap(cmd *exec.Cmd) error {
 	spec, err := json.Marshal(b)
 	if err != nil {
@@ -45,7 +45,7 @@ func (b Box) Wrap(cmd *exec.Cmd) error {
 		// first process needs this one to mount.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	}
-	// Whatever happens to us, nothing may stay behind; number 1 ignores SIGTERM.
+	// No process may stay behind, however this one ends; number 1 ignores SIGTERM.
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd.Args = append([]string{name, string(spec), cmd.Path}, cmd.Args[1:]...)
 	cmd.Path, cmd.Dir = "/proc/self/exe", "/"

@@ -10,6 +10,6 @@
 // stays as the namespace's number 1: it passes the exit status on, and with it everything
 // ends.
 //
-// What it is no defence against: a fault of the kernel's own system calls, which are not
-// filtered, and the use of processor, memory and disk, which is not bounded.
+// It does not defend against: a fault of the kernel's own system calls, which are not filtered, and
+// the use of processor, memory and disk, which is not bounded.
 package sandbox

@@ -137,7 +137,7 @@ func bind(path string, readOnly bool) error {
 	if readOnly {
 		flags |= unix.MS_RDONLY
 	}
-	// What the machine has restricted must stay so, or the kernel refuses.
+	// Restrictions of the machine must stay in place, or the kernel refuses.
 	set := uintptr(st.Flags) //nolint:gosec // bits, not a number
 	flags |= set & (unix.MS_RDONLY | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
 	if st.Flags&unix.ST_RELATIME != 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/service"
 )
 
-// What the roles need is looked at before any work is taken.
+// The service looks for what its roles need before it takes any work.
 func ExampleNew() {
 	settings, err := config.Load(nil, nil)
 	if err != nil {

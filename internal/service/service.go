@@ -51,8 +51,8 @@ type role interface {
 	Run(ctx context.Context) error
 }
 
-// New connects to everything that the roles need and checks it. What is wrong is reported before
-// any work is taken. The caller closes the service.
+// New connects to everything that the roles need and checks it. Faults are reported before any work
+// is taken. The caller closes the service.
 //
 // Errors are a *config.Error, wrap broker.ErrUnreachable, broker.ErrUnauthorized,
 // storage.ErrUnavailable or export.ErrLedgerUnavailable, or are faults of this machine.

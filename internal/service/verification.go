@@ -44,7 +44,7 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 				return nil, nil, gerr
 			}
 			v.config.Log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
-			// What the scratch server refuses may be whole.
+			// An export that the scratch server refuses may still be whole.
 			if failed.Code != codes.RestoreRejected {
 				v.note(ctx, c, true)
 			}

@@ -36,8 +36,8 @@ type shared struct {
 	exports      *exports
 }
 
-// open connects to all that the roles need, and makes them. What it opened before an error, the
-// service closes.
+// open connects to all that the roles need, and makes them. The service closes what was opened
+// before an error.
 func (w wiring) open(ctx context.Context) error {
 	c, s := w.Settings, w.service
 	// The first to open is the last to close: after every span has ended.

@@ -10,12 +10,12 @@
 //
 // # What lies in a destination
 //
-// An export has a key, a relative path made by the core such as
-// "acme/req-7.1.sql.zst". Under it lie one data blob, or several parts
-// ("<key>.part-00001", ...), and last the manifest ("<key>.manifest.json"). Data without
-// a manifest is unfinished: it is never read, and Delete removes it. Destinations that can
-// list ([Lister]) are found again by these names. Those that cannot ([Indexer]) keep one
-// small index, replaced in place, that leads from each key to its manifest.
+// An export has a key, a relative path made by the core such as "acme/req-7.1.sql.zst". Under it
+// lie one data blob, or several parts ("<key>.part-00001", ...), and last the manifest
+// ("<key>.manifest.json"). Data without a manifest is unfinished: it is never read, and Delete
+// removes it. Destinations that can list ([Lister]) are found again by these names. Drivers that
+// cannot ([Indexer]) keep one small index, replaced in place, that leads from each key to its
+// manifest.
 //
 // With recipients the description in a manifest is encrypted to them: what a worker needs
 // (the key, sizes, hashes, references) stays in clear, and [Document.Unseal] opens the rest.

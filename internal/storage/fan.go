@@ -163,8 +163,8 @@ type block struct {
 
 func (p *pass) breakOff() { p.once.Do(func() { close(p.broken) }) }
 
-// run reads the stream to its end and then waits for the targets. What ends the stream,
-// a panic included, ends each feed.
+// run reads the stream to its end and then waits for the targets. The end of the stream, also by a
+// panic, ends each feed.
 func (p *pass) run(ctx context.Context, r io.Reader, wg *sync.WaitGroup) {
 	end := errors.New("the stream panicked")
 	defer func() {

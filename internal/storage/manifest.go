@@ -44,7 +44,7 @@ type Document struct {
 // description as the text it was, so that a manifest stays readable when later versions
 // add to the description. Exactly one of Manifest and Sealed is there.
 //
-// What a worker without an identity needs is always in clear: the key, the sizes, the
+// The fields that a worker without an identity needs are always in clear: the key, the sizes, the
 // hashes and the references, by which it reads back, collects and deletes.
 type envelope struct {
 	Version  int             `json:"version"`
@@ -93,12 +93,12 @@ func (d Document) encode(to []age.Recipient) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// DecodeDocument reads a stored manifest and checks that it is whole and of one piece:
-// its own check sum, the sums of its parts, and that it speaks of one key. What two readers
-// could read differently is damage too: names twice or in another case, invalid UTF-8, data
-// after the end. Fields that a later version added to the description are passed over. A
-// sealed description stays sealed; Unseal opens it. ErrVersion: the manifest is of a later
-// version altogether. ErrDamaged: anything else.
+// DecodeDocument reads a stored manifest and checks that it is whole and of one piece: its own
+// check sum, the sums of its parts, and that it speaks of one key. JSON that two readers could read
+// differently is damage too: names twice or in another case, invalid UTF-8, data after the end.
+// Fields that a later version added to the description are passed over. A sealed description stays
+// sealed; Unseal opens it. ErrVersion: the manifest is of a later version altogether. ErrDamaged:
+// anything else.
 func DecodeDocument(b []byte) (Document, error) {
 	var v struct {
 		Version int `json:"version"`

@@ -25,8 +25,8 @@ func (e *ProbeError) Error() string { return e.Step + " a probe: " + e.Err.Error
 // Unwrap returns why.
 func (e *ProbeError) Unwrap() error { return e.Err }
 
-// Probe writes a few bytes under a name of their own, reads them back and deletes them. What
-// was written is deleted also when reading failed or ctx ended. The error is or joins
+// Probe writes a few bytes under a name of their own, reads them back and deletes them. The probe
+// is deleted also when reading failed or ctx ended. The error is or joins
 // *ProbeErrors, with the driver's sentinels in the chain; after a failed delete the probe
 // stays, under a name that begins with pgcourier-probe.
 func (r *Repository) Probe(ctx context.Context) error {

@@ -99,7 +99,7 @@ func (f *fetch) resume(ctx context.Context, size int64, sum string, progress fun
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
-		// What was there before is not of this export, or changed since.
+		// The bytes that were there before are not of this export, or have changed since.
 		return errors.Join(fmt.Errorf("%w: what was fetched has another hash than the manifest says; it is removed, ask again", restore.ErrUnverified), os.Remove(part.Name()))
 	}
 	return f.finish(part)

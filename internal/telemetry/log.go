@@ -31,9 +31,9 @@ func readableDuration(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// LogHandler adds to each record what its context knows: project_id, request_id and attempt
-// of the request that is worked on, trace_id and span_id of the span. What the record or the
-// logger says itself is left as it is.
+// LogHandler adds to each record what its context knows: project_id, request_id and attempt of the
+// request that is worked on, trace_id and span_id of the span. Attributes of the record or the
+// logger are left as they are.
 type LogHandler struct {
 	next  slog.Handler
 	given []string // keys of the logger's own attributes

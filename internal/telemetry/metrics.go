@@ -37,8 +37,8 @@ var (
 	jobBytes = []float64{1 << 10, 16 << 10, 256 << 10, 1 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30, 10 << 30, 32 << 30, 100 << 30}
 )
 
-// metrics are the instruments that are set while work is done. What is looked up at a
-// scrape is in sampled.
+// metrics are the instruments that are set while work is done. The values that are looked up at a
+// scrape are in sampled.
 type metrics struct {
 	registry    *prometheus.Registry
 	definitions []Definition

@@ -186,8 +186,8 @@ func number(yes bool) float64 {
 	return 0
 }
 
-// sampler keeps the newest answer of a source that may be slow or away. Of any number of
-// callers one looks, at most once in every; the others get what was found last.
+// sampler keeps the newest answer of a source that may be slow or away. One of any number of
+// callers looks, at most once in every; the others get what was found last.
 type sampler[T any] struct {
 	look  func(context.Context) (T, error)
 	every time.Duration

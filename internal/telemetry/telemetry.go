@@ -52,8 +52,8 @@ func New(ctx context.Context, c Config) (*Telemetry, error) {
 	return t, t.startTracing(ctx)
 }
 
-// Close exports the spans that wait, for at most shutdownTimeout. What is not taken by
-// then is lost, and that is no error: it was logged.
+// Close exports the spans that wait, for at most shutdownTimeout. Spans that are not taken by then
+// are lost, which is not an error: it was logged.
 func (t *Telemetry) Close() error {
 	if t.provider == nil {
 		return nil

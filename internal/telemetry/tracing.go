@@ -105,8 +105,8 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 // headerNameCharacters are those of a token (RFC 9110, section 5.6.2).
 const headerNameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
-// headersWellFormed reports whether the exporter takes all of a list of headers. What it
-// does not take it writes to standard error, and that is where the secrets are.
+// headersWellFormed reports whether the exporter takes all of a list of headers. It writes what it
+// does not take to standard error, and this text holds the secrets.
 func headersWellFormed(list string) bool {
 	if list == "" {
 		return true
@@ -125,8 +125,8 @@ func headersWellFormed(list string) bool {
 // Tracer makes spans; without a receiver it makes none.
 func (t *Telemetry) Tracer() trace.Tracer { return t.tracer }
 
-// courier hands spans to the receiver. What it cannot deliver is logged, once for each row
-// of failures, counted and forgotten: the SDK would write each failure to standard error.
+// courier hands spans to the receiver. Spans that it cannot deliver are logged once for each row of
+// failures, counted and dropped: the SDK would write each failure to standard error.
 type courier struct {
 	sdktrace.SpanExporter
 	telemetry *Telemetry
@@ -208,8 +208,8 @@ func inject(ctx context.Context, m message.Metadata) {
 	traceContext.Inject(ctx, header(m))
 }
 
-// end ends a span with what became of its work. An error is told by its code and its words
-// for anybody; its causes, which may name servers and paths, are for the log.
+// end ends a span with what became of its work. An error is told by its code and its words to show;
+// its causes, which may name servers and paths, are for the log.
 func end(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
 		code, words := describe(err)

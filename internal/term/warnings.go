@@ -2,7 +2,7 @@ package term
 
 import "fmt"
 
-// What a terminal's screen shows of an export's warnings, which name every object.
+// The limits of what a terminal's screen shows of an export's warnings, which name every object.
 const (
 	shownWarnings = 10
 	shownWarning  = 300 // characters of each

@@ -59,7 +59,7 @@ func openLab(ctx context.Context, o options) (l *lab, err error) {
 		"shared_buffers": "'256MB'", "max_connections": "200", "max_locks_per_transaction": "1024",
 		// As in production: the ledger's commits wait for the disk.
 		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
-		// What a transaction loads into its own table needs no log: it is there sooner.
+		// Rows that a transaction loads into its own table need no log: it is there sooner.
 		"wal_level": "minimal", "max_wal_senders": "0",
 	}})
 	if err != nil {
@@ -150,8 +150,8 @@ func (l *lab) postmaster() int {
 // notable is how large a project must be for the disk to be part of what is measured.
 const notable = 64 << 20
 
-// settle lets the disk finish what one run wrote before the next is timed. That waits for
-// all writers on the machine, so a trial at the smallest scale does without.
+// settle lets the disk finish what one run wrote before the next is timed. sync waits for all
+// writers on the machine, so a trial at the smallest scale skips it.
 func (l *lab) settle() {
 	if l.size >= notable {
 		unix.Sync()

@@ -26,7 +26,7 @@ type variant struct {
 	missing string
 }
 
-// interleave runs each variant once a round. What is missing or not wanted has no trials.
+// interleave runs each variant once a round. A tool that is missing or not wanted has no trials.
 func (l *lab) interleave(ctx context.Context, what string, variants []variant) (map[string][]trial, error) {
 	out := map[string][]trial{}
 	for round := range l.rounds {

@@ -74,9 +74,9 @@ jetstream { store_dir: %q, sync_interval: always }
 		conf += fmt.Sprintf("authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }\n", b.workerPassword)
 	}
 	if len(b.nodes) > 1 {
-		// Of two nodes the later one connects, also when the other was started again: where both
-		// do, each takes the other's routes for duplicates and closes them, for half a minute at
-		// worst. A node without any route would not start; that to itself it ignores.
+		// The later of two nodes connects, also when the other was started again: where both do,
+		// each takes the other's routes for duplicates and closes them, for half a minute at worst.
+		// A node without any route would not start; that to itself it ignores.
 		var routes []string
 		for _, other := range b.nodes[:slices.Index(b.nodes, n)+1] {
 			routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", other.clusterPort))

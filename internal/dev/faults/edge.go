@@ -81,7 +81,7 @@ type breakAt struct {
 	At []string `json:"at"`
 }
 
-// What servers say when they have done it.
+// The answers of servers that have done it.
 const (
 	// PostgreSQL's command tags, after a transaction and after a single statement.
 	committed = `{"at":["COMMIT\u0000","UPDATE 1\u0000"]}`

@@ -121,7 +121,7 @@ func leaderLoss(stream string) func(ctx context.Context, w *world) error {
 	}
 }
 
-// storeWiped takes all streams away. What the ledger knows has to end by itself; what only
+// storeWiped takes all streams away. A request that the ledger knows must end by itself; what only
 // the broker knew is gone, and the gateways ask again with the same ids.
 func storeWiped(ctx context.Context, w *world) error {
 	if _, err := w.dumping(ctx); err != nil {

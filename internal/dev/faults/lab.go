@@ -166,7 +166,7 @@ func (l *lab) load(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// Else a sequence would read otherwise once the server was killed: its log runs ahead.
+	// Without this a sequence reads differently after the server was killed: its log runs ahead.
 	if _, err = source.Exec(ctx, "CHECKPOINT"); err != nil {
 		return err
 	}

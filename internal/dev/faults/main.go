@@ -136,8 +136,7 @@ func (l *lab) runAll(ctx context.Context, faults []fault, stdout io.Writer) erro
 	return nil
 }
 
-// runOne runs one fault under n requests. Whatever goes wrong with it is a violation in its
-// result.
+// runOne runs one fault under n requests. Any failure of it is a violation in its result.
 func (l *lab) runOne(ctx context.Context, f fault, n int) (r result) {
 	begun := time.Now()
 	r = result{Fault: f.name, About: f.about, Requests: n, Attempts: map[int]int{}}

@@ -16,8 +16,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// settle waits until everything that was asked for has ended and been tidied up. That it
-// does not happen in time is not an error here: the account says what is missing.
+// settle waits until everything that was asked for has ended and been tidied up. A condition that
+// is not met in time is not an error here: the account says what is missing.
 func (w *world) settle(ctx context.Context) (late error) {
 	return until(ctx, timeout(len(w.jobs)), "all to settle", func(ctx context.Context) (bool, error) {
 		if n, err := w.outcomesStored(ctx); err != nil || n < len(w.jobs) {

@@ -20,9 +20,9 @@ const (
 	soakSample = 5 * time.Second  // between two looks at the process that lives
 )
 
-// soak runs load for d. Of three workers a random one of two is killed every 30 s, by
-// SIGKILL or SIGTERM, and started again; the third lives, and its memory, descriptors and
-// goroutines must stay flat. Every export is restored and compared while the load goes on.
+// soak runs load for d. Every 30 s one of two of the three workers, chosen at random, is killed by
+// SIGKILL or SIGTERM and started again; the third lives, and its memory, descriptors and goroutines
+// must stay flat. Every export is restored and compared while the load goes on.
 func (l *lab) soak(ctx context.Context, d time.Duration, stdout io.Writer) error {
 	w, err := l.openWorld(ctx, fault{name: "soak", about: "load with a kill every 30 s", workers: 3}, 0)
 	if w != nil {

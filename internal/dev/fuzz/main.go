@@ -129,7 +129,7 @@ type result struct {
 	err         error // it crashed, or did not run
 }
 
-// fuzz runs a target. What go test says of a crash goes to out.
+// fuzz runs a target. The output of go test about a crash goes to out.
 func (t target) fuzz(ctx context.Context, out io.Writer, each time.Duration, parallel int) result {
 	// Go makes each input that reaches new code as short as it can, for up to a minute; in
 	// ten minutes that leaves little for trying others.

@@ -54,5 +54,5 @@ func (s *Server) Storage(bucket string) string {
 	return "s3://" + bucket + "?endpoint=" + url.QueryEscape(s.url) + "&region=us-east-1&path_style=true"
 }
 
-// Close ends the server and its connections. What it held is gone. It is idempotent.
+// Close ends the server and its connections. Its objects are gone. It is idempotent.
 func (s *Server) Close() error { return s.close() }

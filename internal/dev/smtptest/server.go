@@ -1,6 +1,6 @@
 // Package smtptest is a mail server for tests: a real one, with STARTTLS, authentication and
-// certificates of an authority of its own, that can be down, hang, refuse, and lose the
-// connection at the two moments that matter. It delivers nothing to anybody.
+// certificates of an authority of its own, that can be down, hang, refuse, and lose the connection
+// at the two moments that matter. It delivers nothing.
 package smtptest
 
 import (
@@ -151,7 +151,7 @@ func (s *Server) Close() error {
 	return s.Down()
 }
 
-// Set makes the server behave so from now on. What hangs goes on.
+// Set makes the server behave so from now on. Connections that hang go on.
 func (s *Server) Set(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -256,8 +256,8 @@ func repositoryDamage(t *testing.T, dst Destination, times int) {
 		dst.Alter(t, ref, damaged)
 		got, err := load(t, r, key)
 		if err == nil && ref == manifest {
-			// White space between the manifest's tokens may change: it means nothing. What
-			// is read must be the same.
+			// White space between the manifest's tokens may change: it means nothing. The bytes
+			// read must be the same.
 			again, docErr := r.Manifest(background(t), key)
 			b, jsonErr := json.Marshal(again)
 			if docErr != nil || jsonErr != nil || !bytes.Equal(b, whole) || !bytes.Equal(got, data) {

@@ -19,8 +19,8 @@ const (
 	maxExtension = 16
 )
 
-// readMultipart reads parameters and at most one document. What a request that breaks off
-// left is removed.
+// readMultipart reads parameters and at most one document. The file of a request that breaks off is
+// removed.
 func (s *Server) readMultipart(r *http.Request, in *input) (err error) {
 	defer func() {
 		if err != nil {
@@ -56,7 +56,7 @@ func (s *Server) readMultipart(r *http.Request, in *input) (err error) {
 	}
 }
 
-// keep stores an uploaded document. Without a message it is not visible to anybody.
+// keep stores an uploaded document. Without a message it is not visible.
 func (s *Server) keep(part *multipart.Part) (*file, error) {
 	s.mu.Lock()
 	s.serial++

@@ -1,8 +1,8 @@
 // Package email tells by mail how an export ended, in text and in HTML.
 //
-// The header of a mail holds nothing that a requester wrote but ids of the contract's
-// alphabet and the one address it goes to: there is nothing in it to inject. What a
-// requester may write freely stands in the body only, in HTML escaped by html/template.
+// The header of a mail holds nothing that a requester wrote but ids of the contract's alphabet and
+// the one address it goes to: there is nothing in it to inject. Free text of a requester is in the
+// body only, and html/template escapes it in HTML.
 package email
 
 import (

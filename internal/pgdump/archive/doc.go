@@ -30,12 +30,13 @@
 // [Split] divides a custom archive of several projects: one consistent dump becomes an archive
 // for each of them, without asking the database again. An [Indexer] finds where its parts lie.
 //
-// [Split] decides from the table of contents to which project each entry belongs. What it cannot attribute
-// to exactly one project is an error, never a guess; each part's table of contents is read
-// back and attributed once more, with that project's schemas alone. A [Part] is itself a
-// custom archive: the header, the project's entries with those that belong to every archive
-// (ENCODING, STDSTRINGS, SEARCHPATH, and the database's own, which pg_restore --create
-// takes), and its data blocks, all in the order of the whole. `pg_restore -f -` makes of it what `pg_dump -Fp` writes for these schemas.
+// [Split] decides from the table of contents to which project each entry belongs. An entry that it
+// cannot attribute to exactly one project is an error; each part's table of contents is read back
+// and attributed once more, with that project's schemas alone. A [Part] is itself a custom archive:
+// the header, the project's entries with those that belong to every archive (ENCODING, STDSTRINGS,
+// SEARCHPATH, and the database's own, which pg_restore --create takes), and its data blocks, all in
+// the order of the whole. `pg_restore -f -` makes of it what `pg_dump -Fp` writes for these
+// schemas.
 //
 // What makes an entry a project's: it lies in one of its schemas; or it is the SCHEMA entry
 // of that name; or it is a COMMENT, ACL or SECURITY LABEL on "SCHEMA ..." that depends on such

@@ -18,8 +18,8 @@ const (
 	faultLongName fault = "a name longer than any identifier"
 )
 
-// fieldReader reads one field at a time from input that comes in pieces. Of a string it
-// keeps at most limit bytes, so that a hostile length allocates nothing.
+// fieldReader reads one field at a time from input that comes in pieces. It keeps at most limit
+// bytes of a string, so that a hostile length allocates nothing.
 type fieldReader struct {
 	intSize int // bytes of an integer's magnitude, from the archive's header
 	offSize int // bytes of a file offset

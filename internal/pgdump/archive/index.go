@@ -71,8 +71,8 @@ func (x *Indexer) Write(p []byte) (int, error) {
 
 var errContentsCut = errors.New("the table of contents is cut short")
 
-// Contents returns the index once the whole table of contents was written. What it holds
-// of blocks is whole only after Finish.
+// Contents returns the index once the whole table of contents was written. Its blocks are complete
+// only after Finish.
 func (x *Indexer) Contents() (*Index, error) {
 	switch {
 	case x.err != nil:

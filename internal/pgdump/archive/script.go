@@ -89,7 +89,7 @@ func (s *Script) Read(p []byte) (int, error) {
 		if before != lexCopy {
 			continue
 		}
-		// What was kept back is not the end if more rows follow it.
+		// The bytes kept back are not the end if more rows follow.
 		s.kept = append(s.kept, taken...)
 		const end = len(copyEnd) - 1
 		n := max(0, len(s.kept)-end)

@@ -131,7 +131,7 @@ func (t *tocParser) keep(use tocField) int {
 // take uses a complete field.
 func (t *tocParser) take(s tocStep) error {
 	f := &t.field
-	// What has no data may have a long tag: that of a function lists its arguments.
+	// An entry without data may have a long tag: that of a function lists its arguments.
 	if f.cut && t.keep(s.use) > 0 && (t.dumper || s.use != tagText) {
 		return faultLongName
 	}

@@ -75,7 +75,7 @@ func (s Set) Only(name string) (Set, error) {
 const checkTimeout = time.Minute
 
 // Check claims each destination and asks whether it can be used. The error is what is wrong with
-// required ones. What is wrong with an optional one is logged: it must not keep a worker from its
+// required ones. A fault of an optional destination is logged: it must not keep a worker from its
 // work.
 func (s Set) Check(ctx context.Context, r Records, log *slog.Logger) error {
 	var faults []error

@@ -44,11 +44,10 @@ func (b *blocks) give(block []byte) {
 	b.pool.Put(&block)
 }
 
-// writer writes a file in blocks, each beside the filling of the next one. What is larger than
-// a block goes past the page cache where the file system can (O_DIRECT): a dump is not
-// read again soon, copying it there costs as much as hashing it, and it would evict pages that
-// the database on the same machine needs. A smaller file, and what follows the last full block,
-// goes through the cache.
+// writer writes a file in blocks, each beside the filling of the next one. Blobs larger than a
+// block bypass the page cache where the file system can (O_DIRECT): a dump is not read again soon,
+// copying it there costs as much as hashing it, and it would evict pages that the database on the
+// same machine needs. A smaller file, and what follows the last full block, goes through the cache.
 type writer struct {
 	file    *os.File
 	back    *readBack

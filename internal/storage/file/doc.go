@@ -8,10 +8,10 @@
 //
 // # Staying inside
 //
-// All access goes through os.Root, so no path and no symbolic link leads out of the root.
-// Links inside the root are not followed either: a project's folder that is a link to
-// another project's is an error. The root itself may be a link; it is the operator's
-// choice and is resolved once, at Open. What stands at its name later has no effect.
+// All access goes through os.Root, so no path and no symbolic link leads out of the root. Links
+// inside the root are not followed either: a project's folder that is a link to another project's
+// is an error. The root itself may be a link; it is the operator's choice and is resolved once, at
+// Open. A file that later has its name has no effect.
 //
 // # Durability
 //
@@ -20,8 +20,8 @@
 // to the root is synced. A crash leaves at most a file in staging. Its name derives from the
 // export's key, so that Sweep finds it. Several processes of one user may share a root.
 //
-// A blob is read back and compared while it is written, a few megabytes behind, and its end
-// after the sync. What is larger than a block goes past the page cache both ways where the
-// file system can (O_DIRECT). Else each piece is brought to the device and dropped from memory
-// first, where the system permits, so that reading back reads the disk all the same.
+// A blob is read back and compared while it is written, a few megabytes behind, and its end after
+// the sync. Blobs larger than a block bypass the page cache both ways where the file system can
+// (O_DIRECT). Where it cannot, each piece is flushed to the device and dropped from memory first,
+// if the system permits, so that reading back still reads the disk.
 package file

@@ -15,11 +15,11 @@ import (
 // enough for one good write, and what is left to do in the end takes no time.
 const readBackStep = 16 << 20
 
-// readBack reads a growing file back while it is written. What it reads has been brought to
-// the device and dropped from memory first, so it is what the device holds. Both sides are
-// summed up with CRC-32C, which processors compute many times as fast as SHA-256. It only has
-// to tell what was just written from damage; the SHA-256 of the export is that of the bytes
-// written, and is compared with the manifest before their end.
+// readBack reads a growing file back while it is written. The file was flushed to the device and
+// dropped from memory first, so the read returns what the device holds. Both sides are summed up
+// with CRC-32C, which processors compute many times as fast as SHA-256. It only has to tell what
+// was just written from damage; the SHA-256 of the export is that of the bytes written, and is
+// compared with the manifest before their end.
 type readBack struct {
 	file  *os.File
 	steps chan int64 // up to where the file was written

@@ -105,7 +105,7 @@ func (c *Client) Member(ctx context.Context, chat, user int64) (Member, error) {
 func (c *Client) Send(ctx context.Context, chat int64, u Upload) (Message, error) {
 	fields := map[string]string{
 		"chat_id": strconv.FormatInt(chat, 10), "caption": u.Caption, "disable_notification": "true",
-		// Else Telegram may turn what looks like music or a picture into that.
+		// Without it Telegram may convert a file that looks like music or a picture.
 		"disable_content_type_detection": "true",
 	}
 	var m Message
@@ -137,7 +137,7 @@ func (c *Client) Delete(ctx context.Context, chat, message int64) error {
 	return c.call(ctx, methodDelete, 0, map[string]any{"chat_id": chat, "message_id": message}, nil)
 }
 
-// Pin pins a message without notifying anybody.
+// Pin pins a message without a notification.
 func (c *Client) Pin(ctx context.Context, chat, message int64) error {
 	in := map[string]any{"chat_id": chat, "message_id": message, "disable_notification": true}
 	return c.call(ctx, methodPin, chat, in, nil)

@@ -75,8 +75,8 @@ func (b *blob) Read(p []byte) (int, error) {
 	return n, explain(b.what, err)
 }
 
-// Close ends the reading. That a forwarded copy could not be removed again is no fault of
-// the bytes that were read: the copy stays in the chat, where a human sees and may delete it.
+// Close ends the reading. A forwarded copy that could not be removed again is no fault of the bytes
+// that were read: the copy stays in the chat, where a human sees and may delete it.
 func (b *blob) Close() error {
 	err := b.body.Close()
 	if b.done != nil {
