@@ -195,7 +195,7 @@ type Copy struct {
 	URI         string     `json:"uri,omitempty"` // where it lies; never a token or a server path; empty when failed
 	// Receipt is where the receipt lies; empty when there is none.
 	Receipt string `json:"receipt,omitempty"`
-	// Code and Message say why it failed, fit for anybody.
+	// Code and Message say why it failed. They are safe to show.
 	Code    codes.Code `json:"code,omitempty"`
 	Message string     `json:"message,omitempty"`
 }
