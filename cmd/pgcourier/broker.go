@@ -45,15 +45,15 @@ func (a *app) brokerConfigCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Print the users and their rights for nats-server",
 		Long: "Makes the keys that NATS_KEYS does not hold yet, each a file with mode 0600, and prints\n" +
-			"what nats-server's configuration needs: include it there. Keep admin.nk to yourself;\n" +
-			"give each host the keys of what runs there. The text holds public keys only.\n\n" +
+			"what nats-server's configuration needs: include it there. Keep admin.nk private;\n" +
+			"give each host the keys of its own processes. The text holds public keys only.\n\n" +
 			"--publisher gives the owner of a key the right to ask for exports of one project. Its\n" +
 			"replies must come under _INBOX_gateway_PROJECT.",
 		Example: "  pgcourier broker config --nats-keys keys > users.conf\n" +
 			"  pgcourier broker config --nats-keys keys --publisher acme=$(cat acme.pub) > users.conf",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringToStringVar(&publishers, "publisher", nil, "project and public nkey of who may ask for its exports; repeatable")
+	cmd.Flags().StringToStringVar(&publishers, "publisher", nil, "project, and public nkey of a publisher of its requests; repeatable")
 	load := a.settingFlags(cmd, "NATS_KEYS")
 	cmd.RunE = coded(func(*cobra.Command, []string) error {
 		c, err := load()
@@ -89,8 +89,8 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 		Use:   "setup",
 		Short: "Make the streams and consumers, as the broker's administrator",
 		Long: "Logs in with admin.nk of NATS_KEYS, or by NATS_NKEY, NATS_CREDS or the URL, and makes or\n" +
-			"updates all that workers, notifiers and verifiers need: none of these may do it by\n" +
-			"itself. Run it again after an upgrade, and with the workers' settings.",
+			"updates all that workers, notifiers and verifiers need: none of these has the\n" +
+			"right to. Run it again after an upgrade, and with the workers' settings.",
 		Example: "  pgcourier broker setup --nats-keys keys --nats-url nats://broker:4222\n" +
 			"  pgcourier broker setup --nats-nkey admin.nk --nats-url nats://n1:4222,nats://n2:4222 --nats-replicas 3",
 		Args: cobra.NoArgs,

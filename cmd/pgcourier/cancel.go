@@ -24,7 +24,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		Short: "End a request without an export",
 		Long: "Asks the workers over NATS to cancel a request, wherever it is: waiting, or in\n" +
 			"mid-dump, which is killed. Nothing of it stays in storage, and its outcome is\n" +
-			"backup.failed with the code cancelled. Cancelling twice is the same as once.\n\n" +
+			"backup.failed with the code cancelled. Cancelling twice has the same result.\n\n" +
 			"The code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
 			"request had ended before.",
 		Example: "  pgcourier cancel nightly-2026-11-23\n" +

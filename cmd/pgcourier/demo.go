@@ -28,7 +28,7 @@ func (a *app) demoCommand() *cobra.Command {
 		cmd.Flags().StringVar(&kind, "storage", kind, "where the exports are kept: "+strings.Join(kinds, ", ")+"; what is not file is a test server in this process")
 		_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 	}
-	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; what an earlier demo left there is removed")
+	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; files of an earlier demo there are removed")
 	cmd.Flags().IntVar(&size, "size", 1_200_000, "rows of the large project; each is about 260 bytes in the dump")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		if kinds := demo.Kinds(); !slices.Contains(kinds, kind) {

@@ -20,12 +20,12 @@ func (a *app) doctorCommand() *cobra.Command {
 			"and its rights, the projects that were exported of late, the broker, its streams and\n" +
 			"this key's rights, every storage (it writes, reads and deletes a probe), disks, clocks,\n" +
 			"certificates, keys, the sandbox, mail, webhook and chat. It changes nothing else and\n" +
-			"sends nothing unless --send-test is given. Run it as the worker's user: rights are its.\n\n" +
+			"sends nothing unless --send-test is given. Run it as the worker's user.\n\n" +
 			"With --drift it also compares what each destination lists with the ledger: an export that\n" +
 			"is missing, or an object that the ledger does not know, is a fault.\n\n" +
-			"All checks run at once, each within --timeout. A fault must be corrected; unreachable is\n" +
-			"what gave no answer. Exits 1 for a fault, 5 if all that is wrong is unreachable, and 0\n" +
-			"otherwise, also for warnings and for what cannot be seen from here.",
+			"All checks run at once, each within --timeout. A fault must be corrected;\n" +
+			"unreachable means that there was no answer. Exits 1 for a fault, 5 if nothing is worse\n" +
+			"than unreachable, and 0 otherwise, also for warnings and unknown states.",
 		Example: "  pgcourier doctor\n" +
 			"  pgcourier doctor --only database,broker/clock --project acme --project globex\n" +
 			"  pgcourier doctor --only notify --send-test\n" +
@@ -33,7 +33,7 @@ func (a *app) doctorCommand() *cobra.Command {
 			"  pgcourier doctor --output json",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringSliceVar(&x.Only, "only", nil, "look at these only, by the names in the table or what is before their slash")
+	cmd.Flags().StringSliceVar(&x.Only, "only", nil, "make only these checks, by the names in the table or the part before their slash")
 	cmd.Flags().StringArrayVar(&x.Projects, "project", nil, "project to look at; may be repeated; none: up to 20 of those that were exported of late")
 	cmd.Flags().DurationVar(&x.Timeout, "timeout", doctor.DefaultTimeout, "longest time of one check")
 	cmd.Flags().BoolVar(&x.Drift, "drift", false, "also compare the storage with the ledger")

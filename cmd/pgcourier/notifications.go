@@ -21,7 +21,7 @@ func (a *app) notificationsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "notifications",
 		Example: "  pgcourier notifications list --state parked",
-		Short:   "See which notifications of outcomes were sent, and send again those that were not",
+		Short:   "List notifications of outcomes, and deliver parked ones again",
 		Long: "A notification waits, was sent, or is parked: it was refused for good, or its tries are\n" +
 			"used up. A parked one can be replayed. Only the broker is asked, not the database.",
 		Args: cobra.NoArgs,

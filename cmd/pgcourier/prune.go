@@ -68,9 +68,9 @@ func (a *app) pruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [PROJECT]",
 		Short: "Delete the exports that no retention rule keeps",
-		Long: "Does once what the role pruner does regularly: warns by backup.expiring of what is to\n" +
-			"go, deletes from every destination what was warned of PRUNE_NOTICE ago, and announces\n" +
-			"backup.expired. The newest good export of a project stays, and so does its newest\n" +
+		Long: "Does once what the role pruner does regularly: it announces by backup.expiring which\n" +
+			"exports will be deleted, deletes those that were announced PRUNE_NOTICE ago from every\n" +
+			"destination, and announces backup.expired. The newest good export of a project stays, and so does its newest\n" +
 			"verified one. --dry-run prints what would become of each export, and why; it needs\n" +
 			"neither the broker nor the storage.",
 		Example: "  pgcourier prune --dry-run\n" +

@@ -36,9 +36,9 @@ func (a *app) replayCommand() *cobra.Command {
 		Long: "Publishes a new request for a failed one, or with --failed for all that failed. The\n" +
 			"new request points to the first of its chain, and its id follows from that: replaying\n" +
 			"twice, also from two terminals at once, gives one request. Nothing is changed or\n" +
-			"deleted. It needs the broker alone, not the ledger.\n\n" +
-			"Left alone is what has completed since, what has a replay underway, and, unless asked\n" +
-			"for with --code cancelled, what somebody cancelled. A full queue is waited for.\n\n" +
+			"deleted. It needs the broker and not the ledger.\n\n" +
+			"It skips requests that have completed since, that have a replay underway, or that were\n" +
+			"cancelled (unless --code cancelled is given). It waits while a queue is full.\n\n" +
 			"The code of a single replay is 3 for an unknown request, and 6 when the request has\n" +
 			"completed, still waits or runs, or could not be decoded.",
 		Example: "  pgcourier replay nightly-2026-11-23 --wait\n" +
@@ -52,12 +52,12 @@ func (a *app) replayCommand() *cobra.Command {
 	f.DurationVar(&o.Since, "since", 24*time.Hour, "with --failed: only those that failed within this time")
 	f.StringVar(&o.Project, "project", "", "only this project's")
 	f.StringVar((*string)(&o.Code), "code", "", "with --failed: only those whose latest failure has this code")
-	f.BoolVar(&o.Permanent, "permanent", false, "with --failed: only where trying again alone cannot help: the cause was seen to")
-	f.BoolVar(&o.Transient, "transient", false, "with --failed: only where trying again may help")
-	f.BoolVar(&o.dryRun, "dry-run", false, "publish nothing, say what would be")
+	f.BoolVar(&o.Permanent, "permanent", false, "with --failed: only permanent failures, once their cause is removed")
+	f.BoolVar(&o.Transient, "transient", false, "with --failed: only transient failures")
+	f.BoolVar(&o.dryRun, "dry-run", false, "publish nothing, print what would be published")
 	f.StringVar(&perTime, "rate", "", "publish no faster than this, for instance 10/s or 30/m (default: no bound)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the outcomes; the code is 1 if one is a failure")
-	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; what is published stays so (default: never)")
+	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; published requests still run (default: never)")
 	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
 	load := a.settingFlags(cmd, brokerSettings...)

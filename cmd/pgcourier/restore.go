@@ -26,7 +26,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Restore an export into a database",
 		Long: "First reads the whole export and checks it as verify does. Only then it is fed to\n" +
 			"the database, in one transaction that ends with a count of every table and is rolled\n" +
-			"back whatever goes wrong. Owners and rights are not restored, but routines and types\n" +
+			"back on any error. Owners and rights are not restored, but routines and types\n" +
 			"that PUBLIC may not use in the source are revoked from it. A schema that holds\n" +
 			"anything but extensions is refused, unless --clean drops all that it holds, in the same\n" +
 			"transaction. The schema itself stays with its rights, and so do extensions. If objects\n" +
@@ -35,19 +35,19 @@ func (a *app) restoreCommand() *cobra.Command {
 			"The extensions that an export needs are not in it: --create-extensions makes those that\n" +
 			"the target lacks, in the schemas that they had, as far as the server has them.\n\n" +
 			"With --jobs a custom or directory archive is restored by so many connections at a\n" +
-			"time. That is faster and no transaction: what fails leaves part of the export in the\n" +
-			"target, so its schemas must be missing or empty. For it, and for every export of\n" +
+			"time. This is faster but not one transaction: an error leaves part of the export in\n" +
+			"the target, so its schemas must be missing or empty. For it, and for every export of\n" +
 			"format directory, the whole dump lies in SPOOL_DIR meanwhile, readable by this user.\n\n" +
 			"With --keep-going a statement that the database refuses is rolled back alone and listed,\n" +
 			"and so are tables that then hold other rows than the export; the rest is committed, and\n" +
 			"the exit code is 4. With --no-transaction each statement is executed by itself: for very\n" +
-			"many tables on a server with few locks. What fails leaves part of the export, and the\n" +
+			"many tables on a server with few locks. An error leaves part of the export, and the\n" +
 			"dump lies in SPOOL_DIR meanwhile.\n\n" +
 			"With --prepare nothing is restored: it prints an SQL script for the database's\n" +
 			"administrator, with the roles and extensions that the export needs, and as comments the\n" +
 			"objects of other schemas and the export's warnings.\n\n" +
-			"A dump is a program: use a login that may do no more than it must. The URL may not\n" +
-			"hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
+			"A restore executes the statements of the dump: use a login with no more rights than it\n" +
+			"needs. The URL may not hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
 			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty\n" +
 			"  pgcourier restore acme/nightly-42 --jobs 4 --to postgres://me@db/empty",

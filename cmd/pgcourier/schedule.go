@@ -24,11 +24,11 @@ func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "schedule",
 		Example: "  pgcourier schedule add acme --cron '0 3 * * *' --tz Europe/Berlin",
-		Short:   "Export a project again and again, at times that the broker keeps",
+		Short:   "Manage recurring exports, which the broker schedules",
 		Long: "A schedule is a request that the broker holds and makes due by itself: there is no cron\n" +
 			"daemon, and any number of workers make one run of each. It needs nats-server 2.14 or\n" +
-			"newer; the embedded broker is. What becomes of missed and overlapping runs and of the\n" +
-			"change of clocks is in docs/schedules.md.",
+			"newer; the embedded broker is. See docs/schedules.md for missed runs,\n" +
+			"overlapping runs and changes of the clock.",
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(a.scheduleAddCommand(), a.scheduleRmCommand(), a.schedulePauseCommand(true), a.schedulePauseCommand(false))
@@ -54,7 +54,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&name, "name", broker.DefaultSchedule, "name, unique within the project")
-	f.StringVar(&cron, "cron", "", "when; required")
+	f.StringVar(&cron, "cron", "", "times; required")
 	f.StringVar(&zone, "tz", "", "time zone of --cron, such as Europe/Berlin (default: UTC)")
 	f.BoolVar(&replace, "replace", false, "put it in the place of one with that name")
 	requestOptions(cmd, &r)
@@ -136,13 +136,13 @@ type scheduleRemoved struct {
 func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "pause PROJECT [NAME]",
-		Short:   "Keep a schedule and make nothing due",
+		Short:   "Pause a schedule",
 		Example: "  pgcourier schedule pause acme",
 		Args:    cobra.RangeArgs(1, 2),
 	}
 	if !paused {
-		cmd.Use, cmd.Short, cmd.Example = "resume PROJECT [NAME]", "Let a paused schedule go on", "  pgcourier schedule resume acme"
-		cmd.Long = "Lets a paused schedule go on with its next time; what was missed in between is left out."
+		cmd.Use, cmd.Short, cmd.Example = "resume PROJECT [NAME]", "Resume a paused schedule", "  pgcourier schedule resume acme"
+		cmd.Long = "Resumes a paused schedule at its next time. Runs that were missed meanwhile are left out."
 	}
 	given := nameFlag(cmd)
 	load := a.settingFlags(cmd, brokerSettings...)

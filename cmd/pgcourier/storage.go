@@ -28,7 +28,7 @@ type storagePlace struct {
 func (a *app) storageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "storage",
-		Short: "Say which storage lies at each destination",
+		Short: "Show which storage is at each destination",
 		Long: "Compares the marker in the root of each destination with the ledger, and changes\n" +
 			"nothing. Another storage, or none, in the place of the one that the ledger knows makes\n" +
 			"the exit code 2 or 5: a file system that is not mounted, or folders that each worker\n" +
@@ -57,7 +57,7 @@ func (a *app) storageCommand() *cobra.Command {
 func (a *app) storageAdoptCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "adopt DESTINATION",
-		Short: "Take what lies at a destination for its storage from now on",
+		Short: "Record the storage that is at a destination",
 		Long: "Records the storage that lies at a destination, and marks it if it has no marker.\n" +
 			"Only for a storage that was moved or begun anew on purpose: exports that the ledger has\n" +
 			"there are missing where they were not copied, and `pgcourier doctor --drift` lists them.",

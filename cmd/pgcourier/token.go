@@ -119,7 +119,7 @@ func (a *app) tokenListCommand() *cobra.Command {
 func (a *app) tokenRevokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "revoke ID",
-		Short:   "Let a token open nothing any more",
+		Short:   "Revoke a token",
 		Long:    "Takes effect with the next call, at every server. It may be repeated.",
 		Example: "  pgcourier token revoke k3j9x7q2m4",
 		Args:    cobra.ExactArgs(1),

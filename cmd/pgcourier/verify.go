@@ -47,7 +47,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify ID",
 		Short: "Read an export back and check all of it",
-		Long: "Reads every copy of an export to its end and holds it against its manifest: sizes\n" +
+		Long: "Reads every copy of an export to its end and compares it with its manifest: sizes\n" +
 			"and hashes of what is stored, decryption, decompression, the dump's own structure,\n" +
 			"and the rows of every table. With --restore it is also restored into a new database\n" +
 			"of a scratch server (VERIFY_SCRATCH_URL, or a throw-away server on this machine) by\n" +
