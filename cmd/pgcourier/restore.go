@@ -47,7 +47,8 @@ func (a *app) restoreCommand() *cobra.Command {
 			"administrator, with the roles and extensions that the export needs, and as comments the\n" +
 			"objects of other schemas and the export's warnings.\n\n" +
 			"A restore executes the statements of the dump: use a login with no more rights than it\n" +
-			"needs. The URL may not hold a password: put the whole URL into PGCOURIER_RESTORE_URL or a file.\n\n" + idHelp,
+			"needs. The URL may not hold a password: put the whole URL into PGCOURIER_RESTORE_URL or\n" +
+			"a file.\n\n" + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
 			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty\n" +
 			"  pgcourier restore acme/nightly-42 --jobs 4 --to postgres://me@db/empty",

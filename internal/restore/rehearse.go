@@ -102,8 +102,8 @@ func (s Scratch) trial(ctx context.Context, database string, needs export.Needs)
 	return t, t.admin.Close, nil
 }
 
-// furnish makes what an export needs in a scratch database. What cannot be made stays missing:
-// then the restore shows whether it was needed.
+// furnish makes what an export needs in a scratch database. An object that cannot be made stays
+// missing: then the restore shows whether it was needed.
 func (s Scratch) furnish(ctx context.Context, database string, needs export.Needs) error {
 	if len(needs.Extensions)+len(needs.Roles) == 0 {
 		return nil
