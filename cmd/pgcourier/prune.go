@@ -70,9 +70,9 @@ func (a *app) pruneCommand() *cobra.Command {
 		Short: "Delete the exports that no retention rule keeps",
 		Long: "Does once what the role pruner does regularly: it announces by backup.expiring which\n" +
 			"exports will be deleted, deletes those that were announced PRUNE_NOTICE ago from every\n" +
-			"destination, and announces backup.expired. The newest good export of\n" +
-			"a project stays, and so does its newest verified one. --dry-run prints what would become of each export, and why; it needs\n" +
-			"neither the broker nor the storage.",
+			"destination, and announces backup.expired. The newest good export of a project stays,\n" +
+			"and so does its newest verified one. --dry-run prints what would become of each export,\n" +
+			"and why; it needs neither the broker nor the storage.",
 		Example: "  pgcourier prune --dry-run\n" +
 			"  pgcourier prune acme --dry-run --retention last=7,monthly=12 --output json\n" +
 			"  pgcourier prune",
