@@ -26,6 +26,6 @@ ENV PGCOURIER_DATA_DIR=/var/lib/pgcourier/data \
     PGCOURIER_HTTP_ADDR=127.0.0.1:8321 \
     PGCOURIER_LOG_FORMAT=json
 VOLUME ["/var/lib/pgcourier/data", "/var/lib/pgcourier/exports"]
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["pgcourier", "health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["pgcourier", "health", "--live"]
 ENTRYPOINT ["pgcourier"]
 CMD ["serve"]

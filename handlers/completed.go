@@ -62,7 +62,7 @@ func (h *Completed) Handle(msg *message.Message) error {
 	if err != nil {
 		return fmt.Errorf("encode the verification: %w", err)
 	}
-	return export.Retry(ctx, func(ctx context.Context) error {
+	return export.Retry(ctx, export.Wait{For: "the broker to take a verification", Log: log}, func(ctx context.Context) error {
 		return h.Publisher.PublishOnce(ctx, m.Subject, m.Subject, outgoing(m))
 	})
 }

@@ -3,8 +3,11 @@ package handlers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -18,24 +21,33 @@ type Announcer struct {
 	Outbox    export.Outbox
 	// Source is the CloudEvents source of the events.
 	Source string
-	Log    *slog.Logger
+	// Waiting, if set, is told of each outcome that the broker does not take: why, and nil once
+	// it is no longer tried. It must not block.
+	Waiting func(id export.ID, err error)
+	// Draining, if set, is closed when the process is told to stop. From then on an outcome is
+	// tried for DrainPatience only: it is recorded, and any sweeper announces it later.
+	Draining <-chan struct{}
+	Log      *slog.Logger
+
+	mu     sync.Mutex
+	remind export.Reminder
 }
+
+// DrainPatience is how long an outcome is tried after the process was told to stop.
+const DrainPatience = 10 * time.Second
 
 var _ export.Announcer = (*Announcer)(nil)
 
-// Announce publishes out and notes it in the ledger. While the broker is unreachable it waits,
-// until ctx ends. A note that could not be made is not an error: the sweeper announces again, the
-// broker refuses, and the note is made then.
+// Announce publishes out and notes it in the ledger. While the broker is unreachable or refuses
+// it, Announce waits, until ctx ends. An event that is too large for the broker is shortened.
+// That the note could not be made is no error: the sweeper announces again, the broker
+// refuses, and the note is made then.
 func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
-	m, err := EncodeOutcome(out, a.Source)
+	event, err := announcement(out)
 	if err != nil {
 		return fmt.Errorf("encode the outcome of %s: %w", out.ID, err)
 	}
-	filter := events.OutcomeFilter(out.Project, out.Request)
-	err = export.Retry(ctx, func(ctx context.Context) error {
-		return a.Publisher.PublishOnce(ctx, m.Subject, filter, outgoing(m))
-	})
-	if err != nil {
+	if err := a.publish(ctx, out.ID, event); err != nil {
 		return fmt.Errorf("publish the outcome of %s: %w", out.ID, err)
 	}
 	failpoint.Hit(failpoint.AfterPublish)
@@ -46,14 +58,99 @@ func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	return nil
 }
 
+func (a *Announcer) publish(ctx context.Context, id export.ID, event shortenable) error {
+	ctx, cancel := a.untilDrained(ctx)
+	defer cancel()
+	if a.Waiting != nil {
+		defer a.Waiting(id, nil)
+	}
+	filter := events.OutcomeFilter(id.Project, id.Request)
+	return export.Retry(ctx, export.Wait{For: "the broker to take an outcome"}, func(ctx context.Context) error {
+		m, err := a.publishShortened(ctx, id, filter, event)
+		if errors.Is(err, ErrTooLarge) {
+			err = fmt.Errorf("an event of %d bytes, which cannot be shortened, is %w: %w", len(m.Body), export.ErrUnavailable, err)
+		}
+		if errors.Is(err, export.ErrUnavailable) && a.Waiting != nil {
+			a.Waiting(id, err)
+		}
+		a.tell(ctx, id, err)
+		return err
+	})
+}
+
+// publishShortened publishes an event, shortened as far as it must be, and returns what it tried
+// last.
+func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter string, event shortenable) (events.Message, error) {
+	for {
+		m, err := event.Encode(a.Source)
+		if err != nil {
+			return m, err
+		}
+		err = a.Publisher.PublishOnce(ctx, m.Subject, filter, outgoing(m))
+		if !errors.Is(err, ErrTooLarge) || !event.shorten(a.Source, len(m.Body)*3/4) {
+			return m, err
+		}
+		a.Log.WarnContext(ctx, "outcome shortened: the broker takes no event of its size", "project_id", id.Project, "request_id", id.Request,
+			"bytes", len(m.Body), "error", err)
+	}
+}
+
+// tell logs at growing intervals that outcomes are not taken: all of this process's together.
+func (a *Announcer) tell(ctx context.Context, id export.ID, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.remind.After = 1
+	if err == nil {
+		if lasted, told := a.remind.End(); told {
+			a.Log.InfoContext(ctx, "the broker takes outcomes again", "after", lasted.Round(time.Second))
+		}
+		return
+	}
+	if lasted, due := a.remind.Due(); due {
+		a.Log.WarnContext(ctx, "the broker does not take outcomes", "for", lasted.Round(time.Second),
+			"project_id", id.Project, "request_id", id.Request, "error", err)
+	}
+}
+
+// untilDrained returns ctx, which ends DrainPatience after the process was told to stop.
+func (a *Announcer) untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.Draining: // nil: never
+		}
+		t := time.NewTimer(DrainPatience)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+			cancel(errNotTaken)
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+var errNotTaken = errors.New("the process stops, and the broker has not taken the outcome: a sweeper announces it later")
+
 // EncodeOutcome encodes the event that announces an outcome. It gives the same bytes for the same
 // outcome in every process.
 func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
+	event, err := announcement(out)
+	if err != nil {
+		return events.Message{}, err
+	}
+	return event.Encode(source)
+}
+
+// announcement is the same event for the same outcome in every process.
+func announcement(out export.Outcome) (shortenable, error) {
 	var request *events.Requested
 	if len(out.Payload) > 0 {
 		request = new(events.Requested)
 		if err := json.Unmarshal(out.Payload, request); err != nil {
-			return events.Message{}, fmt.Errorf("read the recorded request: %w", err)
+			return nil, fmt.Errorf("read the recorded request: %w", err)
 		}
 	}
 	duration := out.FinishedAt.Sub(out.StartedAt).Milliseconds()
@@ -62,12 +159,12 @@ func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
 		if out.StartedAt.IsZero() {
 			duration = 0
 		}
-		return events.Failed{
+		return &failedEvent{Failed: events.Failed{
 			RequestID: out.Request, ProjectID: out.Project, Attempts: out.Attempt,
 			Code: out.Code, Permanent: out.Permanent, Message: out.Message, Request: request,
 			StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 			RequestedBy: out.RequestedBy, Metadata: out.Metadata, Trace: trace,
-		}.Encode(source)
+		}}, nil
 	}
 	a := out.Artifact
 	var storage []events.Location
@@ -77,7 +174,7 @@ func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
 			Code: c.Code, Message: c.Message,
 		})
 	}
-	return events.Completed{
+	return &completedEvent{Completed: events.Completed{
 		RequestID: out.Request, ProjectID: out.Project, Attempt: out.Attempt,
 		Format: events.Format(a.Format), Compression: events.Compression(a.Compression),
 		Encryption: events.Encryption(a.Encryption), Schemas: a.Schemas,
@@ -85,7 +182,7 @@ func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
 		Tables: int64(a.Tables), Rows: a.Rows, ServerVersion: a.ServerVersion, PgDumpVersion: a.PgDumpVersion,
 		Warnings: a.Warnings, Recipients: a.Recipients, Receipt: receipt(a), StartedAt: out.StartedAt, FinishedAt: out.FinishedAt, DurationMS: duration,
 		RequestedBy: out.RequestedBy, Metadata: out.Metadata, Request: request, Trace: trace,
-	}.Encode(source)
+	}}, nil
 }
 
 // receipt says where an artifact's receipt lies; nil if it has none.

@@ -34,6 +34,9 @@ const (
 	exitUnverified  = 4
 	exitUnreachable = 5
 	exitNotPossible = 6
+	// exitSignalled and the signal's number: a second signal ended the process. As the first
+	// process of a container it cannot die by the signal itself.
+	exitSignalled = 128
 )
 
 var exitCodes = []struct {

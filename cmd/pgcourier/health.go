@@ -11,12 +11,16 @@ import (
 
 func (a *app) healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "health",
-		Short:   "Ask a running worker whether it is ready",
-		Long:    "Asks /readyz at HTTP_ADDR. Meant for a container's health check.",
-		Example: "  pgcourier health --http-addr 127.0.0.1:8080",
-		Args:    cobra.NoArgs,
+		Use:   "health",
+		Short: "Ask a running worker whether it is ready",
+		Long: "Asks /readyz at HTTP_ADDR. With --live it asks /healthz, which says that the process\n" +
+			"lives: for a container's health check, so that an outage of the broker or the database\n" +
+			"does not have workers replaced.",
+		Example: "  pgcourier health --http-addr 127.0.0.1:8080\n" +
+			"  pgcourier health --live",
+		Args: cobra.NoArgs,
 	}
+	live := cmd.Flags().Bool("live", false, "ask whether the process lives, not whether it is ready")
 	load := a.settingFlags(cmd, "HTTP_ADDR")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		c, err := load()
@@ -28,7 +32,11 @@ func (a *app) healthCommand() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.HTTPAddr+"/readyz", nil)
+		path, is := "/readyz", "ready"
+		if *live {
+			path, is = "/healthz", "alive"
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.HTTPAddr+path, nil)
 		if err != nil {
 			return exit(exitUsage, err)
 		}
@@ -45,9 +53,9 @@ func (a *app) healthCommand() *cobra.Command {
 			return exitf(exitFailed, "unexpected answer from %s: %w", c.HTTPAddr, err)
 		}
 		if status.Status != "ok" {
-			return exitf(exitFailed, "not ready: %s", status.Reason)
+			return exitf(exitFailed, "not %s: %s", is, status.Reason)
 		}
-		return a.print(status, "ready\n")
+		return a.print(status, is+"\n")
 	})
 	return cmd
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,9 +20,33 @@ func main() { os.Exit(mainCode()) }
 func mainCode() int {
 	sandbox.Enter()
 	sandbox.ForbidCores()
-	// The first signal asks for an orderly end; NotifyContext's stop lets the second kill.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	if code, done := sandbox.Init(); done {
+		return code
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	endOnSignals(cancel)
 	return run(ctx, os.Args[1:], process{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
+}
+
+// endOnSignals asks for an orderly end at the first signal, and ends the process at the second
+// with the exit code that a shell gives to that. SIGHUP counts as a first signal only: systemd
+// can send it along with SIGTERM. Where it was ignored at start, as by nohup, it stays so.
+func endOnSignals(cancel context.CancelFunc) {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, all...)
+	go func() {
+		<-came
+		cancel()
+		for s := range came {
+			if number, ok := s.(syscall.Signal); ok && number != syscall.SIGHUP {
+				fmt.Fprintln(os.Stderr, "pgcourier: ended at once by a second signal:", s)
+				os.Exit(exitSignalled + int(number))
+			}
+		}
+	}()
 }

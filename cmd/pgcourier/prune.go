@@ -119,7 +119,9 @@ func (a *app) prune(ctx context.Context, c config.Config, pruning service.Pruner
 	}
 	pruning.Destinations, err = destinations.Open(urls, destinations.Options{
 		TelegramToken: c.TelegramToken, AllowPlaintext: true, Log: pruning.Log,
-		Journal: func(destination string) storage.Journal { return service.NewJournal(pruning.Ledger, destination) },
+		Journal: func(destination string) storage.Journal {
+			return service.NewJournal(pruning.Ledger, destination, pruning.Log)
+		},
 	})
 	if err != nil {
 		return err

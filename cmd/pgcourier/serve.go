@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -21,8 +20,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Run a worker",
 		Long: "Takes requests from the broker and exports until told to stop. Without\n" +
 			"PGCOURIER_NATS_URL it also runs an embedded broker on 127.0.0.1.\n\n" +
-			"SIGTERM or Ctrl-C lets running exports finish, at most DRAIN_TIMEOUT; a second one\n" +
-			"ends the process at once, and another worker takes over.",
+			"SIGTERM, SIGHUP or Ctrl-C lets running exports finish, at most DRAIN_TIMEOUT; a second\n" +
+			"SIGTERM or Ctrl-C ends the process at once (exit code 143 or 130), and another worker\n" +
+			"takes over. Settings are read at the start only: no signal reads them again.",
 		Example: "  PGCOURIER_DATABASE_URL=postgres://user:secret@db/platform pgcourier serve\n" +
 			"  pgcourier serve --database-url-file /run/secrets/dsn --concurrency 4 --roles worker",
 		Args: cobra.NoArgs,
@@ -40,7 +40,7 @@ func (a *app) serveCommand() *cobra.Command {
 			return err
 		}
 		setGCPercent()
-		return errors.Join(s.Run(cmd.Context()), s.Close())
+		return s.Serve(cmd.Context())
 	})
 	return cmd
 }

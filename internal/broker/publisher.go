@@ -21,6 +21,9 @@ var (
 	// of its store, so a full disk of the broker reads the same; the wrapped error says
 	// which.
 	ErrQueueFull = errors.New("queue full")
+	// ErrTooLarge says that the broker takes no message of that size: max_payload of the server,
+	// or max_msg_size of the stream.
+	ErrTooLarge = errors.New("message too large")
 	// ErrClosed says that the publisher was closed.
 	ErrClosed = errors.New("closed")
 	// ErrHeader says that a metadata key or value cannot be a NATS header.
@@ -36,7 +39,9 @@ const MsgIDMetadata = jetstream.MsgIDHeader
 const UUIDHeader = "_watermill_message_uuid"
 
 const (
-	storeFailed jetstream.ErrorCode = 10077 // JSStreamStoreFailedF in nats-server
+	// Codes of nats-server that nats.go has no name for.
+	storeFailed    jetstream.ErrorCode = 10077 // JSStreamStoreFailedF
+	messageExceeds jetstream.ErrorCode = 10054 // JSStreamMessageExceedsMaximumErr
 	// publishTimeout bounds one publish of Watermill's Publish, which has no context of
 	// its own beyond the message's.
 	publishTimeout = 10 * time.Second
@@ -122,13 +127,17 @@ func (p *Publisher) publish(ctx context.Context, topic string, msg *message.Mess
 		return err
 	}
 	_, err = p.js.PublishMsg(ctx, m, opts...)
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == storeFailed {
+	api, _ := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case err == nil:
+		return nil
+	case api != nil && api.ErrorCode == storeFailed:
 		return fmt.Errorf("publish to %q: %w: %w", topic, ErrQueueFull, err)
-	}
-	if err != nil {
+	case errors.Is(err, nats.ErrMaxPayload) || api != nil && api.ErrorCode == messageExceeds:
+		return fmt.Errorf("publish to %q: %w: %w", topic, ErrTooLarge, err)
+	default:
 		return fmt.Errorf("publish to %q: %w", topic, err)
 	}
-	return nil
 }
 
 func toNATS(topic string, msg *message.Message) (*nats.Msg, error) {

@@ -124,7 +124,7 @@ type Config struct {
 // flags (setting name to value, for instance {"DATA_DIR": "/srv"}). All faults are
 // reported together.
 func Load(environ []string, flags map[string]string) (Config, error) {
-	values := env.ToMap(environ)
+	values := withoutServiceLinks(env.ToMap(environ))
 	var c Config
 	var faults []error
 	for _, s := range Settings() {

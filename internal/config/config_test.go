@@ -130,3 +130,29 @@ func TestStorageIsAList(t *testing.T) {
 		t.Errorf("token %v, upload timeout %s, plaintext %t", c.TelegramToken, c.UploadTimeout, c.AllowPlaintext)
 	}
 }
+
+// What a Service named pgcourier, or pgcourier-nats, puts into each container of its namespace
+// stops no command. A setting that looks like it still does.
+func TestAKubernetesServicesVariablesAreNoSettings(t *testing.T) {
+	t.Parallel()
+	links := func(service string) []string {
+		return []string{
+			service + "_SERVICE_HOST=10.96.0.7", service + "_SERVICE_PORT=8080", service + "_SERVICE_PORT_HTTP=8080",
+			service + "_PORT=tcp://10.96.0.7:8080", service + "_PORT_8080_TCP=tcp://10.96.0.7:8080", service + "_PORT_8080_TCP_PROTO=tcp",
+			service + "_PORT_8080_TCP_PORT=8080", service + "_PORT_8080_TCP_ADDR=10.96.0.7",
+		}
+	}
+	environ := slices.Concat(links("PGCOURIER"), links("PGCOURIER_NATS"), links("PGCOURIER_WORKER_2"))
+	c, err := config.Load(environ, nil)
+	if err != nil || c.NATSPort != 4222 {
+		t.Errorf("port %d, %v", c.NATSPort, err)
+	}
+	if c, err = config.Load(append(links("PGCOURIER"), "PGCOURIER_NATS_PORT=4333"), nil); err != nil || c.NATSPort != 4333 {
+		t.Errorf("port %d, %v", c.NATSPort, err)
+	}
+	for _, wrong := range []string{"PGCOURIER_HTTP_PORT=8080", "PGCOURIER_PORT=8080"} {
+		if _, err := config.Load([]string{wrong}, nil); err == nil {
+			t.Errorf("%s was taken", wrong)
+		}
+	}
+}

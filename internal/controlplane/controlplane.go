@@ -24,7 +24,7 @@ import (
 // kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
 // caller closes the pool. Errors do not hold the DSN.
 //
-// The query modes exec and simple_protocol become cache_describe: see describe.
+// Every query mode but cache_statement becomes cache_describe: see describe.
 func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(dsn.Reveal())
 	if err != nil {
@@ -48,14 +48,15 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// describe keeps to query modes in which the server tells the types of parameters: the
-// ledger's statements and PROJECT_QUERY rely on it. Without it a []byte for a jsonb column is
-// sent as bytea, and `id = $1` fails for an id that is no text. The modes that guess the types
-// are asked for behind poolers, which do not keep prepared statements: cache_describe uses
-// none by name, and sends each query whole in one round trip. It needs its cache.
+// describe makes cache_describe of every query mode but cache_statement.
+//
+// The ledger's statements and PROJECT_QUERY rely on the server to tell the types of parameters.
+// With exec and simple_protocol a []byte for a jsonb column is sent as bytea. These modes are
+// asked for behind poolers, which do not keep prepared statements: cache_describe uses none by
+// name, and sends each query whole in one round trip. describe_exec takes two, between which
+// a pooler may change the server.
 func describe(c *pgx.ConnConfig) {
-	guesses := c.DefaultQueryExecMode == pgx.QueryExecModeExec || c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
-	if guesses || c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && c.StatementCacheCapacity == 0 {
+	if c.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement || c.StatementCacheCapacity == 0 {
 		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if c.DescriptionCacheCapacity == 0 {

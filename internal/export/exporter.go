@@ -186,9 +186,10 @@ func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, 
 		Nonce:  rand.Text(),
 		Object: func(n int) string { return e.key(req, n) },
 	}
+	var standing Reminder
 	for {
 		var c Claim
-		err := Retry(ctx, func(ctx context.Context) (err error) {
+		err := Retry(ctx, e.wait("the ledger"), func(ctx context.Context) (err error) {
 			c, err = e.Ledger.Claim(ctx, ask)
 			return err
 		})
@@ -200,6 +201,10 @@ func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, 
 			return Claim{}, &TurnError{Wait: min(max(c.Wait, shortestWait), turnPause)}
 		case c.Verdict != Leased:
 			return c, nil
+		}
+		if waited, due := standing.Due(); due {
+			e.Log.InfoContext(ctx, "standing by: another attempt holds the request", "project_id", req.Project, "request_id", req.Request,
+				"waited", waited.Round(time.Second), "lease", c.Wait.Round(time.Second))
 		}
 		if err := sleep(ctx, min(max(c.Wait, shortestWait), longestStandBy)); err != nil {
 			return Claim{}, AsFault(interruption(ctx, err))
@@ -254,8 +259,10 @@ func (e *Exporter) receipt(key string, out Outcome) (*Receipt, error) {
 func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
-	return Retry(ctx, func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
+	return Retry(ctx, e.wait("the ledger"), func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
 }
+
+func (e *Exporter) wait(what string) Wait { return Wait{For: what, Log: e.Log} }
 
 // cleanUp bounds what is still done for an attempt after its context has ended.
 const cleanUp = 10 * time.Second

@@ -53,7 +53,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 
 func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
 	var p Project
-	err := Retry(ctx, func(ctx context.Context) (err error) {
+	err := Retry(ctx, e.wait("the control plane"), func(ctx context.Context) (err error) {
 		p, err = e.Projects.Lookup(ctx, req.Project)
 		return err
 	})

@@ -98,9 +98,16 @@ func (s *Sweeper) Hint() {
 
 // Run sweeps until ctx ends. What a sweep cannot do now the next one does.
 func (s *Sweeper) Run(ctx context.Context) {
+	remind := Reminder{After: 1}
 	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "sweep incomplete", "error", err)
+		switch err := s.Sweep(ctx); {
+		case ctx.Err() != nil:
+		case err == nil:
+			remind.End()
+		default:
+			if lasted, due := remind.Due(); due {
+				s.Log.WarnContext(ctx, "sweep incomplete", "for", lasted.Round(time.Second), "error", err)
+			}
 		}
 		pause := time.NewTimer(s.Every/2 + rand.N(s.Every)) //nolint:gosec // jitter, not a secret
 		select {
@@ -130,6 +137,15 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	return errors.Join(s.announce(ctx), s.failDead(ctx), s.reap(ctx), s.collect(ctx), s.remove(ctx), s.forget(ctx))
 }
 
+// announceFor is how long one sweep waits for the broker to take an outcome.
+const announceFor = 10 * time.Second
+
+func (s *Sweeper) announceOne(ctx context.Context, out Outcome) error {
+	ctx, cancel := context.WithTimeout(ctx, announceFor)
+	defer cancel()
+	return s.Announcer.Announce(ctx, out)
+}
+
 // announce publishes outcomes that a worker committed and could not announce.
 func (s *Sweeper) announce(ctx context.Context) error {
 	outs, err := s.Reaper.Unpublished(ctx, s.Grace, batch)
@@ -138,7 +154,11 @@ func (s *Sweeper) announce(ctx context.Context) error {
 	}
 	var faults []error
 	for _, out := range outs {
-		faults = append(faults, s.Announcer.Announce(ctx, out))
+		err := s.announceOne(ctx, out)
+		faults = append(faults, err)
+		if errors.Is(err, ErrUnavailable) {
+			break // the broker takes none now, and the rest of the sweep must not wait for it
+		}
 	}
 	return errors.Join(faults...)
 }
@@ -165,7 +185,7 @@ func (s *Sweeper) failDead(ctx context.Context) error {
 			s.Rescue(ctx, d)
 			continue
 		case err == nil:
-			if err = s.Announcer.Announce(ctx, out); err == nil {
+			if err = s.announceOne(ctx, out); err == nil {
 				err = s.Queue.Remove(ctx, d.Delivery)
 			}
 		}
@@ -206,7 +226,7 @@ func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 	if err != nil {
 		return err
 	}
-	return s.Announcer.Announce(ctx, out)
+	return s.announceOne(ctx, out)
 }
 
 // collect deletes the objects of attempts that lost or failed. Each is looked for more

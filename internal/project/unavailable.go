@@ -26,9 +26,9 @@ func classify(ctx context.Context, err error) error {
 	}
 }
 
-// stale reports whether a cached statement no longer fits because a table was altered or
-// the session behind it changed. pgx has forgotten the statement by then.
+// stale reports whether a cached statement or description no longer fits because a table was
+// altered or the session behind it changed. pgx has forgotten it by then.
 func stale(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (pg.Code == "0A000" || pg.Code == "26000")
+	return ok && (pg.Code == "0A000" || pg.Code == "26000" || pg.Code == "08P01")
 }

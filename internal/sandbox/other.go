@@ -15,6 +15,9 @@ var errSystem = fmt.Errorf("%w: it needs Linux, this is %s", ErrUnavailable, run
 // Enter is called first in main. Only Linux has sandboxes: it does nothing.
 func Enter() {}
 
+// Init does nothing here: containers are Linux.
+func Init() (code int, done bool) { return 0, false }
+
 // Wrap returns ErrUnavailable.
 func (Box) Wrap(*exec.Cmd) error { return errSystem }
 

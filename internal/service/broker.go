@@ -15,7 +15,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
@@ -35,6 +34,9 @@ type brokerLink struct {
 	first    server.User
 	admin    jetstream.JetStream // makes the streams, if it may
 	closers  []func() error
+	// schedules says that this process serves schedules, and that the broker held them at the start.
+	schedules bool
+	found     obstacles
 }
 
 // openBroker connects as each of the users that the roles need. The caller closes the link.
@@ -139,7 +141,9 @@ func (b *brokerLink) provision(ctx context.Context) (schedules bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	return b.provisionSchedules(ctx)
+	schedules, err = b.provisionSchedules(ctx)
+	b.schedules = b.schedules || schedules
+	return schedules, err
 }
 
 // provisionSchedules makes what schedules need, when this process is an intake. A broker without
@@ -158,32 +162,6 @@ func (b *brokerLink) provisionSchedules(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// Run provisions again after each reconnect: a broker that lost its store comes back without
-// streams, and takes no request and tells of no outcome until they are there.
-func (b *brokerLink) Run(ctx context.Context) error {
-	nc := b.connection(b.first)
-	status := nc.StatusChanged(nats.CONNECTED)
-	defer nc.RemoveStatusListener(status)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, open := <-status:
-			if !open {
-				return nil
-			}
-		}
-		_ = export.Retry(ctx, func(ctx context.Context) error { // ends well, or with ctx
-			_, err := b.provision(ctx)
-			err = outage(err)
-			if err != nil && ctx.Err() == nil {
-				b.log.WarnContext(ctx, "broker not set up yet", "error", err)
-			}
-			return err
-		})
-	}
 }
 
 // Close closes the connections and ends the embedded server.

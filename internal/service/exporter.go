@@ -62,6 +62,8 @@ type exportsConfig struct {
 	Signer     *receipt.Signer // of receipts; nil: none
 	Publisher  telemetry.Publisher
 	Telemetry  *telemetry.Telemetry
+	Health     *Health
+	Draining   <-chan struct{}
 	Log        *slog.Logger
 }
 
@@ -99,7 +101,7 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 	}
 	publisher := publications{c.Publisher}
 	out := &exports{dumper: dumper, store: c.Store}
-	out.announcer = &handlers.Announcer{Publisher: publisher, Outbox: c.Ledger, Source: source, Log: c.Log}
+	out.announcer = &handlers.Announcer{Publisher: publisher, Outbox: c.Ledger, Source: source, Waiting: c.Health.Outcome, Draining: c.Draining, Log: c.Log}
 	out.exporter = export.New(export.Config{
 		Ledger: c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
 		Observer:   &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -13,16 +14,19 @@ import (
 type Journal struct {
 	ledger      *ledger.Ledger
 	destination string
+	log         *slog.Logger
 }
 
 var _ storage.Journal = Journal{}
 
 // NewJournal makes the journal of a destination, by a name that is the same for every worker.
-func NewJournal(l *ledger.Ledger, destination string) Journal { return Journal{l, destination} }
+func NewJournal(l *ledger.Ledger, destination string, log *slog.Logger) Journal {
+	return Journal{l, destination, log}
+}
 
 // Note implements storage.Journal.
 func (j Journal) Note(ctx context.Context, key string, ref storage.Ref) error {
-	return export.Retry(ctx, func(ctx context.Context) error {
+	return export.Retry(ctx, export.Wait{For: "the ledger", Log: j.log}, func(ctx context.Context) error {
 		return j.ledger.Note(ctx, j.destination, key, string(ref))
 	})
 }
@@ -30,7 +34,7 @@ func (j Journal) Note(ctx context.Context, key string, ref storage.Ref) error {
 // Refs implements storage.Journal.
 func (j Journal) Refs(ctx context.Context, key string) ([]storage.Ref, error) {
 	var refs []storage.Ref
-	err := export.Retry(ctx, func(ctx context.Context) error {
+	err := export.Retry(ctx, export.Wait{For: "the ledger", Log: j.log}, func(ctx context.Context) error {
 		noted, err := j.ledger.Notes(ctx, j.destination, key)
 		for _, ref := range noted {
 			refs = append(refs, storage.Ref(ref))
@@ -42,7 +46,7 @@ func (j Journal) Refs(ctx context.Context, key string) ([]storage.Ref, error) {
 
 // Forget implements storage.Journal.
 func (j Journal) Forget(ctx context.Context, key string) error {
-	return export.Retry(ctx, func(ctx context.Context) error {
+	return export.Retry(ctx, export.Wait{For: "the ledger", Log: j.log}, func(ctx context.Context) error {
 		return j.ledger.ForgetNotes(ctx, j.destination, key)
 	})
 }

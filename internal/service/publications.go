@@ -29,12 +29,18 @@ func (p publications) Publish(ctx context.Context, subject, key string, msg *mes
 
 func (p publications) PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error {
 	_, err := p.Publisher.PublishOnce(ctx, subject, filter, msg)
+	if errors.Is(err, broker.ErrQueueFull) { // a stream of outcomes is no queue: it has no room now
+		return fmt.Errorf("broker %w: %w", export.ErrUnavailable, err)
+	}
 	return outage(err)
 }
 
 // outage marks err as an outage of the broker. Not an outage are a message that the broker can
 // never take, and a full queue: the publisher is told of both.
 func outage(err error) error {
+	if errors.Is(err, broker.ErrTooLarge) {
+		return fmt.Errorf("%w: %w", handlers.ErrTooLarge, err)
+	}
 	if err == nil || errors.Is(err, broker.ErrHeader) || errors.Is(err, broker.ErrClosed) || errors.Is(err, broker.ErrQueueFull) {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"golang.org/x/sync/errgroup"
@@ -42,13 +43,24 @@ type Config struct {
 type Service struct {
 	settings config.Config
 	log      *slog.Logger
-	roles    []role
+	roles    []namedRole
+	listener *Listener // it answers until all roles have ended
+	health   *Health
+	draining chan struct{} // closed when the process is told to stop
 	closers  []func() error
+
+	mu      sync.Mutex
+	running []string // roles that have not ended
 }
 
 // role is one part of a process that serves until its context ends.
 type role interface {
 	Run(ctx context.Context) error
+}
+
+type namedRole struct {
+	name string
+	role
 }
 
 // New connects to everything that the roles need and checks it. Faults are reported before any work
@@ -72,7 +84,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name this worker: %w", err)
 	}
-	s := &Service{settings: settings, log: c.Log}
+	s := &Service{settings: settings, log: c.Log, draining: make(chan struct{})}
 	w := wiring{Config: c, service: s, recipients: recipients, name: fmt.Sprintf("%s/%d", host, os.Getpid())}
 	if err := w.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -80,14 +92,41 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	return s, nil
 }
 
-// Run serves the roles until ctx ends, and then lets running exports finish.
+// Run serves the roles until ctx ends, and then lets running exports finish. Probes and metrics
+// are answered until the last of them has.
 func (s *Service) Run(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
+	lasting, endAll := context.WithCancel(context.WithoutCancel(ctx))
+	defer endAll()
+	var ending sync.WaitGroup // what goes on until the roles have ended
+	defer ending.Wait()
+	defer endAll()
+	if s.listener != nil {
+		failed := make(chan error, 1)
+		ending.Go(func() { failed <- s.listener.Run(lasting) })
+		group.Go(func() error {
+			select {
+			case err := <-failed:
+				return err
+			case <-gctx.Done():
+				return nil
+			}
+		})
+	}
 	for _, r := range s.roles {
-		group.Go(func() error { return r.Run(gctx) })
+		s.begun(r.name)
+		group.Go(func() error {
+			defer s.ended(r.name)
+			return r.Run(gctx)
+		})
 	}
 	defer context.AfterFunc(ctx, func() {
+		close(s.draining)
+		if s.health != nil {
+			s.health.Drain()
+		}
 		s.log.InfoContext(ctx, "draining: running exports may finish, a second signal ends them", "at_most", s.settings.DrainTimeout)
+		s.tellDrain(lasting)
 	})()
 	s.log.InfoContext(ctx, "serving", "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
 	err := group.Wait()
@@ -97,8 +136,22 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// add lets Run run r.
-func (s *Service) add(r role) { s.roles = append(s.roles, r) }
+func (s *Service) begun(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = append(s.running, name)
+}
+
+func (s *Service) ended(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.running, name); i >= 0 {
+		s.running = slices.Delete(s.running, i, i+1)
+	}
+}
+
+// add lets Run run r. The name is for the log.
+func (s *Service) add(name string, r role) { s.roles = append(s.roles, namedRole{name, r}) }
 
 // onClose lets Close call f, before what was given to it earlier.
 func (s *Service) onClose(f func() error) { s.closers = append(s.closers, f) }

@@ -19,12 +19,14 @@ type samples struct {
 	Telemetry *telemetry.Telemetry
 	Broker    *brokerLink
 	Ledger    *ledger.Ledger // nil: none
+	Health    *Health
 }
 
 // sample lets each scrape show what waits, as far as the roles of this process may look.
 func sample(s samples) {
 	c, tel := s.Settings, s.Telemetry
 	tel.ShowConnection(s.Broker.connected)
+	tel.ShowHealth(s.Health.Sound, s.Health.OutcomesWaiting)
 	queue := broker.NewRequestQueue(s.Broker.jetStream(s.Broker.first), handlers.DecodeStored)
 	if c.Serves(config.RoleWorker) || c.Serves(config.RoleSweeper) {
 		tel.SampleQueue("requests", backlog(queue.Projects))

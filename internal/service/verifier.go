@@ -91,7 +91,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		Publisher: publications{c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))},
 	}
 	return handle(ctx, consumer.Config{
-		JetStream: c.JetStream, Bind: bindings, Slots: 1, DrainTimeout: c.Settings.DrainTimeout, Logger: c.Log,
+		JetStream: c.JetStream, Bind: bindings, Slots: 1, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log,
 		Backoff: consumer.Exponential(pause, 64*pause, nil),
 	}, c.Telemetry, handler{"verify", events.CompletedFilter, h.Handle})
 }

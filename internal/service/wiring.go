@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -34,6 +33,7 @@ type shared struct {
 	projects     *project.Projects
 	destinations destinations.Set
 	exports      *exports
+	health       *Health
 }
 
 // open connects to all that the roles need, and makes them. The service closes what was opened
@@ -56,14 +56,17 @@ func (w wiring) open(ctx context.Context) error {
 		return err
 	}
 	s.onClose(link.Close)
-	sh := shared{telemetry: tel, broker: link}
+	sh := shared{telemetry: tel, broker: link, health: NewHealth(w.Log, link.check)}
+	s.health = sh.health
 	if sh.schedules, err = link.provision(ctx); err != nil {
 		return err
 	}
-	s.add(link)
+	s.add("broker", link)
 	if sh.ledger, sh.projects, err = w.openRecords(ctx); err != nil {
 		return err
 	}
+	sh.health.watch(sh.ledger)
+	s.add("health", sh.health)
 	if c.Serves(config.RoleVerifier) {
 		signer, err := openSigner(ctx, c, w.Version, w.Log)
 		if err != nil {
@@ -76,12 +79,12 @@ func (w wiring) open(ctx context.Context) error {
 			return err
 		}
 		s.onClose(v.Close)
-		s.add(v)
+		s.add("verifier", v)
 	}
 	if c.Serves(config.RoleNotifier) {
-		s.add(NewNotifier(NotifierConfig{
+		s.add("notifier", NewNotifier(NotifierConfig{
 			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
-			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: c.DrainTimeout,
+			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
 		}))
 	}
 	if c.Exporting() {
@@ -101,12 +104,12 @@ func (w wiring) open(ctx context.Context) error {
 			return err
 		}
 		s.onClose(a.Close)
-		s.add(a)
+		s.add("api", a)
 	}
-	sample(samples{Settings: c, Telemetry: tel, Broker: link, Ledger: sh.ledger})
-	s.add(NewListener(ListenerConfig{
-		Addr: c.HTTPAddr, Ready: readiness(link, sh.ledger), Metrics: tel.Handler(), PProf: c.PProf, Log: w.Log,
-	}))
+	sample(samples{Settings: c, Telemetry: tel, Broker: link, Ledger: sh.ledger, Health: sh.health})
+	s.listener = NewListener(ListenerConfig{
+		Addr: c.HTTPAddr, Ready: sh.health.Ready, Metrics: tel.Handler(), PProf: c.PProf, Log: w.Log,
+	})
 	return nil
 }
 
@@ -139,7 +142,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	sh.destinations, err = destinations.Open(urls, destinations.Options{
 		TelegramToken: c.TelegramToken, AllowPlaintext: c.AllowPlaintext, Recipients: seal.Keys(w.recipients), S3: w.S3, Log: w.Log,
 		Transport: sh.telemetry.Transport,
-		Journal:   func(destination string) storage.Journal { return NewJournal(sh.ledger, destination) },
+		Journal:   func(destination string) storage.Journal { return NewJournal(sh.ledger, destination, w.Log) },
 	})
 	if err != nil {
 		return err
@@ -160,6 +163,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 		Signer:   signer,
 		Settings: c, Name: w.name, Ledger: sh.ledger, Projects: sh.projects, Store: store, Recipients: w.recipients,
 		Publisher: sh.broker.publisher(server.UserWorker, sh.telemetry), Telemetry: sh.telemetry, Log: w.Log,
+		Health: sh.health, Draining: w.service.draining,
 	})
 	if err != nil {
 		return err
@@ -178,9 +182,11 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	publisher := sh.broker.publisher(server.UserWorker, sh.telemetry)
 	js, nc := sh.broker.jetStream(server.UserWorker), sh.broker.connection(server.UserWorker)
 	take := takeConfig{
-		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: c.DrainTimeout, Telemetry: sh.telemetry, Log: w.Log,
+		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Log: w.Log,
 		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
-		Ready: func(ctx context.Context) error { return export.Retry(ctx, sh.ledger.Ping) },
+		Ready: func(ctx context.Context) error {
+			return export.Retry(ctx, export.Wait{For: "the ledger", Log: w.Log}, sh.ledger.Ping)
+		},
 	}
 	if c.Serves(config.RoleWorker) {
 		canceller, err := NewCanceller(ctx, CancellerConfig{Connection: nc, JetStream: js, Ledger: sh.ledger, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer, Log: w.Log})
@@ -188,43 +194,27 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 			return err
 		}
 		w.service.onClose(canceller.Close) // running exports can be cancelled while the worker drains
-		w.service.add(NewExporter(ExporterConfig{
+		w.service.add("exporter", NewExporter(ExporterConfig{
 			takeConfig: take, Window: window(c), Runner: sh.telemetry.Runner(sh.exports.exporter), Announcer: sh.exports.announcer, Groups: sh.exports.groups,
 		}))
 	}
 	if c.Serves(config.RoleIntake) {
-		w.service.add(NewIntake(IntakeConfig{takeConfig: take, Publisher: publisher}))
+		w.service.add("intake", NewIntake(IntakeConfig{takeConfig: take, Publisher: publisher}))
 		if sh.schedules {
-			w.service.add(NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher}))
+			w.service.add("scheduler", NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher}))
 		}
 	}
 	if c.Serves(config.RoleSweeper) {
-		w.service.add(NewSweeper(SweeperConfig{
+		w.service.add("sweeper", NewSweeper(SweeperConfig{
 			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer,
-			AckWait: c.AckWait, Drain: c.DrainTimeout, Keep: c.LedgerRetention, Log: w.Log,
+			AckWait: c.AckWait, Drain: handlersDrain(c.DrainTimeout), Keep: c.LedgerRetention, Log: w.Log,
 		}))
 	}
 	if c.Serves(config.RolePruner) {
-		w.service.add(NewPruner(PrunerConfig{
+		w.service.add("pruner", NewPruner(PrunerConfig{
 			Ledger: sh.ledger, Projects: sh.projects, Destinations: sh.destinations, NotDeleted: sh.telemetry.NotDeleted,
 			Publisher: publisher, Policy: policy, Notice: c.PruneNotice, Every: c.PruneEvery, Holder: w.name, Log: w.Log,
 		}))
 	}
 	return nil
-}
-
-// readiness returns whether the process may take work now, in words fit for any caller.
-func readiness(link *brokerLink, records *ledger.Ledger) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if !link.connected() {
-			return errors.New("the broker is unreachable")
-		}
-		if records == nil { // a notifier alone needs none
-			return nil
-		}
-		if err := records.Ping(ctx); err != nil {
-			return errors.New("the control plane is unreachable")
-		}
-		return nil
-	}
 }

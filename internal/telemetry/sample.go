@@ -34,6 +34,7 @@ type sampled struct {
 	up, waiting, held, age, first      *prometheus.Desc
 	toNotify, notifying, notifyAge     *prometheus.Desc
 	lastSuccess, lastOfProject, linked *prometheus.Desc
+	ready, outcomes                    *prometheus.Desc
 	toDelete, notDeleted, lastRun      *prometheus.Desc
 
 	mu      sync.Mutex
@@ -54,6 +55,8 @@ func newSampled(m *metrics, c Config) *sampled {
 		notDeleted:  m.desc("retention_failing_exports", "Of these, those that at least three runs could not delete."),
 		lastRun:     m.desc("retention_last_run_timestamp_seconds", "When pruning of all projects last came to its end, by whatever process; absent: it never has."),
 		linked:      m.desc("broker_connected", "1 while this process is connected to the broker."),
+		ready:       m.desc("ready", "1 while this process finds nothing that keeps requests from ending. It looks every 5 s; /readyz and the log say what it found."),
+		outcomes:    m.desc("outcomes_waiting", "Outcomes of this process that the broker does not take; each is tried again, and its log has the broker's words."),
 		up:          m.desc("sample_up", "1 if the source of the sampled metrics answered at its last look: queue, intake, ledger, retention or a channel of the notifier.", "source"),
 	}
 	if c.PerProject {
@@ -64,7 +67,7 @@ func newSampled(m *metrics, c Config) *sampled {
 
 // Describe implements prometheus.Collector.
 func (s *sampled) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.first, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked, s.toDelete, s.notDeleted, s.lastRun} {
+	for _, d := range []*prometheus.Desc{s.up, s.waiting, s.held, s.age, s.first, s.toNotify, s.notifying, s.notifyAge, s.lastSuccess, s.lastOfProject, s.linked, s.ready, s.outcomes, s.toDelete, s.notDeleted, s.lastRun} {
 		if d != nil {
 			out <- d
 		}
@@ -157,6 +160,16 @@ func (t *Telemetry) ShowConnection(connected func() bool) {
 	s := t.metrics.sampled
 	s.add(func(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(s.linked, prometheus.GaugeValue, number(connected()))
+	})
+}
+
+// ShowHealth shows whether the process is ready, and how many outcomes the broker does not take.
+// The functions must not block.
+func (t *Telemetry) ShowHealth(ready func() bool, outcomes func() int) {
+	s := t.metrics.sampled
+	s.add(func(out chan<- prometheus.Metric) {
+		out <- prometheus.MustNewConstMetric(s.ready, prometheus.GaugeValue, number(ready()))
+		out <- prometheus.MustNewConstMetric(s.outcomes, prometheus.GaugeValue, float64(outcomes()))
 	})
 }
 

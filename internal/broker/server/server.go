@@ -59,12 +59,33 @@ type Config struct {
 
 // Server is a running embedded broker. Its methods are safe for concurrent use.
 type Server struct {
-	srv   *natsd.Server
-	admin nkeys.KeyPair
-	url   string
-	lock  *os.File
-	file  string
-	end   func() error
+	config Config // with the port that it has
+	store  string
+	log    *slog.Logger
+	admin  nkeys.KeyPair
+	url    string
+	lock   *os.File
+	file   string
+	end    func() error
+
+	restarting sync.Mutex // held while the server is ended or started
+	over       bool       // it is not to be started again
+
+	mu  sync.Mutex
+	srv *natsd.Server // nil: none runs
+}
+
+// running returns the server; nil: none runs.
+func (s *Server) running() *natsd.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.srv
+}
+
+func (s *Server) set(srv *natsd.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.srv = srv
 }
 
 // Start starts nats-server with JetStream in this process and waits until it takes
@@ -96,9 +117,12 @@ func Start(c Config) (*Server, error) {
 	if err := takeOver(store); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Server{lock: lock, file: filepath.Join(c.DataDir, urlFile)}
+	s := &Server{config: c, store: store, log: log, lock: lock, file: filepath.Join(c.DataDir, urlFile)}
 	if s.srv, err = s.start(c, store, log); err != nil {
 		return nil, errors.Join(err, lock.Close())
+	}
+	if at, ok := s.srv.Addr().(*net.TCPAddr); ok {
+		s.config.Port = at.Port
 	}
 	s.end = sync.OnceValue(s.shutdown)
 	if err := writeURL(s.file, s.url); err != nil {
@@ -130,6 +154,9 @@ func (s *Server) start(c Config, store string, log *slog.Logger) (*natsd.Server,
 	if err != nil {
 		return nil, err
 	}
+	if s.url != "" { // it was started again
+		return srv, nil
+	}
 	if s.url, err = clientURL(srv, opts); err != nil {
 		srv.Shutdown()
 		srv.WaitForShutdown()
@@ -144,8 +171,10 @@ func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Optio
 	if err != nil {
 		return nil, err
 	}
-	if s.admin, err = nkeys.CreateUser(); err != nil {
-		return nil, err
+	if s.admin == nil { // else it is started again, and connections have the key
+		if s.admin, err = nkeys.CreateUser(); err != nil {
+			return nil, err
+		}
 	}
 	if keys[UserAdmin], err = s.admin.PublicKey(); err != nil {
 		return nil, err
@@ -199,7 +228,11 @@ func (s *Server) ClientURL() string { return s.url }
 
 // InProcessConn returns a connection to the server that does not use the network.
 func (s *Server) InProcessConn() (net.Conn, error) {
-	conn, err := s.srv.InProcessConn()
+	srv := s.running()
+	if srv == nil {
+		return nil, errStopped
+	}
+	conn, err := srv.InProcessConn()
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
 	}
@@ -222,8 +255,13 @@ func (s *Server) shutdown() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	s.srv.Shutdown()
-	s.srv.WaitForShutdown()
+	s.restarting.Lock()
+	defer s.restarting.Unlock()
+	s.over = true
+	if srv := s.running(); srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
 	return errors.Join(err, s.lock.Close())
 }
 

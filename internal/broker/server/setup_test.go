@@ -87,7 +87,12 @@ func refusal(t *testing.T, nc *nats.Conn) error {
 // shared is the broker of all tests that do not stop theirs.
 var shared *brokertest.Plain
 
-func TestMain(m *testing.M) { os.Exit(brokertest.Main(m, &shared)) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(fullDiskVariable); dir != "" {
+		os.Exit(fillDisk(dir))
+	}
+	os.Exit(brokertest.Main(m, &shared))
+}
 
 const canary = "canary-secret"
 

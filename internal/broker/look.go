@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ObstacleKind says what is wrong with a stream or consumer.
+type ObstacleKind int
+
+const (
+	// Missing means that it was removed, or never made.
+	Missing ObstacleKind = iota + 1
+	// Paused means that an operator has paused the consumer.
+	Paused
+	// Silent means that the broker does not answer for it: it has no leader, for instance
+	// because a cluster has no majority, or JetStream is off.
+	Silent
+)
+
+// Obstacle is one thing that keeps messages from flowing.
+type Obstacle struct {
+	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
+	Kind   ObstacleKind
+	Until  time.Time // of a pause
+	Err    error     // of what is silent
+}
+
+// String is safe for any caller: it holds names of the contract only.
+func (o Obstacle) String() string {
+	switch o.Kind {
+	case Missing:
+		return o.Object + " is missing on the broker"
+	case Paused:
+		return fmt.Sprintf("%s is paused on the broker until %s", o.Object, o.Until.UTC().Format(time.RFC3339))
+	default:
+		return "the broker does not answer for " + o.Object
+	}
+}
+
+// Look returns what of t is missing, paused or silent, schedules included if asked. It changes
+// nothing, and asks nothing further once the broker is silent.
+func Look(ctx context.Context, js jetstream.JetStream, t Topology, schedules bool) []Obstacle {
+	t = t.withDefaults()
+	streams, consumers := t.streams(), t.consumers()
+	if schedules {
+		streams, consumers = append(streams, t.scheduleStream()), append(consumers, t.dueConsumer())
+	}
+	var found []Obstacle
+	missing := map[string]bool{}
+	for _, s := range streams {
+		o, ok := lookAtStream(ctx, js, s.Name)
+		if ok {
+			continue
+		}
+		found = append(found, o)
+		if o.Kind == Silent {
+			return found
+		}
+		missing[s.Name] = true
+	}
+	for _, c := range consumers {
+		if missing[c.stream] {
+			continue
+		}
+		o, ok := lookAtConsumer(ctx, js, c.stream, c.config.Durable)
+		if ok {
+			continue
+		}
+		found = append(found, o)
+		if o.Kind == Silent {
+			return found
+		}
+	}
+	return found
+}
+
+var errNoLeader = errors.New("it has no leader")
+
+// lookAtStream is ok if the stream is there and has a leader.
+func lookAtStream(ctx context.Context, js jetstream.JetStream, name string) (o Obstacle, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, repeatAfter)
+	defer cancel()
+	s, err := js.Stream(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return Obstacle{Object: name, Kind: Missing}, false
+	case err != nil:
+		return Obstacle{Object: name, Kind: Silent, Err: err}, false
+	}
+	if c := s.CachedInfo().Cluster; leaderless(c) {
+		return Obstacle{Object: name, Kind: Silent, Err: errNoLeader}, false
+	}
+	return Obstacle{}, true
+}
+
+// leaderless is true for a member of a cluster that knows no leader.
+func leaderless(c *jetstream.ClusterInfo) bool { return c != nil && c.Name != "" && c.Leader == "" }
+
+// lookAtConsumer is ok if the consumer is there, has a leader and is not paused.
+func lookAtConsumer(ctx context.Context, js jetstream.JetStream, stream, name string) (o Obstacle, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, repeatAfter)
+	defer cancel()
+	object := stream + "/" + name
+	c, err := js.Consumer(ctx, stream, name)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDoesNotExist), errors.Is(err, jetstream.ErrStreamNotFound):
+		return Obstacle{Object: object, Kind: Missing}, false
+	case errors.Is(err, jetstream.ErrNotPullConsumer): // drift, which Provision reports
+		return Obstacle{}, true
+	case err != nil:
+		return Obstacle{Object: object, Kind: Silent, Err: err}, false
+	}
+	info := c.CachedInfo()
+	switch {
+	case leaderless(info.Cluster):
+		return Obstacle{Object: object, Kind: Silent, Err: errNoLeader}, false
+	case info.Paused:
+		return Obstacle{Object: object, Kind: Paused, Until: time.Now().Add(info.PauseRemaining)}, false
+	}
+	return Obstacle{}, true
+}

@@ -1,0 +1,171 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
+)
+
+// change changes the configuration of a stream behind the workers' back.
+func (p *platform) change(stream string, do func(*jetstream.StreamConfig)) {
+	p.t.Helper()
+	s, err := p.js.Stream(p.ctx, stream)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	do(&c)
+	if _, err := p.js.UpdateStream(p.ctx, c); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// notReady waits until the worker says why no request can end.
+func notReady(t *testing.T, addr, reason string) {
+	t.Helper()
+	last := ""
+	eventually(t, addr+" is not ready: "+reason, func() bool {
+		status, body := get(t, "http://"+addr+"/readyz")
+		if body != last {
+			t.Log(status, strings.TrimSpace(body))
+			last = body
+		}
+		return status == http.StatusServiceUnavailable && strings.Contains(body, reason)
+	})
+}
+
+func ready(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, addr+" is ready", func() bool {
+		status, _ := get(t, "http://"+addr+"/readyz")
+		return status == http.StatusOK
+	})
+}
+
+// A broker that takes no outcome, here because each is larger than it takes, even shortened: the
+// worker says so in its log, at /readyz and in its metrics, and its drain does not wait.
+func TestAnOutcomeThatTheBrokerRefusesIsTold(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	addr := freeAddress(t)
+	w := p.start("HTTP_ADDR="+addr, "DRAIN_TIMEOUT=30m")
+	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 200 })
+	id := p.request(events.Requested{ProjectID: "acme", Metadata: map[string]string{"k": strings.Repeat("x", 200)}})
+	notReady(t, addr, "the broker takes no outcomes, 1 wait")
+	w.awaitLog("the broker does not take outcomes")
+	if text := w.logs.String(); !strings.Contains(text, "message size exceeds maximum allowed") {
+		t.Errorf("the broker's words are missing:\n%s", text)
+	}
+	eventually(t, "the metrics say so", func() bool {
+		m := scrape(t, addr)
+		return m["pgcourier_outcomes_waiting"] == 1 && m["pgcourier_ready"] == 0
+	})
+	told := time.Now()
+	w.term()
+	notReady(t, addr, "draining")
+	w.await()
+	if took := time.Since(told); w.err != nil || took > 2*time.Minute {
+		t.Errorf("it ended with %v after %s:\n%s", w.err, took, w.logs.String())
+	}
+	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = -1 })
+	p.start("HTTP_ADDR=" + addr)
+	p.completed("acme", id)
+	ready(t, addr)
+}
+
+// An outcome that is too large is published without what its readers can do without, and says so.
+func TestAnOutcomeThatIsTooLargeIsShortened(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 2500 })
+	p.start()
+	metadata := map[string]string{}
+	for i := range 20 {
+		metadata[fmt.Sprint("k", i)] = strings.Repeat("x", 200)
+	}
+	out := p.completed("acme", p.request(events.Requested{ProjectID: "acme", Metadata: metadata}))
+	if out.Metadata != nil || out.Request != nil || len(out.Warnings) == 0 || !strings.Contains(out.Warnings[0], "left out: the request, the metadata") {
+		t.Errorf("%+v", out)
+	}
+	id := p.request(events.Requested{ProjectID: "nobody", Metadata: metadata})
+	failed := p.await("nobody", id).Failed
+	if failed == nil || failed.Metadata != nil || failed.Code != "project_not_found" || !strings.Contains(failed.Message, "shortened") {
+		t.Errorf("%+v", failed)
+	}
+}
+
+// A consumer that is removed while workers serve is made again by the administrator only: until
+// then they are not ready and name it.
+func TestARemovedConsumerIsNamedUntilItIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	addr := freeAddress(t)
+	p.start("HTTP_ADDR=" + addr)
+	if err := p.js.DeleteConsumer(p.ctx, events.StreamRequests, events.ConsumerExport); err != nil {
+		t.Fatal(err)
+	}
+	notReady(t, addr, "BACKUP_REQUESTS/export-worker is missing on the broker")
+	p.provision()
+	ready(t, addr)
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
+}
+
+func TestAPausedConsumerIsNamed(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	addr := freeAddress(t)
+	p.start("HTTP_ADDR=" + addr)
+	if _, err := p.js.PauseConsumer(p.ctx, events.StreamRequests, events.ConsumerExport, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	notReady(t, addr, "BACKUP_REQUESTS/export-worker is paused on the broker until ")
+	if _, err := p.js.ResumeConsumer(p.ctx, events.StreamRequests, events.ConsumerExport); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, addr)
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
+}
+
+// Where every login may do everything, a worker makes what was removed by itself.
+func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
+	t.Parallel()
+	p := setupWith(t, func(p *platform) {
+		plain, err := brokertest.StartPlain(t.TempDir(), brokertest.RandomPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.broker = plainServer{plain}
+		if p.nc, err = broker.Connect(broker.Config{URLs: []string{plain.ClientURL()}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	addr := freeAddress(t)
+	p.start("HTTP_ADDR=" + addr)
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme"})) // it has bound the consumer
+	for _, remove := range []func() error{
+		func() error { return p.js.DeleteConsumer(p.ctx, events.StreamRequests, events.ConsumerExport) },
+		func() error { return p.js.DeleteStream(p.ctx, events.StreamRequests) },
+	} {
+		if err := remove(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the consumer is made again", func() bool {
+			_, err := p.js.Consumer(p.ctx, events.StreamRequests, events.ConsumerExport)
+			return err == nil
+		})
+		ready(t, addr)
+		p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
+	}
+}
+
+type plainServer struct{ *brokertest.Plain }
+
+func (s plainServer) Shutdown() error { s.Plain.Shutdown(); return nil }
