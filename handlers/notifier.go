@@ -27,7 +27,7 @@ func (h *Notifier) Handle(msg *message.Message) error {
 	in := incoming(msg)
 	out, err := events.DecodeOutcome(in)
 	if err != nil {
-		h.Log.ErrorContext(msg.Context(), "outcome cannot be read, nobody is told of it", "subject", in.Subject, "error", err)
+		h.Log.ErrorContext(msg.Context(), "outcome cannot be read, no notification is sent", "subject", in.Subject, "error", err)
 		return nil
 	}
 	return h.Dispatcher.Dispatch(msg.Context(), notify.Event{Subject: in.Subject, Header: in.Header, Body: in.Body}, out)

@@ -35,7 +35,7 @@ func (a *app) demoCommand() *cobra.Command {
 			return exitf(exitUsage, "--storage: %q is not one of %s", kind, strings.Join(kinds, ", "))
 		}
 		if a.output != "text" {
-			return exitf(exitUsage, "the demo tells a story: it has no --output %s", a.output)
+			return exitf(exitUsage, "demo prints text only: it has no --output %s", a.output)
 		}
 		return demo.Run(cmd.Context(), demo.Config{
 			Storage: kind, Dir: dir, Size: size, Version: version, Environ: a.environ, Stdout: a.stdout, Stderr: a.stderr,

@@ -84,7 +84,7 @@ type Config struct {
 	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
 	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
-	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by everybody in the chat and by Telegram"`
+	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by all members of the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
 
 	RecipientsRequired string `env:"RECIPIENTS_REQUIRED" envDefault:"none" help:"which recipients an export must have: none (it may be stored unencrypted), any (an export without a recipient of the operator, the project or the request is refused) or operator (the worker does not start without AGE_RECIPIENTS)"`

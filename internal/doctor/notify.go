@@ -42,7 +42,7 @@ func (x *examiner) checkMail(ctx context.Context, r *Report) {
 	r.OK("", "it takes mail from %s", server.From.Address)
 	x.checkCertificate(cert, r)
 	if x.SendTest && len(c.OperatorEmail) == 0 {
-		r.Skip("test", "OPERATOR_EMAIL names nobody to send it to")
+		r.Skip("test", "OPERATOR_EMAIL is empty: the test has no recipient")
 	}
 	for _, to := range c.OperatorEmail {
 		if x.SendTest {

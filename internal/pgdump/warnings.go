@@ -147,7 +147,7 @@ SELECT DISTINCT i.indrelid::bigint
 // leftOut are the warnings of what leftSQL finds.
 var leftOut = []struct{ kind, text string }{
 	{"label", "security labels need their providers where they are restored"},
-	{"private", "everybody may use these after a restore without pgcourier, and not in the source"},
+	{"private", "every role may use these after a restore without pgcourier, but not in the source"},
 	{"transform", "transforms belong to no schema and are left out"},
 	{"family member", "what these schemas add to operator families elsewhere is left out"},
 	{"event trigger", "event triggers belong to the database and are left out"},

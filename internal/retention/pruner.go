@@ -109,7 +109,7 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		if err := p.Records.EndPrune(end, p.Holder, whole); err != nil {
-			p.Log.WarnContext(end, "right to prune not given back, it passes by itself", "error", err)
+			p.Log.WarnContext(end, "right to prune not given back, it expires", "error", err)
 		}
 	}()
 	if jumped {

@@ -128,7 +128,7 @@ func (p run) act(ctx context.Context, v *Verdict) error {
 	switch v.Step {
 	case Kept:
 		if v.Record.Expiry != nil {
-			log.InfoContext(ctx, "an export that was to go is kept")
+			log.InfoContext(ctx, "export kept, its deletion was called off")
 			return p.Records.Spare(ctx, v.ID)
 		}
 	case Warning:
@@ -138,7 +138,7 @@ func (p run) act(ctx context.Context, v *Verdict) error {
 			v.Fault = err.Error()
 			return nil
 		}
-		log.InfoContext(ctx, "an export is to go", "reason", v.Why[0], "at", v.DeleteAt)
+		log.InfoContext(ctx, "export will be deleted", "reason", v.Why[0], "at", v.DeleteAt)
 		return p.Records.Warned(ctx, v.ID, v.Why[0])
 	case Deleting:
 		return p.remove(ctx, v, log)

@@ -23,7 +23,7 @@ var (
 	ErrUnavailable = errors.New("storage unavailable")
 	// ErrRefused is the ErrUnavailable that does not pass by waiting: a revoked token, a
 	// chat or bucket that is gone, a right that is missing. An operator has to act.
-	ErrRefused = fmt.Errorf("%w until somebody acts", ErrUnavailable)
+	ErrRefused = fmt.Errorf("%w until an operator acts", ErrUnavailable)
 	// ErrObstructed is the ErrRefused of a place in which something lies that was not put
 	// there by us: a link, or a file, where a folder has to be.
 	ErrObstructed = fmt.Errorf("%w: something else lies in its place", ErrRefused)

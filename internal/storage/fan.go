@@ -53,7 +53,7 @@ func NewFan(targets []Target, failed func(ctx context.Context, target string, er
 		return nil, errors.New("storage: no required target")
 	}
 	if required < len(targets) && failed == nil {
-		return nil, errors.New("storage: nobody hears of failing optional targets")
+		return nil, errors.New("storage: optional targets need a function that is told of their failures")
 	}
 	return &Fan{targets: targets, failed: failed}, nil
 }

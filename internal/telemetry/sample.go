@@ -47,7 +47,7 @@ func newSampled(m *metrics, c Config) *sampled {
 		held:        m.desc("queue_held_requests", "Requests that a worker has: running, waiting for their turn or for their next delivery, in all of the queue.", "queue"),
 		age:         m.desc("queue_oldest_waiting_age_seconds", "Age of the request that has waited longest for its first delivery; 0: none waits.", "queue"),
 		first:       m.desc("queue_oldest_age_seconds", "Age of the oldest request that has not ended, running ones included; 0: there is none.", "queue"),
-		toNotify:    m.desc("notifier_waiting_notifications", "Notifications that nobody has tried yet.", "channel"),
+		toNotify:    m.desc("notifier_waiting_notifications", "Notifications that have not been tried yet.", "channel"),
 		notifying:   m.desc("notifier_held_notifications", "Notifications that are being tried or wait for their next try.", "channel"),
 		notifyAge:   m.desc("notifier_oldest_waiting_age_seconds", "Age of the notification that has waited longest for its first try; 0: none waits.", "channel"),
 		lastSuccess: m.desc("last_success_timestamp_seconds", "When the newest completed export of any project ended, from the ledger; absent: there is none."),

@@ -66,7 +66,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
 		if p := env(name); p != "" && p != "http/protobuf" {
-			return fmt.Errorf("%w: %s: %q is not http/protobuf, which is what is spoken here", ErrTracing, name, p)
+			return fmt.Errorf("%w: %s: %q is not http/protobuf, the only supported protocol", ErrTracing, name, p)
 		}
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {

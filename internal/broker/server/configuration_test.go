@@ -27,7 +27,7 @@ func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
 	t.Parallel()
 	text, err := server.Configuration(nobody, map[string]string{"acme": nobody["publisher"]})
 	must(t, err)
-	text = "# What `pgcourier broker config --publisher acme=...` prints. These keys are nobody's.\n" + text
+	text = "# What `pgcourier broker config --publisher acme=...` prints. No seed exists for these keys.\n" + text
 	file := filepath.Join("..", "..", "..", "deploy", "nats", "users.conf")
 	if *update {
 		must(t, os.WriteFile(file, []byte(text), 0o600))

@@ -137,9 +137,9 @@ type KeyError struct {
 func (e *KeyError) Error() string {
 	switch {
 	case errors.Is(e.Err, fs.ErrPermission) && e.Owner >= 0:
-		return fmt.Sprintf("the broker's key of the user %s, %s, can be read by the user with id %d only, who runs the broker: run as that user, or ask for a copy of that one file", e.User, e.File, e.Owner)
+		return fmt.Sprintf("the broker's key of the user %s, %s, can be read by the user with id %d only, the user of the broker: run as that user, or ask for a copy of that one file", e.User, e.File, e.Owner)
 	case errors.Is(e.Err, fs.ErrPermission):
-		return fmt.Sprintf("the broker's key of the user %s, %s, cannot be read by this user: run as the one who runs the broker, or ask for a copy of that one file", e.User, e.File)
+		return fmt.Sprintf("the broker's key of the user %s, %s, cannot be read by this user: run as the user of the broker, or ask for a copy of that one file", e.User, e.File)
 	case errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("there is no broker key of the user %s: %s is missing", e.User, e.File)
 	}

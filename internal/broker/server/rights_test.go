@@ -73,7 +73,7 @@ func acts() []act {
 		api("reset the workers' consumer", "CONSUMER.RESET.BACKUP_REQUESTS.export-worker", ""),
 		api("unpin the workers' consumer", "CONSUMER.UNPIN.BACKUP_REQUESTS.export-worker", ""),
 
-		publish("ask who it is", "$SYS.REQ.USER.INFO", "gateway publisher worker notifier verifier operator"),
+		publish("look up its own rights", "$SYS.REQ.USER.INFO", "gateway publisher worker notifier verifier operator"),
 		publish("announce a completed export", "backup.completed.acme.r1", "worker"),
 		publish("announce a failed export", "backup.failed.acme.r1", "worker"),
 		publish("announce a start", "backup.started.acme.r1", "worker"),
@@ -144,7 +144,7 @@ func acts() []act {
 		listen("read the verifier's replies", "_INBOX_verifier.>", "verifier"),
 		listen("read the operator's replies", "_INBOX_operator.>", "operator"),
 		listen("read the administrator's replies", "_INBOX_admin.>", ""),
-		listen("read anybody's replies", "_INBOX.>", ""),
+		listen("read the replies of all users", "_INBOX.>", ""),
 		listen("hear the system's events", "$SYS.>", ""),
 		publish("ask the server itself", "$SYS.REQ.SERVER.PING", ""),
 		publish("publish anywhere else", "elsewhere", ""),

@@ -21,13 +21,13 @@ type rule struct {
 
 // allowed has a rule for each package of ours. The reason stands beside it.
 var allowed = []rule{
-	{"schemas", nil, "the contract for everyone stands alone", nil},
+	{"schemas", nil, "the contract stands alone", nil},
 	{"events/codes", nil, "the words of failures, for the worker and its clients alike: a leaf", []string{"github.com"}},
 	{"events", []string{"events/codes", "schemas"}, "gateways import events: it must not pull in the worker", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"handlers", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/retention", "internal/seal", "internal/secret"}, "message in, core call, message out", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
 	{"internal/secret", nil, "a leaf", nil},
 	{"internal/api", []string{"events", "events/codes", "schemas", "internal/api/access", "internal/broker", "internal/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/ledger", "internal/replay", "internal/retention", "internal/schedule", "internal/seal", "internal/secret"}, "it answers over HTTP what a gateway asks the broker and what commands ask the ledger, and runs no export: no storage, no pg_dump, no handler", []string{"github.com/nats-io/nats-server", "github.com/minio", "github.com/spf13/cobra"}},
-	{"internal/api/access", []string{"internal/secret"}, "who may call the API, and nothing else: the ledger keeps tokens, and knows no HTTP", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor"}},
+	{"internal/api/access", []string{"internal/secret"}, "the rights of callers, and nothing else: the ledger keeps tokens, and knows no HTTP", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor"}},
 	{"internal/failpoint", nil, "a leaf", nil},
 	{"internal/pgcluster/freeport", nil, "a leaf", nil},
 	{"internal/delivery", nil, "what a handler knows of its message and may decide on it: a leaf, so that handlers need not know the broker", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
@@ -52,7 +52,7 @@ var allowed = []rule{
 	{"internal/broker/consumer", []string{"events", "internal/broker", "internal/delivery", "internal/failpoint", "internal/secret", "internal/schedule", "schemas"}, "it takes messages from any broker: it runs none", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
 	{"internal/broker/server", []string{"events", "internal/broker", "internal/secret", "internal/schedule", "schemas"}, "the embedded broker and its users; it takes no messages", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
 	{"internal/broker/setup", []string{"events", "internal/broker", "internal/broker/server", "internal/config", "internal/notify", "internal/secret", "internal/schedule", "schemas"}, "the broker as the configuration wants it; of notify it knows the channels' names", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
-	{"internal/notify", []string{"events", "schemas"}, "whom to tell what, and when again: it knows no channel", []string{"github.com/wneessen", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify", []string{"events", "schemas"}, "recipients and retries: it knows no channel", []string{"github.com/wneessen", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/notify/queue", []string{"events", "schemas", "internal/broker", "internal/notify", "internal/secret"}, "notifications in the broker; it knows no channel", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
 	{"internal/notify/channels", []string{"events", "schemas", "internal/config", "internal/export", "internal/failpoint", "internal/notify/...", "internal/pgversion", "internal/seal", "internal/secret", "internal/storage/..."}, "it opens the channels that the configuration names, so that these know neither it nor each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/notify/email", []string{"events", "schemas", "internal/notify", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},

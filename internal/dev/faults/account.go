@@ -88,11 +88,11 @@ func (w *world) account(ctx context.Context, r *result) error {
 	}
 	for key := range byKey {
 		r.Double++
-		r.blame("outcome of %s, for which nobody asked", key)
+		r.blame("outcome of %s, without a request", key)
 	}
 	for key := range ledger {
 		r.Double++
-		r.blame("row of %s, for which nobody asked", key)
+		r.blame("row of %s, without a request", key)
 	}
 	w.recovery(r, entries)
 	if w.fault.platform {
