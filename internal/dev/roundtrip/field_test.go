@@ -38,6 +38,7 @@ import (
 //	verify    result of a rehearsal; default: ok. "none": there is none. "unchecked" and a part of the
 //	          list: ok, but for what cannot be tried there
 //	uncounted tables that such a rehearsal cannot fill; default: none
+//	prepared  RESULT of a restore on another server, after restore --prepare; default: ok
 //	encoding  of the source's database; default: the server's
 //
 // FLAGS are clean, create-extensions, jobs, keep-going, no-transaction, encoding (the source's, for the
@@ -53,6 +54,7 @@ type fieldCase struct {
 	restores []string
 	verify   string
 	encoding string
+	prepared string
 	// uncounted are tables, as export.Table shows them.
 	uncounted []string
 	sql       map[string]string // by section; the source's has no name
@@ -89,6 +91,8 @@ func readFieldCase(t *testing.T, path string) fieldCase {
 			c.restores = append(c.restores, value)
 		case key == "verify":
 			c.verify = value
+		case key == "prepared":
+			c.prepared = value
 		case key == "uncounted":
 			c.uncounted = strings.Split(value, ", ")
 		case key == "encoding":
@@ -132,7 +136,7 @@ func TestFieldCases(t *testing.T) {
 func (c fieldCase) run(t *testing.T, from string, on restore.Scratch, format export.Format) {
 	t.Helper()
 	store := folder(t)
-	out := c.export(t, store, from, format)
+	out := c.export(t, store, cluster.URL(from), format)
 	code, part, _ := strings.Cut(c.outcome, " ")
 	if got := fmt.Sprint(out.State); code == "" && out.State != export.Completed || code != "" && (string(out.Code) != code || !strings.Contains(out.Message, part)) {
 		t.Fatalf("%s: %s %s %s, want %q", format, got, out.Code, out.Message, c.outcome)
@@ -209,7 +213,7 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 	_, incomplete := errors.AsType[*restore.IncompleteError](err)
 	if want := strings.TrimSpace(c.sql["want"]); (err == nil || incomplete) && want != "" {
 		var holds bool
-		if err := queryRow(t.Context(), to, want, &holds); err != nil || !holds {
+		if err := queryRow(t.Context(), cluster.URL(to), want, &holds); err != nil || !holds {
 			t.Errorf("%s: %s is %t (%v)", what, want, holds, err)
 		}
 	}
@@ -247,13 +251,13 @@ func checkResult(t *testing.T, what, want string, err error) {
 }
 
 // export runs one request of the case's project.
-func (c fieldCase) export(t *testing.T, store export.Store, database string, format export.Format) export.Outcome {
+func (c fieldCase) export(t *testing.T, store export.Store, dsn string, format export.Format) export.Outcome {
 	t.Helper()
 	area, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(cluster.URL(database)), BinDirs: []string{cluster.BinDir}})
+	dumper, err := pgdump.New(pgdump.Config{Spool: area, DefaultDSN: export.Secret(dsn), BinDirs: []string{cluster.BinDir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +281,15 @@ func (o owning) Lookup(_ context.Context, id string) (export.Project, error) {
 	return export.Project{ID: id, Name: id, Schemas: o}, nil
 }
 
+// createDatabase is a statement. encoding: empty for the server's.
+func createDatabase(name, encoding string) string {
+	statement := "CREATE DATABASE " + name + " TEMPLATE template0"
+	if encoding != "" {
+		statement += " LC_COLLATE 'C' LC_CTYPE 'C' ENCODING " + encoding
+	}
+	return statement
+}
+
 var fieldDatabases atomic.Int64
 
 // fieldDatabase makes a database from template0 and runs sql in it, each statement by itself
@@ -284,11 +297,7 @@ var fieldDatabases atomic.Int64
 func fieldDatabase(t *testing.T, sql, encoding string) string {
 	t.Helper()
 	name := fmt.Sprintf("field_%d", fieldDatabases.Add(1))
-	make := "CREATE DATABASE " + name + " TEMPLATE template0"
-	if encoding != "" {
-		make += " LC_COLLATE 'C' LC_CTYPE 'C' ENCODING " + encoding
-	}
-	if err := cluster.execute(t.Context(), "postgres", make); err != nil {
+	if err := cluster.execute(t.Context(), "postgres", createDatabase(name, encoding)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -336,8 +345,8 @@ func fieldRestorer(t *testing.T) *restore.Restorer {
 	return restore.New(restore.Config{BinDirs: []string{cluster.BinDir}, SpoolDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 }
 
-func queryRow(ctx context.Context, database, sql string, into any) error {
-	conn, err := pgx.Connect(ctx, cluster.URL(database))
+func queryRow(ctx context.Context, dsn, sql string, into any) error {
+	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
 	}

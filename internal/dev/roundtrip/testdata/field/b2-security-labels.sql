@@ -3,6 +3,7 @@
 -- restore: => refused guard
 -- restore: keep-going => incomplete
 -- verify: unchecked SECURITY LABEL FOR guard
+-- prepared: refused guard
 CREATE SCHEMA app;
 CREATE TABLE app.t AS SELECT 1 AS a;
 INSERT INTO pg_seclabel (objoid, classoid, objsubid, provider, label) VALUES ('app.t'::regclass, 'pg_class'::regclass, 0, 'guard', 'secret');
