@@ -12,9 +12,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Verifier restores a completed export and says what it found: exactly one of the answers is set.
-// An error says that the verification could not be made, and nothing of the export. If neither is
-// set, the export was deleted on purpose and nothing is announced.
+// Verifier restores a completed export and returns what it found: exactly one of the answers is
+// set. An error says that the verification could not be made, and nothing of the export. If neither
+// is set, the export was deleted on purpose and nothing is announced.
 type Verifier interface {
 	Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error)
 }

@@ -84,7 +84,7 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 	}
 }
 
-// A message that used up its deliveries while it waited for its turn is run, not buried.
+// A message that used up its deliveries while it waited for its turn is run and not failed.
 func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{fresh: []string{"r"}, dead: []export.QueuedRequest{{

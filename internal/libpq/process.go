@@ -163,7 +163,7 @@ func (p *Process) Terminate(delay time.Duration) (killed bool) {
 	return true
 }
 
-// Pause stops the process group where it is, until Resume. Pausing twice is pausing once.
+// Pause stops the process group where it is, until Resume. A second Pause changes nothing.
 func (p *Process) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

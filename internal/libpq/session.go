@@ -22,8 +22,8 @@ type Session struct {
 	Password string
 }
 
-// keepAlive is how often a silent session is heard of: one may be silent for as long as a dump
-// takes, and some routers forget a connection after four minutes of silence.
+// keepAlive is the interval of TCP keep-alives: a session may be silent for as long as a dump
+// takes, and some routers drop a connection after four minutes of silence.
 const keepAlive = time.Minute
 
 // Connect opens a session with the first server that answers and is of the wanted kind.
@@ -89,7 +89,7 @@ func (s *Session) Version() string {
 // Major is the server's major version; 0 if it names none.
 func (s *Session) Major() int { return LeadingNumber(s.Version()) }
 
-// closeWait bounds the goodbye to a server that does not answer.
+// closeWait bounds the end of a session with a server that does not answer.
 const closeWait = 5 * time.Second
 
 // Close ends the session and waits until nothing of it runs here. The server ends its

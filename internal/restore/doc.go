@@ -17,8 +17,8 @@
 //
 // # What a restore executes
 //
-// A dump is a program: functions of the source run in the target when indexes are built or
-// views are filled, with the rights of the login. psql's own commands are no part of it: a
-// script with a meta-command other than \restrict is not whole for package archive. Restore
-// with a login that may do no more than it must.
+// A restore executes what the dump defines: functions of the source run in the target when indexes
+// are built or views are filled, with the rights of the login. psql's own commands are no part of
+// it: a script with a meta-command other than \restrict is not whole for package archive. Restore
+// with a login that has no more rights than it needs.
 package restore

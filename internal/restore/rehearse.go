@@ -29,9 +29,9 @@ type Scratch struct {
 // there, then drops the database. The extensions that the export needs are made first, in
 // the schemas that they had, where the server has them. The database is a copy of template1.
 //
-// What the login may not do there, and what needs objects that are not there, says nothing of the
-// export: if it is refused, it is restored again, statement by statement and unpacked in SpoolDir
-// as a whole, and Result.Unchecked lists what could not be tried.
+// A refusal because the login lacks a right, or because an object is missing there, proves nothing
+// about the export. Then the export is restored again, statement by statement and unpacked in
+// SpoolDir as a whole, and Result.Unchecked lists what could not be tried.
 //
 // Errors are those of Restore, a *RejectedError among them: the export is as it was dumped,
 // but this server does not take it.

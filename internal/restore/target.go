@@ -43,7 +43,7 @@ type Target struct {
 	trial *trial // nil: no rehearsal
 }
 
-// check refuses what cannot be meant.
+// check refuses options that contradict each other.
 func (t Target) check(f export.Format) error {
 	switch {
 	case t.NoTransaction && t.Clean:

@@ -139,7 +139,7 @@ func (x Export) open(ctx context.Context, progress func(int64)) (*pass, error) {
 	p := &pass{source: source, stored: &measured{ctx: ctx, r: source, hash: sha256.New(), progress: progress}}
 	p.plain, err = seal.Open(p.stored, a.Compression, identities)
 	if err != nil {
-		// Damage explains itself better than what it leads to.
+		// Report the damage and not its consequences.
 		_, err = p.finish(err)
 		return nil, err
 	}

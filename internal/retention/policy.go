@@ -1,6 +1,6 @@
-// Package retention decides which stored exports may go, and lets them go: warn, wait,
-// delete, announce. The decision (Policy) is pure; the Pruner carries it out over the
-// ledger's records, the storage and the broker.
+// Package retention decides which stored exports are deleted, and deletes them: warn, wait, delete,
+// announce. The decision (Policy) is pure; the Pruner carries it out over the ledger's records, the
+// storage and the broker.
 //
 // Two rules stand above every policy: the newest good export of a project stays, and so
 // does its newest verified one. All times are the ledger's and read in UTC.

@@ -219,8 +219,8 @@ func (s *Stream) giveInput() {
 	}
 }
 
-// Summary describes the artifact. It is zero until the dump ended and was found whole,
-// which is before Read returned io.EOF: an artifact counts only from then on.
+// Summary describes the artifact. It is zero until the dump ended and was found whole, which is
+// before Read returns io.EOF. The artifact is valid only after that io.EOF.
 func (s *Stream) Summary() Summary {
 	if p := s.summary.Load(); p != nil {
 		return *p

@@ -35,8 +35,8 @@ func (p publications) PublishOnce(ctx context.Context, subject, filter string, m
 	return outage(err)
 }
 
-// outage marks err as an outage of the broker. Not an outage are a message that the broker can
-// never take, and a full queue: the publisher is told of both.
+// outage marks err as an outage of the broker. A message that the broker can never take, and a full
+// queue, are not outages: the publisher gets these errors.
 func outage(err error) error {
 	if errors.Is(err, broker.ErrTooLarge) {
 		return fmt.Errorf("%w: %w", handlers.ErrTooLarge, err)

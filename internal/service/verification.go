@@ -113,8 +113,8 @@ func (v *Verifier) signed(ctx context.Context, out finding, copies []destination
 	})
 }
 
-// note keeps the finding for retention, which prefers what was verified. Without it an export
-// counts as not verified. That is no reason to verify it once more.
+// note keeps the finding for retention, which prefers what was verified. Without the note an export
+// counts as not verified, and it is not verified again for that.
 func (v *Verifier) note(ctx context.Context, c events.Completed, damaged bool) {
 	if v.config.Ledger == nil {
 		return

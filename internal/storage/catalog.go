@@ -91,10 +91,9 @@ func (x *indexed) load(ctx context.Context) (map[string]Ref, error) {
 	return decodeIndex(b)
 }
 
-// decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Anyone
-// with the right to write to the destination can replace it, so its keys and references are
-// checked before anything is done with them. ErrVersion: it is a later version's.
-// ErrDamaged: anything else.
+// decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Every program with the
+// right to write to the destination can replace it, so its keys and references are checked before
+// use. ErrVersion: it is a later version's. ErrDamaged: anything else.
 func decodeIndex(b []byte) (map[string]Ref, error) {
 	var v struct {
 		Version int `json:"version"`

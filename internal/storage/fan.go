@@ -37,8 +37,8 @@ type Fan struct {
 	failed  func(ctx context.Context, target string, err error)
 }
 
-// NewFan makes a Fan. At least one target is not optional. failed hears of each optional
-// target that failed; it may be nil only if there is none.
+// NewFan makes a Fan. At least one target is not optional. failed is called for each optional
+// target that failed; it may be nil only if no target is optional.
 func NewFan(targets []Target, failed func(ctx context.Context, target string, err error)) (*Fan, error) {
 	required := 0
 	for _, t := range targets {

@@ -28,8 +28,8 @@ var ErrNotMarked = fmt.Errorf("%w: the storage is not there", ErrUnavailable)
 // ErrOtherStorage says that another storage lies at the place.
 var ErrOtherStorage = fmt.Errorf("%w: another storage lies there", ErrRefused)
 
-// Marker is a small document in the root of a destination. It is made once, and tells the
-// storage from every other that may come to lie at the same place.
+// Marker is a small document in the root of a destination. It is made once, and distinguishes the
+// storage from every other that may later lie at the same place.
 type Marker struct {
 	Version int    `json:"version"` // 1
 	Storage string `json:"storage"` // a random name

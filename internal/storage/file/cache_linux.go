@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flush brings a part of a file to the device and asks the kernel to forget it, so that
-// reading it reads the device. It promises nothing: that the file is durable, fsync sees to,
-// and a file system that does not know the advice ignores it.
+// flush brings a part of a file to the device and asks the kernel to forget it, so that reading it
+// reads the device. It guarantees nothing: fsync makes the file durable, and a file system that
+// does not know the advice ignores it.
 func flush(f *os.File, from, size int64) {
 	conn, err := f.SyscallConn()
 	if err != nil {

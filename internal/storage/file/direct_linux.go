@@ -34,8 +34,8 @@ func setDirect(f *os.File, on bool) bool {
 // isInvalid says whether the file system refused a direct write for being one.
 func isInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }
 
-// reserve makes f longer and has the file system set room aside for it. It promises nothing:
-// a write past the end makes the file longer as well, and says when there is no room.
+// reserve makes f longer and has the file system set room aside for it. It guarantees nothing: a
+// write past the end makes the file longer as well, and fails when there is no room.
 func reserve(f *os.File, from, size int64) {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -45,11 +45,12 @@ const (
 	MD5    Checksum = "md5"    // Content-MD5 alone, for servers that refuse the former
 )
 
-// Config says where the bucket is and how it wants to be spoken to.
+// Config describes a bucket and how to reach it.
 type Config struct {
 	Bucket string // required
 	Prefix string // of all objects, without slashes at its ends; may be empty
-	// Tenant is whose bucket it is on servers with tenants (Ceph). Default: the credentials' own.
+	// Tenant is the owner of the bucket on servers with tenants (Ceph). Default: the credentials'
+	// own.
 	Tenant string
 	// Endpoint is "https://host[:port][/path]" or "http://host[:port][/path]". Default: AWS.
 	Endpoint string

@@ -26,7 +26,7 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 		return storage.Stored{}, err
 	}
 	object := d.object(b.Name)
-	err := d.patiently(ctx, func() error {
+	err := d.retryBusy(ctx, func() error {
 		_, err := d.stat(ctx, object)
 		return err
 	})
@@ -125,9 +125,9 @@ func (u *upload) completeOptions(conditional bool) minio.PutObjectOptions {
 // know conditions: it says NotImplemented, or that the request is a bad one. One that is bad for
 // another reason is refused again.
 func (d *Driver) conditionally(ctx context.Context, write func(conditional bool) error) error {
-	err := d.patiently(ctx, func() error { return write(true) })
+	err := d.retryBusy(ctx, func() error { return write(true) })
 	if e := minio.ToErrorResponse(err); e.Code == minio.NotImplemented || e.StatusCode == http.StatusBadRequest && !slices.Contains(transfers, e.Code) {
-		return d.patiently(ctx, func() error { return write(false) })
+		return d.retryBusy(ctx, func() error { return write(false) })
 	}
 	return err
 }
@@ -156,7 +156,7 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, first []byte) (e
 	if u.driver.checksum == CRC32C {
 		user = map[string]string{"x-amz-checksum-algorithm": "CRC32C"}
 	}
-	err = u.driver.patiently(ctx, func() (err error) {
+	err = u.driver.retryBusy(ctx, func() (err error) {
 		u.id, err = u.driver.core.NewMultipartUpload(ctx, u.driver.bucket, u.object, u.options(user, false))
 		return err
 	})
@@ -228,7 +228,7 @@ func (u *upload) send(ctx context.Context, data []byte) error {
 		header.Set(k, v)
 	}
 	var part minio.ObjectPart
-	err := u.driver.patiently(ctx, func() (err error) {
+	err := u.driver.retryBusy(ctx, func() (err error) {
 		part, err = u.driver.core.PutObjectPart(ctx, u.driver.bucket, u.object, u.id, number, bytes.NewReader(data),
 			int64(len(data)), minio.PutObjectPartOptions{
 				Md5Base64: s.md5Base64, Sha256Hex: s.sha256Hex, DisableContentSha256: true,
@@ -264,7 +264,7 @@ func (u *upload) complete(ctx context.Context) error {
 		}
 	}
 	var info minio.ObjectInfo
-	err = u.driver.patiently(ctx, func() (err error) {
+	err = u.driver.retryBusy(ctx, func() (err error) {
 		info, err = u.driver.stat(ctx, u.object)
 		return err
 	})

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Clock is how the client sees time pass. Implementations are safe for concurrent use.
+// Clock is the client's source of time. Implementations are safe for concurrent use.
 type Clock interface {
 	// Now returns the current time.
 	Now() time.Time

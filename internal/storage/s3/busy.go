@@ -14,9 +14,9 @@ import (
 // client's own quick ones: a minute and a half in all, so that a dump need not be made again.
 var pauses = []time.Duration{1, 2, 4, 8, 15, 30, 30}
 
-// patiently makes a call again while the server is too busy for it. call must be repeatable. The
-// error is the last call's.
-func (d *Driver) patiently(ctx context.Context, call func() error) error {
+// retryBusy repeats a call while the server is too busy for it. call must be repeatable. The error
+// is the last call's.
+func (d *Driver) retryBusy(ctx context.Context, call func() error) error {
 	for _, pause := range pauses {
 		err := call()
 		if err == nil || ctx.Err() != nil || !busy(err) {
