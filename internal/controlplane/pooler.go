@@ -2,7 +2,7 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -28,7 +28,7 @@ func pooled(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return string(results[0].Rows[0][0]) != fmt.Sprint(conn.PID()), nil
+	return string(results[0].Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10), nil
 }
 
 // withoutNames keeps a pool's connections from naming statements behind a pooler. The first

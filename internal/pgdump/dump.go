@@ -36,6 +36,8 @@ type dump struct {
 	whole  atomic.Bool // Read returned io.EOF
 	many   bool        // too many tables for the session to be kept
 
+	locked    chan struct{} // closed once pg_dump has all its locks, or has ended
+	lockOnce  sync.Once
 	closeOnce sync.Once
 }
 
@@ -71,7 +73,7 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 		moved = files.grown
 		turn = &trail{exited: d.process.Exited(), dumped: files.dumped, behind: o.jobs}
 	}
-	d.counts = d.session.count(ctx, o.survey, turn)
+	d.counts = d.session.count(ctx, o.survey, turn, d.locked)
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
 	d.ended.Go(func() { o.followLocks(ctx, d) })
 }
@@ -102,6 +104,8 @@ func (d *dump) Read(p []byte) (int, error) {
 	}
 	d.watch.begin()
 	n, err := d.out.Read(p)
+	// pg_dump writes nothing before it has locked all tables.
+	d.lockOnce.Do(func() { close(d.locked) })
 	if n > 0 {
 		d.watch.end(true)
 		d.bytes += int64(n)

@@ -234,6 +234,9 @@ func (o *opening) look(ctx context.Context) (err error) {
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
 		return err
 	}
+	if o.survey.followed, err = o.session.tooMany(ctx, o.survey.relations); err != nil || o.survey.followed {
+		return fail(ctx, err)
+	}
 	err = o.session.lock(ctx, o.survey.relations)
 	return o.session.blamed(ctx, o.survey.schemas, o.session.explainLocks(ctx, o.survey.relations, err))
 }
@@ -281,7 +284,7 @@ func (o *opening) estimated(ctx context.Context) int64 {
 func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *dump {
 	d := &dump{
 		process: p, out: out, session: o.session, info: o.info,
-		watch: &watch{limit: o.config.Timeout, stall: o.config.Stall},
+		watch: &watch{limit: o.config.Timeout, stall: o.config.Stall}, locked: make(chan struct{}),
 	}
 	d.begin(ctx, o)
 	return d

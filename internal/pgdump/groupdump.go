@@ -71,6 +71,9 @@ func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member
 	if members, err = g.survey(ctx, o, members); err != nil {
 		return nil, err
 	}
+	if members, err = o.session.bounded(ctx, members); err != nil {
+		return nil, fail(ctx, err)
+	}
 	if members, err = o.session.lockEach(ctx, members); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,30 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// bounded keeps the first members that together have no more tables than may be locked.
+func (s *session) bounded(ctx context.Context, members []*Member) ([]*Member, error) {
+	var all []relation
+	for _, m := range members {
+		all = append(all, m.relations...)
+	}
+	if many, err := s.tooMany(ctx, all); err != nil || !many {
+		return members, err
+	}
+	t, err := s.lockTable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	room := t.share()
+	return slices.DeleteFunc(slices.Clone(members), func(m *Member) bool {
+		n := len(filter(m.relations, relation.locked))
+		if n > room {
+			return true
+		}
+		room -= n
+		return false
+	}), nil
+}
+
 // lockEach locks the tables of all members, and leaves out those with a table that another
 // session holds or has just rewritten. begin has set how long it may wait.
 func (s *session) lockEach(ctx context.Context, members []*Member) ([]*Member, error) {

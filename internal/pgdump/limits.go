@@ -83,6 +83,23 @@ SELECT current_setting('max_locks_per_transaction')::int, current_setting('max_c
 	return t, wrap("look at the lock table", err)
 }
 
+// fewTables is how many tables may be locked without a look at the server's lock table.
+const fewTables = 500
+
+// share is how much of a server's lock table one session of ours may fill: others need it too, an
+// application's first of all.
+func (t lockTable) share() int { return max(t.room()/8, fewTables) }
+
+// tooMany reports whether the tables are more than a session of ours may lock beside pg_dump.
+func (s *session) tooMany(ctx context.Context, relations []relation) (bool, error) {
+	n := len(filter(relations, relation.locked))
+	if n <= fewTables {
+		return false, nil
+	}
+	t, err := s.lockTable(ctx)
+	return n > t.share(), err
+}
+
 // room is how many locks all sessions together can hold for certain.
 func (t lockTable) room() int { return t.each * t.sessions }
 

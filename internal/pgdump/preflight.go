@@ -21,6 +21,9 @@ type survey struct {
 	blobs     bool    // the database holds large objects
 	schemas   []int64 // oids
 	relations []relation
+	// followed says that the tables are too many for locks of our own: pg_dump's are waited for
+	// instead.
+	followed bool
 }
 
 // relation is a table, sequence or the like in one of the chosen schemas.
@@ -241,6 +244,12 @@ func (s *session) lock(ctx context.Context, relations []relation) error {
 			return fail(ctx, fmt.Errorf("lock tables: %w", err))
 		}
 	}
+	return s.unchanged(ctx, relations)
+}
+
+// unchanged returns a fault if a table was rewritten, emptied, renamed or dropped since the
+// snapshot.
+func (s *session) unchanged(ctx context.Context, relations []relation) error {
 	oids := make([]int64, 0, len(relations))
 	for _, r := range filter(relations, relation.locked) {
 		oids = append(oids, r.oid)

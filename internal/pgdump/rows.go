@@ -24,8 +24,10 @@ type counts struct {
 }
 
 // count starts counting on the snapshot's own session, which is the counting's alone until
-// done. turn says when; nil: all at once.
-func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
+// done. turn says when; nil: all at once. Tables without locks of ours are counted once pg_dump
+// has locked them, which locked says. It may end before the counting does: a table that was
+// changed by then is a fault, because nothing says whether that was before its rows were counted.
+func (s *session) count(ctx context.Context, v *survey, turn *trail, locked <-chan struct{}) *counts {
 	c := &counts{done: make(chan struct{}), rows: map[export.Table]int64{}}
 	tables := v.counted()
 	if turn != nil {
@@ -33,6 +35,22 @@ func (s *session) count(ctx context.Context, v *survey, turn *trail) *counts {
 	}
 	go func() {
 		defer close(c.done)
+		if v.followed {
+			select {
+			case <-locked:
+				c.err = s.unchanged(ctx, v.relations)
+			case <-ctx.Done():
+				c.err = ended(context.Cause(ctx))
+			}
+			if c.err != nil {
+				return
+			}
+			defer func() {
+				if c.err == nil {
+					c.err = s.unchanged(ctx, v.relations)
+				}
+			}()
+		}
 		for len(tables) > 0 {
 			n := min(len(tables), lockChunk)
 			if turn != nil {

@@ -19,7 +19,6 @@ import (
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
@@ -427,30 +426,4 @@ UPDATE s.large SET content = content || content || content`)
 	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "s"))
 	f := fault(t, readUntilError(t, dump), codes.RowTooLarge)
 	contains(t, "message", f.Message, `a row of "s"."large" is above the 1 GB`)
-}
-
-// With 16 locks for each of its sessions the server has room for some hundred tables.
-func TestALockTableThatIsTooSmallIsNamed(t *testing.T) {
-	t.Parallel()
-	few, err := pgcluster.Start(t.Context(), pgcluster.Config{Settings: map[string]string{"max_locks_per_transaction": "10", "max_connections": "20"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := few.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	dsn := few.URL("postgres")
-	execute(t, dsn, "CREATE SCHEMA s")
-	for i := range 40 {
-		execute(t, dsn, fmt.Sprintf("DO $$ BEGIN FOR i IN 1 .. 100 LOOP EXECUTE format('CREATE TABLE s.t%d_%%s (a int)', i); END LOOP; END $$", i))
-	}
-	dump, err := dumper(t, pgdump.Config{}).Open(t.Context(), job(dsn, export.SQL, "s"))
-	if err == nil {
-		err = readUntilError(t, dump)
-		_ = dump.Close()
-	}
-	f := fault(t, err, codes.SourceUnavailable)
-	contains(t, "message", f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
 }
