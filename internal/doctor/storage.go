@@ -75,6 +75,9 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 		kind = "optional"
 	}
 	r.OK("", "a probe was written, read and deleted; %s", kind)
+	if notice := d.Notice(); notice != "" {
+		r.Add("address", Finding{State: Warning, Found: notice, Fix: "change PGCOURIER_STORAGE so: the old id is followed, but only while Telegram tells the new one"})
+	}
 	checkKeeping(ctx, d, r)
 }
 

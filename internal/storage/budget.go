@@ -34,7 +34,8 @@ func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe fun
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &stopwatch{left: b.Budget, expired: func() { cancel(errBudget) }}
+	w := &stopwatch{left: b.Budget, holds: 1, expired: func() { cancel(errBudget) }}
+	ctx = context.WithValue(ctx, watchKey{}, w)
 	w.start()
 	defer w.stop()
 	copies, err := b.Store.Put(ctx, key, pausing{r, w}, describe)
@@ -44,6 +45,19 @@ func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe fun
 		}
 	}
 	return copies, err
+}
+
+type watchKey struct{}
+
+// Pause stops the clock of the budget in ctx until resume is called: for a wait that the
+// destination asks for. Without a budget it does nothing.
+func Pause(ctx context.Context) (resume func()) {
+	w, ok := ctx.Value(watchKey{}).(*stopwatch)
+	if !ok {
+		return func() {}
+	}
+	w.stop()
+	return w.start
 }
 
 // pausing stops the watch while it waits for its stream.
@@ -64,6 +78,7 @@ type stopwatch struct {
 
 	mu    sync.Mutex
 	left  time.Duration
+	holds int // it runs while there is none
 	since time.Time
 	timer *time.Timer // nil: stopped
 }
@@ -71,6 +86,9 @@ type stopwatch struct {
 func (w *stopwatch) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.holds--; w.holds > 0 {
+		return
+	}
 	w.since = time.Now()
 	w.timer = time.AfterFunc(w.left, w.expired)
 }
@@ -78,6 +96,7 @@ func (w *stopwatch) start() {
 func (w *stopwatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.holds++
 	if w.timer == nil {
 		return
 	}

@@ -102,3 +102,38 @@ func TestASlowOptionalTargetIsLeftBehind(t *testing.T) {
 		}
 	})
 }
+
+// waiting is a store that is asked to wait.
+type waiting struct {
+	export.Store
+	asked, own time.Duration
+}
+
+func (w waiting) Put(ctx context.Context, _ string, r io.Reader, _ func() export.Manifest) ([]export.Copy, error) {
+	resume := storage.Pause(ctx)
+	time.Sleep(w.asked / 2)
+	if _, err := io.ReadAll(r); err != nil { // which stops the clock too
+		return nil, err
+	}
+	time.Sleep(w.asked / 2)
+	resume()
+	select {
+	case <-time.After(w.own):
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestAWaitThatADestinationAsksForIsNotCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, own := range []time.Duration{time.Hour, 3 * time.Hour} {
+			_, err := storage.Budgeted{Store: waiting{asked: 20 * time.Hour, own: own}, Budget: 2 * time.Hour}.Put(t.Context(), fanKey, bytes.NewReader(nil), nil)
+			if f, late := errors.AsType[*export.Fault](err); late != (own > 2*time.Hour) || late && f.Code != codes.UploadTimeout {
+				t.Errorf("own %s: %v", own, err)
+			}
+		}
+	})
+	storage.Pause(t.Context())() // without a budget
+}

@@ -116,6 +116,9 @@ func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describ
 // copy says where a complete export lies, and its receipt if it has one.
 func (r *Repository) copy(key string, manifest Ref, receipt bool) export.Copy {
 	c := export.Copy{Destination: r.name, Status: export.Stored, URI: r.driver.URI(key, manifest)}
+	if n, ok := r.driver.(interface{ Notice() string }); ok {
+		c.Message = n.Notice()
+	}
 	switch {
 	case receipt && r.lists():
 		n := Name{Key: key, Kind: Receipt}.String()

@@ -182,6 +182,9 @@ func LocationPair(at events.Location) [2]string {
 	if at.Status == events.LocationFailed {
 		return [2]string{"NOT stored", at.Destination + ": " + string(at.Code) + ": " + at.Message}
 	}
+	if at.Message != "" {
+		return [2]string{"stored at", at.URI + " (" + at.Message + ")"}
+	}
 	return [2]string{"stored at", at.URI}
 }
 

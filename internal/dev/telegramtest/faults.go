@@ -40,6 +40,8 @@ const (
 	Short
 	// Flip flips a bit of a download's byte at After.
 	Flip
+	// Says answers Code with the field Says, and does nothing.
+	Says
 )
 
 // Fault is something that goes wrong.
@@ -51,6 +53,8 @@ type Fault struct {
 	After      int64  // bytes
 	RetryAfter time.Duration
 	Target     string
+	Code       int
+	Says       string
 	Gate       <-chan struct{}
 }
 
@@ -105,6 +109,8 @@ func (s *Server) early(w http.ResponseWriter, r *http.Request, f Fault) bool {
 		page(w, http.StatusOK)
 	case TooManyRequests:
 		flood(f.RetryAfter).write(w)
+	case Says:
+		failure(f.Code, f.Says).write(w)
 	case Redirect:
 		http.Redirect(w, r, f.Target, http.StatusFound)
 	case Echo:

@@ -138,6 +138,11 @@ func (s *Server) answer(token, method string, in input) reply {
 	case m.Status == "left":
 		return failure(http.StatusForbidden, "Forbidden: bot is not a member of the "+c.Type+" chat")
 	}
+	if c.upgraded != 0 && method != "getChat" && method != "getChatMember" { // those only read
+		r := badRequest("group chat was upgraded to a supergroup chat")
+		r.Parameters = map[string]any{"migrate_to_chat_id": c.upgraded}
+		return r
+	}
 	return call(s, b, c, in)
 }
 

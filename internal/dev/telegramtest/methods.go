@@ -11,6 +11,7 @@ import (
 // chatMethods are the calls about one chat, of which the bot is known to be a member. They
 // run under the lock.
 var chatMethods = map[string]func(*Server, *bot, *chat, input) reply{
+	"sendChatAction":   (*Server).sendChatAction,
 	"getChat":          (*Server).getChat,
 	"getChatMember":    (*Server).getChatMember,
 	"sendDocument":     (*Server).sendDocument,
@@ -60,8 +61,28 @@ func mayPost(b *bot, c *chat) (reply, bool) {
 	return reply{}, true
 }
 
+func (s *Server) sendChatAction(*bot, *chat, input) reply { return success(true) }
+
+// inTopic refuses a message to a topic that is not there or not open.
+func inTopic(c *chat, in input) (reply, bool) {
+	topic := in.number("message_thread_id")
+	if topic == 0 {
+		return reply{}, true
+	}
+	switch open, there := c.topics[topic]; {
+	case !there:
+		return badRequest("message thread not found"), false
+	case !open:
+		return badRequest("TOPIC_CLOSED"), false
+	}
+	return reply{}, true
+}
+
 func (s *Server) sendDocument(b *bot, c *chat, in input) reply {
 	if r, ok := mayPost(b, c); !ok {
+		return r
+	}
+	if r, ok := inTopic(c, in); !ok {
 		return r
 	}
 	f := in.file
@@ -81,7 +102,7 @@ func (s *Server) sendDocument(b *bot, c *chat, in input) reply {
 		return r
 	}
 	s.stats.Uploaded += f.size
-	return success(s.describe(b, c, s.add(c, Message{Bot: b.id, Caption: in.fields["caption"]}, f)))
+	return success(s.describe(b, c, s.add(c, Message{Bot: b.id, Caption: in.fields["caption"], Topic: in.number("message_thread_id")}, f)))
 }
 
 func checkDocument(f *file, caption string) (reply, bool) {
@@ -209,10 +230,13 @@ func (s *Server) forwardMessage(b *bot, c *chat, in input) reply {
 	if r, ok := mayPost(b, c); !ok {
 		return r
 	}
+	if r, ok := inTopic(c, in); !ok {
+		return r
+	}
 	if r, ok := s.paced(c); !ok {
 		return r
 	}
-	return success(s.describe(b, c, s.add(c, Message{Bot: b.id, Text: m.Text, Caption: m.Caption}, m.file)))
+	return success(s.describe(b, c, s.add(c, Message{Bot: b.id, Text: m.Text, Caption: m.Caption, Topic: in.number("message_thread_id")}, m.file)))
 }
 
 // The pace: one message a second to a chat, 20 in any minute to groups and channels.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -123,6 +124,29 @@ func (s *Server) AddChat(c Chat) {
 		return
 	}
 	s.chats[c.ID] = &chat{Chat: c, members: map[int64]Member{}, next: 1}
+}
+
+// Upgrade makes a supergroup of a group, as Telegram does when it gets more than a group can be: it
+// has another id and no messages, and the group takes no more. Both keep their members.
+func (s *Server) Upgrade(group, supergroup int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.chats[group]
+	settings := old.Chat
+	settings.ID, settings.Type = supergroup, "supergroup"
+	s.chats[supergroup] = &chat{Chat: settings, members: maps.Clone(old.members), next: 1}
+	old.upgraded = supergroup
+}
+
+// SetTopic makes a topic of a forum, or opens or closes it.
+func (s *Server) SetTopic(chatID, topic int64, open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.chats[chatID]
+	if c.topics == nil {
+		c.topics = map[int64]bool{}
+	}
+	c.topics[topic] = open
 }
 
 // SetMember sets a bot's standing in a chat. Both must exist.

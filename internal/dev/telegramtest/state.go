@@ -40,6 +40,7 @@ type Message struct {
 	Size    int64
 	SHA256  [32]byte // of the document as it arrived
 	Pinned  bool
+	Topic   int64 // of a forum; 0: none
 }
 
 type bot struct {
@@ -52,8 +53,10 @@ type chat struct {
 	members  map[int64]Member
 	messages []*message // oldest first
 	next     int64
-	accepted []time.Time // the last messages, for the pace
-	until    time.Time   // told to wait until then
+	accepted []time.Time    // the last messages, for the pace
+	until    time.Time      // told to wait until then
+	upgraded int64          // the supergroup that it became; 0: none
+	topics   map[int64]bool // of a forum, by number: open
 }
 
 type message struct {

@@ -1,6 +1,7 @@
 package destinations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,6 +33,7 @@ type Destination struct {
 	place    string         // in the ledger
 	expected string         // the storage's name; "": not bound
 	keeps    func(context.Context) (versions, locked, ok bool)
+	notice   func() string
 }
 
 // Keeping says whether a destination keeps what is deleted.
@@ -108,6 +110,15 @@ func (d *Destination) Keeping(ctx context.Context) (k Keeping, ok bool) {
 	return k, ok
 }
 
+// Notice returns what an operator should change although the destination works; "": nothing. It
+// is known after Check.
+func (d *Destination) Notice() string {
+	if d.notice == nil {
+		return ""
+	}
+	return d.notice()
+}
+
 // Close releases the destination.
 func (d *Destination) Close() error { return d.close() }
 
@@ -153,15 +164,16 @@ func (d *Destination) openTelegram(raw string, o Options, c *storage.Config) err
 	if err != nil {
 		return config.AsError(err)
 	}
-	driver, err := telegram.New(telegram.Config{Client: client, Chat: place.Chat, PartSize: place.PartSize})
+	driver, err := telegram.New(telegram.Config{Client: client, Chat: place.Chat, Was: place.Was, Topic: place.Topic, PartSize: place.PartSize})
 	if err != nil {
 		return config.AsError(errors.Join(err, client.Close()))
 	}
 	c.Journal = new(storage.MemoryJournal)
 	if o.Journal != nil {
-		c.Journal = o.Journal("telegram:" + strconv.FormatInt(place.Chat, 10))
+		// The notes of a group's time stay those of the supergroup that it became.
+		c.Journal = o.Journal("telegram:" + strconv.FormatInt(cmp.Or(place.Was, place.Chat), 10))
 	}
-	c.Driver, d.check, d.close = driver, driver.Check, client.Close
+	c.Driver, d.check, d.close, d.notice = driver, driver.Check, client.Close, driver.Notice
 	return nil
 }
 

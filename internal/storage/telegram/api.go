@@ -90,26 +90,42 @@ func (c *Client) Me(ctx context.Context) (User, error) {
 // Chat returns what is known of a chat.
 func (c *Client) Chat(ctx context.Context, chat int64) (Chat, error) {
 	var r Chat
+	return r, c.inChat(ctx, chat, func(chat int64) error {
+		return c.call(ctx, methodGetChat, 0, map[string]any{"chat_id": chat}, &r)
+	})
+}
+
+// formerChat returns what is known of a chat, also of a group that became a supergroup.
+func (c *Client) formerChat(ctx context.Context, chat int64) (Chat, error) {
+	var r Chat
 	return r, c.call(ctx, methodGetChat, 0, map[string]any{"chat_id": chat}, &r)
 }
 
 // Member returns a user's standing in a chat.
 func (c *Client) Member(ctx context.Context, chat, user int64) (Member, error) {
 	var m Member
-	return m, c.call(ctx, methodGetMember, 0, map[string]any{"chat_id": chat, "user_id": user}, &m)
+	return m, c.inChat(ctx, chat, func(chat int64) error {
+		return c.call(ctx, methodGetMember, 0, map[string]any{"chat_id": chat, "user_id": user}, &m)
+	})
 }
 
 // Send uploads a document as a new message. The upload is repeated from its own bytes when
 // the connection or the server fails; if only the reply was lost, the chat then holds it
 // twice.
 func (c *Client) Send(ctx context.Context, chat int64, u Upload) (Message, error) {
-	fields := map[string]string{
-		"chat_id": strconv.FormatInt(chat, 10), "caption": u.Caption, "disable_notification": "true",
-		// Without it Telegram may convert a file that looks like music or a picture.
-		"disable_content_type_detection": "true",
-	}
 	var m Message
-	if err := c.upload(ctx, methodSend, chat, fields, u, &m); err != nil {
+	err := c.inChat(ctx, chat, func(chat int64) error {
+		fields := map[string]string{
+			"chat_id": strconv.FormatInt(chat, 10), "caption": u.Caption, "disable_notification": "true",
+			// Without it Telegram may convert a file that looks like music or a picture.
+			"disable_content_type_detection": "true",
+		}
+		if u.Topic != 0 {
+			fields["message_thread_id"] = strconv.FormatInt(u.Topic, 10)
+		}
+		return c.upload(ctx, methodSend, chat, fields, u, &m)
+	})
+	if err != nil {
 		return Message{}, err
 	}
 	return m, c.whole(methodSend, m, u)
@@ -143,14 +159,19 @@ func (c *Client) Pin(ctx context.Context, chat, message int64) error {
 	return c.call(ctx, methodPin, chat, in, nil)
 }
 
-// Forward sends a copy of a message within its chat, which gives this bot a file id of its
-// own for a document that another bot sent.
-func (c *Client) Forward(ctx context.Context, chat, message int64) (Message, error) {
-	in := map[string]any{
-		"chat_id": chat, "from_chat_id": chat, "message_id": message, "disable_notification": true,
-	}
+// Forward sends a copy of a message of the chat from, which gives this bot a file id of its
+// own for a document that another bot sent. topic is that of the copy; 0: none.
+func (c *Client) Forward(ctx context.Context, chat, topic, from, message int64) (Message, error) {
 	var m Message
-	return m, c.call(ctx, methodForward, chat, in, &m)
+	return m, c.inChat(ctx, chat, func(chat int64) error {
+		in := map[string]any{
+			"chat_id": chat, "from_chat_id": from, "message_id": message, "disable_notification": true,
+		}
+		if topic != 0 {
+			in["message_thread_id"] = topic
+		}
+		return c.call(ctx, methodForward, chat, in, &m)
+	})
 }
 
 // whole checks that Telegram holds as many bytes as were sent.

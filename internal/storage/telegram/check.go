@@ -21,6 +21,9 @@ func (d *Driver) Check(ctx context.Context) error {
 	if me.ID != d.bot {
 		return fmt.Errorf("check the bot: %w: the server says it is bot %d, the token says %d", storage.ErrRefused, me.ID, d.bot)
 	}
+	if err := d.learn(ctx); err != nil {
+		return err
+	}
 	chat, err := d.client.Chat(ctx, d.chat)
 	if err != nil {
 		return explain("check the chat", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // DefaultBaseURL is Telegram's own Bot API server.
@@ -27,7 +28,7 @@ const StallTimeout = 2 * time.Minute
 const (
 	DefaultReplyGrace    = 5 * time.Second
 	DefaultAttempts      = 6
-	DefaultMaxRetryAfter = time.Hour
+	DefaultMaxRetryAfter = 24 * time.Hour
 )
 
 // ClientConfig says how to reach the Bot API.
@@ -123,6 +124,7 @@ type Client struct {
 
 	mu    sync.Mutex
 	lanes map[int64]*lane
+	moved map[int64]int64 // groups and the supergroups that they have become
 }
 
 // NewClient returns a client. It makes no call. The caller calls Close.
@@ -134,7 +136,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c := &Client{
 		token: cfg.Token, baseURL: strings.TrimRight(cfg.BaseURL, "/"), localDir: cfg.LocalDir,
 		replyGrace: cfg.ReplyGrace, attempts: cfg.Attempts, maxRetryAfter: cfg.MaxRetryAfter,
-		clock: cfg.Clock, log: cfg.Logger, lanes: map[int64]*lane{},
+		clock: cfg.Clock, log: cfg.Logger, lanes: map[int64]*lane{}, moved: map[int64]int64{},
 	}
 	transport := cfg.Transport
 	if transport == nil {
@@ -219,10 +221,19 @@ func (c *Client) do(ctx context.Context, method string, chat int64, once func(co
 			}
 		}
 		c.log.InfoContext(ctx, "telegram call waits", "method", method, "attempt", attempt, "pause", pause, "error", err.Error())
-		if serr := c.clock.Sleep(ctx, pause); serr != nil {
+		if serr := c.wait(ctx, pause, err); serr != nil {
 			return fmt.Errorf("wait %v to repeat: %w (%w)", pause, serr, err)
 		}
 	}
+}
+
+// wait waits before a call is repeated. A wait that Telegram asks for is none of the time for
+// storing.
+func (c *Client) wait(ctx context.Context, pause time.Duration, err error) error {
+	if isFlood(err) {
+		defer storage.Pause(ctx)()
+	}
+	return c.clock.Sleep(ctx, pause)
 }
 
 func (c *Client) inTurn(ctx context.Context, chat int64, once func(context.Context) error) error {

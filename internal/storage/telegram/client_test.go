@@ -107,9 +107,9 @@ func TestAskedWaitsCostNoAttempt(t *testing.T) {
 func TestAskedWaitsAreBounded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: 2 * time.Hour})
+	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: 48 * time.Hour})
 	_, err := b.client.Send(t.Context(), channel, upload([]byte("x")))
-	if api, ok := errors.AsType[*telegram.APIError](err); !ok || api.RetryAfter != 2*time.Hour {
+	if api, ok := errors.AsType[*telegram.APIError](err); !ok || api.RetryAfter != 48*time.Hour {
 		t.Errorf("got %v, want the 429 itself", err)
 	}
 	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: 30 * time.Minute})

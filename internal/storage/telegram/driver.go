@@ -26,6 +26,11 @@ type Config struct {
 	Client *Client
 	// Chat is the chat's id. Required.
 	Chat int64
+	// Was is the id that the chat had as a group, before it became a supergroup. What was stored
+	// then is found by it. Default: none.
+	Was int64
+	// Topic is the forum's topic to store in (message_thread_id). Default: none.
+	Topic int64
 	// PartSize is the most bytes of one part, two of which are held in memory. Default:
 	// DefaultPartSize. At most MaxCloudPart, or MaxLocalPart with another base URL than
 	// Telegram's own.
@@ -37,6 +42,8 @@ type Config struct {
 type Driver struct {
 	client   *Client
 	chat     int64
+	was      int64 // 0: no former id is known
+	topic    int64
 	bot      int64 // this bot's id, which is the first half of its token
 	partSize int64
 }
@@ -63,7 +70,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil || bot <= 0 {
 		return nil, errors.New("configure telegram storage: the token names no bot")
 	}
-	return &Driver{client: cfg.Client, chat: cfg.Chat, bot: bot, partSize: cfg.PartSize}, nil
+	return &Driver{client: cfg.Client, chat: cfg.Chat, was: cfg.Was, topic: cfg.Topic, bot: bot, partSize: cfg.PartSize}, nil
 }
 
 // Traits says that blobs are at most one part large.
@@ -75,6 +82,7 @@ func (d *Driver) Traits() storage.Traits {
 func (d *Driver) URI(key string, manifest storage.Ref) string {
 	u := url.URL{Scheme: scheme, Host: strconv.FormatInt(d.chat, 10), Path: "/" + key}
 	if r, err := parseReference(manifest); err == nil {
+		u.Host = strconv.FormatInt(r.chat, 10)
 		u.RawQuery = "message=" + strconv.FormatInt(r.message, 10)
 	}
 	return u.String()
@@ -90,7 +98,7 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 	}
 	b.Size = size
 	m, err := d.client.Send(ctx, d.chat, Upload{
-		Name: fileName(b.Name, b.Parts), Caption: caption(b), Body: body, Size: size,
+		Name: fileName(b.Name, b.Parts), Caption: caption(b), Body: body, Size: size, Topic: d.topic,
 	})
 	if err != nil {
 		if m.ID != 0 { // accepted, but not what was sent
@@ -98,7 +106,7 @@ func (d *Driver) Put(ctx context.Context, b storage.Blob) (storage.Stored, error
 		}
 		return storage.Stored{}, explain(fmt.Sprintf("store %s", b.Name), err)
 	}
-	r := reference{bot: d.bot, chat: d.chat, message: m.ID, size: size, sha256: b.SHA256, fileID: m.Document.FileID}
+	r := reference{bot: d.bot, chat: d.home(), message: m.ID, size: size, sha256: b.SHA256, fileID: m.Document.FileID}
 	if !plainFileID(r.fileID) {
 		err := fmt.Errorf("store %s: %w: the file id is not one", b.Name, storage.ErrUnavailable)
 		return storage.Stored{}, errors.Join(err, d.discard(ctx, m.ID))
@@ -139,12 +147,15 @@ func (d *Driver) replayable(b storage.Blob) (io.ReadSeeker, int64, error) {
 // the document is replaced by a tombstone and the message stays. Forwarded copies, and what
 // Telegram itself keeps, are out of reach.
 func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion, error) {
-	r, err := d.own(ref)
+	r, err := d.own(ctx, ref)
 	if err != nil {
 		return storage.Absent, err
 	}
-	err = d.client.Delete(ctx, d.chat, r.message)
+	err = d.client.Delete(ctx, r.chat, r.message)
 	switch {
+	case r.chat != d.home() && answered(err):
+		// A group that became a supergroup takes nothing any more. Its messages stay as they are.
+		return storage.Hidden, nil
 	case err == nil:
 		return storage.Deleted, nil
 	case reasonOf(err) == MessageNotFound:
@@ -152,7 +163,7 @@ func (d *Driver) Delete(ctx context.Context, ref storage.Ref) (storage.Deletion,
 	case reasonOf(err) != DeleteRefused:
 		return storage.Absent, explain(fmt.Sprintf("delete message %d", r.message), err)
 	}
-	_, err = d.client.Edit(ctx, d.chat, r.message, tombstone())
+	_, err = d.client.Edit(ctx, r.chat, r.message, tombstone())
 	switch {
 	case err == nil || reasonOf(err) == Unchanged:
 		return storage.Tombstoned, nil
@@ -167,10 +178,13 @@ func tombstone() Upload {
 	return Upload{Name: tombstoneName, Caption: "pgcourier\ndeleted", Body: strings.NewReader(text), Size: int64(len(text))}
 }
 
-// own parses a reference into this chat.
-func (d *Driver) own(ref storage.Ref) (reference, error) {
+// own parses a reference into this chat, or into the group that it was.
+func (d *Driver) own(ctx context.Context, ref storage.Ref) (reference, error) {
 	r, err := parseReference(ref)
-	if err == nil && r.chat != d.chat {
+	if err == nil && !d.holds(r.chat) {
+		err = d.learn(ctx)
+	}
+	if err == nil && !d.holds(r.chat) {
 		err = fmt.Errorf("%w: the document is in chat %d, not in %d", storage.ErrForeign, r.chat, d.chat)
 	}
 	return r, err
@@ -180,7 +194,7 @@ func (d *Driver) own(ref storage.Ref) (reference, error) {
 func (d *Driver) discard(ctx context.Context, message int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := d.client.Delete(ctx, d.chat, message); err != nil && reasonOf(err) != MessageNotFound {
+	if err := d.client.Delete(ctx, d.home(), message); err != nil && reasonOf(err) != MessageNotFound {
 		return fmt.Errorf("remove message %d: %w", message, err)
 	}
 	return nil

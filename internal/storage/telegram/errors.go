@@ -60,6 +60,7 @@ const (
 	DeleteRefused           // the message is too old to be deleted, or is another's
 	EditRefused             // the message is another's, or cannot be edited
 	ContentProtected        // the chat forbids forwarding
+	TopicClosed             // the forum's topic is closed, deleted, or was never there
 	Unchanged               // the edit would change nothing
 )
 
@@ -86,6 +87,12 @@ var reasons = []struct {
 	{"message can't be edited", EditRefused},
 	{"message can't be forwarded", ContentProtected},
 	{"protected content", ContentProtected},
+	{"topic_closed", TopicClosed},
+	{"topic_deleted", TopicClosed},
+	{"message thread not found", TopicClosed},
+	{"write_forbidden", Forbidden},
+	{"docs_forbidden", Forbidden},
+	{"peer_id_invalid", ChatNotFound},
 	{"message is not modified", Unchanged},
 	{"not enough rights", Forbidden},
 	{"have no rights", Forbidden},

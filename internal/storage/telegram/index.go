@@ -18,7 +18,7 @@ var errIndexHidden = errors.New("another message is pinned above the index, or i
 // another one, it cannot be told whether an index exists, and Index fails with
 // storage.ErrRefused sooner than let it be begun anew.
 func (d *Driver) Index(ctx context.Context) ([]byte, error) {
-	m, err := d.pinned(ctx)
+	m, _, err := d.pinned(ctx)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -39,16 +39,16 @@ func (d *Driver) SetIndex(ctx context.Context, doc []byte) error {
 	if int64(len(doc)) > d.partSize && len(doc) > MaxCloudPart {
 		return fmt.Errorf("write the index: %w: it has outgrown one document", storage.ErrFull)
 	}
-	m, err := d.pinned(ctx)
+	m, here, err := d.pinned(ctx)
 	if err != nil {
 		return err
 	}
 	u := Upload{
 		Name: indexName, Caption: "pgcourier\nindex: leave it pinned, and pin nothing after it",
-		Body: bytes.NewReader(doc), Size: int64(len(doc)),
+		Body: bytes.NewReader(doc), Size: int64(len(doc)), Topic: d.topic,
 	}
-	if m != nil {
-		_, err := d.client.Edit(ctx, d.chat, m.ID, u)
+	if m != nil && here {
+		_, err := d.client.Edit(ctx, d.home(), m.ID, u)
 		if err == nil || reasonOf(err) == Unchanged {
 			return nil
 		}
@@ -60,18 +60,38 @@ func (d *Driver) SetIndex(ctx context.Context, doc []byte) error {
 	if err != nil {
 		return explain("write the index", err)
 	}
-	if err := d.client.Pin(ctx, d.chat, sent.ID); err != nil {
+	if err := d.client.Pin(ctx, d.home(), sent.ID); err != nil {
 		return explain("pin the index", errors.Join(err, d.discard(ctx, sent.ID)))
 	}
 	return nil
 }
 
-// pinned returns the index message, or nil when nothing is pinned.
-func (d *Driver) pinned(ctx context.Context) (*Message, error) {
+// pinned returns the index message, or nil when nothing is pinned. here is false when it is
+// pinned in the group that the chat was: it can be read there and not changed.
+func (d *Driver) pinned(ctx context.Context) (m *Message, here bool, err error) {
+	if err := d.learn(ctx); err != nil {
+		return nil, false, err
+	}
 	chat, err := d.client.Chat(ctx, d.chat)
 	if err != nil {
-		return nil, explain("look for the index", err)
+		return nil, false, explain("look for the index", err)
 	}
+	if m, err := indexOf(chat); m != nil || err != nil {
+		return m, true, err
+	}
+	was := d.former()
+	if was == 0 {
+		return nil, true, nil
+	}
+	// Not to begin it anew: the exports of that time would be lost.
+	if chat, err = d.client.formerChat(ctx, was); err != nil {
+		return nil, false, explain(fmt.Sprintf("look for the index in the chat's former id %d", was), err)
+	}
+	m, err = indexOf(chat)
+	return m, false, err
+}
+
+func indexOf(chat Chat) (*Message, error) {
 	switch m := chat.Pinned; {
 	case m == nil:
 		return nil, nil //nolint:nilnil // documented: there is none

@@ -19,12 +19,15 @@ const (
 	MaxLocalPart = 2000 << 20
 )
 
-// Location is a destination URL, telegram://CHAT_ID[?api=URL][&part_size=19MiB][&local_dir=PATH].
+// Location is a destination URL,
+// telegram://CHAT_ID[?api=URL][&part_size=19MiB][&local_dir=PATH][&message_thread_id=N][&was=CHAT_ID].
 type Location struct {
 	Chat     int64  // negative for groups and channels
 	API      string // ClientConfig.BaseURL; empty: Telegram's own
 	LocalDir string // ClientConfig.LocalDir; empty: none
 	PartSize int64  // Config.PartSize; 0: the default
+	Topic    int64  // Config.Topic; 0: none
+	Was      int64  // Config.Was; 0: none
 }
 
 // ParseLocation reads a destination URL. The path is not looked at: the URI of an export
@@ -58,6 +61,14 @@ func ParseLocation(raw string) (Location, error) {
 		case "part_size":
 			if l.PartSize, err = parseSize(values[0]); err != nil {
 				return Location{}, err
+			}
+		case "message_thread_id":
+			if l.Topic, err = strconv.ParseInt(values[0], 10, 64); err != nil || l.Topic < 1 {
+				return Location{}, errors.New("telegram URL: message_thread_id is not the number of a topic")
+			}
+		case "was":
+			if l.Was, err = strconv.ParseInt(values[0], 10, 64); err != nil || l.Was >= 0 || l.Was == l.Chat {
+				return Location{}, errors.New("telegram URL: was is not the former id of a group, such as -4242")
 			}
 		case "message": // of an export's URI
 		default:

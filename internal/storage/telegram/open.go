@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
-	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -18,7 +17,7 @@ import (
 // Telegram does not say whether a message still exists: the file of a message that a human
 // deleted may be readable for a while.
 func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.ReadCloser, error) {
-	r, err := d.own(ref)
+	r, err := d.own(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +40,7 @@ func (d *Driver) Open(ctx context.Context, ref storage.Ref, offset int64) (io.Re
 }
 
 func (d *Driver) openForwarded(ctx context.Context, r reference, offset int64) (*blob, error) {
-	m, err := d.client.Forward(ctx, d.chat, r.message)
+	m, err := d.client.Forward(ctx, d.chat, d.topic, r.chat, r.message)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +96,7 @@ var hints = map[Reason]string{
 	ChatMigrated:     "the group became a supergroup with another id",
 	TooLarge:         "the part is larger than the server takes; lower part_size",
 	TooLargeToFetch:  "the part is larger than the server gives back; lower part_size",
+	TopicClosed:      "the topic is closed or gone; open it, or correct message_thread_id",
 	ContentProtected: "the chat's content is protected; switch that off",
 	EditRefused:      "the message belongs to another bot",
 }
@@ -112,14 +112,31 @@ func explain(what string, err error) error {
 	if reason == MessageNotFound || reason == FileUnavailable {
 		return fmt.Errorf("%s: %w: %w", what, storage.ErrNotFound, err)
 	}
-	_, answered := errors.AsType[*APIError](err)
+	api, isAnswer := errors.AsType[*APIError](err)
 	_, lost := errors.AsType[*TransportError](err)
-	if !answered && !lost {
+	switch {
+	case !isAnswer && !lost:
 		return fmt.Errorf("%s: %w", what, err) // of the caller's body or context
+	case lost:
+		return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)
 	}
-	if hint := hints[reason]; hint != "" {
-		refused := &export.Fault{Code: codes.StorageRefused, Message: "Telegram refuses: " + hint, Err: storage.ErrRefused}
-		return fmt.Errorf("%s: %w: %w", what, refused, err)
+	a := &storage.Answer{
+		Kind: storage.ErrUnavailable, What: "Telegram cannot be used now", Said: storage.Words(fmt.Sprintf("%d %s", api.Code, api.Description)), Err: err,
 	}
-	return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)
+	switch hint := hints[reason]; {
+	case hint != "":
+		a.Kind, a.What = storage.ErrRefused, "Telegram refuses: "+hint
+	case api.Code == http.StatusBadRequest && reason == Unclassified: // it would be the next time too
+		a.Kind, a.What = storage.ErrRefused, "Telegram does not take the request"
+	}
+	if api.MigrateTo != 0 {
+		a.What += fmt.Sprintf(", %d", api.MigrateTo)
+	}
+	return fmt.Errorf("%s: %w", what, a)
+}
+
+// answered reports whether the Bot API refused a call for good.
+func answered(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && !e.Transient() && e.Code != http.StatusUnauthorized && e.Reason() != MessageNotFound
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // The service's published limits: one message a second to a chat, 20 messages a minute to a
@@ -51,7 +53,13 @@ func (l *lane) acquire(ctx context.Context) error {
 		if wait <= 0 {
 			return nil
 		}
-		if err := l.clock.Sleep(ctx, wait); err != nil {
+		resume := func() {}
+		if wait > groupWindow { // the pace alone never asks for so much: Telegram did
+			resume = storage.Pause(ctx)
+		}
+		err := l.clock.Sleep(ctx, wait)
+		resume()
+		if err != nil {
 			l.turn <- struct{}{}
 			return err
 		}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
 // answerLimit bounds what is read of a JSON answer. Answers of the calls used here are a
@@ -106,7 +108,7 @@ func (c *Client) decode(method string, resp *http.Response, raw []byte, out any)
 		if resp.StatusCode/100 == 2 {
 			// A success that cannot be read, for instance cut off or a proxy's page: it
 			// is not known what happened, as when no answer came.
-			return &TransportError{Method: method, text: "the answer is not the Bot API's JSON", causes: []error{io.ErrUnexpectedEOF}}
+			return &TransportError{Method: method, text: "the answer is not the Bot API's JSON: " + storage.Words(c.mask(string(raw))), causes: []error{io.ErrUnexpectedEOF}}
 		}
 		return &APIError{Method: method, Code: resp.StatusCode, Description: statusText(resp.StatusCode)}
 	}

@@ -29,6 +29,8 @@ type Upload struct {
 	Body io.ReadSeeker
 	// Size is their number, at least 1: Telegram takes no empty file.
 	Size int64
+	// Topic is the forum's topic that it is sent to. 0: none, or the general one.
+	Topic int64
 }
 
 func (u Upload) validate() error {
