@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -37,6 +38,9 @@ type Config struct {
 	// Rate bounds the calls of each caller in a second; it may make twice as many at once.
 	// Default: 50.
 	Rate float64
+	// Trace returns the span of a call as W3C Trace Context, in place of the caller's own headers.
+	// Default: the headers are carried on as they are.
+	Trace func(ctx context.Context) (traceparent, tracestate string)
 	// Mounts are further handlers by their mux pattern. They authenticate callers by themselves,
 	// through Authorize or by other means.
 	Mounts map[string]http.Handler
@@ -154,7 +158,7 @@ func (a *API) operation(id, method, path, summary, description string, scopes ..
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, Description: description,
 		Security: []map[string][]string{{bearer: names}}, Middlewares: huma.Middlewares{a.authorize(scopes)},
-		MaxBodyBytes: maxBody, Responses: problems(),
+		MaxBodyBytes: maxBody + 1, Responses: problems(),
 	}
 }
 

@@ -116,12 +116,29 @@ func (a *API) registerExports(operations huma.API) {
 
 type createInput struct {
 	ProjectPath
-	Key             string `header:"Idempotency-Key" doc:"The request id. Absent: request_id of the body, else a fresh one"`
-	ContentType     string `header:"Content-Type" hidden:"true"`
-	ContentEncoding string `header:"Content-Encoding" hidden:"true"`
-	Traceparent     string `header:"traceparent" doc:"W3C Trace Context, carried to the outcome"`
-	Tracestate      string `header:"tracestate"`
-	RawBody         []byte `contentType:"application/json"`
+	Key         string `header:"Idempotency-Key" doc:"The request id. Absent: request_id of the body, else a fresh one"`
+	Traceparent string `header:"traceparent" doc:"W3C Trace Context, carried to the outcome"`
+	Tracestate  string `header:"tracestate"`
+	RawBody     []byte `contentType:"application/json"`
+
+	header map[string]string
+}
+
+// Resolve collects the headers that concern the contract: CloudEvents in binary mode has its
+// attributes there. One that comes again is kept under another spelling, which Message asks for.
+func (in *createInput) Resolve(ctx huma.Context) []error {
+	in.header = map[string]string{}
+	ctx.EachHeader(func(name, value string) {
+		folded := strings.ToLower(name)
+		if !strings.HasPrefix(folded, "ce-") && !slices.Contains([]string{"content-type", "content-encoding", "traceparent", "tracestate"}, folded) {
+			return
+		}
+		if _, twice := in.header[folded]; twice {
+			folded = strings.ToUpper(folded)
+		}
+		in.header[folded] = value
+	})
+	return nil
 }
 
 func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, error) {
@@ -142,15 +159,7 @@ func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, err
 
 // decode reads a request as strictly as a worker does.
 func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, error) {
-	m := events.Message{Header: map[string]string{}, Body: in.RawBody}
-	for name, value := range map[string]string{
-		events.HeaderContentType: in.ContentType, "content-encoding": in.ContentEncoding,
-		events.HeaderTraceparent: in.Traceparent, events.HeaderTracestate: in.Tracestate,
-	} {
-		if value != "" {
-			m.Header[name] = value
-		}
-	}
+	m := events.Message{Header: in.header, Body: in.RawBody}
 	if len(in.RawBody) == 0 {
 		m.Body = []byte("{}")
 	}
@@ -169,6 +178,11 @@ func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, er
 	}
 	if r.RequestedBy == "" {
 		r.RequestedBy = callerOf(ctx).Subject
+	}
+	if a.Trace != nil {
+		if parent, state := a.Trace(ctx); parent != "" {
+			r.Trace = events.Trace{Parent: parent, State: state}
+		}
 	}
 	return r, nil
 }

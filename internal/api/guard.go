@@ -9,20 +9,26 @@ import (
 	"time"
 )
 
+// answerTimeout bounds an answer that does not stream, its body's reading included.
+const answerTimeout = time.Minute
+
 // guard stands around all routes: it turns panics into problems, bounds bodies, and logs each call
 // without its token, its query and its path, which may hold one: the route's pattern stands for it.
 func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		seen := &observed{}
+		outer := r
 		r = r.WithContext(context.WithValue(r.Context(), observedKey{}, seen))
 		out := &responseWriter{ResponseWriter: w}
+		// A caller that does not read is cut; what streams sets deadlines of its own.
+		_ = http.NewResponseController(w).SetWriteDeadline(begun.Add(answerTimeout))
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		if r.Body != nil {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody+1) // one more, so that the operation itself can refuse it
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody+2) // more, so that the operation itself can refuse it
 		}
 		defer func() {
 			if fault := recover(); fault != nil {
@@ -35,6 +41,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 				}
 			}
 			took := time.Since(begun)
+			outer.Pattern = r.Pattern // for what stands around this
 			route := r.Pattern
 			if route == "" {
 				route = "none"

@@ -243,6 +243,25 @@ func (b *bench) try(method, path, token, body string, header ...string) (answer,
 	return answer{res.StatusCode, res.Header, got}, err
 }
 
+// repeat posts a body with headers that may come again. An empty Content-Type is left out.
+func (b *bench) repeat(path, token, body string, header []string) (answer, error) {
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	return answer{res.StatusCode, res.Header, got}, err
+}
+
 // claim is what a worker does with a request first.
 func (b *bench) claim(project, id string) (export.Token, export.Request) {
 	b.t.Helper()

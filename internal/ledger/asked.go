@@ -84,7 +84,7 @@ DELETE FROM pgcourier.api_requests a USING over o WHERE a.project_id = o.project
 
 	forgetCalls = `
 DELETE FROM pgcourier.api_calls WHERE call_id IN (
-    SELECT call_id FROM pgcourier.api_calls WHERE called_at < clock_timestamp() - $1::interval ORDER BY called_at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+    SELECT call_id FROM pgcourier.api_calls WHERE called_at < clock_timestamp() - $1::interval ORDER BY called_at LIMIT $2)`
 )
 
 // AskVerdict says what became of an Ask.

@@ -21,6 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
 // APIConfig is what the role api needs.
@@ -29,6 +30,7 @@ type APIConfig struct {
 	Connection *nats.Conn
 	JetStream  jetstream.JetStream
 	Ledger     *ledger.Ledger
+	Telemetry  *telemetry.Telemetry
 	Version    string
 	Log        *slog.Logger
 }
@@ -66,7 +68,7 @@ func NewAPI(c APIConfig) (*API, error) {
 	r.api, err = api.New(api.Config{
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
-		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Log: c.Log,
+		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
 	})
 	return r, err
 }
@@ -88,7 +90,7 @@ func (r *API) Run(ctx context.Context) error {
 		listener = tls.NewListener(listener, r.tls)
 	}
 	srv := &http.Server{
-		Handler: r.api.Handler(), ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
+		Handler: c.Telemetry.API(r.api.Handler()), ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	c.Log.InfoContext(ctx, "HTTP API listens", "addr", listener.Addr().String(), "tls", r.tls != nil)

@@ -98,7 +98,7 @@ func (w wiring) open(ctx context.Context) error {
 	if c.Serves(config.RoleAPI) {
 		a, err := NewAPI(APIConfig{
 			Settings: c, Connection: link.connection(server.UserOperator), JetStream: link.jetStream(server.UserOperator),
-			Ledger: sh.ledger, Version: w.Version, Log: w.Log,
+			Ledger: sh.ledger, Telemetry: tel, Version: w.Version, Log: w.Log,
 		})
 		if err != nil {
 			return err

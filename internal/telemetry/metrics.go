@@ -59,6 +59,9 @@ type metrics struct {
 	verifications  *prometheus.CounterVec
 	verifyDuration *prometheus.HistogramVec
 
+	apiCalls    *prometheus.CounterVec
+	apiDuration *prometheus.HistogramVec
+
 	traces *prometheus.CounterVec
 
 	sampled *sampled
@@ -135,6 +138,9 @@ func newMetrics(registry *prometheus.Registry, c Config) *metrics {
 	m.deliveries = m.counter("deliveries_total", "Messages that a handler has dealt with; one that waits for its turn is not yet.", "handler")
 	m.redeliveries = m.counter("redeliveries_total", "Of these, those that had been delivered before.", "handler")
 	m.handlerFailures = m.counter("handler_failures_total", "Messages whose handler asked for another delivery.", "handler")
+
+	m.apiCalls = m.counter("api_calls_total", "Calls of the HTTP API by the route that they matched and the status of the answer.", "route", "code")
+	m.apiDuration = m.histogram("api_call_duration_seconds", "Time of a call of the HTTP API; calls that follow events are long.", callSeconds, "route")
 
 	m.notifications = m.counter("notifications_total", "Tries of notifications: sent, retried (to be tried again) or parked (given up until an operator replays it).", "channel", "result")
 	m.sendDuration = m.histogram("notification_send_duration_seconds", "Time of one try of a notification.", callSeconds, "channel")

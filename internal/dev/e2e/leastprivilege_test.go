@@ -142,6 +142,52 @@ END $$`)
 	l.denied("o", "pgcourier_owner", "SELECT FROM tenant_globex.later", "SELECT FROM pgcourier_access.projects", "SET ROLE pgcourier_worker")
 }
 
+// TestTheAPIRunsWithTheLeastPrivileges is not parallel with the other tests of the documented roles.
+func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
+	l := setupLeast(t, "")
+	l.migrate()
+	for range 2 {
+		l.exec(document(t, "least-privilege.sql"))
+	}
+	l.exec("ALTER ROLE pgcourier_api PASSWORD 'a'")
+	l.start(l.settings...)
+	s := l.startAPI("DATABASE_URL=" + l.as("pgcourier_api", "a"))
+	tok := l.token("acme", "admin")
+	const at = "/v1/projects/acme/exports"
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", at, `{"request_id":"one"}`, 202},
+		{"GET", at, "", 200},
+		{"PUT", "/v1/projects/acme/schedules/nightly", `{"cron":"@daily"}`, 200},
+		{"DELETE", "/v1/projects/acme/schedules/nightly", "", 204},
+	} {
+		if status, _, text := s.call(c.method, c.path, tok, c.body); status != c.status {
+			t.Errorf("%s %s: %d %s", c.method, c.path, status, text)
+		}
+	}
+	l.outcomes++
+	l.completed("acme", "one")
+	eventually(t, "it is shown as completed", func() bool { _, e, _ := s.call("GET", at+"/one", tok, ""); return e.State == "completed" })
+	if status, _, text := s.call("DELETE", at+"/one", tok, ""); status != 202 {
+		t.Errorf("%d %s", status, text)
+	}
+	eventually(t, "a sweeper deleted it", func() bool { _, e, _ := s.call("GET", at+"/one", tok, ""); return e.Removed != "" })
+	for _, w := range l.workers {
+		if strings.Contains(w.logs.String(), "permission denied") {
+			t.Error("a process was denied something")
+		}
+	}
+	l.denied("a", "pgcourier_api",
+		"SELECT FROM tenant_globex.parts", "SELECT FROM control_plane.projects", "SELECT FROM pgcourier_access.projects",
+		"UPDATE pgcourier.requests SET removed_at = now()", "DELETE FROM pgcourier.requests", "INSERT INTO pgcourier.attempts (attempt) VALUES (1)",
+		"INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "UPDATE pgcourier.api_tokens SET revoked_at = NULL", "UPDATE pgcourier.api_tokens SET scopes = '{admin}'",
+		"UPDATE pgcourier.api_calls SET subject = 'x'", "UPDATE pgcourier.removal_orders SET done_at = now()", "DELETE FROM pgcourier.removal_orders",
+		"CREATE TABLE pgcourier.mine ()", "CREATE SCHEMA mine", "SET ROLE pgcourier_worker", "SET ROLE pgcourier_owner", "COPY (SELECT 1) TO PROGRAM 'true'")
+	l.denied("w", "pgcourier_worker", "SELECT FROM pgcourier.api_tokens", "INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "SELECT FROM pgcourier.api_calls")
+}
+
 // denied wants each statement refused for want of a right.
 func (l *least) denied(password, login string, statements ...string) {
 	l.t.Helper()

@@ -1,0 +1,63 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// APICall counts a call of the HTTP API. route is the pattern that it matched, never its path.
+func (t *Telemetry) APICall(route string, status int, took time.Duration) {
+	t.metrics.apiCalls.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	t.metrics.apiDuration.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// API traces the calls of the HTTP API: each has a span in the caller's trace, by its traceparent.
+func (t *Telemetry) API(next http.Handler) http.Handler {
+	if t.provider == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := t.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(semconv.HTTPRequestMethodKey.String(r.Method)))
+		defer span.End()
+		status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		r = r.WithContext(ctx)
+		next.ServeHTTP(status, r)
+		span.SetAttributes(semconv.HTTPResponseStatusCode(status.status))
+		if _, route, ok := strings.Cut(r.Pattern, " "); ok {
+			span.SetName(r.Pattern)
+			span.SetAttributes(semconv.HTTPRoute(route))
+		}
+		if status.status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, http.StatusText(status.status))
+		}
+	})
+}
+
+// TraceOf returns the span of ctx as W3C Trace Context; empty: nothing is traced.
+func TraceOf(ctx context.Context) (traceparent, tracestate string) {
+	h := propagation.MapCarrier{}
+	traceContext.Inject(ctx, h)
+	return h["traceparent"], h["tracestate"]
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController find what the writer below can do.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
