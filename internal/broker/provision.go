@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -40,6 +41,18 @@ func ask[T any](ctx context.Context, question func(context.Context) (T, error)) 
 			return answer, err
 		}
 	}
+}
+
+// Unanswered marks an error that means that JetStream gives no answer: it wraps ErrUnreachable
+// then. A cluster without a majority gives none, or says that it is unavailable (503). The
+// end of the caller's own ctx is no such thing.
+func Unanswered(ctx context.Context, err error) error {
+	api, _ := errors.AsType[*jetstream.APIError](err)
+	const unavailable = 503
+	if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || api != nil && api.Code == unavailable) {
+		return fmt.Errorf("%w: JetStream does not answer: %w", ErrUnreachable, err)
+	}
+	return err
 }
 
 // Difference is one thing about a stream or consumer that is not as it must be.
@@ -85,7 +98,7 @@ func (e *DriftError) Unwrap() []error { return e.Causes }
 func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	drift := &DriftError{}
 	if err := provision(ctx, js, t, drift); err != nil {
-		return fmt.Errorf("provision broker: %w", err)
+		return fmt.Errorf("provision broker: %w", Unanswered(ctx, err))
 	}
 	if len(drift.Differences) > 0 {
 		return drift

@@ -20,6 +20,9 @@ import (
 const asNobody = "PGCOURIER_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
+	if how := os.Getenv(initVariable); how != "" {
+		os.Exit(asInit(how))
+	}
 	sandbox.Enter()
 	if script := os.Getenv(asNobody); script != "" {
 		cmd := exec.Command("/bin/bash", "-c", script)

@@ -139,7 +139,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	bindCtx, cancel := context.WithTimeout(ctx, firstBindTimeout)
 	defer cancel()
 	if err := sub.bind(bindCtx); err != nil {
-		return nil, fmt.Errorf("subscribe to %q: %w", topic, err)
+		return nil, fmt.Errorf("subscribe to %q: %w", topic, broker.Unanswered(ctx, err))
 	}
 	pulling, stop := context.WithCancel(ctx)
 	s.mu.Lock()

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -164,6 +166,49 @@ func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
 		ready(t, addr)
 		p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
 	}
+}
+
+// A cluster without a majority has no leader: a worker ends with the code for servers that
+// cannot be reached, so that its supervisor starts it again.
+func TestAWorkerWithoutAJetStreamLeaderEndsWithFive(t *testing.T) {
+	t.Parallel()
+	srv, err := natsd.NewServer(&natsd.Options{
+		ServerName: "n1", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		Cluster: natsd.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1},
+		Routes:  natsd.RoutesFromStr("nats://127.0.0.1:1,nats://127.0.0.1:2"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	eventually(t, "it listens", func() bool { return srv.Addr() != nil })
+	p := setup(t)
+	_, stderr, code := p.cliWith([]string{"NATS_URL=" + srv.ClientURL(), "NATS_KEYS=", "NATS_NKEY="}, "serve")
+	if code != 5 || !strings.Contains(stderr, "JetStream does not answer") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
+// SIGHUP drains; a second signal ends the process with the code that a shell gives to it.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	w := p.start("DRAIN_TIMEOUT=30m")
+	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 100 })
+	id := p.request(events.Requested{ProjectID: "acme"})
+	w.awaitLog("the broker does not take outcomes")
+	w.signal(syscall.SIGHUP)
+	w.awaitLog("draining: running exports may finish, a second signal ends them")
+	w.killed = true
+	w.term()
+	w.await()
+	if w.cmd.ProcessState.ExitCode() != 143 {
+		t.Errorf("it ended with %v", w.err)
+	}
+	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = -1 })
+	p.start()
+	p.completed("acme", id)
 }
 
 type plainServer struct{ *brokertest.Plain }
