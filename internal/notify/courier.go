@@ -9,17 +9,6 @@ import (
 	"time"
 )
 
-// The defaults of CourierConfig.
-const (
-	DefaultPause = 30 * time.Second
-	DefaultTries = 20
-	// With the defaults the pauses grow from 30 s to six hours, and the tries of one
-	// notification stretch over two and a half days: a weekend.
-	pauseLimit = 720 // times the first pause
-	// longestDelay is the longest wait asked for by the other side that is obeyed.
-	longestDelay = 24 * time.Hour
-)
-
 // DefaultTimeout bounds one try.
 const DefaultTimeout = 30 * time.Second
 
@@ -131,14 +120,7 @@ func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Durati
 		log.WarnContext(ctx, "notification parked, its tries are used up", "tries", r.Tries, "cause", r.Cause)
 		return 0
 	}
-	pause := c.Pause
-	for n := 1; n < r.Tries && pause < pauseLimit*c.Pause; n++ {
-		pause *= 2
-	}
-	pause = min(pause, pauseLimit*c.Pause)
-	if asked, ok := errors.AsType[*DelayError](fault); ok {
-		pause = max(pause, min(asked.After, longestDelay))
-	}
+	pause := c.pauseAfter(r.Tries, fault)
 	r.NextTryAt = now.Add(pause)
 	log.InfoContext(ctx, "notification not delivered, it is tried again", "tries", r.Tries, "pause", pause, "cause", r.Cause)
 	return pause
