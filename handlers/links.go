@@ -1,0 +1,91 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover"
+)
+
+// LinkEvents publishes what became of links and downloads. It does not wait for a broker that is
+// away: the next look tries again.
+type LinkEvents struct {
+	Publisher Publisher
+	// Source is the CloudEvents source of the events.
+	Source string
+	// KeyID names the key that makes links now.
+	KeyID string
+}
+
+var _ handover.Announcer = (*LinkEvents)(nil)
+
+// Announce implements handover.Announcer.
+func (e *LinkEvents) Announce(ctx context.Context, c handover.Change) error {
+	m, err := e.encode(c)
+	if err != nil {
+		return fmt.Errorf("encode what became of a link: %w", err)
+	}
+	return e.Publisher.Publish(ctx, m.Subject, m.Header[events.HeaderID], outgoing(m))
+}
+
+func (e *LinkEvents) encode(c handover.Change) (events.Message, error) {
+	trace := events.Trace{Parent: c.Trace.Parent, State: c.Trace.State}
+	l := c.Link
+	switch {
+	case c.Download != nil:
+		d := c.Download
+		return events.Downloaded{
+			RequestID: d.Request, ProjectID: d.Project, LinkID: d.Link, DownloadID: d.DownloadID, DownloadedBy: d.By, Address: d.Address,
+			UserAgent: d.UserAgent, Redirected: d.Redirected, Bytes: d.Bytes, Whole: d.Whole, StartedAt: d.StartedAt, FinishedAt: d.FinishedAt, Trace: trace,
+		}.Encode(e.Source)
+	case c.Ended && l.RevokedAt != nil && !l.RevokedAt.After(l.ExpiresAt):
+		return events.LinkRevoked{
+			RequestID: l.Request, ProjectID: l.Project, LinkID: l.ID, Downloads: l.Downloads, RevokedBy: l.RevokedBy, RevokedAt: *l.RevokedAt, Trace: trace,
+		}.Encode(e.Source)
+	case c.Ended:
+		return events.LinkExpired{RequestID: l.Request, ProjectID: l.Project, LinkID: l.ID, Downloads: l.Downloads, ExpiredAt: l.ExpiresAt, Trace: trace}.Encode(e.Source)
+	}
+	return events.LinkIssued{
+		RequestID: l.Request, ProjectID: l.Project, LinkID: l.ID, Attempt: l.Attempt, KeyID: e.KeyID, MaxDownloads: l.MaxDownloads,
+		NotifyEmail: l.NotifyEmail, IssuedBy: l.IssuedBy, IssuedAt: l.IssuedAt, ExpiresAt: l.ExpiresAt, Trace: trace,
+	}.Encode(e.Source)
+}
+
+// ReadDelivery returns the link that a request asked for by deliver.
+func ReadDelivery(payload []byte) (handover.IssueRequest, error) {
+	var r events.Requested
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return handover.IssueRequest{}, err
+	}
+	if r.Deliver == nil {
+		return handover.IssueRequest{}, errors.New("the request asks for no link")
+	}
+	by := r.RequestedBy
+	if by == "" {
+		by = "request"
+	}
+	return handover.IssueRequest{
+		ID: export.ID{Project: r.ProjectID, Request: r.RequestID}, By: by, TTL: r.Deliver.Lifetime(),
+		MaxDownloads: r.Deliver.MaxDownloads, NotifyEmail: r.NotifyEmail,
+	}, nil
+}
+
+// CheckLink holds the texts of a link to the contract, so that its events can be read.
+func CheckLink(r handover.IssueRequest) error {
+	if r.By == "" {
+		return errors.New("its issuer is missing")
+	}
+	_, err := events.Requested{ProjectID: r.Project, RequestedBy: r.By, NotifyEmail: r.NotifyEmail}.Normalize()
+	return err
+}
+
+// Linked returns a link as its event names it, for making its token.
+func Linked(e events.LinkIssued) handover.Link {
+	return handover.Link{
+		ID: e.LinkID, Project: e.ProjectID, Request: e.RequestID, Attempt: e.Attempt, MaxDownloads: e.MaxDownloads, ExpiresAt: e.ExpiresAt,
+	}
+}

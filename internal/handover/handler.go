@@ -1,0 +1,185 @@
+package handover
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// HandlerConfig is what a Handler works with. All but those with a default are required.
+type HandlerConfig struct {
+	Records Records
+	Files   Files
+	Keys    *Keys
+	// Address returns the client's IP address. Default: of the connection.
+	Address func(*http.Request) string
+	// Stall is how long a client may take no bytes. Default: 30 s.
+	Stall time.Duration
+	Log   *slog.Logger
+}
+
+// Handler serves links: /d/<token>. A GET shows a page; the file comes by POST, or by GET with
+// "Accept: application/octet-stream", so that a mail scanner's preview uses nothing up. It is
+// safe for concurrent use.
+type Handler struct{ config HandlerConfig }
+
+// NewHandler makes a Handler.
+func NewHandler(c HandlerConfig) *Handler {
+	if c.Address == nil {
+		c.Address = connectionAddress
+	}
+	if c.Stall == 0 {
+		c.Stall = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Handler{c}
+}
+
+func connectionAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// Prefix begins the paths that a Handler serves.
+const Prefix = "/d/"
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w.Header())
+	fetch := r.Method == http.MethodPost || wantsFile(r)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		w.Header().Set("Allow", "GET, HEAD, POST")
+		http.Error(w, "use GET for the page and POST for the file", http.StatusMethodNotAllowed)
+		return
+	}
+	link, file, err := h.open(r.Context(), strings.TrimPrefix(r.URL.Path, Prefix))
+	switch {
+	case errors.Is(err, ErrNotValid):
+		h.refuse(w)
+	case err != nil:
+		h.unavailable(w, r, err)
+	case fetch:
+		err := h.send(w, r, file, Download{ID: link.Of(), Link: link.ID}, link)
+		if errors.Is(err, ErrNotValid) || errors.Is(err, ErrNoExport) {
+			h.refuse(w)
+		} else if err != nil {
+			h.unavailable(w, r, err)
+		}
+	default:
+		h.page(w, r, link, file)
+	}
+}
+
+// open returns what a token opens. The same work is done whatever the token is: one look at the
+// records and one comparison with each key.
+func (h *Handler) open(ctx context.Context, token string) (Link, File, error) {
+	id, mac := parseToken(token)
+	link, file, valid, err := h.config.Records.OpenedLink(ctx, id)
+	if err != nil && !errors.Is(err, ErrNoLink) {
+		return Link{}, File{}, err
+	}
+	known := err == nil
+	if !known {
+		link = Link{ID: id, Project: strings.Repeat("a", 20), Request: strings.Repeat("a", 20)}
+	}
+	if !h.config.Keys.recognises(link, mac) || !known || !valid {
+		return Link{}, File{}, ErrNotValid
+	}
+	return link, file, nil
+}
+
+// ServeFile sends the stored bytes of an export to a caller that the API has let in, with the
+// same ranges and the same accounting. by is the user or token. Errors are before anything was
+// written: they wrap ErrNoExport or export.ErrLedgerUnavailable.
+func (h *Handler) ServeFile(w http.ResponseWriter, r *http.Request, id export.ID, by string) error {
+	file, err := h.config.Records.FileOf(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return h.send(w, r, file, Download{ID: id, By: by}, Link{})
+}
+
+// refuse is the one answer for what opens nothing: unknown, expired, revoked, used up, deleted.
+func (h *Handler) refuse(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write(refusal) // fails only when the client has gone
+}
+
+// unavailable answers while the ledger or the storage cannot be asked.
+func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, err error) {
+	h.config.Log.WarnContext(r.Context(), "download not served", "error", err)
+	w.Header().Set("Retry-After", "10")
+	http.Error(w, "The file cannot be fetched now. Try again in a moment.", http.StatusServiceUnavailable)
+}
+
+// wantsFile reports whether a GET asks for the file and not for the page.
+func wantsFile(r *http.Request) bool {
+	for accept := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
+		media, _, _ := strings.Cut(accept, ";")
+		if strings.EqualFold(strings.TrimSpace(media), "application/octet-stream") {
+			return true
+		}
+	}
+	return false
+}
+
+// secure sets what every answer has: nothing is kept, framed, run or told to others.
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", policy(""))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "private, no-store")
+	h.Set("X-Robots-Tag", "noindex, nofollow")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// policy is the page's Content-Security-Policy. Its form may lead to one further origin: that of
+// the storage, which the browser holds a redirect to as well.
+func policy(origin string) string {
+	return "default-src 'none'; style-src '" + styleHash + "'; form-action 'self'" + origin + "; frame-ancestors 'none'; base-uri 'none'"
+}
+
+// client tells the clients of a link apart.
+func (h *Handler) client(r *http.Request) (digest []byte, address, agent string) {
+	address, agent = h.config.Address(r), clean(r.UserAgent())
+	if net.ParseIP(strings.SplitN(address, "%", 2)[0]) == nil {
+		address = ""
+	}
+	sum := sha256.Sum256([]byte(address + "\x00" + agent))
+	return sum[:], address, agent
+}
+
+// clean makes a header one short line.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > 200 {
+		s = string(runes[:200])
+	}
+	return s
+}
+
+// Disposition returns the header of RFC 6266 for a file. A name is letters and digits of ASCII,
+// ".", "_" and "-".
+func Disposition(name string) string { return fmt.Sprintf("attachment; filename=%q", name) }

@@ -1,0 +1,107 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// LinksConfig is what Links work with.
+type LinksConfig struct {
+	Records Records
+	Keys    *Keys
+	// PublicURL is where clients reach the Handler, without /d/. Empty: links cannot be made.
+	PublicURL string
+	// MaxTTL bounds the life of a link; a longer one that is asked for is cut. Default:
+	// MaxTTL.
+	MaxTTL time.Duration
+	// Read returns what a request asked for by deliver. Required for Run.
+	Read func(payload []byte) (IssueRequest, error)
+	// Check holds the texts of a link to the contract. Required.
+	Check func(IssueRequest) error
+	// Announcer is for Run. Nil: another process announces.
+	Announcer Announcer
+	Log       *slog.Logger
+}
+
+// Links issues, lists and revokes links. It is safe for concurrent use.
+type Links struct{ config LinksConfig }
+
+// NewLinks makes a Links.
+func NewLinks(c LinksConfig) *Links {
+	if c.MaxTTL == 0 {
+		c.MaxTTL = MaxTTL
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	return &Links{c}
+}
+
+// The bounds of a link's life, the same as in the contract.
+const (
+	DefaultTTL = 7 * 24 * time.Hour
+	MinTTL     = time.Minute
+	MaxTTL     = 366 * 24 * time.Hour
+)
+
+// IssueRequest asks for a link of a completed export.
+type IssueRequest struct {
+	export.ID
+	By           string        // the user or token; required
+	TTL          time.Duration // default: DefaultTTL
+	MaxDownloads int           // 0: as often as one likes
+	NotifyEmail  string        // empty: it is sent to nobody
+}
+
+// ErrBadLink says that a link cannot be as it is asked for.
+var ErrBadLink = errors.New("bad link")
+
+// Issue issues a link and returns it and its URL, which is shown here only. Errors wrap
+// ErrNoExport, ErrBadLink or export.ErrLedgerUnavailable.
+func (l *Links) Issue(ctx context.Context, r IssueRequest) (Link, string, error) {
+	if r.TTL == 0 {
+		r.TTL = DefaultTTL
+	}
+	switch {
+	case l.config.PublicURL == "":
+		return Link{}, "", fmt.Errorf("%w: PUBLIC_URL is not set", ErrBadLink)
+	case r.TTL < MinTTL || r.TTL > MaxTTL:
+		return Link{}, "", fmt.Errorf("%w: it must be valid for 1 minute to 366 days", ErrBadLink)
+	case r.MaxDownloads < 0 || r.MaxDownloads > 1_000_000:
+		return Link{}, "", fmt.Errorf("%w: max_downloads must be 1 to 1000000", ErrBadLink)
+	}
+	if err := l.config.Check(r); err != nil {
+		return Link{}, "", fmt.Errorf("%w: %w", ErrBadLink, err)
+	}
+	link, err := l.config.Records.IssueLink(ctx, Link{
+		ID: newLinkID(), Project: r.Project, Request: r.Request, IssuedBy: r.By, NotifyEmail: r.NotifyEmail, MaxDownloads: r.MaxDownloads,
+	}, min(r.TTL, l.config.MaxTTL))
+	if err != nil {
+		return Link{}, "", err
+	}
+	return link, l.url(link), nil
+}
+
+// List returns the links of an export, newest first; of a project if the request is empty.
+func (l *Links) List(ctx context.Context, id export.ID) ([]Link, error) {
+	return l.config.Records.Links(ctx, id)
+}
+
+// Revoke ends a link. Doing so again changes nothing. ErrNoLink.
+func (l *Links) Revoke(ctx context.Context, project, link, by string) (Link, error) {
+	return l.config.Records.RevokeLink(ctx, project, link, by)
+}
+
+func (l *Links) url(link Link) string {
+	return URL(l.config.PublicURL, l.config.Keys.Token(link))
+}
+
+// URL returns the address of a link by its token.
+func URL(public, token string) string { return strings.TrimRight(public, "/") + "/d/" + token }

@@ -1,0 +1,158 @@
+package handover_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover"
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// requested is a canonical request with a delivery.
+func requested(id, after string) string {
+	return `{"project_id":"acme","request_id":"` + id + `","format":"sql","compression":"gzip","notify_email":"o@example.com","requested_by":"gw","deliver":{"ttl":"1h","max_downloads":2,"after":"` + after + `"}}`
+}
+
+func TestALinkIsIssuedOnceItsRuleIsMet(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	completed := b.export("r1", requested("r1", "completed"), random(t, 10))
+	verified := b.export("r2", requested("r2", "verified"), random(t, 10))
+	damaged := b.export("r3", requested("r3", "verified"), random(t, 10))
+	// A label that looks like it is none.
+	b.export("r4", `{"project_id":"acme","metadata":{"deliver":"\"deliver\":{","after":"verified"}}`, random(t, 10))
+	count := func(id export.ID) int {
+		t.Helper()
+		links, err := b.links.List(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if l.IssuedBy != "gw" || !l.OfRequest || l.MaxDownloads != 2 || l.NotifyEmail != "o@example.com" || l.ExpiresAt.Sub(l.IssuedAt) != time.Hour || l.Attempt != 1 {
+				t.Errorf("link %+v", l)
+			}
+		}
+		return len(links)
+	}
+	look := func() {
+		t.Helper()
+		if err := b.links.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	if count(completed) != 1 || count(verified) != 0 {
+		t.Errorf("%d, %d links", count(completed), count(verified))
+	}
+	if err := b.ledger.NoteVerification(t.Context(), verified, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ledger.NoteVerification(t.Context(), damaged, true); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	look()
+	if count(completed) != 1 || count(verified) != 1 || count(damaged) != 0 {
+		t.Errorf("%d, %d, %d links", count(completed), count(verified), count(damaged))
+	}
+	// A crash between issuing and noting issues no second one.
+	b.exec(`UPDATE pgcourier.requests SET delivered_at = NULL`)
+	look()
+	if count(completed) != 1 {
+		t.Errorf("%d links", count(completed))
+	}
+	issued := 0
+	for _, c := range b.changes {
+		if c.Issued {
+			issued++
+		}
+	}
+	if issued != 2 {
+		t.Errorf("announced %+v", b.changes)
+	}
+}
+
+func TestTheEndOfALinkIsAnnouncedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.export("r1", `{}`, random(t, 10))
+	revoked, _ := b.issue(id, 0)
+	expired, _ := b.issue(id, 0)
+	for range 2 {
+		if l, err := b.links.Revoke(t.Context(), "acme", revoked.ID, "ann"); err != nil || l.RevokedBy != "ann" || l.State(time.Now()) != "revoked" {
+			t.Fatal(l, err)
+		}
+	}
+	if l, err := b.links.Revoke(t.Context(), "acme", revoked.ID, "bob"); err != nil || l.RevokedBy != "ann" {
+		t.Errorf("revoked again by %s, %v", l.RevokedBy, err)
+	}
+	if _, err := b.links.Revoke(t.Context(), "globex", expired.ID, "ann"); !errors.Is(err, handover.ErrNoLink) {
+		t.Errorf("another project revoked it: %v", err)
+	}
+	b.exec(`UPDATE pgcourier.links SET expires_at = issued_at WHERE link_id = $1`, expired.ID)
+	for range 3 {
+		if err := b.links.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ends []string
+	for _, c := range b.changes {
+		if c.Ended {
+			ends = append(ends, c.Link.State(time.Now()))
+		}
+	}
+	if strings.Join(ends, " ") != "expired revoked" && strings.Join(ends, " ") != "revoked expired" {
+		t.Errorf("ends %v", ends)
+	}
+}
+
+func TestBadLinksAreNotIssued(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.export("r1", `{}`, random(t, 10))
+	for name, r := range map[string]handover.IssueRequest{
+		"too short":  {ID: id, By: "ann", TTL: time.Second},
+		"too long":   {ID: id, By: "ann", TTL: 400 * 24 * time.Hour},
+		"negative":   {ID: id, By: "ann", MaxDownloads: -1},
+		"no issuer":  {ID: id},
+		"bad issuer": {ID: id, By: "a\x1b[31m"},
+		"bad email":  {ID: id, By: "ann", NotifyEmail: "x"},
+	} {
+		if _, _, err := b.links.Issue(t.Context(), r); !errors.Is(err, handover.ErrBadLink) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, other := range []export.ID{{Project: "acme", Request: "none"}, {Project: "globex", Request: "r1"}} {
+		if _, _, err := b.links.Issue(t.Context(), handover.IssueRequest{ID: other, By: "ann"}); !errors.Is(err, handover.ErrNoExport) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
+
+func TestLinkKeysRotate(t *testing.T) {
+	t.Parallel()
+	old, fresh := strings.Repeat("o", 32), strings.Repeat("f", 40)
+	before, err := handover.OpenKeys(secret.String(old), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := handover.OpenKeys(secret.String(fresh+"\n"+old+"\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := handover.Link{ID: "lnk_" + strings.Repeat("a", 26), Project: "acme", Request: "r", Attempt: 1, ExpiresAt: time.Unix(1, 0)}
+	if token, ok := after.TokenBy(before.ID(), l); !ok || token != before.Token(l) || after.Token(l) == token {
+		t.Errorf("%s, %t", token, ok)
+	}
+	if _, ok := before.TokenBy(after.ID(), l); ok {
+		t.Error("the old key makes tokens of the new one")
+	}
+	for _, bad := range []string{"short", " ", old + ",x"} {
+		if _, err := handover.OpenKeys(secret.String(bad), ""); err == nil || strings.Contains(err.Error(), old) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package handover
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed refused.html
+var refusedText string
+
+//go:embed style.css
+var style string
+
+var (
+	pageTemplate = template.Must(template.New("page").Parse(pageText))
+	refusal      = rendered(template.Must(template.New("refused").Parse(refusedText)))
+	// styleHash lets the browser apply our own style and no other.
+	styleHash = func() string {
+		sum := sha256.Sum256([]byte(style))
+		return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+	}()
+)
+
+func rendered(t *template.Template) []byte {
+	var b bytes.Buffer
+	if err := t.Execute(&b, map[string]any{"Style": template.CSS(style)}); err != nil { //nolint:gosec // our own file
+		panic("handover: " + err.Error()) // the template and its data are part of the program
+	}
+	return b.Bytes()
+}
+
+// page shows what a link opens. It has no script, and its one form fetches the file.
+func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File) {
+	var b bytes.Buffer
+	left := ""
+	if link.MaxDownloads > 0 {
+		left = humanize.Comma(int64(link.MaxDownloads - link.Downloads))
+	}
+	err := pageTemplate.Execute(&b, map[string]any{
+		"Style": template.CSS(style), "Project": f.Project, "Name": f.Name(), "Size": humanize.IBytes(uint64(max(f.Bytes, 0))), //nolint:gosec // our own file
+		"SHA256": f.SHA256, "Expires": link.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), "Left": left, "Encrypted": f.Encrypted, "Recipients": f.Recipients,
+	})
+	if err != nil {
+		h.config.Log.Error("landing page not rendered", "error", err)
+		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
+		return
+	}
+	if link.MaxDownloads == 0 {
+		target, err := h.config.Files.Presign(r.Context(), f, presigned)
+		if u, parseErr := url.Parse(target); err == nil && parseErr == nil && u.Host != "" {
+			w.Header().Set("Content-Security-Policy", policy(" "+u.Scheme+"://"+u.Host))
+		}
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(b.Bytes()) // fails only when the client has gone
+}
+
+// noteTimeout bounds what is still noted of a download whose client has gone.
+const noteTimeout = 10 * time.Second
+
+func withoutCancel(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+}

@@ -1,0 +1,93 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// lookEvery is the pause between two looks for what is due: it bounds what a delivery adds
+	// to the outcome.
+	lookEvery = time.Second
+	// Idle is how long a download may be silent before it is taken for given up.
+	Idle = time.Hour
+	// batch bounds what one look takes.
+	batch = 100
+)
+
+// Run issues the links that requests asked for and announces what became of links, until ctx
+// ends. Several processes may do so at once. What fails is tried again at the next look.
+func (l *Links) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := l.Look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !failing { // once for an outage
+			l.config.Log.WarnContext(ctx, "links are not delivered or announced now, it is tried again", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Look does once what Run does.
+func (l *Links) Look(ctx context.Context) error {
+	return errors.Join(l.deliver(ctx), l.announce(ctx))
+}
+
+// deliver issues the links whose rule is met. Without an address for them none can be: they wait.
+func (l *Links) deliver(ctx context.Context) error {
+	if l.config.PublicURL == "" {
+		return nil
+	}
+	due, err := l.config.Records.DueDeliveries(ctx, batch)
+	for _, d := range due {
+		err = errors.Join(err, l.deliverOne(ctx, d))
+	}
+	return err
+}
+
+func (l *Links) deliverOne(ctx context.Context, d Delivery) error {
+	r, err := l.config.Read(d.Payload)
+	if err != nil {
+		return fmt.Errorf("read the delivery of %s: %w", d.ID, err)
+	}
+	_, err = l.config.Records.IssueLink(ctx, Link{
+		ID: deliveryID(d.ID, d.Attempt), Project: d.Project, Request: d.Request, IssuedBy: r.By, OfRequest: true,
+		NotifyEmail: r.NotifyEmail, MaxDownloads: r.MaxDownloads,
+	}, min(r.TTL, l.config.MaxTTL))
+	if err != nil && !errors.Is(err, ErrNoExport) { // it was deleted meanwhile
+		return fmt.Errorf("issue the link of %s: %w", d.ID, err)
+	}
+	return l.config.Records.Delivered(ctx, d.ID)
+}
+
+// announce publishes what became of links.
+func (l *Links) announce(ctx context.Context) error {
+	if l.config.Announcer == nil {
+		return nil
+	}
+	changes, err := l.config.Records.Changes(ctx, Idle, batch)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if err := l.config.Announcer.Announce(ctx, c); err != nil {
+			return fmt.Errorf("announce: %w", err)
+		}
+		if err := l.config.Records.ChangeAnnounced(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/handover"
+	"github.com/pgcourier/pgcourier/internal/storage"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+)
+
+// Files are the stored exports of a set of destinations, as they are handed over.
+type Files struct {
+	Set destinations.Set
+	// Direct lets S3 serve links without a count by itself.
+	Direct bool
+}
+
+var _ handover.Files = Files{}
+
+// Open implements handover.Files: the first destination that has the export serves it.
+func (f Files) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
+	var faults []error
+	for _, d := range f.Set {
+		body, err := d.OpenAt(ctx, key, offset)
+		if err == nil {
+			return body, nil
+		}
+		if !errors.Is(err, storage.ErrNotFound) {
+			faults = append(faults, fmt.Errorf("%s: %w", d.Name, err))
+		}
+	}
+	if len(faults) == 0 {
+		return nil, handover.ErrNoExport
+	}
+	return nil, errors.Join(faults...)
+}
+
+// Presign implements handover.Files: by the primary destination only, because a further one may
+// not have the export.
+func (f Files) Presign(ctx context.Context, file handover.File, ttl time.Duration) (string, error) {
+	if !f.Direct || len(f.Set) == 0 {
+		return "", nil
+	}
+	url, err := f.Set[0].Presign(ctx, file.Key, handover.Disposition(file.Name()), file.ContentType(), ttl)
+	if errors.Is(err, storage.ErrNotFound) {
+		return "", nil // another destination may have it
+	}
+	return url, err
+}
