@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 	"github.com/pgcourier/pgcourier/internal/notify/queue"
 	"github.com/pgcourier/pgcourier/internal/replay"
@@ -128,9 +129,9 @@ func exitCode(err error) int {
 	switch {
 	case isCoded:
 		return coded.code
-	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
+	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, handover.ErrBadLink, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
-	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule, access.ErrNoToken):
+	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule, access.ErrNoToken, handover.ErrNoLink, handover.ErrNoExport):
 		return exitNotFound
 	case is(queue.ErrDelivered, replay.ErrNotFailed, replay.ErrNotReplayable, retention.ErrBusy, broker.ErrScheduleExists, broker.ErrScheduleChanged, broker.ErrNoSchedules, broker.ErrNotSetUp):
 		return exitNotPossible

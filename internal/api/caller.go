@@ -95,14 +95,16 @@ func (a *API) authenticate(r *http.Request) (Caller, error) {
 	return c, a.limits.take(c.Subject)
 }
 
-// address is where a call comes from. A proxy appends the address that it saw to
+func (a *API) address(r *http.Request) string { return Address(r, a.BehindProxy) }
+
+// Address returns where a call comes from. A proxy appends the address that it saw to
 // X-Forwarded-For; what stands before that is the caller's own claim.
-func (a *API) address(r *http.Request) string {
+func Address(r *http.Request, behindProxy bool) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	if !a.BehindProxy {
+	if !behindProxy {
 		return host
 	}
 	all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")

@@ -89,7 +89,9 @@ type Config struct {
 
 	RecipientsRequired string `env:"RECIPIENTS_REQUIRED" envDefault:"none" help:"which recipients an export must have: none (it may be stored unencrypted), any (an export without a recipient of the operator, the project or the request is refused) or operator (the worker does not start without AGE_RECIPIENTS)"`
 
-	ReceiptKey secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it are only believed; empty: keys/receipt.pem in DATA_DIR, made at the first start; several workers need one"`
+	LinkKey     secret.String `env:"LINK_KEY" whole:"true" help:"key of at least 32 characters that makes download links; further ones after it, separated by spaces or commas, are still taken; empty: keys/link.key in DATA_DIR, made at the first start; the API and the notifier need the same"`
+	LinkPresign bool          `env:"LINK_PRESIGN" envDefault:"true" help:"false: links never send a client to S3 itself; for an S3 that clients cannot reach. Links with a count never do"`
+	ReceiptKey  secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it are only believed; empty: keys/receipt.pem in DATA_DIR, made at the first start; several workers need one"`
 
 	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`

@@ -20,6 +20,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -31,6 +32,7 @@ type APIConfig struct {
 	JetStream  jetstream.JetStream
 	Ledger     *ledger.Ledger
 	Telemetry  *telemetry.Telemetry
+	Handover   *Handover
 	Version    string
 	Log        *slog.Logger
 }
@@ -69,6 +71,7 @@ func NewAPI(c APIConfig) (*API, error) {
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
 		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
+		Mounts: map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 	})
 	return r, err
 }

@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"net/http"
 
+	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/controlplane"
@@ -96,7 +98,17 @@ func (w wiring) open(ctx context.Context) error {
 		}
 	}
 	if c.Serves(config.RoleAPI) {
+		hand, err := NewHandover(HandoverConfig{
+			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserOperator, tel),
+			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Log: w.Log,
+		})
+		if err != nil {
+			return err
+		}
+		s.onClose(hand.Close)
+		s.add("handover", hand)
 		a, err := NewAPI(APIConfig{
+			Handover: hand,
 			Settings: c, Connection: link.connection(server.UserOperator), JetStream: link.jetStream(server.UserOperator),
 			Ledger: sh.ledger, Telemetry: tel, Version: w.Version, Log: w.Log,
 		})

@@ -151,7 +151,7 @@ func operatorRights(r Rights) Rights {
 			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
 			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
-			events.LinkIssuedFilter, events.LinkRevokedFilter,
+			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
 			// Only the broker writes due messages; a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, readMsg(events.StreamSchedules), api + "STREAM.PURGE." + events.StreamSchedules,
 			api + "STREAM.NAMES", api + "STREAM.LIST",

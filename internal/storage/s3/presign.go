@@ -21,7 +21,7 @@ func (d *Driver) Presign(ctx context.Context, ref storage.Ref, disposition, cont
 		"response-content-disposition": {disposition}, "response-content-type": {contentType},
 	})
 	if err != nil {
-		return "", fmt.Errorf("presign %s: %w", ref, wrap(ctx, err))
+		return "", fmt.Errorf("presign %s: %w", ref, d.wrap(ctx, err))
 	}
 	return u.String(), nil
 }

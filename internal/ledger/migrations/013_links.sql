@@ -62,12 +62,11 @@ COMMENT ON COLUMN pgcourier.downloads.announced_at IS 'When the broker was known
 
 ALTER TABLE pgcourier.requests ADD COLUMN delivered_at timestamptz;
 
--- The canonical request has this text only where it has deliver: within a string the quotes are
--- escaped, and a label has no object for its value.
 CREATE INDEX requests_to_deliver ON pgcourier.requests (finished_at)
     WHERE state = 'completed' AND removed_at IS NULL AND delivered_at IS NULL AND NOT refused
         AND position('"deliver":{'::bytea IN payload) > 0;
 
+COMMENT ON INDEX pgcourier.requests_to_deliver IS 'The canonical request has the text only where it has deliver: within a string the quotes are escaped, and no label has an object for its value.';
 COMMENT ON COLUMN pgcourier.requests.delivered_at IS 'When the link that the request asked for was issued.';
 
 ---- create above / drop below ----

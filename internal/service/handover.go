@@ -1,0 +1,73 @@
+package service
+
+import (
+	"context"
+
+	"log/slog"
+	"net/http"
+
+	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/handover"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/telemetry"
+)
+
+// HandoverConfig is what the hand-over of exports needs.
+type HandoverConfig struct {
+	Settings  config.Config
+	Ledger    *ledger.Ledger
+	Publisher telemetry.Publisher
+	Address   func(*http.Request) string // of a client
+	Log       *slog.Logger
+}
+
+// Handover is the part of the role api that gives exports to their receivers: it issues the links
+// that requests asked for, serves links, and announces what became of them.
+type Handover struct {
+	Links   *handover.Links
+	Handler *handover.Handler
+	set     destinations.Set
+}
+
+// NewHandover opens the storage, to be read, and the link key. The caller closes the Handover.
+func NewHandover(c HandoverConfig) (*Handover, error) {
+	s := c.Settings
+	keys, err := handover.OpenKeys(s.LinkKey, s.DataDir)
+	if err != nil {
+		return nil, config.Errorf("%sLINK_KEY: %w", config.Prefix, err)
+	}
+	urls, err := s.StorageURLs()
+	if err != nil {
+		return nil, err
+	}
+	set, err := destinations.Open(urls, destinations.Options{TelegramToken: s.TelegramToken, AllowPlaintext: true, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &Handover{
+		set:   set,
+		Links: NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
+		Handler: handover.NewHandler(handover.HandlerConfig{
+			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign}, Keys: keys, Address: c.Address, Log: c.Log,
+		}),
+	}, nil
+}
+
+// NewLinks returns the links of a configuration. a may be nil: then another process announces.
+func NewLinks(s config.Config, records *ledger.Ledger, keys *handover.Keys, a *handlers.LinkEvents, log *slog.Logger) *handover.Links {
+	c := handover.LinksConfig{
+		Records: records, Keys: keys, PublicURL: s.PublicURL, Read: handlers.ReadDelivery, Check: handlers.CheckLink, Log: log,
+	}
+	if a != nil {
+		c.Announcer = a
+	}
+	return handover.NewLinks(c)
+}
+
+// Run issues links and announces until ctx ends.
+func (h *Handover) Run(ctx context.Context) error { return h.Links.Run(ctx) }
+
+// Close closes the storage.
+func (h *Handover) Close() error { return h.set.Close() }
