@@ -20,7 +20,7 @@ func (a *app) cancelCommand() *cobra.Command {
 	var wait bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "cancel REQUEST_ID",
+		Use:   "cancel [PROJECT/]REQUEST_ID",
 		Short: "End a request without an export",
 		Long: "Asks the workers over NATS to cancel a request, wherever it is: waiting, or in\n" +
 			"mid-dump, which is killed. Nothing of it stays in storage, and its outcome is\n" +
@@ -42,7 +42,9 @@ func (a *app) cancelCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ask.RequestID = args[0]
+		if ask.RequestID, err = requestOf(args[0], &ask.ProjectID); err != nil {
+			return err
+		}
 		if ask.RequestedBy == "" {
 			if u, err := user.Current(); err == nil {
 				ask.RequestedBy = u.Username

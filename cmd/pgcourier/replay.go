@@ -102,7 +102,11 @@ func (a *app) replayCommand() *cobra.Command {
 		}
 		defer disconnect()
 		if !o.failed {
-			return a.replayOne(ctx, service.NewPlanner(js), client, o, args[0])
+			id, err := requestOf(args[0], &o.Project)
+			if err != nil {
+				return err
+			}
+			return a.replayOne(ctx, service.NewPlanner(js), client, o, id)
 		}
 		return a.replayAll(ctx, service.NewPlanner(js), client, o)
 	})

@@ -19,7 +19,7 @@ import (
 func (a *app) showCommand() *cobra.Command {
 	var of string
 	cmd := &cobra.Command{
-		Use:     "show REQUEST_ID",
+		Use:     "show [PROJECT/]REQUEST_ID",
 		Short:   "Show one request, its attempts and its outcome",
 		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json",
 		Args:    cobra.ExactArgs(1),
@@ -31,8 +31,12 @@ func (a *app) showCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		id, err := requestOf(args[0], &of)
+		if err != nil {
+			return err
+		}
 		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
-			entries, err := l.Get(ctx, args[0], of)
+			entries, err := l.Get(ctx, id, of)
 			if err != nil {
 				return err
 			}
@@ -46,10 +50,24 @@ func (a *app) showCommand() *cobra.Command {
 			for _, e := range entries {
 				projects = append(projects, e.Project)
 			}
-			return exitf(exitUsage, "several projects use the request id %q: choose one with --project: %s", args[0], strings.Join(projects, ", "))
+			return exitf(exitUsage, "several projects use the request id %q: choose one with --project: %s", id, strings.Join(projects, ", "))
 		})
 	})
 	return cmd
+}
+
+// requestOf returns the id of a request, and sets its project if both are given as PROJECT/ID, as
+// outcomes show them. Neither has a slash in it.
+func requestOf(arg string, project *string) (string, error) {
+	of, id, both := strings.Cut(arg, "/")
+	switch {
+	case !both:
+		return arg, nil
+	case *project != "" && *project != of:
+		return "", exitf(exitUsage, "%q names another project than --project %s", arg, *project)
+	}
+	*project = of
+	return id, nil
 }
 
 // showText shows a request, what is stored of it and its attempts.

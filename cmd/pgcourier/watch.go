@@ -33,7 +33,9 @@ func (a *app) watchCommand() *cobra.Command {
 		}
 		id := ""
 		if len(args) == 1 {
-			id = args[0]
+			if id, err = requestOf(args[0], &project); err != nil {
+				return err
+			}
 		}
 		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			view := term.NewEvents(a.stdout, a.environ, a.output == "json")
