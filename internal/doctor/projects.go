@@ -34,13 +34,19 @@ func (x *examiner) recentProjects(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	return projectsOf(entries), nil
+}
+
+// projectsOf returns the projects of requests. A request that found no project names none: its id
+// may be mistyped, which is no fault of a project.
+func projectsOf(entries []ledger.Entry) (ids []string) {
 	for _, e := range entries {
-		if !slices.Contains(ids, e.Project) && len(ids) < mostProjects {
+		named := !e.Refused && e.Code != codes.ProjectNotFound
+		if named && !slices.Contains(ids, e.Project) && len(ids) < mostProjects {
 			ids = append(ids, e.Project)
 		}
 	}
-	return ids, nil
+	return ids
 }
 
 // checkProjects looks whether projects could be exported now, all at once: a source that hangs

@@ -121,7 +121,7 @@ func TestEveryKindOfEntryIsDecided(t *testing.T) {
 	// The server's own names of all that it can identify.
 	parts := []string{
 		"FUNCTION OF ACCESS METHOD", "OPERATOR OF ACCESS METHOD", "DEFAULT VALUE", "TABLE CONSTRAINT", "DOMAIN CONSTRAINT", "TOAST TABLE",
-		"COMPOSITE TYPE", "LANGUAGE", "STATISTICS OBJECT", "EXTENSION", "PUBLICATION RELATION", "PUBLICATION NAMESPACE", "FOREIGN-DATA WRAPPER", "ROLE", "TABLESPACE",
+		"COMPOSITE TYPE", "LANGUAGE", "STATISTICS OBJECT", "EXTENSION", "PUBLICATION RELATION", "PUBLICATION NAMESPACE", "FOREIGN-DATA WRAPPER", "ROLE", "ROLE MEMBERSHIP", "PARAMETER ACL", "TABLESPACE",
 	}
 	for _, catalogue := range column(t, conn, `
 SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'oid'
