@@ -36,7 +36,7 @@ const (
 // in another way, or is noted.
 func (s *steps) settle(ctx context.Context, statement string, copies bool, refusal error) bool {
 	t, state := s.feed.target.trial, sqlState(refusal)
-	why := ""
+	var why string
 	switch {
 	case state == insufficientPrivilege:
 		if s.asAdmin(ctx, statement) {
