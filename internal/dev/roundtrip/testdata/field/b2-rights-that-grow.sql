@@ -1,6 +1,6 @@
 -- what: routines and a type that PUBLIC may not use, which a dump without rights gives to everybody
 -- formats: sql custom
--- warning: everybody may use these after a restore without pgcourier, and not in the source: ROUTINE app.clean(), ROUTINE app.secret(integer), TYPE app.token
+-- warning: every role may use these after a restore without pgcourier, but not in the source: ROUTINE app.clean(), ROUTINE app.secret(integer), TYPE app.token
 -- restore: => ok
 -- restore: jobs => ok
 -- restore: no-transaction => ok
