@@ -86,6 +86,11 @@ SELECT format_type(c.castsource, NULL), format_type(c.casttarget, NULL),
 
 // leftOut adds what a dump of the schemas leaves out although it belongs to them.
 func (s *session) leftOut(ctx context.Context, v *survey, own, needed objects, out *references) error {
+	// Here the schemas' own objects are a list, which a nested loop would go through again for each
+	// member of an extension's operator families.
+	if err := s.script(ctx, "SET LOCAL enable_hashjoin = on"); err != nil {
+		return err
+	}
 	rows, err := s.conn.Query(ctx, leftSQL, v.schemas, own.classes, own.oids, needed.classes, needed.oids)
 	if err != nil {
 		return err

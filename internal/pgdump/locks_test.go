@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -127,4 +128,22 @@ func TestALockTableThatIsTooSmallIsNamed(t *testing.T) {
 	}
 	f := fault(t, err, codes.SourceUnavailable)
 	contains(t, "message", f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
+}
+
+// The look for references is bounded by seconds: with many objects beside extensions that bring
+// operator families it has to come to its end.
+func TestManyObjectsAreLookedThrough(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, `
+CREATE EXTENSION citext; CREATE EXTENSION btree_gist; CREATE EXTENSION hstore; CREATE EXTENSION cube; CREATE EXTENSION ltree; CREATE EXTENSION intarray;
+CREATE SCHEMA s; CREATE TABLE s.t (a citext);
+DO $$ BEGIN FOR i IN 1 .. 12000 LOOP EXECUTE format('CREATE FUNCTION s.f%s() RETURNS int LANGUAGE sql RETURN %s', i, i); END LOOP; END $$`)
+	info, err := dumper(t, pgdump.Config{}).Inspect(t.Context(), job(dsn, export.SQL, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "warnings", fmt.Sprint(info.Warnings), "extensions are needed and left out: citext in schema public")
+	if warnings := fmt.Sprint(info.Warnings); strings.Contains(warnings, "in time") {
+		t.Error(warnings)
+	}
 }
