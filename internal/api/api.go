@@ -14,6 +14,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -38,6 +39,8 @@ type Config struct {
 	// Rate bounds the calls of each caller in a second; it may make twice as many at once.
 	// Default: 50.
 	Rate float64
+	// Issuer makes grants of JWTs. Default: there are tokens only.
+	Issuer *issuer.Issuer
 	// Trace returns the span of a call as W3C Trace Context, in place of the caller's own headers.
 	// Default: the headers are carried on as they are.
 	Trace func(ctx context.Context) (traceparent, tracestate string)

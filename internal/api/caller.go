@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
@@ -74,25 +75,46 @@ func (a *API) authenticate(r *http.Request) (Caller, error) {
 		return Caller{}, errUnauthorized
 	}
 	c := Caller{Address: a.address(r)}
-	hash, ok := access.HashSecret(presented)
-	if !ok {
-		return Caller{}, errUnauthorized
-	}
-	token, err := a.Ledger.FindToken(r.Context(), hash)
-	if errors.Is(err, access.ErrUnknownToken) {
-		return Caller{}, errUnauthorized
-	}
+	grant, err := a.grant(r.Context(), presented, c.Address)
 	if err != nil {
-		return Caller{}, a.problemOf(r.Context(), err)
+		return Caller{}, err
 	}
-	if token.LastUsedAt == nil || time.Since(*token.LastUsedAt) > time.Minute {
-		if err := a.Ledger.TokenUsed(r.Context(), token.ID, c.Address); err != nil {
-			a.Log.WarnContext(r.Context(), "use of a token not noted", "subject", token.Grant().Subject, "error", err)
-		}
-	}
-	c.Grant = token.Grant()
+	c.Grant = grant
 	note(r.Context(), c.Subject)
 	return c, a.limits.take(c.Subject)
+}
+
+// grant returns what the holder of a token or a JWT may do. The error is a *Problem.
+func (a *API) grant(ctx context.Context, presented, address string) (access.Grant, error) {
+	hash, ok := access.HashSecret(presented)
+	if !ok && a.Issuer != nil {
+		g, err := a.Issuer.Grant(ctx, presented)
+		switch {
+		case errors.Is(err, issuer.ErrUnavailable):
+			a.Log.WarnContext(ctx, "issuer not asked", "error", err)
+			return g, errUnavailable()
+		case err != nil:
+			a.Log.DebugContext(ctx, "JWT refused", "error", err)
+			return g, errUnauthorized
+		}
+		return g, nil
+	}
+	if !ok {
+		return access.Grant{}, errUnauthorized
+	}
+	token, err := a.Ledger.FindToken(ctx, hash)
+	if errors.Is(err, access.ErrUnknownToken) {
+		return access.Grant{}, errUnauthorized
+	}
+	if err != nil {
+		return access.Grant{}, a.problemOf(ctx, err)
+	}
+	if token.LastUsedAt == nil || time.Since(*token.LastUsedAt) > time.Minute {
+		if err := a.Ledger.TokenUsed(ctx, token.ID, address); err != nil {
+			a.Log.WarnContext(ctx, "use of a token not noted", "subject", token.Grant().Subject, "error", err)
+		}
+	}
+	return token.Grant(), nil
 }
 
 func (a *API) address(r *http.Request) string { return Address(r, a.BehindProxy) }

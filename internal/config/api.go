@@ -14,6 +14,10 @@ type API struct {
 	APIKey         string  `env:"API_TLS_KEY" help:"key file of the HTTP API"`
 	APIBehindProxy bool    `env:"API_BEHIND_PROXY" envDefault:"false" help:"true: a proxy that speaks TLS stands before the HTTP API, and the caller's address is the last one in X-Forwarded-For"`
 	APIRate        float64 `env:"API_RATE" envDefault:"50" help:"calls of one token in a second; twice as many may come at once"`
+	OIDCIssuer     string  `env:"OIDC_ISSUER" help:"OpenID Connect issuer, as in the claim iss, the JWTs of which the HTTP API takes beside tokens; empty: none"`
+	OIDCAudience   string  `env:"OIDC_AUDIENCE" help:"what the claim aud of such a JWT must hold"`
+	OIDCProjects   string  `env:"OIDC_PROJECT_CLAIM" envDefault:"pgcourier_projects" help:"claim with the projects that it is for: a list, or words; * for all"`
+	OIDCScopes     string  `env:"OIDC_SCOPE_CLAIM" envDefault:"pgcourier_scopes" help:"claim with what it is for: export, read, download, operate, admin; other words are passed over"`
 	PublicURL      string  `env:"PUBLIC_URL" help:"address at which callers reach the HTTP API, such as https://backups.example.org; empty: addresses in answers are relative"`
 }
 
@@ -31,9 +35,13 @@ func (a API) validate(serves bool) error {
 	host, _, err := net.SplitHostPort(a.APIAddr)
 	check(err == nil, "API_ADDR: %q is not an address such as 127.0.0.1:8080", a.APIAddr)
 	check((a.APICert == "") == (a.APIKey == ""), "API_TLS_CERT and API_TLS_KEY go together")
-	ip := net.ParseIP(host)
-	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	loopback := isLoopback(host)
 	check(err != nil || loopback || a.APICert != "" || a.APIBehindProxy, "API_ADDR: %q is no loopback address, and tokens must not travel in plain text: set API_TLS_CERT, or API_BEHIND_PROXY=true where a proxy speaks TLS", a.APIAddr)
+	check((a.OIDCIssuer == "") == (a.OIDCAudience == ""), "OIDC_ISSUER and OIDC_AUDIENCE go together")
+	if a.OIDCIssuer != "" {
+		u, err := url.Parse(a.OIDCIssuer)
+		check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())), "OIDC_ISSUER: %q is not an https address", a.OIDCIssuer)
+	}
 	check(a.APIRate > 0 && a.APIRate <= 1e6, "API_RATE: %g is not positive", a.APIRate)
 	if a.PublicURL != "" {
 		u, err := url.Parse(a.PublicURL)
@@ -41,4 +49,9 @@ func (a API) validate(serves bool) error {
 			"PUBLIC_URL: %q is not an address such as https://backups.example.org", a.PublicURL)
 	}
 	return errors.Join(faults...)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
+	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -67,10 +68,14 @@ func NewAPI(c APIConfig) (*API, error) {
 		}
 		r.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
+	var jwt *issuer.Issuer
+	if s.OIDCIssuer != "" {
+		jwt = issuer.New(issuer.Config{Issuer: s.OIDCIssuer, Audience: s.OIDCAudience, ProjectClaim: s.OIDCProjects, ScopeClaim: s.OIDCScopes})
+	}
 	r.api, err = api.New(api.Config{
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
-		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
+		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
 		Mounts: map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 	})
 	return r, err

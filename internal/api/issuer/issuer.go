@@ -1,0 +1,130 @@
+// Package issuer reads what an OpenID Connect issuer says of a caller: it verifies a JWT by the
+// issuer's published keys and makes an access.Grant of its claims.
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/pgcourier/pgcourier/internal/api/access"
+)
+
+var (
+	// ErrRefused says that a JWT is not the issuer's, is not for this audience, has expired, or
+	// names no project or scope.
+	ErrRefused = errors.New("the JWT is refused")
+	// ErrUnavailable says that the issuer's keys cannot be had now.
+	ErrUnavailable = errors.New("the issuer is unavailable")
+)
+
+// Config says which JWTs are believed.
+type Config struct {
+	Issuer   string // as in the claim iss; its discovery document is below it
+	Audience string // must be in the claim aud
+	// ProjectClaim and ScopeClaim name the claims with the projects and the scopes: a list, or text
+	// with words. A word that is no scope of access is passed over.
+	ProjectClaim, ScopeClaim string
+}
+
+// Issuer verifies JWTs. It is safe for concurrent use.
+type Issuer struct {
+	config Config
+	client *http.Client
+
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier
+	err      error
+	again    time.Time // not to be looked up before
+}
+
+const (
+	lookUpTimeout = 10 * time.Second
+	// lookUpPause is how long a failed look-up is the answer: callers must not make one each.
+	lookUpPause = 5 * time.Second
+	// maxJWT is the longest JWT that is looked at.
+	maxJWT = 8 << 10
+)
+
+// New makes an Issuer. The issuer is looked up when the first JWT comes, and again after a failure:
+// one that is away does not keep the process from starting.
+func New(c Config) *Issuer {
+	return &Issuer{config: c, client: &http.Client{Timeout: lookUpTimeout}}
+}
+
+// Grant verifies a JWT and returns what its holder may do. ErrRefused, ErrUnavailable.
+func (i *Issuer) Grant(ctx context.Context, raw string) (access.Grant, error) {
+	if strings.Count(raw, ".") != 2 || len(raw) > maxJWT {
+		return access.Grant{}, ErrRefused
+	}
+	verifier, err := i.look()
+	if err != nil {
+		return access.Grant{}, err
+	}
+	token, err := verifier.Verify(ctx, raw)
+	if _, unreached := errors.AsType[*url.Error](err); unreached {
+		return access.Grant{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if err != nil {
+		return access.Grant{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	var claims map[string]any
+	if err := token.Claims(&claims); err != nil {
+		return access.Grant{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	g := access.Grant{Subject: "oidc:" + token.Subject, Projects: words(claims[i.config.ProjectClaim]), ExpiresAt: token.Expiry}
+	for _, w := range words(claims[i.config.ScopeClaim]) {
+		if s, err := access.ParseScopes([]string{w}); err == nil {
+			g.Scopes = append(g.Scopes, s...)
+		}
+	}
+	if token.Subject == "" || len(g.Projects) == 0 || len(g.Scopes) == 0 {
+		return access.Grant{}, fmt.Errorf("%w: it lacks a subject, or the claims %s or %s", ErrRefused, i.config.ProjectClaim, i.config.ScopeClaim)
+	}
+	return g, nil
+}
+
+// look returns what verifies the issuer's JWTs.
+func (i *Issuer) look() (*oidc.IDTokenVerifier, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.verifier != nil || time.Now().Before(i.again) {
+		return i.verifier, i.err
+	}
+	// Not the caller's context: it lives on with the keys, which are fetched by it later.
+	ctx := oidc.ClientContext(context.Background(), i.client)
+	provider, err := oidc.NewProvider(ctx, i.config.Issuer)
+	if err != nil {
+		i.err, i.again = fmt.Errorf("%w: %w", ErrUnavailable, err), time.Now().Add(lookUpPause)
+		return nil, i.err
+	}
+	i.verifier, i.err = provider.VerifierContext(ctx, &oidc.Config{
+		ClientID:             i.config.Audience,
+		SupportedSigningAlgs: []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA},
+	}), nil
+	return i.verifier, nil
+}
+
+// words reads a claim: a list of texts, or one text with words.
+func words(claim any) []string {
+	switch c := claim.(type) {
+	case string:
+		return strings.Fields(c)
+	case []any:
+		var out []string
+		for _, v := range c {
+			if s, ok := v.(string); ok && s != "" {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	return nil
+}
