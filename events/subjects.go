@@ -45,8 +45,11 @@ const (
 	ConsumerIntake = "intake"
 	// ConsumerVerifier is the verifiers' consumer of StreamOutcomes: successes only.
 	ConsumerVerifier = "verifier"
-	// ConsumerNotifier is the notifier's consumer of StreamOutcomes.
-	ConsumerNotifier = "notifier"
+	// ConsumerNotifier is the notifier's consumer of StreamOutcomes. ConsumerNotifierDamaged and
+	// ConsumerNotifierExpiring are those of StreamEvents, for two of its events.
+	ConsumerNotifier         = "notifier"
+	ConsumerNotifierDamaged  = "notifier-damaged"
+	ConsumerNotifierExpiring = "notifier-expiring"
 )
 
 // Subject filters over all projects and requests, for streams and consumers.

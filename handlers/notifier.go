@@ -10,25 +10,25 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Dispatcher queues the notifications of an outcome.
+// Dispatcher queues the notifications of an event.
 type Dispatcher interface {
-	Dispatch(ctx context.Context, e notify.Event, out events.Outcome) error
+	Dispatch(ctx context.Context, e notify.Event, of events.Event) error
 }
 
-// Notifier handles backup.completed and backup.failed: it queues their notifications.
+// Notifier handles the events that people and programs are told of: it queues their notifications.
 type Notifier struct {
 	Dispatcher Dispatcher
 	Log        *slog.Logger
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. An outcome that breaks the contract was not published
+// Handle is a Watermill NoPublishHandlerFunc. An event that breaks the contract was not published
 // by a worker. It is logged and dropped: another delivery would not change it.
 func (h *Notifier) Handle(msg *message.Message) error {
 	in := incoming(msg)
-	out, err := events.DecodeOutcome(in)
+	of, err := events.DecodeEvent(in)
 	if err != nil {
-		h.Log.ErrorContext(msg.Context(), "outcome cannot be read, no notification is sent", "subject", in.Subject, "error", err)
+		h.Log.ErrorContext(msg.Context(), "event cannot be read, no notification is sent", "subject", in.Subject, "error", err)
 		return nil
 	}
-	return h.Dispatcher.Dispatch(msg.Context(), notify.Event{Subject: in.Subject, Header: in.Header, Body: in.Body}, out)
+	return h.Dispatcher.Dispatch(msg.Context(), notify.Event{Subject: in.Subject, Header: in.Header, Body: in.Body}, of)
 }

@@ -18,14 +18,14 @@ import (
 
 // office is a dispatcher and a courier that do as they are told.
 type office struct {
-	got       []events.Outcome
+	got       []events.Event
 	delivered []notify.Notification
 	done      bool
 	pause     time.Duration
 	err       error
 }
 
-func (o *office) Dispatch(_ context.Context, _ notify.Event, out events.Outcome) error {
+func (o *office) Dispatch(_ context.Context, _ notify.Event, out events.Event) error {
 	o.got = append(o.got, out)
 	return o.err
 }
@@ -84,7 +84,7 @@ func TestNotificationsComeAgainAfterTheirPause(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Dispatch(t.Context(), notify.Event{Subject: m.Subject, Header: m.Header, Body: m.Body}, out); err != nil || len(o.delivered) != 1 {
+	if err := d.Dispatch(t.Context(), notify.Event{Subject: m.Subject, Header: m.Header, Body: m.Body}, events.Event{Outcome: out}); err != nil || len(o.delivered) != 1 {
 		t.Fatalf("queued %d, %v", len(o.delivered), err)
 	}
 	body, err := o.delivered[0].Encode()

@@ -180,6 +180,13 @@ func (t Topology) consumers() []streamConsumer {
 		// Outcomes from before the first notifier are not announced.
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 		all = append(all, streamConsumer{events.StreamOutcomes, c})
+		for _, one := range [][2]string{
+			{events.ConsumerNotifierDamaged, events.VerificationFailedFilter}, {events.ConsumerNotifierExpiring, events.ExpiringFilter},
+		} {
+			c := consumer(one[0], "queues notifications of "+one[1], -1)
+			c.DeliverPolicy, c.FilterSubject = jetstream.DeliverNewPolicy, one[1]
+			all = append(all, streamConsumer{events.StreamEvents, c})
+		}
 	}
 	// Each channel has a consumer of its own: what waits in one does not count in another.
 	for _, channel := range t.Notifications {

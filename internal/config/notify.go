@@ -13,12 +13,13 @@ import (
 // Notify is what the role notifier reads.
 type Notify struct {
 	SMTPURL        secret.String `env:"SMTP_URL" help:"mail server of the notifier: smtp://user:pw@host?from=address (STARTTLS is required) or smtps://; see docs/notifications.md; empty: no mail"`
-	OperatorEmail  []string      `env:"OPERATOR_EMAIL" help:"mail addresses, separated by commas, that are told of each failed export"`
+	OperatorEmail  []string      `env:"OPERATOR_EMAIL" help:"mail addresses, separated by commas, that are told of each failed export and each failed verification"`
 	NotifyDomains  []string      `env:"NOTIFY_DOMAINS" help:"mail domains, separated by commas, that the notify_email of a request may name; a subdomain is another one; empty: none"`
 	WebhookURL     secret.String `env:"WEBHOOK_URL" whole:"true" help:"address that each outcome is posted to, signed as Standard Webhooks says; empty: no webhook"`
 	WebhookSecret  secret.String `env:"WEBHOOK_SECRET" whole:"true" help:"what signs the webhook: whsec_ and 24 to 64 bytes in base64; several separated by commas give a signature each"`
-	TelegramChat   string        `env:"NOTIFY_TELEGRAM_CHAT" help:"chat, by its id, in which the bot of TELEGRAM_TOKEN tells of each failed export; empty: none"`
+	TelegramChat   string        `env:"NOTIFY_TELEGRAM_CHAT" help:"chat, by its id, in which the bot of TELEGRAM_TOKEN tells of each failed export and each failed verification; empty: none"`
 	NotifyComplete bool          `env:"NOTIFY_COMPLETED" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of completed exports too"`
+	NotifyExpiring bool          `env:"NOTIFY_EXPIRING" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of exports that retention will delete too"`
 	NotifyBackoff  time.Duration `env:"NOTIFY_BACKOFF" envDefault:"30s" help:"pause after the first failed try of a notification; it doubles with each, up to 720 times it (6 hours)"`
 	NotifyTries    int           `env:"NOTIFY_TRIES" envDefault:"20" help:"tries of one notification, after which it is parked; with the default pauses they stretch over two and a half days"`
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`

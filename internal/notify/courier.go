@@ -59,8 +59,8 @@ func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause
 	if errors.Is(err, ErrNotFound) {
 		// Its record was dropped with age: it is delivered as a new one.
 		project, request := "", ""
-		if out, err := n.Event.Outcome(); err == nil {
-			project, request = out.IDs()
+		if of, err := n.Event.Decode(); err == nil {
+			project, request = of.IDs()
 		}
 		r, revision, err = newRecord(n, project, request, c.Now()), 0, nil
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Dispatcher turns outcomes into queued notifications. Doing so again changes nothing.
+// Dispatcher turns events into queued notifications. Doing so again changes nothing.
 // It is safe for concurrent use.
 type Dispatcher struct {
 	Policy  Policy
@@ -19,12 +19,12 @@ type Dispatcher struct {
 	Now func() time.Time
 }
 
-// Dispatch queues one notification for each recipient of an outcome. The error passes by
+// Dispatch queues one notification for each recipient of an event. The error passes by
 // itself; dispatching again is safe.
-func (d *Dispatcher) Dispatch(ctx context.Context, e Event, out events.Outcome) error {
-	for _, t := range d.Policy.recipients(out) {
+func (d *Dispatcher) Dispatch(ctx context.Context, e Event, of events.Event) error {
+	for _, t := range d.Policy.recipients(of) {
 		n := Notification{Key: keyOf(e.Subject, t.channel, t.recipient), Channel: t.channel, Recipient: t.recipient, Event: e}
-		if err := d.queue(ctx, n, out); err != nil {
+		if err := d.queue(ctx, n, of); err != nil {
 			return fmt.Errorf("queue notification %s: %w", n.Key, err)
 		}
 	}
@@ -32,12 +32,12 @@ func (d *Dispatcher) Dispatch(ctx context.Context, e Event, out events.Outcome) 
 }
 
 // queue writes the record before it enqueues, so that a queued notification always has a record.
-// If the second step fails, the outcome is delivered again.
-func (d *Dispatcher) queue(ctx context.Context, n Notification, out events.Outcome) error {
+// If the second step fails, the event is delivered again.
+func (d *Dispatcher) queue(ctx context.Context, n Notification, of events.Event) error {
 	r, _, err := d.Records.Get(ctx, n.Key)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		project, request := out.IDs()
+		project, request := of.IDs()
 		err := d.Records.Put(ctx, newRecord(n, project, request, d.now()), 0)
 		if err != nil && !errors.Is(err, ErrConflict) { // another process queues it too
 			return err

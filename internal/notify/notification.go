@@ -27,7 +27,7 @@ const (
 // Channels lists all of them.
 func Channels() []Channel { return []Channel{Email, Webhook, Telegram} }
 
-// Key names a notification for good: the same outcome, channel and recipient give the same
+// Key names a notification for good: the same event, channel and recipient give the same
 // key. It is lower-case letters, digits and "-", so it is one token of a subject, a
 // Message-ID and a webhook-id alike.
 type Key string
@@ -45,7 +45,7 @@ type Notification struct {
 	Channel Channel `json:"channel"`
 	// Recipient is a mail address, or a chat's id; the webhook's is WebhookRecipient.
 	Recipient string `json:"recipient"`
-	// Event is the outcome as it was published.
+	// Event is the event as it was published.
 	Event Event `json:"event"`
 }
 
@@ -59,9 +59,9 @@ type Event struct {
 	Body    []byte            `json:"body"`
 }
 
-// Outcome decodes the event. The error is an *events.InvalidError.
-func (e Event) Outcome() (events.Outcome, error) {
-	return events.DecodeOutcome(events.Message{Subject: e.Subject, Header: e.Header, Body: e.Body})
+// Decode decodes the event. The error is an *events.InvalidError.
+func (e Event) Decode() (events.Event, error) {
+	return events.DecodeEvent(events.Message{Subject: e.Subject, Header: e.Header, Body: e.Body})
 }
 
 // State is the state of a notification.
@@ -82,7 +82,7 @@ type Record struct {
 	Recipient string  `json:"recipient"`
 	ProjectID string  `json:"project_id"`
 	RequestID string  `json:"request_id"`
-	// Event is the outcome's subject.
+	// Event is the event's subject.
 	Event string `json:"event"`
 	// Tries that were made and failed, since the last replay.
 	Tries int `json:"tries"`

@@ -100,7 +100,7 @@ var policy = notify.Policy{
 }
 
 // outcome is a failure, or a completion, of a request that names an address.
-func outcome(t *testing.T, completed bool, address string) (notify.Event, events.Outcome) {
+func outcome(t *testing.T, completed bool, address string) (notify.Event, events.Event) {
 	t.Helper()
 	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	request := &events.Requested{ProjectID: "acme", RequestID: "r1", Format: "sql", Compression: "gzip", NotifyEmail: address}
@@ -117,7 +117,7 @@ func outcome(t *testing.T, completed bool, address string) (notify.Event, events
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := events.DecodeOutcome(m)
+	out, err := events.DecodeEvent(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +163,59 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: told are %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestDamageAndComingDeletionsHaveRecipientsAndWords(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	damaged, err := events.VerificationFailed{
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Destination: "s3", Code: codes.ExportDamaged, Message: "another hash",
+		SHA256: strings.Repeat("a", 64), StartedAt: at, FinishedAt: at,
+	}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expiring, err := events.Expiring{
+		RequestID: "r1", ProjectID: "acme", Reason: "older than 90 days", WarnedAt: at, ExpiresAt: at.Add(time.Hour), CompletedAt: at,
+		StoredBytes: 2048, Copies: []events.StoredCopy{{Destination: "s3", URI: "s3://b/acme/r1.1.sql"}},
+	}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := policy
+	told.Expiring = true
+	for _, c := range []struct {
+		name     string
+		policy   notify.Policy
+		m        events.Message
+		want     []string
+		headline string
+		command  string
+	}{
+		{"damage", policy, damaged, []string{"email op@example.org", "telegram 42", "webhook operator"}, "Export of acme is damaged (export_damaged)", "pgcourier verify acme/r1"},
+		{"a coming deletion", policy, expiring, []string{"webhook operator"}, "Export of acme will be deleted (2.0 KiB)", "pgcourier download acme/r1"},
+		{"a coming deletion that operators are told of", told, expiring, []string{"email op@example.org", "telegram 42", "webhook operator"}, "Export of acme will be deleted (2.0 KiB)", "pgcourier download acme/r1"},
+	} {
+		e := notify.Event{Subject: c.m.Subject, Header: c.m.Header, Body: c.m.Body}
+		of, err := e.Decode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDesk()
+		if err := (&notify.Dispatcher{Policy: c.policy, Records: d, Queue: d}).Dispatch(t.Context(), e, of); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range d.queue {
+			got = append(got, string(n.Channel)+" "+n.Recipient)
+			if r := d.records[n.Key]; r.ProjectID != "acme" || r.RequestID != "r1" {
+				t.Errorf("%s: record is %+v", c.name, r)
+			}
+		}
+		if s := notify.Summarize(of); !slices.Equal(got, c.want) || s.Headline != c.headline || s.Commands[0] != c.command || s.Next == "" {
+			t.Errorf("%s: told are %q, summary %+v", c.name, got, s)
 		}
 	}
 }

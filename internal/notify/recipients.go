@@ -7,24 +7,27 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Policy says which recipients get which outcomes.
+// Policy says which recipients get which events.
 type Policy struct {
 	// Channels are those that are set up.
 	Channels []Channel
 	// Domains are the mail domains that a request's notify_email may name, in lower case.
 	// A subdomain is another domain. None: no request's address is written to.
 	Domains []string
-	// Operators are the mail addresses that are told of each failed export.
+	// Operators are the mail addresses that are told of each failed export and of each failed
+	// verification.
 	Operators []string
-	// Chat is the Telegram chat that is told of each failed export.
+	// Chat is the Telegram chat that is told of the same.
 	Chat string
 	// Completed tells the operators and the chat of completed exports too. The webhook is
-	// told of every outcome, and a request's address of its own.
+	// told of every event, and a request's address of its own outcome.
 	Completed bool
+	// Expiring tells the operators and the chat of exports that will be deleted too.
+	Expiring bool
 }
 
-// recipients lists the recipients of an outcome, each once.
-func (p Policy) recipients(out events.Outcome) []target {
+// recipients lists the recipients of an event, each once.
+func (p Policy) recipients(of events.Event) []target {
 	var all []target
 	add := func(c Channel, recipient string) {
 		t := target{c, recipient}
@@ -32,8 +35,8 @@ func (p Policy) recipients(out events.Outcome) []target {
 			all = append(all, t)
 		}
 	}
-	add(Email, notifyEmail(out))
-	if out.Failed != nil || p.Completed {
+	add(Email, notifyEmail(of.Outcome))
+	if of.Failed != nil || of.VerificationFailed != nil || of.Completed != nil && p.Completed || of.Expiring != nil && p.Expiring {
 		for _, address := range p.Operators {
 			add(Email, address)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Summary is an outcome in words for people. Every text in it is one line of printable
+// Summary is an event in words for people. Every text in it is one line of printable
 // characters.
 type Summary struct {
 	Completed bool
@@ -24,8 +24,9 @@ type Summary struct {
 	Facts    []Fact
 	// Locations are where the export lies, primary first.
 	Locations []string
-	// Restore are the commands that restore it, or that ask for it again.
-	Restore  []string
+	// Next says what Commands do, in a line that ends with a colon.
+	Next     string
+	Commands []string
 	Warnings []string
 }
 
@@ -35,15 +36,54 @@ type Fact struct{ Name, Value string }
 // maxWarnings keeps a message readable; the outcome has all of them.
 const maxWarnings = 20
 
-// Summarize puts an outcome into words.
-func Summarize(out events.Outcome) Summary {
-	if out.Completed != nil {
-		return completed(*out.Completed)
-	}
-	if out.Failed != nil {
-		return failed(*out.Failed)
+// Summarize puts an event into words. The zero Summary: there are none for its type.
+func Summarize(of events.Event) Summary {
+	switch {
+	case of.Completed != nil:
+		return completed(*of.Completed)
+	case of.Failed != nil:
+		return failed(*of.Failed)
+	case of.VerificationFailed != nil:
+		return verificationFailed(*of.VerificationFailed)
+	case of.Expiring != nil:
+		return expiring(*of.Expiring)
 	}
 	return Summary{}
+}
+
+func verificationFailed(f events.VerificationFailed) Summary {
+	s := Summary{
+		Project: f.ProjectID, Request: f.RequestID,
+		Headline: "Export of " + f.ProjectID + " is damaged (" + string(f.Code) + ")",
+		Next:     "How to see which copy is bad, and to ask for a new export:",
+		Commands: []string{"pgcourier verify " + f.ProjectID + "/" + f.RequestID, "pgcourier request " + f.ProjectID},
+	}
+	s.fact("project", f.ProjectID)
+	s.fact("request", f.RequestID)
+	s.fact("cause", string(f.Code)+": "+f.Message)
+	s.fact("destination", f.Destination)
+	s.fact("attempt", strconv.Itoa(f.Attempt))
+	s.fact("verified", f.FinishedAt.UTC().Format(time.RFC3339))
+	s.fact("sha256", f.SHA256)
+	return s
+}
+
+func expiring(e events.Expiring) Summary {
+	s := Summary{
+		Project: e.ProjectID, Request: e.RequestID,
+		Headline: "Export of " + e.ProjectID + " will be deleted (" + size(e.StoredBytes) + ")",
+		Next:     "How to fetch it before that:",
+		Commands: []string{"pgcourier download " + e.ProjectID + "/" + e.RequestID},
+	}
+	s.fact("project", e.ProjectID)
+	s.fact("request", e.RequestID)
+	s.fact("reason", e.Reason)
+	s.fact("deleted at the earliest", e.ExpiresAt.UTC().Format(time.RFC3339))
+	s.fact("completed", e.CompletedAt.UTC().Format(time.RFC3339))
+	for _, c := range e.Copies {
+		s.Locations = append(s.Locations, line(c.URI))
+	}
+	return s
 }
 
 func completed(c events.Completed) Summary {
@@ -51,7 +91,8 @@ func completed(c events.Completed) Summary {
 	s := Summary{
 		Completed: true, Project: c.ProjectID, Request: c.RequestID,
 		Headline: "Export of " + c.ProjectID + " completed (" + stored + ")",
-		Restore:  restore(c),
+		Next:     "How to restore it, once fetched into the file EXPORT:",
+		Commands: restore(c),
 	}
 	s.fact("project", c.ProjectID)
 	s.fact("request", c.RequestID)
@@ -103,7 +144,8 @@ func failed(f events.Failed) Summary {
 	s.fact("finished", f.FinishedAt.UTC().Format(time.RFC3339))
 	s.fact("requested by", f.RequestedBy)
 	if f.Request != nil {
-		s.Restore = []string{"pgcourier replay " + f.RequestID + " --project " + f.ProjectID}
+		s.Next = "How to ask for it again:"
+		s.Commands = []string{"pgcourier replay " + f.RequestID + " --project " + f.ProjectID}
 	}
 	return s
 }

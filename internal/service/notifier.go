@@ -40,8 +40,8 @@ type NotifierConfig struct {
 	Log       *slog.Logger
 }
 
-// Notifier tells of outcomes: one handler queues a notification for each recipient of an
-// outcome, and one for each channel delivers.
+// Notifier tells of outcomes, failed verifications and coming deletions: one handler queues a
+// notification for each recipient of an event, and one for each channel delivers.
 type Notifier struct{ config NotifierConfig }
 
 // NewNotifier makes a Notifier.
@@ -53,7 +53,11 @@ func (n *Notifier) Run(ctx context.Context) error {
 	policy := c.Channels.policy
 	publisher := c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))
 	outcomes := &handlers.Notifier{Dispatcher: queue.NewDispatcher(publisher, c.JetStream, policy), Log: c.Log}
-	all := []handler{{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle}}
+	all := []handler{
+		{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle},
+		{events.ConsumerNotifierDamaged, events.VerificationFailedFilter, outcomes.Handle},
+		{events.ConsumerNotifierExpiring, events.ExpiringFilter, outcomes.Handle},
+	}
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: c.Channels.senders, Policy: policy, Records: c.Telemetry.Records(queue.NewRecords(c.JetStream)),
 		Pause: c.Pause, Tries: c.Tries, Timeout: c.Timeout, Log: c.Log,
@@ -69,8 +73,13 @@ func (n *Notifier) Run(ctx context.Context) error {
 }
 
 func notifierBinding(topic string) (broker.Binding, error) {
-	if topic == events.OutcomeFilter("*", "*") {
+	switch topic {
+	case events.OutcomeFilter("*", "*"):
 		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerNotifier}, nil
+	case events.VerificationFailedFilter:
+		return broker.Binding{Stream: events.StreamEvents, Consumer: events.ConsumerNotifierDamaged}, nil
+	case events.ExpiringFilter:
+		return broker.Binding{Stream: events.StreamEvents, Consumer: events.ConsumerNotifierExpiring}, nil
 	}
 	for _, channel := range notify.Channels() {
 		if topic == broker.NotificationFilter(string(channel)) {
@@ -92,7 +101,7 @@ type openedChannels struct {
 func openChannels(c config.Config, tel *telemetry.Telemetry, log *slog.Logger) (*openedChannels, error) {
 	o := &openedChannels{
 		senders: map[notify.Channel]notify.Sender{},
-		policy:  notify.Policy{Domains: c.NotifyDomains, Operators: c.OperatorEmail, Completed: c.NotifyComplete},
+		policy:  notify.Policy{Domains: c.NotifyDomains, Operators: c.OperatorEmail, Completed: c.NotifyComplete, Expiring: c.NotifyExpiring},
 	}
 	for _, channel := range setup.Channels(c) {
 		sender, err := o.open(c, channel, log)

@@ -101,6 +101,7 @@ func (u User) Rights() Rights {
 		r.Publish = slices.Concat(
 			[]string{broker.NotificationSubject("*", "*")}, broker.NotificationStateSubjects(), setup(),
 			consume(events.StreamOutcomes, events.ConsumerNotifier), consume(events.StreamNotifications, "*"),
+			consume(events.StreamEvents, events.ConsumerNotifierDamaged), consume(events.StreamEvents, events.ConsumerNotifierExpiring),
 			[]string{readMsg(events.StreamNotifications)}, each(readMsg, broker.NotificationStateStreams()),
 		)
 	case UserVerifier:

@@ -20,8 +20,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -415,6 +418,56 @@ func TestTheChatIsTold(t *testing.T) {
 	if len(messages) != 1 || !strings.HasPrefix(messages[0].Text, "Export of nobody failed (project_not_found)\n") || !strings.Contains(messages[0].Text, failed) {
 		t.Errorf("the chat holds %+v", messages)
 	}
+}
+
+// Damage and a coming deletion are told like outcomes, and parked ones are replayed.
+func TestDamageAndComingDeletionsAreTold(t *testing.T) {
+	t.Parallel()
+	p := setupPost(t)
+	hook := newHook(t)
+	p.settings = append(append(p.settings, hook.settings()...), "NOTIFY_EXPIRING=true")
+	p.notifier()
+	p.start("ROLES=intake,worker,sweeper")
+	at := time.Now().UTC()
+	damaged, err := events.VerificationFailed{
+		RequestID: "r1", ProjectID: "acme", Attempt: 1, Destination: "file", Code: codes.ExportDamaged, Message: "another hash",
+		SHA256: strings.Repeat("a", 64), StartedAt: at, FinishedAt: at,
+	}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expiring, err := events.Expiring{
+		RequestID: "r2", ProjectID: "acme", Reason: "no rule keeps it", WarnedAt: at, ExpiresAt: at.Add(time.Hour), CompletedAt: at,
+		StoredBytes: 2048, Copies: []events.StoredCopy{{Destination: "file", URI: "file:acme/r2.1.sql"}},
+	}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook.answer(http.StatusGone)
+	for _, m := range []events.Message{damaged, expiring} {
+		header := nats.Header{}
+		for name, value := range m.Header {
+			header.Set(name, value)
+		}
+		if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: m.Subject, Header: header, Data: m.Body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	subjects := map[string]string{}
+	for _, m := range p.mails(2) {
+		l := open(t, m)
+		subjects[l.header.Get("Subject")] = l.text
+	}
+	if !strings.Contains(subjects["Export of acme is damaged (export_damaged)"], "pgcourier verify acme/r1") ||
+		!strings.Contains(subjects["Export of acme will be deleted (2.0 KiB)"], "no rule keeps it") {
+		t.Errorf("mailed: %q", subjects)
+	}
+	p.awaitRecords(notify.Sent, 3)
+	parked := p.awaitRecords(notify.Parked, 1)[0]
+	if out, code := p.cli("notifications", "replay", string(parked.Key)); code != 0 {
+		t.Errorf("replay: exit %d\n%s", code, out)
+	}
+	p.awaitRecords(notify.Sent, 4)
 }
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"

@@ -142,15 +142,15 @@ func classify(err error) error {
 
 // compose writes the mail.
 func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
-	out, err := n.Event.Outcome()
+	of, err := n.Event.Decode()
 	if err != nil {
-		return nil, &notify.PermanentError{Reason: "the outcome cannot be read", Err: err}
+		return nil, &notify.PermanentError{Reason: "the event cannot be read", Err: err}
 	}
 	to, err := stdmail.ParseAddress(n.Recipient)
 	if err != nil || to.Address != n.Recipient {
 		return nil, &notify.PermanentError{Reason: "the recipient is not one plain mail address"}
 	}
-	summary := notify.Summarize(out)
+	summary := notify.Summarize(of)
 	m := s.letter(to, summary.Headline, string(n.Key))
 	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)

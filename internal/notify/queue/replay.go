@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -37,7 +38,7 @@ func Replay(ctx context.Context, publisher Publisher, js jetstream.JetStream, ke
 	}
 	e, err := outcome(ctx, js, r.Event)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return r, &unknownError{fmt.Sprintf("the outcome that %s tells of is no longer kept", key)}
+		return r, &unknownError{fmt.Sprintf("the event that %s tells of is no longer kept", key)}
 	}
 	if err != nil {
 		return r, err
@@ -53,9 +54,15 @@ func (e *unknownError) Error() string { return e.text }
 // Is implements errors.Is.
 func (e *unknownError) Is(target error) bool { return target == ErrUnknown }
 
-// outcome reads an outcome as it was published.
+// outcome reads an event as it was published.
 func outcome(ctx context.Context, js jetstream.JetStream, subject string) (notify.Event, error) {
-	stream, err := js.Stream(ctx, events.StreamOutcomes)
+	name := events.StreamOutcomes
+	for _, one := range []string{events.TypeVerificationFailed, events.TypeExpiring} {
+		if strings.HasPrefix(subject, one+".") {
+			name = events.StreamEvents
+		}
+	}
+	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return notify.Event{}, err
 	}

@@ -36,11 +36,11 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	if err != nil {
 		return &notify.PermanentError{Reason: "the recipient is not a chat's id"}
 	}
-	out, err := n.Event.Outcome()
+	of, err := n.Event.Decode()
 	if err != nil {
-		return &notify.PermanentError{Reason: "the outcome cannot be read", Err: err}
+		return &notify.PermanentError{Reason: "the event cannot be read", Err: err}
 	}
-	if _, err := s.client.SendMessage(ctx, chat, text(notify.Summarize(out))); err != nil {
+	if _, err := s.client.SendMessage(ctx, chat, text(notify.Summarize(of))); err != nil {
 		return classify(fmt.Errorf("send to the chat: %w", err))
 	}
 	return nil
