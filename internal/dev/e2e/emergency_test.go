@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -46,6 +47,8 @@ func TestTheEmergencyDocumentRestores(t *testing.T) {
 	p.exec(`INSERT INTO control_plane.projects VALUES ('everyone', 'everyone', 'active', 'public');
 		CREATE EXTENSION citext SCHEMA public; CREATE ROLE "an auditor's";
 		CREATE TABLE public.people (name public.citext); INSERT INTO public.people VALUES ('Ada'), ('CREATE SCHEMA tables;');
+		CREATE FUNCTION public.secret(name public.citext) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION public.secret FROM PUBLIC;
+		CREATE TYPE public.mood AS ENUM ('sad'); CREATE CAST (public.mood AS text) WITH INOUT AS ASSIGNMENT;
 		ALTER TABLE public.people ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON public.people TO "an auditor's"`)
 	plain := []events.Requested{
 		{ProjectID: "everyone", RequestID: "public"},
@@ -115,6 +118,21 @@ func TestTheEmergencyDocumentStopsAtDamage(t *testing.T) {
 	}
 }
 
+// rescuedRights looks for what the document makes after the restore.
+func (p *platform) rescuedRights(database string) {
+	p.t.Helper()
+	conn, err := pgx.Connect(p.t.Context(), cluster.URL(database))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var private, cast bool
+	err = conn.QueryRow(p.t.Context(), `SELECT NOT has_function_privilege('pg_monitor', 'public.secret(public.citext)', 'EXECUTE'),
+		EXISTS (SELECT FROM pg_cast WHERE castsource = 'public.mood'::regtype AND castmethod = 'i' AND castcontext = 'a')`).Scan(&private, &cast)
+	if err := errors.Join(err, conn.Close(p.t.Context())); err != nil || !private || !cast {
+		p.t.Errorf("the function is private: %t, the cast is there: %t (%v)", private, cast, err)
+	}
+}
+
 // rescue follows the document and compares what it restored with the source.
 func (p *platform) rescue(path, identity, files string, done *events.Completed, key string) {
 	t := p.t
@@ -136,6 +154,9 @@ func (p *platform) rescue(path, identity, files string, done *events.Completed, 
 		if closeErr := conn.Close(t.Context()); err != nil || closeErr != nil {
 			t.Fatal(err, closeErr)
 		}
+	}
+	if done.ProjectID == "everyone" {
+		p.rescuedRights(database)
 	}
 	if diffs := contents.Compare(sides[0], sides[1]); len(diffs) > 0 || len(sides[0]) == 0 {
 		t.Errorf("%s restored differs in %d relations: %q", key, len(sides[0]), diffs)
