@@ -10,25 +10,26 @@ type Code string
 
 // The known codes that are permanent: asking again without a change cannot help.
 const (
-	InvalidRequest   Code = "invalid_request"
-	RequestConflict  Code = "request_conflict"  // the same id came with other content before
-	ProjectNotFound  Code = "project_not_found" // unknown and suspended alike
-	SchemaNotAllowed Code = "schema_not_allowed"
-	SchemaNotFound   Code = "schema_not_found" // the project's own schema is missing in the database
-	SourceAuthFailed Code = "source_auth_failed"
-	SourceForbidden  Code = "source_forbidden"   // the role lacks a right
-	SourceNotFound   Code = "source_not_found"   // the database does not exist
-	RowLevelSecurity Code = "row_level_security" // a policy would hide rows
-	VersionMismatch  Code = "version_mismatch"   // no pg_dump as new as the server, or one that writes unknown archives
-	SourceCorrupt    Code = "source_corrupt"
-	DumpTimeout      Code = "dump_timeout"
-	SizeLimit        Code = "size_limit"
-	RowTooLarge      Code = "row_too_large"     // a row that the server cannot send as text
-	ScriptUnreadable Code = "script_unreadable" // of format sql: a routine that psql cannot read back
-	SourcePooled     Code = "source_pooled"     // a pooler in front of the source makes a dump impossible
-	SpoolLimit       Code = "spool_limit"       // of format directory: the largest tables do not fit into the worker's spool
-	Cancelled        Code = "cancelled"
-	StorageRefused   Code = "storage_refused" // a token, a right, a bucket or a chat is missing
+	InvalidRequest    Code = "invalid_request"
+	RequestConflict   Code = "request_conflict"  // the same id came with other content before
+	ProjectNotFound   Code = "project_not_found" // unknown and suspended alike
+	SchemaNotAllowed  Code = "schema_not_allowed"
+	SchemaNotFound    Code = "schema_not_found" // the project's own schema is missing in the database
+	SourceAuthFailed  Code = "source_auth_failed"
+	SourceForbidden   Code = "source_forbidden"   // the role lacks a right
+	SourceNotFound    Code = "source_not_found"   // the database does not exist
+	RowLevelSecurity  Code = "row_level_security" // a policy would hide rows
+	VersionMismatch   Code = "version_mismatch"   // no pg_dump as new as the server, or one that writes unknown archives
+	SourceCorrupt     Code = "source_corrupt"
+	DumpTimeout       Code = "dump_timeout"
+	SizeLimit         Code = "size_limit"
+	RowTooLarge       Code = "row_too_large"      // a row that the server cannot send as text
+	ScriptUnreadable  Code = "script_unreadable"  // of format sql: a routine that psql cannot read back
+	SourcePooled      Code = "source_pooled"      // a pooler in front of the source makes a dump impossible
+	FormatUnavailable Code = "format_unavailable" // the worker cannot write this format
+	SpoolLimit        Code = "spool_limit"        // of format directory: the largest tables do not fit into the worker's spool
+	Cancelled         Code = "cancelled"
+	StorageRefused    Code = "storage_refused" // a token, a right, a bucket or a chat is missing
 )
 
 // The known codes that are worth another try.
@@ -61,7 +62,7 @@ const (
 var permanent = []Code{
 	InvalidRequest, RequestConflict, ProjectNotFound, SchemaNotAllowed, SchemaNotFound, SourceAuthFailed, SourceForbidden,
 	SourceNotFound, RowLevelSecurity, VersionMismatch, SourceCorrupt, DumpTimeout, SizeLimit, RowTooLarge,
-	ScriptUnreadable, SourcePooled, SpoolLimit, Cancelled, StorageRefused,
+	ScriptUnreadable, SourcePooled, FormatUnavailable, SpoolLimit, Cancelled, StorageRefused,
 }
 
 var transient = []Code{

@@ -14,7 +14,7 @@ func TestTheCodesAreStable(t *testing.T) {
 	permanent := []codes.Code{
 		"invalid_request", "request_conflict", "project_not_found", "schema_not_allowed", "schema_not_found", "source_auth_failed",
 		"source_forbidden", "source_not_found", "row_level_security", "version_mismatch", "source_corrupt", "dump_timeout",
-		"size_limit", "row_too_large", "script_unreadable", "source_pooled", "spool_limit", "cancelled", "storage_refused",
+		"size_limit", "row_too_large", "script_unreadable", "source_pooled", "format_unavailable", "spool_limit", "cancelled", "storage_refused",
 	}
 	transient := []codes.Code{
 		"source_unavailable", "lock_timeout", "dump_stalled", "dump_failed", "dump_incomplete", "spool_unavailable",

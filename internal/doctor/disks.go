@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
 // checkDisks looks at what is free where this machine keeps anything, against the largest
@@ -19,6 +20,14 @@ func (x *examiner) checkDisks(ctx context.Context, r *Report) {
 	stored, spooled := x.largest(ctx)
 	x.checkDisk("data", x.Settings.DataDir, 0, r)
 	x.checkDisk("spool", x.Settings.Spool(), min(spooled, int64(x.Settings.SpoolBytes)), r)
+	if err := pgdump.CheckTar(); err != nil {
+		r.Add("tar", Finding{
+			State: Warning, Found: "no folder /tmp that this user may write to: exports of format tar fail",
+			Fix: "make /tmp writable for the worker, with room for the largest table, or ask for another format",
+		})
+	} else {
+		x.checkDisk("tar", "/tmp", 0, r)
+	}
 	places, err := x.placements()
 	if err != nil {
 		return // the storage's own check says so

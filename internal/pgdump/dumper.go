@@ -115,6 +115,11 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	if err := check(j); err != nil {
 		return nil, err
 	}
+	if j.Format == export.Tar {
+		if err := CheckTar(); err != nil {
+			return nil, err
+		}
+	}
 	src, err := newSource(cmp.Or(j.Project.DSN, d.config.DefaultDSN))
 	if err != nil {
 		return nil, classify(err)

@@ -75,3 +75,6 @@ func SpoolCap(g *GroupDumper) int64  { return g.config.SpoolBytes }
 
 // Versions returns the installed pg_dumps, the oldest major first.
 func (d *Dumper) Versions() []Version { return d.versions }
+
+// CheckTarIn is CheckTar for another folder.
+func CheckTarIn(folder string) error { return checkTar(folder) }

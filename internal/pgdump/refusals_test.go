@@ -3,6 +3,7 @@ package pgdump_test
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -154,5 +155,16 @@ func TestOpenRefusals(t *testing.T) {
 				t.Errorf("message = %q, want %q", f.Message, c.message)
 			}
 		})
+	}
+}
+
+func TestTarNeedsAFolderThatCanBeWritten(t *testing.T) {
+	t.Parallel()
+	if err := pgdump.CheckTar(); err != nil {
+		t.Error(err)
+	}
+	for _, folder := range []string{"/proc", filepath.Join(t.TempDir(), "none")} {
+		f := fault(t, pgdump.CheckTarIn(folder), codes.FormatUnavailable)
+		contains(t, "message", f.Message, "needs a folder "+folder+" that the worker may write to")
 	}
 }
