@@ -54,7 +54,7 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 		return
 	}
 	defer func() { _ = d.Close() }()
-	if !x.checkMarker(ctx, d, p, r) {
+	if !x.checkMarker(ctx, d, r) {
 		return // a probe would be written where exports must not be
 	}
 	if folder, ok := p.Folder(); ok {
@@ -102,7 +102,7 @@ func checkKeeping(ctx context.Context, d *destinations.Destination, r *Report) {
 
 // checkMarker compares what lies at a destination with the ledger. It reports whether the
 // destination may be probed.
-func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination, p destinations.Location, r *Report) bool {
+func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination, r *Report) bool {
 	if x.pool == nil {
 		return true // reads only, or database says what is wrong
 	}

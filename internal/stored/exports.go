@@ -68,27 +68,42 @@ func (e *Exports) Close() error { return e.Set.Close() }
 func (e *Exports) Find(ctx context.Context, id string) (copies []destinations.Copy, unread, err error) {
 	copies, unread, err = e.Reader.Find(ctx, id)
 	if errors.Is(err, destinations.ErrNoExport) {
-		if why := e.deletion(ctx, id); why != "" {
-			err = fmt.Errorf("%w: %s", err, why)
-		}
+		err = e.explain(ctx, id, err)
 	}
 	return copies, WithHint(unread), WithHint(err)
 }
 
-// deletion says when and why an export was deleted. "": it is not known.
-func (e *Exports) deletion(ctx context.Context, id string) string {
+// explain says of an export that is at no destination when and why it was deleted, or that a
+// destination does not hold the storage that the ledger knows. Else, and where the ledger cannot be
+// asked, the error stays as it is.
+func (e *Exports) explain(ctx context.Context, id string, missing error) error {
 	if e.settings.DatabaseURL == "" {
-		return ""
+		return missing
 	}
 	pool, err := controlplane.Connect(ctx, e.settings.DatabaseURL)
 	if err != nil {
-		return ""
+		return missing
 	}
 	defer pool.Close()
-	l, err := ledger.Open(ctx, ledger.Config{Pool: pool})
+	l, err := ledger.Attach(ctx, ledger.Config{Pool: pool})
 	if err != nil {
-		return ""
+		return missing
 	}
+	if why := deletion(ctx, l, id); why != "" {
+		return fmt.Errorf("%w: %s", missing, why)
+	}
+	for _, d := range e.Set {
+		if s, ok, err := d.Look(ctx, l); ok && err == nil {
+			if fault := d.Fault(s); fault != nil {
+				return fmt.Errorf("%s: %w", d.Name, fault)
+			}
+		}
+	}
+	return missing
+}
+
+// deletion says when and why an export was deleted. "": it is not known.
+func deletion(ctx context.Context, l *ledger.Ledger, id string) string {
 	gone, err := l.Gone(ctx, id)
 	if err != nil || len(gone) == 0 {
 		return ""

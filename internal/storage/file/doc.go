@@ -11,7 +11,14 @@
 // All access goes through os.Root, so no path and no symbolic link leads out of the root. Links
 // inside the root are not followed either: a project's folder that is a link to another project's
 // is an error. The root itself may be a link; it is the operator's choice and is resolved once, at
-// Open. A file that later has its name has no effect.
+// Open. A file that later has its name has no effect, unless the storage is known by its marker:
+// then it is used if it holds the same one.
+//
+// # The marker
+//
+// ".pgcourier-storage.json" in the root tells the storage from every other (see storage.Marked).
+// After Expect each call first compares it, and the opened root with what stands at the path: a
+// file system that is not mounted takes nothing, and one that is mounted again is found.
 //
 // # Durability
 //

@@ -15,9 +15,9 @@ func mountOf(dir string) string {
 		return ""
 	}
 	for {
-		real, err := filepath.EvalSymlinks(dir)
+		resolved, err := filepath.EvalSymlinks(dir)
 		if err == nil {
-			dir = real
+			dir = resolved
 			break
 		}
 		if dir == filepath.Dir(dir) {

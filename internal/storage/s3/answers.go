@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -146,7 +147,7 @@ func (d *Driver) classed(e minio.ErrorResponse) *storage.Answer {
 		}
 	}
 	a.Said = d.words(e.Code + ": " + e.Message)
-	if e.Code == "" || strings.HasPrefix(e.Message, e.Code) || strings.HasPrefix(e.Code, fmt.Sprint(e.StatusCode)) {
+	if e.Code == "" || strings.HasPrefix(e.Message, e.Code) || strings.HasPrefix(e.Code, strconv.Itoa(e.StatusCode)) {
 		a.Said = d.words(fmt.Sprintf("%d %s", e.StatusCode, e.Message))
 	}
 	switch {

@@ -94,7 +94,7 @@ func TestEachAnswerHasItsClassAndItsWords(t *testing.T) {
 			for _, size := range []int64{100, 3 * partSize} {
 				err := save(t.Context(), d, key, storagetest.Bytes(size))
 				f, ok := errors.AsType[*export.Fault](err)
-				if !ok || f.Code != a.want || !errors.Is(err, a.kind) || errors.Is(err, storage.ErrRefused) != (a.kind == storage.ErrRefused) {
+				if !ok || f.Code != a.want || !errors.Is(err, a.kind) || errors.Is(err, storage.ErrRefused) != errors.Is(a.kind, storage.ErrRefused) {
 					t.Fatalf("put of %d bytes: %v", size, err)
 				}
 				for _, word := range a.said {

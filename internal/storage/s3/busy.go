@@ -12,7 +12,7 @@ import (
 
 // pauses are between the tries of one request that the server is too busy for, beyond the
 // client's own quick ones: a minute and a half in all, so that a dump need not be made again.
-var pauses = []time.Duration{1, 2, 4, 8, 15, 30, 30}
+var pauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second, 30 * time.Second}
 
 // retryBusy repeats a call while the server is too busy for it. call must be repeatable. The error
 // is the last call's.
@@ -22,7 +22,7 @@ func (d *Driver) retryBusy(ctx context.Context, call func() error) error {
 		if err == nil || ctx.Err() != nil || !busy(err) {
 			return err
 		}
-		if d.sleep(ctx, pause*time.Second) != nil {
+		if d.sleep(ctx, pause) != nil {
 			return err
 		}
 	}

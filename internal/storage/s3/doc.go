@@ -12,7 +12,7 @@
 // its key. A lifecycle rule (AbortIncompleteMultipartUpload) is advised all the same.
 //
 // Nothing is replaced: the name is looked for first, and the writing itself carries
-// "If-None-Match: *". A server that answers NotImplemented to that gets it without; a
+// "If-None-Match: *". A server that answers NotImplemented or 400 to that gets it without; a
 // server that ignores it is covered by the look alone. When a reply was lost and the
 // client's repetition is then refused, a random mark in the object's metadata
 // (x-amz-meta-pgcourier-upload) says whether it is ours.
@@ -29,8 +29,14 @@
 //
 // # Deleting
 //
-// In a bucket with versioning a deletion hides the object; a lifecycle rule must
-// remove old versions.
+// In a bucket with versioning a deletion hides the object, and that is what is said; a lifecycle
+// rule must remove old versions.
+//
+// # Answers
+//
+// A table in answers.go classes what servers, and what stands before them, answer. A HEAD has no
+// body: where one is refused, a listing of the own prefix asks for the words. A server that is too
+// busy is asked again for a minute and a half.
 //
 // # The server the tests run against
 //

@@ -19,6 +19,13 @@
 // list a chat's history, so such an orphan stays until a human deletes it. It is why
 // parts should be encrypted before they come here.
 //
+// # Groups that become supergroups
+//
+// A group gets another id when it becomes a supergroup. Calls to the old id are answered with the
+// new one, and follow it; calls that name a message do not, because the supergroup numbers its
+// messages anew. References to the group stay valid for reading. Its messages cannot be deleted any
+// more: such a deletion is storage.Hidden.
+//
 // # Terms
 //
 // Telegram's Bot Developer Terms forbid offering cloud storage as a service. This is a

@@ -224,7 +224,7 @@ func TestEachAnswerHasItsClass(t *testing.T) {
 			b.Inject(telegramtest.Fault{Kind: telegramtest.Says, Method: "sendDocument", Times: -1, Code: c.code, Says: says})
 			_, err := r.Put(t.Context(), now, strings.NewReader("x"), storagetest.Describe(now, []byte("x")))
 			f, ok := errors.AsType[*export.Fault](err)
-			if !ok || !errors.Is(err, c.kind) || errors.Is(err, storage.ErrRefused) != (c.kind == storage.ErrRefused) ||
+			if !ok || !errors.Is(err, c.kind) || errors.Is(err, storage.ErrRefused) != errors.Is(c.kind, storage.ErrRefused) ||
 				!strings.Contains(f.Message, c.hint) || !strings.Contains(f.Message, says) {
 				t.Errorf("%v", err)
 			}
