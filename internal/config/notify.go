@@ -41,6 +41,9 @@ func (n Notify) validate(token secret.String, roles []string) error {
 	for _, a := range n.OperatorEmail {
 		parsed, err := mail.ParseAddress(a)
 		check(err == nil && parsed.Address == a, "OPERATOR_EMAIL: %q is not a plain mail address", a)
+		local, _, _ := strings.Cut(a, "@")
+		check(!strings.ContainsFunc(local, func(r rune) bool { return r > '~' }),
+			"OPERATOR_EMAIL: %q has characters other than ASCII before the @, which many mail servers refuse", a)
 	}
 	for _, d := range n.NotifyDomains {
 		check(d != "" && d == strings.ToLower(d) && !strings.ContainsAny(d, "@* \t\r\n"), "NOTIFY_DOMAINS: %q is not a domain in lower case, such as example.org", d)

@@ -101,7 +101,14 @@ type openedChannels struct {
 func openChannels(c config.Config, tel *telemetry.Telemetry, log *slog.Logger) (*openedChannels, error) {
 	o := &openedChannels{
 		senders: map[notify.Channel]notify.Sender{},
-		policy:  notify.Policy{Domains: c.NotifyDomains, Operators: c.OperatorEmail, Completed: c.NotifyComplete, Expiring: c.NotifyExpiring},
+		policy:  notify.Policy{Domains: slices.Clone(c.NotifyDomains), Operators: c.OperatorEmail, Completed: c.NotifyComplete, Expiring: c.NotifyExpiring},
+	}
+	for i, domain := range o.policy.Domains {
+		ascii, err := notify.ASCIIDomain(domain) // a request's address is ASCII
+		if err != nil {
+			return nil, config.Errorf("PGCOURIER_NOTIFY_DOMAINS: %w", err)
+		}
+		o.policy.Domains[i] = ascii
 	}
 	for _, channel := range setup.Channels(c) {
 		sender, err := o.open(c, channel, log)

@@ -9,12 +9,14 @@ import (
 	"slices"
 
 	"github.com/wneessen/go-mail"
+
+	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
 // Check connects to the mail server as Send does, up to the login, and sends nothing. It
 // returns the server's certificate; nil without TLS.
 func (s *Sender) Check(ctx context.Context) (*x509.Certificate, error) {
-	client, err := mail.NewClient(s.cfg.Host, append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
+	client, err := mail.NewClient(s.cfg.dialHost(), append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
 	if err != nil {
 		return nil, fmt.Errorf("check the mail server: %w", err)
 	}
@@ -40,7 +42,11 @@ func (s *Sender) SendTest(ctx context.Context, to string) error {
 	if err != nil {
 		return fmt.Errorf("send a test mail: %w", err)
 	}
-	m := s.letter(address, "pgcourier: a test", "test-"+rand.Text())
+	ascii, err := notify.ASCIIAddress(*address)
+	if err != nil {
+		return fmt.Errorf("send a test mail: %w", err)
+	}
+	m := s.letter(&ascii, "pgcourier: a test", "test-"+rand.Text())
 	m.SetBodyString(mail.TypeTextPlain, "This is a test by pgcourier doctor. Outcomes of exports will come from the same sender.\n")
 	return s.deliver(ctx, m)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
@@ -26,8 +27,10 @@ type Config struct {
 	From stdmail.Address
 	// Implicit is TLS from the first byte; otherwise STARTTLS is required.
 	Implicit bool
-	// Plain forbids TLS. Only for the machine itself.
+	// Plain forbids TLS. Only for the machine itself, or without a login if Trusted.
 	Plain bool
+	// Trusted permits Plain to another host, over a network that the operator trusts.
+	Trusted bool
 	// RootCAs are the authorities that may have signed the server's certificate. Default:
 	// the system's.
 	RootCAs *x509.CertPool
@@ -53,8 +56,9 @@ const (
 //
 // smtp requires STARTTLS, smtps is TLS from the first byte. In the query: from, the sender
 // (required); ca, a file of certificates to trust instead of the system's; hello, the name
-// given to the server; tls=none, no TLS at all, which is taken for a loopback host only. The
-// error holds nothing of the URL but the names of its parts.
+// given to the server; tls=none, no TLS at all, which is taken for a loopback host only;
+// network=trusted, beside tls=none, which takes it for every host, without a login. Internationalised
+// domains become A-labels. The error holds nothing of the URL but the names of its parts.
 func ParseURL(raw secret.String) (Config, error) {
 	u, err := url.Parse(raw.Reveal())
 	if err != nil || u.Host == "" || u.Scheme != "smtp" && u.Scheme != "smtps" {
@@ -66,6 +70,11 @@ func ParseURL(raw secret.String) (Config, error) {
 	c := Config{Host: u.Hostname(), Port: portSubmission, Implicit: u.Scheme == "smtps"}
 	if c.Implicit {
 		c.Port = portSubmissions
+	}
+	if net.ParseIP(c.Host) == nil {
+		if c.Host, err = notify.ASCIIDomain(c.Host); err != nil {
+			return Config{}, errors.New("its host is not valid")
+		}
 	}
 	if p := u.Port(); p != "" {
 		if c.Port, err = strconv.Atoi(p); err != nil || c.Port < 1 || c.Port > 65535 {
@@ -99,7 +108,9 @@ func (c *Config) option(name, value string) error {
 		if err != nil {
 			return errors.New("from is not an address")
 		}
-		c.From = *from
+		if c.From, err = notify.ASCIIAddress(*from); err != nil {
+			return errors.New("from has characters that are not ASCII before the @, or a domain that is not valid")
+		}
 	case "ca":
 		pem, err := os.ReadFile(value) //nolint:gosec // the operator names the file
 		if err != nil {
@@ -116,8 +127,13 @@ func (c *Config) option(name, value string) error {
 			return errors.New("tls can only be none; smtp:// requires STARTTLS and smtps:// is TLS by itself")
 		}
 		c.Plain = true
+	case "network":
+		if value != "trusted" {
+			return errors.New("network can only be trusted")
+		}
+		c.Trusted = true
 	default:
-		return fmt.Errorf("%s is no option; the options are from, ca, hello and tls", shownName(name))
+		return fmt.Errorf("%s is no option; the options are from, ca, hello, tls and network", shownName(name))
 	}
 	return nil
 }
@@ -138,8 +154,12 @@ func (c Config) validate() error {
 		return errors.New("from or hello holds a line break")
 	case c.Plain && c.Implicit:
 		return errors.New("tls=none contradicts smtps")
-	case c.Plain && !loopback(c.Host):
-		return errors.New("tls=none is for a loopback host only")
+	case c.Trusted && !c.Plain:
+		return errors.New("network=trusted is only for tls=none")
+	case c.Plain && !loopback(c.Host) && !c.Trusted:
+		return errors.New("tls=none is for a loopback host only; network=trusted beside it permits a relay on a network that you trust")
+	case c.Plain && !loopback(c.Host) && c.User != "":
+		return errors.New("tls=none with a login is for a loopback host only: the password would be readable on the way")
 	}
 	return nil
 }
@@ -147,6 +167,14 @@ func (c Config) validate() error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// dialHost is the host as the library takes it: it joins host and port without brackets.
+func (c Config) dialHost() string {
+	if strings.Contains(c.Host, ":") {
+		return "[" + c.Host + "]"
+	}
+	return c.Host
 }
 
 // tlsConfig checks the server's certificate against its host name.

@@ -55,7 +55,7 @@ func New(c Config) (*Sender, error) {
 	if c.User != "" {
 		s.options = append(s.options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(c.User), mail.WithPassword(c.Password.Reveal()))
 	}
-	if _, err := mail.NewClient(c.Host, s.options...); err != nil {
+	if _, err := mail.NewClient(c.dialHost(), s.options...); err != nil {
 		return nil, fmt.Errorf("configure mail: %w", err)
 	}
 	return s, nil
@@ -74,7 +74,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 }
 
 func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
-	client, err := mail.NewClient(s.cfg.Host, append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
+	client, err := mail.NewClient(s.cfg.dialHost(), append(slices.Clip(s.options), mail.WithTimeout(s.timeout(ctx)))...)
 	if err != nil {
 		return fmt.Errorf("send mail: %w", err)
 	}
@@ -150,8 +150,12 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 	if err != nil || to.Address != n.Recipient {
 		return nil, &notify.PermanentError{Reason: "the recipient is not one plain mail address"}
 	}
+	ascii, err := notify.ASCIIAddress(*to)
+	if err != nil {
+		return nil, &notify.PermanentError{Reason: "the recipient cannot be written to", Err: err}
+	}
 	summary := notify.Summarize(of)
-	m := s.letter(to, summary.Headline, string(n.Key))
+	m := s.letter(&ascii, summary.Headline, string(n.Key))
 	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)
 	}

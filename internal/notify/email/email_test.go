@@ -102,6 +102,7 @@ func TestOneMailArrives(t *testing.T) {
 		"TLS from the start": {smtptest.Config{Implicit: true}, "smtps", "", nil},
 		"with a password":    {smtptest.Config{User: "u", Password: "p/w:"}, "smtp", "u:p%2Fw%3A@", nil},
 		"plain on loopback":  {smtptest.Config{Plain: true}, "smtp", "", url.Values{"tls": {"none"}}},
+		"a trusted network":  {smtptest.Config{Plain: true}, "smtp", "", url.Values{"tls": {"none"}, "network": {"trusted"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -247,6 +248,31 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 	}
 }
 
+// The address of the server is written as in a URL, and dialled.
+func TestAServerIsReachedByItsIPv6Address(t *testing.T) {
+	t.Parallel()
+	s := sender(t, "smtp://[::1]:1?from=a%40b.example&tls=none")
+	err := s.Send(t.Context(), note(t, recipient, "x"))
+	if err == nil || permanent(err) || !strings.Contains(err.Error(), "[::1]:1") || strings.Contains(err.Error(), "too many colons") {
+		t.Errorf("port 1: %v", err)
+	}
+}
+
+func TestAnInternationalisedDomainIsWrittenAsALabels(t *testing.T) {
+	t.Parallel()
+	srv := start(t, smtptest.Config{})
+	s := sender(t, address(t, srv, "smtp", "", nil))
+	if err := s.Send(t.Context(), note(t, "ops@b\u00fccher.example", "x")); err != nil {
+		t.Fatal(err)
+	}
+	if mails := srv.Mails(); len(mails) != 1 || mails[0].To[0] != "ops@xn--bcher-kva.example" || !strings.Contains(string(mails[0].Data), "To: <ops@xn--bcher-kva.example>") {
+		t.Errorf("mails are %+v", mails)
+	}
+	if err := s.Send(t.Context(), note(t, "b\u00fccher@example.com", "x")); !permanent(err) {
+		t.Errorf("a local part that is not ASCII: %v", err)
+	}
+}
+
 func TestURLs(t *testing.T) {
 	t.Parallel()
 	c, err := email.ParseURL("smtps://u:p%40@mail.example.org?from=a%40b.example&hello=me")
@@ -256,8 +282,16 @@ func TestURLs(t *testing.T) {
 	if c, err := email.ParseURL("smtp://h?from=a%40b.example"); err != nil || c.Port != 587 || c.Implicit || c.Plain {
 		t.Errorf("parsed %+v, %v", c, err)
 	}
+	if c, err := email.ParseURL("smtp://relay.example.org:25?from=a%40b.example&tls=none&network=trusted"); err != nil || !c.Plain || !c.Trusted {
+		t.Errorf("a relay on a trusted network: %+v, %v", c, err)
+	}
+	if c, err := email.ParseURL("smtp://mail.b%C3%BCcher.example?from=B%C3%BCcher%20%3Ca%40b%C3%BCcher.example%3E"); err != nil ||
+		c.Host != "mail.xn--bcher-kva.example" || c.From.Address != "a@xn--bcher-kva.example" || c.From.Name != "B\u00fccher" {
+		t.Errorf("internationalised domains: %+v, %v", c, err)
+	}
 	for _, raw := range []string{
-		"", "canary", "http://h?from=a@b.c", "smtp://?from=a@b.c", "smtp://h", "smtp://h?from=canary", "smtp://h/path?from=a@b.c",
+		"smtp://h?from=a@b.c&network=trusted", "smtp://h?from=a@b.c&tls=none&network=canary", "smtp://u:p@h?from=a@b.c&tls=none&network=trusted",
+		"smtp://h?from=b%C3%BCcher%40b.example", "", "canary", "http://h?from=a@b.c", "smtp://?from=a@b.c", "smtp://h", "smtp://h?from=canary", "smtp://h/path?from=a@b.c",
 		"smtp://h:0?from=a@b.c", "smtp://h:" + strconv.Itoa(1<<17) + "?from=a@b.c", "smtp://h?from=a@b.c&tls=none", "smtp://h?from=a@b.c&tls=canary",
 		"smtps://localhost?from=a@b.c&tls=none", "smtp://h?from=a@b.c&CANARY=1", "smtp://h?from=a@b.c&from=d@e.f", "smtp://h?from=a@b.c&ca=/nonexistent",
 		"smtp://u:can%ary@h?from=a@b.c", "smtp://h?from=a@b.c&hello=a%0d%0aRSET",
