@@ -113,27 +113,27 @@ func readFieldCase(t *testing.T, path string) fieldCase {
 	return c
 }
 
-// TestFieldCases runs every case: export, warnings, restores, rehearsal.
+// TestFieldCases runs every case: export, warnings, restores, one after restore --prepare, rehearsal.
 func TestFieldCases(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/field/*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d cases (%v)", len(files), err)
 	}
-	on := rehearsals(t)
+	on, other := rehearsals(t), otherServer(t)
 	for _, path := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".sql"), func(t *testing.T) {
 			t.Parallel()
 			c := readFieldCase(t, path)
 			from := fieldDatabase(t, c.sql[""], c.encoding)
 			for _, format := range c.formats {
-				c.run(t, from, on, format)
+				c.run(t, from, on, other, format)
 			}
 		})
 	}
 }
 
-func (c fieldCase) run(t *testing.T, from string, on restore.Scratch, format export.Format) {
+func (c fieldCase) run(t *testing.T, from string, on restore.Scratch, other server, format export.Format) {
 	t.Helper()
 	store := folder(t)
 	out := c.export(t, store, cluster.URL(from), format)
@@ -156,6 +156,7 @@ func (c fieldCase) run(t *testing.T, from string, on restore.Scratch, format exp
 	for _, r := range c.restores {
 		c.restore(t, x, fmt.Sprintf("%s, restore %s", format, r), r)
 	}
+	c.restorePrepared(t, cluster.URL(from), other, x, format)
 	if c.verify == "none" {
 		return
 	}

@@ -1,11 +1,7 @@
 package roundtrip_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,14 +13,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// What completed can be restored on another server of the same version: what has to be there
-// first is made by the script of restore --prepare, or named in it or in the warnings.
-func TestWhatCompletedCanBeRestoredAsItsWarningsSay(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob("testdata/field/*.sql")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d cases (%v)", len(files), err)
-	}
+// otherServer is one of the same version as the sources', with none of their roles and tablespaces.
+func otherServer(t *testing.T) server {
+	t.Helper()
 	started, err := pgcluster.Start(t.Context(), pgcluster.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,36 +25,23 @@ func TestWhatCompletedCanBeRestoredAsItsWarningsSay(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	other := server{Cluster: started, clients: started.BinDir}
-	for _, path := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".sql"), func(t *testing.T) {
-			t.Parallel()
-			c := readFieldCase(t, path)
-			from := fieldDatabase(t, c.sql[""], c.encoding)
-			for _, format := range c.formats {
-				c.prepareAndRestore(t, cluster.URL(from), other, format)
-			}
-		})
-	}
+	return server{Cluster: started, clients: started.BinDir}
 }
 
-func (c fieldCase) prepareAndRestore(t *testing.T, from string, on server, format export.Format) {
+// restorePrepared restores what completed on another server: what has to be there first is made by
+// the script of restore --prepare, or named in it or in the warnings.
+func (c fieldCase) restorePrepared(t *testing.T, from string, on server, x restore.Export, format export.Format) {
 	t.Helper()
-	var store memory
-	out := c.export(t, &store, from, format)
-	if out.State != export.Completed {
-		return // TestFieldCases has said whether that is right
-	}
 	name := fmt.Sprintf("prepared_%d", fieldDatabases.Add(1))
 	execute := func(database, sql string) {
 		if err := on.execute(t.Context(), database, sql); err != nil {
 			t.Fatalf("%s: %v in\n%s", format, err, sql)
 		}
 	}
+	artifact := *x.Manifest.Artifact
 	execute("postgres", createDatabase(name, c.encoding))
-	execute(name, restore.Prepare("acme/r", *out.Artifact))
-	needs := out.Artifact.Needs
-	byHand := len(needs.Objects)+len(needs.Parents) > 0 || slices.ContainsFunc(out.Artifact.Warnings, namesSchemas)
+	execute(name, restore.Prepare("acme/r", artifact))
+	byHand := len(artifact.Needs.Objects)+len(artifact.Needs.Parents) > 0 || slices.ContainsFunc(artifact.Warnings, namesSchemas)
 	if byHand {
 		execute(name, c.sql["target"]) // as the script's comments say
 	}
@@ -71,9 +49,6 @@ func (c fieldCase) prepareAndRestore(t *testing.T, from string, on server, forma
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := restore.Export{Manifest: store.manifest, Open: func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(store.data)), nil
-	}}
 	_, err = fieldRestorer(t).Restore(t.Context(), x, restore.Target{Source: to}, nil)
 	checkResult(t, fmt.Sprintf("%s, prepared", format), c.prepared, err)
 	if err != nil {
