@@ -55,8 +55,12 @@ func NewClient(nc *nats.Conn) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new client: %w", err)
 	}
-	return &Client{nc: nc, js: js}, nil
+	return NewClientOver(js), nil
 }
+
+// NewClientOver is NewClient for streams in another JetStream domain or behind another API
+// prefix: js is made with jetstream.NewWithDomain or NewWithAPIPrefix.
+func NewClientOver(js jetstream.JetStream) *Client { return &Client{nc: js.Conn(), js: js} }
 
 // NewRequestID returns a fresh request id that sorts by time and is read easily in lists
 // and file names, such as "20260314t092653-k3j9x7q2m4w5z6ab": the UTC second, then 80

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/spf13/cobra"
 
@@ -95,7 +94,7 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 			"  pgcourier broker setup --nats-nkey admin.nk --nats-url nats://n1:4222,nats://n2:4222 --nats-replicas 3",
 		Args: cobra.NoArgs,
 	}
-	load := a.settingFlags(cmd, append([]string{"NATS_REPLICAS", "MAX_WAITING_PER_PROJECT", "OUTCOME_RETENTION", "EVENT_RETENTION", "ACK_WAIT"}, brokerSettings...)...)
+	load := a.settingFlags(cmd, append([]string{"NATS_REPLICAS", "NATS_STREAM_MAX_BYTES", "NATS_MAX_ACK_PENDING", "MAX_WAITING_PER_PROJECT", "OUTCOME_RETENTION", "EVENT_RETENTION", "ACK_WAIT"}, brokerSettings...)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		c, err := load()
 		if err != nil {
@@ -115,7 +114,7 @@ func (a *app) setUpBroker(ctx context.Context, c config.Config) error {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
+	js, err := setup.JetStream(c, nc)
 	if err != nil {
 		return err
 	}

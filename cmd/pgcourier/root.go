@@ -76,7 +76,7 @@ func newRoot(p process) *cobra.Command {
 
 // The settings that a group of commands takes as flags.
 var (
-	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_KEYS", "NATS_INBOX_PREFIX", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "DATA_DIR"}
+	brokerSettings = []string{"NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_KEYS", "NATS_INBOX_PREFIX", "NATS_TLS_CA", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_FIRST", "NATS_DOMAIN", "NATS_API_PREFIX", "DATA_DIR"}
 	ledgerSettings = []string{"DATABASE_URL"}
 )
 

@@ -68,6 +68,9 @@ type Config struct {
 	CertFile string
 	KeyFile  string
 
+	// TLSFirst begins TLS at once, for a broker with handshake_first. It demands TLS.
+	TLSFirst bool
+
 	// InboxPrefix replaces "_INBOX", so that permissions can keep one client from
 	// reading another's replies.
 	InboxPrefix string
@@ -201,6 +204,9 @@ func (c Config) options() ([]nats.Option, error) {
 	}
 	if c.Server != nil {
 		return append(opts, nats.InProcessServer(c.Server)), nil
+	}
+	if c.TLSFirst {
+		opts = append(opts, nats.TLSHandshakeFirst())
 	}
 	if c.CAFile != "" || c.CertFile != "" {
 		t, err := c.tls()

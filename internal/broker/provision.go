@@ -257,6 +257,9 @@ func compareStream(have, want jetstream.StreamConfig) []Difference {
 	differ(&d, want.Name, "replicas", have.Replicas, want.Replicas)
 	differ(&d, want.Name, "max age", have.MaxAge, want.MaxAge)
 	differ(&d, want.Name, "max messages per subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	if want.MaxBytes > 0 {
+		differ(&d, want.Name, "max bytes", have.MaxBytes, want.MaxBytes)
+	}
 	differ(&d, want.Name, "discard", have.Discard, want.Discard)
 	differ(&d, want.Name, "discard new per subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject)
 	differ(&d, want.Name, "deny delete", have.DenyDelete, want.DenyDelete)
@@ -270,6 +273,9 @@ func compareStream(have, want jetstream.StreamConfig) []Difference {
 func mergeStream(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Subjects, have.Retention, have.Storage, have.Replicas = want.Subjects, want.Retention, want.Storage, want.Replicas
 	have.MaxAge, have.MaxMsgsPerSubject = want.MaxAge, want.MaxMsgsPerSubject
+	if want.MaxBytes > 0 {
+		have.MaxBytes = want.MaxBytes
+	}
 	have.Discard, have.DiscardNewPerSubject = want.Discard, want.DiscardNewPerSubject
 	have.DenyDelete, have.DenyPurge = want.DenyDelete, want.DenyPurge
 	have.AllowRollup, have.AllowMsgSchedules = want.AllowRollup, want.AllowMsgSchedules

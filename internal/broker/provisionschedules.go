@@ -83,6 +83,7 @@ func (t Topology) scheduleStream() jetstream.StreamConfig {
 		AllowRollup:       true,
 		Storage:           jetstream.FileStorage,
 		Replicas:          t.Replicas,
+		MaxBytes:          t.MaxBytes,
 	}
 }
 
@@ -95,6 +96,6 @@ func (t Topology) dueConsumer() streamConsumer {
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       t.AckWait,
 		MaxDeliver:    -1,
-		MaxAckPending: maxAckPending,
+		MaxAckPending: t.MaxAckPending,
 	}}
 }

@@ -48,6 +48,7 @@ func (t Topology) statesStream() jetstream.StreamConfig {
 		DenyDelete:        true,
 		Storage:           jetstream.FileStorage,
 		Replicas:          t.Replicas,
+		MaxBytes:          t.MaxBytes,
 	}
 }
 

@@ -42,6 +42,10 @@ type Topology struct {
 	// AckWait is how long after its last heartbeat a message is delivered again, so how
 	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
 	AckWait time.Duration
+	// MaxBytes limits each stream. 0: no limit, and one that was set by hand is kept.
+	MaxBytes int64
+	// MaxAckPending is how many messages of a consumer may be held at a time. Default: 10,000.
+	MaxAckPending int
 	// Verifier asks for the verifiers' consumer of completed exports. Default: none.
 	Verifier bool
 	// MaxDeliver is how often a request is delivered at most. Default: 3.
@@ -57,6 +61,7 @@ func (t Topology) withDefaults() Topology {
 	t.OutcomeRetention = cmp.Or(t.OutcomeRetention, defaultRetention)
 	t.EventRetention = cmp.Or(t.EventRetention, defaultRetention)
 	t.AckWait = cmp.Or(t.AckWait, defaultAckWait)
+	t.MaxAckPending = cmp.Or(t.MaxAckPending, maxAckPending)
 	t.MaxDeliver = cmp.Or(t.MaxDeliver, defaultMaxDeliver)
 	return t
 }
@@ -136,6 +141,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	for i := range all {
 		all[i].Storage = jetstream.FileStorage
 		all[i].Replicas = t.Replicas
+		all[i].MaxBytes = t.MaxBytes
 	}
 	return all
 }
@@ -162,7 +168,7 @@ func (t Topology) consumers() []streamConsumer {
 			AckPolicy:     jetstream.AckExplicitPolicy,
 			AckWait:       t.AckWait,
 			MaxDeliver:    maxDeliver,
-			MaxAckPending: maxAckPending,
+			MaxAckPending: t.MaxAckPending,
 		}
 	}
 	all := []streamConsumer{

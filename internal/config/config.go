@@ -58,6 +58,11 @@ type Config struct {
 	NATSTLSCA    string        `env:"NATS_TLS_CA" help:"CA certificates file for the broker"`
 	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
 	NATSTLSKey   string        `env:"NATS_TLS_KEY" help:"client key file for the broker"`
+	NATSTLSFirst bool          `env:"NATS_TLS_FIRST" envDefault:"false" help:"true: TLS begins at once, for a broker with handshake_first"`
+	NATSDomain   string        `env:"NATS_DOMAIN" help:"JetStream domain of the streams, where the broker is reached through a leaf node of another; empty: the server's own"`
+	NATSPrefix   string        `env:"NATS_API_PREFIX" help:"subject prefix of JetStream's API, where another account exports it; empty: $JS.API"`
+	NATSMaxBytes ByteSize      `env:"NATS_STREAM_MAX_BYTES" envDefault:"0" help:"limit of each stream, for accounts that demand one (max_bytes_required): a full queue refuses requests, other streams drop their oldest; 0: none"`
+	NATSMaxAcks  int           `env:"NATS_MAX_ACK_PENDING" envDefault:"10000" help:"requests that all workers together may hold, those that wait for their next delivery included; lower it where the account limits max_ack_pending"`
 	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
 	NATSHost     string        `env:"NATS_HOST" envDefault:"127.0.0.1" help:"address on which the embedded broker listens; any but a loopback address needs NATS_SERVER_CERT"`
 	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker; -1: any free one"`
@@ -215,6 +220,10 @@ func (c Config) Validate() error {
 	}
 	check(c.Concurrency >= 1 && c.Concurrency <= 256, "CONCURRENCY: %d is not between 1 and 256", c.Concurrency)
 	check(c.NATSReplicas == 1 || c.NATSReplicas == 3 || c.NATSReplicas == 5, "NATS_REPLICAS: %d is not 1, 3 or 5", c.NATSReplicas)
+	check(c.NATSMaxBytes >= 0, "NATS_STREAM_MAX_BYTES: must not be negative")
+	check(c.NATSMaxAcks >= 1, "NATS_MAX_ACK_PENDING: %d is not at least 1", c.NATSMaxAcks)
+	check(c.NATSDomain == "" || c.NATSPrefix == "", "NATS_DOMAIN and NATS_API_PREFIX exclude each other")
+	check(!strings.ContainsAny(c.NATSDomain, " \t\r\n*>.") && !strings.ContainsAny(c.NATSPrefix, " \t\r\n*>"), "NATS_DOMAIN and NATS_API_PREFIX: not a plain subject")
 	check(c.AckWait >= time.Second && c.AckWait <= time.Hour, "ACK_WAIT: %s is not between 1s and 1h", c.AckWait)
 	check(c.NATSPort == -1 || c.NATSPort > 0 && c.NATSPort < 65536, "NATS_PORT: %d is not a port or -1", c.NATSPort)
 	check(c.MaxWaitingPerProject >= 1, "MAX_WAITING_PER_PROJECT: %d is not at least 1", c.MaxWaitingPerProject)

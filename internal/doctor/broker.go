@@ -59,7 +59,7 @@ func (x *examiner) checkBroker(ctx context.Context, r *Report) {
 	if state, err := first.TLSConnectionState(); err == nil && len(state.PeerCertificates) > 0 {
 		r.Add("certificate", Certificate(state.PeerCertificates[0], x.Now()))
 	}
-	js, err := jetstream.New(first)
+	js, err := setup.JetStream(x.Settings, first)
 	if err != nil {
 		r.Add("streams", errorFinding(err, "PGCOURIER_NATS_URL", "correct PGCOURIER_NATS_URL"))
 		return
@@ -168,6 +168,16 @@ func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *
 		r.OK("streams", "all streams and consumers are as needed")
 	}
 	reportDrift(r, found)
+	for _, o := range broker.Look(ctx, js, want, x.Settings.Serves(config.RoleIntake)) {
+		switch o.Kind {
+		case broker.Paused:
+			stream, consumer, _ := strings.Cut(o.Object, "/")
+			r.Add("streams/"+o.Object, Finding{State: Fault, Found: o.String(), Fix: "nats consumer resume " + stream + " " + consumer})
+		case broker.Silent:
+			r.Add("streams/"+o.Object, Finding{State: Unreachable, Found: fmt.Sprintf("%s: %v", o, o.Err), Fix: "has the cluster a majority? See the servers' logs"})
+		case broker.Missing: // said above
+		}
+	}
 	if !x.Settings.Serves(config.RoleIntake) {
 		r.Skip("schedules", "the roles here serve none")
 		return
@@ -215,6 +225,12 @@ func (x *examiner) checkLimits(ctx context.Context, js jetstream.JetStream, r *R
 	case err != nil:
 		r.Add("limits", Finding{State: Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Fix: "let this user publish on $JS.API.INFO"})
 		return true
+	}
+	if info.Limits.MaxBytesRequired && x.Settings.NATSMaxBytes == 0 {
+		r.Add("limits/max_bytes", Finding{State: Fault, Found: "the account demands a limit for each stream (max_bytes_required)", Fix: "set PGCOURIER_NATS_STREAM_MAX_BYTES for the workers and `pgcourier broker setup`"})
+	}
+	if most := info.Limits.MaxAckPending; most > 0 && most < x.Settings.NATSMaxAcks {
+		r.Add("limits/max_ack_pending", Finding{State: Fault, Found: fmt.Sprintf("the account's consumers may hold %d messages, PGCOURIER_NATS_MAX_ACK_PENDING is %d", most, x.Settings.NATSMaxAcks), Fix: fmt.Sprintf("set PGCOURIER_NATS_MAX_ACK_PENDING=%d", most)})
 	}
 	used, limit := info.Store, info.Limits.MaxStore
 	if limit <= 0 {

@@ -14,11 +14,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
@@ -55,7 +55,7 @@ const (
 
 // NewAPI makes an API. The caller closes it.
 func NewAPI(c APIConfig) (*API, error) {
-	client, err := events.NewClient(c.Connection)
+	client, err := setup.Client(c.Settings, c.Connection)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func (b *brokerLink) startServer(ctx context.Context) (err error) {
 		return err
 	}
 	b.closers = append(b.closers, func() error { nc.Close(); return nil })
-	b.admin, err = jetstream.New(nc)
+	b.admin, err = setup.JetStream(b.settings, nc)
 	return err
 }
 
@@ -105,7 +105,7 @@ func (b *brokerLink) logIn(user server.User) error {
 		return err
 	}
 	b.closers = append(b.closers, func() error { nc.Close(); return nil })
-	js, err := jetstream.New(nc)
+	js, err := setup.JetStream(b.settings, nc)
 	b.logins[user] = login{nc, js}
 	return err
 }

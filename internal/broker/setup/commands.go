@@ -21,7 +21,7 @@ func WithClient(ctx context.Context, c config.Config, user server.User, log *slo
 		return err
 	}
 	defer nc.Close()
-	client, err := events.NewClient(nc)
+	client, err := Client(c, nc)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func WithJetStream(ctx context.Context, c config.Config, log *slog.Logger, do fu
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
+	js, err := JetStream(c, nc)
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func ConnectOperator(c config.Config, log *slog.Logger) (js jetstream.JetStream,
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if js, err = jetstream.New(nc); err == nil {
-		client, err = events.NewClient(nc)
+	if js, err = JetStream(c, nc); err == nil {
+		client, err = Client(c, nc)
 	}
 	if err != nil {
 		nc.Close()

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -61,7 +63,7 @@ func Connect(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, e
 		urls = []string{url}
 	}
 	return connect(c, user, broker.Config{
-		URLs: urls, CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, Logger: log,
+		URLs: urls, CAFile: c.NATSTLSCA, CertFile: c.NATSTLSCert, KeyFile: c.NATSTLSKey, TLSFirst: c.NATSTLSFirst, Logger: log,
 	})
 }
 
@@ -88,4 +90,25 @@ func connect(c config.Config, user server.User, to broker.Config) (*nats.Conn, e
 		return nil, err
 	}
 	return nc, config.AsError(err)
+}
+
+// JetStream returns the streams as c reaches them over nc: in the server's own domain, or in
+// another.
+func JetStream(c config.Config, nc *nats.Conn) (jetstream.JetStream, error) {
+	switch {
+	case c.NATSDomain != "":
+		return jetstream.NewWithDomain(nc, c.NATSDomain)
+	case c.NATSPrefix != "":
+		return jetstream.NewWithAPIPrefix(nc, c.NATSPrefix)
+	}
+	return jetstream.New(nc)
+}
+
+// Client returns what asks for exports and follows them, over the same streams.
+func Client(c config.Config, nc *nats.Conn) (*events.Client, error) {
+	js, err := JetStream(c, nc)
+	if err != nil {
+		return nil, err
+	}
+	return events.NewClientOver(js), nil
 }

@@ -11,6 +11,7 @@ import (
 // Topology returns the streams and consumers that the roles of c need.
 func Topology(c config.Config) broker.Topology {
 	t := broker.Topology{
+		MaxBytes: int64(c.NATSMaxBytes), MaxAckPending: c.NATSMaxAcks,
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, EventRetention: c.EventRetention, AckWait: c.AckWait,
 		Verifier: c.Serves(config.RoleVerifier),

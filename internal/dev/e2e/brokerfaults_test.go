@@ -1,8 +1,17 @@
 package e2e_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -188,6 +197,97 @@ func TestAWorkerWithoutAJetStreamLeaderEndsWithFive(t *testing.T) {
 	if code != 5 || !strings.Contains(stderr, "JetStream does not answer") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
+}
+
+// hosted is a nats-server as a hosting company gives it: behind a JetStream domain, with limits on
+// what an account makes, and TLS from the first byte.
+func hosted(t *testing.T) (address, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key := selfSigned(t, dir)
+	file := filepath.Join(dir, "nats.conf")
+	text := fmt.Sprintf(`listen: "127.0.0.1:-1"
+jetstream { store_dir: %q, domain: hub }
+tls { cert_file: %q, key_file: %q, handshake_first: true }
+accounts { A { jetstream { max_file: 200MB, max_bytes_required: true, max_ack_pending: 100 }, users: [{user: u, password: p}] } }
+`, filepath.Join(dir, "store"), cert, key)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, err := natsd.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.NoLog, options.NoSigs = true, true
+	srv, err := natsd.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(timeout) {
+		t.Fatal("the broker does not start")
+	}
+	return srv.Addr().String(), cert
+}
+
+// selfSigned makes a certificate of 127.0.0.1 that is its own authority.
+func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+func TestAHostedAccountWithLimits(t *testing.T) {
+	t.Parallel()
+	address, ca := hosted(t)
+	p := setup(t)
+	own := []string{"NATS_URL=tls://u:p@" + address, "NATS_KEYS=", "NATS_TLS_CA=" + ca, "NATS_TLS_FIRST=true", "NATS_DOMAIN=hub"}
+	_, stderr, code := p.cliWith(own, "broker", "setup", "--ack-wait", "10s")
+	if code == 0 || !strings.Contains(stderr, "max bytes") || strings.Contains(stderr, "pgcourier broker setup") {
+		t.Errorf("without limits: exit code %d, %s", code, stderr)
+	}
+	stdout, _, _ := p.cliWith(own, "doctor", "--only", "broker")
+	for _, want := range []string{"set PGCOURIER_NATS_STREAM_MAX_BYTES", "set PGCOURIER_NATS_MAX_ACK_PENDING=100"} {
+		if !strings.Contains(strings.Join(strings.Fields(stdout), " "), want) {
+			t.Errorf("doctor lacks %q:\n%s", want, stdout)
+		}
+	}
+	own = append(own, "NATS_STREAM_MAX_BYTES=10MiB", "NATS_MAX_ACK_PENDING=100")
+	if _, stderr, code := p.cliWith(own, "broker", "setup"); code != 0 {
+		t.Fatalf("exit code %d, %s", code, stderr)
+	}
+	w := p.start(own...)
+	if stdout, stderr, code := p.cliWith(own, "request", "acme", "--wait"); code != 0 {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+	w.term()
+	w.await()
+	if w.err != nil {
+		t.Errorf("the worker ended with %v", w.err)
+	}
+	p.workers = nil // the platform's own broker saw nothing of this
 }
 
 // SIGHUP drains; a second signal ends the process with the code that a shell gives to it.
