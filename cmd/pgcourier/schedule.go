@@ -104,26 +104,13 @@ func (a *app) scheduleRmCommand() *cobra.Command {
 		Example: "  pgcourier schedule rm acme\n  pgcourier schedule rm acme hourly",
 		Args:    cobra.RangeArgs(1, 2),
 	}
-	given := nameFlag(cmd)
-	load := a.settingFlags(cmd, brokerSettings...)
-	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
-		c, err := load()
-		if err != nil {
+	return a.onSchedule(cmd, func(ctx context.Context, s *broker.Schedules, project, name string) error {
+		if err := s.Remove(ctx, project, name); err != nil {
 			return err
 		}
-		project, name, err := scheduleName(args, *given)
-		if err != nil {
-			return err
-		}
-		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
-			if err := s.Remove(ctx, project, name); err != nil {
-				return err
-			}
-			out := scheduleRemoved{Project: project, Name: name, Removed: true}
-			return a.print(out, fmt.Sprintf("removed schedule %s of project %s\n", name, project))
-		})
+		out := scheduleRemoved{Project: project, Name: name, Removed: true}
+		return a.print(out, fmt.Sprintf("removed schedule %s of project %s\n", name, project))
 	})
-	return cmd
 }
 
 // scheduleRemoved is what rm says.
@@ -144,7 +131,17 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 		cmd.Use, cmd.Short, cmd.Example = "resume PROJECT [NAME]", "Resume a paused schedule", "  pgcourier schedule resume acme"
 		cmd.Long = "Resumes a paused schedule at its next time. Runs that were missed meanwhile are left out."
 	}
-	given := nameFlag(cmd)
+	return a.onSchedule(cmd, func(ctx context.Context, s *broker.Schedules, project, name string) error {
+		if _, err := s.Pause(ctx, project, name, paused); err != nil {
+			return err
+		}
+		return a.printSchedule(ctx, s, project, name)
+	})
+}
+
+// onSchedule lets cmd run do with the schedule that its arguments name, and returns cmd.
+func (a *app) onSchedule(cmd *cobra.Command, do func(ctx context.Context, s *broker.Schedules, project, name string) error) *cobra.Command {
+	given := cmd.Flags().String("name", "", "the same as NAME (default "+broker.DefaultSchedule+")")
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
@@ -156,18 +153,10 @@ func (a *app) schedulePauseCommand(paused bool) *cobra.Command {
 			return err
 		}
 		return setup.WithSchedules(cmd.Context(), c, a.logger(c), func(ctx context.Context, s *broker.Schedules) error {
-			if _, err := s.Pause(ctx, project, name, paused); err != nil {
-				return err
-			}
-			return a.printSchedule(ctx, s, project, name)
+			return do(ctx, s, project, name)
 		})
 	})
 	return cmd
-}
-
-// nameFlag lets a schedule be named as it was to add it.
-func nameFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("name", "", "the same as NAME (default "+broker.DefaultSchedule+")")
 }
 
 func scheduleName(args []string, given string) (project, name string, err error) {
