@@ -9,7 +9,8 @@ import (
 
 // Inspect finds out whether a project could be dumped now, as Open does before it begins: the
 // login, pg_dump's version, the role, the schemas and the rights on every table. It takes no
-// lock and starts nothing. The error is the Fault that a request would meet.
+// lock for longer than planning a query takes, and starts nothing. The error is the Fault that a
+// request would meet.
 func (d *Dumper) Inspect(ctx context.Context, j export.DumpJob) (export.DumpInfo, error) {
 	if err := check(j); err != nil {
 		return export.DumpInfo{}, err
@@ -33,6 +34,10 @@ func (d *Dumper) Inspect(ctx context.Context, j export.DumpJob) (export.DumpInfo
 	if o.survey, err = ses.examine(ctx, j.Schemas); err != nil {
 		return export.DumpInfo{}, err
 	}
-	err = o.describe(ctx)
-	return o.info, err
+	if err = o.describe(ctx); err != nil {
+		return o.info, err
+	}
+	unplanned, err := ses.unplanned(ctx, o.survey.counted())
+	o.info.Warnings = append(o.info.Warnings, lines("rows are counted by COPY, which takes longer, because no query of these tables can be planned with an empty search_path", unplanned)...)
+	return o.info, fail(ctx, err)
 }

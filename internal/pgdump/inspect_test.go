@@ -45,3 +45,17 @@ func TestInspect(t *testing.T) {
 		}
 	}
 }
+
+// doctor says which tables only a COPY can count.
+func TestInspectNamesTablesThatCannotBePlanned(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, simple+`
+CREATE FUNCTION s.helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+SET search_path = s; CREATE FUNCTION s.look(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT helper($1)';
+CREATE INDEX ON s.t (look(a))`)
+	info, err := dumper(t, pgdump.Config{}).Inspect(t.Context(), job(dsn, export.SQL, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "warnings", strings.Join(info.Warnings, "; "), `rows are counted by COPY, which takes longer, because no query of these tables can be planned with an empty search_path: "s"."t"`)
+}

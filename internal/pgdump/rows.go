@@ -145,19 +145,7 @@ const (
 // extended statistics of each table and inlines their functions, so it fails where those need
 // a search_path, and waits where an index is being rebuilt.
 func (s *session) countPlanned(ctx context.Context, tables []relation, into map[export.Table]int64) error {
-	var b strings.Builder
-	b.WriteString(beginCount)
-	for i, t := range tables {
-		if i > 0 {
-			b.WriteString(" UNION ALL ")
-		}
-		fmt.Fprintf(&b, "SELECT %d, count(*) FROM ONLY %s", i, t.quoted())
-		if t.condition != nil { // an extension's own words; pg_dump puts them in the same place
-			b.WriteString(" " + *t.condition)
-		}
-	}
-	b.WriteString("; " + endCount)
-	results, err := s.conn.PgConn().Exec(ctx, b.String()).ReadAll()
+	results, err := s.conn.PgConn().Exec(ctx, beginCount+countSQL(tables)+"; "+endCount).ReadAll()
 	if err != nil {
 		return s.rollBackCount(ctx, err)
 	}
@@ -173,6 +161,47 @@ func (s *session) countPlanned(ctx context.Context, tables []relation, into map[
 			}
 			into[tables[i].table()] = n
 		}
+	}
+	return nil
+}
+
+// countSQL is the query that counts some tables: a row for each, with its place among them.
+func countSQL(tables []relation) string {
+	var b strings.Builder
+	for i, t := range tables {
+		if i > 0 {
+			b.WriteString(" UNION ALL ")
+		}
+		fmt.Fprintf(&b, "SELECT %d, count(*) FROM ONLY %s", i, t.quoted())
+		if t.condition != nil { // an extension's own words; pg_dump puts them in the same place
+			b.WriteString(" " + *t.condition)
+		}
+	}
+	return b.String()
+}
+
+// unplanned names the tables that countPlanned cannot count. Nothing is counted.
+func (s *session) unplanned(ctx context.Context, tables []relation) (names []string, err error) {
+	for some := range slices.Chunk(tables, lockChunk) {
+		if err = s.plan(ctx, some); err == nil {
+			continue
+		}
+		for _, t := range some {
+			if err = s.plan(ctx, []relation{t}); err != nil && !s.uncounted(err) {
+				return nil, err
+			}
+			if err != nil {
+				names = append(names, t.show())
+			}
+		}
+	}
+	return names, nil
+}
+
+// plan lets the server plan the counting of some tables.
+func (s *session) plan(ctx context.Context, tables []relation) error {
+	if _, err := s.conn.PgConn().Exec(ctx, beginCount+"EXPLAIN "+countSQL(tables)+"; "+endCount).ReadAll(); err != nil {
+		return s.rollBackCount(ctx, err)
 	}
 	return nil
 }
