@@ -12,6 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -42,7 +43,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if ask.RequestID, err = requestOf(args[0], &ask.ProjectID); err != nil {
+		if ask.RequestID, err = config.SplitRequest(args[0], &ask.ProjectID); err != nil {
 			return err
 		}
 		if ask.RequestedBy == "" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/replay"
 	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -34,13 +35,9 @@ func (a *app) replayCommand() *cobra.Command {
 		Use:   "replay [REQUEST_ID]",
 		Short: "Ask for failed exports again",
 		Long: "Publishes a new request for a failed one, or with --failed for all that failed. The\n" +
-			"new request points to the first of its chain, and its id follows from that: replaying\n" +
-			"twice, also from two terminals at once, gives one request. Nothing is changed or\n" +
-			"deleted. It needs the broker and not the ledger.\n\n" +
-			"It skips requests that have completed since, that have a replay underway, or that were\n" +
-			"cancelled (unless --code cancelled is given). It waits while a queue is full.\n\n" +
-			"The code of a single replay is 3 for an unknown request, and 6 when the request has\n" +
-			"completed, still waits or runs, or could not be decoded.",
+			"new request points to the first of its chain, and its id follows from that: replaying\ntwice, also from two terminals at once, gives one request. Nothing is changed or\ndeleted. It needs the broker and not the ledger.\n\n" +
+			"It skips requests that have completed since, that have a replay underway, or that were\ncancelled (unless --code cancelled is given). It waits while a queue is full.\n\n" +
+			"The code of a single replay is 3 for an unknown request, and 6 when the request has\ncompleted, still waits or runs, or could not be decoded.",
 		Example: "  pgcourier replay nightly-2026-11-23 --wait\n" +
 			"  pgcourier replay --failed --since 24h --dry-run\n" +
 			"  pgcourier replay --failed --since 6h --project acme --code storage_unavailable\n" +
@@ -82,13 +79,12 @@ func (a *app) replayCommand() *cobra.Command {
 		if i := slices.IndexFunc(forFailed, cmd.Flags().Changed); i >= 0 && !o.failed {
 			return exitf(exitUsage, "--%s is for --failed", forFailed[i])
 		}
-		var err error
-		if o.limiter, err = replay.ParseRate(perTime); err != nil {
-			return exitf(exitUsage, "--rate: %w", err)
-		}
 		c, err := load()
 		if err != nil {
 			return err
+		}
+		if o.limiter, err = replay.ParseRate(perTime); err != nil {
+			return exitf(exitUsage, "--rate: %w", err)
 		}
 		ctx := cmd.Context()
 		if o.timeout > 0 {
@@ -102,7 +98,7 @@ func (a *app) replayCommand() *cobra.Command {
 		}
 		defer disconnect()
 		if !o.failed {
-			id, err := requestOf(args[0], &o.Project)
+			id, err := config.SplitRequest(args[0], &o.Project)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -31,7 +32,7 @@ func (a *app) showCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		id, err := requestOf(args[0], &of)
+		id, err := config.SplitRequest(args[0], &of)
 		if err != nil {
 			return err
 		}
@@ -54,20 +55,6 @@ func (a *app) showCommand() *cobra.Command {
 		})
 	})
 	return cmd
-}
-
-// requestOf returns the id of a request, and sets its project if both are given as PROJECT/ID, as
-// outcomes show them. Neither has a slash in it.
-func requestOf(arg string, project *string) (string, error) {
-	of, id, both := strings.Cut(arg, "/")
-	switch {
-	case !both:
-		return arg, nil
-	case *project != "" && *project != of:
-		return "", exitf(exitUsage, "%q names another project than --project %s", arg, *project)
-	}
-	*project = of
-	return id, nil
 }
 
 // showText shows a request, what is stored of it and its attempts.

@@ -9,6 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
@@ -33,7 +34,7 @@ func (a *app) watchCommand() *cobra.Command {
 		}
 		id := ""
 		if len(args) == 1 {
-			if id, err = requestOf(args[0], &project); err != nil {
+			if id, err = config.SplitRequest(args[0], &project); err != nil {
 				return err
 			}
 		}

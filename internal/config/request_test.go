@@ -1,6 +1,11 @@
-package main
+package config_test
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/config"
+)
 
 func TestARequestIsNamedWithItsProject(t *testing.T) {
 	t.Parallel()
@@ -15,9 +20,9 @@ func TestARequestIsNamedWithItsProject(t *testing.T) {
 		{"acme/nightly", "other", "", ""},
 	} {
 		project := c.project
-		id, err := requestOf(c.arg, &project)
+		id, err := config.SplitRequest(c.arg, &project)
 		if refused := c.wantID == ""; refused {
-			if exitCode(err) != exitUsage {
+			if _, ok := errors.AsType[*config.Error](err); !ok {
 				t.Errorf("%s with --project %s: %v", c.arg, c.project, err)
 			}
 			continue
