@@ -17,6 +17,7 @@ type Notify struct {
 	NotifyDomains  []string      `env:"NOTIFY_DOMAINS" help:"mail domains, separated by commas, that the notify_email of a request may name; a subdomain is another one; empty: none"`
 	WebhookURL     secret.String `env:"WEBHOOK_URL" whole:"true" help:"address that each outcome is posted to, signed as Standard Webhooks says; empty: no webhook"`
 	WebhookSecret  secret.String `env:"WEBHOOK_SECRET" whole:"true" help:"what signs the webhook: whsec_ and 24 to 64 bytes in base64; several separated by commas give a signature each"`
+	WebhookBody    string        `env:"WEBHOOK_BODY" envDefault:"event" help:"event: what is posted is the event as it is in the broker; standard: the body of Standard Webhooks, {type, timestamp, data}, with the event as data"`
 	TelegramChat   string        `env:"NOTIFY_TELEGRAM_CHAT" help:"chat, by its id, in which the bot of TELEGRAM_TOKEN tells of each failed export and each failed verification; empty: none"`
 	NotifyComplete bool          `env:"NOTIFY_COMPLETED" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of completed exports too"`
 	NotifyExpiring bool          `env:"NOTIFY_EXPIRING" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of exports that retention will delete too"`
@@ -24,6 +25,12 @@ type Notify struct {
 	NotifyTries    int           `env:"NOTIFY_TRIES" envDefault:"20" help:"tries of one notification, after which it is parked; with the default pauses they stretch over two and a half days"`
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
 }
+
+// The values of WebhookBody.
+const (
+	WebhookEvent    = "event"
+	WebhookStandard = "standard"
+)
 
 // Configured reports whether a channel is configured.
 func (n Notify) Configured() bool {
@@ -50,6 +57,7 @@ func (n Notify) validate(token secret.String, roles []string) error {
 	}
 	check(len(n.OperatorEmail) == 0 || n.SMTPURL != "", "OPERATOR_EMAIL needs SMTP_URL")
 	check((n.WebhookURL == "") == (n.WebhookSecret == ""), "WEBHOOK_URL and WEBHOOK_SECRET go together")
+	check(n.WebhookBody == WebhookEvent || n.WebhookBody == WebhookStandard, "WEBHOOK_BODY: %q is not event or standard", n.WebhookBody)
 	check(n.TelegramChat == "" || token != "", "NOTIFY_TELEGRAM_CHAT needs TELEGRAM_TOKEN")
 	check(n.NotifyBackoff > 0, "NOTIFY_BACKOFF: %s is not positive", n.NotifyBackoff)
 	check(n.NotifyTimeout > 0, "NOTIFY_TIMEOUT: %s is not positive", n.NotifyTimeout)

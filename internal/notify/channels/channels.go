@@ -35,7 +35,7 @@ func Webhook(c config.Config) (*webhook.Sender, error) {
 	for one := range strings.SplitSeq(c.WebhookSecret.Reveal(), ",") {
 		secrets = append(secrets, secret.String(strings.TrimSpace(one)))
 	}
-	sender, err := webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets})
+	sender, err := webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets, Envelope: c.WebhookBody == config.WebhookStandard})
 	if err != nil {
 		return nil, config.Errorf("PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: %w", err)
 	}

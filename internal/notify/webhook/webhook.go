@@ -10,6 +10,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ type Config struct {
 	// says. With several, each gives a signature, so that the receiver can change from one
 	// to the next. Required.
 	Secrets []secret.String
+	// Envelope puts the event into the standard's own body, {"type", "timestamp", "data"}, so that
+	// its type and time are under the signature. Default: the body is the event.
+	Envelope bool
 	// Transport makes the connections. Default: one of the sender's own.
 	Transport http.RoundTripper
 	// Now is the clock of timestamps. Default: time.Now.
@@ -43,6 +47,7 @@ type Config struct {
 type Sender struct {
 	url  string
 	keys [][]byte
+	wrap bool
 	http *http.Client
 	own  *http.Transport // nil when the caller gave the transport
 	now  func() time.Time
@@ -71,7 +76,7 @@ func New(c Config) (*Sender, error) {
 	if len(c.Secrets) == 0 {
 		return nil, errors.New("configure webhook: a secret is required")
 	}
-	s := &Sender{url: u.String(), now: c.Now}
+	s := &Sender{url: u.String(), wrap: c.Envelope, now: c.Now}
 	for _, one := range c.Secrets {
 		key, err := parseSecret(one)
 		if err != nil {
@@ -125,7 +130,11 @@ func (s *Sender) Close() error {
 // it is permanent, as are 410 and each other 4xx but 408, 425 and 429. All else passes by
 // itself; a Retry-After is handed on as a *notify.DelayError.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(n.Event.Body))
+	body, err := s.body(n.Event)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		return errors.New("post to the webhook: the URL cannot be requested")
 	}
@@ -140,7 +149,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	req.Header.Set("User-Agent", "pgcourier")
 	req.Header.Set(headerID, string(n.Key))
 	req.Header.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set(headerSignature, s.sign(string(n.Key), now, n.Event.Body))
+	req.Header.Set(headerSignature, s.sign(string(n.Key), now, body))
 	resp, err := s.http.Do(req)
 	if err != nil {
 		// net/http's error repeats the URL, which may hold a token.
@@ -153,6 +162,26 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	_, _ = io.CopyN(io.Discard, resp.Body, answerLimit)
 	_ = resp.Body.Close()
 	return verdict(resp, now)
+}
+
+// body is what is posted of an event. It is the same at each try.
+func (s *Sender) body(e notify.Event) ([]byte, error) {
+	if !s.wrap {
+		return e.Body, nil
+	}
+	header := map[string]string{}
+	for name, value := range e.Header {
+		header[strings.ToLower(name)] = value
+	}
+	b, err := json.Marshal(struct {
+		Type      string          `json:"type"`
+		Timestamp string          `json:"timestamp,omitempty"`
+		Data      json.RawMessage `json:"data"`
+	}{header[events.HeaderType], header[events.HeaderTime], e.Body})
+	if err != nil {
+		return nil, &notify.PermanentError{Reason: "the event is no JSON", Err: err}
+	}
+	return b, nil
 }
 
 // sign gives one signature for each key, as the standard lists several.

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -59,6 +60,45 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+func TestTheEnvelopesTypeIsUnderTheSignature(t *testing.T) {
+	t.Parallel()
+	var header http.Header
+	var body []byte
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		body, _ = io.ReadAll(r.Body)
+	})
+	s, err := webhook.New(webhook.Config{URL: secret.String(url), Secrets: []secret.String{first}, Envelope: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	n := note()
+	n.Event.Header["CE-Time"] = "2026-03-14T09:26:53Z"
+	if err := s.Send(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Type, Timestamp string
+		Data            map[string]string
+	}
+	if err := json.Unmarshal(body, &got); err != nil || got.Type != "backup.failed" || got.Timestamp != "2026-03-14T09:26:53Z" ||
+		got.Data["request_id"] != "r1" || got.Data["message"] != "<&>" {
+		t.Errorf("body is %s, %v", body, err)
+	}
+	v, err := standardwebhooks.NewWebhook(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Verify(body, header); err != nil || header.Get("Ce-Type") != "backup.failed" {
+		t.Errorf("the standard's own verifier: %v; header %v", err, header)
+	}
+	n.Event.Body = []byte("{")
+	if _, permanent := errors.AsType[*notify.PermanentError](s.Send(t.Context(), n)); !permanent {
+		t.Error("what is no JSON was sent")
+	}
 }
 
 func TestTheBodyIsTheEventSignedByEachSecret(t *testing.T) {
