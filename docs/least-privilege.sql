@@ -79,12 +79,15 @@ BEGIN
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgcourier_api', current_database());
   GRANT USAGE ON SCHEMA pgcourier TO pgcourier_api;
   IF to_regclass('pgcourier.api_tokens') IS NOT NULL THEN
-    GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.removal_orders,
+    GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.verifications, pgcourier.removal_orders,
       pgcourier.api_tokens, pgcourier.api_requests, pgcourier.api_calls TO pgcourier_api;
     GRANT UPDATE (last_used_at, last_used_from) ON pgcourier.api_tokens TO pgcourier_api;
     GRANT INSERT, UPDATE, DELETE ON pgcourier.api_requests TO pgcourier_api;
     GRANT INSERT, DELETE ON pgcourier.api_calls TO pgcourier_api;
     GRANT INSERT (project_id, request_id, ordered_by) ON pgcourier.removal_orders TO pgcourier_api;
+    -- Links: the API makes and counts them, and notes of a request that its own link was made.
+    GRANT SELECT, INSERT, UPDATE ON pgcourier.links, pgcourier.downloads TO pgcourier_api;
+    GRANT UPDATE (delivered_at) ON pgcourier.requests TO pgcourier_api;
     -- The owner makes tokens (pgcourier token). A worker needs none of these tables.
     REVOKE ALL ON pgcourier.api_tokens, pgcourier.api_requests, pgcourier.api_calls FROM pgcourier_worker;
   END IF;

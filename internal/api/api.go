@@ -44,6 +44,8 @@ type Config struct {
 	// Trace returns the span of a call as W3C Trace Context, in place of the caller's own headers.
 	// Default: the headers are carried on as they are.
 	Trace func(ctx context.Context) (traceparent, tracestate string)
+	// Handover gives exports to their receivers. Default: nothing does.
+	Handover *Handover
 	// Mounts are further handlers by their mux pattern. They authenticate callers by themselves,
 	// through Authorize or by other means.
 	Mounts map[string]http.Handler
@@ -142,6 +144,7 @@ func (a *API) register(mux *http.ServeMux) huma.API {
 	a.registerChanges(operations)
 	a.registerSchedules(operations)
 	a.registerEvents(operations)
+	a.registerLinks(operations)
 	a.registerWhoami(operations)
 	return operations
 }

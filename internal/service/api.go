@@ -76,7 +76,8 @@ func NewAPI(c APIConfig) (*API, error) {
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
 		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
-		Mounts: map[string]http.Handler{handover.Prefix: c.Handover.Handler},
+		Mounts:   map[string]http.Handler{handover.Prefix: c.Handover.Handler},
+		Handover: &api.Handover{Links: c.Handover.Links, Files: c.Handover.Handler, Receipt: c.Handover.receipt},
 	})
 	return r, err
 }

@@ -2,14 +2,16 @@ package service
 
 import (
 	"context"
-
+	"errors"
 	"log/slog"
 	"net/http"
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
@@ -29,6 +31,7 @@ type Handover struct {
 	Links   *handover.Links
 	Handler *handover.Handler
 	set     destinations.Set
+	records *ledger.Ledger
 }
 
 // NewHandover opens the storage, to be read, and the link key. The caller closes the Handover.
@@ -47,8 +50,9 @@ func NewHandover(c HandoverConfig) (*Handover, error) {
 		return nil, err
 	}
 	return &Handover{
-		set:   set,
-		Links: NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
+		set:     set,
+		records: c.Ledger,
+		Links:   NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
 		Handler: handover.NewHandler(handover.HandlerConfig{
 			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign}, Keys: keys, Address: c.Address, Log: c.Log,
 		}),
@@ -64,6 +68,32 @@ func NewLinks(s config.Config, records *ledger.Ledger, keys *handover.Keys, a *h
 		c.Announcer = a
 	}
 	return handover.NewLinks(c)
+}
+
+// receipt returns the receipt of a completed export from the first destination that has it.
+func (h *Handover) receipt(ctx context.Context, id export.ID, verified bool) ([]byte, error) {
+	file, err := h.records.FileOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	kind := storage.Receipt
+	if verified {
+		kind = storage.Verification
+	}
+	var faults []error
+	for _, d := range h.set {
+		b, err := d.Receipt(ctx, file.Key, kind)
+		if err == nil {
+			return b, nil
+		}
+		if !errors.Is(err, storage.ErrNotFound) {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return nil, handover.ErrNoExport
 }
 
 // Run issues links and announces until ctx ends.

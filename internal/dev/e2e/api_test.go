@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -179,4 +181,66 @@ func TestTheAPICancelsInMidDump(t *testing.T) {
 	}
 	p.failed("acme", "long", codes.Cancelled, 1)
 	eventually(t, "it is cancelled", func() bool { _, e, _ := s.call("GET", at+"/long", tok, ""); return e.State == "cancelled" })
+}
+
+// The customer gets the file by the API, and by a link.
+func TestTheAPIHandsExportsOver(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	s := p.startAPI("PUBLIC_URL=http://backups.example.org")
+	p.start()
+	tok := p.token("acme", "export,read,download")
+	const at = "/v1/projects/acme/exports"
+	if status, _, text := s.call("POST", at, tok, "", "Idempotency-Key", "one"); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, text)
+	}
+	p.outcomes++
+	done := p.completed("acme", "one")
+	eventually(t, "the ledger has it", func() bool { _, e, _ := s.call("GET", at+"/one", tok, ""); return e.State == "completed" })
+	sum := func(b string) string { h := sha256.Sum256([]byte(b)); return hex.EncodeToString(h[:]) }
+	if status, _, body := s.call("GET", at+"/one/file", tok, ""); status != http.StatusOK || sum(body) != done.SHA256 {
+		t.Errorf("the file: %d, %d bytes", status, len(body))
+	}
+	if status, _, body := s.call("GET", at+"/one/file", tok, "", "Range", "bytes=10-"); status != http.StatusPartialContent || int64(len(body)) != done.StoredBytes-10 {
+		t.Errorf("a part of it: %d, %d bytes", status, len(body))
+	}
+	if status, _, text := s.call("GET", at+"/none/file", tok, ""); status != http.StatusNotFound {
+		t.Errorf("the file of no export: %d %s", status, text)
+	}
+	if status, _, text := s.call("GET", at+"/one/receipt", tok, ""); status != http.StatusOK || !strings.Contains(text, "payloadType") {
+		t.Errorf("the receipt: %d %s", status, text)
+	}
+	if status, _, text := s.call("GET", at+"/one/receipt?of=verification", tok, ""); status != http.StatusNotFound {
+		t.Errorf("the receipt of no verification: %d %s", status, text)
+	}
+	status, _, text := s.call("POST", at+"/one/links", tok, `{"ttl":"1h","max_downloads":1}`)
+	var link struct {
+		ID    string `json:"link_id"`
+		URL   string
+		State string
+	}
+	if err := json.Unmarshal([]byte(text), &link); err != nil || status != http.StatusCreated || link.State != "valid" {
+		t.Fatalf("%d %s", status, text)
+	}
+	path, ok := strings.CutPrefix(link.URL, "http://backups.example.org")
+	if !ok {
+		t.Errorf("the link is %s", link.URL)
+	}
+	if status, _, body := s.call("POST", path, "", ""); status != http.StatusOK || sum(body) != done.SHA256 {
+		t.Errorf("by the link: %d, %d bytes", status, len(body))
+	}
+	if status, _, text := s.call("DELETE", at+"/one/links/"+link.ID, tok, ""); status != http.StatusOK || !strings.Contains(text, "revoked_at") || strings.Contains(text, path) {
+		t.Errorf("revoked: %d %s", status, text)
+	}
+	if status, _, text := s.call("GET", at+"/one/links", tok, ""); status != http.StatusOK || strings.Contains(text, path) || !strings.Contains(text, `"state":"revoked"`) {
+		t.Errorf("listed: %d %s", status, text)
+	}
+	if strings.Contains(s.logs.String(), path) {
+		t.Error("the log holds a link")
+	}
+	for _, bad := range []string{`{"ttl":"1s"}`, `{"ttl":"x"}`, `{"max_downloads":0}`, `{"unknown":1}`, `{"notify_email":"x"}`} {
+		if status, _, text := s.call("POST", at+"/one/links", tok, bad); status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", bad, status, text)
+		}
+	}
 }

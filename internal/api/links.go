@@ -1,0 +1,216 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/handover"
+)
+
+// Handover gives exports to their receivers.
+type Handover struct {
+	Links *handover.Links
+	// Files serves /d/ and the files of exports.
+	Files *handover.Handler
+	// Receipt returns the receipt of an export, or with verified that of its verification.
+	// handover.ErrNoExport: there is none.
+	Receipt func(ctx context.Context, id export.ID, verified bool) ([]byte, error)
+}
+
+// Link is a download link as callers see it.
+type Link struct {
+	handover.Link
+	State string `json:"state" enum:"valid,expired,revoked,used"`
+	// URL is shown when the link is made, and never again.
+	URL string `json:"url,omitempty" doc:"The link itself; shown once"`
+}
+
+type createLinkInput struct {
+	ExportPath
+	Body struct {
+		TTL          string `json:"ttl,omitempty" doc:"How long it is valid, from 1m to 366d. Default: 7d" maxLength:"10" example:"48h"`
+		MaxDownloads int    `json:"max_downloads,omitempty" doc:"How often the file can be fetched. Absent: as often as one likes" minimum:"1" maximum:"1000000"`
+		NotifyEmail  string `json:"notify_email,omitempty" doc:"Address that a notifier sends it to" maxLength:"254"`
+	} `required:"false"`
+}
+
+// LinkPath names a link.
+type LinkPath struct {
+	ExportPath
+	Link string `path:"link" doc:"Link id" maxLength:"100"`
+}
+
+type linkOutput struct{ Body Link }
+
+type linksOutput struct {
+	Body struct {
+		Links []Link `json:"links"`
+	}
+}
+
+type receiptInput struct {
+	ExportPath
+	Of string `query:"of" doc:"export, or verification for what a verifier has signed" enum:"export,verification" default:"export"`
+}
+
+type receiptOutput struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+type fileOutput struct {
+	Body func(huma.Context)
+}
+
+const linksPath = exportPath + "/links"
+
+func (a *API) registerLinks(operations huma.API) {
+	op := a.operation("create-link", http.MethodPost, linksPath, "Make a download link", "The link is shown in this answer only.", access.Download)
+	op.DefaultStatus = http.StatusCreated
+	huma.Register(operations, op, a.createLink)
+	op = a.operation("list-links", http.MethodGet, linksPath, "List the download links of an export", "", access.Read, access.Download)
+	huma.Register(operations, op, a.listLinks)
+	op = a.operation("revoke-link", http.MethodDelete, linksPath+"/{link}", "Revoke a download link", "", access.Download)
+	huma.Register(operations, op, a.revokeLink)
+	op = a.operation("get-file", http.MethodGet, exportPath+"/file", "Fetch an export",
+		"The stored bytes: encrypted where the export is. Ranges resume a transfer.", access.Download)
+	op.Responses["200"] = &huma.Response{Description: "The file", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
+	huma.Register(operations, op, a.file)
+	op = a.operation("get-receipt", http.MethodGet, exportPath+"/receipt", "Fetch the receipt of an export",
+		"A DSSE envelope over an in-toto statement, signed by the worker or the verifier.", access.Read)
+	op.Responses["200"] = &huma.Response{Description: "The receipt", Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}}
+	huma.Register(operations, op, a.receipt)
+}
+
+var errNoHandover = problem(http.StatusNotImplemented, codeUnsupported, "this server hands no exports over")
+
+// handed maps the errors of the hand-over.
+func (a *API) handed(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, handover.ErrNoExport):
+		return errNotFound
+	case errors.Is(err, handover.ErrNoLink):
+		return problem(http.StatusNotFound, codeNotFound, "there is no such link")
+	case errors.Is(err, handover.ErrBadLink):
+		return problem(http.StatusUnprocessableEntity, codes.InvalidRequest, err.Error())
+	}
+	return a.problemOf(ctx, err)
+}
+
+func linkOf(l handover.Link, url string) Link {
+	return Link{Link: l, State: l.State(time.Now()), URL: url}
+}
+
+// valid refuses names that no export has.
+func (in ExportPath) valid() bool {
+	return events.ValidProject(in.Project) && events.ValidRequest(in.ID)
+}
+
+func (a *API) createLink(ctx context.Context, in *createLinkInput) (*linkOutput, error) {
+	r := handover.IssueRequest{
+		ID: export.ID{Project: in.Project, Request: in.ID}, By: callerOf(ctx).Subject, MaxDownloads: in.Body.MaxDownloads, NotifyEmail: in.Body.NotifyEmail,
+	}
+	var ok bool
+	switch {
+	case a.Handover == nil:
+		return nil, errNoHandover
+	case !in.valid():
+		return nil, errNotFound
+	case in.Body.TTL != "":
+		if r.TTL, ok = events.ParseTTL(in.Body.TTL); !ok {
+			return nil, invalidParameter("ttl", "must be a time such as 48h or 7d, from 1 minute to 366 days")
+		}
+	}
+	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call("create-link", in.Project, in.ID)); err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	link, url, err := a.Handover.Links.Issue(ctx, r)
+	if err != nil {
+		return nil, a.handed(ctx, err)
+	}
+	return &linkOutput{linkOf(link, url)}, nil
+}
+
+func (a *API) listLinks(ctx context.Context, in *ExportPath) (*linksOutput, error) {
+	out := &linksOutput{}
+	out.Body.Links = []Link{}
+	switch {
+	case a.Handover == nil:
+		return nil, errNoHandover
+	case !in.valid():
+		return nil, errNotFound
+	}
+	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})
+	if err != nil {
+		return nil, a.handed(ctx, err)
+	}
+	for _, l := range all {
+		out.Body.Links = append(out.Body.Links, linkOf(l, ""))
+	}
+	return out, nil
+}
+
+func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error) {
+	if a.Handover == nil {
+		return nil, errNoHandover
+	}
+	// A link of another export is as one that does not exist.
+	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})
+	if err != nil {
+		return nil, a.handed(ctx, err)
+	}
+	for _, l := range all {
+		if l.ID != in.Link || l.Request != in.ID {
+			continue
+		}
+		c := callerOf(ctx)
+		if err := a.Ledger.NoteCall(ctx, c.call("revoke-link", in.Project, in.Link)); err != nil {
+			return nil, a.problemOf(ctx, err)
+		}
+		revoked, err := a.Handover.Links.Revoke(ctx, in.Project, in.Link, c.Subject)
+		if err != nil {
+			return nil, a.handed(ctx, err)
+		}
+		return &linkOutput{linkOf(revoked, "")}, nil
+	}
+	return nil, a.handed(ctx, handover.ErrNoLink)
+}
+
+func (a *API) file(_ context.Context, in *ExportPath) (*fileOutput, error) {
+	switch {
+	case a.Handover == nil:
+		return nil, errNoHandover
+	case !in.valid():
+		return nil, errNotFound
+	}
+	return &fileOutput{func(ctx huma.Context) {
+		r, w := humago.Unwrap(ctx)
+		err := a.Handover.Files.ServeFile(w, r, export.ID{Project: in.Project, Request: in.ID}, callerOf(ctx.Context()).Subject)
+		if err != nil {
+			writeProblem(w, a.problemOf(ctx.Context(), a.handed(ctx.Context(), err)))
+		}
+	}}, nil
+}
+
+func (a *API) receipt(ctx context.Context, in *receiptInput) (*receiptOutput, error) {
+	switch {
+	case a.Handover == nil:
+		return nil, errNoHandover
+	case !in.valid():
+		return nil, errNotFound
+	}
+	b, err := a.Handover.Receipt(ctx, export.ID{Project: in.Project, Request: in.ID}, in.Of == "verification")
+	if err != nil {
+		return nil, a.handed(ctx, err)
+	}
+	return &receiptOutput{"application/json", b}, nil
+}
