@@ -45,11 +45,12 @@ const (
 	ConsumerIntake = "intake"
 	// ConsumerVerifier is the verifiers' consumer of StreamOutcomes: successes only.
 	ConsumerVerifier = "verifier"
-	// ConsumerNotifier is the notifier's consumer of StreamOutcomes. ConsumerNotifierDamaged and
-	// ConsumerNotifierExpiring are those of StreamEvents, for two of its events.
+	// ConsumerNotifier is the notifier's consumer of StreamOutcomes. ConsumerNotifierDamaged,
+	// ConsumerNotifierExpiring and ConsumerNotifierLinks are those of StreamEvents, each for one of its events.
 	ConsumerNotifier         = "notifier"
 	ConsumerNotifierDamaged  = "notifier-damaged"
 	ConsumerNotifierExpiring = "notifier-expiring"
+	ConsumerNotifierLinks    = "notifier-links"
 )
 
 // Subject filters over all projects and requests, for streams and consumers.

@@ -188,6 +188,7 @@ func (t Topology) consumers() []streamConsumer {
 		all = append(all, streamConsumer{events.StreamOutcomes, c})
 		for _, one := range [][2]string{
 			{events.ConsumerNotifierDamaged, events.VerificationFailedFilter}, {events.ConsumerNotifierExpiring, events.ExpiringFilter},
+			{events.ConsumerNotifierLinks, events.LinkIssuedFilter},
 		} {
 			c := consumer(one[0], "queues notifications of "+one[1], -1)
 			c.DeliverPolicy, c.FilterSubject = jetstream.DeliverNewPolicy, one[1]

@@ -68,12 +68,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "use GET for the page and POST for the file", http.StatusMethodNotAllowed)
 		return
 	}
-	link, file, err := h.open(r.Context(), strings.TrimPrefix(r.URL.Path, Prefix))
+	token, receipt := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, Prefix), "/receipt")
+	var resuming []byte
+	if fetch && r.Header.Get("Range") != "" {
+		resuming, _, _ = h.client(r)
+	}
+	link, file, err := h.open(r.Context(), token, resuming)
 	switch {
-	case errors.Is(err, ErrNotValid):
+	case errors.Is(err, ErrNotValid), err == nil && receipt && file.Receipt == nil:
 		h.refuse(w)
 	case err != nil:
 		h.unavailable(w, r, err)
+	case receipt: // it is signed and in clear, and uses nothing up
+		w.Header().Set("Content-Type", "application/vnd.dsse.v1+json")
+		w.Header().Set("Content-Disposition", Disposition(file.Name()+".receipt.json"))
+		_, _ = w.Write(file.Receipt) // fails only when the client has gone
 	case fetch:
 		err := h.send(w, r, file, Download{ID: link.Of(), Link: link.ID}, link)
 		if errors.Is(err, ErrNotValid) || errors.Is(err, ErrNoExport) {
@@ -88,9 +97,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // open returns what a token opens. The same work is done whatever the token is: one look at the
 // records and one comparison with each key.
-func (h *Handler) open(ctx context.Context, token string) (Link, File, error) {
+func (h *Handler) open(ctx context.Context, token string, client []byte) (Link, File, error) {
 	id, mac := parseToken(token)
-	link, file, valid, err := h.config.Records.OpenedLink(ctx, id)
+	link, file, valid, err := h.config.Records.OpenedLink(ctx, id, client)
 	if err != nil && !errors.Is(err, ErrNoLink) {
 		return Link{}, File{}, err
 	}

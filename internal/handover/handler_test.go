@@ -212,7 +212,27 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 		t.Errorf("announced %+v", d)
 	}
 	if r := b.call("POST", url, "User-Agent", "curl", "Range", "bytes=0-"); r.StatusCode != 404 {
-		t.Errorf("after the end: %d", r.StatusCode)
+		t.Errorf("after the end was announced: %d", r.StatusCode)
+	}
+}
+
+// What the server has sent may lie in buffers: a client that was cut off at the very end gets
+// that end, and no client gets more than twice the file.
+func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	data := random(t, 1000)
+	_, url := b.issue(b.export("r1", `{}`, data), 1)
+	body(t, b.call("POST", url))
+	if r := b.call("POST", url, "Range", "bytes=500-"); r.StatusCode != 206 || !bytes.Equal(body(t, r), data[500:]) {
+		t.Errorf("the end: %d", r.StatusCode)
+	}
+	last := 0
+	for range 5 {
+		last = b.call("POST", url, "Range", "bytes=0-").StatusCode
+	}
+	if last != 404 {
+		t.Errorf("once more and more: %d", last)
 	}
 }
 

@@ -82,15 +82,20 @@ type File struct {
 	Bytes       int64
 	SHA256      string // lower-case hex
 	Recipients  []string
+	Receipt     []byte // the signed receipt; nil: there is none
 	Trace       export.Trace
 }
 
 // NewFile returns the file of a completed export that is stored under key.
 func NewFile(id export.ID, key string, a export.Artifact, trace export.Trace) File {
-	return File{
+	f := File{
 		ID: id, Key: key, Format: a.Format, Compression: a.Compression, Encrypted: a.Encryption == seal.Age,
 		Bytes: a.StoredBytes, SHA256: a.SHA256, Recipients: a.Recipients, Trace: trace,
 	}
+	if a.Receipt != nil {
+		f.Receipt = a.Receipt.Envelope
+	}
+	return f
 }
 
 // Name is the file's name for its receiver.

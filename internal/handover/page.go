@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"path"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -50,7 +51,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File
 	}
 	err := pageTemplate.Execute(&b, map[string]any{
 		"Style": template.CSS(style), "Project": f.Project, "Name": f.Name(), "Size": humanize.IBytes(uint64(max(f.Bytes, 0))), //nolint:gosec // our own file
-		"SHA256": f.SHA256, "Expires": link.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), "Left": left, "Encrypted": f.Encrypted, "Recipients": f.Recipients,
+		"SHA256": f.SHA256, "Expires": link.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), "Left": left, "Encrypted": f.Encrypted, "Recipients": f.Recipients, "Receipt": receiptPath(r, f),
 	})
 	if err != nil {
 		h.config.Log.Error("landing page not rendered", "error", err)
@@ -65,6 +66,14 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(b.Bytes()) // fails only when the client has gone
+}
+
+// receiptPath is where the receipt is, seen from the page; empty if there is none.
+func receiptPath(r *http.Request, f File) string {
+	if f.Receipt == nil {
+		return ""
+	}
+	return path.Base(r.URL.Path) + "/receipt"
 }
 
 // noteTimeout bounds what is still noted of a download whose client has gone.

@@ -20,15 +20,17 @@ type Records interface {
 	// RevokeLink revokes a link; one that was revoked before stays as it is. ErrNoLink.
 	RevokeLink(ctx context.Context, project, link, by string) (Link, error)
 	// OpenedLink returns a link by its id, the file that it opens, and whether it opens it now.
-	// ErrNoLink.
-	OpenedLink(ctx context.Context, link string) (Link, File, bool, error)
+	// One that is used up opens it for a client that goes on with its download; nil: it does not
+	// go on. ErrNoLink.
+	OpenedLink(ctx context.Context, link string, client []byte) (Link, File, bool, error)
 	// FileOf returns the file of a completed export. ErrNoExport.
 	FileOf(ctx context.Context, id export.ID) (File, error)
 	// BeginDownload counts a download and returns its id, or the id of the unfinished one of the same
 	// client that d goes on with. ErrNotValid: the link was used up, revoked or has expired
 	// meanwhile.
 	BeginDownload(ctx context.Context, d Download) (id string, err error)
-	// SentBytes adds bytes to a download. It is over once all of size were sent, or over says so.
+	// SentBytes adds bytes to a download of size. It is whole once all were sent, and over once
+	// twice as many were, or over says so.
 	SentBytes(ctx context.Context, id string, bytes, size int64, over bool) error
 
 	// DueDeliveries returns deliveries whose rule is met and that have no link yet.

@@ -13,6 +13,9 @@ const (
 	lookEvery = time.Second
 	// Idle is how long a download may be silent before it is taken for given up.
 	Idle = time.Hour
+	// Settled is how long after its last byte a whole download is over: until then a client that
+	// was cut off may ask for the end again.
+	Settled = 10 * time.Second
 	// batch bounds what one look takes.
 	batch = 100
 )

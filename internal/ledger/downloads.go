@@ -37,11 +37,12 @@ WHERE link_id = $1 AND revoked_at IS NULL AND expires_at > clock_timestamp() AND
 INSERT INTO pgcourier.downloads (download_id, project_id, request_id, link_id, client, downloaded_by, address, user_agent, redirected)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
-	// What is sent twice counts twice: a client that asks for the same part again and again comes
-	// to the end of its download by that, too.
+	// What was sent may not have arrived, so a download goes on after its last byte. What is sent
+	// twice counts twice: a client that asks for the same part again and again comes to the end of
+	// its download by that.
 	sentBytes = `
 UPDATE pgcourier.downloads SET bytes = bytes + $2, touched_at = clock_timestamp(),
-    whole = NOT redirected AND bytes + $2 >= $3, over = over OR $4 OR bytes + $2 >= $3
+    whole = NOT redirected AND bytes + $2 >= $3, over = over OR $4 OR bytes + $2 >= 2 * $3
 WHERE download_id = $1`
 
 	dueDeliveries = `
@@ -67,7 +68,7 @@ ORDER BY least(revoked_at, expires_at) LIMIT $1`
 	unannouncedDownloads = `
 SELECT download_id, d.project_id, d.request_id, coalesce(link_id, '') AS link_id, downloaded_by, address, user_agent, redirected, bytes, whole, d.started_at, d.touched_at, r.outcome
 FROM pgcourier.downloads d JOIN pgcourier.requests r ON r.project_id = d.project_id AND r.request_id = d.request_id
-WHERE announced_at IS NULL AND (over OR d.touched_at <= clock_timestamp() - $1::interval) ORDER BY d.touched_at LIMIT $2`
+WHERE announced_at IS NULL AND (over OR whole AND d.touched_at <= clock_timestamp() - $2::interval OR d.touched_at <= clock_timestamp() - $1::interval) ORDER BY d.touched_at LIMIT $3`
 
 	announcedIssue    = `UPDATE pgcourier.links SET issue_announced_at = clock_timestamp() WHERE link_id = $1`
 	announcedEnd      = `UPDATE pgcourier.links SET end_announced_at = clock_timestamp() WHERE link_id = $1`
@@ -179,7 +180,7 @@ func (l *Ledger) Changes(ctx context.Context, idle time.Duration, limit int) ([]
 	if err != nil {
 		return nil, err
 	}
-	downloads, err := read[downloadOf](ctx, l, "look for downloads to announce", unannouncedDownloads, idle, limit)
+	downloads, err := read[downloadOf](ctx, l, "look for downloads to announce", unannouncedDownloads, idle, handover.Settled, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ SELECT ` + linkColumns + `, ` + fileColumns + `,
     revoked_at IS NULL AND expires_at > clock_timestamp() AND r.removed_at IS NULL AND r.state = 'completed'
         AND (max_downloads = 0 OR downloads < max_downloads OR EXISTS (
             SELECT FROM pgcourier.downloads d WHERE d.project_id = l.project_id AND d.request_id = l.request_id AND d.link_id = l.link_id
-                AND NOT d.over AND d.touched_at > clock_timestamp() - $2::interval)) AS valid
+                AND d.client = $3 AND NOT d.over AND d.touched_at > clock_timestamp() - $2::interval)) AS valid
 FROM pgcourier.links l JOIN ` + fileTables + ` ON r.project_id = l.project_id AND r.request_id = l.request_id WHERE link_id = $1`
 
 	fileOf = `SELECT ` + fileColumns + ` FROM ` + fileTables + `
@@ -127,13 +127,13 @@ func (l *Ledger) RevokeLink(ctx context.Context, project, link, by string) (hand
 }
 
 // OpenedLink implements handover.Records.
-func (l *Ledger) OpenedLink(ctx context.Context, link string) (handover.Link, handover.File, bool, error) {
+func (l *Ledger) OpenedLink(ctx context.Context, link string, client []byte) (handover.Link, handover.File, bool, error) {
 	type row struct {
 		linkRow
 		fileRow
 		Valid bool `db:"valid"`
 	}
-	rows, err := read[row](ctx, l, "look for a link", openedLink, text(link), handover.Idle)
+	rows, err := read[row](ctx, l, "look for a link", openedLink, text(link), handover.Idle, client)
 	switch {
 	case err != nil:
 		return handover.Link{}, handover.File{}, false, err

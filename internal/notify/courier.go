@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/pgcourier/pgcourier/events"
 )
 
 // DefaultTimeout bounds one try.
@@ -20,6 +22,9 @@ type CourierConfig struct {
 	Policy Policy
 	// Records is required.
 	Records Records
+	// Link returns the address of a download link. Nil: links cannot be sent from here. The
+	// error is a *PermanentError where another try cannot help.
+	Link func(events.LinkIssued) (string, error)
 	// Pause is that after the first failed try; it doubles with each, up to 720 times it.
 	// Default: DefaultPause.
 	Pause time.Duration
@@ -93,6 +98,12 @@ func (c *Courier) try(ctx context.Context, n Notification) error {
 	if err := c.Policy.permits(n); err != nil {
 		return err
 	}
+	if l := n.Event.LinkIssued(); l != nil {
+		var err error
+		if n.Link, err = c.link(*l); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	return sender.Send(ctx, n)
@@ -165,4 +176,15 @@ func pause(ctx context.Context, failures int) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+}
+
+// link returns the address of a link that is still valid.
+func (c *Courier) link(l events.LinkIssued) (string, error) {
+	switch {
+	case c.Link == nil:
+		return "", errors.New("this notifier makes no links: set PUBLIC_URL, and LINK_KEY as at the API")
+	case !l.ExpiresAt.After(c.Now()):
+		return "", &PermanentError{Reason: "the link has expired"}
+	}
+	return c.Link(l)
 }

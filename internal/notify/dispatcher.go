@@ -23,7 +23,7 @@ type Dispatcher struct {
 // itself; dispatching again is safe.
 func (d *Dispatcher) Dispatch(ctx context.Context, e Event, of events.Event) error {
 	for _, t := range d.Policy.recipients(of) {
-		n := Notification{Key: keyOf(e.Subject, t.channel, t.recipient), Channel: t.channel, Recipient: t.recipient, Event: e}
+		n := Notification{Key: keyOf(e.Name(), t.channel, t.recipient), Channel: t.channel, Recipient: t.recipient, Event: e}
 		if err := d.queue(ctx, n, of); err != nil {
 			return fmt.Errorf("queue notification %s: %w", n.Key, err)
 		}

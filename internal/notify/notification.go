@@ -47,6 +47,8 @@ type Notification struct {
 	Recipient string `json:"recipient"`
 	// Event is the event as it was published.
 	Event Event `json:"event"`
+	// Link is the address of a download link. It is made for a try and kept nowhere.
+	Link string `json:"-"`
 }
 
 // WebhookRecipient stands for the operator's URL, which may hold a secret and may change.
@@ -62,6 +64,26 @@ type Event struct {
 // Decode decodes the event. The error is an *events.InvalidError.
 func (e Event) Decode() (events.Event, error) {
 	return events.DecodeEvent(events.Message{Subject: e.Subject, Header: e.Header, Body: e.Body})
+}
+
+// LinkIssued decodes the event of a download link; nil if it is another one.
+func (e Event) LinkIssued() *events.LinkIssued {
+	if !strings.HasPrefix(e.Subject, events.TypeLinkIssued+".") {
+		return nil
+	}
+	of, err := e.Decode()
+	if err != nil {
+		return nil
+	}
+	return of.LinkIssued
+}
+
+// Name tells the event from all others: its subject, and for one of several on a subject its id.
+func (e Event) Name() string {
+	if l := e.LinkIssued(); l != nil {
+		return e.Subject + "." + l.LinkID
+	}
+	return e.Subject
 }
 
 // State is the state of a notification.
@@ -82,7 +104,7 @@ type Record struct {
 	Recipient string  `json:"recipient"`
 	ProjectID string  `json:"project_id"`
 	RequestID string  `json:"request_id"`
-	// Event is the event's subject.
+	// Event is the event's name: its subject, and for a download link the link's id after it.
 	Event string `json:"event"`
 	// Tries that were made and failed, since the last replay.
 	Tries int `json:"tries"`
@@ -98,7 +120,7 @@ type Record struct {
 func newRecord(n Notification, project, request string, now time.Time) Record {
 	return Record{
 		Key: n.Key, State: Waiting, Channel: n.Channel, Recipient: n.Recipient,
-		ProjectID: project, RequestID: request, Event: n.Event.Subject, CreatedAt: now, UpdatedAt: now,
+		ProjectID: project, RequestID: request, Event: n.Event.Name(), CreatedAt: now, UpdatedAt: now,
 	}
 }
 
@@ -118,7 +140,7 @@ func Decode(b []byte) (Notification, error) {
 	if err := strict.Unmarshal(b, &n); err != nil {
 		return Notification{}, fmt.Errorf("decode notification: %w", err)
 	}
-	if n.Key != keyOf(n.Event.Subject, n.Channel, n.Recipient) {
+	if n.Key != keyOf(n.Event.Name(), n.Channel, n.Recipient) {
 		return Notification{}, errors.New("decode notification: its key is not its own")
 	}
 	return n, nil

@@ -35,6 +35,10 @@ func (p Policy) recipients(of events.Event) []target {
 			all = append(all, t)
 		}
 	}
+	// What opens a customer's file is not for the operators or the chat.
+	if of.LinkIssued != nil {
+		add(Email, of.LinkIssued.NotifyEmail)
+	}
 	add(Email, notifyEmail(of.Outcome))
 	if of.Failed != nil || of.VerificationFailed != nil || of.Completed != nil && p.Completed || of.Expiring != nil && p.Expiring {
 		for _, address := range p.Operators {

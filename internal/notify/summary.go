@@ -28,6 +28,8 @@ type Summary struct {
 	Next     string
 	Commands []string
 	Warnings []string
+	// Link is the address of a download link; empty: there is none.
+	Link string
 }
 
 // Fact is one line of a summary.
@@ -47,8 +49,26 @@ func Summarize(of events.Event) Summary {
 		return verificationFailed(*of.VerificationFailed)
 	case of.Expiring != nil:
 		return expiring(*of.Expiring)
+	case of.LinkIssued != nil:
+		return linkIssued(*of.LinkIssued)
 	}
 	return Summary{}
+}
+
+// linkIssued has no Link: that is not in the event.
+func linkIssued(l events.LinkIssued) Summary {
+	s := Summary{
+		Completed: true, Project: l.ProjectID, Request: l.RequestID,
+		Headline: "Export of " + l.ProjectID + " is ready to be downloaded",
+	}
+	s.fact("project", l.ProjectID)
+	s.fact("request", l.RequestID)
+	s.fact("valid until", l.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"))
+	if l.MaxDownloads > 0 {
+		s.fact("downloads", strconv.Itoa(l.MaxDownloads)+" at most")
+	}
+	s.fact("issued by", l.IssuedBy)
+	return s
 }
 
 func verificationFailed(f events.VerificationFailed) Summary {

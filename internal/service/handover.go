@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -101,3 +103,22 @@ func (h *Handover) Run(ctx context.Context) error { return h.Links.Run(ctx) }
 
 // Close closes the storage.
 func (h *Handover) Close() error { return h.set.Close() }
+
+// linkAddress returns what makes the address of a link from its event, by the key that made the
+// link. nil without PUBLIC_URL: then no link is sent.
+func linkAddress(s config.Config) (func(events.LinkIssued) (string, error), error) {
+	if s.PublicURL == "" {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	keys, err := handover.OpenKeys(s.LinkKey, s.DataDir)
+	if err != nil {
+		return nil, config.Errorf("%sLINK_KEY: %w", config.Prefix, err)
+	}
+	return func(e events.LinkIssued) (string, error) {
+		token, ok := keys.TokenBy(e.KeyID, handlers.Linked(e))
+		if !ok {
+			return "", fmt.Errorf("the link was made by the key %s, which this notifier does not have: give both the same LINK_KEY", e.KeyID)
+		}
+		return handover.URL(s.PublicURL, token), nil
+	}, nil
+}

@@ -30,6 +30,8 @@ const notificationSlots = 4
 type NotifierConfig struct {
 	JetStream jetstream.JetStream
 	Channels  *openedChannels
+	// Link returns the address of a download link; nil: this process cannot make it.
+	Link func(events.LinkIssued) (string, error)
 	// Pause is the first one after a failed try, Tries how many there are, Timeout the longest
 	// time of one.
 	Pause     time.Duration
@@ -57,10 +59,11 @@ func (n *Notifier) Run(ctx context.Context) error {
 		{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle},
 		{events.ConsumerNotifierDamaged, events.VerificationFailedFilter, outcomes.Handle},
 		{events.ConsumerNotifierExpiring, events.ExpiringFilter, outcomes.Handle},
+		{events.ConsumerNotifierLinks, events.LinkIssuedFilter, outcomes.Handle},
 	}
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: c.Channels.senders, Policy: policy, Records: c.Telemetry.Records(queue.NewRecords(c.JetStream)),
-		Pause: c.Pause, Tries: c.Tries, Timeout: c.Timeout, Log: c.Log,
+		Link: c.Link, Pause: c.Pause, Tries: c.Tries, Timeout: c.Timeout, Log: c.Log,
 	})
 	for _, channel := range policy.Channels {
 		h := &handlers.Notification{Courier: courier, Log: c.Log}
@@ -80,6 +83,8 @@ func notifierBinding(topic string) (broker.Binding, error) {
 		return broker.Binding{Stream: events.StreamEvents, Consumer: events.ConsumerNotifierDamaged}, nil
 	case events.ExpiringFilter:
 		return broker.Binding{Stream: events.StreamEvents, Consumer: events.ConsumerNotifierExpiring}, nil
+	case events.LinkIssuedFilter:
+		return broker.Binding{Stream: events.StreamEvents, Consumer: events.ConsumerNotifierLinks}, nil
 	}
 	for _, channel := range notify.Channels() {
 		if topic == broker.NotificationFilter(string(channel)) {

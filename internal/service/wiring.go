@@ -84,7 +84,12 @@ func (w wiring) open(ctx context.Context) error {
 		s.add("verifier", v)
 	}
 	if c.Serves(config.RoleNotifier) {
+		links, err := linkAddress(c)
+		if err != nil {
+			return err
+		}
 		s.add("notifier", NewNotifier(NotifierConfig{
+			Link:      links,
 			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
 			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
 		}))

@@ -102,6 +102,7 @@ func (u User) Rights() Rights {
 			[]string{broker.NotificationSubject("*", "*")}, broker.NotificationStateSubjects(), setup(),
 			consume(events.StreamOutcomes, events.ConsumerNotifier), consume(events.StreamNotifications, "*"),
 			consume(events.StreamEvents, events.ConsumerNotifierDamaged), consume(events.StreamEvents, events.ConsumerNotifierExpiring),
+			consume(events.StreamEvents, events.ConsumerNotifierLinks),
 			[]string{readMsg(events.StreamNotifications)}, each(readMsg, broker.NotificationStateStreams()),
 		)
 	case UserVerifier:

@@ -155,6 +155,7 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 		return nil, &notify.PermanentError{Reason: "the recipient cannot be written to", Err: err}
 	}
 	summary := notify.Summarize(of)
+	summary.Link = n.Link
 	m := s.letter(&ascii, summary.Headline, string(n.Key))
 	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)

@@ -36,7 +36,7 @@ func Replay(ctx context.Context, publisher Publisher, js jetstream.JetStream, ke
 	if r.State == notify.Sent {
 		return r, fmt.Errorf("%s was delivered at %s: %w", key, r.UpdatedAt.UTC().Format("2006-01-02 15:04:05Z"), ErrDelivered)
 	}
-	e, err := outcome(ctx, js, r.Event)
+	e, err := published(ctx, js, r.Event)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return r, &unknownError{fmt.Sprintf("the event that %s tells of is no longer kept", key)}
 	}
@@ -54,6 +54,28 @@ func (e *unknownError) Error() string { return e.text }
 // Is implements errors.Is.
 func (e *unknownError) Is(target error) bool { return target == ErrUnknown }
 
+// published reads an event as it was published, by its name.
+func published(ctx context.Context, js jetstream.JetStream, name string) (notify.Event, error) {
+	if !strings.HasPrefix(name, events.TypeLinkIssued+".") {
+		return outcome(ctx, js, name)
+	}
+	subject := name[:strings.LastIndexByte(name, '.')]
+	stream, err := js.Stream(ctx, events.StreamEvents)
+	if err != nil {
+		return notify.Event{}, err
+	}
+	for from := uint64(1); ; { // an export has a few links
+		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		if err != nil {
+			return notify.Event{}, err
+		}
+		if e := eventOf(m); e.Name() == name {
+			return e, nil
+		}
+		from = m.Sequence + 1
+	}
+}
+
 // outcome reads an event as it was published.
 func outcome(ctx context.Context, js jetstream.JetStream, subject string) (notify.Event, error) {
 	name := events.StreamOutcomes
@@ -70,9 +92,13 @@ func outcome(ctx context.Context, js jetstream.JetStream, subject string) (notif
 	if err != nil {
 		return notify.Event{}, err
 	}
+	return eventOf(m), nil
+}
+
+func eventOf(m *jetstream.RawStreamMsg) notify.Event {
 	e := notify.Event{Subject: m.Subject, Header: map[string]string{}, Body: m.Data}
 	for name, values := range m.Header {
 		e.Header[name] = values[0]
 	}
-	return e, nil
+	return e
 }

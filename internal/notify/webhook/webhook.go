@@ -16,6 +16,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,7 +131,7 @@ func (s *Sender) Close() error {
 // it is permanent, as are 410 and each other 4xx but 408, 425 and 429. All else passes by
 // itself; a Retry-After is handed on as a *notify.DelayError.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
-	body, err := s.body(n.Event)
+	body, err := s.body(n)
 	if err != nil {
 		return err
 	}
@@ -165,9 +166,10 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 }
 
 // body is what is posted of an event. It is the same at each try.
-func (s *Sender) body(e notify.Event) ([]byte, error) {
+func (s *Sender) body(n notify.Notification) ([]byte, error) {
+	e, data := n.Event, content(n)
 	if !s.wrap {
-		return e.Body, nil
+		return data, nil
 	}
 	header := map[string]string{}
 	for name, value := range e.Header {
@@ -177,11 +179,25 @@ func (s *Sender) body(e notify.Event) ([]byte, error) {
 		Type      string          `json:"type"`
 		Timestamp string          `json:"timestamp,omitempty"`
 		Data      json.RawMessage `json:"data"`
-	}{header[events.HeaderType], header[events.HeaderTime], e.Body})
+	}{header[events.HeaderType], header[events.HeaderTime], data})
 	if err != nil {
 		return nil, &notify.PermanentError{Reason: "the event is no JSON", Err: err}
 	}
 	return b, nil
+}
+
+// content is the event as it was published. That of a download link has its address besides,
+// as "url".
+func content(n notify.Notification) []byte {
+	if n.Link == "" {
+		return n.Event.Body
+	}
+	address, err := json.Marshal(n.Link)
+	rest, ok := bytes.CutPrefix(n.Event.Body, []byte("{"))
+	if err != nil || !ok { // an event is an object, and an address a string
+		return n.Event.Body
+	}
+	return slices.Concat([]byte(`{"url":`), address, []byte(","), rest)
 }
 
 // sign gives one signature for each key, as the standard lists several.
