@@ -16,6 +16,7 @@ type bound struct {
 	identity   string // of the stream
 	ackWait    time.Duration
 	maxDeliver int // 0: no limit
+	made       time.Time
 }
 
 // refresh binds again and revives what is held, when the connection was lost since it was
@@ -71,5 +72,6 @@ func (s *subscription) bind(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bound.Binding, s.bound.ackWait, s.bound.maxDeliver = s.binding, c.AckWait, max(c.MaxDeliver, 0)
+	s.bound.made = consumer.CachedInfo().Created
 	return nil
 }

@@ -32,6 +32,7 @@ type held struct {
 	sub      *subscription
 	delivery delivery.Delivery
 	ackWait  time.Duration
+	made     time.Time // when the consumer was made that delivered it
 	raw      *nats.Msg
 	log      *slog.Logger
 	key      string // of its turns
@@ -55,7 +56,7 @@ type offer struct {
 
 func (s *subscription) newHeld(m *nats.Msg, d delivery.Delivery, b bound) *held {
 	h := &held{
-		sub: s, delivery: d, ackWait: b.ackWait, raw: m, key: d.EventID,
+		sub: s, delivery: d, ackWait: b.ackWait, made: b.made, raw: m, key: d.EventID,
 		log: s.log.With("event_id", d.EventID, "delivery", d.Number),
 	}
 	if s.cfg.Turn != nil {
@@ -194,6 +195,11 @@ func (h *held) ack(ctx context.Context) error {
 			if err = h.request(ctx, []byte("+ACK"), settleRequest); err == nil {
 				return nil
 			}
+			// A consumer that was removed and made again answers nothing for what it has not
+			// delivered itself. It delivers the message anew, and the handler finds it done.
+			if h.sub.bind(ctx) == nil && h.anotherConsumer() {
+				return errors.New("the consumer was made anew, and delivers the message again")
+			}
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("drain ended: %w", err)
@@ -225,4 +231,10 @@ func (h *held) request(ctx context.Context, body []byte, timeout time.Duration) 
 func (h *held) sameStream() bool {
 	b, _ := h.sub.state()
 	return b.identity == h.delivery.Stream
+}
+
+// anotherConsumer says that the consumer was removed and made again since it delivered h.
+func (h *held) anotherConsumer() bool {
+	b, _ := h.sub.state()
+	return !b.made.Equal(h.made)
 }

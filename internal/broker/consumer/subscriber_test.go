@@ -265,3 +265,25 @@ func TestStreamMadeAnew(t *testing.T) {
 		t.Errorf("%d acks sent, %d messages left; want 0 and 1", n, b.Stored())
 	}
 }
+
+// The acknowledgement of a message of a removed consumer is not answered by the one that took its
+// place. It is given up at once, and the message comes again.
+func TestAConsumerThatIsMadeAnewDeliversAgain(t *testing.T) {
+	t.Parallel()
+	q := setup(t)
+	_, ch := q.subscribe(q.config())
+	q.Publish(1)
+	first := receive(t, ch)
+	c, err := q.JS.Consumer(t.Context(), q.Bind.Stream, q.Bind.Consumer)
+	must(t, err)
+	must(t, q.JS.DeleteConsumer(t.Context(), q.Bind.Stream, q.Bind.Consumer))
+	_, err = q.JS.CreateConsumer(t.Context(), q.Bind.Stream, c.CachedInfo().Config)
+	must(t, err)
+	begun := time.Now()
+	first.Ack()
+	again := receive(t, ch)
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("it came after %s", took)
+	}
+	again.Ack()
+}
