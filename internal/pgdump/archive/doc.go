@@ -1,7 +1,7 @@
 // Package archive reads what pg_dump writes. It checks that a dump is whole, counts the rows of
 // each table in it, and splits a custom archive by schema.
 //
-// A [Checker] checks a dump while it is written to it; [Check] reads one to its end; [Guard]
+// A [Checker] checks a dump while it is written to it; [Check] reads one to its end; [Readable]
 // hands on only what it has checked. The first two see the bytes before the end: read to the
 // end first, and only then use what was read.
 //

@@ -4,8 +4,11 @@ import (
 	"io"
 )
 
-// Readable returns a reader of a script that hands on what it has checked, as Guard does, and makes
-// it readable for psql: in a routine psql takes every word begin for the start of a body. pg_dump
+// Readable returns a reader of a script that hands on what it has checked: no byte of a piece that
+// breaks the format, or of any after it, comes out. Its io.EOF says that the whole is sound; every
+// other end is an error, a structural one as those of Check.
+//
+// It makes the script readable for psql: in a routine psql takes every word begin for the start of a body. pg_dump
 // writes that start in capitals, so a begin in small letters is a name, and gets quotes.
 func Readable(r io.Reader) io.Reader {
 	return &readable{script: NewScript(r)}
