@@ -100,7 +100,7 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	defer cancel()
 	s, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // no stream is an answer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", name, err)

@@ -172,6 +172,7 @@ func (e *Exporter) logUnrecorded(ctx context.Context, req Request, d delivery.De
 	if _, turn := errors.AsType[*TurnError](err); turn {
 		return
 	}
+	//nolint:sloglint // each caller gives a constant
 	e.Log.ErrorContext(ctx, msg, "project_id", req.Project, "request_id", req.Request, "delivery", d.Number, "last", d.Last, "error", err)
 }
 

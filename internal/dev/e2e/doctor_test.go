@@ -78,7 +78,7 @@ func setupClinic(t *testing.T) *clinic {
 		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s; GRANT DELETE ON pgcourier.requests TO %[1]s;
 		GRANT SELECT ON pgcourier.expiries, pgcourier.pruning TO %[1]s;
 		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s;
-		GRANT SELECT, INSERT ON pgcourier.storages TO %[1]s`, c.login))
+		GRANT SELECT, INSERT ON pgcourier.storages TO %[1]s; GRANT SELECT, UPDATE ON pgcourier.removal_orders TO %[1]s`, c.login))
 	t.Cleanup(func() { c.exec("DROP OWNED BY " + c.login + "; DROP ROLE " + c.login) })
 	var err error
 	if c.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
