@@ -72,6 +72,14 @@ func (s *subscription) bind(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bound.Binding, s.bound.ackWait, s.bound.maxDeliver = s.binding, c.AckWait, max(c.MaxDeliver, 0)
-	s.bound.made = consumer.CachedInfo().Created
+	if made := consumer.CachedInfo().Created; !made.Equal(s.bound.made) {
+		s.bound.made = made
+		// What a removed consumer has delivered, the new one delivers again.
+		for h := range s.turns.parked {
+			if !h.made.Equal(made) {
+				s.turns.unpark(h)
+			}
+		}
+	}
 	return nil
 }

@@ -187,6 +187,11 @@ func (h *held) nak(ctx context.Context, delay time.Duration) {
 func (h *held) ack(ctx context.Context) error {
 	var err error
 	for failures := 0; failures < ackTries; {
+		// A consumer that was removed and made again answers nothing for what it has not
+		// delivered itself. It delivers the message anew, and the handler finds it done.
+		if h.anotherConsumer() {
+			return errors.New("the consumer was made anew, and delivers the message again")
+		}
 		connected := h.sub.nc.IsConnected()
 		if err = h.sub.identify(ctx); err == nil {
 			if !h.sameStream() {
@@ -195,10 +200,8 @@ func (h *held) ack(ctx context.Context) error {
 			if err = h.request(ctx, []byte("+ACK"), settleRequest); err == nil {
 				return nil
 			}
-			// A consumer that was removed and made again answers nothing for what it has not
-			// delivered itself. It delivers the message anew, and the handler finds it done.
 			if h.sub.bind(ctx) == nil && h.anotherConsumer() {
-				return errors.New("the consumer was made anew, and delivers the message again")
+				continue
 			}
 		}
 		if ctx.Err() != nil {
