@@ -177,6 +177,13 @@ func (g *GroupDumper) start(ctx, look context.Context, o *opening, members []*Me
 // warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
 // at all of them shows.
 func (o *opening) warnEach(ctx context.Context, members []*Member) error {
+	if o.session.bare {
+		defer func() {
+			for _, m := range members {
+				m.notes.warnings = append(m.notes.warnings, poolerWarning)
+			}
+		}()
+	}
 	all, err := o.session.notes(ctx, o.survey)
 	if err != nil || len(all.warnings) == 0 {
 		return err

@@ -62,6 +62,16 @@ func TestADumpThroughAPoolerInSessionMode(t *testing.T) {
 	}
 }
 
+func TestAGroupThroughAPoolerInSessionMode(t *testing.T) {
+	t.Parallel()
+	dsn := pooled(t, street(t, 3), "session", nil)
+	jobs := []export.DumpJob{job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1"), job(dsn, export.SQL, "t2")}
+	for i, e := range together(t, groups(t, pgdump.Config{}, pgdump.GroupConfig{}), jobs...) {
+		whole(t, jobs[i].Schemas[0], jobs[i].Format, e, true)
+		contains(t, "warnings", strings.Join(e.info.Warnings, "; "), "through a pooler")
+	}
+}
+
 // The settings that pg_dump makes before its transaction would be lost, or be others'.
 func TestAPoolerThatSharesServersIsRefusedByName(t *testing.T) {
 	t.Parallel()
