@@ -51,7 +51,7 @@ func ParseTTL(s string) (time.Duration, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
-	ttl := time.Duration(n) * units[s[len(s)-1:]] //nolint:gosec // 32 bits of seconds do not overflow
+	ttl := time.Duration(n) * units[s[len(s)-1:]]
 	if err != nil || n > uint64(MaxTTL/time.Second) || ttl < MinTTL || ttl > MaxTTL {
 		return 0, false
 	}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,7 +44,7 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 	for range 3 { // a preview uses nothing up
 		r := b.call("GET", url)
 		page := string(body(t, r))
-		if r.StatusCode != 200 || !strings.Contains(page, "r1.1.sql.gz") || !strings.Contains(page, "<form method=\"post\">") || strings.Contains(page, "<script") {
+		if r.StatusCode != http.StatusOK || !strings.Contains(page, "r1.1.sql.gz") || !strings.Contains(page, "<form method=\"post\">") || strings.Contains(page, "<script") {
 			t.Fatalf("page %d: %s", r.StatusCode, page)
 		}
 		style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(page)[1]
@@ -52,14 +54,14 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 			t.Errorf("the policy %s does not allow the page's style", csp)
 		}
 	}
-	if r := b.call("HEAD", url, "Accept", "application/octet-stream"); r.StatusCode != 200 || r.ContentLength != int64(len(data)) {
+	if r := b.call("HEAD", url, "Accept", "application/octet-stream"); r.StatusCode != http.StatusOK || r.ContentLength != int64(len(data)) {
 		t.Errorf("HEAD: %d, %d bytes", r.StatusCode, r.ContentLength)
 	}
 	r := b.call("POST", url)
 	sum := sha256.Sum256(data)
 	text := base64.StdEncoding.EncodeToString(sum[:])
 	for name, want := range map[string]string{
-		"Content-Type": "application/gzip", "Content-Disposition": `attachment; filename="r1.1.sql.gz"`, "Content-Length": fmt.Sprint(len(data)),
+		"Content-Type": "application/gzip", "Content-Disposition": `attachment; filename="r1.1.sql.gz"`, "Content-Length": strconv.Itoa(len(data)),
 		"Repr-Digest": "sha-256=:" + text + ":", "Digest": "SHA-256=" + text, "Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer",
 		"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes",
 	} {
@@ -67,10 +69,10 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if got := body(t, r); r.StatusCode != 200 || !bytes.Equal(got, data) {
+	if got := body(t, r); r.StatusCode != http.StatusOK || !bytes.Equal(got, data) {
 		t.Errorf("status %d, %d bytes", r.StatusCode, len(got))
 	}
-	if r := b.call("POST", url); r.StatusCode != 404 {
+	if r := b.call("POST", url); r.StatusCode != http.StatusNotFound {
 		t.Errorf("a link for one use gave %d", r.StatusCode)
 	}
 }
@@ -104,7 +106,7 @@ func TestThereIsOneAnswerForAllThatOpensNothing(t *testing.T) {
 	}
 	want := b.call("POST", base+"x")
 	wantBody, wantHeader := body(t, want), want.Header
-	if want.StatusCode != 404 {
+	if want.StatusCode != http.StatusNotFound {
 		t.Fatalf("nonsense gave %d", want.StatusCode)
 	}
 	wantHeader.Del("Date")
@@ -117,15 +119,15 @@ func TestThereIsOneAnswerForAllThatOpensNothing(t *testing.T) {
 			r := b.call(method, url, "Accept", "text/html")
 			got := body(t, r)
 			r.Header.Del("Date")
-			if r.StatusCode != 404 || !bytes.Equal(got, wantBody) || !maps.EqualFunc(r.Header, wantHeader, func(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }) {
+			if r.StatusCode != http.StatusNotFound || !bytes.Equal(got, wantBody) || !maps.EqualFunc(r.Header, wantHeader, func(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }) {
 				t.Errorf("%s %s: %d, %v, %s", method, name, r.StatusCode, r.Header, got)
 			}
 		}
 	}
-	if r := b.call("POST", good); r.StatusCode != 200 {
+	if r := b.call("POST", good); r.StatusCode != http.StatusOK {
 		t.Errorf("the good one gave %d", r.StatusCode)
 	}
-	if r := b.call("DELETE", good); r.StatusCode != 405 {
+	if r := b.call("DELETE", good); r.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("DELETE gave %d", r.StatusCode)
 	}
 }
@@ -190,12 +192,12 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 	}
 	_ = r.Body.Close() // in the middle
 	// Another client cannot go on with it.
-	if r := b.call("POST", url, "User-Agent", "other", "Range", "bytes=1048576-"); r.StatusCode != 404 {
+	if r := b.call("POST", url, "User-Agent", "other", "Range", "bytes=1048576-"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("another client resumed: %d", r.StatusCode)
 	}
 	r = b.call("POST", url, "User-Agent", "curl", "Range", fmt.Sprintf("bytes=%d-", len(first)))
 	rest := body(t, r)
-	if r.StatusCode != 206 || !bytes.Equal(append(first, rest...), data) {
+	if r.StatusCode != http.StatusPartialContent || !bytes.Equal(slices.Concat(first, rest), data) {
 		t.Fatalf("resumed: %d, %d bytes", r.StatusCode, len(rest))
 	}
 	links, err := b.links.List(t.Context(), id)
@@ -211,7 +213,7 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 	if d := b.downloaded(); !d.Whole || d.Bytes < int64(len(data)) || d.UserAgent != "curl" || d.Address != "127.0.0.1" || d.Link != link.ID {
 		t.Errorf("announced %+v", d)
 	}
-	if r := b.call("POST", url, "User-Agent", "curl", "Range", "bytes=0-"); r.StatusCode != 404 {
+	if r := b.call("POST", url, "User-Agent", "curl", "Range", "bytes=0-"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("after the end was announced: %d", r.StatusCode)
 	}
 }
@@ -224,7 +226,7 @@ func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
 	data := random(t, 1000)
 	_, url := b.issue(b.export("r1", `{}`, data), 1)
 	body(t, b.call("POST", url))
-	if r := b.call("POST", url, "Range", "bytes=500-"); r.StatusCode != 206 || !bytes.Equal(body(t, r), data[500:]) {
+	if r := b.call("POST", url, "Range", "bytes=500-"); r.StatusCode != http.StatusPartialContent || !bytes.Equal(body(t, r), data[500:]) {
 		t.Errorf("the end: %d", r.StatusCode)
 	}
 	last := 0
@@ -270,9 +272,9 @@ func TestOfSeveralClientsOneGetsTheLastUse(t *testing.T) {
 			all, err := io.ReadAll(r.Body)
 			_ = r.Body.Close()
 			switch {
-			case r.StatusCode == 200 && err == nil && bytes.Equal(all, data):
+			case r.StatusCode == http.StatusOK && err == nil && bytes.Equal(all, data):
 				got.Add(1)
-			case r.StatusCode == 404:
+			case r.StatusCode == http.StatusNotFound:
 				refused.Add(1)
 			default:
 				t.Errorf("%d, %d bytes, %v", r.StatusCode, len(all), err)
@@ -311,7 +313,7 @@ func TestAStorageThatFailsCutsTheConnection(t *testing.T) {
 	if err := os.Remove(file + ".manifest.json"); err != nil {
 		t.Fatal(err)
 	}
-	if r := b.call("POST", url); r.StatusCode != 404 {
+	if r := b.call("POST", url); r.StatusCode != http.StatusNotFound {
 		t.Errorf("deleted: %d", r.StatusCode)
 	}
 }
@@ -352,19 +354,19 @@ func TestS3ServesLinksWithoutACountByItself(t *testing.T) {
 	data := random(t, 100_000)
 	id := b.export("r1", `{}`, data)
 	_, counted := b.issue(id, 1)
-	if r := b.call("POST", counted); r.StatusCode != 200 || !bytes.Equal(body(t, r), data) {
+	if r := b.call("POST", counted); r.StatusCode != http.StatusOK || !bytes.Equal(body(t, r), data) {
 		t.Errorf("with a count: %d", r.StatusCode)
 	}
 	_, url := b.issue(id, 0)
 	r := b.call("POST", url)
 	at := r.Header.Get("Location")
-	if r.StatusCode != 303 || !strings.HasPrefix(at, server.URL()) {
+	if r.StatusCode != http.StatusSeeOther || !strings.HasPrefix(at, server.URL()) {
 		t.Fatalf("without a count: %d to %s", r.StatusCode, at)
 	}
 	if csp := b.call("GET", url).Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' "+server.URL()+";") {
 		t.Errorf("the page's policy forbids the redirect: %s", csp)
 	}
-	if r := b.call("GET", at); r.StatusCode != 200 || !bytes.Equal(body(t, r), data) {
+	if r := b.call("GET", at); r.StatusCode != http.StatusOK || !bytes.Equal(body(t, r), data) {
 		t.Errorf("from the storage: %d", r.StatusCode)
 	}
 	if err := b.links.Look(t.Context()); err != nil {
@@ -389,7 +391,7 @@ func TestAFileByTheAPI(t *testing.T) {
 			http.Error(w, err.Error(), http.StatusTeapot)
 		}
 	})
-	if r := b.call("GET", b.server.URL+"/"+id.Request, "Range", "bytes=100-"); r.StatusCode != 206 || !bytes.Equal(body(t, r), data[100:]) {
+	if r := b.call("GET", b.server.URL+"/"+id.Request, "Range", "bytes=100-"); r.StatusCode != http.StatusPartialContent || !bytes.Equal(body(t, r), data[100:]) {
 		t.Errorf("%d", r.StatusCode)
 	}
 	if r := b.call("GET", b.server.URL+"/none"); r.StatusCode != http.StatusTeapot {

@@ -54,7 +54,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File
 		"SHA256": f.SHA256, "Expires": link.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), "Left": left, "Encrypted": f.Encrypted, "Recipients": f.Recipients, "Receipt": receiptPath(r, f),
 	})
 	if err != nil {
-		h.config.Log.Error("landing page not rendered", "error", err)
+		h.config.Log.ErrorContext(r.Context(), "landing page not rendered", "error", err)
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return
 	}
