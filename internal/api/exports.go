@@ -279,6 +279,7 @@ func (a *API) export(l ledger.Entry) (Export, error) {
 		RemovedAt: l.RemovedAt, Request: requestBody(l.Payload), Links: a.links(l.ID),
 	}
 	switch l.State {
+	case export.Waiting:
 	case export.Completed:
 		whole := 100
 		e.Percent = &whole

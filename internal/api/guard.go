@@ -35,7 +35,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 				if fault == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it like this
 					panic(fault)
 				}
-				p := a.internal(r.Context(), "call panicked", slog.String("panic", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
+				p := a.internal(r.Context(), slog.String("panic", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
 				if out.status == 0 {
 					writeProblem(out, p)
 				}

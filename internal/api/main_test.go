@@ -63,16 +63,15 @@ func run(m *testing.M) (code int) {
 
 // bench is an API on a ledger and a broker of its own.
 type bench struct {
-	t       testing.TB
-	ledger  *ledger.Ledger
-	pool    *pgxpool.Pool
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	api     *api.API
-	url     string
-	log     *logs
-	broker  *brokertest.Plain
-	nothing map[string]*http.Response
+	t      testing.TB
+	ledger *ledger.Ledger
+	pool   *pgxpool.Pool
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	api    *api.API
+	url    string
+	log    *logs
+	broker *brokertest.Plain
 }
 
 type logs struct {

@@ -171,7 +171,7 @@ func (a *API) problemOf(ctx context.Context, err error) *Problem {
 		a.Log.WarnContext(ctx, "call not served", "error", err)
 		return errUnavailable()
 	}
-	return a.internal(ctx, "call failed", slog.Any("error", err))
+	return a.internal(ctx, slog.Any("error", err))
 }
 
 func errUnavailable() *Problem {
@@ -181,9 +181,9 @@ func errUnavailable() *Problem {
 }
 
 // internal is a problem of the server itself. The log has what it was, under the same id.
-func (a *API) internal(ctx context.Context, what string, attrs ...slog.Attr) *Problem {
+func (a *API) internal(ctx context.Context, attrs ...slog.Attr) *Problem {
 	p := problem(http.StatusInternalServerError, codes.InternalError, "the server failed; its log has the cause under the id")
 	p.ID = strings.ToLower(rand.Text())
-	a.Log.LogAttrs(ctx, slog.LevelError, what, append(attrs, slog.String("problem_id", p.ID))...)
+	a.Log.LogAttrs(ctx, slog.LevelError, "call failed", append(attrs, slog.String("problem_id", p.ID))...)
 	return p
 }

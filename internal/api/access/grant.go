@@ -41,9 +41,9 @@ func (g Grant) Covers(project string) bool {
 }
 
 // Allows reports whether the grant is for a project and for one of the scopes.
-func (g Grant) Allows(project string, any ...Scope) bool {
+func (g Grant) Allows(project string, scopes ...Scope) bool {
 	has := func(s Scope) bool { return slices.Contains(g.Scopes, s) }
-	return g.Covers(project) && (has(Admin) || slices.ContainsFunc(any, has))
+	return g.Covers(project) && (has(Admin) || slices.ContainsFunc(scopes, has))
 }
 
 // ParseScopes reads scopes, each of them known. They are returned sorted, each once.
