@@ -24,8 +24,7 @@ func Init() (code int, done bool) {
 	came := make(chan os.Signal, 64)
 	signal.Notify(came, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
-	// #nosec G204 -- this program itself, with the arguments that it was given
-	child, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
+	child, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{ //nolint:gosec // this program itself, with its own arguments
 		Env: os.Environ(), Files: []uintptr{0, 1, 2},
 		// A group of its own: else a Ctrl-C would come twice, from the terminal and handed on.
 		Sys: &syscall.SysProcAttr{Setpgid: true, Foreground: err == nil},
