@@ -144,7 +144,7 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 	return cmd
 }
 
-// userName is the name of the user who runs the command; empty: not known.
+// userName is the name of the operating system's user; empty: not known.
 func userName() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username

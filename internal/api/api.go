@@ -100,12 +100,6 @@ func New(c Config) (*API, error) {
 	return a, nil
 }
 
-// Document returns the OpenAPI document of a version, without an API.
-func Document(version string) ([]byte, error) {
-	a := &API{Config: Config{Version: version}}
-	return document(a.register(http.NewServeMux()).OpenAPI())
-}
-
 // Handler returns the handler of all routes.
 func (a *API) Handler() http.Handler { return a.handler }
 

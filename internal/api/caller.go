@@ -68,7 +68,7 @@ func (a *API) authorize(scopes []access.Scope) func(huma.Context, func(huma.Cont
 	}
 }
 
-// authenticate finds out who calls, and holds the caller to its rate.
+// authenticate finds the caller by its token, and holds it to its rate.
 func (a *API) authenticate(r *http.Request) (Caller, error) {
 	scheme, presented, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "bearer") || len(r.Header.Values("Authorization")) > 1 {

@@ -35,8 +35,8 @@ func (t Topology) oldStatesStream() jetstream.StreamConfig {
 
 // statesStream is the key-value bucket's stream as nats.go makes it, except for two things. It
 // refuses roll-ups: a publisher that may roll up could wipe what others wrote. And it has no
-// direct reads: they may come from a replica that lags, and a notification whose state is read
-// as waiting is sent again.
+// direct reads: they may come from a replica that lags, and a notification is sent again if its
+// state is read as waiting.
 func (t Topology) statesStream() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              events.StreamNotificationStates,
@@ -55,8 +55,8 @@ func (t Topology) statesStream() jetstream.StreamConfig {
 // provisionStates makes the bucket of notification states, and moves into it what earlier builds
 // keep in a stream. The stream is the authority until the move begins, and the bucket once
 // it has ended; in between States refuses to work. The move begins only while no notifier
-// works: one of an earlier build would take a notification whose state has gone for a
-// new one, and send it again. A move that was cut off goes on from where it was.
+// works: one of an earlier build would take a notification without its state for a new one,
+// and send it again. A move that was cut off goes on from where it was.
 func provisionStates(ctx context.Context, js jetstream.JetStream, t Topology, drift *DriftError) error {
 	// Several processes may move at once: each step can find that another has made it.
 	var err error

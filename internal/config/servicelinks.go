@@ -7,7 +7,7 @@ import (
 )
 
 // withoutServiceLinks drops what Kubernetes puts into every container's environment for a
-// Service whose name begins with pgcourier ("docker links": PGCOURIER_SERVICE_HOST,
+// Service with a name that begins with pgcourier ("docker links": PGCOURIER_SERVICE_HOST,
 // PGCOURIER_PORT_8080_TCP_ADDR ...). Such a Service has a host, a port, and a URL of that port;
 // a misspelt setting has not.
 func withoutServiceLinks(values map[string]string) map[string]string {

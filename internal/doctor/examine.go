@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 

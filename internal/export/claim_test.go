@@ -86,7 +86,7 @@ func TestAConflictEndsAlsoWhenTheMessagesOwnIDIsTaken(t *testing.T) {
 	}
 }
 
-// broken is a ledger whose claims fail for a reason of their own.
+// broken is a ledger with claims that fail for a reason of their own.
 type broken struct{ *script }
 
 func (broken) Claim(context.Context, export.ClaimRequest) (export.Claim, error) {

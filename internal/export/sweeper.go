@@ -58,8 +58,8 @@ type SweeperConfig struct {
 	Keep time.Duration
 	// Every is the pause between two sweeps, jittered by half. Default 30 s.
 	Every time.Duration
-	// Grace is how long after its lease a request is left to whoever may still come for
-	// it. It should be longer than ACK_WAIT. Default 1 min.
+	// Grace is how long after its lease a request is left to another worker, which may still
+	// take it. It should be longer than ACK_WAIT. Default 1 min.
 	Grace time.Duration
 	// Log defaults to slog.Default().
 	Log *slog.Logger
@@ -278,7 +278,7 @@ func (s *Sweeper) remove(ctx context.Context) error {
 // forget drops the records of requests that were over long ago. What was over only after a
 // message in the queue was published stays: that message may be the request's own, and would
 // run it again. And not before this process's clock says so too, so that a clock which jumps
-// ahead makes nobody forget.
+// ahead removes nothing.
 func (s *Sweeper) forget(ctx context.Context) error {
 	if s.Keep == 0 {
 		return nil

@@ -57,7 +57,7 @@ type IssueRequest struct {
 	By           string        // the user or token; required
 	TTL          time.Duration // default: DefaultTTL
 	MaxDownloads int           // 0: as often as one likes
-	NotifyEmail  string        // empty: it is sent to nobody
+	NotifyEmail  string        // empty: it is not sent
 }
 
 // ErrBadLink says that a link cannot be as it is asked for.

@@ -76,7 +76,7 @@ func receiptPath(r *http.Request, f File) string {
 	return path.Base(r.URL.Path) + "/receipt"
 }
 
-// noteTimeout bounds what is still noted of a download whose client has gone.
+// noteTimeout bounds what is still noted of a download after its client has gone.
 const noteTimeout = 10 * time.Second
 
 func withoutCancel(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -33,7 +33,7 @@ type Records interface {
 	// twice as many were, or over says so.
 	SentBytes(ctx context.Context, id string, bytes, size int64, over bool) error
 
-	// DueDeliveries returns deliveries whose rule is met and that have no link yet.
+	// DueDeliveries returns deliveries that are due by their rule and have no link yet.
 	DueDeliveries(ctx context.Context, limit int) ([]Delivery, error)
 	// Delivered notes that the link of a request was issued, or that none will be.
 	Delivered(ctx context.Context, id export.ID) error

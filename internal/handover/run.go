@@ -48,7 +48,7 @@ func (l *Links) Look(ctx context.Context) error {
 	return errors.Join(l.deliver(ctx), l.announce(ctx))
 }
 
-// deliver issues the links whose rule is met. Without an address for them none can be: they wait.
+// deliver issues the links that are due. Without an address for them none can be: they wait.
 func (l *Links) deliver(ctx context.Context) error {
 	if l.config.PublicURL == "" {
 		return nil

@@ -71,8 +71,8 @@ UPDATE pgcourier.api_requests a SET recorded = true FROM seen s WHERE a.project_
 	overdue = waitingColumns + `
 WHERE a.asked_at < clock_timestamp() - $1::interval AND ` + unrecorded + ` ORDER BY a.asked_at LIMIT $2`
 
-	// Only a row whose request is over and forgotten, or was recorded long ago, may go: the key
-	// would be free again.
+	// Only the row of a request that is over and forgotten, or was recorded long ago, may go: the
+	// key would be free again.
 	forgetAsked = `
 WITH over AS (
     SELECT a.project_id, a.request_id FROM pgcourier.api_requests a
@@ -170,7 +170,7 @@ func (l *Ledger) asked(ctx context.Context, what, sql string, args ...any) ([]As
 func (l *Ledger) AskedFor(ctx context.Context, id export.ID) (*Asked, error) {
 	all, err := l.asked(ctx, "look for "+id.String(), findAsked, id.Project, id.Request)
 	if err != nil || len(all) == 0 {
-		return nil, err //nolint:nilnil // none is an ordinary answer
+		return nil, err
 	}
 	return &all[0], nil
 }

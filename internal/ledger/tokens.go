@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
 
-const (
+const ( //nolint:gosec // statements about tokens, not tokens
 	addToken = `
 INSERT INTO pgcourier.api_tokens (token_id, hash, project_id, scopes, label, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7::interval > '0' THEN clock_timestamp() + $7::interval END)`

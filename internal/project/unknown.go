@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 

@@ -12,7 +12,7 @@ import (
 // Prepare is an SQL script that makes what an export needs and does not hold, as far as the
 // manifest names it, for an administrator to run in the target before the restore: roles,
 // extensions in their schemas, and as comments what cannot be made so: the objects of other
-// schemas, whose definitions are no part of a project's export, the providers of security labels,
+// schemas (their definitions are no part of a project's export), the providers of security labels,
 // the encoding, and the casts. Objects that are there already stay as they are.
 func Prepare(id string, a export.Artifact) string {
 	var b strings.Builder

@@ -47,8 +47,8 @@ func Init() (code int, done bool) {
 	return failed, true
 }
 
-// reap waits for every child that has ended. ended: the one whose exit code is code was among
-// them.
+// reap waits for every child that has ended. ended: the program was among them, and ended with
+// code.
 func reap(child int) (code int, ended bool) {
 	for {
 		var status unix.WaitStatus

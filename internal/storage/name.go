@@ -29,9 +29,9 @@ type Kind int
 const (
 	// Data is the export itself or one part of it.
 	Data Kind = iota
-	// Receipt is what was signed of the export, and Verification what was signed once it had
-	// been verified.
+	// Receipt is what was signed of the export.
 	Receipt
+	// Verification is what was signed once the export had been verified.
 	Verification
 	// Manifest is the blob that is written last.
 	Manifest

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"

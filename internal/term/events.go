@@ -141,7 +141,7 @@ func (s Screen) EventLine(e events.Event) string {
 	return before + s.state(state) + rest
 }
 
-// downloaded says what was sent, to whom and from where.
+// downloaded says what was sent, and to which user and address.
 func downloaded(d events.Downloaded) string {
 	what := Size(d.Bytes)
 	switch {

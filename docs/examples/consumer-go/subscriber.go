@@ -62,7 +62,7 @@ func deliver(ctx context.Context, m jetstream.Msg, out chan<- *message.Message) 
 	select {
 	case out <- msg:
 	case <-ctx.Done():
-		_ = m.Nak() // nobody saw it
+		_ = m.Nak() // the handler did not see it
 		return false
 	}
 	select {

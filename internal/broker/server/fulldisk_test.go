@@ -23,7 +23,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// fullDiskVariable makes the test binary a process whose embedded broker has a small disk.
+// fullDiskVariable makes the test binary a process with an embedded broker on a small disk.
 const fullDiskVariable = "SERVER_TEST_FULL_DISK"
 
 // exitNoMount says that the small file system could not be mounted.

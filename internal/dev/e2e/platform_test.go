@@ -24,8 +24,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	brokersetup "github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/controlplane"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )

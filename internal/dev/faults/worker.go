@@ -60,12 +60,12 @@ func (w *world) newWorker(number int) (*worker, error) {
 	return k, nil
 }
 
-// start runs it with fail points and settings of its own, and waits until it serves.
-func (k *worker) start(ctx context.Context, failpoints string, settings ...string) error {
+// start runs it with fail points of its own, and waits until it serves.
+func (k *worker) start(ctx context.Context, failpoints string) error {
 	k.starts++
 	cmd := exec.Command(k.binary, "serve") //nolint:gosec,noctx // our own binary, ended by the world
 	cmd.Dir = k.tmp
-	cmd.Env = append(k.environment(failpoints), settings...)
+	cmd.Env = k.environment(failpoints)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: k.cred}
 	p, err := startProcess(k.w.dir, fmt.Sprintf("worker%d-%d", k.number, k.starts), cmd)
 	if err != nil {

@@ -86,7 +86,7 @@ func (w *writer) immutable(q, format string, args ...any) {
 	w.functions = append(w.functions, q)
 }
 
-// atomic makes a routine whose body is parsed when it is made.
+// atomic makes a routine with a body that is parsed when it is made (BEGIN ATOMIC).
 func (w *writer) atomic(q string) {
 	var body []string
 	for range 1 + w.IntN(3) {

@@ -18,8 +18,8 @@ type Case struct {
 	Statements []string
 }
 
-// Extensions are installed in one of the case's schemas, at most one by a case. Cases whose
-// seeds are less than twice their number apart never have the same.
+// Extensions are installed in one of the case's schemas, at most one by a case. Two cases with
+// seeds less than twice their number apart never have the same.
 var Extensions = []string{
 	"pg_trgm", "pgcrypto", "fuzzystrmatch", "ltree", "isn", "seg", "tablefunc", "intarray",
 	"btree_gin", "lo", "dict_int", "bloom",

@@ -3,7 +3,7 @@
 // A receipt is a DSSE envelope (https://github.com/secure-systems-lab/dsse) over an in-toto
 // Statement v1. Its subject is the stored object by its SHA-256; its predicate says which
 // snapshot was dumped, how many tables and rows were counted in the stream and in the snapshot,
-// by which versions and when, and who can decrypt it. It is signed with Ed25519 and verified
+// by which versions and when, and which keys decrypt it. It is signed with Ed25519 and verified
 // offline: with the file, the public key and nothing else.
 //
 // A receipt lies in clear beside the export, also when that is encrypted. So it holds counts

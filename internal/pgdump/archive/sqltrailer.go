@@ -14,8 +14,8 @@ const (
 	faultNoTrailer  fault = "the dump's closing lines are missing"
 )
 
-// routineError names a routine whose BEGIN has no END for psql, which takes all that follows for
-// its body.
+// routineError names a routine with a BEGIN to which psql finds no END: it takes all that follows
+// for the body.
 type routineError string
 
 func (e routineError) Error() string {

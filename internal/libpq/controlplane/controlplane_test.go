@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/pgcourier/pgcourier/internal/controlplane"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 )
 
 func TestOutagesAreToldFromRefusals(t *testing.T) {
