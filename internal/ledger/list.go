@@ -68,14 +68,22 @@ type Attempt struct {
 }
 
 const (
-	listColumns = `
+	listColumns = listFields + `
+FROM pgcourier.requests r` + lastAttempt
+
+	listFields = `
 SELECT r.project_id, r.request_id, r.state, coalesce(r.worker, '') AS worker, r.delivery, r.refused, r.origin,
     (SELECT count(*) FROM pgcourier.attempts a WHERE a.project_id = r.project_id AND a.request_id = r.request_id)::integer AS attempts,
     coalesce(r.code, l.code, '') AS code, coalesce(l.message, '') AS message,
-    r.created_at, r.started_at, r.lease_until, r.published_at, r.removed_at, ` + recordColumns + `
-FROM pgcourier.requests r
-LEFT JOIN pgcourier.attempts l ON l.project_id = r.project_id AND l.request_id = r.request_id
-    AND l.attempt = r.attempt AND r.state IN ('waiting', 'failed')`
+    r.created_at, r.started_at, r.lease_until, r.published_at, r.removed_at, ` + recordColumns
+
+	// LATERAL with LIMIT keeps a generic plan, which expects a tenth of the table, from reading all attempts.
+	lastAttempt = `
+LEFT JOIN LATERAL (
+    SELECT a.code, a.message FROM pgcourier.attempts a
+    WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt
+        AND r.state IN ('waiting', 'failed') LIMIT 1
+) l ON true`
 
 	list = listColumns + `
 WHERE ($1 = '' OR r.project_id = $1)

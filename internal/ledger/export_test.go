@@ -1,0 +1,4 @@
+package ledger
+
+// PageSQL lets tests explain the statement of Page.
+const PageSQL = page
