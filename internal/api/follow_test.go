@@ -167,7 +167,7 @@ func TestEventsAreFollowedAndResumed(t *testing.T) {
 // However many follow, the broker has one subscription, and all get everything.
 func TestManyFollowersShareOneSubscription(t *testing.T) {
 	t.Parallel()
-	const many = 300 // 1,000 were tried too
+	const many = 300 // 1,000 pass too, in 3 s
 	b := setup(t)
 	tok := b.token("acme", access.Read)
 	attempt, r := b.claim("acme", "one")

@@ -10,8 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
+	"github.com/pgcourier/pgcourier/internal/pgcluster"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestAPanicIsAProblemWithAnID(t *testing.T) {
@@ -83,16 +90,14 @@ func TestTheAddressIsTheProxys(t *testing.T) {
 	}
 }
 
-// With the broker or the ledger away a call says so, nothing is lost, and the repeat with the same
-// key runs once.
-func TestAnOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
+// Without a broker a call says so, nothing is lost, and the repeat with the same key runs once.
+func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	tok := b.token("acme", access.Export, access.Read)
+	lost := b.nc.StatusChanged(nats.RECONNECTING)
 	b.broker.Shutdown()
-	for !b.nc.IsReconnecting() {
-		time.Sleep(time.Millisecond) // the client has no signal for it that a test could not miss
-	}
+	brokertest.Receive(t, lost)
 	got := b.call("POST", acme, tok, `{}`, "Idempotency-Key", "one")
 	if p := got.problem(t); got.status != http.StatusServiceUnavailable || p.Code != "unavailable" || p.RequestID != "one" || got.header.Get("Retry-After") == "" {
 		t.Errorf("without a broker: %d %s", got.status, got.body)
@@ -109,10 +114,58 @@ func TestAnOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	if n := other.queued(); n != 1 {
 		t.Errorf("%d requests are queued, want 1", n)
 	}
-	b.pool.Close()
-	got = other.call("POST", acme, tok, `{}`, "Idempotency-Key", "two")
-	if got.status != http.StatusServiceUnavailable && got.status != http.StatusInternalServerError || other.queued() != 1 {
-		t.Errorf("without a ledger: %d %s", got.status, got.body)
+}
+
+// While the ledger's server is stopped every call says so, nothing is queued, and the repeat runs once.
+func TestALedgerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
+	t.Parallel()
+	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := own.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	pool, err := controlplane.Connect(t.Context(), secret.String(own.URL("postgres")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := setup(t, func(c *api.Config) { c.Ledger = l })
+	b.ledger = l
+	tok := b.token("acme", access.Export, access.Read)
+	if got := b.call("GET", acme, tok, ""); got.status != http.StatusOK {
+		t.Fatalf("before the outage: %d %s", got.status, got.body)
+	}
+	// The first calls find sessions that the server has ended, the others a closed port.
+	b.must(own.Halt(t.Context(), "fast"))
+	for range 3 {
+		for _, c := range []struct{ method, path, body string }{
+			{"POST", acme, `{}`}, {"GET", acme, ""}, {"GET", acme + "/two", ""}, {"GET", acme + "/two/events", ""},
+		} {
+			got := b.call(c.method, c.path, tok, c.body, "Idempotency-Key", "two")
+			if p := got.problem(t); got.status != http.StatusServiceUnavailable || p.Code != "unavailable" || got.header.Get("Retry-After") == "" {
+				t.Errorf("%s %s without a ledger: %d %v %s", c.method, c.path, got.status, got.header, got.body)
+			}
+		}
+	}
+	if n := b.queued(); n != 0 {
+		t.Errorf("%d requests are queued, want 0", n)
+	}
+	b.must(own.Resume(t.Context()))
+	for range 2 {
+		if got := b.call("POST", acme, tok, `{}`, "Idempotency-Key", "two"); got.status != http.StatusAccepted {
+			t.Errorf("the repeat: %d %s", got.status, got.body)
+		}
+	}
+	if n := b.queued(); n != 1 {
+		t.Errorf("%d requests are queued, want 1", n)
 	}
 }
 
