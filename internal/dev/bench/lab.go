@@ -32,6 +32,7 @@ type lab struct {
 	self    string // this program, for the test servers
 	cluster *pgcluster.Cluster
 	serial  int
+	storage string // the folder that the ledger knows; empty: none yet
 }
 
 // openLab builds and starts everything. The caller closes it.

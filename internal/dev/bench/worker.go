@@ -57,6 +57,9 @@ func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string)
 	for _, s := range settings {
 		cmd.Env = append(cmd.Env, "PGCOURIER_"+s) // the last one of a name counts
 	}
+	if err := l.adopt(ctx, w, cmd.Env); err != nil {
+		return nil, err
+	}
 	var err error
 	serving := func(line string) bool { return strings.Contains(line, `"msg":"serving"`) }
 	if w.process, err = start(ctx, "worker", cmd, serving); err != nil {
@@ -67,6 +70,25 @@ func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string)
 		return nil, err
 	}
 	return w, nil
+}
+
+// adopt tells the ledger of a worker's new folder. The ledger remembers the exports of the worker
+// before, and a worker does not start where a storage that had exports is empty.
+func (l *lab) adopt(ctx context.Context, w *worker, env []string) error {
+	if l.storage == w.storage {
+		return nil
+	}
+	known := l.storage != ""
+	l.storage = w.storage
+	if !known { // the first worker makes the ledger
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, l.binary, "storage", "adopt", "file", "--storage", "file://"+w.storage) //nolint:gosec // just built
+	cmd.Dir, cmd.Env = w.dir, env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd, err, out)
+	}
+	return nil
 }
 
 // connect connects as a gateway to the worker's own broker.
