@@ -77,7 +77,7 @@ func (s *scene) invalidSettings() {
 	}
 	names := []string{"STORAGE", "NOTIFY_TELEGRAM_CHAT"}
 	for _, setting := range config.Settings() {
-		if setting.Secret {
+		if setting.Secret && setting.Name != "LINK_KEY" { // any long word is a key for links
 			names = append(names, setting.Name)
 		}
 	}

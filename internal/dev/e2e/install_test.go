@@ -46,13 +46,14 @@ func loadFrom(t *testing.T, variables map[string]string, secrets string) config.
 	return c
 }
 
-// A recipient in a shipped file could be left unchanged, and all exports would be lost.
+// A recipient in a shipped file could be left unchanged, and all exports would be lost. The
+// examples of events are no settings, and an event's recipient must be one.
 func TestNoShippedFileHoldsARecipient(t *testing.T) {
 	t.Parallel()
 	recipient := regexp.MustCompile(`age1[a-z0-9]{50,}`)
 	for _, folder := range []string{"deploy", "docs", "schemas"} {
 		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
+			if err != nil || d.IsDir() || strings.HasPrefix(path, filepath.Join(root, "schemas", "examples")) {
 				return err
 			}
 			text, err := os.ReadFile(path)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
@@ -128,11 +129,16 @@ func TestATerminatedWorkerFinishesWhatRuns(t *testing.T) {
 	g := newGate(t, "tenant_acme")
 	addr := freeAddress(t)
 	w := p.start("CONCURRENCY=2", "PG_BIN_DIR="+g.dir, "HTTP_ADDR="+addr)
+	ready := func() bool {
+		status, _ := get(t, "http://"+addr+"/readyz")
+		return status == http.StatusOK
+	}
 	eventually(t, "the worker answers about its health", func() bool { return answers(addr) })
+	eventually(t, "the worker is ready", ready)
 	running := p.request(events.Requested{ProjectID: "acme"})
 	g.awaitHeld(1)
 	w.term()
-	eventually(t, "the worker heard the signal", func() bool { return !answers(addr) })
+	eventually(t, "the worker heard the signal", func() bool { return !ready() })
 	eventually(t, "the worker pulls no more", func() bool {
 		return p.consumer(events.StreamRequests, events.ConsumerExport).NumWaiting == 0
 	})

@@ -129,7 +129,7 @@ func (s server) execute(ctx context.Context, database, sql string) error {
 // place is one destination and what reads its exports again.
 type place struct {
 	*storage.Repository
-	recipients []age.Recipient
+	recipients []seal.Recipient
 	identities []age.Identity
 }
 
@@ -155,11 +155,14 @@ func places(t testing.TB) map[string]place {
 func newPlace(t testing.TB, c storage.Config, identity *age.X25519Identity) place {
 	t.Helper()
 	var p place
-	if identity != nil {
-		p.recipients, p.identities = []age.Recipient{identity.Recipient()}, []age.Identity{identity}
-	}
-	c.Recipients, c.Identities = p.recipients, p.identities
 	var err error
+	if identity != nil {
+		if p.recipients, err = seal.ParseRecipients([]string{identity.Recipient().String()}); err != nil {
+			t.Fatal(err)
+		}
+		p.identities = []age.Identity{identity}
+	}
+	c.Recipients, c.Identities = seal.Keys(p.recipients), p.identities
 	if p.Repository, err = storage.New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +235,7 @@ func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) 
 }
 
 // export runs one request as a worker does, into store.
-func (s server) export(t testing.TB, store export.Store, database, id string, format export.Format, compression seal.Compression, to []age.Recipient) *export.Artifact {
+func (s server) export(t testing.TB, store export.Store, database, id string, format export.Format, compression seal.Compression, to []seal.Recipient) *export.Artifact {
 	t.Helper()
 	a, err := exportBy(t.Context(), s.dumper(t, database, slog.New(slog.DiscardHandler)), store, schemas, export.Request{
 		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
@@ -258,10 +261,10 @@ func (s server) dumper(t testing.TB, database string, log *slog.Logger) *pgdump.
 }
 
 // exportBy runs one request of a project that owns these schemas.
-func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, schemas []string, r export.Request, to []age.Recipient) (*export.Artifact, error) {
+func exportBy(ctx context.Context, dumper export.Dumper, store export.Store, schemas []string, r export.Request, to []seal.Recipient) (*export.Artifact, error) {
 	ledger := &granting{schemas: schemas}
 	out, err := export.New(export.Config{
-		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Seal: seal.Options{Recipients: to},
+		Ledger: ledger, Projects: ledger, Dumper: dumper, Store: store, Recipients: to,
 		Inspect: func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Log:     slog.New(slog.DiscardHandler),
 	}).Run(ctx, r, delivery.Delivery{Last: true}, export.Group{})
