@@ -7,28 +7,28 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
 
-const ( //nolint:gosec // statements about tokens, not tokens
-	addToken = `
+const (
+	insertAccess = `
 INSERT INTO pgcourier.api_tokens (token_id, hash, project_id, scopes, label, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7::interval > '0' THEN clock_timestamp() + $7::interval END)`
 
-	tokenColumns = `
+	selectAccess = `
 SELECT token_id, project_id, scopes, label, created_at, created_by, expires_at, revoked_at, revoked_by, last_used_at, last_used_from
 FROM pgcourier.api_tokens`
 
-	listTokens = tokenColumns + ` WHERE $1 = '' OR project_id = $1 ORDER BY created_at DESC, token_id`
+	listAccess = selectAccess + ` WHERE $1 = '' OR project_id = $1 ORDER BY created_at DESC, token_id`
 
-	getToken = tokenColumns + ` WHERE token_id = $1`
+	getAccess = selectAccess + ` WHERE token_id = $1`
 
-	findToken = tokenColumns + `
+	findAccess = selectAccess + `
 WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())`
 
-	revokeToken = `
+	revokeAccess = `
 UPDATE pgcourier.api_tokens SET revoked_at = coalesce(revoked_at, clock_timestamp()),
     revoked_by = CASE WHEN revoked_at IS NULL THEN $2 ELSE revoked_by END
 WHERE token_id = $1`
 
-	tokenUsed = `
+	accessUsed = `
 UPDATE pgcourier.api_tokens SET last_used_at = clock_timestamp(), last_used_from = $2
 WHERE token_id = $1 AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')`
 )
@@ -57,15 +57,15 @@ func (r tokenRow) token() access.Token {
 // AddToken records a token by the hash of its secret, and returns it as it was recorded. t names
 // its ID, Project, Scopes, Label and CreatedBy. valid is how long it opens anything; 0: for ever.
 func (l *Ledger) AddToken(ctx context.Context, t access.Token, hash access.Hash, valid time.Duration) (access.Token, error) {
-	if err := l.note(ctx, "record the token "+t.ID, nil, addToken, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
+	if err := l.note(ctx, "record the token "+t.ID, nil, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
 		return access.Token{}, err
 	}
-	return l.oneToken(ctx, "read the token "+t.ID, access.ErrNoToken, getToken, t.ID)
+	return l.oneToken(ctx, "read the token "+t.ID, access.ErrNoToken, getAccess, t.ID)
 }
 
 // Tokens lists the tokens of a project, of all if project is empty, the newest first.
 func (l *Ledger) Tokens(ctx context.Context, project string) ([]access.Token, error) {
-	rows, err := read[tokenRow](ctx, l, "list tokens", listTokens, project)
+	rows, err := read[tokenRow](ctx, l, "list tokens", listAccess, project)
 	out := make([]access.Token, len(rows))
 	for i, r := range rows {
 		out[i] = r.token()
@@ -76,21 +76,21 @@ func (l *Ledger) Tokens(ctx context.Context, project string) ([]access.Token, er
 // FindToken returns the token with a hash. access.ErrUnknownToken: there is none, it was revoked,
 // or it has expired by the ledger's clock.
 func (l *Ledger) FindToken(ctx context.Context, hash access.Hash) (access.Token, error) {
-	return l.oneToken(ctx, "look up a token", access.ErrUnknownToken, findToken, hash[:])
+	return l.oneToken(ctx, "look up a token", access.ErrUnknownToken, findAccess, hash[:])
 }
 
 // RevokeToken lets a token open nothing from now on, and returns it. A repeated call changes
 // nothing. access.ErrNoToken.
 func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, error) {
-	if err := l.note(ctx, "revoke the token "+id, access.ErrNoToken, revokeToken, text(id), text(by)); err != nil {
+	if err := l.note(ctx, "revoke the token "+id, access.ErrNoToken, revokeAccess, text(id), text(by)); err != nil {
 		return access.Token{}, err
 	}
-	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getToken, id)
+	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getAccess, id)
 }
 
 // TokenUsed notes when and from where a token was used, at most once a minute.
 func (l *Ledger) TokenUsed(ctx context.Context, id, from string) error {
-	return l.note(ctx, "note the use of the token "+id, nil, tokenUsed, id, text(from))
+	return l.note(ctx, "note the use of the token "+id, nil, accessUsed, id, text(from))
 }
 
 func (l *Ledger) oneToken(ctx context.Context, what string, none error, sql string, arg any) (access.Token, error) {
