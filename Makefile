@@ -50,7 +50,7 @@ test: postgres node promtool rescue-tools pgbouncer ## Run all tests against rea
 	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: steady
-steady: postgres node promtool rescue-tools ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
+steady: postgres node promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
 	$(GO) run ./internal/dev/steady -n $(or $(N),20) -run '$(RUN)' $(or $(PACKAGES),./...)
 
 .PHONY: faults
@@ -78,7 +78,7 @@ fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and cou
 	$(GO) run ./internal/dev/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
 .PHONY: race
-race: postgres node promtool rescue-tools ## Run all tests under the race detector (needs a C compiler)
+race: postgres node promtool rescue-tools pgbouncer ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 
 .PHONY: telegram-10g
@@ -229,14 +229,15 @@ node: ## Find Node and npm, or install them with apt where permitted
 
 # What docs/restore-in-an-emergency.md needs, and the tests run it with.
 .PHONY: rescue-tools
-rescue-tools: ## Find age, jq and zstd, or install them with apt where permitted
-	@if command -v age >/dev/null && command -v jq >/dev/null && command -v zstd >/dev/null; then exit 0; fi; \
+rescue-tools: ## Find age, curl, jq, openssl and zstd, or install them with apt where permitted
+	@missing=; for tool in age curl jq openssl zstd; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -n "$$missing" ] || exit 0; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	if ! command -v apt-get >/dev/null || ! $$as_root true 2>/dev/null; then \
-		echo "age, jq or zstd is missing. Run: sudo apt-get install --no-install-recommends age jq zstd" >&2; exit 1; fi; \
-	set -e; echo "installing age, jq and zstd"; \
+		echo "missing:$$missing. Run: sudo apt-get install --no-install-recommends$$missing" >&2; exit 1; fi; \
+	set -e; echo "installing$$missing"; \
 	$$as_root apt-get update -q; \
-	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends age jq zstd
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing
 
 # Without pigz the benchmark runs too, and says that it was not measured.
 .PHONY: pigz
