@@ -2,7 +2,7 @@ package events
 
 import "github.com/go-json-experiment/json"
 
-// DecodeFor is Decode for a request whose project is known from elsewhere, such as the path of an
+// DecodeFor is Decode for a request with a project that is known from elsewhere, such as the path of an
 // HTTP call. The subject is not looked at. The body may leave out project_id; it must not name
 // another project.
 func DecodeFor(project string, m Message) (Requested, error) {

@@ -45,7 +45,7 @@ func NewRescuer(c RescuerConfig) *Rescuer {
 
 // Rescue runs a request when those before it have ended, announces its outcome and removes its
 // message. A request that cannot run now, because another of its project runs, is left to the next
-// sweep. A rescued request whose worker crashes is lost and is not rescued again.
+// sweep. A rescued request is lost if its worker crashes, and is not rescued again.
 func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -54,7 +54,7 @@ type Cluster struct {
 }
 
 // Start makes a cluster and waits until it accepts connections. The caller calls Stop; a
-// server whose starter was killed ends by itself and leaves its folder. The
+// server ends by itself when its starter is killed, and leaves its folder. The
 // server refuses to run as root, so root starts it as the user "postgres".
 func Start(ctx context.Context, c Config) (*Cluster, error) {
 	bin := c.BinDir

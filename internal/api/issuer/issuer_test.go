@@ -22,7 +22,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api/issuer"
 )
 
-// provider is a real OpenID provider with a service user, whose access tokens are JWTs.
+// provider is a real OpenID provider with a service user; its access tokens are JWTs.
 type provider struct {
 	*storage.Storage
 	url      string
