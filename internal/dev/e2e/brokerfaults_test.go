@@ -120,6 +120,7 @@ func TestARemovedConsumerIsNamedUntilItIsMadeAgain(t *testing.T) {
 	p := setup(t)
 	addr := freeAddress(t)
 	p.start("HTTP_ADDR=" + addr)
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme"})) // it has bound the consumer
 	if err := p.js.DeleteConsumer(p.ctx, events.StreamRequests, events.ConsumerExport); err != nil {
 		t.Fatal(err)
 	}
