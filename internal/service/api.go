@@ -35,6 +35,7 @@ type APIConfig struct {
 	Telemetry  *telemetry.Telemetry
 	Handover   *Handover
 	Version    string
+	Begun      func() // called when it listens
 	Log        *slog.Logger
 }
 
@@ -103,6 +104,7 @@ func (r *API) Run(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	c.Log.InfoContext(ctx, "HTTP API listens", "addr", listener.Addr().String(), "tls", r.tls != nil)
+	c.Begun()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

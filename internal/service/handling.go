@@ -29,9 +29,17 @@ type takeConfig struct {
 	// Drain is how long handlers may go on when the role ends.
 	Drain time.Duration
 	// Ready blocks until messages may be pulled.
-	Ready     func(ctx context.Context) error
+	Ready func(ctx context.Context) error
+	// Begun is called when the role's consumers are bound.
+	Begun     func()
 	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
+}
+
+// with returns c for another role.
+func (c takeConfig) with(begun func()) takeConfig {
+	c.Begun = begun
+	return c
 }
 
 // subscriber is the part of it that is the consumer's.
@@ -51,8 +59,9 @@ type handler struct {
 	handle      message.NoPublishHandlerFunc
 }
 
-// handle runs handlers over one subscriber until ctx ends and their messages are settled.
-func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry, all ...handler) error {
+// handle runs handlers over one subscriber until ctx ends and their messages are settled. begun is
+// called when their consumers are bound.
+func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry, begun func(), all ...handler) error {
 	sub, err := consumer.New(from)
 	if err != nil {
 		return err
@@ -67,6 +76,15 @@ func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry,
 	for _, h := range all {
 		router.AddConsumerHandler(h.name, h.topic, sub, h.handle)
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-router.Running():
+			begun()
+		case <-stop:
+		}
+	}()
 	return router.Run(ctx)
 }
 

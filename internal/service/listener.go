@@ -20,7 +20,9 @@ type ListenerConfig struct {
 	Ready   func(ctx context.Context) error
 	Metrics http.Handler
 	PProf   bool
-	Log     *slog.Logger
+	// Begun is called when it listens.
+	Begun func()
+	Log   *slog.Logger
 }
 
 // Listener answers /healthz (the process lives), /readyz (it may take work) and /metrics, and
@@ -34,6 +36,7 @@ func NewListener(c ListenerConfig) *Listener { return &Listener{c} }
 func (l *Listener) Run(ctx context.Context) error {
 	c := l.config
 	if c.Addr == "" {
+		c.Begun()
 		<-ctx.Done()
 		return nil
 	}
@@ -54,6 +57,7 @@ func (l *Listener) Run(ctx context.Context) error {
 			c.Log.WarnContext(ctx, "pprof is served beyond this machine: profiles show what is in memory", "addr", c.Addr)
 		}
 	}
+	c.Begun()
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -34,10 +34,13 @@ type NotifierConfig struct {
 	Link func(events.LinkIssued) (string, error)
 	// Pause is the first one after a failed try, Tries how many there are, Timeout the longest
 	// time of one.
-	Pause     time.Duration
-	Tries     int
-	Timeout   time.Duration
-	Drain     time.Duration
+	Pause   time.Duration
+	Tries   int
+	Timeout time.Duration
+	Drain   time.Duration
+	// Ready blocks until messages may be pulled. Begun is called when the consumers are bound.
+	Ready     func(ctx context.Context) error
+	Begun     func()
 	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
 }
@@ -70,9 +73,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 		all = append(all, handler{"notify-" + string(channel), broker.NotificationFilter(string(channel)), h.Handle})
 	}
 	return handle(ctx, consumer.Config{
-		JetStream: c.JetStream, Bind: notifierBinding, Slots: notificationSlots,
+		JetStream: c.JetStream, Bind: notifierBinding, Slots: notificationSlots, Ready: c.Ready,
 		Backoff: consumer.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.Drain, Logger: c.Log,
-	}, c.Telemetry, all...)
+	}, c.Telemetry, c.Begun, all...)
 }
 
 func notifierBinding(topic string) (broker.Binding, error) {

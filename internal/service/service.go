@@ -47,6 +47,8 @@ type Service struct {
 	listener *Listener // it answers until all roles have ended
 	health   *Health
 	draining chan struct{} // closed when the process is told to stop
+	starting *starting
+	started  func() // says that Run has started all roles
 	closers  []func() error
 
 	mu      sync.Mutex
@@ -85,6 +87,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		return nil, fmt.Errorf("name this worker: %w", err)
 	}
 	s := &Service{settings: settings, log: c.Log, draining: make(chan struct{})}
+	s.starting, s.started = newStarting()
 	w := wiring{Config: c, service: s, recipients: recipients, name: fmt.Sprintf("%s/%d", host, os.Getpid())}
 	if err := w.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -114,12 +117,13 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 	}
 	for _, r := range s.roles {
-		s.begun(r.name)
+		s.runs(r.name)
 		group.Go(func() error {
 			defer s.ended(r.name)
 			return r.Run(gctx)
 		})
 	}
+	s.started()
 	defer context.AfterFunc(ctx, func() {
 		close(s.draining)
 		if s.health != nil {
@@ -128,7 +132,9 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.InfoContext(ctx, "draining: running exports may finish, a second signal ends them", "at_most", s.settings.DrainTimeout)
 		s.tellDrain(lasting)
 	})()
-	s.log.InfoContext(ctx, "serving", "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
+	s.starting.say(gctx, func() {
+		s.log.InfoContext(ctx, "serving", "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
+	})
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop before all had begun
@@ -136,7 +142,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Service) begun(name string) {
+func (s *Service) runs(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = append(s.running, name)

@@ -30,7 +30,9 @@ type SweeperConfig struct {
 	Drain time.Duration
 	// Keep is how long the ledger keeps requests of which nothing is stored. 0: for ever.
 	Keep time.Duration
-	Log  *slog.Logger
+	// Begun is called when the sweeper listens.
+	Begun func()
+	Log   *slog.Logger
 }
 
 // Sweeper ends requests that no worker will end, deletes what failed attempts stored, and cleans
@@ -59,6 +61,7 @@ func (r *Sweeper) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for advisories: %w", err)
 	}
 	defer func() { _ = hint.Unsubscribe() }()
+	c.Begun()
 	s.Run(ctx)
 	return nil
 }

@@ -28,7 +28,10 @@ type VerifierConfig struct {
 	Signer    *receipt.Signer // of receipts; nil: none
 	Ledger    *ledger.Ledger  // nil: removals are not known, and findings are not noted
 	Telemetry *telemetry.Telemetry
-	Log       *slog.Logger
+	// Ready blocks until messages may be pulled. Begun is called when the consumer is bound.
+	Ready func(ctx context.Context) error
+	Begun func()
+	Log   *slog.Logger
 }
 
 // Verifier is the role that restores completed exports. It has destinations of its own, opened
@@ -91,9 +94,9 @@ func (v *Verifier) Run(ctx context.Context) error {
 		Publisher: publications{c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))},
 	}
 	return handle(ctx, consumer.Config{
-		JetStream: c.JetStream, Bind: bindings, Slots: 1, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log,
+		JetStream: c.JetStream, Bind: bindings, Slots: 1, Ready: c.Ready, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log,
 		Backoff: consumer.Exponential(pause, 64*pause, nil),
-	}, c.Telemetry, handler{"verify", events.CompletedFilter, h.Handle})
+	}, c.Telemetry, c.Begun, handler{"verify", events.CompletedFilter, h.Handle})
 }
 
 // Close stops the scratch server and closes the storage.

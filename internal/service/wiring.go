@@ -76,6 +76,7 @@ func (w wiring) open(ctx context.Context) error {
 		}
 		v, err := NewVerifier(ctx, VerifierConfig{
 			Signer: signer, Settings: c, JetStream: link.jetStream(server.UserVerifier), Ledger: sh.ledger, Telemetry: tel, Log: w.Log,
+			Ready: s.starting.ready, Begun: s.starting.part(),
 		})
 		if err != nil {
 			return err
@@ -92,6 +93,7 @@ func (w wiring) open(ctx context.Context) error {
 			Link:      links,
 			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
 			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
+			Ready: s.starting.ready, Begun: s.starting.part(),
 		}))
 	}
 	if c.Exporting() {
@@ -115,7 +117,7 @@ func (w wiring) open(ctx context.Context) error {
 		a, err := NewAPI(APIConfig{
 			Handover: hand,
 			Settings: c, Connection: link.connection(server.UserOperator), JetStream: link.jetStream(server.UserOperator),
-			Ledger: sh.ledger, Telemetry: tel, Version: w.Version, Log: w.Log,
+			Ledger: sh.ledger, Telemetry: tel, Version: w.Version, Begun: s.starting.part(), Log: w.Log,
 		})
 		if err != nil {
 			return err
@@ -125,7 +127,7 @@ func (w wiring) open(ctx context.Context) error {
 	}
 	sample(samples{Settings: c, Telemetry: tel, Broker: link, Ledger: sh.ledger, Health: sh.health})
 	s.listener = NewListener(ListenerConfig{
-		Addr: c.HTTPAddr, Ready: sh.health.Ready, Metrics: tel.Handler(), PProf: c.PProf, Log: w.Log,
+		Addr: c.HTTPAddr, Ready: sh.health.Ready, Metrics: tel.Handler(), PProf: c.PProf, Begun: s.starting.part(), Log: w.Log,
 	})
 	return nil
 }
@@ -202,6 +204,9 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Log: w.Log,
 		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
 		Ready: func(ctx context.Context) error {
+			if err := w.service.starting.ready(ctx); err != nil {
+				return err
+			}
 			return export.Retry(ctx, export.Wait{For: "the ledger", Log: w.Log}, sh.ledger.Ping)
 		},
 	}
@@ -212,19 +217,19 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 		}
 		w.service.onClose(canceller.Close) // running exports can be cancelled while the worker drains
 		w.service.add("exporter", NewExporter(ExporterConfig{
-			takeConfig: take, Window: window(c), Runner: sh.telemetry.Runner(sh.exports.exporter), Announcer: sh.exports.announcer, Groups: sh.exports.groups,
+			takeConfig: take.with(w.service.starting.part()), Window: window(c), Runner: sh.telemetry.Runner(sh.exports.exporter), Announcer: sh.exports.announcer, Groups: sh.exports.groups,
 		}))
 	}
 	if c.Serves(config.RoleIntake) {
-		w.service.add("intake", NewIntake(IntakeConfig{takeConfig: take, Publisher: publisher}))
+		w.service.add("intake", NewIntake(IntakeConfig{takeConfig: take.with(w.service.starting.part()), Publisher: publisher}))
 		if sh.schedules {
-			w.service.add("scheduler", NewScheduler(SchedulerConfig{takeConfig: take, Publisher: publisher}))
+			w.service.add("scheduler", NewScheduler(SchedulerConfig{takeConfig: take.with(w.service.starting.part()), Publisher: publisher}))
 		}
 	}
 	if c.Serves(config.RoleSweeper) {
 		w.service.add("sweeper", NewSweeper(SweeperConfig{
 			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer,
-			AckWait: c.AckWait, Drain: handlersDrain(c.DrainTimeout), Keep: c.LedgerRetention, Log: w.Log,
+			AckWait: c.AckWait, Drain: handlersDrain(c.DrainTimeout), Keep: c.LedgerRetention, Begun: w.service.starting.part(), Log: w.Log,
 		}))
 	}
 	if c.Serves(config.RolePruner) {
