@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
 // timeout bounds each wait for something outside this process. It only ends tests that
@@ -97,10 +98,14 @@ func (w *worker) pid() int { return w.cmd.Process.Pid }
 func (w *worker) awaitLog(msg string) {
 	w.t.Helper()
 	eventually(w.t, "worker logs "+msg, func() bool {
-		if w.ended() {
+		ended := w.ended()
+		if w.logs.has(msg) {
+			return true
+		}
+		if ended {
 			w.t.Fatalf("the worker ended before it logged %q: %v\n%s", msg, w.err, w.logs.String())
 		}
-		return w.logs.has(msg)
+		return false
 	})
 }
 
@@ -141,19 +146,14 @@ func (w *worker) await() {
 	}
 }
 
-// freeAddress is one on which nothing listens now. Its port is below those that Linux gives to
-// outgoing connections, of which one could have it before a worker listens.
+// freeAddress is one on which nothing listens, and that nothing else is given.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
-		if err == nil {
-			defer func() { _ = l.Close() }()
-			return l.Addr().String()
-		}
+	port, err := freeport.Get()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // answers reports whether something takes connections there.

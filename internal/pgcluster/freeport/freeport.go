@@ -21,14 +21,19 @@ const (
 
 // Get returns a port of 127.0.0.1 that is free now. It is below the range from which the kernel
 // takes the ports of connections and of listeners that name none, so that none of these gets it
-// while the server is down. Another caller of Get may be given the same port, once in some ten
-// thousand calls.
+// while the server is down. On Linux no other call of Get on this machine returns the same port
+// for as long as this process lives.
 func Get() (int, error) {
 	end := kernelFirst
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		_, _ = fmt.Sscan(string(b), &end) // else it is as the default
 	}
-	return below(end)
+	for {
+		port, err := below(end)
+		if err != nil || reserve(port) {
+			return port, err
+		}
+	}
 }
 
 func below(end int) (int, error) {

@@ -38,3 +38,15 @@ func TestATakenPortIsNotGiven(t *testing.T) {
 		}
 	}
 }
+
+func TestAPortIsGivenOnce(t *testing.T) {
+	t.Parallel()
+	given := map[int]bool{}
+	for range 200 {
+		port, err := freeport.Get()
+		if err != nil || given[port] || freeport.Reserve(port) {
+			t.Fatalf("port %d, %v: given before %t, or to be given again", port, err, given[port])
+		}
+		given[port] = true
+	}
+}
