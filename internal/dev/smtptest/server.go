@@ -41,6 +41,8 @@ const (
 	Later           Fault = "later"             // 451 to RCPT
 	DropBeforeReply Fault = "drop before reply" // takes the mail, and closes the connection instead of answering
 	DropAfterReply  Fault = "drop after reply"  // takes the mail, answers 250 and closes the connection
+	// DropOneBeforeReply is DropBeforeReply for one mail, then None.
+	DropOneBeforeReply Fault = "drop one before reply"
 )
 
 // Config describes a server.
@@ -182,7 +184,11 @@ func (s *Server) meet(here ...Fault) (Fault, <-chan struct{}) {
 		return None, nil
 	}
 	s.met[s.fault]++
-	return s.fault, s.gate
+	met := s.fault
+	if met == DropOneBeforeReply {
+		s.fault = None
+	}
+	return met, s.gate
 }
 
 func (s *Server) session(c *smtp.Conn) (smtp.Session, error) {
@@ -250,8 +256,8 @@ func (s *session) Data(r io.Reader) error {
 	s.server.mu.Lock()
 	s.server.mails = append(s.server.mails, s.mail)
 	s.server.mu.Unlock()
-	f, _ := s.server.meet(DropBeforeReply, DropAfterReply)
-	if f == DropBeforeReply {
+	f, _ := s.server.meet(DropBeforeReply, DropOneBeforeReply, DropAfterReply)
+	if f == DropBeforeReply || f == DropOneBeforeReply {
 		_ = s.conn.Conn().Close()
 		return errors.New("dropped")
 	}
