@@ -230,7 +230,7 @@ func TestAPlantedSecretIsFound(t *testing.T) {
 		c.streams(p.ctx, p.js)
 	})
 	expect("a process", func(text string) {
-		for _, plant := range []struct{ args, env []string }{{[]string{"-c", "read x", text}, nil}, {[]string{"-c", "read x"}, []string{"X=" + text}}} {
+		for _, plant := range []struct{ args, env []string }{{[]string{"-c", "echo; read x", text}, nil}, {[]string{"-c", "echo; read x"}, []string{"X=" + text}}} {
 			before := len(c.result())
 			stop := p.idle(plant.args, plant.env)
 			c.processes("", false)

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -158,8 +159,12 @@ func (p *platform) idle(args, env []string) (stop func()) {
 	cmd := exec.CommandContext(p.t.Context(), "/bin/sh", args...)
 	cmd.Env = env
 	in, err := cmd.StdinPipe()
-	if err == nil {
+	out, outErr := cmd.StdoutPipe()
+	if err = errors.Join(err, outErr); err == nil {
 		err = cmd.Start()
+	}
+	if err == nil { // before it runs, its arguments and its environment may not be there
+		_, err = io.ReadFull(out, make([]byte, 1))
 	}
 	if err != nil {
 		p.t.Fatal(err)

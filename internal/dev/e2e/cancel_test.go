@@ -256,11 +256,12 @@ func TestACancelThatCannotBe(t *testing.T) {
 func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	p.bulk(200)
-	first := p.start("CONCURRENCY=1")
+	release := p.holdBulk()
+	first := p.start("CONCURRENCY=1", "LOCK_TIMEOUT=5m")
 	id := p.request(events.Requested{ProjectID: "globex", Compression: events.CompressionNone})
 	p.copying()
 	first.signal(syscall.SIGSTOP)
+	release()
 	if _, stderr, code := p.cli("cancel", id, "--timeout", "500ms"); code != 5 || !strings.Contains(stderr, "no worker answered") {
 		t.Errorf("of a paused worker: %d %s", code, stderr)
 	}

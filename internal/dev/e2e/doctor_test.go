@@ -223,8 +223,8 @@ func TestDoctorWithNothing(t *testing.T) {
 func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	t.Parallel()
 	c := setupClinic(t)
-	var posted []string
-	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posted = append(posted, r.Header.Get("Ce-Type")) }))
+	posts := make(chan string, 10)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posts <- r.Header.Get("Ce-Type") }))
 	t.Cleanup(hook.Close)
 	settings := append(slices.Clone(c.settings), "WEBHOOK_URL="+hook.URL)
 	d := c.diagnose(0, settings, "--only", "notify", "--send-test")
@@ -232,6 +232,10 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 		if d[name].State != doctor.OK {
 			t.Errorf("%s: %+v", name, d[name])
 		}
+	}
+	var posted []string
+	for range len(posts) {
+		posted = append(posted, <-posts)
 	}
 	if len(c.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"pgcourier.test"}) || len(c.chat.Messages(privateChat)) != 1 {
 		t.Errorf("%d mails, posted %q, %d messages", len(c.smtp.Mails()), posted, len(c.chat.Messages(privateChat)))

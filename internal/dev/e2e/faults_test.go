@@ -84,13 +84,11 @@ func TestAHangingDumpIsKilledAtItsTimeout(t *testing.T) {
 func TestADumpWhoseServerProcessEndsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	p.bulk(200)
-	p.start("CONCURRENCY=1")
+	release := p.holdBulk()
+	p.start("CONCURRENCY=1", "LOCK_TIMEOUT=5m")
 	terminate := func() {
 		backend := p.copying()
-		thaw := p.freeze(backend) // so that it cannot end before it is terminated
 		p.exec(fmt.Sprintf("SELECT pg_terminate_backend(%d)", backend))
-		thaw()
 		conn := p.sql()
 		eventually(t, "the server process ends", func() bool {
 			var n int
@@ -112,6 +110,7 @@ func TestADumpWhoseServerProcessEndsIsTriedAgain(t *testing.T) {
 	}
 	once := p.request(events.Requested{ProjectID: "globex", RequestID: "once", Compression: events.CompressionNone})
 	terminate()
+	release()
 	c := p.completed("globex", once)
 	if c.Attempt != 2 {
 		t.Errorf("completed in attempt %d", c.Attempt)

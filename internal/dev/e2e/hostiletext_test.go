@@ -64,6 +64,9 @@ func TestHostileTextIsEscapedWhereverItIsShown(t *testing.T) {
 		t.Errorf("show does not show the requester: %s", text)
 	}
 	for line := range strings.Lines(w.logs.String()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // the rest of it comes
+		}
 		unseen("the log", line)
 		if !json.Valid([]byte(line)) {
 			t.Errorf("a line of the log is forged: %s", line)

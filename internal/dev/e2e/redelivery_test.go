@@ -35,7 +35,7 @@ func TestAnExportLongerThanAckWaitIsDeliveredOnce(t *testing.T) {
 		return n
 	}
 	eventually(t, "the export waits for the lock", func() bool { return waiting() == 1 })
-	const long = 45 * time.Second // nine times AckWait
+	const long = 20 * time.Second // four times AckWait: all three deliveries would be used up
 	<-time.After(long)
 	if n := waiting(); n != 1 {
 		t.Errorf("%d exports wait for the lock after %s, want 1", n, long)
@@ -92,11 +92,39 @@ func (p *platform) bulk(megabytes int) {
 	p.exec("CREATE TABLE tenant_globex.bulk AS SELECT n, repeat('0123456789', 10000) AS pad FROM generate_series(1, " + strconv.Itoa(megabytes*10) + ") n")
 }
 
+// holdBulk makes such a table of 20 MB. Each dump of it stops in the middle, behind a lock, until
+// release is called: the row there is stored apart, and read by an index that is being built.
+// Workers need a LOCK_TIMEOUT.
+func (p *platform) holdBulk() (release func()) {
+	p.t.Helper()
+	p.bulk(10)
+	p.exec("ALTER TABLE tenant_globex.bulk ALTER pad SET STORAGE EXTERNAL; INSERT INTO tenant_globex.bulk SELECT 0, repeat('x', 10000);" +
+		"ALTER TABLE tenant_globex.bulk ALTER pad SET STORAGE EXTENDED; INSERT INTO tenant_globex.bulk SELECT n, repeat('0123456789', 10000) FROM generate_series(101, 200) n")
+	conn := p.sql()
+	var apart string
+	if err := conn.QueryRow(p.t.Context(), "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'tenant_globex.bulk'::regclass").Scan(&apart); err != nil {
+		p.t.Fatal(err)
+	}
+	tx, err := conn.Begin(p.t.Context())
+	if err == nil {
+		_, err = tx.Exec(p.t.Context(), "REINDEX TABLE "+apart)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return func() {
+		p.t.Helper()
+		if err := tx.Rollback(p.t.Context()); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 func TestAKilledWorkersExportIsFinishedByAnother(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	p.bulk(200)
-	first := p.start("CONCURRENCY=1", "ACK_WAIT=5s")
+	release := p.holdBulk()
+	first := p.start("CONCURRENCY=1", "ACK_WAIT=5s", "LOCK_TIMEOUT=5m")
 	id := p.request(events.Requested{ProjectID: "globex", Compression: events.CompressionNone})
 	thaw := p.freeze(p.copying())
 	eventually(t, "bytes are in staging", func() bool { return len(p.staged()) == 1 })
@@ -104,10 +132,11 @@ func TestAKilledWorkersExportIsFinishedByAnother(t *testing.T) {
 	if len(p.dumps()) != 1 {
 		t.Fatalf("pg_dumps are %v, want one", p.dumps())
 	}
-	second := p.start("CONCURRENCY=1", "ACK_WAIT=5s")
+	second := p.start("CONCURRENCY=1", "ACK_WAIT=5s", "LOCK_TIMEOUT=5m")
 	first.kill()
 	eventually(t, "the killed worker's pg_dump is gone", func() bool { return len(p.dumps()) == 0 })
 	thaw()
+	release()
 	c := p.completed("globex", id)
 	if c.Attempt != 2 || !strings.HasSuffix(keyOf(t, c), "/"+id+".2.sql") {
 		t.Errorf("completed in attempt %d, stored as %s", c.Attempt, keyOf(t, c))
