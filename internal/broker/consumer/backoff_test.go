@@ -34,7 +34,7 @@ func TestExponential(t *testing.T) {
 // backoff.
 func TestAHandlerDelaysItsMessage(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	c := b.config()
 	c.Backoff = func(n int) time.Duration { return time.Duration(n) * time.Microsecond }
 	b.Publish(1)

@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -24,6 +25,7 @@ func gather(msg *message.Message, n int) int {
 func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.SetAckWait(3 * time.Second) // a look for more may take a quarter of it
 	b.Flood("a", "a", "b", "b", "c", "d", "e")
 	s, ch := b.subscribe(b.byProject(1, 100))
 	first := receive(t, ch)
@@ -53,7 +55,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	first.Ack()
 	members[0].Ack()
 	brokertest.Eventually(t, "two are settled", func() bool { return b.Stored() == 5 })
-	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(2))
+	b.Acks.Await(brokertest.Heartbeat, 1)
 	select {
 	case early := <-ch:
 		t.Fatalf("%+v was started while a member runs", deliveryOf(t, early))
@@ -90,7 +92,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 // At the end of the subscription nothing is gathered that could not be handled.
 func TestNothingIsGatheredAtTheEnd(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	b.Flood("a", "b", "c")
 	c := b.byProject(1, 100)
 	c.DrainTimeout = brokertest.Timeout

@@ -103,6 +103,7 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 	srv := brokertest.Start(t, dir, brokertest.RandomPort)
 	port := brokertest.PortOf(t, srv.ClientURL())
 	b := setupOn(t, srv.ClientURL())
+	b.SetAckWait(brokertest.Patience)
 	s, ch := b.subscribe(b.config())
 	b.Publish(1)
 	msg := receive(t, ch)
@@ -123,7 +124,7 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 // goes back at once instead of waiting for AckWait to end.
 func TestMessageUnderWayAtTheEnd(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	p := brokertest.NewProxy(t, shared.ClientURL())
 	s := b.subscriber(b.over(brokertest.JetStream(t, brokertest.Connect(t, p.URL()))))
 	ctx, cancel := context.WithCancel(t.Context())

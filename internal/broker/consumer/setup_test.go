@@ -30,6 +30,14 @@ type bench struct{ *brokertest.Queue }
 
 func setup(t testing.TB) bench { return setupOn(t, shared.ClientURL()) }
 
+// patient is a queue on which nothing expires.
+func patient(t testing.TB) bench {
+	t.Helper()
+	b := setup(t)
+	b.SetAckWait(brokertest.Patience)
+	return b
+}
+
 func setupOn(t testing.TB, url string) bench {
 	t.Helper()
 	return bench{brokertest.NewQueue(t, url)}

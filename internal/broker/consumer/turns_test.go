@@ -23,7 +23,7 @@ func project(t testing.TB, msg *message.Message) string {
 // A thousand requests of one project delay another's single request by one at most.
 func TestAFloodDelaysAnotherByOneAtMost(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	b.AllowPending(5000)
 	b.Flood(slices.Repeat([]string{"a"}, 1000)...)
 	_, ch := b.subscribe(b.byProject(1, 2000))
@@ -51,7 +51,7 @@ func TestAFloodDelaysAnotherByOneAtMost(t *testing.T) {
 
 func TestProjectsTakeTurns(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	b.Flood(strings.Split("aaaaabbc", "")...)
 	_, ch := b.subscribe(b.byProject(1, 100))
 	var order []string
@@ -105,7 +105,7 @@ func TestWaitingForOnesTurnCostsNoDelivery(t *testing.T) {
 
 func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	const flood, window = 30, 7
 	b.Flood(slices.Repeat([]string{"a"}, flood)...)
 	_, ch := b.subscribe(b.byProject(2, window))
@@ -124,7 +124,7 @@ func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
 // Nothing is held that an idle worker could run: without a flood one takes what it runs.
 func TestNothingIsHeldWithoutNeed(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	b.Flood("a", "b", "c", "d")
 	_, first := b.subscribe(b.byProject(2, 100))
 	held := []*message.Message{receive(t, first), receive(t, first)}
@@ -216,7 +216,7 @@ func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
 // What is parked when the subscription ends goes back at once, and in order.
 func TestParkedMessagesGoBackAtTheEnd(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := patient(t)
 	const flood = 50
 	b.Flood(slices.Repeat([]string{"a"}, flood)...)
 	c := b.byProject(2, 100)

@@ -90,8 +90,7 @@ func onFullDisk(dir string) error {
 		_, err := js.Publish(ctx, events.RequestSubject("acme"), make([]byte, 2048))
 		return err
 	}
-	err = publish()
-	if err != nil {
+	if _, err := js.Publish(ctx, events.RequestSubject("acme"), make([]byte, 2048)); err != nil {
 		return err
 	}
 	var seen atomic.Value
@@ -104,11 +103,12 @@ func onFullDisk(dir string) error {
 	if err := fill(filler); err != nil {
 		return err
 	}
-	for err == nil { // the pages that files have already take a few
-		err = publish()
+	noticed := func() bool {
+		_ = publish() // the pages that files have already take a few
+		s, _ := seen.Load().(string)
+		return strings.Contains(s, "no space left")
 	}
-	fmt.Println("full:", err)
-	if err := until(ctx, func() bool { s, _ := seen.Load().(string); return strings.Contains(s, "no space left") }); err != nil {
+	if err := until(ctx, noticed); err != nil {
 		return fmt.Errorf("the full disk was not noticed: %v, %w", seen.Load(), err)
 	}
 	fmt.Println("noticed:", seen.Load())

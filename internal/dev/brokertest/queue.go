@@ -12,9 +12,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// AckWait and MaxDeliver are those of a Queue's consumer.
+// AckWait and MaxDeliver are those of a Queue's consumer. Patience is the AckWait where nothing is to
+// expire, however busy the machine is.
 const (
 	AckWait    = 600 * time.Millisecond
+	Patience   = Timeout
 	MaxDeliver = 3
 )
 
@@ -88,8 +90,19 @@ func (q *Queue) Flood(projects ...string) {
 // AllowPending raises what the consumer may have under way, as the export queue's is.
 func (q *Queue) AllowPending(n int) {
 	q.T.Helper()
+	q.update(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = n })
+}
+
+// SetAckWait sets the consumer's AckWait. A subscriber learns it when it binds.
+func (q *Queue) SetAckWait(d time.Duration) {
+	q.T.Helper()
+	q.update(func(c *jetstream.ConsumerConfig) { c.AckWait = d })
+}
+
+func (q *Queue) update(do func(*jetstream.ConsumerConfig)) {
+	q.T.Helper()
 	c := q.Info().Config
-	c.MaxAckPending = n
+	do(&c)
 	_, err := q.JS.UpdateConsumer(q.T.Context(), q.Bind.Stream, c)
 	Must(q.T, err)
 }
