@@ -55,42 +55,6 @@ func Unanswered(ctx context.Context, err error) error {
 	return err
 }
 
-// Difference is one thing about a stream or consumer that is not as it must be.
-type Difference struct {
-	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
-	Field  string // empty when the object is missing
-	Want   string
-	Got    string
-}
-
-// DriftError lists all differences between the broker and what is needed, and why they
-// could not be removed.
-type DriftError struct {
-	Differences []Difference
-	Causes      []error
-
-	inspecting bool // nothing is to be changed
-}
-
-func (e *DriftError) Error() string {
-	lines := make([]string, 0, len(e.Differences))
-	for _, d := range e.Differences {
-		if d.Field == "" {
-			lines = append(lines, d.Object+" is missing")
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s is %s, needed is %s", d.Object, d.Field, d.Got, d.Want))
-	}
-	text := "broker is not set up as needed: " + strings.Join(lines, "; ")
-	if err := errors.Join(e.Causes...); err != nil {
-		text += " (" + strings.ReplaceAll(err.Error(), "\n", "; ") + ")"
-	}
-	return text
-}
-
-// Unwrap returns why the differences remain.
-func (e *DriftError) Unwrap() []error { return e.Causes }
-
 // Provision makes the streams and consumers of t, or brings them up to date. It does not write to
 // what is already as needed, and keeps the settings that t does not name. Where it may not write it
 // checks, and reports all differences together as a *DriftError. ErrTooOld: see there. It is safe
@@ -219,26 +183,6 @@ func provisionConsumer(ctx context.Context, js jetstream.JetStream, want streamC
 	}
 	drift.Differences = append(drift.Differences, differences...)
 	return nil
-}
-
-// step makes one change and reports whether it was made. A change that was not answered in
-// time was not permitted, and no further one is tried: each would cost that time again.
-func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
-	if e.inspecting {
-		return false
-	}
-	for _, cause := range e.Causes {
-		if errors.Is(cause, context.DeadlineExceeded) {
-			return false
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, provisionStep)
-	defer cancel()
-	err := change(ctx)
-	if err != nil {
-		e.Causes = append(e.Causes, err)
-	}
-	return err == nil
 }
 
 // differ notes a difference between two comparable values.

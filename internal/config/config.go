@@ -220,7 +220,8 @@ func (c Config) Validate() error {
 	}
 	check(c.Concurrency >= 1 && c.Concurrency <= 256, "CONCURRENCY: %d is not between 1 and 256", c.Concurrency)
 	check(c.NATSReplicas == 1 || c.NATSReplicas == 3 || c.NATSReplicas == 5, "NATS_REPLICAS: %d is not 1, 3 or 5", c.NATSReplicas)
-	check(c.NATSMaxBytes >= 0, "NATS_STREAM_MAX_BYTES: must not be negative")
+	const leastStream = 1 << 20 // a stream drops at once what is larger than it, an outcome too
+	check(c.NATSMaxBytes == 0 || c.NATSMaxBytes >= leastStream, "NATS_STREAM_MAX_BYTES: at least 1MiB, or 0 for none")
 	check(c.NATSMaxAcks >= 1, "NATS_MAX_ACK_PENDING: %d is not at least 1", c.NATSMaxAcks)
 	check(c.NATSDomain == "" || c.NATSPrefix == "", "NATS_DOMAIN and NATS_API_PREFIX exclude each other")
 	check(!strings.ContainsAny(c.NATSDomain, " \t\r\n*>.") && !strings.ContainsAny(c.NATSPrefix, " \t\r\n*>"), "NATS_DOMAIN and NATS_API_PREFIX: not a plain subject")

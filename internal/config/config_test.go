@@ -66,6 +66,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 		{"a ledger that forgets what the broker still tells", []string{"PGCOURIER_LEDGER_RETENTION=2159h"}, nil, []string{"LEDGER_RETENTION: 2159h0m0s is less than OUTCOME_RETENTION, 2160h0m0s"}},
 		{"outcomes that outlive the default", []string{"PGCOURIER_OUTCOME_RETENTION=9601h"}, nil, []string{"LEDGER_RETENTION: 9600h0m0s is less"}},
 		{"a negative retention", []string{"PGCOURIER_LEDGER_RETENTION=-1h"}, nil, []string{"LEDGER_RETENTION"}},
+		{"streams that are smaller than a message", []string{"PGCOURIER_NATS_STREAM_MAX_BYTES=1000"}, nil, []string{"NATS_STREAM_MAX_BYTES: at least 1MiB"}},
 		{"a misspelt name", []string{"PGCOURIER_CONCURENCY=2"}, nil, []string{"PGCOURIER_CONCURENCY: no such setting"}},
 		{"a secret given twice", []string{"PGCOURIER_DATABASE_URL=a", "PGCOURIER_DATABASE_URL_FILE=b"}, nil, []string{"both set"}},
 		{"a secret's file that is missing", []string{"PGCOURIER_DATABASE_URL_FILE=/nonexistent/dsn"}, nil, []string{"no such file"}},

@@ -10,8 +10,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
@@ -64,10 +62,11 @@ func (x *examiner) checkBroker(ctx context.Context, r *Report) {
 		r.Add("streams", errorFinding(err, "PGCOURIER_NATS_URL", "correct PGCOURIER_NATS_URL"))
 		return
 	}
-	if !x.checkLimits(ctx, js, r) {
+	account, there := x.checkLimits(ctx, js, r)
+	if !there {
 		return
 	}
-	x.checkStreams(ctx, js, r)
+	x.checkStreams(ctx, js, account, r)
 	theirs, ours, margin, err := broker.Clock(ctx, js, x.Now)
 	if err != nil {
 		r.Add("clock", Finding{State: Unknown, Found: "the broker tells its time with its streams only, which could not be looked at"})
@@ -156,7 +155,7 @@ const setUpFix = "run `pgcourier broker setup` as the broker's administrator wit
 
 // checkStreams names each stream and consumer that differs from what is needed, field by
 // field.
-func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *Report) {
+func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, account *jetstream.AccountInfo, r *Report) {
 	want := setup.Topology(x.Settings)
 	found, err := broker.Inspect(ctx, js, want)
 	switch {
@@ -168,6 +167,7 @@ func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, r *
 		r.OK("streams", "all streams and consumers are as needed")
 	}
 	reportDrift(r, found)
+	x.checkRoom(account, found, r)
 	for _, o := range broker.Look(ctx, js, want, x.Settings.Serves(config.RoleIntake)) {
 		switch o.Kind {
 		case broker.Paused:
@@ -213,41 +213,4 @@ func reportDrift(r *Report, all []broker.Difference) {
 	for _, o := range objects {
 		r.Add("streams/"+o, Finding{State: Fault, Found: strings.Join(says[o], "; "), Fix: setUpFix})
 	}
-}
-
-// checkLimits looks at the account's room; false: there is no JetStream to look at.
-func (x *examiner) checkLimits(ctx context.Context, js jetstream.JetStream, r *Report) bool {
-	info, err := js.AccountInfo(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		r.Add("limits", Finding{State: Fault, Found: err.Error(), Fix: "enable JetStream on the broker and for this account: see docs/broker.md"})
-		return false
-	case err != nil:
-		r.Add("limits", Finding{State: Unknown, Found: "the account's limits cannot be seen: " + err.Error(), Fix: "let this user publish on $JS.API.INFO"})
-		return true
-	}
-	if info.Limits.MaxBytesRequired && x.Settings.NATSMaxBytes == 0 {
-		r.Add("limits/max_bytes", Finding{State: Fault, Found: "the account demands a limit for each stream (max_bytes_required)", Fix: "set PGCOURIER_NATS_STREAM_MAX_BYTES for the workers and `pgcourier broker setup`"})
-	}
-	if most := info.Limits.MaxAckPending; most > 0 && most < x.Settings.NATSMaxAcks {
-		r.Add("limits/max_ack_pending", Finding{State: Fault, Found: fmt.Sprintf("the account's consumers may hold %d messages, PGCOURIER_NATS_MAX_ACK_PENDING is %d", most, x.Settings.NATSMaxAcks), Fix: fmt.Sprintf("set PGCOURIER_NATS_MAX_ACK_PENDING=%d", most)})
-	}
-	used, limit := info.Store, info.Limits.MaxStore
-	if limit <= 0 {
-		r.OK("limits", "the account stores %s and has no limit; how full the broker's disk is cannot be seen from here", humanize.IBytes(used))
-		return true
-	}
-	f := Finding{State: OK, Found: fmt.Sprintf("the account stores %s of %s", humanize.IBytes(used), humanize.IBytes(uint64(limit)))}
-	const nearly, full = 0.8, 0.95
-	switch share := float64(used) / float64(limit); {
-	case share >= full:
-		f.State = Fault
-	case share >= nearly:
-		f.State = Warning
-	}
-	if f.State != OK {
-		f.Fix = "raise the account's max_file (JetStream), or keep outcomes for a shorter time (OUTCOME_RETENTION)"
-	}
-	r.Add("limits", f)
-	return true
 }

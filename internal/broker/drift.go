@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Difference is one thing about a stream or consumer that is not as it must be.
+type Difference struct {
+	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
+	Field  string // empty when the object is missing
+	Want   string
+	Got    string
+}
+
+// DriftError lists all differences between the broker and what is needed, and why they
+// could not be removed.
+type DriftError struct {
+	Differences []Difference
+	Causes      []error
+
+	inspecting bool // nothing is to be changed
+}
+
+func (e *DriftError) Error() string {
+	lines := make([]string, 0, len(e.Differences))
+	for _, d := range e.Differences {
+		if d.Field == "" {
+			lines = append(lines, d.Object+" is missing")
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s is %s, needed is %s", d.Object, d.Field, d.Got, d.Want))
+	}
+	text := "broker is not set up as needed: " + strings.Join(lines, "; ")
+	if causes := e.causes(); len(causes) > 0 {
+		text += " (" + strings.Join(causes, "; ") + ")"
+	}
+	return text
+}
+
+// causes are the texts of the causes, each once, with what helps.
+func (e *DriftError) causes() []string {
+	var out []string
+	for _, cause := range e.Causes {
+		text := strings.ReplaceAll(cause.Error(), "\n", "; ")
+		if api, ok := errors.AsType[*jetstream.APIError](cause); ok && limits[api.ErrorCode] != "" {
+			text += ": " + limits[api.ErrorCode]
+		}
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// limits says what helps where an account or its server has a limit, by nats-server's code.
+var limits = map[jetstream.ErrorCode]string{
+	10002: "raise the account's max_file, or keep outcomes and events for a shorter time",
+	10026: "raise the account's max_consumers, which counts for each stream",
+	10027: "raise the account's max_streams",
+	10047: "NATS_STREAM_MAX_BYTES is reserved for each stream: lower it, or raise max_file of the account or max_file_store of the server",
+	10113: "set NATS_STREAM_MAX_BYTES",
+	10121: "set NATS_MAX_ACK_PENDING to that limit",
+	10122: "lower NATS_STREAM_MAX_BYTES to the account's disk_max_stream_bytes",
+}
+
+// Unwrap returns why the differences remain.
+func (e *DriftError) Unwrap() []error { return e.Causes }
+
+// step makes one change and reports whether it was made. A change that was not answered in
+// time was not permitted, and no further one is tried: each would cost that time again.
+func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
+	if e.inspecting {
+		return false
+	}
+	for _, cause := range e.Causes {
+		if errors.Is(cause, context.DeadlineExceeded) {
+			return false
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, provisionStep)
+	defer cancel()
+	err := change(ctx)
+	if err != nil {
+		e.Causes = append(e.Causes, err)
+	}
+	return err == nil
+}
