@@ -60,6 +60,7 @@ type bench struct {
 	set     destinations.Set
 	links   *handover.Links
 	handler *handover.Handler
+	keys    *handover.Keys
 	server  *httptest.Server
 
 	mu      sync.Mutex
@@ -107,15 +108,22 @@ func setup(t *testing.T, urls ...string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.handler = handover.NewHandler(handover.HandlerConfig{
-		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: keys, Stall: 2 * time.Second, Log: slog.New(slog.DiscardHandler),
-	})
-	b.server = httptest.NewServer(b.handler)
+	b.keys = keys
+	b.server = httptest.NewServer(nil)
 	t.Cleanup(b.server.Close)
+	b.serve(0)
 	b.links = handover.NewLinks(handover.LinksConfig{
 		Records: b.ledger, Keys: keys, PublicURL: b.server.URL + "/", Read: handlers.ReadDelivery, Check: handlers.CheckLink, Announcer: b, Log: slog.New(slog.DiscardHandler),
 	})
 	return b
+}
+
+// serve answers by a handler that gives up a client which takes nothing for stall. 0: the default.
+func (b *bench) serve(stall time.Duration) {
+	b.handler = handover.NewHandler(handover.HandlerConfig{
+		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: b.keys, Stall: stall, Log: slog.New(slog.DiscardHandler),
+	})
+	b.server.Config.Handler = b.handler
 }
 
 // export stores an export of these bytes and records it as completed.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,10 +26,19 @@ func script(t *testing.T, version, body string) string {
 	t.Helper()
 	dir := t.TempDir()
 	text := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\n%s\n", version, body)
-	if err := os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	install(t, filepath.Join(dir, "pg_dump"), text)
 	return dir
+}
+
+// install makes a script that can be executed at once. It is written by another process: a fork of
+// this one could hold it open for writing, and the kernel would refuse to execute it (ETXTBSY).
+func install(t *testing.T, file, text string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("install: %v\n%s", err, out)
+	}
 }
 
 // fake is a pg_dump newer than any server that misbehaves.

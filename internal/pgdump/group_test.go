@@ -240,9 +240,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir, "pg_restore"), body)
-			if err := os.WriteFile(filepath.Join(dir, "pg_restore"), []byte(text), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			install(t, filepath.Join(dir, "pg_restore"), text)
 			config := pgdump.Config{BinDirs: []string{dir}, Stall: 3 * time.Second, LockWaitTimeout: time.Second, KillDelay: 100 * time.Millisecond}
 			got := together(t, groups(t, config, pgdump.GroupConfig{}), job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1"))
 			err := got[0].err
@@ -317,7 +315,7 @@ func TestMembersThatGo(t *testing.T) {
 func TestAGroupDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
-	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Wait: 50 * time.Millisecond})
+	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Wait: time.Second})
 	members := g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 3) // one does not come
 	var all sync.WaitGroup
 	for i, m := range members[:2] {

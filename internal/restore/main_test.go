@@ -278,8 +278,12 @@ func tool(t *testing.T, which, script string) []string {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
-		t.Fatal(err)
+	// Written by another process: a fork of this one could hold it open for writing, and the kernel
+	// would refuse to execute it (ETXTBSY).
+	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", path)
+	cmd.Stdin = strings.NewReader("#!/bin/sh\n" + script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("install: %v\n%s", err, out)
 	}
 	return []string{dir}
 }

@@ -238,13 +238,16 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 	srv := start(t, smtptest.Config{})
 	srv.Set(smtptest.Hang)
 	s := sender(t, address(t, srv, "smtp", "", nil))
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("the try's time is over"))
-	defer cancel()
-	if err := s.Send(ctx, note(t, recipient, "x")); err == nil || permanent(err) {
-		t.Errorf("hanging: %v", err)
+	// A busy machine may need longer to come as far as the server hangs.
+	for limit := 300 * time.Millisecond; srv.Met(smtptest.Hang) == 0; limit *= 2 {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("the try's time is over"))
+		if err := s.Send(ctx, note(t, recipient, "x")); err == nil || permanent(err) {
+			t.Fatalf("hanging: %v", err)
+		}
+		cancel()
 	}
-	if srv.Met(smtptest.Hang) != 1 || len(srv.Mails()) != 0 {
-		t.Errorf("%d hung, %d arrived", srv.Met(smtptest.Hang), len(srv.Mails()))
+	if n := len(srv.Mails()); n != 0 {
+		t.Errorf("%d mails arrived", n)
 	}
 }
 
