@@ -13,6 +13,7 @@ import (
 type Observer struct {
 	t    testing.TB
 	nc   *nats.Conn
+	sub  *nats.Subscription
 	mu   sync.Mutex
 	seen []nats.Msg
 	more chan struct{}
@@ -22,7 +23,8 @@ type Observer struct {
 func Observe(t testing.TB, nc *nats.Conn, subject string) *Observer {
 	t.Helper()
 	o := &Observer{t: t, nc: nc, more: make(chan struct{}, 1)}
-	_, err := nc.Subscribe(subject, func(m *nats.Msg) {
+	var err error
+	o.sub, err = nc.Subscribe(subject, func(m *nats.Msg) {
 		o.mu.Lock()
 		o.seen = append(o.seen, *m)
 		o.mu.Unlock()
@@ -54,16 +56,31 @@ func (o *Observer) Count(words ...string) int {
 // Total is Count after everything under way has arrived.
 func (o *Observer) Total(words ...string) int {
 	o.t.Helper()
+	// After the flush it is in the subscription's queue, which another goroutine empties.
 	Must(o.t, o.nc.Flush())
-	// The flush orders the arrival; this handler's own queue is ordered behind it.
-	done := make(chan struct{})
-	inbox := o.nc.NewInbox()
-	sub, err := o.nc.Subscribe(inbox, func(*nats.Msg) { close(done) })
-	Must(o.t, err)
-	defer func() { _ = sub.Unsubscribe() }()
-	Must(o.t, o.nc.Publish(inbox, nil))
-	Ended(o.t, done, "observer's marker")
+	queued := o.queued()
+	Eventually(o.t, "what was observed is recorded", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return int64(len(o.seen)) >= queued
+	})
 	return o.Count(words...)
+}
+
+// queued is how many messages have come to the subscription.
+func (o *Observer) queued() int64 {
+	o.t.Helper()
+	for {
+		before, err := o.sub.Delivered()
+		Must(o.t, err)
+		waiting, _, err := o.sub.Pending()
+		Must(o.t, err)
+		after, err := o.sub.Delivered()
+		Must(o.t, err)
+		if before == after {
+			return after + int64(waiting)
+		}
+	}
 }
 
 // Await waits for n more messages that begin with word.

@@ -66,10 +66,11 @@ var everyCombination = flag.Bool("combinations", false, "try every combination; 
 func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	t.Parallel()
 	// The look fills a materialized view, so it looks at a copy.
-	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE looked_at TEMPLATE source"); err != nil {
+	copied := fmt.Sprintf("looked_at_%d", databases.Add(1))
+	if err := cluster.execute(t.Context(), "postgres", "CREATE DATABASE "+copied+" TEMPLATE source"); err != nil {
 		t.Fatal(err)
 	}
-	want, err := cluster.look(t.Context(), "looked_at")
+	want, err := cluster.look(t.Context(), copied)
 	if err != nil {
 		t.Fatal(err)
 	}
