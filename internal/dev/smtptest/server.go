@@ -74,6 +74,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	smtp  *smtp.Server // nil while it is down
+	bound net.Listener // the smtp server's
 	done  chan error
 	gate  chan struct{} // closed when nothing hangs any more
 	fault Fault
@@ -126,7 +127,7 @@ func (s *Server) Up() error {
 		srv.TLSConfig = s.tls
 	}
 	done := make(chan error, 1)
-	s.smtp, s.done = srv, done
+	s.smtp, s.bound, s.done = srv, l, done
 	go func() { done <- srv.Serve(l) }()
 	return nil
 }
@@ -134,13 +135,14 @@ func (s *Server) Up() error {
 // Down closes all connections and refuses new ones, until Up.
 func (s *Server) Down() error {
 	s.mu.Lock()
-	srv, done := s.smtp, s.done
+	srv, bound, done := s.smtp, s.bound, s.done
 	s.smtp = nil
 	s.mu.Unlock()
 	if srv == nil {
 		return nil
 	}
 	err := srv.Close()
+	_ = bound.Close() // the server does not know it yet if it is closed right after its start
 	if serr := <-done; serr != nil && !errors.Is(serr, smtp.ErrServerClosed) && !errors.Is(serr, net.ErrClosed) {
 		err = errors.Join(err, serr)
 	}

@@ -20,7 +20,7 @@ func (s *Sender) Check(ctx context.Context) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check the mail server: %w", err)
 	}
-	conn, err := client.DialToSMTPClientWithContext(ctx)
+	conn, err := dial(ctx, client)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the mail server: %w", explain(err))
 	}

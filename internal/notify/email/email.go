@@ -78,7 +78,7 @@ func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 	if err != nil {
 		return fmt.Errorf("send mail: %w", err)
 	}
-	conn, err := client.DialToSMTPClientWithContext(ctx)
+	conn, err := dial(ctx, client)
 	if err != nil {
 		return fmt.Errorf("connect to the mail server: %w", explain(err))
 	}
@@ -97,6 +97,36 @@ func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 		return fmt.Errorf("send mail: %w", context.Cause(ctx))
 	}
 	return classify(err)
+}
+
+// dial connects and logs in. It returns at the end of ctx. The library hears of that only until it is
+// connected, and then waits for a silent server until its own deadline: what it makes later is
+// closed.
+func dial(ctx context.Context, client *mail.Client) (*smtp.Client, error) {
+	type made struct {
+		conn *smtp.Client
+		err  error
+	}
+	done := make(chan made, 1)
+	go func() {
+		conn, err := client.DialToSMTPClientWithContext(ctx)
+		done <- made{conn, err}
+	}()
+	select {
+	case m := <-done:
+		return m.conn, m.err
+	case <-ctx.Done():
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the library's deadline is the same
+		m := <-done
+		return m.conn, m.err
+	}
+	go func() {
+		if m := <-done; m.conn != nil {
+			_ = m.conn.Close()
+		}
+	}()
+	return nil, context.Cause(ctx)
 }
 
 // timeout is the configured one, or what is left of ctx.

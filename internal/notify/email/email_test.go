@@ -3,6 +3,7 @@ package email_test
 import (
 	"context"
 	"errors"
+	"net"
 	stdmail "net/mail"
 	"net/url"
 	"os"
@@ -248,6 +249,41 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 	}
 	if n := len(srv.Mails()); n != 0 {
 		t.Errorf("%d mails arrived", n)
+	}
+}
+
+// A drain does not wait for a server that takes connections and says nothing.
+func TestAMuteServerIsLeftAtOnce(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := email.ParseURL(secret.String("smtp://" + l.Addr().String() + "?from=a%40b.example&tls=none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Timeout = time.Hour
+	s, err := email.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	over := errors.New("the worker is shutting down")
+	taken := make(chan net.Conn, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		taken <- conn
+		cancel(over)
+	}()
+	if err := s.Send(ctx, note(t, recipient, "x")); !errors.Is(err, over) || permanent(err) {
+		t.Errorf("mute: %v", err)
+	}
+	if err := errors.Join((<-taken).Close(), l.Close()); err != nil {
+		t.Error(err)
 	}
 }
 
