@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
@@ -50,6 +51,9 @@ type SweeperConfig struct {
 	// run. It must not block: what it does not take now is offered again by the next sweep.
 	Rescue  func(ctx context.Context, r QueuedRequest)
 	Cleaner Cleaner
+	// EndSessions ends what the attempts of a request that no worker will end have left on their
+	// source. nil: that is left to the source.
+	EndSessions func(ctx context.Context, id ID, attempts int) error
 	// Removals are carried out by each sweep. nil: none.
 	Removals Removals
 	// Keep is how long the ledger keeps requests that are over. It must not be below the
@@ -185,6 +189,7 @@ func (s *Sweeper) failDead(ctx context.Context) error {
 			s.Rescue(ctx, d)
 			continue
 		case err == nil:
+			s.endSessions(ctx, out)
 			if err = s.announceOne(ctx, out); err == nil {
 				err = s.Queue.Remove(ctx, d.Delivery)
 			}
@@ -226,7 +231,19 @@ func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 	if err != nil {
 		return err
 	}
+	s.endSessions(ctx, out)
 	return s.announceOne(ctx, out)
+}
+
+// endSessions ends the sessions of a request that was lost or cancelled. What cannot be ended now
+// ends by itself, later.
+func (s *Sweeper) endSessions(ctx context.Context, out Outcome) {
+	if s.EndSessions == nil || out.Attempt == 0 || out.Code != codes.WorkerLost && out.Code != codes.Cancelled {
+		return
+	}
+	if err := s.EndSessions(ctx, out.ID, out.Attempt); err != nil {
+		s.Log.WarnContext(ctx, "sessions of a lost attempt left to the server", "project_id", out.Project, "request_id", out.Request, "error", err)
+	}
 }
 
 // collect deletes the objects of attempts that lost or failed. Each is looked for more

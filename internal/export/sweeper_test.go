@@ -2,11 +2,13 @@ package export_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -22,6 +24,7 @@ type graveyard struct {
 	adopted   []string
 	announced []export.ID
 	oldest    time.Time // message
+	ended     []string  // sessions of these requests and attempts
 	records   int       // that are over
 	before    []time.Time
 }
@@ -53,7 +56,12 @@ func (g *graveyard) FailUnclaimed(_ context.Context, r export.Request, _ deliver
 	if slices.Contains(g.taken, r.Request) {
 		return export.Outcome{}, export.ErrConflict
 	}
-	return export.Outcome{ID: r.ID, State: export.Failed}, nil
+	return export.Outcome{ID: r.ID, State: export.Failed, Code: codes.WorkerLost, Attempt: 2}, nil
+}
+
+func (g *graveyard) endSessions(_ context.Context, id export.ID, attempts int) error {
+	g.ended = append(g.ended, fmt.Sprint(id, " ", attempts))
+	return nil
 }
 
 func (g *graveyard) rescue(_ context.Context, d export.QueuedRequest) {
@@ -74,10 +82,13 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 		Delivery: delivery.Delivery{EventID: "e-7", Number: 3, Last: true},
 	}}}
 	s := export.NewSweeper(export.SweeperConfig{
-		Reaper: g, Collector: g, Queue: g, Announcer: g, Log: slog.New(slog.DiscardHandler),
+		Reaper: g, Collector: g, Queue: g, Announcer: g, EndSessions: g.endSessions, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if want := []string{"p/e-7-c1 2"}; !slices.Equal(g.ended, want) {
+		t.Errorf("sessions ended of %q, want %q: no further attempt ends them", g.ended, want)
 	}
 	if want := []export.ID{{Project: "p", Request: "e-7-c1"}}; !slices.Equal(g.announced, want) || len(g.dead) > 0 {
 		t.Errorf("announced %v, left in the queue %v", g.announced, g.dead)

@@ -1,12 +1,18 @@
 package pgdump
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -27,33 +33,113 @@ func namesOf(j export.DumpJob, attempt int) attemptNames {
 	return namesFor(fmt.Sprintf("%s.%d", hex.EncodeToString(digest[:8]), attempt))
 }
 
+const snapshotName = "pgcourier snapshot "
+
 func randomNames() attemptNames { return namesFor(strings.ToLower(rand.Text()[:8])) }
 
 func namesFor(tag string) attemptNames {
-	return attemptNames{snapshot: "pgcourier snapshot " + tag, dump: "pgcourier dump " + tag}
+	return attemptNames{snapshot: snapshotName + tag, dump: "pgcourier dump " + tag}
 }
 
-// endLostAttempts ends the sessions that earlier attempts of the request have left on the
-// source. A worker on a machine that vanishes closes no connection: its snapshot would hold back
-// vacuum, and its locks the tenant's ALTER TABLE, until the server notices. A session that
-// cannot be ended is left to the server's keepalives.
-func (o *opening) endLostAttempts(ctx context.Context) {
+// keyOf returns the key of an attempt's advisory lock. Of a group dump, which has one name for many
+// requests, the session with the snapshot holds the key of each.
+func keyOf(j export.DumpJob, attempt int) int64 {
+	digest := sha256.Sum256(fmt.Appendf(nil, "%s/%s.%d", j.ID.Project, j.ID.Request, attempt))
+	return int64(binary.BigEndian.Uint64(digest[:8])) //nolint:gosec // any 64 bits are a key
+}
+
+// carry makes the sessions of a group to be found by the next attempt of each member. Without the
+// right to lock they are left to the server, which ends them after 30 s of silence.
+func (s *session) carry(ctx context.Context, members []*Member) error {
+	var keys []int64
+	for _, m := range members {
+		if m.job.ID != (export.ID{}) {
+			keys = append(keys, keyOf(m.job, m.job.Attempt))
+		}
+	}
+	_, err := s.attempt(ctx, func() error {
+		_, err := s.conn.Exec(ctx, "SELECT pg_catalog.pg_try_advisory_xact_lock_shared(k) FROM pg_catalog.unnest($1::bigint[]) k", keys)
+		return err
+	})
+	return err
+}
+
+// endLostAttempts ends the sessions that earlier attempts of these jobs have left on the source,
+// those of a group that they were members of included. A worker on a machine that vanishes closes no
+// connection: its snapshot would hold back vacuum, and its locks the tenant's ALTER TABLE,
+// until the server notices. A session that cannot be ended is left to the server's keepalives.
+func (s *session) endLostAttempts(ctx context.Context, log *slog.Logger, jobs ...export.DumpJob) {
 	var lost []string
-	for attempt := 1; attempt < o.job.Attempt; attempt++ {
-		n := namesOf(o.job, attempt)
-		lost = append(lost, n.snapshot, n.dump)
+	var keys []int64
+	for _, j := range jobs {
+		for attempt := 1; attempt < j.Attempt && j.ID != (export.ID{}); attempt++ {
+			n := namesOf(j, attempt)
+			lost = append(lost, n.snapshot, n.dump)
+			keys = append(keys, keyOf(j, attempt))
+		}
 	}
 	if len(lost) == 0 {
 		return
 	}
+	groups, err := s.groupsOf(ctx, keys)
 	var ended int
-	err := o.session.conn.QueryRow(ctx, `
+	if err == nil {
+		err = s.conn.QueryRow(ctx, `
 SELECT count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity a
- WHERE a.application_name OPERATOR(pg_catalog.=) ANY ($1::text[]) AND a.usename OPERATOR(pg_catalog.=) session_user`, lost).Scan(&ended)
+ WHERE a.application_name OPERATOR(pg_catalog.=) ANY ($1::text[]) AND a.usename OPERATOR(pg_catalog.=) session_user`, append(lost, groups...)).Scan(&ended)
+	}
 	switch {
 	case err != nil:
-		o.config.Logger.WarnContext(ctx, "sessions of a lost attempt left to the server", "project_id", o.job.Project.ID, "error", err)
+		log.WarnContext(ctx, "sessions of a lost attempt left to the server", "project_id", jobs[0].Project.ID, "error", err)
 	case ended > 0:
-		o.config.Logger.WarnContext(ctx, "sessions of a lost attempt ended", "project_id", o.job.Project.ID, "sessions", ended)
+		log.WarnContext(ctx, "sessions of a lost attempt ended", "project_id", jobs[0].Project.ID, "sessions", ended)
 	}
+}
+
+// groupsOf returns the names of both sessions of each group that holds one of the keys. A key of two
+// halves, as other programs may have, is not ours.
+func (s *session) groupsOf(ctx context.Context, keys []int64) ([]string, error) {
+	var high, low []int64
+	for _, k := range keys {
+		high, low = append(high, int64(uint32(k>>32))), append(low, int64(uint32(k))) //nolint:gosec // the halves, as pg_locks has them
+	}
+	rows, err := s.conn.Query(ctx, `
+SELECT DISTINCT a.application_name FROM pg_catalog.pg_locks l
+  JOIN ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::bigint[])) k (high, low)
+    ON l.classid::bigint OPERATOR(pg_catalog.=) k.high AND l.objid::bigint OPERATOR(pg_catalog.=) k.low
+  JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.objsubid OPERATOR(pg_catalog.=) 1`, high, low)
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var names []string
+	for _, name := range found {
+		if tag, ok := strings.CutPrefix(name, snapshotName); ok {
+			n := namesFor(tag)
+			names = append(names, n.snapshot, n.dump)
+		}
+	}
+	return names, err
+}
+
+// endingWait bounds how long EndAttempts takes.
+const endingWait = 10 * time.Second
+
+// EndAttempts ends what the attempts of a request, from the first on, have left on the source. It is
+// for a request that no further attempt will be made of: the next attempt would end it by itself.
+func (d *Dumper) EndAttempts(ctx context.Context, p export.Project, id export.ID, attempts int) error {
+	ctx, cancel := context.WithTimeout(ctx, endingWait)
+	defer cancel()
+	src, err := newSource(cmp.Or(p.DSN, d.config.DefaultDSN))
+	if err != nil {
+		return err
+	}
+	s, err := src.connect(ctx, restingName)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.endLostAttempts(ctx, d.config.Logger, export.DumpJob{ID: id, Attempt: attempts + 1, Project: p})
+	return nil
 }

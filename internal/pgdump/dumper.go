@@ -193,7 +193,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	if o.session, err = o.warm.take(ctx, o.source, dsn, o.names.snapshot); err != nil {
 		return nil, nil, fail(ctx, err)
 	}
-	o.endLostAttempts(ctx)
+	o.session.endLostAttempts(ctx, o.config.Logger, o.job)
 	if o.version, err = choose(o.versions, o.session); err != nil {
 		return nil, nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,6 +325,51 @@ func TestAGroupDoesNotWaitForEver(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A group's sessions have a name that no member's next attempt can know: it finds them all the same.
+func TestANewAttemptEndsTheGroupOfALostOne(t *testing.T) {
+	t.Parallel()
+	dsn := street(t, 2)
+	execute(t, dsn, `INSERT INTO t1.a (x) SELECT repeat('x', 100000) FROM generate_series(1, 300)`) // 30 MB for pg_dump, little on disk
+	full := filepath.Join(t.TempDir(), "full")
+	if err := syscall.Mkfifo(full, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The pg_dump of the group writes to a reader that takes nothing.
+	dir := wrapper(t, fmt.Sprintf(`case "$*" in *--schema=*--schema=*)
+sleep 1000 <%[1]s & reader=$!; "$real" "$@" >%[1]s; status=$?; kill $reader; exit $status;; esac`, full))
+	g := groups(t, pgdump.Config{BinDirs: []string{dir}}, pgdump.GroupConfig{})
+	jobs := []export.DumpJob{job(dsn, export.Custom, "t0"), job(dsn, export.Custom, "t1")}
+	out := make([]ending, len(jobs))
+	var all sync.WaitGroup
+	for i, m := range g.NewGroup(jobs[0].Project.GroupKey(), len(jobs)) {
+		jobs[i].ID, jobs[i].Attempt = export.ID{Project: "acme", Request: fmt.Sprintf("r%d", i)}, 1
+		all.Go(func() { out[i] = dumpAs(t.Context(), m, jobs[i]) })
+	}
+	conn := connect(t, dsn)
+	eventually(t, "the group's pg_dump waits for its reader", func() bool {
+		var waits bool
+		err := conn.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'pgcourier dump%' AND wait_event = 'ClientWrite'`).Scan(&waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	var text log
+	next := jobs[1]
+	next.Attempt = 2
+	d := open(t, pgdump.Config{Logger: slog.New(slog.NewTextHandler(&text, nil))}, next)
+	if _, err := io.Copy(io.Discard, d); err != nil {
+		t.Errorf("the second attempt: %v", err)
+	}
+	all.Wait()
+	for i, e := range out { // the lost worker was none, and goes on without the group
+		whole(t, fmt.Sprint(jobs[i].Schemas), jobs[i].Format, e, false)
+	}
+	contains(t, "log", text.String(), "sessions of a lost attempt ended")
+	contains(t, "log", text.String(), "sessions=2")
 }
 
 // When all members end, so does the group's pg_dump.

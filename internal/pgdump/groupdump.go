@@ -44,6 +44,7 @@ func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
 	if err != nil {
 		return nil, err
 	}
+	src.prompt = true
 	return &opening{
 		Dumper: &g.dumper, source: src,
 		job:   export.DumpJob{Project: export.Project{Role: k.Role, DSN: k.DSN}, Format: export.Custom},
@@ -59,6 +60,7 @@ func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member
 	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
 		return nil, fail(ctx, err)
 	}
+	o.session.endLostAttempts(ctx, g.log, jobs(members)...)
 	if o.version, err = choose(o.versions, o.session); err != nil {
 		return nil, err
 	}
@@ -66,6 +68,9 @@ func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member
 		members = slices.DeleteFunc(slices.Clone(members), func(m *Member) bool { return m.job.Format == export.SQL })
 	}
 	if err = o.session.begin(ctx, o.job.Project.Role, groupLockWait); err != nil {
+		return nil, err
+	}
+	if err = o.session.carry(ctx, members); err != nil {
 		return nil, err
 	}
 	if members, err = g.survey(ctx, o, members); err != nil {

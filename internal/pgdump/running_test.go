@@ -383,6 +383,31 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	}
 }
 
+// What a request that no worker will end has left goes too, though no further attempt is made.
+func TestTheSessionsOfALostRequestAreEnded(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, cluster, large)
+	j := job(dsn, export.SQL, "big")
+	j.ID, j.Attempt = export.ID{Project: "acme", Request: "r1"}, 3
+	d := dumper(t, pgdump.Config{})
+	lost, err := d.Open(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lost.Close() })
+	read(t, lost, 5000)
+	if err := d.EndAttempts(t.Context(), j.Project, export.ID{Project: "acme", Request: "r2"}, 3); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, dsn)
+	eventually(t, "only the sessions of the dump are there", func() bool { return sessions(t, conn) == 2 })
+	if err := d.EndAttempts(t.Context(), j.Project, j.ID, 3); err != nil {
+		t.Fatal(err)
+	}
+	fault(t, readUntilError(t, lost), codes.SourceUnavailable)
+	noSessionIsLeft(t, dsn)
+}
+
 // The server looks after the snapshot's idle session: a client that vanished without a FIN is
 // noticed within half a minute, and not after the kernel's two hours.
 func TestTheServerProbesAnIdleSnapshot(t *testing.T) {

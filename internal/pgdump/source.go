@@ -15,14 +15,18 @@ import (
 )
 
 // source is where a dump comes from.
-type source struct{ *libpq.Source }
+type source struct {
+	*libpq.Source
+	// prompt says that what pg_dump writes is read at once, whatever the storage does.
+	prompt bool
+}
 
 func newSource(dsn export.Secret) (*source, error) {
 	s, err := libpq.Parse(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return &source{s}, nil
+	return &source{Source: s}, nil
 }
 
 // options are the server settings of every session on the source. From about 2,000 tenants
@@ -34,6 +38,10 @@ func newSource(dsn export.Secret) (*source, error) {
 // would also end the session of a dump that waits for a slow storage, because the kernel
 // counts a closed receive window like silence.
 const options = "-c enable_mergejoin=off -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+
+// promptOption is for a pg_dump whose output goes to a spool on this machine: if it takes nothing
+// for half a minute, the machine is gone.
+const promptOption = " -c tcp_user_timeout=30000"
 
 // jitOff is for pg_dump as begin is for the session: in a catalogue of some thousand tables its
 // queries look dear enough to be compiled, which costs more than it brings. Measured: 203 ms
@@ -105,6 +113,9 @@ func (s *source) environment(ses *session, application string) []string {
 	opts := options
 	if ses.bare {
 		return s.Environment(ses.At, ses.Address, application, "")
+	}
+	if s.prompt {
+		opts += promptOption
 	}
 	if pgversion.Has(ses.major(), pgversion.JIT) {
 		opts += jitOff

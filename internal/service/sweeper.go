@@ -14,6 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
 // SweeperConfig is what the role sweeper needs.
@@ -24,6 +25,8 @@ type SweeperConfig struct {
 	Store      export.Store
 	Exporter   *export.Exporter // runs requests that used up their deliveries and never began
 	Announcer  *handlers.Announcer
+	Projects   export.Projects
+	Dumper     *pgdump.Dumper // ends what lost attempts have left on the sources
 	// AckWait is how long a worker may be silent. The sweeper looks that often.
 	AckWait time.Duration
 	// Drain is how long what the sweeper runs may go on when it ends.
@@ -54,6 +57,7 @@ func (r *Sweeper) Run(ctx context.Context) error {
 		Reaper: c.Ledger, Collector: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
 		Queue: queue, Rescue: rescuer.Rescue, Every: c.AckWait, Grace: 2 * c.AckWait,
 		Cleaner: c.Ledger, Removals: c.Ledger, Keep: c.Keep,
+		EndSessions: r.endSessions,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := c.Connection.Subscribe(advisories, func(*nats.Msg) { s.Hint() })
@@ -64,4 +68,13 @@ func (r *Sweeper) Run(ctx context.Context) error {
 	c.Begun()
 	s.Run(ctx)
 	return nil
+}
+
+// endSessions finds the source of a request's project, and ends there what its attempts have left.
+func (r *Sweeper) endSessions(ctx context.Context, id export.ID, attempts int) error {
+	p, err := r.config.Projects.Lookup(ctx, id.Project)
+	if err != nil {
+		return err
+	}
+	return r.config.Dumper.EndAttempts(ctx, p, id, attempts)
 }

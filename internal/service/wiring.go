@@ -229,6 +229,7 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	if c.Serves(config.RoleSweeper) {
 		w.service.add("sweeper", NewSweeper(SweeperConfig{
 			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer,
+			Projects: sh.projects, Dumper: sh.exports.dumper,
 			AckWait: c.AckWait, Drain: handlersDrain(c.DrainTimeout), Keep: c.LedgerRetention, Begun: w.service.starting.part(), Log: w.Log,
 		}))
 	}
