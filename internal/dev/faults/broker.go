@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -24,6 +25,7 @@ type broker struct {
 	nodes          []*node
 	workerPassword string
 	keys           string // folder of the broker's users' keys; empty: two users with passwords
+	user           string // of the harness's connection, with keys
 
 	nc *nats.Conn // the harness's own, past all proxies
 	js jetstream.JetStream
@@ -34,12 +36,13 @@ type node struct {
 	port, clusterPort, monitorPort int
 	process                        *process
 	starts                         int
+	folder                         string // of its store; empty: one in the broker's folder
 }
 
 // startBroker starts size nodes and waits until they answer. With keys the servers know the
 // users of these keys, from the file users.conf in dir.
 func startBroker(ctx context.Context, dir, binary string, size int, keys string) (*broker, error) {
-	b := &broker{dir: dir, binary: binary, workerPassword: "first", keys: keys}
+	b := &broker{dir: dir, binary: binary, workerPassword: "first", keys: keys, user: "admin"}
 	for n := range size {
 		ports, err := freePorts(3)
 		if err != nil {
@@ -61,7 +64,7 @@ func startBroker(ctx context.Context, dir, binary string, size int, keys string)
 }
 
 func (b *broker) config(n *node) string { return filepath.Join(b.dir, n.name+".conf") }
-func (b *broker) store(n *node) string  { return filepath.Join(b.dir, n.name) }
+func (b *broker) store(n *node) string  { return cmp.Or(n.folder, filepath.Join(b.dir, n.name)) }
 
 func (b *broker) configure(n *node) error {
 	conf := fmt.Sprintf(`server_name: %s
@@ -152,7 +155,7 @@ func (b *broker) login(user string) (*nats.Conn, error) {
 // connect waits until JetStream answers.
 func (b *broker) connect(ctx context.Context) error {
 	var err error
-	if b.nc, err = b.login("admin"); err != nil {
+	if b.nc, err = b.login(b.user); err != nil {
 		return err
 	}
 	if b.js, err = jetstream.New(b.nc); err != nil {

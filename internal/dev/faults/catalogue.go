@@ -4,5 +4,5 @@ import "slices"
 
 // catalogue lists every fault.
 func catalogue() []fault {
-	return slices.Concat(workerFaults(), pointFaults(), brokerFaults(), refusalFaults(), networkFaults(), platformFaults(), sourceFaults(), controlFaults(), storageFaults(), mountFaults(), eventFaults())
+	return slices.Concat(workerFaults(), vanishFaults(), pointFaults(), brokerFaults(), embeddedFaults(), refusalFaults(), networkFaults(), platformFaults(), sourceFaults(), controlFaults(), storageFaults(), mountFaults(), noticeFaults(), eventFaults())
 }

@@ -24,8 +24,13 @@ func newEdges() *edges {
 // edge is one proxy, through which one process reaches another.
 type edge struct{ proxy *toxiproxy.Proxy }
 
-func (e *edges) open(name string, port int) (*edge, error) {
-	p := toxiproxy.NewProxy(e.server, name, "127.0.0.1:0", fmt.Sprintf("127.0.0.1:%d", port))
+func (e *edges) open(name string, port int) (*edge, error) { return e.openAt(name, loopback, port) }
+
+const loopback = "127.0.0.1"
+
+// openAt makes a proxy that listens on another address of this machine.
+func (e *edges) openAt(name, host string, port int) (*edge, error) {
+	p := toxiproxy.NewProxy(e.server, name, net.JoinHostPort(host, "0"), fmt.Sprintf("127.0.0.1:%d", port))
 	if err := p.Start(); err != nil {
 		return nil, fmt.Errorf("open edge %s: %w", name, err)
 	}
@@ -36,6 +41,9 @@ func (e *edge) port() string {
 	_, port, _ := net.SplitHostPort(e.proxy.Listen)
 	return port
 }
+
+// address is host:port.
+func (e *edge) address() string { return e.proxy.Listen }
 
 // cut closes all connections and refuses new ones until join.
 func (e *edge) cut() { e.proxy.Stop() }

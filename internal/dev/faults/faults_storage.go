@@ -98,20 +98,31 @@ func storageFull(ctx context.Context, w *world) error {
 		return err
 	}
 	path := filepath.Join(w.storage, filler)
-	f, err := os.Create(path) //nolint:gosec // the storage is ours
+	if err := fill(path); err != nil {
+		return err
+	}
+	err := w.failing(ctx, codes.StorageFull)
+	w.heal()
+	return errors.Join(err, os.Remove(path))
+}
+
+// fill writes a file until its disk is full to the last page.
+func fill(path string) error {
+	f, err := os.Create(path) //nolint:gosec // in a folder of the harness
 	if err != nil {
 		return err
 	}
-	block := make([]byte, 1<<20)
-	for err == nil {
-		_, err = f.Write(block)
+	for size := 1 << 20; size >= os.Getpagesize(); size /= 2 {
+		block := make([]byte, size)
+		for err == nil {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			return errors.Join(err, f.Close())
+		}
+		err = nil
 	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		return errors.Join(err, f.Close())
-	}
-	err = errors.Join(f.Close(), w.failing(ctx, codes.StorageFull))
-	w.heal()
-	return errors.Join(err, os.Remove(path))
+	return f.Close()
 }
 
 // permissionLost takes the right to write away in mid-dump.

@@ -178,6 +178,11 @@ func (w *world) play(ctx context.Context, r *result) error {
 	if err := w.closeWorkers(); err != nil {
 		r.blame("%v", err)
 	}
+	if w.fault.embedded {
+		if err := w.outliveEmbedded(ctx); err != nil {
+			return err
+		}
+	}
 	return w.account(ctx, r)
 }
 

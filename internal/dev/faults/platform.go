@@ -107,15 +107,7 @@ func (w *world) openPlatformBroker(ctx context.Context) (err error) {
 	if err = os.WriteFile(filepath.Join(w.dir, usersFile), users, 0o600); err != nil {
 		return err
 	}
-	// A worker's machine has the worker's key only.
-	key, err := os.ReadFile(filepath.Join(keys, "worker.nk")) //nolint:gosec // just made
-	if err != nil {
-		return err
-	}
-	if err = os.Mkdir(w.workerKeys(), 0o700); err != nil {
-		return err
-	}
-	if err = os.WriteFile(filepath.Join(w.workerKeys(), "worker.nk"), key, 0o600); err != nil { //nolint:gosec // in the world's own folder
+	if err = w.giveWorkerKey(keys); err != nil {
 		return err
 	}
 	if w.broker, err = startBroker(ctx, w.dir, w.lab.natsd, 3, keys); err != nil {
@@ -134,6 +126,18 @@ func (w *world) openPlatformBroker(ctx context.Context) (err error) {
 	}
 	w.client, err = events.NewClient(w.gateway)
 	return err
+}
+
+// giveWorkerKey copies the worker's key: a worker's machine has no other.
+func (w *world) giveWorkerKey(keys string) error {
+	key, err := os.ReadFile(filepath.Join(keys, "worker.nk")) //nolint:gosec // made by pgcourier
+	if err != nil {
+		return err
+	}
+	if err = os.Mkdir(w.workerKeys(), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.workerKeys(), "worker.nk"), key, 0o600) //nolint:gosec // in the world's own folder
 }
 
 func (w *world) workerKeys() string { return filepath.Join(w.dir, "worker-keys") }

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +20,7 @@ type worker struct {
 	binary  string
 	brokers []*edge // one for each node
 	control *edge
+	network *network // nil: the harness's own
 	tmp     string
 	data    string              // apart from tmp, in which nothing may be left
 	cred    *syscall.Credential // nil: the harness's own user
@@ -31,19 +32,23 @@ type worker struct {
 
 func (w *world) newWorker(number int) (*worker, error) {
 	k := &worker{w: w, number: number, binary: w.lab.pgcourier, tmp: filepath.Join(w.dir, fmt.Sprintf("tmp-%d", number))}
-	k.data = filepath.Join(w.dir, fmt.Sprintf("data-%d", number))
+	k.data = w.dataFolder(number)
+	host := loopback
+	if number == 0 && w.network != nil {
+		k.network, host = w.network, networkHost
+	}
 	for _, n := range w.broker.nodes {
-		if w.fault.platform {
+		if w.fault.platform || w.fault.embedded {
 			break // it goes there directly
 		}
-		e, err := w.lab.edges.open(fmt.Sprintf("worker%d-%s", number, n.name), n.port)
+		e, err := w.lab.edges.openAt(fmt.Sprintf("worker%d-%s", number, n.name), host, n.port)
 		if err != nil {
 			return nil, err
 		}
 		k.brokers = append(k.brokers, e)
 	}
 	var err error
-	if k.control, err = w.lab.edges.open(fmt.Sprintf("worker%d-control", number), w.lab.control.Port); err != nil {
+	if k.control, err = w.lab.edges.openAt(fmt.Sprintf("worker%d-control", number), host, w.lab.control.Port); err != nil {
 		return nil, err
 	}
 	if w.fault.unprivileged {
@@ -60,10 +65,18 @@ func (w *world) newWorker(number int) (*worker, error) {
 	return k, nil
 }
 
+// dataFolder is the DATA_DIR of a worker.
+func (w *world) dataFolder(number int) string {
+	return filepath.Join(w.dir, fmt.Sprintf("data-%d", number))
+}
+
 // start runs it with fail points of its own, and waits until it serves.
 func (k *worker) start(ctx context.Context, failpoints string) error {
 	k.starts++
 	cmd := exec.Command(k.binary, "serve") //nolint:gosec,noctx // our own binary, ended by the world
+	if k.network != nil {
+		cmd = k.network.command(k.binary, "serve")
+	}
 	cmd.Dir = k.tmp
 	cmd.Env = k.environment(failpoints)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: k.cred}
@@ -85,11 +98,14 @@ func (k *worker) start(ctx context.Context, failpoints string) error {
 func (k *worker) environment(failpoints string) []string {
 	var brokers []string
 	for _, e := range k.brokers {
-		brokers = append(brokers, "nats://worker:"+k.w.broker.workerPassword+"@127.0.0.1:"+e.port())
+		brokers = append(brokers, "nats://worker:"+k.w.broker.workerPassword+"@"+e.address())
 	}
 	url := strings.Join(brokers, ",")
-	if k.w.fault.platform {
+	switch {
+	case k.w.fault.platform, k.w.fault.embedded && k.number > 0:
 		url = k.w.broker.addresses("")
+	case k.w.fault.embedded:
+		url = ""
 	}
 	env := []string{
 		"TMPDIR=" + k.tmp, "FAILPOINTS=" + failpoints, "PGCOURIER_DATA_DIR=" + k.data,
@@ -102,13 +118,20 @@ func (k *worker) environment(failpoints string) []string {
 		"PGCOURIER_RETRY_BACKOFF=1s", "PGCOURIER_CONCURRENCY=2", "PGCOURIER_DRAIN_TIMEOUT=1m",
 		maxWaiting, "PGCOURIER_LOG_FORMAT=json", "PGCOURIER_LOG_LEVEL=debug",
 	}
+	if k.w.fault.embedded {
+		if k.number > 0 {
+			env = append(env, "PGCOURIER_NATS_KEYS="+k.w.workerKeys())
+		} else {
+			env = append(env, fmt.Sprintf("PGCOURIER_NATS_PORT=%d", k.w.broker.nodes[0].port))
+		}
+	}
 	if k.w.fault.platform {
 		env = append(env, "PGCOURIER_NATS_KEYS="+k.w.workerKeys())
 		if !k.w.fault.grouped { // one dump for each, so that there is something to share out
 			env = append(env, "PGCOURIER_GROUP_MAX=1")
 		}
 	}
-	return append(env, k.w.fault.settings...)
+	return slices.Concat(env, k.w.fault.settings, k.w.settings)
 }
 
 // restart starts a fresh process after the former one has ended.
@@ -170,7 +193,7 @@ func (k *worker) close() error {
 func through(url string, e *edge) string {
 	at := strings.LastIndex(url, "@")
 	slash := strings.Index(url[at:], "/") + at
-	return url[:at+1] + net.JoinHostPort("127.0.0.1", e.port()) + url[slash:]
+	return url[:at+1] + e.address() + url[slash:]
 }
 
 // nobody returns an unprivileged user, if the harness may become one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type fault struct {
 	name  string
 	about string
 
-	workers      int      // default: 2
+	workers      int      // at the start; default: 2
 	cluster      bool     // a broker of three nodes instead of one
 	platform     bool     // many small projects, and the broker's own users, see platform.go
 	grouped      bool     // its workers dump small projects together
@@ -31,6 +32,8 @@ type fault struct {
 	settings     []string // of all workers, over the harness's own
 	unprivileged bool     // workers run as nobody, so that permissions mean something
 	tmpfs        string   // the storage is a tmpfs of this size
+	embedded     bool     // the broker is the first worker's own
+	dataTmpfs    string   // the first worker's DATA_DIR is a tmpfs of this size
 	shifted      bool     // the first worker's wall clock is an hour ahead
 	// unpublished leaves it to strike to publish the load.
 	unpublished bool
@@ -39,6 +42,8 @@ type fault struct {
 	// permitted are the codes with which a project's requests may fail; all others must
 	// complete.
 	permitted map[string][]codes.Code
+	// prepare, if set, makes what the workers need before they start.
+	prepare func(ctx context.Context, w *world) error
 	// strike brings the fault about at its moment, heals it and calls world.heal.
 	strike func(ctx context.Context, w *world) error
 }
@@ -60,6 +65,10 @@ type world struct {
 	crew    []*worker // those of workers that were closed
 	jobs    []job
 	client  *events.Client
+	network *network // the first worker's; nil: the harness's own
+	post    *post    // where notices go; nil: nowhere
+
+	settings []string // of all workers, over the fault's
 
 	struck   []string // requests that were under way when it struck
 	healedAt time.Time
@@ -90,7 +99,12 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 	if err = w.openBroker(ctx); err != nil {
 		return w, err
 	}
-	for n := range max(f.workers, 2) {
+	if f.prepare != nil {
+		if err = f.prepare(ctx, w); err != nil {
+			return w, err
+		}
+	}
+	for n := range cmp.Or(f.workers, 2) {
 		failpoints := ""
 		if n == 0 {
 			failpoints = f.failpoints
@@ -106,8 +120,18 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 			}
 			k.binary = l.shifted
 		}
+		if n == 0 && f.dataTmpfs != "" {
+			if err := w.mountTmpfs(k.data, f.dataTmpfs); err != nil {
+				return w, err
+			}
+		}
 		if err := k.start(ctx, failpoints); err != nil {
 			return w, err
+		}
+		if n == 0 && f.embedded {
+			if err := w.joinEmbedded(ctx); err != nil {
+				return w, err
+			}
 		}
 	}
 	return w, nil
@@ -116,6 +140,9 @@ func (l *lab) openWorld(ctx context.Context, f fault, n int) (w *world, err erro
 func (w *world) openBroker(ctx context.Context) (err error) {
 	if w.fault.platform {
 		return w.openPlatformBroker(ctx)
+	}
+	if w.fault.embedded {
+		return w.placeEmbedded()
 	}
 	nodes := 1
 	if w.fault.cluster {
@@ -133,16 +160,24 @@ func (w *world) makeStorage() error {
 		return err
 	}
 	if w.fault.tmpfs != "" {
-		if err := unix.Mount("faults", w.storage, "tmpfs", 0, "mode=0700,size="+w.fault.tmpfs); err != nil {
-			return &missingError{fmt.Sprintf("the right to mount a tmpfs (%v)", err)}
+		if err := w.mountTmpfs(w.storage, w.fault.tmpfs); err != nil {
+			return err
 		}
-		w.undo = append(w.undo, func() error { return unix.Unmount(w.storage, unix.MNT_DETACH) })
 	}
 	if w.fault.unprivileged {
 		if c := nobody(); c != nil {
 			return os.Chown(w.storage, int(c.Uid), int(c.Gid))
 		}
 	}
+	return nil
+}
+
+// mountTmpfs mounts a small file system until the world is closed.
+func (w *world) mountTmpfs(dir, size string) error {
+	if err := unix.Mount("faults", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
+		return &missingError{fmt.Sprintf("the right to mount a tmpfs (%v)", err)}
+	}
+	w.undo = append(w.undo, func() error { return unix.Unmount(dir, unix.MNT_DETACH) })
 	return nil
 }
 
