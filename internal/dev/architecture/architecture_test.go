@@ -83,7 +83,7 @@ var allowed = []rule{
 	{"internal/dev/roundtrip", nil, "it has tests only", nil},
 	{"internal/dev/e2e", nil, "it has tests only", nil},
 	{"internal/dev/architecture", nil, "it has tests only", nil},
-	{"internal/dev/faults/...", []string{"events", "schemas", "internal/pgcluster/contents", "internal/export", "internal/failpoint", "internal/pgcluster/freeport", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/faults/...", []string{"events", "schemas", "internal/pgcluster/contents", "internal/export", "internal/dev/smtptest", "internal/failpoint", "internal/pgcluster/freeport", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/s3test", "internal/dev/telegramtest", "internal/pgcluster/freeport", "internal/pgcluster"}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/brokertest", []string{"internal/broker", "internal/pgcluster/freeport"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers knows none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
