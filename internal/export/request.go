@@ -105,12 +105,12 @@ type Artifact struct {
 	Compression   seal.Compression `json:"compression"`
 	Encryption    seal.Encryption  `json:"encryption"`
 	Schemas       []string         `json:"schemas"`
-	SizeBytes     int64            `json:"size_bytes"`   // what pg_dump wrote
-	StoredBytes   int64            `json:"stored_bytes"` // what is stored
-	SHA256        string           `json:"sha256"`       // of the stored bytes, lower-case hex
-	CRC32C        uint32           `json:"-"`            // of the same; only between the seal and the storage
-	Tables        int              `json:"tables"`       // tables with data sections: the same in stream and snapshot
-	Rows          int64            `json:"rows"`         // rows: the same in stream and snapshot
+	SizeBytes     int64            `json:"size_bytes"`       // what pg_dump wrote
+	StoredBytes   int64            `json:"stored_bytes"`     // what is stored
+	SHA256        string           `json:"sha256"`           // of the stored bytes, lower-case hex
+	CRC32C        uint32           `json:"crc32c,omitempty"` // of the same; 0: not known, an earlier version did not keep it
+	Tables        int              `json:"tables"`           // tables with data sections: the same in stream and snapshot
+	Rows          int64            `json:"rows"`             // rows: the same in stream and snapshot
 	ServerVersion string           `json:"server_version"`
 	PgDumpVersion string           `json:"pg_dump_version"`
 	Warnings      []string         `json:"warnings,omitempty"` // what a schema dump leaves out, for a human

@@ -81,6 +81,7 @@ type File struct {
 	Encrypted   bool
 	Bytes       int64
 	SHA256      string // lower-case hex
+	CRC32C      uint32 // 0: not known
 	Recipients  []string
 	Receipt     []byte // the signed receipt; nil: there is none
 	Trace       export.Trace
@@ -90,7 +91,7 @@ type File struct {
 func NewFile(id export.ID, key string, a export.Artifact, trace export.Trace) File {
 	f := File{
 		ID: id, Key: key, Format: a.Format, Compression: a.Compression, Encrypted: a.Encryption == seal.Age,
-		Bytes: a.StoredBytes, SHA256: a.SHA256, Recipients: a.Recipients, Trace: trace,
+		Bytes: a.StoredBytes, SHA256: a.SHA256, CRC32C: a.CRC32C, Recipients: a.Recipients, Trace: trace,
 	}
 	if a.Receipt != nil {
 		f.Receipt = a.Receipt.Envelope

@@ -77,6 +77,12 @@ func (b *bench) Announce(_ context.Context, c handover.Change) error {
 
 func setup(t *testing.T, urls ...string) *bench {
 	t.Helper()
+	return setupWith(t, destinations.Options{S3: credentials.NewStaticV4("key", "secret", "")}, urls...)
+}
+
+func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
 	b := &bench{t: t, storage: filepath.Join(t.TempDir(), "exports")}
 	name := "t" + strings.ToLower(rand.Text())
 	admin, err := controlplane.Connect(context.Background(), export.Secret(cluster.URL("postgres")))
@@ -97,7 +103,7 @@ func setup(t *testing.T, urls ...string) *bench {
 	if len(urls) == 0 {
 		urls = []string{"file://" + b.storage}
 	}
-	if b.set, err = destinations.Open(urls, destinations.Options{S3: credentials.NewStaticV4("key", "secret", ""), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if b.set, err = destinations.Open(urls, o); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.set.Check(t.Context(), b.ledger, slog.New(slog.DiscardHandler)); err != nil {

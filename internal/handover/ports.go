@@ -92,9 +92,9 @@ type Announcer interface {
 
 // Files are the stored exports.
 type Files interface {
-	// Open returns the stored bytes under a key from an offset on, checked while they are read.
-	// ErrNoExport: no destination has it.
-	Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error)
+	// Open returns the stored bytes of a file from an offset on. Those of the whole file are checked
+	// while they are read: io.EOF says that they are f. ErrNoExport: no destination has it.
+	Open(ctx context.Context, f File, offset int64) (io.ReadCloser, error)
 	// Presign returns a URL that lets a client fetch the file from the storage itself; empty
 	// where no storage can.
 	Presign(ctx context.Context, f File, ttl time.Duration) (string, error)

@@ -78,7 +78,7 @@ type opened struct {
 // begin opens a file and reads its first bytes, so that a storage that does not have it, or does
 // not answer, is an answer and not a connection that is cut.
 func (h *Handler) begin(ctx context.Context, f File, from, to int64) (opened, error) {
-	body, err := h.config.Files.Open(ctx, f.Key, from)
+	body, err := h.config.Files.Open(ctx, f, from)
 	if err != nil {
 		return opened{}, err
 	}

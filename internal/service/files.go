@@ -22,10 +22,10 @@ type Files struct {
 var _ handover.Files = Files{}
 
 // Open implements handover.Files: the first destination that has the export serves it.
-func (f Files) Open(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
+func (f Files) Open(ctx context.Context, file handover.File, offset int64) (io.ReadCloser, error) {
 	var faults []error
 	for _, d := range f.Set {
-		body, err := d.OpenAt(ctx, key, offset)
+		body, err := d.OpenExpected(ctx, file.Key, storage.Expected{SHA256: file.SHA256, CRC32C: file.CRC32C}, offset)
 		if err == nil {
 			return body, nil
 		}

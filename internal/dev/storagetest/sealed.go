@@ -10,6 +10,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
@@ -166,6 +167,48 @@ func repositoryResumed(t *testing.T, dst Destination) {
 	}
 	if err := body.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A record outside of the storage says which bytes are meant, and whether those are whole.
+func repositoryExpected(t *testing.T, dst Destination) {
+	r := dst.repository(t, nil)
+	part := max(dst.PartSize, dst.Driver.Traits().MaxBlob, 1000)
+	data := Bytes(2*part + part/2)
+	save(t, r, someKey, data)
+	doc, err := r.Manifest(background(t), someKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(e storage.Expected, offset int64) ([]byte, error) {
+		body, err := r.OpenExpected(background(t), someKey, e, offset)
+		if err != nil {
+			return nil, err
+		}
+		got, err := io.ReadAll(body)
+		return got, errors.Join(err, body.Close())
+	}
+	crc := seal.CRC32C(0, data)
+	for what, e := range map[string]storage.Expected{"by SHA-256": {SHA256: doc.SHA256}, "by CRC-32C": {SHA256: doc.SHA256, CRC32C: crc}} {
+		for _, offset := range []int64{0, 1, part} {
+			if got, err := read(e, offset); err != nil || !bytes.Equal(got, data[offset:]) {
+				t.Errorf("%s from byte %d: %d bytes, %v", what, offset, len(got), err)
+			}
+		}
+	}
+	for what, e := range map[string]storage.Expected{"another SHA-256": {SHA256: strings.Repeat("0", 64), CRC32C: crc}, "another CRC-32C": {SHA256: doc.SHA256, CRC32C: crc ^ 1}} {
+		if _, err := read(e, 0); !errors.Is(err, storage.ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	last := doc.Parts[len(doc.Parts)-1]
+	flipped := bytes.Clone(data[doc.Bytes-last.Bytes:])
+	flipped[len(flipped)/2] ^= 1
+	dst.Alter(t, last.Ref, flipped)
+	for what, e := range map[string]storage.Expected{"by SHA-256": {SHA256: doc.SHA256}, "by CRC-32C": {SHA256: doc.SHA256, CRC32C: crc}} {
+		if _, err := read(e, 0); !errors.Is(err, storage.ErrDamaged) {
+			t.Errorf("a flipped bit, %s: %v", what, err)
+		}
 	}
 }
 

@@ -76,6 +76,7 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 		"repository/sealed":          repositorySealed,
 		"repository/receipt":         repositoryReceipt,
 		"repository/resumed":         repositoryResumed,
+		"repository/expected":        repositoryExpected,
 		"repository/damage": func(t *testing.T, d Destination) {
 			repositoryDamage(t, d, flips)
 		},
