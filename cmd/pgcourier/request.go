@@ -28,7 +28,8 @@ func (a *app) requestCommand() *cobra.Command {
 		Example: "  pgcourier request acme --wait\n" +
 			"  pgcourier request acme --id nightly-2026-11-23 --format custom --compression zstd\n" +
 			"  pgcourier request acme --format directory --jobs 4 --compression zstd --wait\n" +
-			"  pgcourier request acme --schema tenant_acme --metadata ticket=4711",
+			"  pgcourier request acme --schema tenant_acme --metadata ticket=4711\n" +
+			"  pgcourier request acme --recipient age1... --deliver ttl=48h,max-downloads=3",
 		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()

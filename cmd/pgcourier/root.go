@@ -129,20 +129,6 @@ func (a *app) await(ctx context.Context, client *events.Client, project, id stri
 	return view.Follow(ctx, client, project, id)
 }
 
-// requestOptions gives cmd the flags for what an export is to be.
-func requestOptions(cmd *cobra.Command, r *events.Requested) {
-	f := cmd.Flags()
-	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
-	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar, custom or directory (dumped by several connections at a time)")
-	f.StringVar((*string)(&r.Compression), "compression", string(events.CompressionGzip), "gzip, zstd or none")
-	f.IntVar(&r.Jobs, "jobs", 0, "tables dumped at a time, 1 to 16, with --format directory; the worker may allow fewer (default: as the size asks for)")
-	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
-	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
-	f.StringToStringVar(&r.Metadata, "metadata", nil, "key=value, handed through to the outcome; may be repeated")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom", "directory"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
-}
-
 // delegate runs another command in the place of cmd, with those of the given flags that it has.
 func delegate(cmd *cobra.Command, args []string, path ...string) error {
 	to, _, err := cmd.Root().Find(path)

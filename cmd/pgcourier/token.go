@@ -154,7 +154,8 @@ func userName() string {
 
 var tokenColumns = []term.Column{
 	{Title: "TOKEN", ID: true}, {Title: "PROJECT", ID: true}, {Title: "STATE"}, {Title: "SCOPES", Least: 12},
-	{Title: "EXPIRES", Drop: 1, Least: len(term.TimeForm)}, {Title: "LAST USED", Drop: 2}, {Title: "FROM", Drop: 4}, {Title: "LABEL", Drop: 3, Least: 8},
+	{Title: "EXPIRES", Drop: 1, Least: len(term.TimeForm)}, {Title: "LAST USED", Drop: 2}, {Title: "FROM", Drop: 5}, {Title: "MADE BY", Drop: 4},
+	{Title: "LABEL", Drop: 3, Least: 8},
 }
 
 func tokensText(s term.Screen, all []access.Token) string {
@@ -175,7 +176,7 @@ func tokensText(s term.Screen, all []access.Token) string {
 		if t.LastUsedAt != nil {
 			used = s.Age(t.LastUsedAt)
 		}
-		table.Add(t.ID, t.Project, t.State(now), strings.Join(scopes, ","), term.Time(t.ExpiresAt), used, cmp.Or(t.LastUsedFrom, "-"), cmp.Or(t.Label, "-"))
+		table.Add(t.ID, t.Project, t.State(now), strings.Join(scopes, ","), term.Time(t.ExpiresAt), used, cmp.Or(t.LastUsedFrom, "-"), cmp.Or(t.CreatedBy, "-"), cmp.Or(t.Label, "-"))
 	}
 	return table.Text(s)
 }
