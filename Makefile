@@ -86,7 +86,7 @@ telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtu
 	$(GO) test -run '^$$' -bench '^BenchmarkTenGiB$$' -benchtime 1x -timeout 30m ./internal/storage/telegram
 
 .PHONY: bench
-bench: postgres node pigz ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness SIZE=1GB ROUNDS=5)
+bench: postgres node pigz nginx ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness,api SIZE=1GB ROUNDS=5)
 	$(GO) run ./internal/dev/bench -part "$(BENCH)" -only "$(ONLY)" -size $(or $(SIZE),1GB) -rounds $(or $(ROUNDS),5) \
 		-tenants $(or $(TENANTS),500) -requests $(or $(REQUESTS),1000) -waiting $(or $(WAITING),10000) -doc "$(BENCH_DOC)"
 
@@ -108,6 +108,16 @@ bench-destinations: postgres ## Measure what a second destination costs
 .PHONY: bench-fairness
 bench-fairness: ## Measure how long a request waits behind another project's flood
 	$(GO) test -run '^$$' -bench '^BenchmarkFairness$$' -benchtime 10x -timeout 10m ./internal/broker/consumer
+
+# The build before recipients, deliver and links. It is made from the history of this repository.
+OLD ?= 0380f34
+
+.PHONY: compat
+compat: postgres ## Run clients and workers of an earlier build (OLD=commit) beside those of this one
+	@git cat-file -e $(OLD)^{commit} 2>/dev/null || { echo "the history has no commit $(OLD): fetch it whole, or name another with OLD=" >&2; exit 1; }
+	@mkdir -p build/old; folder=$$(mktemp -d "$(CURDIR)/build/old/src.XXXXXX") || exit 1; trap 'rm -rf "$$folder"' EXIT; \
+	git archive $(OLD) | tar -x -C "$$folder" && cd "$$folder" && $(GO) build -o "$(CURDIR)/build/old/pgcourier" ./cmd/pgcourier
+	$(GO) test -count=1 -timeout 40m -v -run '^TestAnEarlierBuildWorksBesideThisOne$$' ./internal/dev/e2e -old $(CURDIR)/build/old/pgcourier
 
 .PHONY: replay-500
 replay-500: postgres ## Replay 500 failed exports after an outage, twice
@@ -245,6 +255,14 @@ pigz:
 	@if command -v pigz >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
+
+# Debian's nginx, unpacked and not installed. Without it the benchmark names another server of files.
+.PHONY: nginx
+nginx:
+	@if command -v nginx >/dev/null || [ -x build/bin/nginx ] || ! command -v dpkg-deb >/dev/null; then exit 0; fi; \
+	mkdir -p build/bin; folder=$$(mktemp -d "$(CURDIR)/build/nginx.XXXXXX") || exit 1; trap 'rm -rf "$$folder"' EXIT; \
+	( cd "$$folder" && apt-get download -q nginx && dpkg-deb -x nginx_*.deb . ) && mv "$$folder/usr/sbin/nginx" build/bin/nginx || \
+		echo "nginx is not to be had: Go's server of files stands in"
 
 .PHONY: pgbouncer
 pgbouncer: ## Find PgBouncer, or install it with apt where permitted

@@ -21,8 +21,8 @@ func TestBench(t *testing.T) {
 	}
 	var progress bytes.Buffer
 	err := run(t.Context(), []string{
-		"-part", "wall,tenants,events", "-size", "2MB", "-rounds", "1", "-tenants", "4", "-requests", "6", "-waiting", "12",
-		"-only", "floor|sql gzip$|dump . gzip$|custom zstd|directory gzip|one after another|pgcourier, grouped|by itself$|2 at a time|concurrency 2|refusals|waiting",
+		"-part", "wall,tenants,events,api", "-size", "2MB", "-rounds", "1", "-tenants", "4", "-requests", "6", "-waiting", "12",
+		"-only", "floor|sql gzip$|dump . gzip$|custom zstd|directory gzip|one after another|pgcourier, grouped|by itself$|2 at a time|concurrency 2|refusals|waiting|, 8 at a time$|nginx|http.FileServer|by a link|slow readers",
 		"-doc", doc, "-out", figures,
 	}, io.Discard, &progress)
 	if err != nil {
@@ -36,7 +36,7 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"wall.gzip_to_floor", "wall.pg_dump_gzip_to_ours", "tenants.loop_to_grouped", "tenants.idle_growth", "events.rate_grouped_2", "events.refused", "events.memory_waiting"} {
+	for _, name := range []string{"wall.gzip_to_floor", "wall.pg_dump_gzip_to_ours", "tenants.loop_to_grouped", "tenants.idle_growth", "events.rate_grouped_2", "events.refused", "events.memory_waiting", "api.post_p99_8", "api.post_to_publish_8", "api.download_to_nginx", "api.memory_of_a_download"} {
 		if f := got.Ratios[name]; f.Value.Rounds == 0 || f.Value.Median <= 0 {
 			t.Errorf("%s is %+v", name, f)
 		}
@@ -143,6 +143,14 @@ func TestFairnessIsRead(t *testing.T) {
 	medians, longest := fairnessOf(out)
 	if medians["idle"][0] != 1.5 || longest["idle"][0] != 2.5 || medians["plain-order/flood=50"][0] != 2500 {
 		t.Errorf("got %v and %v", medians, longest)
+	}
+}
+
+func TestPagesAreRead(t *testing.T) {
+	t.Parallel()
+	p50, p99 := pagesOf("goos: linux\nBenchmarkPageOfAHundredThousand-2 \t 2000\t 6012345 ns/op\t 5.5 p50-ms\t 11.25 p99-ms\nPASS\n")
+	if len(p50) != 1 || len(p99) != 1 || p50[0] != 5.5 || p99[0] != 11.25 {
+		t.Errorf("got %v and %v", p50, p99)
 	}
 }
 

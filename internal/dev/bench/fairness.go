@@ -12,7 +12,7 @@ import (
 
 // fairness runs the broker's own benchmark, which needs no PostgreSQL, once a round.
 func fairness(ctx context.Context, l *lab) (result, error) {
-	args := []string{"test", "-run", "^$", "-bench", "^BenchmarkFairness$", "-benchtime", "10x", "-count", strconv.Itoa(l.rounds), "-timeout", "30m", module + "/internal/broker"}
+	args := []string{"test", "-run", "^$", "-bench", "^BenchmarkFairness$", "-benchtime", "10x", "-count", strconv.Itoa(l.rounds), "-timeout", "30m", module + "/internal/broker/consumer"}
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // our own package
 	out, err := cmd.CombinedOutput()
 	if err != nil {

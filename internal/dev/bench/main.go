@@ -114,6 +114,7 @@ func parts() []part {
 		{"tenants", "Many tenants in one database", manyTenants},
 		{"events", "Many events", manyEvents},
 		{"fairness", "Waiting behind another project's flood", fairness},
+		{"api", "The HTTP API and download links", handOver},
 	}
 }
 

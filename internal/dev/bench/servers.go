@@ -23,10 +23,12 @@ const serveFlag = "-serve "
 // serve runs one test server in this process until ctx ends, and prints the worker's
 // settings for it on one line.
 func serve(ctx context.Context, kind string, stdout io.Writer) error {
-	switch kind {
-	case "s3":
+	switch dir, files := strings.CutPrefix(kind, filesKind); {
+	case files:
+		return serveFiles(ctx, dir, stdout)
+	case kind == "s3":
 		return serveS3(ctx, stdout)
-	case "telegram":
+	case kind == "telegram":
 		return serveTelegram(ctx, stdout)
 	}
 	return errUsage

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,12 +18,16 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
+// rolesAPI makes a worker serve the HTTP API and nothing else.
+const rolesAPI = "ROLES=api"
+
 // worker is `pgcourier serve` with its embedded broker, and a gateway's connection to it.
 type worker struct {
 	*process
 	dir     string // its DATA_DIR
 	tmp     string // its TMPDIR, and where it spools
 	storage string // its exports, when they are kept in a folder
+	api     string // address of its HTTP API, with rolesAPI
 	nc      *nats.Conn
 	client  *events.Client
 }
@@ -62,6 +67,16 @@ func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string)
 	}
 	var err error
 	serving := func(line string) bool { return strings.Contains(line, `"msg":"serving"`) }
+	if slices.Contains(settings, rolesAPI) {
+		serving = func(line string) bool {
+			var said struct{ Msg, Addr string }
+			if json.Unmarshal([]byte(line), &said) != nil || said.Msg != "HTTP API listens" {
+				return false
+			}
+			w.api = "http://" + said.Addr
+			return true
+		}
+	}
 	if w.process, err = start(ctx, "worker", cmd, serving); err != nil {
 		return nil, err
 	}
