@@ -151,7 +151,7 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 	}
 	l.exec("ALTER ROLE pgcourier_api PASSWORD 'a'")
 	l.start(l.settings...)
-	s := l.startAPI("DATABASE_URL=" + l.as("pgcourier_api", "a"))
+	s := l.startAPI("DATABASE_URL="+l.as("pgcourier_api", "a"), "PUBLIC_URL=http://backups.example.org")
 	tok := l.token("acme", "admin")
 	const at = "/v1/projects/acme/exports"
 	for _, c := range []struct {
@@ -170,6 +170,10 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 	l.outcomes++
 	l.completed("acme", "one")
 	eventually(t, "it is shown as completed", func() bool { _, e, _ := s.call("GET", at+"/one", tok, ""); return e.State == "completed" })
+	if status, text := s.withLink(at+"/one", tok); status != 200 {
+		t.Errorf("a link: %d %s", status, text)
+	}
+	l.event(events.TypeLinkIssued, "acme", "one")
 	if status, _, text := s.call("DELETE", at+"/one", tok, ""); status != 202 {
 		t.Errorf("%d %s", status, text)
 	}

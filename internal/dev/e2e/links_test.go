@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 )
@@ -83,5 +86,39 @@ func TestALinkIsMadeUsedAndRevoked(t *testing.T) {
 		if strings.Contains(w.logs.String(), mac) {
 			t.Error("a log holds a token")
 		}
+	}
+}
+
+// A stream without the subjects of links, as an earlier build leaves it, takes none of their
+// events. The ledger keeps them until it does.
+func TestEventsOfLinksWaitForTheirStream(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.start()
+	p.completed("acme", p.request(events.Requested{ProjectID: "acme", RequestID: "r1"}))
+	public := "PUBLIC_URL=http://backups.example.org"
+	api := p.startAPI(public)
+	p.change(events.StreamEvents, func(c *jetstream.StreamConfig) {
+		c.Subjects = slices.DeleteFunc(slices.Clone(c.Subjects), func(s string) bool {
+			return strings.HasPrefix(s, "backup.link_") || strings.HasPrefix(s, events.TypeDownloaded)
+		})
+	})
+	stdout, stderr, code := p.cliWith([]string{public}, "link", "create", "acme/r1", "--output", "json")
+	var made struct {
+		LinkID string `json:"link_id"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &made); err != nil || code != 0 {
+		t.Fatalf("link create: %d, %v, %s", code, err, stderr)
+	}
+	api.awaitLog("links are not delivered or announced now, it is tried again")
+	if _, stderr, code := p.cliWith([]string{public}, "link", "revoke", made.LinkID, "--project", "acme"); code != 0 {
+		t.Fatalf("link revoke: %d, %s", code, stderr)
+	}
+	p.provision() // as a worker of this build does
+	if issued := p.event(events.TypeLinkIssued, "acme", "r1").LinkIssued; issued.LinkID != made.LinkID {
+		t.Errorf("issued %+v", issued)
+	}
+	if revoked := p.event(events.TypeLinkRevoked, "acme", "r1").LinkRevoked; revoked.LinkID != made.LinkID {
+		t.Errorf("revoked %+v", revoked)
 	}
 }
