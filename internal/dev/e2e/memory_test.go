@@ -28,6 +28,7 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	// More than 1,000 bytes a row, which compress about as text does.
 	p.exec(`CREATE TABLE tenant_globex.large AS SELECT n, repeat(md5(n::text) || ' ' || md5((n * 3)::text) || md5((n * 5)::text) || ' ', 10) || md5((n * 7)::text) AS pad
 		FROM generate_series(1, ` + strconv.FormatInt(want/1000+1, 10) + `) n`)
+	p.holdable()
 	for _, r := range []events.Requested{
 		{Format: events.FormatSQL, Compression: events.CompressionGzip},
 		{Format: events.FormatCustom, Compression: events.CompressionZstd},
@@ -35,10 +36,14 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 		{Format: events.FormatDirectory, Compression: events.CompressionZstd, Jobs: 2},
 	} {
 		r.ProjectID, r.RequestID = "globex", string(r.Format)
-		w := p.startBinary(built(t), "CONCURRENCY=1")
+		w := p.startBinary(built(t), "CONCURRENCY=1", "LOCK_TIMEOUT=5m")
 		idle := w.peak()
+		release := p.hold() // what is open in mid-dump is seen, however fast the rest is
 		p.request(r)
-		seen := p.watchFiles(w)
+		look, seen := p.watchFiles(w)
+		p.copying()
+		look()
+		release()
 		c := p.completed("globex", r.RequestID)
 		peak := w.peak()
 		ours, spool := seen()
@@ -70,34 +75,40 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	}
 }
 
-// watchFiles notes the regular files that the worker and its pg_dump have open to write until
-// the returned function is called.
-func (p *platform) watchFiles(w *worker) (seen func() (ours, spool []string)) {
+// watchFiles notes the regular files that the worker and its pg_dump have open to write, now and
+// then and whenever look is called, until seen is called.
+func (p *platform) watchFiles(w *worker) (look func(), seen func() (ours, spool []string)) {
+	var mu sync.Mutex
 	var ours, spool []string
 	// What the tests were started with, a lock file for instance, is handed on to all of them.
 	handed := writtenFiles(os.Getppid())
 	kept := func(name string) bool { return slices.Contains(handed, name) }
+	look = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ours = append(ours, writtenFiles(w.pid())...)
+		for _, pid := range p.dumps() {
+			spool = append(spool, writtenFiles(pid)...)
+		}
+		slices.Sort(ours)
+		slices.Sort(spool)
+		ours, spool = slices.Compact(ours), slices.Compact(spool)
+	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		look := time.NewTicker(20 * time.Millisecond) // at every process of the machine
-		defer look.Stop()
+		tick := time.NewTicker(20 * time.Millisecond) // each look is at every process of the machine
+		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
 				return
-			case <-look.C:
+			case <-tick.C:
+				look()
 			}
-			ours = append(ours, writtenFiles(w.pid())...)
-			for _, pid := range p.dumps() {
-				spool = append(spool, writtenFiles(pid)...)
-			}
-			slices.Sort(ours)
-			slices.Sort(spool)
-			ours, spool = slices.Compact(ours), slices.Compact(spool)
 		}
 	}()
-	return sync.OnceValues(func() ([]string, []string) {
+	return look, sync.OnceValues(func() ([]string, []string) {
 		close(stop)
 		<-done
 		return slices.DeleteFunc(ours, kept), slices.DeleteFunc(spool, kept)

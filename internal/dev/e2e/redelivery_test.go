@@ -92,14 +92,26 @@ func (p *platform) bulk(megabytes int) {
 	p.exec("CREATE TABLE tenant_globex.bulk AS SELECT n, repeat('0123456789', 10000) AS pad FROM generate_series(1, " + strconv.Itoa(megabytes*10) + ") n")
 }
 
-// holdBulk makes such a table of 20 MB. Each dump of it stops in the middle, behind a lock, until
-// release is called: the row there is stored apart, and read by an index that is being built.
-// Workers need a LOCK_TIMEOUT.
+// holdBulk makes such a table, and holds dumps in it.
 func (p *platform) holdBulk() (release func()) {
+	p.t.Helper()
+	p.holdable()
+	return p.hold()
+}
+
+// holdable makes a table of 20 MB, in the middle of which hold can stop dumps: the row there is
+// stored apart.
+func (p *platform) holdable() {
 	p.t.Helper()
 	p.bulk(10)
 	p.exec("ALTER TABLE tenant_globex.bulk ALTER pad SET STORAGE EXTERNAL; INSERT INTO tenant_globex.bulk SELECT 0, repeat('x', 10000);" +
 		"ALTER TABLE tenant_globex.bulk ALTER pad SET STORAGE EXTENDED; INSERT INTO tenant_globex.bulk SELECT n, repeat('0123456789', 10000) FROM generate_series(101, 200) n")
+}
+
+// hold stops each dump of the table that holdable made, until release is called: the row that is
+// stored apart is read by an index that is being built. Workers need a LOCK_TIMEOUT.
+func (p *platform) hold() (release func()) {
+	p.t.Helper()
 	conn := p.sql()
 	var apart string
 	if err := conn.QueryRow(p.t.Context(), "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'tenant_globex.bulk'::regclass").Scan(&apart); err != nil {
