@@ -39,7 +39,7 @@ type APIConfig struct {
 	Log        *slog.Logger
 }
 
-// API is the role that answers over HTTP, on a listener of its own.
+// API is the role api: it serves the HTTP API on a listener of its own.
 type API struct {
 	config APIConfig
 	api    *api.API
@@ -83,13 +83,13 @@ func NewAPI(c APIConfig) (*API, error) {
 	return r, err
 }
 
-// outcomeBody returns the body of the event that announced an outcome.
+// outcomeBody returns the body of the outcome's event.
 func outcomeBody(out export.Outcome) ([]byte, error) {
 	m, err := handlers.EncodeOutcome(out, source)
 	return m.Body, err
 }
 
-// Run answers until ctx ends. Calls that run may then go on, for at most DRAIN_TIMEOUT.
+// Run serves until ctx ends. Running calls may then continue for at most DRAIN_TIMEOUT.
 func (r *API) Run(ctx context.Context) error {
 	c := r.config
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Settings.APIAddr)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	_ "time/tzdata" // the embedded broker knows every time zone, also in a container without a database of them
+	_ "time/tzdata" // time zones for the embedded broker, also in a container without zoneinfo files
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,17 +24,17 @@ type login struct {
 	js jetstream.JetStream
 }
 
-// brokerLink is the connections of one process to the broker, and the embedded server where
-// there is one. Run keeps the streams in place.
+// brokerLink holds the connections of one process to the broker, and the embedded server if
+// there is one. Run restores missing streams.
 type brokerLink struct {
 	settings config.Config
 	log      *slog.Logger
-	server   *server.Server // nil: the broker is elsewhere
+	server   *server.Server // nil: the broker is external
 	logins   map[server.User]login
 	first    server.User
-	admin    jetstream.JetStream // makes the streams, if it may
+	admin    jetstream.JetStream // creates the streams, if it has the right
 	closers  []func() error
-	// schedules says that this process serves schedules, and that the broker held them at the start.
+	// schedules: this process serves schedules, and the broker supported them at the start.
 	schedules bool
 	found     obstacles
 }
@@ -71,8 +71,8 @@ func (b *brokerLink) open(ctx context.Context) error {
 	return nil
 }
 
-// startServer runs the embedded broker, and logs in as the user that may make its streams. No
-// role's user may.
+// startServer runs the embedded broker and connects as its administrator, which creates the
+// streams. The users of the roles have no right to.
 func (b *brokerLink) startServer(ctx context.Context) (err error) {
 	c := b.settings
 	b.server, err = server.Start(server.Config{
@@ -110,13 +110,13 @@ func (b *brokerLink) logIn(user server.User) error {
 	return err
 }
 
-// jetStream returns a user's view of the streams.
+// jetStream returns the JetStream of a user's connection.
 func (b *brokerLink) jetStream(user server.User) jetstream.JetStream { return b.logins[user].js }
 
 // connection returns a user's connection.
 func (b *brokerLink) connection(user server.User) *nats.Conn { return b.logins[user].nc }
 
-// publisher publishes as one of the broker's users, counted and traced.
+// publisher returns a publisher of one of the broker's users, with metrics and traces.
 func (b *brokerLink) publisher(user server.User, tel *telemetry.Telemetry) telemetry.Publisher {
 	return tel.Publisher(broker.NewPublisher(b.jetStream(user)))
 }
@@ -131,8 +131,8 @@ func (b *brokerLink) connected() bool {
 	return true
 }
 
-// provision makes the streams and consumers, or checks them where it may not. schedules says
-// whether this process serves schedules.
+// provision creates the streams and consumers, or checks them if it has no right to create them.
+// schedules reports whether this process serves schedules.
 func (b *brokerLink) provision(ctx context.Context) (schedules bool, err error) {
 	err = broker.Provision(ctx, b.admin, setup.Topology(b.settings))
 	if drift, ok := errors.AsType[*broker.DriftError](err); ok && b.server == nil {
@@ -146,8 +146,8 @@ func (b *brokerLink) provision(ctx context.Context) (schedules bool, err error) 
 	return schedules, err
 }
 
-// provisionSchedules makes what schedules need, when this process is an intake. A broker without
-// schedules is no fault: the process says so once and serves everything else.
+// provisionSchedules creates the stream and consumer of schedules if this process is an intake. A
+// broker without schedules is not an error: the process logs it once and serves everything else.
 func (b *brokerLink) provisionSchedules(ctx context.Context) (bool, error) {
 	if !b.settings.Serves(config.RoleIntake) {
 		return false, nil
@@ -155,7 +155,7 @@ func (b *brokerLink) provisionSchedules(ctx context.Context) (bool, error) {
 	err := broker.ProvisionSchedules(ctx, b.admin, setup.Topology(b.settings))
 	switch {
 	case errors.Is(err, broker.ErrNoSchedules):
-		b.log.WarnContext(ctx, "this broker cannot hold schedules", "error", err)
+		b.log.WarnContext(ctx, "this broker does not support schedules", "error", err)
 		return false, nil
 	case errors.Is(err, broker.ErrNotSetUp):
 		b.log.WarnContext(ctx, "schedules are off: let a worker that may make streams start once, then start this one again", "error", err)

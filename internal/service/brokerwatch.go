@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// lookEvery is how often the streams and consumers are looked at.
+	// lookEvery is the pause between two checks of the streams and consumers.
 	lookEvery = 10 * time.Second
-	// provisionEvery is how often it is tried to make what is missing and may not be made.
+	// provisionEvery is the pause between two tries to create missing streams after a refusal.
 	provisionEvery = time.Minute
 )
 
-// obstacles are what keeps messages from flowing, as the last look found it.
+// obstacles holds the faults that stop the flow of messages, as the last check found them.
 type obstacles struct {
 	mu      sync.Mutex
 	streams []broker.Obstacle
@@ -41,7 +41,7 @@ func (o *obstacles) setServer(err error) {
 	o.server = err
 }
 
-// check returns why messages do not flow, in words fit for any caller.
+// check returns why messages do not flow. The text may be shown to any caller.
 func (b *brokerLink) check(context.Context) error {
 	b.found.mu.Lock()
 	defer b.found.mu.Unlock()
@@ -56,9 +56,9 @@ func (b *brokerLink) check(context.Context) error {
 	return nil
 }
 
-// Run keeps the streams and consumers in place, and the embedded server in order. A broker that
-// lost its store comes back without streams, and takes no request and tells of no outcome
-// until they are there; a consumer can be removed while all else goes on.
+// Run creates missing streams and consumers again, and restarts a broken embedded server. A broker
+// that lost its store has no streams after its restart, so it accepts no request and no outcome
+// until they exist. An administrator can also remove a single consumer.
 func (b *brokerLink) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if b.server != nil {
@@ -68,7 +68,7 @@ func (b *brokerLink) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// watchServer has the embedded server started again where that helps.
+// watchServer restarts a broken embedded server, and logs how long it takes no messages.
 func (b *brokerLink) watchServer(ctx context.Context) error {
 	remind := export.Reminder{After: 1}
 	return b.server.Watch(ctx, func(fault error) {
@@ -81,7 +81,7 @@ func (b *brokerLink) watchServer(ctx context.Context) error {
 	})
 }
 
-// watchStreams looks every ten seconds, and after each reconnect.
+// watchStreams checks the streams every ten seconds, and after each reconnect.
 func (b *brokerLink) watchStreams(ctx context.Context) {
 	nc := b.connection(b.first)
 	status := nc.StatusChanged(nats.CONNECTED)
@@ -118,11 +118,11 @@ func (b *brokerLink) look(ctx context.Context) []broker.Obstacle {
 	return broker.Look(ctx, b.admin, setup.Topology(b.settings), b.schedules)
 }
 
-// provisioning makes what is missing, not too often.
+// provisioning creates missing streams and consumers, at most once in provisionEvery after a refusal.
 type provisioning struct {
 	link   *brokerLink
-	wanted bool      // after a reconnect, also where nothing is missing
-	next   time.Time // not to be tried before, because it may not be made
+	wanted bool      // provision even if nothing is missing: after a reconnect
+	next   time.Time // no try before this time, after a refusal
 	remind export.Reminder
 }
 

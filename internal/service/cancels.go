@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
-// cancelTimeout bounds one cancel: the ledger's own limit for a call, twice, and room.
+// cancelTimeout bounds one cancel: twice the ledger's limit for a call, and a reserve.
 const cancelTimeout = 25 * time.Second
 
 // CancellerConfig is what a Canceller needs.
@@ -30,14 +30,14 @@ type CancellerConfig struct {
 	Log        *slog.Logger
 }
 
-// Canceller answers cancels, and looks at the ledger when another worker has recorded one. Every
-// worker answers: a queue group would give the question to one worker, which may be paused.
+// Canceller answers cancels, and checks the ledger when another worker has recorded one. Every
+// worker answers: a queue group would deliver a cancel to one worker, which may be paused.
 type Canceller struct {
 	config CancellerConfig
 	subs   []*nats.Subscription
 }
 
-// NewCanceller begins to answer. It goes on after the end of ctx, until Close.
+// NewCanceller subscribes to cancels and answers them until Close, also after the end of ctx.
 func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 	ctx = context.WithoutCancel(ctx)
 	r := &Canceller{config: c}
@@ -71,7 +71,7 @@ func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 	return r, nil
 }
 
-// Close ends the answering.
+// Close ends the subscriptions.
 func (r *Canceller) Close() error {
 	for _, sub := range r.subs {
 		_ = sub.Unsubscribe() // fails only on a closed connection
@@ -79,16 +79,16 @@ func (r *Canceller) Close() error {
 	return nil
 }
 
-// tell tells all workers, this one among them, that a cancel was recorded.
+// tell publishes to all workers, this one included, that a cancel was recorded.
 func (r *Canceller) tell(id export.ID) {
 	r.config.Exporter.Nudge(id)
 	if err := r.config.Connection.Publish(events.EventSubject(events.TypeCancelling, id.Project, id.Request), []byte("{}")); err != nil {
-		r.config.Log.Warn("recorded cancel not passed on, left to the next renewal", "project_id", id.Project, "request_id", id.Request, "error", err)
+		r.config.Log.Warn("recorded cancel not published to the other workers, the owner finds it at its next renewal", "project_id", id.Project, "request_id", id.Request, "error", err)
 	}
 }
 
-// isInbox reports whether an answer may be sent to a subject. The subject is the asker's choice,
-// and a worker may publish to more subjects than the asker.
+// isInbox reports whether an answer may be sent to a subject. The client chooses the subject, and
+// a worker may publish to more subjects than the client.
 func isInbox(reply string) bool {
 	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
 }

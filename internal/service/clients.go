@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// CheckClients looks for published faults of the client tools. They are logged, or with
-// CLIENT_CHECK=refuse they are the error, a *config.Error.
+// CheckClients checks the client tools for published security faults. It logs them; with
+// CLIENT_CHECK=refuse it returns them as a *config.Error.
 func CheckClients(ctx context.Context, c config.Config, log *slog.Logger, tools ...string) error {
 	if c.ClientCheck == config.ClientsOff {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
-// WithLedger opens the ledger and the control plane's projects for the time of do. It makes the
-// ledger's schema where it is missing. A missing or malformed DATABASE_URL is a *config.Error.
+// WithLedger opens the ledger and the control plane's projects, calls do and closes them. It
+// creates a missing schema of the ledger. A missing or malformed DATABASE_URL is a *config.Error.
 func WithLedger(ctx context.Context, c config.Config, do func(context.Context, *ledger.Ledger, *project.Projects) error) error {
 	if c.DatabaseURL == "" {
 		return config.Errorf("set PGCOURIER_DATABASE_URL, as for the worker")

@@ -13,20 +13,21 @@ import (
 )
 
 const (
-	// leastDrain is what a process has at least to end after it was told to: what happened is
-	// written down within export's 10 s, and messages are settled within 5 s.
+	// leastDrain is the shortest time that a process has to end after a signal: export records
+	// what happened within 10 s, and messages are settled within 5 s.
 	leastDrain = 20 * time.Second
-	// drainReserve is what of a long DRAIN_TIMEOUT is kept for that.
+	// drainReserve is the part of a long DRAIN_TIMEOUT that is kept for that.
 	drainReserve = 20 * time.Second
 )
 
-// handlersDrain is how long handlers may go on, of DRAIN_TIMEOUT: the rest is for what follows.
+// handlersDrain returns how long handlers may continue, given DRAIN_TIMEOUT. The rest is kept to
+// record and settle.
 func handlersDrain(limit time.Duration) time.Duration {
 	return limit - min(limit/4, drainReserve)
 }
 
-// Serve runs the service and closes it. It returns within DRAIN_TIMEOUT of ctx's end, or 20 s
-// where that is shorter, whatever does not end: the process is to end then.
+// Serve runs the service and closes it. It returns within DRAIN_TIMEOUT after the end of ctx (at
+// least 20 s), even if a role has not ended: the process must then exit.
 func (s *Service) Serve(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(s.Run(ctx), s.Close()) }()
@@ -45,7 +46,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	return fmt.Errorf("the drain has not ended within %s: %s", s.settings.DrainTimeout, s.undrained(context.WithoutCancel(ctx)))
 }
 
-// tellDrain logs what a drain waits for, at growing intervals, until ctx ends.
+// tellDrain logs at growing intervals what the drain waits for, until ctx ends.
 func (s *Service) tellDrain(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
@@ -62,7 +63,7 @@ func (s *Service) tellDrain(ctx context.Context) {
 	}
 }
 
-// undrained says which roles have not ended, and what is known to hold them.
+// undrained returns the roles that have not ended and the known reason.
 func (s *Service) undrained(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()

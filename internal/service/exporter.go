@@ -23,14 +23,14 @@ import (
 // ExporterConfig is what the role worker needs.
 type ExporterConfig struct {
 	takeConfig
-	// Window is how many requests are held at most, to see past one project's flood.
+	// Window is the most requests that the worker holds to find those of other projects.
 	Window    int
 	Runner    handlers.Exporter
 	Announcer *handlers.Announcer
-	Groups    *handlers.Groups // nil: every project is dumped by itself
+	Groups    *handlers.Groups // nil: every project is dumped alone
 }
 
-// Exporter is the role worker: it takes requests and exports.
+// Exporter is the role worker: it receives requests and runs their exports.
 type Exporter struct{ config ExporterConfig }
 
 // NewExporter makes an Exporter.
@@ -45,8 +45,8 @@ func (e *Exporter) Run(ctx context.Context) error {
 	return handle(ctx, from, e.config.Telemetry, e.config.Begun, handler{"export", events.RequestedFilter, h.Handle})
 }
 
-// window returns how many requests a worker holds at most: as many as may wait of one project,
-// and 1,024 of others. Above 4,096 the heartbeats of what waits would be a load of their own.
+// window returns the most requests that a worker holds: all that may wait for one project, and
+// 1,024 others. The limit of 4,096 bounds the heartbeats for parked messages.
 func window(c config.Config) int {
 	return c.Concurrency + min(c.MaxWaitingPerProject+1024, 4096)
 }
@@ -76,7 +76,7 @@ type exports struct {
 	dumper    *pgdump.Dumper
 }
 
-// openExporter checks the project query and the client tools, and opens the spool and the dumper.
+// openExporter checks the project query and the client tools and opens the spool and the dumper.
 // The caller closes the dumper.
 func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 	s := c.Settings
@@ -84,7 +84,7 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 		return nil, config.AsError(err)
 	}
 	tools := []string{"pg_dump"}
-	if groups(s) { // what is dumped together is made into scripts by pg_restore, here
+	if groups(s) { // pg_restore turns the archive of a group into scripts
 		tools = append(tools, "pg_restore")
 	}
 	if err := CheckClients(ctx, s, c.Log, tools...); err != nil {
@@ -122,8 +122,8 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 	return out, nil
 }
 
-// openSpool opens the spool for format directory and clears what killed workers have left in
-// it. Without SPOOL_DIR a worker may do without: it need not be able to write to a disk.
+// openSpool opens the spool for format directory and removes the files of killed workers from it.
+// If SPOOL_DIR is not set, a spool that cannot be opened is only logged: a worker needs no disk.
 func openSpool(ctx context.Context, c config.Config, log *slog.Logger) (*spool.Area, error) {
 	area, err := spool.Open(c.Spool())
 	switch {
@@ -141,7 +141,7 @@ func dumpConfig(c config.Config, log *slog.Logger) pgdump.Config {
 		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: log,
 		SpoolBytes: int64(c.SpoolBytes), ParallelJobs: c.ParallelJobs,
 		KeepWarm:  30 * time.Second,
-		KillDelay: 500 * time.Millisecond, // a cancelled dump is gone within two seconds, its whole process group
+		KillDelay: 500 * time.Millisecond, // the process group of a cancelled dump must end within two seconds
 	}
 	if c.PGBinDir != "" {
 		d.BinDirs = []string{c.PGBinDir}

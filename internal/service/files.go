@@ -12,10 +12,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// Files are the stored exports of a set of destinations, as they are handed over.
+// Files implements handover.Files over a set of destinations.
 type Files struct {
 	Set destinations.Set
-	// Direct lets S3 serve links without a count by itself.
+	// Direct redirects links without a download limit to S3.
 	Direct bool
 }
 
@@ -39,8 +39,8 @@ func (f Files) Open(ctx context.Context, file handover.File, offset int64) (io.R
 	return nil, errors.Join(faults...)
 }
 
-// Presign implements handover.Files: by the primary destination only, because a further one may
-// not have the export.
+// Presign implements handover.Files. Only the primary destination presigns: others may lack the
+// export.
 func (f Files) Presign(ctx context.Context, file handover.File, ttl time.Duration) (string, error) {
 	if !f.Direct || len(f.Set) == 0 {
 		return "", nil

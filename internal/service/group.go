@@ -11,7 +11,7 @@ import (
 // groups reports whether projects may share a dump.
 func groups(c config.Config) bool { return c.GroupMax > 1 }
 
-// newGroups lets small projects that wait at the same time share a dump. The dumper has a spool.
+// newGroups returns the groups in which small projects share a dump. The dumper must have a spool.
 func newGroups(c config.Config, dumper *pgdump.Dumper, tel *telemetry.Telemetry) (*handlers.Groups, error) {
 	d, err := pgdump.NewGroupDumper(pgdump.GroupConfig{
 		Dumper: dumper, Dir: c.Spool(), SpoolBytes: int64(c.GroupSpool), MemberBytes: int64(c.GroupBytes),
@@ -29,7 +29,7 @@ func newGroups(c config.Config, dumper *pgdump.Dumper, tel *telemetry.Telemetry)
 	return handlers.NewGroups(members, c.GroupMax), nil
 }
 
-// tracedMember is a member with a dump that is traced like any other.
+// tracedMember is a member of a group with a traced dump.
 type tracedMember struct {
 	export.Dumper
 	member *pgdump.Member

@@ -19,12 +19,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// takeConfig is what the roles that take requests have in common.
+// takeConfig holds what the roles that receive requests share.
 type takeConfig struct {
 	JetStream jetstream.JetStream
 	// Slots is how many messages run at once.
 	Slots int
-	// Pause is the first one before a redelivery. It doubles to 16 times that.
+	// Pause is the pause before the first redelivery. It doubles up to 16 times that.
 	Pause time.Duration
 	// Drain is how long handlers may go on when the role ends.
 	Drain time.Duration
@@ -42,7 +42,7 @@ func (c takeConfig) with(begun func()) takeConfig {
 	return c
 }
 
-// subscriber is the part of it that is the consumer's.
+// subscriber returns the configuration of the consumer.
 func (c takeConfig) subscriber() consumer.Config {
 	return consumer.Config{
 		JetStream: c.JetStream, Bind: bindings, Slots: c.Slots, Ready: c.Ready, DrainTimeout: c.Drain, Logger: c.Log,
@@ -50,7 +50,7 @@ func (c takeConfig) subscriber() consumer.Config {
 	}
 }
 
-// routerCloseTimeout is what a router's handlers may take to return beyond their drain.
+// routerCloseTimeout is how long a router waits for its handlers beyond their drain.
 const routerCloseTimeout = time.Minute
 
 // handler is one topic and what handles its messages.
@@ -59,8 +59,8 @@ type handler struct {
 	handle      message.NoPublishHandlerFunc
 }
 
-// handle runs handlers over one subscriber until ctx ends and their messages are settled. begun is
-// called when their consumers are bound.
+// handle runs handlers on one subscriber until ctx ends and their messages are settled. It calls begun
+// when their consumers are bound.
 func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry, begun func(), all ...handler) error {
 	sub, err := consumer.New(from)
 	if err != nil {
@@ -103,8 +103,8 @@ func bindings(topic string) (broker.Binding, error) {
 	return broker.Binding{}, fmt.Errorf("no consumer for %q", topic)
 }
 
-// routerLog is the log of a Watermill router. Its info lines serve debugging only. An error of a
-// handler was logged where it happened, and the router would log it again.
+// routerLog is the log of a Watermill router. Info lines become debug lines. A handler logs its own
+// export.Fault, so the router's line about it becomes a debug line too.
 type routerLog struct{ watermill.LoggerAdapter }
 
 func newRouterLog(log *slog.Logger) watermill.LoggerAdapter {

@@ -27,8 +27,8 @@ type HandoverConfig struct {
 	Log       *slog.Logger
 }
 
-// Handover is the part of the role api that gives exports to their receivers: it issues the links
-// that requests asked for, serves links, and announces what became of them.
+// Handover is the part of the role api for download links: it issues the links that requests name
+// in deliver, serves links, and publishes their events.
 type Handover struct {
 	Links   *handover.Links
 	Handler *handover.Handler
@@ -36,7 +36,7 @@ type Handover struct {
 	records *ledger.Ledger
 }
 
-// NewHandover opens the storage, to be read, and the link key. The caller closes the Handover.
+// NewHandover opens the storage for reading, and the link key. The caller closes the Handover.
 func NewHandover(c HandoverConfig) (*Handover, error) {
 	s := c.Settings
 	keys, err := handover.OpenKeys(s.LinkKey, s.DataDir)
@@ -61,7 +61,7 @@ func NewHandover(c HandoverConfig) (*Handover, error) {
 	}, nil
 }
 
-// NewLinks returns the links of a configuration. a may be nil: then another process announces.
+// NewLinks returns the links of a configuration. If a is nil, another process publishes the events.
 func NewLinks(s config.Config, records *ledger.Ledger, keys *handover.Keys, a *handlers.LinkEvents, log *slog.Logger) *handover.Links {
 	c := handover.LinksConfig{
 		Records: records, Keys: keys, PublicURL: s.PublicURL, Read: handlers.ReadDelivery, Check: handlers.CheckLink, Log: log,
@@ -98,14 +98,14 @@ func (h *Handover) receipt(ctx context.Context, id export.ID, verified bool) ([]
 	return nil, handover.ErrNoExport
 }
 
-// Run issues links and announces until ctx ends.
+// Run issues links and publishes their events until ctx ends.
 func (h *Handover) Run(ctx context.Context) error { return h.Links.Run(ctx) }
 
 // Close closes the storage.
 func (h *Handover) Close() error { return h.set.Close() }
 
-// linkAddress returns what makes the address of a link from its event, by the key that made the
-// link. nil without PUBLIC_URL: then no link is sent.
+// linkAddress returns a function that computes the URL of a link from its event and the link key.
+// Without PUBLIC_URL it returns nil, and no link is sent.
 func linkAddress(s config.Config) (func(events.LinkIssued) (string, error), error) {
 	if s.PublicURL == "" {
 		return nil, nil //nolint:nilnil // there are none

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// healthEvery is how often the process looks at itself.
+	// healthEvery is the pause between two checks.
 	healthEvery = 5 * time.Second
-	// outcomeGrace is how long the broker may not take an outcome before that is a problem: a
-	// restart of the broker is none.
+	// outcomeGrace is how long the broker may refuse an outcome before this is a problem. It must
+	// cover a restart of the broker.
 	outcomeGrace = 5 * time.Second
-	// problemGrace is how long a problem is not worth a line in the log.
+	// problemGrace is how long a problem must last before it is logged.
 	problemGrace = 10 * time.Second
 )
 
-// Health is what a process knows of its ability to bring requests to their end. It is ready
-// while every request could end. It is safe for concurrent use.
+// Health checks whether this process can end requests: it is ready if the ledger accepts writes and
+// the broker accepts outcomes. It is safe for concurrent use.
 type Health struct {
 	log    *slog.Logger
 	checks []func(context.Context) error
@@ -31,21 +31,22 @@ type Health struct {
 	mu       sync.Mutex
 	draining bool
 	outcomes map[export.ID]waiting
-	last     error // of the last look
+	last     error // result of the last check
 }
 
-// waiting is an outcome that the broker does not take.
+// waiting is an outcome that the broker does not accept.
 type waiting struct {
 	since time.Time
 	why   error
 }
 
-// NewHealth makes a Health. Each check says in words fit for any caller why no request can end.
+// NewHealth returns a Health. Each check returns why no request can end, in words that may be shown
+// to any caller.
 func NewHealth(log *slog.Logger, checks ...func(context.Context) error) *Health {
 	return &Health{log: log, checks: checks, outcomes: map[export.ID]waiting{}}
 }
 
-// watch also asks the ledger whether it can be written to. nil: there is none.
+// watch adds a check that the ledger accepts writes. A nil ledger adds none.
 func (h *Health) watch(l *ledger.Ledger) {
 	if l == nil { // a notifier alone needs none
 		return
@@ -58,7 +59,7 @@ func (h *Health) watch(l *ledger.Ledger) {
 	})
 }
 
-// Outcome notes why the broker does not take an outcome; nil: it is no longer tried.
+// Outcome records why the broker does not accept an outcome. With nil it removes the record.
 func (h *Health) Outcome(id export.ID, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -74,21 +75,21 @@ func (h *Health) Outcome(id export.ID, why error) {
 	h.outcomes[id] = w
 }
 
-// OutcomesWaiting is how many outcomes the broker does not take.
+// OutcomesWaiting returns how many outcomes the broker does not accept.
 func (h *Health) OutcomesWaiting() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.outcomes)
 }
 
-// Drain notes that the process was told to stop.
+// Drain makes Ready fail from now on: the process is stopping.
 func (h *Health) Drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.draining = true
 }
 
-// Ready returns why the process may not take work now, in words fit for any caller.
+// Ready returns why the process takes no requests now. The text may be shown to any caller.
 func (h *Health) Ready(ctx context.Context) error {
 	h.mu.Lock()
 	draining := h.draining
@@ -110,20 +111,20 @@ func (h *Health) problem(ctx context.Context) error {
 	defer h.mu.Unlock()
 	for _, w := range h.outcomes {
 		if time.Since(w.since) >= outcomeGrace {
-			return fmt.Errorf("the broker takes no outcomes, %d wait", len(h.outcomes))
+			return fmt.Errorf("the broker accepts no outcomes, %d wait", len(h.outcomes))
 		}
 	}
 	return nil
 }
 
-// Sound reports whether the last look found no problem, for a page of metrics. A drain is none.
+// Sound reports whether the last check found no problem. A drain is not a problem.
 func (h *Health) Sound() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.last == nil
 }
 
-// Run looks until ctx ends, and logs a problem that lasts at growing intervals.
+// Run checks until ctx ends. It logs a lasting problem at growing intervals.
 func (h *Health) Run(ctx context.Context) error {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
@@ -153,7 +154,7 @@ func (h *Health) Run(ctx context.Context) error {
 	}
 }
 
-// refused returns why the broker does not take outcomes, in its own words, for the log.
+// refused returns the broker's error for refused outcomes, for the log.
 func (h *Health) refused() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Journal is the ledger as the journal of one destination. While the ledger is unreachable its
-// methods wait, as all of an attempt does.
+// Journal implements storage.Journal for one destination over the ledger. Its methods wait while
+// the ledger is unreachable.
 type Journal struct {
 	ledger      *ledger.Ledger
 	destination string
@@ -19,7 +19,7 @@ type Journal struct {
 
 var _ storage.Journal = Journal{}
 
-// NewJournal makes the journal of a destination, by a name that is the same for every worker.
+// NewJournal returns the journal of a destination. Its name must be the same in every worker.
 func NewJournal(l *ledger.Ledger, destination string, log *slog.Logger) Journal {
 	return Journal{l, destination, log}
 }

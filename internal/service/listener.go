@@ -14,9 +14,9 @@ import (
 
 // ListenerConfig is what a Listener needs.
 type ListenerConfig struct {
-	// Addr is where it listens. Empty: nowhere.
+	// Addr is the address to listen on. Empty: no listener.
 	Addr string
-	// Ready returns why the process may not take work now, in words fit for any caller.
+	// Ready returns why the process takes no requests now. The text may be shown to any caller.
 	Ready   func(ctx context.Context) error
 	Metrics http.Handler
 	PProf   bool
@@ -25,8 +25,8 @@ type ListenerConfig struct {
 	Log   *slog.Logger
 }
 
-// Listener answers /healthz (the process lives), /readyz (it may take work) and /metrics, and
-// with PProf also Go's profiles.
+// Listener serves /healthz (the process runs), /readyz (it takes requests), /metrics, and with PProf
+// the Go profiles.
 type Listener struct{ config ListenerConfig }
 
 // NewListener makes a Listener.
@@ -52,9 +52,9 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 	if c.PProf {
 		servePProf(mux)
-		srv.WriteTimeout = 2 * time.Minute // a profile takes half a minute unless it is said
+		srv.WriteTimeout = 2 * time.Minute // a profile takes 30 s by default
 		if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
-			c.Log.WarnContext(ctx, "pprof is served beyond this machine: profiles show what is in memory", "addr", c.Addr)
+			c.Log.WarnContext(ctx, "pprof is reachable from other machines: profiles show the content of memory", "addr", c.Addr)
 		}
 	}
 	c.Begun()
@@ -66,18 +66,18 @@ func (l *Listener) Run(ctx context.Context) error {
 	return nil
 }
 
-// readyCache answers any number of callers with one look, and those within readyEvery with the
-// same answer: a caller that asks a thousand times a second must not keep the ledger busy.
+// readyCache runs one check for concurrent callers and reuses its result for readyEvery, so that
+// frequent probes do not load the ledger.
 type readyCache struct {
 	look func(context.Context) error
 
 	mu   sync.Mutex
 	err  error
-	next time.Time // not to be looked at before
+	next time.Time // no check before this time
 }
 
 const (
-	readyEvery   = 250 * time.Millisecond // as long as a page of metrics
+	readyEvery   = 250 * time.Millisecond
 	readyTimeout = 3 * time.Second
 )
 
@@ -87,7 +87,7 @@ func (r *readyCache) current() error {
 	if time.Now().Before(r.next) {
 		return r.err
 	}
-	// Not the caller's context: the answer is for others as well.
+	// Not the caller's context: other callers share the result.
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	r.err = r.look(ctx)
@@ -95,8 +95,8 @@ func (r *readyCache) current() error {
 	return r.err
 }
 
-// servePProf puts the profiles on mux: nothing serves the default one, on which the package puts
-// them itself.
+// servePProf registers the profiles on mux. The package registers them on http.DefaultServeMux only,
+// which is not served.
 func servePProf(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -105,7 +105,7 @@ func servePProf(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
-// answer says ok or what is missing. The reasons are fixed words: no host, no DSN.
+// answer writes ok or the reason. Reasons are fixed words: no host, no DSN.
 func answer(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	status := map[string]string{"status": "ok"}
@@ -113,5 +113,5 @@ func answer(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		status = map[string]string{"status": "unavailable", "reason": err.Error()}
 	}
-	_ = json.NewEncoder(w).Encode(status) // fails only when the client has gone
+	_ = json.NewEncoder(w).Encode(status) // fails only if the client closed the connection
 }

@@ -23,17 +23,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// notificationSlots is how many notifications of one channel are under way at once.
+// notificationSlots is how many notifications of one channel are sent at the same time.
 const notificationSlots = 4
 
 // NotifierConfig is what the role notifier needs.
 type NotifierConfig struct {
 	JetStream jetstream.JetStream
 	Channels  *openedChannels
-	// Link returns the address of a download link; nil: this process cannot make it.
+	// Link returns the URL of a download link; nil: this process cannot compute it.
 	Link func(events.LinkIssued) (string, error)
-	// Pause is the first one after a failed try, Tries how many there are, Timeout the longest
-	// time of one.
+	// Pause is the pause after the first failed try, Tries the number of tries, Timeout the limit
+	// of one try.
 	Pause   time.Duration
 	Tries   int
 	Timeout time.Duration
@@ -45,8 +45,8 @@ type NotifierConfig struct {
 	Log       *slog.Logger
 }
 
-// Notifier tells of outcomes, failed verifications and coming deletions: one handler queues a
-// notification for each recipient of an event, and one for each channel delivers.
+// Notifier is the role notifier. One handler queues a notification for each recipient of an outcome,
+// a failed verification, a coming deletion or a link. One handler for each channel sends them.
 type Notifier struct{ config NotifierConfig }
 
 // NewNotifier makes a Notifier.
@@ -104,8 +104,8 @@ type openedChannels struct {
 	closers []func() error
 }
 
-// openChannels opens the channels of a notifier, none if it is not to run. It connects to none
-// of them. The caller closes them.
+// openChannels opens the channels of a notifier, none if c has no role notifier. It makes no
+// connection yet. The caller closes them.
 func openChannels(c config.Config, tel *telemetry.Telemetry, log *slog.Logger) (*openedChannels, error) {
 	o := &openedChannels{
 		senders: map[notify.Channel]notify.Sender{},

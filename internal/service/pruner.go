@@ -21,11 +21,11 @@ type PrunerConfig struct {
 	Ledger       *ledger.Ledger
 	Projects     *project.Projects
 	Destinations destinations.Set
-	// NotDeleted is told of each deletion that a destination refused. nil: nothing is.
+	// NotDeleted is called for each deletion that a destination refused. nil: it is not called.
 	NotDeleted func(ctx context.Context, destination string, err error)
-	// Publisher announces what is to go and what went.
+	// Publisher publishes coming and completed deletions.
 	Publisher telemetry.Publisher
-	// Policy is for projects without rules of their own.
+	// Policy applies to projects without rules of their own.
 	Policy retention.Policy
 	Notice time.Duration // between the warning and the deletion
 	Every  time.Duration // between two runs
@@ -33,14 +33,14 @@ type PrunerConfig struct {
 	Log    *slog.Logger
 }
 
-// Pruner is the role that deletes the exports that no rule keeps.
+// Pruner is the role pruner: it deletes exports that no retention rule keeps.
 type Pruner struct {
 	*retention.Pruner
 	ledger *ledger.Ledger
 	every  time.Duration
 }
 
-// NewPruner makes a Pruner. For Plan alone it needs neither Destinations nor Publisher.
+// NewPruner returns a Pruner. PlanNow needs neither Destinations nor Publisher.
 func NewPruner(c PrunerConfig) *Pruner {
 	bins := make([]retention.Bin, len(c.Destinations))
 	for i, d := range c.Destinations {
@@ -73,7 +73,7 @@ func (p *Pruner) PlanNow(ctx context.Context, project string) (retention.Report,
 	return p.Plan(ctx, project, now)
 }
 
-// policies are the control plane's rules, over a default.
+// policies returns the control plane's rules, or a default.
 type policies struct {
 	projects *project.Projects
 	usual    retention.Policy
@@ -93,7 +93,7 @@ func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool
 	return own, true, nil
 }
 
-// bin is a destination as the pruner deletes there.
+// bin implements retention.Bin for a destination.
 type bin struct {
 	at         *destinations.Destination
 	notDeleted func(ctx context.Context, destination string, err error)
@@ -103,7 +103,7 @@ var _ retention.Bin = bin{}
 
 func (b bin) Destination() string { return b.at.Name }
 
-// Confirm passes over a destination that cannot be asked: it cannot delete either, and says so.
+// Confirm returns no error for an unreachable destination: the deletion fails there and reports it.
 func (b bin) Confirm(ctx context.Context) error {
 	err := b.at.Confirm(ctx)
 	if errors.Is(err, storage.ErrNotMarked) || errors.Is(err, storage.ErrOtherStorage) {

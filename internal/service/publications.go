@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// publications is the publisher of the handlers. It sets what a publication carries for the broker
-// and marks outages, which handlers retry without a limit.
+// publications is the publisher of the handlers. It sets the broker's headers of a publication and
+// marks outages, which handlers retry without a limit.
 type publications struct{ telemetry.Publisher }
 
 var _ handlers.Publisher = publications{}
@@ -29,14 +29,14 @@ func (p publications) Publish(ctx context.Context, subject, key string, msg *mes
 
 func (p publications) PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error {
 	_, err := p.Publisher.PublishOnce(ctx, subject, filter, msg)
-	if errors.Is(err, broker.ErrQueueFull) { // a stream of outcomes is no queue: it has no room now
+	if errors.Is(err, broker.ErrQueueFull) { // for a stream of outcomes this means that its limit is reached
 		return fmt.Errorf("broker %w: %w", export.ErrUnavailable, err)
 	}
 	return outage(err)
 }
 
-// outage marks err as an outage of the broker. A message that the broker can never take, and a full
-// queue, are not outages: the publisher gets these errors.
+// outage marks err as an outage of the broker. A message that the broker can never accept and a full
+// queue are not outages: the publisher gets these errors.
 func outage(err error) error {
 	if errors.Is(err, broker.ErrTooLarge) {
 		return fmt.Errorf("%w: %w", handlers.ErrTooLarge, err)

@@ -15,14 +15,14 @@ type SchedulerConfig struct {
 	Publisher telemetry.Publisher
 }
 
-// Scheduler moves what schedules make due to the queues. The broker keeps the time; the role
-// intake serves it where the broker holds schedules.
+// Scheduler moves due messages of schedules to the queues. The broker computes their times. It is
+// part of the role intake if the broker supports schedules.
 type Scheduler struct{ config SchedulerConfig }
 
 // NewScheduler makes a Scheduler.
 func NewScheduler(c SchedulerConfig) *Scheduler { return &Scheduler{c} }
 
-// Run moves what is due until ctx ends.
+// Run moves due messages until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	c := s.config
 	h := &handlers.Due{

@@ -1,6 +1,6 @@
-// Package service is what `pgcourier serve` runs: the roles of one process, and what they share.
+// Package service runs `pgcourier serve`: the roles of one process and what they share.
 //
-// wiring.go opens what the roles share and makes each role of its Config. Each role has a file of
+// wiring.go opens the shared parts and constructs each role from its Config. Each role has a file of
 // its own: exporter, intake, scheduler, sweeper, verifier, notifier, pruner, api, and the listener for
 // probes and metrics.
 package service
@@ -23,18 +23,18 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// MaxAttempts is the contract's: as many attempts as deliveries.
+// MaxAttempts is the most attempts of a request: as many as its deliveries.
 const MaxAttempts = 3
 
-// source is the CloudEvents source of what a worker publishes.
+// source is the CloudEvents source of a worker's events.
 const source = "pgcourier/worker"
 
-// Config says what one process serves.
+// Config configures the service of one process.
 type Config struct {
 	Settings config.Config
-	// Version is the program's, for metrics and traces.
+	// Version is the version of the program, for metrics and traces.
 	Version string
-	// S3 replaces the usual sources of credentials for S3. nil: environment, file, role.
+	// S3 replaces the default sources of S3 credentials. nil: environment, file, role.
 	S3  *credentials.Credentials
 	Log *slog.Logger
 }
@@ -44,11 +44,11 @@ type Service struct {
 	settings config.Config
 	log      *slog.Logger
 	roles    []namedRole
-	listener *Listener // it answers until all roles have ended
+	listener *Listener // serves until all roles have ended
 	health   *Health
-	draining chan struct{} // closed when the process is told to stop
+	draining chan struct{} // closed at the start of the drain
 	starting *starting
-	started  func() // says that Run has started all roles
+	started  func() // called when Run has started all roles
 	closers  []func() error
 
 	mu      sync.Mutex
@@ -65,8 +65,8 @@ type namedRole struct {
 	role
 }
 
-// New connects to everything that the roles need and checks it. Faults are reported before any work
-// is taken. The caller closes the service.
+// New connects to everything that the roles need and checks it, before any request is taken. The
+// caller closes the service.
 //
 // Errors are a *config.Error, wrap broker.ErrUnreachable, broker.ErrUnauthorized,
 // storage.ErrUnavailable or export.ErrLedgerUnavailable, or are faults of this machine.
@@ -95,13 +95,13 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	return s, nil
 }
 
-// Run serves the roles until ctx ends, and then lets running exports finish. Probes and metrics
-// are answered until the last of them has.
+// Run serves the roles until ctx ends, and then lets running exports finish. It serves probes and
+// metrics until the last export has ended.
 func (s *Service) Run(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	lasting, endAll := context.WithCancel(context.WithoutCancel(ctx))
 	defer endAll()
-	var ending sync.WaitGroup // what goes on until the roles have ended
+	var ending sync.WaitGroup // goroutines that run until the roles have ended
 	defer ending.Wait()
 	defer endAll()
 	if s.listener != nil {
@@ -137,7 +137,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // told to stop before all had begun
+		return nil // stopped before all roles had started
 	}
 	return err
 }
@@ -156,10 +156,10 @@ func (s *Service) ended(name string) {
 	}
 }
 
-// add lets Run run r. The name is for the log.
+// add adds a role to Run. The name is for the log.
 func (s *Service) add(name string, r role) { s.roles = append(s.roles, namedRole{name, r}) }
 
-// onClose lets Close call f, before what was given to it earlier.
+// onClose adds f to Close, which calls the functions in reverse order.
 func (s *Service) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 // Close releases what New opened.

@@ -26,26 +26,26 @@ type SweeperConfig struct {
 	Exporter   *export.Exporter // runs requests that used up their deliveries and never began
 	Announcer  *handlers.Announcer
 	Projects   export.Projects
-	Dumper     *pgdump.Dumper // ends what lost attempts have left on the sources
-	// AckWait is how long a worker may be silent. The sweeper looks that often.
+	Dumper     *pgdump.Dumper // ends the sessions of lost attempts on the sources
+	// AckWait is how long a worker may be silent, and the pause between two sweeps.
 	AckWait time.Duration
-	// Drain is how long what the sweeper runs may go on when it ends.
+	// Drain is how long exports of the sweeper may continue after the end of Run's context.
 	Drain time.Duration
-	// Keep is how long the ledger keeps requests of which nothing is stored. 0: for ever.
+	// Keep is how long the ledger keeps requests without a stored export. 0: for ever.
 	Keep time.Duration
 	// Begun is called when the sweeper listens.
 	Begun func()
 	Log   *slog.Logger
 }
 
-// Sweeper ends requests that no worker will end, deletes what failed attempts stored, and cleans
-// the ledger.
+// Sweeper is the role sweeper: it ends requests that no worker will end, deletes the objects of
+// failed attempts, and removes old rows from the ledger.
 type Sweeper struct{ config SweeperConfig }
 
 // NewSweeper makes a Sweeper.
 func NewSweeper(c SweeperConfig) *Sweeper { return &Sweeper{c} }
 
-// Run sweeps until ctx ends. The broker's advisories make it look sooner.
+// Run sweeps until ctx ends. An advisory of the broker starts a sweep early.
 func (r *Sweeper) Run(ctx context.Context) error {
 	c := r.config
 	queue := broker.NewRequestQueue(c.JetStream, handlers.DecodeStored)

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// samples is what is looked at for each page of metrics.
+// samples holds the sources that a scrape reads.
 type samples struct {
 	Settings  config.Config
 	Telemetry *telemetry.Telemetry
@@ -22,7 +22,8 @@ type samples struct {
 	Health    *Health
 }
 
-// sample lets each scrape show what waits, as far as the roles of this process may look.
+// sample adds the waiting requests and notifications to each scrape, as far as the users of this
+// process's roles may read them.
 func sample(s samples) {
 	c, tel := s.Settings, s.Telemetry
 	tel.ShowConnection(s.Broker.connected)

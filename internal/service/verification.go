@@ -21,8 +21,8 @@ import (
 
 var _ handlers.Verifier = (*Verifier)(nil)
 
-// Verify implements handlers.Verifier: every copy is read and compared with the event's
-// hash, and the first copy is restored.
+// Verify implements handlers.Verifier. It reads every copy, compares it with the event's hash, and
+// restores the first copy.
 func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
 	begun := time.Now()
 	if gone, err := v.removed(ctx, c); gone || err != nil {
@@ -63,16 +63,16 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 	return &out.Verified, nil, err
 }
 
-// finding is a verification on its way.
+// finding is the result of a verification so far.
 type finding struct {
 	events.Verified
-	restored receipt.Counts // what the scratch database had
+	restored receipt.Counts // tables and rows in the scratch database
 }
 
-// receipt signs for a verification, and stores the receipt beside each copy that was read.
+// receipt signs a receipt of the verification and stores it beside each copy that was read.
 func (v *Verifier) receipt(ctx context.Context, out finding, copies []destinations.Copy) (*events.Receipt, error) {
 	if v.config.Signer == nil || len(copies) == 0 {
-		return nil, nil //nolint:nilnil // there is none, which is no error
+		return nil, nil //nolint:nilnil // no receipt is not an error
 	}
 	signed, err := v.signed(ctx, out, copies)
 	if err != nil {
@@ -89,18 +89,18 @@ func (v *Verifier) receipt(ctx context.Context, out finding, copies []destinatio
 		}
 	}
 	if len(to.Copies) == 0 {
-		return nil, nil //nolint:nilnil // it lies nowhere
+		return nil, nil //nolint:nilnil // no destination stored it
 	}
 	return &to, nil
 }
 
-// signed returns the receipt of a verification: the one that an earlier delivery of the same
-// event has stored, or a new one.
+// signed returns the receipt of a verification: the stored one of an earlier delivery of the same
+// event, or a new one.
 func (v *Verifier) signed(ctx context.Context, out finding, copies []destinations.Copy) (*export.Receipt, error) {
 	for _, c := range copies {
 		b, err := c.Destination.Receipt(ctx, c.Key, storage.Verification)
 		if err != nil {
-			continue // there is none, or it cannot be read: then it is not taken
+			continue // missing or unreadable: a new one is signed
 		}
 		if found, err := v.config.Signer.Recognize(b); err == nil {
 			return found, nil
@@ -113,8 +113,8 @@ func (v *Verifier) signed(ctx context.Context, out finding, copies []destination
 	})
 }
 
-// note keeps the finding for retention, which prefers what was verified. Without the note an export
-// counts as not verified, and it is not verified again for that.
+// note records the result in the ledger for retention, which prefers verified exports. If that
+// fails, the export counts as not verified; it is not verified again.
 func (v *Verifier) note(ctx context.Context, c events.Completed, damaged bool) {
 	if v.config.Ledger == nil {
 		return
@@ -138,7 +138,7 @@ func (v *Verifier) removed(ctx context.Context, c events.Completed) (bool, error
 func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *finding) (there destinations.Copy, err error) {
 	d := v.reader.Set.Named(at.Destination)
 	if d == nil {
-		return there, fmt.Errorf("the destination %s is not one of this verifier's", at.Destination)
+		return there, fmt.Errorf("the destination %s is not configured in this verifier", at.Destination)
 	}
 	if there, err = locate(ctx, d, c); err != nil {
 		return there, err
@@ -199,8 +199,8 @@ func locate(ctx context.Context, d *destinations.Destination, c events.Completed
 	return destinations.Copy{}, &destinations.NoExportError{ID: want.String()}
 }
 
-// failure returns what an error means for the export. nil: nothing, the verification could not
-// be made. The words are fixed: those of err may quote rows.
+// failure returns the event for an error of the export. It returns nil if the verification could not
+// run. The message is a fixed text, because that of err may quote rows.
 func failure(c events.Completed, at events.Location, err error) *events.VerificationFailed {
 	f := &events.VerificationFailed{
 		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, Destination: at.Destination, SHA256: c.SHA256, Trace: c.Trace,

@@ -26,7 +26,7 @@ type VerifierConfig struct {
 	Settings  config.Config
 	JetStream jetstream.JetStream
 	Signer    *receipt.Signer // of receipts; nil: none
-	Ledger    *ledger.Ledger  // nil: removals are not known, and findings are not noted
+	Ledger    *ledger.Ledger  // nil: deletions are not known, and results are not recorded
 	Telemetry *telemetry.Telemetry
 	// Ready blocks until messages may be pulled. Begun is called when the consumer is bound.
 	Ready func(ctx context.Context) error
@@ -34,21 +34,21 @@ type VerifierConfig struct {
 	Log   *slog.Logger
 }
 
-// Verifier is the role that restores completed exports. It has destinations of its own, opened
-// with identities: a worker of the same process must not hold those.
+// Verifier is the role verifier: it restores completed exports. It opens the destinations itself,
+// with identities, because a worker of the same process must not have these.
 type Verifier struct {
 	config   VerifierConfig
 	reader   *destinations.Reader
 	sandbox  *scratch.Sandbox // nil: none
 	restorer *restore.Restorer
 
-	mu     sync.Mutex       // held while the scratch server is started
+	mu     sync.Mutex       // held while the scratch server starts
 	server *restore.Scratch // nil: not started yet
 	stop   func() error
 }
 
-// NewVerifier reads the identities and opens the storage. The scratch server is started when it
-// is first needed. The caller closes the verifier.
+// NewVerifier reads the identities and opens the storage. The first verification starts the scratch
+// server. The caller closes the verifier.
 func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 	s := c.Settings
 	if err := CheckClients(ctx, s, c.Log, restore.Tools()...); err != nil {
@@ -66,7 +66,7 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Ledger != nil { // else an export on a file system that is not mounted would be called missing
+	if c.Ledger != nil { // without the marker, an export on an unmounted file system would count as missing
 		if err := set.Bind(ctx, c.Ledger); err != nil {
 			return nil, errors.Join(err, set.Close())
 		}
@@ -85,7 +85,7 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 	}, nil
 }
 
-// Run verifies one export at a time, because a restore takes a server's whole attention.
+// Run verifies one export at a time: a restore loads the scratch server.
 func (v *Verifier) Run(ctx context.Context) error {
 	c := v.config
 	pause := c.Settings.RetryBackoff
@@ -102,7 +102,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 // Close stops the scratch server and closes the storage.
 func (v *Verifier) Close() error { return errors.Join(v.stop(), v.reader.Set.Close()) }
 
-// scratchServer returns the scratch server, which it starts.
+// scratchServer returns the scratch server; the first call starts it.
 func (v *Verifier) scratchServer(ctx context.Context) (*restore.Scratch, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

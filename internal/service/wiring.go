@@ -18,7 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// wiring makes the roles of one service.
+// wiring constructs the roles of one service.
 type wiring struct {
 	Config
 	service    *Service
@@ -26,11 +26,11 @@ type wiring struct {
 	name       string // of this process, in the ledger
 }
 
-// shared is what the roles that need the database share.
+// shared holds what the roles that need the database share.
 type shared struct {
 	telemetry    *telemetry.Telemetry
 	broker       *brokerLink
-	schedules    bool // the broker holds schedules, and this process serves them
+	schedules    bool // the broker supports schedules, and this process serves them
 	ledger       *ledger.Ledger
 	projects     *project.Projects
 	destinations destinations.Set
@@ -38,11 +38,11 @@ type shared struct {
 	health       *Health
 }
 
-// open connects to all that the roles need, and makes them. The service closes what was opened
-// before an error.
+// open connects to all that the roles need and constructs them. After an error, the service closes
+// what was opened.
 func (w wiring) open(ctx context.Context) error {
 	c, s := w.Settings, w.service
-	// The first to open is the last to close: after every span has ended.
+	// Opened first and so closed last, after every span has ended.
 	tel, err := telemetry.New(ctx, telemetry.Config{Version: w.Version, PerProject: c.PerProject, Log: w.Log})
 	if err != nil {
 		return config.AsError(err)
@@ -132,8 +132,8 @@ func (w wiring) open(ctx context.Context) error {
 	return nil
 }
 
-// openRecords opens the ledger and the control plane's look-up, where a role needs them. A
-// verifier does without them when there is no DATABASE_URL: it knows nothing of removals then.
+// openRecords opens the ledger and the control plane's projects if a role needs them. A verifier
+// works without DATABASE_URL, but then does not see deletions.
 func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Projects, error) {
 	c := w.Settings
 	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) && !c.Serves(config.RoleAPI) {
@@ -151,7 +151,7 @@ func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Proje
 	return l, project.New(pool, c.ProjectQuery), err
 }
 
-// openExports opens the storage and what exports into it.
+// openExports opens the storage and the exporter.
 func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	c := w.Settings
 	urls, err := c.StorageURLs()
@@ -191,7 +191,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	return nil
 }
 
-// addExporting makes the roles that need the database.
+// addExporting adds the roles that need the database.
 func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	c := w.Settings
 	policy, err := retention.Parse(c.Retention)
@@ -202,7 +202,7 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	js, nc := sh.broker.jetStream(server.UserWorker), sh.broker.connection(server.UserWorker)
 	take := takeConfig{
 		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Log: w.Log,
-		// While the control plane is unreachable nothing is pulled: an outage costs no delivery.
+		// Pull no message while the control plane is unreachable, so that an outage costs no delivery.
 		Ready: func(ctx context.Context) error {
 			if err := w.service.starting.ready(ctx); err != nil {
 				return err

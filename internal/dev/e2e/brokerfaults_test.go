@@ -70,7 +70,7 @@ func TestAnOutcomeThatTheBrokerRefusesIsTold(t *testing.T) {
 	w := p.start("HTTP_ADDR="+addr, "DRAIN_TIMEOUT=30m")
 	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 200 })
 	id := p.request(events.Requested{ProjectID: "acme", Metadata: map[string]string{"k": strings.Repeat("x", 200)}})
-	notReady(t, addr, "the broker takes no outcomes, 1 wait")
+	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
 	w.awaitLog("the broker does not take outcomes")
 	if text := w.logs.String(); !strings.Contains(text, "message size exceeds maximum allowed") {
 		t.Errorf("the broker's words are missing:\n%s", text)

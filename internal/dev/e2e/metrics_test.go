@@ -198,7 +198,7 @@ func TestProfilesAreServedOnlyWhenAskedFor(t *testing.T) {
 		if status, _ := get(t, "http://"+addr+"/healthz"); status != http.StatusOK {
 			t.Errorf("/healthz gives %d", status)
 		}
-		const beyond = "pprof is served beyond this machine: profiles show what is in memory"
+		const beyond = "pprof is reachable from other machines: profiles show the content of memory"
 		if want == http.StatusOK {
 			w.awaitLog(beyond)
 		} else if w.logs.has(beyond) {

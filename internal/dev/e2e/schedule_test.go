@@ -217,7 +217,7 @@ func TestAnOldBrokerIsToldOfAndServed(t *testing.T) {
 	p := setup(t)
 	old := "NATS_URL=" + aged(t, p.broker.ClientURL(), "2.12.9")
 	w := p.start(old)
-	w.awaitLog("this broker cannot hold schedules")
+	w.awaitLog("this broker does not support schedules")
 	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
 	for _, args := range [][]string{{"list"}, {"add", "acme", "--cron", "@daily"}} {
 		_, stderr, code := p.cliWith([]string{old}, append([]string{"schedule"}, args...)...)
