@@ -13,13 +13,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// APICall counts a call of the HTTP API. route is the pattern that it matched, never its path.
+// APICall counts a call of the HTTP API. route is the matched pattern, never the path.
 func (t *Telemetry) APICall(route string, status int, took time.Duration) {
 	t.metrics.apiCalls.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	t.metrics.apiDuration.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// API traces the calls of the HTTP API: each has a span in the caller's trace, by its traceparent.
+// API returns next with a span for each call of the HTTP API, in the trace of its traceparent.
 func (t *Telemetry) API(next http.Handler) http.Handler {
 	if t.provider == nil {
 		return next
@@ -42,7 +42,7 @@ func (t *Telemetry) API(next http.Handler) http.Handler {
 	})
 }
 
-// TraceOf returns the span of ctx as W3C Trace Context; empty: nothing is traced.
+// TraceOf returns the span of ctx as W3C Trace Context; empty if there is none.
 func TraceOf(ctx context.Context) (traceparent, tracestate string) {
 	h := propagation.MapCarrier{}
 	traceContext.Inject(ctx, h)
@@ -59,5 +59,5 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController find what the writer below can do.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -14,22 +14,22 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Runner is the use case, as the handler asks for it.
+// Runner runs exports; handlers call it.
 type Runner interface {
 	Run(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
 }
 
-// work is what a context knows of the request that is worked on, for logs, spans and counts.
+// work holds the current request of a context, for logs, spans and metrics.
 type work struct {
 	mu      sync.Mutex
 	project string
 	request string
-	attempt int // 0: none was granted
+	attempt int // 0: none granted yet
 }
 
 type workKey struct{}
 
-// workOf is nil when ctx is no request's.
+// workOf returns the work of ctx; nil if ctx belongs to no request.
 func workOf(ctx context.Context) *work {
 	w, _ := ctx.Value(workKey{}).(*work)
 	return w
@@ -47,7 +47,7 @@ func (w *work) get() (project, request string, attempt int) {
 	return w.project, w.request, w.attempt
 }
 
-// Runner names the request that next works on to logs and spans.
+// Runner returns next with the request's ids added to logs and spans.
 func (t *Telemetry) Runner(next Runner) Runner { return runner{next} }
 
 type runner struct{ next Runner }
@@ -65,7 +65,7 @@ func (r runner) Run(ctx context.Context, req export.Request, d delivery.Delivery
 	return out, err
 }
 
-// Ledger traces claims and commits, and counts attempts from their grant to their end.
+// Ledger returns next with spans of claims and commits, and metrics of attempts from grant to end.
 func (t *Telemetry) Ledger(next export.Ledger) export.Ledger {
 	return &ledger{Ledger: next, t: t, running: map[export.Token]bool{}}
 }
@@ -78,11 +78,11 @@ type ledger struct {
 	running map[export.Token]bool
 }
 
-// began and ended are true once for each attempt.
+// began and ended each return true once for each attempt.
 func (l *ledger) began(t export.Token) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.running[t] // a repeated claim after a lost reply is granted again
+	before := l.running[t] // a claim that is repeated after a lost reply is granted again
 	l.running[t] = true
 	return !before
 }
@@ -95,8 +95,8 @@ func (l *ledger) ended(t export.Token) bool {
 	return before
 }
 
-// Claim implements export.Ledger. A request that stands by or waits for its turn asks again and
-// again, and so does each request during an outage: only a final answer gets a span.
+// Claim implements export.Ledger. Only a final answer gets a span: a request claims repeatedly while
+// it stands by, waits for its project, or the ledger is unreachable.
 func (l *ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Claim, error) {
 	begun := time.Now()
 	c, err := l.Ledger.Claim(ctx, ask)
@@ -117,7 +117,7 @@ func (l *ledger) Claim(ctx context.Context, ask export.ClaimRequest) (export.Cla
 	return c, err
 }
 
-// Renew implements export.Ledger; its heartbeat is no span.
+// Renew implements export.Ledger. It makes no span.
 func (l *ledger) Renew(ctx context.Context, t export.Token) error {
 	err := l.Ledger.Renew(ctx, t)
 	if !l.unreachable("renew", err) && errors.Is(err, export.ErrSuperseded) {
@@ -142,7 +142,7 @@ func (l *ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 	return err
 }
 
-// count counts an attempt that ended, or was found to be superseded.
+// count counts an attempt that ended or was superseded.
 func (l *ledger) count(t export.Token, e export.Ending, err error) {
 	if !l.ended(t) {
 		return
@@ -194,7 +194,7 @@ func postgresql(operation string) []attribute.KeyValue {
 	return []attribute.KeyValue{semconv.DBSystemNamePostgreSQL, semconv.DBOperationName(operation)}
 }
 
-// Projects traces look-ups.
+// Projects returns next with spans of look-ups.
 func (t *Telemetry) Projects(next export.Projects) export.Projects { return projects{next, t} }
 
 type projects struct {

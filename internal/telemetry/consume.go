@@ -13,9 +13,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Middleware counts and traces what each handler is given, as the continuation of the trace
-// that the message carries. It belongs outside of the one that turns panics into errors, and
-// within the one that carries out a handler's decisions.
+// Middleware counts and traces the calls of handlers. A span continues the trace of its message. Put
+// it outside the middleware that turns panics into errors, and inside the one that carries out the
+// decisions of handlers.
 func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
@@ -33,7 +33,7 @@ func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		err := errPanic
 		defer func() {
 			if _, snoozed := errors.AsType[*delivery.SnoozeError](err); snoozed {
-				return // a span without an end is never exported: it may be one a second for hours
+				return // a span that does not end is not exported: there may be one a second for hours
 			}
 			if errors.Is(err, delivery.ErrDrop) {
 				err = nil
@@ -47,7 +47,7 @@ func (t *Telemetry) Middleware(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// handled counts a delivery that a handler has dealt with. All its counters begin together.
+// handled counts a handled delivery. It creates all counters of the handler at once.
 func (m *metrics) handled(handler string, d delivery.Delivery, err error) {
 	failures, again := m.handlerFailures.WithLabelValues(handler), m.redeliveries.WithLabelValues(handler)
 	m.deliveries.WithLabelValues(handler).Inc()
@@ -59,7 +59,7 @@ func (m *metrics) handled(handler string, d delivery.Delivery, err error) {
 	}
 }
 
-// outcomeOf reads the ids that the subject of an outcome names.
+// outcomeOf returns the ids in the subject of an outcome.
 func outcomeOf(subject string) (export.ID, bool) {
 	tokens := strings.Split(subject, ".")
 	if k := kind(subject); len(tokens) != 4 || k != events.TypeCompleted && k != events.TypeFailed {

@@ -11,7 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Dumper counts what is read from dumps, and traces each from its preflight to its end.
+// Dumper returns next with a count of the dumped bytes, and a span from the preflight of a dump to
+// its end.
 func (t *Telemetry) Dumper(next export.Dumper) export.Dumper { return dumper{next, t} }
 
 type dumper struct {
@@ -28,11 +29,11 @@ func (d dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error)
 		end(span, err)
 		return nil, err
 	}
-	span.AddEvent("running") // the preflight is over, the snapshot is taken
+	span.AddEvent("running") // after the preflight and the snapshot
 	return &dump{Dump: opened, t: d.t, span: span}, nil
 }
 
-// dump is a running dump. Like the one within, it is read by one goroutine.
+// dump is a running dump. Only one goroutine may read it.
 type dump struct {
 	export.Dump
 	t    *Telemetry

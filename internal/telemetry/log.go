@@ -22,8 +22,8 @@ func NewLogger(w io.Writer, level, format string) *slog.Logger {
 	return slog.New(NewLogHandler(slog.NewTextHandler(w, opts)))
 }
 
-// readableDuration writes a duration with its unit, as the text form does: "1.5s". JSON's own
-// form is a bare number of nanoseconds.
+// readableDuration writes a duration with its unit, such as "1.5s", as the text format does. By
+// default the JSON format writes a number of nanoseconds.
 func readableDuration(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.String(a.Key, a.Value.Duration().String())
@@ -31,18 +31,18 @@ func readableDuration(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// LogHandler adds to each record what its context knows: project_id, request_id and attempt of the
-// request that is worked on, trace_id and span_id of the span. Attributes of the record or the
-// logger are left as they are.
+// LogHandler adds attributes from the context to each record: project_id, request_id and attempt of
+// the current request, trace_id and span_id of the span. Attributes with these keys on the record or
+// the logger take precedence.
 type LogHandler struct {
 	next  slog.Handler
 	given []string // keys of the logger's own attributes
-	group bool     // they are in a group: what is added would be too
+	group bool     // a group is open: added attributes would be part of it
 }
 
 var _ slog.Handler = (*LogHandler)(nil)
 
-// NewLogHandler puts a LogHandler before next.
+// NewLogHandler returns a LogHandler that passes records on to next.
 func NewLogHandler(next slog.Handler) *LogHandler { return &LogHandler{next: next} }
 
 // Enabled implements slog.Handler.

@@ -28,17 +28,17 @@ const (
 )
 
 var (
-	// jobSeconds reach from a tiny schema to a night: pg_dump alone may take TIMEOUT (30 min),
-	// and a destination UPLOAD_TIMEOUT (2 h) beside it.
+	// jobSeconds cover a tiny schema up to 8 hours: pg_dump may take TIMEOUT (30 min by default),
+	// and each destination UPLOAD_TIMEOUT (2 h).
 	jobSeconds = []float64{0.25, 1, 5, 15, 60, 180, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800}
-	// callSeconds are for one try of a notification (NOTIFY_TIMEOUT is 30 s).
+	// callSeconds cover one try of a notification (NOTIFY_TIMEOUT is 30 s by default).
 	callSeconds = []float64{0.01, 0.05, 0.25, 1, 5, 15, 30, 60}
-	// jobBytes reach from an empty schema to 100 GiB, ten times the default MAX_BYTES.
+	// jobBytes cover an empty schema up to 100 GiB, ten times the default MAX_BYTES.
 	jobBytes = []float64{1 << 10, 16 << 10, 256 << 10, 1 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30, 10 << 30, 32 << 30, 100 << 30}
 )
 
-// metrics are the instruments that are set while work is done. The values that are looked up at a
-// scrape are in sampled.
+// metrics holds the instruments that running code sets. The values that are read at a scrape are in
+// sampled.
 type metrics struct {
 	registry    *prometheus.Registry
 	definitions []Definition
@@ -67,17 +67,17 @@ type metrics struct {
 	sampled *sampled
 }
 
-// Definition describes one metric as the documents list it.
+// Definition describes one metric for the documents.
 type Definition struct {
 	Name, Type, Help string
 	Labels           []string
 }
 
-// Definitions lists the metrics of this package in the order of their making. Those of the
-// Go runtime and of the process are the client library's.
+// Definitions returns the metrics of this package in the order of their definition, without those of
+// the client library (Go runtime, process).
 func (t *Telemetry) Definitions() []Definition { return slices.Clone(t.metrics.definitions) }
 
-// Markdown is the table of all metrics, as docs/observability.md shows it.
+// Markdown returns the table of all metrics for docs/observability.md.
 func (t *Telemetry) Markdown() string {
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
@@ -118,7 +118,7 @@ func (m *metrics) histogram(name, help string, buckets []float64, labels ...stri
 	return v
 }
 
-// desc is a metric that is looked up at a scrape.
+// desc defines a metric that is read at a scrape.
 func (m *metrics) desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(m.define(name, "gauge", help, labels), help, labels, nil)
 }
@@ -171,7 +171,8 @@ func (m *metrics) exportMetrics() {
 	m.attempts.WithLabelValues(resultCompleted, "")
 	m.attempts.WithLabelValues(resultSuperseded, "")
 	m.exports.WithLabelValues(resultCompleted, "")
-	// A series that begins with its first failure would hide that failure from increase().
+	// increase() ignores the first sample of a series, so each series must exist before its first
+	// failure.
 	for _, code := range codes.OfFailures() {
 		m.exports.WithLabelValues(resultFailed, string(code))
 		m.attempts.WithLabelValues(resultFailed, string(code))
@@ -194,7 +195,7 @@ func (m *metrics) storageMetrics() {
 	m.storageRequests = m.counter("storage_requests_total", "HTTP requests to a destination by class of answer: 2xx, 3xx, 4xx, 429, 5xx or none. What was repeated within one export is in 429, 5xx and none.", "destination", "answer")
 }
 
-// storageCodes are those that a destination may be at fault with.
+// storageCodes are the codes of faults of a destination.
 var storageCodes = []codes.Code{
 	codes.StorageUnavailable, codes.StorageFull, codes.StorageRefused, codes.UploadTimeout, codes.InternalError,
 }

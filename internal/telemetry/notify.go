@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Sender times and traces the tries of one channel.
+// Sender returns next with a metric and a span for each try of one channel.
 func (t *Telemetry) Sender(channel notify.Channel, next notify.Sender) notify.Sender {
 	for _, result := range []string{resultSent, resultRetried, resultParked} {
 		t.metrics.notifications.WithLabelValues(string(channel), result)
@@ -32,7 +32,7 @@ func (s sender) Send(ctx context.Context, n notify.Notification) error {
 		}
 	}
 	ctx, span := s.t.tracer.Start(ctx, "send "+s.channel, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrChannel.String(s.channel)))
-	if span.SpanContext().IsValid() { // the recipient continues this trace, else the event's own
+	if span.SpanContext().IsValid() { // the recipient continues this trace; without it, that of the event
 		n.Event.Header = maps.Clone(n.Event.Header)
 		inject(ctx, n.Event.Header)
 	}
@@ -43,7 +43,7 @@ func (s sender) Send(ctx context.Context, n notify.Notification) error {
 	return err
 }
 
-// Records counts what became of each try: it is known only once it is recorded.
+// Records returns next with a count of the results of tries. A result counts when it is recorded.
 func (t *Telemetry) Records(next notify.Records) notify.Records { return records{next, t} }
 
 type records struct {

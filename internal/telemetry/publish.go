@@ -18,16 +18,16 @@ import (
 // Publisher is the broker's publisher.
 type Publisher interface {
 	message.Publisher
-	// PublishOnce says whether the message was stored, or refused because there is one.
+	// PublishOnce returns false if the broker refused the message because one is stored already.
 	PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error)
 	PublishEphemeral(topic string, msg *message.Message) error
 }
 
-// Publisher traces what is stored in streams and counts outcomes: the broker keeps one for
-// each request, so that each is counted by one process only.
+// Publisher returns next with spans of stored messages and a count of outcomes. The broker stores one
+// outcome for each request, so exactly one process counts it.
 //
-// While spans are exported a published message carries the span of its publishing, so that
-// its consumer continues there. Otherwise it keeps its own: the request's.
+// With traces on, a published message carries the span of its publishing, which its consumer
+// continues. Without traces it keeps the context of the request.
 func (t *Telemetry) Publisher(next Publisher) Publisher { return publisher{next, t} }
 
 type publisher struct {
@@ -72,8 +72,8 @@ func (p publisher) send(ctx context.Context, topic string, msg *message.Message,
 			semconv.MessagingMessageID(msg.UUID), semconv.MessagingMessageBodySize(len(msg.Payload)),
 		),
 	}
-	// An event belongs to its request's trace. The sweeper has none of its own, and a request
-	// may have named its trace where only the contract's decoder finds it.
+	// An event belongs to the trace of its request. The sweeper has no trace of that request, and
+	// the request's own trace may be in the body of a CloudEvent.
 	here, there := trace.SpanContextFromContext(ctx), remote(msg.Metadata)
 	parent := ctx
 	if there.IsValid() && here.TraceID() != there.TraceID() {
@@ -96,7 +96,7 @@ func (m *metrics) published(topic string, msg *message.Message) {
 	}
 	out, err := events.DecodeOutcome(events.Message{Subject: topic, Header: maps.Clone(msg.Metadata), Body: msg.Payload})
 	switch {
-	case err != nil: // it was just encoded
+	case err != nil: // cannot happen: this process encoded it
 		m.exports.WithLabelValues(resultFailed, string(codes.InternalError)).Inc()
 	case out.Completed != nil:
 		m.exports.WithLabelValues(resultCompleted, "").Inc()
@@ -105,19 +105,19 @@ func (m *metrics) published(topic string, msg *message.Message) {
 	}
 }
 
-// kind is the part of a subject that is the same for every project and request.
+// kind returns the part of a subject that is the same for every project and request.
 func kind(subject string) string {
 	first, rest, _ := strings.Cut(subject, ".")
 	second, _, _ := strings.Cut(rest, ".")
 	return strings.TrimSuffix(first+"."+second, ".")
 }
 
-// template is a subject with its ids replaced.
+// template returns a subject with its ids replaced by wildcards.
 func template(subject string) string {
 	return kind(subject) + strings.Repeat(".*", max(0, strings.Count(subject, ".")-1))
 }
 
-// Attributes of a message's consumption.
+// consumed returns the options of the span of a delivery.
 func consumed(d delivery.Delivery, handler string, msg *message.Message) []trace.SpanStartOption {
 	return []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(

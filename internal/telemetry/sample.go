@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// sampleEvery is the least time between two looks at one source, however often it is
-	// scraped. Prometheus asks every 15 s or more rarely.
+	// sampleEvery is the shortest time between two reads of one source, for any number of
+	// scrapes. Prometheus scrapes every 15 s or less often.
 	sampleEvery = 5 * time.Second
-	// successEvery is that of what tables are read for: the ledger's times of success, and
-	// what retention is to delete.
+	// successEvery is the same for sources that read tables: the ledger's times of success, and
+	// the deletions of retention.
 	successEvery = time.Minute
-	// sampleTimeout is the most that a source which does not answer adds to a scrape, once
-	// in sampleEvery.
+	// sampleTimeout is how long a source that does not answer can delay a scrape, once in
+	// sampleEvery.
 	sampleTimeout = time.Second
 )
 
-// Backlog is how full a queue is.
+// Backlog is the fill level of a queue.
 type Backlog struct {
 	Waiting uint64    // never delivered yet
-	Held    int       // delivered and not settled; what waits for its next delivery included
-	Oldest  time.Time // when the first of those that wait was published; zero if none waits
-	First   time.Time // when the first of all was published; zero if there is none
+	Held    int       // delivered and not settled, messages before their next delivery included
+	Oldest  time.Time // publication of the oldest waiting message; zero if none waits
+	First   time.Time // publication of the oldest message; zero if there is none
 }
 
-// sampled is what is looked up at a scrape. A source that does not answer has no series but
-// pgcourier_sample_up, which is 0 then: an old number would look like a fresh one.
+// sampled holds the values that are read at a scrape. A source that does not answer has only the
+// series pgcourier_sample_up, with 0: an old value would look like a new one.
 type sampled struct {
 	up, waiting, held, age, first      *prometheus.Desc
 	toNotify, notifying, notifyAge     *prometheus.Desc
@@ -74,8 +74,8 @@ func (s *sampled) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. It looks at all sources at once, so that several
-// that do not answer cost one's timeout.
+// Collect implements prometheus.Collector. It reads all sources in parallel, so that several hanging
+// sources cost one timeout.
 func (s *sampled) Collect(out chan<- prometheus.Metric) {
 	s.mu.Lock()
 	sources := s.sources
@@ -93,7 +93,7 @@ func (s *sampled) add(source func(chan<- prometheus.Metric)) {
 	s.sources = append(s.sources[:len(s.sources):len(s.sources)], source)
 }
 
-// SampleQueue shows how full a queue is: "requests" or "intake".
+// SampleQueue adds the fill level of a queue: "requests" or "intake".
 func (t *Telemetry) SampleQueue(queue string, look func(context.Context) (Backlog, error)) {
 	s := t.metrics.sampled
 	addSource(s, queue, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
@@ -104,7 +104,7 @@ func (t *Telemetry) SampleQueue(queue string, look func(context.Context) (Backlo
 	})
 }
 
-// SampleNotifier shows how much one channel of the notifier has to do.
+// SampleNotifier adds the waiting notifications of one channel.
 func (t *Telemetry) SampleNotifier(channel string, look func(context.Context) (Backlog, error)) {
 	s := t.metrics.sampled
 	addSource(s, channel, newSampler(sampleEvery, look), func(out chan<- prometheus.Metric, b Backlog) {
@@ -114,8 +114,8 @@ func (t *Telemetry) SampleNotifier(channel string, look func(context.Context) (B
 	})
 }
 
-// SampleSuccesses shows when exports last completed. look answers for all projects: their
-// ids and times if perProject, else one time under "".
+// SampleSuccesses adds the times of the last completed exports. look returns a time for each project
+// id if perProject, else one time under "".
 func (t *Telemetry) SampleSuccesses(look func(ctx context.Context, perProject bool) (map[string]time.Time, error)) {
 	s := t.metrics.sampled
 	ask := func(ctx context.Context) (map[string]time.Time, error) { return look(ctx, t.config.PerProject) }
@@ -135,14 +135,14 @@ func (t *Telemetry) SampleSuccesses(look func(ctx context.Context, perProject bo
 	})
 }
 
-// Retention is how far the deletion of exports has come.
+// Retention is the state of the deletion of exports.
 type Retention struct {
 	Waiting int       // to be deleted
-	Failing int       // of these, those that cannot be
-	LastRun time.Time // the end of the last whole run; zero: there was none
+	Failing int       // of these, refused by a destination
+	LastRun time.Time // end of the last complete run; zero: none
 }
 
-// SampleRetention shows how far retention is.
+// SampleRetention adds the state of retention.
 func (t *Telemetry) SampleRetention(look func(context.Context) (Retention, error)) {
 	s := t.metrics.sampled
 	addSource(s, "retention", newSampler(successEvery, look), func(out chan<- prometheus.Metric, r Retention) {
@@ -154,8 +154,7 @@ func (t *Telemetry) SampleRetention(look func(context.Context) (Retention, error
 	})
 }
 
-// ShowConnection shows whether the process is connected to the broker. connected must not
-// block.
+// ShowConnection adds whether the process is connected to the broker. connected must not block.
 func (t *Telemetry) ShowConnection(connected func() bool) {
 	s := t.metrics.sampled
 	s.add(func(out chan<- prometheus.Metric) {
@@ -163,7 +162,7 @@ func (t *Telemetry) ShowConnection(connected func() bool) {
 	})
 }
 
-// ShowHealth shows whether the process is ready, and how many outcomes the broker does not take.
+// ShowHealth adds whether the process is ready, and how many outcomes the broker does not accept.
 // The functions must not block.
 func (t *Telemetry) ShowHealth(ready func() bool, outcomes func() int) {
 	s := t.metrics.sampled
@@ -199,29 +198,29 @@ func number(yes bool) float64 {
 	return 0
 }
 
-// sampler keeps the newest answer of a source that may be slow or away. One of any number of
-// callers looks, at most once in every; the others get what was found last.
+// sampler caches the newest value of a source that may be slow or unreachable. One of any number of
+// callers reads the source, at most once in every; the others get the cached value.
 type sampler[T any] struct {
 	look  func(context.Context) (T, error)
 	every time.Duration
 
-	looking sync.Mutex // held while one looks
+	looking sync.Mutex // held during a read of the source
 
 	mu    sync.Mutex
 	value T
 	ok    bool
-	next  time.Time // not to be asked before
+	next  time.Time // no read before this time
 }
 
 func newSampler[T any](every time.Duration, look func(context.Context) (T, error)) *sampler[T] {
 	return &sampler[T]{look: look, every: every}
 }
 
-// get is false when the source did not answer at its last look.
+// get returns the cached value, and false if the last read of the source failed.
 func (s *sampler[T]) get() (T, bool) {
 	if s.due() && s.looking.TryLock() {
 		defer s.looking.Unlock()
-		if s.due() { // another scrape may have asked in between
+		if s.due() { // another scrape may have read it in between
 			s.ask()
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Store counts and traces what one destination is given. destination is its name in
-// outcomes, for instance "s3".
+// Store returns next with metrics and spans for one destination. destination is its name in outcomes,
+// for instance "s3".
 func (t *Telemetry) Store(destination string, next export.Store) export.Store {
 	t.metrics.written.WithLabelValues(destination)
 	t.metrics.putDuration.WithLabelValues(destination)
@@ -41,7 +41,7 @@ func (s store) Put(ctx context.Context, key string, r io.Reader, describe func()
 	begun, source := time.Now(), &counted{r: r, taken: s.t.metrics.written.WithLabelValues(s.destination)}
 	copies, err := s.Store.Put(ctx, key, source, describe)
 	s.t.metrics.putDuration.WithLabelValues(s.destination).Observe(time.Since(begun).Seconds())
-	if err != nil && source.err == nil { // else the dump failed, and not the destination
+	if err != nil && source.err == nil { // with source.err the dump failed, not the destination
 		s.t.failed(ctx, s.destination, "put", err)
 	}
 	span.SetAttributes(attrBytes.Int64(source.n))
@@ -49,7 +49,8 @@ func (s store) Put(ctx context.Context, key string, r io.Reader, describe func()
 	return copies, err
 }
 
-// Delete implements export.Store. The sweeper's many are no spans; those of an attempt are.
+// Delete implements export.Store. It makes a span only within the span of an attempt: the sweeper
+// deletes too many objects.
 func (s store) Delete(ctx context.Context, key string) error {
 	span := trace.SpanFromContext(ctx)
 	if span.IsRecording() {
@@ -64,14 +65,13 @@ func (s store) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// NotDeleted counts an export that a destination did not delete. Store counts its own
-// deletions; this is for deletions that do not go through it.
+// NotDeleted counts an export that a destination did not delete. It is for deletions that do not go
+// through Store.
 func (t *Telemetry) NotDeleted(ctx context.Context, destination string, err error) {
 	t.failed(ctx, destination, "delete", err)
 }
 
-// failed counts what a destination is at fault with: a Fault. The end of the context is none
-// of it.
+// failed counts an *export.Fault of a destination. An error after the end of ctx does not count.
 func (t *Telemetry) failed(ctx context.Context, destination, operation string, err error) {
 	fault, ok := errors.AsType[*export.Fault](err)
 	switch {
@@ -82,7 +82,7 @@ func (t *Telemetry) failed(ctx context.Context, destination, operation string, e
 	}
 }
 
-// counted is a stream on its way to a destination.
+// counted counts the bytes of a stream to a destination.
 type counted struct {
 	r     io.Reader
 	taken prometheus.Counter
@@ -100,7 +100,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Transport counts the HTTP requests to one destination by the class of their answers.
+// Transport returns next with a count of the HTTP requests to one destination, by class of status.
 func (t *Telemetry) Transport(destination string, next http.RoundTripper) http.RoundTripper {
 	for _, class := range []string{"2xx", "3xx", "4xx", "429", "5xx", "none"} {
 		t.metrics.storageRequests.WithLabelValues(destination, class)

@@ -11,35 +11,35 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// Config says what a process tells of itself.
+// Config configures the telemetry of a process.
 type Config struct {
-	// Version is the program's, for build information and for the traces' resource.
+	// Version is the version of the program, for build information and the traces' resource.
 	Version string
-	// PerProject gives metrics of the kind "last success" a label for the project. A series
-	// for each project is only for platforms with few thousands of them. Default: false.
+	// PerProject adds a label for the project to the times of the last success. Use it only with
+	// at most a few thousand projects, because each one is a series. Default: false.
 	PerProject bool
 	// Getenv reads the standard OTEL_ variables that turn tracing on. The SDK reads the
 	// others from the process's environment itself. Default: os.Getenv.
 	Getenv func(string) string
-	// Log hears that traces cannot be exported, and that they can again. Default:
+	// Log gets a line when traces cannot be exported, and when they can again. Default:
 	// slog.Default().
 	Log *slog.Logger
 }
 
-// Telemetry holds a process's instruments. It has a registry and a tracer provider of its
-// own: nothing is global. It is safe for concurrent use.
+// Telemetry holds the instruments of a process. It has its own registry and tracer provider; none is
+// global. It is safe for concurrent use.
 type Telemetry struct {
 	config   Config
 	registry *prometheus.Registry
 	metrics  *metrics
 	tracer   trace.Tracer
-	provider *sdktrace.TracerProvider // nil: nothing is traced
+	provider *sdktrace.TracerProvider // nil: no traces
 }
 
-// New makes the instruments. Traces are exported when OTEL_EXPORTER_OTLP_ENDPOINT or
-// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a receiver; nothing is connected yet, and a
-// receiver that is away is no error. ErrTracing: the variables contradict themselves. The
-// caller closes the Telemetry, after everything that it is given to.
+// New returns the instruments. It exports traces if OTEL_EXPORTER_OTLP_ENDPOINT or
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set. It makes no connection yet, so an unreachable receiver
+// is not an error. ErrTracing: the variables are not valid. The caller closes the Telemetry last,
+// after everything that uses it.
 func New(ctx context.Context, c Config) (*Telemetry, error) {
 	if c.Getenv == nil {
 		c.Getenv = os.Getenv
@@ -52,8 +52,8 @@ func New(ctx context.Context, c Config) (*Telemetry, error) {
 	return t, t.startTracing(ctx)
 }
 
-// Close exports the spans that wait, for at most shutdownTimeout. Spans that are not taken by then
-// are lost, which is not an error: it was logged.
+// Close exports the queued spans, for at most shutdownTimeout. It logs the loss of spans and returns
+// no error for it.
 func (t *Telemetry) Close() error {
 	if t.provider == nil {
 		return nil

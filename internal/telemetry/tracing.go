@@ -23,19 +23,19 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// ErrTracing says that the OTEL_ variables cannot be followed.
-var ErrTracing = errors.New("tracing is not configured well")
+// ErrTracing means that the OTEL_ variables are not valid.
+var ErrTracing = errors.New("the configuration of tracing is not valid")
 
 const (
 	scope = "github.com/pgcourier/pgcourier"
-	// exportTimeout bounds one batch. The SDK's default is 30 s, during which a receiver
-	// that hangs would keep the queue of 2048 spans from being emptied.
+	// exportTimeout bounds one batch. With the SDK's default of 30 s, a hanging receiver would
+	// block the queue of 2048 spans for too long.
 	exportTimeout = 5 * time.Second
-	// shutdownTimeout bounds what a receiver that hangs can add to the end of a process.
+	// shutdownTimeout bounds how long a hanging receiver delays the end of the process.
 	shutdownTimeout = 3 * time.Second
 )
 
-// The attributes of spans that no convention names.
+// Attributes of spans that the semantic conventions do not define.
 const (
 	attrProject     = attribute.Key("pgcourier.project_id")
 	attrRequest     = attribute.Key("pgcourier.request_id")
@@ -49,7 +49,7 @@ const (
 	attrVerdict     = attribute.Key("pgcourier.verdict")
 )
 
-// startTracing sets the tracer up if a receiver is named.
+// startTracing sets up the tracer if an endpoint is configured.
 func (t *Telemetry) startTracing(ctx context.Context) error {
 	env := t.config.Getenv
 	endpoint := env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -59,7 +59,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 	if endpoint == "" || strings.EqualFold(env("OTEL_SDK_DISABLED"), "true") || env("OTEL_TRACES_EXPORTER") == "none" {
 		return nil
 	}
-	// The exporter itself would fall back to localhost, and say so on standard error.
+	// The exporter would fall back to localhost and write to standard error.
 	address, err := url.Parse(endpoint)
 	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
 		return fmt.Errorf("%w: the OTLP endpoint is not a URL such as http://collector:4318", ErrTracing)
@@ -78,7 +78,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTracing, err)
 	}
-	host, _ := os.Hostname() // without one the resource has none
+	host, _ := os.Hostname() // an empty name is left out
 	about, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(
@@ -95,7 +95,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 		batching = append(batching, sdktrace.WithExportTimeout(exportTimeout))
 	}
 	t.provider = sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&courier{SpanExporter: exporter, telemetry: t, path: strings.Trim(address.EscapedPath(), "/")}, batching...),
+		sdktrace.WithBatcher(&spanExporter{SpanExporter: exporter, telemetry: t, path: strings.Trim(address.EscapedPath(), "/")}, batching...),
 		sdktrace.WithResource(about),
 	)
 	t.tracer = t.provider.Tracer(scope, trace.WithInstrumentationVersion(t.config.Version))
@@ -105,8 +105,8 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 // headerNameCharacters are those of a token (RFC 9110, section 5.6.2).
 const headerNameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
-// headersWellFormed reports whether the exporter takes all of a list of headers. It writes what it
-// does not take to standard error, and this text holds the secrets.
+// headersWellFormed reports whether the exporter accepts each header of a list. The exporter would
+// write a malformed one, with its secret, to standard error.
 func headersWellFormed(list string) bool {
 	if list == "" {
 		return true
@@ -122,20 +122,20 @@ func headersWellFormed(list string) bool {
 	return true
 }
 
-// Tracer makes spans; without a receiver it makes none.
+// Tracer returns the tracer. Without an endpoint it records nothing.
 func (t *Telemetry) Tracer() trace.Tracer { return t.tracer }
 
-// courier hands spans to the receiver. Spans that it cannot deliver are logged once for each row of
-// failures, counted and dropped: the SDK would write each failure to standard error.
-type courier struct {
+// spanExporter sends spans to the receiver. It counts and drops spans that it cannot send, and logs the
+// first failure of a series. The SDK would write each failure to standard error.
+type spanExporter struct {
 	sdktrace.SpanExporter
 	telemetry *Telemetry
-	path      string // of the receiver's address; it can hold a key
+	path      string // of the receiver's URL; it may contain a key
 	failing   atomic.Bool
 }
 
-// shown is what may be logged of an error: the exporter's own repeat the address.
-func (c *courier) shown(err error) string {
+// loggable returns the loggable part of an error. Errors of the exporter contain the URL.
+func (c *spanExporter) loggable(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err.Error()
 	}
@@ -145,19 +145,19 @@ func (c *courier) shown(err error) string {
 	return strings.ReplaceAll(err.Error(), c.path, "***")
 }
 
-func (c *courier) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (c *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := c.SpanExporter.ExportSpans(ctx, spans)
 	log := c.telemetry.config.Log
 	if err != nil {
 		c.telemetry.metrics.traces.WithLabelValues(resultFailed).Inc()
 		if !c.failing.Swap(true) {
-			log.WarnContext(ctx, "traces not exported, the worker goes on without", "error", c.shown(err))
+			log.WarnContext(ctx, "traces cannot be exported and are dropped", "error", c.loggable(err))
 		}
 		return nil
 	}
 	c.telemetry.metrics.traces.WithLabelValues("exported").Inc()
 	if c.failing.Swap(false) {
-		log.InfoContext(ctx, "traces are exported again")
+		log.InfoContext(ctx, "traces can be exported again")
 	}
 	return nil
 }
@@ -165,8 +165,8 @@ func (c *courier) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan
 // traceContext reads and writes W3C Trace Context.
 var traceContext propagation.TraceContext
 
-// header is a message's metadata as a carrier. Reading ignores letter case, and knows the
-// attributes of CloudEvents' extension for tracing.
+// header is a propagation.TextMapCarrier over a message's metadata. Get ignores letter case and also
+// reads the attributes of CloudEvents' extension for tracing.
 type header message.Metadata
 
 var _ propagation.TextMapCarrier = header(nil)
@@ -193,12 +193,12 @@ func (h header) Keys() []string {
 	return keys
 }
 
-// remote is the context of the span that a message came from; invalid if it names none.
+// remote returns the span context in a message; invalid if there is none.
 func remote(m message.Metadata) trace.SpanContext {
 	return trace.SpanContextFromContext(traceContext.Extract(context.Background(), header(m)))
 }
 
-// inject puts the span of ctx into a message, in place of what it held.
+// inject writes the span of ctx into a message and replaces the one there.
 func inject(ctx context.Context, m message.Metadata) {
 	for name := range m {
 		if strings.EqualFold(name, "traceparent") || strings.EqualFold(name, "tracestate") {
@@ -208,8 +208,8 @@ func inject(ctx context.Context, m message.Metadata) {
 	traceContext.Inject(ctx, header(m))
 }
 
-// end ends a span with what became of its work. An error is told by its code and its words to show;
-// its causes, which may name servers and paths, are for the log.
+// end ends a span with the result of its work. Of an error it records the code and the public
+// message only: the causes may name servers and paths.
 func end(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
 		code, words := describe(err)

@@ -10,12 +10,12 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// Verifier restores a completed export and says what it found, as the handler asks for it.
+// Verifier verifies completed exports; handlers call it.
 type Verifier interface {
 	Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error)
 }
 
-// Verifier counts, times and traces verifications.
+// Verifier returns next with metrics and spans of verifications.
 func (t *Telemetry) Verifier(next Verifier) Verifier {
 	for _, result := range []string{resultVerified, resultGone, resultNotMade} {
 		t.metrics.verifications.WithLabelValues(result, "")

@@ -161,7 +161,7 @@ func (s *scene) failures() {
 	for _, word := range []string{"535", "answered 500", "401"} {
 		eventually(t, "the notifier meets "+word, func() bool { return strings.Contains(n.logs.String(), word) })
 	}
-	n.awaitLog("traces not exported, the worker goes on without")
+	n.awaitLog("traces cannot be exported and are dropped")
 	s.refusedCommands()
 	s.invalidSettings()
 	s.settled()
@@ -180,7 +180,7 @@ func (s *scene) damaged() {
 		s.t.Error("the damage was not found")
 	}
 	eventually(s.t, "the verifier has settled", s.verifierSettled)
-	v.awaitLog("traces not exported, the worker goes on without")
+	v.awaitLog("traces cannot be exported and are dropped")
 	v.term()
 	v.await()
 	reading := append(slices.Clone(s.storage3), s.verifier...)

@@ -236,7 +236,7 @@ func TestAReceiverThatHangsHoldsNothingUp(t *testing.T) {
 			if endpoint == hung.URL {
 				<-hanging // the receiver has a batch, and keeps it
 			} else {
-				w.awaitLog("traces not exported, the worker goes on without")
+				w.awaitLog("traces cannot be exported and are dropped")
 			}
 			for range 3 {
 				p.completed("globex", p.request(events.Requested{ProjectID: "globex"}))
@@ -260,7 +260,7 @@ func TestAnEndpointThatCannotBeFollowedIsRefused(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "pgcourier", "serve")
 		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PGCOURIER_DATABASE_URL=postgres://u@127.0.0.1:1/none"}, variables...)
 		out, _ := cmd.CombinedOutput() // the exit code says it
-		if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "tracing is not configured well") {
+		if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "the configuration of tracing is not valid") {
 			t.Errorf("%v: exit %d\n%s", variables, code, out)
 		}
 	}
