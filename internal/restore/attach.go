@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// attaching is how pg_dump attaches a partition, or the index of one, to its parent. The group is
-// the parent's schema.
+// attaching matches pg_dump's statement that attaches a partition, or an index of one, to its parent.
+// The group is the parent's schema.
 var attaching = regexp.MustCompile(`^ALTER (?:TABLE ONLY|INDEX) (` + nameForm + `)\.(?:` + nameForm + `) ATTACH PARTITION `)
 
-// attachesElsewhere says whether a statement attaches something to a parent outside of the
-// export's schemas. Such a parent may have indexes: then ATTACH PARTITION makes those of the
-// partition, and the script's own would be refused. Once the script has made them, ATTACH
-// PARTITION takes them.
+// attachesElsewhere reports whether a statement attaches something to a parent outside of the
+// export's schemas. Such a parent may have indexes: ATTACH PARTITION would then create the indexes of
+// the partition, and those of the script would be refused. After the script has created them, ATTACH
+// PARTITION uses them.
 func (s *steps) attachesElsewhere(statement string) bool {
 	m := attaching.FindStringSubmatch(bare(statement))
 	if m == nil {
@@ -23,7 +23,7 @@ func (s *steps) attachesElsewhere(statement string) bool {
 	return !slices.Contains(s.feed.export.Manifest.Artifact.Schemas, unquoted(m[1]))
 }
 
-// attach runs what was put off.
+// attach runs the delayed attachments.
 func (s *steps) attach(ctx context.Context) error {
 	for _, statement := range s.attachments {
 		if err := s.execute(ctx, statement, false); err != nil {
@@ -33,7 +33,7 @@ func (s *steps) attach(ctx context.Context) error {
 	return nil
 }
 
-// bare is a statement without the comments before it.
+// bare returns a statement without its leading comments.
 func bare(statement string) string {
 	for {
 		statement = strings.TrimLeft(statement, " \t\r\n")

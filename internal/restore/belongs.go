@@ -11,9 +11,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// privateSQL is the body of a block that takes from PUBLIC what a restore without rights gave to
-// it. Objects that are not there, or outside of the schemas, stay as they are. The verbs are arrays
-// of the schemas, and of the names of routines and types.
+// privateSQL is the body of a block that revokes the default rights of PUBLIC where the source had
+// revoked them. Missing objects and objects outside of the schemas do not change. The verbs are
+// arrays of the schemas, and of the names of routines and types.
 const privateSQL = `
 DECLARE
   schemas CONSTANT name[] := %[1]s;
@@ -32,7 +32,7 @@ BEGIN
   END LOOP;
 END`
 
-// closing are the statements after the script, before the tables are counted.
+// closing returns the statements between the script and the counts.
 func closing(a export.Artifact) []string {
 	var routines, types []string
 	for _, p := range a.Needs.Private {
@@ -51,9 +51,9 @@ func closing(a export.Artifact) []string {
 	}
 }
 
-// castSQL says whether a cast can be made: its types and its function are there, one of the
-// types is of the export's schemas, so that no other project's conversions change, and there is
-// no such cast yet.
+// castSQL tells whether a cast can be created: its types and its function exist, one of the types is
+// in the export's schemas (so that no conversion of another project changes), and there is no such
+// cast yet.
 const castSQL = `
 SELECT s.oid IS NOT NULL AND t.oid IS NOT NULL AND ($3 = '' OR pg_catalog.to_regprocedure($3) IS NOT NULL)
    AND EXISTS (SELECT FROM pg_catalog.pg_type y JOIN pg_catalog.pg_namespace n ON n.oid = y.typnamespace
@@ -61,8 +61,8 @@ SELECT s.oid IS NOT NULL AND t.oid IS NOT NULL AND ($3 = '' OR pg_catalog.to_reg
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = s.oid AND c.casttarget = t.oid)
   FROM (SELECT pg_catalog.to_regtype($1)::oid AS oid) s, (SELECT pg_catalog.to_regtype($2)::oid AS oid) t`
 
-// makeCasts makes the casts that can be made now. One that the target refuses is left out, which
-// is said: nothing in the export may depend on it.
+// makeCasts creates the casts that can be created now. A cast that the target refuses is left out
+// and reported: the export may not depend on it.
 func (s *steps) makeCasts(ctx context.Context) error {
 	schemas := s.feed.export.Manifest.Artifact.Schemas
 	for i := 0; i < len(s.casts); i++ {
@@ -84,7 +84,7 @@ func (s *steps) makeCasts(ctx context.Context) error {
 	return nil
 }
 
-// apart runs a statement of our own, which may fail.
+// apart runs a statement of the restorer in a savepoint, because it may fail.
 func (s *steps) apart(ctx context.Context, statement string) error {
 	before, after, undo := "SAVEPOINT pgcourier_apart", "RELEASE SAVEPOINT pgcourier_apart", "ROLLBACK TO SAVEPOINT pgcourier_apart; RELEASE SAVEPOINT pgcourier_apart"
 	if s.feed.target.NoTransaction {

@@ -15,12 +15,12 @@ import (
 // difference is a table that holds other rows than the export.
 type difference struct {
 	table   export.Table // of partitions by hash: none
-	missing bool         // it is not there, or cannot be read
+	missing bool         // it does not exist, or cannot be read
 	text    string
 }
 
-// differences lists tables that hold other rows than the export. Partitions by hash are
-// compared over their root, because rows may lie in others of them than in the source.
+// differences returns the tables that hold other rows than the export. Partitions by hash are
+// compared as the sum over their root, because a row may be in another partition than in the source.
 func (e Evidence) differences(ctx context.Context, conn *pgx.Conn, schemas []string) ([]difference, error) {
 	roots, err := hashRoots(ctx, conn, schemas)
 	if err != nil {
@@ -64,9 +64,9 @@ SELECT c.oid IS NOT NULL AND NOT row_security_active(c.oid) AND has_table_privil
 	return out, nil
 }
 
-// countRows counts a table, by a COPY where a count cannot be planned: the planner inlines the
-// functions of expression statistics, which may need another search_path. A transaction survives
-// the failure.
+// countRows counts a table. If count(*) cannot be planned, it uses COPY: the planner inlines the
+// functions of expression statistics, which may need another search_path. The failure does not abort
+// an open transaction.
 func countRows(ctx context.Context, conn *pgx.Conn, t export.Table) (n int64, err error) {
 	begin, end, undo := "", "", ""
 	if conn.PgConn().TxStatus() == 'T' {
@@ -86,7 +86,7 @@ func countRows(ctx context.Context, conn *pgx.Conn, t export.Table) (n int64, er
 	return tag.RowsAffected(), err
 }
 
-// hashRoots names, for each partition below a table that is partitioned by hash, its root.
+// hashRoots returns the root of each partition below a table that is partitioned by hash.
 func hashRoots(ctx context.Context, conn *pgx.Conn, schemas []string) (map[export.Table]string, error) {
 	rows, err := conn.Query(ctx, `
 WITH RECURSIVE up (leaf, oid, depth) AS (

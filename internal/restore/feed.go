@@ -21,7 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// feed is the second pass: the export on its way into the target.
+// feed is the second pass, which feeds the export into the target.
 type feed struct {
 	restorer *Restorer
 	export   Export
@@ -35,7 +35,7 @@ type feed struct {
 // run feeds the script, from pg_restore if the export is an archive.
 func (f *feed) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends what still runs
+	defer cancel() // ends running tools
 	p, err := f.export.open(ctx, f.progress)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (f *feed) equal(p *pass, feeding error) error {
 	return again.same(f.first)
 }
 
-// throughRestore lets pg_restore, without any connection, turn the archive into the script.
+// throughRestore lets pg_restore, without a connection, turn the archive into a script and feeds that.
 func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 	tool, err := chooseRestore(f.restorer.pgr, *f.export.Manifest.Artifact)
 	if err != nil {
@@ -92,7 +92,7 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 	go func() {
 		err := f.archive(p, in)
 		if err != nil {
-			// At the end of a tar archive that was cut short pg_restore goes on for ever.
+			// pg_restore loops for ever at the end of a truncated tar archive.
 			process.Terminate(f.restorer.config.KillDelay)
 		}
 		archived <- err
@@ -100,8 +100,8 @@ func (f *feed) throughRestore(ctx context.Context, p *pass) error {
 	return f.checked(ctx, out, process, func() error { return <-archived })
 }
 
-// checked feeds what pg_restore writes. It was not checked yet: no psql command may be in it
-// either. read waits for the archive's own reading and says how that ended.
+// checked feeds the script of pg_restore after a check: it may contain no psql command either. read
+// waits until the archive is read and returns the error of that.
 func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Process, read func() error) error {
 	written := &ending{r: out}
 	return f.toPsql(ctx, archive.Readable(written), func(feeding error) error {
@@ -111,10 +111,10 @@ func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Proces
 		}
 		if feeding != nil && (!structural || !written.ended) {
 			f.givenUp.Store(true)
-			process.Terminate(f.restorer.config.KillDelay) // the reading ends with it
+			process.Terminate(f.restorer.config.KillDelay) // this ends the reading
 			return errors.Join(feeding, ignoreSink(read()))
 		}
-		// A script that was cut short has its reason in how pg_restore ended.
+		// The cause of a truncated script is in the exit of pg_restore.
 		if err := read(); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (f *feed) checked(ctx context.Context, out io.Reader, process *libpq.Proces
 	})
 }
 
-// ending remembers whether a reader came to its end.
+// ending records whether its reader returned io.EOF.
 type ending struct {
 	r     io.Reader
 	ended bool
@@ -134,7 +134,8 @@ func (e *ending) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// archiveVerdict says how pg_restore ended. Status 1 is its only one for what it cannot read.
+// archiveVerdict classifies the exit of pg_restore. It exits with 1 for an archive that it cannot
+// read.
 func archiveVerdict(p *libpq.Process) error {
 	exit := p.Wait()
 	if exit == nil {
@@ -147,8 +148,8 @@ func archiveVerdict(p *libpq.Process) error {
 	return err
 }
 
-// archive feeds pg_restore, which may stop reading before an archive's padding ends, and
-// compares the bytes with the first pass.
+// archive feeds pg_restore and compares the bytes with the first pass. pg_restore may stop reading
+// before the archive's padding ends.
 func (f *feed) archive(p *pass, in *os.File) error {
 	_, err := io.Copy(writer{in}, p)
 	if errors.Is(err, errSink) && !f.givenUp.Load() {
@@ -158,7 +159,7 @@ func (f *feed) archive(p *pass, in *os.File) error {
 	return errors.Join(err, in.Close())
 }
 
-// drop ends a pass that is no longer needed.
+// drop ends a pass without reading its rest.
 func (f *feed) drop(p *pass) error {
 	_, err := p.finish(errSink)
 	return ignoreSink(err)
@@ -171,12 +172,12 @@ func ignoreSink(err error) error {
 	return err
 }
 
-// headSize is where a script's \restrict stands: after a few lines of comment.
+// headSize is how much of a script is searched for \restrict, which follows a few lines of comment.
 const headSize = 4 << 10
 
-// toPsql feeds script to psql, or statement by statement where the target asks for that, or
-// something has to be done between the statements, and commits if whole agrees. whole is called once, with what
-// went wrong so far.
+// toPsql feeds script to psql and commits if whole returns no error. It feeds statement by statement
+// if an option needs that or the restorer has to act between statements. It calls whole once, with
+// the error so far.
 func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
 	if n := f.export.Manifest.Artifact.Needs; f.target.KeepGoing || f.target.NoTransaction || len(n.Casts)+len(n.Parents) > 0 {
 		return f.stepwise(ctx, script, whole)
@@ -198,8 +199,8 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 	if err != nil {
 		return errors.Join(err, ignoreSink(whole(errSink)))
 	}
-	// psql is ended before its input: at the end of its input it would be at rest, and
-	// without COMMIT the transaction rolls back either way.
+	// Deferred, so that psql is terminated before its input ends. Without COMMIT the transaction
+	// rolls back in either order.
 	defer func() { _ = w.Close() }()
 	fed := begin(writer{w}, f.at.prelude)
 	if fed == nil {
@@ -220,21 +221,21 @@ func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding 
 	exit := process.Wait()
 	stop()
 	if exit == nil && err != nil {
-		return err // psql ended well before it was fed all
+		return err // psql exited 0 before it read all
 	}
 	return f.verdict(ctx, process, exit)
 }
 
-// refusal is how psql begins the report of a server's error.
+// refusal matches the beginning of psql's report of a server's error.
 var refusal = regexp.MustCompile(`(?m)^psql:<stdin>:\d+: [^:\n]+:\s+([0-9A-Z]{5}): `)
 
-// outOfMemory is the SQLSTATE of a server without free shared memory, mostly because of locks.
+// outOfMemory is the SQLSTATE for a full shared memory, mostly because of locks.
 const outOfMemory = "53200"
 
-// scriptError is psql's exit status when ON_ERROR_STOP ended the script.
+// scriptError is the exit status of psql after ON_ERROR_STOP.
 const scriptError = 3
 
-// verdict says how psql ended.
+// verdict classifies the exit of psql.
 func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error {
 	if exit == nil {
 		return nil
@@ -253,7 +254,7 @@ func (f *feed) verdict(ctx context.Context, p *libpq.Process, exit error) error 
 	case wrongCount:
 		return unverified("after the restore: %s", strings.TrimSpace(words))
 	case inTheWay:
-		return fmt.Errorf("%w: it has changed since it was looked at: %s", ErrOccupied, strings.TrimSpace(words))
+		return fmt.Errorf("%w: it has changed since it was checked: %s", ErrOccupied, strings.TrimSpace(words))
 	case outOfMemory:
 		return f.at.outOfLocks(ctx, f.first, errors.New(strings.TrimSpace(words)))
 	}

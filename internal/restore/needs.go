@@ -11,15 +11,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// extension is one that an export needs, and what the target has of it.
+// extension is an extension that an export needs, and its state in the target.
 type extension struct {
 	export.Extension
-	home      string // its schema in the target; empty: it is not there
+	home      string // its schema in the target; empty: not installed
 	available bool   // the server has its files
-	schema    bool   // Extension.Schema is there
+	schema    bool   // Extension.Schema exists
 }
 
-// extensions looks which of the wanted extensions are in a database, in their order.
+// extensions returns the state of the wanted extensions in a database, in their order.
 func extensions(ctx context.Context, ses *libpq.Session, want []export.Extension) ([]extension, error) {
 	names, schemas := make([]string, len(want)), make([]string, len(want))
 	for i, e := range want {
@@ -45,7 +45,7 @@ SELECT w.name, w.schema, coalesce(n.nspname::text, ''),
 	return out, nil
 }
 
-// lacks says in words what the target has not of an extension; empty: nothing.
+// lacks returns what the target lacks of an extension, in words; empty: nothing.
 func (e extension) lacks() string {
 	switch {
 	case e.home == e.Schema:
@@ -59,8 +59,8 @@ func (e extension) lacks() string {
 	}
 }
 
-// creation are the statements that make an extension, as long as the server has it. owner is
-// given the schema if that has to be made too; empty: the login.
+// creation returns the statements that create an extension, none if the server does not have it. A
+// missing schema is created too and belongs to owner; empty: the login.
 func (e extension) creation(owner string) []string {
 	if e.home != "" || !e.available {
 		return nil
@@ -76,8 +76,8 @@ func (e extension) creation(owner string) []string {
 	return []string{schema + ";", create}
 }
 
-// need looks for what the export needs, and with create adds the statements that make the
-// extensions. An object that stays missing may explain why the target refuses the export.
+// need checks what the export needs, and with create adds the statements that create the extensions.
+// A missing object may explain why the target refuses the export.
 func (p *place) need(ctx context.Context, a export.Artifact, create bool) error {
 	found, err := extensions(ctx, p.Session, a.Needs.Extensions)
 	if err != nil {
@@ -93,7 +93,7 @@ func (p *place) need(ctx context.Context, a export.Artifact, create bool) error 
 		}
 		p.prelude = append(p.prelude, statements...)
 		if slices.Contains(a.Schemas, e.Schema) && !slices.Contains(p.kept, e.Schema) {
-			p.kept = append(p.kept, e.Schema) // made before the script
+			p.kept = append(p.kept, e.Schema) // created before the script
 		}
 	}
 	rows, err := p.Conn.Query(ctx, `SELECT w FROM unnest($1::text[]) AS w WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = w)`,
@@ -121,7 +121,6 @@ func (p *place) need(ctx context.Context, a export.Artifact, create bool) error 
 	return nil
 }
 
-// utf8 is PostgreSQL's name of that encoding.
 const utf8 = "UTF8"
 
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }

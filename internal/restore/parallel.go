@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// throughFolder is throughRestore for a directory, which pg_restore reads from a disk.
+// throughFolder is throughRestore for a directory archive, which pg_restore reads from a disk.
 func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 	tool, err := chooseRestore(f.restorer.pgr, *f.export.Manifest.Artifact)
 	if err != nil {
@@ -46,23 +46,23 @@ func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 		if stop() {
 			process.Terminate(f.restorer.config.KillDelay)
 		}
-		_ = process.Wait() // the verdict has said it
+		_ = process.Wait() // the verdict has its error
 	}()
 	return f.checked(ctx, out, process, func() error { return nil })
 }
 
-// aloneEnvironment is that of a pg_restore that reaches no server.
+// aloneEnvironment returns the environment of a pg_restore without a server.
 func aloneEnvironment() []string {
 	return []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"}
 }
 
-// restoreArguments are what every pg_restore is given.
+// restoreArguments returns the arguments of every pg_restore.
 func restoreArguments(f export.Format) []string {
 	return []string{"--format=" + archives[f], "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error"}
 }
 
-// parallel lets pg_restore feed the target itself, on several connections. It is no
-// transaction: from the first statement on the target changes.
+// parallel lets pg_restore feed the target on several connections, without a transaction: the target
+// changes from the first statement on.
 func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 	tool, err := chooseRestore(f.restorer.pgr, *f.export.Manifest.Artifact)
 	if err != nil {
@@ -79,9 +79,9 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 	}
 	if _, err := f.at.Conn.PgConn().Exec(ctx, settings+strings.Join(f.at.prelude, "\n")).ReadAll(); err != nil {
 		if sqlState(err) == inTheWay {
-			return fmt.Errorf("%w: it has changed since it was looked at: %w", ErrOccupied, err)
+			return fmt.Errorf("%w: it has changed since it was checked: %w", ErrOccupied, err)
 		}
-		return fmt.Errorf("%w: make room: %w", ErrTarget, err)
+		return fmt.Errorf("%w: clear the schemas: %w", ErrTarget, err)
 	}
 	process, err := libpq.StartProcess(libpq.Command{
 		Wrap: f.restorer.wrap(Reach{Server: &f.at.At, Folder: from.Path()}),
@@ -113,13 +113,13 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 	return nil
 }
 
-// listFile is the name of the list of what is restored, in the scratch folder.
+// listFile is the name of pg_restore's list of entries in the scratch folder.
 const listFile = "restore.list"
 
-// schemaEntry is how pg_restore lists a schema, up to its name; the owner follows.
+// schemaEntry matches pg_restore's list entry of a schema, up to its name; the owner follows.
 var schemaEntry = regexp.MustCompile(`^[0-9]+; [0-9]+ [0-9]+ SCHEMA - `)
 
-// useList gives the arguments that let pg_restore leave out the schemas that are there already.
+// useList returns the arguments that make pg_restore leave out the schemas that exist already.
 func (f *feed) useList(ctx context.Context, tool libpq.Version, from *unpacked) ([]string, error) {
 	if len(f.at.kept) == 0 {
 		return nil, nil
@@ -154,7 +154,7 @@ func (f *feed) useList(ctx context.Context, tool libpq.Version, from *unpacked) 
 	return []string{"--use-list=" + filepath.Join(from.Path(), listFile)}, nil
 }
 
-// makesKept says whether a line of the list is the entry of a schema that is there already.
+// makesKept reports whether a line of the list is the entry of a schema that exists already.
 func (f *feed) makesKept(line string) bool {
 	entry := schemaEntry.FindString(line)
 	return entry != "" && slices.ContainsFunc(f.at.kept, func(name string) bool {
@@ -164,8 +164,8 @@ func (f *feed) makesKept(line string) bool {
 	})
 }
 
-// keyword writes one keyword of a connection string. A bare name with "=" in it would be
-// taken for a whole one.
+// keyword returns one keyword of a connection string. libpq would read a bare name that contains "="
+// as a whole connection string.
 func keyword(name, value string) string {
 	return name + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 }

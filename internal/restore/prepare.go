@@ -9,11 +9,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Prepare is an SQL script that makes what an export needs and does not hold, as far as the
-// manifest names it, for an administrator to run in the target before the restore: roles,
-// extensions in their schemas, and as comments what cannot be made so: the objects of other
-// schemas (their definitions are no part of a project's export), the providers of security labels,
-// the encoding, and the casts. Objects that are there already stay as they are.
+// Prepare returns an SQL script for an administrator to run in the target before the restore. It
+// creates what an export needs and does not contain, as far as the manifest names it: roles, and
+// extensions in their schemas. Comments list what it cannot create: the objects of other schemas
+// (their definitions are not part of a project's export), the providers of security labels, the
+// encoding, and the casts. Existing objects do not change.
 func Prepare(id string, a export.Artifact) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- What %s needs and does not hold.\n", oneLine(id))
@@ -63,14 +63,14 @@ func Prepare(id string, a export.Artifact) string {
 	return b.String()
 }
 
-// unprintable stands for a role or an extension with a name that may be an attack on a terminal.
+// unprintable replaces a role or an extension with a name that could attack a terminal.
 const unprintable = "-- Left out: a name with characters that cannot be printed.\n"
 
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// oneLine keeps a text within one comment, and safe to show.
+// oneLine makes a text safe to print, on one line of a comment.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

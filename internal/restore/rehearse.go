@@ -19,22 +19,22 @@ import (
 // Scratch is a server for rehearsals.
 type Scratch struct {
 	Server *libpq.Source // with the right to create databases
-	// Admin is a superuser's login on the same server, if that is thrown away afterwards. It
-	// makes extensions and roles that the export needs; no statement of the export is run by
-	// it. nil: Server's login makes the extensions that it may.
+	// Admin is a superuser's login on the same server, if that is temporary. It creates the
+	// extensions and roles that the export needs, and runs no statement of the export but those
+	// that trial describes. nil: Server's login creates the extensions that it may.
 	Admin *libpq.Source
 }
 
-// Rehearse restores the export into a new database on a server and counts every table
-// there, then drops the database. The extensions that the export needs are made first, in
-// the schemas that they had, where the server has them. The database is a copy of template1.
+// Rehearse restores the export into a new database on a server (a copy of template1), counts every
+// table and drops the database. Before the restore it creates the extensions that the export needs,
+// in their schemas, if the server has them.
 //
 // A refusal because the login lacks a right, or because an object is missing there, proves nothing
-// about the export. Then the export is restored again, statement by statement and unpacked in
-// SpoolDir as a whole, and Result.Unchecked lists what could not be tried.
+// about the export. Rehearse then unpacks the whole export in SpoolDir and restores it again,
+// statement by statement. Result.Unchecked lists what could not be tried.
 //
-// Errors are those of Restore, a *RejectedError among them: the export is as it was dumped,
-// but this server does not take it.
+// Errors are those of Restore. A *RejectedError means that the export is complete and this server
+// refuses it.
 func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress func(Progress)) (Result, error) {
 	out, err := r.rehearse(ctx, x, on, false, progress)
 	rejected, ok := errors.AsType[*RejectedError](err)
@@ -86,7 +86,7 @@ func (r *Restorer) rehearse(ctx context.Context, x Export, on Scratch, forgive b
 	return out, out.Evidence.countForced(ctx, scratch, x.Manifest.Artifact.Schemas)
 }
 
-// trial begins one in a scratch database. The caller calls stop.
+// trial begins a trial in a scratch database. The caller calls stop.
 func (s Scratch) trial(ctx context.Context, database string, needs export.Needs) (t *trial, stop func(), err error) {
 	t = &trial{
 		login: s.Server.User(), unfilled: map[export.Table]bool{},
@@ -102,8 +102,8 @@ func (s Scratch) trial(ctx context.Context, database string, needs export.Needs)
 	return t, t.admin.Close, nil
 }
 
-// furnish makes what an export needs in a scratch database. An object that cannot be made stays
-// missing: then the restore shows whether it was needed.
+// furnish creates the extensions and roles that an export needs in a scratch database. A failure is
+// ignored: the restore shows whether the object was needed.
 func (s Scratch) furnish(ctx context.Context, database string, needs export.Needs) error {
 	if len(needs.Extensions)+len(needs.Roles) == 0 {
 		return nil
@@ -127,7 +127,7 @@ func (s Scratch) furnish(ctx context.Context, database string, needs export.Need
 	}
 	if s.Admin != nil {
 		for _, role := range needs.Roles {
-			statements = append(statements, "CREATE ROLE "+quoted(role)) // it may be there from the export before
+			statements = append(statements, "CREATE ROLE "+quoted(role)) // may exist from an earlier export
 		}
 	}
 	for _, statement := range statements {
@@ -140,14 +140,14 @@ func (s Scratch) furnish(ctx context.Context, database string, needs export.Need
 
 const (
 	scratchPrefix = "pgcourier_scratch_"
-	// scratchLife is when a database of an earlier process is taken for left behind: it is
-	// longer than any rehearsal.
+	// scratchLife is the age from which a scratch database counts as left behind. It must be longer
+	// than any rehearsal.
 	scratchLife = 48 * time.Hour
-	// dropWait bounds the removal of a scratch database, also when ctx has ended.
+	// dropWait bounds the removal of a scratch database, which runs also after the end of ctx.
 	dropWait = time.Minute
 )
 
-// create makes a scratch database, after dropping what processes that were killed have left.
+// create drops the scratch databases of killed processes and creates a new one.
 func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scratch *libpq.Source, name string, drop func() error, err error) {
 	ses, err := server.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
 	if err != nil {
@@ -178,7 +178,7 @@ func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scra
 	}, nil
 }
 
-// dropOld is an attempt: the next process tries again.
+// dropOld drops old scratch databases and ignores errors: the next process tries again.
 func dropOld(ctx context.Context, ses *libpq.Session) {
 	oldest := scratchPrefix + time.Now().Add(-scratchLife).UTC().Format("20060102t150405")
 	rows, err := ses.Conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1) AND datname::text COLLATE "C" < $2`,
@@ -196,8 +196,8 @@ func dropOld(ctx context.Context, ses *libpq.Session) {
 }
 
 // dropDatabase drops a scratch database. FORCE ends the backend of a killed psql, which may still
-// be there. It is refused while a superuser's backend is leaving, as after extensions were made:
-// without FORCE the server itself waits up to 5 s for that.
+// run. The server refuses FORCE while a superuser's backend is ending, as after the creation of
+// extensions. Without FORCE the server waits up to 5 s for it.
 func dropDatabase(ctx context.Context, ses *libpq.Session, name string) error {
 	drop := "DROP DATABASE IF EXISTS " + pgx.Identifier{name}.Sanitize()
 	if pgversion.Has(ses.Major(), pgversion.DropForce) {
@@ -211,10 +211,10 @@ func dropDatabase(ctx context.Context, ses *libpq.Session, name string) error {
 	return err
 }
 
-// countForced counts what the restore could not count: tables with policies forced on their
-// owner, which is this login.
+// countForced counts the tables that the restore could not count: those with policies that are forced
+// on their owner, which is this login.
 func (e Evidence) countForced(ctx context.Context, scratch *libpq.Source, schemas []string) error {
-	// Off: rows that a policy hides must be an error, never a smaller count.
+	// With off, a policy that hides rows is an error and never a smaller count.
 	ses, err := scratch.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog", "row_security": "off"})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTarget, err)
@@ -227,7 +227,7 @@ func (e Evidence) countForced(ctx context.Context, scratch *libpq.Source, schema
 	return e.countIn(ctx, ses.Conn.PgConn())
 }
 
-// unforce lets the owner of tables with forced policies read them, and says how many they are.
+// unforce lets the owner read tables with forced policies, and returns their number.
 func unforce(ctx context.Context, conn *pgx.Conn, schemas []string) (int, error) {
 	rows, err := conn.Query(ctx, `
 SELECT pg_catalog.format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname)
@@ -248,7 +248,7 @@ SELECT pg_catalog.format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspn
 	return len(statements), nil
 }
 
-// countIn holds every table against the export, in a database.
+// countIn compares the rows of every table in a database with the export.
 func (e Evidence) countIn(ctx context.Context, conn *pgconn.PgConn) error {
 	statements := append([]string{"SET row_security = off"}, counts(e.Contents, countApart)...)
 	var err error

@@ -19,17 +19,17 @@ import (
 // application is the name of the sessions in pg_stat_activity.
 const application = "pgcourier restore"
 
-// Config says how restores run.
+// Config configures a Restorer.
 type Config struct {
-	// BinDirs are the folders to look for psql and pg_restore in. Default:
+	// BinDirs are the folders that are searched for psql and pg_restore. Default:
 	// /usr/lib/postgresql/*/bin, then the PATH without Debian's wrapper script.
 	BinDirs []string
-	// Timeout bounds the feeding, indexes included. A damaged tar archive can keep
-	// pg_restore busy for ever. Default 12 hours.
+	// Timeout bounds the feeding, indexes included. pg_restore can loop for ever on a damaged tar
+	// archive. Default 12 hours.
 	Timeout time.Duration
-	// SpoolDir is a folder on a local disk, made when it is needed: exports of format
-	// directory, and those that several connections restore, are unpacked there, whole and in
-	// plain text. Default: pgcourier-spool-UID in the folder for temporary files.
+	// SpoolDir is a folder on a local disk, created when needed. Exports of format directory, and
+	// those that several connections restore, are completely unpacked there, in plain text.
+	// Default: pgcourier-spool-UID in the folder for temporary files.
 	SpoolDir string
 	// KillDelay is how long psql and pg_restore may take to end after SIGTERM, before
 	// SIGKILL. Default 5 seconds.
@@ -37,18 +37,18 @@ type Config struct {
 	// Confine, if not nil, changes how psql and pg_restore are started, for instance into a
 	// sandbox.
 	Confine func(cmd *exec.Cmd, reach Reach) error
-	// Logger is told what psql said of a target that refused an export, which may quote
-	// rows. Default slog.Default().
+	// Logger gets psql's messages for refused exports, which may quote rows. Default
+	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Reach is what a tool needs besides itself, its input and its output.
+// Reach is what a tool must reach besides its program, its input and its output.
 type Reach struct {
-	Server *libpq.Endpoint // nil: it talks to none
-	Folder string          // that it reads; empty: none
+	Server *libpq.Endpoint // nil: no server
+	Folder string          // to read; empty: none
 }
 
-// wrap is how a tool with this reach is started; nil: as it is.
+// wrap returns the function that confines a tool with this reach; nil: none.
 func (r *Restorer) wrap(reach Reach) func(*exec.Cmd) error {
 	if r.config.Confine == nil {
 		return nil
@@ -56,14 +56,15 @@ func (r *Restorer) wrap(reach Reach) func(*exec.Cmd) error {
 	return func(cmd *exec.Cmd) error { return r.config.Confine(cmd, reach) }
 }
 
-// Restorer restores exports. It is safe for concurrent use and holds nothing open.
+// Restorer restores exports. It is safe for concurrent use and needs no Close.
 type Restorer struct {
 	config Config
 	psql   []libpq.Version
 	pgr    []libpq.Version
 }
 
-// New looks for installed tools; a missing one is an error only when it is needed.
+// New returns a Restorer with the installed tools. A missing tool is an error only when a restore
+// needs it.
 func New(c Config) *Restorer {
 	psqlDirs, restoreDirs := c.BinDirs, c.BinDirs
 	if len(c.BinDirs) == 0 {
@@ -76,7 +77,7 @@ func New(c Config) *Restorer {
 	return &Restorer{config: c, psql: libpq.Discover("psql", psqlDirs), pgr: libpq.Discover("pg_restore", restoreDirs)}
 }
 
-// Stage is what a restore does.
+// Stage is a stage of a restore.
 type Stage string
 
 // The stages of a restore, in order.
@@ -85,7 +86,7 @@ const (
 	Restoring Stage = "restoring"
 )
 
-// Progress says how far a stage is.
+// Progress is the progress of a stage.
 type Progress struct {
 	Stage  Stage
 	Stored int64 // bytes of the stored export read in this stage
@@ -95,23 +96,23 @@ type Progress struct {
 // Result is a finished restore.
 type Result struct {
 	Evidence      Evidence
-	ServerVersion string        // the target's
+	ServerVersion string        // of the target
 	Took          time.Duration // of the feeding, COMMIT included
-	// Unchecked says what of the export a rehearsal could not try, and why: beginnings of
-	// statements, and tables. That is no fault of the export. Names in it are safe to show.
+	// Unchecked lists what a rehearsal could not try, and why: beginnings of statements, and tables.
+	// It is not a fault of the export. Names in it are safe to print.
 	Unchecked []string
-	// Uncounted are the tables among them: they hold less there than the export, or are missing.
+	// Uncounted are the tables among them: they hold fewer rows than the export, or are missing.
 	Uncounted []export.Table
 }
 
-// Restore looks at the target, verifies the export, and feeds it in one transaction, or
-// with Target.Jobs by several connections without one.
-// progress may be nil; it is called on the caller's goroutine and on one other, never at
-// once. When it returns an error the target is as it was; only the loss of the connection
-// in the very moment of COMMIT (ErrTarget) leaves that open, and ErrPartial and an
-// *IncompleteError say that it is not.
-// Errors wrap ErrOccupied, ErrJobs, ErrSteps, ErrLocks, ErrScratch, ErrTool, ErrTarget, ErrTimeout, ErrUnverified or ErrIdentity, are a *RejectedError, or are
-// those of the export's reader.
+// Restore checks the target, verifies the export, and feeds it in one transaction, or with Target.Jobs
+// by several connections without one. progress may be nil; it is called on the caller's goroutine
+// and on one other, never concurrently.
+//
+// After an error the target is unchanged, with three exceptions: ErrPartial and *IncompleteError mean
+// that it changed, and ErrTarget after a connection lost during COMMIT leaves it unknown. Errors wrap
+// ErrOccupied, ErrJobs, ErrSteps, ErrLocks, ErrScratch, ErrTool, ErrTarget, ErrTimeout, ErrUnverified
+// or ErrIdentity, are a *RejectedError or a *DependentsError, or are those of the export's reader.
 func (r *Restorer) Restore(ctx context.Context, x Export, t Target, progress func(Progress)) (Result, error) {
 	if progress == nil {
 		progress = func(Progress) {}

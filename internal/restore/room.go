@@ -9,13 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// inTheWay is the SQLSTATE of a restore's own statement that found the schemas not as
-// [place.prepare] had found them. Its class is not one of PostgreSQL's.
+// inTheWay is the SQLSTATE of a statement of the restore that found the schemas changed since
+// [place.prepare]. PostgreSQL does not use its class.
 const inTheWay = "PGC02"
 
-// contentsSQL lists the objects of schemas, as (classid, objid). Extensions and their members
-// are not among them: a dump of the schemas does not hold those. The verb is an expression of
-// type name[], the schemas' names.
+// contentsSQL selects the objects of schemas, as (classid, objid), without extensions and their
+// members, which a dump of the schemas does not contain. The verb is an expression of type name[],
+// the schemas' names.
 const contentsSQL = `
   SELECT d.classid, d.objid
     FROM pg_catalog.pg_namespace n
@@ -24,11 +24,11 @@ const contentsSQL = `
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
                       WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')`
 
-// dependentsSQL lists what DROP ... CASCADE of everything in the schemas would drop outside of
-// them, as PostgreSQL's own findDependentObjects walks: down to what depends on a dropped object,
-// and up to the owner of a dropped part. An object without a schema, such as a cast or a
-// publication's table, is outside, unless it is a part of one inside: the cast from a range to its
-// multirange. An object is listed without its parts.
+// dependentsSQL selects the objects outside of the schemas that DROP ... CASCADE of everything in them
+// would drop. It follows dependencies as PostgreSQL's findDependentObjects does: down to the objects
+// that depend on a dropped object, and up to the owner of a dropped part. An object without a schema,
+// such as a cast or a publication's table, is outside, unless it is a part of an object inside, such
+// as the cast from a range to its multirange. Parts of objects are not listed.
 const dependentsSQL = `
 WITH RECURSIVE own (classid, objid) AS (` + contentsSQL + `
 ), going (classid, objid, objsubid) AS (
@@ -80,8 +80,8 @@ SELECT i.type || ' ' || i.identity AS object
    AND NOT (o.objsubid <> 0 AND EXISTS (SELECT FROM outside p WHERE p.classid = o.classid AND p.objid = o.objid AND p.objsubid = 0))
  ORDER BY 1`
 
-// emptySQL is the body of a block that holds the schemas against what prepare has seen. The
-// verbs are the schemas' names, and contentsSQL of them.
+// emptySQL is the body of a block that fails if the schemas are no longer empty. The verbs are the
+// schemas' names, and contentsSQL of them.
 const emptySQL = `
 DECLARE
   schemas CONSTANT name[] := %[1]s;
@@ -91,9 +91,9 @@ BEGIN
   END IF;
 END`
 
-// cleanSQL is the body of a block that drops everything in the schemas but extensions, unless
-// something outside depends on it. The schemas stay, with their rights. The locks keep other
-// sessions from adding a view, a foreign key or a child table between the look and the drop.
+// cleanSQL is the body of a block that drops everything in the schemas except extensions. It fails if
+// an object outside depends on them. The schemas stay, with their rights. The locks prevent other
+// sessions from adding a view, a foreign key or a child table between the check and the drop.
 // The verbs are the schemas' names, contentsSQL and dependentsSQL of them.
 const cleanSQL = `
 DECLARE
@@ -140,13 +140,13 @@ func cleanBlock(schemas []string) string {
 	return block(fmt.Sprintf(cleanSQL, textArray(schemas, "name"), fmt.Sprintf(contentsSQL, "schemas"), fmt.Sprintf(dependentsSQL, "schemas")))
 }
 
-// block is a DO statement. No text of the body ends it early.
+// block returns a DO statement. Its random tag keeps the body from ending it early.
 func block(body string) string {
 	tag := "$b" + strings.ToLower(rand.Text()) + "$"
 	return "DO " + tag + body + tag + ";"
 }
 
-// textArray is an array of the type, with standard_conforming_strings on.
+// textArray returns an array literal of the type, for standard_conforming_strings = on.
 func textArray(values []string, of string) string {
 	literals := make([]string, len(values))
 	for i, v := range values {
@@ -155,8 +155,8 @@ func textArray(values []string, of string) string {
 	return "ARRAY[" + strings.Join(literals, ", ") + "]::" + of + "[]"
 }
 
-// prepare sees which of the schemas the target has, and makes the statement that leaves
-// nothing in them but extensions. Nothing is changed yet.
+// prepare checks which of the schemas exist in the target, and prepares the statement that leaves
+// only extensions in them. It changes nothing.
 func (p *place) prepare(ctx context.Context, schemas []string, clean bool) error {
 	const verb = "$1::text[]::name[]"
 	rows, err := p.Conn.Query(ctx, `

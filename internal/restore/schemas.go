@@ -11,21 +11,21 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// headLimit bounds how much of a script is searched for what the target must not get.
+// headLimit bounds how much of a script is searched for statements to leave out.
 const headLimit = 16 << 20
 
-// setNoEncoding is what pg_dump writes of a source without an encoding. A COPY under it puts bytes
-// into any database without a look at them.
+// setNoEncoding is the statement that pg_dump writes for a source without an encoding. A COPY after it
+// stores bytes in any database without a check.
 const setNoEncoding = "SET client_encoding = 'SQL_ASCII';"
 
-// forTarget returns a dump's script without what the target cannot take: CREATE SCHEMA of the
-// schemas that are there already, a setting that a server of that major version does not
-// know, and SQL_ASCII where the database is of UTF8, so that it checks all bytes. pg_dump writes them before all else but other settings and comments on schemas, so
-// the search ends at the first other statement.
+// forTarget returns a dump's script without what the target cannot execute: CREATE SCHEMA of existing
+// schemas, a setting that a server of that major version lacks, and SQL_ASCII if the database is
+// UTF8, so that the server checks all bytes. pg_dump writes these at the beginning, among settings
+// and comments on schemas, so the search ends at the first other statement.
 func forTarget(script *bufio.Reader, at *place) io.Reader {
 	left, most := map[string]bool{}, len(at.kept)
 	for _, name := range at.kept {
-		// pg_dump quotes a name only where it must.
+		// pg_dump quotes a name only if necessary.
 		left["CREATE SCHEMA "+name+";"] = true
 		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
 	}
@@ -59,12 +59,12 @@ func forTarget(script *bufio.Reader, at *place) io.Reader {
 	return io.MultiReader(&head, script)
 }
 
-// failing is a reader of nothing.
+// failing is a reader that returns only an error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// mayPrecede says whether CREATE SCHEMA may follow what begins so.
+// mayPrecede reports whether CREATE SCHEMA may follow a piece with this beginning.
 func mayPrecede(start string) bool {
 	if strings.ContainsAny(start[:1], " \t\r\n\\-") {
 		return true
@@ -78,7 +78,7 @@ func mayPrecede(start string) bool {
 }
 
 // nextPiece reads one space, one line that begins with a comment or a command of psql, or one
-// statement with its semicolon. With the end of the script comes its error.
+// statement with its semicolon. At the end of the script it returns the reader's error.
 func nextPiece(script *bufio.Reader) ([]byte, error) {
 	first, err := script.ReadByte()
 	if err != nil {
@@ -92,7 +92,7 @@ func nextPiece(script *bufio.Reader) ([]byte, error) {
 		line, err := script.ReadBytes('\n')
 		return append(piece, line...), err
 	}
-	// pg_dump doubles a quote within quotes, so that no escape needs to be known.
+	// pg_dump doubles a quote within quotes, so there are no other escapes to handle.
 	for quote := byte(0); len(piece) < headLimit; {
 		c, err := script.ReadByte()
 		if err != nil {

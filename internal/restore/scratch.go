@@ -16,19 +16,19 @@ import (
 // archiveFile is the name of a custom archive in the scratch folder.
 const archiveFile = "archive.dump"
 
-// unpacked is an export that lies in a scratch folder, as the first pass has seen it.
+// unpacked is an export in a scratch folder, equal to the first pass.
 type unpacked struct {
 	*spool.Folder
 	path string // of what pg_restore reads: a folder or a file
 }
 
-// unpack writes the second pass into a scratch folder of its own and compares it with the
-// first. The pass is over then. The caller closes what is returned.
+// unpack writes the second pass into a new scratch folder, compares it with the first and ends the
+// pass. The caller closes the result.
 func (f *feed) unpack(p *pass) (out *unpacked, err error) {
 	if out, err = f.room(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrScratch, err), f.drop(p))
 	}
-	// The first pass has said how large it is: nothing larger is written.
+	// The first pass checked this size: nothing larger is written.
 	r := io.LimitReader(p, f.export.Manifest.Artifact.SizeBytes)
 	var reading error
 	if f.export.Manifest.Artifact.Format == export.Directory {
@@ -50,7 +50,7 @@ func (f *feed) unpack(p *pass) (out *unpacked, err error) {
 	return nil, errors.Join(err, out.Close())
 }
 
-// room makes the folder, on a disk that has room for the whole dump.
+// room creates the folder and checks that its disk has space for the whole dump.
 func (f *feed) room() (*unpacked, error) {
 	area, err := spool.Open(f.restorer.config.SpoolDir)
 	if err != nil {
@@ -70,8 +70,8 @@ func (f *feed) room() (*unpacked, error) {
 	return &unpacked{Folder: folder}, nil
 }
 
-// writeMembers unpacks a directory archive: plain files under the names that one can have,
-// each once.
+// writeMembers unpacks a directory archive. It accepts only regular files with the names of such an
+// archive, each once.
 func writeMembers(to *os.Root, from *tar.Reader) error {
 	for {
 		h, err := from.Next()
@@ -89,7 +89,7 @@ func writeMembers(to *os.Root, from *tar.Reader) error {
 	}
 }
 
-// writeFile marks what is the folder's fault as the sink's.
+// writeFile wraps errors of the folder in errSink.
 func writeFile(to *os.Root, name string, from io.Reader) error {
 	file, err := to.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

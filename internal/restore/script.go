@@ -11,22 +11,22 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// wrongCount is the SQLSTATE of a table that holds other rows than the export. Its class is
-// unused.
+// wrongCount is the SQLSTATE for a table that holds other rows than the export. PostgreSQL does not
+// use its class.
 const wrongCount = "PGC01"
 
-// settings hold for our own statements before the dump's; the dump has its own. The names in
-// them are UTF-8, whatever the locale says.
+// settings apply to the restorer's statements before the dump; the dump has its own. The names in
+// these statements are UTF-8 in every locale.
 const settings = "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nSET client_min_messages = warning;\n"
 
-// begin opens the transaction and makes room.
+// begin opens the transaction and runs the prelude.
 func begin(w io.Writer, prelude []string) error {
 	_, err := io.WriteString(w, settings+"BEGIN;\nSET LOCAL search_path = pg_catalog;\n"+strings.Join(prelude, "\n")+"\n")
 	return err
 }
 
-// commit revokes what PUBLIC had no right to, counts every table in the same transaction and ends it. A table that holds other
-// rows than the export raises an error, and psql stops before COMMIT.
+// commit writes the statements after the dump: closing, the counts and COMMIT. A table that holds
+// other rows than the export raises an error, and psql stops before COMMIT.
 func commit(w io.Writer, a export.Artifact, want export.Contents) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
@@ -40,9 +40,9 @@ func commit(w io.Writer, a export.Artifact, want export.Contents) error {
 	return err
 }
 
-// countBatch is how many tables one block counts in the restore's transaction, which has all
-// locks already: one block for each table costs a plan each time, one for all would be a
-// statement of many megabytes. countApart is for blocks that are transactions of their own: a
+// countBatch is how many tables one block counts in the restore's transaction, which has all locks
+// already. One block for each table would cost a plan each time; one for all could be a statement of
+// many megabytes. countApart is the number for blocks that are transactions of their own, because a
 // table and each of its indexes take a lock.
 const (
 	countBatch = 500
@@ -52,15 +52,15 @@ const (
 // countSQL is the body of a block that counts tables. The verbs are arrays: the tables' quoted
 // names, and how many rows each must hold.
 //
-// Two kinds of tables may differ. Rows of a partition by hash can lie in another partition than in
-// the source, where the hash depends on OIDs; pg_dump then loads them through the root. A setting
-// keeps what each root gained or lost, for the last block, which requires a sum of zero. And an
-// extension fills tables of its own, to which the dump adds rows.
+// Two kinds of tables may differ. Rows of a partition by hash can be in another partition than in the
+// source if the hash depends on OIDs; pg_dump then loads them through the root. A setting holds the
+// difference of each root for the last block, which requires a sum of zero. And an extension fills
+// its own tables, to which the dump adds rows.
 //
-// Tables that this login may not count are left out: those with row-level security that is
-// forced upon the owner. The planner inlines the functions of a table's expression statistics
-// under an empty search_path, where they may fail. Such a table is counted by a COPY, which plans
-// nothing; a login that may not write files on the server leaves it out.
+// Tables that this login may not count are left out: those with row-level security forced on the
+// owner. The planner inlines the functions of a table's expression statistics with an empty
+// search_path, where they may fail. COPY counts such a table, because it plans nothing; a login
+// without the right to write files on the server leaves it out.
 //
 // The common case has one subtransaction for all tables: one for each costs the square of their
 // number.
@@ -121,7 +121,7 @@ BEGIN
   PERFORM pg_catalog.set_config('` + movedSetting + `', moved::text, false);
 END`
 
-// movedSetting holds, for each root of partitions by hash, the rows that it has too many.
+// movedSetting holds the surplus of rows of each root of partitions by hash.
 const movedSetting = "pgcourier.moved"
 
 // rootsSQL is the body of the last block.
@@ -134,8 +134,8 @@ BEGIN
   END LOOP;
 END`
 
-// counts are the statements that hold every table against the export: a difference is an
-// error, wrongCount.
+// counts returns the statements that compare every table with the export. A difference raises
+// wrongCount.
 func counts(want export.Contents, batch int) []string {
 	if len(want.Tables) == 0 {
 		return nil

@@ -16,10 +16,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// IncompleteError says what a restore with Target.KeepGoing left out. All else is in the
-// target, which was committed.
+// IncompleteError lists what a restore with Target.KeepGoing left out. All else is committed in the
+// target.
 type IncompleteError struct {
-	// Failures are the statements that the target refused: their beginning, and its words.
+	// Failures are the statements that the target refused: their beginning, and the error.
 	Failures []string
 	// Differences are tables that hold other rows than the export, or are missing.
 	Differences []string
@@ -35,8 +35,8 @@ func (e *IncompleteError) Error() string {
 	return text
 }
 
-// fromFolder feeds a script from the scratch folder, where it lies once it was equal to the
-// first pass. Without a transaction nothing else may reach the target.
+// fromFolder feeds a script from the scratch folder, after it was compared with the first pass.
+// Without a transaction, no unchecked byte may reach the target.
 func (f *feed) fromFolder(ctx context.Context, p *pass) (err error) {
 	from, err := f.unpack(p)
 	if err != nil {
@@ -51,8 +51,8 @@ func (f *feed) fromFolder(ctx context.Context, p *pass) (err error) {
 	return f.stepwise(ctx, script, func(feeding error) error { return feeding })
 }
 
-// stepwise feeds a script statement by statement. whole is called once, with what went wrong
-// so far, before the end of the transaction, if there is one.
+// stepwise feeds a script statement by statement. It calls whole once, with the error so far, before
+// the end of the transaction, if there is one.
 func (f *feed) stepwise(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
 	s := &steps{
 		feed: f, conn: f.at.Conn.PgConn(), casts: slices.Clone(f.export.Manifest.Artifact.Needs.Casts),
@@ -76,13 +76,14 @@ func (f *feed) stepwise(ctx context.Context, script io.Reader, whole func(feedin
 	return err
 }
 
-// steps is one run of stepwise. Without an end its transaction rolls back with the connection.
+// steps is one run of stepwise. If end is not reached, the transaction rolls back with the
+// connection.
 type steps struct {
 	feed     *feed
 	conn     *pgconn.PgConn
 	script   *archive.Script
 	failures []string
-	casts    []export.Cast // that are still to be made
+	casts    []export.Cast // to be created
 	// attachments are statements of the script that come after all others.
 	attachments []string
 	changed     bool // something was executed
@@ -101,9 +102,9 @@ func (s *steps) begin(ctx context.Context) error {
 		}
 	}
 	if sqlState(err) == inTheWay {
-		return fmt.Errorf("%w: it has changed since it was looked at: %w", ErrOccupied, err)
+		return fmt.Errorf("%w: it has changed since it was checked: %w", ErrOccupied, err)
 	}
-	return s.refused(ctx, err, "make room")
+	return s.refused(ctx, err, "clear the schemas")
 }
 
 // run executes the script.
@@ -125,8 +126,8 @@ func (s *steps) run(ctx context.Context) error {
 	}
 }
 
-// execute runs one statement of the script. If the target refuses it, that is an error, or it is
-// kept and rolled back alone.
+// execute runs one statement of the script. A refusal of the target is an error, or, with KeepGoing,
+// is recorded and only this statement is rolled back.
 func (s *steps) execute(ctx context.Context, statement string, copies bool) (err error) {
 	savepoint := s.feed.target.KeepGoing && !s.feed.target.NoTransaction
 	if savepoint {
@@ -166,7 +167,7 @@ func (s *steps) execute(ctx context.Context, statement string, copies bool) (err
 	return nil
 }
 
-// end counts and commits.
+// end counts the tables and commits.
 func (s *steps) end(ctx context.Context) error {
 	if err := s.attach(ctx); err != nil {
 		return err
@@ -218,14 +219,14 @@ func (s *steps) commit(ctx context.Context) error {
 	return s.refused(ctx, err, "COMMIT")
 }
 
-// refused says what an error of the target means.
+// refused classifies an error of the target.
 func (s *steps) refused(ctx context.Context, err error, doing string) error {
 	state := sqlState(err)
 	switch {
 	case err == nil:
 		return nil
 	case state == outOfMemory:
-		_, _ = s.conn.Exec(ctx, "ROLLBACK").ReadAll() // lets go of the locks, for the question
+		_, _ = s.conn.Exec(ctx, "ROLLBACK").ReadAll() // releases the locks, for the query in outOfLocks
 		return s.feed.at.outOfLocks(ctx, s.feed.first, err)
 	case state == "" || transient(state):
 		return fmt.Errorf("%w: %s: %w", ErrTarget, doing, err)
@@ -233,13 +234,13 @@ func (s *steps) refused(ctx context.Context, err error, doing string) error {
 	return &RejectedError{SQLState: state, Stderr: doing + ": " + err.Error()}
 }
 
-// ofTarget says whether an error says nothing of the export's bytes.
+// ofTarget reports whether an error is one of the target, not of the export's bytes.
 func ofTarget(err error) bool {
 	_, rejected := errors.AsType[*RejectedError](err)
 	return rejected || errors.Is(err, ErrTarget) || errors.Is(err, ErrOccupied) || errors.Is(err, ErrLocks)
 }
 
-// headline is the beginning of a statement, for a message.
+// headline returns the beginning of a statement, for a message.
 func headline(statement string) string {
 	const most = 120
 	var words []string
@@ -255,7 +256,7 @@ func headline(statement string) string {
 	return string(text)
 }
 
-// remembering keeps the first error that is no end.
+// remembering keeps the first error that is not io.EOF.
 type remembering struct {
 	r   io.Reader
 	err error

@@ -113,7 +113,7 @@ func TestAServerWithFewLocks(t *testing.T) {
 			at.Source = server
 			_, err := restorer(restore.Config{}).Restore(t.Context(), x.Export, at, nil)
 			// 6,000 locks for 10 sessions.
-			if !errors.Is(err, restore.ErrLocks) || !strings.Contains(err.Error(), "max_locks_per_transaction is 10, and 640 would do for 600 tables") {
+			if !errors.Is(err, restore.ErrLocks) || !strings.Contains(err.Error(), "max_locks_per_transaction is 10, and 640 is enough for 600 tables") {
 				t.Fatalf("%s, keep going %t: %v", f, at.KeepGoing, err)
 			}
 		}

@@ -12,16 +12,16 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// A trial is a rehearsal that goes on after what its login may not do, or the scratch server has
-// not got: that says nothing of the export. No statement of an export is run by a superuser but
-// those that make operator classes and families, which evaluate nothing.
+// trial is a rehearsal that continues after statements that its login may not run, or that need what
+// the scratch server lacks: such a failure is not one of the export. A superuser runs only those
+// statements of an export that create operator classes and families, which evaluate nothing.
 type trial struct {
-	admin *libpq.Session // a superuser's, in the same database; nil: there is none
-	login string         // the rehearsal's
-	// lacks says that the export needs what the database does not have.
+	admin *libpq.Session // of a superuser, in the same database; nil: none
+	login string         // of the rehearsal
+	// lacks: the export needs something that the database does not have.
 	lacks     bool
 	unchecked []string              // beginnings of statements, and why; tables
-	unfilled  map[export.Table]bool // their COPY was left out
+	unfilled  map[export.Table]bool // tables without their COPY
 	uncounted []export.Table
 }
 
@@ -32,8 +32,8 @@ const (
 	needsUnchecked = "needs what could not be made here"
 )
 
-// settle says whether a statement that was refused is no fault of the export. Then it was made
-// in another way, or is noted.
+// settle reports whether the refusal of a statement is not a fault of the export. If so, it has run
+// the statement in another way or recorded it as unchecked.
 func (s *steps) settle(ctx context.Context, statement string, copies bool, refusal error) bool {
 	t, state := s.feed.target.trial, sqlState(refusal)
 	var why string
@@ -70,10 +70,10 @@ const (
 	invalidSchemaName     = "3F000"
 )
 
-// copying is how pg_dump begins the rows of a table.
+// copying matches pg_dump's COPY of a table.
 var copying = regexp.MustCompile(`^COPY (` + nameForm + `)\.(` + nameForm + `) `)
 
-// nameForm is a name as pg_dump writes it.
+// nameForm matches a name as pg_dump writes it.
 const nameForm = `"(?:[^"]|"")+"|[^". ]+`
 
 func copied(statement string) (t export.Table, ok bool) {
@@ -91,12 +91,12 @@ func unquoted(name string) string {
 	return name
 }
 
-// leakproof is where pg_dump writes that a function is LEAKPROOF.
+// leakproof matches the LEAKPROOF of a function as pg_dump writes it.
 var leakproof = regexp.MustCompile(`(?m)^(    LANGUAGE [^\n]*?) LEAKPROOF\b`)
 
-// asAdmin makes what only a superuser may make, as far as that is harmless: it reports whether it
-// did. A function is made by the login without LEAKPROOF, because even the defaults of its
-// arguments may execute what the export holds; that it is leakproof is then only noted on it.
+// asAdmin creates an object that only a superuser may create, if that is harmless, and reports whether
+// it did. The login creates a function, without LEAKPROOF, because even the defaults of its arguments
+// may execute code of the export; the superuser then only sets LEAKPROOF.
 func (s *steps) asAdmin(ctx context.Context, statement string) bool {
 	t := s.feed.target.trial
 	if t.admin == nil {
@@ -120,17 +120,16 @@ func (s *steps) asAdmin(ctx context.Context, statement string) bool {
 	return false
 }
 
-// leakproofSQL is the body of a block that marks the function that the login has made last.
+// leakproofSQL is the body of a block that sets LEAKPROOF on the newest function of the login.
 const leakproofSQL = `
 BEGIN
   EXECUTE (SELECT pg_catalog.format('ALTER ROUTINE %%s LEAKPROOF', oid::regprocedure)
              FROM pg_catalog.pg_proc WHERE proowner = pg_catalog.to_regrole(%s) ORDER BY oid DESC LIMIT 1);
 END`
 
-// ownSQL is the body of a block that gives the newest operator class and family to the login, if
-// they cannot lead the server astray: an access method trusts the functions of a class, so only
-// those of btree and hash are taken, with the exact arguments that they must have, in languages
-// that are trusted or of PostgreSQL's own.
+// ownSQL is the body of a block that gives the newest operator class and family to the login, if they
+// are safe. An access method trusts the functions of a class. So only classes of btree and hash are
+// accepted, with exactly the required arguments, in trusted languages or with built-in functions.
 const ownSQL = `
 DECLARE
   class record;
@@ -167,10 +166,10 @@ BEGIN
   END LOOP;
 END`
 
-// operators makes an operator class or family and gives it to the login.
+// operators creates an operator class or family and gives it to the login.
 func (t *trial) operators(ctx context.Context, statement string) error {
 	return pgx.BeginFunc(ctx, t.admin.Conn, func(tx pgx.Tx) error {
-		// One statement only: this protocol takes no second one.
+		// The extended protocol accepts one statement only.
 		if err := tx.Conn().PgConn().ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err; err != nil {
 			return err
 		}
@@ -183,8 +182,8 @@ func (t *trial) operators(ctx context.Context, statement string) error {
 // literal quotes a text, with standard_conforming_strings on.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// settleTables settles the tables that differ: those that could not be filled here are noted. What is
-// left are faults.
+// settleTables records the differing tables that could not be filled here as unchecked, and returns
+// the others as faults.
 func (t *trial) settleTables(found []difference) (faults []string) {
 	for _, d := range found {
 		switch {

@@ -18,17 +18,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Export is a stored export: what its manifest says, and its bytes.
+// Export is a stored export: its manifest and its bytes.
 type Export struct {
 	Manifest export.Manifest
-	// Open returns the stored bytes from their beginning, any number of times. An error of
-	// the reader keeps its place in the chain of what is returned here.
+	// Open returns the stored bytes from the beginning. It may be called several times. Errors of
+	// the reader are wrapped in the errors of this package.
 	Open func(ctx context.Context) (io.ReadCloser, error)
-	// Identities open an encrypted export; they are not used for another.
+	// Identities decrypt an encrypted export; others ignore them.
 	Identities []age.Identity
 }
 
-// Evidence is what the first pass found, equal to the manifest.
+// Evidence is the result of the first pass, equal to the manifest.
 type Evidence struct {
 	StoredBytes int64
 	SHA256      string // of the stored bytes, lower-case hex
@@ -38,9 +38,9 @@ type Evidence struct {
 	Took        time.Duration
 }
 
-// Verify reads the export to its end and compares it with its manifest. progress, if not
-// nil, is told how many stored bytes were read, on the caller's goroutine. Errors wrap
-// ErrUnverified or ErrIdentity, or are those of Open and its reader.
+// Verify reads the whole export and compares it with its manifest. It calls progress, if not nil,
+// with the number of stored bytes read, on the caller's goroutine. Errors wrap ErrUnverified or
+// ErrIdentity, or are those of Open and its reader.
 func (x Export) Verify(ctx context.Context, progress func(stored int64)) (Evidence, error) {
 	begun := time.Now()
 	p, err := x.open(ctx, progress)
@@ -56,7 +56,7 @@ func (x Export) Verify(ctx context.Context, progress func(stored int64)) (Eviden
 	return found, found.compare(*x.Manifest.Artifact)
 }
 
-// compare holds what was found against what the manifest says.
+// compare compares the evidence with the manifest.
 func (e Evidence) compare(a export.Artifact) error {
 	switch {
 	case e.StoredBytes != a.StoredBytes:
@@ -93,7 +93,7 @@ func (x Export) WritePlain(ctx context.Context, w io.Writer, first Evidence, pro
 	return again.same(first)
 }
 
-// writer marks the failures of its own.
+// writer wraps its errors in errSink.
 type writer struct{ w io.Writer }
 
 func (w writer) Write(b []byte) (int, error) {
@@ -104,7 +104,7 @@ func (w writer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// same says whether a later pass read the bytes of the first.
+// same returns an error if a later pass read other bytes than the first.
 func (e Evidence) same(first Evidence) error {
 	if e.StoredBytes != first.StoredBytes || e.SHA256 != first.SHA256 || e.SizeBytes != first.SizeBytes || e.DumpSHA256 != first.DumpSHA256 {
 		return unverified("the export has changed since it was checked")
@@ -112,8 +112,8 @@ func (e Evidence) same(first Evidence) error {
 	return nil
 }
 
-// pass is one reading of an export. Read gives the plain dump; its bytes are not verified
-// before finish says so.
+// pass is one reading of an export. Read returns the plain dump. Its bytes are verified only when
+// finish returns no error.
 type pass struct {
 	stored *measured
 	source io.Closer
@@ -139,7 +139,7 @@ func (x Export) open(ctx context.Context, progress func(int64)) (*pass, error) {
 	p := &pass{source: source, stored: &measured{ctx: ctx, r: source, hash: sha256.New(), progress: progress}}
 	p.plain, err = seal.Open(p.stored, a.Compression, identities)
 	if err != nil {
-		// Report the damage and not its consequences.
+		// finish finds the cause, for instance a wrong hash.
 		_, err = p.finish(err)
 		return nil, err
 	}
@@ -149,11 +149,11 @@ func (x Export) open(ctx context.Context, progress func(int64)) (*pass, error) {
 
 func (p *pass) Read(b []byte) (int, error) { return p.dump.Read(b) }
 
-// finish reads what is left, closes, and says what the pass has seen. reading is how its
-// use ended.
+// finish reads the rest, closes, and returns the evidence of the pass. reading is the error of the
+// reader's use.
 func (p *pass) finish(reading error) (Evidence, error) {
-	if !errors.Is(reading, errSink) { // else the rest does not matter
-		_, _ = io.Copy(io.Discard, p.stored) // its error is remembered
+	if !errors.Is(reading, errSink) { // after errSink the rest is not needed
+		_, _ = io.Copy(io.Discard, p.stored) // stored keeps its error
 	}
 	stored := p.stored.err
 	if p.stored.ctx.Err() != nil {
@@ -164,7 +164,7 @@ func (p *pass) finish(reading error) (Evidence, error) {
 		closing = errors.Join(closing, p.plain.Close())
 	}
 	switch {
-	case stored != nil: // the storage's own words
+	case stored != nil: // an error of the storage
 		return Evidence{}, fmt.Errorf("read the export: %w", stored)
 	case reading != nil:
 		return Evidence{}, decoding(reading)
@@ -177,7 +177,7 @@ func (p *pass) finish(reading error) (Evidence, error) {
 	}, nil
 }
 
-// decoding classifies a failure after the stored bytes could be read.
+// decoding classifies an error of decryption, decompression or the dump's structure.
 func decoding(err error) error {
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
@@ -188,16 +188,16 @@ func decoding(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnverified, err)
 }
 
-// errSink marks a failure of what the dump was fed to: it says nothing of the export.
-var errSink = errors.New("the dump could not be handed on")
+// errSink marks an error of the consumer of the dump. It is not a fault of the export.
+var errSink = errors.New("the dump could not be passed on")
 
-// measured counts and hashes what is read, and remembers what ended it.
+// measured counts and hashes the bytes of a reader and keeps its error.
 type measured struct {
 	ctx      context.Context //nolint:containedctx // bound to one reading
 	r        io.Reader
 	hash     hash.Hash
 	n        int64
-	err      error // the first that is no end
+	err      error // the first that is not io.EOF
 	progress func(int64)
 }
 

@@ -172,7 +172,7 @@ func TestAVerificationIsSandboxed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "not sandboxed"} {
+	for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "run without a sandbox"} {
 		cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "sh", "-c",
 			"echo 0 >/proc/sys/user/max_mnt_namespaces && exec "+binary+" restore globex/plain --clean")
 		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("SANDBOX="+mode, to[1])...)

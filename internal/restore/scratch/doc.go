@@ -1,6 +1,6 @@
-// Package scratch is where exports are rehearsed: a throw-away server or one that the operator
-// names, and the sandbox around psql, pg_restore and that server.
+// Package scratch opens the server on which exports are rehearsed (a temporary one, or one that the
+// operator names), and the sandbox around psql, pg_restore and that server.
 //
-// It stands below internal/restore and not in it: restore knows neither sandboxes nor servers of
-// its own, and the demo and the tests of restore need neither.
+// It is not part of internal/restore, so that the demo and the tests of restore need neither
+// sandboxes nor temporary servers.
 package scratch

@@ -14,16 +14,16 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
-// Sandbox confines what handles the contents of an export: a dump is a program, and an archive
-// is one to a pg_restore with a fault. A nil Sandbox confines nothing.
+// Sandbox confines the programs that process the contents of an export. A dump is a program, and a
+// crafted archive could exploit a fault of pg_restore. A nil Sandbox confines nothing.
 type Sandbox struct{}
 
-// OpenSandbox looks whether this machine permits sandboxes. mode is the setting SANDBOX. A nil
-// Sandbox says that none is to be used, which the log says unless it was asked for. Errors are a
+// OpenSandbox checks whether this machine permits sandboxes. mode is the setting SANDBOX. It returns a
+// nil Sandbox if mode is off, or, with a warning, if the machine permits none. Errors are a
 // *config.Error.
 func OpenSandbox(ctx context.Context, mode string, log *slog.Logger) (*Sandbox, error) {
 	if mode == config.SandboxOff {
-		return nil, nil //nolint:nilnil // no sandbox: as the configuration wants it
+		return nil, nil //nolint:nilnil // switched off
 	}
 	err := sandbox.Probe(ctx)
 	switch {
@@ -32,12 +32,12 @@ func OpenSandbox(ctx context.Context, mode string, log *slog.Logger) (*Sandbox, 
 	case mode == config.SandboxRequire:
 		return nil, config.Errorf("SANDBOX=require: %w", err)
 	default:
-		log.WarnContext(ctx, "not sandboxed", "reason", err.Error())
+		log.WarnContext(ctx, "psql and pg_restore run without a sandbox", "reason", err.Error())
 		return nil, nil //nolint:nilnil // no sandbox: the machine does not permit it
 	}
 }
 
-// Confine returns the Confine of a restore.Config. nil: there is no sandbox.
+// Confine returns the function for restore.Config.Confine. nil: no sandbox.
 func (s *Sandbox) Confine() func(*exec.Cmd, restore.Reach) error {
 	if s == nil {
 		return nil
@@ -45,13 +45,13 @@ func (s *Sandbox) Confine() func(*exec.Cmd, restore.Reach) error {
 	return s.tool
 }
 
-// server confines a throw-away server to its own folder, without a network.
+// server confines a temporary server to its own folder, without a network.
 func (*Sandbox) server(cmd *exec.Cmd, uid, gid uint32, folder string) error {
 	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}, Writable: []string{folder}, UID: uid, GID: gid}
 	return b.Wrap(cmd)
 }
 
-// nobody is the user of that name on every Linux, which owns no file.
+// nobody is the id of the Linux user nobody, which owns no file.
 const nobody = 65534
 
 // tool confines psql to the socket's folder or the network, and pg_restore to its input and
@@ -83,8 +83,8 @@ func (*Sandbox) tool(cmd *exec.Cmd, reach restore.Reach) error {
 	return b.Wrap(cmd)
 }
 
-// installation returns the folder above a program's own: its libraries and shared files are
-// there when it is not one of the system's.
+// installation returns the folder above the program's folder. A program outside of the system's
+// folders has its libraries and shared files there.
 func installation(program string) string {
 	folder := filepath.Dir(program)
 	if above := filepath.Dir(folder); above != "/" { // never the whole machine

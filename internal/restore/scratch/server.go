@@ -15,10 +15,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// OpenServer returns the server on which exports are rehearsed: the one that url names, or a
-// throw-away one on this machine, in the sandbox if there is one. A dump is a program, so on a
-// throw-away server too it runs as a login that is no superuser: it may make databases, read past
-// policies, and set some harmless settings. The caller calls stop.
+// OpenServer returns the server on which exports are rehearsed: the one of url, or a temporary one on
+// this machine, in the sandbox if there is one. A dump is a program, so it runs as a login without
+// superuser rights on a temporary server too: the login may create databases, bypass policies, and
+// change some harmless settings. The caller calls stop.
 func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch restore.Scratch, stop func() error, err error) {
 	if url != "" {
 		scratch.Server, err = libpq.Parse(url)
@@ -27,15 +27,15 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 		}
 		return scratch, func() error { return nil }, nil
 	}
-	// An export's tables are all locked in one transaction, and few sessions are needed: room
-	// for 100,000 locks, some 20 MB.
+	// One transaction locks all tables of an export, and few sessions are needed: space for 100,000
+	// locks, about 20 MB.
 	c := pgcluster.Config{Settings: map[string]string{"max_connections": "25", "max_locks_per_transaction": "4096"}}
 	if in != nil {
 		c.Wrap = in.server
 	}
 	cluster, err := pgcluster.Start(ctx, c)
 	if err != nil {
-		return restore.Scratch{}, nil, fmt.Errorf("start a throw-away server (or name a server for rehearsals with PGCOURIER_VERIFY_SCRATCH_URL): %w", err)
+		return restore.Scratch{}, nil, fmt.Errorf("start a temporary server (or set PGCOURIER_VERIFY_SCRATCH_URL to a server for rehearsals): %w", err)
 	}
 	scratch.Admin, err = libpq.Parse(secret.String(cluster.URL("postgres")))
 	if err == nil {
@@ -47,8 +47,8 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 	return scratch, cluster.Stop, nil
 }
 
-// harmlessSettings lets a role set what functions of exports set for themselves and only a
-// superuser may set elsewhere. A server before 15 has no such right.
+// harmlessSettings grants a role the right to change settings that functions of exports set, and that
+// by default only a superuser may change. Servers before 15 have no such right.
 func harmlessSettings(role string) string {
 	return `DO $$ BEGIN
   IF pg_catalog.to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL THEN
@@ -58,7 +58,7 @@ func harmlessSettings(role string) string {
 END $$`
 }
 
-// makeLogin makes the login of the rehearsals. It bypasses row-level security, so that it can fill
+// makeLogin creates the login of the rehearsals. It bypasses row-level security, so that it can fill
 // materialized views over tables with forced policies.
 func makeLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) {
 	const name = "scratch"
@@ -68,14 +68,14 @@ func makeLogin(ctx context.Context, admin *libpq.Source) (*libpq.Source, error) 
 		return nil, err
 	}
 	defer conn.Close()
-	// The password is letters and digits. It would stand in the log of a server that logs
-	// statements: that one is removed with its log.
+	// The password is letters and digits. A server that logs statements would log it, but this
+	// server is removed with its log.
 	for _, statement := range []string{
 		"CREATE ROLE " + name + " LOGIN CREATEDB BYPASSRLS PASSWORD '" + password + "'",
 		harmlessSettings(name),
 	} {
 		if _, err := conn.Conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return nil, fmt.Errorf("make the scratch login: %w", err)
+			return nil, fmt.Errorf("create the scratch login: %w", err)
 		}
 	}
 	return admin.WithLogin(name, password), nil
