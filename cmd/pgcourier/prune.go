@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -130,11 +129,9 @@ func (a *app) prune(ctx context.Context, c config.Config, pruning service.Pruner
 	if err := pruning.Destinations.Bind(ctx, pruning.Ledger); err != nil {
 		return err
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		return fmt.Errorf("name this process: %w", err)
+	if pruning.Holder, err = service.ProcessName(); err != nil {
+		return err
 	}
-	pruning.Holder = fmt.Sprintf("%s/%d", host, os.Getpid())
 	r, err := service.NewPruner(pruning).Once(ctx, name)
 	if errors.Is(err, retention.ErrBusy) {
 		return err

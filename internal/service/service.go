@@ -8,9 +8,7 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -42,6 +40,7 @@ type Config struct {
 // Service is one serving process. Its owner closes it after Run.
 type Service struct {
 	settings config.Config
+	name     string // of this process
 	log      *slog.Logger
 	roles    []namedRole
 	listener *Listener // serves until all roles have ended
@@ -82,13 +81,13 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err != nil {
 		return nil, config.Errorf("PGCOURIER_AGE_RECIPIENTS: %w", err)
 	}
-	host, err := os.Hostname()
+	name, err := ProcessName()
 	if err != nil {
-		return nil, fmt.Errorf("name this worker: %w", err)
+		return nil, err
 	}
-	s := &Service{settings: settings, log: c.Log, draining: make(chan struct{})}
+	s := &Service{settings: settings, name: name, log: c.Log, draining: make(chan struct{})}
 	s.starting, s.started = newStarting()
-	w := wiring{Config: c, service: s, recipients: recipients, name: fmt.Sprintf("%s/%d", host, os.Getpid())}
+	w := wiring{Config: c, service: s, recipients: recipients, name: name}
 	if err := w.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -133,7 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.tellDrain(lasting)
 	})()
 	s.starting.say(gctx, func() {
-		s.log.InfoContext(ctx, "serving", "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
+		s.log.InfoContext(ctx, "serving", "worker", s.name, "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
 	})
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,15 +86,22 @@ func (k *worker) start(ctx context.Context, failpoints string) error {
 		return err
 	}
 	k.process = p
-	host, err := os.Hostname()
-	if err != nil {
-		return err
-	}
-	k.names = append(k.names, fmt.Sprintf("%s/%d", host, p.pid()))
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return p.said(ctx, `"msg":"serving"`)
+	if err := p.said(ctx, `"msg":"serving"`); err != nil {
+		return err
+	}
+	text, _ := p.output()
+	name := servingAs.FindStringSubmatch(text)
+	if name == nil {
+		return fmt.Errorf("%s does not say its name", p.name)
+	}
+	k.names = append(k.names, name[1])
+	return nil
 }
+
+// servingAs finds the name under which a worker stands in the ledger.
+var servingAs = regexp.MustCompile(`"msg":"serving".*"worker":"([^"]+)"`)
 
 func (k *worker) environment(failpoints string) []string {
 	var brokers []string
