@@ -19,8 +19,9 @@ type Notify struct {
 	WebhookSecret  secret.String `env:"WEBHOOK_SECRET" whole:"true" help:"what signs the webhook: whsec_ and 24 to 64 bytes in base64; several separated by commas give a signature each"`
 	WebhookBody    string        `env:"WEBHOOK_BODY" envDefault:"event" help:"event: what is posted is the event as it is in the broker; standard: the body of Standard Webhooks, {type, timestamp, data}, with the event as data"`
 	TelegramChat   string        `env:"NOTIFY_TELEGRAM_CHAT" help:"chat, by its id, in which the bot of TELEGRAM_TOKEN tells of each failed export and each failed verification; empty: none"`
-	NotifyComplete bool          `env:"NOTIFY_COMPLETED" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of completed exports too"`
-	NotifyExpiring bool          `env:"NOTIFY_EXPIRING" envDefault:"false" help:"true: tell OPERATOR_EMAIL and NOTIFY_TELEGRAM_CHAT of exports that retention will delete too"`
+	NotifyHooks    secret.String `env:"NOTIFY_HOOKS" whole:"true" help:"chats and heartbeats, separated by commas: slack+https://..., discord+..., teams+..., ntfy+..., heartbeat+...; see docs/notifications.md; empty: none"`
+	NotifyComplete bool          `env:"NOTIFY_COMPLETED" envDefault:"false" help:"true: tell OPERATOR_EMAIL, NOTIFY_TELEGRAM_CHAT and the chats of NOTIFY_HOOKS of completed exports too"`
+	NotifyExpiring bool          `env:"NOTIFY_EXPIRING" envDefault:"false" help:"true: tell OPERATOR_EMAIL, NOTIFY_TELEGRAM_CHAT and the chats of NOTIFY_HOOKS of exports that retention will delete too"`
 	NotifyBackoff  time.Duration `env:"NOTIFY_BACKOFF" envDefault:"30s" help:"pause after the first failed try of a notification; it doubles with each, up to 720 times it (6 hours)"`
 	NotifyTries    int           `env:"NOTIFY_TRIES" envDefault:"20" help:"tries of one notification, after which it is parked; with the default pauses they stretch over two and a half days"`
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
@@ -34,7 +35,7 @@ const (
 
 // Configured reports whether a channel is configured.
 func (n Notify) Configured() bool {
-	return n.SMTPURL != "" || n.WebhookURL != "" || n.TelegramChat != ""
+	return n.SMTPURL != "" || n.WebhookURL != "" || n.TelegramChat != "" || n.NotifyHooks != ""
 }
 
 // validate reports all that is out of range or contradicts itself.
@@ -63,7 +64,7 @@ func (n Notify) validate(token secret.String, roles []string) error {
 	check(n.NotifyTimeout > 0, "NOTIFY_TIMEOUT: %s is not positive", n.NotifyTimeout)
 	check(n.NotifyTries >= 1, "NOTIFY_TRIES: %d is not at least 1", n.NotifyTries)
 	for _, r := range roles {
-		check(r != RoleNotifier || n.Configured(), "ROLES: notifier needs SMTP_URL, WEBHOOK_URL or NOTIFY_TELEGRAM_CHAT")
+		check(r != RoleNotifier || n.Configured(), "ROLES: notifier needs SMTP_URL, WEBHOOK_URL, NOTIFY_TELEGRAM_CHAT or NOTIFY_HOOKS")
 	}
 	return errors.Join(faults...)
 }

@@ -89,6 +89,7 @@ func (x *examiner) checks() []Check {
 		Check{Name: "notify/email", Run: x.checkMail},
 		Check{Name: "notify/webhook", Run: x.checkWebhook},
 		Check{Name: "notify/telegram", Run: x.checkChat},
+		Check{Name: "notify/hooks", Run: x.checkHooks},
 	)
 }
 
@@ -97,6 +98,7 @@ func (x *examiner) checks() []Check {
 func secrets(c config.Config) []string {
 	out := []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()}
 	out = append(out, strings.Split(c.WebhookSecret.Reveal(), ",")...)
+	out = append(out, strings.Split(c.NotifyHooks.Reveal(), ",")...)
 	for _, s := range []secret.String{c.DatabaseURL, c.NATSURL, c.SMTPURL, c.RestoreURL, c.VerifyScratchURL} {
 		for one := range strings.SplitSeq(s.Reveal(), ",") {
 			if u, err := url.Parse(one); err == nil && u.User != nil {

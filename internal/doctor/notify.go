@@ -7,6 +7,7 @@ import (
 	"net/textproto"
 
 	"github.com/pgcourier/pgcourier/internal/notify/channels"
+	"github.com/pgcourier/pgcourier/internal/notify/post"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
 	"github.com/pgcourier/pgcourier/internal/notify/webhook"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
@@ -15,6 +16,7 @@ import (
 const (
 	mailFix    = "correct PGCOURIER_SMTP_URL: see docs/notifications.md"
 	webhookFix = "correct PGCOURIER_WEBHOOK_URL or PGCOURIER_WEBHOOK_SECRET: see docs/notifications.md"
+	hooksFix   = "correct PGCOURIER_NOTIFY_HOOKS: see docs/notifications.md"
 	chatFix    = "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT or PGCOURIER_TELEGRAM_TOKEN, and let the bot write in the chat: see docs/notifications.md"
 )
 
@@ -65,7 +67,7 @@ func (x *examiner) checkWebhook(ctx context.Context, r *Report) {
 	defer func() { _ = sender.Close() }()
 	cert, err := sender.Check(ctx)
 	switch {
-	case errors.Is(err, webhook.ErrProxied):
+	case errors.Is(err, post.ErrProxied):
 		r.Add("", Finding{State: Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
 	case err != nil:
 		r.Add("", errorFinding(err, "PGCOURIER_WEBHOOK_URL", webhookFix))
@@ -102,6 +104,45 @@ func (x *examiner) checkChat(ctx context.Context, r *Report) {
 	r.OK("", "the bot may write in chat %d", chat.ID)
 	if x.SendTest {
 		x.reportTest(r, chat.SendTest(ctx, chat.ID), "a message", "PGCOURIER_NOTIFY_TELEGRAM_CHAT", chatFix)
+	}
+}
+
+// checkHooks connects to each chat and heartbeat, and with --send-test writes into each chat. A
+// heartbeat gets no test: it would say that exports complete.
+func (x *examiner) checkHooks(ctx context.Context, r *Report) {
+	if x.Settings.NotifyHooks == "" {
+		r.Skip("", "not set up")
+		return
+	}
+	sender, err := channels.Hooks(x.Settings)
+	if err != nil {
+		r.Add("", Finding{State: Fault, Found: err.Error(), Fix: hooksFix})
+		return
+	}
+	defer func() { _ = sender.Close() }()
+	for _, name := range sender.Names() {
+		cert, err := sender.Check(ctx, name)
+		switch {
+		case errors.Is(err, post.ErrProxied):
+			r.Add(name, Finding{State: Unknown, Found: err.Error() + ", so only --send-test tells whether it works"})
+		case err != nil:
+			r.Add(name, errorFinding(err, "PGCOURIER_NOTIFY_HOOKS", hooksFix))
+		default:
+			r.OK(name, "its server takes connections")
+			if cert != nil {
+				r.Add(name+"/certificate", Certificate(cert, x.Now()))
+			}
+		}
+	}
+	if !x.SendTest {
+		return
+	}
+	for _, name := range sender.Chats() {
+		if err := sender.SendTest(ctx, name); err != nil {
+			r.Add(name+"/test", errorFinding(err, "PGCOURIER_NOTIFY_HOOKS", hooksFix))
+		} else {
+			r.OK(name+"/test", "a message was taken")
+		}
 	}
 }
 

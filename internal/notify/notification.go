@@ -22,10 +22,11 @@ const (
 	Email    Channel = "email"
 	Webhook  Channel = "webhook"
 	Telegram Channel = "telegram"
+	Hook     Channel = "hook" // a chat or a heartbeat, in the form that its service expects
 )
 
 // Channels lists all of them.
-func Channels() []Channel { return []Channel{Email, Webhook, Telegram} }
+func Channels() []Channel { return []Channel{Email, Webhook, Telegram, Hook} }
 
 // Key names a notification for good: the same event, channel and recipient give the same
 // key. It is lower-case letters, digits and "-", so it is one token of a subject, a
@@ -43,7 +44,7 @@ func keyOf(subject string, c Channel, recipient string) Key {
 type Notification struct {
 	Key     Key     `json:"key"`
 	Channel Channel `json:"channel"`
-	// Recipient is a mail address, or a chat's id; the webhook's is WebhookRecipient.
+	// Recipient is a mail address, a chat's id, or a hook's name; the webhook's is WebhookRecipient.
 	Recipient string `json:"recipient"`
 	// Event is the event as it was published.
 	Event Event `json:"event"`

@@ -19,6 +19,11 @@ type Policy struct {
 	Operators []string
 	// Chat is the Telegram chat that is told of the same.
 	Chat string
+	// Hooks are the chats of other services that are told of the same, by name.
+	Hooks []string
+	// Alive are the heartbeats that hear of each completed export, Dead those that hear of each
+	// failed export and each failed verification, by name.
+	Alive, Dead []string
 	// Completed tells the operators and the chat of completed exports too. The webhook is
 	// told of every event, and a request's address of its own outcome.
 	Completed bool
@@ -45,6 +50,18 @@ func (p Policy) recipients(of events.Event) []target {
 			add(Email, address)
 		}
 		add(Telegram, p.Chat)
+		for _, hook := range p.Hooks {
+			add(Hook, hook)
+		}
+	}
+	beats := p.Alive
+	if of.Failed != nil || of.VerificationFailed != nil {
+		beats = p.Dead
+	}
+	if of.Completed != nil || of.Failed != nil || of.VerificationFailed != nil {
+		for _, hook := range beats {
+			add(Hook, hook)
+		}
 	}
 	add(Webhook, WebhookRecipient)
 	return all

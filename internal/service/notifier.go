@@ -146,6 +146,14 @@ func (o *openedChannels) open(c config.Config, channel notify.Channel, log *slog
 		o.policy.Chat = strconv.FormatInt(chat.ID, 10)
 		o.closers = append(o.closers, chat.Close)
 		return chat, nil
+	case notify.Hook:
+		sender, err := channels.Hooks(c)
+		if err != nil {
+			return nil, err
+		}
+		o.policy.Hooks, o.policy.Alive, o.policy.Dead = sender.Chats(), sender.Alive(), sender.Dead()
+		o.closers = append(o.closers, sender.Close)
+		return sender, nil
 	default: // notify.Email
 		sender, _, err := channels.Email(c)
 		return sender, err

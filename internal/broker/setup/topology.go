@@ -30,7 +30,7 @@ func Channels(c config.Config) []notify.Channel {
 	}
 	var out []notify.Channel
 	for channel, set := range map[notify.Channel]bool{
-		notify.Email: c.SMTPURL != "", notify.Webhook: c.WebhookURL != "", notify.Telegram: c.TelegramChat != "",
+		notify.Email: c.SMTPURL != "", notify.Webhook: c.WebhookURL != "", notify.Telegram: c.TelegramChat != "", notify.Hook: c.NotifyHooks != "",
 	} {
 		if set {
 			out = append(out, channel)

@@ -98,7 +98,7 @@ func (s *scene) invalidSettings() {
 		for _, name := range tried {
 			args := []string{"serve", "--roles", "worker"}
 			switch name {
-			case "SMTP_URL", "WEBHOOK_URL", "WEBHOOK_SECRET", "NOTIFY_TELEGRAM_CHAT":
+			case "SMTP_URL", "WEBHOOK_URL", "WEBHOOK_SECRET", "NOTIFY_TELEGRAM_CHAT", "NOTIFY_HOOKS":
 				args = []string{"serve", "--roles", "notifier"}
 			case "VERIFY_SCRATCH_URL":
 				args = []string{"verify", "acme/one", "--restore"}

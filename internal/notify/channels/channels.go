@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/notify/email"
+	"github.com/pgcourier/pgcourier/internal/notify/hooks"
 	notifytelegram "github.com/pgcourier/pgcourier/internal/notify/telegram"
 	"github.com/pgcourier/pgcourier/internal/notify/webhook"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -38,6 +39,15 @@ func Webhook(c config.Config) (*webhook.Sender, error) {
 	sender, err := webhook.New(webhook.Config{URL: c.WebhookURL, Secrets: secrets, Envelope: c.WebhookBody == config.WebhookStandard})
 	if err != nil {
 		return nil, config.Errorf("PGCOURIER_WEBHOOK_URL, PGCOURIER_WEBHOOK_SECRET: %w", err)
+	}
+	return sender, nil
+}
+
+// Hooks returns what posts to the chats and heartbeats. The caller closes it.
+func Hooks(c config.Config) (*hooks.Sender, error) {
+	sender, err := hooks.New(c.NotifyHooks)
+	if err != nil {
+		return nil, config.Errorf("PGCOURIER_NOTIFY_HOOKS: %w", err)
 	}
 	return sender, nil
 }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/pgcourier/pgcourier/internal/notify"
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
@@ -20,6 +20,9 @@ type Client interface {
 }
 
 var _ Client = (*telegram.Client)(nil)
+
+// limit is how long a text may be, of Telegram's 4,096 characters.
+const limit = 4000
 
 // Sender sends messages. It is safe for concurrent use.
 type Sender struct{ client Client }
@@ -40,7 +43,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	if err != nil {
 		return &notify.PermanentError{Reason: "the event cannot be read", Err: err}
 	}
-	if _, err := s.client.SendMessage(ctx, chat, text(notify.Summarize(of))); err != nil {
+	if _, err := s.client.SendMessage(ctx, chat, notify.Summarize(of).Text(limit, utf8.RuneCountInString)); err != nil {
 		return classify(fmt.Errorf("send to the chat: %w", err))
 	}
 	return nil
@@ -59,28 +62,4 @@ func classify(err error) error {
 		return err
 	}
 	return &notify.PermanentError{Reason: "Telegram refuses the message", Err: err}
-}
-
-// text is plain: nothing in it is markup, so nothing in it needs escaping.
-func text(s notify.Summary) string {
-	var b strings.Builder
-	b.WriteString(s.Headline + "\n")
-	for _, f := range s.Facts {
-		switch f.Name {
-		case "project", "sha256", "schemas", "form":
-			continue // a short message
-		}
-		b.WriteString("\n" + f.Name + ": " + f.Value)
-	}
-	for _, l := range s.Locations {
-		b.WriteString("\nat: " + l)
-	}
-	if len(s.Warnings) > 0 {
-		b.WriteString("\nwarnings: " + strconv.Itoa(len(s.Warnings)))
-	}
-	const limit = 4000 // of Telegram's 4,096 characters
-	if runes := []rune(b.String()); len(runes) > limit {
-		return string(runes[:limit]) + "…"
-	}
-	return b.String()
 }

@@ -5,7 +5,6 @@ package webhook
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -13,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/notify/post"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
@@ -49,23 +48,19 @@ type Sender struct {
 	url  string
 	keys [][]byte
 	wrap bool
-	http *http.Client
-	own  *http.Transport // nil when the caller gave the transport
+	http *post.Client
 	now  func() time.Time
 }
 
 var _ notify.Sender = (*Sender)(nil)
 
 const (
-	secretPrefix           = "whsec_"
-	minSecret, maxSecret   = 24, 64   // bytes, by the standard
-	answerLimit            = 64 << 10 // bytes that are read of an answer, to use the connection again
-	headerLimit            = 64 << 10 // bytes of an answer's headers
-	headerID               = "Webhook-Id"
-	headerTimestamp        = "Webhook-Timestamp"
-	headerSignature        = "Webhook-Signature"
-	cloudEventsHeaders     = "ce-"
-	defaultIdleConnections = 90 * time.Second
+	secretPrefix         = "whsec_"
+	minSecret, maxSecret = 24, 64 // bytes, by the standard
+	headerID             = "Webhook-Id"
+	headerTimestamp      = "Webhook-Timestamp"
+	headerSignature      = "Webhook-Signature"
+	cloudEventsHeaders   = "ce-"
 )
 
 // New returns a sender. The error names no secret. The caller calls Close.
@@ -88,19 +83,7 @@ func New(c Config) (*Sender, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	transport := c.Transport
-	if transport == nil {
-		s.own = &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: defaultIdleConnections,
-			MaxResponseHeaderBytes: headerLimit, ForceAttemptHTTP2: true,
-		}
-		transport = s.own
-	}
-	s.http = &http.Client{
-		Transport: transport,
-		// The body is for the address that the operator named, and for no other.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	s.http = post.New("the webhook", c.Transport, s.now)
 	return s, nil
 }
 
@@ -121,9 +104,7 @@ func parseSecret(s secret.String) ([]byte, error) {
 
 // Close releases idle connections.
 func (s *Sender) Close() error {
-	if s.own != nil {
-		s.own.CloseIdleConnections()
-	}
+	s.http.Close()
 	return nil
 }
 
@@ -151,18 +132,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	req.Header.Set(headerID, string(n.Key))
 	req.Header.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(headerSignature, s.sign(string(n.Key), now, body))
-	resp, err := s.http.Do(req)
-	if err != nil {
-		// net/http's error repeats the URL, which may hold a token.
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
-		}
-		return fmt.Errorf("post to the webhook: %w", err)
-	}
-	// A short answer is read to its end, so that the connection can be used again.
-	_, _ = io.CopyN(io.Discard, resp.Body, answerLimit)
-	_ = resp.Body.Close()
-	return verdict(resp, now)
+	return s.http.Send(req)
 }
 
 // body is what is posted of an event. It is the same at each try.
@@ -210,36 +180,4 @@ func (s *Sender) sign(id string, at time.Time, body []byte) string {
 		all = append(all, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	return strings.Join(all, " ")
-}
-
-func verdict(resp *http.Response, now time.Time) error {
-	code := resp.StatusCode
-	if code/100 == 2 {
-		return nil
-	}
-	err := fmt.Errorf("the webhook answered %d %s", code, cmp.Or(http.StatusText(code), "(unknown)"))
-	switch {
-	case code == http.StatusGone:
-		return &notify.PermanentError{Reason: "the webhook is gone", Err: err}
-	case code/100 == 3:
-		return &notify.PermanentError{Reason: "the webhook redirects, and no redirect is followed: set the address it points to", Err: err}
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= http.StatusInternalServerError, code < http.StatusOK:
-		if after := retryAfter(resp.Header.Get("Retry-After"), now); after > 0 {
-			return &notify.DelayError{After: after, Err: err}
-		}
-		return err
-	}
-	return &notify.PermanentError{Reason: "the webhook refuses the event", Err: err}
-}
-
-// retryAfter reads seconds or a date; 0 for anything else.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return max(at.Sub(now), 0)
 }
