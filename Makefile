@@ -251,7 +251,7 @@ rescue-tools: ## Find age, curl, jq, openssl and zstd, or install them with apt 
 
 # Without pigz the benchmark runs too, and says that it was not measured.
 .PHONY: pigz
-pigz:
+pigz: ## Find pigz for the benchmark, or install it with apt where permitted
 	@if command -v pigz >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
