@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -33,7 +34,7 @@ func document(from *huma.OpenAPI) ([]byte, error) {
 	}
 	all, ok := at(doc, "components", "schemas")
 	if !ok {
-		return nil, fmt.Errorf("make the OpenAPI document: it has no schemas")
+		return nil, errors.New("make the OpenAPI document: it has no schemas")
 	}
 	delete(all, "ErrorModel") // the library's own: callers get a Problem
 	delete(all, "ErrorDetail")
@@ -47,6 +48,11 @@ func document(from *huma.OpenAPI) ([]byte, error) {
 			return nil, fmt.Errorf("make the OpenAPI document: %s: %w", file, err)
 		}
 	}
+	code, ok := at(all, "Problem", "properties", "code")
+	if !ok {
+		return nil, errors.New("make the OpenAPI document: a problem has no code")
+	}
+	code["enum"] = problemCodes() // so that generated clients have names for them
 	requests, _ := all["ExportRequest"].(map[string]any)
 	requests["description"] = "The body of backup.requested. project_id may be left out: the path names it."
 	requests["title"] = "ExportRequest"

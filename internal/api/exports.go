@@ -95,9 +95,11 @@ func (a *API) registerExports(operations huma.API) {
 		"The body is that of `backup.requested`; `project_id` may be left out, and so may the body. The key names the request: "+
 			"with the same key and the same contents the answer is the same and nothing runs twice; other contents are a conflict.", access.Export)
 	op.DefaultStatus, op.SkipValidateBody = http.StatusAccepted, true
-	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Ref: "#/components/schemas/ExportRequest"}}}}
+	op.RequestBody = &huma.RequestBody{}
 	huma.Register(operations, op, a.create)
-	op.RequestBody.Required = false // the library requires each body that it hands on as it is
+	// The library describes a body that it hands on as it is as required binary text.
+	op.RequestBody.Required = false
+	op.RequestBody.Content["application/json"].Schema = &huma.Schema{Ref: "#/components/schemas/ExportRequest"}
 
 	list := a.operation("list-exports", http.MethodGet, exportsPath, "List exports",
 		"First those that no worker has seen yet, then the others, each newest first. Read on with `next_cursor` until it is absent. "+
@@ -312,7 +314,7 @@ type listInput struct {
 
 type listOutput struct {
 	Body struct {
-		Exports    []Export `json:"exports"`
+		Exports    []Export `json:"exports" nullable:"false"`
 		NextCursor string   `json:"next_cursor,omitempty" doc:"Reads on; absent on the last page"`
 	}
 }

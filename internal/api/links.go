@@ -53,7 +53,7 @@ type linkOutput struct{ Body Link }
 
 type linksOutput struct {
 	Body struct {
-		Links []Link `json:"links"`
+		Links []Link `json:"links" nullable:"false"`
 	}
 }
 
@@ -83,12 +83,27 @@ func (a *API) registerLinks(operations huma.API) {
 	huma.Register(operations, op, a.revokeLink)
 	op = a.operation("get-file", http.MethodGet, exportPath+"/file", "Fetch an export",
 		"The stored bytes: encrypted where the export is. Ranges resume a transfer.", access.Download)
-	op.Responses["200"] = &huma.Response{Description: "The file", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
+	op.Responses["200"] = &huma.Response{Description: "The file", Content: fileMedia()}
+	op.Responses["206"] = &huma.Response{Description: "The part of the file that Range asks for", Content: fileMedia()}
+	op.Responses["303"] = &huma.Response{Description: "The file is at Location, in the storage itself"}
+	op.Responses["416"] = &huma.Response{
+		Description: "The file has no such range",
+		Content:     map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
 	huma.Register(operations, op, a.file)
 	op = a.operation("get-receipt", http.MethodGet, exportPath+"/receipt", "Fetch the receipt of an export",
 		"A DSSE envelope over an in-toto statement, signed by the worker or the verifier.", access.Read)
 	op.Responses["200"] = &huma.Response{Description: "The receipt", Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object"}}}}
 	huma.Register(operations, op, a.receipt)
+}
+
+// fileMedia are the media types that a stored file can have.
+func fileMedia() map[string]*huma.MediaType {
+	all := map[string]*huma.MediaType{}
+	for _, name := range []string{"application/octet-stream", "application/gzip", "application/zstd", "application/sql", "application/x-tar"} {
+		all[name] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	}
+	return all
 }
 
 var errNoHandover = problem(http.StatusNotImplemented, codeUnsupported, "this server hands no exports over")

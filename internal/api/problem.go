@@ -29,7 +29,7 @@ type Problem struct {
 	Title  string `json:"title" doc:"The status in words"`
 	Status int    `json:"status" doc:"HTTP status"`
 	// Code is a code of the events where there is one, else one of this package.
-	Code      codes.Code `json:"code" doc:"A stable machine word for the problem" example:"queue_full"`
+	Code      codes.Code `json:"code" doc:"A stable machine word for the problem. New words may be added: treat one that you do not know by the status." example:"queue_full"`
 	Detail    string     `json:"detail" doc:"The cause for a human"`
 	Field     string     `json:"field,omitempty" doc:"The field of the body, or the parameter, that is wrong"`
 	RequestID string     `json:"request_id,omitempty" doc:"The request that was being asked for. Asking again with it as Idempotency-Key is safe."`
@@ -54,6 +54,15 @@ const (
 	codeChanged       codes.Code = "changed_meanwhile"
 	codeUnsupported   codes.Code = "unsupported"
 )
+
+// problemCodes returns every code that a Problem can have.
+func problemCodes() []codes.Code {
+	return []codes.Code{
+		codes.InvalidRequest, codes.RequestConflict, codes.InternalError, codeUnauthorized, codeForbidden, codeNotFound, codeQueueFull,
+		codeRateLimited, codeUnavailable, codeTooLarge, codeTooLate, codeNotFailed, codeNotReplayable, codeNothingStored, codeChanged,
+		codeUnsupported,
+	}
+}
 
 // How long callers are asked to wait, in seconds.
 const (

@@ -23,7 +23,7 @@ type Schedule struct {
 	Cron      string      `json:"cron" doc:"As the broker takes it: six fields, or an interval" example:"0 0 3 * * *"`
 	TimeZone  string      `json:"time_zone" example:"Europe/Berlin"`
 	State     string      `json:"state" enum:"active,paused"`
-	Next      []time.Time `json:"next" doc:"The next times, none while it is paused"`
+	Next      []time.Time `json:"next" nullable:"false" doc:"The next times, none while it is paused"`
 	LastDue   *time.Time  `json:"last_due,omitempty"`
 	WrittenAt time.Time   `json:"written_at"`
 	Request   requestBody `json:"request,omitempty" doc:"What it asks for each time"`
@@ -63,7 +63,7 @@ type scheduleOutput struct{ Body Schedule }
 
 type schedulesOutput struct {
 	Body struct {
-		Schedules []Schedule `json:"schedules"`
+		Schedules []Schedule `json:"schedules" nullable:"false"`
 	}
 }
 
