@@ -45,12 +45,12 @@ endif
 # A selection of what the targets below run in full. make check vets, with all analyzers and
 # everything that is imported.
 .PHONY: test
-test: postgres node promtool rescue-tools pgbouncer ## Run all tests against real PostgreSQL and JetStream
+test: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests against real PostgreSQL and JetStream
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
 	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: steady
-steady: postgres node promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
+steady: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
 	$(GO) run ./internal/dev/steady -n $(or $(N),20) -run '$(RUN)' $(or $(PACKAGES),./...)
 
 .PHONY: faults
@@ -78,7 +78,7 @@ fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and cou
 	$(GO) run ./internal/dev/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
 .PHONY: race
-race: postgres node promtool rescue-tools pgbouncer ## Run all tests under the race detector (needs a C compiler)
+race: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 
 .PHONY: telegram-10g
@@ -236,6 +236,17 @@ node: ## Find Node and npm, or install them with apt where permitted
 	set -e; echo "installing Node and npm"; \
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm
+
+# The tests generate clients from the OpenAPI document, with tools that are pinned in the examples.
+.PHONY: api-clients
+api-clients: node build/api-typescript/installed.json ## Fetch what generates clients of the HTTP API in Go and TypeScript
+	@cd docs/examples/api-go && $(GO) tool oapi-codegen -version >/dev/null && \
+		$(GO) build github.com/oapi-codegen/runtime github.com/oapi-codegen/runtime/types
+
+# The copy of the lock is made last: it says that all of it is installed.
+build/api-typescript/installed.json: docs/examples/api-typescript/package-lock.json | node
+	@rm -rf build/api-typescript; mkdir -p build/api-typescript; cp docs/examples/api-typescript/package*.json build/api-typescript
+	@cd build/api-typescript && npm ci --prefer-offline --no-audit --no-fund && cp package-lock.json installed.json
 
 # What docs/restore-in-an-emergency.md needs, and the tests run it with.
 .PHONY: rescue-tools

@@ -98,7 +98,7 @@ func TestTheExamplesRun(t *testing.T) {
 func TestTheExamplesLocksNameNoRegistry(t *testing.T) {
 	t.Parallel()
 	locks, err := filepath.Glob(filepath.Join(root, "docs", "examples", "*", "package-lock.json"))
-	if err != nil || len(locks) != 2 {
+	if err != nil || len(locks) != 3 {
 		t.Fatalf("locks are %q (%v)", locks, err)
 	}
 	for _, f := range locks {
