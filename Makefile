@@ -77,6 +77,12 @@ bad-input: postgres ## Send the whole catalogue of bad input (testdata/bad-input
 fuzz: postgres ## Run every fuzz target (FUZZTIME=10m each, FUZZ=regexp) and count executions and crashes
 	$(GO) run ./internal/dev/fuzz -time $(or $(FUZZTIME),10m) -run '$(FUZZ)'
 
+.PHONY: fuzz-api
+fuzz-api: postgres ## Call the HTTP API with what its OpenAPI document describes and what not (FUZZTIME=10m, SEED=1)
+	@mkdir -p build; $(GO) test -count=1 -timeout 12h -v -run '^TestTheAPIAnswersAsDocumentedWhateverItIsAsked$$' ./internal/dev/e2e \
+		-fuzz-api $(or $(FUZZTIME),10m) -fuzz-api-seed $(or $(SEED),1) >build/fuzz-api.log 2>&1 || { cat build/fuzz-api.log; exit 1; }
+	@sed -n 's/.*fuzz of the API: //p; /^ *[0-9]* [a-z-]* [0-9]*$$/p' build/fuzz-api.log
+
 .PHONY: race
 race: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...

@@ -175,8 +175,11 @@ func (a *API) listLinks(ctx context.Context, in *ExportPath) (*linksOutput, erro
 }
 
 func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error) {
-	if a.Handover == nil {
+	switch {
+	case a.Handover == nil:
 		return nil, errNoHandover
+	case !in.valid():
+		return nil, errNotFound
 	}
 	// A link of another export is as one that does not exist.
 	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})

@@ -92,6 +92,7 @@ var allowed = []rule{
 	{"internal/dev/s3test", nil, "an S3 server for tests", nil},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
 	{"internal/dev/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/dev/apifuzz", nil, "it knows a server by its OpenAPI document only", nil},
 	{"internal/dev/steady", nil, "it runs go test, and knows nothing of what is tested", nil},
 	{"internal/dev/licences", nil, "a tool of make check; it reads one file", nil},
 	{"internal/dev/smtptest", []string{"internal/pgcluster/freeport"}, "a mail server for tests", nil},
