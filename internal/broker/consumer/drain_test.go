@@ -37,39 +37,42 @@ func (e *ending) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 
 func TestDrainLetsWorkFinish(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Publish(1)
-	c := b.config()
-	c.Slots = 2
-	c.DrainTimeout = brokertest.Timeout
-	s := &ending{Subscriber: b.subscriber(c), ended: make(chan struct{})}
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: brokertest.Timeout}, watermill.NopLogger{})
-	must(t, err)
-	started, release := make(chan *message.Message, 2), make(chan struct{})
-	router.AddConsumerHandler("work", "any", s, func(msg *message.Message) error {
-		started <- msg
-		<-release
-		return context.Cause(msg.Context())
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		b := setup(t)
+		b.SetAckWait(ackWait)
+		b.Publish(1)
+		c := b.config()
+		c.Slots = 2
+		c.DrainTimeout = brokertest.Timeout
+		s := &ending{Subscriber: b.subscriber(c), ended: make(chan struct{})}
+		router, err := message.NewRouter(message.RouterConfig{CloseTimeout: brokertest.Timeout}, watermill.NopLogger{})
+		must(t, err)
+		started, release := make(chan *message.Message, 2), make(chan struct{})
+		router.AddConsumerHandler("work", "any", s, func(msg *message.Message) error {
+			started <- msg
+			<-release
+			return context.Cause(msg.Context())
+		})
+		ran := make(chan error, 1)
+		go func() { ran <- router.Run(context.Background()) }()
+		msg := receive(t, started)
+		brokertest.Eventually(t, "the free slot pulls", func() bool { return b.Info().NumWaiting == 1 })
+		closed := make(chan struct{})
+		go func() { defer close(closed); _ = router.Close() }()
+		brokertest.Ended(t, s.ended, "pulling") // between two pulls none waits either
+		b.Publish(1)
+		b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(2))
+		if err := msg.Context().Err(); err != nil {
+			t.Error("the message's context ended with the subscription:", err)
+		}
+		close(release)
+		brokertest.Ended(t, closed, "router")
+		must(t, receive(t, ran))
+		must(t, s.Close()) // the router waits for handlers, not for their acks
+		if n, left := b.Info().Delivered.Consumer, b.Stored(); n != 1 || left != 1 {
+			t.Errorf("%d deliveries and %d messages left, want 1 and 1", n, left)
+		}
 	})
-	ran := make(chan error, 1)
-	go func() { ran <- router.Run(context.Background()) }()
-	msg := receive(t, started)
-	brokertest.Eventually(t, "the free slot pulls", func() bool { return b.Info().NumWaiting == 1 })
-	closed := make(chan struct{})
-	go func() { defer close(closed); _ = router.Close() }()
-	brokertest.Ended(t, s.ended, "pulling") // between two pulls none waits either
-	b.Publish(1)
-	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(2))
-	if err := msg.Context().Err(); err != nil {
-		t.Error("the message's context ended with the subscription:", err)
-	}
-	close(release)
-	brokertest.Ended(t, closed, "router")
-	must(t, receive(t, ran))
-	must(t, s.Close()) // the router waits for handlers, not for their acks
-	if n, left := b.Info().Delivered.Consumer, b.Stored(); n != 1 || left != 1 {
-		t.Errorf("%d deliveries and %d messages left, want 1 and 1", n, left)
-	}
 }
 
 func TestDrainDeadlineEndsContext(t *testing.T) {

@@ -65,35 +65,38 @@ const revival = `-NAK {"delay": 600000000}` // ackWait
 // although a free slot asks for messages as soon as it can.
 func TestBrokerRestartRedeliversNothingHeld(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	srv := brokertest.Start(t, dir, brokertest.RandomPort)
-	port := brokertest.PortOf(t, srv.ClientURL())
-	b := setupOn(t, srv.ClientURL())
-	c := b.config()
-	c.Slots = 3
-	s, ch := b.subscribe(c)
-	b.Publish(1)
-	msg := receive(t, ch)
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		dir := t.TempDir()
+		srv := brokertest.Start(t, dir, brokertest.RandomPort)
+		port := brokertest.PortOf(t, srv.ClientURL())
+		b := setupOn(t, srv.ClientURL())
+		b.SetAckWait(ackWait)
+		c := b.config()
+		c.Slots = 3
+		s, ch := b.subscribe(c)
+		b.Publish(1)
+		msg := receive(t, ch)
 
-	srv.Shutdown()
-	outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
-	defer outage.Stop()
-	<-outage.C
-	brokertest.Start(t, dir, port)
+		srv.Shutdown()
+		outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
+		defer outage.Stop()
+		<-outage.C
+		brokertest.Start(t, dir, port)
 
-	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(3))
-	brokertest.Eventually(t, "for the free slots there is a pull", func() bool { return b.Info().NumWaiting == 1 })
-	if err := msg.Context().Err(); err != nil {
-		t.Error("the handler's context ended:", err)
-	}
-	msg.Ack()
-	must(t, s.Close())
-	if n := b.Info().Delivered.Consumer; n != 1 {
-		t.Errorf("%d deliveries, want 1", n)
-	}
-	if n := b.Stored(); n != 0 {
-		t.Errorf("%d messages left", n)
-	}
+		b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(3))
+		brokertest.Eventually(t, "for the free slots there is a pull", func() bool { return b.Info().NumWaiting == 1 })
+		if err := msg.Context().Err(); err != nil {
+			t.Error("the handler's context ended:", err)
+		}
+		msg.Ack()
+		must(t, s.Close())
+		if n := b.Info().Delivered.Consumer; n != 1 {
+			t.Errorf("%d deliveries, want 1", n)
+		}
+		if n := b.Stored(); n != 0 {
+			t.Errorf("%d messages left", n)
+		}
+	})
 }
 
 // An ack that is given while the broker is away is sent when it is back.

@@ -19,39 +19,45 @@ import (
 
 func TestLongHandlerIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Publish(1)
-	s, ch := b.subscribe(b.config())
-	msg := receive(t, ch)
-	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(4))
-	msg.Ack()
-	must(t, s.Close())
-	if n := b.Info().Delivered.Consumer; n != 1 {
-		t.Errorf("%d deliveries, want 1", n)
-	}
-	if n := b.Stored(); n != 0 {
-		t.Errorf("%d messages left", n)
-	}
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		b := setup(t)
+		b.SetAckWait(ackWait)
+		b.Publish(1)
+		s, ch := b.subscribe(b.config())
+		msg := receive(t, ch)
+		b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(4))
+		msg.Ack()
+		must(t, s.Close())
+		if n := b.Info().Delivered.Consumer; n != 1 {
+			t.Errorf("%d deliveries, want 1", n)
+		}
+		if n := b.Stored(); n != 0 {
+			t.Errorf("%d messages left", n)
+		}
+	})
 }
 
 func TestWaitingMessagesDoNotAge(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Publish(4)
-	_, ch := b.subscribe(b.config())
-	first := receive(t, ch)
-	b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(4))
-	if n := b.Info().Delivered.Consumer; n != 1 {
-		t.Errorf("%d messages pulled for one slot", n)
-	}
-	first.Ack()
-	for range 3 {
-		msg := receive(t, ch)
-		if d := deliveryOf(t, msg); d.Number != 1 {
-			t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		b := setup(t)
+		b.SetAckWait(ackWait)
+		b.Publish(4)
+		_, ch := b.subscribe(b.config())
+		first := receive(t, ch)
+		b.Acks.Await(brokertest.Heartbeat, brokertest.HeartbeatsOf(4))
+		if n := b.Info().Delivered.Consumer; n != 1 {
+			t.Errorf("%d messages pulled for one slot", n)
 		}
-		msg.Ack()
-	}
+		first.Ack()
+		for range 3 {
+			msg := receive(t, ch)
+			if d := deliveryOf(t, msg); d.Number != 1 {
+				t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+			}
+			msg.Ack()
+		}
+	})
 }
 
 func TestNakDelaysGrow(t *testing.T) {

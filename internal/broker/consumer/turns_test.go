@@ -69,38 +69,41 @@ func TestProjectsTakeTurns(t *testing.T) {
 // many ack waits and delivered once.
 func TestWaitingForOnesTurnCostsNoDelivery(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	const flood = 60
-	b.Flood(slices.Repeat([]string{"a"}, flood)...)
-	s, ch := b.subscribe(b.byProject(3, 100))
-	running := receive(t, ch)
-	brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
-	b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(3))
-	b.Flood("b", "c")
-	others := []*message.Message{receive(t, ch), receive(t, ch)}
-	if got := project(t, others[0]) + project(t, others[1]); got != "bc" {
-		t.Errorf("beside the running one %s started, want bc", got)
-	}
-	for _, msg := range others {
-		msg.Ack()
-	}
-	running.Ack()
-	for want := uint64(2); want <= flood; want++ {
-		msg := receive(t, ch)
-		if d := deliveryOf(t, msg); d.Sequence != want || d.Number != 1 {
-			t.Fatalf("message %d came as delivery %d, want message %d for the first time", d.Sequence, d.Number, want)
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		b := setup(t)
+		b.SetAckWait(ackWait)
+		const flood = 60
+		b.Flood(slices.Repeat([]string{"a"}, flood)...)
+		s, ch := b.subscribe(b.byProject(3, 100))
+		running := receive(t, ch)
+		brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
+		b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(3))
+		b.Flood("b", "c")
+		others := []*message.Message{receive(t, ch), receive(t, ch)}
+		if got := project(t, others[0]) + project(t, others[1]); got != "bc" {
+			t.Errorf("beside the running one %s started, want bc", got)
 		}
-		select {
-		case beside := <-ch:
-			t.Fatalf("beside a running message of the project %v was started", deliveryOf(t, beside))
-		default:
+		for _, msg := range others {
+			msg.Ack()
 		}
-		msg.Ack()
-	}
-	must(t, s.Close())
-	if i := b.Info(); i.Delivered.Consumer != flood+2 || b.Stored() != 0 {
-		t.Errorf("%d deliveries of %d messages, %d left", i.Delivered.Consumer, flood+2, b.Stored())
-	}
+		running.Ack()
+		for want := uint64(2); want <= flood; want++ {
+			msg := receive(t, ch)
+			if d := deliveryOf(t, msg); d.Sequence != want || d.Number != 1 {
+				t.Fatalf("message %d came as delivery %d, want message %d for the first time", d.Sequence, d.Number, want)
+			}
+			select {
+			case beside := <-ch:
+				t.Fatalf("beside a running message of the project %v was started", deliveryOf(t, beside))
+			default:
+			}
+			msg.Ack()
+		}
+		must(t, s.Close())
+		if i := b.Info(); i.Delivered.Consumer != flood+2 || b.Stored() != 0 {
+			t.Errorf("%d deliveries of %d messages, %d left", i.Delivered.Consumer, flood+2, b.Stored())
+		}
+	})
 }
 
 func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
@@ -141,76 +144,82 @@ func TestNothingIsHeldWithoutNeed(t *testing.T) {
 // A snoozed message is offered again as it was, and until then none of its key.
 func TestSnoozeKeepsTheDelivery(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Flood("a", "a", "b")
-	_, ch := b.subscribe(b.byProject(1, 100))
-	first := receive(t, ch)
-	decide(first, delivery.Snooze(2*ackWait))
-	brokertest.Ended(t, first.Context().Done(), "the snoozed message's context")
-	other := receive(t, ch)
-	if p := project(t, other); p != "b" {
-		t.Errorf("meanwhile %s started, want b", p)
-	}
-	other.Ack()
-	again := receive(t, ch)
-	was, is := deliveryOf(t, first), deliveryOf(t, again)
-	if was != is || first == again {
-		t.Errorf("offered again as %+v, was %+v", is, was)
-	}
-	decide(again, errors.New("a fault"))
-	third := receive(t, ch)
-	if d := deliveryOf(t, third); d.Sequence != 2 || d.Number != 1 {
-		t.Errorf("then %+v, want the project's second", d)
-	}
-	third.Ack()
-	last := receive(t, ch)
-	if d := deliveryOf(t, last); d.Sequence != 1 || d.Number != 2 {
-		t.Errorf("at last %+v, want the first again", d)
-	}
-	last.Ack()
-	brokertest.Eventually(t, "all are settled", func() bool { return b.Stored() == 0 })
-	foreign := message.NewMessage("x", nil)
-	decide(foreign, delivery.Snooze(1))
-	select {
-	case <-foreign.Nacked():
-	default:
-		t.Error("a foreign message was snoozed")
-	}
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		b := setup(t)
+		b.SetAckWait(ackWait)
+		b.Flood("a", "a", "b")
+		_, ch := b.subscribe(b.byProject(1, 100))
+		first := receive(t, ch)
+		decide(first, delivery.Snooze(2*ackWait))
+		brokertest.Ended(t, first.Context().Done(), "the snoozed message's context")
+		other := receive(t, ch)
+		if p := project(t, other); p != "b" {
+			t.Errorf("meanwhile %s started, want b", p)
+		}
+		other.Ack()
+		again := receive(t, ch)
+		was, is := deliveryOf(t, first), deliveryOf(t, again)
+		if was != is || first == again {
+			t.Errorf("offered again as %+v, was %+v", is, was)
+		}
+		decide(again, errors.New("a fault"))
+		third := receive(t, ch)
+		if d := deliveryOf(t, third); d.Sequence != 2 || d.Number != 1 {
+			t.Errorf("then %+v, want the project's second", d)
+		}
+		third.Ack()
+		last := receive(t, ch)
+		if d := deliveryOf(t, last); d.Sequence != 1 || d.Number != 2 {
+			t.Errorf("at last %+v, want the first again", d)
+		}
+		last.Ack()
+		brokertest.Eventually(t, "all are settled", func() bool { return b.Stored() == 0 })
+		foreign := message.NewMessage("x", nil)
+		decide(foreign, delivery.Snooze(1))
+		select {
+		case <-foreign.Nacked():
+		default:
+			t.Error("a foreign message was snoozed")
+		}
+	})
 }
 
 // An outage of the broker longer than AckWait delivers nothing again that waits here.
 func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	srv := brokertest.Start(t, dir, brokertest.RandomPort)
-	port := brokertest.PortOf(t, srv.ClientURL())
-	b := setupOn(t, srv.ClientURL())
-	// So many that a loaded machine revives them all within one ack wait of a fresh broker.
-	const flood = 12
-	b.Flood(slices.Repeat([]string{"a"}, flood)...)
-	s, ch := b.subscribe(b.byProject(2, 100))
-	msg := receive(t, ch)
-	brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
+	punctual(t, func(t testing.TB, ackWait time.Duration) {
+		dir := t.TempDir()
+		srv := brokertest.Start(t, dir, brokertest.RandomPort)
+		port := brokertest.PortOf(t, srv.ClientURL())
+		b := setupOn(t, srv.ClientURL())
+		b.SetAckWait(ackWait)
+		// So many that a loaded machine revives them all within one ack wait of a fresh broker.
+		const flood = 12
+		b.Flood(slices.Repeat([]string{"a"}, flood)...)
+		s, ch := b.subscribe(b.byProject(2, 100))
+		msg := receive(t, ch)
+		brokertest.Eventually(t, "the others are held", func() bool { return b.Info().NumAckPending == flood })
 
-	srv.Shutdown()
-	outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
-	defer outage.Stop()
-	<-outage.C
-	brokertest.Start(t, dir, port)
+		srv.Shutdown()
+		outage := time.NewTimer(2 * ackWait) // the fault itself is a length of time
+		defer outage.Stop()
+		<-outage.C
+		brokertest.Start(t, dir, port)
 
-	b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(2))
-	for range flood - 1 {
-		msg.Ack()
-		msg = receive(t, ch)
-		if d := deliveryOf(t, msg); d.Number != 1 {
-			t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+		b.Acks.Await(brokertest.Heartbeat, flood*brokertest.HeartbeatsOf(2))
+		for range flood - 1 {
+			msg.Ack()
+			msg = receive(t, ch)
+			if d := deliveryOf(t, msg); d.Number != 1 {
+				t.Errorf("message %d came as delivery %d", d.Sequence, d.Number)
+			}
 		}
-	}
-	msg.Ack()
-	must(t, s.Close())
-	if n, left := b.Info().Delivered.Consumer, b.Stored(); n != flood || left != 0 {
-		t.Errorf("%d deliveries, %d messages left; want %d and 0", n, left, flood)
-	}
+		msg.Ack()
+		must(t, s.Close())
+		if n, left := b.Info().Delivered.Consumer, b.Stored(); n != flood || left != 0 {
+			t.Errorf("%d deliveries, %d messages left; want %d and 0", n, left, flood)
+		}
+	})
 }
 
 // What is parked when the subscription ends goes back at once, and in order.

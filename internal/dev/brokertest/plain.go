@@ -57,7 +57,7 @@ func fixed(port int) (int, error) {
 func (p *Plain) Shutdown() { p.end() }
 
 // Start is StartPlain for one test.
-func Start(t *testing.T, dir string, port int) *Plain {
+func Start(t testing.TB, dir string, port int) *Plain {
 	t.Helper()
 	p, err := StartPlain(dir, port)
 	Must(t, err)

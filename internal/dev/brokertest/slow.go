@@ -10,7 +10,7 @@ import (
 )
 
 // Slow is a JetStream of which so many calls that begin with call are never answered.
-func Slow(t *testing.T, url, call string, swallow *atomic.Int32) jetstream.JetStream {
+func Slow(t testing.TB, url, call string, swallow *atomic.Int32) jetstream.JetStream {
 	t.Helper()
 	const prefix = "SLOW.API."
 	nc := Connect(t, url)
