@@ -145,6 +145,11 @@ random-schemas: postgres ## Compare the exports of random schemas (N=5000 from s
 	$(GO) test -count=1 -timeout 12h -v -run '^TestRandomSchemas' ./internal/dev/roundtrip -random $(or $(N),5000) -random-from $(or $(FROM),1) \
 		>build/random-schemas.txt 2>&1; status=$$?; grep -E 'seeds? [0-9]|random schemas|refused:' build/random-schemas.txt || cat build/random-schemas.txt; exit $$status
 
+.PHONY: many-tables
+many-tables: postgres ## Export and restore many tables (TABLES=20000) with six indexes each, beside pg_dump and psql
+	@mkdir -p build; status=0; $(GO) test -count=1 -timeout 120m -v -run '^TestManyTables$$' ./internal/dev/e2e -many-tables $(or $(TABLES),20000) >build/many-tables.log 2>&1 || status=$$?; \
+	sed -n 's/^ *manytables_test.go:[0-9]*: //p' build/many-tables.log; [ $$status = 0 ] || cat build/many-tables.log; exit $$status
+
 .PHONY: isolation
 isolation: postgres ## Set six tenants against each other with every vector and search all that is stored
 	@mkdir -p build; $(GO) test -count=1 -timeout 40m -v -run '^TestNoTenantGetsAnothersData$$' ./internal/dev/e2e -tenants 6 >build/isolation.log 2>&1 || \

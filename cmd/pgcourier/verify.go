@@ -81,12 +81,11 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			server, stop, err := scratch.OpenServer(ctx, c.VerifyScratchURL, in)
-			if err != nil {
+			v.server, v.restorer = scratch.NewServer(c.VerifyScratchURL, in), restore.New(x.RestoreConfig(in, a.quietLogger(c)))
+			if _, err := v.server.For(ctx, 0); err != nil { // before anything is read
 				return err
 			}
-			v.server, v.restorer = &server, restore.New(x.RestoreConfig(in, a.quietLogger(c)))
-			return errors.Join(v.run(ctx, copies), stop())
+			return errors.Join(v.run(ctx, copies), v.server.Close())
 		}
 		return v.run(ctx, copies)
 	})
@@ -98,7 +97,7 @@ type verification struct {
 	app      *app
 	exports  *stored.Exports
 	restorer *restore.Restorer
-	server   *restore.Scratch // nil: only read
+	server   *scratch.Server // nil: only read
 	progress *term.Progress
 }
 
@@ -135,8 +134,12 @@ func (v *verification) one(ctx context.Context, c destinations.Copy) (verified, 
 	if v.server == nil {
 		found, err = x.Verify(ctx, func(n int64) { v.progress.Bytes("checking", n, x.Manifest.Artifact.StoredBytes) })
 	} else {
+		to, openErr := v.server.For(ctx, x.Manifest.Artifact.Tables)
+		if openErr != nil {
+			return out, openErr
+		}
 		var r restore.Result
-		r, err = v.restorer.Rehearse(ctx, x, *v.server, func(p restore.Progress) { v.progress.Bytes(string(p.Stage), p.Stored, p.Total) })
+		r, err = v.restorer.Rehearse(ctx, x, to, func(p restore.Progress) { v.progress.Bytes(string(p.Stage), p.Stored, p.Total) })
 		found, out.Restored = r.Evidence, &restored{r.ServerVersion, r.Took.Milliseconds(), r.Unchecked}
 		if _, refused := errors.AsType[*restore.RejectedError](err); refused {
 			err = exit(exitUnverified, err)

@@ -91,7 +91,7 @@ func TestTheCollectorLooksAgainAfterPauses(t *testing.T) {
 	b.granted(t, claimOf(r, 1))
 	b.expire(t)
 	b.granted(t, claimOf(r, 2))
-	for look, pause := range []string{"10 minutes", "1 day", ""} {
+	for look, pause := range []string{"1 minute", "10 minutes", "1 day", ""} {
 		left, err := b.Collectable(t.Context(), 100)
 		if err != nil || len(left) != 1 || left[0].Look != look || left[0].Attempt != 1 {
 			t.Fatalf("look %d: %+v %v, want the first attempt", look, left, err)
@@ -116,9 +116,9 @@ func TestTheCollectorLooksAgainAfterPauses(t *testing.T) {
 		b.exec(t, `UPDATE pgcourier.attempts SET collect_after = collect_after - interval '25 hours' WHERE collect_after IS NOT NULL`)
 	}
 	var done bool
-	b.scan(t, `SELECT collect_after IS NULL AND looks = 3 FROM pgcourier.attempts WHERE attempt = 1`, &done)
+	b.scan(t, `SELECT collect_after IS NULL AND looks = 4 FROM pgcourier.attempts WHERE attempt = 1`, &done)
 	if !done {
-		t.Error("the attempt is not done with after three looks")
+		t.Error("the attempt is not done with after four looks")
 	}
 	if err := b.Collected(t.Context(), nil); err != nil {
 		t.Errorf("nothing collected: %v", err)

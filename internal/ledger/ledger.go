@@ -29,7 +29,7 @@ type Config struct {
 	// Default 10 s.
 	CallTimeout time.Duration
 	// LookAgain holds the pauses between the collector's looks for one attempt's object.
-	// Default 10 min, then 24 h: three looks in all. A superseded worker that was paused may
+	// Default 1 min, 10 min, then 24 h: four looks in all. A superseded worker that was paused may
 	// finish an upload after the first look. If it goes on running it cleans up itself; the
 	// later looks are for a worker that writes late and then dies.
 	LookAgain []time.Duration
@@ -46,7 +46,7 @@ func (c Config) withDefaults() Config {
 		c.CallTimeout = 10 * time.Second
 	}
 	if c.LookAgain == nil {
-		c.LookAgain = []time.Duration{10 * time.Minute, 24 * time.Hour}
+		c.LookAgain = []time.Duration{time.Minute, 10 * time.Minute, 24 * time.Hour}
 	}
 	return c
 }

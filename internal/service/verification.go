@@ -159,11 +159,11 @@ func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events
 		out.CheckMS += found.Took.Milliseconds()
 		return there, err
 	}
-	server, err := v.scratchServer(ctx)
+	server, err := v.server.For(ctx, x.Manifest.Artifact.Tables)
 	if err != nil {
 		return there, err
 	}
-	r, err := v.restorer.Rehearse(ctx, x, *server, nil)
+	r, err := v.restorer.Rehearse(ctx, x, server, nil)
 	if err != nil {
 		return there, err
 	}

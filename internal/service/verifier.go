@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -39,12 +38,8 @@ type VerifierConfig struct {
 type Verifier struct {
 	config   VerifierConfig
 	reader   *destinations.Reader
-	sandbox  *scratch.Sandbox // nil: none
+	server   *scratch.Server
 	restorer *restore.Restorer
-
-	mu     sync.Mutex       // held while the scratch server starts
-	server *restore.Scratch // nil: not started yet
-	stop   func() error
 }
 
 // NewVerifier reads the identities and opens the storage. The first verification starts the scratch
@@ -80,8 +75,7 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 		rc.BinDirs = []string{s.PGBinDir}
 	}
 	return &Verifier{
-		config: c, sandbox: sandbox, reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
-		stop: func() error { return nil },
+		config: c, server: scratch.NewServer(s.VerifyScratchURL, sandbox), reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
 	}, nil
 }
 
@@ -100,19 +94,4 @@ func (v *Verifier) Run(ctx context.Context) error {
 }
 
 // Close stops the scratch server and closes the storage.
-func (v *Verifier) Close() error { return errors.Join(v.stop(), v.reader.Set.Close()) }
-
-// scratchServer returns the scratch server; the first call starts it.
-func (v *Verifier) scratchServer(ctx context.Context) (*restore.Scratch, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.server != nil {
-		return v.server, nil
-	}
-	server, stop, err := scratch.OpenServer(ctx, v.config.Settings.VerifyScratchURL, v.sandbox)
-	if err != nil {
-		return nil, err
-	}
-	v.server, v.stop = &server, stop
-	return v.server, nil
-}
+func (v *Verifier) Close() error { return errors.Join(v.server.Close(), v.reader.Set.Close()) }

@@ -320,16 +320,17 @@ func fieldDatabase(t *testing.T, sql, encoding string) string {
 // rehearsals starts the server of the rehearsals, as verify --restore does.
 func rehearsals(t *testing.T) restore.Scratch {
 	t.Helper()
-	server, stop, err := scratch.OpenServer(t.Context(), "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := scratch.NewServer("", nil)
 	t.Cleanup(func() {
-		if err := stop(); err != nil {
+		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return server
+	to, err := server.For(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 func source(t *testing.T, database string) *libpq.Source {

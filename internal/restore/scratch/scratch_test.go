@@ -11,22 +11,50 @@ import (
 	"github.com/pgcourier/pgcourier/internal/restore/scratch"
 )
 
-func ExampleOpenServer() {
-	rehearse, stop, err := scratch.OpenServer(context.Background(), "postgres://verifier@db.example.org/scratch", nil)
+func ExampleServer() {
+	server := scratch.NewServer("postgres://verifier@db.example.org/scratch", nil)
+	defer func() { _ = server.Close() }()
+	rehearse, err := server.For(context.Background(), 100)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer func() { _ = stop() }()
 	fmt.Println(rehearse.Server.Database())
 	// Output: scratch
 }
 
 func TestAURLThatIsNoneIsTheOperatorsFault(t *testing.T) {
 	t.Parallel()
-	_, _, err := scratch.OpenServer(t.Context(), "postgres://[", nil)
+	_, err := scratch.NewServer("postgres://[", nil).For(t.Context(), 0)
 	if _, setting := errors.AsType[*config.Error](err); !setting {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// The throw-away server is as large as the export needs, and no larger for the others.
+func TestTheThrowAwayServerHasRoomForTheExport(t *testing.T) {
+	t.Parallel()
+	server := scratch.NewServer("", nil)
+	t.Cleanup(func() {
+		if err := errors.Join(server.Close(), server.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range []struct{ tables, locks int }{{0, 4096}, {20_000, 12_800}, {10, 12_800}} {
+		s, err := server.For(t.Context(), c.tables)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := s.Server.WithDatabase("postgres").Connect(t.Context(), map[string]string{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var locks int
+		err = conn.Conn.QueryRow(t.Context(), "SELECT current_setting('max_locks_per_transaction')::int").Scan(&locks)
+		conn.Close()
+		if err != nil || locks != c.locks {
+			t.Errorf("for %d tables max_locks_per_transaction is %d (%v), want %d", c.tables, locks, err, c.locks)
+		}
 	}
 }
 

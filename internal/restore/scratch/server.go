@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,11 +17,68 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// OpenServer returns the server on which exports are rehearsed: the one of url, or a temporary one on
-// this machine, in the sandbox if there is one. A dump is a program, so it runs as a login without
+// Server is the server on which exports are rehearsed: the one of a URL, or a temporary one on this
+// machine, in the sandbox if there is one. A dump is a program, so it runs as a login without
 // superuser rights on a temporary server too: the login may create databases, bypass policies, and
-// change some harmless settings. The caller calls stop.
-func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch restore.Scratch, stop func() error, err error) {
+// change some harmless settings. It is safe for concurrent use. The caller closes it.
+type Server struct {
+	url secret.String
+	in  *Sandbox
+
+	mu      sync.Mutex
+	scratch restore.Scratch
+	stop    func() error // nil: nothing was opened
+	locks   int          // of the temporary server, for each session
+}
+
+// NewServer returns a Server. The first call of For starts it.
+func NewServer(url secret.String, in *Sandbox) *Server { return &Server{url: url, in: in} }
+
+const (
+	// One transaction locks all tables of an export, and few sessions are needed. The least is space
+	// for 100,000 locks, about 40 MB.
+	sessions, leastLocks = 25, 4096
+	// locksOfTable are those of a table, its TOAST with its index, a sequence, and many indexes.
+	locksOfTable = 16
+)
+
+// For returns the server with space for the locks of so many tables. A temporary server that is too
+// small is replaced by a larger one: no rehearsal may run on it then.
+func (s *Server) For(ctx context.Context, tables int) (restore.Scratch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	locks := max(leastLocks, tables*locksOfTable/sessions)
+	if s.stop != nil && (s.url != "" || locks <= s.locks) {
+		return s.scratch, nil
+	}
+	if s.stop != nil {
+		stop := s.stop
+		s.stop = nil
+		if err := stop(); err != nil {
+			return restore.Scratch{}, fmt.Errorf("stop the temporary server, which is too small: %w", err)
+		}
+	}
+	scratch, stop, err := open(ctx, s.url, s.in, locks)
+	if err != nil {
+		return restore.Scratch{}, err
+	}
+	s.scratch, s.stop, s.locks = scratch, stop, locks
+	return scratch, nil
+}
+
+// Close stops a temporary server.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop == nil {
+		return nil
+	}
+	stop := s.stop
+	s.stop = nil
+	return stop()
+}
+
+func open(ctx context.Context, url secret.String, in *Sandbox, locks int) (scratch restore.Scratch, stop func() error, err error) {
 	if url != "" {
 		scratch.Server, err = libpq.Parse(url)
 		if err != nil {
@@ -27,9 +86,9 @@ func OpenServer(ctx context.Context, url secret.String, in *Sandbox) (scratch re
 		}
 		return scratch, func() error { return nil }, nil
 	}
-	// One transaction locks all tables of an export, and few sessions are needed: space for 100,000
-	// locks, about 20 MB.
-	c := pgcluster.Config{Settings: map[string]string{"max_connections": "25", "max_locks_per_transaction": "4096"}}
+	c := pgcluster.Config{Settings: map[string]string{
+		"max_connections": strconv.Itoa(sessions), "max_locks_per_transaction": strconv.Itoa(locks),
+	}}
 	if in != nil {
 		c.Wrap = in.server
 	}
