@@ -52,7 +52,8 @@ func storageFaults() []fault {
 		},
 		{
 			name: "storage-flipped-byte", about: "the object's bytes change before they are read back",
-			failpoints: string(failpoint.BeforeReadBack) + "=stop",
+			// The first is of the storage's marker, when the worker starts.
+			failpoints: string(failpoint.BeforeReadBack) + "=stop@2",
 			strike: func(ctx context.Context, w *world) error {
 				if err := w.stopped(ctx, string(failpoint.BeforeReadBack)); err != nil {
 					return err
