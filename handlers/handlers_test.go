@@ -226,6 +226,21 @@ func failedOutcome() export.Outcome {
 	}
 }
 
+// A limit of the broker that is lifted while an outcome waits costs nothing of it.
+func TestAnOutcomeIsShortenedForTheLimitOfTheMoment(t *testing.T) {
+	t.Parallel()
+	out := &tray{refuse: []error{handlers.ErrTooLarge, handlers.ErrTooLarge, nil}} // whole, without its request, whole
+	a := &handlers.Announcer{Publisher: out, Outbox: out, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := a.Announce(t.Context(), failedOutcome()); err != nil {
+		t.Fatal(err)
+	}
+	p := out.out[0]
+	decoded, err := events.DecodeOutcome(events.Message{Subject: p.subject, Header: p.msg.Metadata, Body: p.msg.Payload})
+	if err != nil || decoded.Failed.Request == nil || decoded.Failed.Message != failedOutcome().Message {
+		t.Errorf("decodes to %+v, %v", decoded.Failed, err)
+	}
+}
+
 func TestAnOutcomeIsAnnouncedOnceTheBrokerIsBack(t *testing.T) {
 	t.Parallel()
 	out := &tray{refuse: []error{export.ErrUnavailable, nil}, markErr: export.ErrLedgerUnavailable}

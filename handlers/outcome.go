@@ -43,11 +43,7 @@ var _ export.Announcer = (*Announcer)(nil)
 // That the note could not be made is no error: the sweeper announces again, the broker
 // refuses, and the note is made then.
 func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
-	event, err := announcement(out)
-	if err != nil {
-		return fmt.Errorf("encode the outcome of %s: %w", out.ID, err)
-	}
-	if err := a.publish(ctx, out.ID, event); err != nil {
+	if err := a.publish(ctx, out); err != nil {
 		return fmt.Errorf("publish the outcome of %s: %w", out.ID, err)
 	}
 	failpoint.Hit(failpoint.AfterPublish)
@@ -58,7 +54,8 @@ func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	return nil
 }
 
-func (a *Announcer) publish(ctx context.Context, id export.ID, event shortenable) error {
+func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
+	id, told := out.ID, false
 	ctx, cancel := a.untilDrained(ctx)
 	defer cancel()
 	if a.Waiting != nil {
@@ -66,7 +63,11 @@ func (a *Announcer) publish(ctx context.Context, id export.ID, event shortenable
 	}
 	filter := events.OutcomeFilter(id.Project, id.Request)
 	return export.Retry(ctx, export.Wait{For: "the broker to take an outcome"}, func(ctx context.Context) error {
-		m, err := a.publishShortened(ctx, id, filter, event)
+		event, err := announcement(out) // whole again: the broker may take a larger one by now
+		if err != nil {
+			return fmt.Errorf("encode it: %w", err)
+		}
+		m, err := a.publishShortened(ctx, id, filter, event, &told)
 		if errors.Is(err, ErrTooLarge) {
 			err = fmt.Errorf("an event of %d bytes, which cannot be shortened, is %w: %w", len(m.Body), export.ErrUnavailable, err)
 		}
@@ -79,8 +80,8 @@ func (a *Announcer) publish(ctx context.Context, id export.ID, event shortenable
 }
 
 // publishShortened publishes an event, shortened as far as it must be, and returns what it tried
-// last.
-func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter string, event shortenable) (events.Message, error) {
+// last. told is set once the log says that the outcome is shortened.
+func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter string, event shortenable, told *bool) (events.Message, error) {
 	for {
 		m, err := event.Encode(a.Source)
 		if err != nil {
@@ -90,8 +91,11 @@ func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter s
 		if !errors.Is(err, ErrTooLarge) || !event.shorten(a.Source, len(m.Body)*3/4) {
 			return m, err
 		}
-		a.Log.WarnContext(ctx, "outcome shortened: the broker takes no event of its size", "project_id", id.Project, "request_id", id.Request,
-			"bytes", len(m.Body), "error", err)
+		if !*told {
+			a.Log.WarnContext(ctx, "outcome shortened: the broker takes no event of its size", "project_id", id.Project, "request_id", id.Request,
+				"bytes", len(m.Body), "error", err)
+			*told = true
+		}
 	}
 }
 
