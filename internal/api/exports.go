@@ -95,6 +95,7 @@ func (a *API) registerExports(operations huma.API) {
 		"The body is that of `backup.requested`; `project_id` may be left out, and so may the body. The key names the request: "+
 			"with the same key and the same contents the answer is the same and nothing runs twice; other contents are a conflict.", access.Export)
 	op.DefaultStatus, op.SkipValidateBody = http.StatusAccepted, true
+	op.Middlewares = append(op.Middlewares, readBody)
 	op.RequestBody = &huma.RequestBody{}
 	huma.Register(operations, op, a.create)
 	// The library describes a body that it hands on as it is as required binary text.

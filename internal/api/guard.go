@@ -1,12 +1,21 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // answerTimeout bounds an answer that does not stream, its body's reading included.
@@ -27,6 +36,11 @@ func (a *API) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if len(r.TransferEncoding) > 0 {
+			// Content-Length may have stood beside it, and net/http does not tell. What follows on the
+			// connection can then be smuggled, so nothing more is read from it (RFC 9112, 6.1).
+			h.Set("Connection", "close")
+		}
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody+2) // more, so that the operation itself can refuse it
 		}
@@ -52,6 +66,31 @@ func (a *API) guard(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(out, r)
 	})
+}
+
+// bodyTimeout bounds the reading of a body.
+const bodyTimeout = 5 * time.Second
+
+// readBody is the middleware of an operation with a body. It reads the body before the library does,
+// which answers with 500 if a body is malformed or breaks off.
+func readBody(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // the server's own bounds it too
+	b, err := io.ReadAll(r.Body)
+	if err == nil {
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		next(ctx)
+		return
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		writeProblem(w, errTooLarge)
+		return
+	}
+	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
+		writeProblem(w, problem(http.StatusRequestTimeout, codes.InvalidRequest, "the body came too slowly"))
+		return
+	}
+	writeProblem(w, problem(http.StatusBadRequest, codes.InvalidRequest, "the body is malformed or breaks off"))
 }
 
 type observedKey struct{}

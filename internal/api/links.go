@@ -76,6 +76,7 @@ const linksPath = exportPath + "/links"
 func (a *API) registerLinks(operations huma.API) {
 	op := a.operation("create-link", http.MethodPost, linksPath, "Make a download link", "The link is shown in this answer only.", access.Download)
 	op.DefaultStatus = http.StatusCreated
+	op.Middlewares = append(op.Middlewares, readBody)
 	huma.Register(operations, op, a.createLink)
 	op = a.operation("list-links", http.MethodGet, linksPath, "List the download links of an export", "", access.Read, access.Download)
 	huma.Register(operations, op, a.listLinks)

@@ -75,6 +75,7 @@ func (a *API) registerSchedules(operations huma.API) {
 	op = a.operation("get-schedule", http.MethodGet, schedulesPath+"/{name}", "Look at a schedule", "", access.Read)
 	huma.Register(operations, op, a.getSchedule)
 	op = a.operation("put-schedule", http.MethodPut, schedulesPath+"/{name}", "Add a schedule, or put it in the place of one with that name", "", access.Operate)
+	op.Middlewares = append(op.Middlewares, readBody)
 	huma.Register(operations, op, a.putSchedule)
 	op = a.operation("delete-schedule", http.MethodDelete, schedulesPath+"/{name}", "Remove a schedule",
 		"A run that is in the project's queue already goes on.", access.Operate)

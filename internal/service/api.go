@@ -99,10 +99,7 @@ func (r *API) Run(ctx context.Context) error {
 	if r.tls != nil {
 		listener = tls.NewListener(listener, r.tls)
 	}
-	srv := &http.Server{
-		Handler: c.Telemetry.API(r.api.Handler()), ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
-		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
-	}
+	srv := apiServer(c.Telemetry.API(r.api.Handler()), c.Log)
 	c.Log.InfoContext(ctx, "HTTP API listens", "addr", listener.Addr().String(), "tls", r.tls != nil)
 	c.Begun()
 	group, gctx := errgroup.WithContext(ctx)
@@ -127,6 +124,14 @@ func (r *API) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// apiServer returns a server with the listener's limits.
+func apiServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
 // Close ends the subscription to events.
