@@ -13,14 +13,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// errName says that no object of a database can have this name.
+// errName means that no object of a database can have this name.
 var errName = errors.New("not a name PostgreSQL can have")
 
-// nameLimit is PostgreSQL's bound for a name in bytes, NAMEDATALEN less one.
+// nameLimit is PostgreSQL's limit of a name in bytes, NAMEDATALEN - 1.
 const nameLimit = 63
 
-// checkName refuses what no object can be called. A longer name would be cut to another
-// schema's by the server, a NUL would end the argument.
+// checkName refuses names that no object can have. The server would truncate a longer name, possibly to
+// that of another schema, and a NUL would end the argument.
 func checkName(name string) error {
 	if name == "" || len(name) > nameLimit || strings.IndexByte(name, 0) >= 0 || !utf8.ValidString(name) {
 		return fmt.Errorf("%q: %w", name, errName)
@@ -28,7 +28,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// selection is what one run of pg_dump is asked for.
+// selection holds what one run of pg_dump dumps.
 type selection struct {
 	schemas  []string
 	role     string // empty: the login
@@ -42,27 +42,27 @@ type selection struct {
 	jobs   int
 }
 
-// formats are pg_dump's names for ours.
+// formats are pg_dump's names of the formats.
 var formats = map[export.Format]string{export.SQL: "plain", export.Tar: "tar", export.Custom: "custom", export.Directory: "directory"}
 
-// snapshotID is what pg_export_snapshot answers, such as 00000003-0000001B-1.
+// snapshotID matches a result of pg_export_snapshot, such as 00000003-0000001B-1.
 var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
 
-// arguments builds pg_dump's arguments: these and no others. Each is one word of the form
-// --option or --option=value, so that no value can be taken for an option.
+// arguments returns pg_dump's arguments. Each is one word of the form --option or --option=value, so
+// that no value can be read as an option.
 //
-// The other options follow from the purpose of a schema dump of one project:
-//   - owners, rights and tablespaces belong to the source server and not to the project;
-//     with them the dump would not load where those roles and folders are missing;
-//   - comments, security labels, table access methods and compression settings are part of
-//     the project's definition and stay;
-//   - publications, subscriptions, event triggers, extensions and large objects are never
-//     part of a dump of chosen schemas (the preflight warns of those that are missed). Of
-//     publications and subscriptions pg_dump reads all the same, unless it is told not to;
-//   - comments and security labels it reads whole, initdb's 5,000 comments among them, which
-//     takes a tenth of a small dump: it is told to leave out those that the snapshot has none of;
-//   - row-level security stays off: pg_dump fails loudly rather than dump what a policy
-//     lets through.
+// The reasons for the options of a schema dump of one project:
+//   - Owners, rights and tablespaces belong to the source server, not to the project. With them the
+//     dump would not load on a server without those roles and folders.
+//   - Comments, security labels, table access methods and compression settings are part of the
+//     project's definition and stay.
+//   - Publications, subscriptions, event triggers, extensions and large objects are never part of a
+//     dump of chosen schemas; the preflight warns of missing ones. pg_dump reads publications and
+//     subscriptions nevertheless, unless an option forbids it.
+//   - pg_dump reads all comments and security labels, the 5,000 comments of initdb included, which
+//     takes a tenth of the time of a small dump. If the snapshot has none of its own, an option leaves
+//     them out.
+//   - row_security stays off: pg_dump then fails and does not dump only the rows that a policy shows.
 func arguments(s selection) ([]string, error) {
 	format, ok := formats[s.format]
 	if !ok {
@@ -79,11 +79,11 @@ func arguments(s selection) ([]string, error) {
 		"--encoding=" + s.encoding,
 		"--snapshot=" + s.snapshot.id,
 		"--lock-wait-timeout=" + strconv.FormatInt(s.lockWait.Milliseconds(), 10),
-		"--no-password", // fail, never ask
+		"--no-password", // fail instead of a prompt
 		"--no-owner",
 		"--no-acl",
 		"--no-tablespaces",
-		"--strict-names", // each schema must exist; else a missing one is left out in silence
+		"--strict-names", // without it, pg_dump ignores a missing schema
 		"--no-publications",
 		"--no-subscriptions",
 	}
@@ -94,10 +94,10 @@ func arguments(s selection) ([]string, error) {
 		args = append(args, "--no-security-labels")
 	}
 	if s.format == export.Custom || s.format == export.Directory {
-		args = append(args, "--compress=0") // compression is ours, and rows are counted in the stream
+		args = append(args, "--compress=0") // the worker counts rows in the stream and compresses it
 	}
 	if s.format == export.Directory {
-		// Nothing in the folder outlives the stream, so nothing needs to be on the disk.
+		// The folder is removed with the stream, so it needs no sync.
 		args = append(args, "--file="+s.folder, "--jobs="+strconv.Itoa(s.jobs), "--no-sync")
 	}
 	if s.role != "" {
@@ -115,8 +115,8 @@ func arguments(s selection) ([]string, error) {
 	return args, nil
 }
 
-// quotePattern turns a name into a pattern that matches it alone: within double quotes
-// nothing is a wildcard and case is kept.
+// quotePattern returns a pattern that matches only this name: within double quotes there are no
+// wildcards, and case counts.
 func quotePattern(name string) string {
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }

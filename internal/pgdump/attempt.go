@@ -17,8 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// attemptNames are the application names of an attempt's two sessions, as an operator sees them
-// in pg_stat_activity.
+// attemptNames are the application names of an attempt's two sessions, shown in pg_stat_activity.
 type attemptNames struct{ snapshot, dump string }
 
 // namesOf returns the names for an attempt of a job. They follow from the request and the
@@ -48,8 +47,8 @@ func keyOf(j export.DumpJob, attempt int) int64 {
 	return int64(binary.BigEndian.Uint64(digest[:8])) //nolint:gosec // any 64 bits are a key
 }
 
-// carry makes the sessions of a group to be found by the next attempt of each member. Without the
-// right to lock they are left to the server, which ends them after 30 s of silence.
+// carry takes the advisory locks by which the next attempt of each member finds the sessions of its
+// group. If the locks cannot be taken, the server's keepalives end lost sessions after 30 s.
 func (s *session) carry(ctx context.Context, members []*Member) error {
 	var keys []int64
 	for _, m := range members {
@@ -64,10 +63,10 @@ func (s *session) carry(ctx context.Context, members []*Member) error {
 	return err
 }
 
-// endLostAttempts ends the sessions that earlier attempts of these jobs have left on the source,
-// those of a group that they were members of included. A worker on a machine that vanishes closes no
-// connection: its snapshot would hold back vacuum, and its locks the tenant's ALTER TABLE,
-// until the server notices. A session that cannot be ended is left to the server's keepalives.
+// endLostAttempts ends the sessions of earlier attempts of these jobs on the source, sessions of their
+// groups included. A worker on a machine that is lost closes no connection: its snapshot would hold
+// back vacuum, and its locks the tenant's ALTER TABLE, until the server notices. The server's
+// keepalives end a session that cannot be ended here.
 func (s *session) endLostAttempts(ctx context.Context, log *slog.Logger, jobs ...export.DumpJob) {
 	var lost []string
 	var keys []int64
@@ -90,14 +89,14 @@ SELECT count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_act
 	}
 	switch {
 	case err != nil:
-		log.WarnContext(ctx, "sessions of a lost attempt left to the server", "project_id", jobs[0].Project.ID, "error", err)
+		log.WarnContext(ctx, "sessions of a lost attempt could not be ended", "project_id", jobs[0].Project.ID, "error", err)
 	case ended > 0:
 		log.WarnContext(ctx, "sessions of a lost attempt ended", "project_id", jobs[0].Project.ID, "sessions", ended)
 	}
 }
 
-// groupsOf returns the names of both sessions of each group that holds one of the keys. A key of two
-// halves, as other programs may have, is not ours.
+// groupsOf returns the names of both sessions of each group that holds one of the keys. It ignores
+// advisory locks with two 32-bit keys, which belong to other programs.
 func (s *session) groupsOf(ctx context.Context, keys []int64) ([]string, error) {
 	var high, low []int64
 	for _, k := range keys {
@@ -126,8 +125,8 @@ SELECT DISTINCT a.application_name FROM pg_catalog.pg_locks l
 // endingWait bounds how long EndAttempts takes.
 const endingWait = 10 * time.Second
 
-// EndAttempts ends what the attempts of a request, from the first on, have left on the source. It is
-// for a request that no further attempt will be made of: the next attempt would end it by itself.
+// EndAttempts ends the sessions of all attempts of a request on the source. It is for a request
+// without a further attempt, which would end them itself.
 func (d *Dumper) EndAttempts(ctx context.Context, p export.Project, id export.ID, attempts int) error {
 	ctx, cancel := context.WithTimeout(ctx, endingWait)
 	defer cancel()

@@ -10,16 +10,16 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// ErrNoPgDump says that no pg_dump was found.
+// ErrNoPgDump means that no pg_dump was found.
 var ErrNoPgDump = errors.New("no pg_dump found: apt-get install --no-install-recommends postgresql-client")
 
 // Version is one installed pg_dump.
 type Version = libpq.Version
 
-// choose picks the pg_dump for a server: of its own major version, else the nearest newer.
-// Any newer one reads the server as well, but what it writes is only promised to load into
-// servers as new as itself: a dump by version 17 sets transaction_timeout, which stops a
-// careful restore by hand into 16.
+// choose returns the pg_dump for a server: the one of its major version, else the nearest newer one.
+// Every newer pg_dump can read the server, but PostgreSQL promises that its dump loads only into
+// servers at least as new as pg_dump: a dump by version 17 sets transaction_timeout, which stops a
+// restore with ON_ERROR_STOP into 16.
 func choose(installed []Version, ses *session) (Version, error) {
 	major := ses.major()
 	if major < pgversion.Oldest {

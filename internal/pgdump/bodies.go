@@ -10,18 +10,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// bodies are what the texts of functions name. PostgreSQL does not know what such a text refers
-// to: it is read when the function is called, which a restore does for an index or a
-// materialized view.
+// bodies holds the names in the texts of functions. PostgreSQL records no dependencies of such a text:
+// it is parsed when the function is called, which a restore does for an index or a materialized view.
 type bodies struct {
-	schemas    []string // other ones than the dump's
-	extensions []int64  // oids of those with a function of a name that is called
+	schemas    []string // that the dump does not contain
+	extensions []int64  // oids of extensions with a function of a called name
 }
 
 var (
-	// word is a name as it stands in SQL, quoted or not.
+	// word matches a name in SQL, quoted or not.
 	word = `"(?:[^"]|"")+"|[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*`
-	// qualified is a name before a dot, called one before a parenthesis.
+	// qualified matches a name before a dot, called one before a parenthesis.
 	qualified = regexp.MustCompile(`(` + word + `)\s*\.`)
 	called    = regexp.MustCompile(`(` + word + `)\s*\(`)
 )
@@ -29,7 +28,7 @@ var (
 // bodyLimit bounds how many characters of one function's text are read.
 const bodyLimit = 100_000
 
-// bodies looks into the texts of the schemas' functions, by words.
+// bodies searches the texts of the schemas' functions for names.
 func (s *session) bodies(ctx context.Context, v *survey, own objects) (out bodies, err error) {
 	rows, err := s.conn.Query(ctx, `
 SELECT p.proname::text, left(p.prosrc, $3)

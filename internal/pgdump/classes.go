@@ -15,17 +15,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// class says what a SQLSTATE means for a dump.
+// class is the meaning of a SQLSTATE for a dump.
 type class struct {
 	state   string // a code, or the first characters of several
 	code    codes.Code
 	message string
 }
 
-// classes is the whole table; the first match counts. A code that is not here is
-// DumpFailed, which is tried again.
+// classes is the table of all SQLSTATEs; the first match counts. A code that is not here is DumpFailed,
+// which is retried.
 var classes = []class{
-	// Permanent: trying again cannot help.
+	// Permanent: a retry cannot help.
 	{"28", codes.SourceAuthFailed, "the source refuses the login"}, // 28P01 password, 28000 pg_hba.conf
 	{"3D000", codes.SourceNotFound, "the source database does not exist"},
 	{"57P04", codes.SourceNotFound, "the source database was dropped"},
@@ -53,8 +53,8 @@ func newFault(code codes.Code, message string, err error) *export.Fault {
 	return &export.Fault{Code: code, Message: message, Err: err}
 }
 
-// classify turns an error of the source's into a Fault. A Fault stays what it is. The
-// message has nothing of the server's own text, which could hold anything.
+// classify turns an error of the source into a Fault. It returns a Fault unchanged. The message does
+// not contain the server's text, which may quote data.
 func classify(err error) *export.Fault {
 	if f, ok := errors.AsType[*export.Fault](err); ok {
 		return f
@@ -79,13 +79,13 @@ func classify(err error) *export.Fault {
 	if errors.Is(err, libpq.ErrDSN) {
 		return newFault(codes.SourceNotFound, "the source's address cannot be used", err)
 	}
-	// Refused, unreachable, unknown host, broken off, of another kind than
-	// target_session_attrs asks for.
+	// Refused, unreachable, unknown host, connection lost, or no server that satisfies
+	// target_session_attrs.
 	return newFault(codes.SourceUnavailable, "the source cannot be reached", err)
 }
 
-// untrusted reports whether TLS refused the server's certificate. With verify-ca pgx checks
-// it itself, so the errors of x509 can come bare.
+// untrusted reports whether TLS refused the server's certificate. With verify-ca pgx does the check, so
+// errors of x509 may come unwrapped.
 func untrusted(err error) bool {
 	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
 	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
@@ -94,7 +94,7 @@ func untrusted(err error) bool {
 	return verification || authority || host || invalid
 }
 
-// The causes with which a dump ends itself.
+// The causes with which a dump cancels itself.
 var (
 	errTimeout = errors.New("the dump's time is used up")
 	errStalled = errors.New("the dump makes no progress")
@@ -102,8 +102,8 @@ var (
 	errClosed = errors.New("dump closed")
 )
 
-// ended turns the cause of a cancelled context into the error of the dump. Our own limits
-// become Faults; what the caller gave, export.ErrSuperseded for instance, is passed through.
+// ended turns the cause of a cancelled context into the error of the dump. Timeout and stall become
+// Faults; a cause of the caller, such as export.ErrSuperseded, is returned unchanged.
 func ended(cause error) error {
 	switch {
 	case errors.Is(cause, errTimeout):
@@ -114,8 +114,8 @@ func ended(cause error) error {
 	return fmt.Errorf("dump ended: %w", cause)
 }
 
-// fail is the error of a step that ran under ctx: the context's cause if it has ended,
-// because then everything fails, else the source's own reason.
+// fail returns the error of a step under ctx: the cause of ctx if ctx has ended, else the classified
+// error of the source.
 func fail(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

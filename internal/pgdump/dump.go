@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// dump is a running pg_dump, and the session that holds its snapshot. Read is for one
-// goroutine, the rest for any.
+// dump is a running pg_dump and the session that holds its snapshot. Only one goroutine may call Read;
+// the other methods are safe for concurrent use.
 type dump struct {
 	info    export.DumpInfo
 	process *process
@@ -24,10 +24,10 @@ type dump struct {
 	counts  *counts
 
 	cancel  context.CancelCauseFunc // ends the dump
-	cause   func() error            // why it was ended; nil while it was not
-	inquire func(exit error) error  // finds out why pg_dump failed
+	cause   func() error            // why the dump was cancelled; nil: it was not
+	inquire func(exit error) error  // finds the cause of a failed pg_dump
 	silence context.CancelFunc      // ends an inquiry
-	unclean func(error)             // logs that something was left, which fails nothing
+	unclean func(error)             // logs that files are left; not an error of the dump
 
 	ended  sync.WaitGroup // the supervisor and the clock
 	asking sync.Mutex     // held while an inquiry uses the session
@@ -43,14 +43,14 @@ type dump struct {
 
 var _ export.Dump = (*dump)(nil)
 
-// begin starts what runs beside the dump. Everything ends by itself or by Close.
+// begin starts the goroutines beside the dump. They end with the dump, or by Close.
 func (d *dump) begin(ctx context.Context, o *opening) {
 	after, silence := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, d.cancel = context.WithCancelCause(ctx)
 	d.cause = func() error { return context.Cause(ctx) }
 	d.silence = silence
 	d.unclean = func(err error) {
-		o.config.Logger.WarnContext(after, "the dump's files are left to the next worker", "error", err)
+		o.config.Logger.WarnContext(after, "the files of a dump could not be removed, the next worker removes them", "error", err)
 	}
 	d.inquire = func(exit error) error { return o.inquire(after, d, exit) }
 	d.many = len(o.survey.relations) > warmTables
@@ -78,12 +78,12 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	d.ended.Go(func() { o.followLocks(ctx, d) })
 }
 
-// growth says at each call whether the process has written anything since the last.
+// growth returns a function that reports whether the process has written anything since its last call.
 func growth(p *process) func() bool {
 	var last int64
 	return func() bool {
 		select {
-		case <-p.Exited(): // its number can be another's now
+		case <-p.Exited(): // its process id may be reused
 			return false
 		default:
 		}
@@ -94,10 +94,10 @@ func growth(p *process) func() bool {
 	}
 }
 
-// Info is what was known when the dump started.
+// Info implements export.Dump. It is the state at the start of the dump.
 func (d *dump) Info() export.DumpInfo { return d.info }
 
-// Read returns what pg_dump writes, and io.EOF only after it exited 0.
+// Read returns the output of pg_dump, and io.EOF only after pg_dump exited 0.
 func (d *dump) Read(p []byte) (int, error) {
 	if d.err != nil || len(p) == 0 {
 		return 0, d.err
@@ -111,8 +111,8 @@ func (d *dump) Read(p []byte) (int, error) {
 		d.bytes += int64(n)
 		return n, nil
 	}
-	// Only the exit status says whether the dump is whole, however the pipe ended. The clock goes
-	// on: a child can close its stdout and stay.
+	// The exit status decides whether the dump is complete, not the end of the pipe. The clock
+	// continues: a process can close its stdout and keep running.
 	if !errors.Is(err, io.EOF) {
 		d.cancel(fmt.Errorf("read from pg_dump: %w", err))
 	}
@@ -122,8 +122,8 @@ func (d *dump) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// verdict says how the dump ended, once pg_dump has exited. A dump that was told to end is
-// never whole, whatever its exit status.
+// verdict returns the error of the dump after the exit of pg_dump. A cancelled dump is never complete,
+// for any exit status.
 func (d *dump) verdict() error {
 	if cause := d.cause(); cause != nil {
 		return ended(cause)
@@ -131,23 +131,23 @@ func (d *dump) verdict() error {
 	switch {
 	case d.process.Wait() != nil:
 		return d.inquire(d.process.Wait())
-	case d.bytes == 0: // even an empty schema has a header
+	case d.bytes == 0: // the dump of an empty schema has a header too
 		return newFault(codes.DumpIncomplete, "pg_dump reported success and wrote nothing", nil)
 	}
 	d.whole.Store(true)
 	return io.EOF
 }
 
-// Rows waits for the counts, under the dump's clock; but a table of any size is counted in one
-// query, which gives no sign of life before its end.
+// Rows waits for the counts, bounded by the dump's Timeout. The stall timeout does not apply: one query
+// counts a table of any size and shows no progress.
 func (d *dump) Rows(ctx context.Context) (map[export.Table]int64, error) {
 	d.watch.beginSilent()
 	defer d.watch.endSilent()
 	return d.counts.wait(ctx)
 }
 
-// Close kills what still runs, waits for its end and releases the snapshot. It is not an error that
-// this cuts pg_dump short.
+// Close kills a running pg_dump, waits for its end and releases the snapshot. An early Close is not an
+// error.
 func (d *dump) Close() error {
 	d.closeOnce.Do(func() {
 		d.cancel(errClosed)
@@ -169,5 +169,5 @@ func (d *dump) Close() error {
 	return nil
 }
 
-// inquiryWait bounds the search for the reason of a failure.
+// inquiryWait bounds the search for the cause of a failure.
 const inquiryWait = 15 * time.Second

@@ -15,43 +15,42 @@ import (
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
-// Config says where dumps come from and what they may take.
+// Config configures a Dumper.
 type Config struct {
-	// DefaultDSN is the source of projects that name none: a postgres:// URL or
-	// key=value pairs. The package's documentation says which parameters are used. Empty:
-	// each project must name its own.
+	// DefaultDSN is the source of projects without a DSN: a postgres:// URL or key=value pairs. The
+	// package's documentation lists the parameters that are used. Empty: each project must have its
+	// own.
 	DefaultDSN export.Secret
-	// BinDirs are the folders to look for pg_dump in. Default: /usr/lib/postgresql/*/bin,
+	// BinDirs are the folders that are searched for pg_dump. Default: /usr/lib/postgresql/*/bin,
 	// then the PATH without Debian's wrapper script.
 	BinDirs []string
-	// Timeout bounds the time that is spent waiting for one dump and its counts. The
-	// clock stops while nothing is read. Default 30 minutes.
+	// Timeout bounds the wait for one dump and its counts. The clock stops while the consumer does
+	// not read. Default 30 minutes.
 	Timeout time.Duration
-	// Stall bounds the waiting without any progress: no bytes, and for the tar format
-	// nothing written to its spool either. It also bounds the look at the source before
-	// the dump, but not the counting, which shows no progress. It must be longer than LockWaitTimeout. Default 10 minutes.
+	// Stall bounds the wait without progress: no bytes read, and for the tar format none written to
+	// its temporary file. It also bounds the preflight, but not the counts, which show no progress.
+	// It must be longer than LockWaitTimeout. Default 10 minutes.
 	Stall time.Duration
-	// LockWaitTimeout bounds the wait for a lock on a table, a view or anything else that
-	// pg_dump meets. Default 60 seconds.
+	// LockWaitTimeout bounds the wait for a lock on a table, a view or any other object that
+	// pg_dump reads. Default 60 seconds.
 	LockWaitTimeout time.Duration
 	// KillDelay is how long pg_dump may take to end after SIGTERM, before SIGKILL.
 	// Default 5 seconds.
 	KillDelay time.Duration
-	// Spool is where pg_dump writes for format directory. Default nil: that format is refused.
+	// Spool holds pg_dump's files for format directory. Default nil: that format is refused.
 	Spool *spool.Area
-	// SpoolBytes bounds what lies there of one dump: above it pg_dump is paused, and a dump
-	// fails when its largest tables alone need more. It is overrun by what pg_dump writes in a
-	// twentieth of a second. Default 4 GiB.
+	// SpoolBytes bounds the files of one dump there: above it pg_dump is paused, and a dump fails if
+	// its largest tables alone need more. It is exceeded by what pg_dump writes in 50 ms. Default
+	// 4 GiB.
 	SpoolBytes int64
-	// ParallelJobs bounds how many tables of one dump of format directory are dumped at a
-	// time, each on a connection of its own. Default 4.
+	// ParallelJobs bounds how many tables of one dump of format directory are dumped at the same
+	// time, each on its own connection. Default 4.
 	ParallelJobs int
-	// KeepWarm is how long the session beside a dump that went well is kept for the next one
-	// of the same source: without it each dump waits for a new connection. The session at
-	// rest is idle, with nothing of the dump left in it; at most 8 are kept, each for at most
-	// 5 minutes and 50 dumps. Default 0: none is kept.
+	// KeepWarm is how long the session of a successful dump is kept idle for the next dump of the
+	// same source, which then needs no new connection. Nothing of the dump remains in the session.
+	// At most 8 are kept, each for at most 5 minutes and 50 dumps. Default 0: none is kept.
 	KeepWarm time.Duration
-	// Logger is told what pg_dump wrote to stderr when it fails. Default slog.Default().
+	// Logger gets the stderr of a failed pg_dump. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -69,11 +68,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// closeWait bounds what is still asked of a source for a dump that is over.
+// closeWait bounds a query to the source after the end of a dump.
 const closeWait = 5 * time.Second
 
-// Dumper opens dumps with the pg_dumps installed when it was made. It is safe for
-// concurrent use. With Config.KeepWarm it holds sessions open between dumps until Close.
+// Dumper opens dumps. It finds the installed pg_dumps once, in New. It is safe for concurrent use.
+// With Config.KeepWarm it keeps sessions open between dumps until Close.
 type Dumper struct {
 	config   Config
 	versions []Version // never empty
@@ -82,8 +81,8 @@ type Dumper struct {
 
 var _ export.Dumper = (*Dumper)(nil)
 
-// New looks for installed pg_dumps and checks the default DSN without connecting.
-// ErrNoPgDump: there is none. No error quotes the DSN.
+// New finds the installed pg_dumps and checks the default DSN without connecting. ErrNoPgDump: none
+// is installed. No error quotes the DSN.
 func New(c Config) (*Dumper, error) {
 	c = c.withDefaults()
 	if c.DefaultDSN != "" {
@@ -102,14 +101,14 @@ func New(c Config) (*Dumper, error) {
 	return d, nil
 }
 
-// Close ends the sessions that are kept warm. Dumps that are open go on, and end theirs.
+// Close ends the idle sessions. Open dumps continue and end their own sessions.
 func (d *Dumper) Close() error {
 	d.warm.close()
 	return nil
 }
 
-// Open checks the source, takes a snapshot, locks the tables in ACCESS SHARE mode and starts
-// pg_dump. Errors are Faults; when ctx has ended they wrap its cause. Cancelling ctx kills
+// Open checks the source, exports a snapshot, locks the tables in ACCESS SHARE mode and starts
+// pg_dump. Errors are *export.Fault; after the end of ctx they wrap its cause. Cancelling ctx kills
 // the dump, also after Open has returned. The caller closes the Dump.
 func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
 	if err := check(j); err != nil {
@@ -125,12 +124,12 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 		return nil, classify(err)
 	}
 	o := &opening{Dumper: d, source: src, job: j, names: namesOf(j, j.Attempt)}
-	// A source that hangs must not hold a worker for ever.
+	// A hanging source must not block a worker for ever.
 	look, cancel := context.WithTimeoutCause(ctx, d.config.Stall, errStalled)
 	defer cancel()
 	p, out, err := o.prepare(look)
 	if err == nil {
-		// pg_dump needs some 50 ms to read the catalogue; what is for humans costs no time.
+		// pg_dump needs about 50 ms to read the catalogue, so these queries cost no extra time.
 		if err = o.describe(look); err != nil {
 			o.stop(p, out)
 		}
@@ -144,7 +143,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	return o.follow(ctx, p, out), nil
 }
 
-// check refuses a job that cannot be meant.
+// check returns a fault for a job with invalid names or schemas.
 func check(j export.DumpJob) error {
 	if len(j.Schemas) == 0 {
 		return newFault(codes.SchemaNotAllowed, "no schema is named", nil)
@@ -153,7 +152,7 @@ func check(j export.DumpJob) error {
 		if err := checkName(name); err != nil {
 			return newFault(codes.SchemaNotFound, "a schema's name is not one PostgreSQL can have", err)
 		}
-		// The server's own catalogue belongs to no project.
+		// System schemas belong to no project.
 		if strings.HasPrefix(name, "pg_") || name == "information_schema" {
 			return newFault(codes.SchemaNotAllowed, "schema "+printable(quotePattern(name))+" is the server's own", nil)
 		}
@@ -162,7 +161,7 @@ func check(j export.DumpJob) error {
 		if err := checkName(j.Project.Role); err != nil {
 			return newFault(codes.SourceForbidden, "the project's role is not a name PostgreSQL can have", err)
 		}
-		// SET ROLE "none" is no role at all: the dump would run with all of the login's rights.
+		// SET ROLE "none" resets the role: the dump would run with all rights of the login.
 		if j.Project.Role == "none" {
 			return newFault(codes.SourceForbidden, "the project's role cannot be none", nil)
 		}
@@ -170,7 +169,7 @@ func check(j export.DumpJob) error {
 	return nil
 }
 
-// opening is a dump on its way.
+// opening is a dump that is being prepared.
 type opening struct {
 	*Dumper
 	source *source
@@ -182,12 +181,12 @@ type opening struct {
 	version Version
 	info    export.DumpInfo
 
-	estimate *int64 // once it was asked for
+	estimate *int64 // nil: not queried yet
 	jobs     int    // of format directory
 }
 
-// prepare connects, takes the snapshot and the locks, looks at the source, and starts
-// pg_dump. After an error nothing of pg_dump is left.
+// prepare connects, exports the snapshot, checks the source, takes the locks and starts pg_dump. After
+// an error no pg_dump runs.
 func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, err error) {
 	dsn := cmp.Or(o.job.Project.DSN, o.config.DefaultDSN)
 	if o.session, err = o.warm.take(ctx, o.source, dsn, o.names.snapshot); err != nil {
@@ -211,8 +210,8 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 		}
 		return o.startSpooled(s)
 	}
-	// pg_dump needs some 50 ms to read the catalogue, in which the source is looked at and
-	// its tables are locked. Until Open returns its output is not read.
+	// pg_dump needs about 50 ms to read the catalogue. During that time the session checks the source
+	// and locks its tables. Its output is not read before Open returns.
 	s, err := o.selection(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -234,7 +233,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	return p, out, nil
 }
 
-// look finds out whether the source can be dumped as asked, and locks its tables.
+// look checks whether the source can be dumped as requested, and locks its tables.
 func (o *opening) look(ctx context.Context) (err error) {
 	if o.survey, err = o.session.examine(ctx, o.job.Schemas); err != nil {
 		return err
@@ -255,13 +254,13 @@ func (o *opening) selection(ctx context.Context) (selection, error) {
 	}, err
 }
 
-// stop ends a pg_dump of which nothing was read.
+// stop ends a pg_dump before its output is read.
 func (o *opening) stop(p *process, out io.Closer) {
 	p.Terminate(o.config.KillDelay)
 	_ = out.Close()
 }
 
-// describe finds what a human wants to know of the dump.
+// describe collects the estimate, the warnings and the needs of the dump.
 func (o *opening) describe(ctx context.Context) error {
 	found, err := o.session.notes(ctx, o.survey)
 	if err != nil {
@@ -277,7 +276,7 @@ func (o *opening) describe(ctx context.Context) error {
 	return nil
 }
 
-// estimated asks for the estimate once.
+// estimated returns the estimate; the first call queries it.
 func (o *opening) estimated(ctx context.Context) int64 {
 	if o.estimate == nil {
 		o.estimate = new(o.session.estimate(ctx, o.survey))
@@ -285,7 +284,7 @@ func (o *opening) estimated(ctx context.Context) int64 {
 	return *o.estimate
 }
 
-// follow starts the counting and the clock beside pg_dump.
+// follow starts the counts and the clock beside pg_dump.
 func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *dump {
 	d := &dump{
 		process: p, out: out, session: o.session, info: o.info,
@@ -300,8 +299,8 @@ func (o *opening) spawn(s selection, args []string) (*process, io.ReadCloser, er
 	return startProcess(o.version.Path, args, env, o.session.Password, o.config.KillDelay)
 }
 
-// encodingFor is what a dump is written in: UTF-8, unless the database has no encoding, which
-// leaves nothing to convert from. Its bytes are then kept as they are.
+// encodingFor returns the encoding of a dump: UTF-8, or SQL_ASCII for a database without an encoding,
+// because nothing can be converted from it.
 func encodingFor(server string) string {
 	if server == noEncoding {
 		return noEncoding
@@ -309,5 +308,5 @@ func encodingFor(server string) string {
 	return "UTF8"
 }
 
-// noEncoding is PostgreSQL's name for bytes that are not looked at.
+// noEncoding is PostgreSQL's encoding for unchecked bytes.
 const noEncoding = "SQL_ASCII"

@@ -7,18 +7,17 @@ import (
 )
 
 const (
-	// measureWait bounds what the size of one table that was never analysed may cost.
+	// measureWait bounds the measurement of one table without statistics.
 	measureWait = "50ms"
-	// measured is how many such tables are looked at.
+	// measured is the most such tables that are measured.
 	measured = 1000
-	// blockSize is PostgreSQL's, unless it was built otherwise.
+	// blockSize is PostgreSQL's default.
 	blockSize = 8192
 )
 
-// estimate says how many bytes of table data the dump will read, from the catalogue's
-// statistics. Tables that no VACUUM or ANALYZE has seen are measured on disk, unless another
-// session holds one of them: the size function would wait for it. It is for a progress bar
-// and never fails the dump.
+// estimate returns how many bytes of table data the dump will read, from the catalogue's statistics.
+// Tables without a VACUUM or ANALYZE are measured on disk, unless another session holds a lock on one
+// of them: the size function would wait for it. The estimate is for progress; an error is ignored.
 func (s *session) estimate(ctx context.Context, v *survey) int64 {
 	var bytes int64
 	var unknown []int64
@@ -45,14 +44,14 @@ SELECT coalesce(sum(pg_table_size(t)), 0)::bigint FROM unnest($1::bigint[]::oid[
 	return bytes + more
 }
 
-// aside runs queries that may fail without harm to the transaction, under a setting that
-// ends with them.
+// aside runs queries in a savepoint, under a setting that ends with them. A failure does not abort the
+// transaction.
 func (s *session) aside(ctx context.Context, setting string, queries func() error) error {
 	if err := s.script(ctx, "SAVEPOINT aside", "SET LOCAL "+setting); err != nil {
 		return err
 	}
 	err := queries()
-	// Released, because a snapshot cannot be exported within a savepoint.
+	// Released: a snapshot cannot be exported within a savepoint.
 	return errors.Join(err, s.script(ctx, "ROLLBACK TO aside", "RELEASE aside"))
 }
 

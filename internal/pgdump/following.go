@@ -11,11 +11,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// lookEvery is how often the spool is measured.
+// lookEvery is the pause between two measurements of the spool.
 const lookEvery = 50 * time.Millisecond
 
-// follow starts watching what pg_dump writes and keeping it within its bound. fail ends the
-// dump with a reason.
+// follow starts to watch pg_dump's files and to keep them within the bound. fail ends the dump with an
+// error.
 func (s *spooled) follow(fail func(error)) {
 	s.fail = fail
 	s.idle.Go(func() {
@@ -34,15 +34,14 @@ func (s *spooled) follow(fail func(error)) {
 	})
 }
 
-// unfollow ends it and waits for its end.
+// unfollow ends the watching and waits for its goroutine.
 func (s *spooled) unfollow() {
 	s.over.Store(true)
-	_ = s.notices.Close() // it may be closed already
+	_ = s.notices.Close() // may be closed already
 	s.idle.Wait()
 }
 
-// look waits so long for news of the folder and takes them in. It reports false once there
-// will be none.
+// look waits for events of the folder and handles them. It returns false when there will be no more.
 func (s *spooled) look(wait time.Duration) (bool, error) {
 	if err := s.notices.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return false, s.watchErr(err)
@@ -58,7 +57,7 @@ func (s *spooled) look(wait time.Duration) (bool, error) {
 	return true, s.take(buf[:n])
 }
 
-// watchErr is why the folder cannot be watched any more; nil: it need not be.
+// watchErr returns the error of watching the folder; nil after unfollow.
 func (s *spooled) watchErr(err error) error {
 	if s.over.Load() {
 		return nil
@@ -66,12 +65,12 @@ func (s *spooled) watchErr(err error) error {
 	return newFault(codes.SpoolUnavailable, "the worker's spool cannot be watched", err)
 }
 
-// take takes notices in.
+// take handles events.
 func (s *spooled) take(notices []byte) error {
 	all, err := readNotices(notices)
 	for _, n := range all {
 		switch {
-		case n.name == tocFile || !archive.DirectoryFile(n.name): // collect looks at what is left
+		case n.name == tocFile || !archive.DirectoryFile(n.name): // collect handles these
 		case n.created:
 			s.mu.Lock()
 			s.writing[n.name] = struct{}{}
@@ -88,7 +87,7 @@ func (s *spooled) take(notices []byte) error {
 	return nil
 }
 
-// finish makes a file ready, unless it was so already.
+// finish makes a file ready, unless it is already.
 func (s *spooled) finish(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +101,8 @@ func (s *spooled) finish(name string) error {
 	if !info.Mode().IsRegular() {
 		return newFault(codes.DumpIncomplete, "pg_dump wrote a file of an unknown kind", fmt.Errorf("%q", name))
 	}
-	// A writer that dies closes its file as well, and reading it makes room: if there was
-	// none now, that is why it died.
+	// A writer that dies of a full disk closes its file too, and reading that file frees space. So
+	// the free space is checked now.
 	s.tight = s.crowded()
 	delete(s.writing, name)
 	s.known[name] = struct{}{}
@@ -112,14 +111,14 @@ func (s *spooled) finish(name string) error {
 	for _, c := range []chan struct{}{s.wake, s.dumped} {
 		select {
 		case c <- struct{}{}:
-		default: // Read has not looked yet; or it is toc.dat
+		default: // a value is pending already, or it is toc.dat
 		}
 	}
 	return nil
 }
 
-// balance pauses pg_dump while the spool is over its bound, and lets it go on below three
-// quarters of it. If there is nothing to hand on, pausing cannot help.
+// balance pauses pg_dump while the spool is over its bound, and continues it below three quarters. If
+// no finished file can be read, pausing cannot help.
 func (s *spooled) balance() error {
 	used, held := s.measure()
 	switch {
@@ -130,7 +129,7 @@ func (s *spooled) balance() error {
 		if held > 0 {
 			return nil
 		}
-		// A file that it closed just before may not be known yet.
+		// The event of a file that was just closed may not have arrived yet.
 		if again, err := s.look(lookEvery); err != nil || !again {
 			return err
 		}
@@ -142,7 +141,7 @@ func (s *spooled) balance() error {
 	return nil
 }
 
-// measure returns how many bytes the spool holds, and how many of them can be handed on.
+// measure returns how many bytes the spool holds, and how many of them are in finished files.
 func (s *spooled) measure() (used, held int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// NewGroup makes a group of n requests that were found waiting together and have the key in
-// common. Each opens its dump at its Member, or leaves. Once all have, or the first has waited
-// for long enough, those that can be are dumped together.
+// NewGroup returns the members of a group of n waiting requests with the same key. Each request must
+// open its dump at its Member, or leave. When all have, or Wait has passed since the first, the
+// members that can be are dumped together.
 func (g *GroupDumper) NewGroup(k export.GroupKey, n int) []*Member {
 	p := &group{dumper: g, key: k, expected: n, slots: make(chan struct{}, g.config.Open)}
 	members := make([]*Member, n)
@@ -24,7 +24,7 @@ func (g *GroupDumper) NewGroup(k export.GroupKey, n int) []*Member {
 // Member is one request's membership of a group. It is safe for concurrent use.
 type Member struct {
 	group  *group
-	came   sync.Once        // it joined or left
+	came   sync.Once        // for join or leave
 	job    export.DumpJob   // since it joined
 	part   chan *memberPart // gets one; nil: to be dumped alone
 	absent bool             // its Open does not wait any more; guarded by the group
@@ -38,14 +38,14 @@ type Member struct {
 
 var _ export.Member = (*Member)(nil)
 
-// Leave says that this member will open no dump, so that the others do not wait for it. After
-// Open it does nothing; it can be called more than once.
+// Leave removes the member, so that the others do not wait for it. After Open it does nothing. It may
+// be called several times.
 func (m *Member) Leave() { m.came.Do(m.group.leave) }
 
-// Open is Dumper.Open for a member: the Dump is the job's own, and a fault of another member does
-// not harm it. It waits for the other members, for the group dump, and for a free slot, with ctx's
-// end ending each. A member that cannot be dumped with the others is dumped alone. So is a second
-// dump of a member, and a dump that is asked for after the group has begun.
+// Open is Dumper.Open for a member. The Dump belongs to the job, and a fault of another member does
+// not affect it. Open waits for the other members, for the group dump, and for a free slot, until the
+// end of ctx. A member that cannot be dumped with the others is dumped alone. So is a second dump of a
+// member, and a member that comes after the group dump has begun.
 func (m *Member) Open(ctx context.Context, j export.DumpJob) (export.Dump, error) {
 	if err := check(j); err != nil {
 		m.Leave()
@@ -68,14 +68,14 @@ func (m *Member) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	}
 }
 
-// group is the requests that were gathered together.
+// group holds the requests that were gathered together.
 type group struct {
 	dumper *GroupDumper
 	key    export.GroupKey
 	slots  chan struct{} // one for each open dump
 
 	mu       sync.Mutex
-	expected int // members that neither joined nor left
+	expected int // members that have neither joined nor left
 	members  []*Member
 	begun    bool
 	deadline *time.Timer // begins without members that did not join
@@ -83,7 +83,7 @@ type group struct {
 	cancel   context.CancelFunc
 }
 
-// join adds a member, and reports false if it is too late or the dump is none of the group's.
+// join adds a member. It returns false if the group dump has begun or the job has another key.
 func (g *group) join(ctx context.Context, m *Member, j export.DumpJob) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -123,8 +123,8 @@ func (g *group) leave() {
 	}
 }
 
-// begin starts the group dump, once. The caller holds mu. The end of one member's context does
-// not end it.
+// begin starts the group dump once. The caller holds mu. The group dump does not end with the context
+// of one member.
 func (g *group) begin(ctx context.Context) {
 	if g.begun {
 		return
@@ -156,7 +156,7 @@ func (g *group) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, errNoGroup) || ctx.Err() != nil:
 		case err != nil:
-			g.dumper.log.WarnContext(ctx, "group given up, its projects are dumped alone", "projects", len(g.members), "error", err)
+			g.dumper.log.WarnContext(ctx, "group dump failed, its projects are dumped alone", "projects", len(g.members), "error", err)
 		default:
 			g.dumper.log.DebugContext(ctx, "group dumped", "projects", len(g.members), "parts", len(parts), "took", time.Since(begun))
 		}
@@ -179,13 +179,13 @@ func (g *group) deliver(m *Member, s *memberPart) {
 	m.part <- s
 }
 
-// withdraw takes back a member that cannot wait any longer. Without one that waits the group
-// dump ends.
+// withdraw removes a member after the end of its context. When no member waits, the group dump is
+// cancelled.
 func (g *group) withdraw(m *Member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
-	case s := <-m.part: // it came at the same time
+	case s := <-m.part: // arrived at the same time
 		if s != nil {
 			s.release()
 		}
@@ -198,7 +198,7 @@ func (g *group) withdraw(m *Member) {
 	}
 }
 
-// slot waits until one more dump may be open, and returns how to give the slot back.
+// slot waits for a free slot and returns the function that frees it.
 func (g *group) slot(ctx context.Context) (free func(), err error) {
 	select {
 	case g.slots <- struct{}{}:
@@ -208,7 +208,7 @@ func (g *group) slot(ctx context.Context) (free func(), err error) {
 	}
 }
 
-// openAlone opens a dump by itself.
+// openAlone opens a dump outside of the group.
 func (g *group) openAlone(ctx context.Context, j export.DumpJob) (export.Dump, error) {
 	free, err := g.slot(ctx)
 	if err != nil {
@@ -238,14 +238,14 @@ func (g *group) openPart(ctx context.Context, s *memberPart) (export.Dump, error
 	return &slottedDump{Dump: d, free: free}, nil
 }
 
-// slottedDump is a Dump that gives its slot back.
+// slottedDump is a Dump that frees its slot in Close.
 type slottedDump struct {
 	export.Dump
 	free func()
 	once sync.Once
 }
 
-// Close closes the Dump and lets the next begin.
+// Close closes the Dump and frees its slot.
 func (d *slottedDump) Close() error {
 	err := d.Dump.Close()
 	d.once.Do(d.free)

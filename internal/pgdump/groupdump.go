@@ -14,9 +14,9 @@ import (
 
 var errNoGroup = errors.New("fewer than two projects can be dumped together")
 
-// dump runs one pg_dump for all members that can be dumped together and returns their parts. A
-// member without one is to be dumped alone, as is every member after an error. It reports no
-// fault of a single member: that member's own dump finds it, and fails alone.
+// dump runs one pg_dump for all members that can be dumped together and returns their parts. A member
+// without a part must be dumped alone, and so must every member after an error. dump reports no fault
+// of a single member: that member's own dump finds it, and only that one fails.
 func (g *GroupDumper) dump(ctx context.Context, k export.GroupKey, members []*Member) (map[*Member]*memberPart, error) {
 	o, err := g.opening(k)
 	if err != nil {
@@ -38,7 +38,7 @@ func (g *GroupDumper) dump(ctx context.Context, k export.GroupKey, members []*Me
 	return nil, err
 }
 
-// opening is the group's, in the archive format that can be divided.
+// opening returns the opening of the group dump, in the archive format that can be split.
 func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
 	src, err := newSource(cmp.Or(k.DSN, g.dumper.config.DefaultDSN))
 	if err != nil {
@@ -52,9 +52,9 @@ func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
 	}, nil
 }
 
-// prepare connects, and keeps the members that can be dumped together: those with schemas that
-// exist and may be read, that are small, and with tables that no other session holds. It leaves
-// the opening with the survey of all of them, locked.
+// prepare connects and returns the members that can be dumped together: those with existing, readable
+// schemas, that are small, and with tables that no other session has locked. It sets the survey of all
+// of them in the opening and locks their tables.
 func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member) ([]*Member, error) {
 	var err error
 	if o.session, err = o.source.connect(ctx, o.names.snapshot); err != nil {
@@ -95,7 +95,7 @@ func (g *GroupDumper) prepare(ctx context.Context, o *opening, members []*Member
 	return members, nil
 }
 
-// survey looks at the source once for all, and keeps the members that it does not refuse.
+// survey runs one preflight for all members, and returns those that it does not refuse.
 func (g *GroupDumper) survey(ctx context.Context, o *opening, members []*Member) ([]*Member, error) {
 	var err error
 	if o.survey, err = o.session.facts(ctx); err != nil {
@@ -134,7 +134,7 @@ func (g *GroupDumper) survey(ctx context.Context, o *opening, members []*Member)
 	return slices.DeleteFunc(members, func(m *Member) bool { return refuse(m.relations) != nil }), nil
 }
 
-// fitting keeps the members that are small enough, as many as the spool may hold.
+// fitting returns the members that are small enough, as many as the spool may hold.
 func (g *GroupDumper) fitting(members []*Member, sizes map[int64]int64, standby bool) []*Member {
 	room := g.budget.Load()
 	return slices.DeleteFunc(members, func(m *Member) bool {
@@ -172,15 +172,15 @@ func (g *GroupDumper) start(ctx, look context.Context, o *opening, members []*Me
 		return nil, err
 	}
 	d := o.follow(ctx, p, out)
-	// The reason is not asked for: the dump that is made alone finds it.
+	// No inquiry: the members' own dumps find the cause.
 	d.inquire = func(exit error) error {
 		return fmt.Errorf("pg_dump: %w: %s", exit, o.redact(p.Stderr()))
 	}
 	return d, nil
 }
 
-// warnEach finds what each member's dump leaves out. Mostly that is nothing, which one look
-// at all of them shows.
+// warnEach finds what the dump of each member leaves out. Usually that is nothing, which one query for
+// all members shows.
 func (o *opening) warnEach(ctx context.Context, members []*Member) error {
 	if o.session.bare {
 		defer func() {
@@ -203,10 +203,10 @@ func (o *opening) warnEach(ctx context.Context, members []*Member) error {
 	return nil
 }
 
-// spoolBuffer is what is read from pg_dump and written to the spool at once.
+// spoolBuffer is how much is read from pg_dump and written to the spool at a time.
 const spoolBuffer = 256 << 10
 
-// divide reads the group's dump to its end and gives each member its part.
+// divide reads the group dump to its end and returns the part of each member.
 func (g *GroupDumper) divide(ctx context.Context, o *opening, d *dump, members []*Member) (map[*Member]*memberPart, error) {
 	s, err := newGroupSpool(g.config.Dir, &g.budget)
 	if err != nil {

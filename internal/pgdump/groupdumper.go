@@ -12,21 +12,21 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// GroupConfig says how small projects are dumped together.
+// GroupConfig configures a GroupDumper.
 type GroupConfig struct {
-	// Dumper dumps what is not dumped in a group, and gives its settings to groups. Required.
+	// Dumper dumps members alone; groups use its settings. Required.
 	Dumper *Dumper
 	// Dir is the folder of the spools: files without a name, of mode 0600, that hold plain
 	// dumps. Default: the system's folder for temporary files.
 	Dir string
-	// SpoolBytes bounds all spools of this process together. A group that would need more
-	// is given up, and its members are dumped alone. Default 1 GiB.
+	// SpoolBytes bounds all spools of this process together. If a group needs more, its group dump
+	// fails and its members are dumped alone. Default 1 GiB.
 	SpoolBytes int64
-	// MemberBytes is how large a project may be, by the estimate of its tables' size, to be
-	// dumped in a group. Default 16 MiB.
+	// MemberBytes is the largest estimated size of a member's tables. A larger project is dumped
+	// alone. Default 16 MiB.
 	MemberBytes int64
-	// Open is how many dumps of one group's members are open at once, in the group or alone.
-	// Default 4.
+	// Open is how many dumps of one group's members may be open at the same time, in the group or
+	// alone. Default 4.
 	Open int
 	// Wait bounds how long the first member waits for the others. Default 2 seconds.
 	Wait time.Duration
@@ -41,22 +41,22 @@ func (c GroupConfig) withDefaults() GroupConfig {
 	return c
 }
 
-// The time that a group gets before its members are dumped alone, each with its full time. A group
-// of a hundred projects in a database of 10,000 takes some 7 seconds.
+// The limits of a group dump. After one, its members are dumped alone, each with its full time. A group
+// of a hundred projects in a database of 10,000 takes about 7 seconds.
 const (
 	groupTimeout = 5 * time.Minute
 	groupStall   = time.Minute
-	// groupLockWait is for each lock of ours: a member with a table that is locked for longer
-	// waits alone, and not in front of the others.
+	// groupLockWait bounds the wait for each lock of the session. A member with a table that is
+	// locked for longer is dumped alone and does not delay the others.
 	groupLockWait = 500 * time.Millisecond
-	// groupLocking is for pg_dump's statement that locks all tables, which we hold by then, and
-	// for its other waits.
+	// groupLocking bounds pg_dump's statement that locks all tables, which the session has locked
+	// already, and its other waits.
 	groupLocking = 10 * time.Second
 )
 
-// GroupDumper dumps several small projects of one source with one pg_dump and gives each its
-// own: the whole catalogue, which any pg_dump reads, is read once. It is safe for concurrent
-// use and holds nothing open between groups.
+// GroupDumper dumps several small projects of one source with one pg_dump and gives each its own
+// dump. So the catalogue, which every pg_dump reads as a whole, is read once. It is safe for
+// concurrent use and keeps nothing open between groups.
 type GroupDumper struct {
 	config   GroupConfig
 	dumper   Dumper    // the Dumper, with shorter timeouts
@@ -65,8 +65,8 @@ type GroupDumper struct {
 	log      *slog.Logger
 }
 
-// NewGroupDumper looks for installed pg_restores beside the Dumper's pg_dumps. Without one of the
-// same release, projects that want a script are dumped alone.
+// NewGroupDumper finds the installed pg_restores for the Dumper's pg_dumps. Without one of the same
+// release, projects with format sql are dumped alone.
 func NewGroupDumper(c GroupConfig) (*GroupDumper, error) {
 	c = c.withDefaults()
 	if c.Dumper == nil {
@@ -89,8 +89,8 @@ func NewGroupDumper(c GroupConfig) (*GroupDumper, error) {
 	return g, nil
 }
 
-// restoreOf finds the pg_restore of a pg_dump's release: only that makes the script which
-// the pg_dump would have written.
+// restoreOf returns the pg_restore of a pg_dump's release: only that one writes the same script as the
+// pg_dump.
 func (g *GroupDumper) restoreOf(dump Version) (Version, bool) {
 	for _, v := range g.restores {
 		if v.Text == dump.Text {

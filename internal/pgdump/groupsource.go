@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// bounded keeps the first members that together have no more tables than may be locked.
+// bounded returns the first members that together have no more tables than may be locked.
 func (s *session) bounded(ctx context.Context, members []*Member) ([]*Member, error) {
 	var all []relation
 	for _, m := range members {
@@ -32,8 +32,8 @@ func (s *session) bounded(ctx context.Context, members []*Member) ([]*Member, er
 	}), nil
 }
 
-// lockEach locks the tables of all members, and leaves out those with a table that another
-// session holds or has just rewritten. begin has set how long it may wait.
+// lockEach locks the tables of all members. It drops members with a table that another session has
+// locked or has just rewritten. begin has set the lock timeout.
 func (s *session) lockEach(ctx context.Context, members []*Member) ([]*Member, error) {
 	var all []relation
 	for _, m := range members {
@@ -56,8 +56,8 @@ func (s *session) lockEach(ctx context.Context, members []*Member) ([]*Member, e
 	return free, nil
 }
 
-// attempt does work that may fail without harm to the transaction, and keeps what it did if
-// it did not. An error means that the session cannot go on.
+// attempt runs work in a savepoint and reports whether it succeeded. A failure is rolled back and does
+// not abort the transaction. An error means that the session is no longer usable.
 func (s *session) attempt(ctx context.Context, work func() error) (done bool, err error) {
 	if err := s.script(ctx, "SAVEPOINT attempt"); err != nil {
 		return false, fail(ctx, err)
@@ -73,8 +73,8 @@ func (s *session) attempt(ctx context.Context, work func() error) (done bool, er
 	return failure == nil, nil
 }
 
-// sizes are the bytes on disk of the members' tables that no VACUUM or ANALYZE has seen. The
-// tables are locked, so that measuring does not wait.
+// sizes returns the bytes on disk of the members' tables without a VACUUM or ANALYZE. The tables are
+// locked, so the measurement does not wait.
 func (s *session) sizes(ctx context.Context, members []*Member) map[int64]int64 {
 	var unknown []int64
 	for _, m := range members {
@@ -88,7 +88,7 @@ func (s *session) sizes(ctx context.Context, members []*Member) map[int64]int64 
 	if len(unknown) == 0 {
 		return out
 	}
-	// A project that cannot be measured counts as small; the spool is bounded as well.
+	// A project that cannot be measured counts as small: the bound of the spool protects the disk.
 	_ = s.aside(ctx, "lock_timeout = '"+measureWait+"'", func() error {
 		rows, err := s.conn.Query(ctx, "SELECT t, pg_table_size(t::oid) FROM unnest($1::bigint[]) t", unknown)
 		if err != nil {

@@ -12,18 +12,18 @@ import (
 
 var errSpoolFull = errors.New("the groups' spool is full")
 
-// groupSpool is a group's archive on disk: a file of mode 0600 that has no name, so that nothing
-// is left whatever becomes of the process. It is removed when the last holder releases it.
+// groupSpool is a group's archive on disk: a file of mode 0600 without a name, so that the kernel
+// removes it when the process dies. It is removed when the last holder releases it.
 type groupSpool struct {
 	file   *os.File
 	budget *atomic.Int64 // bytes left for all spools
-	size   int64         // written, and taken from the budget
+	size   int64         // written, and charged to the budget
 
 	mu      sync.Mutex
 	holders int
 }
 
-// newGroupSpool makes a spool in dir with one holder.
+// newGroupSpool creates a spool in dir with one holder.
 func newGroupSpool(dir string, budget *atomic.Int64) (*groupSpool, error) {
 	f, err := unnamed(dir)
 	if err != nil {
@@ -50,7 +50,7 @@ func unnamed(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Write appends, within the budget.
+// Write appends p. errSpoolFull: the budget does not allow it.
 func (s *groupSpool) Write(p []byte) (int, error) {
 	n := int64(len(p))
 	s.size += n
@@ -69,7 +69,7 @@ func (s *groupSpool) hold() {
 	s.holders++
 }
 
-// release lets go; the last one frees the disk.
+// release ends one hold; the last release frees the disk space.
 func (s *groupSpool) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

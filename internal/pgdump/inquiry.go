@@ -13,11 +13,11 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// inquire finds out why pg_dump failed. Its exit status is 1 for everything and its words
-// are in the server's language, so the source is asked, in this order: the counting that ran
-// beside it, the session that held the snapshot, and a new look like the one beforehand.
+// inquire finds the cause of a failed pg_dump. Its exit status is always 1 and its messages are in the
+// server's language. So inquire checks, in this order: the error of the counts, the session that held
+// the snapshot, and a new preflight.
 func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
-	d.asking.Lock() // Close waits before it ends the session
+	d.asking.Lock() // Close must not end the session during the inquiry
 	defer d.asking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
 	defer cancel()
@@ -43,7 +43,7 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 	return newFault(f.Code, f.Message, fmt.Errorf("pg_dump: %w; asked afterwards: %w", exit, err))
 }
 
-// ask returns the source's reason, or nil if it has none.
+// ask returns the cause that the source shows, or nil.
 func (o *opening) ask(ctx context.Context, d *dump) error {
 	witness, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
@@ -79,14 +79,14 @@ func (o *opening) ask(ctx context.Context, d *dump) error {
 	return err
 }
 
-// endBackend ends the server's side of a pg_dump that had to be killed. It is an attempt: a
-// server that hangs cannot be told anything.
+// endBackend terminates the backend of a killed pg_dump. A failure is only logged: a hanging server
+// cannot be reached.
 func (o *opening) endBackend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
 	ses, err := o.source.connect(ctx, o.names.snapshot)
 	if err != nil {
-		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
+		o.config.Logger.WarnContext(ctx, "the backend of a killed pg_dump could not be terminated", "error", err)
 		return
 	}
 	defer ses.close()
@@ -94,11 +94,11 @@ func (o *opening) endBackend(ctx context.Context) {
 SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
  WHERE application_name OPERATOR(pg_catalog.=) $1`, o.names.dump)
 	if err != nil {
-		o.config.Logger.WarnContext(ctx, "backend of a killed pg_dump left to the server", "error", err)
+		o.config.Logger.WarnContext(ctx, "the backend of a killed pg_dump could not be terminated", "error", err)
 	}
 }
 
-// redact takes the password out of what pg_dump wrote. It knows no reason to print it.
+// redact removes the password from pg_dump's stderr. No known pg_dump prints it.
 func (o *opening) redact(text string) string {
 	if o.session.Password == "" {
 		return text
@@ -115,7 +115,7 @@ func signalled(exit error) (syscall.Signal, bool) {
 	return status.Signal(), ok && status.Signaled()
 }
 
-// sqlState is the code of a server's error, or "".
+// sqlState returns the SQLSTATE of a server's error, or "".
 func sqlState(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code

@@ -7,10 +7,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Inspect finds out whether a project could be dumped now, as Open does before it begins: the
-// login, pg_dump's version, the role, the schemas and the rights on every table. It takes no
-// lock for longer than planning a query takes, and starts nothing. The error is the Fault that a
-// request would meet.
+// Inspect runs the preflight of Open: the login, pg_dump's version, the role, the schemas and the
+// rights on every table. It holds locks only while a query is planned, and starts no pg_dump. Its error
+// is the Fault with which a request would fail.
 func (d *Dumper) Inspect(ctx context.Context, j export.DumpJob) (export.DumpInfo, error) {
 	if err := check(j); err != nil {
 		return export.DumpInfo{}, err

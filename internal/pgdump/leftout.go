@@ -8,9 +8,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// leftSQL lists what belongs to the schemas' own objects and to no schema, or to another one, so
-// that a dump of the schemas leaves it out. $1 are the schemas, $2 and $3 their own objects, $4
-// and $5 what they need.
+// leftSQL selects objects that belong to the schemas' objects but are in no schema or another one, so
+// that a dump of the schemas leaves them out. $1 are the schemas, $2 and $3 their own objects, $4 and
+// $5 the objects that they need.
 const leftSQL = `
 WITH own (classid, objid) AS (
   SELECT * FROM unnest($2::bigint[]::oid[], $3::bigint[]::oid[])
@@ -67,8 +67,8 @@ SELECT 'subscription', srrelid::regclass::text FROM pg_subscription_rel
  WHERE srrelid IN (SELECT objid FROM own WHERE classid = 'pg_class'::regclass)
  ORDER BY 1, 2`
 
-// castsSQL lists the casts of the schemas' types and functions. Array types, which PostgreSQL makes
-// with a type, belong to the type.
+// castsSQL selects the casts of the schemas' types and functions. An array type that PostgreSQL creates
+// with a type belongs to the type.
 const castsSQL = `
 WITH near (classid, objid) AS (
   SELECT * FROM unnest($1::bigint[]::oid[], $2::bigint[]::oid[])
@@ -84,10 +84,10 @@ SELECT format_type(c.castsource, NULL), format_type(c.casttarget, NULL),
         OR c.castfunc IN (SELECT objid FROM near WHERE classid = 'pg_proc'::regclass))
  ORDER BY 1, 2`
 
-// leftOut adds what a dump of the schemas leaves out although it belongs to them.
+// leftOut adds the objects that belong to the schemas and that a dump of them leaves out.
 func (s *session) leftOut(ctx context.Context, v *survey, own, needed objects, out *references) error {
-	// Here the schemas' own objects are a list, which a nested loop would go through again for each
-	// member of an extension's operator families.
+	// A nested loop would scan the list of own objects for each member of an extension's operator
+	// families.
 	if err := s.script(ctx, "SET LOCAL enable_hashjoin = on"); err != nil {
 		return err
 	}

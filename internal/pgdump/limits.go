@@ -13,15 +13,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// rowLimit is the most bytes that a server sends as one row, MaxAllocSize. A bytea takes two
-// characters for each of its bytes.
+// rowLimit is the most bytes that a server can send as one row, MaxAllocSize. A bytea needs two
+// characters for each byte.
 const rowLimit = 1<<30 - 1
 
 // rowLook bounds the search for such a row in one table.
 const rowLook = "5s"
 
-// rowTooLarge returns a fault if a table holds a row that no pg_dump can read. The length of a
-// stored value is known without reading it, so that one scan of the table itself is enough.
+// rowTooLarge returns a fault if a table holds a row that no pg_dump can read. PostgreSQL knows the
+// length of a stored value without reading it, so one scan of the table, without TOAST, is enough.
 func (s *session) rowTooLarge(ctx context.Context, v *survey) error {
 	tables := v.counted()
 	oids := make([]int64, len(tables))
@@ -65,17 +65,17 @@ SELECT c.oid::bigint, array_agg(format('coalesce(%s * octet_length(%I), 0)::bigi
 	return nil
 }
 
-// outOfLocks reports whether the server refused a lock for want of memory. It uses the same
-// SQLSTATE when it has no memory for anything else.
+// outOfLocks reports whether the server refused a lock because its lock table is full. The server uses
+// the same SQLSTATE for other memory.
 func outOfLocks(err error) bool {
 	refusal, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && refusal.Code == "53200" && refusal.Routine == "LockAcquireExtended"
 }
 
-// lockTable is what a server has room for.
+// lockTable is the size of a server's lock table.
 type lockTable struct{ each, sessions int }
 
-// lockTable asks for the settings that the server's lock table is sized by.
+// lockTable queries the settings that give the size of the server's lock table.
 func (s *session) lockTable(ctx context.Context) (t lockTable, err error) {
 	err = s.conn.QueryRow(ctx, `
 SELECT current_setting('max_locks_per_transaction')::int, current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int`).
@@ -83,14 +83,14 @@ SELECT current_setting('max_locks_per_transaction')::int, current_setting('max_c
 	return t, wrap("look at the lock table", err)
 }
 
-// fewTables is how many tables may be locked without a look at the server's lock table.
+// fewTables is how many tables may be locked without a check of the lock table.
 const fewTables = 500
 
-// share is how much of a server's lock table one session of ours may fill: others need it too, an
-// application's first of all.
+// share returns how many locks one session of a dump may hold. The application needs the rest of the
+// lock table.
 func (t lockTable) share() int { return max(t.room()/8, fewTables) }
 
-// tooMany reports whether the tables are more than a session of ours may lock beside pg_dump.
+// tooMany reports whether there are more tables than the session may lock beside pg_dump.
 func (s *session) tooMany(ctx context.Context, relations []relation) (bool, error) {
 	n := len(filter(relations, relation.locked))
 	if n <= fewTables {
@@ -100,19 +100,19 @@ func (s *session) tooMany(ctx context.Context, relations []relation) (bool, erro
 	return n > t.share(), err
 }
 
-// room is how many locks all sessions together can hold for certain.
+// room returns how many locks all sessions together can hold in any case.
 func (t lockTable) room() int { return t.each * t.sessions }
 
-// fault says that so many tables were too many.
+// fault returns the fault for too many tables, with a value of the setting that is enough.
 func (t lockTable) fault(tables int, err error) *export.Fault {
-	// Other sessions have locks too, and pg_dump has some beside those of the tables.
+	// Other sessions hold locks too, and pg_dump holds more than those of the tables.
 	want := max(2*t.each, 2*(tables+t.sessions)/max(t.sessions, 1))
 	return newFault(codes.SourceUnavailable, fmt.Sprintf(
 		"the source has no room for more locks: %d tables are to be locked, max_locks_per_transaction is %d with %d sessions; set it to %d",
 		tables, t.each, t.sessions, want), err)
 }
 
-// explainLocks turns an error for want of locks into one that names the setting. It ends the
+// explainLocks turns the error of a full lock table into one that names the setting. It ends the
 // transaction.
 func (s *session) explainLocks(ctx context.Context, relations []relation, err error) error {
 	if !outOfLocks(err) || s.script(ctx, "ROLLBACK") != nil {
@@ -125,7 +125,7 @@ func (s *session) explainLocks(ctx context.Context, relations []relation, err er
 	return t.fault(len(filter(relations, relation.locked)), err)
 }
 
-// locksMissing returns a fault if a pg_dump of so many tables may have failed for want of locks.
+// locksMissing returns a fault if the lock table may be too small for a pg_dump of so many tables.
 func (s *session) locksMissing(ctx context.Context, relations []relation) error {
 	t, err := s.lockTable(ctx)
 	if n := len(filter(relations, relation.locked)); err == nil && n > t.room()/2 {
@@ -134,7 +134,7 @@ func (s *session) locksMissing(ctx context.Context, relations []relation) error 
 	return err
 }
 
-// closed reports whether the database takes no connections: ALLOW_CONNECTIONS is false.
+// closed reports whether the database accepts no connections: ALLOW_CONNECTIONS is false.
 func closed(err error) bool {
 	refused, ok := errors.AsType[*pgconn.ConnectError](err)
 	return ok && sqlState(refused) == "55000"

@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// hindrance is a lock of another session that keeps pg_dump from a relation.
+// hindrance is a lock of another session that blocks pg_dump.
 type hindrance struct {
 	schema, relation string
 	granted          bool
@@ -20,7 +20,7 @@ type hindrance struct {
 	age              *int64 // seconds since its transaction began
 }
 
-// fault is a lock_timeout that says where to look.
+// fault returns a lock_timeout that names the relation and the session.
 func (h hindrance) fault(err error) *export.Fault {
 	what := "awaits"
 	if h.granted {
@@ -35,7 +35,7 @@ func (h hindrance) fault(err error) *export.Fault {
 	return newFault(codes.LockTimeout, message, err)
 }
 
-// scanHindrance reads the one row of a look; nil: there is none.
+// scanHindrance scans the one row of a query; nil: no row.
 func scanHindrance(row pgx.Row) (*hindrance, error) {
 	var h hindrance
 	switch err := row.Scan(&h.schema, &h.relation, &h.granted, &h.state, &h.age); {
@@ -47,8 +47,8 @@ func scanHindrance(row pgx.Row) (*hindrance, error) {
 	return &h, nil
 }
 
-// lockInTheWay returns the lock of another session that keeps pg_dump from a relation of these
-// schemas. Waiting counts: a request for ACCESS SHARE queues behind earlier requests.
+// lockInTheWay returns the lock of another session that blocks pg_dump on a relation of these schemas.
+// Locks that another session waits for count too: ACCESS SHARE queues behind earlier requests.
 func (s *session) lockInTheWay(ctx context.Context, schemas []int64) (*hindrance, error) {
 	return scanHindrance(s.conn.QueryRow(ctx, `
 SELECT n.nspname::text, c.relname::text, l.granted, coalesce(a.state, ''), extract(epoch FROM clock_timestamp() - a.xact_start)::bigint
@@ -62,8 +62,7 @@ SELECT n.nspname::text, c.relname::text, l.granted, coalesce(a.state, ''), extra
  ORDER BY l.granted DESC, a.xact_start LIMIT 1`, schemas))
 }
 
-// blamed is an error of a lock that was not to be had, with the session that holds it. It ends the
-// transaction.
+// blamed adds the session that holds the lock to a lock_timeout. It ends the transaction.
 func (s *session) blamed(ctx context.Context, schemas []int64, err error) error {
 	f, ok := errors.AsType[*export.Fault](err)
 	if !ok || f.Code != codes.LockTimeout || s.script(ctx, "ROLLBACK") != nil {
@@ -75,12 +74,12 @@ func (s *session) blamed(ctx context.Context, schemas []int64, err error) error 
 	return err
 }
 
-// lockLook is how often a silent pg_dump's locks are looked at, once it is silent for too long.
+// lockLook is the pause between two checks of the locks of a silent pg_dump.
 const lockLook = 10 * time.Second
 
 // followLocks ends the dump when pg_dump waits for a lock for longer than LockWaitTimeout.
-// Its own --lock-wait-timeout is only for tables: pg_get_viewdef and its kin wait without any.
-// The source is asked only while pg_dump is silent.
+// Its own --lock-wait-timeout applies to tables only: pg_get_viewdef and similar functions wait
+// without a limit. The source is queried only while pg_dump is silent.
 func (o *opening) followLocks(ctx context.Context, d *dump) {
 	limit := o.config.LockWaitTimeout
 	t := time.NewTicker(max(min(limit/10, time.Second), time.Millisecond))
@@ -104,14 +103,14 @@ func (o *opening) followLocks(ctx context.Context, d *dump) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			o.config.Logger.WarnContext(ctx, "the locks of a silent pg_dump could not be looked at", "project_id", o.job.Project.ID, "error", err)
+			o.config.Logger.WarnContext(ctx, "the locks of a silent pg_dump could not be checked", "project_id", o.job.Project.ID, "error", err)
 		}
 	}
 }
 
 var errLockWait = errors.New("pg_dump waits for a lock")
 
-// awaited returns what pg_dump has waited for since so long; nil: nothing.
+// awaited returns the lock that pg_dump has waited for at least since; nil: none.
 func (o *opening) awaited(ctx context.Context, since time.Duration) (*hindrance, error) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
@@ -120,11 +119,11 @@ func (o *opening) awaited(ctx context.Context, since time.Duration) (*hindrance,
 		return nil, err
 	}
 	defer ses.close()
-	// A tenant owns what lies in its schema, so names are resolved in pg_catalog only.
+	// Tenants own the objects of their schemas, so names are resolved in pg_catalog only.
 	if err := ses.script(ctx, "SET search_path = ''"); err != nil {
 		return nil, err
 	}
-	// waitstart is there from version 14 on.
+	// waitstart exists from version 14 on.
 	return scanHindrance(ses.conn.QueryRow(ctx, `
 SELECT n.nspname::text, c.relname::text, EXISTS (
          SELECT FROM pg_catalog.pg_locks h WHERE h.pid = b.pid AND h.granted AND h.relation = l.relation),

@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// memberPart is what a group dump has for one member. It must be opened or released.
+// memberPart is the part of a group dump for one member. It must be opened or released.
 type memberPart struct {
 	dumper  *GroupDumper
 	spool   *groupSpool // held
@@ -28,7 +28,7 @@ type memberPart struct {
 
 func (s *memberPart) release() { s.spool.release() }
 
-// open starts reading. The Dump releases the part when it is closed.
+// open returns the member's Dump, which releases the part when it is closed.
 func (s *memberPart) open(ctx context.Context) (export.Dump, error) {
 	c := s.dumper.config.Dumper.config
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -55,17 +55,17 @@ func (s *memberPart) open(ctx context.Context) (export.Dump, error) {
 	return d, nil
 }
 
-// memberDump is a member's own dump: its part of the group's archive, or the script that
-// pg_restore makes of it. The pg_dump behind it has exited 0.
+// memberDump is the dump of a member: its part of the group's archive, or the script that pg_restore
+// makes of it. The group's pg_dump has exited 0.
 type memberDump struct {
 	*memberPart
 	archive io.Reader // custom
 	process *libpq.Process
 	out     *os.File
-	fed     chan error // how the feeding of pg_restore ended
+	fed     chan error // receives the error of feeding pg_restore
 	watch   *watch
 	cancel  context.CancelCauseFunc
-	cause   func() error // why it was ended; nil while it was not
+	cause   func() error // why the dump was cancelled; nil: it was not
 
 	ended sync.WaitGroup
 	bytes int64
@@ -75,7 +75,7 @@ type memberDump struct {
 
 var _ export.Dump = (*memberDump)(nil)
 
-// start runs pg_restore, which needs no connection, between two pipes.
+// start runs pg_restore, without a connection, between two pipes.
 func (d *memberDump) start() error {
 	in, feed, err := libpq.Pipe()
 	if err != nil {
@@ -102,10 +102,10 @@ func (d *memberDump) start() error {
 	return nil
 }
 
-// Info is what was known when the group's dump started.
+// Info implements export.Dump. It is the state at the start of the group dump.
 func (d *memberDump) Info() export.DumpInfo { return d.info }
 
-// Rows are the member's, counted in the snapshot of the group's dump.
+// Rows returns the member's rows, counted in the snapshot of the group dump.
 func (d *memberDump) Rows(context.Context) (map[export.Table]int64, error) {
 	return maps.Clone(d.rows), nil
 }
@@ -143,7 +143,7 @@ func (d *memberDump) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// verdict says how the script ended, once pg_restore has exited.
+// verdict returns the error of the script after the exit of pg_restore.
 func (d *memberDump) verdict() error {
 	if cause := d.cause(); cause != nil {
 		return ended(cause)
@@ -161,7 +161,7 @@ func (d *memberDump) verdict() error {
 	return io.EOF
 }
 
-// Close ends what still runs and lets go of the spool.
+// Close ends a running pg_restore and releases the spool.
 func (d *memberDump) Close() error {
 	d.once.Do(func() {
 		d.cancel(errClosed)

@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// listed is how many names a message holds.
+// listed is the most names in a message.
 const listed = 5
 
-// printable makes a name of the source's safe to show: a hostile one may hold terminal
-// codes, line breaks or marks that turn the direction of text.
+// printable makes a name of the source safe to print. A hostile name may contain terminal codes, line
+// breaks or marks that change the direction of text.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -21,12 +21,12 @@ func printable(s string) string {
 	}, s)
 }
 
-// showName is a qualified name for a message.
+// showName returns a qualified name for a message.
 func showName(schema, name string) string {
 	return printable(quotePattern(schema) + "." + quotePattern(name))
 }
 
-// showList joins the first names and says how many more there are.
+// showList joins the first names and adds the number of the others.
 func showList(names []string) string {
 	if len(names) > listed {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:listed], ", "), len(names)-listed)
@@ -34,10 +34,11 @@ func showList(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// lineLimit is how many characters of a warning an event holds.
+// lineLimit is the most characters of a warning in an event.
 const lineLimit = 1000
 
-// lines are warnings with all names, none longer than lineLimit unless a name is.
+// lines returns warnings that together have all names. None is longer than lineLimit, unless one name
+// is.
 func lines(text string, names []string) []string {
 	var out []string
 	for _, name := range names {

@@ -1,8 +1,8 @@
 package pgdump
 
-// notice is what the kernel tells of one file in the spool. pg_dump opens a table's file once, so
-// a closed one is finished. The words of pg_dump are no evidence: a table's name can hold
-// anything, and so can a line of its log.
+// notice is a kernel event about one file in the spool. pg_dump opens the file of a table once, so a
+// closed file is finished. pg_dump's log is no evidence, because the name of a table can contain any
+// line.
 type notice struct {
 	name            string
 	created, closed bool

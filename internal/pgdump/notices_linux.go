@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchFolder lets the kernel tell of each file that is made in a folder, and of each that its
-// writer has closed.
+// watchFolder returns an inotify file with an event for each file that is created in a folder, and for
+// each that its writer closed.
 func watchFolder(path string) (*os.File, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -24,8 +24,8 @@ func watchFolder(path string) (*os.File, error) {
 	return f, nil
 }
 
-// readNotices reads notices: a header of 16 bytes each, in the machine's order, and a name padded
-// with zeros (inotify(7)). The error says that some were lost, after those that it returns.
+// readNotices decodes inotify events: a header of 16 bytes each, in the machine's byte order, and a
+// name padded with zeros (inotify(7)). An error means that events after the returned ones were lost.
 func readNotices(b []byte) (all []notice, err error) {
 	for len(b) >= unix.SizeofInotifyEvent {
 		mask := binary.NativeEndian.Uint32(b[4:])

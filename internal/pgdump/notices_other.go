@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchFolder fails: only Linux tells of files that were closed. A worker needs Linux.
+// watchFolder fails: only Linux reports closed files. A worker needs Linux.
 func watchFolder(string) (*os.File, error) {
 	return nil, fmt.Errorf("watch the spool: %w", errors.ErrUnsupported)
 }

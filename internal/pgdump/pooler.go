@@ -9,13 +9,13 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// refusedOptions is the SQLSTATE with which PgBouncer refuses the startup parameter options.
+// refusedOptions is PgBouncer's SQLSTATE for a refused startup parameter options.
 const refusedOptions = "08P01"
 
 // poolerWait bounds the wait for a second connection of a pooler.
 const poolerWait = 5 * time.Second
 
-// backend asks for the server's process behind a session, and whether it has our options.
+// backend returns the process id of the session's backend, and whether it has the session's options.
 func (s *session) backend(ctx context.Context) (pid uint32, options bool, err error) {
 	results, err := s.conn.PgConn().Exec(ctx, `
 SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('enable_mergejoin')`).ReadAll()
@@ -27,11 +27,10 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('enable_mergejoin
 	return pid, string(row[1]) == "off", err
 }
 
-// meetPooler finds out whether a pooler is in front of the source: it makes up the number of the
-// process that a client may cancel. In session mode a session keeps its server's process; what
-// options would have set is set now. In the other modes it does not: the settings that pg_dump
-// makes before its transaction would be others' and its own would be lost, so that a dump could
-// be wrong without a word.
+// meetPooler detects a pooler in front of the source: a pooler invents the process id that a client
+// gets for cancels. In session mode a session keeps its backend, and meetPooler sets the settings of
+// options now. In the other modes it does not keep it: pg_dump's settings could be lost or reach other
+// clients, and the dump could be wrong without an error. So these modes are refused.
 func (s *session) meetPooler(ctx context.Context, src *source, params map[string]string) error {
 	pid, options, err := s.backend(ctx)
 	if err != nil || pid == s.conn.PgConn().PID() && options {
@@ -46,7 +45,7 @@ func (s *session) meetPooler(ctx context.Context, src *source, params map[string
 	}
 	second := &session{Session: other, conn: other.Conn}
 	defer second.close()
-	for range 3 { // another client may come between
+	for range 3 { // another client may use the backend in between
 		first, _, err := s.backend(wait)
 		if err != nil {
 			return noSecond(ctx, err)
@@ -65,7 +64,7 @@ func (s *session) meetPooler(ctx context.Context, src *source, params map[string
 	return nil
 }
 
-// noSecond is why a second connection could not be had.
+// noSecond returns the fault for a second connection that could not be opened.
 func noSecond(ctx context.Context, err error) error {
 	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		return newFault(codes.SourceUnavailable, "the pooler in front of the source has no second connection, which pg_dump needs", err)
@@ -73,6 +72,6 @@ func noSecond(ctx context.Context, err error) error {
 	return fmt.Errorf("the source: %w", err)
 }
 
-// poolerWarning is said of a dump through a pooler that hands no settings on.
-const poolerWarning = "the source is reached through a pooler, which gives pg_dump no settings: " +
-	"with some thousand tenants it takes minutes, and the server is slow to notice that it is gone"
+// poolerWarning is the warning of a dump through a pooler that does not pass on settings.
+const poolerWarning = "the source is reached through a pooler, which does not pass on pg_dump's settings: " +
+	"with some thousand tenants a dump takes minutes, and the server is slow to notice a lost client"

@@ -14,14 +14,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// survey is what the look at the source found, in the snapshot's own transaction.
+// survey is the result of the preflight, in the transaction of the snapshot.
 type survey struct {
-	encoding  string // the server's
+	encoding  string // of the server
 	standby   bool
 	blobs     bool    // the database holds large objects
 	schemas   []int64 // oids
 	relations []relation
-	// followed says that the tables are too many for locks of our own: pg_dump's are waited for
+	// followed: there are too many tables to lock in this session. It waits for pg_dump's locks
 	// instead.
 	followed bool
 }
@@ -34,11 +34,11 @@ type relation struct {
 	kind       string // pg_class.relkind
 	unlogged   bool
 	pages      int64 // its own and its TOAST table's, as of the last VACUUM or ANALYZE
-	unmeasured bool  // no VACUUM or ANALYZE has seen it
+	unmeasured bool  // no VACUUM or ANALYZE yet
 	readable   bool
 	hidden     bool    // row-level security would hide rows
 	extension  bool    // belongs to an extension
-	condition  *string // an extension's configuration table: which rows are dumped
+	condition  *string // of an extension's configuration table: the rows that are dumped
 }
 
 func (r relation) show() string { return showName(r.schema, r.name) }
@@ -47,26 +47,25 @@ func (r relation) table() export.Table { return export.Table{Schema: r.schema, N
 
 func (r relation) quoted() string { return pgx.Identifier{r.schema, r.name}.Sanitize() }
 
-// dumped reports whether pg_dump takes the relation itself: what an extension made comes
-// back with the extension, its configuration tables excepted.
+// dumped reports whether pg_dump dumps the relation itself. Objects of an extension come with the
+// extension, except its configuration tables.
 func (r relation) dumped() bool { return !r.extension || r.condition != nil }
 
-// locked are those that pg_dump locks.
+// locked reports whether pg_dump locks the relation.
 func (r relation) locked() bool { return r.dumped() && (r.kind == "r" || r.kind == "p") }
 
-// counted are those with a data section in the dump.
+// counted reports whether the relation has a data section in the dump.
 func (r relation) counted(standby bool) bool {
 	return r.dumped() && r.kind == "r" && (!standby || !r.unlogged)
 }
 
-// counted are the tables with a data section in the dump.
+// counted returns the tables with a data section in the dump.
 func (v *survey) counted() []relation {
 	return filter(v.relations, func(r relation) bool { return r.counted(v.standby) })
 }
 
-// begin opens the transaction that the snapshot lives in, with what could end it early or
-// lead it astray switched off: a tenant owns what lies in its schema, so names are resolved
-// in pg_catalog only.
+// begin opens the transaction of the snapshot. It switches off timeouts, and resolves names in
+// pg_catalog only, because tenants own the objects of their schemas.
 func (s *session) begin(ctx context.Context, role string, lockWait time.Duration) error {
 	settings := []string{
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -75,7 +74,7 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 		"SET LOCAL statement_timeout = 0",
 		"SET LOCAL idle_in_transaction_session_timeout = 0",
 		fmt.Sprintf("SET LOCAL lock_timeout = %d", lockWait.Milliseconds()),
-		// Counting must not take the cores from the dump.
+		// Counts must not take cores from the dump.
 		"SET LOCAL max_parallel_workers_per_gather = 0",
 	}
 	if pgversion.Has(s.major(), pgversion.JIT) {
@@ -100,7 +99,7 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 	return nil
 }
 
-// examine looks whether the source can be dumped as asked. It takes no locks.
+// examine checks whether the source can be dumped as requested. It takes no locks.
 func (s *session) examine(ctx context.Context, schemas []string) (*survey, error) {
 	v, err := s.facts(ctx)
 	if err != nil {
@@ -119,10 +118,10 @@ func (s *session) examine(ctx context.Context, schemas []string) (*survey, error
 	return v, refuse(v.relations)
 }
 
-// facts is a survey of the database alone.
+// facts returns a survey without schemas and relations.
 func (s *session) facts(ctx context.Context) (*survey, error) {
 	v := &survey{}
-	// A view in a table's place could run a tenant's code; recent servers can refuse it.
+	// A view that replaces a table could run a tenant's code; recent servers can refuse that.
 	const facts = `
 SELECT current_setting('server_encoding'), pg_is_in_recovery(),
        EXISTS (SELECT FROM pg_largeobject_metadata),
@@ -135,13 +134,13 @@ SELECT current_setting('server_encoding'), pg_is_in_recovery(),
 	return v, nil
 }
 
-// schema is one that the source has.
+// schema is a schema of the source.
 type schema struct {
 	oid    int64
 	usable bool
 }
 
-// findSchemas returns those of the schemas that the source has, by name.
+// findSchemas returns the schemas that exist in the source, by name.
 func (s *session) findSchemas(ctx context.Context, names []string) (map[string]schema, error) {
 	rows, err := s.conn.Query(ctx, `
 SELECT oid::bigint, nspname::text, has_schema_privilege(oid, 'USAGE')
@@ -159,7 +158,7 @@ SELECT oid::bigint, nspname::text, has_schema_privilege(oid, 'USAGE')
 	return found, fail(ctx, wrap("look for schemas", err))
 }
 
-// pick returns the oids of the named schemas, all of which must be found and usable.
+// pick returns the oids of the named schemas. Each must exist and be usable.
 func pick(found map[string]schema, names []string) (oids []int64, err error) {
 	for _, name := range names {
 		switch sch, ok := found[name]; {
@@ -174,7 +173,7 @@ func pick(found map[string]schema, names []string) (oids []int64, err error) {
 	return oids, nil
 }
 
-// findRelations lists what pg_dump will meet, from the catalogue alone: a size function
+// findRelations lists the relations that pg_dump will read. It uses the catalogue only: a size function
 // would wait behind an ACCESS EXCLUSIVE lock.
 func (s *session) findRelations(ctx context.Context, v *survey) error {
 	rows, err := s.conn.Query(ctx, `
@@ -206,12 +205,12 @@ SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpe
 	return fail(ctx, wrap("list tables", err))
 }
 
-// refuse says which rights are missing, and where row-level security would hide rows.
+// refuse returns a fault for missing rights, and for row-level security that would hide rows.
 func refuse(relations []relation) error {
 	var unreadable, hidden []string
 	for _, r := range relations {
 		switch {
-		case !r.dumped() || r.kind == "f": // a foreign table's data stays where it is
+		case !r.dumped() || r.kind == "f": // the rows of a foreign table are not dumped
 		case !r.readable:
 			unreadable = append(unreadable, r.show())
 		case r.hidden && r.kind == "r":
@@ -230,10 +229,10 @@ func refuse(relations []relation) error {
 // lockChunk is how many tables are locked or counted in one statement, at most.
 const lockChunk = 64
 
-// lock takes the locks that pg_dump will take, so that between the snapshot and the last row no
-// session can rewrite, empty or drop a table: the counts would be of other rows. Changes since the
-// snapshot are noticed: a TRUNCATE or a rewrite gives a table a new file, and neither leaves the
-// old rows to be seen. It waits for a lock as long as begin was told.
+// lock takes the locks that pg_dump will take, so that no session can rewrite, empty or drop a table
+// before the last count: the counts would be of other rows. It then finds changes since the snapshot:
+// a TRUNCATE or a rewrite gives a table a new file, and the snapshot no longer sees the old rows. The
+// lock timeout is that of begin.
 func (s *session) lock(ctx context.Context, relations []relation) error {
 	for chunk := range slices.Chunk(filter(relations, relation.locked), lockChunk) {
 		names := make([]string, len(chunk))
@@ -257,7 +256,7 @@ func (s *session) unchanged(ctx context.Context, relations []relation) error {
 	if len(oids) == 0 {
 		return nil
 	}
-	// pg_class is read as of the snapshot; the functions answer as of now.
+	// pg_class is read in the snapshot; the functions return the current state.
 	var changed bool
 	err := s.conn.QueryRow(ctx, `
 SELECT EXISTS (
@@ -274,18 +273,18 @@ SELECT EXISTS (
 	return nil
 }
 
-// snapshot is one that other sessions can see by, and what pg_dump may find by it.
+// snapshot is an exported snapshot, with facts about its content.
 type snapshot struct {
 	id       string
-	comments bool // there may be some on what is dumped
+	comments bool // dumped objects may have comments
 	labels   bool // the database has security labels
 }
 
-// exportSnapshot makes the transaction's snapshot known to other sessions until it ends. In
-// pg_description an object's comments are found by its oid. Objects of initdb's, which has
-// 5,000 of them, have oids below 16384 (FirstNormalObjectId), and so may have what was made in
-// single-user mode. Where one of those is a chosen schema, as public is under any name, or in
-// one, there may always be comments.
+// exportSnapshot exports the snapshot of the transaction until its end. It finds comments in
+// pg_description by the oid of their object: the 5,000 comments of initdb are on objects with oids
+// below 16384 (FirstNormalObjectId). Objects that were created in single-user mode may have such oids
+// too. If a chosen schema (as public, also after a rename) or an object in one has such an oid,
+// comments counts as true.
 func (s *session) exportSnapshot(ctx context.Context, schemas []string) (found snapshot, err error) {
 	err = s.conn.QueryRow(ctx, `
 SELECT pg_export_snapshot(),

@@ -8,28 +8,28 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// objects are rows of catalogues: the oid of each catalogue, and at the same place that of the row.
+// objects are rows of catalogues: the oid of each catalogue, and at the same index the oid of the row.
 type objects struct{ classes, oids []int64 }
 
 func (o *objects) add(class, oid int64) {
 	o.classes, o.oids = append(o.classes, class), append(o.oids, oid)
 }
 
-// references are what the schemas need and a dump of them does not hold.
+// references holds what the schemas need and a dump of them does not contain.
 type references struct {
 	needs export.Needs
-	// left are what belongs to the schemas and to the database, by a word of leftSQL.
+	// left has the objects that a dump of the schemas leaves out, by the kind of leftSQL.
 	left map[string][]string
-	// schemas and called are what bodies of functions name: other schemas than the dump's, and
-	// extensions that are needed for nothing else.
+	// schemas and called are named in bodies of functions: other schemas, and extensions that nothing
+	// else needs.
 	schemas []string
 	called  []export.Extension
 }
 
-// referencesSQL follows pg_depend: from each schema to what is in it, on to its parts
-// (constraints, defaults, rules, triggers, policies, row types, indexes), and from all of
-// these to what lies elsewhere. That a table or a schema is published is no part of it. The
-// lookups in own are by hashed subplans: a join would be a loop over all of it for each row.
+// referencesSQL follows pg_depend from each schema to its objects, to their parts (constraints,
+// defaults, rules, triggers, policies, row types, indexes), and from all of these to objects outside.
+// Publications of a table or schema do not count. The look-ups in own use hashed subplans: a join would
+// loop over all of it for each row.
 const referencesSQL = `
 WITH RECURSIVE own (classid, objid) AS (
   SELECT d.classid, d.objid FROM pg_depend d
@@ -60,8 +60,8 @@ SELECT DISTINCT true, coalesce(d.refclassid, r.classid)::bigint, coalesce(d.refo
   FROM referred r LEFT JOIN pg_depend d ON r.classid = 'pg_type'::regclass
    AND d.classid = r.classid AND d.objid = r.objid AND d.deptype = 'i' AND d.refclassid = r.classid`
 
-// needsSQL says what they are. Extensions installed in the schemas count as well, those that
-// functions call ($4), and those that an extension requires.
+// needsSQL describes the referenced objects. Extensions that are installed in the schemas, that
+// functions call ($4), or that another extension requires, count too.
 const needsSQL = `
 WITH RECURSIVE needed (classid, objid) AS (
   SELECT * FROM unnest($2::bigint[]::oid[], $3::bigint[]::oid[])
@@ -97,8 +97,8 @@ SELECT DISTINCT 'role', r.rolname::text, '', 0
  WHERE c.relnamespace = ANY ($1::bigint[]::oid[]) AND r.oid >= 16384
  ORDER BY depth DESC, 2`
 
-// references looks for what the schemas need. Hash and merge joins are off, because with many
-// tenants they read all of pg_depend, where each step needs a few entries of its indexes.
+// references finds what the schemas need. Hash and merge joins are off: with many tenants they read all
+// of pg_depend, while each step needs only a few entries of its indexes.
 func (s *session) references(ctx context.Context, v *survey) (references, error) {
 	var out references
 	if err := s.script(ctx, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"); err != nil {

@@ -16,17 +16,18 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// counts is the counting of all tables' rows in the snapshot, beside the dump.
+// counts holds the row counts of all tables in the snapshot, taken beside the dump.
 type counts struct {
 	done chan struct{}
 	rows map[export.Table]int64 // once done, unless err is set
 	err  error
 }
 
-// count starts counting on the snapshot's own session, which is the counting's alone until
-// done. turn says when; nil: all at once. Tables without locks of ours are counted once pg_dump
-// has locked them, which locked says. It may end before the counting does: a table that was
-// changed by then is a fault, because nothing says whether that was before its rows were counted.
+// count starts the counts on the session of the snapshot. Until done is closed, nothing else may use
+// the session. turn delays the counts of tables; nil: no delay. Tables that the session has not locked
+// are counted after pg_dump has locked them, when locked is closed. pg_dump may end before the
+// counts do: a table that has changed by then is a fault, because the change may have come before its
+// rows were counted.
 func (s *session) count(ctx context.Context, v *survey, turn *trail, locked <-chan struct{}) *counts {
 	c := &counts{done: make(chan struct{}), rows: map[export.Table]int64{}}
 	tables := v.counted()
@@ -66,19 +67,18 @@ func (s *session) count(ctx context.Context, v *survey, turn *trail, locked <-ch
 	return c
 }
 
-// trail keeps the counting behind a pg_dump that writes each table to a file of its own, by as
-// many tables as it dumps at once, both going from the largest to the smallest: what is counted
-// is still in memory then, and the last are counted when connections have no table left, while
-// the last files are on their way to the storage. Counting ahead of the dump takes the cores
-// from it instead.
+// trail delays the counts of a format-directory dump by as many tables as pg_dump dumps at the same
+// time. Both go from the largest table to the smallest. The pages of a counted table are then still in
+// memory, and the last tables are counted when connections are idle and the last files go to the
+// storage. Counts ahead of the dump would take cores from it.
 type trail struct {
 	exited <-chan struct{} // closed once pg_dump has ended
-	dumped <-chan struct{} // a value for each finished file; it holds all there can be
+	dumped <-chan struct{} // a value for each finished file; its buffer holds all of them
 	behind int
 }
 
-// wait returns how many tables may be counted next, at most so many: all once pg_dump has ended,
-// also when it failed, for what it failed of may be in a table.
+// wait returns how many tables may be counted next, up to most. After the end of pg_dump it returns
+// most, also after a failure, because the cause may be in a table.
 func (t *trail) wait(ctx context.Context, most int) int {
 	for {
 		select {
@@ -100,8 +100,8 @@ func (t *trail) wait(ctx context.Context, most int) int {
 	}
 }
 
-// countSome counts the rows of some tables: with one query for all of them, else one query for
-// each, else one COPY.
+// countSome counts the rows of some tables: with one query for all, on failure with one query for each
+// table, and on failure of that with a COPY.
 func (s *session) countSome(ctx context.Context, tables []relation, into map[export.Table]int64) error {
 	err := s.countPlanned(ctx, tables, into)
 	if err == nil || !s.uncounted(err) {
@@ -113,7 +113,7 @@ func (s *session) countSome(ctx context.Context, tables []relation, into map[exp
 				continue
 			}
 		}
-		// pg_dump itself plans the query of a table with a condition.
+		// pg_dump plans the query of a table with a condition too.
 		if !s.uncounted(err) || t.condition != nil {
 			return err
 		}
@@ -124,17 +124,17 @@ func (s *session) countSome(ctx context.Context, tables []relation, into map[exp
 	return nil
 }
 
-// uncounted reports whether err is about a query and not about the table or the server: the
-// query needed something that pg_dump's COPY does not need.
+// uncounted reports whether err is about the query and not about the table or the server: the query
+// needed something that pg_dump's COPY does not need.
 func (s *session) uncounted(err error) bool {
 	state := sqlState(err)
 	damaged := strings.HasPrefix(state, "XX") || strings.HasPrefix(state, "58") // data, input and output
 	return state != "" && !damaged && !s.conn.IsClosed()
 }
 
-// beginCount and endCount stand around each count. Planning a count(*) locks every index of the
-// table; rolling the savepoint back releases these locks. An index is never read, because it
-// may lack entries. The table itself is locked already, so only indexes are waited for.
+// beginCount and endCount enclose each count. Planning a count(*) locks every index of the table; the
+// rollback of the savepoint releases these locks. A count never reads an index, because an index may
+// lack entries. The table itself is locked already, so the lock timeout applies to indexes only.
 const (
 	beginCount = "SAVEPOINT count; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;" +
 		" SET LOCAL enable_bitmapscan = off; SET LOCAL lock_timeout = '1s'; "
@@ -142,8 +142,8 @@ const (
 )
 
 // countPlanned counts the rows of some tables with one query. The planner opens the indexes and
-// extended statistics of each table and inlines their functions, so it fails where those need
-// a search_path, and waits where an index is being rebuilt.
+// extended statistics of each table and inlines their functions. It fails if a function needs a
+// search_path, and waits while an index is rebuilt.
 func (s *session) countPlanned(ctx context.Context, tables []relation, into map[export.Table]int64) error {
 	results, err := s.conn.PgConn().Exec(ctx, beginCount+countSQL(tables)+"; "+endCount).ReadAll()
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *session) countPlanned(ctx context.Context, tables []relation, into map[
 	return nil
 }
 
-// countSQL is the query that counts some tables: a row for each, with its place among them.
+// countSQL returns the query that counts some tables: a row for each, with its index among them.
 func countSQL(tables []relation) string {
 	var b strings.Builder
 	for i, t := range tables {
@@ -180,7 +180,7 @@ func countSQL(tables []relation) string {
 	return b.String()
 }
 
-// unplanned names the tables that countPlanned cannot count. Nothing is counted.
+// unplanned returns the tables that countPlanned cannot count. It counts nothing.
 func (s *session) unplanned(ctx context.Context, tables []relation) (names []string, err error) {
 	for some := range slices.Chunk(tables, lockChunk) {
 		if err = s.plan(ctx, some); err == nil {
@@ -198,7 +198,7 @@ func (s *session) unplanned(ctx context.Context, tables []relation) (names []str
 	return names, nil
 }
 
-// plan lets the server plan the counting of some tables.
+// plan lets the server plan the counts of some tables.
 func (s *session) plan(ctx context.Context, tables []relation) error {
 	if _, err := s.conn.PgConn().Exec(ctx, beginCount+"EXPLAIN "+countSQL(tables)+"; "+endCount).ReadAll(); err != nil {
 		return s.rollBackCount(ctx, err)
@@ -206,8 +206,8 @@ func (s *session) plan(ctx context.Context, tables []relation) error {
 	return nil
 }
 
-// countCopied counts the rows of a table as pg_dump reads them, with a COPY, which plans nothing
-// and opens no index. It reads one column, the narrowest of fixed width if there is one.
+// countCopied counts the rows of a table with a COPY, as pg_dump reads them. COPY plans nothing and
+// opens no index. It reads one column, the narrowest one of fixed width if there is one.
 func (s *session) countCopied(ctx context.Context, t relation, into map[export.Table]int64) error {
 	columns, err := s.narrowestColumn(ctx, t)
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *session) countCopied(ctx context.Context, t relation, into map[export.T
 	return s.script(ctx, endCount)
 }
 
-// narrowestColumn returns a column list for COPY; empty: the table has no column.
+// narrowestColumn returns a column list for COPY; empty if the table has no column.
 func (s *session) narrowestColumn(ctx context.Context, t relation) (string, error) {
 	var name string
 	err := s.conn.QueryRow(ctx, `

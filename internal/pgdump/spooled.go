@@ -19,12 +19,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
-// parallelFrom is the size of table data from which a dump is worth more than one
-// connection: below it starting another costs more than it brings.
+// parallelFrom is the size of table data above which a dump uses more than one connection. Below it,
+// another connection costs more than it saves.
 const parallelFrom = 64 << 20
 
-// chooseJobs is how many connections dump tables: as many as were asked for, else one for
-// each core if there is enough to do; never more than there are tables or than is allowed.
+// chooseJobs returns how many connections dump tables: the requested number, else one for each core if
+// there is enough data; never more than there are tables or than ParallelJobs.
 func (o *opening) chooseJobs(ctx context.Context) int {
 	jobs := o.job.Jobs
 	if jobs == 0 {
@@ -36,8 +36,8 @@ func (o *opening) chooseJobs(ctx context.Context) int {
 	return max(1, min(jobs, len(o.survey.counted()), o.config.ParallelJobs))
 }
 
-// startSpooled starts a pg_dump that writes a directory, and returns the reader that turns
-// it into one stream.
+// startSpooled starts a pg_dump that writes a directory, and returns the reader that makes one stream of
+// it.
 func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 	if o.config.Spool == nil {
 		return nil, nil, newFault(codes.SpoolUnavailable, "this worker has no spool, which format directory needs", nil)
@@ -70,10 +70,9 @@ func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 	return out.process, out, nil
 }
 
-// spooled is pg_dump's directory as one stream: a tar in which each table's file follows as
-// soon as pg_dump has closed it, and toc.dat comes last, after pg_dump exited 0. A file is
-// gone from the folder once it is being read. Read is for one goroutine, Close for any once
-// no Read is under way.
+// spooled is pg_dump's directory as one stream: a tar in which the file of each table follows when
+// pg_dump has closed it, and toc.dat comes last, after pg_dump exited 0. A file is unlinked when its
+// reading begins. Only one goroutine may call Read, and Close must not run during a Read.
 type spooled struct {
 	folder  *spool.Folder
 	notices *os.File
@@ -81,28 +80,28 @@ type spooled struct {
 	limit   int64
 	fail    func(error) // ends the dump
 
-	// Read's own.
+	// Used by Read only.
 	frame bytes.Buffer   // headers, padding and the end, to be read next
 	file  *os.File       // its body follows; nil: none
 	size  int64          // of file
 	left  int64          // of its body
-	last  bool           // toc.dat was begun
-	shut  sync.WaitGroup // files that are being closed
+	last  bool           // the current file is toc.dat
+	shut  sync.WaitGroup // goroutines that close files
 
 	wake   chan struct{} // a file is ready, or following has ended
-	dumped chan struct{} // a value for each table's file that is finished
+	dumped chan struct{} // a value for each finished file of a table
 	idle   sync.WaitGroup
-	over   atomic.Bool // following was ended
+	over   atomic.Bool // set by unfollow
 
 	mu      sync.Mutex
 	ready   []finished
 	writing map[string]struct{} // what pg_dump has open
-	known   map[string]struct{} // what was ever ready
-	held    int64               // bytes of what is ready or being read
-	gone    int64               // bytes of what was read to its end
-	used    int64               // bytes in the folder when it was last looked at
-	seen    int64               // the written bytes that grown has told of
-	tight   bool                // there was no room when the last file became ready
+	known   map[string]struct{} // all files that were ever ready
+	held    int64               // bytes of files that are ready or being read
+	gone    int64               // bytes of files that were completely read
+	used    int64               // bytes in the folder at the last measurement
+	seen    int64               // written bytes at the last call of grown
+	tight   bool                // the disk was full when the last file became ready
 }
 
 type finished struct {
@@ -115,7 +114,7 @@ type finished struct {
 func (s *spooled) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if s.frame.Len() > 0 {
-			m, _ := s.frame.Read(p[n:]) // it is not empty
+			m, _ := s.frame.Read(p[n:]) // fails only if empty
 			n += m
 			continue
 		}
@@ -146,7 +145,7 @@ func (s *spooled) body(p []byte) (int, error) {
 	return n, nil
 }
 
-// endFile gives up the current file, which must not have grown since its size was written.
+// endFile closes the current file. The file must not have grown since its header was written.
 func (s *spooled) endFile() error {
 	if n, err := s.file.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
 		return errors.Join(errors.New("a file of pg_dump's changed after it was closed"), err)
@@ -157,10 +156,10 @@ func (s *spooled) endFile() error {
 	if s.last {
 		s.frame.Write(make([]byte, 2*tarBlock))
 	}
-	// It has no name any more: closing it frees all it held, a tenth of a second for each
-	// gigabyte, in which the next one can be read.
+	// Closing the unlinked file frees its blocks, which takes a tenth of a second for each gigabyte.
+	// The next file is read meanwhile.
 	s.shut.Go(func() {
-		_ = file.Close() // it was only read
+		_ = file.Close() // opened for reading only
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.held -= size
@@ -222,7 +221,7 @@ func (s *spooled) begin(f finished) (err error) {
 		return fmt.Errorf("empty the spool: %w", err)
 	}
 	s.size, s.left, s.last = f.size, f.size, f.name == tocFile
-	// The header of a tar says nothing that the contents do not: no time, no owner.
+	// No times and no owners, so that the stream depends on the contents only.
 	if err := tar.NewWriter(&s.frame).WriteHeader(&tar.Header{Name: f.name, Size: f.size, Mode: 0o600}); err != nil {
 		return fmt.Errorf("write a tar header: %w", err)
 	}
@@ -231,8 +230,8 @@ func (s *spooled) begin(f finished) (err error) {
 
 const tocFile = "toc.dat"
 
-// collect finds, after pg_dump exited 0, what is left in the folder: files that were closed
-// since following last looked, and toc.dat, which goes last.
+// collect adds, after pg_dump exited 0, the remaining files of the folder: those closed since the last
+// event, and toc.dat as the last one.
 func (s *spooled) collect() error {
 	s.unfollow()
 	entries, err := fs.ReadDir(s.folder.Root().FS(), ".")
@@ -258,20 +257,20 @@ func (s *spooled) collect() error {
 	return s.finish(tocFile)
 }
 
-// full says whether pg_dump found no room for what it had to write.
+// full reports whether pg_dump met a full disk.
 func (s *spooled) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tight || s.crowded()
 }
 
-// crowded says whether the file system has no room for anything pg_dump would write now.
+// crowded reports whether the file system is full.
 func (s *spooled) crowded() bool {
 	free, err := s.folder.Free()
 	return err == nil && free < 1<<20
 }
 
-// grown says at each call whether pg_dump has written anything since the last.
+// grown reports whether pg_dump has written anything since the last call.
 func (s *spooled) grown() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

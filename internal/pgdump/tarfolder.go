@@ -6,12 +6,12 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// tarFolder is where pg_dump keeps each table of a tar until it has all of it, whatever TMPDIR
-// says: the C library's tmpfile.
+// tarFolder is where pg_dump buffers each table of a tar. It uses the C library's tmpfile, which
+// ignores TMPDIR.
 const tarFolder = "/tmp"
 
-// CheckTar finds out whether this process can make dumps of format tar. The error is the Fault
-// that a request would meet.
+// CheckTar checks whether this process can make dumps of format tar. Its error is the Fault with which
+// a request would fail.
 func CheckTar() error { return checkTar(tarFolder) }
 
 func checkTar(folder string) error {

@@ -10,30 +10,30 @@ import (
 )
 
 const (
-	// warmUses and warmLife bound one session: a server's process remembers every table it
-	// has met, and a login may have been withdrawn meanwhile. pg_dump itself always logs in
-	// anew.
+	// warmUses and warmLife bound one session: the memory of a backend grows with each table that it
+	// has read, and the login may have been revoked. pg_dump always makes a new login.
 	warmUses = 50
 	warmLife = 5 * time.Minute
 	// warmTables is how many tables a dump may have for its session to be kept.
 	warmTables = 1000
-	// warmSessions bounds all sessions at rest; the one that rested longest goes.
+	// warmSessions bounds all idle sessions. Above it, the one that is idle for the longest time is
+	// closed.
 	warmSessions = 8
-	// restingName is what an operator sees of a session at rest.
+	// restingName is the application name of an idle session.
 	restingName = "pgcourier idle"
 )
 
-// warm keeps sessions of dumps that went well for the next dump of the same source: a new
-// one costs a server's process and a password's proof. It is safe for concurrent use.
+// warm keeps the sessions of successful dumps for the next dump of the same source: a new session
+// costs a backend process and an authentication. It is safe for concurrent use.
 type warm struct {
-	keep time.Duration // at rest; 0: nothing is kept
+	keep time.Duration // how long a session stays idle; 0: none is kept
 
 	mu      sync.Mutex
-	resting []*session // the one that rested longest first
+	resting []*session // longest idle first
 	closed  bool
 }
 
-// take returns a session with the source: one at rest that still answers, or a new one.
+// take returns a session on the source: an idle one that still answers, or a new one.
 func (w *warm) take(ctx context.Context, src *source, dsn export.Secret, application string) (*session, error) {
 	if w.keep == 0 || !src.AnyServer() { // a server's kind can change under a session
 		return src.connect(ctx, application)
@@ -63,7 +63,7 @@ func (w *warm) take(ctx context.Context, src *source, dsn export.Secret, applica
 	return s, nil
 }
 
-// pop takes the youngest session with a source out of rest; nil: there is none.
+// pop removes and returns the most recently used idle session on a source; nil: none.
 func (w *warm) pop(dsn export.Secret) *session {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,8 +79,8 @@ func (w *warm) pop(dsn export.Secret) *session {
 
 func (w *warm) remove(i int) { w.resting = append(w.resting[:i:i], w.resting[i+1:]...) }
 
-// give lays a session to rest, which has no transaction and no setting of its own any more.
-// It reports false if it is not to be kept.
+// give keeps a session, which must have no transaction and no settings of a dump. It returns false if
+// the session cannot be kept.
 func (w *warm) give(s *session) bool {
 	w.mu.Lock()
 	if w.closed {
@@ -102,7 +102,7 @@ func (w *warm) give(s *session) bool {
 	return true
 }
 
-// expire closes a session that has rested for long enough.
+// expire closes a session that was idle for too long.
 func (w *warm) expire(s *session) {
 	w.mu.Lock()
 	for i := range w.resting {
@@ -113,10 +113,10 @@ func (w *warm) expire(s *session) {
 			return
 		}
 	}
-	w.mu.Unlock() // it was taken
+	w.mu.Unlock() // taken in between
 }
 
-// close ends all sessions at rest, and keeps none from now on.
+// close ends all idle sessions and keeps none from now on.
 func (w *warm) close() {
 	w.mu.Lock()
 	resting := w.resting
@@ -128,8 +128,8 @@ func (w *warm) close() {
 	}
 }
 
-// wake gives a session its name and finds out whether it still answers. The name is ours:
-// letters, digits and blanks.
+// wake sets the application name of a session and so checks that the server answers. The name is
+// generated here from letters, digits and blanks, so it needs no quoting.
 func (s *session) wake(ctx context.Context, application string) error {
 	s.uses++
 	settings := []string{"SET application_name = '" + application + "'"}
@@ -139,8 +139,8 @@ func (s *session) wake(ctx context.Context, application string) error {
 	return s.script(ctx, settings...)
 }
 
-// rest ends the transaction and, if the session may be kept, lays it to rest; else it
-// closes it. Nothing of a dump outlives it: no role, no setting, no lock, no snapshot.
+// rest ends the transaction, and keeps the session if it may be kept; else it closes it. Nothing of the
+// dump remains: no role, no setting, no lock, no snapshot.
 func (s *session) rest() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()

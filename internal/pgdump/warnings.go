@@ -13,14 +13,14 @@ import (
 // referenceWait bounds the search for references in a schema of very many objects.
 const referenceWait = "5s"
 
-// notes say what a dump leaves out.
+// notes holds what a dump leaves out.
 type notes struct {
-	warnings []string // for a human
+	warnings []string // for people
 	needs    export.Needs
 }
 
-// notes finds what a dump of these schemas leaves out although pg_dump says nothing of it.
-// docs/contents.md decides it for every catalogue.
+// notes finds what a dump of these schemas leaves out without a message of pg_dump. docs/contents.md
+// lists it for every catalogue.
 func (s *session) notes(ctx context.Context, v *survey) (notes, error) {
 	var out notes
 	warn := func(text string, names []string) {
@@ -115,9 +115,9 @@ SELECT n.nspname::text, c.relname::text, p.relkind = 'p'
 	return partitions, children, fail(ctx, wrap("look for partitions", err))
 }
 
-// unattachable lists the partitioned tables that PostgreSQL does not restore from a dump: it never
-// takes two indexes with exclusion for equal (CompareIndexInfo in src/backend/catalog/index.c),
-// so that it refuses to attach the partitions' ones. Seen up to version 18.
+// unattachable lists the partitioned tables that PostgreSQL cannot restore from a dump. It never treats
+// two exclusion indexes as equal (CompareIndexInfo in src/backend/catalog/index.c), so it refuses to
+// attach those of the partitions. Seen up to version 18.
 func (s *session) unattachable(ctx context.Context, v *survey) ([]string, error) {
 	var oids []int64
 	names := map[int64]string{}
@@ -144,7 +144,7 @@ SELECT DISTINCT i.indrelid::bigint
 	return found, fail(ctx, wrap("look for exclusion constraints", err))
 }
 
-// leftOut are the warnings of what leftSQL finds.
+// leftOut are the warnings for the kinds of leftSQL.
 var leftOut = []struct{ kind, text string }{
 	{"label", "security labels need their providers where they are restored"},
 	{"private", "every role may use these after a restore without pgcourier, but not in the source"},
@@ -156,7 +156,7 @@ var leftOut = []struct{ kind, text string }{
 	{"subscription", "subscriptions that fill these tables are left out"},
 }
 
-// homes names extensions with the schemas that they have to be made in.
+// homes returns the names of extensions with their schemas.
 func homes(extensions []export.Extension) []string {
 	out := make([]string, len(extensions))
 	for i, e := range extensions {
@@ -165,7 +165,7 @@ func homes(extensions []export.Extension) []string {
 	return out
 }
 
-// showAll makes names safe to show.
+// showAll makes names safe to print.
 func showAll(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {

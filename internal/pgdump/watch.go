@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// watch is the dump's clock. It runs only while the worker waits for pg_dump or the source:
-// what a slow storage takes is no fault of the dump's. It is safe for concurrent use.
+// watch is the clock of a dump. It runs only while the worker waits for pg_dump or the source, so that
+// a slow storage does not fail the dump. It is safe for concurrent use.
 type watch struct {
 	limit time.Duration // of all waiting
 	stall time.Duration // of waiting without progress
 
 	mu      sync.Mutex
 	waiters int
-	silent  int       // of these, how many wait for what cannot show progress
+	silent  int       // of these, the waiters for something that cannot show progress
 	since   time.Time // up to when the waiting is counted; valid while there are waiters
 	spent   time.Duration
 	quiet   time.Duration
@@ -25,8 +25,8 @@ type watch struct {
 
 func (w *watch) begin() { w.add(1, 0) }
 
-// beginSilent begins a wait for something that shows no progress until it is done: only the
-// limit bounds it. endSilent ends it.
+// beginSilent begins a wait for something that shows no progress before its end: only the limit bounds
+// it. endSilent ends the wait.
 func (w *watch) beginSilent() { w.add(1, 1) }
 
 func (w *watch) endSilent() { w.add(-1, -1) }
@@ -39,7 +39,7 @@ func (w *watch) add(waiters, silent int) {
 	w.silent += silent
 }
 
-// end ends a wait; progress says whether it brought something.
+// end ends a wait; progress: bytes arrived.
 func (w *watch) end(progress bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (w *watch) progress() {
 	w.quiet = 0
 }
 
-// settle counts the waiting up to now.
+// settle adds the waiting time up to now.
 func (w *watch) settle() {
 	now := time.Now()
 	if w.waiters > 0 {
@@ -69,7 +69,7 @@ func (w *watch) settle() {
 	w.since = now
 }
 
-// silence is for how long the dump has been waited for without progress.
+// silence returns how long the dump has made no progress while the worker waited.
 func (w *watch) silence() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -77,7 +77,7 @@ func (w *watch) silence() time.Duration {
 	return w.quiet
 }
 
-// expired is nil while neither limit is reached.
+// expired returns errTimeout or errStalled after a limit, else nil.
 func (w *watch) expired() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -91,10 +91,10 @@ func (w *watch) expired() error {
 	return nil
 }
 
-// run looks at the clock until ctx ends, and calls expire once a limit is reached. moved,
-// if not nil, says whether there was progress besides what was read.
+// run checks the limits until ctx ends, and calls expire when one is reached. moved, if not nil,
+// reports progress other than bytes read.
 func (w *watch) run(ctx context.Context, moved func() bool, expire func(error)) {
-	// A limit is overrun by at most a tenth of it, and by no more than a second.
+	// A limit is exceeded by at most a tenth, and by no more than a second.
 	t := time.NewTicker(min(max(min(w.limit, w.stall)/10, time.Millisecond), time.Second))
 	defer t.Stop()
 	for {
