@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -75,9 +76,10 @@ func (x *examiner) checkRoom(account *jetstream.AccountInfo, found []broker.Diff
 			Fix: "lower PGCOURIER_NATS_STREAM_MAX_BYTES for the workers and `pgcourier broker setup`, or raise the account's disk_max_stream_bytes",
 		})
 	}
-	if need := each * int64(missing); limits.MaxStore >= 0 && int64(account.ReservedStore)+need > limits.MaxStore {
+	reserved := int64(min(account.ReservedStore, math.MaxInt64))
+	if need := each * int64(missing); limits.MaxStore >= 0 && reserved+need > limits.MaxStore {
 		r.Add("limits/max_file", Finding{
-			State: Fault, Found: fmt.Sprintf("the account may store %s, has reserved %s, and the %d missing streams reserve %s", inBytes(limits.MaxStore), inBytes(int64(account.ReservedStore)), missing, inBytes(need)),
+			State: Fault, Found: fmt.Sprintf("the account may store %s, has reserved %s, and the %d missing streams reserve %s", inBytes(limits.MaxStore), inBytes(reserved), missing, inBytes(need)),
 			Fix: "lower PGCOURIER_NATS_STREAM_MAX_BYTES for the workers and `pgcourier broker setup`, or raise the account's max_file",
 		})
 	}

@@ -26,10 +26,10 @@ type Member struct {
 	group  *group
 	came   sync.Once        // for join or leave
 	job    export.DumpJob   // since it joined
-	part   chan *memberPart // gets one; nil: to be dumped alone
-	absent bool             // its Open does not wait any more; guarded by the group
+	part   chan *memberPart // receives one value; nil: dump it alone
+	absent bool             // its Open no longer waits; guarded by the group's mu
 
-	// Found while the group dump is prepared.
+	// Set while the group dump is prepared.
 	oids      []int64
 	relations []relation
 	bytes     int64

@@ -34,7 +34,7 @@ func (p *apiPart) fetch(ctx context.Context, method, url string, pid int) (t tri
 	for {
 		m, err := body.Read(buf)
 		n += int64(m)
-		if err == io.EOF { //nolint:errorlint // a body that is whole ends with io.EOF itself
+		if err == io.EOF { // a complete body ends with io.EOF itself, not with a wrapped one
 			break
 		}
 		if err != nil {

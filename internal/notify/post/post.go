@@ -62,11 +62,11 @@ func (c *Client) Close() {
 	}
 }
 
-// Send makes one try. Any 2xx is a yes, whatever the body is. A redirect is not followed: it is
-// permanent, as are 410 and each other 4xx but 408, 425 and 429. All else passes by itself; a
-// Retry-After is handed on as a *notify.DelayError.
+// Send makes one try. Any 2xx is a success. Permanent errors are a redirect, which is not followed, and
+// each 4xx except 408, 425 and 429. All other errors are transient; a Retry-After is returned as a
+// *notify.DelayError.
 func (c *Client) Send(req *http.Request) error {
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:gosec // the operator configures the URL
 	if err != nil {
 		// net/http's error repeats the URL, which may hold a token.
 		if u, ok := errors.AsType[*url.Error](err); ok {
