@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,7 +25,7 @@ const (
 
 // Obstacle is one thing that keeps messages from flowing.
 type Obstacle struct {
-	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
+	Object string // "BACKUP_REQUESTS", "BACKUP_REQUESTS/export-worker" or a subject of a stream
 	Kind   ObstacleKind
 	Until  time.Time // of a pause
 	Err    error     // of what is silent
@@ -53,7 +54,7 @@ func Look(ctx context.Context, js jetstream.JetStream, t Topology, schedules boo
 	var found []Obstacle
 	missing := map[string]bool{}
 	for _, s := range streams {
-		o, ok := lookAtStream(ctx, js, s.Name)
+		o, ok := lookAtStream(ctx, js, s)
 		if ok {
 			continue
 		}
@@ -81,10 +82,11 @@ func Look(ctx context.Context, js jetstream.JetStream, t Topology, schedules boo
 
 var errNoLeader = errors.New("it has no leader")
 
-// lookAtStream is ok if the stream is there and has a leader.
-func lookAtStream(ctx context.Context, js jetstream.JetStream, name string) (o Obstacle, ok bool) {
+// lookAtStream is ok if the stream is there, has a leader, and takes all subjects that it must.
+func lookAtStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (o Obstacle, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, repeatAfter)
 	defer cancel()
+	name := want.Name
 	s, err := js.Stream(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -94,6 +96,11 @@ func lookAtStream(ctx context.Context, js jetstream.JetStream, name string) (o O
 	}
 	if c := s.CachedInfo().Cluster; leaderless(c) {
 		return Obstacle{Object: name, Kind: Silent, Err: errNoLeader}, false
+	}
+	for _, subject := range want.Subjects {
+		if !slices.Contains(s.CachedInfo().Config.Subjects, subject) { // a worker of an earlier build has set it back
+			return Obstacle{Object: "subject " + subject + " of " + name, Kind: Missing}, false
+		}
 	}
 	return Obstacle{}, true
 }

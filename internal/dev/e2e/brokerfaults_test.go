@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,10 +146,10 @@ func TestAPausedConsumerIsNamed(t *testing.T) {
 	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
 }
 
-// Where every login may do everything, a worker makes what was removed by itself.
-func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
-	t.Parallel()
-	p := setupWith(t, func(p *platform) {
+// setupPlain makes a platform with a broker without users: every login may do everything.
+func setupPlain(t *testing.T) *platform {
+	t.Helper()
+	return setupWith(t, func(p *platform) {
 		plain, err := brokertest.StartPlain(t.TempDir(), brokertest.RandomPort)
 		if err != nil {
 			t.Fatal(err)
@@ -158,6 +159,12 @@ func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Where every login may do everything, a worker makes what was removed by itself.
+func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
+	t.Parallel()
+	p := setupPlain(t)
 	addr := freeAddress(t)
 	p.start("HTTP_ADDR=" + addr)
 	p.completed("acme", p.request(events.Requested{ProjectID: "acme"})) // it has bound the consumer
@@ -175,6 +182,18 @@ func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
 		ready(t, addr)
 		p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
 	}
+}
+
+// An earlier build sets the subjects of a stream back, and later ones add them again.
+func TestAWorkerThatMayAddsSubjectsAgain(t *testing.T) {
+	t.Parallel()
+	p := setupPlain(t)
+	addr := freeAddress(t)
+	p.start("HTTP_ADDR=" + addr)
+	want := p.stream(events.StreamEvents).Config.Subjects
+	p.change(events.StreamEvents, func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] })
+	eventually(t, "the subjects are there again", func() bool { return slices.Equal(p.stream(events.StreamEvents).Config.Subjects, want) })
+	ready(t, addr)
 }
 
 // A cluster without a majority has no leader: a worker ends with the code for servers that

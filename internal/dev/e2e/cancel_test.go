@@ -45,11 +45,17 @@ func (p *platform) command(environ []string, args ...string) (stdout, stderr str
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return p.commandOf(binary, environ, args...)
+}
+
+// commandOf is command for another binary than the test's own.
+func (p *platform) commandOf(binary string, environ []string, args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), binary, args...)
 	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, environ...)
 	var out, diagnostics strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &diagnostics
-	err = cmd.Run()
+	err := cmd.Run()
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case failed:
