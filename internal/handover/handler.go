@@ -15,24 +15,24 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// HandlerConfig is what a Handler works with. All but those with a default are required.
+// HandlerConfig configures a Handler. Fields without a default are required.
 type HandlerConfig struct {
 	Records Records
 	Files   Files
 	Keys    *Keys
 	// Address returns the client's IP address. Default: of the connection.
 	Address func(*http.Request) string
-	// Stall is how long a client may take no bytes. Default: 30 s.
+	// Stall is how long a client may read no bytes. Default: 30 s.
 	Stall time.Duration
 	Log   *slog.Logger
 }
 
-// Handler serves links: /d/<token>. A GET shows a page; the file comes by POST, or by GET with
-// "Accept: application/octet-stream", so that a mail scanner's preview uses nothing up. It is
-// safe for concurrent use.
+// Handler serves links: /d/<token>. A GET returns a page. A POST, or a GET with "Accept:
+// application/octet-stream", returns the file, so that the preview of a mail scanner does not count as
+// a download. It is safe for concurrent use.
 type Handler struct{ config HandlerConfig }
 
-// NewHandler makes a Handler.
+// NewHandler returns a Handler with the defaults of c filled in.
 func NewHandler(c HandlerConfig) *Handler {
 	if c.Address == nil {
 		c.Address = connectionAddress
@@ -54,7 +54,7 @@ func connectionAddress(r *http.Request) string {
 	return host
 }
 
-// Prefix begins the paths that a Handler serves.
+// Prefix is the prefix of the paths that a Handler serves.
 const Prefix = "/d/"
 
 // ServeHTTP implements http.Handler.
@@ -79,7 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w)
 	case err != nil:
 		h.unavailable(w, r, err)
-	case receipt: // it is signed and in clear, and uses nothing up
+	case receipt: // does not count as a download
 		w.Header().Set("Content-Type", "application/vnd.dsse.v1+json")
 		w.Header().Set("Content-Disposition", Disposition(file.Name()+".receipt.json"))
 		_, _ = w.Write(file.Receipt) // fails only when the client has gone
@@ -95,8 +95,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open returns what a token opens. The same work is done whatever the token is: one look at the
-// records and one comparison with each key.
+// open returns the link and the file of a token. It does the same work for every token: one look-up in
+// the records and one comparison with each key.
 func (h *Handler) open(ctx context.Context, token string, client []byte) (Link, File, error) {
 	id, mac := parseToken(token)
 	link, file, valid, err := h.config.Records.OpenedLink(ctx, id, client)
@@ -113,9 +113,9 @@ func (h *Handler) open(ctx context.Context, token string, client []byte) (Link, 
 	return link, file, nil
 }
 
-// ServeFile sends the stored bytes of an export to a caller that the API has let in, with the
-// same ranges and the same accounting. by is the user or token. Errors are before anything was
-// written: they wrap ErrNoExport or export.ErrLedgerUnavailable.
+// ServeFile sends the stored bytes of an export to a caller that the API has authorized, with the same
+// ranges and the same records of downloads. by is the user or token. It returns errors only before the
+// first byte: they wrap ErrNoExport or export.ErrLedgerUnavailable.
 func (h *Handler) ServeFile(w http.ResponseWriter, r *http.Request, id export.ID, by string) error {
 	file, err := h.config.Records.FileOf(r.Context(), id)
 	if err != nil {
@@ -124,14 +124,14 @@ func (h *Handler) ServeFile(w http.ResponseWriter, r *http.Request, id export.ID
 	return h.send(w, r, file, Download{ID: id, By: by}, Link{})
 }
 
-// refuse is the one answer for what opens nothing: unknown, expired, revoked, used up, deleted.
+// refuse writes the same answer for unknown, expired, revoked and used-up links and deleted exports.
 func (h *Handler) refuse(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(http.StatusNotFound)
 	_, _ = w.Write(refusal) // fails only when the client has gone
 }
 
-// unavailable answers while the ledger or the storage cannot be asked.
+// unavailable writes the answer while the ledger or the storage is unreachable.
 func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 	h.config.Log.WarnContext(r.Context(), "download not served", "error", err)
 	w.Header().Set("Retry-After", "10")
@@ -149,7 +149,7 @@ func wantsFile(r *http.Request) bool {
 	return false
 }
 
-// secure sets what every answer has: nothing is kept, framed, run or told to others.
+// secure sets the headers of every response: no caching, no framing, no scripts, no referrer.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy(""))
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -159,13 +159,13 @@ func secure(h http.Header) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// policy is the page's Content-Security-Policy. Its form may lead to one further origin: that of
-// the storage, which the browser holds a redirect to as well.
+// policy returns the page's Content-Security-Policy. origin is that of the storage, to which the form
+// may redirect: browsers apply form-action to redirects too.
 func policy(origin string) string {
 	return "default-src 'none'; style-src '" + styleHash + "'; form-action 'self'" + origin + "; frame-ancestors 'none'; base-uri 'none'"
 }
 
-// client tells the clients of a link apart.
+// client returns the identity of a client: the digest for Download.Client, its address and user agent.
 func (h *Handler) client(r *http.Request) (digest []byte, address, agent string) {
 	address, agent = h.config.Address(r), clean(r.UserAgent())
 	if net.ParseIP(strings.SplitN(address, "%", 2)[0]) == nil {
@@ -175,7 +175,7 @@ func (h *Handler) client(r *http.Request) (digest []byte, address, agent string)
 	return sum[:], address, agent
 }
 
-// clean makes a header one short line.
+// clean returns a header as one short line.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
@@ -189,6 +189,6 @@ func clean(s string) string {
 	return s
 }
 
-// Disposition returns the header of RFC 6266 for a file. A name is letters and digits of ASCII,
-// ".", "_" and "-".
+// Disposition returns the Content-Disposition (RFC 6266) of a file. A name has ASCII letters, digits,
+// ".", "_" and "-" only, so it needs no encoding.
 func Disposition(name string) string { return fmt.Sprintf("attachment; filename=%q", name) }

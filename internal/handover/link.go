@@ -15,12 +15,11 @@ import (
 )
 
 var (
-	// ErrNoExport says that there is no such export to hand over: it has not completed, or it
-	// was deleted.
+	// ErrNoExport means that there is no such export: it has not completed, or it was deleted.
 	ErrNoExport = errors.New("no such export to hand over")
-	// ErrNoLink says that a project has no such link.
+	// ErrNoLink means that a project has no such link.
 	ErrNoLink = errors.New("no such link")
-	// ErrNotValid says that a link opens nothing: it has expired, was revoked or is used up.
+	// ErrNotValid means that a link has expired, was revoked or is used up.
 	ErrNotValid = errors.New("the link is not valid")
 )
 
@@ -31,13 +30,13 @@ type Link struct {
 	ID       string `json:"link_id"`
 	Project  string `json:"project_id"`
 	Request  string `json:"request_id"`
-	Attempt  int    `json:"attempt"` // 0 until it is recorded
+	Attempt  int    `json:"attempt"` // 0 before it is recorded
 	IssuedBy string `json:"issued_by"`
-	// OfRequest says that the request itself asked for it, by deliver.
+	// OfRequest: the request has the link in deliver.
 	OfRequest bool `json:"of_request,omitempty"`
-	// NotifyEmail is the address that it is sent to. Empty: none.
+	// NotifyEmail is the mail address to which the link is sent. Empty: none.
 	NotifyEmail string `json:"notify_email,omitempty"`
-	// MaxDownloads is how often the file can be fetched. 0: as often as one likes.
+	// MaxDownloads is how often the file can be downloaded. 0: no limit.
 	MaxDownloads int        `json:"max_downloads,omitempty"`
 	Downloads    int        `json:"downloads"` // that have begun
 	IssuedAt     time.Time  `json:"issued_at"`
@@ -49,7 +48,7 @@ type Link struct {
 // Of returns the export that the link opens.
 func (l Link) Of() export.ID { return export.ID{Project: l.Project, Request: l.Request} }
 
-// State says in one word what the link is at a time: valid, expired, revoked or used.
+// State returns the state of the link at a time: valid, expired, revoked or used.
 func (l Link) State(now time.Time) string {
 	switch {
 	case l.RevokedAt != nil:
@@ -65,8 +64,8 @@ func (l Link) State(now time.Time) string {
 // newLinkID returns a random link id.
 func newLinkID() string { return linkPrefix + strings.ToLower(rand.Text()) }
 
-// deliveryID is the id of the link that a request asked for: the same each time, so that
-// issuing it twice issues one.
+// deliveryID returns the id of a request's own link. It is always the same, so that a repeated issue
+// makes no second link.
 func deliveryID(id export.ID, attempt int) string {
 	sum := sha256.Sum256([]byte("pgcourier delivery\x00" + id.Project + "\x00" + id.Request + "\x00" + strconv.Itoa(attempt)))
 	return linkPrefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:26]
@@ -81,7 +80,7 @@ type File struct {
 	Encrypted   bool
 	Bytes       int64
 	SHA256      string // lower-case hex
-	CRC32C      uint32 // 0: not known
+	CRC32C      uint32 // 0: unknown
 	Recipients  []string
 	Receipt     []byte // the signed receipt; nil: there is none
 	Trace       export.Trace
@@ -99,7 +98,7 @@ func NewFile(id export.ID, key string, a export.Artifact, trace export.Trace) Fi
 	return f
 }
 
-// Name is the file's name for its receiver.
+// Name returns the file's name for the client.
 func (f File) Name() string {
 	name := path.Base(f.Key)
 	if f.Encrypted && !strings.HasSuffix(name, ".age") {
@@ -108,7 +107,7 @@ func (f File) Name() string {
 	return name
 }
 
-// ContentType is the media type of the stored bytes.
+// ContentType returns the media type of the stored bytes.
 func (f File) ContentType() string {
 	switch {
 	case f.Encrypted:

@@ -11,20 +11,19 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// LinksConfig is what Links work with.
+// LinksConfig configures Links.
 type LinksConfig struct {
 	Records Records
 	Keys    *Keys
-	// PublicURL is where clients reach the Handler, without /d/. Empty: links cannot be made.
+	// PublicURL is the URL of the Handler for clients, without /d/. Empty: no links can be issued.
 	PublicURL string
-	// MaxTTL bounds the life of a link; a longer one that is asked for is cut. Default:
-	// MaxTTL.
+	// MaxTTL bounds the life of a link; a longer requested life is reduced to it. Default: MaxTTL.
 	MaxTTL time.Duration
-	// Read returns what a request asked for by deliver. Required for Run.
+	// Read returns the link that a request names in deliver. Required for Run.
 	Read func(payload []byte) (IssueRequest, error)
-	// Check holds the texts of a link to the contract. Required.
+	// Check validates the texts of a link by the contract. Required.
 	Check func(IssueRequest) error
-	// Announcer is for Run. Nil: another process announces.
+	// Announcer publishes the events in Run. Nil: another process publishes them.
 	Announcer Announcer
 	Log       *slog.Logger
 }
@@ -32,7 +31,7 @@ type LinksConfig struct {
 // Links issues, lists and revokes links. It is safe for concurrent use.
 type Links struct{ config LinksConfig }
 
-// NewLinks makes a Links.
+// NewLinks returns Links with the defaults of c filled in.
 func NewLinks(c LinksConfig) *Links {
 	if c.MaxTTL == 0 {
 		c.MaxTTL = MaxTTL
@@ -56,14 +55,14 @@ type IssueRequest struct {
 	export.ID
 	By           string        // the user or token; required
 	TTL          time.Duration // default: DefaultTTL
-	MaxDownloads int           // 0: as often as one likes
-	NotifyEmail  string        // empty: it is not sent
+	MaxDownloads int           // 0: no limit
+	NotifyEmail  string        // empty: no mail
 }
 
-// ErrBadLink says that a link cannot be as it is asked for.
+// ErrBadLink means that a requested link is not valid.
 var ErrBadLink = errors.New("bad link")
 
-// Issue issues a link and returns it and its URL, which is shown here only. Errors wrap
+// Issue issues a link and returns it with its URL, which only Issue returns. Errors wrap
 // ErrNoExport, ErrBadLink or export.ErrLedgerUnavailable.
 func (l *Links) Issue(ctx context.Context, r IssueRequest) (Link, string, error) {
 	if r.TTL == 0 {
@@ -94,7 +93,7 @@ func (l *Links) List(ctx context.Context, id export.ID) ([]Link, error) {
 	return l.config.Records.Links(ctx, id)
 }
 
-// Revoke ends a link. Doing so again changes nothing. ErrNoLink.
+// Revoke revokes a link. A second call changes nothing. ErrNoLink.
 func (l *Links) Revoke(ctx context.Context, project, link, by string) (Link, error) {
 	return l.config.Records.RevokeLink(ctx, project, link, by)
 }

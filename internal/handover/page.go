@@ -27,7 +27,7 @@ var style string
 var (
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
 	refusal      = rendered(template.Must(template.New("refused").Parse(refusedText)))
-	// styleHash lets the browser apply our own style and no other.
+	// styleHash allows only the page's own style in its Content-Security-Policy.
 	styleHash = func() string {
 		sum := sha256.Sum256([]byte(style))
 		return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
@@ -42,7 +42,7 @@ func rendered(t *template.Template) []byte {
 	return b.Bytes()
 }
 
-// page shows what a link opens. It has no script, and its one form fetches the file.
+// page writes the page of a link. It has no script; its form downloads the file.
 func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File) {
 	var b bytes.Buffer
 	left := ""
@@ -68,7 +68,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link Link, f File
 	_, _ = w.Write(b.Bytes()) // fails only when the client has gone
 }
 
-// receiptPath is where the receipt is, seen from the page; empty if there is none.
+// receiptPath returns the receipt's path relative to the page; empty if there is none.
 func receiptPath(r *http.Request, f File) string {
 	if f.Receipt == nil {
 		return ""
@@ -76,7 +76,7 @@ func receiptPath(r *http.Request, f File) string {
 	return path.Base(r.URL.Path) + "/receipt"
 }
 
-// noteTimeout bounds what is still noted of a download after its client has gone.
+// noteTimeout bounds the recording of a download after the end of its connection.
 const noteTimeout = 10 * time.Second
 
 func withoutCancel(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// lookEvery is the pause between two looks for what is due: it bounds what a delivery adds
-	// to the outcome.
+	// lookEvery is the pause between two queries for due deliveries: it bounds their delay after the
+	// outcome.
 	lookEvery = time.Second
-	// Idle is how long a download may be silent before it is taken for given up.
+	// Idle is how long a download may be silent before it counts as over.
 	Idle = time.Hour
-	// Settled is how long after its last byte a whole download is over: until then a client that
-	// was cut off may ask for the end again.
+	// Settled is how long after its last byte a complete download is over. Until then a client after a
+	// lost connection may request the end again.
 	Settled = 10 * time.Second
-	// batch bounds what one look takes.
+	// batch is the most rows of one query.
 	batch = 100
 )
 
-// Run issues the links that requests asked for and announces what became of links, until ctx
-// ends. Several processes may do so at once. What fails is tried again at the next look.
+// Run issues the links that requests name in deliver, and publishes the changes of links, until ctx
+// ends. Several processes may run it. After an error it tries again at the next look.
 func (l *Links) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -43,12 +43,12 @@ func (l *Links) Run(ctx context.Context) error {
 	}
 }
 
-// Look does once what Run does.
+// Look is one round of Run.
 func (l *Links) Look(ctx context.Context) error {
 	return errors.Join(l.deliver(ctx), l.announce(ctx))
 }
 
-// deliver issues the links that are due. Without an address for them none can be: they wait.
+// deliver issues the due links. Without PublicURL they wait.
 func (l *Links) deliver(ctx context.Context) error {
 	if l.config.PublicURL == "" {
 		return nil
@@ -75,7 +75,7 @@ func (l *Links) deliverOne(ctx context.Context, d Delivery) error {
 	return l.config.Records.Delivered(ctx, d.ID)
 }
 
-// announce publishes what became of links.
+// announce publishes the changes of links.
 func (l *Links) announce(ctx context.Context) error {
 	if l.config.Announcer == nil {
 		return nil

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// chunk is how much is read and written at a time: all the memory that a transfer takes.
+	// chunk is how much is read and written at a time: the memory of a transfer.
 	chunk = 256 << 10
-	// presigned is how long a presigned URL is valid: the transfer has to begin within it.
+	// presigned is how long a presigned URL is valid. The transfer must begin within that time.
 	presigned = 5 * time.Minute
 )
 
-// send sends a file, or the part of it that is asked for. An error is returned before anything
-// was written. What fails later cuts the connection: a client never takes a part for the whole.
+// send sends a file, or the requested part of it. It returns errors before the first byte only. A later
+// error aborts the connection, so that a client never takes a part for the whole file.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, f File, d Download, link Link) error {
 	from, to, status := wanted(r, f)
 	etag := `"` + f.SHA256 + `"`
@@ -69,14 +69,14 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, f File, d Downloa
 	return nil
 }
 
-// opened is a file that is being read. Its first bytes have been read already.
+// opened is an open file with its first bytes.
 type opened struct {
 	*bufio.Reader
 	io.Closer
 }
 
-// begin opens a file and reads its first bytes, so that a storage that does not have it, or does
-// not answer, is an answer and not a connection that is cut.
+// begin opens a file and reads its first bytes, so that a missing file or an unreachable storage gives
+// an HTTP error and not an aborted connection.
 func (h *Handler) begin(ctx context.Context, f File, from, to int64) (opened, error) {
 	body, err := h.config.Files.Open(ctx, f, from)
 	if err != nil {
@@ -91,7 +91,7 @@ func (h *Handler) begin(ctx context.Context, f File, from, to int64) (opened, er
 	return o, nil
 }
 
-// redirect sends the client to the storage itself, where that can be.
+// redirect redirects the client to the storage, if possible.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, f File, d Download) (bool, error) {
 	url, err := h.config.Files.Presign(r.Context(), f, presigned)
 	if err != nil || url == "" {
@@ -110,8 +110,8 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, f File, d Dow
 	return true, nil
 }
 
-// copy writes n bytes of body. The last chunk of a file is held back until its reader has seen
-// all of it to be whole: what is damaged never gets its end.
+// copy writes n bytes of body. It writes the last chunk of a file only after the reader has checked the
+// whole file, so that a client never receives a damaged file completely.
 func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd bool) (sent int64, err error) {
 	control := http.NewResponseController(w)
 	buf := make([]byte, chunk)
@@ -119,7 +119,7 @@ func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd boo
 		want := min(int64(len(buf)), n-sent)
 		got, err := io.ReadFull(body, buf[:want])
 		if err == nil && toEnd && sent+want == n {
-			// One read more: at the end of the file it says whether all of it was whole.
+			// One more read: at the end of the file it returns the result of the check.
 			if extra, endErr := body.Read(make([]byte, 1)); extra > 0 || endErr == nil || !errors.Is(endErr, io.EOF) {
 				return sent, errors.Join(errors.New("the stored file does not end where it should, or is damaged"), endErr)
 			}
@@ -127,7 +127,7 @@ func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd boo
 		if err != nil {
 			return sent, err
 		}
-		// A client that takes nothing for so long is cut.
+		// A client that reads nothing for Stall is disconnected.
 		if err := control.SetWriteDeadline(time.Now().Add(h.config.Stall)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return sent, err
 		}
@@ -155,9 +155,8 @@ func describe(h http.Header, f File, from, to int64, status int) {
 	}
 }
 
-// wanted returns the bytes that a request asks for, and the status of the answer. Several ranges
-// at once, other units and what cannot be read are answered with the whole file, as RFC 9110
-// allows.
+// wanted returns the requested range and the status of the response. Several ranges, other units and
+// malformed ranges give the whole file, as RFC 9110 allows.
 func wanted(r *http.Request, f File) (from, to int64, status int) {
 	spec, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
 	condition := r.Header.Get("If-Range")

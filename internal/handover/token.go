@@ -15,17 +15,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// Keys make the tokens of links and recognise them. They are safe for concurrent use.
-type Keys struct{ keys [][]byte } // the first makes
+// Keys compute and check the tokens of links. They are safe for concurrent use.
+type Keys struct{ keys [][]byte } // the first computes new tokens
 
 // minKey is the shortest link key in characters.
 const minKey = 32
 
-// KeyFile is where the link key of a data folder lies.
+// KeyFile returns the path of the link key in a data folder.
 func KeyFile(dataDir string) string { return filepath.Join(dataDir, "keys", "link.key") }
 
-// OpenKeys returns the keys of the setting LINK_KEY, separated by spaces, commas or new lines,
-// or, when that is empty, the key of the data folder, which is made if it is not there.
+// OpenKeys returns the keys of the setting LINK_KEY, separated by spaces, commas or new lines. If that
+// is empty, it returns the key of the data folder, which is created if it is missing.
 func OpenKeys(setting secret.String, dataDir string) (*Keys, error) {
 	text := setting.Reveal()
 	if text == "" {
@@ -48,7 +48,7 @@ func OpenKeys(setting secret.String, dataDir string) (*Keys, error) {
 	return k, nil
 }
 
-// ID names the key that makes tokens now, and tells nothing of it.
+// ID returns the id of the key that computes new tokens. The id reveals nothing about the key.
 func (k *Keys) ID() string { return keyID(k.keys[0]) }
 
 func keyID(key []byte) string {
@@ -57,10 +57,10 @@ func keyID(key []byte) string {
 	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
-// Token returns the token of a link by the key that makes tokens now.
+// Token returns the token of a link by the key for new tokens.
 func (k *Keys) Token(l Link) string { return token(k.keys[0], l) }
 
-// TokenBy returns the token of a link by the key with an id. ok is false when there is none.
+// TokenBy returns the token of a link by the key with an id. ok is false if there is no such key.
 func (k *Keys) TokenBy(id string, l Link) (t string, ok bool) {
 	for _, key := range k.keys {
 		if keyID(key) == id {
@@ -74,7 +74,7 @@ func token(key []byte, l Link) string {
 	return strings.TrimPrefix(l.ID, linkPrefix) + "." + base64.RawURLEncoding.EncodeToString(sum(key, l))
 }
 
-// sum is the HMAC of a link. Ids hold no zero byte, so that no two links give the same text.
+// sum returns the HMAC of a link. Ids contain no zero byte, so two links never give the same text.
 func sum(key []byte, l Link) []byte {
 	mac := hmac.New(sha256.New, key)
 	for _, field := range []string{
@@ -91,8 +91,8 @@ const (
 	sumChars = 43
 )
 
-// parseToken returns the link id that a token names, and the sum that it holds. For what is no
-// token both are of none: the work that follows is the same.
+// parseToken returns the link id and the HMAC of a token. For a malformed token it returns values of no
+// link, so that the same work follows.
 func parseToken(t string) (id string, mac []byte) {
 	if len(t) == idChars+1+sumChars && t[idChars] == '.' && strings.Trim(t[:idChars], "abcdefghijklmnopqrstuvwxyz234567") == "" {
 		if mac, err := base64.RawURLEncoding.Strict().DecodeString(t[idChars+1:]); err == nil {
@@ -102,7 +102,7 @@ func parseToken(t string) (id string, mac []byte) {
 	return linkPrefix + strings.Repeat("a", idChars), make([]byte, sha256.Size)
 }
 
-// recognises reports whether mac is that of a link by any key, in a time that tells nothing.
+// recognises reports whether mac is the HMAC of a link by any key, in constant time.
 func (k *Keys) recognises(l Link, mac []byte) bool {
 	found := false
 	for _, key := range k.keys {

@@ -6,6 +6,6 @@
 // by which versions and when, and which keys decrypt it. It is signed with Ed25519 and verified
 // offline: with the file, the public key and nothing else.
 //
-// A receipt lies in clear beside the export, also when that is encrypted. So it holds counts
+// A receipt is stored unencrypted beside the export, also beside an encrypted one. So it holds counts
 // and no names of schemas or tables.
 package receipt

@@ -18,8 +18,7 @@ const PayloadType = "application/vnd.in-toto+json"
 // MaxBytes bounds a receipt.
 const MaxBytes = 64 << 10
 
-// ErrWrong says that a receipt proves nothing: it is malformed, altered, or signed by another
-// key.
+// ErrWrong means that a receipt is not valid: it is malformed, altered, or signed by another key.
 var ErrWrong = errors.New("the receipt is wrong")
 
 // envelope is a DSSE envelope.
@@ -34,7 +33,7 @@ type signature struct {
 	Sig   string `json:"sig"` // base64
 }
 
-// PAE is DSSE's pre-authentication encoding: what is signed.
+// PAE returns DSSE's pre-authentication encoding: the bytes that are signed.
 func PAE(payloadType string, payload []byte) []byte {
 	out := []byte("DSSEv1 " + strconv.Itoa(len(payloadType)) + " " + payloadType + " " + strconv.Itoa(len(payload)) + " ")
 	return append(out, payload...)
@@ -54,7 +53,7 @@ func sign(key ed25519.PrivateKey, payload []byte) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// Read returns the statement of a receipt, which is not verified yet. ErrWrong: it is none.
+// Read returns the unverified statement of a receipt. ErrWrong: it is not a receipt.
 func Read(receipt []byte) (Statement, error) {
 	_, s, _, err := open(receipt)
 	return s, err
@@ -83,8 +82,8 @@ func open(receipt []byte) (envelope, Statement, []byte, error) {
 	return e, s, payload, nil
 }
 
-// Verify returns the statement of a receipt that one of keys has signed, and the id of that
-// key. ErrWrong: none has, or it is no receipt.
+// Verify returns the statement of a receipt, and the id of the key among keys that has signed it.
+// ErrWrong: no key has, or it is not a receipt.
 func Verify(receipt []byte, keys ...ed25519.PublicKey) (Statement, string, error) {
 	e, s, payload, err := open(receipt)
 	if err != nil {
@@ -96,7 +95,7 @@ func Verify(receipt []byte, keys ...ed25519.PublicKey) (Statement, string, error
 		if err != nil {
 			return Statement{}, "", err
 		}
-		// The key id is a hint by the standard, and not signed: every signature is tried.
+		// By the standard the key id is an unsigned hint, so every signature is tried.
 		if slices.ContainsFunc(e.Signatures, func(g signature) bool {
 			sig, err := base64.StdEncoding.DecodeString(g.Sig)
 			return err == nil && ed25519.Verify(key, signed, sig)

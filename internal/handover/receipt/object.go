@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// MatchFile reads a file to its end and compares it with the subject of a statement. ErrWrong:
-// it is another one.
+// MatchFile reads a whole file and compares it with the subject of a statement. ErrWrong: the file is a
+// different one.
 func MatchFile(s Statement, file string) (err error) {
 	f, err := os.Open(file) // #nosec G304 -- the caller names the file
 	if err != nil {

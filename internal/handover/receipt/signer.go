@@ -21,11 +21,11 @@ type Signer struct {
 	version string
 }
 
-// KeyFile is where the key of a data folder lies.
+// KeyFile returns the path of the receipt key in a data folder.
 func KeyFile(dataDir string) string { return filepath.Join(dataDir, "keys", "receipt.pem") }
 
-// Open returns a Signer with the keys of the setting RECEIPT_KEY or, when that is empty, with
-// the key of the data folder, which is made if it is not there. version is the program's.
+// Open returns a Signer with the keys of the setting RECEIPT_KEY or, if that is empty, with the key of
+// the data folder, which is created if it is missing. version is that of the program.
 func Open(setting secret.String, dataDir, version string) (*Signer, error) {
 	text := []byte(setting.Reveal())
 	if len(text) == 0 {
@@ -58,7 +58,7 @@ func (s *Signer) Export(key string, out export.Outcome) (*export.Receipt, error)
 	return s.sign(ofExport(key, out, s.version))
 }
 
-// Verification is what a verifier found of an export.
+// Verification is the result of a verification.
 type Verification struct {
 	export.ID
 	Key                   string // in the storage
@@ -67,7 +67,7 @@ type Verification struct {
 	StoredBytes           int64
 	SizeBytes             int64
 	Stream, Restored      Counts // in the dump, and in the scratch database
-	Unchecked             int64  // what could not be tried there
+	Unchecked             int64  // statements and tables that could not be tried there
 	ServerVersion         string
 	StartedAt, FinishedAt time.Time
 }
@@ -104,8 +104,8 @@ func Describe(envelope []byte, keyID string) *export.Receipt {
 	return &export.Receipt{SHA256: hex.EncodeToString(sum[:]), KeyID: keyID, Envelope: envelope}
 }
 
-// Recognize returns a stored receipt as Export or Verified did, if one of the signer's keys has
-// signed it.
+// Recognize returns a stored receipt in the form of Export and Verified, if one of the signer's keys
+// has signed it.
 func (s *Signer) Recognize(envelope []byte) (*export.Receipt, error) {
 	_, id, err := Verify(envelope, s.Public()...)
 	if err != nil {

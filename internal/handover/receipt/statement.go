@@ -13,9 +13,9 @@ import (
 // The types of statements.
 const (
 	StatementType = "https://in-toto.io/Statement/v1"
-	// ExportType says that an export was stored, whole.
+	// ExportType is the type for a completely stored export.
 	ExportType = "https://github.com/pgcourier/pgcourier/receipt/export/v1"
-	// VerificationType says that a verifier has read it back and restored it.
+	// VerificationType is the type for an export that a verifier has read back and restored.
 	VerificationType = "https://github.com/pgcourier/pgcourier/receipt/verification/v1"
 )
 
@@ -29,11 +29,11 @@ type Statement struct {
 
 // Subject is the stored object.
 type Subject struct {
-	Name   string            `json:"name"` // the file's own
+	Name   string            `json:"name"` // of the file
 	Digest map[string]string `json:"digest"`
 }
 
-// Predicate is what is said of the object.
+// Predicate holds the facts about the object.
 type Predicate struct {
 	ProjectID   string `json:"project_id"`
 	RequestID   string `json:"request_id"`
@@ -43,18 +43,18 @@ type Predicate struct {
 	Encryption  string `json:"encryption,omitempty"`
 	SizeBytes   int64  `json:"size_bytes"`   // of the dump
 	StoredBytes int64  `json:"stored_bytes"` // of the object
-	// Stream is what was counted in the dump, Snapshot what the source had in the snapshot
-	// that was dumped. Of a verification, Restored is what the restored database had.
+	// Stream is counted in the dump, Snapshot in the dumped snapshot of the source. Restored is
+	// counted in the restored database; verifications only.
 	Stream   Counts  `json:"stream"`
 	Snapshot *Counts `json:"snapshot,omitempty"`
 	Restored *Counts `json:"restored,omitempty"`
-	// Unchecked counts statements of the dump, and tables, that a verifier could not try for want
-	// of rights or of what other schemas hold.
+	// Unchecked counts statements of the dump, and tables, that a verifier could not try because of
+	// missing rights or missing objects of other schemas.
 	Unchecked int64 `json:"unchecked,omitzero"`
 	// DumpSHA256 is of the dump itself, as a verifier read it.
 	DumpSHA256 string   `json:"dump_sha256,omitempty"`
 	Versions   Versions `json:"versions"`
-	// Recipients are the fingerprints of the keys that open the object, sorted.
+	// Recipients are the fingerprints of the keys that decrypt the object, sorted.
 	Recipients []string  `json:"recipients,omitempty"`
 	StartedAt  time.Time `json:"started_at"`
 	FinishedAt time.Time `json:"finished_at"`
@@ -66,7 +66,7 @@ type Counts struct {
 	Rows   int64 `json:"rows"`
 }
 
-// Versions are those of what took part.
+// Versions are the versions of the programs that made the export.
 type Versions struct {
 	PGCourier string `json:"pgcourier"`
 	Server    string `json:"server"` // of the source, or of the scratch server
@@ -81,7 +81,7 @@ func (s Statement) SHA256() string {
 	return s.Subject[0].Digest["sha256"]
 }
 
-// Lines returns what the statement says, each with its name, for people.
+// Lines returns the facts of the statement as pairs of name and text, for people.
 func (s Statement) Lines() [][2]string {
 	p := s.Predicate
 	versions := "PostgreSQL " + p.Versions.Server
@@ -111,10 +111,10 @@ func (s Statement) Lines() [][2]string {
 	return append(lines, [2]string{"finished", p.FinishedAt.UTC().Format(time.RFC3339)})
 }
 
-// String is "2 rows in 1 tables".
+// String returns text such as "2 rows in 1 tables".
 func (c Counts) String() string { return fmt.Sprintf("%d rows in %d tables", c.Rows, c.Tables) }
 
-// check holds a statement against what this package makes.
+// check returns an error if this package could not have made the statement.
 func (s Statement) check() error {
 	sum, err := hex.DecodeString(s.SHA256())
 	switch {
