@@ -138,8 +138,13 @@ const (
 
 // Sweep makes one round and reports all that it could not do.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	return errors.Join(s.announce(ctx), s.failDead(ctx), s.reap(ctx), s.collect(ctx), s.remove(ctx), s.forget(ctx))
+	ending, cancel := context.WithTimeout(ctx, endFor)
+	defer cancel()
+	return errors.Join(s.announce(ctx), s.failDead(ctx, ending), s.reap(ctx, ending), s.collect(ctx), s.remove(ctx), s.forget(ctx))
 }
+
+// endFor is how long one sweep ends sessions: a source that does not answer must not hold up the rest.
+const endFor = 30 * time.Second
 
 // announceFor is how long one sweep waits for the broker to take an outcome.
 const announceFor = 10 * time.Second
@@ -170,7 +175,7 @@ func (s *Sweeper) announce(ctx context.Context) error {
 // failDead ends the requests with messages that will never be delivered again, and removes these
 // messages: in a work queue a dead message would stay for ever and count against its
 // project. What only waited for its turn until then is given to Rescue.
-func (s *Sweeper) failDead(ctx context.Context) error {
+func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	dead, err := s.Queue.Dead(ctx)
 	if err != nil {
 		return fmt.Errorf("list dead messages: %w", err)
@@ -189,7 +194,7 @@ func (s *Sweeper) failDead(ctx context.Context) error {
 			s.Rescue(ctx, d)
 			continue
 		case err == nil:
-			s.endSessions(ctx, out)
+			s.endSessions(ending, out)
 			if err = s.announceOne(ctx, out); err == nil {
 				err = s.Queue.Remove(ctx, d.Delivery)
 			}
@@ -203,21 +208,21 @@ func (s *Sweeper) failDead(ctx context.Context) error {
 
 // reap ends requests that the ledger knows, that no worker holds, and that have no message in
 // the queue: a broker that lost its store will never deliver them again.
-func (s *Sweeper) reap(ctx context.Context) error {
+func (s *Sweeper) reap(ctx, ending context.Context) error {
 	stranded, err := s.Reaper.Stranded(ctx, s.Grace, batch)
 	if err != nil {
 		return fmt.Errorf("list stranded requests: %w", err)
 	}
 	var faults []error
 	for _, r := range stranded {
-		if err := s.reapOne(ctx, r); err != nil {
+		if err := s.reapOne(ctx, ending, r); err != nil {
 			faults = append(faults, fmt.Errorf("reap %s: %w", r.ID, err))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
+func (s *Sweeper) reapOne(ctx, ending context.Context, r Stranded) error {
 	if !r.Cancelled {
 		held, err := s.Queue.Holds(ctx, r.Stream, r.Sequence)
 		if err != nil || held {
@@ -231,7 +236,7 @@ func (s *Sweeper) reapOne(ctx context.Context, r Stranded) error {
 	if err != nil {
 		return err
 	}
-	s.endSessions(ctx, out)
+	s.endSessions(ending, out)
 	return s.announceOne(ctx, out)
 }
 
