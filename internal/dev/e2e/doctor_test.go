@@ -240,7 +240,7 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	if len(c.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"pgcourier.test"}) || len(c.chat.Messages(privateChat)) != 1 {
 		t.Errorf("%d mails, posted %q, %d messages", len(c.smtp.Mails()), posted, len(c.chat.Messages(privateChat)))
 	}
-	if len(d) != 7 {
+	if len(d) != 8 {
 		t.Errorf("--only notify showed %d lines: %+v", len(d), d)
 	}
 	key := c.file("key", c.setting("DATABASE_URL")[len("DATABASE_URL="):])
