@@ -249,9 +249,37 @@ func (p *Planner) decide(ctx context.Context, failed events.Failed, queued map[s
 			return item, nil
 		case out.Failed != nil && of(out.Failed.Request, first):
 			item.Failed = *out.Failed
+			if n, err = p.reach(ctx, &item, first, n); err != nil {
+				return Item{}, err
+			}
 		}
 	}
 	return Item{}, fmt.Errorf("%s/%s: replayed too often", failed.ProjectID, failed.RequestID)
+}
+
+// reach sets item.Failed to a late failure of the chain, for the most part the last one, and returns its
+// generation. A chain can be long and each look is a call of the broker, so it doubles its steps and
+// then halves them. A generation of the chain is only made after the one before it has failed, so what
+// is stepped over needs no look.
+func (p *Planner) reach(ctx context.Context, item *Item, first string, generation int) (int, error) {
+	origin := *item.Failed.Request
+	low, high := generation, events.MaxGeneration+1
+	for step := 1; high-low > 1; {
+		n := low + step
+		if n >= high {
+			n = low + (high-low)/2
+		}
+		out, err := p.History.Outcome(ctx, item.Failed.ProjectID, origin.Replay(n).RequestID)
+		if err != nil {
+			return 0, err
+		}
+		if out.Failed != nil && of(out.Failed.Request, first) {
+			low, step, item.Failed = n, 2*step, *out.Failed
+		} else {
+			high = n
+		}
+	}
+	return low, nil
 }
 
 // of reports whether r is a replay of first.

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,7 @@ type past struct {
 	outcomes map[string]events.Outcome // by project/request
 	failed   []events.Failed
 	queued   map[string]map[string]bool // by project
+	looks    int                        // for outcomes
 }
 
 func newPast() *past {
@@ -36,6 +38,7 @@ func (p *past) Failed(_ context.Context, project string, _ time.Time) (out []eve
 }
 
 func (p *past) Outcome(_ context.Context, project, request string) (events.Outcome, error) {
+	p.looks++
 	return p.outcomes[project+"/"+request], nil
 }
 
@@ -136,6 +139,33 @@ func TestAChainIsFollowedToItsEnd(t *testing.T) {
 	p.fail("acme", "x", x, codes.LockTimeout)
 	if _, err := p.planner().One(t.Context(), "globex", "x"); !errors.Is(err, replay.ErrUnknown) {
 		t.Errorf("of a project that does not know it: %v", err)
+	}
+}
+
+// Each look is a call of the broker: a request that was replayed hundreds of times needs some of them.
+func TestALongChainNeedsFewLooks(t *testing.T) {
+	t.Parallel()
+	x := request("acme", "x")
+	for _, length := range []int{1, 2, 3, 7, 8, 100, 500} {
+		for _, taken := range []int{0, 1, 2, 4, 64, 77, length - 1} { // a number that another's request has
+			p := newPast()
+			p.fail("acme", "x", x, codes.LockTimeout)
+			for n := 1; n <= length; n++ {
+				if n == taken && n < length {
+					p.complete("acme", fmt.Sprintf("x-r%d", n), request("acme", fmt.Sprintf("x-r%d", n)))
+					continue
+				}
+				p.fail("acme", fmt.Sprintf("x-r%d", n), replayOf(x, n), codes.LockTimeout)
+			}
+			p.queue("acme", fmt.Sprintf("x-r%d", length+1))
+			item, err := p.planner().One(t.Context(), "acme", "x")
+			if err != nil || item.Verdict != replay.Underway || item.Next.RequestID != fmt.Sprintf("x-r%d", length+1) || item.Failed.RequestID != fmt.Sprintf("x-r%d", length) {
+				t.Errorf("%d replays, number %d taken: %+v, %v", length, taken, item, err)
+			}
+			if p.looks > 45 {
+				t.Errorf("%d replays, number %d taken: %d looks", length, taken, p.looks)
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -38,10 +39,10 @@ func (g *generator) next() call {
 		return g.stray()
 	}
 	op := pick(g.rand, g.document.Operations)
-	if op.Method == "DELETE" && !g.one(4) { // else there would be little to look at
+	if op.Method == http.MethodDelete && !g.one(4) { // else there would be little to look at
 		op = pick(g.rand, g.document.Operations)
 	}
-	c := call{operation: &op, head: op.Method == "GET" && g.one(30)}
+	c := call{operation: &op, head: op.Method == http.MethodGet && g.one(30)}
 	path := op.Path
 	query := url.Values{}
 	header := [][2]string{{"Host", "fuzz"}}
@@ -151,7 +152,7 @@ func (g *generator) body(schema map[string]any) ([]byte, [][2]string) {
 	case 1:
 		text = text[:g.rand.IntN(len(text)+1)]
 	case 2:
-		text[g.rand.IntN(len(text))] = byte(g.rand.IntN(256))
+		text[g.rand.IntN(len(text))] = "\x00\n\"\\{}[],:09aZ\x7f\x80\xff"[g.rand.IntN(17)]
 	case 3:
 		text = slices.Concat(text, text)
 	case 4:

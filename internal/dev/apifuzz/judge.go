@@ -34,7 +34,7 @@ func (d *Document) judge(c call, a answer) string {
 	case media == problemMedia:
 		return d.judgeProblem(c, a)
 	case c.odd:
-		return judgeOdd(a, media)
+		return judgeOdd(c, a, media)
 	}
 	if want := c.refusal(); want != 0 {
 		return fmt.Sprintf("want %d for this token", want)
@@ -112,11 +112,11 @@ func (d *Document) judgeProblem(c call, a answer) string {
 }
 
 // judgeOdd judges what the server's library may answer by itself, and download links.
-func judgeOdd(a answer, media string) string {
+func judgeOdd(c call, a answer, media string) string {
 	switch a.status {
 	case http.StatusOK:
 		// An encoded slash belongs to a project's name, which no project has.
-		if media != "application/openapi+json" && string(bytes.TrimSpace(a.body)) != `{"exports":[]}` {
+		if media != "application/openapi+json" && !c.head && string(bytes.TrimSpace(a.body)) != `{"exports":[]}` {
 			return "a success for no operation"
 		}
 	case http.StatusMovedPermanently, http.StatusTemporaryRedirect:

@@ -66,7 +66,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	errs := make([]error, c.Workers)
 	var group sync.WaitGroup
 	for i := range c.Workers {
-		group.Go(func() { errs[i] = r.work(ctx, uint64(i)) })
+		group.Go(func() { errs[i] = r.work(ctx, uint64(i)) }) //nolint:gosec // it counts from 0
 	}
 	group.Wait()
 	return r.report, errors.Join(errs...)
@@ -82,7 +82,7 @@ type run struct {
 }
 
 func (r *run) work(ctx context.Context, number uint64) error {
-	g := &generator{document: r.Document, tokens: r.Tokens, rand: rand.New(rand.NewPCG(r.Seed, number))}
+	g := &generator{document: r.Document, tokens: r.Tokens, rand: rand.New(rand.NewPCG(r.Seed, number))} //nolint:gosec // a seed makes the same calls again
 	wire := &wire{address: r.Address}
 	defer wire.close()
 	for ctx.Err() == nil && r.take(g) {
@@ -123,7 +123,7 @@ func (r *run) note(c call, a answer, took time.Duration, err error) error {
 	case err != nil && c.unread: // the server has closed before it had read all, or read no call
 		r.report.Statuses[name+" closed"]++
 	case err != nil:
-		what = "no answer: " + err.Error()
+		what = "no answer\n" + err.Error()
 	default:
 		r.report.Statuses[fmt.Sprintf("%s %d", name, a.status)]++
 		what = r.Document.judge(c, a)

@@ -163,10 +163,7 @@ func (s *apiServer) checkCommands(t *testing.T) {
 	t.Helper()
 	blocks := shellBlocks(readRoot(t, "docs/api.md"))
 	const marker = "printf '\\n=== %s\\n' "
-	script := "set -euo pipefail\n"
-	for _, b := range blocks {
-		script += marker + "block\n" + b
-	}
+	script := strings.Join(append([]string{"set -euo pipefail\n"}, blocks...), marker+"block\n")
 	if !strings.Contains(script, documentedAddress) {
 		t.Fatalf("docs/api.md does not name %s", documentedAddress)
 	}
