@@ -21,41 +21,40 @@ import (
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
-// Config is what an API works with. All but the fields with a default are required.
+// Config configures an API. Fields without a default are required.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Client    *events.Client
 	JetStream jetstream.JetStream
 	Queue     *broker.RequestQueue
 	Planner   *replay.Planner
-	// OutcomeBody returns the body of the event that announces an outcome, byte for byte.
+	// OutcomeBody returns the body of the outcome's event, byte for byte.
 	OutcomeBody func(export.Outcome) ([]byte, error)
-	// Version is the program's, for the OpenAPI document. Default: "dev".
+	// Version is the version of the program, for the OpenAPI document. Default: "dev".
 	Version string
-	// PublicURL is the address at which callers reach the API. Default: none, links are relative.
+	// PublicURL is the URL of the API for callers. Default: none, links are relative.
 	PublicURL string
-	// BehindProxy takes the caller's address from X-Forwarded-For, the last entry.
+	// BehindProxy uses the last entry of X-Forwarded-For as the caller's address.
 	BehindProxy bool
-	// Rate bounds the calls of each caller in a second; it may make twice as many at once.
-	// Default: 50.
+	// Rate bounds the calls of each caller in a second, with bursts of twice as many. Default: 50.
 	Rate float64
-	// Issuer makes grants of JWTs. Default: there are tokens only.
+	// Issuer verifies JWTs. Default: none, tokens only.
 	Issuer *issuer.Issuer
-	// Trace returns the span of a call as W3C Trace Context, in place of the caller's own headers.
-	// Default: the headers are carried on as they are.
+	// Trace returns the span of a call as W3C Trace Context, which replaces the caller's headers in
+	// events. Default: the caller's headers are used.
 	Trace func(ctx context.Context) (traceparent, tracestate string)
-	// Handover gives exports to their receivers. Default: nothing does.
+	// Handover serves files, links and receipts. Default: none.
 	Handover *Handover
-	// Mounts are further handlers by their mux pattern. They authenticate callers by themselves,
-	// through Authorize or by other means.
+	// Mounts are additional handlers by their mux pattern. They must authenticate callers, with
+	// Authorize or by other means.
 	Mounts map[string]http.Handler
-	// Observe is told of each call: the route's pattern, the status and how long it took. Default:
-	// nothing is.
+	// Observe is called for each call with the route's pattern, the status and the duration. Default:
+	// none.
 	Observe func(route string, status int, took time.Duration)
 	Log     *slog.Logger
 }
 
-// API answers calls over HTTP. It is safe for concurrent use. Its owner closes it.
+// API serves the HTTP API. It is safe for concurrent use. The caller of New closes it.
 type API struct {
 	Config
 	feed     *feed
@@ -64,10 +63,10 @@ type API struct {
 	document []byte
 }
 
-// maxBody is the most that a body may hold, the same as a request's on the broker.
+// maxBody is the largest body, the same as that of a request on the broker.
 const maxBody = events.MaxRequestBytes
 
-// New makes an API. It subscribes to the broker's announcements.
+// New returns an API. It subscribes to the events on the broker.
 func New(c Config) (*API, error) {
 	if c.Version == "" {
 		c.Version = "dev"
@@ -103,7 +102,7 @@ func New(c Config) (*API, error) {
 // Handler returns the handler of all routes.
 func (a *API) Handler() http.Handler { return a.handler }
 
-// Drain ends what would never end by itself: calls that follow events.
+// Drain ends the calls that follow events.
 func (a *API) Drain() { a.feed.drain() }
 
 // Close releases the subscription.
@@ -162,7 +161,7 @@ func (a *API) operation(id, method, path, summary, description string, scopes ..
 	}
 }
 
-// problems is the response of all that is no success.
+// problems returns the response of every operation for errors.
 func problems() map[string]*huma.Response {
 	return map[string]*huma.Response{"default": {
 		Description: "A problem. `code` says which, in one word.",
@@ -170,7 +169,7 @@ func problems() map[string]*huma.Response {
 	}}
 }
 
-// path joins an address within the API to its public one.
+// path returns the public URL of a path within the API.
 func (a *API) path(format string, args ...any) string {
 	return strings.TrimSuffix(a.PublicURL, "/") + fmt.Sprintf(format, args...)
 }

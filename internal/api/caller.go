@@ -25,7 +25,7 @@ type Caller struct {
 	Address string // of the network
 }
 
-// call is what the audit notes of a call by the caller.
+// call returns the audit's record of a call by the caller.
 func (c Caller) call(action, project, object string) ledger.Call {
 	return ledger.Call{Subject: c.Subject, Address: c.Address, Action: action, Project: project, Object: object}
 }
@@ -37,9 +37,8 @@ func callerOf(ctx context.Context) Caller {
 	return c
 }
 
-// Authorize returns the caller of r if it may make calls of a project for one of the scopes. The
-// error is a *Problem. It is the same for a project that does not exist, and nothing of the
-// project is looked up.
+// Authorize returns the caller of r if it has one of the scopes for a project. The error is a *Problem.
+// It is the same for a project that does not exist: Authorize does not look up the project.
 func (a *API) Authorize(r *http.Request, project string, scopes ...access.Scope) (Caller, error) {
 	c, err := a.authenticate(r)
 	switch {
@@ -51,8 +50,8 @@ func (a *API) Authorize(r *http.Request, project string, scopes ...access.Scope)
 	return c, nil
 }
 
-// authorize is the middleware of an operation. It runs before anything of the call is read. Without
-// scopes any caller may pass.
+// authorize returns the middleware of an operation that checks the scopes before the body is read.
+// Without scopes it accepts every authenticated caller.
 func (a *API) authorize(scopes []access.Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
@@ -68,7 +67,7 @@ func (a *API) authorize(scopes []access.Scope) func(huma.Context, func(huma.Cont
 	}
 }
 
-// authenticate finds the caller by its token, and holds it to its rate.
+// authenticate returns the caller of a token and applies its rate limit.
 func (a *API) authenticate(r *http.Request) (Caller, error) {
 	scheme, presented, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "bearer") || len(r.Header.Values("Authorization")) > 1 {
@@ -84,7 +83,7 @@ func (a *API) authenticate(r *http.Request) (Caller, error) {
 	return c, a.limits.take(c.Subject)
 }
 
-// grant returns what the holder of a token or a JWT may do. The error is a *Problem.
+// grant returns the grant of a token or a JWT. The error is a *Problem.
 func (a *API) grant(ctx context.Context, presented, address string) (access.Grant, error) {
 	hash, ok := access.HashSecret(presented)
 	if !ok && a.Issuer != nil {
@@ -119,8 +118,8 @@ func (a *API) grant(ctx context.Context, presented, address string) (access.Gran
 
 func (a *API) address(r *http.Request) string { return Address(r, a.BehindProxy) }
 
-// Address returns where a call comes from. A proxy appends the address that it saw to
-// X-Forwarded-For; what stands before that is the caller's own claim.
+// Address returns the IP address of a client. A proxy appends the address that it sees to
+// X-Forwarded-For; earlier entries come from the client and are not trusted.
 func Address(r *http.Request, behindProxy bool) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -136,7 +135,7 @@ func Address(r *http.Request, behindProxy bool) string {
 	return host
 }
 
-// limits hold each caller to its rate.
+// limits holds the rate limits of the callers.
 type limits struct {
 	rate rate.Limit
 
@@ -149,14 +148,14 @@ type limit struct {
 	used time.Time
 }
 
-// idle is after how long without a call a caller's limit is forgotten: it is full again by then.
+// idle is the time without a call after which the limit of a caller is removed: it is full by then.
 const idle = 10 * time.Minute
 
 func newLimits(perSecond float64) *limits {
 	return &limits{rate: rate.Limit(perSecond), all: map[string]*limit{}}
 }
 
-// take lets a call pass, or returns a *Problem that says when to try again.
+// take counts a call, or returns a *Problem with Retry-After.
 func (l *limits) take(subject string) error {
 	now := time.Now()
 	l.mu.Lock()
@@ -180,7 +179,7 @@ func (l *limits) take(subject string) error {
 	return p
 }
 
-// Whoami is what a caller may do.
+// Whoami describes the rights of a caller.
 type Whoami struct {
 	Subject   string         `json:"subject" doc:"The caller, as events and the audit name it" example:"token:k3j9x7q2m4"`
 	Projects  []string       `json:"projects" nullable:"false" doc:"The projects that the token is for; * for all"`

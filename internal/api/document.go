@@ -13,15 +13,15 @@ import (
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
-// components are the schemas of the contract that the document holds, by the name that they have
-// there. They are copied, so that a generator of clients needs one file.
+// components are the schemas of the contract that are copied into the document, by their name there, so
+// that a generator of clients needs one file.
 var components = map[string]string{
 	"BackupRequested": "backup.requested.v1.json", "BackupCompleted": "backup.completed.v1.json", "BackupFailed": "backup.failed.v1.json",
 	"BackupStarted": "backup.started.v1.json", "BackupProgress": "backup.progress.v1.json", "BackupVerified": "backup.verified.v1.json",
 	"BackupVerificationFailed": "backup.verification_failed.v1.json", "ExportRequest": "backup.requested.v1.json",
 }
 
-// document makes the OpenAPI document of the registered operations and the contract's schemas.
+// document returns the OpenAPI document of the registered operations and the contract's schemas.
 func document(from *huma.OpenAPI) ([]byte, error) {
 	from.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	b, err := json.Marshal(from)
@@ -36,11 +36,11 @@ func document(from *huma.OpenAPI) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("make the OpenAPI document: it has no schemas")
 	}
-	delete(all, "ErrorModel") // the library's own: callers get a Problem
+	delete(all, "ErrorModel") // of the library: responses have a Problem
 	delete(all, "ErrorDetail")
 	for name, schema := range all {
 		if answer, ok := schema.(map[string]any); ok && !strings.HasSuffix(name, "InputBody") {
-			delete(answer, "additionalProperties") // answers may grow
+			delete(answer, "additionalProperties") // later versions may add fields
 		}
 	}
 	for name, file := range components {
@@ -111,7 +111,7 @@ func copySchema(all map[string]any, name, file string) error {
 	return nil
 }
 
-// point lets each reference within v point to what rename makes of it.
+// point replaces each reference within v by the result of rename.
 func point(v any, rename func(string) string) any {
 	switch v := v.(type) {
 	case map[string]any:

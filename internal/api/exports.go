@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
-// Export is one export as callers see it.
+// Export is one export in responses.
 type Export struct {
 	ProjectID   string            `json:"project_id"`
 	RequestID   string            `json:"request_id" doc:"Unique within the project"`
@@ -39,7 +39,7 @@ type Export struct {
 	Links       Links             `json:"links"`
 }
 
-// Links are the addresses of what belongs to an export.
+// Links are the URLs of an export's resources.
 type Links struct {
 	Self   string `json:"self"`
 	Events string `json:"events" doc:"Server-Sent Events"`
@@ -67,7 +67,7 @@ func (outcomeBody) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{{Ref: "#/components/schemas/BackupCompleted"}, {Ref: "#/components/schemas/BackupFailed"}}}
 }
 
-// ProjectPath names a project. The library reads parameters of exported fields only.
+// ProjectPath names a project. It is exported because the library reads exported fields only.
 type ProjectPath struct {
 	Project string `path:"project" doc:"Project id" example:"acme"`
 }
@@ -98,7 +98,7 @@ func (a *API) registerExports(operations huma.API) {
 	op.Middlewares = append(op.Middlewares, readBody)
 	op.RequestBody = &huma.RequestBody{}
 	huma.Register(operations, op, a.create)
-	// The library describes a body that it hands on as it is as required binary text.
+	// The library describes a raw body as required binary text.
 	op.RequestBody.Required = false
 	op.RequestBody.Content["application/json"].Schema = &huma.Schema{Ref: "#/components/schemas/ExportRequest"}
 
@@ -127,8 +127,8 @@ type createInput struct {
 	header map[string]string
 }
 
-// Resolve collects the headers that concern the contract: CloudEvents in binary mode has its
-// attributes there. One that comes again is kept under another spelling, which Message asks for.
+// Resolve collects the headers of the contract: the attributes of CloudEvents in binary mode. It keeps a
+// repeated header under another spelling, as Message requires.
 func (in *createInput) Resolve(ctx huma.Context) []error {
 	in.header = map[string]string{}
 	ctx.EachHeader(func(name, value string) {
@@ -151,7 +151,7 @@ func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, err
 	}
 	e, err := a.ask(ctx, r)
 	if err != nil {
-		p := *a.problemOf(ctx, err) // the shared ones stay as they are
+		p := *a.problemOf(ctx, err) // a copy: constant problems are shared
 		if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 			p.RequestID = r.RequestID
 		}
@@ -190,7 +190,7 @@ func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, er
 	return r, nil
 }
 
-// ask records a request and asks the broker for it, unless a worker has it already.
+// ask records a request and publishes it, unless a worker has it already.
 func (a *API) ask(ctx context.Context, r events.Requested) (Export, error) {
 	payload, err := r.Canonical()
 	if err != nil {
@@ -207,7 +207,7 @@ func (a *API) ask(ctx context.Context, r events.Requested) (Export, error) {
 	case verdict == ledger.AskRecorded:
 		return a.find(ctx, r.ProjectID, r.RequestID)
 	}
-	// What the connection would send after an outage was answered as not sent.
+	// The connection must not send it after an outage: the caller gets an error for it.
 	if !a.JetStream.Conn().IsConnected() {
 		return Export{}, errUnavailable()
 	}
@@ -222,8 +222,8 @@ func (a *API) ask(ctx context.Context, r events.Requested) (Export, error) {
 	return a.waiting(asked), nil
 }
 
-// find returns one export: as the ledger has it, or as it was asked for here, or as it waits in the
-// queue, where another gateway has put it.
+// find returns one export: from the ledger, from the API's own requests, or from the queue, if another
+// gateway has published it.
 func (a *API) find(ctx context.Context, project, request string) (Export, error) {
 	if !events.ValidProject(project) || !events.ValidRequest(request) {
 		return Export{}, errNotFound
@@ -254,7 +254,7 @@ func (a *API) find(ctx context.Context, project, request string) (Export, error)
 	return Export{}, errNotFound
 }
 
-// waiting shows a request that no worker has recorded.
+// waiting returns the Export of a request that no worker has recorded.
 func (a *API) waiting(r ledger.Asked) Export {
 	e := Export{
 		ProjectID: r.Project, RequestID: r.Request, State: string(export.Waiting), RequestedBy: r.RequestedBy, CreatedAt: r.At.UTC(),
@@ -274,7 +274,7 @@ func (a *API) links(id export.ID) Links {
 	return Links{Self: self, Events: self + "/events"}
 }
 
-// export shows a request that the ledger knows.
+// export returns the Export of a request in the ledger.
 func (a *API) export(l ledger.Entry) (Export, error) {
 	e := Export{
 		ProjectID: l.Project, RequestID: l.ID.Request, State: string(l.State), Attempt: l.Attempt, Code: l.Code, Message: l.Message,
@@ -356,8 +356,8 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	return out, nil
 }
 
-// cursor is a ledger.Place on its way to the caller and back. It holds nothing that a page does not
-// show, so it needs no signature.
+// cursor is a ledger.Place in a page's cursor. It holds only data that the page shows, so it needs no
+// signature.
 type cursor struct {
 	Asked   bool      `json:"a,omitempty"`
 	At      time.Time `json:"t"`

@@ -19,31 +19,31 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// announcements are all live events about one request each.
+// announcements is the filter of all live events of requests.
 const announcements = "backup.*.*.*"
 
 const (
-	// lookEvery is how often a followed request's events are read unprompted, in case an
-	// announcement was lost; callers get a comment as often, so that proxies keep the connection.
+	// lookEvery is the pause between two reads of a followed request's events, in case a live event
+	// was lost. Clients get a comment as often, so that proxies keep the connection.
 	lookEvery = 15 * time.Second
 	// lookTimeout bounds one reading of the streams.
 	lookTimeout = 5 * time.Second
-	// settleTries and settleWait bound the wait for an event that was announced and is not stored
-	// yet: subscribers hear of a message before the stream has it.
+	// settleTries and settleWait bound the wait until a received event is stored: subscribers get a
+	// message before the stream has it.
 	settleTries = 8
 	settleWait  = 10 * time.Millisecond // doubled each time: 2.5 seconds in all
-	// staleProgress is after how long the progress of a silent worker is forgotten.
+	// staleProgress is the age at which progress is dropped.
 	staleProgress = time.Minute
 )
 
-// feed is one subscription for all callers that follow exports. A topic holds what one request's
-// callers share, so a slow caller costs no memory and delays no other.
+// feed is one subscription for all callers that follow exports. The callers of one request share a
+// topic, so a slow caller costs no memory and does not delay others.
 type feed struct {
 	js  jetstream.JetStream
 	sub *nats.Subscription
 	log *slog.Logger
 
-	draining chan struct{} // closed: callers that follow are to go
+	draining chan struct{} // closed by drain: follows end
 	drained  sync.Once
 
 	mu      sync.Mutex
@@ -51,7 +51,7 @@ type feed struct {
 	topics  map[export.ID]*topic
 }
 
-// running is how far a running export was last heard to be.
+// running is the latest progress of a running export.
 type running struct {
 	attempt, percent int
 	at               time.Time
@@ -73,8 +73,8 @@ func (f *feed) close() {
 	_ = f.sub.Unsubscribe() // fails only on a closed connection
 }
 
-// receive takes one announcement. Only progress is believed as it comes; of everything else the
-// stream is the truth, and the announcement a hint.
+// receive handles one live event. It uses the content of progress only. Other events are a hint to read
+// the stream.
 func (f *feed) receive(m *nats.Msg) {
 	tokens := strings.Split(m.Subject, ".")
 	if len(tokens) != 4 {
@@ -100,7 +100,7 @@ func (f *feed) receive(m *nats.Msg) {
 	}
 	p := running{attempt: e.Progress.Attempt, at: time.Now()}
 	if e.Progress.EstimatedBytes > 0 {
-		const most = 99 // the estimate is one of the catalogue
+		const most = 99 // the total is an estimate
 		p.percent = int(min(most, 100*e.Progress.SizeBytes/e.Progress.EstimatedBytes))
 	}
 	f.mu.Lock()
@@ -118,7 +118,7 @@ func (f *feed) receive(m *nats.Msg) {
 	}
 }
 
-// percent is how far a running export's attempt is. nil: nothing was heard of it lately.
+// percent returns the progress of an attempt; nil: there is no recent progress.
 func (f *feed) percent(id export.ID, attempt int) *int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,21 +129,20 @@ func (f *feed) percent(id export.ID, attempt int) *int {
 	return &r.percent
 }
 
-// occurrence is one event as callers get it.
+// occurrence is one event for callers.
 type occurrence struct {
-	id   string // "": it is not stored, and cannot be resumed from
+	id   string // "": not stored; a stream cannot resume from it
 	kind string
 	body []byte
 	at   time.Time
 }
 
-// over reports whether nothing that callers wait for comes after the event.
+// over reports whether the event is the last one that callers wait for.
 func (o occurrence) over() bool {
 	return slices.Contains([]string{events.TypeFailed, events.TypeVerified, events.TypeVerificationFailed}, o.kind)
 }
 
-// topic is what the callers of one request share: its stored events in order, and its latest
-// progress.
+// topic holds the stored events of one request in order, and its latest progress, for all its callers.
 type topic struct {
 	id    export.ID
 	js    jetstream.JetStream
@@ -151,17 +150,17 @@ type topic struct {
 	users int // guarded by the feed's mutex
 	stop  context.CancelFunc
 	hints chan struct{}
-	next  map[string]uint64 // by stream: where to read on; the topic's own goroutine's
+	next  map[string]uint64 // next sequence by stream; used by the topic's goroutine only
 
 	mu      sync.Mutex
 	history []occurrence
 	live    *occurrence
 	changed chan struct{} // closed when the above change
 	looked  bool          // the streams were read once
-	err     error         // why they could not be
+	err     error         // of the last read
 }
 
-// follow returns a request's topic, which the caller leaves.
+// follow returns the topic of a request. The caller must call leave.
 func (f *feed) follow(id export.ID) *topic {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -176,7 +175,7 @@ func (f *feed) follow(id export.ID) *topic {
 	return t
 }
 
-// leave ends a follow. The last one ends the topic.
+// leave ends a follow. The last leave ends the topic.
 func (f *feed) leave(t *topic) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -186,7 +185,7 @@ func (f *feed) leave(t *topic) {
 	}
 }
 
-// hint says that something may have been stored.
+// hint makes the topic read the streams.
 func (t *topic) hint() {
 	select {
 	case t.hints <- struct{}{}:
@@ -201,21 +200,21 @@ func (t *topic) progressed(o occurrence) {
 	t.tell()
 }
 
-// tell wakes all callers. The mutex is held.
+// tell wakes all callers. The caller holds the mutex.
 func (t *topic) tell() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
-// since returns the stored events from an index on, the latest progress, and what is closed when
-// there is more.
+// since returns the stored events from an index on, the latest progress, and a channel that is closed
+// when there are more.
 func (t *topic) since(index int) (stored []occurrence, live *occurrence, changed <-chan struct{}, ready bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.history[min(index, len(t.history)):]), t.live, t.changed, t.looked, t.err
 }
 
-// run reads the streams at first, after each hint, and now and then.
+// run reads the streams at the start, after each hint, and every lookEvery.
 func (t *topic) run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -242,7 +241,7 @@ func (t *topic) run(ctx context.Context) {
 	}
 }
 
-// look reads what the streams hold beyond what was read before. It reports whether there was any.
+// look reads new events of the streams and reports whether there were any.
 func (t *topic) look(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -273,7 +272,7 @@ func (t *topic) look(ctx context.Context) bool {
 	return len(found) > 0
 }
 
-// read reads one stream on.
+// read reads the new events of one stream.
 func (t *topic) read(ctx context.Context, name string) ([]occurrence, error) {
 	s, err := t.js.Stream(ctx, name)
 	if err != nil {
@@ -295,7 +294,7 @@ func (t *topic) read(ctx context.Context, name string) ([]occurrence, error) {
 	}
 }
 
-// compact puts JSON on one line.
+// compact returns JSON on one line.
 func compact(b []byte) []byte {
 	var out bytes.Buffer
 	if json.Compact(&out, b) != nil {

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// slowest is how long one write to a caller that follows may take.
+	// slowest bounds one write to a follower.
 	slowest = 10 * time.Second
-	// longest is how long one caller follows; it comes back and resumes.
+	// longest bounds one stream of events; the client reconnects and resumes.
 	longest = time.Hour
 )
 
@@ -83,7 +83,7 @@ type eventStream struct {
 	sent    *occurrence // the latest progress that was sent
 }
 
-// run writes what comes until the caller goes, is too slow, or nothing more is to come.
+// run writes events until the client disconnects, is too slow, or no more events can follow.
 func (s *eventStream) run(ctx context.Context, t *topic, last string, draining <-chan struct{}) {
 	index := 0
 	stored, _, _, _, _ := t.since(0)
@@ -95,7 +95,7 @@ func (s *eventStream) run(ctx context.Context, t *topic, last string, draining <
 		}
 	}
 	s.w.Header().Set("Content-Type", "text/event-stream")
-	s.w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	s.w.Header().Set("X-Accel-Buffering", "no") // nginx would buffer events
 	s.w.WriteHeader(http.StatusOK)
 	beat := time.NewTicker(lookEvery)
 	defer beat.Stop()
@@ -131,7 +131,7 @@ func (s *eventStream) run(ctx context.Context, t *topic, last string, draining <
 	}
 }
 
-// write reports whether the caller took it in time.
+// write writes text and reports whether the client read it in time.
 func (s *eventStream) write(text []byte) bool {
 	if len(text) == 0 {
 		return true

@@ -18,11 +18,11 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// answerTimeout bounds an answer that does not stream, its body's reading included.
+// answerTimeout bounds a response that does not stream, the reading of the request's body included.
 const answerTimeout = time.Minute
 
-// guard stands around all routes: it turns panics into problems, bounds bodies, and logs each call
-// without its token, its query and its path, which may hold one: the route's pattern stands for it.
+// guard wraps all routes. It turns panics into problems, bounds bodies, and logs each call with the
+// route's pattern. It never logs the token, the query or the path, which may contain a token.
 func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
@@ -30,15 +30,15 @@ func (a *API) guard(next http.Handler) http.Handler {
 		outer := r
 		r = r.WithContext(context.WithValue(r.Context(), observedKey{}, seen))
 		out := &responseWriter{ResponseWriter: w}
-		// A caller that does not read is cut; what streams sets deadlines of its own.
+		// Disconnects a caller that does not read. Streams set their own deadlines.
 		_ = http.NewResponseController(w).SetWriteDeadline(begun.Add(answerTimeout))
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		if len(r.TransferEncoding) > 0 {
-			// Content-Length may have stood beside it, and net/http does not tell. What follows on the
-			// connection can then be smuggled, so nothing more is read from it (RFC 9112, 6.1).
+			// The request may have had Content-Length too, which net/http does not report. The next bytes
+			// on the connection could then be a smuggled request, so it is closed (RFC 9112, 6.1).
 			h.Set("Connection", "close")
 		}
 		if r.Body != nil {
@@ -55,7 +55,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 				}
 			}
 			took := time.Since(begun)
-			outer.Pattern = r.Pattern // for what stands around this
+			outer.Pattern = r.Pattern // for the outer middleware
 			route := r.Pattern
 			if route == "" {
 				route = "none"
@@ -71,11 +71,11 @@ func (a *API) guard(next http.Handler) http.Handler {
 // bodyTimeout bounds the reading of a body.
 const bodyTimeout = 5 * time.Second
 
-// readBody is the middleware of an operation with a body. It reads the body before the library does,
-// which answers with 500 if a body is malformed or breaks off.
+// readBody is the middleware of an operation with a body. It reads the body before the library, which
+// would answer with 500 to a malformed or truncated body.
 func readBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // the server's own bounds it too
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // on failure the server's timeout applies
 	b, err := io.ReadAll(r.Body)
 	if err == nil {
 		r.Body = io.NopCloser(bytes.NewReader(b))
@@ -95,17 +95,17 @@ func readBody(ctx huma.Context, next func(huma.Context)) {
 
 type observedKey struct{}
 
-// observed is what is found out of a call while it is served.
+// observed holds facts about a call for the log.
 type observed struct{ subject string }
 
-// note lets the log name the caller.
+// note sets the caller for the log.
 func note(ctx context.Context, subject string) {
 	if o, ok := ctx.Value(observedKey{}).(*observed); ok {
 		o.subject = subject
 	}
 }
 
-// responseWriter counts what is written.
+// responseWriter counts the written bytes.
 type responseWriter struct {
 	http.ResponseWriter
 	status int
@@ -135,5 +135,5 @@ func (w *responseWriter) code() int {
 	return w.status
 }
 
-// Unwrap lets http.ResponseController find what the writer below can do.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -16,21 +16,21 @@ import (
 	"github.com/pgcourier/pgcourier/internal/handover"
 )
 
-// Handover gives exports to their receivers.
+// Handover serves the files, links and receipts of exports.
 type Handover struct {
 	Links *handover.Links
 	// Files serves /d/ and the files of exports.
 	Files *handover.Handler
-	// Receipt returns the receipt of an export, or with verified that of its verification.
+	// Receipt returns the receipt of an export, or with verified the one of its verification.
 	// handover.ErrNoExport: there is none.
 	Receipt func(ctx context.Context, id export.ID, verified bool) ([]byte, error)
 }
 
-// Link is a download link as callers see it.
+// Link is a download link in responses.
 type Link struct {
 	handover.Link
 	State string `json:"state" enum:"valid,expired,revoked,used"`
-	// URL is shown when the link is made, and never again.
+	// URL is set only in the response that issues the link.
 	URL string `json:"url,omitempty" doc:"The link itself; shown once"`
 }
 
@@ -109,7 +109,7 @@ func fileMedia() map[string]*huma.MediaType {
 
 var errNoHandover = problem(http.StatusNotImplemented, codeUnsupported, "this server hands no exports over")
 
-// handed maps the errors of the hand-over.
+// handed returns the problem for an error of package handover.
 func (a *API) handed(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, handover.ErrNoExport):
@@ -126,7 +126,7 @@ func linkOf(l handover.Link, url string) Link {
 	return Link{Link: l, State: l.State(time.Now()), URL: url}
 }
 
-// valid refuses names that no export has.
+// valid reports whether the names are valid ids.
 func (in ExportPath) valid() bool {
 	return events.ValidProject(in.Project) && events.ValidRequest(in.ID)
 }
@@ -182,7 +182,7 @@ func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error)
 	case !in.valid():
 		return nil, errNotFound
 	}
-	// A link of another export is as one that does not exist.
+	// A link of another export is answered as a missing one.
 	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})
 	if err != nil {
 		return nil, a.handed(ctx, err)

@@ -23,22 +23,22 @@ import (
 
 const problemMedia = "application/problem+json"
 
-// Problem is an RFC 9457 problem. It is an error, and what callers get for one.
+// Problem is an RFC 9457 problem: an error and its response.
 type Problem struct {
 	Type   string `json:"type" doc:"urn:pgcourier:problem: and the code" example:"urn:pgcourier:problem:queue_full"`
 	Title  string `json:"title" doc:"The status in words"`
 	Status int    `json:"status" doc:"HTTP status"`
-	// Code is a code of the events where there is one, else one of this package.
+	// Code is a code of package codes, or one of this package.
 	Code      codes.Code `json:"code" doc:"A stable machine word for the problem. New words may be added: treat one that you do not know by the status." example:"queue_full"`
 	Detail    string     `json:"detail" doc:"The cause for a human"`
 	Field     string     `json:"field,omitempty" doc:"The field of the body, or the parameter, that is wrong"`
 	RequestID string     `json:"request_id,omitempty" doc:"The request that was being asked for. Asking again with it as Idempotency-Key is safe."`
 	ID        string     `json:"id,omitempty" doc:"Names the problem in the server's log"`
 
-	retryAfter int // seconds; 0: not said
+	retryAfter int // seconds; 0: no header
 }
 
-// The codes that no event has.
+// The codes that events do not have.
 const (
 	codeUnauthorized  codes.Code = "unauthorized"
 	codeForbidden     codes.Code = "forbidden"
@@ -64,7 +64,7 @@ func problemCodes() []codes.Code {
 	}
 }
 
-// How long callers are asked to wait, in seconds.
+// The values of Retry-After, in seconds.
 const (
 	retryUnavailable = 5
 	retryQueueFull   = 10
@@ -74,7 +74,7 @@ func problem(status int, code codes.Code, detail string) *Problem {
 	return &Problem{Type: "urn:pgcourier:problem:" + string(code), Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
-// The problems that say the same to every caller.
+// The problems with a constant text.
 var (
 	errUnauthorized = problem(http.StatusUnauthorized, codeUnauthorized, "a valid bearer token is needed")
 	errForbidden    = problem(http.StatusForbidden, codeForbidden, "the token is not for this project and this call")
@@ -133,8 +133,8 @@ func toProblem(_ huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-// problemOf returns the problem that an error means to a caller. What no caller can mend is logged,
-// under the id that the caller gets.
+// problemOf returns the problem for an error. It logs the errors that no caller can fix, with the id of
+// the problem.
 func (a *API) problemOf(ctx context.Context, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
@@ -189,7 +189,7 @@ func errUnavailable() *Problem {
 	return p
 }
 
-// internal is a problem of the server itself. The log has what it was, under the same id.
+// internal returns the problem for a failure of the server. The log has the cause with the same id.
 func (a *API) internal(ctx context.Context, attrs ...slog.Attr) *Problem {
 	p := problem(http.StatusInternalServerError, codes.InternalError, "the server failed; its log has the cause under the id")
 	p.ID = strings.ToLower(rand.Text())

@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )
 
-// Schedule is a recurring export as callers see it.
+// Schedule is a recurring export in responses.
 type Schedule struct {
 	ProjectID string      `json:"project_id"`
 	Name      string      `json:"name"`
@@ -45,10 +45,10 @@ type putScheduleInput struct {
 	}
 }
 
-// scheduleRequest is the body of a request, read by the contract's own rules.
+// scheduleRequest is the request of a schedule. Package events decodes it.
 type scheduleRequest json.RawMessage
 
-// UnmarshalJSON keeps the JSON as it is.
+// UnmarshalJSON implements json.Unmarshaler. It keeps the JSON unchanged.
 func (r *scheduleRequest) UnmarshalJSON(b []byte) error {
 	*r = append((*r)[:0], b...)
 	return nil

@@ -11,14 +11,14 @@ import (
 const (
 	tidyEvery = 5 * time.Second
 	tidyBatch = 1000
-	// lostAfter is after how long what was asked for, was recorded by no worker and is not in the
-	// queue is given up: the broker never took it, or lost its store.
+	// lostAfter is the age at which a request that no worker recorded and that is not in the queue is
+	// given up: the broker never stored it, or lost its store.
 	lostAfter = 10 * time.Minute
 )
 
-// Tidy keeps the API's tables small until ctx ends: it notes what workers have recorded, gives up
-// what never came to the queue, and deletes what is older than keep, 0: nothing. Any number of
-// processes may do so at once.
+// Tidy cleans the API's tables until ctx ends: it marks requests that workers have recorded, gives up
+// requests that never reached the queue, and deletes rows older than keep (0: none). Several processes
+// may run it.
 func (a *API) Tidy(ctx context.Context, keep time.Duration) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
@@ -38,8 +38,8 @@ func (a *API) Tidy(ctx context.Context, keep time.Duration) {
 	}
 }
 
-// giveUp frees the ids of requests that were asked for and never came to the queue. A caller that
-// asks again is answered as at first.
+// giveUp frees the ids of requests that never reached the queue. A caller can then send the request
+// again.
 func (a *API) giveUp(ctx context.Context, age time.Duration) error {
 	old, err := a.Ledger.Unrecorded(ctx, age, tidyBatch)
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *API) giveUp(ctx context.Context, age time.Duration) error {
 		if queued[r.Request] {
 			continue
 		}
-		// A worker may have taken it since.
+		// A worker may have recorded it in between.
 		if entries, err := a.Ledger.Get(ctx, r.Request, r.Project); err != nil || len(entries) > 0 {
 			if err != nil {
 				return err

@@ -1,3 +1,3 @@
-// Package access is the rights of the API's callers: scopes, the grant that a caller has, and
-// the form of tokens. It opens nothing: the ledger keeps tokens, package api asks for them.
+// Package access defines the rights of the API's callers: scopes, grants and the form of tokens. The
+// ledger stores tokens, and package api checks them.
 package access

@@ -12,9 +12,9 @@ type Scope string
 
 // The scopes.
 const (
-	Export   Scope = "export"   // ask for exports, and cancel them
+	Export   Scope = "export"   // request exports, and cancel them
 	Read     Scope = "read"     // see exports, their events and the schedules
-	Download Scope = "download" // fetch exports, and make links to them
+	Download Scope = "download" // download exports, and issue links to them
 	Operate  Scope = "operate"  // cancel, replay and delete exports, and change schedules
 	Admin    Scope = "admin"    // all of these
 )
@@ -22,10 +22,10 @@ const (
 // Scopes returns all scopes in the order of the documents.
 func Scopes() []Scope { return []Scope{Export, Read, Download, Operate, Admin} }
 
-// AllProjects stands for every project in a Grant. It is no valid project id.
+// AllProjects stands for every project in a Grant. It is not a valid project id.
 const AllProjects = "*"
 
-// Grant is what an authenticated caller may do.
+// Grant is the rights of an authenticated caller.
 type Grant struct {
 	// Subject names the caller in events and in the audit: "token:" and the token's id, or "oidc:"
 	// and the subject of its issuer.
@@ -35,18 +35,19 @@ type Grant struct {
 	ExpiresAt time.Time // zero: never
 }
 
-// Covers reports whether the grant is for a project, whatever for.
+// Covers reports whether the grant includes a project, for any scope.
 func (g Grant) Covers(project string) bool {
 	return slices.Contains(g.Projects, project) || slices.Contains(g.Projects, AllProjects)
 }
 
-// Allows reports whether the grant is for a project and for one of the scopes.
+// Allows reports whether the grant includes a project and one of the scopes.
 func (g Grant) Allows(project string, scopes ...Scope) bool {
 	has := func(s Scope) bool { return slices.Contains(g.Scopes, s) }
 	return g.Covers(project) && (has(Admin) || slices.ContainsFunc(scopes, has))
 }
 
-// ParseScopes reads scopes, each of them known. They are returned sorted, each once.
+// ParseScopes returns the scopes with the names, sorted and without duplicates. An unknown name is an
+// error.
 func ParseScopes(names []string) ([]Scope, error) {
 	var out []Scope
 	for _, n := range names {

@@ -15,18 +15,18 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// TokenPrefix begins each token, so that scanners for leaked secrets recognise it.
+// TokenPrefix is the prefix of each token, by which scanners for leaked secrets recognise it.
 const TokenPrefix = "pgc_"
 
 var (
-	// ErrUnknownToken says that a token does not exist, was revoked or has expired. All three are
-	// one answer: a caller learns nothing of a token that it does not hold.
+	// ErrUnknownToken means that a token does not exist, was revoked or has expired. The answer is the
+	// same, so that a caller learns nothing about other tokens.
 	ErrUnknownToken = errors.New("the token is unknown, revoked or expired")
-	// ErrNoToken says that no token has an id.
+	// ErrNoToken means that no token has the id.
 	ErrNoToken = errors.New("no such token")
 )
 
-// Token is what the ledger keeps of a token. The token itself is not kept.
+// Token is the ledger's record of a token. It does not contain the token.
 type Token struct {
 	ID           string     `json:"id"`
 	Project      string     `json:"project_id"` // or AllProjects
@@ -41,7 +41,7 @@ type Token struct {
 	LastUsedFrom string     `json:"last_used_from,omitempty"`
 }
 
-// Grant returns what the token's holder may do.
+// Grant returns the rights of the token.
 func (t Token) Grant() Grant {
 	g := Grant{Subject: "token:" + t.ID, Projects: []string{t.Project}, Scopes: t.Scopes}
 	if t.ExpiresAt != nil {
@@ -61,30 +61,30 @@ func (t Token) State(now time.Time) string {
 	return "active"
 }
 
-// idChars is the length of a token's id: 50 random bits, which name the token and open nothing.
+// idChars is the length of a token's id: 50 random bits. The id is not secret.
 const idChars = 10
 
 // NewTokenID returns a fresh id.
 func NewTokenID() string { return strings.ToLower(rand.Text()[:idChars]) }
 
-// Hash is what the ledger keeps of a token's secret. The secret has 130 random bits, so a plain
-// hash cannot be searched for it.
+// Hash is the hash of a token's secret in the ledger. The secret has 130 random bits, so a plain hash
+// resists a search.
 type Hash [sha256.Size]byte
 
 const (
 	secretChars = 26 // of rand.Text: 130 bits
-	checkChars  = 7  // of the CRC-32 of what stands before
+	checkChars  = 7  // of the CRC-32 of the preceding characters
 )
 
-// NewSecret returns a fresh token and its hash: TokenPrefix, 26 random characters, and a checksum
-// of seven. By the checksum what is no token is refused without asking the ledger.
+// NewSecret returns a new token and its hash. The token is TokenPrefix, 26 random characters, and a
+// checksum of 7, by which malformed tokens are refused without a query of the ledger.
 func NewSecret() (secret.String, Hash) {
 	body := TokenPrefix + strings.ToLower(rand.Text()[:secretChars])
 	token := body + checksum(body)
 	return secret.String(token), sha256.Sum256([]byte(token))
 }
 
-// HashSecret returns the hash of a token; false: it does not have the form of one.
+// HashSecret returns the hash of a token; false: the token is malformed.
 func HashSecret(token string) (Hash, bool) {
 	if len(token) != len(TokenPrefix)+secretChars+checkChars || !strings.HasPrefix(token, TokenPrefix) {
 		return Hash{}, false

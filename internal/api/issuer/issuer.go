@@ -1,5 +1,5 @@
-// Package issuer reads what an OpenID Connect issuer says of a caller: it verifies a JWT by the
-// issuer's published keys and makes an access.Grant of its claims.
+// Package issuer verifies JWTs of an OpenID Connect issuer by its published keys, and returns an
+// access.Grant of their claims.
 package issuer
 
 import (
@@ -18,19 +18,19 @@ import (
 )
 
 var (
-	// ErrRefused says that a JWT is not the issuer's, is not for this audience, has expired, or
+	// ErrRefused means that a JWT is not from the issuer, is not for this audience, has expired, or
 	// names no project or scope.
 	ErrRefused = errors.New("the JWT is refused")
-	// ErrUnavailable says that the issuer's keys cannot be had now.
+	// ErrUnavailable means that the issuer's keys could not be fetched.
 	ErrUnavailable = errors.New("the issuer is unavailable")
 )
 
-// Config says which JWTs are believed.
+// Config sets which JWTs are accepted.
 type Config struct {
 	Issuer   string // as in the claim iss; its discovery document is below it
 	Audience string // must be in the claim aud
 	// ProjectClaim and ScopeClaim name the claims with the projects and the scopes: a list, or text
-	// with words. A word that is no scope of access is passed over.
+	// with words. Words that are not scopes of package access are ignored.
 	ProjectClaim, ScopeClaim string
 }
 
@@ -42,24 +42,24 @@ type Issuer struct {
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
 	err      error
-	again    time.Time // not to be looked up before
+	again    time.Time // no look-up before this time
 }
 
 const (
 	lookUpTimeout = 10 * time.Second
-	// lookUpPause is how long a failed look-up is the answer: callers must not make one each.
+	// lookUpPause is how long a failed look-up is cached, so that callers do not make one each.
 	lookUpPause = 5 * time.Second
-	// maxJWT is the longest JWT that is looked at.
+	// maxJWT is the longest accepted JWT.
 	maxJWT = 8 << 10
 )
 
-// New makes an Issuer. The issuer is looked up when the first JWT comes, and again after a failure:
-// one that is away does not keep the process from starting.
+// New returns an Issuer. It looks up the issuer at the first JWT, and again after a failure, so that the
+// process can start while the issuer is unreachable.
 func New(c Config) *Issuer {
 	return &Issuer{config: c, client: &http.Client{Timeout: lookUpTimeout}}
 }
 
-// Grant verifies a JWT and returns what its holder may do. ErrRefused, ErrUnavailable.
+// Grant verifies a JWT and returns its grant. ErrRefused, ErrUnavailable.
 func (i *Issuer) Grant(ctx context.Context, raw string) (access.Grant, error) {
 	if strings.Count(raw, ".") != 2 || len(raw) > maxJWT {
 		return access.Grant{}, ErrRefused
@@ -91,14 +91,14 @@ func (i *Issuer) Grant(ctx context.Context, raw string) (access.Grant, error) {
 	return g, nil
 }
 
-// look returns what verifies the issuer's JWTs.
+// look returns the verifier of the issuer's JWTs.
 func (i *Issuer) look() (*oidc.IDTokenVerifier, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.verifier != nil || time.Now().Before(i.again) {
 		return i.verifier, i.err
 	}
-	// Not the caller's context: it lives on with the keys, which are fetched by it later.
+	// Not the caller's context: the verifier fetches keys with it later.
 	ctx := oidc.ClientContext(context.Background(), i.client)
 	provider, err := oidc.NewProvider(ctx, i.config.Issuer)
 	if err != nil {
