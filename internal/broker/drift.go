@@ -69,6 +69,11 @@ var limits = map[jetstream.ErrorCode]string{
 	10122: "lower NATS_STREAM_MAX_BYTES to the account's disk_max_stream_bytes",
 }
 
+// Missing reports whether a stream or consumer is missing, and nothing else differs.
+func (e *DriftError) Missing() bool {
+	return !slices.ContainsFunc(e.Differences, func(d Difference) bool { return d.Field != "" })
+}
+
 // Unwrap returns why the differences remain.
 func (e *DriftError) Unwrap() []error { return e.Causes }
 

@@ -22,10 +22,36 @@ func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 	case err != nil:
 		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Fix: "correct it: see docs/retention.md"})
 	case !x.Settings.Serves(config.RolePruner):
-		r.OK("", "%s, by another process: the roles here prune nothing", policy)
+		r.Add("", x.prunedElsewhere(ctx, policy))
 	default:
 		r.OK("", "%s", policy)
 	}
+}
+
+// prunedElsewhere is the finding where the roles here prune nothing: the ledger tells whether
+// another process does.
+func (x *examiner) prunedElsewhere(ctx context.Context, policy retention.Policy) Finding {
+	const fix = "run `pgcourier serve --roles pruner` somewhere, or `pgcourier prune` by a timer, with the same PGCOURIER_RETENTION"
+	unknown := Finding{State: Unknown, Found: fmt.Sprintf("%s; the roles here prune nothing, and the ledger does not tell whether another process does", policy), Fix: fix}
+	if x.pool == nil {
+		return unknown
+	}
+	l, err := x.ledger(ctx)
+	if err != nil {
+		return unknown
+	}
+	last, err := l.LastPruned(ctx)
+	if err != nil {
+		return unknown
+	}
+	const late = 3 // runs that are missing
+	switch age := x.Now().Sub(last); {
+	case last.IsZero():
+		return Finding{State: Warning, Found: fmt.Sprintf("%s, but nothing has ever been pruned: the roles here prune nothing", policy), Fix: fix}
+	case age > late*x.Settings.PruneEvery:
+		return Finding{State: Warning, Found: fmt.Sprintf("%s, but the last whole run of a pruner was on %s: the roles here prune nothing", policy, last.UTC().Format(time.DateOnly)), Fix: fix}
+	}
+	return Finding{State: OK, Found: fmt.Sprintf("%s, by another process: last on %s", policy, last.UTC().Format(time.DateOnly))}
 }
 
 // mostDeletions bounds the exports that are named.

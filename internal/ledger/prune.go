@@ -279,6 +279,18 @@ func (l *Ledger) NoteVerification(ctx context.Context, id export.ID, damaged boo
 	return l.note(ctx, "note the verification of "+id.String(), nil, noteVerification, id.Project, id.Request, damaged)
 }
 
+// LastPruned returns when a run of the pruner last ended whole; zero: never.
+func (l *Ledger) LastPruned(ctx context.Context) (time.Time, error) {
+	var at *time.Time
+	if err := l.pool.QueryRow(ctx, "SELECT completed_at FROM pgcourier.pruning").Scan(&at); err != nil {
+		return time.Time{}, fmt.Errorf("look for the last run of the pruner: %w", err)
+	}
+	if at == nil {
+		return time.Time{}, nil
+	}
+	return *at, nil
+}
+
 // LastVerified returns when an export was last found sound; zero: never.
 func (l *Ledger) LastVerified(ctx context.Context) (time.Time, error) {
 	var at *time.Time

@@ -37,6 +37,7 @@ type brokerLink struct {
 	// schedules: this process serves schedules, and the broker supported them at the start.
 	schedules bool
 	found     obstacles
+	asked     askedFor
 }
 
 // openBroker connects as each of the users that the roles need. The caller closes the link.
@@ -89,6 +90,9 @@ func (b *brokerLink) startServer(ctx context.Context) (err error) {
 		return err
 	}
 	b.closers = append(b.closers, func() error { nc.Close(); return nil })
+	if err := b.asked.hear(nc); err != nil {
+		return err
+	}
 	b.admin, err = setup.JetStream(b.settings, nc)
 	return err
 }
@@ -134,7 +138,10 @@ func (b *brokerLink) connected() bool {
 // provision creates the streams and consumers, or checks them if it has no right to create them.
 // schedules reports whether this process serves schedules.
 func (b *brokerLink) provision(ctx context.Context) (schedules bool, err error) {
-	err = broker.Provision(ctx, b.admin, setup.Topology(b.settings))
+	err = broker.Provision(ctx, b.admin, b.topology())
+	if drift, ok := errors.AsType[*broker.DriftError](err); ok && b.server == nil && drift.Missing() {
+		err = b.madeByOthers(ctx, drift)
+	}
 	if drift, ok := errors.AsType[*broker.DriftError](err); ok && b.server == nil {
 		return false, fmt.Errorf("%w: run `pgcourier broker setup` as the broker's administrator, with the same settings", drift)
 	}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
-	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -98,6 +97,8 @@ func (b *brokerLink) watchStreams(ctx context.Context) {
 				return
 			}
 			again.wanted = true
+		case <-b.asked.news: // nil: not the embedded broker
+			again.wanted = true
 		case <-tick.C:
 		}
 		if !nc.IsConnected() {
@@ -115,7 +116,7 @@ func (b *brokerLink) watchStreams(ctx context.Context) {
 }
 
 func (b *brokerLink) look(ctx context.Context) []broker.Obstacle {
-	return broker.Look(ctx, b.admin, setup.Topology(b.settings), b.schedules)
+	return broker.Look(ctx, b.admin, b.topology(), b.schedules)
 }
 
 // provisioning creates missing streams and consumers, at most once in provisionEvery after a refusal.

@@ -103,6 +103,11 @@ func (c *clinic) plants() []plant {
 			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
 			check: "retention", found: "PGCOURIER_RETENTION", fix: "docs/retention.md", also: []string{"database/ledger"},
 		}, {
+			name: "retention that no process applies", settings: []string{"RETENTION=last=7", "ROLES=intake,worker,sweeper,notifier"},
+			strike: sql(`UPDATE pgcourier.pruning SET completed_at = NULL; GRANT SELECT ON pgcourier.pruning TO ` + c.login),
+			heal:   sql(`REVOKE ALL ON pgcourier.pruning FROM ` + c.login),
+			check:  "retention", state: doctor.Warning, found: "nothing has ever been pruned", fix: "serve --roles pruner", also: []string{"database/ledger"},
+		}, {
 			name: "the broker is away", settings: []string{"NATS_URL=nats://" + freeAddress(c.t)},
 			check: "broker", state: doctor.Unreachable, found: "broker unreachable", fix: "NATS_URL", also: []string{"broker"},
 		}, {
@@ -309,6 +314,10 @@ func (c *clinic) withoutRight(line string) []string {
 func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	t.Parallel()
 	c := setupClinic(t)
+	chat := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(chat.Close)
+	c.settings = append(c.settings, "NOTIFY_HOOKS=slack+"+chat.URL+"/"+marked)
+	c.provision(c.settings...)
 	well := c.diagnose(0, c.settings)
 	for name, f := range well {
 		if f.State != doctor.OK && name != "broker/sync" && name != "sandbox" && name != "notify/hooks" && !strings.HasPrefix(name, "disk/") {

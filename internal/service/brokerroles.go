@@ -1,0 +1,97 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/setup"
+	"github.com/pgcourier/pgcourier/internal/notify"
+)
+
+// askedFor are the consumers that other processes look for on the embedded broker: verifiers and
+// notifiers beside it. Only this process can make them, because the embedded broker's
+// administrator has no key outside. They are not made before they are looked for: a consumer
+// that waits for its first reader would hand it all that came since.
+type askedFor struct {
+	mu    sync.Mutex
+	names []string
+	news  chan struct{} // holds one when names has grown
+}
+
+// hear subscribes to questions about consumers.
+func (a *askedFor) hear(nc *nats.Conn) error {
+	a.news = make(chan struct{}, 1)
+	const subject = "$JS.API.CONSUMER.INFO."
+	_, err := nc.Subscribe(subject+"*.*", func(m *nats.Msg) {
+		_, name, _ := strings.Cut(strings.TrimPrefix(m.Subject, subject), ".")
+		a.add(name)
+	})
+	if err != nil {
+		return fmt.Errorf("hear which consumers are looked for: %w", err)
+	}
+	return nil
+}
+
+func (a *askedFor) add(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Contains(a.names, name) {
+		return
+	}
+	a.names = append(a.names, name)
+	select {
+	case a.news <- struct{}{}:
+	default:
+	}
+}
+
+// extend adds to a topology what was looked for.
+func (a *askedFor) extend(t broker.Topology) broker.Topology {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.Verifier = t.Verifier || slices.Contains(a.names, events.ConsumerVerifier)
+	for _, channel := range notify.Channels() {
+		name := string(channel)
+		if slices.Contains(a.names, broker.NotificationConsumer(name)) && !slices.Contains(t.Notifications, name) {
+			t.Notifications = append(t.Notifications, name)
+		}
+	}
+	return t
+}
+
+// topology is what the roles here need of the broker and, on the embedded one, those of other
+// processes.
+func (b *brokerLink) topology() broker.Topology { return b.asked.extend(setup.Topology(b.settings)) }
+
+// madeByOthers waits a short while for another process to make what is missing: that of the
+// embedded broker does when it hears that a consumer is looked for.
+func (b *brokerLink) madeByOthers(ctx context.Context, drift *broker.DriftError) error {
+	const wait, pause = 10 * time.Second, 200 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		found, err := broker.Inspect(ctx, b.admin, b.topology())
+		if err == nil && len(found) == 0 {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return drift
+		case <-tick.C:
+		}
+	}
+}
