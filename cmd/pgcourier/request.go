@@ -34,7 +34,7 @@ func (a *app) requestCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.RequestID, "id", "", "request id, unique within the project (default: a fresh one)")
-	requestOptions(cmd, &r)
+	term.RequestFlags(cmd, &r)
 	f.StringVar(&r.RequestedBy, "requested-by", "", "who asks, for humans (default: the user's name)")
 	f.BoolVar(&wait, "wait", false, "follow the export until its outcome")
 	f.DurationVar(&timeout, "timeout", 0, "give up waiting after this time; the export goes on (default: never)")

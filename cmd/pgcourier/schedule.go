@@ -57,7 +57,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 	f.StringVar(&cron, "cron", "", "times; required")
 	f.StringVar(&zone, "tz", "", "time zone of --cron, such as Europe/Berlin (default: UTC)")
 	f.BoolVar(&replace, "replace", false, "put it in the place of one with that name")
-	requestOptions(cmd, &r)
+	term.RequestFlags(cmd, &r)
 	_ = cmd.MarkFlagRequired("cron")
 	load := a.settingFlags(cmd, append([]string{"DATABASE_URL", "PROJECT_QUERY"}, brokerSettings...)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {

@@ -1,4 +1,4 @@
-package main
+package term
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// requestOptions gives cmd the flags for what an export is to be.
-func requestOptions(cmd *cobra.Command, r *events.Requested) {
+// RequestFlags adds the flags of a request for an export to cmd. They set fields of r.
+func RequestFlags(cmd *cobra.Command, r *events.Requested) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
 	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar, custom or directory (dumped by several connections at a time)")
@@ -29,7 +29,7 @@ func requestOptions(cmd *cobra.Command, r *events.Requested) {
 // deliverFlag reads --deliver. It implements pflag.Value.
 type deliverFlag struct{ to **events.Deliver }
 
-// Type is what help calls the value.
+// Type returns the name of the value in help.
 func (*deliverFlag) Type() string { return "RULE" }
 
 func (f *deliverFlag) String() string {
@@ -53,7 +53,7 @@ func (f *deliverFlag) String() string {
 	return strings.Join(parts, ",")
 }
 
-// deliverDefault asks for a link that is valid for a week, as often as one likes.
+// deliverDefault is the value for the default link: valid for a week, without a limit of downloads.
 const deliverDefault = "default"
 
 // Set reads names with values, separated by commas. The contract checks the values.
