@@ -71,6 +71,12 @@ const (
 )
 
 func problem(status int, code codes.Code, detail string) *Problem {
+	detail = strings.Map(func(r rune) rune { // libraries repeat what they cannot read
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, detail)
 	return &Problem{Type: "urn:pgcourier:problem:" + string(code), Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
 }
 
