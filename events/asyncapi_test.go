@@ -54,6 +54,8 @@ func TestAsyncAPI(t *testing.T) {
 		events.EventSubject(events.TypeLinkIssued, project, request), events.EventSubject(events.TypeDownloaded, project, request),
 		events.EventSubject(events.TypeLinkRevoked, project, request), events.EventSubject(events.TypeLinkExpired, project, request),
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
+		events.CallSubject(project, events.CallRequest), events.CallSubject(project, events.CallStatus),
+		events.CallSubject(project, events.CallCancel), events.CallSubject(project, events.CallList), "",
 	}
 	var addresses []string
 	for name, channel := range doc.Channels {

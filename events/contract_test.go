@@ -134,6 +134,13 @@ func contractMessages() []contractEvent {
 			Code: codes.DumpTimeout, Message: "m"},
 			func(v any) (events.Message, error) { return v.(events.CancelReply).Encode() },
 			func() any { return new(events.CancelReply) }},
+		{events.TypeExportCall, events.ExportCall{RequestID: "r1", ProjectID: "acme"},
+			func(v any) (events.Message, error) { return v.(events.ExportCall).Encode() },
+			func() any { return new(events.ExportCall) }},
+		{events.TypeListCall, events.ListCall{
+			State: []string{"failed"}, Since: time.Date(2026, 11, 4, 10, 0, 0, 0, time.UTC), Limit: 5, Cursor: "c"},
+			func(v any) (events.Message, error) { return v.(events.ListCall).Encode() },
+			func() any { return new(events.ListCall) }},
 	}...)
 }
 
@@ -333,6 +340,17 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 		}
 		return
 	}
+	if eventType == events.TypeExportCall || eventType == events.TypeListCall {
+		m := events.Message{Body: raw}
+		_, err := events.DecodeExportCall("acme", m)
+		if eventType == events.TypeListCall {
+			_, err = events.DecodeListCall(m)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
 	if eventType == events.TypeCancel || eventType == events.TypeCancelReply {
 		var m events.Message
 		if c, err := events.DecodeCancel(events.Message{Subject: events.CancelSubject("r"), Body: raw}); eventType == events.TypeCancel {
@@ -412,7 +430,7 @@ func TestLimitsAreInTheSchemas(t *testing.T) {
 	for _, e := range contractMessages() {
 		doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
 		limit := events.MaxEventBytes
-		if e.eventType == events.TypeRequested || e.eventType == events.TypeCancel {
+		if slices.Contains([]string{events.TypeRequested, events.TypeCancel, events.TypeExportCall, events.TypeListCall}, e.eventType) {
 			limit = events.MaxRequestBytes
 		}
 		if doc["x-maxBytes"] != json.Number(strconv.Itoa(limit)) || doc["x-maxDepth"] != json.Number("16") {

@@ -13,6 +13,19 @@ const (
 	// TypeCancelling begins the subjects on which a worker that has recorded a cancel
 	// tells the others to look at the ledger. It has no authority of its own.
 	TypeCancelling = "backup.cancelling"
+	// TypeCall begins the subjects of calls of the API over NATS: see CallSubject.
+	TypeCall = "backup.api"
+	// TypeExportCall and TypeListCall name the bodies of such calls that are no request.
+	TypeExportCall = "backup.api_export"
+	TypeListCall   = "backup.api_list"
+)
+
+// The operations of the API over NATS, the last token of a call's subject.
+const (
+	CallRequest = "request"
+	CallStatus  = "status"
+	CallCancel  = "cancel"
+	CallList    = "list"
 )
 
 // The streams of the contract.
@@ -74,6 +87,8 @@ const (
 
 	CancelFilter     = TypeCancel + ".*"
 	CancellingFilter = TypeCancelling + ".*.*"
+
+	CallFilter = TypeCall + ".*.*"
 )
 
 // NoProject stands in subjects and in Failed.ProjectID for a request in which no valid
@@ -94,6 +109,10 @@ func RequestSubject(project string) string { return TypeRequested + "." + projec
 func EventSubject(eventType, project, request string) string {
 	return eventType + "." + project + "." + request
 }
+
+// CallSubject is the subject of a call of the API over NATS, for instance "backup.api.acme.status".
+// The subject is the authority: a call concerns the project in it and no other.
+func CallSubject(project, operation string) string { return TypeCall + "." + project + "." + operation }
 
 // OutcomeFilter matches both outcome subjects of one request. Publishing an outcome with
 // an expected last sequence of 0 for this filter makes the broker refuse a second one.

@@ -43,6 +43,9 @@ type Config struct {
 	// Trace returns the span of a call as W3C Trace Context, which replaces the caller's headers in
 	// events. Default: the caller's headers are used.
 	Trace func(ctx context.Context) (traceparent, tracestate string)
+	// Span starts the span of a call over NATS, with the call's name and headers. The function that it
+	// returns ends the span with the status of the answer. Default: no spans.
+	Span func(ctx context.Context, name string, header map[string][]string) (context.Context, func(status int))
 	// Handover serves files, links and receipts. Default: none.
 	Handover *Handover
 	// Mounts are additional handlers by their mux pattern. They must authenticate callers, with
@@ -54,7 +57,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// API serves the HTTP API. It is safe for concurrent use. The caller of New closes it.
+// API answers calls over HTTP and NATS. It is safe for concurrent use. The caller of New closes it.
 type API struct {
 	Config
 	feed     *feed
@@ -76,6 +79,11 @@ func New(c Config) (*API, error) {
 	}
 	if c.Observe == nil {
 		c.Observe = func(string, int, time.Duration) {}
+	}
+	if c.Span == nil {
+		c.Span = func(ctx context.Context, _ string, _ map[string][]string) (context.Context, func(int)) {
+			return ctx, func(int) {}
+		}
 	}
 	a := &API{Config: c, limits: newLimits(c.Rate)}
 	mux := http.NewServeMux()

@@ -2,13 +2,17 @@ package api_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
@@ -27,7 +31,7 @@ type badCase struct {
 		Times            int
 	}
 	Before string
-	Expect struct{ Verdict, Code, Project string }
+	Expect struct{ Verdict, Code, Project, Result string }
 }
 
 func (c badCase) bytes(id string) []byte {
@@ -49,25 +53,87 @@ func (c badCase) bytes(id string) []byte {
 	return []byte(strings.ReplaceAll(body, "{{id}}", id))
 }
 
-// differs are the rows with another verdict over HTTP, each for a reason of HTTP.
+// differs are the rows with another verdict in a call, over HTTP or NATS, each for a reason of calls.
 var differs = map[string]int{
-	// The path names the project, so the body may leave it out, and may be left out itself.
+	// The path, or the subject, names the project, so the body may leave it out, and may be left out itself.
 	"no fields": 202, "no project on the intake": 202, "empty": 202, "empty on the intake": 202,
 	"a status of the broker, 100": 202, "a status of the broker, 404": 202, "a status of the broker, 409": 202, "a status of the broker, 503": 202,
-	"a status on the intake": 202,
+	"a status on the intake": 202, "raw: an inline status": 202,
 	// The broker's headers mean nothing here, and are not passed on.
 	"an expected stream": 202, "an expected sequence": 202, "a rollup": 202, "a schedule": 202,
+	// The header block of a call is as it was sent; a stream adds a line, and it cannot be read then.
+	"raw: a bare line feed": 422,
 	// It is refused before the id is looked at.
 	"replay: a refused body under a used id": 422,
 }
 
-// The catalogue's messages get the same verdict over HTTP: what a worker would refuse as invalid is
-// refused at once, what conflicts is a conflict, and everything else is queued as it is, for the
-// worker to judge.
+// way is how the catalogue's requests are sent.
+type way struct {
+	// send returns ok false for a row that cannot be sent like this.
+	send func(project, id string, c badCase) (got answer, ok bool)
+	// cancel sends a row of the cancels. nil: they cannot be sent like this.
+	cancel func(body []byte) answer
+}
+
+func overHTTP(b *bench) way {
+	tok := b.token(access.AllProjects, access.Admin)
+	return way{send: func(project, id string, c badCase) (answer, bool) {
+		if c.RawHeader != "" { // of the broker's own protocol
+			return answer{}, false
+		}
+		header := []string{}
+		for _, h := range c.Headers {
+			header = append(header, h[0], h[1])
+		}
+		got, err := b.repeat("/v1/projects/"+project+"/exports", tok, string(c.bytes(id)), header)
+		return got, err == nil // the client library itself refuses to write some headers
+	}}
+}
+
+func overNATS(b *bench) way {
+	b.serveCalls()
+	raw := b.rawConnection()
+	return way{
+		send: func(project, id string, c badCase) (answer, bool) {
+			subject := events.CallSubject(project, events.CallRequest)
+			if c.RawHeader != "" {
+				return raw.request(subject, c.RawHeader, c.bytes(id)), true
+			}
+			m := &nats.Msg{Subject: subject, Data: c.bytes(id), Header: nats.Header{}}
+			for _, h := range c.Headers {
+				m.Header[h[0]] = append(m.Header[h[0]], h[1]) // as it is spelt
+			}
+			got, err := b.ask(m)
+			if errors.Is(err, nats.ErrMaxPayload) { // as the catalogue says
+				return answer{}, false
+			}
+			b.must(err)
+			return got, true
+		},
+		cancel: func(body []byte) answer {
+			got, err := b.ask(&nats.Msg{Subject: events.CallSubject("acme", events.CallCancel), Data: body})
+			b.must(err)
+			return got
+		},
+	}
+}
+
+// The catalogue's messages get the same verdict over HTTP and in calls over NATS: what a worker would
+// refuse as invalid is refused at once, what conflicts is a conflict, and everything else is queued as it
+// is, for the worker to judge.
 func TestTheCatalogueOfBadInputHasTheSameVerdicts(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	tok := b.token(access.AllProjects, access.Admin)
+	for name, open := range map[string]func(*bench) way{"HTTP": overHTTP, "NATS": overNATS} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.tryCatalogue(name, open(b))
+		})
+	}
+}
+
+func (b *bench) tryCatalogue(name string, w way) {
+	t := b.t
 	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "bad-input", "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -75,15 +141,35 @@ func TestTheCatalogueOfBadInputHasTheSameVerdicts(t *testing.T) {
 	s, err := b.js.Stream(t.Context(), events.StreamRequests)
 	b.must(err)
 	tried, passed, elsewhere := 0, 0, 0
+	check := func(c badCase, got answer, want []int) {
+		tried++
+		if !slices.Contains(want, got.status) {
+			t.Errorf("%s: %d %.300s, want %v (%s %s)", c.Name, got.status, got.body, want, c.Expect.Verdict, c.Expect.Code)
+			return
+		}
+		if got.status != http.StatusAccepted {
+			p := got.problem(t)
+			if strings.ContainsFunc(p.Detail, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("%s: the detail is not plain: %q", c.Name, p.Detail)
+			}
+		}
+		passed++
+	}
+	refused := []int{http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		b.must(err)
 		var family struct{ Cases []badCase }
 		b.must(json.Unmarshal(text, &family))
 		for _, c := range family.Cases {
+			id := fmt.Sprint("bad-", tried+elsewhere)
+			if strings.HasPrefix(c.Subject, events.TypeCancel) && w.cancel != nil && c.Expect.Result == "invalid" {
+				check(c, w.cancel(c.bytes(id)), refused)
+				continue
+			}
 			project, ok := strings.CutPrefix(c.Subject, events.TypeRequested)
 			project = strings.TrimPrefix(project, ".")
-			if project == "" { // the path must name one: the body's, where it does
+			if project == "" { // the path or the subject must name one: the body's, where it does
 				var named struct {
 					Project string `json:"project_id"`
 				}
@@ -91,16 +177,14 @@ func TestTheCatalogueOfBadInputHasTheSameVerdicts(t *testing.T) {
 					project = named.Project
 				}
 			}
-			// Cancels, raw header blocks and subjects are the broker's own; a path names one project.
-			if !ok || c.RawHeader != "" || strings.HasSuffix(c.Subject, ".") || !events.ValidProject(project) {
+			// Cancels and subjects of several tokens are the broker's own; a path names one project.
+			if !ok || strings.HasSuffix(c.Subject, ".") || !events.ValidProject(project) {
 				elsewhere++
 				continue
 			}
-			tried++
-			id := fmt.Sprint("bad-", tried)
 			b.must(s.Purge(t.Context()))
 			if c.Before != "" {
-				if got := b.call("POST", "/v1/projects/"+project+"/exports", tok, strings.ReplaceAll(c.Before, "{{id}}", id)); got.status != http.StatusAccepted {
+				if got, _ := w.send(project, id, badCase{Body: c.Before}); got.status != http.StatusAccepted {
 					t.Errorf("%s: before: %d %s", c.Name, got.status, got.body)
 				}
 			}
@@ -109,41 +193,21 @@ func TestTheCatalogueOfBadInputHasTheSameVerdicts(t *testing.T) {
 			case differs[c.Name] != 0:
 				want = []int{differs[c.Name]}
 			case c.Expect.Verdict == "failed" && c.Expect.Code == "invalid_request", c.Expect.Verdict == "refused at the publisher":
-				want = []int{http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge}
+				want = refused
 			case c.Expect.Code == "request_conflict":
 				want = []int{http.StatusConflict}
 			default: // accepted, or for the worker to refuse by its control plane
 				want = []int{http.StatusAccepted}
 			}
-			header := []string{}
-			body := string(c.bytes(id))
-			for _, h := range c.Headers {
-				header = append(header, h[0], h[1])
-			}
-			got, err := b.repeat("/v1/projects/"+project+"/exports", tok, body, header)
-			if err != nil { // the client library itself refuses to write such a header
+			got, ok := w.send(project, id, c)
+			if !ok {
 				elsewhere++
-				tried--
 				continue
 			}
-			fits := false
-			for _, w := range want {
-				fits = fits || got.status == w
-			}
-			if !fits {
-				t.Errorf("%s: %d %.300s, want %v (%s %s)", c.Name, got.status, got.body, want, c.Expect.Verdict, c.Expect.Code)
-				continue
-			}
-			if got.status != http.StatusAccepted {
-				p := got.problem(t)
-				if strings.ContainsFunc(p.Detail, func(r rune) bool { return r < ' ' || r > '~' }) {
-					t.Errorf("%s: the detail is not plain: %q", c.Name, p.Detail)
-				}
-			}
-			passed++
+			check(c, got, want)
 		}
 	}
-	t.Logf("bad input over HTTP: %d of %d, %d of them with another verdict for a reason of HTTP; %d rows are of the broker only", passed, tried, len(differs), elsewhere)
+	t.Logf("bad input over %s: %d of %d, %d rows may have another verdict because the call names the project; %d rows are of the broker only", name, passed, tried, len(differs), elsewhere)
 	if tried < 50 {
 		t.Errorf("%d rows only", tried)
 	}

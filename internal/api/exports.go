@@ -108,13 +108,15 @@ func (a *API) registerExports(operations huma.API) {
 	huma.Register(operations, list, a.list)
 
 	get := a.operation("get-export", http.MethodGet, exportPath, "Look at an export", "", access.Read)
-	huma.Register(operations, get, func(ctx context.Context, in *ExportPath) (*exportOutput, error) {
-		e, err := a.find(ctx, in.Project, in.ID)
-		if err != nil {
-			return nil, a.problemOf(ctx, err)
-		}
-		return &exportOutput{e}, nil
-	})
+	huma.Register(operations, get, a.get)
+}
+
+func (a *API) get(ctx context.Context, in *ExportPath) (*exportOutput, error) {
+	e, err := a.find(ctx, in.Project, in.ID)
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	return &exportOutput{e}, nil
 }
 
 type createInput struct {
@@ -127,21 +129,30 @@ type createInput struct {
 	header map[string]string
 }
 
-// Resolve collects the headers of the contract: the attributes of CloudEvents in binary mode. It keeps a
-// repeated header under another spelling, as Message requires.
+// Resolve collects the headers of the contract.
 func (in *createInput) Resolve(ctx huma.Context) []error {
-	in.header = map[string]string{}
-	ctx.EachHeader(func(name, value string) {
+	in.header = contractHeader(ctx.EachHeader)
+	return nil
+}
+
+// idempotencyKey is the header with a request's id.
+const idempotencyKey = "idempotency-key"
+
+// contractHeader collects the headers of the contract: the attributes of CloudEvents in binary mode. It
+// keeps a repeated header under another spelling, as Message requires.
+func contractHeader(each func(func(name, value string))) map[string]string {
+	out := map[string]string{}
+	each(func(name, value string) {
 		folded := strings.ToLower(name)
-		if !strings.HasPrefix(folded, "ce-") && !slices.Contains([]string{"content-type", "content-encoding", "traceparent", "tracestate"}, folded) {
+		if !strings.HasPrefix(folded, "ce-") && !slices.Contains([]string{"content-type", "content-encoding", "traceparent", "tracestate", idempotencyKey}, folded) {
 			return
 		}
-		if _, twice := in.header[folded]; twice {
+		if _, twice := out[folded]; twice {
 			folded = strings.ToUpper(folded)
 		}
-		in.header[folded] = value
+		out[folded] = value
 	})
-	return nil
+	return out
 }
 
 func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, error) {

@@ -82,6 +82,9 @@ func (f *feed) receive(m *nats.Msg) {
 	}
 	id := export.ID{Project: tokens[2], Request: tokens[3]}
 	kind := tokens[0] + "." + tokens[1]
+	if kind == events.TypeCall { // with as many tokens as an announcement
+		return
+	}
 	if kind != events.TypeProgress {
 		f.mu.Lock()
 		if kind == events.TypeCompleted || kind == events.TypeFailed {

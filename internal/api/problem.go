@@ -85,6 +85,7 @@ var (
 	errUnauthorized = problem(http.StatusUnauthorized, codeUnauthorized, "a valid bearer token is needed")
 	errForbidden    = problem(http.StatusForbidden, codeForbidden, "the token is not for this project and this call")
 	errNotFound     = problem(http.StatusNotFound, codeNotFound, "there is no such export")
+	errNoProject    = problem(http.StatusUnprocessableEntity, codes.InvalidRequest, "the subject names no project: a project id is 1 to 100 letters, digits, \"_\" or \"-\"")
 	errNoRoute      = problem(http.StatusNotFound, codeNotFound, "there is no such resource")
 	errTooLarge     = problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is larger than 65536 bytes")
 )

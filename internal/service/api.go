@@ -14,10 +14,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -31,15 +33,18 @@ type APIConfig struct {
 	Settings   config.Config
 	Connection *nats.Conn
 	JetStream  jetstream.JetStream
-	Ledger     *ledger.Ledger
-	Telemetry  *telemetry.Telemetry
-	Handover   *Handover
-	Version    string
-	Begun      func() // called when it listens
-	Log        *slog.Logger
+	// Calls is the connection for calls over NATS. It is drained, and so has nothing else to do.
+	Calls     *nats.Conn
+	Process   string // its name, for the discovery of services
+	Ledger    *ledger.Ledger
+	Telemetry *telemetry.Telemetry
+	Handover  *Handover
+	Version   string
+	Begun     func() // called when it listens
+	Log       *slog.Logger
 }
 
-// API is the role api: it serves the HTTP API on a listener of its own.
+// API is the role api: it serves the HTTP API on a listener of its own, and answers calls over NATS.
 type API struct {
 	config APIConfig
 	api    *api.API
@@ -76,7 +81,7 @@ func NewAPI(c APIConfig) (*API, error) {
 	r.api, err = api.New(api.Config{
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
-		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Log: c.Log,
+		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Span: c.Telemetry.Call, Log: c.Log,
 		Mounts:   map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 		Handover: &api.Handover{Links: c.Handover.Links, Files: c.Handover.Handler, Receipt: c.Handover.receipt},
 	})
@@ -109,6 +114,7 @@ func (r *API) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	group.Go(func() error { return r.serveCalls(gctx) })
 	group.Go(func() error {
 		r.api.Tidy(gctx, c.Settings.LedgerRetention)
 		return nil
@@ -132,6 +138,34 @@ func apiServer(h http.Handler, log *slog.Logger) *http.Server {
 		Handler: h, ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiHeaderBytes,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveCalls answers calls over NATS until ctx ends. Calls that have come by then are answered, for at
+// most DRAIN_TIMEOUT. A login of before may not listen for calls: then there are none.
+func (r *API) serveCalls(ctx context.Context) error {
+	nc := r.config.Calls
+	who, err := server.WhoAmI(ctx, nc)
+	if err == nil && who.Rights != nil && len(who.Rights.Lacks(server.Rights{Subscribe: []string{events.CallFilter}})) > 0 {
+		r.config.Log.WarnContext(ctx, "calls over NATS are not answered: this login may not listen for them, give the role api a key of its own", "subject", events.CallFilter)
+		return nil
+	}
+	if err := r.api.ServeCalls(nc, r.config.Process); err != nil {
+		return err
+	}
+	r.config.Log.InfoContext(ctx, "API answers calls over NATS", "subject", events.CallFilter)
+	<-ctx.Done()
+	closed := nc.StatusChanged(nats.CLOSED)
+	if err := nc.Drain(); err != nil { // it is cut off, and closed
+		return nil //nolint:nilerr // the callers ask another process
+	}
+	limit := time.NewTimer(r.config.Settings.DrainTimeout)
+	defer limit.Stop()
+	select {
+	case <-closed:
+	case <-limit.C:
+		nc.Close()
+	}
+	return nil
 }
 
 // Close ends the subscription to events.

@@ -97,18 +97,24 @@ func (b *brokerLink) startServer(ctx context.Context) (err error) {
 	return err
 }
 
-func (b *brokerLink) logIn(user server.User) error {
-	var nc *nats.Conn
-	var err error
+// dial connects as a user, until Close.
+func (b *brokerLink) dial(user server.User) (nc *nats.Conn, err error) {
 	if b.server != nil {
 		nc, err = setup.ConnectLocal(b.settings, user, b.server, b.log)
 	} else {
 		nc, err = setup.Connect(b.settings, user, b.log)
 	}
+	if err == nil {
+		b.closers = append(b.closers, func() error { nc.Close(); return nil })
+	}
+	return nc, err
+}
+
+func (b *brokerLink) logIn(user server.User) error {
+	nc, err := b.dial(user)
 	if err != nil {
 		return err
 	}
-	b.closers = append(b.closers, func() error { nc.Close(); return nil })
 	js, err := setup.JetStream(b.settings, nc)
 	b.logins[user] = login{nc, js}
 	return err

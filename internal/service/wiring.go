@@ -106,7 +106,7 @@ func (w wiring) open(ctx context.Context) error {
 	}
 	if c.Serves(config.RoleAPI) {
 		hand, err := NewHandover(HandoverConfig{
-			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserOperator, tel),
+			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserAPI, tel),
 			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Log: w.Log,
 		})
 		if err != nil {
@@ -114,9 +114,13 @@ func (w wiring) open(ctx context.Context) error {
 		}
 		s.onClose(hand.Close)
 		s.add("handover", hand)
+		calls, err := link.dial(server.UserAPI)
+		if err != nil {
+			return err
+		}
 		a, err := NewAPI(APIConfig{
-			Handover: hand,
-			Settings: c, Connection: link.connection(server.UserOperator), JetStream: link.jetStream(server.UserOperator),
+			Handover: hand, Calls: calls, Process: w.name,
+			Settings: c, Connection: link.connection(server.UserAPI), JetStream: link.jetStream(server.UserAPI),
 			Ledger: sh.ledger, Telemetry: tel, Version: w.Version, Begun: s.starting.part(), Log: w.Log,
 		})
 		if err != nil {

@@ -42,6 +42,29 @@ func (t *Telemetry) API(next http.Handler) http.Handler {
 	})
 }
 
+// Call begins the span of a call over NATS in the caller's trace, by the headers of its message. The
+// returned function ends it with the status that the answer would have over HTTP.
+func (t *Telemetry) Call(ctx context.Context, name string, header map[string][]string) (context.Context, func(status int)) {
+	if t.provider == nil {
+		return ctx, func(int) {}
+	}
+	carrier := propagation.MapCarrier{}
+	for key, values := range header {
+		if len(values) == 1 {
+			carrier[strings.ToLower(key)] = values[0]
+		}
+	}
+	ctx, span := t.tracer.Start(traceContext.Extract(ctx, carrier), name, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(semconv.MessagingSystemKey.String("nats"), semconv.MessagingDestinationTemplate(name)))
+	return ctx, func(status int) {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, http.StatusText(status))
+		}
+		span.End()
+	}
+}
+
 // TraceOf returns the span of ctx as W3C Trace Context; empty if there is none.
 func TraceOf(ctx context.Context) (traceparent, tracestate string) {
 	h := propagation.MapCarrier{}

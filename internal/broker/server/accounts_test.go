@@ -33,12 +33,20 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 	must(t, trick(one, "backup.requested.acme", "backup.completed.acme.r1"))
 	brokertest.Eventually(t, "the broker's answer is an outcome", func() bool { return stored(one, events.StreamOutcomes) == 1 })
 
+	// An API that answers every call: its account may publish requests too.
+	answers := g.connect(server.UserAPI)
+	for _, subject := range []string{events.CallFilter, "$SRV.>"} {
+		_, err := answers.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte("{}")) })
+		must(t, err)
+	}
+	must(t, answers.Flush())
+
 	_, err := stream(t, g.admin).Publish(t.Context(), broker.NotificationSubject("email", "k1"), []byte(`{"forged":true}`))
 	must(t, err)
 	requests := uint64(0)
 	for u, subjects := range map[server.User][]string{
-		server.UserGateway:  {"backup.requested.acme", "$JS.API.INFO", "$JS.API.STREAM.INFO.BACKUP_OUTCOMES", "$JS.API.STREAM.MSG.GET.BACKUP_EVENTS"},
-		publisher:           {"backup.requested.acme"},
+		server.UserGateway:  {"backup.requested.acme", "$JS.API.INFO", "$JS.API.STREAM.INFO.BACKUP_OUTCOMES", "$JS.API.STREAM.MSG.GET.BACKUP_EVENTS", "backup.api.acme.status", "$SRV.PING"},
+		publisher:           {"backup.requested.acme", "backup.api.acme.status"},
 		server.UserOperator: {"backup.requested.acme", "$JS.API.STREAM.MSG.GET.BACKUP_REQUESTS", "backup.schedule.acme.nightly"},
 		server.UserNotifier: {"backup_notification_state.k1", "$JS.API.CONSUMER.MSG.NEXT.BACKUP_NOTIFICATIONS.notify-email", "$JS.API.STREAM.INFO.BACKUP_OUTCOMES"},
 		server.UserVerifier: {"backup.verified.acme.r1", "$JS.API.CONSUMER.MSG.NEXT.BACKUP_OUTCOMES.verifier"},
@@ -55,6 +63,11 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 		// The server has taken all of it: a later question is answered after it.
 		if u == publisher {
 			continue // may not ask, and is not answered
+		}
+		if u == server.UserGateway { // calls are answered in order
+			if _, err := nc.Request("backup.api.acme.status", nil, brokertest.Timeout); err != nil {
+				t.Errorf("%s: %v", u, err)
+			}
 		}
 		if _, err := nc.Request("$JS.API.INFO", nil, brokertest.Timeout); err != nil {
 			t.Errorf("%s: %v", u, err)

@@ -23,6 +23,14 @@ func accountOf(u User) string {
 	return mainAccount + "_" + strings.ToUpper(string(u))
 }
 
+// provider is the account that answers what is published on a subject by users of other accounts.
+func provider(subject string) string {
+	if subject == events.CallFilter || subject == discovery {
+		return accountOf(UserAPI)
+	}
+	return mainAccount
+}
+
 // Configuration returns the part of a nats-server configuration that holds the accounts,
 // the users and their rights; keys are those of Users and, for a server that others set
 // up, of UserAdmin. publishers are the public keys that may ask for exports of one
@@ -35,7 +43,7 @@ func Configuration(keys PublicKeys, publishers map[string]string) (string, error
 		writeUser(&b, string(u), keys[u], u.Rights())
 	}
 	b.WriteString("    ]\n")
-	writeExports(&b)
+	writeExports(&b, mainAccount)
 	b.WriteString("  }\n")
 	for _, u := range Users() {
 		if accountOf(u) == mainAccount {
@@ -53,6 +61,9 @@ func Configuration(keys PublicKeys, publishers map[string]string) (string, error
 			}
 		}
 		b.WriteString("    ]\n")
+		if u == UserAPI {
+			writeExports(&b, accountOf(u))
+		}
 		writeImports(&b, u)
 		b.WriteString("  }\n")
 	}
@@ -60,18 +71,22 @@ func Configuration(keys PublicKeys, publishers map[string]string) (string, error
 	return b.String(), nil
 }
 
-// writeExports lists what each account may import.
-func writeExports(b *strings.Builder) {
+// writeExports lists what each account may import of one.
+func writeExports(b *strings.Builder, of string) {
 	services, streams := map[string][]string{}, map[string][]string{}
 	for _, u := range Users() {
 		if accountOf(u) == mainAccount {
 			continue
 		}
 		for _, s := range u.Rights().Publish {
-			services[s] = append(services[s], accountOf(u))
+			if provider(s) == of {
+				services[s] = append(services[s], accountOf(u))
+			}
 		}
 		for _, s := range u.imported() {
-			streams[s] = append(streams[s], accountOf(u))
+			if of == mainAccount {
+				streams[s] = append(streams[s], accountOf(u))
+			}
 		}
 	}
 	b.WriteString("    exports: [\n")
@@ -84,10 +99,10 @@ func writeExports(b *strings.Builder) {
 	b.WriteString("    ]\n")
 }
 
-// responses says how many answers one message may get: each worker answers a cancel, and a
-// pull has messages and a status.
+// responses says how many answers one message may get: each worker answers a cancel, each API says
+// that it is there, and a pull has messages and a status.
 func responses(subject string) string {
-	if subject == events.CancelFilter || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
+	if subject == events.CancelFilter || subject == discovery || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
 		return "stream"
 	}
 	return "singleton"
@@ -96,7 +111,7 @@ func responses(subject string) string {
 func writeImports(b *strings.Builder, u User) {
 	b.WriteString("    imports: [\n")
 	for _, s := range u.Rights().Publish {
-		fmt.Fprintf(b, "      { service: { account: %s, subject: %q } }\n", mainAccount, s)
+		fmt.Fprintf(b, "      { service: { account: %s, subject: %q } }\n", provider(s), s)
 	}
 	for _, s := range u.imported() {
 		fmt.Fprintf(b, "      { stream: { account: %s, subject: %q } }\n", mainAccount, s)
@@ -133,8 +148,8 @@ func writeUser(b *strings.Builder, name, key string, r Rights) {
 	list("allow", r.Subscribe)
 	list("deny", r.DenySubscribe)
 	b.WriteString("          }\n")
-	if r.Respond {
-		b.WriteString("          allow_responses: { max: 1, expires: \"1m\" }\n")
+	if r.Respond > 0 {
+		fmt.Fprintf(b, "          allow_responses: { max: %d, expires: \"1m\" }\n", r.Respond)
 	}
 	b.WriteString("        }\n      }\n")
 }

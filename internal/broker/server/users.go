@@ -23,6 +23,8 @@ const (
 	UserNotifier User = "notifier"
 	// UserVerifier reads outcomes, and announces what it found.
 	UserVerifier User = "verifier"
+	// UserAPI answers calls over HTTP and NATS: the role api.
+	UserAPI User = "api"
 	// UserOperator is the command line's: it watches, cancels, replays, looks into queues
 	// and makes consumers of outcomes.
 	UserOperator User = "operator"
@@ -32,7 +34,7 @@ const (
 
 // Users lists those with limited rights, in the order of the documents.
 func Users() []User {
-	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserOperator}
+	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserAPI, UserOperator}
 }
 
 // InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe there.
@@ -43,8 +45,8 @@ func (u User) InboxPrefix() string { return "_INBOX_" + string(u) }
 type Rights struct {
 	Publish, DenyPublish     []string
 	Subscribe, DenySubscribe []string
-	// Respond allows one answer to each message that was received.
-	Respond bool
+	// Respond is how many answers each message that was received may get. 0: none.
+	Respond int
 }
 
 // The JetStream API.
@@ -88,13 +90,21 @@ func reading() []string {
 // a schedule, which holds a request, is no announced event.
 const announcements = "backup.*.*.*"
 
+// discovery holds the subjects on which services of NATS say what they are and count their calls.
+// The counts are over all projects, so a publisher of one project may not ask for them.
+const discovery = "$SRV.>"
+
+// noCalls keeps a wildcard over announcements from hearing calls of the API, whose subjects have as
+// many tokens: a call can hold a request.
+const noCalls = events.TypeCall + ".>"
+
 // Rights returns what u may do.
 func (u User) Rights() Rights {
 	r := Rights{Subscribe: []string{u.InboxPrefix() + ".>"}}
 	switch u {
 	case UserGateway:
-		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.CancelFilter}, reading())
-		r.Subscribe = append(r.Subscribe, announcements)
+		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.CancelFilter, events.CallFilter, discovery}, reading())
+		r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements), []string{noCalls}
 	case UserWorker:
 		r = workerRights(r)
 	case UserNotifier:
@@ -110,6 +120,8 @@ func (u User) Rights() Rights {
 			[]string{events.VerifiedFilter, events.VerificationFailedFilter}, setup(),
 			consume(events.StreamOutcomes, events.ConsumerVerifier),
 		)
+	case UserAPI:
+		r = apiRights(r)
 	case UserOperator:
 		r = operatorRights(r)
 	case UserAdmin:
@@ -134,7 +146,24 @@ func workerRights(r Rights) Rights {
 	)
 	r.Subscribe = append(r.Subscribe, events.CancelFilter, events.CancellingFilter,
 		"$JS.EVENT.ADVISORY.CONSUMER.*."+events.StreamRequests+".>")
-	r.Respond = true // to cancels
+	r.Respond = 1 // to cancels
+	return r
+}
+
+// apiRights are those of a gateway of all projects that also looks into the queue, announces links and
+// keeps schedules.
+func apiRights(r Rights) Rights {
+	r.Publish = slices.Concat(
+		[]string{
+			events.RequestedFilter, events.CancelFilter,
+			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
+			// As the operator's: a schedule is removed by a purge of its subject.
+			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
+		}, setup(),
+		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
+	)
+	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
+	r.Respond = 8 // to discovery: one of each instance of the service, which share a connection
 	return r
 }
 
@@ -150,7 +179,7 @@ func operatorRights(r Rights) Rights {
 	}
 	r.Publish = slices.Concat(
 		[]string{
-			events.TypeRequested, events.RequestedFilter, events.CancelFilter,
+			events.TypeRequested, events.RequestedFilter, events.CancelFilter, events.CallFilter, discovery,
 			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
@@ -172,20 +201,22 @@ func operatorRights(r Rights) Rights {
 			api+"CONSUMER.DELETE."+at, api+"CONSUMER.MSG.NEXT."+at, "$JS.ACK."+at+".>",
 		)
 	}
-	r.Subscribe = append(r.Subscribe, announcements)
+	r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements), []string{noCalls}
 	return r
 }
 
-// PublisherRights are those of a publisher of one project: it asks for exports of that
-// project and hears what becomes of them, and of no other. It cannot cancel, because a
-// cancel's subject names no project. Its replies come under PublisherInbox.
+// PublisherRights are those of a publisher of one project: it asks for exports of that project, hears
+// what becomes of them, and calls the API for them, and for no other project. It cancels by a call of the
+// API, because the subject of the workers' cancels names no project. Its replies come under
+// PublisherInbox.
 func PublisherRights(project string) (Rights, error) {
 	if !events.ValidProject(project) {
 		return Rights{}, fmt.Errorf("%q is not a project id", project)
 	}
 	return Rights{
-		Publish:   []string{events.RequestSubject(project)},
-		Subscribe: []string{PublisherInbox(project) + ".>", "backup.*." + project + ".*"},
+		Publish:       []string{events.RequestSubject(project), events.CallSubject(project, "*")},
+		Subscribe:     []string{PublisherInbox(project) + ".>", "backup.*." + project + ".*"},
+		DenySubscribe: []string{noCalls},
 	}, nil
 }
 

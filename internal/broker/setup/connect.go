@@ -3,6 +3,7 @@ package setup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 
@@ -40,9 +41,25 @@ func Users(c config.Config) []server.User {
 		out = append(out, server.UserNotifier)
 	}
 	if c.Serves(config.RoleAPI) {
-		out = append(out, server.UserOperator)
+		out = append(out, server.UserAPI)
 	}
 	return out
+}
+
+// KeyOf returns the user of the broker in a folder of keys as which user logs in: itself, or the operator
+// for a UserAPI that has no key there. A folder that an earlier version made has none, and the operator may
+// do all that the API did then.
+func KeyOf(dir string, user server.User) server.User {
+	if user != server.UserAPI {
+		return user
+	}
+	if _, err := server.FindKey(dir, user); !errors.Is(err, fs.ErrNotExist) {
+		return user
+	}
+	if _, err := server.FindKey(dir, server.UserOperator); err != nil {
+		return user
+	}
+	return server.UserOperator
 }
 
 // Connect connects to the broker that c names, or to the embedded one of another process that
@@ -74,11 +91,15 @@ func ConnectLocal(c config.Config, user server.User, local *server.Server, log *
 
 func connect(c config.Config, user server.User, to broker.Config) (*nats.Conn, error) {
 	to.Name, to.InboxPrefix = "pgcourier-"+string(user), c.NATSInbox
+	dir := KeysDir(c)
+	if dir != "" {
+		user = KeyOf(dir, user)
+	}
 	if to.InboxPrefix == "" {
 		to.InboxPrefix = user.InboxPrefix()
 	}
 	to.CredentialsFile, to.NKeySeedFile = c.NATSCreds, c.NATSNKey
-	if dir := KeysDir(c); dir != "" {
+	if dir != "" {
 		file, err := server.FindKey(dir, user)
 		if err != nil {
 			return nil, config.AsError(err)

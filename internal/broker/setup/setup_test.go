@@ -46,6 +46,26 @@ func TestKeysAreTheEmbeddedBrokersUnlessAnotherIsNamed(t *testing.T) {
 	}
 }
 
+// An environment of before has no key of the API's own, and goes on with the operator's.
+func TestTheAPILogsInAsTheOperatorWhereItHasNoKey(t *testing.T) {
+	t.Parallel()
+	for want, users := range map[server.User][]server.User{
+		server.UserAPI:      {server.UserAPI, server.UserOperator},
+		server.UserOperator: {server.UserOperator},
+	} {
+		dir := t.TempDir()
+		if _, err := server.EnsureKeys(dir, users, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		if got := setup.KeyOf(dir, server.UserAPI); got != want {
+			t.Errorf("of %q: %s, want %s", users, got, want)
+		}
+	}
+	if got := setup.KeyOf(t.TempDir(), server.UserAPI); got != server.UserAPI {
+		t.Errorf("of an empty folder: %s", got) // its key is the one to ask for
+	}
+}
+
 // Only what may pass by itself is no fault of the configuration.
 func TestAMissingServerIsNoFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()

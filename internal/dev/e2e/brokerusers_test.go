@@ -28,18 +28,31 @@ func (s ownServer) Shutdown() error { s.Server.Shutdown(); s.WaitForShutdown(); 
 // setupOwn makes a platform on such a server, and the key of a publisher of acme.
 func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 	t.Helper()
-	publisher, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := publisher.PublicKey()
-	if err != nil {
-		t.Fatal(err)
+	p, publishers := setupPublishers(t, "acme")
+	return p, publishers["acme"]
+}
+
+// setupPublishers makes a platform on such a server, and the keys of publishers by their projects.
+func setupPublishers(t *testing.T, projects ...string) (p *platform, publishers map[string]nkeys.KeyPair) {
+	t.Helper()
+	publishers = map[string]nkeys.KeyPair{}
+	var flags []string
+	for _, project := range projects {
+		key, err := nkeys.CreateUser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := key.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		publishers[project] = key
+		flags = append(flags, "--publisher", project+"="+public)
 	}
 	return setupWith(t, func(p *platform) {
 		dir := t.TempDir()
 		p.keys = filepath.Join(dir, "keys")
-		users, stderr, code := p.bare("broker", "config", "--nats-keys", p.keys, "--publisher", "acme="+public)
+		users, stderr, code := p.bare(append([]string{"broker", "config", "--nats-keys", p.keys}, flags...)...)
 		if code != 0 {
 			t.Fatalf("broker config: exit code %d, %s", code, stderr)
 		}
@@ -75,7 +88,23 @@ func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	}), publisher
+	}), publishers
+}
+
+// as connects with the key of a project's publisher.
+func (p *platform) as(project string, key nkeys.KeyPair) *nats.Conn {
+	p.t.Helper()
+	public, err := key.PublicKey()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	nc, err := nats.Connect(p.broker.ClientURL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(server.PublisherInbox(project)),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // LastError has it
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(nc.Close)
+	return nc
 }
 
 // The whole job runs on a broker of one's own, each part with its own key and no more
@@ -129,15 +158,7 @@ func TestTheWholeJobRunsOnABrokerOfOnesOwn(t *testing.T) {
 // publishAsAcme asks with a key that may ask for acme alone: the subject is the authority.
 func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	p.t.Helper()
-	public, err := key.PublicKey()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	nc, err := nats.Connect(p.broker.ClientURL(), nats.Nkey(public, key.Sign), nats.CustomInboxPrefix(server.PublisherInbox("acme")))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer nc.Close()
+	nc := p.as("acme", key)
 	own, err := nc.SubscribeSync("backup.*.acme.*")
 	if err != nil {
 		p.t.Fatal(err)

@@ -1,0 +1,224 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+)
+
+// ServiceName is the name of the API as a service of NATS.
+const ServiceName = "pgcourier-api"
+
+const (
+	// callers is how many instances of the service a process runs. An instance answers one call of each
+	// operation at a time, so a slow call delays an eighth of those that come after it.
+	callers = 8
+	// callTimeout bounds one call over NATS. Callers wait five seconds by default.
+	callTimeout = 10 * time.Second
+	// callGroup is the queue group of all processes.
+	callGroup = "pgcourier-api"
+)
+
+// call is one message that calls an operation.
+type call struct {
+	project string
+	header  nats.Header
+	body    []byte
+}
+
+// calling is an operation as it is called over NATS. It hands the call to the operation that HTTP calls.
+type calling struct {
+	name, about string
+	run         func(ctx context.Context, c call) (answer any, err error)
+}
+
+func (a *API) callings() []calling {
+	return []calling{
+		{events.CallRequest, "Ask for an export: the body is that of backup.requested", func(ctx context.Context, c call) (any, error) {
+			header := contractHeader(c.each)
+			in := &createInput{ProjectPath: ProjectPath{c.project}, Key: header[idempotencyKey], RawBody: c.body, header: header}
+			out, err := a.create(ctx, in)
+			if err != nil {
+				return nil, err
+			}
+			return out.Body, nil
+		}},
+		{events.CallStatus, "Look at an export: its request_id", func(ctx context.Context, c call) (any, error) {
+			id, err := exportOf(c)
+			if err != nil {
+				return nil, err
+			}
+			out, err := a.get(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			return out.Body, nil
+		}},
+		{events.CallCancel, "Cancel an export: its request_id", func(ctx context.Context, c call) (any, error) {
+			id, err := exportOf(c)
+			if err != nil {
+				return nil, err
+			}
+			out, err := a.cancel(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			return out.Body, nil
+		}},
+		{events.CallList, "List exports: state, since, limit, cursor, each of them optional", func(ctx context.Context, c call) (any, error) {
+			in, err := pageOf(c)
+			if err != nil {
+				return nil, err
+			}
+			out, err := a.list(ctx, in)
+			if err != nil {
+				return nil, err
+			}
+			return out.Body, nil
+		}},
+	}
+}
+
+// ServeCalls answers calls over NATS until the connection is drained: as instances of a micro service, with
+// discovery and statistics. process names this process there. It returns once the broker has the
+// subscriptions.
+//
+// The project in a call's subject is the authority. The broker's rights say which connection may publish
+// there, so a call needs no token.
+func (a *API) ServeCalls(nc *nats.Conn, process string) error {
+	for range callers {
+		s, err := micro.AddService(nc, micro.Config{
+			Name: ServiceName, Version: serviceVersion(a.Version), Description: "Asks for exports of PostgreSQL projects, shows and cancels them.",
+			Metadata: map[string]string{"process": process}, QueueGroup: callGroup,
+		})
+		if err != nil {
+			return fmt.Errorf("answer calls over NATS: %w", err)
+		}
+		for _, c := range a.callings() {
+			err := s.AddEndpoint(c.name, micro.HandlerFunc(func(r micro.Request) { a.answer(c, r) }),
+				micro.WithEndpointSubject(events.CallSubject("*", c.name)), micro.WithEndpointMetadata(map[string]string{"about": c.about}))
+			if err != nil {
+				return fmt.Errorf("answer calls over NATS: %w", err)
+			}
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		return fmt.Errorf("answer calls over NATS: %w", err)
+	}
+	return nil
+}
+
+// semver is what a micro service takes for a version.
+var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z][0-9A-Za-z.-]*)?$`)
+
+// serviceVersion is the program's version, or 0.0.0 for one that is not of that form.
+func serviceVersion(v string) string {
+	if v = strings.TrimPrefix(v, "v"); semver.MatchString(v) {
+		return v
+	}
+	return "0.0.0"
+}
+
+// answer makes one call and answers it.
+func (a *API) answer(c calling, r micro.Request) {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	route := events.CallSubject("{project}", c.name)
+	ctx, end := a.Span(ctx, route, nats.Header(r.Headers()))
+	project := strings.Split(r.Subject(), ".")[2] // the subscription has four tokens
+	if !isInbox(r.Reply()) {
+		a.Log.WarnContext(ctx, "call over NATS without an inbox for the answer, not carried out", "route", route)
+		end(http.StatusBadRequest)
+		return
+	}
+	caller := Caller{Grant: access.Grant{Subject: "nats:" + project, Projects: []string{project}, Scopes: []access.Scope{access.Export, access.Read}}}
+	status, size, err := a.carryOut(context.WithValue(ctx, callerKey{}, caller), c, call{project, nats.Header(r.Headers()), r.Data()}, r)
+	if err != nil {
+		a.Log.WarnContext(ctx, "call over NATS not answered", "route", route, "error", err)
+	}
+	took := time.Since(begun)
+	end(status)
+	a.Observe("NATS "+route, status, took)
+	a.Log.InfoContext(ctx, "call", "method", "NATS", "route", route, "status", status, "bytes", size, "duration", took, "subject", caller.Subject, "address", "")
+}
+
+// carryOut makes one call and sends what it gives, a panic too. The error is of the sending.
+func (a *API) carryOut(ctx context.Context, c calling, of call, r micro.Request) (status, size int, err error) {
+	var out any
+	failed := func() (failure error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				failure = a.internal(ctx, slog.String("panic", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
+			}
+		}()
+		if !events.ValidProject(of.project) {
+			return errNoProject
+		}
+		if failure = a.limits.take(callerOf(ctx).Subject); failure == nil {
+			out, failure = c.run(ctx, of)
+		}
+		return failure
+	}()
+	var body []byte
+	if failed == nil {
+		if body, failed = json.Marshal(out); failed == nil {
+			return http.StatusOK, len(body), r.Respond(body)
+		}
+	}
+	p := a.problemOf(ctx, failed)
+	if body, err = json.Marshal(p); err != nil {
+		return p.Status, 0, err
+	}
+	header := micro.Headers{"Content-Type": {problemMedia}}
+	if p.retryAfter > 0 {
+		header["Retry-After"] = []string{strconv.Itoa(p.retryAfter)}
+	}
+	return p.Status, len(body), r.Error(string(p.Code), p.Detail, body, micro.WithHeaders(header))
+}
+
+// isInbox reports whether an answer may be sent to a subject. The subject is the caller's choice, and on a
+// broker without accounts this connection may publish to more subjects than the caller.
+func isInbox(reply string) bool {
+	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
+}
+
+// exportOf reads the body of a call that concerns one export.
+func exportOf(c call) (*ExportPath, error) {
+	in, err := events.DecodeExportCall(c.project, events.Message{Header: contractHeader(c.each), Body: c.body})
+	if err != nil {
+		return nil, err
+	}
+	return &ExportPath{ProjectPath{c.project}, in.RequestID}, nil
+}
+
+// pageOf reads the body of a call for a page.
+func pageOf(c call) (*listInput, error) {
+	in, err := events.DecodeListCall(events.Message{Header: contractHeader(c.each), Body: c.body})
+	if err != nil {
+		return nil, err
+	}
+	return &listInput{ProjectPath{c.project}, in.State, in.Since, in.Limit, in.Cursor}, nil
+}
+
+// each passes on every header, one that comes again too.
+func (c call) each(do func(name, value string)) {
+	for name, values := range c.header {
+		for _, v := range values {
+			do(name, v)
+		}
+	}
+}
