@@ -167,7 +167,7 @@ accounts { A { jetstream { max_file: 2MB }, users: [{user: u, password: p}] } }`
 		t.Fatal(err)
 	}
 	w.awaitLog("the broker does not take outcomes")
-	notReady(t, addr, "the broker takes no outcomes, 1 wait")
+	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
 	if text := w.logs.String(); !strings.Contains(text, "resource limits exceeded for account") {
 		t.Errorf("the broker's words are missing:\n%s", text)
 	}
