@@ -241,6 +241,58 @@ func TestAnOutcomeIsShortenedForTheLimitOfTheMoment(t *testing.T) {
 	}
 }
 
+// refusing refuses every outcome until it is told to accept.
+type refusing struct {
+	*tray
+	accept chan struct{}
+}
+
+func (r refusing) PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error {
+	select {
+	case <-r.accept:
+		return r.tray.PublishOnce(ctx, subject, filter, msg)
+	default:
+		return export.ErrUnavailable
+	}
+}
+
+// A worker and a sweeper of one process try the same outcome. The sweeper gives up first.
+func TestAnOutcomeWaitsAsLongAsOneAnnouncementRuns(t *testing.T) {
+	t.Parallel()
+	out := refusing{&tray{}, make(chan struct{})}
+	told := make(chan error)
+	a := &handlers.Announcer{Publisher: out, Outbox: out, Source: "test", Log: slog.New(slog.DiscardHandler), Waiting: func(_ export.ID, err error) { told <- err }}
+	ended := make(chan error, 1)
+	go func() { ended <- a.Announce(t.Context(), failedOutcome()) }()
+	if err := <-told; !errors.Is(err, export.ErrUnavailable) {
+		t.Fatalf("told %v", err)
+	}
+	sweep, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	swept := make(chan error, 1)
+	go func() { swept <- a.Announce(sweep, failedOutcome()) }()
+	for waits := true; waits; {
+		select {
+		case err := <-told:
+			if err == nil {
+				t.Error("told that nothing waits")
+			}
+		case err := <-swept:
+			waits = false
+			if err == nil {
+				t.Error("the sweeper published")
+			}
+		}
+	}
+	close(out.accept)
+	for err := errors.New("not told yet"); err != nil; {
+		err = <-told
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnOutcomeIsAnnouncedOnceTheBrokerIsBack(t *testing.T) {
 	t.Parallel()
 	out := &tray{refuse: []error{export.ErrUnavailable, nil}, markErr: export.ErrLedgerUnavailable}

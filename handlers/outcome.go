@@ -31,6 +31,7 @@ type Announcer struct {
 
 	mu     sync.Mutex
 	remind export.Reminder
+	trying map[export.ID]int // announcements of an outcome that run: a worker's and a sweeper's can at once
 }
 
 // DrainPatience is how long an outcome is tried after the process was told to stop.
@@ -58,9 +59,7 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 	id, told := out.ID, false
 	ctx, cancel := a.untilDrained(ctx)
 	defer cancel()
-	if a.Waiting != nil {
-		defer a.Waiting(id, nil)
-	}
+	defer a.try(id)()
 	filter := events.OutcomeFilter(id.Project, id.Request)
 	return export.Retry(ctx, export.Wait{For: "the broker to take an outcome"}, func(ctx context.Context) error {
 		event, err := announcement(out) // whole again: the broker may take a larger one by now
@@ -77,6 +76,28 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 		a.tell(ctx, id, err)
 		return err
 	})
+}
+
+// try counts an announcement of an outcome until the returned function is called. The last one to end
+// tells Waiting: a sweeper that gives up must not hide the worker that goes on.
+func (a *Announcer) try(id export.ID) (done func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.trying == nil {
+		a.trying = map[export.ID]int{}
+	}
+	a.trying[id]++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.trying[id]--; a.trying[id] > 0 {
+			return
+		}
+		delete(a.trying, id)
+		if a.Waiting != nil {
+			a.Waiting(id, nil)
+		}
+	}
 }
 
 // publishShortened publishes an event, shortened as far as it must be, and returns what it tried
