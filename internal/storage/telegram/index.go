@@ -16,21 +16,33 @@ var errIndexHidden = errors.New("another message is pinned above the index, or i
 // Index returns the document in the chat's pinned index message, or nil when nothing is
 // pinned. Telegram shows a bot only the pinned message that was sent last; if that is
 // another one, it cannot be told whether an index exists, and Index fails with
-// storage.ErrRefused sooner than let it be begun anew.
+// storage.ErrRefused sooner than let it be begun anew. A document that a writer replaces meanwhile is
+// looked up again.
 func (d *Driver) Index(ctx context.Context) ([]byte, error) {
-	m, _, err := d.pinned(ctx)
-	if err != nil || m == nil {
-		return nil, err
+	for last := ""; ; {
+		m, _, err := d.pinned(ctx)
+		if err != nil || m == nil {
+			return nil, err
+		}
+		doc, err := d.fetchIndex(ctx, m)
+		switch {
+		case err == nil:
+			return doc, nil
+		case reasonOf(err) != FileUnavailable || m.Document.FileID == last:
+			return nil, explain("fetch the index", err)
+		}
+		// A writer may have replaced the document since it was looked up.
+		last = m.Document.FileID
 	}
+}
+
+func (d *Driver) fetchIndex(ctx context.Context, m *Message) ([]byte, error) {
 	body, err := d.client.Fetch(ctx, m.Document.FileID, m.Document.Size, 0)
 	if err != nil {
-		return nil, explain("fetch the index", err)
+		return nil, err
 	}
 	doc, err := io.ReadAll(body)
-	if err = errors.Join(err, body.Close()); err != nil {
-		return nil, explain("fetch the index", err)
-	}
-	return doc, nil
+	return doc, errors.Join(err, body.Close())
 }
 
 // SetIndex replaces the document in the index message, in place. The first time, and when

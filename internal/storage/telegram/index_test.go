@@ -2,7 +2,12 @@ package telegram_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
@@ -33,6 +38,67 @@ func TestIndexIsUpdatedInPlace(t *testing.T) {
 				t.Errorf("the chat holds %+v, want one pinned index", m)
 			}
 		})
+	}
+}
+
+// A reader that looked the index up just before a writer replaced it holds the id of a document that
+// is gone.
+func TestAnIndexThatIsReplacedWhileItIsReadIsLookedUpAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	writer := b.driver(t, b.client, channel)
+	if err := writer.SetIndex(t.Context(), []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	to, err := url.Parse(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	var once sync.Once
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/getFile") {
+			once.Do(func() {
+				if err := writer.SetIndex(r.Context(), []byte("two")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	reader := b.driver(t, b.newClient(t, telegram.ClientConfig{BaseURL: server.URL}), channel)
+	if got, err := reader.Index(t.Context()); err != nil || string(got) != "two" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Telegram's words for a file that is gone for the moment say nothing about an export.
+func TestAFileThatIsGoneForTheMomentIsUnavailable(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	d := b.driver(t, b.client, channel)
+	ref := put(t, d, key, 1, random(10))
+	if err := d.SetIndex(t.Context(), []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	b.Inject(telegramtest.Fault{
+		Kind: telegramtest.Says, Method: "getFile", Times: -1, Code: http.StatusBadRequest,
+		Says: "Bad Request: wrong file_id or the file is temporarily unavailable",
+	})
+	_, index := d.Index(t.Context())
+	_, part := fetch(t.Context(), d, ref)
+	for what, err := range map[string]error{"the index": index, "a part": part} {
+		if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s: got %v, want ErrUnavailable", what, err)
+		}
+	}
+	b.Heal()
+	if got, err := d.Index(t.Context()); err != nil || string(got) != "one" {
+		t.Errorf("the index: %q, %v", got, err)
+	}
+	if got, err := fetch(t.Context(), d, ref); err != nil || len(got) != 10 {
+		t.Errorf("the part: %d bytes, %v", len(got), err)
 	}
 }
 

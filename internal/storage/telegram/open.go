@@ -109,8 +109,11 @@ func explain(what string, err error) error {
 		}
 	}
 	reason := reasonOf(err)
-	if reason == MessageNotFound || reason == FileUnavailable {
+	switch reason {
+	case MessageNotFound:
 		return fmt.Errorf("%s: %w: %w", what, storage.ErrNotFound, err)
+	case FileUnavailable: // of a message that is there: Telegram says the same of what is gone for the moment
+		return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)
 	}
 	api, isAnswer := errors.AsType[*APIError](err)
 	_, lost := errors.AsType[*TransportError](err)
