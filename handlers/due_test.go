@@ -22,8 +22,8 @@ type queued struct {
 }
 
 func (q queued) OfProject(_ context.Context, project string) (out []export.QueuedRequest, err error) {
-	for _, body := range q.bodies {
-		d := delivery.Delivery{Subject: events.RequestSubject(project), EventID: "eabc-1"}
+	for i, body := range q.bodies {
+		d := delivery.Delivery{Subject: events.RequestSubject(project), EventID: "eabc-1", Sequence: uint64(i) + 1}
 		out = append(out, export.QueuedRequest{Request: handlers.DecodeStored(d, nil, body), Delivery: d})
 	}
 	return out, q.err
@@ -106,6 +106,26 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 				t.Errorf("%v, published %d", err, len(out.out))
 			}
 		})
+	}
+}
+
+// A queue that changes after each look, because of requests of others, is looked into again before the
+// run waits.
+func TestARunOfAQueueThatChanges(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		changes int
+		waits   bool
+	}{{0, false}, {2, false}, {3, true}} {
+		out := &tray{changes: c.changes}
+		q := queued{bodies: [][]byte{[]byte(`{"project_id":"acme","request_id":"r1"}`), []byte(`rubbish`)}}
+		err := dueHandler(out, q).Handle(run(`{"project_id":"acme"}`, "e", "2026-11-24T03:00:00Z"))
+		if err != nil != c.waits || waits(err) != c.waits || (len(out.out) == 0) != c.waits {
+			t.Errorf("after %d changes: %v, published %d", c.changes, err, len(out.out))
+		}
+		if !c.waits && out.last != 2 {
+			t.Errorf("published after message %d, want after the last that was found", out.last)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ type published struct {
 type tray struct {
 	out     []published
 	refuse  []error
+	changes int    // how often the queue changes before PublishAfter
+	last    uint64 // of PublishAfter
 	marked  []export.ID
 	markErr error
 }
@@ -52,6 +54,16 @@ func (t *tray) Publish(_ context.Context, subject, key string, msg *message.Mess
 
 func (t *tray) PublishOnce(_ context.Context, subject, filter string, msg *message.Message) error {
 	return t.take(published{subject: subject, filter: filter, msg: msg})
+}
+
+func (t *tray) PublishAfter(ctx context.Context, subject, key string, last uint64, msg *message.Message) (bool, error) {
+	if t.changes > 0 {
+		t.changes--
+		return false, nil
+	}
+	t.last = last
+	err := t.Publish(ctx, subject, key, msg)
+	return err == nil, err
 }
 
 func (t *tray) PublishEphemeral(subject string, msg *message.Message) error {

@@ -87,6 +87,17 @@ func (p *Publisher) PublishOnce(ctx context.Context, topic, filter string, msg *
 	return err == nil, err
 }
 
+// PublishAfter stores msg under topic if last is still the sequence of the newest message of topic
+// that its stream holds; 0: it holds none. stored is false, with no error, when the broker refused
+// because a message was added or removed meanwhile.
+func (p *Publisher) PublishAfter(ctx context.Context, topic string, last uint64, msg *message.Message) (stored bool, err error) {
+	err = p.publish(ctx, topic, msg, jetstream.WithExpectLastSequencePerSubject(last))
+	if wrongSequence(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // wrongSequence says that the broker holds another message than was expected. The second
 // code is what a replicated stream answers.
 func wrongSequence(err error) bool {

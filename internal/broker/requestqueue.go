@@ -109,7 +109,8 @@ func (q *RequestQueue) Waiting(ctx context.Context, request, project string) ([]
 	return out, nil
 }
 
-// OfProject returns what one project has in its queue, waiting or running.
+// OfProject returns what one project has in its queue, waiting or running, in the order of their
+// sequences and at most 5000.
 func (q *RequestQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
 	return q.search(ctx, q.Projects, events.RequestSubject(project))
 }

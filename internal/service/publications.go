@@ -17,7 +17,10 @@ import (
 // marks outages, which handlers retry without a limit.
 type publications struct{ telemetry.Publisher }
 
-var _ handlers.Publisher = publications{}
+var (
+	_ handlers.Publisher    = publications{}
+	_ handlers.DuePublisher = publications{}
+)
 
 func (p publications) Publish(ctx context.Context, subject, key string, msg *message.Message) error {
 	msg.SetContext(ctx)
@@ -25,6 +28,12 @@ func (p publications) Publish(ctx context.Context, subject, key string, msg *mes
 		msg.Metadata.Set(broker.MsgIDMetadata, key)
 	}
 	return outage(p.Publisher.Publish(subject, msg))
+}
+
+func (p publications) PublishAfter(ctx context.Context, subject, key string, last uint64, msg *message.Message) (bool, error) {
+	msg.Metadata.Set(broker.MsgIDMetadata, key)
+	stored, err := p.Publisher.PublishAfter(ctx, subject, last, msg)
+	return stored, outage(err)
 }
 
 func (p publications) PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error {

@@ -20,6 +20,9 @@ type Publisher interface {
 	message.Publisher
 	// PublishOnce returns false if the broker refused the message because one is stored already.
 	PublishOnce(ctx context.Context, topic, filter string, msg *message.Message) (stored bool, err error)
+	// PublishAfter returns false if the broker refused the message because the newest one of its topic
+	// is not the one with sequence last.
+	PublishAfter(ctx context.Context, topic string, last uint64, msg *message.Message) (stored bool, err error)
 	PublishEphemeral(topic string, msg *message.Message) error
 }
 
@@ -58,6 +61,15 @@ func (p publisher) PublishOnce(ctx context.Context, topic, filter string, msg *m
 	if stored {
 		p.t.metrics.published(topic, msg)
 	}
+	return stored, err
+}
+
+// PublishAfter implements Publisher.
+func (p publisher) PublishAfter(ctx context.Context, topic string, last uint64, msg *message.Message) (stored bool, err error) {
+	err = p.send(ctx, topic, msg, func(ctx context.Context) error {
+		stored, err = p.Publisher.PublishAfter(ctx, topic, last, msg)
+		return err
+	})
 	return stored, err
 }
 
