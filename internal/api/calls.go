@@ -17,15 +17,13 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
 // ServiceName is the name of the API as a service of NATS.
 const ServiceName = "pgcourier-api"
 
 const (
-	// callers is how many instances of the service a process runs. An instance answers one call of each
-	// operation at a time, so a slow call delays an eighth of those that come after it.
-	callers = 8
 	// callTimeout bounds one call over NATS. Callers wait five seconds by default.
 	callTimeout = 10 * time.Second
 	// callGroup is the queue group of all processes.
@@ -99,7 +97,7 @@ func (a *API) callings() []calling {
 // The project in a call's subject is the authority. The broker's rights say which connection may publish
 // there, so a call needs no token.
 func (a *API) ServeCalls(nc *nats.Conn, process string) error {
-	for range callers {
+	for range broker.ServiceInstances {
 		s, err := micro.AddService(nc, micro.Config{
 			Name: ServiceName, Version: serviceVersion(a.Version), Description: "Asks for exports of PostgreSQL projects, shows and cancels them.",
 			Metadata: map[string]string{"process": process}, QueueGroup: callGroup,

@@ -74,7 +74,7 @@ type rawConn struct {
 
 // Dial implements nats.CustomDialer.
 func (r *rawConn) Dial(network, address string) (conn net.Conn, err error) {
-	r.conn, err = net.Dial(network, address) //nolint:noctx // the library gives no context
+	r.conn, err = net.Dial(network, address)
 	return r.conn, err
 }
 

@@ -24,6 +24,11 @@ const (
 	// limit must not stop the queue before the workers do.
 	maxAckPending = 10_000
 	minAckWait    = time.Second
+
+	// ServiceInstances is how many instances of the API's NATS service a process runs. An instance
+	// answers one call of each operation at a time, so a slow call delays an eighth of those after it.
+	// The instances share a connection, so the broker must let it answer a discovery as often.
+	ServiceInstances = 8
 )
 
 // Topology holds what can be chosen about the streams and consumers. The zero value is

@@ -156,7 +156,7 @@ func (r *API) serveCalls(ctx context.Context) error {
 	<-ctx.Done()
 	closed := nc.StatusChanged(nats.CLOSED)
 	if err := nc.Drain(); err != nil { // it is cut off, and closed
-		return nil //nolint:nilerr // the callers ask another process
+		return nil
 	}
 	limit := time.NewTimer(r.config.Settings.DrainTimeout)
 	defer limit.Stop()

@@ -163,7 +163,7 @@ func apiRights(r Rights) Rights {
 		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
 	)
 	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
-	r.Respond = 8 // to discovery: one of each instance of the service, which share a connection
+	r.Respond = broker.ServiceInstances // to discovery: they share a connection
 	return r
 }
 
