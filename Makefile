@@ -34,7 +34,7 @@ build: ## Build build/pgcourier
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/pgcourier ./cmd/pgcourier
 
 .PHONY: demo
-demo: postgres build ## Run the main job end to end on a throw-away database and broker (STORAGE=s3|telegram)
+demo: postgres build ## Run the main job end to end on a temporary database and broker (STORAGE=s3|telegram)
 ifeq ($(STORAGE),)
 	build/pgcourier demo
 else

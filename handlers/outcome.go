@@ -127,12 +127,12 @@ func (a *Announcer) tell(ctx context.Context, id export.ID, err error) {
 	a.remind.After = 1
 	if err == nil {
 		if lasted, told := a.remind.End(); told {
-			a.Log.InfoContext(ctx, "the broker takes outcomes again", "after", lasted.Round(time.Second))
+			a.Log.InfoContext(ctx, "the broker accepts outcomes again", "after", lasted.Round(time.Second))
 		}
 		return
 	}
 	if lasted, due := a.remind.Due(); due {
-		a.Log.WarnContext(ctx, "the broker does not take outcomes", "for", lasted.Round(time.Second),
+		a.Log.WarnContext(ctx, "the broker accepts no outcomes", "for", lasted.Round(time.Second),
 			"project_id", id.Project, "request_id", id.Request, "error", err)
 	}
 }

@@ -15,8 +15,8 @@ func (a *app) demoCommand() *cobra.Command {
 	var size int
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole story on a throw-away database",
-		Long: "Starts a throw-away PostgreSQL cluster, an embedded broker and a worker, requests\n" +
+		Short: "Show the whole story on a temporary database",
+		Long: "Starts a temporary PostgreSQL cluster, an embedded broker and a worker, requests\n" +
 			"exports as a gateway would, drops the ledger and recovers it from the storage, restores\n" +
 			"what is stored into an empty database and compares every table. It removes all of it\n" +
 			"again but the exports.\n\n" +

@@ -50,7 +50,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long: "Reads every copy of an export to its end and compares it with its manifest: sizes\n" +
 			"and hashes of what is stored, decryption, decompression, the dump's own structure,\n" +
 			"and the rows of every table. With --restore it is also restored into a new database\n" +
-			"of a scratch server (VERIFY_SCRATCH_URL, or a throw-away server on this machine) by\n" +
+			"of a scratch server (VERIFY_SCRATCH_URL, or a temporary server on this machine) by\n" +
 			"a login that is no superuser, and every table is counted there. What that login may not\n" +
 			"do, and what needs objects that the server does not have, is listed: it is no fault of\n" +
 			"the export. It needs neither the broker nor the ledger.\n\n" + idHelp,

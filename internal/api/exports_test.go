@@ -322,7 +322,7 @@ func TestARemovalIsOrderedAndCarriedOutBySweepers(t *testing.T) {
 	}
 }
 
-func TestWhatNeverCameToTheQueueIsGivenUp(t *testing.T) {
+func TestARequestThatNeverReachedTheQueueIsGivenUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	lost := ledger.Asked{ID: export.ID{Project: "acme", Request: "lost"}, Payload: []byte(`{}`), RequestedBy: "x"}

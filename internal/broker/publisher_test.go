@@ -60,7 +60,7 @@ func TestPublishOnceRace(t *testing.T) {
 	}
 }
 
-func TestQueueFullIsTold(t *testing.T) {
+func TestAFullQueueIsReported(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	name := "F" + b.Bind.Stream

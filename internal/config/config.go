@@ -81,7 +81,7 @@ type Config struct {
 	GroupBytes     ByteSize      `env:"GROUP_PROJECT_BYTES" envDefault:"16MiB" help:"size of its tables up to which a project is small"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
-	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the throw-away server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
+	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the temporary server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
@@ -100,7 +100,7 @@ type Config struct {
 
 	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
-	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that only a superuser can make; empty: a throw-away server on this machine"`
+	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that only a superuser can make; empty: a temporary server on this machine"`
 
 	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export, beside the dump's own time"`

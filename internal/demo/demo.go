@@ -1,4 +1,4 @@
-// Package demo is the story that `pgcourier demo` tells on a throw-away database: exports are
+// Package demo is the story that `pgcourier demo` tells on a temporary database: exports are
 // asked for, the ledger is lost and recovered, and what is stored is restored and compared.
 package demo
 
@@ -80,7 +80,7 @@ func (d *story) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	d.say("A throw-away PostgreSQL with a control plane and three projects")
+	d.say("A temporary PostgreSQL with a control plane and three projects")
 	if d.cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
 		return err
 	}

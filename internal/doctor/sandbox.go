@@ -17,7 +17,7 @@ func (x *examiner) checkSandbox(ctx context.Context, r *Report) {
 	err := sandbox.Probe(ctx)
 	switch {
 	case err == nil:
-		r.OK("", "psql, pg_restore and the throw-away server run in namespaces of their own")
+		r.OK("", "psql, pg_restore and the temporary server run in namespaces of their own")
 		return
 	case !errors.Is(err, sandbox.ErrUnavailable):
 		r.Add("", Finding{State: Unknown, Found: err.Error()})

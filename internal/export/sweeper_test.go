@@ -75,7 +75,7 @@ func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
 
 // A dead message with ids that all belong to another request is ended under a further one, and
 // does not stay in the queue for ever.
-func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
+func TestADeadMessageWithTheIDsOfAnotherRequestIsRemoved(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.QueuedRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},
@@ -96,7 +96,7 @@ func TestADeadMessageWhoseIDsAreTakenIsBuried(t *testing.T) {
 }
 
 // A message that used up its deliveries while it waited for its turn is run and not failed.
-func TestWhatOnlyWaitedIsAdopted(t *testing.T) {
+func TestARequestThatOnlyWaitedIsRescued(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{fresh: []string{"r"}, dead: []export.QueuedRequest{{
 		Request:  export.Request{ID: export.ID{Project: "p", Request: "r"}},

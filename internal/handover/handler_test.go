@@ -78,7 +78,7 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 }
 
 // Whatever a link opens nothing for, the answer is the same, in all that a client can see.
-func TestThereIsOneAnswerForAllThatOpensNothing(t *testing.T) {
+func TestEveryInvalidTokenGetsTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := b.export("r1", `{}`, random(t, 1000))

@@ -62,7 +62,7 @@ func (b *bench) ids(t *testing.T) []string {
 	return strings.Fields(all)
 }
 
-func TestWhatIsOverIsForgotten(t *testing.T) {
+func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	// What fails leaves an object to look for; the collector is done with that of the others.

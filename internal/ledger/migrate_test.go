@@ -93,7 +93,7 @@ func TestALoginThatMayOnlyUseTheSchemaIsEnough(t *testing.T) {
 	}
 }
 
-func TestALoginThatMayNotMakeTheSchemaIsToldSo(t *testing.T) {
+func TestALoginWithoutTheRightToMakeTheSchemaGetsAnErrorThatSaysSo(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(newDatabase(t))
 	if err != nil {

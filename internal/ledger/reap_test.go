@@ -14,7 +14,7 @@ import (
 
 const grace = time.Minute
 
-func TestTheReaperEndsOnlyWhatNobodyHolds(t *testing.T) {
+func TestTheReaperEndsOnlyRequestsWithoutAnOwner(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := request("r1", `{"a":1}`)

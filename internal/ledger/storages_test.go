@@ -27,7 +27,7 @@ func TestTheStorageOfAPlaceIsRecordedOnce(t *testing.T) {
 	look("c", "")
 }
 
-func TestWhatIsStoredAtADestinationIsListed(t *testing.T) {
+func TestObjectsStoredAtADestinationAreListed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	finish := func(id string, copies []export.Copy) string {

@@ -60,7 +60,7 @@ func TestAClaimAndAFinishCostOneRoundTripEach(t *testing.T) {
 	}
 }
 
-func TestAFinishWhoseReplyWasLostIsFoundAgain(t *testing.T) {
+func TestAFinishWithALostReplyIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	r := request("r1", `{}`)
 	for name, end := range map[string]struct {
@@ -96,7 +96,7 @@ func TestAFinishWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	}
 }
 
-func TestAClaimWhoseReplyWasLostIsGrantedAgain(t *testing.T) {
+func TestAClaimWithALostReplyIsGrantedAgain(t *testing.T) {
 	t.Parallel()
 	b, p := proxied(t)
 	c := claimOf(request("r1", `{}`), 1)
@@ -121,7 +121,7 @@ func TestAClaimWhoseReplyWasLostIsGrantedAgain(t *testing.T) {
 	}
 }
 
-func TestAReapWhoseReplyWasLostIsFoundAgain(t *testing.T) {
+func TestAReapWithALostReplyIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	b, p := proxied(t)
 	for _, id := range []string{"r1", "r2"} {
@@ -143,7 +143,7 @@ func TestAReapWhoseReplyWasLostIsFoundAgain(t *testing.T) {
 	}
 }
 
-func TestAnOutageOfTheControlPlaneIsToldFromARefusal(t *testing.T) {
+func TestAnOutageOfTheControlPlaneIsNotARefusal(t *testing.T) {
 	t.Parallel()
 	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})
 	if err != nil {

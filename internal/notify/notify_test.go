@@ -136,7 +136,7 @@ func dispatch(t *testing.T, d *desk, p notify.Policy, completed bool, address st
 	return d.queue
 }
 
-func TestWhoIsToldOfWhat(t *testing.T) {
+func TestRecipientsOfEachEvent(t *testing.T) {
 	t.Parallel()
 	all := policy
 	all.Completed = true

@@ -1,4 +1,4 @@
-// Package pgcluster runs throw-away PostgreSQL clusters for the demo and the tests: a
+// Package pgcluster runs temporary PostgreSQL clusters for the demo and the tests: a
 // real server on a free loopback port, with password authentication, in a folder that
 // Stop removes.
 package pgcluster

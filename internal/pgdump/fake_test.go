@@ -129,7 +129,7 @@ func TestPgDumpThatWritesForEverIsStoppedByClose(t *testing.T) {
 }
 
 // While the dump is not read, neither of its clocks runs: storage has a budget of its own.
-func TestTheClockStandsWhileNobodyReads(t *testing.T) {
+func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 	t.Parallel()
 	wait := filepath.Join(t.TempDir(), "wait")
 	dump := open(t, pgdump.Config{

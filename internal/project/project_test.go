@@ -108,7 +108,7 @@ func TestLookupReturnsAnActiveProject(t *testing.T) {
 	}
 }
 
-func TestUnknownAndSuspendedAreToldApartByNothing(t *testing.T) {
+func TestUnknownAndSuspendedProjectsGetTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	p := project.New(newPool(t, cluster.URL("postgres")), "")
 	_, unknown := p.Lookup(t.Context(), "nobody")

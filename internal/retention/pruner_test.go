@@ -106,7 +106,7 @@ func steps(r retention.Report) map[string]retention.Step {
 
 // A file system that is not mounted, or a folder of another worker's own: what is absent there
 // lies elsewhere, and must not be written off.
-func TestNothingIsWrittenOffWhereAStorageIsNotTheOne(t *testing.T) {
+func TestNoExportIsWrittenOffWhenTheStorageIsAnother(t *testing.T) {
 	t.Parallel()
 	all := []string{"acme/r1", "acme/r2", "acme/r3"}
 	for name, c := range map[string]struct {

@@ -15,7 +15,7 @@ import (
 
 // What used a compressor or a buffer before, and how that ended, leaves no trace in what uses it
 // next, while others use theirs beside it: each artifact holds its own dump.
-func TestWhatIsUsedAgainRemembersNothing(t *testing.T) {
+func TestReusedStateKeepsNothing(t *testing.T) {
 	t.Parallel()
 	const rounds, sideBySide = 60, 4
 	plains := [][]byte{some, dump(1000), dump(100_000)}

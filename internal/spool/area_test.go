@@ -122,7 +122,7 @@ func TestAFolderIsPrivateAndGoesWithClose(t *testing.T) {
 	}
 }
 
-func TestWhatAKilledProcessLeftIsRemovedAndNothingElse(t *testing.T) {
+func TestLeftoversOfAKilledProcessAreRemovedAndNothingElse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "exports")

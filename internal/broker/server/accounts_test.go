@@ -121,7 +121,7 @@ func TestAnnouncementsAreHeardAndSchedulesAreNot(t *testing.T) {
 }
 
 // Even the administrator cannot remove an outcome.
-func TestNobodyRemovesAnOutcome(t *testing.T) {
+func TestNoUserRemovesAnOutcome(t *testing.T) {
 	t.Parallel()
 	g := embedded(t)
 	js := stream(t, g.admin)

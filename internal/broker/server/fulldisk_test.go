@@ -30,7 +30,7 @@ const fullDiskVariable = "SERVER_TEST_FULL_DISK"
 const exitNoMount = 3
 
 // The disk is really full: a tmpfs of 6 MiB, mounted in a process with its own mounts.
-func TestTheEmbeddedBrokerMendsItselfAfterAFullDisk(t *testing.T) {
+func TestTheEmbeddedBrokerRestartsAfterAFullDisk(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMain$")
 	cmd.Env = append(os.Environ(), fullDiskVariable+"="+t.TempDir())

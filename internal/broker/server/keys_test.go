@@ -47,7 +47,7 @@ func TestKeysAreMadeOnceAndKept(t *testing.T) {
 	}
 }
 
-func TestOpenKeysAreClosedAndTold(t *testing.T) {
+func TestOpenKeysAreClosedAndReported(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keys")
 	_, err := server.EnsureKeys(dir, server.Users(), brokertest.Quiet())
@@ -93,7 +93,7 @@ func TestStrangeKeysAreRefused(t *testing.T) {
 	}
 }
 
-func TestAKeyThatCannotBeReadSaysWhoMay(t *testing.T) {
+func TestAnUnreadableKeyNamesTheUserThatMayReadIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	_, err := server.FindKey(dir, server.UserOperator)

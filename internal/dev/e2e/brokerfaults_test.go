@@ -62,9 +62,9 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// A broker that takes no outcome, here because each is larger than it takes, even shortened: the
+// A broker accepts no outcome, here because each is too large for it even when shortened: the
 // worker says so in its log, at /readyz and in its metrics, and its drain does not wait.
-func TestAnOutcomeThatTheBrokerRefusesIsTold(t *testing.T) {
+func TestAnOutcomeThatTheBrokerRefusesIsReported(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	addr := freeAddress(t)
@@ -72,7 +72,7 @@ func TestAnOutcomeThatTheBrokerRefusesIsTold(t *testing.T) {
 	p.change(events.StreamOutcomes, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 200 })
 	id := p.request(events.Requested{ProjectID: "acme", Metadata: map[string]string{"k": strings.Repeat("x", 200)}})
 	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
-	w.awaitLog("the broker does not take outcomes")
+	w.awaitLog("the broker accepts no outcomes")
 	if text := w.logs.String(); !strings.Contains(text, "message size exceeds maximum allowed") {
 		t.Errorf("the broker's words are missing:\n%s", text)
 	}

@@ -46,7 +46,7 @@ func oldClients(t *testing.T, version string) string {
 	return dir
 }
 
-func TestToolsWithPublishedFaultsAreToldOrRefused(t *testing.T) {
+func TestToolsWithPublishedFaultsAreReportedOrRefused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	release := faulty(t)

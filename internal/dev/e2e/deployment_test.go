@@ -218,7 +218,7 @@ func TestTheDockerfilesBinaryRuns(t *testing.T) {
 	}
 }
 
-func TestEverybodyBuildsWithTheSameFlags(t *testing.T) {
+func TestAllBuildsUseTheSameFlags(t *testing.T) {
 	t.Parallel()
 	builds := map[string]string{}
 	for _, file := range []string{"Dockerfile", "Makefile", "README.md"} {

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
-func TestWhatIsWrongWithAnExportHasItsExitCode(t *testing.T) {
+func TestEachFaultOfAnExportHasItsExitCode(t *testing.T) {
 	t.Parallel()
 	k := keep(t, events.Requested{ProjectID: "quoted", RequestID: "one"}, events.Requested{ProjectID: "quoted", RequestID: "two"})
 	one, two := keyOf(t, k.exports["one"]), keyOf(t, k.exports["two"])
@@ -232,7 +232,7 @@ func TestEveryKindOfStorageIsReadBackAlone(t *testing.T) {
 		}
 		expect(t, bare, 3, "no export", "verify", "one")
 	}
-	// The throw-away server of verify --restore needs nothing but the binaries.
+	// The temporary server of verify --restore needs nothing but the binaries.
 	all := []string{"STORAGE=file://" + p.storage, "AGE_IDENTITY_FILE=" + identity}
 	var out []struct {
 		OK       bool

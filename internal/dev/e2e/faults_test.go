@@ -81,7 +81,7 @@ func TestAHangingDumpIsKilledAtItsTimeout(t *testing.T) {
 	}
 }
 
-func TestADumpWhoseServerProcessEndsIsTriedAgain(t *testing.T) {
+func TestADumpIsTriedAgainWhenItsServerProcessEnds(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	release := p.holdBulk()

@@ -16,7 +16,7 @@ import (
 )
 
 // A chat is told of a failure, and a heartbeat of each outcome at the address that is for it.
-func TestChatsAndHeartbeatsAreTold(t *testing.T) {
+func TestChatsAndHeartbeatsGetTheirEvents(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
 	var mu sync.Mutex

@@ -63,7 +63,7 @@ func setupOn(t *testing.T, text string) *platform {
 }
 
 // `broker setup` and doctor tell the limits of an account in the broker's words, and what helps.
-func TestAnAccountsLimitsAreToldInTheBrokersWords(t *testing.T) {
+func TestAnAccountsLimitsAreReportedInTheBrokersWords(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	const sized = "NATS_STREAM_MAX_BYTES=10MiB"
@@ -131,7 +131,7 @@ func userOf(s natsServer) string {
 
 // An account that is full refuses an outcome in other words than a stream does: log and /readyz
 // tell it, and the outcome is there once the account has room.
-func TestAnAccountThatIsFullIsTold(t *testing.T) {
+func TestAFullAccountIsReported(t *testing.T) {
 	t.Parallel()
 	p := setupOn(t, `listen: "127.0.0.1:-1"
 jetstream { store_dir: "STORE" }
@@ -166,7 +166,7 @@ accounts { A { jetstream { max_file: 2MB }, users: [{user: u, password: p}] } }`
 	if _, err := holder.Exec(p.ctx, "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitLog("the broker does not take outcomes")
+	w.awaitLog("the broker accepts no outcomes")
 	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
 	if text := w.logs.String(); !strings.Contains(text, "resource limits exceeded for account") {
 		t.Errorf("the broker's words are missing:\n%s", text)

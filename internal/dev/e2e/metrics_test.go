@@ -140,7 +140,7 @@ func TestAWorkerTellsWhatItDid(t *testing.T) {
 }
 
 // Scrapes without a pause from many clients: all are answered, and the exports go on.
-func TestScrapesAreNeverInTheWay(t *testing.T) {
+func TestScrapesDoNotDelayExports(t *testing.T) {
 	t.Parallel()
 	p, addr := setup(t), freeAddress(t)
 	p.start("HTTP_ADDR=" + addr)

@@ -90,7 +90,7 @@ func copyProgram(t *testing.T, from, to string) {
 	}
 }
 
-func TestADataFolderThatEverybodyMayWriteToIsTold(t *testing.T) {
+func TestAWorldWritableDataFolderIsReported(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	const told = "every user of this machine can replace what lies in the data folder, take the right to write from others"

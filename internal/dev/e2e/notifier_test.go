@@ -286,7 +286,7 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 
 // When a connection is lost between the last byte and the answer, the result is unknown: the
 // mail comes again under the same Message-ID.
-func TestAMailWhoseAnswerWasLostComesAgainUnderItsMessageID(t *testing.T) {
+func TestAMailWithALostAnswerIsSentAgainUnderItsMessageID(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
 	p.smtp.Set(smtptest.DropOneBeforeReply)
@@ -348,7 +348,7 @@ func TestRefusedMailsAreParkedAndReplayed(t *testing.T) {
 	}
 }
 
-func TestTheWebhookIsTold(t *testing.T) {
+func TestTheWebhookGetsEachEvent(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
 	hook := newHook(t)
@@ -389,7 +389,7 @@ func TestTheWebhookIsTold(t *testing.T) {
 	}
 }
 
-func TestTheChatIsTold(t *testing.T) {
+func TestTheChatGetsAMessage(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
 	chat, err := telegramtest.Start(telegramtest.Config{})
@@ -419,7 +419,7 @@ func TestTheChatIsTold(t *testing.T) {
 }
 
 // Damage and a coming deletion are told like outcomes, and parked ones are replayed.
-func TestDamageAndComingDeletionsAreTold(t *testing.T) {
+func TestDamageAndComingDeletionsAreReported(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
 	hook := newHook(t)

@@ -213,7 +213,7 @@ func TestPrune(t *testing.T) {
 }
 
 // While the export that stays is at no destination, no other one goes in its favour.
-func TestNothingGoesInFavourOfAnExportThatIsMissing(t *testing.T) {
+func TestNoExportIsDeletedInFavourOfAMissingOne(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	p.start()

@@ -212,7 +212,7 @@ func TestScheduleCommands(t *testing.T) {
 }
 
 // A broker without schedules serves everything else, and the commands say what it lacks.
-func TestAnOldBrokerIsToldOfAndServed(t *testing.T) {
+func TestAnOldBrokerIsReportedAndServed(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	old := "NATS_URL=" + aged(t, p.broker.ClientURL(), "2.12.9")

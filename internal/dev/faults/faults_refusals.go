@@ -20,7 +20,7 @@ func refusalFaults() []fault {
 				if err := w.broker.limitMessages(ctx, events.StreamOutcomes, tooSmall); err != nil {
 					return err
 				}
-				err := errors.Join(w.workers[0].process.said(ctx, "the broker does not take outcomes"), w.lasts(ctx, 2))
+				err := errors.Join(w.workers[0].process.said(ctx, "the broker accepts no outcomes"), w.lasts(ctx, 2))
 				w.heal()
 				return errors.Join(err, w.broker.limitMessages(context.WithoutCancel(ctx), events.StreamOutcomes, unlimited))
 			},

@@ -85,7 +85,7 @@ func TestPAEIsThatOfTheStandard(t *testing.T) {
 	}
 }
 
-func TestWhatWasAlteredProvesNothing(t *testing.T) {
+func TestAnAlteredReceiptProvesNothing(t *testing.T) {
 	t.Parallel()
 	s, other := newSigner(t), newSigner(t)
 	r, err := s.Export("acme/r1.2.sql", outcome())

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 )
 
-func TestOutagesAreToldFromRefusals(t *testing.T) {
+func TestOutagesAreNotRefusals(t *testing.T) {
 	t.Parallel()
 	state := func(code string) error { return fmt.Errorf("query: %w", &pgconn.PgError{Code: code}) }
 	for _, c := range []struct {

@@ -208,7 +208,7 @@ func writeFile(t *testing.T, b []byte) string {
 	return f
 }
 
-func TestRefusalsArePermanentAndTroubleIsNot(t *testing.T) {
+func TestRefusalsArePermanentAndOutagesAreNot(t *testing.T) {
 	t.Parallel()
 	srv := start(t, smtptest.Config{User: "u", Password: "right"})
 	s := sender(t, address(t, srv, "smtp", "u:right@", nil))

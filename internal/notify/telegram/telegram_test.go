@@ -35,7 +35,7 @@ func note(t *testing.T, recipient, text string) notify.Notification {
 	return notify.Notification{Key: "telegram-abc", Channel: notify.Telegram, Recipient: recipient, Event: notify.Event{Subject: m.Subject, Header: m.Header, Body: m.Body}}
 }
 
-func TestAChatIsTold(t *testing.T) {
+func TestAChatGetsAMessage(t *testing.T) {
 	t.Parallel()
 	clock := telegramtest.NewClock(time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC))
 	server, err := telegramtest.Start(telegramtest.Config{Clock: clock})

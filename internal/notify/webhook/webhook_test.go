@@ -231,7 +231,7 @@ func TestADeadServerCanPassAndItsAddressIsNotShown(t *testing.T) {
 	}
 }
 
-func TestWhatIsMisconfiguredIsRefused(t *testing.T) {
+func TestAFaultyConfigurationIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]webhook.Config{
 		"no URL":           {Secrets: []secret.String{first}},
@@ -251,7 +251,7 @@ func TestWhatIsMisconfiguredIsRefused(t *testing.T) {
 }
 
 // A receiver with an untrusted certificate gets nothing: no event, no signature.
-func TestAnUntrustedReceiverIsToldNothing(t *testing.T) {
+func TestAnUntrustedReceiverGetsNothing(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))

@@ -79,7 +79,7 @@ func TestEachCutOfAnArtifactIsNoticed(t *testing.T) {
 	})
 }
 
-func TestWhatIsSealedOfARefusedDumpIsNotWhole(t *testing.T) {
+func TestASealedPartOfARefusedDumpIsNotWhole(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, f export.Format, o seal.Options, ids []age.Identity) {
 		dump := dumped.rich[f]

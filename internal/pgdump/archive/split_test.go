@@ -193,7 +193,7 @@ func addUp(t *testing.T, whole []byte, index *archive.Index, projects [][]string
 	}
 }
 
-func TestWhatIsNotProvablyOneProjects(t *testing.T) {
+func TestAnEntryThatIsNotProvablyOneProjectsIsAnError(t *testing.T) {
 	t.Parallel()
 	group, index := dumpGroup(t, nil, "acme", "base", "uses")
 	for name, projects := range map[string][][]string{

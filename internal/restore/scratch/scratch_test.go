@@ -31,8 +31,8 @@ func TestAURLThatIsNoneIsTheOperatorsFault(t *testing.T) {
 	}
 }
 
-// The throw-away server is as large as the export needs, and no larger for the others.
-func TestTheThrowAwayServerHasRoomForTheExport(t *testing.T) {
+// The temporary server is as large as the export needs, and no larger for the others.
+func TestTheTemporaryServerHasRoomForTheExport(t *testing.T) {
 	t.Parallel()
 	server := scratch.NewServer("", nil)
 	t.Cleanup(func() {

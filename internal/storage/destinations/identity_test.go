@@ -175,7 +175,7 @@ func TestAStorageIsMarkedOnceAndKnownByIt(t *testing.T) {
 }
 
 // Two workers have a volume each under one address.
-func TestPrivateFoldersUnderOneAddressAreToldApart(t *testing.T) {
+func TestPrivateFoldersUnderOneAddressAreDistinguished(t *testing.T) {
 	t.Parallel()
 	shared := filepath.Join(t.TempDir(), "exports")
 	r := records{}
