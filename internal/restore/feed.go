@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 
@@ -135,17 +137,36 @@ func (e *ending) Read(p []byte) (int, error) {
 }
 
 // archiveVerdict classifies the exit of pg_restore. It exits with 1 for an archive that it cannot
-// read.
+// read, and for faults of the machine.
 func archiveVerdict(p *libpq.Process) error {
 	exit := p.Wait()
 	if exit == nil {
 		return nil
 	}
 	err := fmt.Errorf("pg_restore could not read the archive: %w: %s", exit, strings.TrimSpace(p.Stderr()))
-	if status, ok := errors.AsType[*exec.ExitError](exit); ok && status.ExitCode() == 1 {
+	if status, ok := errors.AsType[*exec.ExitError](exit); ok && status.ExitCode() == 1 && !ofMachine(p.Stderr()) {
 		return fmt.Errorf("%w: %w", ErrUnverified, err)
 	}
 	return err
+}
+
+// ofMachine reports whether a line of pg_restore's messages, in the C locale, ends with a fault of the
+// machine.
+func ofMachine(messages string) bool {
+	ends := []string{"out of memory"}
+	for _, e := range []syscall.Errno{
+		syscall.ENOMEM, syscall.EAGAIN, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE,
+		syscall.EIO, syscall.EPIPE, syscall.EACCES, syscall.EPERM,
+	} {
+		ends = append(ends, ": "+e.Error())
+	}
+	for line := range strings.Lines(strings.ToLower(messages)) { // Go's texts of errno are those of C in lower case
+		line = strings.TrimSpace(line)
+		if slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(line, end) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // archive feeds pg_restore and compares the bytes with the first pass. pg_restore may stop reading

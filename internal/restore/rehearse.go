@@ -34,7 +34,7 @@ type Scratch struct {
 // statement by statement. Result.Unchecked lists what could not be tried.
 //
 // Errors are those of Restore. A *RejectedError means that the export is complete and this server
-// refuses it.
+// refuses it, in both restores.
 func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress func(Progress)) (Result, error) {
 	out, err := r.rehearse(ctx, x, on, false, progress)
 	rejected, ok := errors.AsType[*RejectedError](err)
@@ -50,7 +50,8 @@ func (r *Restorer) Rehearse(ctx context.Context, x Export, on Scratch, progress 
 	if errors.Is(err, ErrUnverified) {
 		return Result{}, err
 	}
-	return Result{}, rejected
+	// The first refusal proves nothing without the second restore.
+	return Result{}, fmt.Errorf("restore statement by statement after the refusal with SQLSTATE %q: %w", rejected.SQLState, err)
 }
 
 // rehearse restores once.
@@ -258,7 +259,9 @@ func (e Evidence) countIn(ctx context.Context, conn *pgconn.PgConn) error {
 		}
 	}
 	switch {
-	case sqlState(err) == wrongCount, strings.HasPrefix(sqlState(err), "42"), sqlState(err) == "3F000":
+	case sqlState(err) == insufficientPrivilege: // of this login
+		return fmt.Errorf("%w: count: %w", ErrTarget, err)
+	case sqlState(err) == wrongCount, strings.HasPrefix(sqlState(err), "42"), sqlState(err) == invalidSchemaName:
 		return unverified("after the restore: %w", err)
 	case err != nil:
 		return fmt.Errorf("%w: count: %w", ErrTarget, err)

@@ -361,3 +361,23 @@ func TestRehearse(t *testing.T) {
 		t.Errorf("%d scratch databases are left", n)
 	}
 }
+
+// A login's lack of a right proves nothing about an export, also when the second restore cannot be made.
+func TestARefusalIsNoVerdictWithoutTheSecondRestore(t *testing.T) {
+	t.Parallel()
+	execute(t, "postgres", "CREATE ROLE once LOGIN CREATEDB PASSWORD 'x'")
+	server := target(t, "postgres").Source.WithLogin("once", "x")
+	x := sealed(t, dump(t, database(t, "CREATE SCHEMA tenant; CREATE FUNCTION tenant.f() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'"), export.SQL, "tenant"),
+		kind{format: export.SQL, compression: seal.Plain}, "tenant")
+	if got, err := restorer(restore.Config{}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, nil); err != nil || len(got.Unchecked) != 1 {
+		t.Errorf("with a folder: %v, %v", got.Unchecked, err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := restorer(restore.Config{SpoolDir: file}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, nil)
+	if _, rejected := errors.AsType[*restore.RejectedError](err); rejected || !errors.Is(err, restore.ErrScratch) {
+		t.Errorf("without a folder: %v, want ErrScratch", err)
+	}
+}

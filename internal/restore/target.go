@@ -116,9 +116,9 @@ func (p *place) outOfLocks(ctx context.Context, e Evidence, cause error) error {
 }
 
 // transient reports whether an SQLSTATE is about the state of the server and not about the statement:
-// connection, transaction rollback, resources, operator intervention, system.
+// connection, transaction rollback, resources, operator intervention, system, damage of its own files.
 func transient(state string) bool {
-	return slices.ContainsFunc([]string{"08", "25P", "40", "53", "55P03", "57", "58"}, func(class string) bool {
+	return slices.ContainsFunc([]string{"08", "25P", "40", "53", "55P03", "57", "58", "XX001", "XX002"}, func(class string) bool {
 		return strings.HasPrefix(state, class)
 	})
 }

@@ -136,3 +136,33 @@ func TestWritePlain(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// pg_restore exits with 1 for an archive that it cannot read, and for much that is not the archive's.
+func TestAFaultOfTheMachineIsNoFaultOfTheArchive(t *testing.T) {
+	t.Parallel()
+	x := sealed(t, dump(t, database(t, sourceSQL), export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
+	for name, c := range map[string]struct {
+		script  string
+		damaged bool
+	}{
+		"an end too early":    {`echo "pg_restore: error: could not read from input file: end of file" >&2; exit 1`, true},
+		"no archive":          {`echo "pg_restore: error: input file does not appear to be a valid archive" >&2; exit 1`, true},
+		"memory":              {`echo "pg_restore: error: out of memory" >&2; exit 1`, false},
+		"memory of a process": {`echo "pg_restore: error: could not create worker process: Cannot allocate memory" >&2; exit 1`, false},
+		"processes":           {`echo "pg_restore: error: could not create worker process: Resource temporarily unavailable" >&2; exit 1`, false},
+		"descriptors":         {`echo "pg_restore: error: could not open input file: Too many open files" >&2; exit 1`, false},
+		"a disk":              {`echo "pg_restore: error: could not read from input file: Input/output error" >&2; exit 1`, false},
+		"a killer":            {`kill -KILL $$`, false},
+		"the loader":          {`echo "error while loading shared libraries: libpq.so.5: failed to map segment" >&2; exit 127`, false},
+		"the sandbox":         {`echo "sandbox: start the program: resource temporarily unavailable" >&2; exit 125`, false},
+	} {
+		dirs := tool(t, "pg_restore", `case "$1" in --version) echo "pg_restore (PostgreSQL) 18.1"; exit;; esac
+cat >/dev/null
+`+c.script)
+		_, err := restorer(restore.Config{BinDirs: dirs}).Restore(t.Context(), x.Export, target(t, database(t, "")), nil)
+		_, rejected := errors.AsType[*restore.RejectedError](err)
+		if err == nil || errors.Is(err, restore.ErrUnverified) != c.damaged || rejected {
+			t.Errorf("%s: %v, damaged: want %t", name, err, c.damaged)
+		}
+	}
+}

@@ -22,7 +22,7 @@ import (
 var _ handlers.Verifier = (*Verifier)(nil)
 
 // Verify implements handlers.Verifier. It reads every copy, compares it with the event's hash, and
-// restores the first copy.
+// restores the first copy. A copy is missing or damaged if two readings find that.
 func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
 	begun := time.Now()
 	if gone, err := v.removed(ctx, c); gone || err != nil {
@@ -38,6 +38,11 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 			continue
 		}
 		there, err := v.verifyCopy(ctx, c, at, &out)
+		if f := failure(c, at, err); f != nil && f.Code != codes.RestoreRejected {
+			// What is stored damaged stays damaged. A fault of memory or of the way to the storage does not.
+			v.config.Log.WarnContext(ctx, "a copy does not verify, it is read once more", "destination", at.Destination, "error", err)
+			there, err = v.verifyCopy(ctx, c, at, &out)
+		}
 		read = append(read, there)
 		if failed := failure(c, at, err); failed != nil {
 			if gone, gerr := v.removed(ctx, c); gone || gerr != nil { // meanwhile
@@ -185,12 +190,15 @@ func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events
 // loggedUnchecked is how many statements that could not be tried are logged.
 const loggedUnchecked = 20
 
+// errUnlisted means that a destination could not be listed, which proves nothing about an export.
+var errUnlisted = errors.New("the destination cannot be listed")
+
 // locate finds the object of the event's own attempt.
 func locate(ctx context.Context, d *destinations.Destination, c events.Completed) (destinations.Copy, error) {
 	want := export.ID{Project: c.ProjectID, Request: c.RequestID}
 	for key, err := range d.Keys(ctx) {
 		if err != nil {
-			return destinations.Copy{}, err
+			return destinations.Copy{}, fmt.Errorf("%w: %w", errUnlisted, err)
 		}
 		if id, attempt, ok := destinations.ParseKey(key); ok && id == want && attempt == c.Attempt {
 			return destinations.Copy{Destination: d, Key: key, ID: id, Attempt: attempt}, nil
@@ -211,12 +219,14 @@ func failure(c events.Completed, at events.Location, err error) *events.Verifica
 		return nil
 	case errors.Is(err, destinations.ErrNoExport):
 		f.Code, f.Message = codes.ExportMissing, "the destination does not hold the export"
-	case errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
+	case errors.Is(err, errUnlisted), errors.Is(err, storage.ErrSealed), errors.Is(err, storage.ErrUnavailable), errors.Is(err, restore.ErrIdentity):
+		return nil
+	case errors.Is(err, storage.ErrVersion): // this verifier is older than the worker
 		return nil
 	case errors.Is(err, restore.ErrUnverified), errors.Is(err, storage.ErrDamaged), errors.Is(err, storage.ErrForeign),
-		errors.Is(err, storage.ErrVersion), errors.Is(err, storage.ErrNotFound):
+		errors.Is(err, storage.ErrNotFound):
 		f.Code, f.Message = codes.ExportDamaged, "what is stored is not what was promised"
-	case errors.As(err, &rejected):
+	case errors.As(err, &rejected) && rejected.SQLState != "":
 		f.Code, f.Message = codes.RestoreRejected, "the scratch server refused the export, SQLSTATE "+rejected.SQLState
 	default:
 		return nil

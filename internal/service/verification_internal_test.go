@@ -1,8 +1,10 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -25,7 +27,14 @@ func TestAVerificationThatCouldNotBeMadeIsNoFinding(t *testing.T) {
 		{restore.ErrUnverified, codes.ExportDamaged},
 		{storage.ErrDamaged, codes.ExportDamaged},
 		{storage.ErrForeign, codes.ExportDamaged},
-		{storage.ErrVersion, codes.ExportDamaged},
+		{storage.ErrVersion, ""},                                    // of a newer worker
+		{fmt.Errorf("%w: %w", errUnlisted, storage.ErrDamaged), ""}, // the index is, not the export
+		{fmt.Errorf("%w: %w", errUnlisted, storage.ErrNotFound), ""},
+		{&restore.RejectedError{Stderr: "unknown"}, ""},
+		{restore.ErrScratch, ""},
+		{restore.ErrTimeout, ""},
+		{context.DeadlineExceeded, ""},
+		{syscall.EAGAIN, ""},
 		{storage.ErrNotFound, codes.ExportDamaged}, // of a part: the manifest is there
 		{&restore.RejectedError{SQLState: "42704"}, codes.RestoreRejected},
 		{storage.ErrSealed, ""},

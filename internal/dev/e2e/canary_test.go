@@ -75,8 +75,8 @@ func (s *scene) success() {
 	for _, id := range []string{"elsewhere", "filed"} {
 		s.completed(id, s.request(events.Requested{ProjectID: id, RequestID: "one-" + id, Format: events.FormatCustom}))
 	}
-	if got := s.verification("acme", "one").Verified; got == nil {
-		t.Errorf("not verified: %+v", s.verification("acme", "one"))
+	if got := s.verification("acme", "one"); got.Verified == nil { // a notice of damage would be one too many below
+		t.Fatalf("not verified: %+v", got.VerificationFailed)
 	}
 	eventually(t, "three outcomes told in three ways", func() bool {
 		return len(s.smtp.Mails()) == 3 && s.hook.count() == 3 && len(s.chat.Messages(toldChat)) == 3

@@ -1,11 +1,17 @@
 package e2e_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"filippo.io/age"
@@ -113,6 +119,54 @@ func TestAVerifierTellsOfDamage(t *testing.T) {
 		t.Error("three is not verified")
 	}
 	eventually(t, "the verifier has settled", k.verifierSettled)
+	v.term()
+	v.await()
+}
+
+// A bit that flips on the way from the storage is no damage of the export: the next reading is right.
+func TestAVerifierReadsTwiceBeforeItTellsOfDamage(t *testing.T) {
+	t.Parallel()
+	p, b := setup(t), newBucket(t)
+	storage := func(endpoint string) []string {
+		return []string{
+			"STORAGE=file://" + p.storage + ",s3://exports?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(endpoint),
+			"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "ALLOW_PLAINTEXT=true",
+		}
+	}
+	to, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flipped atomic.Bool
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host // the signature covers it
+		},
+		ModifyResponse: func(r *http.Response) error {
+			if r.Request.Method != http.MethodGet || !strings.HasSuffix(r.Request.URL.Path, ".sql.gz") || flipped.Swap(true) {
+				return nil
+			}
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return err
+			}
+			body[len(body)/2] ^= 1
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			return nil
+		},
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	v := p.start(append(storage(server.URL), "ROLES=verifier", "DATABASE_URL=", "VERIFY_SCRATCH_URL="+cluster.URL("postgres"))...)
+	p.start(storage(b.url)...)
+	p.request(events.Requested{ProjectID: "quoted", RequestID: "one"})
+	p.completed("quoted", "one")
+	if got := p.verification("quoted", "one").Verified; got == nil || len(got.Copies) != 2 || !flipped.Load() {
+		t.Errorf("flipped: %t, verified: %+v", flipped.Load(), got)
+	}
+	v.awaitLog("a copy does not verify, it is read once more")
+	eventually(t, "the verifier has settled", p.verifierSettled)
 	v.term()
 	v.await()
 }
