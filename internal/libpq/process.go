@@ -14,7 +14,7 @@ import (
 // Process is a running tool in a process group of its own. It is safe for concurrent use.
 type Process struct {
 	cmd    *exec.Cmd
-	stderr *tail
+	stderr *stderr
 	wakeup wakeup
 	exited chan struct{}
 	err    error // once exited: how it ended, nil for status 0
@@ -41,8 +41,6 @@ type Command struct {
 	// Keep, if not nil, is inherited by the child and its children: what it locks stays
 	// locked until the last of them has ended.
 	Keep *os.File
-	// KillDelay is how long the group may take to end after SIGTERM, before SIGKILL.
-	KillDelay time.Duration
 	// Wrap, if not nil, changes how the tool is started, for instance into a sandbox.
 	Wrap func(*exec.Cmd) error
 }
@@ -55,16 +53,18 @@ func StartProcess(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer func() { _ = passfile.Close() }() // the child has its own
-	p := &Process{stderr: &tail{}, exited: make(chan struct{})}
+	p := &Process{exited: make(chan struct{})}
 	if p.wakeup, err = newWakeup(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = p.wakeup.r.Close() }() // the child has its own
+	if p.stderr, err = newStderr(); err != nil {
+		_ = p.wakeup.w.Close()
+		return nil, err
+	}
 	p.cmd = &exec.Cmd{
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: "/",
-		Stderr: p.stderr, ExtraFiles: []*os.File{passfile},
-		// A child of the child could keep stderr open.
-		WaitDelay:   c.KillDelay,
+		Stderr: p.stderr.w, ExtraFiles: []*os.File{passfile},
 		SysProcAttr: ownGroup(),
 	}
 	if c.Keep != nil {
@@ -79,6 +79,7 @@ func StartProcess(c Command) (*Process, error) {
 	}
 	if c.Wrap != nil {
 		if err := c.Wrap(p.cmd); err != nil {
+			p.stderr.discard()
 			_ = p.wakeup.w.Close()
 			return nil, fmt.Errorf("prepare %s: %w", filepath.Base(c.Path), err)
 		}
@@ -116,11 +117,15 @@ func (p *Process) run(started chan<- error) {
 		_ = makeBatch(p.cmd.Process.Pid)    // then everything is as ever
 		_ = p.wakeup.arm(p.cmd.Process.Pid) // then an orphaned group alone is resumed
 	}
-	started <- err
 	if err != nil {
+		p.stderr.discard()
+		started <- err
 		return
 	}
+	p.stderr.begin()
+	started <- nil
 	p.err = p.reap()
+	p.stderr.finish()
 	close(p.exited)
 }
 
@@ -134,7 +139,8 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
-// Stderr is the end of what the tool has written there, at most 8 KiB.
+// Stderr is the end of what the tool has written there, at most 8 KiB. Once the tool has exited, all
+// that it wrote was read.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
 // ID is the tool's process id.

@@ -58,7 +58,7 @@ func beInit() error {
 // beWorker pauses a tool that has children, and is killed.
 func beWorker() error {
 	p, err := libpq.StartProcess(libpq.Command{
-		Path: "/bin/sh", Env: []string{"PATH=/usr/bin:/bin"}, Stdout: os.Stdout, KillDelay: time.Second,
+		Path: "/bin/sh", Env: []string{"PATH=/usr/bin:/bin"}, Stdout: os.Stdout,
 		// As pg_dump does with its workers.
 		Args: []string{"-c", `sleep 1000 & a=$!; sleep 1000 & b=$!; trap 'kill $a $b; exit 1' TERM; echo ready >&2; wait`},
 	})

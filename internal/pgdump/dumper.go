@@ -296,7 +296,7 @@ func (o *opening) follow(ctx context.Context, p *process, out io.ReadCloser) *du
 
 func (o *opening) spawn(s selection, args []string) (*process, io.ReadCloser, error) {
 	env := append(o.source.environment(o.session, o.names.dump), outputBuffer(s.format, s.client)...)
-	return startProcess(o.version.Path, args, env, o.session.Password, o.config.KillDelay)
+	return startProcess(o.version.Path, args, env, o.session.Password)
 }
 
 // encodingFor returns the encoding of a dump: UTF-8, or SQL_ASCII for a database without an encoding,

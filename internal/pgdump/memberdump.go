@@ -86,7 +86,7 @@ func (d *memberDump) start() error {
 		return errors.Join(err, in.Close(), feed.Close())
 	}
 	d.process, err = libpq.StartProcess(libpq.Command{
-		Path: d.restore.Path, Stdin: in, Stdout: script, KillDelay: d.dumper.config.Dumper.config.KillDelay,
+		Path: d.restore.Path, Stdin: in, Stdout: script,
 		Env: []string{"LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "PGPASSFILE=/dev/null"},
 		// The script leaves out the archive's owners and tablespaces.
 		Args: []string{"--format=custom", "--no-owner", "--no-acl", "--no-tablespaces", "--exit-on-error", "--file=-"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
@@ -15,13 +14,13 @@ type process struct{ *libpq.Process }
 
 // startProcess starts pg_dump with a pipe as its stdout. It returns the read end, which the caller
 // closes.
-func startProcess(binary string, args, env []string, password string, killDelay time.Duration) (*process, io.ReadCloser, error) {
+func startProcess(binary string, args, env []string, password string) (*process, io.ReadCloser, error) {
 	out, in, err := libpq.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := libpq.StartProcess(libpq.Command{
-		Path: binary, Args: args, Env: env, Stdout: in, Password: password, KillDelay: killDelay,
+		Path: binary, Args: args, Env: env, Stdout: in, Password: password,
 	})
 	if err = errors.Join(err, in.Close()); err != nil {
 		return nil, nil, errors.Join(err, out.Close())

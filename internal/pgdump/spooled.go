@@ -61,7 +61,7 @@ func (o *opening) startSpooled(s selection) (*process, io.ReadCloser, error) {
 	}
 	p, err := libpq.StartProcess(libpq.Command{
 		Path: o.version.Path, Args: args, Env: o.source.environment(o.session, o.names.dump),
-		Password: o.session.Password, KillDelay: o.config.KillDelay, Keep: folder.Held(),
+		Password: o.session.Password, Keep: folder.Held(),
 	})
 	if err != nil {
 		return nil, nil, newFault(codes.InternalError, "pg_dump could not be started", errors.Join(err, out.Close()))

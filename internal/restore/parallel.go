@@ -35,7 +35,7 @@ func (f *feed) throughFolder(ctx context.Context, p *pass) (err error) {
 	defer func() { _ = out.Close() }() // read end: nothing is lost
 	process, err := libpq.StartProcess(libpq.Command{
 		Wrap: f.restorer.wrap(Reach{Folder: from.Path()}),
-		Path: tool.Path, Env: aloneEnvironment(), KillDelay: f.restorer.config.KillDelay, Stdout: w, Keep: from.Held(),
+		Path: tool.Path, Env: aloneEnvironment(), Stdout: w, Keep: from.Held(),
 		Args: append(restoreArguments(f.export.Manifest.Artifact.Format), "--file=-", from.path),
 	})
 	if err = errors.Join(err, w.Close()); err != nil {
@@ -85,7 +85,7 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 	}
 	process, err := libpq.StartProcess(libpq.Command{
 		Wrap: f.restorer.wrap(Reach{Server: &f.at.At, Folder: from.Path()}),
-		Path: tool.Path, Password: f.at.Password, KillDelay: f.restorer.config.KillDelay, Keep: from.Held(),
+		Path: tool.Path, Password: f.at.Password, Keep: from.Held(),
 		Env: f.at.source.Environment(f.at.At, f.at.Address, application, f.at.options),
 		Args: append(append(restoreArguments(f.export.Manifest.Artifact.Format), list...), "--no-password",
 			"--jobs="+strconv.Itoa(jobs), "--dbname="+keyword("dbname", f.at.source.Database()), from.path),
@@ -131,7 +131,7 @@ func (f *feed) useList(ctx context.Context, tool libpq.Version, from *unpacked) 
 	defer func() { _ = out.Close() }() // read end: nothing is lost
 	process, err := libpq.StartProcess(libpq.Command{
 		Wrap: f.restorer.wrap(Reach{Folder: from.Path()}),
-		Path: tool.Path, Env: aloneEnvironment(), KillDelay: f.restorer.config.KillDelay, Stdout: w, Keep: from.Held(),
+		Path: tool.Path, Env: aloneEnvironment(), Stdout: w, Keep: from.Held(),
 		Args: []string{"--format=" + archives[f.export.Manifest.Artifact.Format], "--list", from.path},
 	})
 	if err = errors.Join(err, w.Close()); err != nil {

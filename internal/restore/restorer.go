@@ -164,7 +164,7 @@ func (r *Restorer) start(ctx context.Context, c libpq.Command, reach Reach) (*li
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c.Stdin, c.KillDelay = in, r.config.KillDelay
+	c.Stdin = in
 	c.Wrap = r.wrap(reach)
 	p, err := libpq.StartProcess(c)
 	if err = errors.Join(err, in.Close()); err != nil {
