@@ -109,10 +109,10 @@ func explain(what string, err error) error {
 		}
 	}
 	reason := reasonOf(err)
-	switch reason {
-	case MessageNotFound:
+	if reason == MessageNotFound {
 		return fmt.Errorf("%s: %w: %w", what, storage.ErrNotFound, err)
-	case FileUnavailable: // of a message that is there: Telegram says the same of what is gone for the moment
+	}
+	if reason == FileUnavailable { // of a message that is there: Telegram says the same of what is gone for the moment
 		return fmt.Errorf("%s: %w: %w", what, storage.ErrUnavailable, err)
 	}
 	api, isAnswer := errors.AsType[*APIError](err)
