@@ -343,6 +343,8 @@ func TestRehearse(t *testing.T) {
 	execute(t, "postgres", "CREATE ROLE rehearser LOGIN CREATEDB PASSWORD 'x y:\\z'")
 	execute(t, "postgres", "CREATE DATABASE pgcourier_scratch_20200101t000000_left OWNER rehearser")
 	execute(t, "postgres", "CREATE DATABASE pgcourier_scratch_29990101t000000_busy OWNER rehearser")
+	defer execute(t, "postgres", "DROP ROLE rehearser")
+	defer execute(t, "postgres", "DROP DATABASE pgcourier_scratch_29990101t000000_busy")
 	server := target(t, "postgres").Source.WithLogin("rehearser", `x y:\z`)
 	from := database(t, sourceSQL)
 	for _, f := range formats {
@@ -366,6 +368,7 @@ func TestRehearse(t *testing.T) {
 func TestARefusalIsNoVerdictWithoutTheSecondRestore(t *testing.T) {
 	t.Parallel()
 	execute(t, "postgres", "CREATE ROLE once LOGIN CREATEDB PASSWORD 'x'")
+	defer execute(t, "postgres", "DROP ROLE once")
 	server := target(t, "postgres").Source.WithLogin("once", "x")
 	x := sealed(t, dump(t, database(t, "CREATE SCHEMA tenant; CREATE FUNCTION tenant.f() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'"), export.SQL, "tenant"),
 		kind{format: export.SQL, compression: seal.Plain}, "tenant")
