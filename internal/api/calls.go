@@ -20,24 +20,24 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// ServiceName is the name of the API as a service of NATS.
+// ServiceName is the name of the API as a NATS service.
 const ServiceName = "pgcourier-api"
 
 const (
 	// callTimeout bounds one call over NATS. Callers wait five seconds by default.
 	callTimeout = 10 * time.Second
-	// callGroup is the queue group of all processes.
+	// callGroup is the queue group that all processes share.
 	callGroup = "pgcourier-api"
 )
 
-// call is one message that calls an operation.
+// call is the message of one call over NATS.
 type call struct {
 	project string
 	header  nats.Header
 	body    []byte
 }
 
-// calling is an operation as it is called over NATS. It hands the call to the operation that HTTP calls.
+// calling is an operation for callers over NATS. It runs the same code as the operation over HTTP.
 type calling struct {
 	name, about string
 	run         func(ctx context.Context, c call) (answer any, err error)
@@ -90,12 +90,12 @@ func (a *API) callings() []calling {
 	}
 }
 
-// ServeCalls answers calls over NATS until the connection is drained: as instances of a micro service, with
-// discovery and statistics. process names this process there. It returns once the broker has the
-// subscriptions.
+// ServeCalls registers the instances of a NATS micro service, with discovery and statistics. They
+// answer calls until the connection is drained. process is the name of this process in the
+// discovery. ServeCalls returns once the broker has the subscriptions.
 //
-// The project in a call's subject is the authority. The broker's rights say which connection may publish
-// there, so a call needs no token.
+// The project in the subject of a call is the authority. The broker's rights decide which
+// connections may publish there, so a call needs no token.
 func (a *API) ServeCalls(nc *nats.Conn, process string) error {
 	for range broker.ServiceInstances {
 		s, err := micro.AddService(nc, micro.Config{
@@ -119,10 +119,10 @@ func (a *API) ServeCalls(nc *nats.Conn, process string) error {
 	return nil
 }
 
-// semver is what a micro service takes for a version.
+// semver is the form of a version that package micro accepts.
 var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z][0-9A-Za-z.-]*)?$`)
 
-// serviceVersion is the program's version, or 0.0.0 for one that is not of that form.
+// serviceVersion returns the program's version, or 0.0.0 if it has another form.
 func serviceVersion(v string) string {
 	if v = strings.TrimPrefix(v, "v"); semver.MatchString(v) {
 		return v
@@ -130,7 +130,7 @@ func serviceVersion(v string) string {
 	return "0.0.0"
 }
 
-// answer makes one call and answers it.
+// answer carries out one call within callTimeout and sends its answer.
 func (a *API) answer(c calling, r micro.Request) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
@@ -154,7 +154,8 @@ func (a *API) answer(c calling, r micro.Request) {
 	a.Log.InfoContext(ctx, "call", "method", "NATS", "route", route, "status", status, "bytes", size, "duration", took, "subject", caller.Subject, "address", "")
 }
 
-// carryOut makes one call and sends what it gives, a panic too. The error is of the sending.
+// carryOut carries out one call and sends its result. A panic is answered as a failure. The error
+// is one of the sending.
 func (a *API) carryOut(ctx context.Context, c calling, of call, r micro.Request) (status, size int, err error) {
 	var out any
 	failed := func() (failure error) {
@@ -188,13 +189,13 @@ func (a *API) carryOut(ctx context.Context, c calling, of call, r micro.Request)
 	return p.Status, len(body), r.Error(string(p.Code), p.Detail, body, micro.WithHeaders(header))
 }
 
-// isInbox reports whether an answer may be sent to a subject. The subject is the caller's choice, and on a
-// broker without accounts this connection may publish to more subjects than the caller.
+// isInbox reports whether subject may receive an answer. The caller chooses the subject. On a
+// broker without accounts this connection may publish to subjects that the caller may not.
 func isInbox(reply string) bool {
 	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
 }
 
-// exportOf reads the body of a call that concerns one export.
+// exportOf decodes the body of a call about one export.
 func exportOf(c call) (*ExportPath, error) {
 	in, err := events.DecodeExportCall(c.project, events.Message{Header: contractHeader(c.each), Body: c.body})
 	if err != nil {
@@ -203,7 +204,7 @@ func exportOf(c call) (*ExportPath, error) {
 	return &ExportPath{ProjectPath{c.project}, in.RequestID}, nil
 }
 
-// pageOf reads the body of a call for a page.
+// pageOf decodes the body of a call for a page.
 func pageOf(c call) (*listInput, error) {
 	in, err := events.DecodeListCall(events.Message{Header: contractHeader(c.each), Body: c.body})
 	if err != nil {
@@ -212,7 +213,7 @@ func pageOf(c call) (*listInput, error) {
 	return &listInput{ProjectPath{c.project}, in.State, in.Since, in.Limit, in.Cursor}, nil
 }
 
-// each passes on every header, one that comes again too.
+// each calls do for every header value, also for the further values of a repeated header.
 func (c call) each(do func(name, value string)) {
 	for name, values := range c.header {
 		for _, v := range values {

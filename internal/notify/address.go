@@ -10,8 +10,8 @@ import (
 
 func isASCII(s string) bool { return !strings.ContainsFunc(s, func(r rune) bool { return r > '~' }) }
 
-// ASCIIDomain returns a domain with its internationalised labels as A-labels: mail servers without
-// SMTPUTF8 take no others. A domain of ASCII stays as it is.
+// ASCIIDomain returns a domain with its internationalised labels as A-labels, because mail servers
+// without SMTPUTF8 accept no others. An ASCII domain is not changed.
 func ASCIIDomain(domain string) (string, error) {
 	if isASCII(domain) {
 		return domain, nil

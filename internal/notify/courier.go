@@ -11,30 +11,30 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// DefaultTimeout bounds one try.
+// DefaultTimeout bounds one attempt.
 const DefaultTimeout = 30 * time.Second
 
 // CourierConfig describes a Courier.
 type CourierConfig struct {
-	// Senders has one for each channel that is set up. Required.
+	// Senders has a sender for each configured channel. Required.
 	Senders map[Channel]Sender
-	// Policy is what recipients are held to at each try. Required.
+	// Policy is checked at each attempt. Required.
 	Policy Policy
 	// Records is required.
 	Records Records
-	// Link returns the address of a download link. Nil: links cannot be sent from here. The
-	// error is a *PermanentError where another try cannot help.
+	// Link returns the URL of a download link. Nil: this process cannot send links. The error is a
+	// *PermanentError if a retry cannot help.
 	Link func(events.LinkIssued) (string, error)
-	// Pause is that after the first failed try; it doubles with each, up to 720 times it.
-	// Default: DefaultPause.
+	// Pause is the pause after the first failed attempt. It doubles with each attempt, up to 720 times
+	// its value. Default: DefaultPause.
 	Pause time.Duration
-	// Tries of one notification, after which it is parked. Default: DefaultTries.
+	// Tries is the number of attempts after which a notification is parked. Default: DefaultTries.
 	Tries int
-	// Timeout bounds one try. Default: DefaultTimeout.
+	// Timeout bounds one attempt. Default: DefaultTimeout.
 	Timeout time.Duration
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
-	// Log is told of what fails. Default: slog.Default().
+	// Log receives failures. Default: slog.Default().
 	Log *slog.Logger
 }
 
@@ -55,14 +55,13 @@ func NewCourier(c CourierConfig) *Courier {
 	return &Courier{c}
 }
 
-// Deliver makes one try, if it is time for one. done means that nothing is left to do for
-// n: it was sent, now or before, or it was parked. Otherwise it is to be delivered again
-// after pause. An error means that the state of n could not be read or written; delivering
-// again is safe, and after a short pause.
+// Deliver makes one attempt if one is due. done means that n needs no more work: it was sent, now
+// or before, or it is parked. Otherwise n must be delivered again after pause. An error means that
+// the state of n could not be read or written. A new delivery after a short pause is then safe.
 func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause time.Duration, err error) {
 	r, revision, err := c.Records.Get(ctx, n.Key)
 	if errors.Is(err, ErrNotFound) {
-		// Its record was dropped with age: it is delivered as a new one.
+		// The record was deleted because of its age. The notification is delivered as a new one.
 		project, request := "", ""
 		if of, err := n.Event.Decode(); err == nil {
 			project, request = of.IDs()
@@ -75,7 +74,7 @@ func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause
 	if r.State != Waiting {
 		return true, 0, nil
 	}
-	// The broker delivers sooner than asked for when it was restarted.
+	// A restarted broker delivers earlier than requested.
 	if wait := r.NextTryAt.Sub(c.Now()); wait > 0 {
 		return false, wait, nil
 	}
@@ -109,7 +108,7 @@ func (c *Courier) try(ctx context.Context, n Notification) error {
 	return sender.Send(ctx, n)
 }
 
-// judge writes into r what a try gave, and returns the pause before the next one.
+// judge writes the result of an attempt into r and returns the pause before the next one.
 func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Duration {
 	now := c.Now()
 	r.UpdatedAt, r.NextTryAt = now, time.Time{}
@@ -137,9 +136,9 @@ func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Durati
 	return pause
 }
 
-// record writes the outcome of a try. It goes on until that is done or ctx ends: what was sent and
-// not recorded would be sent again. A record of a sent notification replaces what other processes
-// wrote meanwhile, and no other record replaces it.
+// record stores the result of an attempt. It retries until ctx ends, because a sent notification
+// without a record would be sent again. A record of a sent notification replaces a record from
+// another process. No other record replaces one.
 func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
 	for failures := 0; ; {
 		err := c.Records.Put(ctx, r, revision)
@@ -178,7 +177,7 @@ func pause(ctx context.Context, failures int) {
 	}
 }
 
-// link returns the address of a link that is still valid.
+// link returns the URL of a link that is still valid.
 func (c *Courier) link(l events.LinkIssued) (string, error) {
 	switch {
 	case c.Link == nil:

@@ -9,18 +9,18 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Dispatcher turns events into queued notifications. Doing so again changes nothing.
-// It is safe for concurrent use.
+// Dispatcher turns events into queued notifications. Repeating a dispatch changes nothing. It is
+// safe for concurrent use.
 type Dispatcher struct {
 	Policy  Policy
 	Records Records
 	Queue   Queue
-	// Now is the time of records. Default: time.Now.
+	// Now is the clock of records. Default: time.Now.
 	Now func() time.Time
 }
 
-// Dispatch queues one notification for each recipient of an event. The error passes by
-// itself; dispatching again is safe.
+// Dispatch queues one notification for each recipient of an event. Errors are transient, and a
+// repetition is safe.
 func (d *Dispatcher) Dispatch(ctx context.Context, e Event, of events.Event) error {
 	for _, t := range d.Policy.recipients(of) {
 		n := Notification{Key: keyOf(e.Name(), t.channel, t.recipient), Channel: t.channel, Recipient: t.recipient, Event: e}
@@ -31,8 +31,8 @@ func (d *Dispatcher) Dispatch(ctx context.Context, e Event, of events.Event) err
 	return nil
 }
 
-// queue writes the record before it enqueues, so that a queued notification always has a record.
-// If the second step fails, the event is delivered again.
+// queue writes the record before it enqueues, so that a queued notification always has a record. If
+// enqueuing fails, the event is delivered again.
 func (d *Dispatcher) queue(ctx context.Context, n Notification, of events.Event) error {
 	r, _, err := d.Records.Get(ctx, n.Key)
 	switch {
@@ -50,10 +50,10 @@ func (d *Dispatcher) queue(ctx context.Context, n Notification, of events.Event)
 	return d.Queue.Enqueue(ctx, n)
 }
 
-// Replay puts a parked notification into the queue again, with its number of tries reset. e
-// must be the outcome that its record names. A waiting notification keeps its time, but is
-// certainly in the queue afterwards. ErrNotFound; ErrSent: it was delivered; ErrConflict: it is
-// being delivered at this moment.
+// Replay puts a parked notification into the queue again and resets its number of attempts. e must
+// be the outcome that the record names. A waiting notification keeps its time and is put into the
+// queue if it is missing there. Errors: ErrNotFound; ErrSent, it was delivered; ErrConflict,
+// another process is delivering it.
 func (d *Dispatcher) Replay(ctx context.Context, key Key, e Event) (Record, error) {
 	r, revision, err := d.Records.Get(ctx, key)
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 )
 
 var (
-	// ErrConflict says that another process has changed the record meanwhile.
+	// ErrConflict says that another process changed the record in between.
 	ErrConflict = errors.New("the record was changed meanwhile")
-	// ErrNotFound says that there is no record, or no event, of that name.
+	// ErrNotFound says that no record, or no event, has that name.
 	ErrNotFound = errors.New("not found")
 	// ErrSent says that the notification was delivered, so there is nothing to replay.
 	ErrSent = errors.New("the notification was delivered")
 )
 
-// PermanentError says that trying again without a change cannot help.
+// PermanentError says that a retry without a change cannot help.
 type PermanentError struct {
 	Reason string // for a human
-	Err    error  // what lies beneath it, or nil
+	Err    error  // the cause, or nil
 }
 
 func (e *PermanentError) Error() string {
@@ -29,10 +29,10 @@ func (e *PermanentError) Error() string {
 	return e.Reason + ": " + e.Err.Error()
 }
 
-// Unwrap returns what lies beneath.
+// Unwrap returns the cause.
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// DelayError says that the other side asked not to be tried again before some time.
+// DelayError says that the receiver asked for no attempt before some time.
 type DelayError struct {
 	After time.Duration
 	Err   error
@@ -40,13 +40,13 @@ type DelayError struct {
 
 func (e *DelayError) Error() string { return e.Err.Error() }
 
-// Unwrap returns why the try failed.
+// Unwrap returns the cause of the failed attempt.
 func (e *DelayError) Unwrap() error { return e.Err }
 
-// maxCause bounds what is kept of an error, in characters.
+// maxCause bounds the text of an error in a record, in characters.
 const maxCause = 500
 
-// cause makes an error fit for a record: one line of bounded length.
+// cause returns the text of an error for a record: one line of bounded length.
 func cause(err error) string {
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -22,37 +22,38 @@ const (
 	Email    Channel = "email"
 	Webhook  Channel = "webhook"
 	Telegram Channel = "telegram"
-	Hook     Channel = "hook" // a chat or a heartbeat, in the form that its service expects
+	Hook     Channel = "hook" // a chat or a heartbeat of another service
 )
 
-// Channels lists all of them.
+// Channels returns all channels.
 func Channels() []Channel { return []Channel{Email, Webhook, Telegram, Hook} }
 
-// Key names a notification for good: the same event, channel and recipient give the same
-// key. It is lower-case letters, digits and "-", so it is one token of a subject, a
-// Message-ID and a webhook-id alike.
+// Key identifies a notification. The same event, channel and recipient have the same key. It
+// consists of lower-case letters, digits and "-", so it is valid as one token of a subject, as a
+// Message-ID and as a webhook-id.
 type Key string
 
-// keyOf derives a key. 128 bits of the digest tell all notifications apart.
+// keyOf derives a key from 128 bits of the digest.
 func keyOf(subject string, c Channel, recipient string) Key {
 	sum := sha256.Sum256([]byte(subject + "\x00" + string(c) + "\x00" + recipient))
 	text := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16])
 	return Key(string(c) + "-" + strings.ToLower(text))
 }
 
-// Notification is one thing to tell to one recipient over one channel.
+// Notification is one event for one recipient over one channel.
 type Notification struct {
 	Key     Key     `json:"key"`
 	Channel Channel `json:"channel"`
-	// Recipient is a mail address, a chat's id, or a hook's name; the webhook's is WebhookRecipient.
+	// Recipient is a mail address, the id of a chat, or the name of a hook. For the webhook it is
+	// WebhookRecipient.
 	Recipient string `json:"recipient"`
 	// Event is the event as it was published.
 	Event Event `json:"event"`
-	// Link is the address of a download link. It is made for a try and kept nowhere.
+	// Link is the URL of a download link. It is made for each attempt and is never stored.
 	Link string `json:"-"`
 }
 
-// WebhookRecipient stands for the operator's URL, which may hold a secret and may change.
+// WebhookRecipient stands for the URL of the webhook, which may contain a secret and may change.
 const WebhookRecipient = "operator"
 
 // Event is a message of the contract, byte for byte.
@@ -67,7 +68,7 @@ func (e Event) Decode() (events.Event, error) {
 	return events.DecodeEvent(events.Message{Subject: e.Subject, Header: e.Header, Body: e.Body})
 }
 
-// LinkIssued decodes the event of a download link; nil if it is another one.
+// LinkIssued decodes the event of a download link. It returns nil for another event.
 func (e Event) LinkIssued() *events.LinkIssued {
 	if !strings.HasPrefix(e.Subject, events.TypeLinkIssued+".") {
 		return nil
@@ -79,7 +80,7 @@ func (e Event) LinkIssued() *events.LinkIssued {
 	return of.LinkIssued
 }
 
-// Name tells the event from all others: its subject, and for one of several on a subject its id.
+// Name identifies the event: its subject and, if several events share a subject, its id.
 func (e Event) Name() string {
 	if l := e.LinkIssued(); l != nil {
 		return e.Subject + "." + l.LinkID
@@ -90,14 +91,14 @@ func (e Event) Name() string {
 // State is the state of a notification.
 type State string
 
-// The states. Sent and Parked are final, but a parked one can be replayed.
+// The states. Sent and Parked are final, except that a parked notification can be replayed.
 const (
 	Waiting State = "waiting"
 	Sent    State = "sent"
 	Parked  State = "parked"
 )
 
-// Record is what is kept about a notification.
+// Record is the stored state of a notification.
 type Record struct {
 	Key       Key     `json:"key"`
 	State     State   `json:"state"`
@@ -105,19 +106,19 @@ type Record struct {
 	Recipient string  `json:"recipient"`
 	ProjectID string  `json:"project_id"`
 	RequestID string  `json:"request_id"`
-	// Event is the event's name: its subject, and for a download link the link's id after it.
+	// Event is the name of the event: its subject and, for a download link, the id of the link.
 	Event string `json:"event"`
-	// Tries that were made and failed, since the last replay.
+	// Tries counts the failed attempts since the last replay.
 	Tries int `json:"tries"`
-	// Cause is why the last try failed, or why it was parked: one line, no secret.
+	// Cause is the error of the last attempt, or the reason for parking: one line, no secret.
 	Cause     string    `json:"cause,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
-	// NextTryAt is when a waiting one is tried again; zero: as soon as possible.
+	// NextTryAt is the time of the next attempt of a waiting notification. Zero: as soon as possible.
 	NextTryAt time.Time `json:"next_try_at,omitzero"`
 }
 
-// newRecord returns the record of a notification that was not tried yet.
+// newRecord returns the record of a notification before its first attempt.
 func newRecord(n Notification, project, request string, now time.Time) Record {
 	return Record{
 		Key: n.Key, State: Waiting, Channel: n.Channel, Recipient: n.Recipient,
@@ -125,7 +126,7 @@ func newRecord(n Notification, project, request string, now time.Time) Record {
 	}
 }
 
-// Encode writes n for a queue.
+// Encode returns n for a queue.
 func (n Notification) Encode() ([]byte, error) {
 	b, err := json.Marshal(n)
 	if err != nil {
@@ -134,8 +135,8 @@ func (n Notification) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads what Encode wrote. It refuses a key that is not the notification's own, and
-// JSON that two readers could read differently: names twice, invalid UTF-8.
+// Decode parses the result of Encode. It refuses a key that does not match the notification. It
+// also refuses JSON that two parsers could read differently: repeated names, invalid UTF-8.
 func Decode(b []byte) (Notification, error) {
 	var n Notification
 	if err := strict.Unmarshal(b, &n); err != nil {

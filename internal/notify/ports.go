@@ -2,26 +2,25 @@ package notify
 
 import "context"
 
-// Sender delivers over one channel.
+// Sender delivers notifications over one channel.
 type Sender interface {
-	// Send makes one try. nil means that the other side said yes. The error may be or
-	// wrap a *PermanentError or a *DelayError; any other passes by itself. It holds no
-	// secret. Safe for concurrent use.
+	// Send makes one attempt. A nil error means that the receiver accepted the notification. A
+	// *PermanentError or a *DelayError may be wrapped; every other error is transient. The error
+	// contains no secret. Send is safe for concurrent use.
 	Send(ctx context.Context, n Notification) error
 }
 
-// Records keeps what is known of each notification. Safe for concurrent use.
+// Records stores the state of each notification. It is safe for concurrent use.
 type Records interface {
-	// Get returns a record and its revision. ErrNotFound: there is none.
+	// Get returns a record and its revision, or ErrNotFound.
 	Get(ctx context.Context, key Key) (r Record, revision uint64, err error)
-	// Put writes a record if the one that is there has this revision; 0: if there is
-	// none. Otherwise ErrConflict, and nothing was written.
+	// Put stores a record if the stored one has this revision; 0 means that none is stored. Otherwise
+	// it returns ErrConflict and changes nothing.
 	Put(ctx context.Context, r Record, revision uint64) error
 }
 
-// Queue holds what is to be delivered.
+// Queue holds the notifications to deliver.
 type Queue interface {
-	// Enqueue stores n, unless it is in the queue already: then it changes nothing and
-	// that is no error.
+	// Enqueue stores n. If n is already in the queue, Enqueue changes nothing and returns nil.
 	Enqueue(ctx context.Context, n Notification) error
 }

@@ -7,31 +7,30 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Policy says which recipients get which events.
+// Policy decides which recipients get which events.
 type Policy struct {
-	// Channels are those that are set up.
+	// Channels are the configured channels.
 	Channels []Channel
-	// Domains are the mail domains that a request's notify_email may name, in lower case.
-	// A subdomain is another domain. None: no request's address is written to.
+	// Domains are the mail domains that notify_email of a request may use, in lower case. A subdomain
+	// is another domain. Empty: mail is never sent to an address from a request.
 	Domains []string
-	// Operators are the mail addresses that are told of each failed export and of each failed
-	// verification.
+	// Operators are the mail addresses that get each failed export and each failed verification.
 	Operators []string
-	// Chat is the Telegram chat that is told of the same.
+	// Chat is the Telegram chat that gets the same events as Operators.
 	Chat string
-	// Hooks are the chats of other services that are told of the same, by name.
+	// Hooks are the names of the chats of other services that get the same events as Operators.
 	Hooks []string
-	// Alive are the heartbeats that hear of each completed export, Dead those that hear of each
-	// failed export and each failed verification, by name.
+	// Alive are the names of the heartbeats for completed exports. Dead are those for failed exports
+	// and failed verifications.
 	Alive, Dead []string
-	// Completed tells the operators and the chat of completed exports too. The webhook is
-	// told of every event, and a request's address of its own outcome.
+	// Completed sends completed exports to the operators and chats too. The webhook gets every event,
+	// and the address in a request always gets that request's outcome.
 	Completed bool
-	// Expiring tells the operators and the chat of exports that will be deleted too.
+	// Expiring sends coming deletions to the operators and chats too.
 	Expiring bool
 }
 
-// recipients lists the recipients of an event, each once.
+// recipients returns the recipients of an event without duplicates.
 func (p Policy) recipients(of events.Event) []target {
 	var all []target
 	add := func(c Channel, recipient string) {
@@ -40,7 +39,7 @@ func (p Policy) recipients(of events.Event) []target {
 			all = append(all, t)
 		}
 	}
-	// What opens a customer's file is not for the operators or the chat.
+	// A link opens a customer's file, so the operators and chats do not get it.
 	if of.LinkIssued != nil {
 		add(Email, of.LinkIssued.NotifyEmail)
 	}
@@ -82,8 +81,8 @@ func notifyEmail(out events.Outcome) string {
 	return ""
 }
 
-// permits holds a notification to the policy of now, which may not be that of the time when
-// it was queued. The error is a *PermanentError.
+// permits checks a notification against the current policy, which may have changed since the
+// notification was queued. The error is a *PermanentError.
 func (p Policy) permits(n Notification) error {
 	if n.Channel != Email || slices.Contains(p.Operators, n.Recipient) {
 		return nil

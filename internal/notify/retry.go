@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// The defaults of how a Courier tries again.
+// The defaults of a Courier's retries.
 const (
 	DefaultPause = 30 * time.Second
 	DefaultTries = 20
-	// With the defaults the pauses grow from 30 s to six hours, and the tries of one
-	// notification stretch over two and a half days: a weekend.
+	// With the defaults the pauses grow from 30 s to six hours. All attempts of one notification take
+	// two and a half days, so that an outage over a weekend loses none.
 	pauseLimit = 720 // times the first pause
-	// longestDelay is the longest wait asked for by the other side that is obeyed.
+	// longestDelay bounds a wait that the receiver asks for.
 	longestDelay = 24 * time.Hour
 )
 
-// pauseAfter returns how long to wait after a failed try, of which tries were made. It doubles
-// with each, and is at least what the other side asked for.
+// pauseAfter returns the pause after a failed attempt. tries counts the attempts so far. The pause
+// doubles with each attempt and is never shorter than the receiver asked for.
 func (c *Courier) pauseAfter(tries int, fault error) time.Duration {
 	pause := c.Pause
 	for n := 1; n < tries && pause < pauseLimit*c.Pause; n++ {

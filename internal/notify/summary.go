@@ -12,33 +12,33 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Summary is an event in words for people. Every text in it is one line of printable
-// characters.
+// Summary is the text of an event for people. Every text in it is one line of printable characters.
 type Summary struct {
 	Completed bool
 	Project   string
 	Request   string
-	// Headline says all in one line: what, of which project, how large or why not. It
-	// holds nothing but ids, codes and numbers, so it may stand in a mail's header.
+	// Headline is the whole event in one line: what happened, to which project, with the size or the
+	// cause. It contains ids, codes and numbers only, so it is safe in the header of a mail.
 	Headline string
 	Facts    []Fact
-	// Locations are where the export lies, primary first.
+	// Locations are the URIs of the export, primary first.
 	Locations []string
-	// Next says what Commands do, in a line that ends with a colon.
+	// Next introduces Commands. It ends with a colon.
 	Next     string
 	Commands []string
 	Warnings []string
-	// Link is the address of a download link; empty: there is none.
+	// Link is the URL of a download link. Empty: none.
 	Link string
 }
 
 // Fact is one line of a summary.
 type Fact struct{ Name, Value string }
 
-// maxWarnings keeps a message readable; the outcome has all of them.
+// maxWarnings bounds the listed warnings. The outcome contains all of them.
 const maxWarnings = 20
 
-// Summarize puts an event into words. The zero Summary: there are none for its type.
+// Summarize returns the summary of an event. It returns the zero Summary for an event type without
+// one.
 func Summarize(of events.Event) Summary {
 	switch {
 	case of.Completed != nil:
@@ -55,7 +55,7 @@ func Summarize(of events.Event) Summary {
 	return Summary{}
 }
 
-// linkIssued has no Link: that is not in the event.
+// linkIssued leaves Link empty, because the event does not contain it.
 func linkIssued(l events.LinkIssued) Summary {
 	s := Summary{
 		Completed: true, Project: l.ProjectID, Request: l.RequestID,
@@ -176,7 +176,7 @@ func (s *Summary) fact(name, value string) {
 	}
 }
 
-// restore gives the commands for an export that was fetched into the file EXPORT.
+// restore returns the commands that restore an export from the downloaded file EXPORT.
 func restore(c events.Completed) []string {
 	open := []string{}
 	if c.Encryption == events.EncryptionAge {
@@ -189,7 +189,7 @@ func restore(c events.Completed) []string {
 		open = append(open, "zstd --decompress --stdout")
 	case events.CompressionNone:
 	}
-	// An archive is restored from a file: pg_restore reads its contents first.
+	// pg_restore reads the contents of an archive first, so the archive must be a file.
 	last := "psql -X -v ON_ERROR_STOP=1 --single-transaction --file - EMPTY_DATABASE"
 	if c.Format != events.FormatSQL {
 		last = "pg_restore --exit-on-error --single-transaction --dbname EMPTY_DATABASE"
@@ -200,7 +200,7 @@ func restore(c events.Completed) []string {
 	}
 }
 
-// line makes text from elsewhere one line of printable characters.
+// line makes untrusted text one line of printable characters.
 func line(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Text returns the summary as a short plain text, of at most limit as size counts it.
+// Text returns the summary as a short plain text of at most limit, as size counts it.
 func (s Summary) Text(limit int, size func(string) int) string {
 	var b strings.Builder
 	b.WriteString(s.Headline + "\n")
@@ -25,14 +25,14 @@ func (s Summary) Text(limit int, size func(string) int) string {
 	return Shorten(b.String(), limit, size)
 }
 
-// Shorten cuts text so that size of it, which must not shrink as the text grows, is at most limit.
+// Shorten cuts text to at most limit, as size counts it. size must not shrink when text grows.
 func Shorten(text string, limit int, size func(string) int) string {
 	if size(text) <= limit {
 		return text
 	}
 	runes := []rune(text)
 	low, high := 0, len(runes)
-	for low < high { // the most runes that fit with the sign of what is cut
+	for low < high { // search for the most runes that fit together with the mark of the cut
 		if middle := (low + high + 1) / 2; size(string(runes[:middle])+"…") <= limit {
 			low = middle
 		} else {

@@ -28,12 +28,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
-// APIConfig is what the role api needs.
+// APIConfig configures the role api.
 type APIConfig struct {
 	Settings   config.Config
 	Connection *nats.Conn
 	JetStream  jetstream.JetStream
-	// Calls is the connection for calls over NATS. It is drained, and so has nothing else to do.
+	// Calls is the connection for calls over NATS. Run drains it, so nothing else may use it.
 	Calls     *nats.Conn
 	Process   string // its name, for the discovery of services
 	Ledger    *ledger.Ledger
@@ -44,14 +44,14 @@ type APIConfig struct {
 	Log       *slog.Logger
 }
 
-// API is the role api: it serves the HTTP API on a listener of its own, and answers calls over NATS.
+// API is the role api. It serves the HTTP API on its own listener and answers calls over NATS.
 type API struct {
 	config APIConfig
 	api    *api.API
 	tls    *tls.Config // nil: plain HTTP
 }
 
-// The listener's limits.
+// The limits of the listener.
 const (
 	apiHeaderTimeout = 5 * time.Second
 	apiReadTimeout   = 30 * time.Second // of a whole call: its body has at most 64 KiB
@@ -140,8 +140,9 @@ func apiServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// serveCalls answers calls over NATS until ctx ends. Calls that have come by then are answered, for at
-// most DRAIN_TIMEOUT. A login of before may not listen for calls: then there are none.
+// serveCalls answers calls over NATS until ctx ends. It then answers the calls that have already
+// arrived, for at most DRAIN_TIMEOUT. A login from an earlier version may not subscribe to calls;
+// serveCalls then logs a warning and returns.
 func (r *API) serveCalls(ctx context.Context) error {
 	nc := r.config.Calls
 	who, err := server.WhoAmI(ctx, nc)
@@ -155,7 +156,7 @@ func (r *API) serveCalls(ctx context.Context) error {
 	r.config.Log.InfoContext(ctx, "API answers calls over NATS", "subject", events.CallFilter)
 	<-ctx.Done()
 	closed := nc.StatusChanged(nats.CLOSED)
-	if err := nc.Drain(); err != nil { // it is cut off, and closed
+	if err := nc.Drain(); err != nil { // the connection is already closed
 		return nil
 	}
 	limit := time.NewTimer(r.config.Settings.DrainTimeout)

@@ -17,17 +17,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// askedFor are the consumers that other processes look for on the embedded broker: verifiers and
-// notifiers beside it. Only this process can make them, because the embedded broker's
-// administrator has no key outside. They are not made before they are looked for: a consumer
-// that waits for its first reader would hand it all that came since.
+// askedFor holds the consumers that other processes, such as a verifier or a notifier, request from
+// the embedded broker. Only this process can create them, because the key of the embedded broker's
+// administrator never leaves it. A consumer is created only on request: otherwise its first reader
+// would receive every event since its creation.
 type askedFor struct {
 	mu    sync.Mutex
 	names []string
-	news  chan struct{} // holds one when names has grown
+	news  chan struct{} // holds a token after names has grown
 }
 
-// hear subscribes to questions about consumers.
+// hear subscribes to the API requests for information about consumers.
 func (a *askedFor) hear(nc *nats.Conn) error {
 	a.news = make(chan struct{}, 1)
 	const subject = "$JS.API.CONSUMER.INFO."
@@ -54,7 +54,7 @@ func (a *askedFor) add(name string) {
 	}
 }
 
-// extend adds to a topology what was looked for.
+// extend adds the requested consumers to a topology.
 func (a *askedFor) extend(t broker.Topology) broker.Topology {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -68,12 +68,12 @@ func (a *askedFor) extend(t broker.Topology) broker.Topology {
 	return t
 }
 
-// topology is what the roles here need of the broker and, on the embedded one, those of other
-// processes.
+// topology returns the streams and consumers that this process's roles need and, on the embedded
+// broker, those that other processes requested.
 func (b *brokerLink) topology() broker.Topology { return b.asked.extend(setup.Topology(b.settings)) }
 
-// madeByOthers waits a short while for another process to make what is missing: that of the
-// embedded broker does when it hears that a consumer is looked for.
+// madeByOthers waits up to 10 seconds for another process to create the missing consumers. The
+// process with the embedded broker creates a consumer when one is requested.
 func (b *brokerLink) madeByOthers(ctx context.Context, drift *broker.DriftError) error {
 	const wait, pause = 10 * time.Second, 200 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, wait)

@@ -5,25 +5,23 @@ import (
 	"sync"
 )
 
-// starting is what a service waits for before it says that it serves: its parts that take work, from
-// the broker or from callers, until each of them can. No message is pulled before it was said. It is
-// safe for concurrent use.
+// starting delays the log line "serving" until every part that takes work, from the broker or from
+// callers, has begun. No message is pulled before that line. It is safe for concurrent use.
 type starting struct {
 	mu    sync.Mutex
 	left  int           // parts that have not begun
-	begun chan struct{} // closed when all have
-	said  chan struct{} // closed when the service has said that it serves
+	begun chan struct{} // closed when all parts have begun
+	said  chan struct{} // closed after the log line
 }
 
-// newStarting returns a starting, and the function that says that the service has started all of its
-// parts.
+// newStarting returns a starting. The service calls started after it has added its last part.
 func newStarting() (s *starting, started func()) {
 	s = &starting{begun: make(chan struct{}), said: make(chan struct{})}
 	return s, s.part()
 }
 
-// part adds a part, before the service has started. The returned function says that the part has
-// begun; calls after the first do nothing.
+// part adds a part. It must be called before started. The part calls begun when it takes work;
+// further calls of begun do nothing.
 func (s *starting) part() (begun func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +35,7 @@ func (s *starting) part() (begun func()) {
 	})
 }
 
-// say calls log when all parts have begun, unless ctx ends before.
+// say calls log when all parts have begun. It returns without a log line if ctx ends before.
 func (s *starting) say(ctx context.Context, log func()) {
 	select {
 	case <-s.begun:
@@ -47,7 +45,7 @@ func (s *starting) say(ctx context.Context, log func()) {
 	}
 }
 
-// ready waits until messages may be pulled.
+// ready blocks until messages may be pulled.
 func (s *starting) ready(ctx context.Context) error {
 	select {
 	case <-s.said:

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-// Email returns the sender of SMTP_URL, and what the URL says. It does not connect. Errors are a
+// Email returns the sender of SMTP_URL and the parsed URL. It does not connect. Errors are a
 // *config.Error.
 func Email(c config.Config) (*email.Sender, email.Config, error) {
 	server, err := email.ParseURL(c.SMTPURL)
@@ -43,7 +43,7 @@ func Webhook(c config.Config) (*webhook.Sender, error) {
 	return sender, nil
 }
 
-// Hooks returns what posts to the chats and heartbeats. The caller closes it.
+// Hooks returns the sender of the chats and heartbeats. The caller closes it.
 func Hooks(c config.Config) (*hooks.Sender, error) {
 	sender, err := hooks.New(c.NotifyHooks)
 	if err != nil {
@@ -52,12 +52,12 @@ func Hooks(c config.Config) (*hooks.Sender, error) {
 	return sender, nil
 }
 
-// Chat is the chat of NOTIFY_TELEGRAM_CHAT and the bot that speaks there.
+// Chat is the chat of NOTIFY_TELEGRAM_CHAT and the bot that writes there.
 type Chat struct {
 	*notifytelegram.Sender
 	// ID is the chat's.
 	ID int64
-	// Client is the bot. It makes one attempt at each call: the notifier tries again.
+	// Client is the bot. It makes one attempt at each call, because the notifier retries.
 	Client *telegram.Client
 }
 
@@ -74,7 +74,7 @@ func Telegram(c config.Config, log *slog.Logger) (*Chat, error) {
 	}
 	client, err := telegram.NewClient(telegram.ClientConfig{
 		Token: c.TelegramToken, BaseURL: place.API, Logger: log,
-		Attempts: 1, MaxRetryAfter: time.Nanosecond, // the notifier tries again
+		Attempts: 1, MaxRetryAfter: time.Nanosecond, // the notifier retries
 	})
 	if err != nil {
 		return nil, config.Errorf("PGCOURIER_NOTIFY_TELEGRAM_CHAT: %w", err)

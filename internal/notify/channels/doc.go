@@ -1,6 +1,5 @@
-// Package channels opens what the configuration names to notify over: a mail server, a webhook, a
-// chat.
+// Package channels opens the configured channels: a mail server, a webhook, chats.
 //
-// It stands below internal/notify and not in it: it opens the packages email, webhook and
-// telegram, and these import internal/notify. serve and doctor open channels through it.
+// It is a package below internal/notify, because it imports the packages of the channels, which
+// import internal/notify. serve and doctor open channels with it.
 package channels

@@ -36,7 +36,7 @@ func (s *Sender) Check(ctx context.Context) (*x509.Certificate, error) {
 	return nil, nil //nolint:nilnil // no TLS, no certificate
 }
 
-// SendTest sends a mail to an address that says that mail works.
+// SendTest sends a test mail to an address.
 func (s *Sender) SendTest(ctx context.Context, to string) error {
 	address, err := stdmail.ParseAddress(to)
 	if err != nil {

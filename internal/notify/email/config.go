@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// Config is a mail server and the sender.
+// Config describes a mail server and the sender.
 type Config struct {
 	Host     string
 	Port     int
@@ -25,23 +25,23 @@ type Config struct {
 	Password secret.String
 	// From is the sender's address, with or without a name.
 	From stdmail.Address
-	// Implicit is TLS from the first byte; otherwise STARTTLS is required.
+	// Implicit selects TLS from the first byte. Otherwise STARTTLS is required.
 	Implicit bool
-	// Plain forbids TLS. Only for the machine itself, or without a login if Trusted.
+	// Plain disables TLS. It is allowed for a loopback host, or for any host without a login if
+	// Trusted.
 	Plain bool
-	// Trusted permits Plain to another host, over a network that the operator trusts.
+	// Trusted permits Plain for another host, over a network that the operator trusts.
 	Trusted bool
-	// RootCAs are the authorities that may have signed the server's certificate. Default:
-	// the system's.
+	// RootCAs are the authorities for the server's certificate. Default: the system's.
 	RootCAs *x509.CertPool
-	// Hello is the name given to the server. Default: the machine's.
+	// Hello is the host name in EHLO. Default: the machine's.
 	Hello string
-	// Timeout bounds the dialogue up to the authentication, and again the delivery.
-	// Default: DefaultTimeout.
+	// Timeout bounds the session up to the authentication, and the delivery separately. Default:
+	// DefaultTimeout.
 	Timeout time.Duration
 }
 
-// DefaultTimeout of a Config.
+// DefaultTimeout is the default of Config.Timeout.
 const DefaultTimeout = 30 * time.Second
 
 const (
@@ -138,7 +138,8 @@ func (c *Config) option(name, value string) error {
 	return nil
 }
 
-// shownName shows an option's name only if it looks like one: it may be part of a password.
+// shownName returns the name of an option if it looks like one. Other text may be part of a
+// password.
 func shownName(s string) string {
 	if s == "" || len(s) > 20 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") != "" {
 		return "an option"
@@ -169,7 +170,7 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// dialHost is the host as the library takes it: it joins host and port without brackets.
+// dialHost returns the host without brackets, because the library joins host and port itself.
 func (c Config) dialHost() string {
 	if strings.Contains(c.Host, ":") {
 		return "[" + c.Host + "]"
@@ -177,7 +178,7 @@ func (c Config) dialHost() string {
 	return c.Host
 }
 
-// tlsConfig checks the server's certificate against its host name.
+// tlsConfig returns a configuration that checks the server's certificate against the host name.
 func (c Config) tlsConfig() *tls.Config {
 	return &tls.Config{ServerName: c.Host, RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
 }

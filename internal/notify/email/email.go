@@ -1,8 +1,8 @@
-// Package email tells by mail how an export ended, in text and in HTML.
+// Package email sends a mail about an export, in text and in HTML.
 //
-// The header of a mail holds nothing that a requester wrote but ids of the contract's alphabet and
-// the one address it goes to: there is nothing in it to inject. Free text of a requester is in the
-// body only, and html/template escapes it in HTML.
+// The header of a mail contains nothing from a requester except ids of the contract's alphabet and
+// the recipient's address, so header injection is not possible. Free text from a requester is in
+// the body only, and html/template escapes it in HTML.
 package email
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Sender sends mails, each over a connection of its own. It is safe for concurrent use.
+// Sender sends mails, each over its own connection. It is safe for concurrent use.
 type Sender struct {
 	cfg     Config
 	options []mail.Option
@@ -31,7 +31,7 @@ type Sender struct {
 
 var _ notify.Sender = (*Sender)(nil)
 
-// New returns a sender. It makes no connection.
+// New returns a sender. It does not connect.
 func New(c Config) (*Sender, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure mail: %w", err)
@@ -61,10 +61,10 @@ func New(c Config) (*Sender, error) {
 	return s, nil
 }
 
-// Send sends one mail to the notification's recipient. Once the server has taken the mail it
-// returns nil, whatever comes after. If the connection breaks between the last byte and the
-// server's answer, it is unknown whether the server has it: that is an error, and the mail
-// is sent again under the same Message-ID.
+// Send sends one mail to the notification's recipient. It returns nil once the server has accepted
+// the mail. If the connection breaks between the last byte and the server's answer, Send returns an
+// error, because the server may or may not have the mail. The mail is then sent again under the
+// same Message-ID.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	m, err := s.compose(n)
 	if err != nil {
@@ -82,8 +82,8 @@ func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 	if err != nil {
 		return fmt.Errorf("connect to the mail server: %w", explain(err))
 	}
-	// The library's deadlines end a wait for the server; the end of ctx only what comes
-	// after that wait.
+	// The library's deadlines end a wait for the server. The end of ctx ends only the steps after that
+	// wait.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	err = client.SendWithSMTPClient(conn, m)
@@ -91,7 +91,7 @@ func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 		quit(client, conn)
 		return nil
 	}
-	// Not QUIT: within a body that broke off it would be taken for its end.
+	// No QUIT: in a body that broke off it could end the body.
 	_ = conn.Close()
 	if ctx.Err() != nil {
 		return fmt.Errorf("send mail: %w", context.Cause(ctx))
@@ -99,9 +99,9 @@ func (s *Sender) deliver(ctx context.Context, m *mail.Msg) error {
 	return classify(err)
 }
 
-// dial connects and logs in. It returns at the end of ctx. The library hears of that only until it is
-// connected, and then waits for a silent server until its own deadline: what it makes later is
-// closed.
+// dial connects and logs in. It returns at the end of ctx. The library obeys ctx only until it is
+// connected, and then waits for a silent server until its own deadline. dial closes a connection
+// that the library makes after that.
 func dial(ctx context.Context, client *mail.Client) (*smtp.Client, error) {
 	type made struct {
 		conn *smtp.Client
@@ -129,7 +129,7 @@ func dial(ctx context.Context, client *mail.Client) (*smtp.Client, error) {
 	return nil, context.Cause(ctx)
 }
 
-// timeout is the configured one, or what is left of ctx.
+// timeout returns the configured timeout, or the rest of ctx if that is shorter.
 func (s *Sender) timeout(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return max(min(s.cfg.Timeout, time.Until(deadline)), time.Millisecond)
@@ -137,13 +137,13 @@ func (s *Sender) timeout(ctx context.Context) time.Duration {
 	return s.cfg.Timeout
 }
 
-// quit says goodbye to a server that has the mail already.
+// quit ends the session with a server that has already accepted the mail.
 func quit(client *mail.Client, conn *smtp.Client) {
 	_ = client.CloseWithSMTPClient(conn)
 	_ = conn.Close()
 }
 
-// explain makes errors of TLS say what can be done.
+// explain adds advice to TLS errors.
 func explain(err error) error {
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("its certificate is not trusted: %w", cert)
@@ -154,9 +154,9 @@ func explain(err error) error {
 	return err
 }
 
-// classify tells a refusal of this mail (a 5xx to its sender, its recipient or its content)
-// from all else. A server that asks for authentication is misconfigured, or we are: that is
-// no fault of the mail.
+// classify returns a *notify.PermanentError for a refusal of this mail: a 5xx to its sender, its
+// recipient or its content. An authentication error is transient, because the configuration of the
+// server or of the sender is wrong, not the mail.
 func classify(err error) error {
 	failed, ok := errors.AsType[*mail.SendError](err)
 	if !ok {
@@ -196,7 +196,7 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 	return m, nil
 }
 
-// letter is a mail without a body; id is unique.
+// letter returns a mail without a body. id must be unique.
 func (s *Sender) letter(to *stdmail.Address, subject, id string) *mail.Msg {
 	m := mail.NewMsg()
 	m.FromMailAddress(&s.cfg.From)

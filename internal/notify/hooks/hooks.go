@@ -1,5 +1,5 @@
-// Package hooks tells chats of services (Slack, Discord, Microsoft Teams, ntfy) of events, each in
-// the form that the service expects, and heartbeats that exports complete or fail.
+// Package hooks posts events to the chats of services (Slack, Discord, Microsoft Teams, ntfy), each
+// in the format of its service, and calls heartbeat URLs when exports complete or fail.
 package hooks
 
 import (
@@ -22,11 +22,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// hook is one address. It may hold a token, and is never shown.
+// hook is one address. The address may hold a token and is never shown.
 type hook struct {
 	service
 	url    string
-	fail   string // of a heartbeat that hears of failures
+	fail   string // URL that a heartbeat calls for failures
 	header http.Header
 	client *post.Client
 }
@@ -36,9 +36,9 @@ type Sender struct{ hooks map[string]hook }
 
 var _ notify.Sender = (*Sender)(nil)
 
-// New reads addresses that are separated by commas: KIND+https://..., and behind a # options as a
-// query: "header" (Name: value; repeatable) and for a heartbeat "fail", the address that hears of
-// failures. The error names no address. The caller calls Close.
+// New parses a comma-separated list of addresses KIND+https://... After a # an address can have
+// options in the form of a query: "header" (Name: value; repeatable) and, for a heartbeat, "fail",
+// the URL for failures. The error names no address. The caller calls Close.
 func New(addresses secret.String) (*Sender, error) {
 	s := &Sender{hooks: map[string]hook{}}
 	all := strings.Split(addresses.Reveal(), ",")
@@ -53,8 +53,8 @@ func New(addresses secret.String) (*Sender, error) {
 	return s, nil
 }
 
-// read reads one address. The hook's name tells its kind and is the same wherever it stands in the
-// list.
+// read parses one address. The name of the hook contains its kind and does not depend on its
+// position in the list.
 func read(raw string) (string, hook, error) {
 	kind, rest, _ := strings.Cut(raw, "+")
 	of, known := services[kind]
@@ -95,8 +95,8 @@ func isAddress(raw string) bool {
 	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
-// Names returns the names of all hooks, sorted; Chats those of chats; Alive and Dead those of
-// heartbeats that hear of completed and of failed exports.
+// Names returns the names of all hooks, sorted. Chats returns the chats only. Alive and Dead return
+// the heartbeats for completed and for failed exports.
 func (s *Sender) Names() []string { return s.names(func(hook) bool { return true }) }
 
 // Chats is described at Names.
@@ -126,17 +126,17 @@ func (s *Sender) Close() error {
 	return nil
 }
 
-// Check connects to a hook's server and sends nothing; see post.Client.
+// Check connects to the server of a hook and sends nothing. See post.Client.
 func (s *Sender) Check(ctx context.Context, name string) (*x509.Certificate, error) {
 	return s.hooks[name].client.Check(ctx, s.hooks[name].url)
 }
 
-// SendTest writes into a chat.
+// SendTest posts a test message to a chat.
 func (s *Sender) SendTest(ctx context.Context, name string) error {
 	return s.hooks[name].send(ctx, notify.Summary{Completed: true, Headline: "This is a test by pgcourier doctor."})
 }
 
-// Send makes one try.
+// Send makes one attempt.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	h, ok := s.hooks[n.Recipient]
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// service is how one service takes a message. A new one is a new row of services.
+// service describes how one service accepts a message. Another service is another row of services.
 type service struct {
 	method      string
 	contentType string // empty: no body
@@ -16,17 +16,18 @@ type service struct {
 	size        func(string) int
 	body        *template.Template // of a message
 	header      map[string]*template.Template
-	heartbeat   bool // it hears that exports complete or fail, and is no chat
+	heartbeat   bool // a monitor of completed or failed exports, not a chat
 }
 
-// message is what the templates know.
+// message is the data of the templates.
 type message struct {
 	Headline string // one line of ASCII
 	Text     string
 	Failed   bool
 }
 
-// services has a row for each kind of hook. Limits are those that the service documents, or less.
+// services has a row for each kind of hook. Limits are at most those in the service's
+// documentation.
 var services = map[string]service{
 	// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks: text is cut at 40,000
 	// characters, 4,000 are advised; &, < and > are escaped.
@@ -35,13 +36,13 @@ var services = map[string]service{
 		body: parse(`{"text": {{json (slack .Text)}}}`),
 	},
 	// https://discord.com/developers/docs/resources/webhook#execute-webhook: content of at most 2,000
-	// characters; without allowed_mentions a text could call everybody.
+	// characters; without allowed_mentions a text could notify all members of a channel.
 	"discord": {
 		method: http.MethodPost, contentType: "application/json", limit: 2000, size: utf16Length,
 		body: parse(`{"content": {{json .Text}}, "allowed_mentions": {"parse": []}}`),
 	},
-	// https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors: a workflow takes a
-	// message with an Adaptive Card, at most 28 KB; a line ends with an empty one.
+	// https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors: a workflow accepts
+	// a message with an Adaptive Card, at most 28 KB; a line break needs an empty line.
 	"teams": {
 		method: http.MethodPost, contentType: "application/json", limit: 6000, size: utf16Length,
 		body: parse(`{"type": "message", "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null,
@@ -56,7 +57,8 @@ var services = map[string]service{
 			"Title": parse(`{{.Headline}}`), "Priority": parse(`{{if .Failed}}high{{else}}default{{end}}`), "Tags": parse(`{{if .Failed}}warning{{else}}white_check_mark{{end}}`),
 		},
 	},
-	// What healthchecks.io, Uptime Kuma, Better Stack, Cronitor and Dead Man's Snitch have in common.
+	// healthchecks.io, Uptime Kuma, Better Stack, Cronitor and Dead Man's Snitch all accept this
+	// request.
 	"heartbeat": {method: http.MethodGet, heartbeat: true},
 }
 

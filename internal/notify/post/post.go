@@ -1,5 +1,5 @@
-// Package post sends HTTP requests to an address that the operator named, for the channels that
-// do so. No error holds the address, because it may hold a token.
+// Package post sends HTTP requests to an address from the configuration, for the channels that
+// post. No error contains the address, because the address may contain a token.
 package post
 
 import (
@@ -19,25 +19,26 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// ErrProxied says that the address is reached through a proxy of the environment, so that Check
-// cannot look at it.
+// ErrProxied says that a proxy of the environment serves the address, so that Check cannot connect
+// to it.
 var ErrProxied = errors.New("it is reached through a proxy")
 
 const (
-	answerLimit            = 64 << 10 // bytes that are read of an answer, to use the connection again
-	headerLimit            = 64 << 10 // bytes of an answer's headers
+	answerLimit            = 64 << 10 // bytes read of a body, so that the connection can be reused
+	headerLimit            = 64 << 10 // bytes of a response's headers
 	defaultIdleConnections = 90 * time.Second
 )
 
 // Client sends requests. It is safe for concurrent use. The caller calls Close.
 type Client struct {
-	what string // in errors
+	what string // the receiver, for errors
 	http *http.Client
 	own  *http.Transport // nil when the caller gave the transport
 	now  func() time.Time
 }
 
-// New returns a client; what names the addressee in errors. transport nil: one of its own.
+// New returns a client. what names the receiver in errors. A nil transport means a transport of the
+// client.
 func New(what string, transport http.RoundTripper, now func() time.Time) *Client {
 	c := &Client{what: what, now: now}
 	if transport == nil {
@@ -49,7 +50,7 @@ func New(what string, transport http.RoundTripper, now func() time.Time) *Client
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// The body is for the address that the operator named, and for no other.
+		// The body must reach only the configured address.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
@@ -74,14 +75,14 @@ func (c *Client) Send(req *http.Request) error {
 		}
 		return fmt.Errorf("post to %s: %w", c.what, err)
 	}
-	// A short answer is read to its end, so that the connection can be used again.
+	// Reading a short body to its end makes the connection reusable.
 	_, _ = io.CopyN(io.Discard, resp.Body, answerLimit)
 	_ = resp.Body.Close()
 	return c.verdict(resp)
 }
 
-// Check connects to the server of an address, with TLS if it is https, and sends it nothing. It
-// returns the server's certificate; nil without TLS. ErrProxied.
+// Check connects to the server of an address, with TLS for https, and sends nothing. It returns the
+// server's certificate, nil without TLS, or ErrProxied.
 func (c *Client) Check(ctx context.Context, address string) (*x509.Certificate, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package queue keeps notifications, and what became of them, in the broker's streams.
+// Package queue stores notifications and their states in the broker's streams.
 //
-// It stands below internal/notify and not in it: notify knows no broker.
+// It is a package below internal/notify, because internal/notify does not depend on a broker.
 package queue
 
 import (
@@ -28,7 +28,7 @@ func NewDispatcher(publisher Publisher, js jetstream.JetStream, p notify.Policy)
 	}
 }
 
-// notifications is the queue as notify asks for it.
+// notifications implements notify.Queue.
 type notifications struct {
 	publisher Publisher
 	js        jetstream.JetStream
@@ -36,9 +36,9 @@ type notifications struct {
 
 var _ notify.Queue = notifications{}
 
-// Enqueue implements notify.Queue. The broker refuses a second message under one subject: the
-// notification is in the queue already. A broker with a full disk refuses with the same code, so
-// the queue is asked.
+// Enqueue implements notify.Queue. The broker refuses a second message on a subject: the
+// notification is already in the queue. A broker with a full disk refuses with the same code, so
+// Enqueue then reads the queue.
 func (q notifications) Enqueue(ctx context.Context, n notify.Notification) error {
 	body, err := n.Encode()
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Records is what became of notifications: the states that the broker keeps.
+// Records implements notify.Records over the states in the broker.
 type Records struct{ *broker.States }
 
 var _ notify.Records = Records{}
 
-// NewRecords reads and writes the records of a broker.
+// NewRecords returns the records of a broker.
 func NewRecords(js jetstream.JetStream) Records {
 	return Records{broker.NewStates(js)}
 }

@@ -15,11 +15,12 @@ import (
 var (
 	// ErrDelivered says that a notification was delivered: there is nothing to replay.
 	ErrDelivered = errors.New("there is nothing to replay")
-	// ErrUnknown says that no notification has the key, or that its outcome is no longer kept.
+	// ErrUnknown says that no notification has the key, or that the broker no longer keeps its
+	// outcome.
 	ErrUnknown = errors.New("not known")
 )
 
-// Replay puts a parked notification back into the queue, with all its tries before it. Errors
+// Replay puts a parked notification back into the queue and resets its number of attempts. Errors
 // wrap ErrUnknown or ErrDelivered.
 func Replay(ctx context.Context, publisher Publisher, js jetstream.JetStream, key notify.Key) (notify.Record, error) {
 	if !events.ValidRequest(string(key)) { // the same alphabet
@@ -46,7 +47,7 @@ func Replay(ctx context.Context, publisher Publisher, js jetstream.JetStream, ke
 	return d.Replay(ctx, key, e)
 }
 
-// unknownError is an ErrUnknown in words of its own.
+// unknownError is an ErrUnknown with its own text.
 type unknownError struct{ text string }
 
 func (e *unknownError) Error() string { return e.text }
@@ -54,7 +55,7 @@ func (e *unknownError) Error() string { return e.text }
 // Is implements errors.Is.
 func (e *unknownError) Is(target error) bool { return target == ErrUnknown }
 
-// published reads an event as it was published, by its name.
+// published reads a published event by its name.
 func published(ctx context.Context, js jetstream.JetStream, name string) (notify.Event, error) {
 	if !strings.HasPrefix(name, events.TypeLinkIssued+".") {
 		return outcome(ctx, js, name)
@@ -76,7 +77,7 @@ func published(ctx context.Context, js jetstream.JetStream, name string) (notify
 	}
 }
 
-// outcome reads an event as it was published.
+// outcome reads a published event by its subject.
 func outcome(ctx context.Context, js jetstream.JetStream, subject string) (notify.Event, error) {
 	name := events.StreamOutcomes
 	for _, one := range []string{events.TypeVerificationFailed, events.TypeExpiring} {

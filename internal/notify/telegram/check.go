@@ -8,7 +8,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-// Check finds out whether the bot may speak in a chat, and sends nothing.
+// Check reports whether the bot may write in a chat. It sends nothing.
 func Check(ctx context.Context, client *telegram.Client, chat int64) error {
 	me, err := client.Me(ctx)
 	if err != nil {
@@ -31,7 +31,7 @@ func Check(ctx context.Context, client *telegram.Client, chat int64) error {
 	return nil
 }
 
-// SendTest sends a message that says that messages arrive.
+// SendTest sends a test message.
 func (s *Sender) SendTest(ctx context.Context, chat int64) error {
 	if _, err := s.client.SendMessage(ctx, chat, "This is a test by pgcourier doctor."); err != nil {
 		return classify(fmt.Errorf("send to the chat: %w", err))

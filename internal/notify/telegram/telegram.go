@@ -1,5 +1,5 @@
-// Package telegram tells a chat in a short message how an export ended. It speaks through
-// the client of Telegram storage, at the pace that the service allows a chat.
+// Package telegram sends a short message about an export to a chat. It uses the client of the
+// Telegram storage and keeps the rate that the service allows for a chat.
 package telegram
 
 import (
@@ -21,7 +21,7 @@ type Client interface {
 
 var _ Client = (*telegram.Client)(nil)
 
-// limit is how long a text may be, of Telegram's 4,096 characters.
+// limit bounds the length of a text, below Telegram's limit of 4,096 characters.
 const limit = 4000
 
 // Sender sends messages. It is safe for concurrent use.
@@ -29,11 +29,11 @@ type Sender struct{ client Client }
 
 var _ notify.Sender = (*Sender)(nil)
 
-// New returns a sender. The client should make one attempt at each call and wait for no
-// retry_after: trying again is the notifier's.
+// New returns a sender. The client should make one attempt at each call and ignore retry_after,
+// because the notifier retries.
 func New(client Client) *Sender { return &Sender{client: client} }
 
-// Send sends a notification to the chat that its recipient names.
+// Send sends a notification to the chat of its recipient.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	chat, err := strconv.ParseInt(n.Recipient, 10, 64)
 	if err != nil {
@@ -49,8 +49,8 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	return nil
 }
 
-// classify tells what can pass from what cannot. A refused token is the operator's to fix,
-// so it is tried again.
+// classify separates transient errors from permanent ones. A refused token is transient, because
+// the operator can replace it.
 func classify(err error) error {
 	api, ok := errors.AsType[*telegram.APIError](err)
 	switch {

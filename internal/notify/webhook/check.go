@@ -10,14 +10,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Check connects to the webhook's server, with TLS if it is https, and sends it nothing. It
-// returns the server's certificate; nil without TLS. post.ErrProxied. No error holds the URL's
-// path or query.
+// Check connects to the webhook's server, with TLS for https, and sends nothing. It returns the
+// server's certificate, nil without TLS, or post.ErrProxied. No error contains the path or the
+// query of the URL.
 func (s *Sender) Check(ctx context.Context) (*x509.Certificate, error) {
 	return s.http.Check(ctx, s.url)
 }
 
-// TestType is the CloudEvents type of what SendTest posts. It is no event of the contract.
+// TestType is the CloudEvents type of the event that SendTest posts. It is not an event of the
+// contract.
 const TestType = "pgcourier.test"
 
 // SendTest posts a small event of the type TestType, signed like any other.

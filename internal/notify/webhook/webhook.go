@@ -1,6 +1,6 @@
 // Package webhook posts events to a URL in the form of Standard Webhooks
-// (https://www.standardwebhooks.com): the body is the event, signed with a shared secret,
-// under an id that is the same at each repetition.
+// (https://www.standardwebhooks.com). The body is the event, signed with a shared secret. A
+// repetition has the same id.
 package webhook
 
 import (
@@ -27,17 +27,16 @@ import (
 
 // Config describes a Sender.
 type Config struct {
-	// URL is an http or https address. The operator chooses it, so private addresses are
-	// allowed. It may hold a token, and is never shown. Required.
+	// URL is an http or https address. The operator chooses it, so private addresses are allowed. It
+	// may contain a token and is never shown. Required.
 	URL secret.String
-	// Secrets sign. Each is "whsec_" and then 24 to 64 bytes in base64, as the standard
-	// says. With several, each gives a signature, so that the receiver can change from one
-	// to the next. Required.
+	// Secrets are the signing keys, each "whsec_" and then 24 to 64 bytes in base64 as the standard
+	// says. Each key makes a signature, so a receiver can change from one key to the next. Required.
 	Secrets []secret.String
-	// Envelope puts the event into the standard's own body, {"type", "timestamp", "data"}, so that
-	// its type and time are under the signature. Default: the body is the event.
+	// Envelope sends the standard's own body, {"type", "timestamp", "data"}, so that the signature
+	// covers the type and the time. Default: the body is the event.
 	Envelope bool
-	// Transport makes the connections. Default: one of the sender's own.
+	// Transport makes the connections. Default: a transport of the sender.
 	Transport http.RoundTripper
 	// Now is the clock of timestamps. Default: time.Now.
 	Now func() time.Time
@@ -108,9 +107,9 @@ func (s *Sender) Close() error {
 	return nil
 }
 
-// Send posts the event. Any 2xx is a yes, whatever the body is. A redirect is not followed:
-// it is permanent, as are 410 and each other 4xx but 408, 425 and 429. All else passes by
-// itself; a Retry-After is handed on as a *notify.DelayError.
+// Send posts the event. Any 2xx is a success, whatever the body is. Permanent errors are a
+// redirect, which is not followed, and each 4xx except 408, 425 and 429. All other errors are
+// transient; a Retry-After is returned as a *notify.DelayError.
 func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	body, err := s.body(n)
 	if err != nil {
@@ -135,7 +134,7 @@ func (s *Sender) Send(ctx context.Context, n notify.Notification) error {
 	return s.http.Send(req)
 }
 
-// body is what is posted of an event. It is the same at each try.
+// body returns the body of the request. It is the same at each attempt.
 func (s *Sender) body(n notify.Notification) ([]byte, error) {
 	e, data := n.Event, content(n)
 	if !s.wrap {
@@ -156,8 +155,8 @@ func (s *Sender) body(n notify.Notification) ([]byte, error) {
 	return b, nil
 }
 
-// content is the event as it was published. That of a download link has its address besides,
-// as "url".
+// content returns the event as it was published. The event of a download link also gets its URL as
+// "url".
 func content(n notify.Notification) []byte {
 	if n.Link == "" {
 		return n.Event.Body
@@ -170,7 +169,7 @@ func content(n notify.Notification) []byte {
 	return slices.Concat([]byte(`{"url":`), address, []byte(","), rest)
 }
 
-// sign gives one signature for each key, as the standard lists several.
+// sign returns one signature for each key, in the standard's list form.
 func (s *Sender) sign(id string, at time.Time, body []byte) string {
 	var all []string
 	for _, key := range s.keys {
