@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// advisories collects from their stream which messages of a queue used up their
+// advisories reads the broker's advisories and collects the messages of a queue that used up their
 // deliveries. It reads each advisory once.
 type advisories struct {
-	name string // of the stream that keeps them; empty: none
+	name string // of the stream that stores them; empty: none
 
 	mu      sync.Mutex
 	life    string // identity of the queue's stream
@@ -24,7 +24,7 @@ type advisories struct {
 	advised map[uint64]struct{}
 }
 
-// above returns, in order, the sequences above bound that an advisory named.
+// above returns the sequences above bound that an advisory names, in ascending order.
 func (a *advisories) above(ctx context.Context, js jetstream.JetStream, queue *jetstream.StreamInfo, consumer string, bound uint64) ([]uint64, error) {
 	if a.name == "" {
 		return nil, nil
@@ -57,15 +57,15 @@ func (a *advisories) above(ctx context.Context, js jetstream.JetStream, queue *j
 	return slices.Sorted(maps.Keys(a.advised)), nil
 }
 
-// forget drops a message that is gone.
+// forget drops a message that no longer exists.
 func (a *advisories) forget(sequence uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.advised, sequence)
 }
 
-// usedUp reads an advisory and returns the sequence it names, or 0 if it is another kind or about
-// another queue. An advisory that cannot be read is skipped and is not an error.
+// usedUp returns the sequence that an advisory names. It returns 0 for an advisory of another kind
+// or about another queue. It skips an advisory that it cannot parse.
 func usedUp(body []byte, stream, consumer string) uint64 {
 	var advisory struct {
 		Type     string `json:"type"`

@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	// ErrUnreachable says that no broker of the list could be reached or trusted.
+	// ErrUnreachable says that none of the configured brokers could be reached or trusted.
 	ErrUnreachable = errors.New("broker unreachable")
 	// ErrUnauthorized says that a broker was reached and refused the credentials.
 	ErrUnauthorized = errors.New("broker refused the credentials")
@@ -29,77 +29,75 @@ var (
 const (
 	// connectTimeout bounds one dial.
 	connectTimeout = 5 * time.Second
-	// A dead link is noticed after three unanswered pings: 15 s, well within the
-	// shortest sensible AckWait. The library's own 2 minutes would let deliveries expire
-	// on a link that only looks alive.
+	// A dead connection is detected after three unanswered pings: 15 s, below the smallest sensible
+	// AckWait. With the library's default of 2 minutes, deliveries would expire on a dead connection.
 	pingInterval     = 5 * time.Second
 	pingsOutstanding = 2
-	// Between two tries of the same server; the jitter keeps a fleet of workers from
-	// coming back in step after an outage.
+	// The pause between two attempts to connect to the same server. Jitter spreads the reconnects of
+	// many workers after an outage.
 	reconnectWait   = 500 * time.Millisecond
 	reconnectJitter = time.Second
 )
 
-// Config says how to reach a broker. At most one of CredentialsFile, NKeySeedFile, User
-// and Token is set; userinfo in a URL counts as one of them.
+// Config describes how to reach a broker. At most one of CredentialsFile, NKeySeedFile, User and
+// Token may be set. Userinfo in a URL counts as one of them.
 type Config struct {
 	// URLs of the broker or of the members of its cluster: nats://, tls://, ws:// or
 	// wss://. At least one, unless Server is set.
 	URLs []string
-	// Server is the embedded server of this process: it is reached without the network, and
-	// without TLS. URLs and the files for TLS are not looked at then.
+	// Server is the embedded server of this process. The connection then uses neither the network nor
+	// TLS. URLs and the files for TLS are ignored.
 	Server LocalServer
-	// Name is shown by the broker for this connection. Default: "pgcourier".
+	// Name is the name of this connection on the broker. Default: "pgcourier".
 	Name string
 
 	// CredentialsFile is a NATS .creds file (JWT and seed). It is read at each connect.
 	CredentialsFile string
-	// NKeySeedFile holds one nkey seed. It is read at each connect.
+	// NKeySeedFile contains one nkey seed. It is read at each connect.
 	NKeySeedFile string
-	// User and Password log in by name.
+	// User and Password are a login with a password.
 	User     string
 	Password secret.String
-	// Token logs in by a shared token.
+	// Token is a login with a shared token.
 	Token secret.String
 
-	// CAFile is a PEM bundle that replaces the system's roots.
+	// CAFile is a PEM bundle that replaces the system's root certificates.
 	CAFile string
 	// CertFile and KeyFile are the client's certificate for mutual TLS. Both or none.
 	CertFile string
 	KeyFile  string
 
-	// TLSFirst begins TLS at once, for a broker with handshake_first. It demands TLS.
+	// TLSFirst starts TLS before the server's first message, for a broker with handshake_first. It
+	// requires TLS.
 	TLSFirst bool
 
-	// InboxPrefix replaces "_INBOX", so that permissions can keep one client from
-	// reading another's replies.
+	// InboxPrefix replaces "_INBOX", so that permissions can prevent one client from reading another
+	// client's replies.
 	InboxPrefix string
 
-	// Logger is told of every disconnect, reconnect and refused subject. Default:
-	// slog.Default().
+	// Logger gets every disconnect, reconnect and refused subject. Default: slog.Default().
 	Logger *slog.Logger
 
-	// NKey logs in by a key that is not on disk. Nil: another way.
+	// NKey is a login with a key in memory. Nil: not used.
 	NKey nkeys.KeyPair
 }
 
-// LocalServer is a broker within this process.
+// LocalServer is a broker in this process.
 type LocalServer interface {
 	nats.InProcessConnProvider
 	ClientURL() string
 }
 
-// Connect returns a connection that then survives an outage of any length: it reconnects
-// for ever, with jitter, also while its credentials are refused. The caller closes it.
+// Connect returns a connection that reconnects without a limit, with jitter, also while its
+// credentials are refused. The caller closes it.
 //
-// The first connect is not retried. With the library's RetryOnFailedConnect a wrong
-// address, a wrong certificate or a refused password would only be seen in a callback,
-// behind a connection that looks fine. A process that starts before its broker ends with
-// a clear error and is restarted by its supervisor. Errors wrap ErrUnreachable or
-// ErrUnauthorized once a broker was dialled.
+// The first connect is not retried. With the library's RetryOnFailedConnect, a wrong address, a
+// wrong certificate or a refused password would only appear in a callback, while the connection
+// seems to work. A process that starts before its broker ends with a clear error, and its
+// supervisor restarts it. Errors wrap ErrUnreachable or ErrUnauthorized once a broker was dialled.
 //
-// Nothing is buffered while the link is down: what is published then fails at once. A
-// buffered negative acknowledgement would act on another worker's delivery minutes later.
+// Nothing is buffered during an outage: a publish then fails at once. A buffered negative
+// acknowledgement would act on another worker's delivery minutes later.
 func Connect(c Config) (*nats.Conn, error) {
 	shown, err := c.check()
 	if err != nil {
@@ -121,7 +119,7 @@ func Connect(c Config) (*nats.Conn, error) {
 	}
 }
 
-// check validates the configuration and returns the URLs as they may be shown.
+// check validates the configuration and returns the URLs without secrets.
 func (c Config) check() (string, error) {
 	var faults []error
 	shown := make([]string, 0, len(c.URLs))
@@ -182,7 +180,7 @@ func (c Config) options() ([]nats.Option, error) {
 		// that is revoked by mistake and restored needs a restart.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if nc.IsClosed() { // by us
+			if nc.IsClosed() { // closed by this process
 				return
 			}
 			log.WarnContext(context.Background(), "broker connection lost", "error", errText(err))
@@ -245,8 +243,8 @@ func (c Config) auth() ([]nats.Option, error) {
 	return nil, nil
 }
 
-// tls loads the files once, so that a missing one is an error at start. An explicit CA
-// or certificate also demands TLS of a nats:// URL: there is no fallback to plain text.
+// tls loads the files once, so that a missing file is an error at start. An explicit CA or
+// certificate also requires TLS for a nats:// URL: there is no fallback to plain text.
 func (c Config) tls() (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {

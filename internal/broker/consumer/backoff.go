@@ -10,13 +10,13 @@ const (
 	defaultBackoffLimit = 5 * time.Minute
 )
 
-// Backoff says how long the broker waits before the delivery after the given one; 1 is
-// the first. It must be safe for concurrent use.
+// Backoff returns the pause before the delivery after the given one. The first delivery is 1. It
+// must be safe for concurrent use.
 type Backoff func(delivery int) time.Duration
 
-// Exponential doubles the pause from first up to limit and takes a random half off, so
-// that what failed together does not come back together. random returns values in [0, 1);
-// nil means math/rand.
+// Exponential doubles the pause from first up to limit and subtracts a random half, so that
+// messages that failed together are not redelivered together. random returns values in [0, 1); nil
+// means math/rand.
 func Exponential(first, limit time.Duration, random func() float64) Backoff {
 	if random == nil {
 		random = rand.Float64

@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// bound is a consumer as it was found.
+// bound is a consumer that was looked up on the broker.
 type bound struct {
 	broker.Binding
 	identity   string // of the stream
@@ -19,8 +19,8 @@ type bound struct {
 	made       time.Time
 }
 
-// refresh binds again and revives what is held, when the connection was lost since it was
-// last done or the broker answered strangely. Until it has succeeded nothing is pulled.
+// refresh binds again and revives all held messages if the connection was lost since the last
+// refresh or the broker answered unexpectedly. Nothing is pulled until it has succeeded.
 func (s *subscription) refresh(ctx context.Context) error {
 	select {
 	case s.refreshing <- struct{}{}:
@@ -38,12 +38,12 @@ func (s *subscription) refresh(ctx context.Context) error {
 		return err
 	}
 	s.revive(ctx)
-	// If the link was lost meanwhile the counts differ at the next look.
+	// If the connection was lost in between, the counts differ at the next check.
 	s.seen.Store(reconnects)
 	return nil
 }
 
-// identify looks up which life of the stream this is.
+// identify looks up the identity of the stream.
 func (s *subscription) identify(ctx context.Context) error {
 	stream, err := s.cfg.JetStream.Stream(ctx, s.binding.Stream)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *subscription) bind(ctx context.Context) error {
 	s.bound.Binding, s.bound.ackWait, s.bound.maxDeliver = s.binding, c.AckWait, max(c.MaxDeliver, 0)
 	if made := consumer.CachedInfo().Created; !made.Equal(s.bound.made) {
 		s.bound.made = made
-		// What a removed consumer has delivered, the new one delivers again.
+		// The new consumer redelivers the messages that the removed consumer delivered.
 		for h := range s.turns.parked {
 			if !h.made.Equal(made) {
 				s.turns.unpark(h)

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// maxUUID is the longest UUID taken over from a header: the contract's bound for an id.
+// maxUUID is the largest length of a UUID from a header, the same as for an id of the contract.
 const maxUUID = 100
 
 type offerKey struct{}
@@ -41,8 +41,8 @@ func deliveryOf(m *nats.Msg, b bound) (delivery.Delivery, error) {
 	}, nil
 }
 
-// repeated compares without letter case: "ce-id" and "CE-ID" are one attribute to some
-// readers and two to others, which is exactly the doubt a repeated header raises.
+// repeated returns the name of a repeated header. It ignores case, because some readers treat
+// "ce-id" and "CE-ID" as one attribute and others as two.
 func repeated(h nats.Header) string {
 	seen := make(map[string]bool, len(h))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
@@ -55,8 +55,8 @@ func repeated(h nats.Header) string {
 	return ""
 }
 
-// toMessage builds the Watermill message. A UUID from outside is taken over only when it
-// is an id by the contract's alphabet: it ends up in logs.
+// toMessage builds the Watermill message. It uses a UUID from the header only if that is an id by
+// the contract's alphabet, because the UUID is logged.
 func toMessage(m *nats.Msg, d delivery.Delivery) *message.Message {
 	uuid := m.Header.Get(broker.UUIDHeader)
 	if !plainID(uuid) {

@@ -8,13 +8,12 @@ import (
 )
 
 const (
-	// maxAhead bounds one step of a look ahead. The steps grow: mostly one is enough.
+	// maxAhead bounds one step of a look ahead. The steps grow, because one message is usually enough.
 	maxAhead = 64
-	// lookAheadLimit is how long one step may take: the broker leaves it unanswered while
-	// too many messages are pending.
+	// lookAheadLimit bounds one step. The broker does not answer while too many messages are pending.
 	lookAheadLimit = time.Second
-	// maxParkedBytes bounds what waits in memory for its turn: as much as a full queue of
-	// one project at its defaults, 100 requests of 64 KiB, and some more.
+	// maxParkedBytes bounds the memory of the parked messages. It has room for a full queue of one
+	// project at its defaults: 100 requests of 64 KiB.
 	maxParkedBytes = 8 << 20
 )
 
@@ -42,7 +41,7 @@ func (s *subscription) dispatch(pulling, settling context.Context) {
 	}
 }
 
-// awaitSlot waits until a slot is free; false: pulling ended.
+// awaitSlot waits until a slot is free. It returns false if pulling ended.
 func (s *subscription) awaitSlot(pulling context.Context) bool {
 	for s.slotsTaken() >= s.cfg.Slots {
 		select {
@@ -54,10 +53,10 @@ func (s *subscription) awaitSlot(pulling context.Context) bool {
 	return pulling.Err() == nil
 }
 
-// offer hands a message to the subscriber's channel. When pulling ends first, the message
-// goes back at once: its delivery is spent, but no time is.
+// offer sends a message to the subscriber's channel. If pulling ends first, it gives the message
+// back to the broker at once, which uses up a delivery but loses no time.
 func (s *subscription) offer(settling context.Context, o *offer) bool {
-	// If both cases are ready, select takes either one. Nothing may be handed out after the end.
+	// If both cases are ready, select picks either one. Nothing may be offered after the end.
 	select {
 	case <-s.stopping:
 	default:
@@ -72,12 +71,12 @@ func (s *subscription) offer(settling context.Context, o *offer) bool {
 	return false
 }
 
-// choose returns the message to start now, in its slot; nil without an error: look again.
+// choose returns the message to start now, in its slot. Nil without an error means: look again.
 //
-// A parked message is started at once if nothing can come before it. Otherwise a message with an
-// earlier turn may wait behind the parked ones: choose looks ahead, until it finds one, nothing
-// more waits, or the window is full. So nothing is held that could be another worker's,
-// unless it must be held to see past it.
+// A parked message starts at once if no message can come before it. Otherwise a message with an
+// earlier turn may wait in the queue behind the parked ones. choose then looks ahead until it finds
+// one, nothing more waits, or the window is full. So a worker holds no message that another worker
+// could run, unless it must hold the message to look past it.
 func (s *subscription) choose(ctx context.Context) (*held, error) {
 	if err := s.cfg.Ready(ctx); err != nil {
 		return nil, fmt.Errorf("wait until ready: %w", err)
@@ -104,8 +103,8 @@ func (s *subscription) choose(ctx context.Context) (*held, error) {
 	return nil, s.wait(ctx)
 }
 
-// take starts the parked message that is next by turn, if there is one; if certain, only when
-// nothing still in the queue can come before it.
+// take starts the next parked message by turn, if there is one. With certain it does so only if no
+// message in the queue can come before it.
 func (s *subscription) take(certain bool) *held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +116,7 @@ func (s *subscription) take(certain bool) *held {
 	return h
 }
 
-// start has h run in the slot that owner took, itself or another message. The caller has the
+// start runs h in the slot that owner took, which is h or another message. The caller holds the
 // lock.
 func (s *subscription) start(h, owner *held) {
 	s.turns.start(h)
@@ -126,7 +125,7 @@ func (s *subscription) start(h, owner *held) {
 	s.slots[owner]++
 }
 
-// lookAhead pulls what waits until it can start something with certainty, and starts that.
+// lookAhead pulls waiting messages until it can start one with certainty, and starts it.
 func (s *subscription) lookAhead(ctx context.Context) (*held, error) {
 	for step := 1; ; step = min(2*step, maxAhead) {
 		n := min(step, s.room())
@@ -147,7 +146,7 @@ func (s *subscription) lookAhead(ctx context.Context) (*held, error) {
 	}
 }
 
-// wait pulls one message and parks it, or returns when something parked may be started.
+// wait pulls one message and parks it. It returns early when a parked message may start.
 func (s *subscription) wait(ctx context.Context) error {
 	b, link := s.state()
 	expires := min(maxPull, b.ackWait/2)

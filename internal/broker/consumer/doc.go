@@ -1,9 +1,9 @@
-// Package consumer is a Watermill subscriber over durable pull consumers of JetStream: it
-// pulls a message when a slot is free, keeps what it holds alive, lets keys take turns, and
-// settles with the broker's confirmation.
+// Package consumer is a Watermill subscriber over durable pull consumers of JetStream. It pulls a
+// message when a slot is free, keeps held messages alive with heartbeats, takes turns between keys,
+// and settles each message with the broker's confirmation.
 //
-// Three rules shape it. First, deliveries are scarce (there are three): a message is pulled only
-// when a slot is free, and is kept alive until it is settled. Second, the broker confirms each
-// settlement. Third, an acknowledgement cannot fence: the ledger's lease decides which worker may
-// go on, not the broker's state.
+// Three rules determine the design. First, each message has only three deliveries: a message is
+// pulled only when a slot is free and is kept alive until it is settled. Second, the broker
+// confirms each settlement. Third, an acknowledgement is not a fence: the ledger's lease decides
+// which worker continues, not the broker's state.
 package consumer

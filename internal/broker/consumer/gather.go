@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// gather starts up to n more waiting messages of other keys in the slot of first: see
+// gather starts up to n more waiting messages of other keys in the slot of first. See
 // delivery.Gather.
 func (s *subscription) gather(ctx context.Context, first *held, n int, join func(int) []any) int {
 	s.mu.Lock()
@@ -13,12 +13,12 @@ func (s *subscription) gather(ctx context.Context, first *held, n int, join func
 		s.mu.Unlock()
 		return 0
 	}
-	s.gathering.Add(1) // the channel is not closed meanwhile
+	s.gathering.Add(1) // keeps the channel open
 	s.mu.Unlock()
 	defer s.gathering.Done()
 	members := s.takeMembers(first, n)
-	// A message that was pulled and cannot be started stays parked here, out of reach of other
-	// workers. The number of looks bounds how many.
+	// A pulled message that cannot start stays parked here, where other workers cannot get it. The
+	// limit on looks bounds their number.
 	for looks := 4 * n; len(members) < n && looks > 0 && ctx.Err() == nil; {
 		want := min(n-len(members), maxAhead, s.room())
 		if want == 0 {

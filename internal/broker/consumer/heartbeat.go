@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// sideBySide bounds the heartbeats, revivals and naks of parked messages that are under way
-// at once. Thousands may be parked; those that run are not among them and wait for nothing.
+// sideBySide bounds the concurrent heartbeats, revivals and naks of parked messages. Thousands may
+// be parked. Running messages are not counted and do not wait.
 const sideBySide = 32
 
-// heartbeat is what is known of a delivery's life on the broker.
+// heartbeat is the state of a delivery on the broker.
 type heartbeat struct {
-	tried atomic.Int64 // when a sign of life was sent last, in Unix nanoseconds
+	tried atomic.Int64 // when the last heartbeat was sent, in Unix nanoseconds
 
 	mu     sync.Mutex // orders heartbeats and revivals before the one nak
 	over   bool
 	lastOK time.Time // sending time of the last confirmed heartbeat
-	lost   bool      // was without one for longer than AckWait, once
+	lost   bool      // no heartbeat was confirmed for longer than AckWait, at least once
 }
 
-// beat keeps the delivery of a message that runs alive. Each heartbeat is a request: a
-// published one would be thought sent on a dead link. It goes on after the delivery was
-// lost: if no other worker has the message yet, the heartbeat keeps it here. A worker that has it
-// stands by for the ledger's lease, with heartbeats of its own.
+// beat sends the heartbeats of a running message. Each heartbeat is a request, because a published
+// heartbeat would seem sent on a dead connection. beat continues after the delivery was lost: if no
+// other worker has the message yet, the heartbeat keeps it here. A worker that has it waits for the
+// ledger's lease and sends its own heartbeats.
 func (h *held) beat(ctx context.Context) {
 	every := h.ackWait / 3
-	// It may have been parked, and its last heartbeat be a while ago.
+	// The message may have been parked, and its last heartbeat may be old.
 	t := time.NewTimer(every - time.Since(time.Unix(0, h.tried.Load())))
 	defer t.Stop()
 	for {
@@ -43,29 +43,29 @@ func (h *held) beat(ctx context.Context) {
 
 // keep sends one heartbeat.
 func (h *held) keep(ctx context.Context) {
-	if h.overdue() { // a cluster's leader may change for long, with no reconnect
+	if h.overdue() { // a change of the cluster's leader can take long, without a reconnect
 		h.revive(ctx)
 		return
 	}
 	h.confirm(ctx, []byte("+WPI"), h.ackWait/3)
 }
 
-// overdue says that the broker may have the message on its list of redeliveries.
+// overdue reports whether the broker may have the message on its list of redeliveries.
 func (h *held) overdue() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(h.lastOK) > h.ackWait
 }
 
-// revive is a heartbeat that also takes the message off the broker's list of those to be
-// redelivered. Once it is on that list (after an outage longer than AckWait, or as soon as
-// a restarted broker has read its state) "+WPI" does not help any more, while a nak with a
-// delay takes it off, sets its timer and counts nothing.
+// revive sends a heartbeat that also removes the message from the broker's list of redeliveries. A
+// message is on that list after an outage longer than AckWait, or as soon as a restarted broker has
+// read its state. "+WPI" then has no effect, while a nak with a delay removes the message from the
+// list, sets its timer and counts no delivery.
 func (h *held) revive(ctx context.Context) {
 	h.confirm(ctx, nakBody(h.ackWait), settleRequest)
 }
 
-// confirm sends a sign of life and notes whether the broker answered it.
+// confirm sends a heartbeat and records whether the broker answered.
 func (h *held) confirm(ctx context.Context, body []byte, timeout time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,8 +88,9 @@ func (h *held) confirm(ctx context.Context, body []byte, timeout time.Duration) 
 	}
 }
 
-// keepParked keeps alive what is parked, until ctx ends: one timer for all. It looks twice
-// as often as a heartbeat is due, so that one that was parked just now is not late.
+// keepParked sends the heartbeats of all parked messages with one timer until ctx ends. It checks
+// twice as often as a heartbeat is due, so that the first heartbeat of a newly parked message is
+// not late.
 func (s *subscription) keepParked(ctx context.Context) {
 	for {
 		b, _ := s.state()
@@ -112,7 +113,7 @@ func (s *subscription) keepParked(ctx context.Context) {
 	}
 }
 
-// revive keeps everything held alive at once: what runs side by side, then what is parked.
+// revive revives all held messages: first the running ones at once, then the parked ones.
 func (s *subscription) revive(ctx context.Context) {
 	running, parked := s.heldNow()
 	var all sync.WaitGroup
@@ -123,7 +124,7 @@ func (s *subscription) revive(ctx context.Context) {
 	all.Wait()
 }
 
-// each calls do for all, sideBySide of them at once, and waits.
+// each calls do for all elements, at most sideBySide at once, and waits.
 func each[T any](all []T, do func(T)) {
 	var next atomic.Int64
 	var workers sync.WaitGroup

@@ -17,29 +17,29 @@ import (
 
 const (
 	settleRequest = 5 * time.Second // one try of an ack, nak or revival
-	// After this many failures on a live connection an ack is given up: the consumer is
-	// not coming back. With the pauses between them that is about a minute and a half. It
-	// costs a redelivery at most, to a handler that finds the outcome recorded.
+	// After this many failures on a working connection an ack is given up, because the consumer does
+	// not come back. With the pauses this takes about 90 seconds. It costs at most a redelivery, and
+	// the handler then finds the recorded outcome.
 	ackTries = 20
-	// How often the stream's identity is looked up before a nak is given up. A message without a
-	// nak is delivered again after AckWait, so less is lost than with an ack.
+	// How often the stream's identity is looked up before a nak is given up. A message without a nak
+	// is delivered again after AckWait, so giving up costs less than for an ack.
 	nakTries = 5
 )
 
-// held is one delivery from its pull to its settlement. It is parked until its turn comes,
-// then offered to the handler, and parked again if that snoozes it.
+// held is one delivery from its pull to its settlement. It is parked until its turn, then offered
+// to the handler, and parked again if the handler snoozes it.
 type held struct {
 	sub      *subscription
 	delivery delivery.Delivery
 	ackWait  time.Duration
-	made     time.Time // when the consumer was made that delivered it
+	made     time.Time // creation time of the consumer that delivered it
 	raw      *nats.Msg
 	log      *slog.Logger
 	key      string // of its turns
 	tag      uint64 // of its turn
-	// Guarded by the subscription.
-	slot    *held // the message that took the slot it runs in, itself or another
-	snoozed bool  // it was gathered once and snoozed: it is not gathered again
+	// Guarded by the subscription's lock.
+	slot    *held // the message that took its slot, itself or another
+	snoozed bool  // it was gathered and then snoozed, and is not gathered again
 
 	heartbeat // its state on the broker
 }
@@ -48,10 +48,10 @@ type held struct {
 type offer struct {
 	held     *held
 	msg      *message.Message
-	decision error // the handler's, see Settle; nil: ack or nak as the message says
+	decision error // the handler's decision, see Settle; nil: the message's own ack or nak
 
 	endMsg    context.CancelFunc
-	stopBeats func() // ends the heartbeats and waits for the one under way
+	stopBeats func() // ends the heartbeats and waits for the running one
 }
 
 func (s *subscription) newHeld(m *nats.Msg, d delivery.Delivery, b bound) *held {
@@ -69,9 +69,9 @@ func (s *subscription) newHeld(m *nats.Msg, d delivery.Delivery, b bound) *held 
 	return h
 }
 
-// begin makes the message with its context, which ends with working, and starts the
-// heartbeats of one that runs, which end with settling. joined is what a Gather gave to it;
-// nil: it comes by itself.
+// begin builds the message with its context, which ends with working. It starts the heartbeats of a
+// running message, which end with settling. joined is the value from Gather; nil: the message was
+// not gathered.
 func (h *held) begin(settling, working context.Context, joined any) *offer {
 	o := &offer{held: h, msg: toMessage(h.raw, h.delivery)}
 	ctx := delivery.NewContext(context.WithValue(working, offerKey{}, o), h.delivery)
@@ -92,7 +92,7 @@ func (h *held) begin(settling, working context.Context, joined any) *offer {
 	return o
 }
 
-// attend waits for the handler's verdict and settles.
+// attend waits for the handler's result and settles the message.
 func (o *offer) attend(settling, working context.Context) {
 	select {
 	case <-o.msg.Acked():
@@ -122,7 +122,7 @@ func (o *offer) attend(settling, working context.Context) {
 			pause = o.held.sub.cfg.Backoff(o.held.delivery.Number)
 		}
 		if errors.Is(context.Cause(working), ErrDraining) {
-			pause = 0 // nothing is wrong with the message: let another worker have it
+			pause = 0 // the message is not at fault, so another worker may take it at once
 		}
 		o.nak(settling, pause)
 	case <-settling.Done():
@@ -130,18 +130,18 @@ func (o *offer) attend(settling, working context.Context) {
 	}
 }
 
-// putBack parks a message that was snoozed. After the end of pulling it goes back to
-// the broker: nothing is offered any more.
+// putBack parks a snoozed message. After the end of pulling it gives the message back to the
+// broker, because nothing is offered any more.
 func (o *offer) putBack(settling context.Context, pause time.Duration) {
 	if o.held.sub.repark(o.held, pause) {
-		o.stopBeats() // from now on the keeper sees to it
+		o.stopBeats() // keepParked sends them from now on
 		return
 	}
 	defer o.release()
 	o.nak(settling, 0)
 }
 
-// giveBack settles a message that no handler saw.
+// giveBack settles a message that no handler received.
 func (o *offer) giveBack(settling context.Context) {
 	defer o.release()
 	o.nak(settling, 0)
@@ -153,12 +153,12 @@ func (o *offer) release() {
 	o.held.sub.drop(o.held)
 }
 
-// nak asks for a redelivery after delay.
+// nak requests a redelivery after delay.
 func (o *offer) nak(ctx context.Context, delay time.Duration) {
 	h := o.held
 	err := h.sub.identify(ctx)
 	for tries := 1; err != nil && tries < nakTries && ctx.Err() == nil; tries++ {
-		pause(ctx, tries) // the heartbeats go on
+		pause(ctx, tries) // the heartbeats continue
 		err = h.sub.identify(ctx)
 	}
 	o.stopBeats() // a later heartbeat would undo the delay
@@ -169,8 +169,8 @@ func (o *offer) nak(ctx context.Context, delay time.Duration) {
 	h.nak(ctx, delay)
 }
 
-// nak is sent once: a second one, after a lost answer, could hit the next delivery. If it
-// fails the message comes back after AckWait. The caller has looked up the stream.
+// nak is sent once, because a second one after a lost answer could affect the next delivery. If it
+// fails, the message is redelivered after AckWait. The caller has looked up the stream's identity.
 func (h *held) nak(ctx context.Context, delay time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,8 +187,8 @@ func (h *held) nak(ctx context.Context, delay time.Duration) {
 func (h *held) ack(ctx context.Context) error {
 	var err error
 	for failures := 0; failures < ackTries; {
-		// A consumer that was removed and made again answers nothing for what it has not
-		// delivered itself. It delivers the message anew, and the handler finds it done.
+		// A consumer that was removed and made again does not answer for earlier deliveries. It delivers
+		// the message again, and the handler finds the recorded outcome.
 		if h.anotherConsumer() {
 			return errors.New("the consumer was made anew, and delivers the message again")
 		}
@@ -229,14 +229,15 @@ func (h *held) request(ctx context.Context, body []byte, timeout time.Duration) 
 	return err
 }
 
-// sameStream guards against a stream that was wiped and made again: an ack for the old
-// sequence 5 would remove the new message 5. identify comes first where it matters.
+// sameStream reports whether the stream is still the one that delivered h. In a stream that was
+// removed and made again, an ack for the old sequence 5 would remove the new message 5. The caller
+// calls identify first where that matters.
 func (h *held) sameStream() bool {
 	b, _ := h.sub.state()
 	return b.identity == h.delivery.Stream
 }
 
-// anotherConsumer says that the consumer was removed and made again since it delivered h.
+// anotherConsumer reports whether the consumer was removed and made again since it delivered h.
 func (h *held) anotherConsumer() bool {
 	b, _ := h.sub.state()
 	return !b.made.Equal(h.made)

@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// room is how many more messages may be held.
+// room returns how many more messages may be held.
 func (s *subscription) room() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -19,9 +19,9 @@ func (s *subscription) room() int {
 	return max(s.cfg.Window-len(s.busy)-len(s.turns.parked), 0)
 }
 
-// park holds what was pulled. The stream may have been made anew since it was bound, with
-// nothing on the connection to show it. A message that cannot be identified is left to
-// AckWait: with a wrong event id it would be taken for another request.
+// park holds pulled messages. The stream may have been made again since it was bound, which the
+// connection does not show. A message without a known stream identity is left to AckWait: with a
+// wrong event id it would be mistaken for another request.
 func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) error {
 	if err != nil {
 		s.stale.Store(true)
@@ -43,7 +43,7 @@ func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) 
 			continue
 		}
 		h := s.newHeld(m, d, b)
-		if earlier := s.parkedAs(d); earlier != nil { // it was thought lost
+		if earlier := s.parkedAs(d); earlier != nil { // that delivery was presumed lost
 			h.tag = earlier.tag
 			s.turns.unpark(earlier)
 		} else {
@@ -54,8 +54,8 @@ func (s *subscription) park(ctx context.Context, pulled []*nats.Msg, err error) 
 	return err
 }
 
-// parkedAs returns an earlier delivery of the same message that still waits here. The
-// caller has the lock.
+// parkedAs returns an earlier delivery of the same message that is still parked. The caller holds
+// the lock.
 func (s *subscription) parkedAs(d delivery.Delivery) *held {
 	if d.Number == 1 {
 		return nil
@@ -68,8 +68,8 @@ func (s *subscription) parkedAs(d delivery.Delivery) *held {
 	return nil
 }
 
-// repark puts a started message back, and its key off for the pause; false: nothing is
-// started any more.
+// repark parks a started message again and defers its key for the pause. It returns false if
+// nothing is started any more.
 func (s *subscription) repark(h *held, pause time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,18 +81,18 @@ func (s *subscription) repark(h *held, pause time.Duration) bool {
 	s.turns.postpone(h.key, now.Add(pause), now)
 	s.turns.park(h)
 	s.leave(h)
-	signal(s.woken) // there is a deferral more to wait for
+	signal(s.woken) // there is one more deferral to wait for
 	return true
 }
 
-// drop forgets a started message.
+// drop removes a started message.
 func (s *subscription) drop(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave(h)
 }
 
-// leave frees the key of h, and the slot if nothing else runs in it. The caller has the lock.
+// leave frees the key of h, and the slot if nothing else runs in it. The caller holds the lock.
 func (s *subscription) leave(h *held) {
 	delete(s.busy, h)
 	s.turns.end(h)
@@ -100,14 +100,14 @@ func (s *subscription) leave(h *held) {
 		delete(s.slots, h.slot)
 		signal(s.freed)
 	}
-	// A waiting pull is called off only for a reason.
+	// A waiting pull is cancelled only if another message can start.
 	if next, _ := s.turns.next(time.Now()); next != nil {
 		signal(s.woken)
 	}
 }
 
-// returnParked gives back what was never started, once pulling has ended. Each costs its
-// delivery.
+// returnParked gives back the messages that were never started, after pulling has ended. Each uses
+// up a delivery.
 func (s *subscription) returnParked(ctx context.Context) {
 	parked := s.parkedNow()
 	if len(parked) == 0 {

@@ -12,26 +12,25 @@ import (
 )
 
 const (
-	// maxPull is how long one pull request waits at the broker.
+	// maxPull bounds how long one pull request waits at the broker.
 	maxPull = 10 * time.Second
-	// pullGrace is how much later than that its answer may come.
+	// pullGrace is the extra time for the answer to arrive.
 	pullGrace = time.Second
-	// salvageTimeout bounds the wait for a message that was under way when the pull was
-	// called off.
+	// salvageTimeout bounds the wait for a message that was in transit when the pull was cancelled.
 	salvageTimeout = 2 * time.Second
 )
 
-// pull asks for up to batch messages. With expires the request waits that long for the
-// first; with 0 it returns what waits now. None without an error: there was none, or ctx
-// ended. Messages may come beside an error.
+// pull requests up to batch messages. With expires the request waits that long for the first
+// message. With 0 it returns the messages that wait now. An empty result without an error means
+// that there was none or that ctx ended. Messages may be returned together with an error.
 //
-// It speaks the pull protocol itself. In the library's Fetch, calling off a pull loses a
-// message that is already under way, and with it one of its three deliveries; here the
-// subscription is drained and such a message is returned.
+// pull implements the pull protocol itself. Cancelling a pull of the library's Fetch loses a
+// message in transit, and with it one of its three deliveries. pull drains the subscription and
+// returns such a message.
 //
-// A request waits for half an AckWait at most. So when a link dies without a word, the
-// broker has forgotten the requests on it before anything that is held on the same link
-// can expire: a dead worker's requests never swallow its own redeliveries.
+// A request waits for half an AckWait at most. If a connection dies silently, the broker then drops
+// the requests on it before any message held on that connection can expire. So the requests of a
+// dead worker never receive the worker's own redeliveries.
 func (s *subscription) pull(ctx context.Context, b bound, batch int, expires time.Duration) ([]*nats.Msg, error) {
 	request, err := json.Marshal(struct {
 		Batch   int           `json:"batch"`
@@ -46,7 +45,7 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
 	}
-	defer func() { _ = a.sub.Unsubscribe() }() // fails only when it is over already
+	defer func() { _ = a.sub.Unsubscribe() }() // fails only if it has already ended
 	subject := apiPrefix(s.cfg.JetStream) + "CONSUMER.MSG.NEXT." + b.Stream + "." + b.Consumer
 	if err := s.nc.PublishRequest(subject, inbox, request); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
@@ -58,16 +57,16 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 	return pulled, err
 }
 
-// answers are what comes to the inbox of one pull. Not the library's synchronous
-// subscription: it takes a message with an empty body and the header "Status: 503" for the
-// absence of a broker, and drops it. Any publisher can write such a message.
+// answers receives the messages to the inbox of one pull. It does not use the library's synchronous
+// subscription, which treats a message with an empty body and the header "Status: 503" as a missing
+// broker and drops it. Any publisher can write such a message.
 type answers struct {
 	sub   *nats.Subscription
 	in    chan *nats.Msg
-	ended chan struct{} // nothing more comes into in
+	ended chan struct{} // closed when nothing more is sent to in
 }
 
-// statuses is more than the broker sends beside the messages of one pull.
+// statuses is more than the number of status messages that the broker sends for one pull.
 const statuses = 16
 
 func (s *subscription) subscribe(inbox string, batch int) (a answers, err error) {
@@ -75,12 +74,12 @@ func (s *subscription) subscribe(inbox string, batch int) (a answers, err error)
 	if a.sub, err = s.nc.ChanSubscribe(inbox, a.in); err != nil {
 		return a, err
 	}
-	var once sync.Once // a drain that was overtaken by Unsubscribe ends it again
+	var once sync.Once // Unsubscribe during a drain calls the handler twice
 	a.sub.SetClosedHandler(func(string) { once.Do(func() { close(a.ended) }) })
 	return a, nil
 }
 
-// next is the next answer.
+// next returns the next answer.
 func (a answers) next(ctx context.Context) (*nats.Msg, error) {
 	select {
 	case m := <-a.in:
@@ -97,8 +96,8 @@ func (a answers) next(ctx context.Context) (*nats.Msg, error) {
 	}
 }
 
-// collect returns messages up to the last, and the reason why there are no more, if it is
-// not an ordinary one.
+// collect returns messages up to the last one, and the reason for the end unless it is an ordinary
+// one.
 func (a answers) collect(ctx context.Context, batch int) (pulled []*nats.Msg, err error) {
 	for len(pulled) < batch {
 		m, err := a.next(ctx)
@@ -106,12 +105,12 @@ func (a answers) collect(ctx context.Context, batch int) (pulled []*nats.Msg, er
 			return pulled, fmt.Errorf("pull: %w", err)
 		}
 		switch status := m.Header.Get("Status"); {
-		// Only a message of the stream has a reply subject, for its acknowledgement. The
-		// header and an empty body prove nothing: a publisher can write both.
+		// Only a message of the stream has a reply subject, for its acknowledgement. The header and an
+		// empty body prove nothing, because a publisher can write both.
 		case status == "" || m.Reply != "":
 			pulled = append(pulled, m)
 		case status == "100": // an idle heartbeat
-		case status == "404" || status == "408": // none, or none in time
+		case status == "404" || status == "408": // no message, or none in time
 			return pulled, nil
 		case status == "503":
 			return pulled, fmt.Errorf("pull: %w", nats.ErrNoResponders)
@@ -122,27 +121,27 @@ func (a answers) collect(ctx context.Context, batch int) (pulled []*nats.Msg, er
 	return pulled, nil
 }
 
-// salvage calls off a pull and returns the messages that were under way, if any.
+// salvage cancels a pull and returns the messages in transit.
 func (s *subscription) salvage(a answers, batch int) []*nats.Msg {
 	if !s.nc.IsConnected() || a.sub.Drain() != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), salvageTimeout)
 	defer cancel()
-	// When the drain is through, the wait ends with an error.
+	// The end of the drain ends the wait with an error.
 	pulled, _ := a.collect(ctx, batch)
 	return pulled
 }
 
-// pullError is a refusal of the broker: the consumer was deleted, its leader changed, too
-// many messages are pending, the server is shutting down.
+// pullError is a refusal of the broker: the consumer was deleted, its leader changed, too many
+// messages are pending, or the server is shutting down.
 type pullError struct{ status, description string }
 
 func (e *pullError) Error() string {
 	return "pull refused: " + e.status + " " + e.description
 }
 
-// apiPrefix is where the JetStream API of js listens, with a dot at its end.
+// apiPrefix returns the subject prefix of the JetStream API of js, with a dot at its end.
 func apiPrefix(js jetstream.JetStream) string {
 	o := js.Options()
 	switch {

@@ -8,10 +8,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Settle is the middleware that carries out a handler's decision (package delivery) on the
-// message's delivery. It is the outermost middleware: those within see the decision as the
-// handler's error, the router sees faults only. A decision on a message that is not a
-// Subscriber's stays an error.
+// Settle is the middleware that carries out a handler's decision (package delivery) on the delivery
+// of the message. It must be the outermost middleware: inner ones see the decision as the handler's
+// error, and the router sees faults only. A decision on a message that is not a Subscriber's
+// remains an error.
 func Settle(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		o := offerOf(msg)

@@ -21,8 +21,8 @@ var ErrClosed = errors.New("closed")
 
 var _ message.Subscriber = (*Subscriber)(nil)
 
-// ErrDraining is the cause with which a message's context ends when its handler did not
-// return within DrainTimeout of the end of its subscription.
+// ErrDraining is the cause of the end of a message's context when the handler did not return within
+// DrainTimeout after the end of its subscription.
 var ErrDraining = errors.New("the worker is shutting down")
 
 const (
@@ -33,68 +33,65 @@ const (
 
 // Config describes a Subscriber.
 type Config struct {
-	// JetStream is where the consumers live. Its connection must reconnect for ever
+	// JetStream is the JetStream of the consumers. Its connection must reconnect without a limit
 	// (Connect) and outlive the Subscriber, which does not close it. Required.
 	JetStream jetstream.JetStream
-	// Bind gives the consumer behind a topic. The consumer must exist: workers only bind.
-	// Required.
+	// Bind returns the consumer of a topic. The consumer must exist, because a Subscriber creates
+	// none. Required.
 	Bind func(topic string) (broker.Binding, error)
-	// Slots is how many messages of one subscription run at once. Default: 1.
+	// Slots bounds the running messages of one subscription. Default: 1.
 	Slots int
-	// Window is how many messages of one subscription are held at once, running or waiting for
-	// their turn. Messages behind that many are not seen. Default: Slots, so that nothing is held
-	// that does not run.
+	// Window bounds the held messages of one subscription, running or parked. Messages beyond it are
+	// not seen. Default: Slots, so that every held message runs.
 	Window int
-	// Turn gives the key of a message. At most one message of a key runs at a time in this process,
-	// and waiting messages take turns by key. Empty, and by default: each message is on its own, in
-	// the order of the queue.
+	// Turn returns the key of a message. At most one message of a key runs at a time in this process,
+	// and waiting messages take turns by key. A message with an empty key has no turn and runs in the
+	// order of the queue. Default: all keys are empty.
 	Turn func(delivery.Delivery) string
-	// Backoff gives the pause before a redelivery after a Nack. Default:
-	// Exponential(15 s, 5 min, nil). A Nack at shutdown asks for no pause.
+	// Backoff returns the pause before a redelivery after a Nack. Default: Exponential(15 s, 5 min,
+	// nil). A Nack at shutdown requests no pause.
 	Backoff Backoff
-	// DrainTimeout is how long handlers may go on after the end of their subscription,
-	// before their messages' contexts end with ErrDraining. Default: 25 s.
+	// DrainTimeout bounds how long handlers continue after the end of their subscription, before the
+	// contexts of their messages end with ErrDraining. Default: 25 s.
 	DrainTimeout time.Duration
-	// SettleTimeout is what a handler then has left to return and settle, before its
-	// message is given up and left to the broker's AckWait. Default: 5 s.
+	// SettleTimeout bounds how long a handler may then take to return and settle, before its message
+	// is left to the broker's AckWait. Default: 5 s.
 	SettleTimeout time.Duration
-	// Ready blocks until messages may be pulled, for instance while the control plane is
-	// unreachable; it is called before each pull. An error other than ctx's is logged and
-	// asked again. Default: always ready.
+	// Ready blocks until messages may be pulled, for instance while the control plane is unreachable.
+	// It is called before each pull. An error other than ctx's is logged, and Ready is called again.
+	// Default: always ready.
 	Ready func(ctx context.Context) error
-	// Logger is told of errors that no call returns. Default: slog.Default().
+	// Logger gets the errors that no call returns. Default: slog.Default().
 	Logger *slog.Logger
 }
 
 // Subscriber is a Watermill subscriber over durable pull consumers.
 //
-// A message is asked for when a slot is free; nothing is fetched ahead into a buffer, where
-// it would age towards its next delivery. From the pull to its settlement a message is kept
-// alive by confirmed heartbeats every third of AckWait, so a handler may take hours under an
-// AckWait of seconds.
+// It requests a message when a slot is free. Nothing is fetched ahead into a buffer, where it would
+// wait towards its next delivery. From the pull to the settlement, confirmed heartbeats every third
+// of AckWait keep a message alive, so a handler may take hours with an AckWait of seconds.
 //
 // With Turn, a free slot looks past the waiting messages of a key that had its turn, for a message
-// of the next key. The messages passed over are parked: held and kept alive until their turn.
+// of the next key. The messages in between are parked: held and kept alive until their turn.
 // Waiting does not count as a delivery.
 //
-// Ack is confirmed by the broker and tried again until it is. Nack asks for a redelivery
-// after Backoff. A handler's decisions (package delivery) are carried out by Settle.
+// The broker confirms an Ack, which is retried until then. A Nack requests a redelivery after
+// Backoff. Settle carries out a handler's decisions (package delivery).
 //
-// When no heartbeat was confirmed for longer than AckWait, the message may have been
-// delivered to another worker, and the broker cannot tell the two deliveries apart. From
-// then on a Nack sends nothing, since it would start yet another delivery. An Ack is still
-// sent: a handler acks only what has a durable outcome, which is true for every holder of the
-// message. The handler's context does not end: the ledger's lease decides which attempt goes on,
-// and ending it here would waste a dump at each short cut of the network.
+// If no heartbeat was confirmed for longer than AckWait, the message may have been delivered to
+// another worker, and the broker cannot distinguish the two deliveries. A Nack then sends nothing,
+// because it would start yet another delivery. An Ack is still sent, because a handler acks only
+// after a durable outcome, which is valid for every holder of the message. The handler's context
+// does not end: the ledger's lease decides which attempt continues, and ending it here would waste
+// a dump at each short outage of the network.
 //
-// The end of a subscription (its context, Close, or the Router's end) stops pulling at
-// once and gives back what is parked, which costs it a delivery. Running handlers keep a
-// live context until DrainTimeout. The Router waits for its
-// handlers but not for their acks: call Close after the Router's end, and close the
-// connection only then.
+// The end of a subscription (its context, Close, or the Router's end) stops pulling at once and
+// gives back the parked messages, which uses up one delivery of each. Running handlers keep a live
+// context until DrainTimeout. The Router waits for its handlers but not for their acks: call Close
+// after the Router's end, and close the connection only after that.
 //
-// After a reconnect everything held is revived before anything is pulled, so an outage of
-// the broker, however long, redelivers nothing that is still being worked on.
+// After a reconnect all held messages are revived before anything is pulled. So an outage of the
+// broker, however long, redelivers no message that is still in work.
 type Subscriber struct {
 	cfg Config
 
@@ -127,9 +124,9 @@ func New(c Config) (*Subscriber, error) {
 	return &Subscriber{cfg: c, subs: map[*subscription]context.CancelFunc{}}, nil
 }
 
-// Subscribe pulls messages for topic until ctx ends or Close is called; then the channel
-// is closed. It fails when the consumer cannot be bound. Values of ctx are visible in the
-// messages' contexts. Each message must be acked or nacked.
+// Subscribe pulls messages for topic until ctx ends or Close is called, and then closes the
+// channel. It fails if the consumer cannot be bound. Values of ctx are visible in the contexts of
+// the messages. Each message must be acked or nacked.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	binding, err := s.cfg.Bind(topic)
 	if err != nil {
@@ -160,9 +157,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	return sub.out, nil
 }
 
-// Close ends all subscriptions and waits until their messages are settled, at most
-// DrainTimeout and SettleTimeout together. It is idempotent and always returns nil: what
-// could not be settled is logged, and comes back after AckWait.
+// Close ends all subscriptions and waits until their messages are settled, at most DrainTimeout
+// plus SettleTimeout. It is idempotent and always returns nil. A message that could not be settled
+// is logged and is redelivered after AckWait.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
 	s.closed = true

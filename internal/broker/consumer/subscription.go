@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// Between tries of what the broker refused or could not do.
+	// The pauses between attempts after a failure or a refusal of the broker.
 	failurePauseFirst = 100 * time.Millisecond
 	failurePauseLimit = 5 * time.Second
 )
@@ -30,16 +30,16 @@ type subscription struct {
 	out     chan *message.Message
 	ended   chan struct{}
 
-	refreshing chan struct{} // a lock that a context can give up on; holds one token
-	stale      atomic.Bool   // what is bound must be looked at again
+	refreshing chan struct{} // a lock with a context; holds one token
+	stale      atomic.Bool   // the binding must be refreshed
 	seen       atomic.Uint64 // the connection's count of reconnects when it was bound
-	failing    atomic.Bool   // a failure was logged, its end was not
+	failing    atomic.Bool   // a failure was logged and has not ended
 
-	freed chan struct{} // holds a token when a slot became free since the last look
-	woken chan struct{} // holds a token when a parked message may have become startable
+	freed chan struct{} // holds a token if a slot became free since the last check
+	woken chan struct{} // holds a token if a parked message may have become startable
 
-	handlers  sync.WaitGroup                   // offers with running handlers, and their settling
-	gathering sync.WaitGroup                   // calls of gather under way
+	handlers  sync.WaitGroup                   // running handlers and their settlement
+	gathering sync.WaitGroup                   // running calls of gather
 	stopping  <-chan struct{}                  // closed when pulling ends
 	begin     func(h *held, joined any) *offer // see held.begin
 	attend    func(o *offer)                   // see offer.attend
@@ -49,7 +49,7 @@ type subscription struct {
 	link   chan struct{} // closed when the connection is lost
 	turns  turns
 	busy   map[*held]struct{} // started
-	slots  map[*held]int      // by the message that took a slot: how many run in it
+	slots  map[*held]int      // number of messages in each slot, by the message that took it
 	closed bool               // nothing is started or parked any more
 }
 
@@ -69,8 +69,7 @@ func newSubscription(c Config, b broker.Binding) *subscription {
 	}
 }
 
-// run pulls until pulling ends, then drains. base carries the subscriber's values and
-// never ends by itself.
+// run pulls until pulling ends, then drains. base carries the subscriber's values and never ends.
 func (s *subscription) run(pulling, base context.Context) {
 	working, endWork := context.WithCancelCause(base) // the messages' contexts
 	settling, endSettling := context.WithCancel(base) // heartbeats, acks, naks
@@ -109,10 +108,9 @@ func (s *subscription) run(pulling, base context.Context) {
 	watching.Wait()
 }
 
-// identifyBehind looks up which life of the stream pulled messages are of, and keeps them
-// alive for as long as the broker answers, however slow it is with the look-up: a delivery
-// is not spent on a slow broker. After the end of pulling it tries once, so that they can be
-// given back.
+// identifyBehind looks up the stream identity of pulled messages. It keeps them alive while the
+// broker answers, however slow the look-up is, so that a slow broker costs no delivery. After the
+// end of pulling it tries once, so that the messages can be given back.
 func (s *subscription) identifyBehind(ctx context.Context, pulled []*nats.Msg, ackWait time.Duration) error {
 	for {
 		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWait/3)
@@ -135,9 +133,9 @@ func (s *subscription) identifyBehind(ctx context.Context, pulled []*nats.Msg, a
 	}
 }
 
-// watch aborts the waiting pull when the connection is lost, because its request is
-// lost or holds a message back. It refreshes when the connection is restored, because a worker
-// with only busy slots would not look otherwise.
+// watch cancels the waiting pull when the connection is lost, because its request is lost or would
+// keep a message from other workers. It calls refresh when the connection is restored, because a
+// worker without a free slot would not call it otherwise.
 func (s *subscription) watch(ctx context.Context, status <-chan nats.Status) {
 	for {
 		select {
@@ -167,14 +165,14 @@ func (s *subscription) state() (bound, <-chan struct{}) {
 	return s.bound, s.link
 }
 
-// logFailure logs the first failure of a row, not each.
+// logFailure logs only the first failure of a series.
 func (s *subscription) logFailure(ctx context.Context, err error) {
 	if ctx.Err() == nil && !s.failing.Swap(true) {
 		s.log.WarnContext(ctx, "cannot pull messages, trying again", "error", err)
 	}
 }
 
-// logRecovered logs the end of a row of failures.
+// logRecovered logs the end of a series of failures.
 func (s *subscription) logRecovered(ctx context.Context) {
 	if s.failing.Swap(false) {
 		s.log.InfoContext(ctx, "pulling messages again")

@@ -2,19 +2,19 @@ package consumer
 
 import "time"
 
-// turns orders the messages that a subscription holds and has not started, by start-time fair
-// queuing over their keys. A message gets a tag when it is pulled,
-// one more than its key's last, and never less than the tag of what was started last. The
-// lowest tag is next. So a key with many waiting messages and a key with one take turns.
+// turns orders the parked messages of a subscription by start-time fair queuing over their keys. A
+// pulled message gets a tag: one more than the last tag of its key, and at least the tag of the
+// message that was started last. The message with the lowest tag is next. So a key with many
+// waiting messages and a key with one take turns.
 //
-// Its methods want the subscription's lock.
+// The caller of its methods holds the subscription's lock.
 type turns struct {
 	clock   uint64               // the tag of the message that was started last
-	last    map[string]uint64    // the tag that each key's latest message got
+	last    map[string]uint64    // the tag of the latest message of each key
 	running map[string]int       // started messages of each key
-	until   map[string]time.Time // keys that were deferred, until then
+	until   map[string]time.Time // deferred keys and the end of their deferral
 	parked  map[*held]struct{}   // held and not started
-	bytes   int                  // of what is parked
+	bytes   int                  // of the parked messages
 }
 
 func newTurns() turns {
@@ -23,7 +23,7 @@ func newTurns() turns {
 	}
 }
 
-// tag gives a message that was just pulled its place.
+// tag assigns a tag to a message that was just pulled.
 func (t *turns) tag(h *held) {
 	h.tag = t.clock
 	if last, known := t.last[h.key]; known {
@@ -44,15 +44,15 @@ func (t *turns) unpark(h *held) {
 	}
 }
 
-// next returns the parked message with the lowest tag, of the keys that are neither running
-// nor deferred; nil: there is none. certain says that nothing that is still to be pulled can
-// come before it.
+// next returns the parked message with the lowest tag, among the keys that are neither running nor
+// deferred; nil: there is none. certain reports that no message still to be pulled can come before
+// it.
 func (t *turns) next(now time.Time) (h *held, certain bool) {
 	h = t.best(now, func(*held) bool { return true })
 	return h, h != nil && h.tag <= t.clock
 }
 
-// best is next among those that are wanted.
+// best returns the message with the lowest tag among the wanted ones.
 func (t *turns) best(now time.Time, wanted func(*held) bool) (h *held) {
 	for p := range t.parked {
 		if !wanted(p) || t.running[p.key] > 0 || now.Before(t.until[p.key]) {
@@ -69,7 +69,7 @@ func (t *turns) start(h *held) {
 	t.unpark(h)
 	t.clock = max(t.clock, h.tag)
 	t.running[h.key]++
-	// A tag that the clock has passed says nothing any more.
+	// A tag below the clock has no effect any more.
 	if len(t.last) > 2*len(t.parked)+64 {
 		for key, tag := range t.last {
 			if tag < t.clock {
@@ -85,7 +85,7 @@ func (t *turns) end(h *held) {
 	}
 }
 
-// postpone keeps the messages of a key from being started until then.
+// postpone defers the messages of a key until the given time.
 func (t *turns) postpone(key string, until, now time.Time) {
 	for k, u := range t.until {
 		if !now.Before(u) {
@@ -95,7 +95,7 @@ func (t *turns) postpone(key string, until, now time.Time) {
 	t.until[key] = until
 }
 
-// wakeAt is when the first deferral of a parked message ends; zero if none is deferred.
+// wakeAt returns when the first deferral of a parked message ends; zero if none is deferred.
 func (t *turns) wakeAt() (first time.Time) {
 	for h := range t.parked {
 		if u, deferred := t.until[h.key]; deferred && t.running[h.key] == 0 && (first.IsZero() || u.Before(first)) {
