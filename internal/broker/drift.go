@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Difference is one thing about a stream or consumer that is not as it must be.
+// Difference is one setting of a stream or consumer that is not as required.
 type Difference struct {
 	Object string // "BACKUP_REQUESTS" or "BACKUP_REQUESTS/export-worker"
 	Field  string // empty when the object is missing
@@ -18,13 +18,13 @@ type Difference struct {
 	Got    string
 }
 
-// DriftError lists all differences between the broker and what is needed, and why they
-// could not be removed.
+// DriftError lists all differences between the broker and the required topology, and why they could
+// not be removed.
 type DriftError struct {
 	Differences []Difference
 	Causes      []error
 
-	inspecting bool // nothing is to be changed
+	inspecting bool // Inspect: nothing is changed
 }
 
 func (e *DriftError) Error() string {
@@ -43,7 +43,7 @@ func (e *DriftError) Error() string {
 	return text
 }
 
-// causes are the texts of the causes, each once, with what helps.
+// causes returns the text of each cause once, with advice.
 func (e *DriftError) causes() []string {
 	var out []string
 	for _, cause := range e.Causes {
@@ -58,7 +58,7 @@ func (e *DriftError) causes() []string {
 	return out
 }
 
-// limits says what helps where an account or its server has a limit, by nats-server's code.
+// limits holds the advice for each limit of an account or its server, by nats-server's error code.
 var limits = map[jetstream.ErrorCode]string{
 	10002: "raise the account's max_file, or keep outcomes and events for a shorter time",
 	10026: "raise the account's max_consumers, which counts for each stream",
@@ -69,16 +69,16 @@ var limits = map[jetstream.ErrorCode]string{
 	10122: "lower NATS_STREAM_MAX_BYTES to the account's disk_max_stream_bytes",
 }
 
-// Missing reports whether a stream or consumer is missing, and nothing else differs.
+// Missing reports whether the only differences are missing streams or consumers.
 func (e *DriftError) Missing() bool {
 	return !slices.ContainsFunc(e.Differences, func(d Difference) bool { return d.Field != "" })
 }
 
-// Unwrap returns why the differences remain.
+// Unwrap returns the causes.
 func (e *DriftError) Unwrap() []error { return e.Causes }
 
-// step makes one change and reports whether it was made. A change that was not answered in
-// time was not permitted, and no further one is tried: each would cost that time again.
+// step makes one change and reports whether it was made. No answer in time means that the change
+// was not permitted. step then makes no further change, because each would take that time again.
 func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
 	if e.inspecting {
 		return false

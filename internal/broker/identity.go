@@ -10,15 +10,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// StreamIdentity tells a stream from another of the same name: its name and the time of its
-// creation.
+// StreamIdentity returns the name of a stream and the time of its creation, which distinguish it
+// from another stream of the same name.
 func StreamIdentity(info *jetstream.StreamInfo) string {
 	return info.Config.Name + "@" + info.Created.UTC().Format(time.RFC3339Nano)
 }
 
-// EventID names a message for good: it is derived from the identity of its stream and its
-// sequence, so that a publisher cannot choose it. It needs no secret: 64 bits of the digest
-// keep two streams of one name apart.
+// EventID returns a permanent id of a message. It is derived from the identity of the stream and
+// the sequence, so a publisher cannot choose it. It needs no secret: 64 bits of the digest
+// distinguish two streams of one name.
 func EventID(stream string, sequence uint64) string {
 	sum := sha256.Sum256([]byte(stream))
 	text := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:8])

@@ -10,8 +10,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Inspect compares the broker with what t needs, as Provision does, and changes nothing. The
-// error says why it could not be looked at: ErrTooOld, or no right to.
+// Inspect compares the broker with t, as Provision does, and changes nothing. An error means that
+// the broker could not be inspected: ErrTooOld, or a missing right.
 func Inspect(ctx context.Context, js jetstream.JetStream, t Topology) ([]Difference, error) {
 	drift := &DriftError{inspecting: true}
 	if err := provision(ctx, js, t, drift); err != nil {
@@ -20,7 +20,8 @@ func Inspect(ctx context.Context, js jetstream.JetStream, t Topology) ([]Differe
 	return drift.Differences, nil
 }
 
-// InspectSchedules is Inspect for what ProvisionSchedules makes. ErrNoSchedules, ErrNotSetUp.
+// InspectSchedules is Inspect for the stream and consumer of ProvisionSchedules. ErrNoSchedules,
+// ErrNotSetUp.
 func InspectSchedules(ctx context.Context, js jetstream.JetStream, t Topology) ([]Difference, error) {
 	drift := &DriftError{inspecting: true}
 	if err := provisionSchedules(ctx, js, t, drift); err != nil {
@@ -29,8 +30,8 @@ func InspectSchedules(ctx context.Context, js jetstream.JetStream, t Topology) (
 	return drift.Differences, nil
 }
 
-// Clock returns the broker's time and ours when it was taken, within margin. It reads how the
-// stream of requests or, where that may not be looked at, of outcomes is set up.
+// Clock returns the broker's time, our time at that moment, and the margin of error. It reads the
+// information of the stream of requests or, without a right to that, of outcomes.
 func Clock(ctx context.Context, js jetstream.JetStream, now func() time.Time) (theirs, ours time.Time, margin time.Duration, err error) {
 	for _, name := range []string{events.StreamRequests, events.StreamOutcomes} {
 		asked := now()

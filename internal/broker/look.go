@@ -10,28 +10,28 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ObstacleKind says what is wrong with a stream or consumer.
+// ObstacleKind says in which way a stream or consumer is faulty.
 type ObstacleKind int
 
 const (
-	// Missing means that it was removed, or never made.
+	// Missing means that it was removed or never created.
 	Missing ObstacleKind = iota + 1
 	// Paused means that an operator has paused the consumer.
 	Paused
-	// Silent means that the broker does not answer for it: it has no leader, for instance
-	// because a cluster has no majority, or JetStream is off.
+	// Silent means that the broker does not answer for it: it has no leader, for instance because a
+	// cluster has no majority, or JetStream is off.
 	Silent
 )
 
-// Obstacle is one thing that keeps messages from flowing.
+// Obstacle is one fault that stops the flow of messages.
 type Obstacle struct {
 	Object string // "BACKUP_REQUESTS", "BACKUP_REQUESTS/export-worker" or a subject of a stream
 	Kind   ObstacleKind
 	Until  time.Time // of a pause
-	Err    error     // of what is silent
+	Err    error     // if Silent
 }
 
-// String is safe for any caller: it holds names of the contract only.
+// String returns a text that is safe to show to any caller: it contains only names of the contract.
 func (o Obstacle) String() string {
 	switch o.Kind {
 	case Missing:
@@ -43,8 +43,8 @@ func (o Obstacle) String() string {
 	}
 }
 
-// Look returns what of t is missing, paused or silent, schedules included if asked. It changes
-// nothing, and asks nothing further once the broker is silent.
+// Look returns which parts of t are missing, paused or silent. schedules includes the schedules. It
+// changes nothing and stops after the first silent part.
 func Look(ctx context.Context, js jetstream.JetStream, t Topology, schedules bool) []Obstacle {
 	t = t.withDefaults()
 	streams, consumers := t.streams(), t.consumers()
@@ -82,7 +82,7 @@ func Look(ctx context.Context, js jetstream.JetStream, t Topology, schedules boo
 
 var errNoLeader = errors.New("it has no leader")
 
-// lookAtStream is ok if the stream is there, has a leader, and takes all subjects that it must.
+// lookAtStream returns ok if the stream exists, has a leader and accepts all required subjects.
 func lookAtStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (o Obstacle, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, repeatAfter)
 	defer cancel()
@@ -98,17 +98,17 @@ func lookAtStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		return Obstacle{Object: name, Kind: Silent, Err: errNoLeader}, false
 	}
 	for _, subject := range want.Subjects {
-		if !slices.Contains(s.CachedInfo().Config.Subjects, subject) { // a worker of an earlier build has set it back
+		if !slices.Contains(s.CachedInfo().Config.Subjects, subject) { // a worker of an earlier build removed it
 			return Obstacle{Object: "subject " + subject + " of " + name, Kind: Missing}, false
 		}
 	}
 	return Obstacle{}, true
 }
 
-// leaderless is true for a member of a cluster that knows no leader.
+// leaderless reports whether c is a member of a cluster without a known leader.
 func leaderless(c *jetstream.ClusterInfo) bool { return c != nil && c.Name != "" && c.Leader == "" }
 
-// lookAtConsumer is ok if the consumer is there, has a leader and is not paused.
+// lookAtConsumer returns ok if the consumer exists, has a leader and is not paused.
 func lookAtConsumer(ctx context.Context, js jetstream.JetStream, stream, name string) (o Obstacle, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, repeatAfter)
 	defer cancel()
@@ -117,7 +117,7 @@ func lookAtConsumer(ctx context.Context, js jetstream.JetStream, stream, name st
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDoesNotExist), errors.Is(err, jetstream.ErrStreamNotFound):
 		return Obstacle{Object: object, Kind: Missing}, false
-	case errors.Is(err, jetstream.ErrNotPullConsumer): // drift, which Provision reports
+	case errors.Is(err, jetstream.ErrNotPullConsumer): // Provision reports this as drift
 		return Obstacle{}, true
 	case err != nil:
 		return Obstacle{Object: object, Kind: Silent, Err: err}, false

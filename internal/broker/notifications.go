@@ -6,11 +6,11 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// notificationRoot begins the subjects of notifications. They are not under the contract's "backup.…", so that
-// a subscription to all events of a project does not get what is only for the notifier.
+// notificationRoot begins the subjects of notifications. They are not under the contract's
+// "backup.…", so that a subscription to all events of a project does not get them.
 const notificationRoot = "backup_notification"
 
-// NotificationSubject is where a notification of this key is queued.
+// NotificationSubject returns the subject of a queued notification.
 func NotificationSubject(channel, key string) string {
 	return notificationRoot + "." + channel + "." + key
 }
@@ -18,19 +18,19 @@ func NotificationSubject(channel, key string) string {
 // NotificationFilter matches all notifications of a channel.
 func NotificationFilter(channel string) string { return notificationRoot + "." + channel + ".*" }
 
-// NotificationConsumer is the consumer that delivers a channel's notifications.
+// NotificationConsumer returns the name of the consumer of a channel's notifications.
 func NotificationConsumer(channel string) string { return "notify-" + channel }
 
-// NotificationStateSubjects are the subjects that a writer of notification states publishes on:
-// the bucket's, and those of the stream of earlier builds, which is used until it was moved.
+// NotificationStateSubjects returns the subjects to which notification states are published: those
+// of the bucket, and those of the stream of earlier builds, which is used until it is moved.
 func NotificationStateSubjects() []string {
 	return []string{"$KV." + events.BucketNotificationStates + ".*", oldStateSubject("*")}
 }
 
-// NotificationStateStreams are the streams in which the states are found, the older one last.
+// NotificationStateStreams returns the streams with notification states, the older one last.
 func NotificationStateStreams() []string { return []string{events.StreamNotificationStates, oldStates} }
 
-// notificationQueue returns the queue's stream. It holds a key only once.
+// notificationQueue returns the stream of the queue. It stores each key only once.
 func notificationQueue() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:                 events.StreamNotifications,

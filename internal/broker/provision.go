@@ -13,25 +13,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrTooOld says that the broker lacks what the promises rest on. Before 2.11 it ignores
-// the subject filter of an expected last sequence, so a request could both fail and
-// complete.
+// ErrTooOld says that the broker lacks a feature that the guarantees need. Before 2.11 it ignores
+// the subject filter of an expected last sequence, so a request could both fail and complete.
 var ErrTooOld = errors.New("broker is older than nats-server 2.11")
 
-// provisionStep bounds each question to the broker: a request without permission is never
-// answered.
+// provisionStep bounds each request to the broker: a request without permission is never answered.
 const provisionStep = 5 * time.Second
 
 const (
-	// provisionWait bounds one question with all its repetitions: a cluster elects the leader of
-	// a stream anew within nine seconds (nats-server's raft), if a majority is there.
+	// provisionWait bounds one request with all its repetitions. A cluster with a majority elects the
+	// leader of a stream within nine seconds (nats-server's raft).
 	provisionWait = 3 * provisionStep
-	// repeatAfter is how long one answer is waited for.
+	// repeatAfter is the wait for one answer before the request is repeated.
 	repeatAfter = 2 * time.Second
 )
 
-// ask repeats a question that is not answered: a stream without a leader answers none, and
-// once it has one again none of before.
+// ask repeats a request that is not answered: a stream without a leader answers no request, and
+// after the election of a leader it does not answer the earlier ones.
 func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
 	for {
 		once, cancel := context.WithTimeout(ctx, repeatAfter)
@@ -43,9 +41,9 @@ func ask[T any](ctx context.Context, question func(context.Context) (T, error)) 
 	}
 }
 
-// Unanswered marks an error that means that JetStream gives no answer: it wraps ErrUnreachable
-// then. A cluster without a majority gives none, or says that it is unavailable (503). The
-// end of the caller's own ctx is no such thing.
+// Unanswered marks an error that means that JetStream gives no answer: it then wraps
+// ErrUnreachable. A cluster without a majority gives no answer, or says that it is unavailable
+// (503). The end of the caller's ctx is not marked.
 func Unanswered(ctx context.Context, err error) error {
 	api, _ := errors.AsType[*jetstream.APIError](err)
 	const unavailable = 503
@@ -55,10 +53,10 @@ func Unanswered(ctx context.Context, err error) error {
 	return err
 }
 
-// Provision makes the streams and consumers of t, or brings them up to date. It does not write to
-// what is already as needed, and keeps the settings that t does not name. Where it may not write it
-// checks, and reports all differences together as a *DriftError. ErrTooOld: see there. It is safe
-// to run from several processes at once.
+// Provision creates the streams and consumers of t, or brings them up to date. It does not write to
+// those that are already as required, and keeps the settings that t does not name. Where it may not
+// write it compares, and reports all differences together as a *DriftError. It returns ErrTooOld
+// for a broker before 2.11. Several processes may call it at once.
 func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	drift := &DriftError{}
 	if err := provision(ctx, js, t, drift); err != nil {
@@ -70,7 +68,8 @@ func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	return nil
 }
 
-// provision goes through all streams and consumers of t and notes what stays different.
+// provision creates or updates all streams and consumers of t and records the remaining
+// differences.
 func provision(ctx context.Context, js jetstream.JetStream, t Topology, drift *DriftError) error {
 	if err := t.Validate(); err != nil {
 		return err
@@ -104,7 +103,7 @@ func checkVersion(version string) error {
 	return nil
 }
 
-// atLeast is false for what is no version.
+// atLeast returns false for an invalid version.
 func atLeast(version string, major, minor int) bool {
 	first, rest, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(rest, ".")
@@ -185,7 +184,7 @@ func provisionConsumer(ctx context.Context, js jetstream.JetStream, want streamC
 	return nil
 }
 
-// differ notes a difference between two comparable values.
+// differ records a difference between two comparable values.
 func differ[T comparable](to *[]Difference, object, field string, have, want T) {
 	if have != want {
 		*to = append(*to, Difference{object, field, fmt.Sprint(want), fmt.Sprint(have)})
@@ -208,7 +207,7 @@ func compareStream(have, want jetstream.StreamConfig) []Difference {
 	differ(&d, want.Name, "discard new per subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject)
 	differ(&d, want.Name, "deny delete", have.DenyDelete, want.DenyDelete)
 	differ(&d, want.Name, "deny purge", have.DenyPurge, want.DenyPurge)
-	// A publisher that may roll up could wipe what others published.
+	// A publisher with the right to roll up could delete the messages of others.
 	differ(&d, want.Name, "roll-up allowed", have.AllowRollup, want.AllowRollup)
 	differ(&d, want.Name, "schedules allowed", have.AllowMsgSchedules, want.AllowMsgSchedules)
 	return d

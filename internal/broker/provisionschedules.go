@@ -11,26 +11,25 @@ import (
 )
 
 var (
-	// ErrNoSchedules says that the broker cannot hold schedules: cron lines and time
-	// zones came with nats-server 2.14. A 2.12 or 2.13 would take the message and
-	// ignore its zone.
+	// ErrNoSchedules says that the broker does not support schedules: cron lines and time zones need
+	// nats-server 2.14. Versions 2.12 and 2.13 would accept the message and ignore its zone.
 	ErrNoSchedules = errors.New("unsupported: schedules need nats-server 2.14 or newer")
-	// ErrNotSetUp says that the stream of schedules is missing and could not be made.
+	// ErrNotSetUp says that the stream of schedules is missing and could not be created.
 	ErrNotSetUp = errors.New("the broker is not set up for schedules")
 )
 
-// ProvisionSchedules makes the stream of schedules and its consumer, or brings them up to
-// date; where it may not write it checks. They are apart from Provision's, because a
-// broker without them serves everything else: ErrNoSchedules when it is too old,
-// ErrNotSetUp (with the reason) when the stream is missing and may not be made. A stream
-// that is there and not as needed is a *DriftError.
+// ProvisionSchedules creates the stream of schedules and its consumer, or brings them up to date.
+// Where it may not write it compares. It is separate from Provision, because a broker without
+// schedules serves everything else. It returns ErrNoSchedules if the broker is too old, ErrNotSetUp
+// (with the reason) if the stream is missing and may not be created, and a *DriftError if the
+// stream is not as required.
 //
-// The stream is of its own. Scheduling demands roll-ups, by which a publisher can wipe what others
-// published, so it must not hold what gateways publish; and it excludes discard-new. It keeps the
-// newest message of each subject: a schedule that is written again replaces itself, and of several
-// runs that could not be moved yet only the last remains. A due message stays in the stream after
-// it was moved, so that a broker that lost its timer state behaves like one that did not: see
-// handlers.Due.
+// Schedules have a stream of their own. Scheduling requires roll-ups, with which a publisher can
+// delete the messages of others, so the stream must not hold the messages of gateways. Scheduling
+// also excludes discard-new. The stream keeps the newest message of each subject: a rewritten
+// schedule replaces itself, and of several runs that could not be moved yet only the last remains.
+// A due message stays in the stream after it was moved, so that a broker that lost its timer state
+// behaves like one that did not: see handlers.Due.
 func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	drift := &DriftError{}
 	if err := provisionSchedules(ctx, js, t, drift); err != nil {

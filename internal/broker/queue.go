@@ -15,49 +15,49 @@ import (
 // anySubject matches every message; with it a read by sequence skips the gaps.
 const anySubject = ">"
 
-// QueuedMessage is a message as it lies in a work queue.
+// QueuedMessage is a message in a work queue.
 type QueuedMessage struct {
-	// Delivery has what is the same for all deliveries of the message: Number is 0.
+	// Delivery holds the values that all deliveries of the message share. Number is 0.
 	delivery.Delivery
 	Header nats.Header // every value of every header
 	Body   []byte
 }
 
-// Depth says how full a work queue is.
+// Depth is the fill level of a work queue.
 type Depth struct {
-	Waiting       uint64    // never delivered yet
-	Held          int       // delivered, neither acked nor given up; delayed naks included
-	OldestWaiting time.Time // when the first of Waiting was published; zero if none waits
-	Oldest        time.Time // when the first message of all was published; zero if empty
+	Waiting       uint64    // not delivered yet
+	Held          int       // delivered and not settled, delayed naks included
+	OldestWaiting time.Time // publication of the first of Waiting; zero if none waits
+	Oldest        time.Time // publication of the first message; zero if empty
 }
 
-// Queue looks into a work-queue stream with one consumer. It is safe for concurrent use.
-// Besides the subscriber's rights it needs $JS.API.STREAM.MSG.GET of that stream and of the
-// advisories' and, for Delete, $JS.API.STREAM.MSG.DELETE of that stream.
+// Queue reads a work-queue stream with one consumer. It is safe for concurrent use. Besides the
+// subscriber's rights it needs $JS.API.STREAM.MSG.GET of that stream and of the stream of
+// advisories and, for Delete, $JS.API.STREAM.MSG.DELETE of that stream.
 type Queue struct {
 	js       jetstream.JetStream
 	binding  Binding
 	advisory advisories
 }
 
-// NewQueue returns a view of the stream and consumer. advisories names the stream that
-// keeps the broker's MAX_DELIVERIES advisories about it; "" does without.
+// NewQueue returns a view of the stream and the consumer. advisories names the stream with the
+// broker's MAX_DELIVERIES advisories; empty: none.
 func NewQueue(js jetstream.JetStream, b Binding, advisories string) *Queue {
 	q := &Queue{js: js, binding: b}
 	q.advisory.name = advisories
 	return q
 }
 
-// Dead returns messages that will not be delivered again, at most limit. In a work queue a
-// settled message is removed. So one that is still there has used up its deliveries if it
-// is at or below the consumer's ack floor, if it was delivered and nothing is held any
-// more, or if the broker said so in an advisory. The second is needed because a death does
-// not raise the floor; only a later ack does, with nothing else held. The third is needed
-// while something always is.
+// Dead returns at most limit messages that will not be delivered again. In a work queue a settled
+// message is removed. So a message that still exists has used up its deliveries in three cases: it
+// is at or below the consumer's ack floor; it was delivered and no message is held any more; or an
+// advisory of the broker names it. The second case is needed because a death does not raise the
+// floor, only a later ack does, with no other message held. The third is needed while some message
+// is always held.
 //
-// The caller checks the list against the ledger: it may hold a message that is being acked at this
-// moment. The broker notices that deliveries are used up only when a worker asks for a message:
-// with all slots busy, or no worker, no message becomes dead.
+// The caller checks the list against the ledger, because it may contain a message with an ack on
+// its way. The broker notices used-up deliveries only when a worker requests a message: with all
+// slots busy, or without a worker, no message becomes dead.
 func (q *Queue) Dead(ctx context.Context, limit int) ([]QueuedMessage, error) {
 	stream, info, err := q.look(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func (q *Queue) Dead(ctx context.Context, limit int) ([]QueuedMessage, error) {
 		bound = info.Delivered.Stream
 	}
 	var dead []QueuedMessage
-	// The first read is at the stream's first message: gaps before it cost nothing.
+	// The first read starts at the stream's first message, so gaps before it cost nothing.
 	for next := stream.CachedInfo().State.FirstSeq; next <= bound && len(dead) < limit; {
 		m, err := q.read(ctx, stream, next, jetstream.WithGetMsgSubject(anySubject))
 		if err != nil {
@@ -119,8 +119,8 @@ func (q *Queue) read(ctx context.Context, s jetstream.Stream, sequence uint64, o
 	}, nil
 }
 
-// Exists reports whether the stream of that identity still holds the message. A stream
-// that was made anew holds none of the former's messages.
+// Exists reports whether the stream with that identity still holds the message. A stream that was
+// made again holds no message of the earlier one.
 func (q *Queue) Exists(ctx context.Context, stream string, sequence uint64) (bool, error) {
 	s, err := q.js.Stream(ctx, q.binding.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -136,8 +136,8 @@ func (q *Queue) Exists(ctx context.Context, stream string, sequence uint64) (boo
 	return m != nil, err
 }
 
-// Oldest returns when the oldest message of the stream was published; zero: there is none, or
-// no stream.
+// Oldest returns the time of publication of the stream's oldest message. Zero: there is no message,
+// or no stream.
 func (q *Queue) Oldest(ctx context.Context) (time.Time, error) {
 	s, err := q.js.Stream(ctx, q.binding.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -152,7 +152,7 @@ func (q *Queue) Oldest(ctx context.Context) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// Delete removes a message for good. A message or a stream that is gone is no error.
+// Delete removes a message. A missing message or stream is not an error.
 func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) error {
 	s, err := q.js.Stream(ctx, q.binding.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -168,14 +168,14 @@ func (q *Queue) Delete(ctx context.Context, stream string, sequence uint64) erro
 	if err == nil {
 		return nil
 	}
-	// The broker has one code for all its refusals: ask whether there is anything left.
+	// The broker has one code for all refusals, so a read finds out whether the message still exists.
 	if m, readErr := q.read(ctx, s, sequence); m == nil && readErr == nil {
 		return nil
 	}
 	return fmt.Errorf("delete message %d of queue %s: %w", sequence, q.binding.Stream, err)
 }
 
-// Depth returns the counts of the queue.
+// Depth returns the fill level of the queue.
 func (q *Queue) Depth(ctx context.Context) (Depth, error) {
 	stream, info, err := q.look(ctx)
 	if err != nil {
@@ -190,14 +190,14 @@ func (q *Queue) Depth(ctx context.Context) (Depth, error) {
 		return d, nil
 	}
 	m, err := q.read(ctx, stream, info.Delivered.Stream+1, jetstream.WithGetMsgSubject(anySubject))
-	if m != nil { // else it was taken meanwhile
+	if m != nil { // nil: a worker took it in between
 		d.OldestWaiting = m.Published
 	}
 	return d, err
 }
 
-// look reads the consumer before the stream, so that a message that is settled in between
-// is missing from the stream rather than seen as dead.
+// look reads the consumer before the stream. A message that is settled in between is then missing
+// from the stream and is not mistaken for a dead one.
 func (q *Queue) look(ctx context.Context) (jetstream.Stream, *jetstream.ConsumerInfo, error) {
 	consumer, err := q.js.Consumer(ctx, q.binding.Stream, q.binding.Consumer)
 	if err != nil {

@@ -9,10 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Messages yields what lies in the stream under filter (a subject, perhaps with wildcards),
-// oldest first and at most limit: delivered or not, dead or not. Each costs a question to
-// the broker, so this is for a look into the queue of one project, not for reading. An
-// error is yielded once, last.
+// Messages yields at most limit messages under filter, a subject that may have wildcards, oldest
+// first: delivered or not, dead or not. Each costs one request to the broker, so Messages suits the
+// queue of one project only. An error is yielded once, last.
 func (q *Queue) Messages(ctx context.Context, filter string, limit int) iter.Seq2[QueuedMessage, error] {
 	return func(yield func(QueuedMessage, error) bool) {
 		s, err := q.js.Stream(ctx, q.binding.Stream)

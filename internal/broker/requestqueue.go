@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	// maxDead bounds what one look for dead messages returns.
+	// maxDead bounds the result of one search for dead messages.
 	maxDead = 500
-	// maxSearch bounds a search: of the queue of one project, which is bounded itself, of all
-	// projects' when none is named, and of the intake, which has no bound.
+	// maxSearch bounds a search: of the queue of one project, of all projects if none is named, and of
+	// the intake, which has no limit of its own.
 	maxSearch = 5000
 )
 
-// Decode makes a request of a message as it lies in a queue, the same as its deliveries give.
+// Decode returns the request in a queued message, the same as for its deliveries.
 type Decode func(d delivery.Delivery, header map[string][]string, body []byte) export.Request
 
-// RequestQueue is where requests wait: the intake, and the queue of the projects. It is safe
-// for concurrent use. Its rights are a Queue's, of both streams.
+// RequestQueue holds the waiting requests: the intake, and the queues of the projects. It is safe
+// for concurrent use. It needs the rights of a Queue on both streams.
 type RequestQueue struct {
 	Intake   *Queue
 	Projects *Queue
@@ -44,8 +44,7 @@ func (q *RequestQueue) request(m QueuedMessage) export.QueuedRequest {
 	return export.QueuedRequest{Request: q.decode(m.Delivery, m.Header, m.Body), Delivery: m.Delivery}
 }
 
-// Dead returns the requests that are still stored and will not be delivered again, at most
-// 500. See Queue.Dead.
+// Dead returns at most 500 stored requests that will not be delivered again. See Queue.Dead.
 func (q *RequestQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error) {
 	messages, err := q.Projects.Dead(ctx, maxDead)
 	var out []export.QueuedRequest
@@ -56,22 +55,23 @@ func (q *RequestQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error)
 	return out, err
 }
 
-// Holds reports whether a project's queue still has the message. A stream of another
-// identity was made anew since and has none.
+// Holds reports whether a project's queue still holds the message. A stream with another identity
+// was made again since and does not hold it.
 func (q *RequestQueue) Holds(ctx context.Context, stream string, sequence uint64) (bool, error) {
 	return q.Projects.Exists(ctx, stream, sequence)
 }
 
-// Remove deletes a message from the queue of its project. A message that is gone or waits in the
-// intake is not an error: the intake's message is moved, and a worker then finds its request ended.
+// Remove deletes a message from the queue of its project. It is not an error if the message is
+// missing or waits in the intake: the intake moves it to the queue, and a worker then finds its
+// request ended.
 func (q *RequestQueue) Remove(ctx context.Context, d delivery.Delivery) error {
 	return q.Projects.Delete(ctx, d.Stream, d.Sequence)
 }
 
-// Oldest returns when the oldest message that may still lead to a request was published; zero:
-// there is none. A request of the intake may be in the ledger already, because its id is derived
-// from the message. The intake is read first: a message that is moved meanwhile is then found in
-// the queue.
+// Oldest returns the time of publication of the oldest message that may still lead to a request;
+// zero: there is none. A request of the intake may be in the ledger already, because its id is
+// derived from the message. Oldest reads the intake first, so it finds a message that is moved in
+// between in the queue.
 func (q *RequestQueue) Oldest(ctx context.Context) (time.Time, error) {
 	intake, err := q.Intake.Oldest(ctx)
 	if err != nil {
@@ -84,9 +84,9 @@ func (q *RequestQueue) Oldest(ctx context.Context) (time.Time, error) {
 	return oldest, err
 }
 
-// Waiting returns the requests with an id that wait or run, of one project, or of all if project is
-// empty. It may miss those behind very many others. The intake is read first: a message that is
-// moved meanwhile is then found in the queue.
+// Waiting returns the waiting and running requests with an id, of one project, or of all if project
+// is empty. It may miss requests behind more than 5000 others. It reads the intake first, so it
+// finds a message that is moved in between in the queue.
 func (q *RequestQueue) Waiting(ctx context.Context, request, project string) ([]export.QueuedRequest, error) {
 	subject := events.RequestedFilter
 	if project != "" {
@@ -109,13 +109,13 @@ func (q *RequestQueue) Waiting(ctx context.Context, request, project string) ([]
 	return out, nil
 }
 
-// OfProject returns what one project has in its queue, waiting or running, in the order of their
-// sequences and at most 5000.
+// OfProject returns at most 5000 waiting and running requests of one project, in the order of their
+// sequences.
 func (q *RequestQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
 	return q.search(ctx, q.Projects, events.RequestSubject(project))
 }
 
-// Queued returns the ids of the requests that one project has in its queue. An error wraps
+// Queued returns the ids of the waiting and running requests of one project. An error wraps
 // events.ErrUnavailable.
 func (q *RequestQueue) Queued(ctx context.Context, project string) (map[string]bool, error) {
 	queued, err := q.OfProject(ctx, project)
@@ -129,8 +129,8 @@ func (q *RequestQueue) Queued(ctx context.Context, project string) (map[string]b
 	return out, nil
 }
 
-// Holders returns the projects that have a request with an id in the queue or the intake. An
-// error wraps events.ErrUnavailable.
+// Holders returns the projects with a request of that id in the queue or the intake. An error wraps
+// events.ErrUnavailable.
 func (q *RequestQueue) Holders(ctx context.Context, request string) ([]string, error) {
 	waiting, err := q.Waiting(ctx, request, "")
 	if err != nil {

@@ -15,52 +15,51 @@ import (
 )
 
 var (
-	// ErrScheduleExists says that the project has a schedule of that name.
+	// ErrScheduleExists says that the project already has a schedule of that name.
 	ErrScheduleExists = errors.New("schedule exists")
 	// ErrNoSchedule says that the project has no schedule of that name.
 	ErrNoSchedule = errors.New("no such schedule")
-	// ErrScheduleChanged says that another one changed the schedule meanwhile.
+	// ErrScheduleChanged says that another process changed the schedule in between.
 	ErrScheduleChanged = errors.New("schedule was changed meanwhile")
-	// ErrSchedulePattern says that the broker itself does not take a pattern.
+	// ErrSchedulePattern says that the broker refuses a pattern.
 	ErrSchedulePattern = errors.New("the broker refuses the schedule's times")
-	// ErrScheduleZone says that the broker's own time zone database lacks the zone.
+	// ErrScheduleZone says that the broker's time zone database lacks the zone.
 	ErrScheduleZone = errors.New("the broker does not know the time zone")
 )
 
-// scheduleStep bounds each question of Schedules.
+// scheduleStep bounds each request of Schedules.
 const scheduleStep = 10 * time.Second
 
-// A paused schedule keeps its times under these names, which the broker does not read.
+// A paused schedule keeps its times in these headers, which the broker does not read.
 const (
 	pausedHeader     = "Pgcourier-Paused-Schedule"
 	pausedZoneHeader = "Pgcourier-Paused-Time-Zone"
 )
 
-// badZone is JSMessageSchedulesTimeZoneInvalidErr of nats-server, which nats.go has no
-// name for.
+// badZone is JSMessageSchedulesTimeZoneInvalidErr of nats-server, for which nats.go has no name.
 const badZone jetstream.ErrorCode = 10223
 
-// DefaultSchedule is the name of a project's schedule when none is given.
+// DefaultSchedule is the default name of a project's schedule.
 const DefaultSchedule = "default"
 
-// Schedule is a request that the broker makes due again and again.
+// Schedule is a request that the broker makes due repeatedly.
 type Schedule struct {
 	Project, Name string
-	Pattern       string // as the broker takes it: six fields, "@every 6h0m0s" or "@daily"
+	Pattern       string // in the broker's form: six fields, "@every 6h0m0s" or "@daily"
 	Zone          string // IANA name; "": UTC
 	Paused        bool
-	Body          []byte    // of the requests it makes
-	Written       time.Time // when it was added or last changed, by the broker's clock
+	Body          []byte    // of its requests
+	Written       time.Time // time of the last write, by the broker's clock
 
-	// LastDue is when it was last due, and NextDue when the broker says it is due then;
-	// zero before the first time.
+	// LastDue is the time of the last run, and NextDue the time of the run after that, as the broker
+	// stated then. Both are zero before the first run.
 	LastDue, NextDue time.Time
 
 	sequence uint64
 	header   nats.Header
 }
 
-// Schedules are the schedules that a broker holds. It is safe for concurrent use. It needs
+// Schedules reads and writes the schedules on a broker. It is safe for concurrent use. It needs
 // publish on events.ScheduleFilter and $JS.API.STREAM.{INFO,MSG.GET,PURGE} of their stream.
 type Schedules struct {
 	js     jetstream.JetStream
@@ -81,16 +80,16 @@ func OpenSchedules(ctx context.Context, js jetstream.JetStream) (*Schedules, err
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", events.StreamSchedules, err)
 	}
-	// An older server of a cluster ignores what it does not know.
+	// An older server of a cluster ignores unknown settings.
 	if c := s.CachedInfo().Config; !c.AllowMsgSchedules {
 		return nil, fmt.Errorf("%w: the stream %s was made by a server that ignored its schedules", ErrNoSchedules, c.Name)
 	}
 	return &Schedules{js: js, stream: s}, nil
 }
 
-// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. With
-// replace it takes the place of a schedule of that name; without, such a schedule is
-// ErrScheduleExists. ErrSchedulePattern, ErrScheduleZone.
+// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. With replace it replaces a
+// schedule of that name. Without it, an existing schedule is ErrScheduleExists. ErrSchedulePattern,
+// ErrScheduleZone.
 func (s *Schedules) Add(ctx context.Context, add Schedule, replace bool) error {
 	found, err := s.Get(ctx, add.Project, add.Name)
 	switch {
@@ -107,8 +106,8 @@ func (s *Schedules) Add(ctx context.Context, add Schedule, replace bool) error {
 	return s.put(ctx, add)
 }
 
-// Pause keeps a schedule and makes nothing due; with paused false it goes on, and what
-// would have been due meanwhile is left out. It reports whether that changed anything.
+// Pause keeps a schedule without making it due. With paused false the schedule continues and skips
+// the runs of the pause. Pause reports whether it changed anything.
 func (s *Schedules) Pause(ctx context.Context, project, name string, paused bool) (changed bool, err error) {
 	found, err := s.Get(ctx, project, name)
 	if err != nil || found.Paused == paused {
@@ -132,8 +131,8 @@ func (s *Schedules) Get(ctx context.Context, project, name string) (Schedule, er
 	return s.schedule(ctx, m)
 }
 
-// List returns the schedules of a project, or of all of them for "", in the order in which
-// they were last written. Each costs two questions to the broker.
+// List returns the schedules of a project, or of all projects if project is empty, in the order of
+// their last writes. Each costs two requests to the broker.
 func (s *Schedules) List(ctx context.Context, project string) ([]Schedule, error) {
 	filter := events.ScheduleFilter
 	if project != "" {
@@ -146,7 +145,7 @@ func (s *Schedules) List(ctx context.Context, project string) ([]Schedule, error
 			return out, err
 		}
 		next = one.sequence + 1
-		if one.Name != "" { // else its subject is none of ours
+		if one.Name != "" { // empty: not a subject of this program
 			out = append(out, one)
 		}
 	}
@@ -167,15 +166,15 @@ func (s *Schedules) after(ctx context.Context, sequence uint64, filter string) (
 	return one, err == nil, err
 }
 
-// Remove deletes a schedule, and a run of it that could not be moved to its project's queue yet. A
-// request that is already in the queue runs. ErrNoSchedule.
+// Remove deletes a schedule, and its run that could not be moved to the project's queue yet. A
+// request that is already in the queue is not removed. ErrNoSchedule.
 func (s *Schedules) Remove(ctx context.Context, project, name string) error {
 	if _, err := s.Get(ctx, project, name); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
 	defer cancel()
-	// The schedule first: until it is gone it makes runs.
+	// The schedule is deleted first, because it makes runs until then.
 	for _, subject := range []string{events.ScheduleSubject(project, name), events.DueSubject(project, name)} {
 		if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 			return fmt.Errorf("remove schedule %s of project %s: %w", name, project, err)
@@ -184,7 +183,7 @@ func (s *Schedules) Remove(ctx context.Context, project, name string) error {
 	return nil
 }
 
-// schedule reads a schedule's message, and what it last made due.
+// schedule decodes the message of a schedule and reads its last run.
 func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Schedule, error) {
 	project, name, ok := events.SplitSchedule(m.Subject)
 	if !ok {
@@ -205,7 +204,7 @@ func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Sc
 		return Schedule{}, fmt.Errorf("read the last run of schedule %s of project %s: %w", name, project, err)
 	}
 	out.LastDue = due.Time
-	// A run of an earlier version of the schedule does not tell when the next run is due.
+	// A run of an earlier version of the schedule does not show when the next run is due.
 	if due.Header.Get(events.HeaderScheduleEdit) == m.Header.Get(events.HeaderScheduleEdit) && !out.Paused {
 		if next, err := time.Parse(time.RFC3339Nano, due.Header.Get(events.HeaderNextDue)); err == nil {
 			out.NextDue = next
@@ -214,8 +213,8 @@ func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Sc
 	return out, nil
 }
 
-// put stores the schedule in place of the one with its sequence, 0 for none. Headers that
-// are neither the broker's nor about times are kept: an event's attributes, say.
+// put replaces the schedule with the given sequence; 0: there is none. It keeps headers that are
+// neither the broker's nor about times, for instance the attributes of an event.
 func (s *Schedules) put(ctx context.Context, p Schedule) error {
 	ctx, cancel := context.WithTimeout(ctx, scheduleStep)
 	defer cancel()
@@ -245,7 +244,7 @@ func (s *Schedules) put(ctx context.Context, p Schedule) error {
 	return refusal(err, p)
 }
 
-// refusal names what the broker found wrong.
+// refusal returns the error for a refusal of the broker.
 func refusal(err error, p Schedule) error {
 	if err == nil {
 		return nil

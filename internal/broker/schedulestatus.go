@@ -7,10 +7,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )
 
-// upcoming is how many next times a ScheduleStatus has.
+// upcoming is the number of next times in a ScheduleStatus.
 const upcoming = 5
 
-// ScheduleStatus is a schedule and its next times, as it is shown.
+// ScheduleStatus is a schedule and its next times, for display.
 type ScheduleStatus struct {
 	Project string          `json:"project_id"`
 	Name    string          `json:"name"`
@@ -22,10 +22,10 @@ type ScheduleStatus struct {
 	Written time.Time       `json:"written_at"`
 	Request json.RawMessage `json:"request"`
 
-	loc *time.Location // to show times in
+	loc *time.Location // for display
 }
 
-// Status returns the schedule and its next five times. A paused one has none.
+// Status returns the schedule and its next five times. A paused schedule has none.
 func (s Schedule) Status(now time.Time) ScheduleStatus {
 	e := ScheduleStatus{
 		Project: s.Project, Name: s.Name, Times: s.Pattern, Zone: s.Zone, State: "active",
@@ -63,8 +63,8 @@ func (s Schedule) Status(now time.Time) ScheduleStatus {
 	return e
 }
 
-// intervalBase returns the time from which an interval runs: when it was last due or written. An
-// overdue one is due now.
+// intervalBase returns the start of an interval: the last run or the last write. An overdue run is
+// due now.
 func intervalBase(s Schedule, every time.Duration, now time.Time) time.Time {
 	next := s.NextDue
 	if next.IsZero() {
@@ -76,12 +76,12 @@ func intervalBase(s Schedule, every time.Duration, now time.Time) time.Time {
 	return next.Add(-every)
 }
 
-// Local returns at as the clocks of the schedule's zone show it, with their distance from UTC.
+// Local returns at in the schedule's zone, with the offset from UTC.
 func (s ScheduleStatus) Local(at time.Time) string {
 	return at.In(s.loc).Format("2006-01-02 15:04:05 -07:00")
 }
 
-// Lines returns the names and values that describe the schedule, for a person.
+// Lines returns the names and values that describe the schedule, for people.
 func (s ScheduleStatus) Lines() [][2]string {
 	lines := [][2]string{
 		{"schedule", s.Name + " of project " + s.Project + ", " + s.State},

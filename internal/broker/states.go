@@ -14,28 +14,27 @@ import (
 )
 
 var (
-	// ErrNoState says that nothing is kept under that key, or that the broker has no states.
+	// ErrNoState says that no state is stored under that key, or that the broker has no states.
 	ErrNoState = errors.New("no such state")
-	// ErrStateChanged says that another process wrote meanwhile.
+	// ErrStateChanged says that another process wrote in between.
 	ErrStateChanged = errors.New("the state was changed meanwhile")
 	// ErrStatesMove says that the states are being moved to their bucket: see Provision.
 	ErrStatesMove = errors.New("the notification states are being moved to their bucket, and the move has not finished: run `pgcourier broker setup`")
 )
 
-// States keeps the newest state of each notification, read and written under a revision: in a
-// key-value bucket, or in the stream of earlier builds while that has not been moved. It is
-// safe for concurrent use.
+// States stores the newest state of each notification with a revision: in a key-value bucket, or in
+// the stream of earlier builds until that is moved. It is safe for concurrent use.
 type States struct {
 	js jetstream.JetStream
 
 	mu sync.Mutex
-	kv jetstream.KeyValue // once the bucket was found: it does not move again
+	kv jetstream.KeyValue // set once the bucket was found, because it does not move again
 }
 
 // NewStates returns the notification states of a broker.
 func NewStates(js jetstream.JetStream) *States { return &States{js: js} }
 
-// open returns the bucket, or the stream of earlier builds; both are nil if there is neither.
+// open returns the bucket, or the stream of earlier builds. Both are nil if neither exists.
 // ErrStatesMove.
 func (s *States) open(ctx context.Context) (jetstream.KeyValue, jetstream.Stream, error) {
 	s.mu.Lock()
@@ -63,7 +62,7 @@ func (s *States) open(ctx context.Context) (jetstream.KeyValue, jetstream.Stream
 	return nil, old, err
 }
 
-// Get returns what is kept under key, and its revision. ErrNoState, ErrStatesMove.
+// Get returns the state under key and its revision. ErrNoState, ErrStatesMove.
 func (s *States) Get(ctx context.Context, key string) (body []byte, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -91,8 +90,8 @@ func (s *States) Get(ctx context.Context, key string) (body []byte, revision uin
 	return nil, 0, fmt.Errorf("read the state of notification %s: %w", key, err)
 }
 
-// Set writes body under key if what is there has this revision; 0: if nothing is there.
-// Otherwise ErrStateChanged, which after an earlier timeout may mean the caller's own write.
+// Set stores body under key if the stored state has this revision; 0: there is none. Otherwise it
+// returns ErrStateChanged, which after an earlier timeout may mean the caller's own write.
 // ErrStatesMove.
 func (s *States) Set(ctx context.Context, key string, body []byte, revision uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -118,8 +117,8 @@ func (s *States) Set(ctx context.Context, key string, body []byte, revision uint
 	return nil
 }
 
-// All calls use with everything that is kept, the longest unchanged first, until use returns
-// an error. Without states it calls nothing. It needs the right to make a consumer. ErrStatesMove.
+// All calls use with each state, the longest unchanged first, until use returns an error. Without
+// states it calls nothing. It needs the right to create a consumer. ErrStatesMove.
 func (s *States) All(ctx context.Context, use func(key string, body []byte) error) error {
 	kv, old, err := s.open(ctx)
 	if err == nil && kv != nil {

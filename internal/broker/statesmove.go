@@ -10,13 +10,13 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// oldStates is the stream in which earlier builds keep the notification states.
+// oldStates is the stream of the notification states of earlier builds.
 const oldStates = "BACKUP_NOTIFICATION_STATES"
 
-// oldStateSubject is where oldStates keeps the state of a notification.
+// oldStateSubject returns the subject of a notification's state in oldStates.
 func oldStateSubject(key string) string { return "backup_notification_state." + key }
 
-// movingMark is set on the bucket's stream until all states were copied into it.
+// movingMark is set on the bucket's stream until all states are copied into it.
 const movingMark = "pgcourier_states_move"
 
 func isMoving(s jetstream.Stream) bool { return s.CachedInfo().Config.Metadata[movingMark] != "" }
@@ -33,10 +33,10 @@ func (t Topology) oldStatesStream() jetstream.StreamConfig {
 	}
 }
 
-// statesStream is the key-value bucket's stream as nats.go makes it, except for two things. It
-// refuses roll-ups: a publisher that may roll up could wipe what others wrote. And it has no
-// direct reads: they may come from a replica that lags, and a notification is sent again if its
-// state is read as waiting.
+// statesStream returns the stream of the key-value bucket as nats.go makes it, with two exceptions.
+// It refuses roll-ups, because a publisher could delete the states of others with one. It has no
+// direct reads, because a replica may lag: a notification is sent again if its state is read as
+// waiting.
 func (t Topology) statesStream() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              events.StreamNotificationStates,
@@ -52,13 +52,13 @@ func (t Topology) statesStream() jetstream.StreamConfig {
 	}
 }
 
-// provisionStates makes the bucket of notification states, and moves into it what earlier builds
-// keep in a stream. The stream is the authority until the move begins, and the bucket once
-// it has ended; in between States refuses to work. The move begins only while no notifier
-// works: one of an earlier build would take a notification without its state for a new one,
-// and send it again. A move that was cut off goes on from where it was.
+// provisionStates creates the bucket of notification states and moves the states of earlier builds
+// from their stream into it. The stream is the authority until the move begins, and the bucket once
+// it has ended; in between States returns ErrStatesMove. The move begins only while no notifier
+// runs: a notifier of an earlier build would treat a notification without its state as new and send
+// it again. An interrupted move continues where it stopped.
 func provisionStates(ctx context.Context, js jetstream.JetStream, t Topology, drift *DriftError) error {
-	// Several processes may move at once: each step can find that another has made it.
+	// Several processes may move at once, so each step may already be done.
 	var err error
 	for range 3 {
 		if err = provisionStatesOnce(ctx, js, t, drift); err == nil || ctx.Err() != nil {
@@ -80,8 +80,8 @@ func provisionStatesOnce(ctx context.Context, js jetstream.JetStream, t Topology
 	sealed := old != nil && old.CachedInfo().Config.Sealed
 	switch {
 	case bucket != nil && !isMoving(bucket):
-		// If the old stream is sealed, only its removal is left of the move. If it is not, an
-		// earlier build has made it again.
+		// A sealed old stream means that only its removal is left of the move. If it is not sealed, an
+		// earlier build has created it again.
 		if sealed {
 			drift.step(ctx, func(ctx context.Context) error { return js.DeleteStream(ctx, oldStates) })
 		}
@@ -94,13 +94,13 @@ func provisionStatesOnce(ctx context.Context, js jetstream.JetStream, t Topology
 	return moveStates(ctx, js, t, old, drift)
 }
 
-// lookUp returns a stream; nil: there is none.
+// lookUp returns a stream; nil: it does not exist.
 func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, provisionWait)
 	defer cancel()
 	s, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil //nolint:nilnil // no stream is an answer
+		return nil, nil //nolint:nilnil // a missing stream is not an error
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", name, err)
@@ -108,8 +108,8 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	return s, nil
 }
 
-// notifiersAreStopped reports whether no process waits for the notifier's messages. It is false
-// when that cannot be found out.
+// notifiersAreStopped reports whether no process waits for the notifier's messages. It returns
+// false if it cannot find out.
 func notifiersAreStopped(ctx context.Context, js jetstream.JetStream, t Topology) bool {
 	ctx, cancel := context.WithTimeout(ctx, provisionStep)
 	defer cancel()
@@ -129,13 +129,13 @@ func notifiersAreStopped(ctx context.Context, js jetstream.JetStream, t Topology
 	return true
 }
 
-// moveStates copies the old stream's states into the bucket and removes the stream. Every step
-// may have been made before.
+// moveStates copies the old stream's states into the bucket and removes the stream. Each step may
+// already be done.
 func moveStates(ctx context.Context, js jetstream.JetStream, t Topology, old jetstream.Stream, drift *DriftError) error {
 	marked := t.statesStream()
 	marked.Metadata = map[string]string{movingMark: "copying"}
 	steps := []func(context.Context) error{
-		func(ctx context.Context) error { // from here on nothing is written to it
+		func(ctx context.Context) error { // from here on it accepts no writes
 			if old == nil {
 				return nil
 			}
@@ -171,7 +171,7 @@ func moveStates(ctx context.Context, js jetstream.JetStream, t Topology, old jet
 	return nil
 }
 
-// copyStates copies what the bucket does not have yet.
+// copyStates copies the states that the bucket lacks.
 func copyStates(ctx context.Context, js jetstream.JetStream, old jetstream.Stream) error {
 	kv, err := js.KeyValue(ctx, events.BucketNotificationStates)
 	if err != nil {

@@ -13,50 +13,51 @@ import (
 const (
 	defaultMaxWaiting = 100
 	defaultRetention  = 90 * 24 * time.Hour
-	// advisoryRetention is how long the broker's advisories about the queue are kept: a week in
-	// which no worker ran loses none.
+	// advisoryRetention is how long the broker's advisories about the queue are kept, so that a week
+	// without a worker loses none.
 	advisoryRetention = 7 * 24 * time.Hour
 	defaultAckWait    = 30 * time.Second
 	defaultMaxDeliver = 3
-	// verifyDeliveries is how often a verification that cannot run is tried.
+	// verifyDeliveries is the number of deliveries of a verification that cannot run.
 	verifyDeliveries = 5
-	// A message that waits in a delayed nak, or held for its turn, counts as pending; the
-	// limit must not stop the queue before the workers do.
+	// A message in a delayed nak, or held for its turn, counts as pending. The limit must not stop the
+	// queue before the workers' own limits do.
 	maxAckPending = 10_000
 	minAckWait    = time.Second
 
-	// ServiceInstances is how many instances of the API's NATS service a process runs. An instance
-	// answers one call of each operation at a time, so a slow call delays an eighth of those after it.
-	// The instances share a connection, so the broker must let it answer a discovery as often.
+	// ServiceInstances is the number of instances of the API's NATS service in a process. An instance
+	// answers one call of each operation at a time, so a slow call delays an eighth of the calls after
+	// it. The instances share a connection, so the broker must permit that many answers to a
+	// discovery.
 	ServiceInstances = 8
 )
 
-// Topology holds what can be chosen about the streams and consumers. The zero value is
-// the default for one broker; the rest is fixed by the contract.
+// Topology holds the configurable settings of the streams and consumers. The zero value is the
+// default for one broker. The contract fixes all other settings.
 type Topology struct {
-	// Replicas of each stream: 1, 3 or 5. Default: 1. A cluster wants 3.
+	// Replicas of each stream: 1, 3 or 5. Default: 1. A cluster should have 3.
 	Replicas int
-	// MaxWaitingPerProject bounds the messages of one project in the queue, waiting or
-	// running; the broker refuses the next one (ErrQueueFull). Default: 100.
+	// MaxWaitingPerProject bounds the messages of one project in the queue, waiting or running. The
+	// broker refuses the next one (ErrQueueFull). Default: 100.
 	MaxWaitingPerProject int64
-	// OutcomeRetention is how long outcomes are kept, and with them the broker's refusal
-	// of a second one. Default: 90 days.
+	// OutcomeRetention is how long outcomes are kept. While an outcome is kept, the broker refuses a
+	// second one. Default: 90 days.
 	OutcomeRetention time.Duration
 	// EventRetention is how long the other events are kept. Default: 90 days.
 	EventRetention time.Duration
-	// AckWait is how long after its last heartbeat a message is delivered again, so how
+	// AckWait is the time after its last heartbeat until a message is delivered again. It bounds how
 	// soon a killed worker is noticed. Default: 30 s; at least 1 s.
 	AckWait time.Duration
-	// MaxBytes limits each stream. 0: no limit, and one that was set by hand is kept.
+	// MaxBytes limits each stream. 0: no limit, and a limit that was set by hand is kept.
 	MaxBytes int64
-	// MaxAckPending is how many messages of a consumer may be held at a time. Default: 10,000.
+	// MaxAckPending bounds the held messages of a consumer. Default: 10,000.
 	MaxAckPending int
-	// Verifier asks for the verifiers' consumer of completed exports. Default: none.
+	// Verifier adds the verifiers' consumer of completed exports. Default: none.
 	Verifier bool
-	// MaxDeliver is how often a request is delivered at most. Default: 3.
+	// MaxDeliver bounds the deliveries of a request. Default: 3.
 	MaxDeliver int
-	// Notifications are the channels that a notifier delivers over, each one token of a
-	// subject. Default: none, and no stream or consumer for them.
+	// Notifications are the channels of a notifier, each one token of a subject. Default: none, and no
+	// stream or consumer for them.
 	Notifications []string
 }
 
@@ -71,7 +72,7 @@ func (t Topology) withDefaults() Topology {
 	return t
 }
 
-// Validate reports all that is out of range, defaults applied.
+// Validate reports all values out of range, after applying the defaults.
 func (t Topology) Validate() error {
 	t = t.withDefaults()
 	var faults []error
@@ -93,7 +94,7 @@ func (t Topology) Validate() error {
 	return errors.Join(faults...)
 }
 
-// streams returns the streams wanted.
+// streams returns the required streams.
 func (t Topology) streams() []jetstream.StreamConfig {
 	const advisory = "$JS.EVENT.ADVISORY.CONSUMER."
 	all := []jetstream.StreamConfig{
@@ -162,8 +163,8 @@ type streamConsumer struct {
 	config jetstream.ConsumerConfig
 }
 
-// consumers returns the consumers wanted. None has a BackOff list: it would override
-// AckWait and shift the delays of naks.
+// consumers returns the required consumers. None has a BackOff list, which would override AckWait
+// and shift the delays of naks.
 func (t Topology) consumers() []streamConsumer {
 	consumer := func(name, description string, maxDeliver int) jetstream.ConsumerConfig {
 		return jetstream.ConsumerConfig{
@@ -183,7 +184,7 @@ func (t Topology) consumers() []streamConsumer {
 	if t.Verifier {
 		c := consumer(events.ConsumerVerifier, "verifies completed exports", verifyDeliveries)
 		c.FilterSubject = events.CompletedFilter
-		c.DeliverPolicy = jetstream.DeliverNewPolicy // not all that ever was
+		c.DeliverPolicy = jetstream.DeliverNewPolicy // not the outcomes of the past
 		all = append(all, streamConsumer{events.StreamOutcomes, c})
 	}
 	if len(t.Notifications) > 0 {
@@ -200,7 +201,8 @@ func (t Topology) consumers() []streamConsumer {
 			all = append(all, streamConsumer{events.StreamEvents, c})
 		}
 	}
-	// Each channel has a consumer of its own: what waits in one does not count in another.
+	// Each channel has its own consumer, so that waiting notifications of one channel do not count in
+	// another.
 	for _, channel := range t.Notifications {
 		c := consumer(NotificationConsumer(channel), "delivers notifications over "+channel, -1)
 		c.FilterSubject = NotificationFilter(channel)

@@ -9,11 +9,11 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// mainAccount holds the streams, the workers and the administrator. Each other user has an
-// account of its own, into which what it may do is imported. In one account with the
-// streams, a user with any right to publish could make the broker write to any subject, an
-// outcome's for instance, by naming it as the reply subject: the broker checks the rights
-// on the subject only. Between accounts a reply only goes back to its sender.
+// mainAccount holds the streams, the workers and the administrator. Each other user has its own
+// account, which imports only the subjects of its rights. In one account with the streams, a user
+// with any right to publish could name a subject, for instance an outcome's, as the reply subject,
+// and the broker would write to it: the broker checks the rights on the subject only. Between
+// accounts a reply goes back to its sender only.
 const mainAccount = "PGCOURIER"
 
 func accountOf(u User) string {
@@ -23,7 +23,7 @@ func accountOf(u User) string {
 	return mainAccount + "_" + strings.ToUpper(string(u))
 }
 
-// provider is the account that answers what is published on a subject by users of other accounts.
+// provider returns the account that answers a subject to which users of other accounts publish.
 func provider(subject string) string {
 	if subject == events.CallFilter || subject == discovery {
 		return accountOf(UserAPI)
@@ -31,10 +31,10 @@ func provider(subject string) string {
 	return mainAccount
 }
 
-// Configuration returns the part of a nats-server configuration that holds the accounts,
-// the users and their rights; keys are those of Users and, for a server that others set
-// up, of UserAdmin. publishers are the public keys that may ask for exports of one
-// project, by project; they share the gateway's account. A user without a key is left out.
+// Configuration returns the part of a nats-server configuration with the accounts, the users and
+// their rights. keys are those of Users and, for an external server, of UserAdmin. publishers maps
+// a project to the public keys that may request its exports; they share the gateway's account. A
+// user without a key is left out.
 func Configuration(keys PublicKeys, publishers map[string]string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "accounts {\n  %s {\n    jetstream: enabled\n", mainAccount)
@@ -71,7 +71,7 @@ func Configuration(keys PublicKeys, publishers map[string]string) (string, error
 	return b.String(), nil
 }
 
-// writeExports lists what each account may import of one.
+// writeExports writes what each account may import of the account named of.
 func writeExports(b *strings.Builder, of string) {
 	services, streams := map[string][]string{}, map[string][]string{}
 	for _, u := range Users() {
@@ -99,8 +99,8 @@ func writeExports(b *strings.Builder, of string) {
 	b.WriteString("    ]\n")
 }
 
-// responses says how many answers one message may get: each worker answers a cancel, each API says
-// that it is there, and a pull has messages and a status.
+// responses returns the option for the number of answers to one message: each worker answers a
+// cancel, each API answers a discovery, and a pull gets messages and a status.
 func responses(subject string) string {
 	if subject == events.CancelFilter || subject == discovery || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
 		return "stream"
@@ -119,7 +119,7 @@ func writeImports(b *strings.Builder, u User) {
 	b.WriteString("    ]\n")
 }
 
-// imported are the subjects of others that u can hear.
+// imported returns the subjects of other accounts that u subscribes to.
 func (u User) imported() []string {
 	if slices.Contains(u.Rights().Subscribe, announcements) {
 		return events.AllFilters()

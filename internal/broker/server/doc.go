@@ -1,3 +1,3 @@
-// Package server is the embedded nats-server, and how any server for pgcourier is set up:
-// the users, their keys, their accounts and their rights.
+// Package server runs the embedded nats-server. It also defines the users, keys, accounts and
+// rights of any server for pgcourier.
 package server

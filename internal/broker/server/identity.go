@@ -12,24 +12,24 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrNotTold says that the broker does not tell a connection its identity: it has no system
-// account, or the user may not ask.
+// ErrNotTold says that the broker does not return the identity of a connection: it has no system
+// account, or the user has no right to ask.
 var ErrNotTold = errors.New("the broker does not tell the rights of this login")
 
-// ownRights is the subject on which a server tells a connection its own identity and rights.
+// ownRights is the subject on which a server returns the identity and rights of a connection.
 const ownRights = "$SYS.REQ.USER.INFO"
 
 // Identity is the user of a connection, as the broker sees it.
 type Identity struct {
 	User    string // a public key or a name; may be empty
 	Account string
-	// Rights are the user's; nil: they are not limited.
+	// Rights are the rights of the user; nil: they are not limited.
 	Rights *Rights
 }
 
-// WhoAmI asks the broker for the identity of nc. ErrNotTold.
+// WhoAmI requests the identity of nc from the broker. ErrNotTold.
 func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a question without the right to ask is not answered
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a request without permission is never answered
 	defer cancel()
 	reply, err := nc.RequestWithContext(ctx, ownRights, nil)
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
@@ -66,7 +66,7 @@ func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	return who, nil
 }
 
-// allowed is a server's list: an empty one allows everything that is not denied.
+// allowed returns a server's list of subjects. An empty list allows everything that is not denied.
 func allowed(list []string) []string {
 	if len(list) == 0 {
 		return []string{">"}
@@ -74,8 +74,8 @@ func allowed(list []string) []string {
 	return list
 }
 
-// Lacks lists what of want is not among the rights, as "publish SUBJECT" and "subscribe to
-// SUBJECT". Subjects that want itself denies in part are not compared.
+// Lacks returns the rights of want that are missing, as "publish SUBJECT" and "subscribe to
+// SUBJECT". It does not compare subjects that want denies in part.
 func (r Rights) Lacks(want Rights) []string {
 	var out []string
 	lacking := func(verb string, have, denied, wanted []string) {
@@ -93,7 +93,7 @@ func (r Rights) Lacks(want Rights) []string {
 	return out
 }
 
-// covers reports whether every subject that the second pattern matches, the first does too.
+// covers reports whether the first pattern matches every subject that the second matches.
 func covers(pattern, other string) bool {
 	p, o := strings.Split(pattern, "."), strings.Split(other, ".")
 	for i, token := range p {

@@ -18,19 +18,21 @@ const (
 	keySuffix  = ".nk"
 )
 
-// KeysDir is the folder of the embedded server's keys within a data folder.
+// KeysDir returns the folder of the embedded server's keys in a data folder.
 func KeysDir(dataDir string) string { return filepath.Join(dataDir, keysFolder) }
 
-// KeyFile is a user's key within a folder of keys: an nkey seed, one line.
+// KeyFile returns the path of a user's key in a folder of keys. The file holds one line, an nkey
+// seed.
 func KeyFile(dir string, u User) string { return filepath.Join(dir, string(u)+keySuffix) }
 
-// PublicKeys are the public halves of the users' keys, by which a server knows them.
+// PublicKeys are the public keys of the users, with which a server identifies them.
 type PublicKeys map[User]string
 
-// EnsureKeys returns the public keys of users. A key that dir does not hold is generated; one that
-// it holds is kept. The folder is made with mode 0700 and each file with 0600. A file that others
-// may read is closed to them, and log is told, since it may have been read: delete it to have a new
-// one. A path that is not a regular file of this process's user is refused.
+// EnsureKeys returns the public keys of users. It generates a key that is missing in dir and keeps
+// the existing ones. The folder is made with mode 0700 and each file with 0600. EnsureKeys removes
+// the rights of other users from an existing file and logs that, because another user may have read
+// it: delete the file to get a new key. It refuses a path that is not a regular file of this
+// process's user.
 func EnsureKeys(dir string, users []User, log *slog.Logger) (PublicKeys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of broker keys: %w", err)
@@ -55,7 +57,7 @@ func EnsureKeys(dir string, users []User, log *slog.Logger) (PublicKeys, error) 
 	return keys, nil
 }
 
-// closeToOthers checks the owner of a file or folder and takes all rights from others.
+// closeToOthers checks the owner of a file or folder and removes all rights of other users.
 func closeToOthers(path string, want fs.FileMode, log *slog.Logger) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -79,7 +81,7 @@ func closeToOthers(path string, want fs.FileMode, log *slog.Logger) error {
 	return nil
 }
 
-// generateKey writes by rename: a crash leaves no half a key.
+// generateKey writes by rename, so that a crash leaves no partial key.
 func generateKey(file string) error {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
@@ -126,7 +128,7 @@ func publicKey(file string) (string, error) {
 	return public, nil
 }
 
-// KeyError says that a user's key cannot be read, and which user can.
+// KeyError says that a user's key cannot be read, and which system user can read it.
 type KeyError struct {
 	User  User
 	File  string
@@ -146,11 +148,11 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("broker key of the user %s: %v", e.User, e.Err)
 }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-// FindKey returns the file of u's key in a folder of keys, once it is seen to be readable.
-// Otherwise a *KeyError.
+// FindKey returns the path of u's key in a folder of keys if it is readable. Otherwise it returns a
+// *KeyError.
 func FindKey(dir string, u User) (string, error) {
 	file := KeyFile(dir, u)
 	f, err := os.Open(file) // #nosec G304 -- the operator's own folder
@@ -160,7 +162,7 @@ func FindKey(dir string, u User) (string, error) {
 	return "", &KeyError{User: u, File: file, Owner: owner(file, dir, filepath.Dir(dir)), Err: err}
 }
 
-// owner is the user of the first path that can be looked at.
+// owner returns the owner of the first path that exists and can be inspected.
 func owner(paths ...string) int {
 	for _, p := range paths {
 		if info, err := os.Stat(p); err == nil {

@@ -10,9 +10,9 @@ import (
 // ErrStoreLocked says that another process, or another server in this one, uses the store.
 var ErrStoreLocked = errors.New("broker store is in use by another server")
 
-// lockFile takes an exclusive flock on path. Closing the file releases it, as does the
-// end of the process, so a crash leaves nothing to clean up. The file itself stays: to
-// remove it would let two holders lock two files of the same name.
+// lockFile takes an exclusive flock on path. Closing the file or ending the process releases it, so
+// a crash leaves nothing to clean up. The file is never removed: otherwise two processes could lock
+// two files of the same name.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- inside the operator's own data folder
 	if err != nil {

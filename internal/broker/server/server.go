@@ -21,7 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// ErrNoServer says that the data folder names no running embedded server.
+// ErrNoServer says that no embedded server runs on the data folder.
 var ErrNoServer = errors.New("no embedded broker is running on this data folder")
 
 // RandomPort asks Start for any free port.
@@ -30,7 +30,7 @@ const RandomPort = natsd.RANDOM_PORT
 const (
 	urlFile     = "nats.url"
 	storeFolder = "broker"
-	// readyTimeout bounds the start, recovery of the store included.
+	// readyTimeout bounds the start, including the recovery of the store.
 	readyTimeout = 30 * time.Second
 	readyPoll    = 50 * time.Millisecond
 	loopback     = "127.0.0.1"
@@ -38,28 +38,28 @@ const (
 
 // Config describes the embedded broker.
 type Config struct {
-	// DataDir is where the server keeps its store (DataDir/broker, mode 0700) and says
-	// where it listens (DataDir/nats.url, mode 0600). It is made when missing.
+	// DataDir is the folder of the store (DataDir/broker, mode 0700) and of the file with the server's
+	// URL (DataDir/nats.url, mode 0600). It is created if missing.
 	DataDir string
-	// Host is the address to listen on. Default: 127.0.0.1. Any other than a loopback
-	// address needs TLS.
+	// Host is the address to listen on. Default: 127.0.0.1. An address that is not a loopback address
+	// requires TLS.
 	Host string
 	// Port to listen on. Default: 4222. RandomPort: any free one.
 	Port int
 	// CertFile and KeyFile are the server's certificate and key. Default: no TLS.
 	CertFile string
 	KeyFile  string
-	// ClientCAFile is a PEM bundle: each client must then have a certificate of one of
-	// these. It needs CertFile. Default: clients need none.
+	// ClientCAFile is a PEM bundle. Each client must then have a certificate from one of these
+	// authorities. It requires CertFile. Default: clients need no certificate.
 	ClientCAFile string
-	// Logger gets the server's warnings and errors, and the rest at debug level.
-	// Default: slog.Default().
+	// Logger gets the server's warnings and errors, and other messages at debug level. Default:
+	// slog.Default().
 	Logger *slog.Logger
 }
 
 // Server is a running embedded broker. Its methods are safe for concurrent use.
 type Server struct {
-	config Config // with the port that it has
+	config Config // with the actual port
 	store  string
 	log    *slog.Logger
 	admin  nkeys.KeyPair
@@ -68,8 +68,8 @@ type Server struct {
 	file   string
 	end    func() error
 
-	restarting sync.Mutex // held while the server is ended or started
-	over       bool       // it is not to be started again
+	restarting sync.Mutex // held while the server stops or starts
+	over       bool       // Shutdown was called: no restart
 
 	mu  sync.Mutex
 	srv *natsd.Server // nil: none runs
@@ -88,15 +88,14 @@ func (s *Server) set(srv *natsd.Server) {
 	s.srv = srv
 }
 
-// Start starts nats-server with JetStream in this process and waits until it takes
-// connections. It writes every message to disk before it acknowledges it (SyncAlways:
-// nats-server's default would lose up to two minutes at a power failure), and leaves the
-// process's signals alone. ErrStoreLocked: another server uses the folder. The caller
-// calls Shutdown.
+// Start starts nats-server with JetStream in this process and waits until it accepts connections.
+// The server writes every message to disk before it acknowledges it (SyncAlways: nats-server's
+// default could lose up to two minutes at a power failure). It does not handle the process's
+// signals. ErrStoreLocked: another server uses the folder. The caller calls Shutdown.
 //
-// It takes connections of Users only, by their keys in KeysDir, which are generated where
-// they are missing (EnsureKeys). ConnectAdmin's connection has all
-// rights; its key is a new one at each start and never leaves this process.
+// The server accepts only Users, by their keys in KeysDir. Start generates missing keys
+// (EnsureKeys). The connection of ConnectAdmin has all rights; its key is new at each start and
+// never leaves this process.
 func Start(c Config) (*Server, error) {
 	log := c.Logger
 	if log == nil {
@@ -131,13 +130,13 @@ func Start(c Config) (*Server, error) {
 	return s, nil
 }
 
-// takeOver moves what a server without users stored, which lies under the name of the
-// server's one nameless account, to where the account of the streams has it.
+// takeOver moves the store of a server without users, which is under the name of the server's only
+// account, to the name of the account with the streams.
 func takeOver(store string) error {
 	root := filepath.Join(store, natsd.JetStreamStoreDir)
 	nameless, ours := filepath.Join(root, natsd.DEFAULT_GLOBAL_ACCOUNT), filepath.Join(root, mainAccount)
 	if _, err := os.Stat(ours); !errors.Is(err, fs.ErrNotExist) {
-		return err //nolint:wrapcheck // nil: it is there
+		return err //nolint:wrapcheck // nil: it exists already
 	}
 	if err := os.Rename(nameless, ours); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("give the broker's store to its account: %w", err)
@@ -154,7 +153,7 @@ func (s *Server) start(c Config, store string, log *slog.Logger) (*natsd.Server,
 	if err != nil {
 		return nil, err
 	}
-	if s.url != "" { // it was started again
+	if s.url != "" { // after a restart
 		return srv, nil
 	}
 	if s.url, err = clientURL(srv, opts); err != nil {
@@ -165,13 +164,14 @@ func (s *Server) start(c Config, store string, log *slog.Logger) (*natsd.Server,
 	return srv, nil
 }
 
-// options are the same users and rights as an external server's, in the same form.
+// options returns the configuration with the same users and rights, in the same form, as for an
+// external server.
 func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Options, error) {
 	keys, err := EnsureKeys(KeysDir(c.DataDir), Users(), log)
 	if err != nil {
 		return nil, err
 	}
-	if s.admin == nil { // else it is started again, and connections have the key
+	if s.admin == nil { // after a restart, connections still use the key
 		if s.admin, err = nkeys.CreateUser(); err != nil {
 			return nil, err
 		}
@@ -191,8 +191,8 @@ func (s *Server) options(c Config, store string, log *slog.Logger) (*natsd.Optio
 	opts.Host, opts.Port = cmp.Or(c.Host, loopback), cmp.Or(c.Port, natsd.DEFAULT_PORT)
 	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, store, true
 	opts.NoSigs, opts.NoLog, opts.DisableJetStreamBanner = true, true, true
-	// A client that disappeared without closing its connection is noticed in half a minute and not
-	// in four: until then its waiting pull requests would swallow deliveries.
+	// A client that disappeared without closing its connection is noticed after half a minute instead
+	// of four. Until then its waiting pull requests could receive messages.
 	opts.PingInterval, opts.MaxPingsOut = 10*time.Second, 2
 	return opts, secureServer(opts, c)
 }
@@ -223,7 +223,7 @@ func run(opts *natsd.Options, timeout time.Duration, log *slog.Logger) (*natsd.S
 	return srv, nil
 }
 
-// ClientURL is where clients connect, for instance nats://127.0.0.1:4222.
+// ClientURL returns the URL for clients, for instance nats://127.0.0.1:4222.
 func (s *Server) ClientURL() string { return s.url }
 
 // InProcessConn returns a connection to the server that does not use the network.
@@ -239,18 +239,18 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// ConnectAdmin returns a connection within this process that may do everything in the
-// account of the streams. The caller closes it.
+// ConnectAdmin returns a connection within this process with all rights in the account of the
+// streams. The caller closes it.
 func (s *Server) ConnectAdmin(log *slog.Logger) (*nats.Conn, error) {
 	return broker.Connect(broker.Config{Server: s, Name: "pgcourier-admin", InboxPrefix: UserAdmin.InboxPrefix(), Logger: log, NKey: s.admin})
 }
 
-// Shutdown ends the server, waits until its store is closed, removes the URL file and
-// releases the lock. It is idempotent: later calls return the first result.
+// Shutdown stops the server, waits until its store is closed, removes the URL file and releases the
+// lock. It is idempotent: later calls return the first result.
 func (s *Server) Shutdown() error { return s.end() }
 
 func (s *Server) shutdown() error {
-	// First the file: from now on no client should be sent here.
+	// The file is removed first, so that new clients are not sent to a stopping server.
 	err := os.Remove(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -265,7 +265,7 @@ func (s *Server) shutdown() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// writeURL writes by rename, so that a reader never sees half a line.
+// writeURL writes by rename, so that a reader never sees a partial line.
 func writeURL(file, url string) error {
 	tmp := file + ".new"
 	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
@@ -277,9 +277,9 @@ func writeURL(file, url string) error {
 	return nil
 }
 
-// URL returns the URL of the embedded server that runs on a data folder, in this or
-// in another process. ErrNoServer: none does. After a crash the file may still name a
-// server that is gone; connecting to it then fails with ErrUnreachable.
+// URL returns the URL of the embedded server on a data folder, in this or in another process.
+// ErrNoServer: there is none. After a crash the file may still name a stopped server; connecting to
+// it then fails with ErrUnreachable.
 func URL(dataDir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dataDir, urlFile)) // #nosec G304 -- the operator's own folder
 	if errors.Is(err, fs.ErrNotExist) {
@@ -291,8 +291,8 @@ func URL(dataDir string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// serverLog hands the server's log to slog. nats-server ends the process after Fatalf
-// through its own logger; this one reports it to Start instead.
+// serverLog passes the server's log to slog. nats-server's own logger ends the process after
+// Fatalf; serverLog reports the error to Start.
 type serverLog struct {
 	log    *slog.Logger
 	failed chan string

@@ -17,8 +17,8 @@ import (
 // tlsTimeout bounds one TLS handshake.
 const tlsTimeout = 5 * time.Second
 
-// secureServer sets up TLS, and refuses to listen beyond this machine without it: what is
-// sent over the network would be readable, and the connections of users could be taken.
+// secureServer configures TLS. It refuses to listen on a network address without TLS, because other
+// hosts could read the messages and take over the connections of users.
 func secureServer(o *natsd.Options, c Config) error {
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return errors.New("certificate and key: give both or none")
@@ -57,7 +57,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// clientURL is the server's address, under a name that its certificate bears.
+// clientURL returns the server's URL with a name from its certificate.
 func clientURL(srv *natsd.Server, o *natsd.Options) (string, error) {
 	addr, ok := srv.Addr().(*net.TCPAddr)
 	if !ok {

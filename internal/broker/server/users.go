@@ -8,44 +8,44 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// User is one of the broker's users, each with only the rights that it needs.
+// User is one of the broker's users. Each has only the rights that it needs.
 type User string
 
-// The users. All but UserAdmin are the broker's for good; what an administrator may is
-// everything within the account, and the embedded server's has no key on disk.
+// The users. The rights of all but UserAdmin are limited. UserAdmin has all rights within the
+// account, and the embedded server's UserAdmin has no key on disk.
 const (
-	// UserGateway asks for exports of any project, cancels them, and reads what became of
-	// them. It cannot read requests.
+	// UserGateway requests exports of any project, cancels them, and reads their events. It cannot
+	// read requests.
 	UserGateway User = "gateway"
 	// UserWorker runs exports: the roles intake, worker, sweeper and pruner.
 	UserWorker User = "worker"
-	// UserNotifier reads outcomes, and has the notifications to itself.
+	// UserNotifier reads outcomes and is the only user of the notifications.
 	UserNotifier User = "notifier"
-	// UserVerifier reads outcomes, and announces what it found.
+	// UserVerifier reads outcomes and publishes the results of verifications.
 	UserVerifier User = "verifier"
 	// UserAPI answers calls over HTTP and NATS: the role api.
 	UserAPI User = "api"
-	// UserOperator is the command line's: it watches, cancels, replays, looks into queues
-	// and makes consumers of outcomes.
+	// UserOperator is the user of the command line: it follows, cancels and replays exports, reads
+	// queues and creates consumers of outcomes.
 	UserOperator User = "operator"
-	// UserAdmin makes the streams and consumers.
+	// UserAdmin creates the streams and consumers.
 	UserAdmin User = "admin"
 )
 
-// Users lists those with limited rights, in the order of the documents.
+// Users returns the users with limited rights, in the order of the documentation.
 func Users() []User {
 	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserAPI, UserOperator}
 }
 
-// InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe there.
+// InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe to it.
 func (u User) InboxPrefix() string { return "_INBOX_" + string(u) }
 
-// Rights are subjects that a user may publish to and listen on. A denial wins over a permission. No
-// user may do anything that is not allowed.
+// Rights are the subjects that a user may publish to and subscribe to. A denial takes precedence
+// over a permission. Everything that is not allowed is denied.
 type Rights struct {
 	Publish, DenyPublish     []string
 	Subscribe, DenySubscribe []string
-	// Respond is how many answers each message that was received may get. 0: none.
+	// Respond bounds the answers to each received message. 0: none.
 	Respond int
 }
 
@@ -57,18 +57,18 @@ const (
 func streamInfo(stream string) string { return api + "STREAM.INFO." + stream }
 func readMsg(stream string) string    { return api + "STREAM.MSG.GET." + stream }
 
-// consume is the right to take messages from a durable consumer and to settle them.
+// consume returns the rights to pull messages from a durable consumer and to settle them.
 func consume(stream, consumer string) []string {
 	return []string{api + "CONSUMER.MSG.NEXT." + stream + "." + consumer, "$JS.ACK." + stream + "." + consumer + ".>"}
 }
 
-// setup is the right to see how streams and consumers are set up, and how full they are,
-// not what they hold: each process checks at its start that it finds what it needs.
+// setup returns the rights to read the configuration and fill level of streams and consumers, but
+// not their messages: each process checks at its start that the required ones exist.
 func setup() []string {
 	return []string{streamInfo("*"), api + "CONSUMER.INFO.*.*", api + "INFO"}
 }
 
-// each returns f of each of names.
+// each returns f of each name.
 func each[T any](f func(string) T, names []string) []T {
 	out := make([]T, 0, len(names))
 	for _, name := range names {
@@ -77,7 +77,7 @@ func each[T any](f func(string) T, names []string) []T {
 	return out
 }
 
-// reading is what a reader of outcomes needs of the API.
+// reading returns the rights on the API for a reader of outcomes.
 func reading() []string {
 	return []string{
 		api + "INFO", streamInfo(events.StreamOutcomes), streamInfo(events.StreamEvents),
@@ -85,20 +85,20 @@ func reading() []string {
 	}
 }
 
-// announcements are the subjects of all live events about one request each: a follower of a request
-// subscribes to all of them with one wildcard. Other subjects with as many tokens are not imported:
-// a schedule, which holds a request, is no announced event.
+// announcements are the subjects of all live events about one request: a follower of a request
+// subscribes to all of them with one wildcard. Other subjects with as many tokens, such as a
+// schedule with its request, are not imported.
 const announcements = "backup.*.*.*"
 
-// discovery holds the subjects on which services of NATS say what they are and count their calls.
-// The counts are over all projects, so a publisher of one project may not ask for them.
+// discovery holds the subjects of the discovery and the statistics of NATS services. The statistics
+// cover all projects, so the publisher of one project has no right to them.
 const discovery = "$SRV.>"
 
-// noCalls keeps a wildcard over announcements from hearing calls of the API, whose subjects have as
-// many tokens: a call can hold a request.
+// noCalls excludes the calls of the API from a wildcard over announcements. The subjects of calls
+// have as many tokens, and a call can contain a request.
 const noCalls = events.TypeCall + ".>"
 
-// Rights returns what u may do.
+// Rights returns the rights of u.
 func (u User) Rights() Rights {
 	r := Rights{Subscribe: []string{u.InboxPrefix() + ".>"}}
 	switch u {
@@ -139,36 +139,36 @@ func workerRights(r Rights) Rights {
 		}, setup(),
 		consume(events.StreamRequests, events.ConsumerExport), consume(events.StreamIntake, events.ConsumerIntake),
 		consume(events.StreamSchedules, events.ConsumerDue),
-		[]string{ // the sweeper and cancels look into the queues; dead messages are removed
+		[]string{ // the sweeper and cancels read the queues and remove messages
 			readMsg(events.StreamRequests), readMsg(events.StreamIntake), readMsg(events.StreamAdvisories),
 			api + "STREAM.MSG.DELETE." + events.StreamRequests,
 		},
 	)
 	r.Subscribe = append(r.Subscribe, events.CancelFilter, events.CancellingFilter,
 		"$JS.EVENT.ADVISORY.CONSUMER.*."+events.StreamRequests+".>")
-	r.Respond = 1 // to cancels
+	r.Respond = 1 // to a cancel
 	return r
 }
 
-// apiRights are those of a gateway of all projects that also looks into the queue, announces links and
-// keeps schedules.
+// apiRights adds the rights of the role api to those of a gateway for all projects: it also reads
+// the queue, announces links and stores schedules.
 func apiRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{
 			events.RequestedFilter, events.CancelFilter,
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
-			// As the operator's: a schedule is removed by a purge of its subject.
+			// As for the operator: a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
 		}, setup(),
 		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
 	)
 	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
-	r.Respond = broker.ServiceInstances // to discovery: they share a connection
+	r.Respond = broker.ServiceInstances // to a discovery: the instances share a connection
 	return r
 }
 
-// operatorRights: consumers of outcomes are the operator's to make and to remove, but for
-// those that the notifier and the verifier work with.
+// operatorRights adds the rights of the operator, which may create and remove consumers of
+// outcomes, except those of the notifier and the verifier.
 func operatorRights(r Rights) Rights {
 	of := func(stream string) []string {
 		return []string{
@@ -205,9 +205,9 @@ func operatorRights(r Rights) Rights {
 	return r
 }
 
-// PublisherRights are those of a publisher of one project: it asks for exports of that project, hears
-// what becomes of them, and calls the API for them, and for no other project. It cancels by a call of the
-// API, because the subject of the workers' cancels names no project. Its replies come under
+// PublisherRights returns the rights of a publisher of one project: it requests exports of that
+// project, follows them, and calls the API for them, for no other project. It cancels with a call
+// of the API, because the subject of the workers' cancels names no project. Its replies are under
 // PublisherInbox.
 func PublisherRights(project string) (Rights, error) {
 	if !events.ValidProject(project) {

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// watchEvery is how often the store is looked at: its state is in memory.
+	// watchEvery is the pause between two checks of the store. A check reads memory only.
 	watchEvery = 2 * time.Second
-	// restarts is how often a restart is tried while the disk has room.
+	// restarts bounds the attempts to restart while the disk has room.
 	restarts = 10
-	// leastRoom is what the disk must take before the server is started again.
+	// leastRoom is the space that the disk must have before a restart.
 	leastRoom = 256 << 10
 )
 
 var errStopped = errors.New("the embedded broker is stopped")
 
-// Fault returns why the server takes no messages; nil: it does, as far as it knows. nats-server
-// takes no message for a stream any more once a write has failed, for instance on a full
-// disk, until it is started again. It does not answer publishers either.
+// Fault returns why the server accepts no messages; nil: no fault is known. After a failed write,
+// for instance on a full disk, nats-server accepts no message for that stream until it is
+// restarted. It does not answer publishers either.
 func (s *Server) Fault() error {
 	srv := s.running()
 	if srv == nil {
@@ -38,10 +38,9 @@ func (s *Server) Fault() error {
 	return nil
 }
 
-// Watch starts the server again when its store is broken and the disk has room, until ctx ends.
-// Clients reconnect by themselves. tell hears why the server takes no messages, each time it is
-// looked at, and nil when it does. The error wraps broker.ErrUnreachable: it cannot be
-// started any more.
+// Watch restarts the server when its store is faulty and the disk has room, until ctx ends. Clients
+// reconnect by themselves. Watch calls tell at each check with the reason why the server accepts no
+// messages, or nil. The error wraps broker.ErrUnreachable: the server cannot be restarted.
 func (s *Server) Watch(ctx context.Context, tell func(error)) error {
 	look := time.NewTicker(watchEvery)
 	defer look.Stop()
@@ -65,7 +64,7 @@ func (s *Server) Watch(ctx context.Context, tell func(error)) error {
 		err := s.restart()
 		if err == nil {
 			s.log.InfoContext(ctx, "embedded broker started again", "url", s.url)
-			continue // and look whether it holds
+			continue // the next check verifies the restart
 		}
 		tell(err)
 		if failures++; failures == restarts {
@@ -85,7 +84,7 @@ func (s *Server) room() error {
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(file))
 }
 
-// restart ends the server and starts it again on the same store, port and keys.
+// restart stops the server and starts it again with the same store, port and keys.
 func (s *Server) restart() error {
 	s.restarting.Lock()
 	defer s.restarting.Unlock()

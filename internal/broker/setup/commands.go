@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-// WithClient connects as user for the time of do. Errors are those of Connect and of do.
+// WithClient connects as user, calls do and disconnects. Errors are those of Connect and of do.
 func WithClient(ctx context.Context, c config.Config, user server.User, log *slog.Logger, do func(context.Context, *events.Client) error) error {
 	nc, err := Connect(c, user, log)
 	if err != nil {
@@ -28,8 +28,8 @@ func WithClient(ctx context.Context, c config.Config, user server.User, log *slo
 	return do(ctx, client)
 }
 
-// WithJetStream connects as the operator for the time of do. Errors are those of Connect and of
-// do. A broker that does not answer do is a broker.ErrUnreachable too.
+// WithJetStream connects as the operator, calls do and disconnects. Errors are those of Connect and
+// of do. If the broker does not answer do, the error is also a broker.ErrUnreachable.
 func WithJetStream(ctx context.Context, c config.Config, log *slog.Logger, do func(context.Context, jetstream.JetStream) error) error {
 	nc, err := Connect(c, server.UserOperator, log)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-// KeysDir returns the folder in which each user of the broker has a key. Empty: there is one
-// login for all users, or none.
+// KeysDir returns the folder with a key for each user of the broker. Empty: all users share one
+// login, or have none.
 func KeysDir(c config.Config) string {
 	switch {
 	case c.NATSKeys != "":
@@ -28,7 +28,7 @@ func KeysDir(c config.Config) string {
 	return ""
 }
 
-// Users returns the broker's users as which the roles of c work, the first role's first.
+// Users returns the broker's users for the roles of c, the first role's first.
 func Users(c config.Config) []server.User {
 	var out []server.User
 	if c.Exporting() {
@@ -46,9 +46,9 @@ func Users(c config.Config) []server.User {
 	return out
 }
 
-// KeyOf returns the user of the broker in a folder of keys as which user logs in: itself, or the operator
-// for a UserAPI that has no key there. A folder that an earlier version made has none, and the operator may
-// do all that the API did then.
+// KeyOf returns the user of the key with which user logs in from a folder of keys: user itself, or
+// the operator for a UserAPI without a key there. A folder from an earlier version has no key of
+// UserAPI, and the operator has all rights that the API had then.
 func KeyOf(dir string, user server.User) server.User {
 	if user != server.UserAPI {
 		return user
@@ -62,8 +62,8 @@ func KeyOf(dir string, user server.User) server.User {
 	return server.UserOperator
 }
 
-// Connect connects to the broker that c names, or to the embedded one of another process that
-// runs on the data folder, as one of the broker's users. The caller closes the connection.
+// Connect connects as one of the broker's users to the configured broker, or to the embedded broker
+// of another process on the same data folder. The caller closes the connection.
 //
 // Errors wrap broker.ErrUnreachable, broker.ErrUnauthorized or server.ErrNoServer. Any other is a
 // *config.Error.
@@ -84,7 +84,7 @@ func Connect(c config.Config, user server.User, log *slog.Logger) (*nats.Conn, e
 	})
 }
 
-// ConnectLocal connects to the embedded server of this process. Otherwise it is Connect.
+// ConnectLocal connects to the embedded server of this process. Without one it is Connect.
 func ConnectLocal(c config.Config, user server.User, local *server.Server, log *slog.Logger) (*nats.Conn, error) {
 	return connect(c, user, broker.Config{Server: local, Logger: log})
 }
@@ -113,8 +113,7 @@ func connect(c config.Config, user server.User, to broker.Config) (*nats.Conn, e
 	return nc, config.AsError(err)
 }
 
-// JetStream returns the streams as c reaches them over nc: in the server's own domain, or in
-// another.
+// JetStream returns the JetStream of c over nc: in the server's own domain, or in another.
 func JetStream(c config.Config, nc *nats.Conn) (jetstream.JetStream, error) {
 	switch {
 	case c.NATSDomain != "":
@@ -125,7 +124,7 @@ func JetStream(c config.Config, nc *nats.Conn) (jetstream.JetStream, error) {
 	return jetstream.New(nc)
 }
 
-// Client returns what asks for exports and follows them, over the same streams.
+// Client returns a client that requests and follows exports, over the same streams.
 func Client(c config.Config, nc *nats.Conn) (*events.Client, error) {
 	js, err := JetStream(c, nc)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package setup reads from the configuration how the broker is reached, as which of its users,
-// and what streams and consumers it must hold.
+// Package setup derives from the configuration how to reach the broker, as which of its users, and
+// which streams and consumers it must have.
 //
-// It stands below internal/broker and not in it: broker knows no configuration. Everything that
-// talks to the broker connects through it: serve, doctor and the verbs.
+// It is a package below internal/broker, because internal/broker does not depend on the
+// configuration. serve, doctor and the commands connect to the broker with it.
 package setup

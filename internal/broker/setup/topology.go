@@ -22,8 +22,8 @@ func Topology(c config.Config) broker.Topology {
 	return t
 }
 
-// Channels returns the channels that a notifier of c delivers over, in the order of their
-// names. None: the roles of c include no notifier.
+// Channels returns the channels of a notifier of c, in the order of their names. Empty: no role of
+// c is a notifier.
 func Channels(c config.Config) []notify.Channel {
 	if !c.Serves(config.RoleNotifier) {
 		return nil
