@@ -1,6 +1,7 @@
 package libpq
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -54,7 +55,7 @@ func (s *stderr) drain(fd uintptr) (done bool) {
 	buf := make([]byte, 64<<10)
 	for read := 0; read < pipeCapacity; {
 		n, err := syscall.Read(int(fd), buf)
-		if err == syscall.EINTR { //nolint:errorlint // a plain number
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if n <= 0 {

@@ -57,6 +57,25 @@ func (t Trail) Wait(ctx context.Context, most int) int { return t.wait(ctx, most
 // ProcessID is pg_dump's.
 func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
 
+// Limit changes the limits of an open dump and sets its clock to zero. As a setting, a short stall would
+// bound Open too, which takes longer on a busy machine.
+func Limit(d export.Dump, limit, stall time.Duration) {
+	if s, ok := d.(*slottedDump); ok {
+		d = s.Dump
+	}
+	var w *watch
+	switch d := d.(type) {
+	case *dump:
+		w = d.watch
+	case *memberDump:
+		w = d.watch
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settle()
+	w.limit, w.stall, w.spent, w.quiet = limit, stall, 0, 0
+}
+
 // ReadNotices gives what would be read of inotify to a reader of an empty folder.
 func ReadNotices(folder *spool.Folder, notices []byte) error {
 	s := &spooled{folder: folder, wake: make(chan struct{}, 1), writing: map[string]struct{}{}, known: map[string]struct{}{}}

@@ -88,18 +88,16 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 			t.Parallel()
 			var out log
 			config := pgdump.Config{
-				BinDirs: fake(t, c.body), Timeout: 10 * time.Minute, Stall: 5 * time.Minute,
-				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
-				Logger: slog.New(slog.NewTextHandler(&out, nil)),
-			}
-			// Only the clock that is to run out is short: the machine may be busy.
-			if c.code == codes.DumpTimeout {
-				config.Timeout = 500 * time.Millisecond
-			}
-			if c.code == codes.DumpStalled {
-				config.Stall = 2 * time.Second
+				BinDirs: fake(t, c.body), KillDelay: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			}
 			dump := open(t, config, job(dsn, export.SQL, "s"))
+			// Only the clock that is to run out is short: the machine may be busy.
+			if c.code == codes.DumpTimeout {
+				pgdump.Limit(dump, 500*time.Millisecond, time.Hour)
+			}
+			if c.code == codes.DumpStalled {
+				pgdump.Limit(dump, time.Hour, 2*time.Second)
+			}
 			pid := pgdump.ProcessID(dump)
 			f := fault(t, readUntilError(t, dump), c.code)
 			if strings.Contains(f.Message, "words") {
@@ -134,12 +132,13 @@ func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 	wait := filepath.Join(t.TempDir(), "wait")
 	dump := open(t, pgdump.Config{
 		BinDirs: fake(t, fmt.Sprintf(`echo start; until [ -e %s ]; do sleep 0.01; done; echo end`, wait)),
-		Timeout: 5 * time.Second, Stall: 5 * time.Second, LockWaitTimeout: time.Second,
 	}, job(database(t, cluster, simple), export.SQL, "s"))
 	read(t, dump, len("start\n"))
+	pgdump.Limit(dump, 4*time.Second, 4*time.Second)
 	// Real time passes without a read; it is what is tested, and the script waits for it.
 	timer := time.NewTimer(5500 * time.Millisecond)
 	<-timer.C
+	pgdump.Limit(dump, time.Hour, time.Hour) // the script may take as long as it needs
 	if err := os.WriteFile(wait, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -154,12 +153,17 @@ func TestTarSpoolingIsProgress(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
 	body := fmt.Sprintf(`i=0; while [ $i -lt 70 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
-	config := pgdump.Config{BinDirs: fake(t, body), Stall: 5 * time.Second, LockWaitTimeout: time.Second}
+	config := pgdump.Config{BinDirs: fake(t, body)}
 	dsn := database(t, cluster, simple)
-	if _, err := io.Copy(io.Discard, open(t, config, job(dsn, export.Tar, "s"))); err != nil {
+	spooling := func(f export.Format) export.Dump {
+		dump := open(t, config, job(dsn, f, "s"))
+		pgdump.Limit(dump, time.Hour, 5*time.Second)
+		return dump
+	}
+	if _, err := io.Copy(io.Discard, spooling(export.Tar)); err != nil {
 		t.Errorf("tar: %v, want no stall", err)
 	}
-	fault(t, readUntilError(t, open(t, config, job(dsn, export.SQL, "s"))), codes.DumpStalled)
+	fault(t, readUntilError(t, spooling(export.SQL)), codes.DumpStalled)
 }
 
 func TestCancelPassesItsCauseThrough(t *testing.T) {

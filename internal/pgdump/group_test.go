@@ -2,6 +2,7 @@ package pgdump_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,10 +45,11 @@ type ending struct {
 	err     error
 }
 
-// groups is a GroupDumper with defaults for the tests.
+// groups is a GroupDumper with defaults for the tests. A member is waited for as long as it takes.
 func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.GroupDumper {
 	t.Helper()
 	g.Dumper = dumper(t, c)
+	g.Wait = cmp.Or(g.Wait, time.Hour)
 	out, err := pgdump.NewGroupDumper(g)
 	if err != nil {
 		t.Fatal(err)
@@ -56,11 +58,17 @@ func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.GroupDu
 }
 
 // dumpAs opens a dump as a member and reads it to its end.
-func dumpAs(ctx context.Context, g *pgdump.Member, j export.DumpJob) (e ending) {
+func dumpAs(ctx context.Context, g *pgdump.Member, j export.DumpJob) ending {
+	return dumpOpened(ctx, g, j, func(export.Dump) {})
+}
+
+// dumpOpened is dumpAs that calls opened before the first read.
+func dumpOpened(ctx context.Context, g *pgdump.Member, j export.DumpJob, opened func(export.Dump)) (e ending) {
 	d, err := g.Open(ctx, j)
 	if err != nil {
 		return ending{err: err}
 	}
+	opened(d)
 	defer func() { e.err = errors.Join(e.err, d.Close()) }()
 	b, err := io.ReadAll(d)
 	e = ending{grouped: pgdump.Grouped(d), text: string(b), info: d.Info(), err: err}
@@ -73,10 +81,16 @@ func dumpAs(ctx context.Context, g *pgdump.Member, j export.DumpJob) (e ending) 
 // together dumps all jobs as members of one group, at once.
 func together(t *testing.T, g *pgdump.GroupDumper, jobs ...export.DumpJob) []ending {
 	t.Helper()
+	return togetherOpened(t, g, func(int, export.Dump) {}, jobs...)
+}
+
+// togetherOpened is together that calls opened before the first read of each dump.
+func togetherOpened(t *testing.T, g *pgdump.GroupDumper, opened func(int, export.Dump), jobs ...export.DumpJob) []ending {
+	t.Helper()
 	out := make([]ending, len(jobs))
 	var all sync.WaitGroup
 	for i, m := range g.NewGroup(jobs[0].Project.GroupKey(), len(jobs)) {
-		all.Go(func() { out[i] = dumpAs(t.Context(), m, jobs[i]) })
+		all.Go(func() { out[i] = dumpOpened(t.Context(), m, jobs[i], func(d export.Dump) { opened(i, d) }) })
 	}
 	all.Wait()
 	if left := pgdump.SpoolLeft(g); left != pgdump.SpoolCap(g) {
@@ -242,8 +256,14 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 			}
 			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir, "pg_restore"), body)
 			install(t, filepath.Join(dir, "pg_restore"), text)
-			config := pgdump.Config{BinDirs: []string{dir}, Stall: 3 * time.Second, LockWaitTimeout: time.Second, KillDelay: 100 * time.Millisecond}
-			got := together(t, groups(t, config, pgdump.GroupConfig{}), job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1"))
+			config := pgdump.Config{BinDirs: []string{dir}, KillDelay: 100 * time.Millisecond}
+			opened := func(i int, d export.Dump) {
+				if i == 0 && strings.Contains(body, "sleep") {
+					pgdump.Limit(d, time.Hour, 2*time.Second)
+				}
+			}
+			jobs := []export.DumpJob{job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1")}
+			got := togetherOpened(t, groups(t, config, pgdump.GroupConfig{}), opened, jobs...)
 			err := got[0].err
 			if err == nil { // it exited 0, and all it did not take is still in the pipe
 				_, err = archive.Check(strings.NewReader(got[0].text), export.SQL)

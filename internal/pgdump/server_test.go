@@ -36,13 +36,14 @@ func TestServerFaults(t *testing.T) {
 	dsn := database(t, c, large)
 
 	t.Run("a backend that is stopped is a stall", func(t *testing.T) {
-		dump := open(t, pgdump.Config{Stall: 5 * time.Second, LockWaitTimeout: time.Second}, job(dsn, export.SQL, "big"))
+		dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "big"))
 		read(t, dump, 5000)
 		pid := backend(t, connect(t, dsn), "pgcourier dump")
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		pgDump := pgdump.ProcessID(dump)
+		pgdump.Limit(dump, time.Hour, 2*time.Second)
 		fault(t, readUntilError(t, dump), codes.DumpStalled)
 		if err := dump.Close(); err != nil {
 			t.Error(err)

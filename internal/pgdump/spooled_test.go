@@ -296,14 +296,12 @@ func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			stall := 5 * time.Minute
-			if c.code == codes.DumpStalled {
-				stall = 2 * time.Second
-			}
 			dump := open(t, pgdump.Config{
-				BinDirs: fake(t, folder+c.body), Spool: area(t, dir), Timeout: 10 * time.Minute, Stall: stall,
-				LockWaitTimeout: 100 * time.Millisecond, KillDelay: 100 * time.Millisecond,
+				BinDirs: fake(t, folder+c.body), Spool: area(t, dir), KillDelay: 100 * time.Millisecond,
 			}, parallel(dsn, 1, "s"))
+			if c.code == codes.DumpStalled {
+				pgdump.Limit(dump, time.Hour, 2*time.Second)
+			}
 			fault(t, readUntilError(t, dump), c.code)
 			if err := dump.Close(); err != nil {
 				t.Error(err)

@@ -91,11 +91,18 @@ func (w *watch) expired() error {
 	return nil
 }
 
+// interval returns how often run checks the limits: one is exceeded by at most a tenth, and by no more
+// than a second.
+func (w *watch) interval() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return min(max(min(w.limit, w.stall)/10, time.Millisecond), time.Second)
+}
+
 // run checks the limits until ctx ends, and calls expire when one is reached. moved, if not nil,
 // reports progress other than bytes read.
 func (w *watch) run(ctx context.Context, moved func() bool, expire func(error)) {
-	// A limit is exceeded by at most a tenth, and by no more than a second.
-	t := time.NewTicker(min(max(min(w.limit, w.stall)/10, time.Millisecond), time.Second))
+	t := time.NewTicker(w.interval())
 	defer t.Stop()
 	for {
 		select {
