@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// ErrNotSplit says that an archive cannot be split: something in it is not provably one
-// project's.
+// ErrNotSplit says that an archive cannot be split: some part of it does not provably belong to one
+// project.
 var ErrNotSplit = errors.New("the archive cannot be split by project")
 
-// Owners of an entry beside the projects, which count from 0.
+// Owners of an entry other than the projects, which are numbered from 0.
 const (
 	nobody   = -1
 	everyone = -2 // part of each archive
 )
 
-// owners attributes entries to projects.
+// owners finds the project of each entry.
 type owners struct {
 	schemas map[string]int // the project of each schema
 	found   map[int64]int  // the project of the SCHEMA or DATABASE entry with this id
@@ -81,7 +81,7 @@ func (o *owners) of(e Entry) int {
 		}
 	case "COMMENT", "ACL", "SECURITY LABEL", "DATABASE PROPERTIES":
 		if e.Kind == "DATABASE PROPERTIES" && len(e.Dependencies) == 0 {
-			return everyone // settings of the database: every dump of it has them
+			return everyone // settings of the database, which are in every dump of it
 		}
 		if len(e.Dependencies) != 1 {
 			return nobody

@@ -9,24 +9,23 @@ import (
 )
 
 const (
-	// pieceSize is how much Check reads at a time.
+	// pieceSize is the number of bytes that Check reads at a time.
 	pieceSize = 64 << 10
-	// maxEmptyReads is when a source that returns neither bytes nor an error is given
-	// up, as bufio does.
+	// maxEmptyReads bounds reads that return neither bytes nor an error, as in bufio.
 	maxEmptyReads = 100
 )
 
-// scanner checks one format, fed in pieces of any size.
+// scanner checks one format. The input may come in pieces of any size.
 type scanner interface {
-	// scan takes the next piece. It returns how much of it was looked at when it
-	// failed; without an error it has taken all.
+	// scan processes the next piece. It returns how many bytes it had processed when it failed.
+	// Without an error it has processed the whole piece.
 	scan(p []byte) (int, error)
-	// finish says whether the dump may end here.
+	// finish returns an error if the dump may not end here.
 	finish() error
 }
 
-// Checker checks the structure of a dump that is written to it, and counts its rows. It is
-// for one goroutine, but for Table.
+// Checker checks the structure of a dump that is written to it, and counts its rows. It is not safe
+// for concurrent use, except Table.
 type Checker struct {
 	format  export.Format
 	scanner scanner
@@ -52,15 +51,15 @@ func NewChecker(f export.Format) (*Checker, error) {
 	return c, nil
 }
 
-// Write takes the next piece of the dump, of any size. A dump that is not what pg_dump writes
-// is a *StructureError; nothing may be written after it.
+// Write checks the next piece of the dump, of any size. A structure that pg_dump does not write is
+// a *StructureError; Write must not be called after it.
 func (c *Checker) Write(p []byte) (int, error) {
 	n, err := c.scanner.scan(p)
 	c.offset += int64(n)
 	return n, c.locate(err)
 }
 
-// Finish returns what the dump holds, or a *StructureError when it may not end here.
+// Finish returns the contents of the dump, or a *StructureError if it may not end here.
 func (c *Checker) Finish() (export.Contents, error) {
 	if err := c.locate(c.scanner.finish()); err != nil {
 		return export.Contents{}, err
@@ -68,8 +67,7 @@ func (c *Checker) Finish() (export.Contents, error) {
 	return export.Contents{Tables: c.tally.rows}, nil
 }
 
-// Table is the table of which rows are written now; zero between tables. It is safe for
-// concurrent use.
+// Table returns the table of the current rows; zero between tables. It is safe for concurrent use.
 func (c *Checker) Table() export.Table {
 	if t := c.tally.current.Load(); t != nil {
 		return *t
@@ -92,8 +90,8 @@ func structureError(f export.Format, offset int64, err error) *StructureError {
 	return s
 }
 
-// Check reads a plain dump to its end and checks its structure. A dump that is not whole
-// is a *StructureError; r's own errors are wrapped. It does not close r.
+// Check reads a plain dump to its end and checks its structure. An incomplete dump is a
+// *StructureError; r's own errors are wrapped. It does not close r.
 func Check(r io.Reader, f export.Format) (export.Contents, error) {
 	c, err := NewChecker(f)
 	if err != nil {

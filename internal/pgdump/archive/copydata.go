@@ -7,25 +7,25 @@ const (
 	faultAfterRows fault = "text after the end of a table's rows"
 )
 
-// copyEnd is what ends the rows of COPY in text form, seen together with the line break
-// before it. In a row a backslash is always doubled, so no data can look like it.
+// copyEnd ends the rows of COPY in text form, together with the line break before it. In a row a
+// backslash is always doubled, so no data can look like it.
 const copyEnd = "\n\\.\n"
 
-// copyWindow is how much is looked at in one go: small enough to stay in the first cache
-// for both passes over it.
+// copyWindow is the number of bytes that one step scans. It is small enough that the first-level
+// cache holds them for both passes.
 const copyWindow = 16 << 10
 
 // copyScanner counts the rows of one table's data, in COPY's text form.
 type copyScanner struct {
 	rows    int64
-	matched int // bytes of copyEnd that the input so far ends with
+	matched int // bytes of copyEnd at the end of the input so far
 	done    bool
 }
 
-// begin starts a section. Its first line counts as following a line break.
+// begin starts a section. Its first line counts as preceded by a line break.
 func (c *copyScanner) begin() { *c = copyScanner{matched: 1} }
 
-// scan takes rows up to and including their end, and returns how much it took.
+// scan processes rows up to and including their end, and returns the number of bytes.
 func (c *copyScanner) scan(p []byte) (int, error) {
 	n := 0
 	for !c.done && n < len(p) {
@@ -37,8 +37,8 @@ func (c *copyScanner) scan(p []byte) (int, error) {
 	return n, nil
 }
 
-// lines goes from line break to line break: the library finds one faster than any search
-// for the whole end, which stops at each of them too.
+// lines searches for line breaks. The library finds a line break faster than copyEnd, because a
+// search for copyEnd also stops at each line break.
 func (c *copyScanner) lines(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && !c.done {
@@ -62,7 +62,7 @@ func (c *copyScanner) lines(p []byte) (int, error) {
 	return n, nil
 }
 
-// step takes one byte while an end may be under way.
+// step processes one byte of a possible end.
 func (c *copyScanner) step(b byte) {
 	switch b {
 	case copyEnd[c.matched]:
@@ -76,8 +76,8 @@ func (c *copyScanner) step(b byte) {
 	}
 }
 
-// tableData scans the data of one table where it stands alone: COPY's rows, their end,
-// and line breaks after it. Archives hold it in this form.
+// tableData scans the data of one table in an archive: COPY's rows, their end, and the line breaks
+// after it.
 type tableData struct {
 	copyScanner
 }

@@ -15,7 +15,7 @@ const (
 	faultCut          fault = "the dump is cut short"
 )
 
-// customState is what a custom archive's next field is.
+// customState is the kind of a custom archive's next field.
 type customState uint8
 
 const (
@@ -29,19 +29,19 @@ const (
 	customBlobChunk
 )
 
-// customScanner checks pg_dump's custom archives: the table of contents, then one block
-// of data for each entry that has some, in chunks.
+// customScanner checks pg_dump's custom archives: the table of contents, then one block of data, in
+// chunks, for each entry with data.
 type customScanner struct {
 	toc     *tocParser
 	tally   *tally
 	state   customState
 	field   fieldReader
-	missing int // entries without their data so far
+	missing int // entries with data that has not come yet
 	left    int64
 	blobs   bool // the block's type
 	rows    tableData
 
-	pos   int64    // bytes taken so far
+	pos   int64    // bytes processed so far
 	index *indexed // nil: the places of the blocks are not recorded
 }
 
@@ -106,7 +106,7 @@ func (c *customScanner) expect(s customState) {
 	c.field.start(kind, 0)
 }
 
-// take uses a complete field outside the table of contents.
+// take processes a complete field outside the table of contents.
 func (c *customScanner) take(v int64) error {
 	switch c.state {
 	case customBlock:

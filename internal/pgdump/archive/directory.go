@@ -12,17 +12,16 @@ const (
 	faultBlobs      fault = "large objects, which a dump of schemas never holds"
 )
 
-// directoryArchive checks a tar of what pg_dump writes as a directory: each table's file, in
-// any order, and toc.dat, last, which says what they were. pg_dump marks that table of
-// contents as a tar archive's.
+// directoryArchive checks a tar of pg_dump's directory archive: each table's file, in any order,
+// and then toc.dat, which lists them. pg_dump marks that table of contents as a tar archive's.
 type directoryArchive struct {
 	toc    *tocParser
 	tally  *tally
-	files  map[int64]int64 // rows by the dump id that a file is named after
+	files  map[int64]int64 // rows by the dump id in the file's name
 	cost   int
 	id     int64 // of the current member; 0: toc.dat
 	rows   tableData
-	listed bool // toc.dat was met
+	listed bool // toc.dat was read
 }
 
 var _ tarMembers = (*directoryArchive)(nil)
@@ -72,7 +71,7 @@ func (d *directoryArchive) end() error {
 	return nil
 }
 
-// match holds the files that came against those that the table of contents lists.
+// match compares the files with those that the table of contents lists.
 func (d *directoryArchive) match() error {
 	if !d.toc.done {
 		return faultTOCLength
@@ -105,16 +104,16 @@ func (d *directoryArchive) complete() error {
 
 func dataFileName(id int64) string { return strconv.FormatInt(id, 10) + ".dat" }
 
-// dataFile returns the dump id that a table's file is named after: digits as pg_dump writes
-// them, so that no two names are one id and none can lead elsewhere.
+// dataFile returns the dump id in the name of a table's file. It accepts only digits as pg_dump
+// writes them, so that no two names have the same id and no name can point to another folder.
 func dataFile(name string) (int64, bool) {
 	stem, ok := strings.CutSuffix(name, ".dat")
 	id, err := strconv.ParseInt(stem, 10, 32)
 	return id, ok && err == nil && id > 0 && dataFileName(id) == name
 }
 
-// DirectoryFile says whether a member of a directory archive can have this name: toc.dat, or
-// a table's file such as "4711.dat".
+// DirectoryFile reports whether name can be a member of a directory archive: toc.dat, or a table's
+// file such as "4711.dat".
 func DirectoryFile(name string) bool {
 	_, ok := dataFile(name)
 	return ok || name == tocMember

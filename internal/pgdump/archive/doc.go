@@ -1,11 +1,11 @@
-// Package archive reads what pg_dump writes. It checks that a dump is whole, counts the rows of
-// each table in it, and splits a custom archive by schema.
+// Package archive reads the output of pg_dump. It checks that a dump is complete, counts the rows
+// of each table in it, and splits a custom archive by schema.
 //
-// A [Checker] checks a dump while it is written to it; [Check] reads one to its end; [Readable]
-// hands on only what it has checked. The first two see the bytes before the end: read to the
-// end first, and only then use what was read.
+// A [Checker] checks a dump while it is written to it. [Check] reads a dump to its end. [Readable]
+// passes on only checked bytes. The caller of the first two has the bytes before they are checked,
+// so it must reach the end before it uses them.
 //
-// # What "whole" means
+// # When a dump is complete
 //
 //   - SQL: the closing \unrestrict has the key of the opening \restrict (pg_dump since the
 //     releases of August 2025) and follows the comment "PostgreSQL database dump
@@ -22,28 +22,29 @@
 //     once, in any order, then toc.dat, which lists exactly those, then two zero blocks and
 //     nothing but zeros.
 //
-// The checks hold memory for the names of tables only: at most 64 MiB for a hostile dump,
-// some kilobytes for a usual one.
+// The checks keep only the names of tables in memory: at most 64 MiB for a hostile dump, some
+// kilobytes for a usual one.
 //
 // # Splitting
 //
-// [Split] divides a custom archive of several projects: one consistent dump becomes an archive
-// for each of them, without asking the database again. An [Indexer] finds where its parts lie.
+// [Split] divides a custom archive of several projects: one consistent dump becomes an archive for
+// each project, without another query to the database. An [Indexer] finds the positions of its
+// parts.
 //
-// [Split] decides from the table of contents to which project each entry belongs. An entry that it
-// cannot attribute to exactly one project is an error; each part's table of contents is read back
-// and attributed once more, with that project's schemas alone. A [Part] is itself a custom archive:
-// the header, the project's entries with those that belong to every archive (ENCODING, STDSTRINGS,
-// SEARCHPATH, and the database's own, which pg_restore --create takes), and its data blocks, all in
-// the order of the whole. `pg_restore -f -` makes of it what `pg_dump -Fp` writes for these
-// schemas.
+// [Split] uses the table of contents to decide to which project each entry belongs. An entry that
+// it cannot attribute to exactly one project is an error. It reads the table of contents of each
+// part back and attributes it again, with the schemas of that project only. A [Part] is itself a
+// custom archive: the header; the project's entries with those of every archive (ENCODING,
+// STDSTRINGS, SEARCHPATH, and the database's own, which pg_restore --create uses); and its data
+// blocks, all in the order of the whole archive. `pg_restore -f -` turns it into the output of
+// `pg_dump -Fp` for these schemas.
 //
-// What makes an entry a project's: it lies in one of its schemas; or it is the SCHEMA entry
-// of that name; or it is a COMMENT, ACL or SECURITY LABEL on "SCHEMA ..." that depends on such
-// an entry alone.
+// An entry belongs to a project if it is in one of its schemas; or if it is the SCHEMA entry of
+// that name; or if it is a COMMENT, ACL or SECURITY LABEL on "SCHEMA ..." that depends on such an
+// entry only.
 //
-// Projects that refer to each other (a foreign key, a view, a partition of the other's
-// table) get no part: what pg_dump writes of them, and in which order, depends on whether
-// the other is dumped as well. They are to be dumped alone. References to what is not in
-// the archive are as in any dump of some schemas.
+// Projects that refer to each other (a foreign key, a view, a partition of the other's table) get
+// no part: what pg_dump writes of them, and in which order, depends on whether the other is dumped
+// as well. They must be dumped alone. References to objects outside of the archive are as in any
+// dump of some schemas.
 package archive

@@ -6,14 +6,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// StructureError says that a dump is not whole, or not what pg_dump writes.
+// StructureError says that a dump is incomplete or has a structure that pg_dump does not write.
 type StructureError struct {
 	Format export.Format
 	Offset int64  // in the plain dump, near the fault
 	Reason string // constant words and sizes; never data of the dump
 
-	// Routine is the one that psql cannot read back, as the script names it; empty: that is not
-	// the fault. Such a script is all that pg_dump writes, but no restore of it succeeds.
+	// Routine is the routine that psql cannot read back, as the script names it; empty: the fault is
+	// another one. pg_dump wrote the script as it should, but no restore of it succeeds.
 	Routine string
 
 	newer bool
@@ -23,9 +23,9 @@ func (e *StructureError) Error() string {
 	return fmt.Sprintf("%s dump: byte %d: %s", e.Format, e.Offset, e.Reason)
 }
 
-// Unwrap returns export.ErrNewerFormat for an archive of a newer version than any known: it may
-// be whole, but it cannot be read. It returns an *export.UnreadableError for a script that psql
-// cannot read back.
+// Unwrap returns export.ErrNewerFormat for an archive of a version newer than the known ones: it
+// may be complete, but it cannot be read. For a script that psql cannot read back it returns an
+// *export.UnreadableError.
 func (e *StructureError) Unwrap() error {
 	switch {
 	case e.newer:
@@ -36,7 +36,8 @@ func (e *StructureError) Unwrap() error {
 	return nil
 }
 
-// fault is why a scanner stopped. The Checker adds where, and makes it a StructureError.
+// fault is the reason why a scanner stopped. The Checker adds the offset and makes it a
+// StructureError.
 type fault string
 
 func (f fault) Error() string { return string(f) }

@@ -2,7 +2,7 @@ package archive
 
 import "math"
 
-// fieldKind is how a value is written in pg_dump's archives.
+// fieldKind is the encoding of a value in pg_dump's archives.
 type fieldKind uint8
 
 const (
@@ -18,8 +18,8 @@ const (
 	faultLongName fault = "a name longer than any identifier"
 )
 
-// fieldReader reads one field at a time from input that comes in pieces. It keeps at most limit
-// bytes of a string, so that a hostile length allocates nothing.
+// fieldReader reads one field at a time from input in pieces. It keeps at most limit bytes of a
+// string, so a hostile length allocates nothing.
 type fieldReader struct {
 	intSize int // bytes of an integer's magnitude, from the archive's header
 	offSize int // bytes of a file offset
@@ -27,7 +27,7 @@ type fieldReader struct {
 	kind  fieldKind
 	limit int // bytes of a string to keep; 0: none
 
-	fixed [9]byte // the fixed part as far as it was read
+	fixed [9]byte // the fixed part so far
 	have  int
 	left  int64 // bytes of the string's body to come; valid when body is set
 	body  bool
@@ -44,11 +44,11 @@ func (f *fieldReader) start(kind fieldKind, limit int) {
 	f.text = f.text[:0]
 }
 
-// null reports whether the string that was read last was a null pointer.
+// null reports whether the last string was a null pointer.
 func (f *fieldReader) null() bool { return f.number == -1 }
 
-// read takes bytes for the current field. It returns how many it took and whether the
-// field is complete.
+// read processes bytes of the current field. It returns the number of bytes and whether the field
+// is complete.
 func (f *fieldReader) read(p []byte) (int, bool, error) {
 	n := 0
 	if !f.body {
@@ -71,7 +71,7 @@ func (f *fieldReader) read(p []byte) (int, bool, error) {
 	return n + take, f.left == 0, nil
 }
 
-// size is the length of the current field's fixed part.
+// size returns the length of the current field's fixed part.
 func (f *fieldReader) size() int {
 	switch f.kind {
 	case byteField:
@@ -98,8 +98,8 @@ func (f *fieldReader) parse() error {
 	}
 }
 
-// parseInt reads an archive's integer: a sign byte and the magnitude. pg_dump's own are C
-// ints, so a larger magnitude is damage, and so is a negative zero.
+// parseInt decodes an archive's integer: a sign byte and the magnitude. pg_dump's integers are C
+// ints, so a larger magnitude or a negative zero is damage.
 func parseInt(b []byte) (int64, error) {
 	if b[0] > 1 {
 		return 0, faultInt

@@ -7,10 +7,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Index says where the parts of a custom archive lie. Offsets are bytes from its start.
+// Index describes where the parts of a custom archive are. Offsets are bytes from its start.
 type Index struct {
-	// IntSize is how many bytes the magnitude of an integer has, OffsetSize how many a
-	// file offset has.
+	// IntSize is the number of bytes of an integer's magnitude. OffsetSize is the number of bytes of a
+	// file offset.
 	IntSize, OffsetSize int
 	// CountAt and EntriesAt enclose the number of entries, the header's last field.
 	CountAt, EntriesAt int64
@@ -22,16 +22,15 @@ type Index struct {
 type Entry struct {
 	ID   int64
 	Kind string // for instance "TABLE DATA"
-	// Tag is the entry's name: of a table, a function with its arguments. At most the
-	// first 1024 bytes of it where the entry has no data.
+	// Tag is the entry's name: of a table, or of a function with its arguments. For an entry without
+	// data it is at most the first 1024 bytes.
 	Tag     string
-	Schema  string // that it lies in; empty: none
+	Schema  string // empty: none
 	HasData bool
-	// Dependencies are the ids of other entries, or of objects that the archive does not
-	// hold.
+	// Dependencies are the ids of other entries, or of objects outside of the archive.
 	Dependencies []int64
-	// The entry lies from At to before End. Its last field is the offset of its data: a
-	// flag, then as many bytes as Index.OffsetSize.
+	// The entry starts at At and ends before End. Its last field is the offset of its data: a flag,
+	// then Index.OffsetSize bytes.
 	At, End int64
 }
 
@@ -41,8 +40,8 @@ type Block struct {
 	At, End int64
 }
 
-// Indexer checks a custom archive as Check does, in pieces of any size, and notes where
-// its parts lie. It is for one goroutine.
+// Indexer checks a custom archive as Check does, in pieces of any size, and records the positions
+// of its parts. It is not safe for concurrent use.
 type Indexer struct {
 	checker *Checker
 	custom  *customScanner
@@ -58,8 +57,8 @@ func NewIndexer() *Indexer {
 	return &Indexer{checker: &Checker{format: export.Custom, scanner: c, tally: t}, custom: c}
 }
 
-// Write takes the next piece. An archive that is not whole, or not what pg_dump -Fc -Z0
-// writes, is a *StructureError, from then on for ever.
+// Write processes the next piece. An archive that is incomplete, or not the output of pg_dump -Fc
+// -Z0, is a *StructureError, also for all later calls.
 func (x *Indexer) Write(p []byte) (int, error) {
 	if x.err != nil {
 		return 0, x.err
@@ -71,8 +70,8 @@ func (x *Indexer) Write(p []byte) (int, error) {
 
 var errContentsCut = errors.New("the table of contents is cut short")
 
-// Contents returns the index once the whole table of contents was written. Its blocks are complete
-// only after Finish.
+// Contents returns the index once the whole table of contents was written. The blocks of the index
+// are complete only after Finish.
 func (x *Indexer) Contents() (*Index, error) {
 	switch {
 	case x.err != nil:
@@ -83,7 +82,7 @@ func (x *Indexer) Contents() (*Index, error) {
 	return &x.custom.index.Index, nil
 }
 
-// Finish says whether the archive may end here, and returns its index.
+// Finish returns the index, or an error if the archive may not end here.
 func (x *Indexer) Finish() (*Index, error) {
 	if x.err != nil {
 		return nil, x.err
@@ -94,7 +93,7 @@ func (x *Indexer) Finish() (*Index, error) {
 	return &x.custom.index.Index, nil
 }
 
-// indexed is an Index in the making. A nil one takes and notes nothing.
+// indexed is an Index that is being built. A nil indexed records nothing.
 type indexed struct {
 	Index
 	cost  int
@@ -102,7 +101,7 @@ type indexed struct {
 	block bool              // a block is open
 }
 
-// begin notes what the header says, once its last field was read.
+// begin records the fields of the header, after its last field.
 func (x *indexed) begin(t *tocParser) {
 	if x == nil {
 		return
@@ -111,7 +110,7 @@ func (x *indexed) begin(t *tocParser) {
 	x.CountAt, x.EntriesAt = t.fieldAt, t.pos
 }
 
-// take uses a field of an entry that began at that offset.
+// take records a field of an entry. at is the offset of the entry.
 func (x *indexed) take(use tocField, f *fieldReader, at int64) error {
 	if x == nil {
 		return nil
@@ -159,7 +158,7 @@ func (x *indexed) depend(e *Entry, f *fieldReader) error {
 	return nil
 }
 
-// word is the one copy of a text that comes often.
+// word returns one shared copy of a frequent text.
 func (x *indexed) word(b []byte) string {
 	if w, ok := x.words[string(b)]; ok {
 		return w

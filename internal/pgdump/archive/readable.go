@@ -4,20 +4,21 @@ import (
 	"io"
 )
 
-// Readable returns a reader of a script that hands on what it has checked: no byte of a piece that
-// breaks the format, or of any after it, comes out. Its io.EOF says that the whole is sound; every
-// other end is an error, a structural one as those of Check.
+// Readable returns a reader of a script that passes on only checked bytes: it returns no byte of
+// the first faulty piece or after it. Its io.EOF means that the whole script is valid. Every other
+// end is an error; a structural error is the same as Check's.
 //
-// It makes the script readable for psql: in a routine psql takes every word begin for the start of a body. pg_dump
-// writes that start in capitals, so a begin in small letters is a name, and gets quotes.
+// It also makes the script readable for psql. In a routine, psql takes every word begin for the
+// start of a body. pg_dump writes that start in capitals, so a begin in small letters is a name,
+// and Readable quotes it.
 func Readable(r io.Reader) io.Reader {
 	return &readable{script: NewScript(r)}
 }
 
 type readable struct {
 	script *Script
-	word   []byte // as far as it was read
-	out    []byte // to be handed out
+	word   []byte // the bytes so far
+	out    []byte // checked bytes that were not returned yet
 	err    error
 }
 
@@ -36,7 +37,7 @@ func (r *readable) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// piece checks what was read at once, and adds it to out.
+// piece checks one piece and appends it to out.
 func (r *readable) piece(out []byte) ([]byte, error) {
 	s := r.script
 	if err := s.fill(); err == io.EOF { //nolint:errorlint // a wrapped EOF is a failure, not an end

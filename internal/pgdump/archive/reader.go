@@ -28,8 +28,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// take reads from the first piece, and says whether it is read to its end. The end of the
-// archive within it is no end of the part.
+// take reads from the first piece and reports whether that piece is complete. An end of the archive
+// inside the piece is not the end of the part.
 func (r *reader) take(p []byte) (n int, whole bool, err error) {
 	first := r.pieces[0]
 	if first.made != nil {

@@ -8,22 +8,22 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// longestStatement bounds the memory for one statement. The server takes none above 1 GB.
+// longestStatement bounds the memory for one statement. The server accepts none above 1 GB.
 const longestStatement = 256 << 20
 
 var errLongStatement = errors.New("a statement is too long")
 
-// Script reads a script of pg_dump statement by statement, and checks it as Check does. It is
-// for one goroutine.
+// Script reads pg_dump's script statement by statement and checks it as Check does. It is not safe
+// for concurrent use.
 type Script struct {
 	r       io.Reader
 	scanner *sqlScanner
 	offset  int64
 	buf     []byte // read and not scanned
 	end     error  // of r; nil: there is more
-	rows    bool   // the rows of a COPY were not read to their end
-	kept    []byte // of the rows: it may be their end
-	out     []byte // rows to hand out
+	rows    bool   // the rows of a COPY are not read to their end yet
+	kept    []byte // bytes of rows that may be copyEnd
+	out     []byte // rows to return
 }
 
 // NewScript returns a Script that reads from r.
@@ -33,9 +33,9 @@ func NewScript(r io.Reader) *Script {
 	return &Script{r: r, scanner: scanner}
 }
 
-// Next returns the next statement, with the comments before it and without psql's commands.
-// If copies, it is COPY ... FROM stdin: Read gives its rows, and what of them is not read is
-// skipped by the next Next. io.EOF says that the script was whole.
+// Next returns the next statement, with the comments before it and without psql's commands. copies
+// reports that the statement is COPY ... FROM stdin. Read then returns its rows, and the next call
+// of Next skips the rest of them. io.EOF means that the script was complete.
 func (s *Script) Next() (statement string, copies bool, err error) {
 	if s.rows {
 		if _, err := io.Copy(io.Discard, s); err != nil {
@@ -70,7 +70,7 @@ func (s *Script) Next() (statement string, copies bool, err error) {
 	}
 }
 
-// Read gives the rows of the COPY that Next returned, in COPY's text form, up to io.EOF.
+// Read returns the rows of the COPY that Next returned, in COPY's text form, up to io.EOF.
 func (s *Script) Read(p []byte) (int, error) {
 	for len(s.out) == 0 {
 		if !s.rows {
@@ -89,7 +89,7 @@ func (s *Script) Read(p []byte) (int, error) {
 		if before != lexCopy {
 			continue
 		}
-		// The bytes kept back are not the end if more rows follow.
+		// More rows follow, so the bytes in kept are not the end.
 		s.kept = append(s.kept, taken...)
 		const end = len(copyEnd) - 1
 		n := max(0, len(s.kept)-end)
@@ -105,7 +105,7 @@ func (s *Script) Read(p []byte) (int, error) {
 
 var errCut = errors.New("the script is cut short")
 
-// fill makes sure that there is something to scan.
+// fill reads more of the script if no bytes are left to scan.
 func (s *Script) fill() error {
 	for empty := 0; len(s.buf) == 0; {
 		if s.end != nil {
@@ -128,7 +128,7 @@ func (s *Script) fill() error {
 	return nil
 }
 
-// step lets the scanner take some bytes and returns them.
+// step processes some bytes with the scanner and returns them.
 func (s *Script) step() ([]byte, error) {
 	n, err := s.scanner.step(s.buf)
 	taken := s.buf[:n]

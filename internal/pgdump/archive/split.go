@@ -13,20 +13,19 @@ type Part struct {
 	size    int64
 }
 
-// piece is a run of bytes: of the archive, or made for the part.
+// piece is a range of bytes of the archive, or bytes that were made for the part.
 type piece struct {
 	made    []byte
 	at, end int64 // in the archive; made is nil
 }
 
-// Split divides the archive that index describes among projects, each given by its exact
-// schemas, and returns their parts in this order. A project that depends on another of
-// them, or is depended on, has none: its part is nil. Every entry and every block belongs
-// to exactly one project, but for the entries of every archive; and no part's table of
-// contents, read back, holds an entry of another. Errors wrap ErrNotSplit, but for those of
-// reading the archive.
+// Split divides the archive of index among projects, each given by its exact schemas, and returns
+// their parts in this order. The part of a project is nil if the project depends on another one of
+// them, or another one depends on it. Every entry and every block belongs to exactly one project,
+// except the entries that every archive contains. The table of contents of each part, read back,
+// holds no entry of another project. Errors wrap ErrNotSplit, except errors of reading the archive.
 //
-// The parts read from archive, which the caller keeps open for as long as they are used.
+// The parts read from archive, which the caller keeps open while they are used.
 func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, error) {
 	whose, err := newOwners(projects)
 	if err != nil {
@@ -70,7 +69,8 @@ func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, err
 	return parts, nil
 }
 
-// entangled says which projects refer to another's entries or are referred to.
+// entangled reports for each project whether it refers to another project's entries or another
+// project refers to its own.
 func entangled(index *Index, owner []int, projects int) []bool {
 	of := make(map[int64]int, len(owner))
 	for i, e := range index.Entries {
@@ -89,11 +89,11 @@ func entangled(index *Index, owner []int, projects int) []bool {
 
 // The flags of a data block's offset in pg_dump's archives.
 const (
-	offsetNotSet = 1 // read what comes: also from a pipe
+	offsetNotSet = 1 // read sequentially, which also works for a pipe
 	offsetNoData = 3
 )
 
-// newPart puts one project's part together. The first pieces, as many as it says, are the
+// newPart builds the part of one project. contents is the number of the first pieces that are the
 // header and the table of contents.
 func newPart(archive io.ReaderAt, index *Index, entries []Entry, blocks []Block) (p *Part, contents int) {
 	p = &Part{archive: archive}
@@ -117,7 +117,7 @@ func newPart(archive io.ReaderAt, index *Index, entries []Entry, blocks []Block)
 	return p, contents
 }
 
-// number is a count as pg_dump writes it: its sign, then its magnitude, low byte first.
+// number encodes a count as pg_dump does: its sign, then its magnitude, low byte first.
 func number(n, size int) []byte {
 	return append([]byte{0}, binary.LittleEndian.AppendUint64(nil, uint64(n))[:size]...) //nolint:gosec // a count
 }
@@ -136,15 +136,16 @@ func (p *Part) make(b []byte) {
 	p.pieces = append(p.pieces, piece{made: b})
 }
 
-// Size is the part's length in bytes.
+// Size returns the length of the part in bytes.
 func (p *Part) Size() int64 { return p.size }
 
-// Open returns a reader of the part from its start. Readers do not know of each other.
+// Open returns a reader of the part from its start. Readers are independent of each other.
 func (p *Part) Open() io.Reader { return p.open(p.pieces) }
 
 func (p *Part) open(pieces []piece) io.Reader { return &reader{archive: p.archive, pieces: pieces} }
 
-// check reads the table of contents back and attributes it as if it were all there is.
+// check reads the table of contents back and attributes its entries with the schemas of this
+// project only.
 func (p *Part) check(contents int, schemas []string, entries int, blocks []Block) error {
 	x := NewIndexer()
 	if _, err := io.Copy(x, p.open(p.pieces[:contents])); err != nil {
@@ -164,7 +165,7 @@ func (p *Part) check(contents int, schemas []string, entries int, blocks []Block
 	if len(index.Entries) != entries {
 		return fmt.Errorf("%w: a part of %d entries reads back as %d", ErrNotSplit, entries, len(index.Entries))
 	}
-	// The data of each entry that has some, in whatever order pg_dump wrote it.
+	// The data of each entry with data, in any order.
 	due := map[int64]bool{}
 	for _, e := range index.Entries {
 		if e.HasData {

@@ -2,8 +2,8 @@ package archive
 
 import "bytes"
 
-// lexState is where in a script's syntax the next byte is. The rules are those of psql,
-// because psql is what reads the script back.
+// lexState is the position of the next byte in the syntax of a script. The rules are those of psql,
+// which reads the script back.
 type lexState uint8
 
 const (
@@ -35,8 +35,8 @@ const (
 	faultCopyLine  fault = "text between a COPY statement and its rows"
 )
 
-// sqlScanner checks pg_dump's scripts: a lexer in this file, statements and the script's
-// end in sqlstatement.go.
+// sqlScanner checks pg_dump's scripts. This file is the lexer; sqlstatement.go checks statements
+// and the end of the script.
 type sqlScanner struct {
 	state     lexState
 	lineEmpty bool // no byte but the line break on this line yet
@@ -46,11 +46,11 @@ type sqlScanner struct {
 	cut       bool // text is not all of the token
 
 	delimiter []byte // of the dollar quote: $tag$
-	matched   int    // bytes of it that were met
+	matched   int    // bytes of it that matched so far
 	escapeEnd escapeEnd
 
-	// names says that the script need not be read by psql as it is: in a routine, begin in small
-	// letters is a name. nameBegin says that the last word was such a name.
+	// names allows a script that psql cannot read as it is: in a routine, begin in small letters is a
+	// name. nameBegin says that the last word was such a name.
 	names, nameBegin bool
 
 	sqlStatement
@@ -73,7 +73,7 @@ func (s *sqlScanner) scan(p []byte) (int, error) {
 	return n, nil
 }
 
-// step takes some bytes, or changes the state and takes none.
+// step processes some bytes, or changes the state and processes none.
 func (s *sqlScanner) step(p []byte) (int, error) {
 	switch s.state {
 	case lexTop:
@@ -112,7 +112,7 @@ func (s *sqlScanner) step(p []byte) (int, error) {
 	}
 }
 
-// keep adds to the current token, as much as is worth keeping.
+// keep appends to the current token, up to its limit.
 func (s *sqlScanner) keep(b []byte) {
 	n := min(len(b), maxName-len(s.text))
 	s.text = append(s.text, b[:n]...)
@@ -124,7 +124,7 @@ func (s *sqlScanner) begin(state lexState) {
 	s.state, s.text, s.cut = state, s.text[:0], false
 }
 
-// top takes one byte outside of all quotes and comments.
+// top processes one byte outside of all quotes and comments.
 func (s *sqlScanner) top(p []byte) (int, error) {
 	c := p[0]
 	empty := s.lineEmpty
@@ -188,7 +188,7 @@ func (s *sqlScanner) top(p []byte) (int, error) {
 // word ends an identifier or keyword; next is the byte after it.
 func (s *sqlScanner) word(next byte) error {
 	if next == '\'' && len(s.text) == 1 && s.text[0]|0x20 == 'e' {
-		// As if next were the second of two quotes: the string goes on behind it.
+		// As if next were the second of two quotes: the string continues after it.
 		s.state = lexEscapeQuote
 		return s.other()
 	}
@@ -196,7 +196,7 @@ func (s *sqlScanner) word(next byte) error {
 	return s.identifier(s.text, s.cut, s.nameBegin)
 }
 
-// single takes one byte in the states where each byte decides.
+// single processes one byte in the states in which each byte decides.
 func (s *sqlScanner) single(c byte) (int, error) {
 	switch s.state {
 	case lexDash:
@@ -234,7 +234,7 @@ func (s *sqlScanner) single(c byte) (int, error) {
 	}
 }
 
-// nested takes one byte of a comment that may hold others.
+// nested processes one byte of a comment that may contain others.
 func (s *sqlScanner) nested(c byte) {
 	pair := [2]byte{s.star, c}
 	s.star = c
@@ -251,7 +251,7 @@ func (s *sqlScanner) nested(c byte) {
 	}
 }
 
-// line takes a comment or a meta-command up to the line's end.
+// line processes a comment or a meta-command up to the end of the line.
 func (s *sqlScanner) line(p []byte) (int, error) {
 	n := bytes.IndexByte(p, '\n')
 	if n < 0 {
@@ -287,7 +287,7 @@ func isWordStart(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= 0x80
 }
 
-// wordEnd returns how many bytes of p continue a word.
+// wordEnd returns how many bytes at the start of p continue a word.
 func wordEnd(p []byte) int {
 	for i, c := range p {
 		if !isWordStart(c) && (c < '0' || c > '9') && c != '$' {
@@ -297,8 +297,8 @@ func wordEnd(p []byte) int {
 	return len(p)
 }
 
-// numberEnd returns how many bytes of p continue a number. A dollar does not: a quote may
-// begin with it.
+// numberEnd returns how many bytes at the start of p continue a number. A dollar does not, because
+// a quote may begin with it.
 func numberEnd(p []byte) int {
 	for i, c := range p {
 		if !isWordStart(c) && (c < '0' || c > '9') && c != '.' {

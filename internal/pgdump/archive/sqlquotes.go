@@ -2,8 +2,8 @@ package archive
 
 import "bytes"
 
-// escapeEnd says whether an escape string may go on: SQL joins strings that only a line
-// break separates, and the second part is read like the first.
+// escapeEnd says whether an escape string may continue: SQL joins strings that only a line break
+// separates, and the second part has the same syntax as the first.
 type escapeEnd uint8
 
 const (
@@ -12,7 +12,7 @@ const (
 	escapeJoins            // and a line break
 )
 
-// afterQuote takes the byte after a quote within quotes: a second one stands for itself.
+// afterQuote processes the byte after a quote within quotes: a second quote stands for one quote.
 func (s *sqlScanner) afterQuote(c byte) (int, error) {
 	inside, quote := lexString, byte('\'')
 	switch s.state {
@@ -39,7 +39,7 @@ func (s *sqlScanner) afterQuote(c byte) (int, error) {
 	return 0, nil
 }
 
-// inQuotes takes bytes up to what may end the quotes.
+// inQuotes processes bytes up to a possible end of the quotes.
 func (s *sqlScanner) inQuotes(p []byte) (int, error) {
 	var n int
 	switch s.state {
@@ -73,8 +73,8 @@ func (s *sqlScanner) inQuotes(p []byte) (int, error) {
 	return n + 1, nil
 }
 
-// dollarTag takes the bytes after a dollar sign, until they are a dollar quote's
-// beginning or turn out not to be one.
+// dollarTag processes the bytes after a dollar sign, until they are the start of a dollar quote or
+// cannot be one.
 func (s *sqlScanner) dollarTag(p []byte) (int, error) {
 	c := p[0]
 	switch {
@@ -97,7 +97,7 @@ func (s *sqlScanner) dollarTag(p []byte) (int, error) {
 	}
 }
 
-// inDollar takes bytes of a dollar-quoted string.
+// inDollar processes bytes of a dollar-quoted string.
 func (s *sqlScanner) inDollar(p []byte) int {
 	if s.matched == 0 {
 		n := bytes.IndexByte(p, '$')

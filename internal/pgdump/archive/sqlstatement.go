@@ -10,7 +10,7 @@ const (
 	faultCopy fault = "a COPY statement in a form that pg_dump does not write"
 )
 
-// copyStage is how much of "COPY schema.table (columns) FROM stdin;" was met.
+// copyStage is how much of "COPY schema.table (columns) FROM stdin;" was read.
 type copyStage uint8
 
 const (
@@ -25,7 +25,7 @@ const (
 	copyStdin
 )
 
-// settingStage is how much of "SET standard_conforming_strings = off;" was met.
+// settingStage is how much of "SET standard_conforming_strings = off;" was read.
 type settingStage uint8
 
 const (
@@ -37,15 +37,15 @@ const (
 	settingOn
 )
 
-// sqlStatement follows statements and the lines between them.
+// sqlStatement tracks statements and the lines between them.
 type sqlStatement struct {
 	tally *tally
 
 	tokens   int    // of the statement so far
 	words    int    // identifiers of it
-	routine  []byte // first letters of its first words, as far as they make a routine
+	routine  []byte // first letters of its first words, if they may begin a routine
 	name     []byte // of that routine: its kind, and its name up to the parenthesis
-	naming   bool   // the name is under way
+	naming   bool   // the name is incomplete
 	parens   int
 	blocks   int // BEGIN ... END of an SQL function's body
 	copying  copyStage
@@ -61,10 +61,10 @@ type sqlStatement struct {
 	}
 	key     string // of \restrict
 	trail   trailer
-	anyText bool // a statement was met
+	anyText bool // a statement was read
 }
 
-// open reports whether a statement is under way.
+// open reports whether a statement has begun and not ended.
 func (s *sqlStatement) open() bool { return s.tokens > 0 }
 
 // token counts any token of a statement.
@@ -77,7 +77,7 @@ func (s *sqlStatement) token() error {
 	return nil
 }
 
-// identifier takes a word or a quoted name. A word is folded to lower case in place.
+// identifier processes a word or a quoted name. It folds a word to lower case in place.
 func (s *sqlStatement) identifier(w []byte, cut, quoted bool) error {
 	if err := s.token(); err != nil {
 		return err
@@ -100,8 +100,8 @@ func (s *sqlStatement) identifier(w []byte, cut, quoted bool) error {
 	return s.copyIdentifier(w, cut, quoted)
 }
 
-// block follows BEGIN ATOMIC ... END in CREATE [OR REPLACE] FUNCTION or PROCEDURE, as
-// psql does: semicolons in it end no statement.
+// block tracks BEGIN ATOMIC ... END in CREATE [OR REPLACE] FUNCTION or PROCEDURE, as psql does:
+// semicolons inside it end no statement.
 func (s *sqlStatement) block(w string) {
 	if s.words < 4 {
 		letter := byte(' ')
@@ -123,8 +123,8 @@ func (s *sqlStatement) block(w string) {
 	}
 }
 
-// nameRoutine keeps what a routine is called. Its parts are in the script as they are in name, but
-// for quotes in a quoted one.
+// nameRoutine stores the name of a routine. name holds the parts as in the script, except the
+// quotes in a quoted part.
 func (s *sqlStatement) nameRoutine(w []byte, quoted bool) {
 	switch {
 	case s.naming && quoted:
@@ -144,7 +144,7 @@ func isRoutine(letters []byte) bool {
 	return ok && len(tail) > 0 && (tail[0] == 'f' || tail[0] == 'p')
 }
 
-// follow watches for standard_conforming_strings, which changes how strings end.
+// follow detects standard_conforming_strings, which changes where strings end.
 func (s *sqlStatement) follow(w string, quoted bool) {
 	switch {
 	case s.tokens == 1 && w == "set" && !quoted:
@@ -160,7 +160,7 @@ func (s *sqlStatement) follow(w string, quoted bool) {
 	}
 }
 
-// copyIdentifier takes an identifier of a COPY statement.
+// copyIdentifier processes an identifier of a COPY statement.
 func (s *sqlStatement) copyIdentifier(w []byte, cut, quoted bool) error {
 	name := s.copying == copyWord || s.copying == copyDot
 	if name && cut {
@@ -184,7 +184,7 @@ func (s *sqlStatement) copyIdentifier(w []byte, cut, quoted bool) error {
 	return nil
 }
 
-// symbol takes a byte that is a token by itself.
+// symbol processes a byte that is a token by itself.
 func (s *sqlStatement) symbol(c byte) error {
 	if c == ';' && s.parens == 0 && s.blocks == 0 {
 		return s.endStatement()
@@ -224,7 +224,7 @@ func (s *sqlStatement) symbol(c byte) error {
 	return nil
 }
 
-// other takes a string, a number or a dollar sign.
+// other processes a string, a number or a dollar sign.
 func (s *sqlStatement) other() error {
 	s.setting = settingNone
 	if s.copying != copyNone {
@@ -233,7 +233,7 @@ func (s *sqlStatement) other() error {
 	return s.token()
 }
 
-// endStatement takes the semicolon. After COPY, rowsNext tells the lexer to expect rows.
+// endStatement processes the semicolon. After COPY, rowsNext tells the lexer to expect rows.
 func (s *sqlStatement) endStatement() error {
 	if err := s.token(); err != nil {
 		return err

@@ -14,8 +14,8 @@ const (
 	faultNoTrailer  fault = "the dump's closing lines are missing"
 )
 
-// routineError names a routine with a BEGIN to which psql finds no END: it takes all that follows
-// for the body.
+// routineError names a routine with a BEGIN for which psql finds no END: psql treats the rest of
+// the script as the body.
 type routineError string
 
 func (e routineError) Error() string {
@@ -54,22 +54,24 @@ const (
 	trailerWhole // all is whole
 )
 
-// rootComment begins the comment that pg_dump writes where it loads a partition through
-// its root; dataComment begins the one before, which names the partition.
+// rootComment begins the comment that pg_dump writes before the data of a partition that it loads
+// through its root. dataComment begins the comment before that, which names the partition.
 const (
 	rootComment = " load via partition root "
 	dataComment = " Data for Name: "
 )
 
-// blockComment takes a comment's opening. After the dump's end it is as harmless as any.
+// blockComment processes the start of a comment. A comment after the end of the dump is allowed
+// too.
 func (s *sqlStatement) blockComment() {
 	if s.trail < trailerComment {
 		s.trail = trailerNone
 	}
 }
 
-// lineComment takes a comment's text, without its dashes and its line break. pg_dump writes
-// comments between statements only: one within a routine's body is behind the routine.
+// lineComment processes the text of a comment, without its dashes and its line break. pg_dump
+// writes comments between statements only. A comment inside a routine's body means that psql has not
+// found the end of that body.
 func (s *sqlStatement) lineComment(text string, cut bool) error {
 	if s.blocks > 0 && s.comment.atStart {
 		return routineError(printable(string(s.name)))
@@ -98,9 +100,9 @@ func (s *sqlStatement) lineComment(text string, cut bool) error {
 	return nil
 }
 
-// leafOf reads the table from "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER".
-// pg_dump replaces line breaks in the names by spaces: a partition with such a name is the
-// only kind of table with a name in Contents that differs from the server's.
+// leafOf parses the table in "NAME; Type: TABLE DATA; Schema: SCHEMA; Owner: OWNER". pg_dump
+// replaces line breaks in the names by spaces: a partition with such a name is the only kind of
+// table with a name in Contents that differs from the server's.
 func leafOf(text string) export.Table {
 	const kind, owner = "; Type: TABLE DATA; Schema: ", "; Owner: "
 	at, end := strings.LastIndex(text, kind), strings.LastIndex(text, owner)
@@ -110,7 +112,7 @@ func leafOf(text string) export.Table {
 	return export.Table{Schema: text[at+len(kind) : end], Name: text[:at]}
 }
 
-// blankLine takes an empty line between or within statements.
+// blankLine processes an empty line between or within statements.
 func (s *sqlStatement) blankLine() {
 	switch s.trail {
 	case trailerRule2:
@@ -123,7 +125,7 @@ func (s *sqlStatement) blankLine() {
 	}
 }
 
-// metaCommand takes a psql command that began a line between statements, without its
+// metaCommand processes a psql command at the start of a line between statements, without its
 // backslash.
 func (s *sqlStatement) metaCommand(text string) error {
 	name, key, _ := strings.Cut(text, " ")
@@ -146,10 +148,10 @@ func (s *sqlStatement) metaCommand(text string) error {
 	return nil
 }
 
-// keyLetters is what pg_dump makes and accepts as a key.
+// keyLetters are the characters that pg_dump uses and accepts in a key.
 const keyLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// ended says whether the script may end here.
+// ended returns an error if the script may not end here.
 func (s *sqlStatement) ended() error {
 	if s.key == "" && s.trail == trailerComment || s.trail == trailerWhole {
 		return nil

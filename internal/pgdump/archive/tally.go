@@ -7,13 +7,12 @@ import (
 )
 
 const (
-	// maxName bounds one identifier. PostgreSQL's own bound is NAMEDATALEN, 64 unless
-	// it was built otherwise.
+	// maxName bounds one identifier. PostgreSQL's own bound is NAMEDATALEN, which is 64 by default.
 	maxName = 1024
-	// maxNames bounds the memory for all tables' names of one dump, so that a hostile
-	// one cannot exhaust the process. It has room for some 200,000 tables.
+	// maxNames bounds the memory for the names of all tables of a dump, so that a hostile dump cannot
+	// exhaust the process. It is enough for about 200,000 tables.
 	maxNames = 64 << 20
-	// nameCost is about what one table costs beside its name: map entries and strings.
+	// nameCost is the approximate memory of one table besides its name: map entries and strings.
 	nameCost = 256
 )
 
@@ -22,8 +21,8 @@ const (
 	faultTwice      fault = "a table's data appears twice"
 )
 
-// tally collects the rows of each table while a scanner runs. Only current is safe for
-// other goroutines.
+// tally counts the rows of each table while a scanner runs. Only current is safe for concurrent
+// use.
 type tally struct {
 	rows    map[export.Table]int64
 	cost    int

@@ -12,7 +12,7 @@ const (
 
 const tocMember = "toc.dat"
 
-// tarMember is what a member's body is fed to.
+// tarMember is the kind of a member, which decides how its body is checked.
 type tarMember uint8
 
 const (
@@ -25,12 +25,12 @@ const (
 type tarArchive struct {
 	toc     *tocParser
 	tally   *tally
-	missing int // members of the table of contents that did not come yet
+	missing int // members of the table of contents that have not come yet
 	files   map[string]*tocEntry
 	member  tarMember
 	rows    tableData
 	first   bool
-	last    bool // restore.sql was met
+	last    bool // restore.sql was read
 	blobs   bool // the table of contents lists large objects
 }
 
@@ -40,7 +40,7 @@ func newTarScanner(t *tally) *tarFrame {
 	return newTarFrame(&tarArchive{toc: newTOC(archiveTar), tally: t, first: true})
 }
 
-// open decides what a member is.
+// open determines the kind of a member.
 func (t *tarArchive) open(name string) error {
 	switch {
 	case t.last:
@@ -81,7 +81,7 @@ func (t *tarArchive) openData(name string) error {
 	return t.tally.begin(e.table)
 }
 
-// body takes bytes of the current member.
+// body processes bytes of the current member.
 func (t *tarArchive) body(p []byte) (int, error) {
 	switch t.member {
 	case memberTOC:
@@ -93,7 +93,7 @@ func (t *tarArchive) body(p []byte) (int, error) {
 	}
 }
 
-// end is called when a member's last byte was taken.
+// end is called after the last byte of a member.
 func (t *tarArchive) end() error {
 	switch t.member {
 	case memberTOC:

@@ -6,7 +6,7 @@ const (
 	faultBlockCount fault = "the archive does not end at a block"
 )
 
-// tarState is where in a tar archive the next byte is.
+// tarState is the position of the next byte in a tar archive.
 type tarState uint8
 
 const (
@@ -17,20 +17,20 @@ const (
 	tarEnd                  // zeros after the last member
 )
 
-// tarMembers says what the members of an archive must be.
+// tarMembers checks the members of an archive.
 type tarMembers interface {
 	// open begins a regular member.
 	open(name string) error
-	// body takes bytes of it.
+	// body processes bytes of the member.
 	body(p []byte) (int, error)
-	// end is called when its last byte was taken.
+	// end is called after the last byte of the member.
 	end() error
-	// complete says whether the archive may end here.
+	// complete returns an error if the archive may not end here.
 	complete() error
 }
 
-// tarFrame is the tar format itself. archive/tar is no use here: it reports a clean end
-// without the two zero blocks, and for an empty file.
+// tarFrame checks the tar format itself. archive/tar is unsuitable: it reports a clean end without
+// the two zero blocks, and for an empty file.
 type tarFrame struct {
 	members  tarMembers
 	state    tarState
@@ -40,8 +40,8 @@ type tarFrame struct {
 	pad      int64 // bytes of padding after it
 	zeros    int64 // zero bytes of the end so far
 	pax      []byte
-	extended bool  // an extended header waits for its member
-	size     int64 // from that header; -1: it names none
+	extended bool  // an extended header was read, its member was not
+	size     int64 // from that header; -1: none
 	total    int64
 }
 
@@ -93,7 +93,7 @@ func (t *tarFrame) step(p []byte) (int, error) {
 	}
 }
 
-// header takes a whole block where a member or the end may begin.
+// header processes a whole block where a member or the end may begin.
 func (t *tarFrame) header() error {
 	if nonZero(t.block[:]) < 0 {
 		if t.extended {
@@ -126,7 +126,7 @@ func (t *tarFrame) header() error {
 	return nil
 }
 
-// take uses bytes of the current member or extended header.
+// take processes bytes of the current member or extended header.
 func (t *tarFrame) take(p []byte) (int, error) {
 	if t.state == tarExtension {
 		t.pax = append(t.pax, p...)
@@ -135,7 +135,7 @@ func (t *tarFrame) take(p []byte) (int, error) {
 	return t.members.body(p)
 }
 
-// endMember is called when the last byte of a member or extended header was taken.
+// endMember is called after the last byte of a member or extended header.
 func (t *tarFrame) endMember() (err error) {
 	if t.state == tarExtension {
 		t.size, err = paxSize(t.pax)

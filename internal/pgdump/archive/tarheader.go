@@ -12,7 +12,7 @@ const (
 	maxPax = 64 << 10
 )
 
-// The kinds of tar members that may appear.
+// The allowed kinds of tar members.
 const (
 	tarRegular  = '0'
 	tarExtended = 'x'
@@ -24,15 +24,15 @@ const (
 	faultTarKind   fault = "a tar member that is no regular file"
 )
 
-// tarHeader is what is used of a member's header.
+// tarHeader holds the used fields of a member's header.
 type tarHeader struct {
 	name string
 	size int64
 	kind byte
 }
 
-// parseTarHeader reads a POSIX (ustar) header. Its checksum makes any one flipped byte
-// show, the checksum's own field included: that must be written as pg_dump writes it.
+// parseTarHeader decodes a POSIX (ustar) header. The checksum detects any flipped byte, also in its
+// own field, which must have pg_dump's form.
 func parseTarHeader(b *[tarBlock]byte) (tarHeader, error) {
 	const sumAt, sumSize = 148, 8
 	sum := int64(sumSize * ' ')
@@ -61,14 +61,14 @@ func parseTarHeader(b *[tarBlock]byte) (tarHeader, error) {
 	return h, err
 }
 
-// canonicalSum accepts the two ways a checksum is written: seven digits and a space
-// (pg_dump), six digits, NUL and space (POSIX tar, archive/tar).
+// canonicalSum accepts the two forms of a checksum: seven digits and a space (pg_dump), or six
+// digits, NUL and space (POSIX tar, archive/tar).
 func canonicalSum(f []byte) bool {
 	return f[7] == ' ' && (digits(f[:7]) || digits(f[:6]) && f[6] == 0)
 }
 
-// tarNumber reads octal digits ended by a space or NUL, or, when the first bit is set,
-// base-256: how pg_dump and GNU tar write sizes from 8 GiB on.
+// tarNumber decodes octal digits that a space or NUL ends, or, if the first bit is set, base-256,
+// which pg_dump and GNU tar use for sizes from 8 GiB on.
 func tarNumber(f []byte) (int64, error) {
 	if f[0]&0x80 != 0 {
 		v := uint64(f[0] & 0x7f)
@@ -90,8 +90,8 @@ func tarNumber(f []byte) (int64, error) {
 	return v, nil
 }
 
-// paxSize finds the size in an extended header's records ("LENGTH key=value\n"); -1:
-// there is none.
+// paxSize returns the size in the records of an extended header ("LENGTH key=value\n"); -1: there
+// is none.
 func paxSize(b []byte) (int64, error) {
 	size := int64(-1)
 	for len(b) > 0 {
@@ -106,7 +106,7 @@ func paxSize(b []byte) (int64, error) {
 		key, value, ok := bytes.Cut(b[space+1:n-1], []byte{'='})
 		b = b[n:]
 		switch {
-		case !ok || string(key) == "path": // a path would rename what the header names
+		case !ok || string(key) == "path": // a path would replace the name in the header
 			return 0, faultTarHeader
 		case string(key) == "size":
 			if size, err = strconv.ParseInt(string(value), 10, 64); err != nil || size < 0 {

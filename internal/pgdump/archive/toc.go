@@ -17,32 +17,32 @@ const (
 	faultDumperKind fault = "an entry with data of an unknown kind"
 )
 
-// tocEntry is an entry of the table of contents that has data in the archive.
+// tocEntry is an entry of the table of contents with data in the archive.
 type tocEntry struct {
 	table export.Table
 	blobs bool   // large objects, not a table
 	file  string // its member's name; tar only
-	seen  bool   // its data was met
+	seen  bool   // its data was read
 }
 
-// tocParser reads the header and the table of contents of an archive, and keeps the
-// entries that have data.
+// tocParser parses the header and the table of contents of an archive, and keeps the entries with
+// data.
 type tocParser struct {
-	format  byte // the code that the header must have
+	format  byte // the code that the header must contain
 	entries map[int64]*tocEntry
 	cost    int
 
 	field   fieldReader
-	steps   []tocStep // of the part that is read now
+	steps   []tocStep // of the current part
 	at      int
 	version pgversion.Archive
 	left    int64 // entries to come
 	header  int   // 0: fixed part, 1: the rest of it, 2: the entries
 	done    bool
 
-	pos     int64    // bytes taken so far
+	pos     int64    // bytes processed so far
 	fieldAt int64    // where the current field began
-	index   *indexed // nil: the places of the entries are not recorded
+	index   *indexed // nil: the positions of the entries are not recorded
 
 	id      int64 // of the current entry
 	dumper  bool
@@ -57,7 +57,7 @@ func newTOC(format byte) *tocParser {
 	return t
 }
 
-// scan takes bytes up to the end of the table of contents, and returns how many.
+// scan processes bytes up to the end of the table of contents, and returns their number.
 func (t *tocParser) scan(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && !t.done {
@@ -78,7 +78,7 @@ func (t *tocParser) scan(p []byte) (int, error) {
 	return n, nil
 }
 
-// whole takes a table of contents that nothing may follow.
+// whole processes a table of contents after which nothing may follow.
 func (t *tocParser) whole(p []byte) (int, error) {
 	n, err := t.scan(p)
 	if err == nil && n < len(p) {
@@ -87,7 +87,7 @@ func (t *tocParser) whole(p []byte) (int, error) {
 	return n, err
 }
 
-// next moves on to the field after the current one.
+// next selects the field after the current one.
 func (t *tocParser) next() {
 	if t.steps[t.at].use == dependency && !t.field.null() {
 		t.field.start(stringField, maxOID) // the list of dependencies ends with a null
@@ -114,7 +114,7 @@ func (t *tocParser) next() {
 // maxOID is the length of the largest OID in decimal.
 const maxOID = 10
 
-// keep says how much of a string is needed.
+// keep returns how much of a string is needed.
 func (t *tocParser) keep(use tocField) int {
 	switch use {
 	case oidText, dependency, oidsFlag:
@@ -128,10 +128,10 @@ func (t *tocParser) keep(use tocField) int {
 	return 0
 }
 
-// take uses a complete field.
+// take processes a complete field.
 func (t *tocParser) take(s tocStep) error {
 	f := &t.field
-	// An entry without data may have a long tag: that of a function lists its arguments.
+	// An entry without data may have a long tag: the tag of a function contains its arguments.
 	if f.cut && t.keep(s.use) > 0 && (t.dumper || s.use != tagText) {
 		return faultLongName
 	}
@@ -250,9 +250,9 @@ func (t *tocParser) addEntry(schema string) error {
 	return nil
 }
 
-// setFile notes the member of the current entry. Its name is derived from the entry's
-// id. The table of contents names large objects in the same way, but the member is their
-// own list: blobs.toc, numbered since PostgreSQL 17 splits them.
+// setFile sets the member of the current entry. Its name is derived from the entry's id. The table
+// of contents lists large objects in the same way, but their member is the list of them: blobs.toc,
+// numbered since PostgreSQL 17 splits them.
 func (t *tocParser) setFile(name string) error {
 	id := strconv.FormatInt(t.id, 10)
 	if name != id+".dat" {

@@ -8,7 +8,7 @@ const (
 	archiveTar    = 3
 )
 
-// tocField names what a field of the table of contents is used for.
+// tocField is the use of a field of the table of contents.
 type tocField uint8
 
 const (
@@ -38,7 +38,7 @@ type tocStep struct {
 	use  tocField
 }
 
-// tocHeader is the part before the version is known.
+// tocHeader lists the fields before the version is known.
 var tocHeader = [...]tocStep{
 	{byteField, magicByte}, {byteField, magicByte}, {byteField, magicByte},
 	{byteField, magicByte}, {byteField, magicByte},
