@@ -11,31 +11,30 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Cancelling is what cancelling needs of the ledger.
+// Cancelling is the part of the ledger that a Canceller uses.
 type Cancelling interface {
-	// Find returns the requests with an id: at most one when a project is named, else up
-	// to two. None is no error.
+	// Find returns the requests with an id: at most one with a project, at most two without. No match
+	// is not an error.
 	Find(ctx context.Context, request, project string) ([]ID, error)
-	// Cancel records that the request is to end without an export, and ends it at once
-	// if no worker holds it. From then on its one outcome is failed with Cancelled: a claim
-	// is not granted, and an owner's Renew and Finish say ErrCancelled. Doing so twice is
-	// the same as once. ErrUnknown: the ledger has no such request.
+	// Cancel records that the request ends without an export, and ends it at once if no worker holds
+	// it. After that its only outcome is failed with Cancelled: a claim is not granted, and the
+	// owner's Renew and Finish return ErrCancelled. Repeating it changes nothing. ErrUnknown: the
+	// ledger has no such request.
 	Cancel(ctx context.Context, id ID, by string) (Cancellation, error)
-	// CancelQueued is Cancel for a request that still waits in the queue and that the
-	// ledger need not know.
+	// CancelQueued is Cancel for a request that waits in the queue. The ledger need not know it.
 	CancelQueued(ctx context.Context, r Request, d delivery.Delivery, by string) (Cancellation, error)
 }
 
 // Cancellation is the ledger's answer to a cancel.
 type Cancellation struct {
-	// Outcome is what the request ended with, now or before; nil: its owner will end it.
+	// Outcome is the outcome of the request, new or earlier; nil: its owner will end it.
 	Outcome *Outcome
 }
 
-// WaitingQueue is where requests wait before a worker has seen them.
+// WaitingQueue holds the requests that no worker has seen yet.
 type WaitingQueue interface {
-	// Waiting returns the waiting requests with an id: of one project, or of all if
-	// project is empty. It may miss those behind very many others.
+	// Waiting returns the waiting requests with an id, of one project, or of all if project is empty.
+	// It may miss requests behind very many others.
 	Waiting(ctx context.Context, request, project string) ([]QueuedRequest, error)
 	// Remove deletes a request's message from the queue. A message that is gone or waits elsewhere
 	// is not an error.
@@ -43,15 +42,16 @@ type WaitingQueue interface {
 }
 
 var (
-	// ErrCancelled says that the request was told to end without an export.
+	// ErrCancelled says that the request was cancelled and must end without an export.
 	ErrCancelled = errors.New("request cancelled")
-	// ErrUnknown says that no such request is known or waits.
+	// ErrUnknown says that no such request is recorded or waits.
 	ErrUnknown = errors.New("no such request")
 	// ErrAmbiguous says that several projects have a request with that id.
 	ErrAmbiguous = errors.New("several projects use the request id")
 )
 
-// CancelledBy is the fault of a cancelled request. by names the canceller, for people; empty: unknown.
+// CancelledBy returns the fault of a cancelled request. by names the canceller, for people; empty:
+// unknown.
 func CancelledBy(by string) *Fault {
 	f := &Fault{Code: codes.Cancelled, Message: "the request was cancelled", Err: ErrCancelled}
 	if by != "" {
@@ -60,20 +60,20 @@ func CancelledBy(by string) *Fault {
 	return f
 }
 
-// CancellerConfig is what a Canceller works with. All but Log are required.
+// CancellerConfig configures a Canceller. All fields except Log are required.
 type CancellerConfig struct {
 	Ledger    Cancelling
 	Queue     WaitingQueue
 	Announcer Announcer
-	// Tell says to all workers that the request was cancelled: its owner then calls
-	// Exporter.Nudge. It must not block; what is lost costs the owner's next renewal.
+	// Tell informs all workers that the request was cancelled. Its owner then calls Exporter.Nudge.
+	// Tell must not block. If its message is lost, the owner notices the cancel at its next renewal.
 	Tell func(ID)
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
 
-// Canceller ends requests on demand. The ledger's record is what counts; telling the owner
-// only makes it quick. It is safe for concurrent use, in any number of processes.
+// Canceller cancels requests. The record in the ledger is authoritative; Tell only shortens the
+// delay. It is safe for concurrent use, in any number of processes.
 type Canceller struct{ CancellerConfig }
 
 // NewCanceller returns a Canceller over c with its defaults filled in.
@@ -84,11 +84,11 @@ func NewCanceller(c CancellerConfig) *Canceller {
 	return &Canceller{c}
 }
 
-// Cancel records that a request is to end without an export. project may be empty when
-// only one uses the request id. It returns the request's full id and its outcome, which is
-// nil while its owner has yet to end it.
+// Cancel records that a request ends without an export. project may be empty if only one project
+// uses the request id. Cancel returns the request's full id and its outcome, which is nil until its
+// owner ends it.
 //
-// ErrUnknown, ErrAmbiguous. Other errors say that it could not be recorded now.
+// ErrUnknown, ErrAmbiguous. Other errors mean that the cancel could not be recorded.
 func (c *Canceller) Cancel(ctx context.Context, request, project, by string) (ID, *Outcome, error) {
 	known, err := c.Ledger.Find(ctx, request, project)
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *Canceller) Cancel(ctx context.Context, request, project, by string) (ID
 		c.Tell(id)
 		return id, nil, nil
 	}
-	// The sweeper announces what cannot be announced now.
+	// The sweeper publishes the outcome if that fails here.
 	if err := c.Announcer.Announce(ctx, *got.Outcome); err != nil {
 		c.Log.WarnContext(ctx, "outcome not announced, left to the sweeper", "project_id", id.Project, "request_id", id.Request, "error", err)
 	}
@@ -126,7 +126,7 @@ func (c *Canceller) queued(ctx context.Context, request, project, by string) (ID
 		return ID{}, Cancellation{}, err
 	}
 	if len(waiting) == 0 {
-		// A worker may have taken it between the two looks.
+		// A worker may have claimed it between the two look-ups.
 		known, err := c.Ledger.Find(ctx, request, project)
 		switch {
 		case err != nil:
@@ -147,7 +147,8 @@ func (c *Canceller) queued(ctx context.Context, request, project, by string) (ID
 	}
 	got, err := c.Ledger.CancelQueued(ctx, first.Request, first.Delivery, by)
 	if err == nil && got.Outcome != nil {
-		// It would be delivered, found ended and settled; without it the project has room.
+		// Without this, the message would be delivered and settled later. Its removal frees a place in
+		// the project's queue.
 		for _, w := range waiting {
 			if err := c.Queue.Remove(ctx, w.Delivery); err != nil {
 				c.Log.WarnContext(ctx, "cancelled request not removed from the queue, left to a worker", "project_id", first.Request.Project, "request_id", request, "error", err)
@@ -163,7 +164,7 @@ type nudges struct {
 	waiting map[ID][]chan struct{}
 }
 
-// join returns the channel on which nudges of a request come until leave is called.
+// join returns the channel of a request's nudges. The caller must call leave.
 func (n *nudges) join(id ID) (nudged <-chan struct{}, leave func()) {
 	c := make(chan struct{}, 1)
 	n.mu.Lock()
@@ -187,7 +188,7 @@ func (n *nudges) join(id ID) (nudged <-chan struct{}, leave func()) {
 	}
 }
 
-// nudge wakes all that have joined. It never blocks.
+// nudge wakes all lease keepers of a request. It never blocks.
 func (n *nudges) nudge(id ID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

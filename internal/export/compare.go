@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// compare holds the rows counted in the stream against those of the snapshot. Any
-// difference is a Fault: such a dump is never a success.
+// compare compares the rows counted in the stream with those of the snapshot. Any difference is a
+// Fault: such a dump is never a success.
 func compare(stream, snapshot map[Table]int64) error {
 	if maps.Equal(stream, snapshot) {
 		return nil

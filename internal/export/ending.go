@@ -14,9 +14,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// ending decides how an attempt ends: completed, failed for good, or to be tried again.
-// It is final when trying again cannot help, when the attempts are used up, or when the
-// broker will not deliver the request again.
+// ending decides how an attempt ends: completed, failed for good, or to be retried. A failure is
+// final if a retry cannot help, if all attempts are used, or if the broker will not deliver the
+// request again.
 func (e *Exporter) ending(req Request, d delivery.Delivery, claim Claim, a *Artifact, err error, took time.Duration) Ending {
 	if err == nil {
 		out := completed(req, claim, a, took)
@@ -29,7 +29,7 @@ func (e *Exporter) ending(req Request, d delivery.Delivery, claim Claim, a *Arti
 	return e.failed(req, claim, fault, took)
 }
 
-// failed is the ending that makes the request terminal with a fault.
+// failed returns the ending that makes the request terminal with a fault.
 func (e *Exporter) failed(req Request, claim Claim, fault *Fault, took time.Duration) Ending {
 	out := ended(req, Failed, claim, took)
 	out.Code, out.Permanent, out.Message = fault.Code, fault.Code.Permanent(), fault.Message
@@ -42,8 +42,8 @@ func completed(req Request, claim Claim, a *Artifact, took time.Duration) Outcom
 	return out
 }
 
-// ended fills what both outcomes share. FinishedAt is the ledger's clock at the claim and
-// this process's monotonic clock since: a worker's wall clock has no say.
+// ended sets the fields that both outcomes share. FinishedAt is the ledger's time of the claim plus
+// the elapsed monotonic time of this process, so the worker's wall clock has no effect.
 func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 	out := Outcome{
 		ID: req.ID, State: state, Attempt: claim.Token.Attempt,
@@ -56,10 +56,10 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 	return out
 }
 
-// conflict refuses a request with the id of another request. It is recorded under an id of its
-// own, so that the first request's outcome stays untouched. A publisher that has seen such an
-// id can use the next one for a request; then the message gets a further one, the same at
-// each delivery. before is how many of the message's own ids were taken already.
+// conflict returns a request in place of one with an id that another request has. It has an id of
+// its own, so that the first request's outcome is unchanged. A publisher that has seen such an id
+// can use the next one for a request; the message then gets a further id, the same at each
+// delivery. before counts the ids of the message that were already taken.
 func conflict(req Request, d delivery.Delivery, before int) Request {
 	if before == 0 {
 		req.Refusal = &Fault{Code: codes.RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
@@ -70,7 +70,7 @@ func conflict(req Request, d delivery.Delivery, before int) Request {
 	return req
 }
 
-// sealFault gives the sealed stream's own errors their codes.
+// sealFault adds codes to the sealed stream's own errors.
 func sealFault(err error) error {
 	if _, ok := errors.AsType[*Fault](err); ok {
 		return err
@@ -81,8 +81,8 @@ func sealFault(err error) error {
 	return err
 }
 
-// interruption returns err, or the Interrupted fault when err is but the end of ctx: the
-// worker was told to stop, and nothing is wrong with the request.
+// interruption returns err, or the Interrupted fault if err is only the end of ctx: the worker is
+// stopping, and the request is not at fault.
 func interruption(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil || !errors.Is(err, cause) && !errors.Is(err, ctx.Err()) {
@@ -91,7 +91,7 @@ func interruption(ctx context.Context, err error) error {
 	return &Fault{Code: codes.Interrupted, Message: "the worker was told to stop", Err: err}
 }
 
-// firstError remembers the first error of a reader, whatever its consumer makes of it.
+// firstError records the first error of a reader, even if the consumer hides it.
 type firstError struct {
 	r   io.Reader
 	err error

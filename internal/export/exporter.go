@@ -13,8 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Config is what an Exporter works with. Ledger, Projects, Dumper, Inspect and Store are
-// required.
+// Config configures an Exporter. Ledger, Projects, Dumper, Inspect and Store are required.
 type Config struct {
 	Ledger   Ledger
 	Projects Projects
@@ -24,22 +23,21 @@ type Config struct {
 	Store    Store
 	Observer Observer // default: starts and progress are not reported
 
-	// Seal is the template for each stream: cap and concurrency. The rest is set for each
-	// request.
+	// Seal is the template for each stream: cap and concurrency. Each request sets the other fields.
 	Seal seal.Options
-	// Recipients are the operator's: every export is encrypted to them.
+	// Recipients are the operator's keys: every export is encrypted to them.
 	Recipients []seal.Recipient
-	// Required says without which recipients an export is refused. Default: it is not.
+	// Required says which recipients an export must have. Default: none.
 	Required Required
-	// Receipt signs for a completed export that is stored under key. Nil: exports have no
+	// Receipt returns the signed receipt of a completed export under key. Nil: exports have no
 	// receipt.
 	Receipt func(key string, out Outcome) (*Receipt, error)
-	// Lease is how long a claim holds without renewal; it is renewed every third of it.
-	// It must be the ledger's. Default 30 s.
+	// Lease is how long a claim lasts without renewal. It is renewed every third of it. It must equal
+	// the ledger's. Default 30 s.
 	Lease time.Duration
 	// MaxAttempts bounds the attempts of one request. Default 3.
 	MaxAttempts int
-	// Worker names this process in the ledger, for humans.
+	// Worker names this process in the ledger, for people.
 	Worker string
 	// Log defaults to slog.Default().
 	Log *slog.Logger
@@ -70,20 +68,19 @@ type Exporter struct {
 // New returns an Exporter over c with its defaults filled in.
 func New(c Config) *Exporter { return &Exporter{Config: c.withDefaults()} }
 
-// Nudge makes the owner of a request, if it is this Exporter, look at the ledger now and
-// not at its next renewal: something was recorded that concerns it. It never blocks.
+// Nudge makes the owner of a request, if it is this Exporter, read the ledger now instead of at its
+// next renewal. It never blocks.
 func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
 
-// Run brings one delivered request to its outcome, or to the reason to deliver it again.
+// Run works on one delivered request until its outcome, or until it must be delivered again.
 //
 //	outcome, nil        the request is terminal: announce the outcome, then acknowledge
 //	nil, ErrSuperseded  another attempt owns it: settle nothing, announce nothing
 //	nil, *TurnError     it is not its turn: keep the message and ask again later
 //	nil, *Fault         this attempt failed and another may help: deliver it again
 //
-// While the ledger is unreachable Run waits; it returns early only when ctx ends. A member of a
-// group shares its dump with the others and nothing else: each has its own claim, outcome and
-// failure.
+// While the ledger is unreachable Run waits; it returns early only when ctx ends. Members of a
+// group share a dump and nothing else: each has its own claim, outcome and failure.
 func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery, g Group) (Outcome, error) {
 	if g.Member != nil {
 		defer g.Member.Leave()
@@ -91,28 +88,29 @@ func (e *Exporter) Run(ctx context.Context, req Request, d delivery.Delivery, g 
 			return Outcome{}, &TurnError{}
 		}
 	}
-	// A member of a group does not stand by: the others wait for it.
+	// Group members do not stand by: the others wait for them.
 	return e.run(ctx, req, delivered{Delivery: d, standBy: g.Member == nil, group: g}, 0)
 }
 
-// RunDead is Run for a request that the queue will not deliver again. It does not stand by
-// while another attempt holds the request: that is a *TurnError too.
+// RunDead is Run for a request that the queue will not deliver again. It does not stand by while
+// another attempt holds the request, but returns a *TurnError.
 func (e *Exporter) RunDead(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error) {
 	return e.run(ctx, req, delivered{Delivery: d}, 0)
 }
 
-// delivered is a delivery and how it is to be run.
+// delivered is a delivery with the options of its run.
 type delivered struct {
 	delivery.Delivery
 	standBy bool // while another attempt holds the request
 	group   Group
 }
 
-// run runs a request after so many of the message's ids were found to be another request's.
+// run runs a request. conflicts counts the ids of the message that another request turned out to
+// have.
 func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
 	req.encrypted = e.willEncrypt(ctx, req)
-	nudged, leave := e.nudges.join(req.ID) // before the claim, so that none is missed after it
+	nudged, leave := e.nudges.join(req.ID) // before the claim, so that it misses no nudge after it
 	defer leave()
 	claim, err := e.claim(ctx, req, d.Delivery, d.standBy)
 	switch {
@@ -163,8 +161,8 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	return *ending.Outcome, nil
 }
 
-// logUnrecorded logs an error of the ledger's that is neither an outage nor a decision. Each
-// such delivery is used up without a trace in the ledger.
+// logUnrecorded logs an error of the ledger that is neither an outage nor a decision. Such a
+// delivery is used up without a record in the ledger.
 func (e *Exporter) logUnrecorded(ctx context.Context, req Request, d delivery.Delivery, msg string, err error) {
 	if fault, ok := errors.AsType[*Fault](err); ok && fault.Code == codes.Interrupted {
 		return
@@ -176,14 +174,14 @@ func (e *Exporter) logUnrecorded(ctx context.Context, req Request, d delivery.De
 	e.Log.ErrorContext(ctx, msg, "project_id", req.Project, "request_id", req.Request, "delivery", d.Number, "last", d.Last, "error", err)
 }
 
-// claim asks until the request is granted, ended or in conflict. While another attempt
-// holds the lease it stands by, if it may: the broker's keep-alive goes on, so that this
-// costs no delivery. While another request of the project runs it gives up its place to
-// another project.
+// claim repeats the claim until the request is granted, ended or in conflict. While another attempt
+// holds the lease it stands by, if it may: the broker's heartbeats continue, so this costs no
+// delivery. While another request of the project runs it returns a *TurnError, so that another
+// project can run.
 func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, standBy bool) (Claim, error) {
 	ask := ClaimRequest{
 		Request: req, Delivery: d, Worker: e.Worker,
-		// Without it a claim with a lost reply would wait for its own lease, and cost an attempt.
+		// Without a nonce, a claim with a lost reply would wait for its own lease and cost an attempt.
 		Nonce:  rand.Text(),
 		Object: func(n int) string { return e.key(req, n) },
 	}
@@ -215,18 +213,18 @@ func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, 
 
 const (
 	shortestWait = 50 * time.Millisecond
-	// longestStandBy is the longest pause between two looks at another attempt's lease: it
-	// bounds what a stand-by adds to the lease when a worker is lost.
+	// longestStandBy bounds the pause between two looks at another attempt's lease. After the loss of
+	// a worker, a stand-by adds at most this to the lease.
 	longestStandBy = time.Second
-	// turnPause is the longest pause before a request is asked for again that waits behind
-	// one of its project in another process: it bounds what that adds to its wait.
+	// turnPause bounds the pause before a request is tried again that waits for one of its project in
+	// another process. It adds at most this to the wait.
 	turnPause = 500 * time.Millisecond
 )
 
-// keepLease renews the attempt's lease every third of it and when it is nudged, and cancels
-// the work when the attempt has been superseded or its request cancelled. A ledger that
-// cannot be reached changes nothing: no other worker can claim then either. The returned
-// function stops it and waits for its end.
+// keepLease renews the attempt's lease every third of it and when it is nudged. It cancels the work
+// if the attempt was superseded or its request cancelled. An unreachable ledger changes nothing,
+// because no other worker can claim then either. The returned function stops keepLease and waits
+// for its end.
 func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{}, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -251,12 +249,12 @@ func (e *Exporter) keepLease(ctx context.Context, t Token, nudged <-chan struct{
 
 func (e *Exporter) receipt(key string, out Outcome) (*Receipt, error) {
 	if e.Receipt == nil {
-		return nil, nil //nolint:nilnil // there is none, which is no error
+		return nil, nil //nolint:nilnil // no signer, which is not an error
 	}
 	return e.Receipt(key, out)
 }
 
-// finish records the ending, waiting for the ledger as long as the process may.
+// finish records the ending. It waits for the ledger while the process may run.
 func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
@@ -265,11 +263,11 @@ func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
 
 func (e *Exporter) wait(what string) Wait { return Wait{For: what, Log: e.Log} }
 
-// cleanUp bounds what is still done for an attempt after its context has ended.
+// cleanUp bounds the work for an attempt after its context has ended.
 const cleanUp = 10 * time.Second
 
-// abandon is the loser's part: delete what this attempt stored, and say nothing. The collector
-// deletes what cannot be deleted now.
+// abandon deletes what a superseded attempt stored, and reports nothing. The collector deletes what
+// abandon cannot.
 func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()
@@ -281,8 +279,8 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 	return ErrSuperseded
 }
 
-// cancelled clears away what a cancelled attempt stored and is its ending: nothing may be left when
-// its outcome says so. The collector deletes what cannot be deleted now.
+// cancelled deletes what a cancelled attempt stored and returns its ending: nothing may remain when
+// its outcome is published. The collector deletes what cancelled cannot.
 func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
 	ctx, cancel := withGrace(ctx, cleanUp)
 	defer cancel()

@@ -26,8 +26,8 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// TurnError says that it is not a request's turn yet: another one of its project runs.
-// Nothing was recorded and no attempt used. It is to be asked again after Wait.
+// TurnError says that another request of the same project runs, so it is not this request's turn.
+// Nothing was recorded and no attempt was used. The request must be tried again after Wait.
 type TurnError struct{ Wait time.Duration }
 
 func (e *TurnError) Error() string {
@@ -43,12 +43,12 @@ func AsFault(err error) *Fault {
 }
 
 var (
-	// ErrSuperseded says that this attempt no longer owns its request: another one
-	// does, or it ended. The attempt must delete what it stored and settle nothing.
+	// ErrSuperseded says that this attempt no longer owns its request: another attempt does, or the
+	// request has ended. The attempt must delete what it stored and settle nothing.
 	ErrSuperseded = errors.New("attempt superseded")
-	// ErrUnavailable marks an outage of something of our own, which passes by itself. The
-	// outcome of the call is unknown; calling again is safe. Retry goes on while it meets it.
+	// ErrUnavailable marks a transient outage of one of our own systems. The result of the call is
+	// unknown, and repeating it is safe. Retry repeats on this error.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrLedgerUnavailable says that the control plane's database cannot be reached now.
+	// ErrLedgerUnavailable says that the control plane's database is unreachable.
 	ErrLedgerUnavailable = fmt.Errorf("ledger %w", ErrUnavailable)
 )

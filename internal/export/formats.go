@@ -1,7 +1,7 @@
 package export
 
-// Format is the kind of archive that pg_dump writes. The names are the contract's: requests,
-// manifests and the ledger hold them. The adapters know the bytes of each format.
+// Format is the kind of archive that pg_dump writes. The names are the contract's, in requests,
+// manifests and the ledger. The adapters know the bytes of each format.
 type Format string
 
 // The formats of the contract: a plain script, pg_dump's tar and custom archives, and a tar
@@ -13,7 +13,7 @@ const (
 	Directory Format = "directory"
 )
 
-// Extension is the end of a dump's file name, for instance ".sql".
+// Extension returns the end of a dump's file name, for instance ".sql".
 func (f Format) Extension() string {
 	return map[Format]string{SQL: ".sql", Tar: ".tar", Custom: ".dump", Directory: ".dir.tar"}[f]
 }
@@ -24,7 +24,7 @@ type Table struct {
 	Name   string `json:"name"`
 }
 
-// String is "schema.name", for humans; "" for no table.
+// String returns "schema.name", for people; "" for no table.
 func (t Table) String() string {
 	if t == (Table{}) {
 		return ""
@@ -32,14 +32,14 @@ func (t Table) String() string {
 	return t.Schema + "." + t.Name
 }
 
-// Contents is what a whole dump was seen to hold.
+// Contents describes the data of a complete dump.
 type Contents struct {
-	// Tables has each table with a data section, and the rows in it. A partition that
-	// pg_dump loads through its root counts under its own name, not the root's.
+	// Tables maps each table with a data section to its number of rows. A partition that pg_dump loads
+	// through its root counts under its own name.
 	Tables map[Table]int64
 }
 
-// Rows is the sum over all tables.
+// Rows returns the sum over all tables.
 func (c Contents) Rows() int64 {
 	var n int64
 	for _, rows := range c.Tables {

@@ -7,31 +7,30 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// ErrNewerFormat says that a dump is of a version of its format that is newer than any known:
-// a newer pg_dump wrote it.
+// ErrNewerFormat says that a newer pg_dump wrote the dump, in a version of its format that is not
+// known.
 var ErrNewerFormat = errors.New("the format is newer than any known")
 
-// UnreadableError says that a script is as pg_dump writes it, and that psql cannot read it back.
+// UnreadableError says that pg_dump wrote the script as it should, but psql cannot read it back.
 type UnreadableError struct {
-	Object string // the first that it cannot read, as the script names it
+	Object string // the first that psql cannot read, as the script names it
 }
 
 func (e *UnreadableError) Error() string { return "psql cannot read " + e.Object }
 
-// Inspector checks the structure of one dump while it is written to it, and counts its rows.
+// Inspector checks the structure of one dump that is written to it, and counts its rows.
 type Inspector interface {
-	// Write takes the next piece. Its error says what is not as pg_dump writes it; it wraps
+	// Write checks the next piece. Its error says which structure is not pg_dump's; it wraps
 	// ErrNewerFormat if the format cannot be read at all.
 	io.Writer
-	// Table is the table of which rows are written now; zero between tables. It is safe for
-	// concurrent use.
+	// Table returns the table of the current rows; zero between tables. It is safe for concurrent use.
 	Table() Table
-	// Finish returns what the dump holds, or an error when it may not end here.
+	// Finish returns the contents of the dump, or an error if the dump may not end here.
 	Finish() (Contents, error)
 }
 
-// inspection is the exporter's verdict on a dump, as the seal asks for it: the structure is
-// whole, and verify agrees with the contents.
+// inspection is the exporter's check of a dump for the seal: the structure is complete, and verify
+// accepts the contents.
 type inspection struct {
 	inspector Inspector
 	verify    func(Contents) error

@@ -11,42 +11,41 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Ledger is the record of each request and attempt. All times are its database's
-// clock. Each method may return an error wrapping ErrLedgerUnavailable; repeating the
-// call is then safe.
+// Ledger is the record of each request and attempt. All times are from its database's clock. Each
+// method may return an error that wraps ErrLedgerUnavailable; repeating the call is then safe.
 type Ledger interface {
-	// Claim asks for the right to work on a request, in one transaction: insert the request if it
-	// is absent, lock its row, and answer with one of five verdicts. At most one request of a
-	// project is granted at a time; a refused one does not count. object gives the key for the
-	// attempt's object; it is recorded with the claim, before anything is stored under it.
+	// Claim requests the right to work on a request, in one transaction: it inserts the request if it
+	// is absent, locks its row, and returns one of five verdicts. At most one request of a project is
+	// granted at a time; a refused request does not count. object returns the key of the attempt's
+	// object, which is recorded with the claim, before anything is stored under it.
 	Claim(ctx context.Context, c ClaimRequest) (Claim, error)
-	// Renew extends the attempt's lease. ErrSuperseded: the attempt is no longer the one, or
-	// its lease had ended and another request of its project runs.
-	// ErrCancelled, in a Fault with Cancelled: extended, but the request was cancelled.
+	// Renew extends the attempt's lease. ErrSuperseded: the attempt no longer owns the request, or its
+	// lease had expired and another request of its project is running. ErrCancelled, in a Fault with
+	// Cancelled: the lease was extended, but the request was cancelled.
 	Renew(ctx context.Context, t Token) error
-	// Finish ends the attempt: with its outcome, which makes the request terminal, or
-	// with a fault to be tried again. ErrSuperseded: nothing was changed. ErrCancelled, in
-	// a Fault with Cancelled: nothing was changed, because the request was cancelled and
-	// the ending says otherwise. Finishing twice with the same token is the same as once.
+	// Finish ends the attempt: with its outcome, which makes the request terminal, or with a fault to
+	// retry. ErrSuperseded: nothing was changed. ErrCancelled, in a Fault with Cancelled: nothing was
+	// changed, because the request was cancelled and the ending differs. Repeating it with the same
+	// token changes nothing.
 	Finish(ctx context.Context, t Token, e Ending) error
 }
 
-// Outbox records which outcomes the broker is known to hold.
+// Outbox records which outcomes are published.
 type Outbox interface {
-	// MarkPublished notes that the request's outcome is in the broker's stream.
+	// MarkPublished records that the request's outcome is in the broker's stream.
 	MarkPublished(ctx context.Context, id ID) error
 }
 
-// ClaimRequest is what a claim records.
+// ClaimRequest holds the arguments of a claim.
 type ClaimRequest struct {
 	Request  Request
 	Delivery delivery.Delivery
 	Worker   string // the claiming process, for humans
-	// Nonce is random and the same for each claim that the handling of one delivery
-	// makes: a repeated claim after a lost reply is recognised by it and granted again, instead
-	// of waiting for its own lease to end. Empty: that wait.
+	// Nonce is random, and the same for all claims of one delivery. The ledger recognises a repeated
+	// claim after a lost reply by it and grants it again. Empty: such a claim waits for its own lease
+	// to end.
 	Nonce string
-	// Object gives the object key of an attempt.
+	// Object returns the object key of an attempt.
 	Object func(attempt int) string
 }
 
@@ -54,84 +53,83 @@ type ClaimRequest struct {
 type Verdict int
 
 const (
-	// Granted means that the attempt is the caller's, under the token.
+	// Granted means that the caller owns the attempt, with the token.
 	Granted Verdict = iota + 1
-	// Ended means that the request is terminal; its outcome is in the answer.
+	// Ended means that the request is terminal; the answer contains its outcome.
 	Ended
 	// Leased means that another attempt holds the request; ask again later.
 	Leased
 	// Conflicting means that the id belongs to a request with another payload.
 	Conflicting
-	// Busy means that another request of the same project runs; ask again later. Nothing
-	// was recorded, and nothing is used up.
+	// Busy means that another request of the same project is running; ask again later. Nothing was
+	// recorded, and no attempt was used.
 	Busy
 )
 
-// Claim is a ledger's answer.
+// Claim is the ledger's answer to a claim.
 type Claim struct {
 	Verdict Verdict
 	Token   Token         // Granted
 	Outcome Outcome       // Ended
 	Started time.Time     // Granted: when the attempt began, by the ledger's clock
-	Wait    time.Duration // Leased, Busy: what remains of the other's lease
+	Wait    time.Duration // Leased, Busy: the rest of the other's lease
 }
 
-// Token fences an attempt: a write with an older attempt number changes nothing.
+// Token is the fence of an attempt: a write with an older attempt number changes nothing.
 type Token struct {
 	ID
 	Attempt int
 }
 
-// Ending is how an attempt ends.
+// Ending is the end of an attempt.
 type Ending struct {
 	// Outcome makes the request terminal.
 	Outcome *Outcome
-	// Retry releases the request for its next delivery.
+	// Retry releases the request for its next delivery, with this fault.
 	Retry *Fault
 
 	cause error // of a failed Outcome, for the log
 }
 
-// Projects answers which schemas a project owns.
+// Projects returns the schemas of projects.
 type Projects interface {
-	// Lookup returns an active project. An unknown or suspended one is a Fault with
-	// ProjectNotFound, the same words for both.
+	// Lookup returns an active project. An unknown or suspended project is a Fault with
+	// ProjectNotFound, with the same text for both.
 	Lookup(ctx context.Context, id string) (Project, error)
 }
 
 // Dumper opens consistent dumps of a source database.
 type Dumper interface {
-	// Open checks the source, takes a snapshot and starts the dump. Errors are Faults.
-	// Cancelling ctx kills the dump. The caller closes the Dump.
+	// Open checks the source, takes a snapshot and starts the dump. Errors are Faults. The end of ctx
+	// kills the dump. The caller closes the Dump.
 	Open(ctx context.Context, j DumpJob) (Dump, error)
 }
 
-// DumpJob is one dump to run.
+// DumpJob describes a dump.
 type DumpJob struct {
-	// ID and Attempt name the request that the dump is for: an attempt after the first ends
-	// what a lost attempt has left on the source. Zero: the dump is for no request.
+	// ID and Attempt name the request of the dump. An attempt after the first ends the sessions that a
+	// lost attempt left on the source. Zero: the dump has no request.
 	ID      ID
 	Attempt int
 	Project Project
 	Schemas []string // exact names; never empty
 	Format  Format
-	// Jobs is how many tables are dumped at a time, for format directory only. 0: the Dumper
+	// Jobs is the number of tables that are dumped at a time, for format directory only. 0: the Dumper
 	// chooses.
 	Jobs int
 }
 
 // Dump is a running dump.
 type Dump interface {
-	// Read returns what pg_dump writes. It returns io.EOF only after pg_dump exited 0;
-	// any other ending is an error (a Fault where the cause is known).
+	// Read returns the output of pg_dump. It returns io.EOF only after pg_dump exited with 0. Any
+	// other end is an error, a Fault if the cause is known.
 	io.Reader
-	// Info is what was known when the dump started.
+	// Info describes the dump at its start.
 	Info() DumpInfo
-	// Rows returns count(*) of each table that the dump holds data for, in the dump's
-	// own snapshot. The counts run beside the dump; Rows waits for them.
+	// Rows returns count(*) of each table with data in the dump, in the dump's own snapshot. The
+	// counts run beside the dump; Rows waits for them.
 	Rows(ctx context.Context) (map[Table]int64, error)
-	// Close kills what still runs, waits for its end and releases the snapshot. It is
-	// idempotent.
+	// Close kills running processes, waits for their end and releases the snapshot. It is idempotent.
 	Close() error
 }
 
@@ -144,38 +142,35 @@ type DumpInfo struct {
 	Needs          Needs    // what must be there before the dump is restored
 }
 
-// Store keeps artifacts.
+// Store stores artifacts.
 type Store interface {
-	// Put stores r to its end under key and calls describe, once, after r returned
-	// io.EOF, for the manifest that goes beside it. If r fails, ctx ends or the bytes
-	// as stored differ from the description, nothing is visible afterwards. It returns
-	// one Copy for each destination. Errors are Faults where the cause is known; an
-	// error of r is in the returned error's chain.
+	// Put stores r to its end under key. It calls describe once, after r returned io.EOF, for the
+	// manifest. If r fails, ctx ends or the stored bytes differ from the description, nothing is
+	// visible afterwards. Put returns one Copy for each destination. Errors are Faults if the cause is
+	// known; an error of r is in the returned error's chain.
 	Put(ctx context.Context, key string, r io.Reader, describe func() Manifest) ([]Copy, error)
-	// Delete removes all that Put ever made under key, finished or not. A key without an object is
-	// not an error.
+	// Delete removes everything that Put stored under key, also of a failed Put. A key without an
+	// object is not an error.
 	Delete(ctx context.Context, key string) error
 }
 
-// Manifest lies beside each stored object and makes the storage readable without the
-// ledger.
+// Manifest is stored beside each object, so that the storage can be read without the ledger.
 type Manifest struct {
 	Version int    `json:"version"` // 1
 	Key     string `json:"key"`
 	Outcome
-	// To can read what is written of it, where the export itself is encrypted. Nil: the
-	// store decides.
+	// To are the recipients of what is written about an encrypted export. Nil: the store decides.
 	To []age.Recipient `json:"-"`
 }
 
-// Observer is told how a granted attempt goes. Its methods must not block for long;
-// what they cannot deliver is dropped.
+// Observer gets the progress of a granted attempt. Its methods must not block for long; it drops
+// what it cannot deliver.
 type Observer interface {
 	Started(ctx context.Context, s Started)
 	Progress(ctx context.Context, p Progress)
 }
 
-// Started says that an attempt's dump runs.
+// Started reports that an attempt's dump runs.
 type Started struct {
 	ID
 	Attempt     int
@@ -187,7 +182,7 @@ type Started struct {
 	Trace       Trace
 }
 
-// Progress says how far an attempt is.
+// Progress reports the progress of an attempt.
 type Progress struct {
 	ID
 	Attempt        int

@@ -15,7 +15,8 @@ import (
 // progressEvery is the pause between two reports of progress.
 const progressEvery = time.Second
 
-// produce makes the artifact: look up, dump, seal, store. A panic is a failure.
+// produce makes the artifact: it looks up the project, dumps, seals and stores. A panic is a
+// failure.
 func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group) (a *Artifact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -64,7 +65,7 @@ func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, 
 	return schemas, p, err
 }
 
-// sealing is what was looked up for an export.
+// sealing holds the looked-up values of an export.
 type sealing struct {
 	schemas    []string
 	recipients []seal.Recipient
@@ -111,18 +112,17 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to seali
 		return Manifest{Version: 1, Key: key, Outcome: out, To: opts.Recipients}
 	})
 	failpoint.Hit(failpoint.AfterStore)
-	if err = errors.Join(source.err, err); err != nil { // the dump's own failure speaks first
+	if err = errors.Join(source.err, err); err != nil { // the dump's own failure comes first
 		return nil, sealFault(err)
 	}
-	if unsigned != nil { // the store has put away what has no receipt
+	if unsigned != nil { // the object was stored without a receipt
 		return nil, errors.Join(AsFault(unsigned), e.Store.Delete(ctx, key))
 	}
 	artifact.Copies = copies
 	return artifact, nil
 }
 
-// reportProgress tells the observer how far the stream is until the returned function is
-// called.
+// reportProgress reports the progress of the stream until the returned function is called.
 func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info DumpInfo, s *seal.Stream, i Inspector) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -139,7 +139,7 @@ func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info 
 	return func() { end(); <-done }
 }
 
-// key names the attempt's object: no two attempts ever share one.
+// key returns the name of the attempt's object. Each attempt has a different one.
 func (e *Exporter) key(req Request, attempt int) string {
 	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, encryption(req.encrypted)))
 	return path.Join(req.Project, req.StoragePath, name)

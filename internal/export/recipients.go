@@ -8,7 +8,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// Required says without which recipients an export is refused.
+// Required says which recipients an export must have.
 type Required string
 
 // The rules for recipients. The zero value is RequireNone.
@@ -18,9 +18,9 @@ const (
 	RequireOperator Required = "operator" // at least one of the operator's
 )
 
-// recipients returns the keys that an export is encrypted to: the operator's, the project's
-// and the request's, each once. A key that cannot be read is a Fault, and so is a set that
-// lacks a required one: an export is never encrypted to fewer keys than were asked for.
+// recipients returns the keys for an export without duplicates: the operator's, the project's and
+// the request's. A key that cannot be parsed is a Fault, and so is a missing required key: an
+// export is never encrypted to fewer keys than requested.
 func (e *Exporter) recipients(p Project, req Request) ([]seal.Recipient, error) {
 	ofProject, err := seal.ParseRecipients(p.Recipients)
 	if err != nil {
@@ -46,9 +46,9 @@ func (e *Exporter) recipients(p Project, req Request) ([]seal.Recipient, error) 
 }
 
 // willEncrypt reports whether the export will be encrypted. The claim records the name of the
-// object, which says so, and is made before the project is looked up: where that alone can
-// tell, it is asked here once more. A look-up that fails leaves the end of the name out and
-// nothing else; the one after the claim decides.
+// object, which depends on that, before the project is looked up. If only the project decides,
+// willEncrypt looks it up in addition. If that look-up fails, only the end of the name is missing;
+// the look-up after the claim decides.
 func (e *Exporter) willEncrypt(ctx context.Context, req Request) bool {
 	if len(e.Recipients) > 0 || len(req.Recipients) > 0 {
 		return true

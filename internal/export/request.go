@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// ID identifies a request. Request ids are unique within their project only, so
-// that no project can occupy the ids of another.
+// ID identifies a request. Request ids are unique within their project only, so that no project can
+// use up the ids of another.
 type ID struct {
 	Project string `json:"project_id"`
 	Request string `json:"request_id"`
@@ -18,54 +18,54 @@ type ID struct {
 
 func (id ID) String() string { return id.Project + "/" + id.Request }
 
-// Request is one decoded backup.requested: what to export, and its requester.
+// Request is a decoded backup.requested.
 type Request struct {
 	ID
 	Schemas     []string         // empty: all of the project's
 	Format      Format           // never empty
 	Compression seal.Compression // never empty
-	Jobs        int              // of format directory; 0: as the size asks for
+	Jobs        int              // of format directory; 0: by the size
 	StoragePath string           // label under the project's prefix; may be empty
-	// Recipients are public keys to encrypt to, beside the operator's and the project's.
+	// Recipients are public keys of the request, in addition to the operator's and the project's.
 	Recipients  []string
 	RequestedBy string
 	Metadata    map[string]string
 	Trace       Trace
 
-	// encrypted says that the export will be encrypted, as far as is known before the claim.
+	// encrypted reports whether the export will be encrypted, as known before the claim.
 	encrypted bool
 
-	// Payload is the request as it is to be replayed: canonical JSON for a valid
-	// request, the body as received (at most 64 KiB) for a refused one.
+	// Payload is the request for a replay: canonical JSON of a valid request, the body as received (at
+	// most 64 KiB) of a refused one.
 	Payload []byte
 	// Digest is the SHA-256 of Payload. The same ID with another digest is a conflict.
 	Digest [32]byte
-	// Refusal is set when the request could not be decoded or breaks the contract.
-	// It is recorded and announced like any other failure, and nothing is executed.
+	// Refusal is set if the request could not be decoded or breaks the contract. It is recorded and
+	// published like any other failure, and nothing is executed.
 	Refusal *Fault
 }
 
-// Trace is W3C Trace Context, carried from a request to its outcome.
+// Trace is W3C Trace Context. It is copied from a request to its outcome.
 type Trace struct {
 	Parent string `json:"traceparent,omitempty"`
 	State  string `json:"tracestate,omitempty"`
 }
 
-// Project is what the control plane says of one project.
+// Project is a project in the control plane.
 type Project struct {
 	ID      string
 	Name    string
 	Schemas []string
 	Role    string // role to dump as; empty: the login itself
 	DSN     Secret // source database; empty: the default source
-	// Recipients are public keys to encrypt to, beside the operator's and the request's.
+	// Recipients are public keys of the project, in addition to the operator's and the request's.
 	Recipients []string
 }
 
 // Secret is a string that does not print.
 type Secret = secret.String
 
-// State is where a request stands in the ledger.
+// State is the state of a request in the ledger.
 type State string
 
 // The states of a request. Completed and Failed are terminal.
@@ -76,8 +76,7 @@ const (
 	Failed    State = "failed"
 )
 
-// Outcome is a request's one terminal result, as the ledger keeps it and as the
-// outcome event announces it.
+// Outcome is the terminal result of a request, as in the ledger and in the outcome event.
 type Outcome struct {
 	ID
 	State      State           `json:"state"`   // Completed or Failed
@@ -99,7 +98,7 @@ type Outcome struct {
 	Message   string     `json:"message,omitempty"`
 }
 
-// Artifact describes a stored export and the evidence that it is whole.
+// Artifact describes a stored export and the evidence that it is complete.
 type Artifact struct {
 	Format        Format           `json:"format"`
 	Compression   seal.Compression `json:"compression"`
@@ -130,17 +129,17 @@ type Receipt struct {
 	Envelope []byte `json:"envelope"`
 }
 
-// Needs are what an export refers to and does not hold. A database must have them before the
-// export can be restored there. Names are as they are in the source, not safe to show.
+// Needs are objects that an export refers to and does not contain. A database must have them before
+// the export can be restored there. Names are the source's, not safe to show.
 type Needs struct {
-	// Extensions are in the order in which they can be made.
+	// Extensions are in the order in which they can be created.
 	Extensions []Extension `json:"extensions,omitempty"`
 	Roles      []string    `json:"roles,omitempty"`   // that policies name
 	Parents    []string    `json:"parents,omitempty"` // partitioned tables of other schemas: kind and qualified name
 	Objects    []string    `json:"objects,omitempty"` // other ones of other schemas: kind and qualified name
 	Casts      []Cast      `json:"casts,omitempty"`   // of the schemas' types and functions: no schema holds a cast
-	// Private are routines and types of the export that PUBLIC has no right to, which a restore
-	// without rights gives to it: "ROUTINE " or "TYPE ", and the qualified name.
+	// Private are routines and types of the export that PUBLIC has no right to, but would have after a
+	// restore without rights: "ROUTINE " or "TYPE ", and the qualified name.
 	Private  []string `json:"private,omitempty"`
 	Labels   []string `json:"labels,omitempty"`   // providers of security labels
 	Encoding string   `json:"encoding,omitempty"` // of the source, if it converts to no other: SQL_ASCII
@@ -152,8 +151,8 @@ type Extension struct {
 	Schema string `json:"schema"`
 }
 
-// Cast is a cast, which can be made once its types and its function are there. The names are
-// qualified and quoted.
+// Cast is a cast. It can be created once its types and its function exist. The names are qualified
+// and quoted.
 type Cast struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
@@ -162,7 +161,7 @@ type Cast struct {
 	Context  string `json:"context,omitempty"`  // AS ASSIGNMENT, AS IMPLICIT, or empty
 }
 
-// String is the statement that makes the cast.
+// String returns the statement that creates the cast.
 func (c Cast) String() string {
 	how := " WITHOUT FUNCTION"
 	switch {
@@ -180,15 +179,15 @@ func (c Cast) String() string {
 // CopyStatus says whether a destination holds the artifact.
 type CopyStatus string
 
-// The statuses of a copy. Empty, as in what was recorded before there were several
-// destinations, is Stored.
+// The statuses of a copy. Records from before there were several destinations have none, which
+// means Stored.
 const (
 	Stored    CopyStatus = "stored"
 	NotStored CopyStatus = "failed"
 )
 
-// Copy is the artifact at one destination, or why it is not there: an export completes
-// although an optional destination failed.
+// Copy is the artifact at one destination, or the reason why it is missing there: an export
+// completes although an optional destination failed.
 type Copy struct {
 	Destination string     `json:"destination,omitempty"` // its name, for instance "s3"
 	Status      CopyStatus `json:"status,omitempty"`
@@ -200,6 +199,6 @@ type Copy struct {
 	Message string     `json:"message,omitempty"`
 }
 
-// Compression is what is applied to the dump. Handlers use this name, so that they need not
-// know seal.
+// Compression is the compression of the dump. Handlers use this name, so that they do not depend on
+// seal.
 type Compression = seal.Compression

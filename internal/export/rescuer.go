@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// RescuerConfig is what a Rescuer works with. All but Drain and Log are required.
+// RescuerConfig configures a Rescuer. All fields except Drain and Log are required.
 type RescuerConfig struct {
 	Exporter  *Exporter
 	Announcer Announcer
 	Queue     Queue
-	// Drain is how long a run may go on after the end of its context. Default 25 s.
+	// Drain bounds a run after the end of its context. Default 25 s.
 	Drain time.Duration
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
 
-// Rescuer runs, one at a time beside all else, requests that used up their deliveries while
-// they waited for their turn: the broker counts what it hands out, and a worker that ends
-// gives back what it never started. Any number of processes may do so at once, and beside
-// workers: the ledger grants a request to one of them.
+// Rescuer runs requests that used up their deliveries while they waited for their turn. The broker
+// counts every delivery, also one that a stopping worker gives back unstarted. A Rescuer runs one
+// request at a time. Any number of processes may do so at once, beside workers: the ledger grants a
+// request to one of them.
 type Rescuer struct {
 	RescuerConfig
 	all sync.WaitGroup
@@ -31,10 +31,10 @@ type Rescuer struct {
 	mu      sync.Mutex
 	running bool
 	waiting []QueuedRequest
-	known   map[string]bool // event ids of what waits or runs
+	known   map[string]bool // event ids of the waiting and running requests
 }
 
-// NewRescuer returns a Rescuer over c with its defaults filled in. The caller waits.
+// NewRescuer returns a Rescuer over c with its defaults filled in. The caller calls Wait.
 func NewRescuer(c RescuerConfig) *Rescuer {
 	c.Drain = cmp.Or(c.Drain, 25*time.Second)
 	if c.Log == nil {
@@ -43,9 +43,9 @@ func NewRescuer(c RescuerConfig) *Rescuer {
 	return &Rescuer{RescuerConfig: c, known: map[string]bool{}}
 }
 
-// Rescue runs a request when those before it have ended, announces its outcome and removes its
-// message. A request that cannot run now, because another of its project runs, is left to the next
-// sweep. A rescued request is lost if its worker crashes, and is not rescued again.
+// Rescue runs a request after the earlier ones, announces its outcome and removes its message. A
+// request that cannot run now, because another one of its project runs, is left to the next sweep.
+// A rescued request is lost if its worker crashes, and is not rescued again.
 func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +60,7 @@ func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
 	}
 }
 
-// runAll runs what waits until nothing does.
+// runAll runs waiting requests until none waits.
 func (r *Rescuer) runAll(ctx context.Context) {
 	long, cancel := withGrace(ctx, r.Drain)
 	defer cancel()
@@ -93,7 +93,7 @@ func (r *Rescuer) forget(d QueuedRequest) {
 }
 
 func (r *Rescuer) run(ctx context.Context, d QueuedRequest) error {
-	// It is not the last time: a fault that passes is tried again, within the attempts.
+	// This run is not the last chance: a transient fault is retried, within the attempts.
 	again := d.Delivery
 	again.Last = false
 	out, err := r.Exporter.RunDead(ctx, d.Request, again)
@@ -106,5 +106,5 @@ func (r *Rescuer) run(ctx context.Context, d QueuedRequest) error {
 	return err
 }
 
-// Wait returns when none runs any more. Nothing is rescued after the end of Rescue's context.
+// Wait returns when no rescued request runs. Nothing is rescued after the end of Rescue's context.
 func (r *Rescuer) Wait() { r.all.Wait() }

@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// Wait says how Retry tells of a wait.
+// Wait describes a wait of Retry for the log.
 type Wait struct {
-	// For names what is waited for, in the log: "the ledger".
+	// For names the awaited system in the log, such as "the ledger".
 	For string
-	// Log is told of a wait that is longer than a minute, at growing intervals. nil: the caller
-	// tells of it.
+	// Log gets a wait that is longer than a minute, at growing intervals. nil: the caller logs it.
 	Log *slog.Logger
 }
 
-// Retry calls do until it returns anything but ErrUnavailable, with a growing, jittered
-// pause from 100 ms to 5 s. It gives up when ctx ends, with do's last error.
+// Retry calls do until it returns an error other than ErrUnavailable, or nil. The jittered pause
+// grows from 100 ms to 5 s. When ctx ends, Retry returns do's last error.
 func Retry(ctx context.Context, w Wait, do func(context.Context) error) error {
 	const first, longest = 100 * time.Millisecond, 5 * time.Second
 	var remind Reminder
@@ -39,14 +38,14 @@ func Retry(ctx context.Context, w Wait, do func(context.Context) error) error {
 	}
 }
 
-// Reminder tells when something that lasts is worth a line in the log: after a while, and then
-// at intervals that double, from a minute up to an hour. The zero Reminder is ready. It is not
-// safe for concurrent use.
+// Reminder decides when a lasting condition is worth a log line: after a while, and then at
+// intervals that double from a minute up to an hour. The zero Reminder is ready. It is not safe for
+// concurrent use.
 type Reminder struct {
-	// After is when the first line is due. Default 1 min; 1 ns: at once.
+	// After is the delay of the first line. Default 1 min; 1 ns: no delay.
 	After time.Duration
 
-	since time.Time // zero: it does not last
+	since time.Time // zero: the condition does not hold
 	next  time.Time
 	pause time.Duration // 0: no line was due yet
 }
@@ -56,7 +55,8 @@ const (
 	longestReminder = time.Hour
 )
 
-// Due says that it lasts still: for how long, and whether a line is due now.
+// Due records that the condition still holds. It returns the duration so far, and whether a line is
+// due.
 func (r *Reminder) Due() (lasted time.Duration, due bool) {
 	now := time.Now()
 	if r.since.IsZero() {
@@ -77,7 +77,8 @@ func (r *Reminder) Due() (lasted time.Duration, due bool) {
 	return now.Sub(r.since), true
 }
 
-// End says that it is over: how long it lasted, and whether a line was due before.
+// End records that the condition is over. It returns its duration, and whether a line was due
+// before.
 func (r *Reminder) End() (lasted time.Duration, told bool) {
 	if !r.since.IsZero() {
 		lasted, told = time.Since(r.since), r.pause > 0
@@ -89,7 +90,7 @@ func (r *Reminder) End() (lasted time.Duration, told bool) {
 // sleep waits for d or for the end of ctx, and returns the cause of that end.
 func sleep(ctx context.Context, d time.Duration) error { return sleepUnless(ctx, d, nil) }
 
-// sleepUnless is sleep that something on woken ends early.
+// sleepUnless is sleep that also ends when woken receives.
 func sleepUnless(ctx context.Context, d time.Duration, woken <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -103,8 +104,8 @@ func sleepUnless(ctx context.Context, d time.Duration, woken <-chan struct{}) er
 	}
 }
 
-// withGrace returns a context that ends a while after ctx does: what happened must still be
-// written down when the work is told to stop.
+// withGrace returns a context that ends some time after ctx, so that results can be recorded when
+// the process stops.
 func withGrace(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

@@ -6,11 +6,11 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// Select returns the schemas to dump: those wanted, or all of the project's when none
-// are. A wanted schema must be one of the project's, letter for letter; patterns,
-// foreign and unknown names are all the same Fault with SchemaNotAllowed, so that
-// nothing is learnt from the answer. The order is that of wanted (else the project's)
-// and each schema comes once. A project without schemas is a Fault with SchemaNotFound.
+// Select returns the schemas to dump: the wanted ones, or all of the project's if none are wanted.
+// A wanted schema must equal one of the project's. A pattern, a foreign name and an unknown name
+// all give the same Fault with SchemaNotAllowed, so that the answer reveals nothing. The order is
+// that of wanted (else the project's), without duplicates. A project without schemas is a Fault
+// with SchemaNotFound.
 func Select(p Project, wanted []string) ([]string, error) {
 	if len(wanted) == 0 {
 		wanted = p.Schemas

@@ -12,16 +12,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Queue is what the sweeper asks of the broker's queue of requests.
+// Queue is the part of the broker's queue that the sweeper uses.
 type Queue interface {
-	// Dead returns the requests with messages that are still stored and will not be
-	// delivered again.
+	// Dead returns the requests with stored messages that will not be delivered again.
 	Dead(ctx context.Context) ([]QueuedRequest, error)
-	// Holds reports whether the message with that sequence is still in the queue. A
-	// queue of another identity (its store was wiped since) holds nothing.
+	// Holds reports whether the message with that sequence is still in the queue. A queue with another
+	// identity (its store was wiped since) holds none.
 	Holds(ctx context.Context, queue string, sequence uint64) (bool, error)
-	// Oldest returns when the oldest message that may still lead to a request was published;
-	// zero: there is none.
+	// Oldest returns the publication of the oldest message that may still lead to a request; zero:
+	// there is none.
 	Oldest(ctx context.Context) (time.Time, error)
 	// Remove deletes a dead message once its outcome is announced.
 	Remove(ctx context.Context, d delivery.Delivery) error
@@ -33,45 +32,44 @@ type QueuedRequest struct {
 	Delivery delivery.Delivery
 }
 
-// Announcer publishes outcomes. Announcing one twice is the same as once: the broker
-// refuses the second. It also notes in the ledger that the outcome is published.
+// Announcer publishes outcomes. Announcing one twice has no effect, because the broker refuses the
+// second. The Announcer also records in the ledger that the outcome is published.
 type Announcer interface {
 	Announce(ctx context.Context, out Outcome) error
 }
 
-// SweeperConfig is what a Sweeper works with. All but the times and Log are required, and
-// Cleaner only with Keep.
+// SweeperConfig configures a Sweeper. All fields except the durations and Log are required. Cleaner
+// is required only with Keep.
 type SweeperConfig struct {
 	Reaper    Reaper
 	Collector Collector
 	Queue     Queue
 	Announcer Announcer
 	Store     Store
-	// Rescue takes on a request that the queue will not deliver again and that can still be
-	// run. It must not block: what it does not take now is offered again by the next sweep.
+	// Rescue accepts a request that the queue will not deliver again and that can still run. It must
+	// not block. The next sweep offers again what it does not accept now.
 	Rescue  func(ctx context.Context, r QueuedRequest)
 	Cleaner Cleaner
-	// EndSessions ends what the attempts of a request that no worker will end have left on their
-	// source. nil: that is left to the source.
+	// EndSessions ends the sessions on the source of the attempts of a request that no worker will
+	// end. nil: the source ends them.
 	EndSessions func(ctx context.Context, id ID, attempts int) error
 	// Removals are carried out by each sweep. nil: none.
 	Removals Removals
-	// Keep is how long the ledger keeps requests that are over. It must not be below the
-	// time for which the broker keeps outcomes: while there is one, the record says the same.
-	// 0: for ever.
+	// Keep is how long the ledger keeps requests that are over. It must be at least as long as the
+	// broker keeps outcomes, so that record and outcome agree. 0: without a limit.
 	Keep time.Duration
-	// Every is the pause between two sweeps, jittered by half. Default 30 s.
+	// Every is the pause between two sweeps, with a jitter of half. Default 30 s.
 	Every time.Duration
-	// Grace is how long after its lease a request is left to another worker, which may still
-	// take it. It should be longer than ACK_WAIT. Default 1 min.
+	// Grace is the time after the end of its lease during which another worker may still claim a
+	// request. It should be longer than ACK_WAIT. Default 1 min.
 	Grace time.Duration
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
 
-// Sweeper ends what no worker will end: requests that used up their deliveries, outcomes
-// that were never announced, objects that lost attempts left behind. Any number may run at
-// once, beside any number of workers: each step is fenced in the ledger.
+// Sweeper ends the work that no worker will end: requests that used up their deliveries, outcomes
+// that were never announced, objects of lost attempts. Any number may run at once, beside any
+// number of workers: each step is fenced in the ledger.
 type Sweeper struct {
 	SweeperConfig
 	hints chan struct{}
@@ -91,8 +89,8 @@ func NewSweeper(c SweeperConfig) *Sweeper {
 	return &Sweeper{SweeperConfig: c, hints: make(chan struct{}, 1)}
 }
 
-// Hint asks for a sweep soon, for instance because the broker said that a message used up
-// its deliveries. It never blocks.
+// Hint requests a sweep soon, for instance because the broker reported that a message used up its
+// deliveries. It never blocks.
 func (s *Sweeper) Hint() {
 	select {
 	case s.hints <- struct{}{}:
@@ -100,7 +98,7 @@ func (s *Sweeper) Hint() {
 	}
 }
 
-// Run sweeps until ctx ends. What a sweep cannot do now the next one does.
+// Run sweeps until ctx ends. The next sweep repeats what one could not do.
 func (s *Sweeper) Run(ctx context.Context) {
 	remind := Reminder{After: 1}
 	for {
@@ -126,27 +124,28 @@ func (s *Sweeper) Run(ctx context.Context) {
 }
 
 const (
-	// batch bounds what one query of a sweep returns.
+	// batch bounds the result of one query of a sweep.
 	batch = 500
-	// forgets is how many batches one sweep forgets at most: 10,000 requests, which is more
-	// in an hour than a night of 100,000 needs.
+	// forgets bounds the batches that one sweep forgets. At 10,000 requests a sweep, an hour is enough
+	// for a night of 100,000.
 	forgets = 20
-	// skew is how far the broker's and the ledger's clocks may be apart when a message is
-	// held against a record. Records are kept much longer.
+	// skew bounds the difference between the broker's and the ledger's clocks when a message is
+	// compared with a record. Records are kept much longer.
 	skew = 24 * time.Hour
 )
 
-// Sweep makes one round and reports all that it could not do.
+// Sweep makes one sweep and returns all its errors.
 func (s *Sweeper) Sweep(ctx context.Context) error {
 	ending, cancel := context.WithTimeout(ctx, endFor)
 	defer cancel()
 	return errors.Join(s.announce(ctx), s.failDead(ctx, ending), s.reap(ctx, ending), s.collect(ctx), s.remove(ctx), s.forget(ctx))
 }
 
-// endFor is how long one sweep ends sessions: a source that does not answer must not hold up the rest.
+// endFor bounds the ending of sessions in one sweep: a source that does not answer must not delay
+// the rest.
 const endFor = 30 * time.Second
 
-// announceFor is how long one sweep waits for the broker to take an outcome.
+// announceFor bounds the wait of one sweep for the broker to accept an outcome.
 const announceFor = 10 * time.Second
 
 func (s *Sweeper) announceOne(ctx context.Context, out Outcome) error {
@@ -155,7 +154,7 @@ func (s *Sweeper) announceOne(ctx context.Context, out Outcome) error {
 	return s.Announcer.Announce(ctx, out)
 }
 
-// announce publishes outcomes that a worker committed and could not announce.
+// announce publishes outcomes that a worker recorded and could not publish.
 func (s *Sweeper) announce(ctx context.Context) error {
 	outs, err := s.Reaper.Unpublished(ctx, s.Grace, batch)
 	if err != nil {
@@ -166,15 +165,15 @@ func (s *Sweeper) announce(ctx context.Context) error {
 		err := s.announceOne(ctx, out)
 		faults = append(faults, err)
 		if errors.Is(err, ErrUnavailable) {
-			break // the broker takes none now, and the rest of the sweep must not wait for it
+			break // the broker accepts none now, and the rest of the sweep must not wait
 		}
 	}
 	return errors.Join(faults...)
 }
 
 // failDead ends the requests with messages that will never be delivered again, and removes these
-// messages: in a work queue a dead message would stay for ever and count against its
-// project. What only waited for its turn until then is given to Rescue.
+// messages: a dead message stays in a work queue and counts against its project. A request that
+// only waited for its turn is given to Rescue.
 func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	dead, err := s.Queue.Dead(ctx)
 	if err != nil {
@@ -188,7 +187,7 @@ func (s *Sweeper) failDead(ctx, ending context.Context) error {
 			out, err = s.Reaper.FailUnclaimed(ctx, r, d.Delivery, s.Grace)
 		}
 		switch {
-		case errors.Is(err, ErrNotLost): // its last delivery may still be at work
+		case errors.Is(err, ErrNotLost): // its last delivery may still run
 			continue
 		case errors.Is(err, ErrNotBegun):
 			s.Rescue(ctx, d)
@@ -206,8 +205,8 @@ func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	return errors.Join(faults...)
 }
 
-// reap ends requests that the ledger knows, that no worker holds, and that have no message in
-// the queue: a broker that lost its store will never deliver them again.
+// reap ends recorded requests that no worker holds and that have no message in the queue: a broker
+// that lost its store will never deliver them again.
 func (s *Sweeper) reap(ctx, ending context.Context) error {
 	stranded, err := s.Reaper.Stranded(ctx, s.Grace, batch)
 	if err != nil {
@@ -240,8 +239,8 @@ func (s *Sweeper) reapOne(ctx, ending context.Context, r Stranded) error {
 	return s.announceOne(ctx, out)
 }
 
-// endSessions ends the sessions of a request that was lost or cancelled. What cannot be ended now
-// ends by itself, later.
+// endSessions ends the sessions of a request that was lost or cancelled. A session that it cannot
+// end ends later by itself.
 func (s *Sweeper) endSessions(ctx context.Context, out Outcome) {
 	if s.EndSessions == nil || out.Attempt == 0 || out.Code != codes.WorkerLost && out.Code != codes.Cancelled {
 		return
@@ -251,8 +250,8 @@ func (s *Sweeper) endSessions(ctx context.Context, out Outcome) {
 	}
 }
 
-// collect deletes the objects of attempts that lost or failed. Each is looked for more
-// than once, because a paused loser may write late.
+// collect deletes the objects of lost or failed attempts. It deletes each more than once, because a
+// paused loser may write late.
 func (s *Sweeper) collect(ctx context.Context) error {
 	left, err := s.Collector.Collectable(ctx, batch)
 	if err != nil {
@@ -275,8 +274,8 @@ func (s *Sweeper) collect(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// remove deletes the exports that were ordered to be deleted. One that a destination cannot delete
-// is tried again by the next sweep.
+// remove deletes the exports with an order to delete. The next sweep retries one that a destination
+// cannot delete.
 func (s *Sweeper) remove(ctx context.Context) error {
 	if s.Removals == nil {
 		return nil
@@ -297,10 +296,10 @@ func (s *Sweeper) remove(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// forget drops the records of requests that were over long ago. What was over only after a
-// message in the queue was published stays: that message may be the request's own, and would
-// run it again. And not before this process's clock says so too, so that a clock which jumps
-// ahead removes nothing.
+// forget deletes the records of requests that were over long ago. It keeps a record that ended
+// after a message in the queue was published: that message may be the request's own and would run
+// it again. It also requires that this process's clock agrees, so that a clock that jumps ahead
+// deletes nothing.
 func (s *Sweeper) forget(ctx context.Context) error {
 	if s.Keep == 0 {
 		return nil

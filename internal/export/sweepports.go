@@ -8,58 +8,55 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Reaper is what the reaper needs of the ledger: it ends requests that no worker will
-// end any more, and finds outcomes that were never announced. Any number of reapers may
-// run at once.
+// Reaper is the part of the ledger that ends requests which no worker will end, and finds outcomes
+// that were never announced. Any number of processes may use it at once.
 type Reaper interface {
-	// Unpublished returns up to limit outcomes that became terminal at least olderThan
-	// ago and are not marked as published, oldest first.
+	// Unpublished returns up to limit outcomes that became terminal at least olderThan ago and are not
+	// marked as published, oldest first.
 	Unpublished(ctx context.Context, olderThan time.Duration, limit int) ([]Outcome, error)
-	// Stranded returns up to limit requests that no worker holds: the lease ended, or they
-	// began to wait for another delivery, at least grace ago, or at any time if they were
-	// cancelled. Whether the queue still has a delivery for one is for the caller to find
-	// out, by its place in the queue.
+	// Stranded returns up to limit requests that no worker holds: the lease ended, or the wait for
+	// another delivery began, at least grace ago. A cancelled request has no grace. The caller checks
+	// whether the queue still has a delivery for it.
 	Stranded(ctx context.Context, grace time.Duration, limit int) ([]Stranded, error)
-	// FailStranded ends a stranded request as failed with WorkerLost, or with Cancelled if
-	// it was, and returns its outcome. A paused owner is superseded by it. If the request
-	// is terminal already, the outcome is the one it has. ErrNotLost: a worker holds it, or
-	// claimed it since.
+	// FailStranded ends a stranded request as failed with WorkerLost, or with Cancelled if it was
+	// cancelled, and returns its outcome. It supersedes a paused owner. If the request is already
+	// terminal, FailStranded returns its outcome. ErrNotLost: a worker holds it, or has claimed it
+	// since.
 	FailStranded(ctx context.Context, s Stranded, grace time.Duration) (Outcome, error)
-	// FailUnclaimed ends the request of a message that the queue will not deliver again,
-	// whether the ledger knows the request or not: with WorkerLost, or with its
-	// refusal. Otherwise it is FailStranded. ErrConflict: the id belongs to a request
-	// with another payload. ErrNotBegun: nothing was changed, because no attempt of it was
-	// ever lost: it only waited until its deliveries were used up, and can still be run.
+	// FailUnclaimed ends the request of a message that the queue will not deliver again, recorded or
+	// not: with WorkerLost, or with its refusal. Otherwise it is FailStranded. ErrConflict: the id
+	// belongs to a request with another payload. ErrNotBegun: nothing was changed, because no attempt
+	// was lost: the request only waited until its deliveries were used up, and can still run.
 	FailUnclaimed(ctx context.Context, r Request, d delivery.Delivery, grace time.Duration) (Outcome, error)
 }
 
-// Collector is what the collector needs of the ledger: the objects that attempts may
-// have left behind.
+// Collector is the part of the ledger with the objects that attempts may have left behind.
 type Collector interface {
-	// Collectable returns up to limit objects to delete now. It never names the object
-	// of an attempt that completed its request or still could.
+	// Collectable returns up to limit objects to delete now. It never returns the object of an attempt
+	// that completed its request or still could.
 	Collectable(ctx context.Context, limit int) ([]Leftover, error)
-	// Collected notes that the objects were deleted. Each is offered again after a
-	// pause, because a paused loser may write late.
+	// Collected records that the objects were deleted. Each is returned again after a pause, because a
+	// paused loser may write late.
 	Collected(ctx context.Context, objects []Leftover) error
 }
 
-// Cleaner is what keeps the ledger from growing for ever.
+// Cleaner keeps the ledger from growing without a limit.
 type Cleaner interface {
-	// Forget deletes up to limit records of requests, the oldest first, that were over at least
-	// keep ago and not after before, and returns how many. A request is over once its outcome is
+	// Forget deletes up to limit records, the oldest first, of requests that were over at least keep
+	// ago and not after before. It returns their number. A request is over once its outcome is
 	// published and nothing of it is stored: it failed, or its export was deleted. A request with
+	// remaining work stays. Any number of processes may call it at once.
 	// anything left to do stays. Any number may forget at once.
 	Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error)
 }
 
-// Removals is what was ordered to be deleted, as the ledger has it.
+// Removals are the orders to delete exports, as recorded in the ledger.
 type Removals interface {
-	// Removals returns up to limit exports that are still to be deleted, the longest ordered first.
+	// Removals returns up to limit exports that are still to be deleted, the oldest order first.
 	Removals(ctx context.Context, limit int) ([]Removal, error)
-	// RemovalDone notes that every destination has deleted an export.
+	// RemovalDone records that every destination has deleted an export.
 	RemovalDone(ctx context.Context, id ID) error
-	// RemovalFailed notes why one could not.
+	// RemovalFailed records why an export could not be deleted.
 	RemovalFailed(ctx context.Context, id ID, fault string) error
 }
 
@@ -69,7 +66,7 @@ type Removal struct {
 	Object string
 }
 
-// Stranded is a request that no worker holds, as it was when it was found.
+// Stranded is a request that no worker holds, as it was found.
 type Stranded struct {
 	ID
 	Attempt  int    // the latest; 0: never claimed
@@ -77,8 +74,8 @@ type Stranded struct {
 	Sequence uint64
 	Delivery int       // highest delivery number seen
 	Since    time.Time // when the lease ended or the wait began
-	// Cancelled says that the request was cancelled: it is not to be waited for, even if
-	// the queue still has a delivery for it.
+	// Cancelled says that the request was cancelled: it ends at once, even if the queue still has a
+	// delivery for it.
 	Cancelled bool
 }
 
@@ -86,13 +83,13 @@ type Stranded struct {
 type Leftover struct {
 	Token
 	Object string
-	Look   int // how often it was deleted before
+	Look   int // number of earlier deletions
 }
 
 var (
 	// ErrNothingStored says that a request has no export, because it has not completed.
 	ErrNothingStored = errors.New("the request has no export")
-	// ErrNotLost says that a request must not be reaped: a worker holds it.
+	// ErrNotLost says that a worker holds the request, so it must not be reaped.
 	ErrNotLost = errors.New("request not lost")
 	// ErrNotBegun says that a request has attempts left and none of them was lost.
 	ErrNotBegun = errors.New("request waits for an attempt")
