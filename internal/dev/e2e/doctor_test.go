@@ -27,7 +27,7 @@ import (
 // diagnosis is what doctor printed, by the checks' names.
 type diagnosis map[string]doctor.Finding
 
-// marked is in every secret of a clinic.
+// marked is in every secret of a healthyPlatform.
 const marked = "canary"
 
 // diagnose runs doctor, which must end with the code and show no secret.
@@ -56,8 +56,8 @@ func (p *platform) diagnose(code int, settings []string, args ...string) diagnos
 	return out
 }
 
-// clinic is a platform with everything that can be set up, all of it well.
-type clinic struct {
+// healthyPlatform is a platform with everything that can be set up, and without a fault.
+type healthyPlatform struct {
 	*platform
 	login    string // of the database, with the rights that a worker needs
 	smtp     *smtptest.Server
@@ -66,75 +66,75 @@ type clinic struct {
 	settings []string // of doctor
 }
 
-func setupClinic(t *testing.T) *clinic {
+func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 	t.Helper()
-	c := &clinic{platform: setup(t), chat: newChat(t)}
-	c.start() // it makes the ledger, and an export for the doctor to find
-	c.completed("acme", c.request(events.Requested{ProjectID: "acme"}))
-	c.login = "doctors_" + c.database
-	c.exec(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'canary-db';
+	h := &healthyPlatform{platform: setup(t), chat: newChat(t)}
+	h.start() // it makes the ledger, and an export for the doctor to find
+	h.completed("acme", h.request(events.Requested{ProjectID: "acme"}))
+	h.login = "doctors_" + h.database
+	h.exec(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'canary-db';
 		GRANT USAGE ON SCHEMA pgcourier, control_plane, tenant_acme TO %[1]s;
 		GRANT SELECT ON control_plane.projects, pgcourier.schema_version TO %[1]s; GRANT SELECT ON ALL TABLES IN SCHEMA tenant_acme TO %[1]s;
 		GRANT SELECT ON ALL SEQUENCES IN SCHEMA tenant_acme TO %[1]s;
 		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s; GRANT DELETE ON pgcourier.requests TO %[1]s;
 		GRANT SELECT ON pgcourier.expiries, pgcourier.pruning TO %[1]s;
 		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s;
-		GRANT SELECT, INSERT ON pgcourier.storages TO %[1]s; GRANT SELECT, UPDATE ON pgcourier.removal_orders TO %[1]s`, c.login))
-	t.Cleanup(func() { c.exec("DROP OWNED BY " + c.login + "; DROP ROLE " + c.login) })
+		GRANT SELECT, INSERT ON pgcourier.storages TO %[1]s; GRANT SELECT, UPDATE ON pgcourier.removal_orders TO %[1]s`, h.login))
+	t.Cleanup(func() { h.exec("DROP OWNED BY " + h.login + "; DROP ROLE " + h.login) })
 	var err error
-	if c.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
+	if h.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.smtp.Close(); err != nil {
+		if err := h.smtp.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	hook := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(hook.Close)
-	c.s3 = guardedBucket(t)
+	h.s3 = guardedBucket(t)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.settings = []string{
-		"DATABASE_URL=" + c.dsn(c.login, marked+"-db", c.database),
-		"STORAGE=file://" + c.storage + "," + c.bucket("exports"),
-		"TELEGRAM_TOKEN=" + c.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + c.mail(marked+"-mail"), "OPERATOR_EMAIL=operator@example.org",
+	h.settings = []string{
+		"DATABASE_URL=" + h.dsn(h.login, marked+"-db", h.database),
+		"STORAGE=file://" + h.storage + "," + h.bucket("exports"),
+		"TELEGRAM_TOKEN=" + h.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + h.mail(marked+"-mail"), "OPERATOR_EMAIL=operator@example.org",
 		"WEBHOOK_URL=" + hook.URL + "/" + marked, "WEBHOOK_SECRET=" + hookSecret,
-		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(c.chat.URL())),
-		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + c.file("identity", identity.String()), "SANDBOX=off",
+		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(h.chat.URL())),
+		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + h.file("identity", identity.String()), "SANDBOX=off",
 	}
-	c.provision(c.settings...)
-	return c
+	h.provision(h.settings...)
+	return h
 }
 
 // file writes a private file.
-func (c *clinic) file(name, text string) string {
-	c.t.Helper()
-	file := filepath.Join(c.t.TempDir(), name)
+func (h *healthyPlatform) file(name, text string) string {
+	h.t.Helper()
+	file := filepath.Join(h.t.TempDir(), name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return file
 }
 
 // bucket is the location of a bucket on the S3 server.
-func (c *clinic) bucket(name string) string {
-	return "s3://" + name + "?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(c.s3)
+func (h *healthyPlatform) bucket(name string) string {
+	return "s3://" + name + "?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(h.s3)
 }
 
 // telegram adds a chat to STORAGE. Telegram takes a message a second, so most runs do without.
-func (c *clinic) telegram(chat int64) string {
-	c.t.Helper()
-	return fmt.Sprintf("%s,telegram://%d?api=%s", c.setting("STORAGE"), chat, url.QueryEscape(c.chat.URL()))
+func (h *healthyPlatform) telegram(chat int64) string {
+	h.t.Helper()
+	return fmt.Sprintf("%s,telegram://%d?api=%s", h.setting("STORAGE"), chat, url.QueryEscape(h.chat.URL()))
 }
 
 // mail is the mail server's URL.
-func (c *clinic) mail(password string) string {
+func (h *healthyPlatform) mail(password string) string {
 	u := url.URL{
-		Scheme: "smtp", User: url.UserPassword("courier", password), Host: c.smtp.Addr(),
-		RawQuery: url.Values{"from": {"backups@example.org"}, "ca": {c.file("ca.pem", string(c.smtp.CA()))}}.Encode(),
+		Scheme: "smtp", User: url.UserPassword("courier", password), Host: h.smtp.Addr(),
+		RawQuery: url.Values{"from": {"backups@example.org"}, "ca": {h.file("ca.pem", string(h.smtp.CA()))}}.Encode(),
 	}
 	return u.String()
 }
@@ -223,12 +223,12 @@ func TestDoctorWithNothing(t *testing.T) {
 // Tests are sent when they are asked for; --only shows what it names.
 func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	t.Parallel()
-	c := setupClinic(t)
+	h := setupHealthyPlatform(t)
 	posts := make(chan string, 10)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posts <- r.Header.Get("Ce-Type") }))
 	t.Cleanup(hook.Close)
-	settings := append(slices.Clone(c.settings), "WEBHOOK_URL="+hook.URL, "NOTIFY_HOOKS=slack+"+hook.URL)
-	d := c.diagnose(0, settings, "--only", "notify", "--send-test")
+	settings := append(slices.Clone(h.settings), "WEBHOOK_URL="+hook.URL, "NOTIFY_HOOKS=slack+"+hook.URL)
+	d := h.diagnose(0, settings, "--only", "notify", "--send-test")
 	for _, name := range []string{"notify/email/test", "notify/webhook/test", "notify/telegram/test"} {
 		if d[name].State != doctor.OK {
 			t.Errorf("%s: %+v", name, d[name])
@@ -238,17 +238,17 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	for range len(posts) {
 		posted = append(posted, <-posts)
 	}
-	if len(c.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"pgcourier.test", ""}) || len(c.chat.Messages(privateChat)) != 1 {
-		t.Errorf("%d mails, posted %q, %d messages", len(c.smtp.Mails()), posted, len(c.chat.Messages(privateChat)))
+	if len(h.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"pgcourier.test", ""}) || len(h.chat.Messages(privateChat)) != 1 {
+		t.Errorf("%d mails, posted %q, %d messages", len(h.smtp.Mails()), posted, len(h.chat.Messages(privateChat)))
 	}
 	if slices.ContainsFunc(slices.Collect(maps.Keys(d)), func(name string) bool { return !strings.HasPrefix(name, "notify/") }) {
 		t.Errorf("--only notify showed %+v", d)
 	}
-	key := c.file("key", c.setting("DATABASE_URL")[len("DATABASE_URL="):])
+	key := h.file("key", h.setting("DATABASE_URL")[len("DATABASE_URL="):])
 	if err := os.Chmod(key, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d = c.diagnose(0, append(settings, "DATABASE_URL=", "DATABASE_URL_FILE="+key), "--only", "keys")
+	d = h.diagnose(0, append(settings, "DATABASE_URL=", "DATABASE_URL_FILE="+key), "--only", "keys")
 	if f := d["keys/files/key"]; f.State != doctor.Warning || !strings.Contains(f.Fix, "chmod") {
 		t.Errorf("a password that all can read: %+v", f)
 	}

@@ -25,160 +25,160 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// plant is one fault in a clinic that is else well.
-type plant struct {
+// plantedFault is one fault in a platform that is healthy otherwise.
+type plantedFault struct {
 	name     string
 	settings []string
-	strike   func() // nil: the settings are the fault
-	heal     func()
+	inject   func() // nil: the settings are the fault
+	undo     func()
 
 	check      string // that must name it
 	state      doctor.State
 	found, fix string   // parts of what it says
-	also       []string // other checks, or what is above them, that cannot be well then
+	also       []string // other checks, or what is above them, that are affected too
 }
 
 const acmeQuery = "SELECT id, name, true AS active, ARRAY[schema_name] AS schemas%s FROM control_plane.projects WHERE id = $1"
 
-// plants are the faults, each with the checks that depend on what is broken.
-func (c *clinic) plants() []plant {
+// plantedFaults are the faults, each with the checks that depend on what is broken.
+func (h *healthyPlatform) plantedFaults() []plantedFault {
 	query := func(more string) string { return "PROJECT_QUERY=" + fmt.Sprintf(acmeQuery, more) }
-	sql := func(text string) func() { return func() { c.exec(text) } }
-	storage := func(place string) string { return "STORAGE=file://" + c.storage + "," + place + "&required=true" }
-	all := c.databasePlants(query, sql)
-	return append(all, []plant{
+	sql := func(text string) func() { return func() { h.exec(text) } }
+	storage := func(place string) string { return "STORAGE=file://" + h.storage + "," + place + "&required=true" }
+	all := h.databaseFaults(query, sql)
+	return append(all, []plantedFault{
 		{
-			name: "no folder for exports", settings: []string{"STORAGE=file://" + c.file("a-file", "")},
+			name: "no folder for exports", settings: []string{"STORAGE=file://" + h.file("a-file", "")},
 			check: "storage/file", found: "not a directory", fix: "let this user write", also: []string{"storage"},
 		}, {
-			name: "no bucket", settings: []string{storage(c.bucket("elsewhere"))},
+			name: "no bucket", settings: []string{storage(h.bucket("elsewhere"))},
 			check: "storage/s3", found: "bucket does not exist", fix: "correct its name", also: []string{"storage"},
 		}, {
 			name: "a wrong key", settings: []string{"PLAIN_AWS_ACCESS_KEY_ID=other"},
 			check: "storage/s3", found: "refuses the worker's credentials", fix: "AWS_ACCESS_KEY_ID", also: []string{"storage/s3"},
 		}, {
-			name: "the storage's file system is not mounted", strike: func() { c.swap(c.storage, c.storage+".away", os.Mkdir(c.storage+".away", 0o700)) },
-			heal:  func() { c.swap(c.storage, c.storage+".away", nil); c.must(os.Remove(c.storage + ".away")) },
+			name: "the storage's file system is not mounted", inject: func() { h.swap(h.storage, h.storage+".away", os.Mkdir(h.storage+".away", 0o700)) },
+			undo:  func() { h.swap(h.storage, h.storage+".away", nil); h.must(os.Remove(h.storage + ".away")) },
 			check: "storage/file/marker", found: "it has no marker", fix: "mount the file system", also: []string{"storage/file", "disk/file"},
 		}, {
 			name:   "another worker's folder under the same address",
-			strike: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`), heal: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`),
+			inject: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`), undo: sql(`UPDATE pgcourier.storages SET storage = reverse(storage)`),
 			check: "storage/file/marker", found: "folders of their own", fix: "one folder", also: []string{"storage/file"},
 		}, {
-			name: "no chat", settings: []string{c.telegram(77)},
+			name: "no chat", settings: []string{h.telegram(77)},
 			check: "storage/telegram", found: "chat not found", fix: "correct PGCOURIER_TELEGRAM_TOKEN or the chat's id",
 		}, {
-			name: "no chat to tell", settings: []string{strings.ReplaceAll(c.setting("NOTIFY_TELEGRAM_CHAT"), "4242", "77")},
+			name: "no chat to tell", settings: []string{strings.ReplaceAll(h.setting("NOTIFY_TELEGRAM_CHAT"), "4242", "77")},
 			check: "notify/telegram", found: "chat not found", fix: "correct PGCOURIER_NOTIFY_TELEGRAM_CHAT",
 		}, {
-			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + c.mail(marked+"-wrong")},
+			name: "the mail server refuses the login", settings: []string{"SMTP_URL=" + h.mail(marked+"-wrong")},
 			check: "notify/email", found: "535", fix: "correct the user or the password in PGCOURIER_SMTP_URL", also: []string{"notify/email"},
 		}, {
-			name: "nobody at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(c.t) + "/" + marked},
+			name: "no server at the webhook's address", settings: []string{"WEBHOOK_URL=http://" + freeAddress(h.t) + "/" + marked},
 			check: "notify/webhook", state: doctor.Unreachable, found: "connection refused", fix: "is it running",
 		}, {
-			name: "a webhook's certificate of nobody's", settings: []string{"WEBHOOK_URL=" + c.stranger() + "/" + marked},
+			name: "a webhook's certificate of an unknown authority", settings: []string{"WEBHOOK_URL=" + h.untrustedServer() + "/" + marked},
 			check: "notify/webhook", found: "certificate", fix: "trust the authority",
 		}, {
 			name:   "the disk is smaller than an export",
-			strike: sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1152921504606846976')::json`),
-			heal:   sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1')::json`),
+			inject: sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1152921504606846976')::json`),
+			undo:   sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1')::json`),
 			check:  "disk/file", found: "the largest of late took 1.0 EiB", fix: "free room",
 		}, {
 			name: "an identity that is not there", settings: []string{"AGE_IDENTITY_FILE=/nonexistent/identity"},
 			check: "keys/identity", found: "no such file", fix: "AGE_IDENTITY_FILE", also: []string{"keys"},
 		}, {
-			name: "an identity of somebody else", settings: []string{"AGE_IDENTITY_FILE=" + c.strange()},
+			name: "another identity than the recipients'", settings: []string{"AGE_IDENTITY_FILE=" + h.otherIdentity()},
 			check: "keys/match", found: "no identity opens", fix: "AGE_RECIPIENTS",
 		}, {
 			name: "exports that were never opened", settings: []string{"AGE_IDENTITY_FILE="},
 			check: "keys/match", state: doctor.Warning, found: "never proven", fix: "--age-identity-file", also: []string{"keys/identity"},
 		}, {
 			name: "exports that were opened long ago", settings: []string{"AGE_IDENTITY_FILE="},
-			strike: sql(`INSERT INTO pgcourier.verifications SELECT project_id, request_id, false, '2020-02-03' FROM pgcourier.requests LIMIT 1;
-				GRANT SELECT ON pgcourier.verifications TO ` + c.login),
-			heal:  sql(`DELETE FROM pgcourier.verifications; REVOKE ALL ON pgcourier.verifications FROM ` + c.login),
+			inject: sql(`INSERT INTO pgcourier.verifications SELECT project_id, request_id, false, '2020-02-03' FROM pgcourier.requests LIMIT 1;
+				GRANT SELECT ON pgcourier.verifications TO ` + h.login),
+			undo:  sql(`DELETE FROM pgcourier.verifications; REVOKE ALL ON pgcourier.verifications FROM ` + h.login),
 			check: "keys/match", state: doctor.Warning, found: "last opened an export on 2020-02-03", fix: "run a verifier", also: []string{"keys/identity"},
 		}, {
 			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
 			check: "retention", found: "PGCOURIER_RETENTION", fix: "docs/retention.md", also: []string{"database/ledger"},
 		}, {
 			name: "retention that no process applies", settings: []string{"RETENTION=last=7", "ROLES=intake,worker,sweeper,notifier"},
-			strike: sql(`UPDATE pgcourier.pruning SET completed_at = NULL; GRANT SELECT ON pgcourier.pruning TO ` + c.login),
-			heal:   sql(`REVOKE ALL ON pgcourier.pruning FROM ` + c.login),
+			inject: sql(`UPDATE pgcourier.pruning SET completed_at = NULL; GRANT SELECT ON pgcourier.pruning TO ` + h.login),
+			undo:   sql(`REVOKE ALL ON pgcourier.pruning FROM ` + h.login),
 			check:  "retention", state: doctor.Warning, found: "nothing has ever been pruned", fix: "serve --roles pruner", also: []string{"database/ledger"},
 		}, {
-			name: "the broker is away", settings: []string{"NATS_URL=nats://" + freeAddress(c.t)},
+			name: "the broker is away", settings: []string{"NATS_URL=nats://" + freeAddress(h.t)},
 			check: "broker", state: doctor.Unreachable, found: "broker unreachable", fix: "NATS_URL", also: []string{"broker"},
 		}, {
-			name: "another setting of a stream", strike: func() {
-				c.change(func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject = 5 })
-			}, heal: func() { c.provision(c.settings...) },
+			name: "another setting of a stream", inject: func() {
+				h.change(func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject = 5 })
+			}, undo: func() { h.provision(h.settings...) },
 			check: "broker/streams/BACKUP_REQUESTS", found: "max messages per subject is 5, needed is 100", fix: "pgcourier broker setup", also: []string{"broker/streams"},
 		}, {
-			name: "a consumer that delivers more often", strike: func() {
-				consumer := c.consumer(events.StreamRequests, events.ConsumerExport).Config
+			name: "a consumer that delivers more often", inject: func() {
+				consumer := h.consumer(events.StreamRequests, events.ConsumerExport).Config
 				consumer.MaxDeliver = 9
-				if _, err := c.js.UpdateConsumer(c.ctx, events.StreamRequests, consumer); err != nil {
-					c.t.Fatal(err)
+				if _, err := h.js.UpdateConsumer(h.ctx, events.StreamRequests, consumer); err != nil {
+					h.t.Fatal(err)
 				}
-			}, heal: func() { c.provision(c.settings...) },
+			}, undo: func() { h.provision(h.settings...) },
 			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "max deliver is 9, needed is 3", fix: "pgcourier broker setup", also: []string{"broker/streams"},
 		}, {
-			name: "a right on the broker is missing", settings: c.withoutRight(`"backup.completed.*.*"`),
+			name: "a right on the broker is missing", settings: h.withoutRight(`"backup.completed.*.*"`),
 			check: "broker/worker", found: "may not publish backup.completed.*.*", fix: "pgcourier broker config",
 		}, {
-			name: "a key that the broker does not know", settings: []string{"NATS_KEYS=" + c.otherKeys()},
+			name: "a key that the broker does not know", settings: []string{"NATS_KEYS=" + h.otherKeys()},
 			check: "broker", found: "refused the credentials", fix: "give the broker this user's key", also: []string{"broker"},
 		},
 	}...)
 }
 
 // swap exchanges two folders, unless err says that one could not be made.
-func (c *clinic) swap(a, b string, err error) {
-	c.must(err)
-	c.must(unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
+func (h *healthyPlatform) swap(a, b string, err error) {
+	h.must(err)
+	h.must(unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
 }
 
-func (c *clinic) must(err error) {
-	c.t.Helper()
+func (h *healthyPlatform) must(err error) {
+	h.t.Helper()
 	if err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 }
 
-func (c *clinic) databasePlants(query func(string) string, sql func(string) func()) []plant {
+func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(string) func()) []plantedFault {
 	down := []string{"database", "projects", "retention/deletions", "storage/file/marker", "storage/s3/marker"}
-	old := faulty(c.t)
-	return []plant{
+	old := faulty(h.t)
+	return []plantedFault{
 		{
-			name: "a wrong password", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-wrong", c.database)},
+			name: "a wrong password", settings: []string{"DATABASE_URL=" + h.dsn(h.login, marked+"-wrong", h.database)},
 			check: "database", found: "SQLSTATE 28P01", fix: "correct the user or the password in PGCOURIER_DATABASE_URL", also: down,
 		}, {
-			name: "no such database", settings: []string{"DATABASE_URL=" + c.dsn(c.login, marked+"-db", "no_such_database")},
+			name: "no such database", settings: []string{"DATABASE_URL=" + h.dsn(h.login, marked+"-db", "no_such_database")},
 			check: "database", found: "SQLSTATE 3D000", fix: "correct the name of the database", also: down,
 		}, {
-			name: "the database is away", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + freeAddress(c.t) + "/x"},
+			name: "the database is away", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + freeAddress(h.t) + "/x"},
 			check: "database", state: doctor.Unreachable, found: "connection refused", fix: "is it running", also: down,
 		}, {
-			name: "the database hangs", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + c.deaf() + "/x?connect_timeout=1"},
+			name: "the database hangs", settings: []string{"DATABASE_URL=postgres://u:canary-x@" + h.silentAddress() + "/x?connect_timeout=1"},
 			check: "database", state: doctor.Unreachable, found: "failed to connect", fix: "is it running", also: down,
 		}, {
-			name: "a standby", strike: sql("ALTER ROLE " + c.login + " SET default_transaction_read_only = on"),
-			heal:  sql("ALTER ROLE " + c.login + " RESET default_transaction_read_only"),
+			name: "a standby", inject: sql("ALTER ROLE " + h.login + " SET default_transaction_read_only = on"),
+			undo:  sql("ALTER ROLE " + h.login + " RESET default_transaction_read_only"),
 			check: "database", found: "takes no writes", fix: "name the primary",
 		}, {
-			name: "an old ledger", strike: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
-			heal:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
+			name: "an old ledger", inject: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
+			undo:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
 			check: "database/ledger", found: "not up to date", fix: "pgcourier migrate", also: down[1:],
 		}, {
-			name: "no right to a table of the ledger", strike: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + c.login),
-			heal:  sql("GRANT UPDATE ON pgcourier.attempts TO " + c.login),
+			name: "no right to a table of the ledger", inject: sql("REVOKE UPDATE ON pgcourier.attempts FROM " + h.login),
+			undo:  sql("GRANT UPDATE ON pgcourier.attempts TO " + h.login),
 			check: "database/ledger", found: "UPDATE on pgcourier.attempts", fix: "docs/least-privilege.md",
 		}, {
-			name: "a deletion that keeps failing", strike: sql(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, deleting_at, tries, fault)
+			name: "a deletion that keeps failing", inject: sql(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, deleting_at, tries, fault)
 				SELECT project_id, request_id, 'no rule', now(), now(), 3, 's3: access denied' FROM pgcourier.requests WHERE project_id = 'acme'`),
-			heal:  sql("DELETE FROM pgcourier.expiries"),
+			undo:  sql("DELETE FROM pgcourier.expiries"),
 			check: "retention/deletions", found: "in 3 runs: s3: access denied", fix: "pgcourier prune",
 		}, {
 			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
@@ -187,75 +187,75 @@ func (c *clinic) databasePlants(query func(string) string, sql func(string) func
 			name: "a role that is not granted", settings: []string{query(", 'postgres' AS role")},
 			check: "projects/acme", found: "the project's role cannot be taken", fix: "GRANT role TO login",
 		}, {
-			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(c.t, "9.6.24"), "CLIENT_CHECK=off"},
+			name: "pg_dump older than the server", settings: []string{"PG_BIN_DIR=" + tools(h.t, "9.6.24"), "CLIENT_CHECK=off"},
 			check: "database/pg_dump", found: "the newest pg_dump here is 9.6.24", fix: "install postgresql-client-", also: []string{"projects/acme"},
 		}, {
-			name: "pg_dump newer than any known", settings: []string{"PG_BIN_DIR=" + tools(c.t, "99.1")}, state: doctor.Warning,
+			name: "pg_dump newer than any known", settings: []string{"PG_BIN_DIR=" + tools(h.t, "99.1")}, state: doctor.Warning,
 			check: "database/pg_dump", found: fmt.Sprintf("tested up to PostgreSQL %d", pgversion.Newest), fix: "look for a newer pgcourier",
 		}, {
-			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(c.t, old.version), "CLIENT_CHECK=refuse"},
+			name: "pg_dump with published faults", settings: []string{"PG_BIN_DIR=" + tools(h.t, old.version), "CLIENT_CHECK=refuse"},
 			check: "clients/pg_dump", found: old.cve, fix: "install " + old.fixes, also: []string{"clients"},
 		},
 	}
 }
 
-// setting is one of the clinic's.
-func (c *clinic) setting(name string) string {
-	for _, s := range c.settings {
+// setting returns one of the platform's settings.
+func (h *healthyPlatform) setting(name string) string {
+	for _, s := range h.settings {
 		if strings.HasPrefix(s, name+"=") {
 			return s
 		}
 	}
-	c.t.Fatalf("no setting %s", name)
+	h.t.Fatalf("no setting %s", name)
 	return ""
 }
 
 // change alters the stream of requests as an administrator could.
-func (c *clinic) change(do func(*jetstream.StreamConfig)) {
-	c.t.Helper()
-	config := c.stream(events.StreamRequests).Config
+func (h *healthyPlatform) change(do func(*jetstream.StreamConfig)) {
+	h.t.Helper()
+	config := h.stream(events.StreamRequests).Config
 	do(&config)
-	if _, err := c.js.UpdateStream(c.ctx, config); err != nil {
-		c.t.Fatal(err)
+	if _, err := h.js.UpdateStream(h.ctx, config); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
-// stranger is a web server with a certificate of an unknown authority.
-func (c *clinic) stranger() string {
+// untrustedServer is a web server with a certificate of an unknown authority.
+func (h *healthyPlatform) untrustedServer() string {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
-	c.t.Cleanup(srv.Close)
+	h.t.Cleanup(srv.Close)
 	return srv.URL
 }
 
-// strange is an identity that opens nothing here.
-func (c *clinic) strange() string {
-	c.t.Helper()
+// otherIdentity is an identity that opens nothing here.
+func (h *healthyPlatform) otherIdentity() string {
+	h.t.Helper()
 	other, err := age.GenerateX25519Identity()
 	if err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	return c.file("strange", other.String())
+	return h.file("other-identity", other.String())
 }
 
-// deaf is an address that takes connections and never says anything.
-func (c *clinic) deaf() string {
-	c.t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(c.ctx, "tcp", "127.0.0.1:0")
+// silentAddress is an address that takes connections and never answers.
+func (h *healthyPlatform) silentAddress() string {
+	h.t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(h.ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { _ = l.Close() })
+	h.t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String() // the kernel completes the handshakes; no program accepts
 }
 
 // otherKeys are keys of the broker's users that no broker has.
-func (c *clinic) otherKeys() string {
-	c.t.Helper()
-	dir := filepath.Join(c.t.TempDir(), "keys")
+func (h *healthyPlatform) otherKeys() string {
+	h.t.Helper()
+	dir := filepath.Join(h.t.TempDir(), "keys")
 	if _, err := server.EnsureKeys(dir, server.Users(), slog.New(slog.DiscardHandler)); err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return dir
 }
@@ -287,24 +287,24 @@ func (p *platform) otherBroker(accounts string) string {
 }
 
 // withoutRight is another broker with a worker that lacks the right to one subject.
-func (c *clinic) withoutRight(line string) []string {
-	c.t.Helper()
-	keysDir := filepath.Join(c.t.TempDir(), "keys")
+func (h *healthyPlatform) withoutRight(line string) []string {
+	h.t.Helper()
+	keysDir := filepath.Join(h.t.TempDir(), "keys")
 	keys, err := server.EnsureKeys(keysDir, append(server.Users(), server.UserAdmin), slog.New(slog.DiscardHandler))
 	if err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	users, err := server.Configuration(keys, nil)
 	if err != nil {
-		c.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	before, after, found := strings.Cut(users, line+"\n")
 	if !found {
-		c.t.Fatalf("no user has the right %s", line)
+		h.t.Fatalf("no user has the right %s", line)
 	}
-	settings := []string{"NATS_URL=" + c.otherBroker(before+"\n"+after), "NATS_KEYS=" + keysDir}
-	if _, stderr, code := c.cliWith(append(slices.Clone(c.settings), settings...), "broker", "setup"); code != 0 {
-		c.t.Fatalf("broker setup: %s", stderr)
+	settings := []string{"NATS_URL=" + h.otherBroker(before+"\n"+after), "NATS_KEYS=" + keysDir}
+	if _, stderr, code := h.cliWith(append(slices.Clone(h.settings), settings...), "broker", "setup"); code != 0 {
+		h.t.Fatalf("broker setup: %s", stderr)
 	}
 	return settings
 }
@@ -313,64 +313,65 @@ func (c *clinic) withoutRight(line string) []string {
 // depend on it stays as it was. No line holds a secret.
 func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	t.Parallel()
-	c := setupClinic(t)
+	h := setupHealthyPlatform(t)
 	chat := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(chat.Close)
-	c.settings = append(c.settings, "NOTIFY_HOOKS=slack+"+chat.URL+"/"+marked)
-	c.provision(c.settings...)
-	well := c.diagnose(0, c.settings)
-	for name, f := range well {
+	h.settings = append(h.settings, "NOTIFY_HOOKS=slack+"+chat.URL+"/"+marked)
+	h.provision(h.settings...)
+	healthy := h.diagnose(0, h.settings)
+	for name, f := range healthy {
 		if f.State != doctor.OK && name != "broker/sync" && name != "sandbox" && name != "notify/hooks" && !strings.HasPrefix(name, "disk/") {
-			t.Errorf("well, and yet %+v", f)
+			t.Errorf("without a fault: %+v", f)
 		}
 	}
-	if f := c.diagnose(0, append(slices.Clone(c.settings), c.telegram(privateChat)), "--only", "storage")["storage/telegram"]; f.State != doctor.OK {
-		t.Errorf("a chat that is well: %+v", f)
+	if f := h.diagnose(0, append(slices.Clone(h.settings), h.telegram(privateChat)), "--only", "storage")["storage/telegram"]; f.State != doctor.OK {
+		t.Errorf("a chat without a fault: %+v", f)
 	}
-	plants := c.plants()
-	if len(plants) < 12 {
-		t.Errorf("%d faults", len(plants))
+	faults := h.plantedFaults()
+	if len(faults) < 12 {
+		t.Errorf("%d faults", len(faults))
 	}
-	for _, p := range plants {
-		c.plant(p, well)
+	for _, f := range faults {
+		h.plant(f, healthy)
 	}
-	if mails := len(c.smtp.Mails()); mails != 0 || len(c.chat.documents()) != 0 {
-		t.Errorf("%d mails and the files %q were left", mails, c.chat.documents())
+	if mails := len(h.smtp.Mails()); mails != 0 || len(h.chat.documents()) != 0 {
+		t.Errorf("%d mails and the files %q were left", mails, h.chat.documents())
 	}
 }
 
-func (c *clinic) plant(p plant, well diagnosis) {
-	c.t.Helper()
-	if p.strike != nil {
-		p.strike()
-		defer p.heal()
+// plant runs doctor while one fault is there, and compares with what it says without a fault.
+func (h *healthyPlatform) plant(fault plantedFault, healthy diagnosis) {
+	h.t.Helper()
+	if fault.inject != nil {
+		fault.inject()
+		defer fault.undo()
 	}
 	code := 1
-	switch p.state {
+	switch fault.state {
 	case doctor.Unreachable:
 		code = 5
 	case doctor.Warning:
 		code = 0
 	default:
 	}
-	if p.state == "" {
-		p.state = doctor.Fault
+	if fault.state == "" {
+		fault.state = doctor.Fault
 	}
-	ill := c.diagnose(code, append(slices.Clone(c.settings), p.settings...))
-	if f := ill[p.check]; f.State != p.state || !strings.Contains(f.Found, p.found) || !strings.Contains(f.Fix, p.fix) {
-		c.t.Errorf("%s: %s is %+v, want %s, %q and %q", p.name, p.check, f, p.state, p.found, p.fix)
+	found := h.diagnose(code, append(slices.Clone(h.settings), fault.settings...))
+	if f := found[fault.check]; f.State != fault.state || !strings.Contains(f.Found, fault.found) || !strings.Contains(f.Fix, fault.fix) {
+		h.t.Errorf("%s: %s is %+v, want %s, %q and %q", fault.name, fault.check, f, fault.state, fault.found, fault.fix)
 	}
-	for name, f := range well {
-		if name == p.check || strings.HasPrefix(name, "disk/") || doctor.Selected(name, p.also) && p.also != nil {
+	for name, f := range healthy {
+		if name == fault.check || strings.HasPrefix(name, "disk/") || doctor.Selected(name, fault.also) && fault.also != nil {
 			continue
 		}
-		if got := ill[name]; got.State != f.State {
-			c.t.Errorf("%s: %s is %+v, was %+v", p.name, name, got, f)
+		if got := found[name]; got.State != f.State {
+			h.t.Errorf("%s: %s is %+v, was %+v", fault.name, name, got, f)
 		}
 	}
-	for name, f := range ill {
-		if f.State == doctor.Fault && name != p.check && (p.also == nil || !doctor.Selected(name, p.also)) {
-			c.t.Errorf("%s: %s is a fault too: %+v", p.name, name, f)
+	for name, f := range found {
+		if f.State == doctor.Fault && name != fault.check && (fault.also == nil || !doctor.Selected(name, fault.also)) {
+			h.t.Errorf("%s: %s is a fault too: %+v", fault.name, name, f)
 		}
 	}
 }
