@@ -23,7 +23,7 @@ type wiring struct {
 	Config
 	service    *Service
 	recipients []seal.Recipient
-	name       string // of this process, in the ledger
+	name       string // of this process, in the ledger and in traces
 }
 
 // shared holds what the roles that need the database share.
@@ -43,7 +43,7 @@ type shared struct {
 func (w wiring) open(ctx context.Context) error {
 	c, s := w.Settings, w.service
 	// Opened first and so closed last, after every span has ended.
-	tel, err := telemetry.New(ctx, telemetry.Config{Version: w.Version, PerProject: c.PerProject, Log: w.Log})
+	tel, err := telemetry.New(ctx, telemetry.Config{Version: w.Version, Instance: w.name, PerProject: c.PerProject, Log: w.Log})
 	if err != nil {
 		return config.AsError(err)
 	}

@@ -15,6 +15,8 @@ import (
 type Config struct {
 	// Version is the version of the program, for build information and the traces' resource.
 	Version string
+	// Instance is the unique name of this start of the process, for the traces' resource.
+	Instance string
 	// PerProject adds a label for the project to the times of the last success. Use it only with
 	// at most a few thousand projects, because each one is a series. Default: false.
 	PerProject bool

@@ -83,7 +83,7 @@ func (t *Telemetry) startTracing(ctx context.Context) error {
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(
 			semconv.ServiceName("pgcourier"), semconv.ServiceVersion(t.config.Version),
-			semconv.HostName(host), semconv.ServiceInstanceID(fmt.Sprintf("%s/%d", host, os.Getpid())),
+			semconv.HostName(host), semconv.ServiceInstanceID(t.config.Instance),
 		),
 		resource.WithFromEnv(), // the operator's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
 	)

@@ -34,10 +34,10 @@ type receiver struct {
 	spans map[string]span // by id
 }
 
-// span is a span and the service that made it.
+// span is a span, the service that made it, and the id of its instance.
 type span struct {
 	*tracepb.Span
-	service string
+	service, instance string
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -63,15 +63,19 @@ func (r *receiver) take(batch *collector.ExportTraceServiceRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, from := range batch.ResourceSpans {
-		service := ""
+		made := span{}
 		for _, a := range from.Resource.Attributes {
-			if a.Key == "service.name" {
-				service = a.Value.GetStringValue()
+			switch a.Key {
+			case "service.name":
+				made.service = a.Value.GetStringValue()
+			case "service.instance.id":
+				made.instance = a.Value.GetStringValue()
 			}
 		}
 		for _, in := range from.ScopeSpans {
 			for _, s := range in.Spans {
-				r.spans[hex.EncodeToString(s.SpanId)] = span{s, service}
+				made.Span = s
+				r.spans[hex.EncodeToString(s.SpanId)] = made
 			}
 		}
 	}
@@ -177,6 +181,9 @@ func TestOneTraceRunsFromTheGatewayToTheMail(t *testing.T) {
 		if got := attributeOf(process, key); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)
 		}
+	}
+	if name := w.logs.line("serving")["worker"]; name != process.instance || process.instance == "" {
+		t.Errorf("the instance of the worker's spans is %q, and in the log it is %q", process.instance, name)
 	}
 	// The outcome in the stream carries the span of its publishing.
 	m, _ := p.announced(1)
