@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
@@ -128,26 +129,60 @@ func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server
 		r.OK(part, "%s in account %s, whose rights are not limited", name, who.Account)
 		return
 	}
-	var lacks []string
-	for _, u := range wanted {
+	lacks, calls := x.missingRights(*who.Rights, wanted)
+	switch {
+	case len(lacks) > 0:
+		r.Add(part, Finding{
+			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
+			Fix: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
+		})
+	case !calls:
+		r.Add(part, x.withoutCalls(name, who.Account))
+	default:
+		r.OK(part, "%s in account %s has the rights that it needs", name, who.Account)
+	}
+}
+
+// missingRights lists what a login lacks of the rights that users need. calls is false if one of them is the
+// role api's and may not listen for calls over NATS: it then serves HTTP only, and lacks nothing for that.
+func (x *examiner) missingRights(have server.Rights, users []server.User) (lacks []string, calls bool) {
+	calls = true
+	dir := setup.KeysDir(x.Settings)
+	for _, u := range users {
 		rights := u.Rights()
-		if setup.KeysDir(x.Settings) == "" { // its replies come elsewhere
+		if u == server.UserAPI && len(have.Lacks(server.Rights{Subscribe: []string{events.CallFilter}})) > 0 {
+			rights, calls = rights.WithoutCalls(), false
+		}
+		if dir == "" || setup.KeyOf(dir, u) != u { // its replies come elsewhere
 			rights.Subscribe = slices.DeleteFunc(rights.Subscribe, func(s string) bool { return s == u.InboxPrefix()+".>" })
 		}
-		for _, l := range who.Rights.Lacks(rights) {
+		for _, l := range have.Lacks(rights) {
 			if !slices.Contains(lacks, l) {
 				lacks = append(lacks, l)
 			}
 		}
 	}
-	if len(lacks) > 0 {
-		r.Add(part, Finding{
-			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
-			Fix: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
-		})
-		return
+	return lacks, calls
+}
+
+// withoutCalls is the finding where the role api answers no calls over NATS.
+func (x *examiner) withoutCalls(name, account string) Finding {
+	f := Finding{
+		State: Warning, Found: fmt.Sprintf("%s in account %s may not listen for calls: the role api answers over HTTP only", name, account),
+		Fix: "grant it on the broker: `pgcourier broker config` prints the rights of the user api",
 	}
-	r.OK(part, "%s in account %s has the rights that it needs", name, who.Account)
+	dir := setup.KeysDir(x.Settings)
+	switch {
+	case dir == "" || setup.KeyOf(dir, server.UserAPI) == server.UserAPI:
+		return f
+	case x.Settings.NATSURL == "":
+		f.Fix = "start the process with the embedded broker again: it makes the key"
+	default:
+		f.Fix = "run `pgcourier broker config`, which makes the key, and load what it prints"
+	}
+	f.Found = fmt.Sprintf("%s has no key of the role api: it logs in with the operator's, which has more rights than it needs, and answers over HTTP only", dir)
+	f.Fix += ": see docs/broker.md"
+	return f
 }
 
 // setUpFix is the same for everything that differs.

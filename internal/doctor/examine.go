@@ -98,6 +98,8 @@ func (x *examiner) checks() []Check {
 func secrets(c config.Config) []string {
 	out := []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()}
 	out = append(out, strings.Split(c.WebhookSecret.Reveal(), ",")...)
+	out = append(out, strings.Fields(strings.ReplaceAll(c.LinkKey.Reveal(), ",", " "))...)
+	out = append(out, strings.Split(c.ReceiptKey.Reveal(), "\n")...)
 	out = append(out, strings.Split(c.NotifyHooks.Reveal(), ",")...)
 	for _, s := range []secret.String{c.DatabaseURL, c.NATSURL, c.SMTPURL, c.RestoreURL, c.VerifyScratchURL} {
 		for one := range strings.SplitSeq(s.Reveal(), ",") {

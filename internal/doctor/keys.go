@@ -17,7 +17,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// checkKeys looks at the recipients, at the identities, and at the modes of files with secrets.
+// checkKeys looks at the recipients, at the identities, at the keys that processes share, and at the
+// modes of files with secrets.
 func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 	recipients, err := seal.ParseRecipients(x.Settings.AgeRecipients)
 	switch {
@@ -51,6 +52,7 @@ func (x *examiner) checkKeys(ctx context.Context, r *Report) {
 	default:
 		r.Add("match", x.unproven(ctx))
 	}
+	x.checkSharedKeys(r)
 	x.checkModes(r)
 }
 

@@ -35,6 +35,11 @@ func OpenKeys(setting secret.String, dataDir string) (*Keys, error) {
 		}
 		text = string(b)
 	}
+	return ParseKeys(text)
+}
+
+// ParseKeys returns the keys in a text, separated by spaces, commas or new lines. It needs at least one.
+func ParseKeys(text string) (*Keys, error) {
 	k := &Keys{}
 	for i, key := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
 		if len(key) < minKey {

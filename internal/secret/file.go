@@ -14,7 +14,7 @@ import (
 // several processes that do so at once, all return the same. A file that others may read or
 // that is no plain file is refused.
 func EnsureFile(path string, generate func() ([]byte, error)) ([]byte, error) {
-	b, err := readPrivate(path)
+	b, err := ReadFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return b, err
 	}
@@ -27,7 +27,7 @@ func EnsureFile(path string, generate func() ([]byte, error)) ([]byte, error) {
 	if err := create(path, b); err != nil {
 		return nil, err
 	}
-	return readPrivate(path)
+	return ReadFile(path)
 }
 
 // create makes a file whole or not at all. One that is there already stays.
@@ -48,7 +48,9 @@ func create(path string, b []byte) (err error) {
 	return nil
 }
 
-func readPrivate(path string) ([]byte, error) {
+// ReadFile returns the contents of a file that holds a secret. A file that others may read or that is no
+// plain file is refused. A missing file is an fs.ErrNotExist.
+func ReadFile(path string) ([]byte, error) {
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:

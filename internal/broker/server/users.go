@@ -167,6 +167,12 @@ func apiRights(r Rights) Rights {
 	return r
 }
 
+// WithoutCalls returns r without the rights to answer calls over NATS. The role api serves HTTP without them.
+func (r Rights) WithoutCalls() Rights {
+	r.Subscribe = slices.DeleteFunc(slices.Clone(r.Subscribe), func(s string) bool { return s == events.CallFilter || s == discovery })
+	return r
+}
+
 // operatorRights adds the rights of the operator, which may create and remove consumers of
 // outcomes, except those of the notifier and the verifier.
 func operatorRights(r Rights) Rights {

@@ -73,7 +73,7 @@ var allowed = []rule{
 	}, "what commands do with stored exports, at the service's level: without a broker, so that it works where nothing else does", []string{"github.com/nats-io/nats-server", "github.com/ThreeDotsLabs/watermill", "github.com/spf13/cobra"}},
 	{"internal/doctor", []string{
 		"events", "schemas", "internal/schedule", "internal/broker", "internal/broker/server", "internal/broker/setup", "internal/config", "internal/libpq/controlplane", "internal/export",
-		"internal/failpoint", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/schedule", "internal/sandbox",
+		"internal/failpoint", "internal/handover", "internal/handover/receipt", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/schedule", "internal/sandbox",
 		"internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
 	}, "it stands at the service's level and opens all that serve opens, but for the service itself: what is examined must not depend on what runs it", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
 	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},

@@ -22,6 +22,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 )
 
 // diagnosis is what doctor printed, by the checks' names.
@@ -97,6 +98,10 @@ func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	receiptKey, err := receipt.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.settings = []string{
 		"DATABASE_URL=" + h.dsn(h.login, marked+"-db", h.database),
 		"STORAGE=file://" + h.storage + "," + h.bucket("exports"),
@@ -104,6 +109,7 @@ func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 		"WEBHOOK_URL=" + hook.URL + "/" + marked, "WEBHOOK_SECRET=" + hookSecret,
 		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(h.chat.URL())),
 		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + h.file("identity", identity.String()), "SANDBOX=off",
+		"PUBLIC_URL=https://backups.example.org", "LINK_KEY=" + strings.Repeat(marked, 6), "RECEIPT_KEY=" + string(receiptKey),
 	}
 	h.provision(h.settings...)
 	return h

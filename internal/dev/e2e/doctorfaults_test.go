@@ -22,6 +22,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
+	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
@@ -100,6 +101,31 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 			undo:  sql(`DELETE FROM pgcourier.verifications; REVOKE ALL ON pgcourier.verifications FROM ` + h.login),
 			check: "keys/match", state: doctor.Warning, found: "last opened an export on 2020-02-03", fix: "run a verifier", also: []string{"keys/identity"},
 		}, {
+			name: "a link key for each process", settings: []string{"LINK_KEY="},
+			check: "keys/link", state: doctor.Warning, found: "refuses links of another key", fix: "PGCOURIER_LINK_KEY_FILE",
+		}, {
+			name: "a receipt key for each process", settings: []string{"RECEIPT_KEY="},
+			check: "keys/receipt", state: doctor.Warning, found: "receipt.pem", fix: "PGCOURIER_RECEIPT_KEY_FILE",
+		}, {
+			name: "a link key that is too short", settings: []string{"LINK_KEY=" + marked},
+			check: "keys/link", found: "fewer than 32 characters", fix: "correct PGCOURIER_LINK_KEY",
+		}, {
+			name: "a receipt key that is no key", settings: []string{"RECEIPT_KEY=" + marked},
+			check: "keys/receipt", found: "no PEM block", fix: "correct PGCOURIER_RECEIPT_KEY",
+		}, {
+			name: "a link key in DATA_DIR that is too short", settings: []string{"LINK_KEY="},
+			inject: func() { h.must(os.WriteFile(handover.KeyFile(h.data), []byte(marked), 0o600)) },
+			undo:   func() { h.must(os.Remove(handover.KeyFile(h.data))) },
+			check:  "keys/link", found: "fewer than 32 characters", fix: "link.key",
+		}, {
+			name: "a link key in DATA_DIR that others may read", settings: []string{"LINK_KEY="},
+			inject: func() {
+				h.must(os.WriteFile(handover.KeyFile(h.data), []byte(strings.Repeat(marked, 6)), 0o600))
+				h.must(os.Chmod(handover.KeyFile(h.data), 0o644))
+			},
+			undo:  func() { h.must(os.Remove(handover.KeyFile(h.data))) },
+			check: "keys/link", found: "may be read by others", fix: "link.key",
+		}, {
 			name: "retention that does not parse", settings: []string{"RETENTION=all=1"},
 			check: "retention", found: "PGCOURIER_RETENTION", fix: "docs/retention.md", also: []string{"database/ledger"},
 		}, {
@@ -127,6 +153,9 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 		}, {
 			name: "a right on the broker is missing", settings: h.withoutRight(`"backup.completed.*.*"`),
 			check: "broker/worker", found: "may not publish backup.completed.*.*", fix: "pgcourier broker config",
+		}, {
+			name: "the API without a key of its own", settings: h.withoutAPIKey(),
+			check: "broker/api", state: doctor.Warning, found: "has no key of the role api", fix: "pgcourier broker config",
 		}, {
 			name: "a key that the broker does not know", settings: []string{"NATS_KEYS=" + h.otherKeys()},
 			check: "broker", found: "refused the credentials", fix: "give the broker this user's key", also: []string{"broker"},
@@ -260,6 +289,21 @@ func (h *healthyPlatform) otherKeys() string {
 	return dir
 }
 
+// withoutAPIKey gives the role api a folder of keys as an earlier version made it.
+func (h *healthyPlatform) withoutAPIKey() []string {
+	h.t.Helper()
+	dir := filepath.Join(h.t.TempDir(), "keys")
+	h.must(os.CopyFS(dir, os.DirFS(h.keys)))
+	keys, err := filepath.Glob(filepath.Join(dir, "*"))
+	h.must(err)
+	for _, key := range keys {
+		h.must(os.Chmod(key, 0o600))
+	}
+	h.must(os.Chmod(dir, 0o700))
+	h.must(os.Remove(server.KeyFile(dir, server.UserAPI)))
+	return []string{"NATS_KEYS=" + dir, "ROLES=intake,worker,sweeper,notifier,api"}
+}
+
 // otherBroker runs a nats-server with these accounts and returns its URL.
 func (p *platform) otherBroker(accounts string) string {
 	p.t.Helper()
@@ -326,6 +370,13 @@ func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	}
 	if f := h.diagnose(0, append(slices.Clone(h.settings), h.telegram(privateChat)), "--only", "storage")["storage/telegram"]; f.State != doctor.OK {
 		t.Errorf("a chat without a fault: %+v", f)
+	}
+	one := append(slices.Clone(h.settings), "NATS_URL=", "NATS_KEYS=", "LINK_KEY=", "RECEIPT_KEY=")
+	own := h.diagnose(0, one, "--only", "keys")
+	for _, name := range []string{"keys/link", "keys/receipt"} {
+		if own[name].State != doctor.OK {
+			t.Errorf("with the embedded broker, %s: %+v", name, own[name])
+		}
 	}
 	faults := h.plantedFaults()
 	if len(faults) < 12 {
