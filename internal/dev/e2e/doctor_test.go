@@ -2,12 +2,9 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,14 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/doctor"
-	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 )
 
 // diagnosis is what doctor printed, by the checks' names.
@@ -55,125 +49,6 @@ func (p *platform) diagnose(code int, settings []string, args ...string) diagnos
 		out[f.Check] = f
 	}
 	return out
-}
-
-// healthyPlatform is a platform with everything that can be set up, and without a fault.
-type healthyPlatform struct {
-	*platform
-	login    string // of the database, with the rights that a worker needs
-	smtp     *smtptest.Server
-	chat     chat
-	s3       string   // URL of a server that takes the key "key" only
-	settings []string // of doctor
-}
-
-func setupHealthyPlatform(t *testing.T) *healthyPlatform {
-	t.Helper()
-	h := &healthyPlatform{platform: setup(t), chat: newChat(t)}
-	h.start() // it makes the ledger, and an export for the doctor to find
-	h.completed("acme", h.request(events.Requested{ProjectID: "acme"}))
-	h.login = "doctors_" + h.database
-	h.exec(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'canary-db';
-		GRANT USAGE ON SCHEMA pgcourier, control_plane, tenant_acme TO %[1]s;
-		GRANT SELECT ON control_plane.projects, pgcourier.schema_version TO %[1]s; GRANT SELECT ON ALL TABLES IN SCHEMA tenant_acme TO %[1]s;
-		GRANT SELECT ON ALL SEQUENCES IN SCHEMA tenant_acme TO %[1]s;
-		GRANT SELECT, INSERT, UPDATE ON pgcourier.requests, pgcourier.attempts TO %[1]s; GRANT DELETE ON pgcourier.requests TO %[1]s;
-		GRANT SELECT ON pgcourier.expiries, pgcourier.pruning TO %[1]s;
-		GRANT SELECT, INSERT, DELETE ON pgcourier.storage_notes TO %[1]s;
-		GRANT SELECT, INSERT ON pgcourier.storages TO %[1]s; GRANT SELECT, UPDATE ON pgcourier.removal_orders TO %[1]s`, h.login))
-	t.Cleanup(func() { h.exec("DROP OWNED BY " + h.login + "; DROP ROLE " + h.login) })
-	var err error
-	if h.smtp, err = smtptest.Start(smtptest.Config{User: "courier", Password: marked + "-mail"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.smtp.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	hook := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(hook.Close)
-	h.s3 = guardedBucket(t)
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	receiptKey, err := receipt.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.settings = []string{
-		"DATABASE_URL=" + h.dsn(h.login, marked+"-db", h.database),
-		"STORAGE=file://" + h.storage + "," + h.bucket("exports"),
-		"TELEGRAM_TOKEN=" + h.chat.token, "PG_BIN_DIR=" + tools(t, "18.90"), "SMTP_URL=" + h.mail(marked+"-mail"), "OPERATOR_EMAIL=operator@example.org",
-		"WEBHOOK_URL=" + hook.URL + "/" + marked, "WEBHOOK_SECRET=" + hookSecret,
-		fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", privateChat, url.QueryEscape(h.chat.URL())),
-		"AGE_RECIPIENTS=" + identity.Recipient().String(), "AGE_IDENTITY_FILE=" + h.file("identity", identity.String()), "SANDBOX=off",
-		"PUBLIC_URL=https://backups.example.org", "LINK_KEY=" + strings.Repeat(marked, 6), "RECEIPT_KEY=" + string(receiptKey),
-	}
-	h.provision(h.settings...)
-	return h
-}
-
-// file writes a private file.
-func (h *healthyPlatform) file(name, text string) string {
-	h.t.Helper()
-	file := filepath.Join(h.t.TempDir(), name)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	return file
-}
-
-// bucket is the location of a bucket on the S3 server.
-func (h *healthyPlatform) bucket(name string) string {
-	return "s3://" + name + "?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(h.s3)
-}
-
-// telegram adds a chat to STORAGE. Telegram takes a message a second, so most runs do without.
-func (h *healthyPlatform) telegram(chat int64) string {
-	h.t.Helper()
-	return fmt.Sprintf("%s,telegram://%d?api=%s", h.setting("STORAGE"), chat, url.QueryEscape(h.chat.URL()))
-}
-
-// mail is the mail server's URL.
-func (h *healthyPlatform) mail(password string) string {
-	u := url.URL{
-		Scheme: "smtp", User: url.UserPassword("courier", password), Host: h.smtp.Addr(),
-		RawQuery: url.Values{"from": {"backups@example.org"}, "ca": {h.file("ca.pem", string(h.smtp.CA()))}}.Encode(),
-	}
-	return u.String()
-}
-
-// guardedBucket is an S3 server that takes one key only, as gofakes3 does not.
-func guardedBucket(t *testing.T) string {
-	t.Helper()
-	behind, err := url.Parse(newBucket(t).url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	forward := httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind); r.Out.Host = r.In.Host }}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("Authorization"), "Credential=key/") {
-			forward.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "application/xml")
-		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `<Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>`)
-	}))
-	t.Cleanup(front.Close)
-	return front.URL
-}
-
-// tools is a folder with client tools that say they are of a version, and run nothing.
-func tools(t *testing.T, version string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, name := range []string{"pg_dump", "psql", "pg_restore"} {
-		install(t, filepath.Join(dir, name), fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", name, version))
-	}
-	return dir
 }
 
 // A clock that is off is named by everything that tells its own time.

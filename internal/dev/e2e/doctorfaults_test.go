@@ -2,25 +2,16 @@ package e2e_test
 
 import (
 	"fmt"
-	"io"
-	"log"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"filippo.io/age"
-	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
@@ -163,19 +154,6 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 	}...)
 }
 
-// swap exchanges two folders, unless err says that one could not be made.
-func (h *healthyPlatform) swap(a, b string, err error) {
-	h.must(err)
-	h.must(unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
-}
-
-func (h *healthyPlatform) must(err error) {
-	h.t.Helper()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-}
-
 func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(string) func()) []plantedFault {
 	down := []string{"database", "projects", "retention/deletions", "storage/file/marker", "storage/s3/marker"}
 	old := faulty(h.t)
@@ -226,131 +204,6 @@ func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(str
 			check: "clients/pg_dump", found: old.cve, fix: "install " + old.fixes, also: []string{"clients"},
 		},
 	}
-}
-
-// setting returns one of the platform's settings.
-func (h *healthyPlatform) setting(name string) string {
-	for _, s := range h.settings {
-		if strings.HasPrefix(s, name+"=") {
-			return s
-		}
-	}
-	h.t.Fatalf("no setting %s", name)
-	return ""
-}
-
-// change alters the stream of requests as an administrator could.
-func (h *healthyPlatform) change(do func(*jetstream.StreamConfig)) {
-	h.t.Helper()
-	config := h.stream(events.StreamRequests).Config
-	do(&config)
-	if _, err := h.js.UpdateStream(h.ctx, config); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-// untrustedServer is a web server with a certificate of an unknown authority.
-func (h *healthyPlatform) untrustedServer() string {
-	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	srv.StartTLS()
-	h.t.Cleanup(srv.Close)
-	return srv.URL
-}
-
-// otherIdentity is an identity that opens nothing here.
-func (h *healthyPlatform) otherIdentity() string {
-	h.t.Helper()
-	other, err := age.GenerateX25519Identity()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return h.file("other-identity", other.String())
-}
-
-// silentAddress is an address that takes connections and never answers.
-func (h *healthyPlatform) silentAddress() string {
-	h.t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(h.ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { _ = l.Close() })
-	return l.Addr().String() // the kernel completes the handshakes; no program accepts
-}
-
-// otherKeys are keys of the broker's users that no broker has.
-func (h *healthyPlatform) otherKeys() string {
-	h.t.Helper()
-	dir := filepath.Join(h.t.TempDir(), "keys")
-	if _, err := server.EnsureKeys(dir, server.Users(), slog.New(slog.DiscardHandler)); err != nil {
-		h.t.Fatal(err)
-	}
-	return dir
-}
-
-// withoutAPIKey gives the role api a folder of keys as an earlier version made it.
-func (h *healthyPlatform) withoutAPIKey() []string {
-	h.t.Helper()
-	dir := filepath.Join(h.t.TempDir(), "keys")
-	h.must(os.CopyFS(dir, os.DirFS(h.keys)))
-	keys, err := filepath.Glob(filepath.Join(dir, "*"))
-	h.must(err)
-	for _, key := range keys {
-		h.must(os.Chmod(key, 0o600))
-	}
-	h.must(os.Chmod(dir, 0o700))
-	h.must(os.Remove(server.KeyFile(dir, server.UserAPI)))
-	return []string{"NATS_KEYS=" + dir, "ROLES=intake,worker,sweeper,notifier,api"}
-}
-
-// otherBroker runs a nats-server with these accounts and returns its URL.
-func (p *platform) otherBroker(accounts string) string {
-	p.t.Helper()
-	dir := p.t.TempDir()
-	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s", filepath.Join(dir, "store"), accounts)
-	file := filepath.Join(dir, "nats.conf")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	opts, err := natsd.ProcessConfigFile(file)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	opts.NoLog, opts.NoSigs = true, true
-	srv, err := natsd.NewServer(opts)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	srv.Start()
-	p.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(timeout) {
-		p.t.Fatal("the other broker is not ready")
-	}
-	return srv.ClientURL()
-}
-
-// withoutRight is another broker with a worker that lacks the right to one subject.
-func (h *healthyPlatform) withoutRight(line string) []string {
-	h.t.Helper()
-	keysDir := filepath.Join(h.t.TempDir(), "keys")
-	keys, err := server.EnsureKeys(keysDir, append(server.Users(), server.UserAdmin), slog.New(slog.DiscardHandler))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	users, err := server.Configuration(keys, nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	before, after, found := strings.Cut(users, line+"\n")
-	if !found {
-		h.t.Fatalf("no user has the right %s", line)
-	}
-	settings := []string{"NATS_URL=" + h.otherBroker(before+"\n"+after), "NATS_KEYS=" + keysDir}
-	if _, stderr, code := h.cliWith(append(slices.Clone(h.settings), settings...), "broker", "setup"); code != 0 {
-		h.t.Fatalf("broker setup: %s", stderr)
-	}
-	return settings
 }
 
 // Each planted fault is named by its own check, with the fix; everything that does not
