@@ -10,20 +10,20 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Publisher publishes messages. An error that wraps export.ErrUnavailable passes by
-// itself; trying again is safe.
+// Publisher publishes messages. An error that wraps export.ErrUnavailable is transient, and a retry
+// is safe.
 type Publisher interface {
-	// Publish stores a message and waits until the broker has it. A message whose key was
-	// published a short while ago is not stored again; an empty key is never the same.
+	// Publish stores a message and waits for the broker's acknowledgement. A message with the key of a
+	// recently published one is not stored again. An empty key disables this.
 	Publish(ctx context.Context, subject, key string, msg *message.Message) error
-	// PublishOnce is Publish, unless a message on any subject that matches filter is
-	// stored already: then it changes nothing and that is no error.
+	// PublishOnce is Publish, unless a message under filter is already stored. Then it changes nothing
+	// and returns nil.
 	PublishOnce(ctx context.Context, subject, filter string, msg *message.Message) error
-	// PublishEphemeral hands a message to those that listen now. It does not wait.
+	// PublishEphemeral sends a message to current subscribers. It does not wait.
 	PublishEphemeral(subject string, msg *message.Message) error
 }
 
-// incoming is a delivered message as events.Decode takes it.
+// incoming converts a delivered message for events.Decode.
 func incoming(msg *message.Message) events.Message {
 	d := delivery.Of(msg.Context())
 	header := make(map[string]string, len(msg.Metadata))
@@ -36,8 +36,8 @@ func incoming(msg *message.Message) events.Message {
 	return events.Message{Subject: d.Subject, Header: header, Body: msg.Payload}
 }
 
-// repeat puts a header that came more than once under a second spelling, which events
-// refuses when the contract knows the header, whatever its values are.
+// repeat adds a repeated header under a second spelling. events then refuses the message if the
+// contract defines the header, whatever its values are.
 func repeat(header map[string]string, name string) {
 	other := strings.ToUpper(name)
 	if other == name {
@@ -46,7 +46,7 @@ func repeat(header map[string]string, name string) {
 	header[other] = header[name]
 }
 
-// outgoing is an encoded event as a Watermill message. The event's own id is the message's.
+// outgoing converts an encoded event to a Watermill message. The event's id is the message's UUID.
 func outgoing(m events.Message) *message.Message {
 	msg := message.NewMessage(m.Header[events.HeaderID], m.Body)
 	for k, v := range m.Header {

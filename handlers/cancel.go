@@ -15,14 +15,14 @@ type Canceller interface {
 	Cancel(ctx context.Context, request, project, by string) (export.ID, *export.Outcome, error)
 }
 
-// Cancel answers backup.cancel.<request_id>. It is no Watermill handler: a cancel is a
-// question over plain NATS: it is not stored, and the sender waits for the answer.
+// Cancel answers backup.cancel.<request_id>. It is not a Watermill handler, because a cancel is a
+// request over plain NATS: it is not stored, and its sender waits for the answer.
 type Cancel struct {
 	Canceller Canceller
 	Log       *slog.Logger
 }
 
-// Answer records the cancel and says what becomes of the request. It always has an answer.
+// Answer records the cancel and returns the state of the request. It always returns an answer.
 func (h *Cancel) Answer(ctx context.Context, m events.Message) events.CancelReply {
 	ask, err := events.DecodeCancel(m)
 	reply := events.CancelReply{RequestID: ask.RequestID, ProjectID: ask.ProjectID}
@@ -48,8 +48,8 @@ func (h *Cancel) Answer(ctx context.Context, m events.Message) events.CancelRepl
 	reply.Result, reply.Message = events.CancelAccepted, "the request is cancelled"
 	switch {
 	case out == nil:
-		// The answer is the same before and after its end, so that asking twice is the same as
-		// once.
+		// The answer is the same before and after the request's end, so that a repeated cancel gets the
+		// same one.
 	case out.State == export.Completed:
 		reply.Result, reply.Outcome = events.CancelTooLate, events.TypeCompleted
 		reply.Message = "the request had completed before"

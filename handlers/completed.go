@@ -12,15 +12,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Verifier restores a completed export and returns what it found: exactly one of the answers is
-// set. An error says that the verification could not be made, and nothing of the export. If neither
-// is set, the export was deleted on purpose and nothing is announced.
+// Verifier restores a completed export and returns its finding: exactly one of the results is set.
+// An error means that the verification could not run and says nothing about the export. If neither
+// result is set, the export was deleted on purpose and nothing is announced.
 type Verifier interface {
 	Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error)
 }
 
-// Completed handles backup.completed for a verifier: it verifies the export and announces
-// the result, each at most once for a request.
+// Completed handles backup.completed for a verifier: it verifies the export and announces the
+// result, each at most once for a request.
 type Completed struct {
 	Verifier  Verifier
 	Publisher Publisher
@@ -29,8 +29,8 @@ type Completed struct {
 	Log    *slog.Logger
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. A verification that could not be made comes
-// again; at the last delivery it is logged as an error and left.
+// Handle is a Watermill NoPublishHandlerFunc. A verification that could not run is redelivered. At
+// the last delivery it is logged as an error and dropped.
 func (h *Completed) Handle(msg *message.Message) error {
 	ctx := msg.Context()
 	d := delivery.Of(ctx)

@@ -19,39 +19,40 @@ import (
 type DuePublisher interface {
 	// Publish stores a message as Publisher.Publish does.
 	Publish(ctx context.Context, subject, key string, msg *message.Message) error
-	// PublishAfter is Publish if the newest message on the subject is still the one with sequence last;
-	// 0: there is none. Else it returns false and no error.
+	// PublishAfter is Publish if last is still the sequence of the newest message on the subject; 0:
+	// there is none. Otherwise it returns false and no error.
 	PublishAfter(ctx context.Context, subject, key string, last uint64, msg *message.Message) (stored bool, err error)
 }
 
-// Queue shows the requests that wait or run.
+// Queue returns the waiting and running requests.
 type Queue interface {
-	// OfProject lists what is in a project's queue, delivered or not, in the order of their sequences.
+	// OfProject returns the messages in a project's queue, delivered or not, in the order of their
+	// sequences.
 	OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error)
 }
 
-// Due handles what a schedule made due: it puts the request on its project's subject.
+// Due handles a due message of a schedule: it publishes the request on its project's subject.
 //
-// While the schedule's run before this one is still in the queue, waiting or running, it
-// waits; the broker keeps only the newest run that waits here, so however often a schedule
-// comes due during a long export, one run follows. Several due messages of one schedule can be handled
-// at the same time, also by different processes. So the request is stored only if nothing was added to
-// the project's queue since the look into it.
+// It waits while the schedule's previous run is still in the queue, waiting or running. The broker
+// keeps only the newest due message of a schedule, so one run follows a long export, however often
+// the schedule became due. Several due messages of one schedule can be handled at the same time,
+// also by different processes. So the request is stored only if nothing was added to the project's
+// queue since it was read.
 //
-// A broker that crashed can make the same run due again: it notes the times of its schedules only
-// now and then. The time at which it says that the next run is due does not change. So the
-// request's id is derived from that time, and a repetition is the same request.
+// A broker that crashed can make the same run due again, because it saves the times of its
+// schedules only at intervals. The time of the next run in the due message does not change. The
+// request's id is derived from that time, so a repetition is the same request.
 type Due struct {
 	Publisher DuePublisher
 	Queue     Queue
-	// Source is the CloudEvents source of what is passed on.
+	// Source is the CloudEvents source of the published requests.
 	Source string
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. It returns an error for what passes by
-// itself: the broker's refusals and outages.
+// Handle is a Watermill NoPublishHandlerFunc. It returns an error for transient failures: the
+// broker's refusals and outages.
 func (h *Due) Handle(msg *message.Message) error {
 	ctx, log := msg.Context(), h.Log
 	if log == nil {
@@ -65,7 +66,7 @@ func (h *Due) Handle(msg *message.Message) error {
 	}
 	log = log.With("project_id", project, "schedule", name)
 	in := incoming(msg)
-	// It is judged as a request for the project that the schedule's subject names.
+	// The schedule's subject decides the project of the request.
 	in.Subject = events.RequestSubject(project)
 	r, err := events.Decode(in)
 	id := dueID(d.Subject, name, msg)
@@ -90,11 +91,11 @@ func (h *Due) Handle(msg *message.Message) error {
 	return h.Publisher.Publish(ctx, events.RequestSubject(project), d.EventID, asItCame(msg, in))
 }
 
-// looks bounds how often enqueue looks into the queue of a project that changes meanwhile.
+// looks bounds how often enqueue reads the queue of a project that changes in between.
 const looks = 3
 
-// enqueue stores the request unless another run of the same schedule is in the queue. It returns false
-// if the request must wait: for that run, or because the queue changed after each look.
+// enqueue stores the request unless another run of the same schedule is in the queue. It returns
+// false if the request must wait: for that run, or because the queue changed after each look.
 func (h *Due) enqueue(ctx context.Context, r events.Requested, m events.Message) (bool, error) {
 	for range looks {
 		queued, err := h.Queue.OfProject(ctx, r.ProjectID)
@@ -103,7 +104,7 @@ func (h *Due) enqueue(ctx context.Context, r events.Requested, m events.Message)
 		}
 		var last uint64
 		for _, other := range queued {
-			// This one itself is there when its acknowledgement was lost.
+			// After a lost acknowledgement, this run itself is in the queue.
 			if q := other.Request; q.Refusal == nil && q.RequestedBy == r.RequestedBy && q.Request != r.RequestID {
 				return false, nil
 			}
@@ -116,8 +117,8 @@ func (h *Due) enqueue(ctx context.Context, r events.Requested, m events.Message)
 	return false, nil
 }
 
-// dueID names a run: by its schedule, the writing of it, and when the one after is due. A
-// one-time schedule ("@at") has no next one, and one run.
+// dueID returns the id of a run. It depends on the schedule, its last write, and the time of the
+// next run. A one-time schedule ("@at") has no next run, and only one run.
 func dueID(subject, name string, msg *message.Message) string {
 	sum := sha256.Sum256([]byte(subject + "\n" + msg.Metadata.Get(events.HeaderScheduleEdit) + "\n" + msg.Metadata.Get(events.HeaderNextDue)))
 	return name + "-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))

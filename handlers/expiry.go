@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/retention"
 )
 
-// Expiries publishes backup.expiring and backup.expired. It does not wait for a broker
-// that is away: the next run of the pruner tries again.
+// Expiries publishes backup.expiring and backup.expired. It does not wait for an unreachable
+// broker: the next run of the pruner retries.
 type Expiries struct {
 	Publisher Publisher
 	// Source is the CloudEvents source of the events.
@@ -37,7 +37,7 @@ func (e *Expiries) Expiring(ctx context.Context, n retention.Notice) error {
 	return e.Publisher.Publish(ctx, m.Subject, m.Header[events.HeaderID], outgoing(m))
 }
 
-// Expired implements retention.Announcer: the broker refuses a second one of a request.
+// Expired implements retention.Announcer. The broker refuses a second expired event of a request.
 func (e *Expiries) Expired(ctx context.Context, g retention.Gone) error {
 	copies := []events.ExpiredCopy{}
 	for _, r := range g.Results {

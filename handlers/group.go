@@ -8,8 +8,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Groups gathers requests that wait, so that small projects share a group dump. It is safe for
-// concurrent use; make it with NewGroups.
+// Groups gathers waiting requests, so that small projects share a group dump. It is safe for
+// concurrent use. NewGroups makes it.
 type Groups struct {
 	members func(k export.GroupKey, n int) []export.Member
 	most    int
@@ -18,24 +18,24 @@ type Groups struct {
 	size int // how many to gather next
 }
 
-// firstGather is how many a request gathers at first. A request that is gathered and leaves
-// waits in this worker, so the number grows only while they stay.
+// firstGather is the number of requests that the first group gathers. A gathered request that
+// leaves its group waits in this worker, so the number grows only while none leaves.
 const firstGather = 4
 
-// NewGroups returns Groups of at most so many requests, at least 2. members makes a group of n
-// requests that have the key in common.
+// NewGroups returns Groups of at most most requests, at least 2. members makes a group of n
+// requests with the same key.
 func NewGroups(members func(k export.GroupKey, n int) []export.Member, most int) *Groups {
 	return &Groups{members: members, most: most, size: min(firstGather, most-1)}
 }
 
-// membership is what a gathered message is given.
+// membership is the value that a gathered message gets.
 type membership struct {
 	member export.Member
 	key    export.GroupKey
 }
 
-// of returns with what the request of a message may share its dump: the group that another
-// request gathered, or one that it gathers itself.
+// of returns the group with which the request of a message may share its dump: the group that
+// another request gathered, or a group that it gathers itself.
 func (g *Groups) of(ctx context.Context) export.Group {
 	if g == nil {
 		return export.Group{}
@@ -67,14 +67,14 @@ func (g *Groups) next() int {
 	return g.size
 }
 
-// grow notes that as many came as were asked for.
+// grow records that a group got all requested members.
 func (g *Groups) grow() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.size = min(4*g.size, g.most-1)
 }
 
-// shrink notes that a gathered request left its group.
+// shrink records that a gathered request left its group.
 func (g *Groups) shrink() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

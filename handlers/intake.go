@@ -9,17 +9,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// Intake handles the bare backup.requested, for gateways that only know the event's name:
-// it gives the request an id and puts it on its project's subject. While that subject is
-// full it returns the broker's refusal, so that the message comes again later.
+// Intake handles the bare backup.requested, for gateways that know only the event's name: it gives
+// the request an id and publishes it on its project's subject. While that subject is full it
+// returns the broker's refusal, so that the message is redelivered later.
 type Intake struct {
 	Publisher Publisher
-	// Source is the CloudEvents source of what is passed on.
+	// Source is the CloudEvents source of the published requests.
 	Source string
 }
 
-// Handle is a Watermill NoPublishHandlerFunc. A message that cannot be decoded is passed on
-// unchanged, and the worker refuses it: only the worker records and announces refusals.
+// Handle is a Watermill NoPublishHandlerFunc. It publishes a message that cannot be decoded
+// unchanged, because only the worker records and announces refusals.
 func (h *Intake) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
 	in := incoming(msg)

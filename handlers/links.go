@@ -11,13 +11,13 @@ import (
 	"github.com/pgcourier/pgcourier/internal/handover"
 )
 
-// LinkEvents publishes what became of links and downloads. It does not wait for a broker that is
-// away: the next look tries again.
+// LinkEvents publishes the events of links and downloads. It does not wait for an unreachable
+// broker: the next look retries.
 type LinkEvents struct {
 	Publisher Publisher
 	// Source is the CloudEvents source of the events.
 	Source string
-	// KeyID names the key that makes links now.
+	// KeyID names the current key for links.
 	KeyID string
 }
 
@@ -55,7 +55,7 @@ func (e *LinkEvents) encode(c handover.Change) (events.Message, error) {
 	}.Encode(e.Source)
 }
 
-// ReadDelivery returns the link that a request asked for by deliver.
+// ReadDelivery returns the link that deliver in a request asks for.
 func ReadDelivery(payload []byte) (handover.IssueRequest, error) {
 	var r events.Requested
 	if err := json.Unmarshal(payload, &r); err != nil {
@@ -74,7 +74,7 @@ func ReadDelivery(payload []byte) (handover.IssueRequest, error) {
 	}, nil
 }
 
-// CheckLink holds the texts of a link to the contract, so that its events can be read.
+// CheckLink checks the texts of a link against the contract, so that its events can be decoded.
 func CheckLink(r handover.IssueRequest) error {
 	if r.By == "" {
 		return errors.New("its issuer is missing")
@@ -83,7 +83,7 @@ func CheckLink(r handover.IssueRequest) error {
 	return err
 }
 
-// Linked returns a link as its event names it, for making its token.
+// Linked returns the link of an event, to make its token.
 func Linked(e events.LinkIssued) handover.Link {
 	return handover.Link{
 		ID: e.LinkID, Project: e.ProjectID, Request: e.RequestID, Attempt: e.Attempt, MaxDownloads: e.MaxDownloads, ExpiresAt: e.ExpiresAt,

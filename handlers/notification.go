@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Courier makes one try to deliver a notification.
+// Courier makes one attempt to deliver a notification.
 type Courier interface {
 	Deliver(ctx context.Context, n notify.Notification) (done bool, pause time.Duration, err error)
 }

@@ -15,7 +15,7 @@ type Dispatcher interface {
 	Dispatch(ctx context.Context, e notify.Event, of events.Event) error
 }
 
-// Notifier handles the events that people and programs are told of: it queues their notifications.
+// Notifier handles the events with notifications: it queues the notifications.
 type Notifier struct {
 	Dispatcher Dispatcher
 	Log        *slog.Logger

@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Observer publishes backup.started and backup.progress. An event that cannot be published is
-// dropped: an export never waits for its watchers.
+// Observer publishes backup.started and backup.progress. It drops an event that it cannot publish,
+// because an export never waits for its observers.
 type Observer struct {
 	Publisher Publisher
 	// Source is the CloudEvents source of the events.
@@ -41,7 +41,7 @@ func (o *Observer) Started(ctx context.Context, s export.Started) {
 	}
 }
 
-// Progress publishes backup.progress to those that listen now.
+// Progress publishes backup.progress to current subscribers.
 func (o *Observer) Progress(ctx context.Context, p export.Progress) {
 	m, err := events.Progress{
 		RequestID: p.Request, ProjectID: p.Project, Attempt: p.Attempt,

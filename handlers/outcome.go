@@ -21,28 +21,28 @@ type Announcer struct {
 	Outbox    export.Outbox
 	// Source is the CloudEvents source of the events.
 	Source string
-	// Waiting, if set, is told of each outcome that the broker does not take: why, and nil once
-	// it is no longer tried. It must not block.
+	// Waiting, if set, is called for each outcome that the broker does not accept, with the error, and
+	// with nil when Announce no longer retries it. It must not block.
 	Waiting func(id export.ID, err error)
-	// Draining, if set, is closed when the process is told to stop. From then on an outcome is
-	// tried for DrainPatience only: it is recorded, and any sweeper announces it later.
+	// Draining, if set, is closed when the process begins to stop. After that an outcome is retried
+	// for DrainPatience only: it is recorded, and any sweeper announces it later.
 	Draining <-chan struct{}
 	Log      *slog.Logger
 
 	mu     sync.Mutex
 	remind export.Reminder
-	trying map[export.ID]int // announcements of an outcome that run: a worker's and a sweeper's can at once
+	trying map[export.ID]int // running announcements of an outcome: a worker's and a sweeper's can run at once
 }
 
-// DrainPatience is how long an outcome is tried after the process was told to stop.
+// DrainPatience is how long an outcome is retried after the process began to stop.
 const DrainPatience = 10 * time.Second
 
 var _ export.Announcer = (*Announcer)(nil)
 
-// Announce publishes out and notes it in the ledger. While the broker is unreachable or refuses
-// it, Announce waits, until ctx ends. An event that is too large for the broker is shortened.
-// That the note could not be made is no error: the sweeper announces again, the broker
-// refuses, and the note is made then.
+// Announce publishes out and marks it as published in the ledger. While the broker is unreachable
+// or refuses it, Announce waits, until ctx ends. It shortens an event that is too large for the
+// broker. A failure to mark it is not an error: the sweeper announces it again, the broker refuses
+// the second one, and it is marked then.
 func (a *Announcer) Announce(ctx context.Context, out export.Outcome) error {
 	if err := a.publish(ctx, out); err != nil {
 		return fmt.Errorf("publish the outcome of %s: %w", out.ID, err)
@@ -62,7 +62,7 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 	defer a.try(id)()
 	filter := events.OutcomeFilter(id.Project, id.Request)
 	return export.Retry(ctx, export.Wait{For: "the broker to take an outcome"}, func(ctx context.Context) error {
-		event, err := announcement(out) // whole again: the broker may take a larger one by now
+		event, err := announcement(out) // unshortened again: the broker may accept a larger one now
 		if err != nil {
 			return fmt.Errorf("encode it: %w", err)
 		}
@@ -78,8 +78,8 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 	})
 }
 
-// try counts an announcement of an outcome until the returned function is called. The last one to end
-// tells Waiting: a sweeper that gives up must not hide the worker that goes on.
+// try counts an announcement of an outcome until the returned function is called. Only the last one
+// to end calls Waiting with nil: a sweeper that gives up must not hide a worker that still waits.
 func (a *Announcer) try(id export.ID) (done func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -100,8 +100,8 @@ func (a *Announcer) try(id export.ID) (done func()) {
 	}
 }
 
-// publishShortened publishes an event, shortened as far as it must be, and returns what it tried
-// last. told is set once the log says that the outcome is shortened.
+// publishShortened publishes an event, shortened as far as necessary, and returns the last version.
+// told reports that the log says that the outcome is shortened.
 func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter string, event shortenable, told *bool) (events.Message, error) {
 	for {
 		m, err := event.Encode(a.Source)
@@ -120,7 +120,8 @@ func (a *Announcer) publishShortened(ctx context.Context, id export.ID, filter s
 	}
 }
 
-// tell logs at growing intervals that outcomes are not taken: all of this process's together.
+// tell logs at growing intervals that the broker does not accept outcomes, once for all outcomes of
+// this process.
 func (a *Announcer) tell(ctx context.Context, id export.ID, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +138,8 @@ func (a *Announcer) tell(ctx context.Context, id export.ID, err error) {
 	}
 }
 
-// untilDrained returns ctx, which ends DrainPatience after the process was told to stop.
+// untilDrained returns a context that ends with ctx or DrainPatience after the process began to
+// stop.
 func (a *Announcer) untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -169,7 +171,8 @@ func EncodeOutcome(out export.Outcome, source string) (events.Message, error) {
 	return event.Encode(source)
 }
 
-// announcement is the same event for the same outcome in every process.
+// announcement returns the event of an outcome. It is the same for the same outcome in every
+// process.
 func announcement(out export.Outcome) (shortenable, error) {
 	var request *events.Requested
 	if len(out.Payload) > 0 {
@@ -210,7 +213,7 @@ func announcement(out export.Outcome) (shortenable, error) {
 	}}, nil
 }
 
-// receipt says where an artifact's receipt lies; nil if it has none.
+// receipt returns the reference to an artifact's receipt; nil if it has none.
 func receipt(a *export.Artifact) *events.Receipt {
 	if a.Receipt == nil {
 		return nil

@@ -14,17 +14,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Exporter is the use case.
+// Exporter runs requests.
 type Exporter interface {
 	Run(ctx context.Context, req export.Request, d delivery.Delivery, g export.Group) (export.Outcome, error)
 }
 
-// Requested handles backup.requested.<project_id>: it runs the export and announces its
-// outcome. A nil return means that the message may be acknowledged.
+// Requested handles backup.requested.<project_id>: it runs the export and announces its outcome. A
+// nil return means that the message may be acknowledged.
 type Requested struct {
 	Exporter  Exporter
 	Announcer export.Announcer
-	Groups    *Groups // default: each request is dumped by itself
+	Groups    *Groups // default: each request has its own dump
 }
 
 // Handle is a Watermill NoPublishHandlerFunc.
@@ -47,11 +47,11 @@ func (h *Requested) Handle(msg *message.Message) error {
 	return h.Announcer.Announce(msg.Context(), out)
 }
 
-// maxKept bounds what is recorded of a body that could not be decoded.
+// maxKept bounds the recorded part of a body that could not be decoded.
 const maxKept = 64 << 10
 
-// decode makes a Request of whatever came. A message that breaks the contract becomes a refusal.
-// Its ids are those of the message that can be believed, or are derived from the message's place.
+// decode returns the Request of any message. A message that breaks the contract becomes a refusal.
+// Its ids are the valid ids in the message, or are derived from the message's stream and sequence.
 func decode(m events.Message, d delivery.Delivery) export.Request {
 	r, err := events.Decode(m)
 	req := export.Request{
@@ -84,8 +84,7 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 	return req
 }
 
-// DecodeStored makes a Request of a message as it lies in the queue, the same as its
-// deliveries gave.
+// DecodeStored returns the Request of a queued message, the same as for its deliveries.
 func DecodeStored(d delivery.Delivery, header map[string][]string, body []byte) export.Request {
 	single := make(map[string]string, len(header))
 	for name, values := range header {

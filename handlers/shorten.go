@@ -10,26 +10,27 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// ErrTooLarge says that the broker takes no message of that size (max_payload, max_msg_size).
+// ErrTooLarge says that the message is larger than the broker accepts (max_payload, max_msg_size).
 var ErrTooLarge = errors.New("too large for the broker")
 
-// shortenable is an outcome's event that can leave out what its readers can do without.
+// shortenable is the event of an outcome that can omit optional parts.
 type shortenable interface {
 	Encode(source string) (events.Message, error)
-	// shorten leaves out as little as makes the body at most so many bytes long, and says so in
-	// the event. false: what is left cannot be left out.
+	// shorten omits as little as possible so that the body has at most limit bytes, and says so in the
+	// event. false: the rest cannot be omitted.
 	shorten(source string, limit int) bool
 }
 
-// part is what can be left out of an event: a list, half by half, or all at once.
+// part is an optional part of an event: a list, which is halved repeatedly, or a whole value.
 type part struct {
-	more func() bool // something of it can be left out still
+	more func() bool // reports whether more can be omitted
 	cut  func()
 	size func() int    // of its JSON
-	gone func() string // what was left out of it; empty: nothing
+	gone func() string // what was omitted; empty: nothing
 }
 
-// list is a part that is halved, down to the least elements that the contract asks for.
+// list returns a part that is halved, down to the least number of elements that the contract
+// requires.
 func list(name string, all *[]string, least int) part {
 	of := len(*all)
 	return part{
@@ -45,7 +46,7 @@ func list(name string, all *[]string, least int) part {
 	}
 }
 
-// whole is a part that goes at once.
+// whole returns a part that is omitted as a whole.
 func whole[T any](name string, there bool, value *T) part {
 	had := there
 	return part{
@@ -69,8 +70,8 @@ func jsonSize(v any) int {
 	return len(b)
 }
 
-// cutTo cuts the largest part until the event's body fits; said puts into the event what was
-// left out.
+// cutTo cuts the largest part until the event's body fits. said writes into the event what was
+// omitted.
 func cutTo(limit int, all []part, encode func() (events.Message, error), said func(text string)) bool {
 	for {
 		parts := slices.DeleteFunc(slices.Clone(all), func(p part) bool { return !p.more() })
@@ -95,10 +96,10 @@ func leftOut(parts []part) string {
 	return "shortened, for the broker takes no larger one; left out: " + strings.Join(names, ", ")
 }
 
-// completedEvent is a backup.completed that can be shortened: its manifest has all of it.
+// completedEvent is a backup.completed that can be shortened. Its manifest has all parts.
 type completedEvent struct {
 	events.Completed
-	parts []part // nil: nothing is left out
+	parts []part // nil: nothing is omitted
 	all   []string
 }
 
@@ -111,7 +112,7 @@ func (e *completedEvent) shorten(source string, limit int) bool {
 		}
 	}
 	return cutTo(limit, e.parts, func() (events.Message, error) { return e.Encode(source) }, func(text string) {
-		// First: a list of warnings is cut at its end.
+		// The note comes first, because a list of warnings is cut at its end.
 		e.Warnings = append([]string{"this event is " + text + "; the manifest beside the export has it"}, e.all...)
 	})
 }
@@ -125,7 +126,7 @@ type failedEvent struct {
 
 func (e *failedEvent) shorten(source string, limit int) bool {
 	if e.parts == nil {
-		const room = 700 // characters, so that what is left out can be said behind it
+		const room = 700 // characters, to have space for the note after it
 		e.message = strings.ToValidUTF8(e.Message[:min(len(e.Message), room)], "")
 		e.parts = []part{whole("request", e.Request != nil, &e.Request), whole("metadata", e.Metadata != nil, &e.Metadata)}
 	}

@@ -20,7 +20,7 @@ type Call struct {
 	Object  string // request id, or name of a schedule or a link
 }
 
-// Asked is a request that the API asks the broker for.
+// Asked is a request of the API to the broker for an export.
 type Asked struct {
 	export.ID
 	Payload     []byte // canonical JSON
@@ -71,8 +71,8 @@ UPDATE pgcourier.api_requests a SET recorded = true FROM seen s WHERE a.project_
 	overdue = waitingColumns + `
 WHERE a.asked_at < clock_timestamp() - $1::interval AND ` + unrecorded + ` ORDER BY a.asked_at LIMIT $2`
 
-	// Only the row of a request that is over and forgotten, or was recorded long ago, may go: the
-	// key would be free again.
+	// The row of a request can be deleted only if the request is over and forgotten, or was recorded
+	// long ago: its key would be free again.
 	forgetAsked = `
 WITH over AS (
     SELECT a.project_id, a.request_id FROM pgcourier.api_requests a
@@ -87,7 +87,7 @@ DELETE FROM pgcourier.api_calls WHERE call_id IN (
     SELECT call_id FROM pgcourier.api_calls WHERE called_at < clock_timestamp() - $1::interval ORDER BY called_at LIMIT $2)`
 )
 
-// AskVerdict says what became of an Ask.
+// AskVerdict is the result of an Ask.
 type AskVerdict int
 
 // The verdicts.
@@ -98,11 +98,11 @@ const (
 	AskConflicting                       // the id belongs to a request with other contents
 )
 
-// errRaced says that another session asked for the same id at the same time, unseen by this one.
+// errRaced says that another session asks for the same id at the same time, invisible to this one.
 var errRaced = errors.New("another session asks for the same request now")
 
-// Ask records that the API is about to ask the broker for a request, together with the call. It
-// must be called before the request is published, and may be repeated.
+// Ask records that the API is about to publish a request, together with the call. It must be called
+// before the request is published, and may be repeated.
 func (l *Ledger) Ask(ctx context.Context, r Asked, c Call) (verdict AskVerdict, err error) {
 	what := "record what is asked for, " + r.ID.String()
 	for range 3 {
@@ -138,7 +138,7 @@ func (l *Ledger) ask(ctx context.Context, what string, r Asked, c Call) (verdict
 	return verdict, err
 }
 
-// TakeBack forgets what was asked for and certainly not published: the id is free again.
+// TakeBack deletes the record of a request that was certainly not published: the id is free again.
 func (l *Ledger) TakeBack(ctx context.Context, r Asked) error {
 	return l.note(ctx, "take back "+r.ID.String(), nil, takeBack, r.Project, r.Request, r.Digest[:])
 }
@@ -166,7 +166,7 @@ func (l *Ledger) asked(ctx context.Context, what, sql string, args ...any) ([]As
 	return out, err
 }
 
-// AskedFor returns a request that the API asked for and no worker has recorded yet; nil: none.
+// AskedFor returns a request of the API that no worker has recorded yet; nil: none.
 func (l *Ledger) AskedFor(ctx context.Context, id export.ID) (*Asked, error) {
 	all, err := l.asked(ctx, "look for "+id.String(), findAsked, id.Project, id.Request)
 	if err != nil || len(all) == 0 {
@@ -175,15 +175,15 @@ func (l *Ledger) AskedFor(ctx context.Context, id export.ID) (*Asked, error) {
 	return &all[0], nil
 }
 
-// Unrecorded returns up to limit requests that were asked for at least age ago and that no worker
-// has recorded: they wait in the queue, or never came there.
+// Unrecorded returns up to limit requests of the API that are at least age old and that no worker
+// has recorded: they wait in the queue, or never reached it.
 func (l *Ledger) Unrecorded(ctx context.Context, age time.Duration, limit int) ([]Asked, error) {
 	return l.asked(ctx, "list what no worker has recorded", overdue, age, limit)
 }
 
-// TidyAPI notes which requests workers have recorded, and deletes up to limit rows each of calls,
-// and of requests that the ledger has forgotten, that are older than keep. keep 0 keeps all. Any
-// number of processes may do so at once.
+// TidyAPI marks the requests that workers have recorded. It deletes up to limit calls, and up to
+// limit forgotten requests, that are older than keep; keep 0 keeps all. Any number of processes may
+// call it at once.
 func (l *Ledger) TidyAPI(ctx context.Context, keep time.Duration, limit int) error {
 	return l.call(ctx, "tidy the API's tables", func(ctx context.Context) error {
 		b := &pgx.Batch{}

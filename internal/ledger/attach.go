@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Attach opens the ledger like Open, but changes nothing: it takes the schema as it is.
-// ErrNotMigrated: the schema is missing or older than this release. The other errors are Open's.
+// Attach opens the ledger like Open, but does not change its schema. ErrNotMigrated: the schema is
+// missing or older than this release. The other errors are Open's.
 func Attach(ctx context.Context, c Config) (*Ledger, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -35,9 +35,9 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 }
 
 // missingRights lists the rights that a worker needs and lacks: it reads, adds and changes requests
-// and attempts, adds and removes notes, adds storages, and carries out orders to delete. The tables of
-// the API (api_...) are not a worker's. $1: it also prunes; $2: it also deletes old requests (their
-// attempts are deleted by cascade). docs/least-privilege.sql grants more.
+// and attempts, adds and removes notes, adds storages, and carries out orders to delete. A worker
+// does not use the tables of the API (api_...). $1: it also prunes; $2: it also deletes old
+// requests (their attempts are deleted by cascade). docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
 FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
@@ -52,13 +52,13 @@ WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') 
     AND NOT has_table_privilege(c.oid, needed)
 ORDER BY c.relname, needed`
 
-// Uses says what a process does with the ledger beside exporting.
+// Uses holds the further uses of the ledger by a process that exports.
 type Uses struct {
 	Prunes  bool
 	Forgets bool // old requests
 }
 
-// MissingRights lists the rights on the ledger's tables that a worker with such uses needs and
+// MissingRights returns the rights on the ledger's tables that a worker with these uses needs and
 // the login lacks, for instance "DELETE on pgcourier.storage_notes".
 func (l *Ledger) MissingRights(ctx context.Context, u Uses) (missing []string, err error) {
 	err = l.call(ctx, "look at the rights on the ledger", func(ctx context.Context) error {

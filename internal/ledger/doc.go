@@ -1,14 +1,13 @@
-// Package ledger is the record of each request and attempt in PostgreSQL: claim, lease,
-// fence, commit, and what the reaper and the collector need. It implements the ports
-// Ledger, Outbox, Reaper, Collector and Cleaner of package export.
+// Package ledger records each request and attempt in PostgreSQL: claim, lease, fence, commit, and
+// the queries of the reaper and the collector. It implements the ports Ledger, Outbox, Reaper,
+// Collector and Cleaner of package export.
 //
-// All state is in the schema pgcourier, which Open brings up to date. All times are the
-// database's clock, never a worker's. Every method is safe for concurrent
-// use by any number of processes, is bounded by a deadline of its own, and may return
-// an error wrapping export.ErrLedgerUnavailable: the outcome of the call is then
-// unknown, and calling again is safe.
+// All state is in the schema pgcourier, which Open migrates. All times are from the database's
+// clock, never a worker's. Every method is safe for concurrent use by any number of processes and
+// has its own timeout. It may return an error that wraps export.ErrLedgerUnavailable: the result of
+// the call is then unknown, and repeating it is safe.
 //
-// No transaction waits for its client: a claim is one pipeline, every other call is one
-// statement or a few fenced ones. A worker that is paused in the middle of a call
-// therefore does not block the others. A claim and a finish cost one round trip each.
+// No transaction waits for its client: a claim is one pipeline, and every other call is one
+// statement or a few fenced ones. A worker that is paused in the middle of a call therefore does
+// not block the others. A claim and a finish cost one round trip each.
 package ledger

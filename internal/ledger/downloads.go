@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// The link's row is locked first, so that of two requests of one client the second finds the
-	// download that the first began, and of two clients one gets the last use.
+	// The link's row is locked first. So the second of two requests of one client finds the download
+	// that the first began, and of two clients only one gets the last use.
 	lockLink = `SELECT FROM pgcourier.links WHERE link_id = $1 FOR UPDATE`
 
 	resumeDownload = `
@@ -37,9 +37,8 @@ WHERE link_id = $1 AND revoked_at IS NULL AND expires_at > clock_timestamp() AND
 INSERT INTO pgcourier.downloads (download_id, project_id, request_id, link_id, client, downloaded_by, address, user_agent, redirected)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
-	// What was sent may not have arrived, so a download goes on after its last byte. What is sent
-	// twice counts twice: a client that asks for the same part again and again comes to the end of
-	// its download by that.
+	// Sent bytes may not have arrived, so a download may continue after its last byte. Bytes that are
+	// sent twice count twice, so a client that repeats one part uses up its download.
 	sentBytes = `
 UPDATE pgcourier.downloads SET bytes = bytes + $2, touched_at = clock_timestamp(),
     whole = NOT redirected AND bytes + $2 >= $3, over = over OR $4 OR bytes + $2 >= 2 * $3
@@ -142,7 +141,7 @@ func (l *Ledger) Delivered(ctx context.Context, id export.ID) error {
 	})
 }
 
-// traced has the trace of an export beside a row.
+// traced adds the trace of an export to a row.
 type traced struct {
 	Outcome []byte `db:"outcome"`
 }
@@ -151,7 +150,7 @@ func (t traced) trace() export.Trace {
 	var o struct {
 		Trace export.Trace `json:"trace"`
 	}
-	_ = json.Unmarshal(t.Outcome, &o) // a trace that cannot be read is none
+	_ = json.Unmarshal(t.Outcome, &o) // an unreadable trace counts as none
 	return o.Trace
 }
 

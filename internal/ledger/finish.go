@@ -79,7 +79,7 @@ const (
 	failed    result = "failed"
 )
 
-// ending is an export.Ending in the form of the tables.
+// ending is an export.Ending as columns of the tables.
 type ending struct {
 	state   export.State
 	result  result
@@ -88,9 +88,9 @@ type ending struct {
 	message *string
 }
 
-// Finish implements export.Ledger. The ledger's clock stamps the row; the outcome keeps
-// the FinishedAt it came with, so that it reads the same wherever it is announced, and
-// takes the clock's when it has none.
+// Finish implements export.Ledger. The ledger's clock sets the row's time. The outcome keeps its
+// own FinishedAt, so that it reads the same wherever it is announced; without one it gets the
+// row's.
 func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
 	what := "finish " + t.String()
 	end, err := newEnding(t, e)

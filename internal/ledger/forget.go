@@ -9,9 +9,9 @@ import (
 
 var _ export.Cleaner = (*Ledger)(nil)
 
-// The index requests_over has these conditions and this order. Attempts, verifications and
-// expiries are deleted with their request. A request that waits for the collector or for the
-// announcement of its deletion stays. Storage notes stay until their parts are deleted.
+// The index requests_over has these conditions and this order. Attempts, verifications and expiries
+// are deleted with their request. A request stays until the collector is done and its deletion is
+// announced. Storage notes stay until their parts are deleted.
 const forgetRequests = `
 WITH over AS (
     SELECT r.project_id, r.request_id FROM pgcourier.requests r

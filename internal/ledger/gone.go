@@ -22,8 +22,8 @@ WHERE r.removed_at IS NOT NULL AND (r.request_id = $1 OR r.project_id || '/' || 
     OR EXISTS (SELECT FROM pgcourier.attempts a WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.object = $1))
 ORDER BY r.removed_at DESC LIMIT 10`
 
-// Gone lists the deleted exports that name matches: a request id, PROJECT/REQUEST or an
-// object's key. The last deleted comes first.
+// Gone returns the deleted exports that match name: a request id, PROJECT/REQUEST or an object's
+// key. The last deleted comes first.
 func (l *Ledger) Gone(ctx context.Context, name string) ([]Gone, error) {
 	type row struct {
 		Project   string    `db:"project_id"`

@@ -13,25 +13,24 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Config is what Open needs. Pool is required.
+// Config configures a Ledger. Pool is required.
 type Config struct {
-	// Pool connects to the control plane. The caller closes it, after its last use of
-	// the Ledger. controlplane.Connect makes one; any other works too.
+	// Pool connects to the control plane. The caller closes it after the last use of the Ledger.
+	// controlplane.Connect makes one; any other pool works too.
 	Pool *pgxpool.Pool
-	// Lease is how long a claim holds without renewal. Default 30 s. Safety does not
-	// depend on it: the fence alone keeps attempts apart. A killed worker's request runs
-	// again after the longer of Lease and ACK_WAIT, so they should be equal.
+	// Lease is how long a claim lasts without renewal. Default 30 s. Safety does not depend on it: the
+	// fence alone keeps attempts apart. A killed worker's request runs again after the longer of Lease
+	// and ACK_WAIT, so they should be equal.
 	Lease time.Duration
-	// MaxAttempts bounds the attempts of one request, however many messages carry it.
-	// Default 3, as many as the queue's deliveries. It must be the Exporter's.
+	// MaxAttempts bounds the attempts of one request, however many messages carry it. Default 3, like
+	// the queue's deliveries. It must equal the Exporter's.
 	MaxAttempts int
-	// CallTimeout bounds each call of a method, waiting for a connection included.
-	// Default 10 s.
+	// CallTimeout bounds each call of a method, including the wait for a connection. Default 10 s.
 	CallTimeout time.Duration
-	// LookAgain holds the pauses between the collector's looks for one attempt's object.
-	// Default 1 min, 10 min, then 24 h: four looks in all. A superseded worker that was paused may
-	// finish an upload after the first look. If it goes on running it cleans up itself; the
-	// later looks are for a worker that writes late and then dies.
+	// LookAgain holds the pauses between the collector's looks for one attempt's object. Default 1
+	// min, 10 min, then 24 h: four looks in all. A superseded worker that was paused may finish an
+	// upload after the first look. It deletes the object itself if it continues to run. The later
+	// looks are for a worker that writes late and then dies.
 	LookAgain []time.Duration
 }
 
@@ -71,8 +70,7 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Ledger is a PostgreSQL ledger. It is safe for concurrent use and holds no resource of
-// its own.
+// Ledger is a ledger in PostgreSQL. It is safe for concurrent use and needs no Close.
 type Ledger struct {
 	pool        *pgxpool.Pool
 	lease       time.Duration
@@ -90,10 +88,10 @@ var (
 	_ export.Cancelling = (*Ledger)(nil)
 )
 
-// Open returns the ledger in c.Pool's database after bringing its schema up to date; any
-// number of processes may do so at once. A login that may use but not create the schema
-// can open a schema that is up to date. ErrSchemaTooNew: a newer release has migrated it.
-// ErrLedgerUnavailable: the database cannot be reached; Open again later.
+// Open returns the ledger in c.Pool's database and migrates its schema. Any number of processes may
+// call it at once. A login without the right to create the schema can open a schema that is up to
+// date. ErrSchemaTooNew: a newer release has migrated it. ErrLedgerUnavailable: the database is
+// unreachable; call Open again later.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -112,7 +110,7 @@ func (c Config) ledger() *Ledger {
 	}
 }
 
-// errReadOnly says that the database answers but takes no writes: it is a standby.
+// errReadOnly says that the database accepts no writes: it is a standby.
 var errReadOnly = errors.New("the database is read-only")
 
 // Ping reports whether the ledger can be written to now, for the readiness gate.

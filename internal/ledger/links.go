@@ -38,7 +38,7 @@ RETURNING ` + linkColumns
 	fileTables = `pgcourier.requests r
     JOIN pgcourier.attempts a ON a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt AND a.object IS NOT NULL`
 
-	// valid is what a link needs to open its file now; a download that goes on needs no count.
+	// valid: the link can open its file now. A download that continues needs no further use.
 	openedLink = `
 SELECT ` + linkColumns + `, ` + fileColumns + `,
     revoked_at IS NULL AND expires_at > clock_timestamp() AND r.removed_at IS NULL AND r.state = 'completed'

@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Filter narrows a List. The zero value selects everything.
+// Filter restricts a List. The zero value selects all requests.
 type Filter struct {
 	Project string         // exactly this project; empty: all
 	States  []export.State // any of these; empty: all
@@ -19,8 +19,8 @@ type Filter struct {
 	Limit   int            // at most so many entries. Default 100.
 }
 
-// Entry is one request as the ledger shows it to an operator. Its JSON is part of the
-// command line's stable output.
+// Entry is one request for display to an operator. Its JSON is part of the command line's stable
+// output.
 type Entry struct {
 	export.ID
 	State       export.State      `json:"state"`
@@ -132,8 +132,8 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]Entry, error) {
 	return l.entries(ctx, "list requests", list, f.Project, states, string(f.Code), f.Since, f.Limit)
 }
 
-// Get returns the requests with an id and their attempts: at most one when a project is
-// named, else one for each project that uses the id. No match is not an error.
+// Get returns the requests with an id and their attempts: at most one with a project, else one for
+// each project that uses the id. No match is not an error.
 func (l *Ledger) Get(ctx context.Context, request, project string) ([]Entry, error) {
 	out, err := l.entries(ctx, "get "+request, get, request, project)
 	if err != nil {

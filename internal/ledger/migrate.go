@@ -13,16 +13,16 @@ import (
 	tern "github.com/jackc/tern/v2/migrate"
 )
 
-// ErrSchemaTooNew says that a newer release has migrated the schema: this one must not
-// write to it.
+// ErrSchemaTooNew says that a newer release has migrated the schema, so this release must not write
+// to it.
 var ErrSchemaTooNew = errors.New("the ledger's schema is newer than this release knows")
 
-// ErrMustMigrate says that the schema is missing or older than this release, and that the
-// login may not change it.
+// ErrMustMigrate says that the schema is missing or older than this release, and that the login has
+// no right to migrate it.
 var ErrMustMigrate = errors.New("the ledger's schema must be migrated, which this login may not: run `pgcourier migrate` as its owner")
 
-// ErrNotMigrated says that the schema is missing or older than this release, and that Attach
-// leaves it so.
+// ErrNotMigrated says that the schema is missing or older than this release. Attach does not
+// migrate it.
 var ErrNotMigrated = errors.New("the ledger's schema is not up to date")
 
 //go:embed migrations/*.sql
@@ -34,8 +34,8 @@ const versionTable = "pgcourier.schema_version"
 // tern takes its own lock inside it, but only after the schema with its version table exists.
 const migrationLock int64 = 0x7067636f75726965
 
-// migrate brings the schema up to date. When there is nothing to do, it only needs the right
-// to read the version.
+// migrate brings the schema up to date. A schema that is up to date requires only the right to read
+// the version.
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	files, paths, err := known()
 	if err != nil {
@@ -53,7 +53,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	})
 }
 
-// known are this release's migrations.
+// known returns this release's migrations.
 func known() (files fs.FS, paths []string, err error) {
 	if files, err = fs.Sub(migrations, "migrations"); err != nil {
 		return nil, nil, err
@@ -64,7 +64,7 @@ func known() (files fs.FS, paths []string, err error) {
 	return files, paths, nil
 }
 
-// SchemaVersion is the version of the ledger's schema, which Open has brought up to date.
+// SchemaVersion returns the version of the ledger's schema.
 func (l *Ledger) SchemaVersion(ctx context.Context) (version int, err error) {
 	err = l.call(ctx, "read schema version", func(ctx context.Context) error {
 		return l.pool.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version)

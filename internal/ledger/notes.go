@@ -13,9 +13,9 @@ SELECT ref FROM pgcourier.storage_notes WHERE destination = $1 AND key = $2 ORDE
 DELETE FROM pgcourier.storage_notes WHERE destination = $1 AND key = $2`
 )
 
-// Note records that a destination accepted a part of the object key, under the reference
-// ref, so that any worker can remove it again. Recording it twice is the same as once. The
-// rows stay when the request's row is deleted: they describe what lies in the storage.
+// Note records that a destination accepted a part of the object key under the reference ref, so
+// that any worker can delete it. Repeating it changes nothing. The rows stay when the request's row
+// is deleted, because they describe what is in the storage.
 func (l *Ledger) Note(ctx context.Context, destination, key, ref string) error {
 	return l.call(ctx, "note a part of "+key, func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, addNote, destination, key, ref)
@@ -23,7 +23,7 @@ func (l *Ledger) Note(ctx context.Context, destination, key, ref string) error {
 	})
 }
 
-// Notes returns the references noted under key, in the order of noting.
+// Notes returns the references under key, in the order of recording.
 func (l *Ledger) Notes(ctx context.Context, destination, key string) ([]string, error) {
 	type row struct {
 		Ref string `db:"ref"`
@@ -39,7 +39,7 @@ func (l *Ledger) Notes(ctx context.Context, destination, key string) ([]string, 
 	return refs, nil
 }
 
-// ForgetNotes removes all notes under key: its export is complete or deleted.
+// ForgetNotes deletes all notes under key, because its export is complete or deleted.
 func (l *Ledger) ForgetNotes(ctx context.Context, destination, key string) error {
 	return l.call(ctx, "forget the parts of "+key, func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, dropNotes, destination, key)

@@ -22,16 +22,16 @@ type PageFilter struct {
 	Limit   int
 }
 
-// Place is where a page ends.
+// Place is the position at the end of a page.
 type Place struct {
 	Asked   bool // among the requests that no worker has recorded, which come first
 	At      time.Time
 	Request string
 }
 
-// Page is a part of a project's requests: first what no worker has recorded yet, then the rest,
-// each newest first. What a worker records while pages are read can be on two of them, and is on
-// one at least.
+// Page is a part of a project's requests: first those that no worker has recorded yet, then the
+// rest, each newest first. A request that a worker records between two reads can be on two pages,
+// and is on at least one.
 type Page struct {
 	Asked   []Asked
 	Entries []Entry
@@ -39,11 +39,11 @@ type Page struct {
 }
 
 // page reads at most a limit of each state, in the order of the index requests_of_project. Two
-// things keep the planner from requests_created, which it would read to its end for each state
-// without rows. The project is compared with an array of one, because a column that equals one
-// value is dropped from the order, and requests_created serves the rest of it. $5 is compared
-// after the limit, which comes to the same in this order, because without values a range of
-// created_at is taken for a two-hundredth of the table.
+// details keep the planner from requests_created, which it would read to its end for each state
+// without rows. The project is compared with an array of one element: a column that equals one
+// value is dropped from the order, and requests_created serves the rest. $5 is compared after the
+// limit, which is equivalent in this order: without values the planner estimates a range of
+// created_at at a two-hundredth of the table.
 const page = `
 WITH page AS (
     SELECT p.* FROM unnest($2::text[]) AS s(state) CROSS JOIN LATERAL (
@@ -74,7 +74,7 @@ func (l *Ledger) Page(ctx context.Context, f PageFilter) (Page, error) {
 	}
 	var out Page
 	var err error
-	begun := f.After != (Place{}) // a page was read before
+	begun := f.After != (Place{}) // this is not the first page
 	if slices.Contains(f.States, export.Waiting) && (!begun || f.After.Asked) {
 		at, id := before(begun)
 		if out.Asked, err = l.asked(ctx, what, pageAsked, f.Project, at, id, since, f.Limit+1); err != nil {
@@ -102,7 +102,7 @@ func (l *Ledger) Page(ctx context.Context, f PageFilter) (Page, error) {
 		case room > 0:
 			last := out.Entries[room-1]
 			out.Next = &Place{At: last.CreatedAt, Request: last.ID.Request}
-		default: // the page is full of what waits
+		default: // waiting requests fill the page
 			last := out.Asked[len(out.Asked)-1]
 			out.Next = &Place{Asked: true, At: last.At, Request: last.Request}
 		}

@@ -279,7 +279,7 @@ func (l *Ledger) NoteVerification(ctx context.Context, id export.ID, damaged boo
 	return l.note(ctx, "note the verification of "+id.String(), nil, noteVerification, id.Project, id.Request, damaged)
 }
 
-// LastPruned returns when a run of the pruner last ended whole; zero: never.
+// LastPruned returns the end of the last complete run of the pruner; zero: never.
 func (l *Ledger) LastPruned(ctx context.Context) (time.Time, error) {
 	var at *time.Time
 	if err := l.pool.QueryRow(ctx, "SELECT completed_at FROM pgcourier.pruning").Scan(&at); err != nil {

@@ -117,9 +117,8 @@ func (l *Ledger) FailStranded(ctx context.Context, s export.Stranded, grace time
 	return l.fail(ctx, s, grace, lost)
 }
 
-// FailUnclaimed implements export.Reaper. What it inserts it ends in a second step; a
-// reaper that dies between them leaves a waiting request, which is then one of those that
-// can still be run.
+// FailUnclaimed implements export.Reaper. It inserts and ends the request in two steps. A reaper
+// that dies between them leaves a waiting request, which can still run.
 func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d delivery.Delivery, grace time.Duration) (export.Outcome, error) {
 	now, err := l.look(ctx, r.ID)
 	known := !errors.Is(err, export.ErrNotLost)
@@ -188,8 +187,8 @@ func (l *Ledger) look(ctx context.Context, id export.ID) (row, error) {
 	return rows[0], nil
 }
 
-// fail ends a request that no attempt holds, unless its fence has moved past s.Attempt. A
-// cancelled request fails as cancelled, whatever else was wrong.
+// fail ends a request that no attempt holds, unless its fence has moved past s.Attempt. A cancelled
+// request fails as cancelled, whatever other fault it has.
 func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duration, why export.Fault) (export.Outcome, error) {
 	now, err := l.look(ctx, s.ID)
 	if err != nil || now.Terminal {

@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// origin is the part of a request that its outcome repeats. It is stored beside the payload,
-// which only the contract's decoder can read.
+// origin holds the fields of a request that its outcome repeats. It is stored beside the payload,
+// which only the contract's decoder can parse.
 type origin struct {
 	RequestedBy string            `json:"requested_by,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
@@ -24,8 +24,8 @@ func encodeOrigin(r export.Request) ([]byte, error) {
 	return b, nil
 }
 
-// storedOutcome is an outcome in the form of its column: without the request, which has a
-// column of its own that returns it byte for byte, and without an unknown end.
+// storedOutcome is an outcome as its column holds it: without the request, which has its own column
+// that preserves every byte, and without an unknown end.
 type storedOutcome struct {
 	export.Outcome
 	Payload    *struct{}  `json:"request,omitempty"`
@@ -44,7 +44,7 @@ func encodeOutcome(o export.Outcome) ([]byte, error) {
 	return b, nil
 }
 
-// record is the part of a request's row that its outcome is made of.
+// record holds the columns of a request from which its outcome is made.
 type record struct {
 	Outcome    []byte     `db:"outcome"`
 	Payload    []byte     `db:"payload"` // null when refused
@@ -54,7 +54,7 @@ type record struct {
 // recordColumns selects a record.
 const recordColumns = `outcome, CASE WHEN NOT refused THEN payload END AS payload, finished_at`
 
-// decode returns the outcome as it was announced. Without an end of its own it gets the row's.
+// decode returns the outcome as it was announced. Without its own end it gets the row's.
 func (r record) decode() (export.Outcome, error) {
 	var o export.Outcome
 	if err := json.Unmarshal(r.Outcome, &o); err != nil {

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// The outcome counts as published. A request with a message still in the queue is answered
-	// from this row at its next delivery; the others were announced long ago. Publishing an
-	// outcome that the broker no longer keeps would send consumers an old event.
+	// The outcome counts as published. If the request still has a message in the queue, this row
+	// answers its next delivery; all others were announced long ago. Publishing an outcome that the
+	// broker no longer keeps would send consumers an old event.
 	recoverRequest = `
 INSERT INTO pgcourier.requests (project_id, request_id, payload, digest, refused, origin, state, attempt, worker,
     queue, queue_sequence, delivery, outcome, created_at, started_at, finished_at, published_at)
@@ -27,9 +27,9 @@ UPDATE pgcourier.requests SET removed_at = coalesce(removed_at, clock_timestamp(
 WHERE project_id = $1 AND request_id = $2 AND state = 'completed'`
 )
 
-// Recover records a completed request as its export's manifest describes it, with the
-// request's Payload and Digest as they were claimed. A request that the ledger knows is not
-// changed and is reported as not recovered. Repeating the call changes nothing.
+// Recover records a completed request from its export's manifest, with the request's Payload and
+// Digest as they were claimed. It does not change a recorded request, and reports it as not
+// recovered. Repeating the call changes nothing.
 func (l *Ledger) Recover(ctx context.Context, r export.Request, m export.Manifest) (recovered bool, err error) {
 	what := "recover " + m.ID.String()
 	if m.State != export.Completed || m.Artifact == nil || m.Attempt < 1 || r.ID != m.ID || m.StartedAt.IsZero() || m.FinishedAt.IsZero() {
@@ -66,8 +66,8 @@ func (l *Ledger) Recover(ctx context.Context, r export.Request, m export.Manifes
 
 var errNotCompleted = errors.New("not completed")
 
-// Remove records that a completed request's export was deleted. known is false when there is
-// no such request. The first call's time is kept.
+// Remove records that a completed request's export was deleted. known is false if there is no such
+// request. The time of the first call is kept.
 func (l *Ledger) Remove(ctx context.Context, id export.ID) (known bool, err error) {
 	err = l.call(ctx, "note the removal of "+id.String(), func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, removeExport, id.Project, id.Request)

@@ -37,9 +37,9 @@ WHERE project_id = $1 AND request_id = $2 AND state = 'completed'`
 UPDATE pgcourier.removal_orders SET tries = tries + 1, fault = $3 WHERE project_id = $1 AND request_id = $2 AND done_at IS NULL`
 )
 
-// OrderRemoval records that a completed request's export is to be deleted, together with the call
-// that says so. A sweeper deletes it. It may be repeated. export.ErrUnknown: there is no such
-// request. export.ErrNothingStored: it has not completed.
+// OrderRemoval records the order to delete a completed request's export, together with the call. A
+// sweeper deletes the export. Repeating it is safe. export.ErrUnknown: there is no such request.
+// export.ErrNothingStored: it has not completed.
 func (l *Ledger) OrderRemoval(ctx context.Context, id export.ID, c Call) error {
 	what := "order the removal of " + id.String()
 	rows, err := read[struct {

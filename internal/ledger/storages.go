@@ -11,7 +11,7 @@ const (
 INSERT INTO pgcourier.storages (place, storage, lies_on) VALUES ($1, $2, $3)
 ON CONFLICT (place) DO UPDATE SET storage = excluded.storage, lies_on = excluded.lies_on, marked_at = clock_timestamp()`
 
-	// The newest ones are picked before any outcome is looked into.
+	// The newest ones are selected before their outcomes are read.
 	storedAt = `
 SELECT n.object FROM (
     SELECT r.outcome, r.finished_at, a.object
@@ -26,8 +26,8 @@ WHERE EXISTS (
 ORDER BY n.finished_at DESC LIMIT $2`
 )
 
-// StorageAt returns which storage lies at a place, by the name in its marker, and the file system
-// that it lay on when that was noted. An empty name: it is not known.
+// StorageAt returns the name in the marker of the storage at a place, and the file system of the
+// storage when it was recorded. Empty name: no storage is recorded.
 func (l *Ledger) StorageAt(ctx context.Context, place string) (storage, liesOn string, err error) {
 	type row struct {
 		Storage string `db:"storage"`
@@ -49,13 +49,13 @@ func (l *Ledger) NoteStorage(ctx context.Context, place, storage, liesOn string)
 	return recorded, err
 }
 
-// ReplaceStorage records that another storage lies at a place from now on.
+// ReplaceStorage records that another storage is at a place from now on.
 func (l *Ledger) ReplaceStorage(ctx context.Context, place, storage, liesOn string) error {
 	return l.note(ctx, "replace the storage of a place", nil, replaceStorage, place, storage, liesOn)
 }
 
-// StoredAt lists the keys of the newest exports that are recorded as stored at a destination and
-// are not being deleted, at most limit, newest first. It looks at the newest 1,000 exports.
+// StoredAt returns at most limit keys of exports that are recorded as stored at a destination and
+// are not being deleted, newest first. It reads the newest 1,000 exports only.
 func (l *Ledger) StoredAt(ctx context.Context, destination string, limit int) ([]string, error) {
 	type row struct {
 		Object string `db:"object"`

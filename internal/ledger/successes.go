@@ -12,9 +12,9 @@ const (
 	newestOfProjects = `SELECT project_id, max(finished_at) FROM pgcourier.requests WHERE state = 'completed' GROUP BY project_id`
 )
 
-// Successes returns when the newest completed export of each project ended, or, unless
-// perProject, the newest of all under the empty name. Projects without one are missing. An
-// export that was deleted since counts. It reads an index of all completed requests.
+// Successes returns the end of the newest completed export of each project or, unless perProject,
+// of all projects under the empty name. Projects without one are missing. A deleted export counts.
+// It reads an index of all completed requests.
 func (l *Ledger) Successes(ctx context.Context, perProject bool) (map[string]time.Time, error) {
 	query := newestSuccess
 	if perProject {

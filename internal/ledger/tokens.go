@@ -54,8 +54,8 @@ func (r tokenRow) token() access.Token {
 	}
 }
 
-// AddToken records a token by the hash of its secret, and returns it as it was recorded. t names
-// its ID, Project, Scopes, Label and CreatedBy. valid is how long it opens anything; 0: for ever.
+// AddToken records a token with the hash of its secret, and returns it as recorded. t holds its ID,
+// Project, Scopes, Label and CreatedBy. The token expires after valid; 0: never.
 func (l *Ledger) AddToken(ctx context.Context, t access.Token, hash access.Hash, valid time.Duration) (access.Token, error) {
 	if err := l.note(ctx, "record the token "+t.ID, nil, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
 		return access.Token{}, err
@@ -63,7 +63,7 @@ func (l *Ledger) AddToken(ctx context.Context, t access.Token, hash access.Hash,
 	return l.oneToken(ctx, "read the token "+t.ID, access.ErrNoToken, getAccess, t.ID)
 }
 
-// Tokens lists the tokens of a project, of all if project is empty, the newest first.
+// Tokens returns the tokens of a project, or of all projects if project is empty, the newest first.
 func (l *Ledger) Tokens(ctx context.Context, project string) ([]access.Token, error) {
 	rows, err := read[tokenRow](ctx, l, "list tokens", listAccess, project)
 	out := make([]access.Token, len(rows))
@@ -79,8 +79,7 @@ func (l *Ledger) FindToken(ctx context.Context, hash access.Hash) (access.Token,
 	return l.oneToken(ctx, "look up a token", access.ErrUnknownToken, findAccess, hash[:])
 }
 
-// RevokeToken lets a token open nothing from now on, and returns it. A repeated call changes
-// nothing. access.ErrNoToken.
+// RevokeToken revokes a token and returns it. A repeated call changes nothing. access.ErrNoToken.
 func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, error) {
 	if err := l.note(ctx, "revoke the token "+id, access.ErrNoToken, revokeAccess, text(id), text(by)); err != nil {
 		return access.Token{}, err
@@ -88,7 +87,7 @@ func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, 
 	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getAccess, id)
 }
 
-// TokenUsed notes when and from where a token was used, at most once a minute.
+// TokenUsed records the time and address of a token's use, at most once a minute.
 func (l *Ledger) TokenUsed(ctx context.Context, id, from string) error {
 	return l.note(ctx, "note the use of the token "+id, nil, accessUsed, id, text(from))
 }

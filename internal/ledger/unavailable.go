@@ -40,7 +40,7 @@ func (l *Ledger) afterOutage() bool {
 	return seen != nil && time.Since(*seen) < l.lease/2
 }
 
-// pause waits a few jittered milliseconds, more with each try. It returns false when ctx ended.
+// pause waits a few jittered milliseconds, more with each try. It returns false if ctx ended.
 func pause(ctx context.Context, try int) bool {
 	t := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond)) //nolint:gosec // jitter, not a secret
 	defer t.Stop()
@@ -57,9 +57,9 @@ func again(err error) bool {
 	return ok && (pg.Code == "40001" || pg.Code == "40P01")
 }
 
-// classify wraps err with what was attempted, and with export.ErrLedgerUnavailable when the
-// database could not be reached or refuses all sessions. The end of the caller's own context
-// is not an outage.
+// classify wraps err with the failed operation, and with export.ErrLedgerUnavailable if the
+// database is unreachable or refuses all sessions. The end of the caller's own context is not an
+// outage.
 func classify(ctx context.Context, what string, err error) error {
 	switch {
 	case err == nil:
