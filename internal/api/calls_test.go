@@ -211,7 +211,7 @@ func TestACallOverNATSIsOfItsSubjectsProject(t *testing.T) {
 	}
 }
 
-// A call whose answer would go where the caller may not publish is not carried out.
+// A call is not carried out if the caller may not publish to its reply subject.
 func TestACallWithoutAnInboxIsNotCarriedOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -137,10 +137,11 @@ type Expected struct {
 	CRC32C uint32 // of the same; 0: not known
 }
 
-// OpenExpected is OpenAt for a record's export: ErrDamaged if the manifest is of other bytes. From
-// the beginning on the bytes are compared by their CRC-32C, if that is known. It finds damage as
-// SHA-256 does and costs a tenth. Neither protects from a writer of the storage, who can
-// replace the manifest as well; the receiver compares the SHA-256 of the record.
+// OpenExpected is OpenAt for a record's export: ErrDamaged if the manifest describes other bytes. A
+// read from the beginning compares the bytes by their CRC-32C, if it is known. It finds damage as
+// SHA-256 does and costs a tenth. Neither protects from a writer with access to the storage,
+// because that writer can replace the manifest too; the receiver compares the SHA-256 of the
+// record.
 func (r *Repository) OpenExpected(ctx context.Context, key string, e Expected, offset int64) (io.ReadCloser, error) {
 	return r.openAt(ctx, key, &e, offset)
 }

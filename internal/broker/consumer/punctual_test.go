@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// trial is a test whose faults may be the machine's.
+// trial collects faults, which may be caused by a slow machine.
 type trial struct {
 	testing.TB
 	mu     sync.Mutex

@@ -11,8 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// nobody holds public keys; their seeds were thrown away.
-var nobody = server.PublicKeys{
+// noSeeds holds public keys without their seeds, which were deleted.
+var noSeeds = server.PublicKeys{
 	server.UserGateway:  "UDCEF74TPHUH2ZAV6OTQUS3TEMUDK2P2FSYUH6A7DMEQRBA6ZWNDVQRC",
 	server.UserWorker:   "UADU6OOUHVT4AI6NKWUQ2HACMILGZZJFU7IQDNBS62DL7ZU7N2CCZ2RH",
 	server.UserNotifier: "UBV2TMKQD6WCC4O2GFAG7DFJX5H5DP372LZQE4TSEIYMYPQMABFG6YLU",
@@ -26,7 +26,7 @@ var nobody = server.PublicKeys{
 // The shipped example is what is generated, and what nats-server takes.
 func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
 	t.Parallel()
-	text, err := server.Configuration(nobody, map[string]string{"acme": nobody["publisher"]})
+	text, err := server.Configuration(noSeeds, map[string]string{"acme": noSeeds["publisher"]})
 	must(t, err)
 	text = "# What `pgcourier broker config --publisher acme=...` prints. No seed exists for these keys.\n" + text
 	file := filepath.Join("..", "..", "..", "deploy", "nats", "users.conf")
@@ -40,15 +40,15 @@ func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
 	}
 	opts, err := natsd.ProcessConfigFile(file)
 	must(t, err)
-	if len(opts.Nkeys) != len(nobody) {
-		t.Errorf("%d users, want %d", len(opts.Nkeys), len(nobody))
+	if len(opts.Nkeys) != len(noSeeds) {
+		t.Errorf("%d users, want %d", len(opts.Nkeys), len(noSeeds))
 	}
 }
 
 func TestConfigurationRefusesWhatIsNoProject(t *testing.T) {
 	t.Parallel()
 	for _, project := range []string{"", "_", "*", "a.b", ">", "a b", `a"b`} {
-		if text, err := server.Configuration(nobody, map[string]string{project: nobody[server.UserGateway]}); err == nil {
+		if text, err := server.Configuration(noSeeds, map[string]string{project: noSeeds[server.UserGateway]}); err == nil {
 			t.Errorf("%q was given rights: %s", project, text[strings.Index(text, "publisher"):])
 		}
 	}

@@ -1,3 +1,3 @@
-// Package apifuzz calls a server with what its OpenAPI document describes and with what it does
-// not, and holds each answer against the document. Nothing of it is shipped.
+// Package apifuzz sends valid and invalid calls to a server and compares each answer with the
+// server's OpenAPI document. It is not part of the shipped binary.
 package apifuzz

@@ -12,7 +12,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// Document is what an OpenAPI 3.1 document says.
+// Document is a parsed OpenAPI 3.1 document.
 type Document struct {
 	Operations []Operation
 
@@ -20,14 +20,14 @@ type Document struct {
 	problem *jsonschema.Schema
 }
 
-// Operation is one call of the document.
+// Operation is one operation of the document.
 type Operation struct {
 	ID, Method, Path string
 	Parameters       []Parameter
 	Body             map[string]any // its JSON Schema; nil: it has none
-	Scopes           []string       // one of which a token needs; empty: any token
-	// Answers are the documented statuses, but for the default: by media type, nil schemas for
-	// what is no JSON. A status without a body has no media types.
+	Scopes           []string       // a token needs one of them; empty: any token
+	// Answers are the documented statuses without the default, by media type, with nil schemas for a
+	// type that is not JSON. A status without a body has no media types.
 	Answers map[int]map[string]*jsonschema.Schema
 }
 
@@ -73,7 +73,7 @@ func Parse(text []byte) (*Document, error) {
 	return d, nil
 }
 
-// operation is an operation as it stands in a document.
+// operation is an operation in the form of the document.
 type operation struct {
 	OperationID string
 	Security    []map[string][]string
@@ -116,12 +116,12 @@ func (o operation) read(compiler *jsonschema.Compiler, path, method string) (Ope
 	return op, nil
 }
 
-// escape writes a name as a part of a JSON pointer in a URL.
+// escape encodes a name as a part of a JSON pointer in a URL.
 func escape(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(name)
 }
 
-// resolve follows the references of a schema within the document.
+// resolve replaces the references of a schema within the document.
 func (d *Document) resolve(schema map[string]any) map[string]any {
 	for range 10 {
 		ref, ok := schema["$ref"].(string)

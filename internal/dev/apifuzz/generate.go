@@ -19,21 +19,21 @@ type generator struct {
 	links    []string // ids of links that were made
 }
 
-// call is one call as it goes over the wire.
+// call is one call as it is sent.
 type call struct {
 	operation *Operation // nil: none of the document
 	project   string     // of the path, as the server decodes it
 	token     *Token     // nil: none, or none that is valid
 	head      bool
-	// odd says that the call is no well-formed HTTP, or its path no clean one: the server's library
-	// may answer it before any operation does.
+	// odd says that the call is malformed HTTP or has an unclean path: the server's library may answer
+	// it before any operation does.
 	odd bool
 	// unread says that the server may close the connection before it has read the whole call.
 	unread bool
 	text   []byte
 }
 
-// next makes a call.
+// next returns the next call.
 func (g *generator) next() call {
 	if g.one(25) {
 		return g.stray()
@@ -176,7 +176,7 @@ func (g *generator) body(schema map[string]any) ([]byte, [][2]string) {
 	return text, media
 }
 
-// stray is a call of no operation: another method, another path, or no well-formed HTTP.
+// stray returns a call of no operation: another method, another path, or malformed HTTP.
 func (g *generator) stray() call {
 	c := call{odd: true}
 	header := append([][2]string{{"Host", "fuzz"}}, g.authorization(&c)...)
@@ -208,7 +208,7 @@ func (g *generator) stray() call {
 	return c
 }
 
-// write writes a call. A body goes with its length, or in chunks.
+// write encodes a call. A body has a Content-Length or is chunked.
 func (g *generator) write(c *call, method, path string, header [][2]string, body []byte) []byte {
 	var b strings.Builder
 	b.WriteString(method + " " + path + " HTTP/1.1\r\n")

@@ -14,14 +14,14 @@ import (
 
 const problemMedia = "application/problem+json"
 
-// answer is what a call got.
+// answer is the answer to a call.
 type answer struct {
 	status int
 	header http.Header
-	body   []byte // for an event stream: nothing
+	body   []byte // empty for an event stream
 }
 
-// judge says what is wrong with an answer. Empty: nothing is.
+// judge returns the fault of an answer; empty: none.
 func (d *Document) judge(c call, a answer) string {
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	switch {
@@ -59,7 +59,8 @@ func (d *Document) judge(c call, a answer) string {
 	return ""
 }
 
-// refusal is the status that a call must get for its token: 0 if the token is good for it.
+// refusal returns the status that a call must get because of its token; 0: the token permits the
+// call.
 func (c call) refusal() int {
 	switch op := c.operation; {
 	case c.token == nil:
@@ -111,7 +112,7 @@ func (d *Document) judgeProblem(c call, a answer) string {
 	return ""
 }
 
-// judgeOdd judges what the server's library may answer by itself, and download links.
+// judgeOdd judges answers that the server's library may give itself, and download links.
 func judgeOdd(c call, a answer, media string) string {
 	switch a.status {
 	case http.StatusOK:

@@ -18,26 +18,26 @@ import (
 	"time"
 )
 
-// Token is a bearer token, and what it is for.
+// Token is a bearer token with its project and scopes.
 type Token struct {
 	Secret  string
 	Project string // "*": all
 	Scopes  []string
 }
 
-// Config is what Run works with. All but Calls is required.
+// Config configures Run. All fields except Calls are required.
 type Config struct {
 	Address  string // host:port of the server
 	Document *Document
 	Tokens   []Token // the first is for all projects and calls
 	Seed     uint64
-	// Calls ends the run after so many. Default: the context ends it.
+	// Calls bounds the calls of the run. Default: the run ends with its context.
 	Calls int
-	// Workers is how many calls run at a time.
+	// Workers is the number of concurrent calls.
 	Workers int
 }
 
-// Report is what a run saw.
+// Report is the result of a run.
 type Report struct {
 	Calls    int
 	Statuses map[string]int           // by operation and status
@@ -51,16 +51,16 @@ type Finding struct {
 	Call, Answer    string // shortened
 }
 
-// String returns the finding for a human.
+// String returns the finding for people.
 func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s\n  call: %s\n  answer: %s", f.Operation, f.What, f.Call, f.Answer)
 }
 
-// callTimeout bounds one call. An answer that takes longer is a finding.
+// callTimeout bounds one call. A slower answer is a finding.
 const callTimeout = 30 * time.Second
 
-// Run calls the server until ctx ends or Calls are made. An error says that the server no longer
-// takes connections.
+// Run calls the server until ctx ends or Calls are made. An error means that the server accepts no
+// more connections.
 func Run(ctx context.Context, c Config) (Report, error) {
 	r := &run{Config: c, report: Report{Statuses: map[string]int{}, Slowest: map[string]time.Duration{}}, kinds: map[string]bool{}}
 	errs := make([]error, c.Workers)
@@ -96,7 +96,7 @@ func (r *run) work(ctx context.Context, number uint64) error {
 	return nil
 }
 
-// take counts a call, and tells the generator what is known by now.
+// take counts a call and passes the ids known so far to the generator.
 func (r *run) take(g *generator) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,7 +149,7 @@ func (r *run) note(c call, a answer, took time.Duration, err error) error {
 	return nil
 }
 
-// Summary is a table of operations and statuses.
+// Summary returns a table of operations and statuses.
 func (r Report) Summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d calls, %d findings\n", r.Calls, len(r.Findings))
@@ -162,10 +162,10 @@ func (r Report) Summary() string {
 	return b.String()
 }
 
-// errConnect says that the server takes no connection.
+// errConnect says that the server accepts no connection.
 var errConnect = errors.New("the server takes no connection")
 
-// wire is a connection that is used for as long as the server keeps it.
+// wire is a connection that is reused until the server closes it.
 type wire struct {
 	address string
 	conn    net.Conn
@@ -190,7 +190,7 @@ func (w *wire) send(ctx context.Context, c call) (answer, error) {
 	if err := w.conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
 		return answer{}, err
 	}
-	// A server may answer before it has read all: then writing fails, and the answer is there.
+	// A server may answer before it has read everything. Writing then fails, but there is an answer.
 	written := make(chan error, 1)
 	conn := w.conn
 	go func() {

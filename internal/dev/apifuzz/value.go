@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// hostile are texts that parsers, databases, logs and file systems stumble over.
+// hostile are texts that can break parsers, databases, logs and file systems.
 var hostile = []string{
 	"", " ", ".", "..", "../../etc/passwd", "a/b", `a\b`, "%00", "%2e%2e", "%", "%zz", "\x00", "a\x00b", "\r\nX-Injected: 1", "\n", "\t",
 	"\x1b[31mred", "null", "undefined", "true", "NaN", "Infinity", "-1", "0", "1e309", "9223372036854775808", "18446744073709551616",
@@ -20,7 +20,7 @@ var hostile = []string{
 	strings.Repeat("a", 101), strings.Repeat("x", 5000), strings.Repeat("é", 400), strings.Repeat("%41", 300),
 }
 
-// known are texts by the name of the parameter or field that they are good for.
+// known are valid texts by the name of their parameter or field.
 var known = map[string][]string{
 	"project": {"acme", "acme", "acme", "acme", "globex", "quoted", "unborn", "nobody", "dormant"}, "project_id": {"acme"},
 	"name": {"nightly", "weekly", "s-1"}, "cron": {"0 3 * * *", "@daily", "@every 6h", "0 0 3 1 1 *", "60 * * * *", "@every 1ns", "0 0 31 2 *", "* * * * *"},
@@ -35,7 +35,7 @@ var known = map[string][]string{
 	},
 }
 
-// requestIDs is how many ids of requests are used.
+// requestIDs is the number of different request ids.
 const requestIDs = 30
 
 // text returns a text for a parameter or a field.
@@ -53,7 +53,7 @@ func (g *generator) text(name string) string {
 	return pick(g.rand, []string{"a", "text", "1", "2026-01-01T00:00:00Z", "OPS-42"})
 }
 
-// value returns a value for a schema, for the most part one that fits.
+// value returns a value for a schema, usually a valid one.
 func (g *generator) value(name string, schema map[string]any, depth int) any {
 	if g.one(25) || depth > 8 {
 		return g.odd()

@@ -11,97 +11,98 @@ import (
 
 const module = "github.com/pgcourier/pgcourier"
 
-// rule says what a package, or a tree (a name that ends with /...), may reach.
+// rule lists the packages that a package, or a tree (a name that ends with /...), may import, also
+// through others.
 type rule struct {
 	pkg  string
-	may  []string // packages of ours; with each comes what its own rule allows
+	may  []string // our packages; each includes those of its own rule
 	why  string
-	deny []string // packages that it must not reach, whatever may says
+	deny []string // packages that it must not reach, even through may
 }
 
-// allowed has a rule for each package of ours. The reason stands beside it.
+// allowed has a rule with its reason for each of our packages.
 var allowed = []rule{
-	{"schemas", nil, "the contract stands alone", nil},
-	{"events/codes", nil, "the words of failures, for the worker and its clients alike: a leaf", []string{"github.com"}},
-	{"events", []string{"events/codes", "schemas"}, "gateways import events: it must not pull in the worker", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"schemas", nil, "the contract imports nothing of ours", nil},
+	{"events/codes", nil, "the codes of failures, for the worker and its clients: a leaf", []string{"github.com"}},
+	{"events", []string{"events/codes", "schemas"}, "gateways import events, so it must not import the worker", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"handlers", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/handover", "internal/notify", "internal/retention", "internal/seal", "internal/secret"}, "message in, core call, message out", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
 	{"internal/secret", nil, "a leaf", nil},
 	{"internal/api", []string{"events", "events/codes", "schemas", "internal/api/access", "internal/api/issuer", "internal/broker", "internal/libpq/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/handover", "internal/ledger", "internal/replay", "internal/retention", "internal/schedule", "internal/seal", "internal/secret"}, "it answers over HTTP what a gateway asks the broker and what commands ask the ledger, and runs no export: no storage, no pg_dump, no handler", []string{"github.com/nats-io/nats-server", "github.com/minio", "github.com/spf13/cobra"}},
-	{"internal/api/issuer", []string{"internal/api/access", "internal/secret"}, "what an issuer says of a caller, and nothing else", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor", "github.com/zitadel"}},
-	{"internal/api/access", []string{"internal/secret"}, "the rights of callers, and nothing else: the ledger keeps tokens, and knows no HTTP", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor"}},
+	{"internal/api/issuer", []string{"internal/api/access", "internal/secret"}, "verification of an issuer's tokens only", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor", "github.com/zitadel"}},
+	{"internal/api/access", []string{"internal/secret"}, "the rights of callers only: the ledger stores tokens and does not import HTTP", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/danielgtaylor"}},
 	{"internal/failpoint", nil, "a leaf", nil},
 	{"internal/pgcluster/freeport", nil, "a leaf", nil},
-	{"internal/delivery", nil, "what a handler knows of its message and may decide on it: a leaf, so that handlers need not know the broker", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/delivery", nil, "the delivery of a message and a handler's decisions: a leaf, so that handlers do not depend on the broker", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/pgcluster/contents", nil, "a tool for the demo and the tests", []string{"github.com/nats-io"}},
-	{"internal/pgversion", nil, "a leaf: facts, and no way to PostgreSQL", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/config", []string{"internal/secret"}, "the environment, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx"}},
-	{"internal/seal", nil, "bytes in, bytes out: it compresses and encrypts whatever it is given, and PostgreSQL's formats are not its business", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/pgdump/archive", []string{"internal/export", "internal/failpoint", "internal/pgversion", "internal/seal", "internal/secret"}, "bytes in, bytes out: it knows what pg_dump writes, and the formats' names are the use case's", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/export", []string{"events/codes", "internal/delivery", "internal/failpoint", "internal/seal", "internal/secret"}, "the use case knows no technology: it has names for the formats, Inspect reads them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
-	{"internal/handover", []string{"events/codes", "internal/delivery", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "links and what is behind them: it knows records and files by its own interfaces", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio", "github.com/nats-io"}},
-	{"internal/handover/receipt", []string{"events/codes", "internal/delivery", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "what is signed of an export, and checking it: it knows no storage", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
-	{"internal/libpq/controlplane", []string{"internal/secret"}, "how to reach the control plane, for the ledger and the look-up alike", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgversion", nil, "a leaf: facts about versions, without a connection to PostgreSQL", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/config", []string{"internal/secret"}, "it reads the environment and imports none of our packages except secret", []string{"github.com/nats-io", "github.com/jackc/pgx"}},
+	{"internal/seal", nil, "it compresses and encrypts any bytes, and does not depend on PostgreSQL's formats", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgdump/archive", []string{"internal/export", "internal/failpoint", "internal/pgversion", "internal/seal", "internal/secret"}, "it parses the bytes that pg_dump writes; the use case names the formats", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/export", []string{"events/codes", "internal/delivery", "internal/failpoint", "internal/seal", "internal/secret"}, "the use case depends on no technology: it names the formats, Inspect parses them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/handover", []string{"events/codes", "internal/delivery", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "links and their files: it uses records and files through its own interfaces", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio", "github.com/nats-io"}},
+	{"internal/handover/receipt", []string{"events/codes", "internal/delivery", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "signed receipts and their verification: it does not depend on storage", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/libpq/controlplane", []string{"internal/secret"}, "the connection to the control plane, for the ledger and the look-up of projects", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/spool", nil, "a leaf", nil},
-	{"internal/libpq", []string{"internal/pgversion", "internal/secret"}, "how to reach PostgreSQL, and nothing of ours", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/pgdump", []string{"internal/pgdump/archive", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/restore", []string{"internal/export", "internal/failpoint", "internal/libpq", "internal/pgdump/archive", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "it checks what pg_dump wrote without running it: of pgdump it sees the formats alone", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/restore/scratch", []string{"internal/config", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgcluster", "internal/pgdump/archive", "internal/pgversion", "internal/restore", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool"}, "it joins the sandbox, temporary servers and the restore, none of which knows another", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/project", []string{"internal/libpq/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/ledger", []string{"internal/api/access", "internal/handover", "internal/retention", "internal/libpq/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters never see each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/storage/destinations", []string{"internal/config", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it reads a setting, and opens every driver", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/storage/...", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "adapters never see each other", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/broker", []string{"events", "internal/export", "internal/secret", "internal/schedule", "schemas"}, "how to reach a broker and what is set up there, and the use case's queue; the names come from the contract", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
-	{"internal/broker/consumer", []string{"events", "internal/broker", "internal/delivery", "internal/failpoint", "internal/secret", "internal/schedule", "schemas"}, "it takes messages from any broker: it runs none", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
-	{"internal/broker/server", []string{"events", "internal/broker", "internal/secret", "internal/schedule", "schemas"}, "the embedded broker and its users; it takes no messages", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
-	{"internal/broker/setup", []string{"events", "internal/broker", "internal/broker/server", "internal/config", "internal/notify", "internal/secret", "internal/schedule", "schemas"}, "the broker as the configuration wants it; of notify it knows the channels' names", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
-	{"internal/notify", []string{"events", "schemas"}, "recipients and retries: it knows no channel", []string{"github.com/wneessen", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/notify/queue", []string{"events", "schemas", "internal/broker", "internal/notify", "internal/secret"}, "notifications in the broker; it knows no channel", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
-	{"internal/notify/channels", []string{"events", "schemas", "internal/config", "internal/export", "internal/failpoint", "internal/notify/...", "internal/pgversion", "internal/seal", "internal/secret", "internal/storage/..."}, "it opens the channels that the configuration names, so that these know neither it nor each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/notify/email", []string{"events", "schemas", "internal/notify", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/libpq", []string{"internal/pgversion", "internal/secret"}, "connections to PostgreSQL", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/pgdump", []string{"internal/pgdump/archive", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "adapters do not import each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/restore", []string{"internal/export", "internal/failpoint", "internal/libpq", "internal/pgdump/archive", "internal/pgversion", "internal/seal", "internal/secret", "internal/spool"}, "it checks dumps without running pg_dump: of pgdump it imports the formats only", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/restore/scratch", []string{"internal/config", "internal/export", "internal/failpoint", "internal/libpq", "internal/pgcluster", "internal/pgdump/archive", "internal/pgversion", "internal/restore", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool"}, "it combines the sandbox, temporary servers and the restore, which do not import each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/project", []string{"internal/libpq/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters do not import each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/ledger", []string{"internal/api/access", "internal/handover", "internal/retention", "internal/libpq/controlplane", "internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "adapters do not import each other", []string{"github.com/nats-io", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/storage/destinations", []string{"internal/config", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it reads a setting and opens every driver", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/storage/...", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "adapters do not import each other", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/broker", []string{"events", "internal/export", "internal/secret", "internal/schedule", "schemas"}, "connections to a broker, its streams and consumers, and the use case's queue; the contract has the names", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/broker/consumer", []string{"events", "internal/broker", "internal/delivery", "internal/failpoint", "internal/secret", "internal/schedule", "schemas"}, "it consumes messages from any broker and runs none", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/broker/server", []string{"events", "internal/broker", "internal/secret", "internal/schedule", "schemas"}, "the embedded broker and its users; it consumes no messages", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
+	{"internal/broker/setup", []string{"events", "internal/broker", "internal/broker/server", "internal/config", "internal/notify", "internal/secret", "internal/schedule", "schemas"}, "the broker's configuration; of notify it uses the names of the channels only", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill/message/router"}},
+	{"internal/notify", []string{"events", "schemas"}, "recipients and retries: it imports no channel", []string{"github.com/wneessen", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/queue", []string{"events", "schemas", "internal/broker", "internal/notify", "internal/secret"}, "notifications in the broker; it imports no channel", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server"}},
+	{"internal/notify/channels", []string{"events", "schemas", "internal/config", "internal/export", "internal/failpoint", "internal/notify/...", "internal/pgversion", "internal/seal", "internal/secret", "internal/storage/..."}, "it opens the configured channels, so that they import neither it nor each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/email", []string{"events", "schemas", "internal/notify", "internal/secret"}, "channels do not import each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/notify/post", []string{"events", "schemas", "internal/notify"}, "one request to an address, for the channels that post", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/notify/hooks", []string{"events", "schemas", "internal/notify", "internal/notify/post", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/notify/webhook", []string{"events", "schemas", "internal/notify", "internal/notify/post", "internal/secret"}, "channels never see each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/notify/telegram", []string{"events", "schemas", "internal/notify", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it speaks through the client of Telegram storage", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/replay", []string{"events", "schemas"}, "it works from the streams alone, whatever became of the ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
-	{"internal/retention", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "what may go, and letting it go: it knows no technology", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
-	{"internal/schedule", nil, "when a schedule is due, and nothing else: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/sandbox", nil, "how a program is confined, and nothing of ours", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/service", []string{"events", "events/codes", "handlers", "schemas", "internal/api/...", "internal/broker/...", "internal/config", "internal/libpq/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/handover/...", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgcluster", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/replay", "internal/restore/...", "internal/retention", "internal/schedule", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...", "internal/telemetry"}, "it wires what serve runs; the commands stand above it", nil},
+	{"internal/notify/hooks", []string{"events", "schemas", "internal/notify", "internal/notify/post", "internal/secret"}, "channels do not import each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/webhook", []string{"events", "schemas", "internal/notify", "internal/notify/post", "internal/secret"}, "channels do not import each other", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/notify/telegram", []string{"events", "schemas", "internal/notify", "internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage/..."}, "it uses the client of the Telegram storage", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/replay", []string{"events", "schemas"}, "it needs the streams only, also without a ledger", []string{"github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io/nats-server"}},
+	{"internal/retention", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret"}, "retention rules and deletions: it depends on no technology", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill", "github.com/minio"}},
+	{"internal/schedule", nil, "times of schedules only: it runs nothing", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/sandbox", nil, "confinement of a program; it imports none of our packages", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/service", []string{"events", "events/codes", "handlers", "schemas", "internal/api/...", "internal/broker/...", "internal/config", "internal/libpq/controlplane", "internal/delivery", "internal/export", "internal/failpoint", "internal/handover/...", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgcluster", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/replay", "internal/restore/...", "internal/retention", "internal/schedule", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...", "internal/telemetry"}, "it wires the roles of serve; the commands import it", nil},
 	{"internal/stored", []string{
 		"events", "events/codes", "schemas", "internal/config", "internal/libpq/controlplane", "internal/export", "internal/failpoint", "internal/ledger", "internal/libpq", "internal/pgcluster",
 		"internal/pgdump/...", "internal/pgversion", "internal/restore/...", "internal/retention", "internal/sandbox", "internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
-	}, "what commands do with stored exports, at the service's level: without a broker, so that it works where nothing else does", []string{"github.com/nats-io/nats-server", "github.com/ThreeDotsLabs/watermill", "github.com/spf13/cobra"}},
+	}, "the commands for stored exports, at the service's level: without a broker, so that they work during an outage", []string{"github.com/nats-io/nats-server", "github.com/ThreeDotsLabs/watermill", "github.com/spf13/cobra"}},
 	{"internal/doctor", []string{
 		"events", "schemas", "internal/schedule", "internal/broker", "internal/broker/server", "internal/broker/setup", "internal/config", "internal/libpq/controlplane", "internal/export",
 		"internal/failpoint", "internal/handover", "internal/handover/receipt", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/schedule", "internal/sandbox",
 		"internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
-	}, "it stands at the service's level and opens all that serve opens, but for the service itself: what is examined must not depend on what runs it", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
-	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it stands around the ports and knows no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
-	{"internal/term", []string{"events", "schemas"}, "what commands print; of ours it knows the events that they show", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
-	{"internal/demo", []string{"events/...", "handlers", "schemas", "internal/..."}, "the story of what serve and the commands do; the linter keeps test servers out of what is shipped", nil},
+	}, "at the service's level it opens everything that serve opens, without the service itself: a check must not depend on the checked program", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
+	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it wraps the ports and imports no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},
+	{"internal/term", []string{"events", "schemas"}, "the output of commands; of our packages it imports events only", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/demo", []string{"events/...", "handlers", "schemas", "internal/..."}, "the demonstration of serve and the commands; the linter keeps test servers out of the shipped binary", nil},
 	{"internal/pgcluster", []string{"internal/pgcluster/freeport"}, "a tool for the demo and the tests", nil},
 	{"internal/dev/pgbouncer", []string{"internal/pgcluster/freeport"}, "a pooler for tests", nil},
-	{"internal/dev/randomschema", nil, "random SQL for tests; it knows no server", nil},
+	{"internal/dev/randomschema", nil, "random SQL for tests; it uses no server", nil},
 	{"internal/dev/roundtrip", nil, "it has tests only", nil},
 	{"internal/dev/e2e", nil, "it has tests only", nil},
 	{"internal/dev/architecture", nil, "it has tests only", nil},
-	{"internal/dev/faults/...", []string{"events", "schemas", "internal/pgcluster/contents", "internal/export", "internal/dev/smtptest", "internal/failpoint", "internal/pgcluster/freeport", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
-	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/s3test", "internal/dev/telegramtest", "internal/pgcluster/freeport", "internal/pgcluster"}, "it meets the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/faults/...", []string{"events", "schemas", "internal/pgcluster/contents", "internal/export", "internal/dev/smtptest", "internal/failpoint", "internal/pgcluster/freeport", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it runs the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/s3test", "internal/dev/telegramtest", "internal/pgcluster/freeport", "internal/pgcluster"}, "it runs the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/brokertest", []string{"internal/broker", "internal/pgcluster/freeport"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
-	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers knows none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers imports none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/s3test", nil, "an S3 server for tests", nil},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
-	{"internal/dev/fuzz", nil, "it runs go test, and knows nothing of what is tested", nil},
-	{"internal/dev/apifuzz", nil, "it knows a server by its OpenAPI document only", nil},
-	{"internal/dev/steady", nil, "it runs go test, and knows nothing of what is tested", nil},
+	{"internal/dev/fuzz", nil, "it runs go test and imports no tested package", nil},
+	{"internal/dev/apifuzz", nil, "it knows a server's OpenAPI document only", nil},
+	{"internal/dev/steady", nil, "it runs go test and imports no tested package", nil},
 	{"internal/dev/licences", nil, "a tool of make check; it reads one file", nil},
 	{"internal/dev/smtptest", []string{"internal/pgcluster/freeport"}, "a mail server for tests", nil},
-	{"docs/examples/gateway-go", []string{"events", "schemas"}, "what a gateway may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
-	{"docs/examples/consumer-go", []string{"events", "schemas"}, "what a consumer of one's own may import", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
-	{"cmd/...", []string{"..."}, "wires everything; what is not shipped is not linked", []string{module + "/internal/dev", "github.com/johannesboyne"}},
+	{"docs/examples/gateway-go", []string{"events", "schemas"}, "the imports of a gateway", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
+	{"docs/examples/consumer-go", []string{"events", "schemas"}, "the imports of a separate consumer", []string{"github.com/nats-io/nats-server", "github.com/jackc/pgx"}},
+	{"cmd/...", []string{"..."}, "wires everything; code that is not shipped is not linked", []string{module + "/internal/dev", "github.com/johannesboyne"}},
 }
 
-// reaches reports whether the rule allows a package of ours, by itself or through another.
+// reaches reports whether the rule allows one of our packages, directly or through another rule.
 func (r rule) reaches(pkg string) bool {
 	return slices.ContainsFunc(r.may, func(m string) bool {
 		if covers(m, pkg) {
@@ -171,10 +172,10 @@ func TestTheTopLevelIsTheGivenOne(t *testing.T) {
 	}
 }
 
-// root is the module's folder as seen from this package.
+// root is the path from this package to the module's folder.
 var root = filepath.Join("..", "..", "..")
 
-// covers reports whether the pattern (a package, or a tree that ends with /...) holds pkg.
+// covers reports whether the pattern (a package, or a tree that ends with /...) matches pkg.
 func covers(pattern, pkg string) bool {
 	tree, ok := strings.CutSuffix(pattern, "...")
 	return pattern == pkg || ok && strings.HasPrefix(pkg+"/", tree)

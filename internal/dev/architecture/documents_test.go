@@ -12,7 +12,7 @@ import (
 
 // TestTheDocumentsNameWhatExists checks the paths and the tests that the documents name in code
 // spans. A bare name such as `pull.go` belongs to the folder of the path before it. CHANGELOG.md is
-// history and may name what is gone.
+// history and may name removed ones.
 func TestTheDocumentsNameWhatExists(t *testing.T) {
 	t.Parallel()
 	documents, err := filepath.Glob("../../../*.md")

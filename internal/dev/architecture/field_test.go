@@ -11,19 +11,19 @@ import (
 	"testing"
 )
 
-// fieldCases is how many cases docs/field.md has under each letter.
+// fieldCases is the number of cases in docs/field.md under each letter.
 var fieldCases = map[string]int{"A": 4, "B": 3, "C": 7, "D": 7, "E": 5, "F": 5, "G": 6, "H": 16, "I": 6}
 
-// unmended are cases without a row: what they want is not built, or not shown by a test of its own.
-var unmended = []string{"D5", "F4", "G6", "H6", "H7", "H10", "H11", "H13"}
+// withoutRow are cases without a row: the feature is not built, or no test of its own shows it.
+var withoutRow = []string{"D5", "F4", "G6", "H6", "H7", "H10", "H11", "H13"}
 
 var (
 	quoted   = regexp.MustCompile("`([^`]+)`")
 	testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// Each case from the field has a row in docs/field.md, and what shows it is in the tree: a test, a
-// case of TestFieldCases, a target of the Makefile, or a file.
+// Each field case has a row in docs/field.md, and its evidence exists: a test, a case of
+// TestFieldCases, a target of the Makefile, or a file.
 func TestEachFieldCaseIsShown(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."
@@ -84,7 +84,7 @@ func TestEachFieldCaseIsShown(t *testing.T) {
 	}
 	for letter, n := range fieldCases {
 		for i := range n {
-			if id := fmt.Sprint(letter, i+1); seen[id] == slices.Contains(unmended, id) {
+			if id := fmt.Sprint(letter, i+1); seen[id] == slices.Contains(withoutRow, id) {
 				t.Errorf("%s has a row: %t", id, seen[id])
 			}
 		}

@@ -1,4 +1,4 @@
-// Package brokertest runs brokers for tests, and observes and disturbs what is said to them.
+// Package brokertest runs brokers for tests, observes their messages and breaks their connections.
 package brokertest
 
 import (
@@ -25,8 +25,9 @@ const Timeout = 2 * time.Minute
 // RandomPort asks for any free port.
 const RandomPort = server.RANDOM_PORT
 
-// Main runs the tests of a package with one broker for all that do not stop theirs, which it
-// assigns to shared. It returns the exit code: not 0 also if goroutines are left behind.
+// Main runs the tests of a package with one shared broker for all tests that do not stop theirs,
+// and assigns it to shared. It returns the exit code, which is also not 0 if goroutines are left
+// behind.
 func Main(m *testing.M, shared **Plain) int {
 	flag.Parse()
 	if flag.Lookup("test.fuzzworker").Value.String() == "true" {
@@ -54,7 +55,7 @@ func Main(m *testing.M, shared **Plain) int {
 // Quiet is a logger that writes nothing.
 func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Connect returns a connection that is closed with the test.
+// Connect returns a connection that the end of the test closes.
 func Connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := broker.Connect(broker.Config{URLs: []string{url}, Logger: Quiet()})
@@ -104,7 +105,7 @@ func Ended(t testing.TB, ch <-chan struct{}, what string) {
 	}
 }
 
-// Eventually polls the broker for a condition that nothing announces.
+// Eventually polls the broker for a condition without an event.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(Timeout)

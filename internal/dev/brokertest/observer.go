@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Observer records what is sent on a subject.
+// Observer records the messages of a subject.
 type Observer struct {
 	t    testing.TB
 	nc   *nats.Conn
@@ -19,7 +19,7 @@ type Observer struct {
 	more chan struct{}
 }
 
-// Observe begins to record what is sent on a subject.
+// Observe starts to record the messages of a subject.
 func Observe(t testing.TB, nc *nats.Conn, subject string) *Observer {
 	t.Helper()
 	o := &Observer{t: t, nc: nc, more: make(chan struct{}, 1)}
@@ -38,7 +38,7 @@ func Observe(t testing.TB, nc *nats.Conn, subject string) *Observer {
 	return o
 }
 
-// Count returns how many messages so far begin with one of the words.
+// Count returns the number of messages so far that begin with one of the words.
 func (o *Observer) Count(words ...string) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -53,10 +53,10 @@ func (o *Observer) Count(words ...string) int {
 	return n
 }
 
-// Total is Count after everything under way has arrived.
+// Total is Count after all messages in transit have arrived.
 func (o *Observer) Total(words ...string) int {
 	o.t.Helper()
-	// After the flush it is in the subscription's queue, which another goroutine empties.
+	// After the flush the messages are in the subscription's queue, which another goroutine empties.
 	Must(o.t, o.nc.Flush())
 	queued := o.queued()
 	Eventually(o.t, "what was observed is recorded", func() bool {
@@ -67,7 +67,7 @@ func (o *Observer) Total(words ...string) int {
 	return o.Count(words...)
 }
 
-// queued is how many messages have come to the subscription.
+// queued returns the number of messages that the subscription received.
 func (o *Observer) queued() int64 {
 	o.t.Helper()
 	for {
@@ -110,8 +110,9 @@ func (o *Observer) Bodies(word string) []string {
 	return all
 }
 
-// Heartbeat is the body of a sign of life.
+// Heartbeat is the body of a heartbeat.
 const Heartbeat = "+WPI"
 
-// HeartbeatsOf is how many heartbeats fill that many ack waits: one every third of it.
+// HeartbeatsOf returns the number of heartbeats in that many ack waits: one every third of an ack
+// wait.
 func HeartbeatsOf(ackWaits int) int { return 3 * ackWaits }

@@ -11,14 +11,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// Plain is a nats-server without users that keeps what it acknowledges, for tests of what
-// has nothing to do with rights. Clients find it on the same port after a restart.
+// Plain is a nats-server without users that keeps its messages, for tests that do not need rights.
+// It has the same port after a restart.
 type Plain struct {
 	*server.Server
 	end func()
 }
 
-// StartPlain starts a server that keeps its messages below dir.
+// StartPlain starts a server that stores its messages below dir.
 func StartPlain(dir string, port int) (*Plain, error) {
 	return StartPlainIn(filepath.Join(dir, "plain"), port)
 }
@@ -44,8 +44,7 @@ func StartPlainIn(store string, port int) (*Plain, error) {
 	return p, nil
 }
 
-// fixed chooses the port where any may be taken: one that is still free when the server is
-// started again.
+// fixed chooses a port for RandomPort, which is still free when the server is started again.
 func fixed(port int) (int, error) {
 	if port != RandomPort {
 		return port, nil
@@ -65,7 +64,7 @@ func Start(t testing.TB, dir string, port int) *Plain {
 	return p
 }
 
-// Raw starts a nats-server as an operator would configure it.
+// Raw starts a nats-server with an operator's configuration.
 func Raw(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
 	o.Host, o.NoLog, o.NoSigs = "127.0.0.1", true, true

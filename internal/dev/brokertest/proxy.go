@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Proxy is a TCP proxy that can cut its connections and hold up the answers.
+// Proxy is a TCP proxy that can cut its connections and delay the answers.
 type Proxy struct {
 	t      *testing.T
 	target string
@@ -22,7 +22,7 @@ type Proxy struct {
 	conns map[net.Conn]struct{}
 }
 
-// NewProxy returns a proxy to a broker, which ends with the test.
+// NewProxy returns a proxy to a broker. It ends with the test.
 func NewProxy(t *testing.T, target string) *Proxy {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -33,10 +33,10 @@ func NewProxy(t *testing.T, target string) *Proxy {
 	return p
 }
 
-// URL is where the proxy listens.
+// URL returns the URL of the proxy.
 func (p *Proxy) URL() string { return "nats://" + p.l.Addr().String() }
 
-// Cut ends all connections, and takes no new ones.
+// Cut closes all connections and accepts no new ones.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,13 +53,13 @@ func (p *Proxy) Restore() {
 	p.down = false
 }
 
-// Hold keeps what the broker sends from arriving until the returned function is called.
+// Hold delays the broker's answers until the returned function is called.
 func (p *Proxy) Hold() (release func()) {
 	p.gate.Lock()
 	return p.gate.Unlock
 }
 
-// gated writes while the way back is not held up.
+// gated is a writer that waits while the answers are delayed.
 type gated struct {
 	io.Writer
 	gate *sync.RWMutex

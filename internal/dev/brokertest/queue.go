@@ -12,16 +12,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// AckWait and MaxDeliver are those of a Queue's consumer. Patience is the AckWait where nothing is to
-// expire, however busy the machine is.
+// AckWait and MaxDeliver are the settings of a Queue's consumer. Patience is the AckWait of tests
+// in which nothing may expire, however busy the machine is.
 const (
 	AckWait    = 600 * time.Millisecond
 	Patience   = Timeout
 	MaxDeliver = 3
 )
 
-// Queue is a work queue with one consumer on a broker, and an observer of what its workers
-// tell the broker.
+// Queue is a work queue with one consumer on a broker, and an observer of its acknowledgements.
 type Queue struct {
 	T    testing.TB
 	NC   *nats.Conn
@@ -41,7 +40,7 @@ func NewQueue(t testing.TB, url string) *Queue {
 	return q
 }
 
-// Create makes the stream and its consumer.
+// Create creates the stream and its consumer.
 func (q *Queue) Create() {
 	q.T.Helper()
 	_, err := q.JS.CreateStream(q.T.Context(), jetstream.StreamConfig{
@@ -55,7 +54,7 @@ func (q *Queue) Create() {
 	Must(q.T, err)
 }
 
-// Subject is one of the queue's.
+// Subject returns one of the queue's subjects.
 func (q *Queue) Subject() string { return q.Bind.Stream + ".acme" }
 
 // Publish publishes n messages under Subject.
@@ -67,7 +66,7 @@ func (q *Queue) Publish(n int) {
 	}
 }
 
-// Flood publishes one message for each project named, in that order.
+// Flood publishes one message for each of the projects, in that order.
 func (q *Queue) Flood(projects ...string) {
 	q.T.Helper()
 	var acks []jetstream.PubAckFuture
@@ -87,7 +86,7 @@ func (q *Queue) Flood(projects ...string) {
 	}
 }
 
-// AllowPending raises what the consumer may have under way, as the export queue's is.
+// AllowPending raises the consumer's limit of pending messages, as in the export queue.
 func (q *Queue) AllowPending(n int) {
 	q.T.Helper()
 	q.update(func(c *jetstream.ConsumerConfig) { c.MaxAckPending = n })
@@ -107,7 +106,7 @@ func (q *Queue) update(do func(*jetstream.ConsumerConfig)) {
 	Must(q.T, err)
 }
 
-// Info returns what the broker says of the consumer.
+// Info returns the broker's information about the consumer.
 func (q *Queue) Info() *jetstream.ConsumerInfo {
 	q.T.Helper()
 	c, err := q.JS.Consumer(q.T.Context(), q.Bind.Stream, q.Bind.Consumer)

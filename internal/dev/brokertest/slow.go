@@ -9,7 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Slow is a JetStream of which so many calls that begin with call are never answered.
+// Slow returns a JetStream that never answers the first calls that begin with call, as many as
+// swallow says.
 func Slow(t testing.TB, url, call string, swallow *atomic.Int32) jetstream.JetStream {
 	t.Helper()
 	const prefix = "SLOW.API."
@@ -26,7 +27,7 @@ func Slow(t testing.TB, url, call string, swallow *atomic.Int32) jetstream.JetSt
 		}
 	})
 	Must(t, err)
-	Must(t, nc.Flush()) // it is there before another connection asks
+	Must(t, nc.Flush()) // the subscription exists before another connection asks
 	js, err := jetstream.NewWithAPIPrefix(Connect(t, url), strings.TrimSuffix(prefix, "."))
 	Must(t, err)
 	return js

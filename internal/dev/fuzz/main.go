@@ -1,7 +1,7 @@
-// Command fuzz runs the fuzz targets of this module one after the other and says what each
-// did: executions, inputs that reached new code, crashes. It finds the targets by itself.
-// Its exit code is 1 when one crashed, or could not be run; the input that did it lies then
-// in the package's testdata/fuzz, where it stays as a test.
+// Command fuzz runs the fuzz targets of this module one after the other and reports for each the
+// executions, the inputs that reached new code, and the crashes. It finds the targets itself. Its
+// exit code is 1 when a target crashed or could not be run. The input of a crash is then in the
+// package's testdata/fuzz, where it remains as a test.
 package main
 
 import (
@@ -120,7 +120,7 @@ func discover(root string) ([]target, error) {
 	return out, nil
 }
 
-// result is what a run of a target showed.
+// result is the result of one target's run.
 type result struct {
 	target
 	executions  int64
@@ -131,15 +131,15 @@ type result struct {
 
 // fuzz runs a target. The output of go test about a crash goes to out.
 func (t target) fuzz(ctx context.Context, out io.Writer, each time.Duration, parallel int) result {
-	// Go makes each input that reaches new code as short as it can, for up to a minute; in
-	// ten minutes that leaves little for trying others.
+	// Go shortens each input that reaches new code, for up to a minute. In ten minutes that leaves
+	// little time for other inputs.
 	const shorten = "5s"
 	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String(), "-fuzzminimizetime", shorten, "-timeout", "0"}
 	if parallel > 0 {
 		args = append(args, "-parallel", strconv.Itoa(parallel))
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./"+t.dir)...) //nolint:gosec // names of this module's own source
-	// So that an interrupted run says how far it came.
+	// An interrupted run then reports its progress.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
 	began := time.Now()
@@ -162,13 +162,13 @@ func (t target) fuzz(ctx context.Context, out io.Writer, each time.Duration, par
 	return r
 }
 
-// errIdle says that the time was not enough for the inputs that are known already.
+// errIdle says that the time was too short to run the known inputs.
 var errIdle = errors.New("nothing new was executed: give it more time")
 
-// progress is a line of go test's about its fuzzing.
+// progress matches a progress line of go test's fuzzing.
 var progress = regexp.MustCompile(`^fuzz: elapsed: \S+, execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) \(total: \d+\))?$`)
 
-// read takes the figures from go test's output and hands on everything else but its chatter.
+// read parses the figures in go test's output and passes on all other lines.
 func (r *result) read(in io.Reader, out io.Writer) {
 	lines := bufio.NewScanner(in)
 	const longest = 1 << 20 // a failing input is quoted in one line
@@ -196,7 +196,7 @@ func number(digits string) int64 {
 	return n
 }
 
-// table says what each target did.
+// table prints the result of each target.
 func table(out io.Writer, results []result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "TARGET\tEXECUTIONS\tNEW INTERESTING\tCRASHES\tTOOK")

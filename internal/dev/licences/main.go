@@ -1,6 +1,6 @@
-// Command licences writes docs/licences.md from the program's bill of materials, and
-// refuses a module with an unreviewed licence. `make licences` and `make check`
-// run it; it is no part of the worker.
+// Command licences writes docs/licences.md from the program's bill of materials, and refuses a
+// module with an unreviewed licence. `make licences` and `make check` run it. It is not part of the
+// shipped binary.
 package main
 
 import (
@@ -16,13 +16,13 @@ import (
 	"strings"
 )
 
-// accepted are the licences under which this project's own licence allows a dependency:
-// none of them asks more of a distributor of the binary than to keep its notice.
+// accepted are the licences that this project's own licence allows for a dependency. Each only
+// requires a distributor of the binary to keep its notice.
 var accepted = []string{"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-Source-Code", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense"}
 
 var errStale = errors.New("docs/licences.md is not up to date: run make licences")
 
-// bill is what is read of a CycloneDX bill of materials.
+// bill is the used part of a CycloneDX bill of materials.
 type bill struct {
 	Components []struct {
 		Name     string
@@ -75,8 +75,8 @@ func run(args []string, stderr io.Writer) error {
 	return nil
 }
 
-// read gives the licence of each module by its name, and all that are missing or not
-// accepted as one error.
+// read returns the licence of each module by its name. All missing and refused licences are one
+// error.
 func read(sbom []byte) (map[string]string, error) {
 	var b bill
 	if err := json.Unmarshal(sbom, &b); err != nil {
@@ -105,7 +105,8 @@ func read(sbom []byte) (map[string]string, error) {
 	return modules, errors.Join(faults...)
 }
 
-// markdown names no versions: go.sum does, and the list need not change with each.
+// markdown returns the list without versions: go.sum has them, so the list need not change with
+// each version.
 func markdown(modules map[string]string) []byte {
 	var out bytes.Buffer
 	out.WriteString(`# Licences of what the binary contains

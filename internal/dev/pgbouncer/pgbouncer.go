@@ -24,7 +24,7 @@ var ErrMissing = errors.New("pgbouncer is not installed: run `make pgbouncer`, o
 
 // Config describes a pooler.
 type Config struct {
-	// Server is the URL of the server behind it, with a password. Clients need none.
+	// Server is the URL of the server behind the pooler, with a password. Clients need none.
 	Server string
 	// Mode is the pool_mode.
 	Mode string
@@ -40,8 +40,9 @@ type Pooler struct {
 	cmd    *exec.Cmd
 }
 
-// Start starts a pooler and waits until it accepts connections. The caller calls Stop. It
-// refuses to run as root, so root starts it as the user "postgres". ErrMissing: there is none.
+// Start starts a pooler and waits until it accepts connections. The caller calls Stop. PgBouncer
+// refuses to run as root, so root starts it as the user "postgres". ErrMissing: it is not
+// installed.
 func Start(ctx context.Context, c Config) (*Pooler, error) {
 	binary, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -135,7 +136,7 @@ func (p *Pooler) ready(ctx context.Context) error {
 	}
 }
 
-// URL is the connection string of one database behind the pooler.
+// URL returns the connection string of one database behind the pooler.
 func (p *Pooler) URL(database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(p.server.User.Username()), Host: p.address(), Path: "/" + database, RawQuery: "sslmode=disable"}
 	return u.String()

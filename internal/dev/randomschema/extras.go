@@ -16,7 +16,7 @@ func (w *writer) alter() {
 	))
 }
 
-// right grants something, or what is made later gets.
+// right grants a right, or sets a default privilege.
 func (w *writer) right() {
 	role := pick(w, "PUBLIC", Ident(Roles[0]), Ident(Roles[1]))
 	switch w.IntN(5) {
@@ -33,7 +33,7 @@ func (w *writer) right() {
 	}
 }
 
-// elsewhere makes something that ties the case to schemas which are not its own.
+// elsewhere creates an object that connects the case to schemas outside of it.
 func (w *writer) elsewhere() {
 	switch w.IntN(5) {
 	case 0:

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Ident is a quoted name.
+// Ident returns a quoted name.
 func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// words are names by themselves that scripts, parsers and shells could take for something else.
+// words are names that scripts, parsers and shells could misread.
 var words = []string{
 	"begin", "end", "atomic", "select", "table", "user", "order", "from", "copy", "commit", "case", "group", "default", "null",
 	"true", "public", "none", "all", `\.`, "--", "/*", "*/", "$$", "$1", "';", `\connect x`, "%", "%s", "a.b", "COPY x FROM stdin;",
 	"é", "日本", "\u00a0", "\u202e", "🐘", "T", " ", "\n", "\t", "\r\n", `"`, `'`, `\`, "#", "..", "{}", "body", "language", "as",
 }
 
-// name is an unused name for an object, mostly plain, in every fourth case odd.
+// name returns an unused name for an object. Every fourth one is odd.
 func (w *writer) name(base string) string {
 	w.number++
 	if w.one(12) {
@@ -27,7 +27,7 @@ func (w *writer) name(base string) string {
 	return w.odd(fmt.Sprintf("%s%d", base, w.number))
 }
 
-// odd makes a name that stays unique when it had been: the end is its own.
+// odd returns an odd name that is as unique as the given one, because it keeps its end.
 func (w *writer) odd(name string) string {
 	if !w.one(4) {
 		return name
@@ -47,13 +47,13 @@ func (w *writer) odd(name string) string {
 	return odd
 }
 
-// schema is one of the case's, quoted.
+// schema returns one of the case's schemas, quoted.
 func (w *writer) schema() string { return Ident(pick(w, w.schemas...)) }
 
-// qualified is a new qualified name.
+// qualified returns a new qualified name.
 func (w *writer) qualified(base string) string { return w.schema() + "." + Ident(w.name(base)) }
 
-// text is a literal that is hard to read.
+// text returns a literal that is hard to parse.
 func (w *writer) text() string {
 	t := pick(w, "plain", "it's", `back\slash`, "two\nlines", "\\.\n\\.", "$$", "-- comment", "/* open", "tab\there", "日本語 🐘",
 		"COPY a (b) FROM stdin;\n1\n\\.\n", `\restrict x`, "end; $_$ BEGIN ATOMIC", "", "\u202e")

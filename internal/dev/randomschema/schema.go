@@ -1,6 +1,6 @@
-// Package randomschema writes random schemas: the same SQL for the same seed. They hold objects
-// of every kind that pg_dump takes, refer to each other, and have odd names. Not every server
-// accepts every statement; what it refuses is left out.
+// Package randomschema writes random schemas: the same SQL for the same seed. They contain objects
+// of every kind that pg_dump dumps, refer to each other, and have odd names. Not every server
+// accepts every statement; a test leaves out those that it refuses.
 package randomschema
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Case is what one seed makes.
+// Case is the result of one seed.
 type Case struct {
 	Seed    uint64
 	Schemas []string // names of one to three; the first statements make them
@@ -18,15 +18,15 @@ type Case struct {
 	Statements []string
 }
 
-// Extensions are installed in one of the case's schemas, at most one by a case. Two cases with
-// seeds less than twice their number apart never have the same.
+// Extensions are installed in one of the case's schemas, at most one for each case. Two cases never
+// have the same if their seeds differ by less than twice the number of extensions.
 var Extensions = []string{
 	"pg_trgm", "pgcrypto", "fuzzystrmatch", "ltree", "isn", "seg", "tablefunc", "intarray",
 	"btree_gin", "lo", "dict_int", "bloom",
 }
 
-// Prelude is run once in the database of the cases and in that of their restores: what they may
-// need of others.
+// Prelude is run once in the database of the cases and in that of their restores. It creates
+// objects outside of the cases that they may need.
 var Prelude = []string{
 	`CREATE SCHEMA others`,
 	`CREATE EXTENSION citext SCHEMA others`,
@@ -45,10 +45,10 @@ var Prelude = []string{
 	`CREATE VIEW others.notes AS SELECT id, note FROM others.parent`,
 }
 
-// Roles are what cases grant rights to and name in policies.
+// Roles are the roles to which cases grant rights and which they name in policies.
 var Roles = []string{"random_reader", `Random "Owner"`}
 
-// New writes the case of a seed.
+// New returns the case of a seed.
 func New(seed uint64) Case {
 	w := &writer{Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, used: map[string]bool{}} //nolint:gosec // not for secrets
 	w.types = basicTypes
@@ -97,7 +97,7 @@ func New(seed uint64) Case {
 	return c
 }
 
-// writer is a case on its way.
+// writer builds a case.
 type writer struct {
 	*rand.Rand
 	seed       uint64
@@ -119,7 +119,7 @@ func (w *writer) add(format string, args ...any) {
 	w.statements = append(w.statements, fmt.Sprintf(format, args...))
 }
 
-// object adds a statement that makes an object, which may get a comment later.
+// object adds a statement that creates an object, which may get a comment later.
 func (w *writer) object(what, format string, args ...any) {
 	w.add(format, args...)
 	w.comments = append(w.comments, what)

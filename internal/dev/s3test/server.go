@@ -1,5 +1,5 @@
-// Package s3test is an S3 server for tests, the benchmarks and the demo: gofakes3, which keeps
-// everything in memory and takes any key.
+// Package s3test is an S3 server for tests, the benchmarks and the demo: gofakes3, which stores
+// everything in memory and accepts any key.
 package s3test
 
 import (
@@ -22,7 +22,7 @@ type Server struct {
 	close func() error
 }
 
-// Start returns a Server that has these buckets.
+// Start returns a Server with these buckets.
 func Start(buckets ...string) (*Server, error) {
 	memory := s3mem.New()
 	for _, name := range buckets {
@@ -46,13 +46,13 @@ func Start(buckets ...string) (*Server, error) {
 	})}, nil
 }
 
-// URL is where the server listens.
+// URL returns the URL of the server.
 func (s *Server) URL() string { return s.url }
 
-// Storage is the setting STORAGE for one of the buckets.
+// Storage returns the setting STORAGE for one of the buckets.
 func (s *Server) Storage(bucket string) string {
 	return "s3://" + bucket + "?endpoint=" + url.QueryEscape(s.url) + "&region=us-east-1&path_style=true"
 }
 
-// Close ends the server and its connections. Its objects are gone. It is idempotent.
+// Close stops the server and its connections. Its objects are lost. It is idempotent.
 func (s *Server) Close() error { return s.close() }

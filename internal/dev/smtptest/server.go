@@ -1,6 +1,6 @@
-// Package smtptest is a mail server for tests: a real one, with STARTTLS, authentication and
-// certificates of an authority of its own, that can be down, hang, refuse, and lose the connection
-// at the two moments that matter. It delivers nothing.
+// Package smtptest is a mail server for tests, with STARTTLS, authentication and certificates of
+// its own authority. It can be down, hang, refuse mails, and close the connection before or after
+// its reply to a mail. It delivers nothing.
 package smtptest
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// Fault is what the server does to each mail until it is set to another.
+// Fault is what the server does to each mail until the next Set.
 type Fault string
 
 // The faults.
@@ -39,8 +39,8 @@ const (
 	Hang            Fault = "hang"              // no answer to MAIL
 	Refuse          Fault = "refuse"            // 550 to RCPT
 	Later           Fault = "later"             // 451 to RCPT
-	DropBeforeReply Fault = "drop before reply" // takes the mail, and closes the connection instead of answering
-	DropAfterReply  Fault = "drop after reply"  // takes the mail, answers 250 and closes the connection
+	DropBeforeReply Fault = "drop before reply" // accepts the mail, and closes the connection instead of answering
+	DropAfterReply  Fault = "drop after reply"  // accepts the mail, answers 250 and closes the connection
 	// DropOneBeforeReply is DropBeforeReply for one mail, then None.
 	DropOneBeforeReply Fault = "drop one before reply"
 )
@@ -49,7 +49,7 @@ const (
 type Config struct {
 	// Host is the name in the server's certificate. Default: 127.0.0.1.
 	Host string
-	// Plain offers no STARTTLS.
+	// Plain disables STARTTLS.
 	Plain bool
 	// Implicit is TLS from the first byte.
 	Implicit bool
@@ -57,7 +57,7 @@ type Config struct {
 	User, Password string
 }
 
-// Mail is what the server took.
+// Mail is an accepted mail.
 type Mail struct {
 	From string
 	To   []string
@@ -76,7 +76,7 @@ type Server struct {
 	smtp  *smtp.Server // nil while it is down
 	bound net.Listener // the smtp server's
 	done  chan error
-	gate  chan struct{} // closed when nothing hangs any more
+	gate  chan struct{} // closed at the end of the fault Hang
 	fault Fault
 	mails []Mail
 	met   map[Fault]int
@@ -98,13 +98,13 @@ func Start(c Config) (*Server, error) {
 	return s, s.Up()
 }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return s.addr }
 
-// CA is the certificate of the authority that signed the server's, in PEM.
+// CA returns the certificate of the authority that signed the server's certificate, in PEM.
 func (s *Server) CA() []byte { return s.ca }
 
-// Up makes a server that is down listen again, on the same port.
+// Up starts a server that is down again, on the same port.
 func (s *Server) Up() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *Server) Close() error {
 	return s.Down()
 }
 
-// Set makes the server behave so from now on. Connections that hang go on.
+// Set sets the fault for the following mails. Connections that hang continue to hang.
 func (s *Server) Set(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,21 +164,21 @@ func (s *Server) Set(f Fault) {
 	s.gate = make(chan struct{})
 }
 
-// Mails are all that were taken, oldest first.
+// Mails returns all accepted mails, oldest first.
 func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.mails)
 }
 
-// Met says how many mails met a fault.
+// Met returns how many mails met a fault.
 func (s *Server) Met(f Fault) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.met[f]
 }
 
-// meet returns the fault of now if it is one of those that act at this place.
+// meet returns the current fault if it is one of those that act at this point.
 func (s *Server) meet(here ...Fault) (Fault, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,7 +267,7 @@ func (s *session) Data(r io.Reader) error {
 	return nil
 }
 
-// Reset comes right after the reply to a mail's data.
+// Reset is called right after the reply to a mail's data.
 func (s *session) Reset() {
 	s.mail = Mail{}
 	if s.drop {
@@ -277,7 +277,7 @@ func (s *session) Reset() {
 
 func (s *session) Logout() error { return nil }
 
-// certificate makes an authority and a server's certificate that it signed.
+// certificate makes an authority and a certificate for the server, signed by it.
 func certificate(host string) (*tls.Config, []byte, error) {
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "smtptest authority"}, IsCA: true,

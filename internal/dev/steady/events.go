@@ -17,9 +17,9 @@ type event struct {
 	Output     string
 }
 
-// read follows one run of go test and returns the output of what failed, by "package.Test". A
-// test is not named beside its failed subtests. A test that did not end, and a package that
-// failed without a test that did, count as failures.
+// read parses the output of one run of go test and returns the output of each failure, by
+// "package.Test". It does not list a test beside its failed subtests. A test that did not end
+// counts as a failure, and so does a failed package without a failed test.
 func read(r io.Reader) (map[string][]byte, error) {
 	packages := make(map[string]*outcome)
 	lines := json.NewDecoder(r)

@@ -1,6 +1,6 @@
-// Command steady runs the tests many times while every core is loaded by something else, and
-// prints what failed: how often, and where its output is. It is for tests that depend on the
-// machine's speed or on the order of goroutines. Its exit code is 1 when anything failed.
+// Command steady runs the tests many times while other work loads every core. It prints each failed
+// test with the number of its failures and the paths of their output. It finds tests that depend on
+// the machine's speed or on the order of goroutines. Its exit code is 1 when any test failed.
 package main
 
 import (
@@ -52,7 +52,7 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	if err := os.RemoveAll(c.logs); err != nil {
 		return fmt.Errorf("empty %s: %w", c.logs, err)
 	}
-	// The load is part of this process, so that it ends with it.
+	// The load is part of this process, so it ends with it.
 	runtime.GOMAXPROCS(c.load + 1)
 	loading, unload := context.WithCancel(ctx)
 	defer unload()
@@ -87,7 +87,7 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	return nil
 }
 
-// spin keeps one core busy.
+// spin loads one core.
 func spin(ctx context.Context) {
 	for ctx.Err() == nil {
 		for begun := time.Now(); time.Since(begun) < time.Millisecond; {
@@ -149,7 +149,7 @@ func plain(r rune) rune {
 	return '_'
 }
 
-// table lists the tests, those that failed most often first.
+// table lists the tests, the most frequent failures first.
 func table(out io.Writer, found map[string][]string) error {
 	names := make([]string, 0, len(found))
 	for name := range found {

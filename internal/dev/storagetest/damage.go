@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// faulty is a driver that fails or spoils what passes through.
+// faulty is a driver that fails or damages blobs.
 type faulty struct {
 	storage.Driver
 	put func(ctx context.Context, b storage.Blob) (storage.Stored, error)
@@ -56,7 +56,7 @@ func (dst Destination) spoil(put func(ctx context.Context, b storage.Blob) (stor
 	return f
 }
 
-// flipping turns over one bit of the first byte.
+// flipping inverts one bit of the first byte.
 type flipping struct {
 	io.Reader
 	done bool
@@ -118,18 +118,18 @@ func repositoryFailingDriver(t *testing.T, dst Destination) {
 	}
 }
 
-// spoilt is a blob's body with a flipped bit; still seekable when it was.
+// spoilt returns a blob's body with a flipped bit. It is seekable if the body was.
 func spoilt(b storage.Blob) io.Reader {
 	if b.Size < 0 {
 		return &flipping{Reader: b.Body}
 	}
 	data := make([]byte, b.Size)
-	_, _ = io.ReadFull(b.Body, data) // it lies in memory
+	_, _ = io.ReadFull(b.Body, data) // it is in memory
 	data[0] ^= 1
 	return bytes.NewReader(data)
 }
 
-// recorded stores an export and says what reference its manifest got.
+// recorded stores an export and returns the reference of its manifest.
 func (dst Destination) recorded(t *testing.T, key string, data []byte) (manifest storage.Ref, doc storage.Document) {
 	t.Helper()
 	r := dst.repository(t, dst.spoil(func(ctx context.Context, b storage.Blob) (storage.Stored, error) {
@@ -221,8 +221,8 @@ func repositoryExchanged(t *testing.T, dst Destination) {
 	}
 }
 
-// repositoryDamage flips, cuts and lengthens what is stored at random and expects that
-// reading the export finds it each time.
+// repositoryDamage flips, cuts and lengthens stored bytes at random, and expects that reading the
+// export detects each damage.
 func repositoryDamage(t *testing.T, dst Destination, times int) {
 	const key = "acme/r.1.sql"
 	size := int64(3000)
@@ -256,8 +256,8 @@ func repositoryDamage(t *testing.T, dst Destination, times int) {
 		dst.Alter(t, ref, damaged)
 		got, err := load(t, r, key)
 		if err == nil && ref == manifest {
-			// White space between the manifest's tokens may change: it means nothing. The bytes
-			// read must be the same.
+			// White space between the manifest's tokens may change without an effect. The bytes read must be
+			// the same.
 			again, docErr := r.Manifest(background(t), key)
 			b, jsonErr := json.Marshal(again)
 			if docErr != nil || jsonErr != nil || !bytes.Equal(b, whole) || !bytes.Equal(got, data) {

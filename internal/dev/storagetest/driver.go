@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// blob makes a Blob as a Repository would for this driver.
+// blob returns a Blob as a Repository would make it for this driver.
 func (dst Destination) blob(n storage.Name, data []byte) storage.Blob {
 	if dst.Driver.Traits().MaxBlob == 0 && n.Kind == storage.Data {
 		return storage.Blob{Name: n, Size: -1, Body: bytes.NewReader(data)}
@@ -24,7 +24,7 @@ func (dst Destination) blob(n storage.Name, data []byte) storage.Blob {
 	}
 }
 
-// data names a data blob as a Repository would for this driver.
+// data returns the name of a data blob as a Repository would make it for this driver.
 func (dst Destination) data(key string) storage.Name {
 	if dst.Driver.Traits().MaxBlob > 0 {
 		return storage.Name{Key: key, Part: 1}
@@ -64,7 +64,7 @@ func driverRoundTrip(t *testing.T, dst Destination) {
 		n := dst.data(fmt.Sprintf("acme/r%d.1.sql", i))
 		b := dst.blob(n, want)
 		if b.Size < 0 {
-			b.Body = iotest.DataErrReader(b.Body) // the last bytes come together with io.EOF
+			b.Body = iotest.DataErrReader(b.Body) // returns the last bytes together with io.EOF
 		}
 		s, err := dst.Driver.Put(background(t), b)
 		if err != nil {

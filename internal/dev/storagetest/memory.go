@@ -17,8 +17,8 @@ import (
 
 var _ storage.Indexer = (*Memory)(nil)
 
-// Memory is a destination in memory that takes small blobs, cannot list, and after
-// Freeze deletes no more: the shape of a chat. It is safe for concurrent use.
+// Memory is a destination in memory that accepts small blobs, cannot list, and after Freeze deletes
+// no more, like a chat. It is safe for concurrent use.
 type Memory struct {
 	maxBlob int64
 
@@ -35,7 +35,7 @@ func NewMemory(maxBlob int64) *Memory {
 	return &Memory{maxBlob: maxBlob, blobs: map[storage.Ref][]byte{}, tombs: map[storage.Ref]bool{}}
 }
 
-// Freeze makes each Delete from now on leave a tombstone.
+// Freeze makes each later Delete leave a tombstone.
 func (m *Memory) Freeze() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,7 +139,7 @@ func (m *Memory) SetIndex(ctx context.Context, doc []byte) error {
 	return nil
 }
 
-// Destination gives the Memory to Run.
+// Destination returns the Memory for Run.
 func (m *Memory) Destination() Destination {
 	return Destination{
 		Driver: m, Journal: &storage.MemoryJournal{}, PartSize: m.maxBlob,

@@ -10,8 +10,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// repositoryProbe wants a probe to leave nothing, also when it could not be read, and to name
-// the step that failed.
+// repositoryProbe checks that a probe leaves nothing, also when its object could not be read, and
+// names the failed step.
 func repositoryProbe(t *testing.T, dst Destination) {
 	r := dst.repository(t, nil)
 	save(t, r, someKey, []byte("an export"))

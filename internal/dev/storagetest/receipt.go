@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// A receipt can be read wherever the export can, by every process, and goes with it.
+// A receipt can be read wherever the export can, by every process, and is deleted with it.
 func repositoryReceipt(t *testing.T, dst Destination) {
 	r := dst.repository(t, nil)
 	data, signed := Bytes(3000), []byte(`{"payload":"x"}`)

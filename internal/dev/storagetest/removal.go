@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// badKeys are what no core would make.
+// badKeys are keys that the core never makes.
 var badKeys = []string{
 	"", ".", "..", "/", "/etc/passwd", "acme/", "/acme", "acme//r", "acme/../x", "acme/./x", "../acme/x",
 	".staging/x", "acme/.hidden", "acme/r.", "acme/r.1.sql.manifest.json", "acme/r.1.sql.part-00001",
@@ -76,7 +76,7 @@ func repositoryRemove(t *testing.T, dst Destination) {
 	expectLoad(t, r, "acme/label/keep.1.sql", Bytes(10))
 }
 
-// listing is what Manifests yields: nil or an error for each key.
+// listing returns the result of Manifests: nil or an error for each key.
 func listing(t *testing.T, r *storage.Repository) map[string]error {
 	t.Helper()
 	got := map[string]error{}

@@ -46,7 +46,7 @@ func expectLoad(t *testing.T, r *storage.Repository, key string, want []byte) {
 	}
 }
 
-// code is the contract's word in an error, or "".
+// code returns the contract's code of an error, or "".
 func code(err error) codes.Code {
 	if f, ok := errors.AsType[*export.Fault](err); ok {
 		return f.Code
@@ -54,7 +54,7 @@ func code(err error) codes.Code {
 	return ""
 }
 
-// expectInvisible fails unless nothing at all is stored and no export is seen.
+// expectInvisible fails unless nothing is stored and no export is visible.
 func (dst Destination) expectInvisible(t *testing.T, r *storage.Repository) {
 	t.Helper()
 	dst.expectRemains(t, 0)
@@ -154,7 +154,7 @@ func repositoryMismatch(t *testing.T, dst Destination) {
 	}
 }
 
-// cancelling ends a context after some bytes and then goes on giving more.
+// cancelling ends a context after some bytes and then continues to return data.
 type cancelling struct {
 	left   int64
 	cancel context.CancelCauseFunc

@@ -75,8 +75,8 @@ func repositorySealed(t *testing.T, dst Destination) {
 	dst.expectRemains(t, 0)
 }
 
-// expectSealed looks at the manifest as it is written: nothing of the description is in
-// clear, and one that was moved to another export is noticed.
+// expectSealed reads the stored manifest: no part of the description is unencrypted, and a manifest
+// that was moved to another export is detected.
 func (dst Destination) expectSealed(t *testing.T, mine age.Identity) {
 	t.Helper()
 	raw := rawManifest(t, dst, mine)
@@ -113,7 +113,7 @@ func (dst Destination) expectSealed(t *testing.T, mine age.Identity) {
 	}
 }
 
-// rawManifest reads the stored bytes of the one manifest there is.
+// rawManifest reads the stored bytes of the only manifest.
 func rawManifest(t *testing.T, dst Destination, mine age.Identity) []byte {
 	t.Helper()
 	var kept []byte
@@ -128,8 +128,7 @@ func rawManifest(t *testing.T, dst Destination, mine age.Identity) []byte {
 	return kept
 }
 
-// Reading from any byte on gives the rest, and nothing that is damaged passes where it
-// can be told.
+// Reading from any byte returns the rest, and detectable damage is detected.
 func repositoryResumed(t *testing.T, dst Destination) {
 	r := dst.repository(t, nil)
 	part := max(dst.PartSize, dst.Driver.Traits().MaxBlob, 1000)
@@ -170,7 +169,7 @@ func repositoryResumed(t *testing.T, dst Destination) {
 	}
 }
 
-// A record outside of the storage says which bytes are meant, and whether those are whole.
+// A record outside of the storage tells the expected bytes and whether they are complete.
 func repositoryExpected(t *testing.T, dst Destination) {
 	r := dst.repository(t, nil)
 	part := max(dst.PartSize, dst.Driver.Traits().MaxBlob, 1000)
@@ -212,7 +211,7 @@ func repositoryExpected(t *testing.T, dst Destination) {
 	}
 }
 
-// spyOn wraps a driver such that keep sees the last blob that was read to its end.
+// spyOn wraps a driver. keep gets the last blob that was read to its end.
 func spyOn(d storage.Driver, keep func([]byte)) storage.Driver {
 	if l, ok := d.(storage.Lister); ok {
 		return spyLister{l, spy{d, keep}}

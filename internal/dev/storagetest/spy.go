@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// spy keeps what is read through it.
+// spy records the bytes that are read through it.
 type spy struct {
 	storage.Driver
 	keep func([]byte)

@@ -1,6 +1,6 @@
-// Package storagetest is the contract of storage drivers as tests: [Run] holds a driver
-// to every rule of storage.Driver, and the storage.Repository above it to its promises.
-// It also offers [Memory], a destination without listing for tests of the code above.
+// Package storagetest is the contract of storage drivers as tests: [Run] checks a driver against
+// every rule of storage.Driver, and the storage.Repository above it against its guarantees.
+// [Memory] is a destination without listing, for tests of the code above.
 package storagetest
 
 import (
@@ -21,32 +21,30 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Destination is one fresh, empty place to store to, and the means to look behind the
-// driver's back.
+// Destination is one fresh, empty destination, with functions to read and change its contents
+// without the driver.
 type Destination struct {
 	// Driver is under test. Its MaxBlob is 0 or at least 2,048.
 	Driver storage.Driver
-	// Journal goes with a driver that cannot list; nil otherwise.
+	// Journal is the journal of a driver that cannot list; nil otherwise.
 	Journal storage.Journal
-	// PartSize is the driver's own part size in bytes, for exact-boundary tests. 0: it has
-	// none.
+	// PartSize is the driver's own part size in bytes, for exact-boundary tests. 0: none.
 	PartSize int64
 	// Reopen opens the same destination as another process would.
 	Reopen func(t *testing.T) storage.Driver
 	// Alter replaces the stored bytes of a blob.
 	Alter func(t *testing.T, ref storage.Ref, data []byte)
-	// Litter adds what others could leave at such a destination.
+	// Litter adds objects of other programs to the destination.
 	Litter func(t *testing.T)
-	// Remains lists all that is stored, unfinished uploads included and litter and the
-	// index excluded.
+	// Remains returns all stored objects, including unfinished uploads, without litter and the index.
 	Remains func(t *testing.T) []string
-	// Crash leaves what a process that was killed in mid-Put leaves under key. nil: such a
-	// destination keeps nothing of it.
+	// Crash leaves under key what a process leaves that was killed during a Put. nil: such a
+	// destination keeps nothing.
 	Crash func(t *testing.T, key string)
 }
 
-// Run tests a driver. fresh makes a new destination for each test and registers its end
-// with t.Cleanup. flips is how many random damages are tried; 1,000 is the promise.
+// Run tests a driver. fresh makes a new destination for each test and registers its end with
+// t.Cleanup. flips is the number of random damages; the guarantee is 1,000.
 func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Destination){
@@ -88,7 +86,7 @@ func Run(t *testing.T, flips int, fresh func(t *testing.T) Destination) {
 	}
 }
 
-// Bytes returns n bytes that are the same for the same n and do not repeat soon.
+// Bytes returns n bytes that depend only on n and do not repeat soon.
 func Bytes(n int64) []byte {
 	b := make([]byte, n)
 	var seed [32]byte
@@ -115,7 +113,7 @@ func Describe(key string, data []byte) func() export.Manifest {
 	}
 }
 
-// repository opens one above the destination's driver, or above d.
+// repository opens a Repository over the destination's driver, or over d.
 func (dst Destination) repository(t *testing.T, d storage.Driver) *storage.Repository {
 	t.Helper()
 	if d == nil {
@@ -128,7 +126,7 @@ func (dst Destination) repository(t *testing.T, d storage.Driver) *storage.Repos
 	return r
 }
 
-// expectRemains fails unless exactly the given number of things is stored.
+// expectRemains fails unless exactly want objects are stored.
 func (dst Destination) expectRemains(t *testing.T, want int) {
 	t.Helper()
 	if got := dst.Remains(t); len(got) != want {
@@ -137,7 +135,7 @@ func (dst Destination) expectRemains(t *testing.T, want int) {
 	}
 }
 
-// sizes are the lengths at which parts begin and end.
+// sizes returns the lengths at which parts begin and end.
 func (dst Destination) sizes() []int64 {
 	sizes := []int64{0, 1, 1000}
 	p := max(dst.PartSize, dst.Driver.Traits().MaxBlob)
@@ -147,7 +145,7 @@ func (dst Destination) sizes() []int64 {
 	return sizes
 }
 
-// failing gives data and then err in place of io.EOF.
+// failing returns data and then err in place of io.EOF.
 type failing struct {
 	data []byte
 	err  error
@@ -164,7 +162,7 @@ func (f *failing) Read(p []byte) (int, error) {
 
 var errBroken = errors.New("the stream broke")
 
-// failures are streams' errors that could be taken for an end.
+// failures are errors of streams that could be mistaken for an end.
 var failures = map[string]error{
 	"plain":          errBroken,
 	"wrapped EOF":    fmt.Errorf("dump: %w", io.EOF),
