@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// result is one line of the report.
+// result is one row of the report.
 type result struct {
 	Fault      string `json:"fault"`
 	About      string `json:"about"`
@@ -21,20 +21,20 @@ type result struct {
 	Completed  int    `json:"completed"`
 	Failed     int    `json:"failed"`     // with a code that the fault permits
 	Unexpected int    `json:"unexpected"` // failed with any other
-	Lost       int    `json:"lost"`       // no outcome, or a row that is not terminal and published
-	Double     int    `json:"double"`     // more than one outcome, or one that its row contradicts
-	Unreadable int    `json:"unreadable"` // not there, damaged, or not equal to the source when restored
+	Lost       int    `json:"lost"`       // no outcome, or a row that is not terminal or not published
+	Double     int    `json:"double"`     // more than one outcome, or an outcome that contradicts its row
+	Unreadable int    `json:"unreadable"` // missing, damaged, or different from the source after a restore
 	LeftBehind int    `json:"left_behind"`
 	Leaked     int    `json:"leaked"`
-	// Attempts counts the requests by the attempts they took.
+	// Attempts counts the requests by their number of attempts.
 	Attempts map[int]int `json:"attempts"`
-	// Recovered is the time in seconds from the healing (or, where nothing is to be healed,
-	// from the fault) until the last request that it struck had its outcome.
+	// Recovered is the time in seconds from the healing (or, if nothing is healed, from the fault)
+	// until the last request that the fault struck had its outcome.
 	Recovered float64 `json:"recovered_seconds"`
 	AckWaits  float64 `json:"recovered_ack_waits"`
 	Took      float64 `json:"took_seconds"`
-	// Shares are the completed requests of each worker, Contended the projects with requests
-	// that more than one worker completed; of a platform.
+	// Shares are the completed requests of each worker of a platform. Contended are the projects with
+	// requests that more than one worker completed.
 	Shares     []int    `json:"shares,omitempty"`
 	Contended  int      `json:"contended,omitempty"`
 	Missing    string   `json:"missing,omitempty"`
@@ -45,7 +45,7 @@ func (r *result) blame(format string, args ...any) {
 	r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
 }
 
-// entry is a request as the ledger has it.
+// entry is a request in the ledger.
 type entry struct {
 	Key       string     `db:"key"`
 	State     string     `db:"state"`
@@ -54,7 +54,7 @@ type entry struct {
 	Published *time.Time `db:"published_at"`
 }
 
-// account looks at every request after the workers have ended.
+// account checks every request after the workers have ended.
 func (w *world) account(ctx context.Context, r *result) error {
 	outcomes, err := w.outcomes(ctx)
 	if err != nil {
@@ -151,8 +151,8 @@ func (w *world) judge(r *result, j job, outcomes []announced, e entry) *events.C
 // anyProject stands for all projects in fault.permitted.
 const anyProject = "*"
 
-// recovery measures how long the requests took that the fault struck. Where it struck none,
-// it is the time to the next outcome.
+// recovery measures how long the requests took that the fault struck. If it struck none, recovery
+// measures the time to the next outcome.
 func (w *world) recovery(r *result, entries []entry) {
 	if w.healedAt.IsZero() {
 		return
@@ -177,7 +177,7 @@ func (w *world) recovery(r *result, entries []entry) {
 	r.AckWaits = last.Seconds() / w.lab.options.ackWait.Seconds()
 }
 
-// tidy counts what should not be there.
+// tidy counts leftovers.
 func (w *world) tidy(ctx context.Context, r *result) error {
 	left, err := w.queued(ctx)
 	if err != nil {
@@ -211,8 +211,8 @@ func (w *world) tidy(ctx context.Context, r *result) error {
 	return nil
 }
 
-// pooled counts the workers' sessions on a server, but for those that are kept for the next
-// dump: they are bounded, and hold nothing.
+// pooled counts the workers' sessions on a server, except those that are kept for the next dump:
+// their number is bounded, and they hold nothing.
 type pooled struct{ *pgxpool.Pool }
 
 func (p pooled) sessions(ctx context.Context) (n int, err error) {

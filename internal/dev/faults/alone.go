@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// stored is what one export leaves in the broker and in the ledger.
+// stored is the size of one export in the broker and in the ledger.
 type stored struct {
 	Outcome float64 `json:"outcome_bytes"` // in the stream of outcomes
 	Events  float64 `json:"event_bytes"`   // in the stream of other events
@@ -64,7 +64,7 @@ func (w *world) ledgerBytes(ctx context.Context) (bytes float64, err error) {
 	return bytes, err
 }
 
-// alone is a rate that the broker reaches without any worker.
+// alone is a rate of the broker without any worker.
 type alone struct {
 	What    string  `json:"what"`
 	Clients int     `json:"clients"`
@@ -75,11 +75,11 @@ type alone struct {
 
 func (a alone) rate() float64 { return float64(a.Count) / a.Seconds }
 
-// cycles is how many requests the broker is measured with, for each number of clients.
+// cycles is the number of requests of a measurement, for each number of clients.
 const cycles = 500
 
-// brokerAlone publishes requests and settles them as a worker does, without an export: a
-// pull, a start, an outcome that must be the first, an acknowledgement that is confirmed.
+// brokerAlone publishes requests and settles them as a worker does, without an export: a pull, a
+// start event, an outcome that must be the first, and a confirmed acknowledgement.
 func (w *world) brokerAlone(ctx context.Context, s *stored) ([]alone, error) {
 	nc, err := w.broker.login("worker")
 	if err != nil {
@@ -121,7 +121,7 @@ func (w *world) brokerAlone(ctx context.Context, s *stored) ([]alone, error) {
 	return all, nil
 }
 
-// abreast does something cycles times by so many clients, and times it.
+// abreast calls do cycles times with so many clients, and measures the time.
 func (w *world) abreast(ctx context.Context, what string, clients int, do func(ctx context.Context, i int) error) (a alone, err error) {
 	a = alone{What: what, Clients: clients, Count: cycles}
 	before, err := w.consumption(ctx)
@@ -170,7 +170,7 @@ func settleOne(ctx context.Context, js jetstream.JetStream, consumer jetstream.C
 	return m.DoubleAck(ctx)
 }
 
-// print shows what is not of one run.
+// print prints the figures that do not belong to one run.
 func (rep scaleReport) print(w io.Writer) {
 	fmt.Fprintf(w, "\nstored for each request: waiting %.0f bytes, outcome %.0f, %.1f other events %.0f, ledger %.0f\n",
 		rep.Stored.Waiting, rep.Stored.Outcome, rep.Stored.Started, rep.Stored.Events, rep.Stored.LedgerBytes)

@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// broker is one nats-server, or a cluster of three, each a process of its own.
+// broker is one nats-server, or a cluster of three. Each node is its own process.
 type broker struct {
 	dir, binary    string
 	nodes          []*node
@@ -27,7 +27,7 @@ type broker struct {
 	keys           string // folder of the broker's users' keys; empty: two users with passwords
 	user           string // of the harness's connection, with keys
 
-	nc *nats.Conn // the harness's own, past all proxies
+	nc *nats.Conn // the harness's own, without a proxy
 	js jetstream.JetStream
 }
 
@@ -39,8 +39,8 @@ type node struct {
 	folder                         string // of its store; empty: one in the broker's folder
 }
 
-// startBroker starts size nodes and waits until they answer. With keys the servers know the
-// users of these keys, from the file users.conf in dir.
+// startBroker starts size nodes and waits until they answer. With keys, the servers have the users
+// of these keys, from the file users.conf in dir.
 func startBroker(ctx context.Context, dir, binary string, size int, keys string) (*broker, error) {
 	b := &broker{dir: dir, binary: binary, workerPassword: "first", keys: keys, user: "admin"}
 	for n := range size {
@@ -77,21 +77,21 @@ jetstream { store_dir: %q, sync_interval: always }
 		conf += fmt.Sprintf("authorization { users: [ {user: worker, password: %q}, {user: harness, password: harness} ] }\n", b.workerPassword)
 	}
 	if len(b.nodes) > 1 {
-		// The later of two nodes connects, also when the other was started again: where both do,
-		// each takes the other's routes for duplicates and closes them, for half a minute at worst.
-		// A node without any route would not start; that to itself it ignores.
+		// Only the later of two nodes connects, also after a restart of the other. If both connect, each
+		// treats the other's routes as duplicates and closes them, for up to half a minute. A node
+		// without any route would not start; it ignores a route to itself.
 		var routes []string
 		for _, other := range b.nodes[:slices.Index(b.nodes, n)+1] {
 			routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", other.clusterPort))
 		}
-		// Without no_advertise clients would learn the way past their proxies.
+		// Without no_advertise, clients would learn addresses that avoid their proxies.
 		conf += fmt.Sprintf("cluster { name: faults, listen: \"127.0.0.1:%d\", no_advertise: true, routes: [ %s ] }\n",
 			n.clusterPort, strings.Join(routes, ", "))
 	}
 	return os.WriteFile(b.config(n), []byte(conf), 0o600)
 }
 
-// start starts a node and, of a cluster, waits until others can join it.
+// start starts a node. In a cluster it waits until other nodes can join it.
 func (b *broker) start(ctx context.Context, n *node) error {
 	if err := b.configure(n); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (n *node) listening(ctx context.Context) error {
 	})
 }
 
-// addresses are the nodes' own, for URLs with these credentials before the host.
+// addresses returns the URLs of the nodes, with these credentials before the host.
 func (b *broker) addresses(credentials string) string {
 	var urls []string
 	for _, n := range b.nodes {
@@ -135,8 +135,8 @@ func (b *broker) addresses(credentials string) string {
 	return strings.Join(urls, ",")
 }
 
-// login connects as one of the broker's users or, without keys, as the harness. The caller
-// closes the connection.
+// login connects as one of the broker's users or, without keys, as the harness. The caller closes
+// the connection.
 func (b *broker) login(user string) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
@@ -179,7 +179,7 @@ func (b *broker) stop() {
 	}
 }
 
-// reload lets the servers read what they are told now.
+// reload makes the servers read their configuration again.
 func (b *broker) reload() error {
 	for _, n := range b.nodes {
 		if err := b.configure(n); err != nil {
@@ -192,7 +192,7 @@ func (b *broker) reload() error {
 	return nil
 }
 
-// leader is the node that leads a stream.
+// leader returns the node that leads a stream.
 func (b *broker) leader(ctx context.Context, stream string) (*node, error) {
 	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
@@ -208,7 +208,7 @@ func (b *broker) leader(ctx context.Context, stream string) (*node, error) {
 	return nil, fmt.Errorf("stream %s has no leader", stream)
 }
 
-// freePorts finds n ports, no two of them the same.
+// freePorts returns n different free ports.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for len(ports) < n {
@@ -223,8 +223,8 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// until asks ask again and again until it says yes, at most for timeout. Errors are what
-// an outage looks like; the last one is told when the time is up.
+// until calls ask repeatedly until it returns true, at most for timeout. Errors are expected during
+// an outage; the last one is returned at the timeout.
 func until(ctx context.Context, timeout time.Duration, what string, ask func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

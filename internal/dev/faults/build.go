@@ -24,8 +24,8 @@ func build(ctx context.Context, output, pkg string, flags ...string) error {
 
 const module = "github.com/pgcourier/pgcourier"
 
-// buildAll builds what the harness runs, and checks that the shipped build has no fail
-// points: the one under test differs from it by nothing else.
+// buildAll builds the programs of the harness. It checks that the shipped build has no fail points,
+// which are its only difference from the tested build.
 func (l *lab) buildAll(ctx context.Context) error {
 	l.pgcourier, l.natsd = filepath.Join(l.dir, "pgcourier"), filepath.Join(l.dir, "natsd")
 	if err := build(ctx, l.pgcourier, module+"/cmd/pgcourier", "-tags", "failpoints"); err != nil {
@@ -51,10 +51,10 @@ func (l *lab) buildAll(ctx context.Context) error {
 	return nil
 }
 
-// buildShifted builds a pgcourier in which every wall clock is an hour ahead, in all its
-// libraries too. A statically linked program cannot be given another clock from outside,
-// and the machine's own is not for a test to set, so the standard library's time.Now is
-// overlaid; the monotonic clock stays as it is.
+// buildShifted builds a pgcourier with every wall clock an hour ahead, also in its libraries. A
+// statically linked program cannot get another clock from outside, and a test must not set the
+// machine's clock, so the standard library's time.Now is overlaid. The monotonic clock is
+// unchanged.
 func (l *lab) buildShifted(ctx context.Context) error {
 	if l.shifted != "" {
 		return nil

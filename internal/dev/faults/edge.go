@@ -21,7 +21,7 @@ func newEdges() *edges {
 	return &edges{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
-// edge is one proxy, through which one process reaches another.
+// edge is one proxy between two processes.
 type edge struct{ proxy *toxiproxy.Proxy }
 
 func (e *edges) open(name string, port int) (*edge, error) { return e.openAt(name, loopback, port) }
@@ -42,7 +42,7 @@ func (e *edge) port() string {
 	return port
 }
 
-// address is host:port.
+// address returns host:port.
 func (e *edge) address() string { return e.proxy.Listen }
 
 // cut closes all connections and refuses new ones until join.
@@ -50,7 +50,7 @@ func (e *edge) cut() { e.proxy.Stop() }
 
 func (e *edge) join() error { return e.proxy.Start() }
 
-// reset breaks all connections, and takes new ones at once.
+// reset breaks all connections and accepts new ones at once.
 func (e *edge) reset() error {
 	e.cut()
 	return e.join()
@@ -69,10 +69,10 @@ func (e *edge) cure(ctx context.Context, name string) error {
 
 const deaf = "deaf"
 
-// deafen lets requests pass and drops every reply, on a link that looks alive.
+// deafen passes requests on and drops every reply, while the connection seems to work.
 func (e *edge) deafen() error { return e.poison(deaf, "timeout", "downstream", `{"timeout":0}`) }
 
-// undeafen breaks the connections on which replies were lost, and takes new ones.
+// undeafen breaks the connections with lost replies, and accepts new ones.
 func (e *edge) undeafen(ctx context.Context) error {
 	e.cut()
 	if err := e.cure(ctx, deaf); err != nil {
@@ -81,15 +81,15 @@ func (e *edge) undeafen(ctx context.Context) error {
 	return e.join()
 }
 
-// breaking is a toxic that breaks a connection where the server says one of some texts,
-// before the client hears of it.
+// breaking is a toxic that breaks a connection when the server sends one of some texts, before the
+// client receives it.
 const breaking = "breaking"
 
 type breakAt struct {
 	At []string `json:"at"`
 }
 
-// The answers of servers that have done it.
+// The replies of servers that have carried out a request.
 const (
 	// PostgreSQL's command tags, after a transaction and after a single statement.
 	committed = `{"at":["COMMIT\u0000","UPDATE 1\u0000"]}`
@@ -99,7 +99,7 @@ const (
 
 func (e *edge) breakOn(texts string) error { return e.poison(breaking, breaking, "downstream", texts) }
 
-// fix ends it, and takes new connections.
+// fix removes the toxic and accepts new connections.
 func (e *edge) fix(ctx context.Context) error {
 	e.cut()
 	if err := e.cure(ctx, breaking); err != nil {
@@ -124,7 +124,7 @@ func (b *breakAt) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-// slow bounds both directions to kilobytes a second for each connection.
+// slow limits both directions to kilobytes a second for each connection.
 func (e *edge) slow(rate int) error {
 	for _, stream := range []string{"upstream", "downstream"} {
 		if err := e.poison("slow-"+stream, "bandwidth", stream, fmt.Sprintf(`{"rate":%d}`, rate)); err != nil {

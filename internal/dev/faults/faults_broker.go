@@ -121,8 +121,8 @@ func leaderLoss(stream string) func(ctx context.Context, w *world) error {
 	}
 }
 
-// storeWiped takes all streams away. A request that the ledger knows must end by itself; what only
-// the broker knew is gone, and the gateways ask again with the same ids.
+// storeWiped removes all streams. A request in the ledger must end by itself. A request that only
+// the broker had is lost, and the gateways publish it again with the same id.
 func storeWiped(ctx context.Context, w *world) error {
 	if _, err := w.dumping(ctx); err != nil {
 		return err

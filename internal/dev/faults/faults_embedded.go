@@ -20,7 +20,7 @@ func embeddedFaults() []fault {
 	}}
 }
 
-// placeEmbedded says where the first worker's broker will be.
+// placeEmbedded chooses the address of the first worker's broker.
 func (w *world) placeEmbedded() error {
 	ports, err := freePorts(2)
 	if err != nil {
@@ -34,7 +34,7 @@ func (w *world) placeEmbedded() error {
 	return nil
 }
 
-// joinEmbedded connects to the broker of the first worker, which serves.
+// joinEmbedded connects to the broker of the running first worker.
 func (w *world) joinEmbedded(ctx context.Context) (err error) {
 	if err = w.giveWorkerKey(w.broker.keys); err != nil {
 		return err
@@ -49,8 +49,8 @@ func (w *world) joinEmbedded(ctx context.Context) (err error) {
 	return err
 }
 
-// outliveEmbedded starts a nats-server on the store that the ended worker has left, so that its
-// streams can be read for the account.
+// outliveEmbedded starts a nats-server on the store of the ended worker, so that its streams can be
+// read for the account.
 func (w *world) outliveEmbedded(ctx context.Context) error {
 	users, err := w.pgcourierSays(ctx, "broker", "config", "--nats-keys", w.broker.keys)
 	if err != nil {
@@ -69,7 +69,7 @@ func (w *world) outliveEmbedded(ctx context.Context) error {
 }
 
 // brokerDiskFull fills the first worker's DATA_DIR while its dumps run, and frees it after the
-// worker has seen that its broker takes no messages.
+// worker has noticed that its broker accepts no messages.
 func brokerDiskFull(ctx context.Context, w *world) error {
 	half := len(w.jobs) / 2
 	if err := w.publish(ctx, w.jobs[:half]); err != nil {
@@ -85,7 +85,7 @@ func brokerDiskFull(ctx context.Context, w *world) error {
 	seen, cancel := context.WithTimeout(ctx, timeout(0))
 	defer cancel()
 	err := errors.Join(w.workers[0].process.said(seen, "the embedded broker takes no messages"), w.lasts(ctx, 2))
-	// Most of these are refused; one that the broker takes all the same must be run.
+	// The broker refuses most of these. One that it accepts must be run.
 	for _, j := range w.jobs[half:] {
 		_ = w.publishOnce(ctx, j)
 	}

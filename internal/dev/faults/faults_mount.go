@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// exitUnreachable is what a worker ends with where the storage cannot be reached.
+// exitUnreachable is the exit code of a worker without access to the storage.
 const exitUnreachable = 5
 
 func mountFaults() []fault {
@@ -25,8 +25,8 @@ func mountFaults() []fault {
 	}}
 }
 
-// notMounted unmounts the storage between two dumps, and mounts it again once a dump has failed by
-// it and a worker has refused to start.
+// notMounted unmounts the storage between two dumps. It mounts it again once a dump has failed
+// because of it and a worker has refused to start.
 func notMounted(ctx context.Context, w *world) error {
 	half := len(w.jobs) / 2
 	if err := errors.Join(w.publish(ctx, w.jobs[:half]), w.finished(ctx, half)); err != nil {
@@ -55,7 +55,7 @@ func notMounted(ctx context.Context, w *world) error {
 	return errors.Join(err, starting.start(ctx, ""))
 }
 
-// refusesToStart starts a worker, which has to end by itself and say why.
+// refusesToStart starts a worker, which must end by itself and report the reason.
 func (w *world) refusesToStart(ctx context.Context, k *worker) error {
 	err := k.start(ctx, "")
 	if err == nil {

@@ -55,7 +55,7 @@ func networkFaults() []fault {
 	}
 }
 
-// cutOne cuts the worker that is in the middle of a dump off.
+// cutOne disconnects the worker that is in the middle of a dump.
 func cutOne(ackWaits float64, cut func(*worker), join func(*worker) error) func(ctx context.Context, w *world) error {
 	return func(ctx context.Context, w *world) error {
 		k, err := w.dumping(ctx)
@@ -69,8 +69,8 @@ func cutOne(ackWaits float64, cut func(*worker), join func(*worker) error) func(
 	}
 }
 
-// lostPubAck lets the first worker's outcome reach the broker, and drops all replies until
-// it is stored.
+// lostPubAck lets the first worker's outcome reach the broker, and drops all replies until it is
+// stored.
 func lostPubAck(ctx context.Context, w *world) error {
 	if err := w.stopped(ctx, string(failpoint.AfterCommit)); err != nil {
 		return err
@@ -114,7 +114,7 @@ func lostAck(ctx context.Context, w *world) error {
 	})
 }
 
-// alone stops the other worker, which would hide the effect, while do runs.
+// alone stops the other worker while do runs, because it would hide the effect.
 func (w *world) alone(do func() error) error {
 	other := w.workers[1].process
 	if err := other.signal(syscall.SIGSTOP); err != nil {
@@ -123,8 +123,8 @@ func (w *world) alone(do func() error) error {
 	return errors.Join(do(), other.signal(syscall.SIGCONT))
 }
 
-// lostReply stops the first worker before a statement of the ledger, drops the reply of its
-// COMMIT and breaks the connection: the worker cannot know whether it happened.
+// lostReply stops the first worker before a statement of the ledger, drops the reply of its COMMIT
+// and breaks the connection: the worker cannot know whether the transaction was committed.
 func lostReply(name, about string, point failpoint.Name, effects string) fault {
 	return fault{
 		name: name, about: about, failpoints: string(point) + "=stop@2", firstAttempt: true,

@@ -23,14 +23,14 @@ func noticeFaults() []fault {
 }
 
 const (
-	// noticesDrain is the workers' DRAIN_TIMEOUT, and noticesSlack what the end of a process may
-	// take beside it on a busy machine.
+	// noticesDrain is the workers' DRAIN_TIMEOUT. noticesSlack is the additional time that the end of
+	// a process may take on a busy machine.
 	noticesDrain = 5 * time.Second
 	noticesSlack = 5 * time.Second
 )
 
-// prepareNotices starts a mail server and a webhook that hang, and tells the workers of them. One
-// try may last for longer than the drain.
+// prepareNotices starts a mail server and a webhook that hang, and configures the workers with
+// them. One attempt may last longer than the drain.
 func prepareNotices(_ context.Context, w *world) (err error) {
 	w.post = &post{told: map[string]bool{}, gate: make(chan struct{})}
 	w.undo = append(w.undo, w.post.close)
@@ -56,8 +56,8 @@ func prepareNotices(_ context.Context, w *world) (err error) {
 	return nil
 }
 
-// noticesHung lets all exports end while no notice gets through, ends the workers, which must not
-// wait for the servers, and expects each notice once the servers answer.
+// noticesHung lets all exports end while no notification is delivered. It ends the workers, which
+// must not wait for the servers, and expects each notification once the servers answer.
 func noticesHung(ctx context.Context, w *world) error {
 	if err := errors.Join(w.publish(ctx, w.jobs), w.finished(ctx, len(w.jobs))); err != nil {
 		return err
@@ -89,17 +89,17 @@ func noticesHung(ctx context.Context, w *world) error {
 	})
 }
 
-// post is where notices go.
+// post holds the receivers of notifications.
 type post struct {
 	mail *smtptest.Server
 	mute *mute // in the mail server's place, while it hangs
 	hook *http.Server
 
-	gate chan struct{} // closed when the webhook answers
+	gate chan struct{} // closed when the webhook begins to answer
 
 	mu   sync.Mutex
 	hung int             // calls of the webhook that had no answer at once
-	told map[string]bool // bodies that the webhook took
+	told map[string]bool // bodies that the webhook accepted
 }
 
 // listen starts the webhook, which answers once the gate is open.
@@ -142,14 +142,14 @@ func (p *post) waiting() int {
 	return p.hung
 }
 
-// answer lets both servers do their work from now on.
+// answer makes both servers answer from now on.
 func (p *post) answer() error {
 	p.mute.close()
 	close(p.gate)
 	return p.mail.Up()
 }
 
-// missing lists the requests that mail or webhook have not told of.
+// missing returns the requests without a mail or a webhook call.
 func (p *post) missing(jobs []job) (out []string) {
 	var mails [][]byte
 	for _, m := range p.mail.Mails() {
@@ -172,7 +172,7 @@ func (p *post) missing(jobs []job) (out []string) {
 	return out
 }
 
-// names reports whether a text holds an id that no digit follows.
+// names reports whether a text contains an id that is not followed by a digit.
 func names(text []byte, id string) bool {
 	for {
 		_, after, found := bytes.Cut(text, []byte(id))
@@ -200,7 +200,7 @@ func (p *post) close() error {
 	return err
 }
 
-// mute takes connections and says nothing on them.
+// mute accepts connections and never answers on them.
 type mute struct {
 	listener net.Listener
 	mu       sync.Mutex

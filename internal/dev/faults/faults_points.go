@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 )
 
-// failPoints lists every point that a worker of this build can die at.
+// failPoints returns every point at which a worker of this build can be killed.
 func failPoints() []failpoint.Name {
 	return []failpoint.Name{
 		failpoint.BeforeClaim, failpoint.AfterClaim, failpoint.AfterLookup, failpoint.AfterOpen, failpoint.MidStream,
@@ -19,8 +19,8 @@ func failPoints() []failpoint.Name {
 	}
 }
 
-// pointFaults kill the first worker at each fail point, and stop it there until the others
-// have done all that can be done without it.
+// pointFaults kill the first worker at each fail point. They also stop it there until the others
+// have done everything that is possible without it.
 func pointFaults() []fault {
 	var out []fault
 	for _, p := range failPoints() {
@@ -36,7 +36,7 @@ func pointFaults() []fault {
 			if p != failpoint.BeforeDiscard {
 				return nil
 			}
-			// It has something to discard once another worker has taken over.
+			// It has something to discard once another worker owns the request.
 			if err := w.stopped(ctx, string(failpoint.MidStream)); err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func pointFaults() []fault {
 	return out
 }
 
-// superseded waits until the first worker has lost all it had under way.
+// superseded waits until the first worker has lost all its running attempts.
 func (w *world) superseded(ctx context.Context) error {
 	k := w.workers[0]
 	return until(ctx, timeout(0), "the stopped worker to be superseded", func(ctx context.Context) (bool, error) {

@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// refusalFaults are brokers that run and do not do what is asked of them.
+// refusalFaults are running brokers that refuse requests.
 func refusalFaults() []fault {
 	return []fault{
 		{
@@ -39,7 +39,7 @@ func refusalFaults() []fault {
 	}
 }
 
-// limitMessages sets the largest message that a stream takes.
+// limitMessages sets the largest message of a stream.
 func (b *broker) limitMessages(ctx context.Context, stream string, size int32) error {
 	s, err := b.js.Stream(ctx, stream)
 	if err != nil {

@@ -104,8 +104,8 @@ func sourceFaults() []fault {
 	}
 }
 
-// backendStopped stops the server process behind one dump. The watchdog has to end the
-// dump; the process is continued only then, so that it can notice.
+// backendStopped stops the server process of one dump. The watchdog must end the dump. The process
+// is continued only then, so that it can notice.
 func backendStopped(ctx context.Context, w *world) error {
 	if _, err := w.dumping(ctx); err != nil {
 		return err

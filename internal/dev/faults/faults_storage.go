@@ -22,8 +22,7 @@ import (
 const filler = "filler"
 
 func storageFaults() []fault {
-	// Whether a folder that may not be written to is worth a second attempt is the driver's
-	// to say.
+	// The driver decides whether a folder without write permission is worth a second attempt.
 	refusals := []codes.Code{codes.StorageRefused, codes.StorageUnavailable}
 	return []fault{
 		{
@@ -126,7 +125,7 @@ func fill(path string) error {
 	return f.Close()
 }
 
-// permissionLost takes the right to write away in mid-dump.
+// permissionLost removes the write permission during a dump.
 func permissionLost(ctx context.Context, w *world, refusals []codes.Code) error {
 	if _, err := w.dumping(ctx); err != nil {
 		return err
@@ -150,9 +149,9 @@ func permissionLost(ctx context.Context, w *world, refusals []codes.Code) error 
 	return err
 }
 
-// stagingPattern matches, as filepath.Glob does and below the storage's folder, the files in
-// which storage/file writes a key's parts. Where it is wrong, flip finds nothing to change and
-// the fault's account says so.
+// stagingPattern returns a pattern, as for filepath.Glob and below the storage's folder, of the
+// files in which storage/file writes a key's parts. If it is wrong, flip finds nothing to change
+// and the fault's account says so.
 func stagingPattern(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return filepath.Join(".staging", hex.EncodeToString(sum[:16])+".*")

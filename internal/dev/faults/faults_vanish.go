@@ -21,8 +21,8 @@ func vanishFaults() []fault {
 	}}
 }
 
-// prepareVanishing gives the first worker a network of its own, and a way from there to the source
-// without a proxy: one would keep the connection that the worker has lost.
+// prepareVanishing gives the first worker its own network, with a direct route to the source: a
+// proxy would keep the connection that the worker has lost.
 func prepareVanishing(ctx context.Context, w *world) (err error) {
 	if w.network, err = openNetwork(ctx); err != nil {
 		return err
@@ -41,7 +41,8 @@ func prepareVanishing(ctx context.Context, w *world) (err error) {
 	return nil
 }
 
-// sourceListens restarts the source on other addresses, and lets the range of the networks in.
+// sourceListens restarts the source on other addresses, and permits logins from the range of the
+// networks.
 func (l *lab) sourceListens(ctx context.Context, addresses string) error {
 	var rules string
 	if err := l.origin.QueryRow(ctx, `SELECT setting FROM pg_settings WHERE name = 'hba_file'`).Scan(&rules); err != nil {
@@ -65,8 +66,8 @@ func (l *lab) sourceListens(ctx context.Context, addresses string) error {
 	return err
 }
 
-// vanishing stops the first worker in mid-dump, cuts its network, kills it, and leaves the rest to a
-// second worker. What the lost dump has open on the source must be gone within two leases.
+// vanishing stops the first worker during a dump, cuts its network, kills it, and leaves the rest
+// to a second worker. The sessions of the lost dump on the source must end within two leases.
 func vanishing(ctx context.Context, w *world) error {
 	if err := w.publish(ctx, w.jobs[:1]); err != nil {
 		return err
@@ -99,7 +100,7 @@ func vanishing(ctx context.Context, w *world) error {
 }
 
 // sessionsAtGuest waits until so many sessions of dumps from the first worker's network are open on
-// the source. What rests between two dumps holds nothing.
+// the source. It does not count a session that is idle between two dumps.
 func (w *world) sessionsAtGuest(ctx context.Context, want int) error {
 	return until(ctx, timeout(0), fmt.Sprintf("%d sessions of the worker's dump", want), func(ctx context.Context) (bool, error) {
 		var n int

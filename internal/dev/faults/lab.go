@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
-// options say what to run.
+// options are the command's options.
 type options struct {
 	faults       []string // names; empty: all
 	requests     int      // of each fault
@@ -26,8 +26,8 @@ type options struct {
 	log          *slog.Logger
 }
 
-// lab is what all faults share: the programs, two PostgreSQL clusters, and the edges to
-// the source.
+// lab holds what all faults share: the programs, two PostgreSQL clusters, and the edges to the
+// source.
 type lab struct {
 	options options
 	dir     string
@@ -74,7 +74,7 @@ func openLab(ctx context.Context, o options) (l *lab, err error) {
 	for _, c := range []**pgcluster.Cluster{&l.control, &l.source} {
 		if *c, err = pgcluster.Start(ctx, pgcluster.Config{Settings: map[string]string{
 			"shared_buffers": "'64MB'",
-			// A cluster that is killed must not forget what it committed: no ledger survives that.
+			// A cluster that is killed must not lose committed transactions: no ledger survives that.
 			"synchronous_commit": "on",
 		}}); err != nil {
 			return l, err
@@ -118,8 +118,7 @@ func execute(ctx context.Context, c *pgcluster.Cluster, database string, stateme
 	return nil
 }
 
-// load makes the tenants, the control plane that knows them, and takes down what each
-// tenant holds.
+// load creates the tenants and their control plane, and records the contents of each tenant.
 func (l *lab) load(ctx context.Context) (err error) {
 	if err = execute(ctx, l.source, "postgres", "CREATE DATABASE "+sourceDatabase); err != nil {
 		return err
@@ -166,7 +165,8 @@ func (l *lab) load(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// Without this a sequence reads differently after the server was killed: its log runs ahead.
+	// Without a checkpoint a sequence has another value after the server was killed, because its log
+	// is ahead.
 	if _, err = source.Exec(ctx, "CHECKPOINT"); err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (l *lab) load(ctx context.Context) (err error) {
 	return err
 }
 
-// freshControlPlane gives the next fault a ledger that knows nothing.
+// freshControlPlane gives the next fault an empty ledger.
 func (l *lab) freshControlPlane(ctx context.Context) error {
 	l.ledger.Reset()
 	return execute(ctx, l.control, "postgres", "DROP DATABASE IF EXISTS "+controlDatabase+" WITH (FORCE)",

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// consumed is seconds of a core, system calls included, and what the workers said to the
-// broker and heard from it.
+// consumed holds core seconds, including system calls, and the messages between the workers and the
+// broker.
 type consumed struct {
 	Workers    float64 `json:"workers_core_seconds"` // pg_dump and pg_restore included
 	Broker     float64 `json:"broker_core_seconds"`  // of all nodes
@@ -30,7 +30,7 @@ func (c consumed) minus(before consumed) consumed {
 	}
 }
 
-// consumption reads what all processes of the world have used up.
+// consumption reads the consumption of all processes of the world so far.
 func (w *world) consumption(ctx context.Context) (c consumed, err error) {
 	for _, k := range w.workers {
 		s, err := coreSeconds(k.process.pid())
@@ -65,7 +65,7 @@ func (w *world) consumption(ctx context.Context) (c consumed, err error) {
 // ticksPerSecond is Linux's USER_HZ, the same on every machine that Go runs on.
 const ticksPerSecond = 100
 
-// stat returns the fields of /proc/PID/stat from the third on: a name may hold blanks.
+// stat returns the fields of /proc/PID/stat from the third on, because a name may contain blanks.
 func stat(pid int) ([]string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -79,7 +79,7 @@ func stat(pid int) ([]string, error) {
 	return fields, nil
 }
 
-// coreSeconds is what a process and those of its children that it has waited for used up.
+// coreSeconds returns the core seconds of a process and of its children that it has waited for.
 func coreSeconds(pid int) (float64, error) {
 	fields, err := stat(pid)
 	if err != nil {
@@ -96,8 +96,8 @@ func coreSeconds(pid int) (float64, error) {
 	return sum / ticksPerSecond, nil
 }
 
-// serverSeconds is what a PostgreSQL server and all its processes used up, those that have
-// ended included.
+// serverSeconds returns the core seconds of a PostgreSQL server and all its processes, including
+// ended ones.
 func serverSeconds(ctx context.Context, pool *pgxpool.Pool) (float64, error) {
 	var backend int
 	if err := pool.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {
@@ -135,7 +135,7 @@ func serverSeconds(ctx context.Context, pool *pgxpool.Pool) (float64, error) {
 	return sum, nil
 }
 
-// said is what a node's workers and it have said to each other, in both directions.
+// said returns the number of messages and bytes between a node and its workers, in both directions.
 func (n *node) said(ctx context.Context) (messages, bytes int64, err error) {
 	url := fmt.Sprintf("http://127.0.0.1:%d/connz?limit=4096", n.monitorPort)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

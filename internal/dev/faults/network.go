@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// network is a network of its own for one worker, as on another machine. A pair of virtual devices
-// joins it to the harness's; cutting the pair leaves both ends without a word.
+// network is a network namespace for one worker, as on another machine. A pair of virtual devices
+// connects it to the harness's. Cutting the pair closes no connection.
 type network struct{ name, device string }
 
-// The two ends are of the range that RFC 2544 keeps for tests: nothing is routed there.
+// The two ends are in the range that RFC 2544 reserves for tests, which is never routed.
 const (
 	networkHost  = "198.18.73.1"
 	networkGuest = "198.18.73.2"
@@ -52,8 +52,8 @@ func (n *network) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", n.name, name}, args...)...) //nolint:gosec,noctx // our own binary, ended by the world
 }
 
-// vanish cuts the network off, so that nothing that ends in it can say so, and then kills all that
-// runs in it.
+// vanish cuts the network, so that no process in it can close a connection, and then kills all
+// processes in it.
 func (n *network) vanish(ctx context.Context) error {
 	if _, err := ip(ctx, "-netns", n.name, "link", "set", n.guest(), "down"); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (n *network) killAll(ctx context.Context) error {
 	})
 }
 
-// remove takes down what there is of the network.
+// remove deletes the network as far as it exists.
 func (n *network) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

@@ -18,23 +18,23 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
-// A platform is many small projects. Their workers, any number of processes, share a broker
-// of three nodes. Workers, gateway and administrator are the broker's own users, each with
-// its rights only, and reach it without a proxy.
+// A platform is many small projects. Any number of workers share a broker of three nodes. Workers,
+// gateway and administrator are the broker's own users with limited rights, and reach it without a
+// proxy.
 
 const (
 	usersFile = "users.conf"
-	// Every so many projects the content is taken down, and their exports are restored and
-	// compared; all others are unpacked to their end and held against event and manifest.
+	// The contents of one in so many projects are recorded, and their exports are restored and
+	// compared. All other exports are unpacked to their end and compared with event and manifest.
 	platformTruth = 6
-	// maxWaiting and the like are the same for setup and workers: they check what they find.
+	// The setup and the workers have the same settings, because the workers check the streams.
 	maxWaiting = "PGCOURIER_MAX_WAITING_PER_PROJECT=10000"
 )
 
 func platformProject(i int) string { return fmt.Sprintf("platform-%04d", i) }
 
-// platformLoad asks twice, one after the other, for each of the first projects, so that two
-// workers meet at them, and then once for each of the others.
+// platformLoad requests two exports, one after the other, of each of the first projects, so that
+// two workers meet at them, and then one of each of the others.
 func platformLoad(prefix string, n int) []job {
 	formats := []events.Format{events.FormatSQL, events.FormatCustom}
 	compressions := []events.Compression{events.CompressionGzip, events.CompressionZstd}
@@ -96,8 +96,8 @@ func (l *lab) loadPlatform(ctx context.Context, jobs []job) error {
 	return nil
 }
 
-// openPlatformBroker sets three nodes up as docs/broker.md says: keys and users, then the
-// streams by the administrator.
+// openPlatformBroker sets up three nodes as in docs/broker.md: keys and users, then the streams by
+// the administrator.
 func (w *world) openPlatformBroker(ctx context.Context) (err error) {
 	keys := filepath.Join(w.dir, "keys")
 	users, err := w.pgcourierSays(ctx, "broker", "config", "--nats-keys", keys)
@@ -128,7 +128,7 @@ func (w *world) openPlatformBroker(ctx context.Context) (err error) {
 	return err
 }
 
-// giveWorkerKey copies the worker's key: a worker's machine has no other.
+// giveWorkerKey copies the worker's key, because a worker's machine has no other one.
 func (w *world) giveWorkerKey(keys string) error {
 	key, err := os.ReadFile(filepath.Join(keys, "worker.nk")) //nolint:gosec // made by pgcourier
 	if err != nil {
@@ -142,7 +142,7 @@ func (w *world) giveWorkerKey(keys string) error {
 
 func (w *world) workerKeys() string { return filepath.Join(w.dir, "worker-keys") }
 
-// pgcourierSays runs a command and returns what it prints.
+// pgcourierSays runs a command and returns its output.
 func (w *world) pgcourierSays(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, w.lab.pgcourier, args...) //nolint:gosec // our own binary
 	cmd.Dir = w.dir
@@ -154,8 +154,8 @@ func (w *world) pgcourierSays(ctx context.Context, args ...string) ([]byte, erro
 	return out, err
 }
 
-// sharing checks that every worker did some of the work, and that each project had one export
-// at a time over all workers.
+// sharing checks that every worker did some of the work, and that each project had one export at a
+// time over all workers.
 func (w *world) sharing(ctx context.Context, r *result) error {
 	rows, err := w.lab.ledger.Query(ctx, `SELECT project_id, worker FROM pgcourier.attempts WHERE result = 'completed'`)
 	if err != nil {
@@ -195,7 +195,7 @@ func (w *world) sharing(ctx context.Context, r *result) error {
 	return err
 }
 
-// platformFaults are what happens to a platform.
+// platformFaults are the faults of a platform.
 func platformFaults() []fault {
 	return []fault{{
 		name: "platform", about: "many projects; a node of the broker and a worker killed and started again", platform: true,

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// process is a child process. Its output is kept and can be waited for.
+// process is a child process. Its output is recorded and can be awaited.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -50,7 +50,7 @@ func startProcess(dir, name string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// Write takes the process's output.
+// Write records output of the process.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,14 +60,14 @@ func (p *process) Write(b []byte) (int, error) {
 	return p.file.Write(b)
 }
 
-// output returns what was written so far, and a channel that is closed when there is more.
+// output returns the output so far, and a channel that is closed when there is more.
 func (p *process) output() (string, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.text.String(), p.news
 }
 
-// said waits until one line of the output holds all of words.
+// said waits until one line of the output contains all words.
 func (p *process) said(ctx context.Context, words ...string) error {
 	for {
 		text, news := p.output()
@@ -121,7 +121,7 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// end asks it to end and waits; what does not end in time is killed, and that is an error.
+// end stops the process and waits. It kills a process that does not end in time, which is an error.
 func (p *process) end(timeout time.Duration) error {
 	if !p.running() {
 		return p.err

@@ -60,7 +60,7 @@ func (rep report) footer(w io.Writer) {
 		len(rep.Results), missing, broken, sum.Requests, sum.Completed, sum.Failed, sum.Lost, sum.Double, sum.Unreadable, sum.LeftBehind, sum.Leaked)
 }
 
-// clean says whether nothing is wrong.
+// clean reports whether the report has no violation.
 func (rep report) clean(allowMissing bool) bool {
 	for _, r := range rep.Results {
 		if len(r.Violations) > 0 || r.Missing != "" && !allowMissing {

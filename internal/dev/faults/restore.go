@@ -57,8 +57,8 @@ func (w *world) restoreAll(ctx context.Context, r *result, completed []*events.C
 	return ctx.Err()
 }
 
-// restore checks one export as its event and its manifest describe it, restores it and
-// compares every table.
+// restore checks one export against its event and its manifest, restores it and compares every
+// table.
 func (w *world) restore(ctx context.Context, repository *storage.Repository, database string, c *events.Completed) (err error) {
 	_, key, _ := strings.Cut(c.Storage[0].URI, ":")
 	b, err := os.ReadFile(filepath.Join(w.storage, key)) //nolint:gosec // the storage is ours
@@ -107,7 +107,7 @@ func (w *world) restore(ctx context.Context, repository *storage.Repository, dat
 	return nil
 }
 
-// readThrough unpacks an export to its end, which holds it against its own checks.
+// readThrough unpacks an export to its end, which runs the export's own checks.
 func readThrough(b []byte, c *events.Completed) error {
 	plain, err := seal.Open(bytes.NewReader(b), seal.Compression(c.Compression), nil)
 	if err != nil {

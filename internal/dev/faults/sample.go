@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// sampled is a process with recorded use of memory, descriptors and goroutines.
+// sampled is a process with its recorded memory, descriptors and goroutines.
 type sampled struct {
 	name       string
 	process    *process
@@ -20,9 +20,8 @@ type sampled struct {
 	series map[string][]int64
 }
 
-// What may be added to a quantity between the first and the second half of the samples
-// without being growth: a share of it and a constant, for what a heap's pace and the load of
-// the moment do.
+// slack is the increase from the first to the second half of the samples that does not count as
+// growth: a share and a constant, because of the garbage collector and the load of the moment.
 var slack = map[string]struct {
 	unit  string
 	share float64
@@ -86,7 +85,7 @@ func (s *sampled) countGoroutines(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// halves are the samples after the first fifth, in which a process warms up.
+// halves returns the samples after the first fifth, in which a process warms up, as two halves.
 func halves(series []int64) (first, second []int64) {
 	series = series[len(series)/5:]
 	return series[:len(series)/2], series[len(series)/2:]
@@ -110,7 +109,7 @@ func (s *sampled) print(w io.Writer) {
 	}
 }
 
-// judge holds the second half against the first.
+// judge compares the second half with the first.
 func (s *sampled) judge(r *result) {
 	for name, allowed := range slack {
 		series := s.series[name]

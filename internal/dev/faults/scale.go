@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scaled is one run of a platform with some workers.
+// scaled is one run of a platform with a number of workers.
 type scaled struct {
 	Workers    int      `json:"workers"`
 	Grouped    bool     `json:"grouped"` // small projects shared dumps
@@ -41,7 +41,7 @@ type scaleReport struct {
 	Alone   []alone          `json:"broker_alone"`
 }
 
-// publishers publish a platform's load side by side, as many gateways would.
+// publishers publish the load of a platform concurrently, like many gateways.
 const publishers = 8
 
 // scale runs the same load with each number of workers, the last one once more with shared
@@ -68,8 +68,7 @@ func (l *lab) scale(ctx context.Context, workers []int, stdout io.Writer) error 
 	return rep.verdict(stdout, workers)
 }
 
-// scaleRun is one run; after the last one the messages are counted, and the broker is
-// measured.
+// scaleRun is one run. After the last one it counts the messages and measures the broker.
 func (l *lab) scaleRun(ctx context.Context, workers int, grouped, last bool, rep *scaleReport, stdout io.Writer) (err error) {
 	f := fault{name: fmt.Sprintf("scale-%d-%t", workers, grouped), platform: true, workers: workers, grouped: grouped}
 	l.options.log.InfoContext(ctx, "run", "workers", workers, "grouped", grouped)
@@ -145,7 +144,7 @@ func (w *world) publishAbreast(ctx context.Context, jobs []job) error {
 	return group.Wait()
 }
 
-// countKinds asks for an export of each of some projects and counts what is said.
+// countKinds requests an export of each of some projects and counts the messages.
 func (w *world) countKinds(ctx context.Context) (int, map[string]count, error) {
 	more := slices.Clone(w.jobs[len(w.jobs)*3/4:]) // of each of these projects one
 	for i := range more {

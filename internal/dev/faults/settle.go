@@ -16,8 +16,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// settle waits until everything that was asked for has ended and been tidied up. A condition that
-// is not met in time is not an error here: the account says what is missing.
+// settle waits until all requests have ended and are cleaned up. A condition that is not met in
+// time is not an error here: the account reports what is missing.
 func (w *world) settle(ctx context.Context) (late error) {
 	return until(ctx, timeout(len(w.jobs)), "all to settle", func(ctx context.Context) (bool, error) {
 		if n, err := w.outcomesStored(ctx); err != nil || n < len(w.jobs) {
@@ -50,8 +50,8 @@ func (w *world) queued(ctx context.Context) (int, error) {
 	return total, nil
 }
 
-// extraFiles lists what lies in the storage beside the objects, manifests and receipts of completed
-// requests, staging files included.
+// extraFiles returns the files in the storage other than the objects, manifests and receipts of
+// completed requests, including staging files.
 func (w *world) extraFiles(ctx context.Context) ([]string, error) {
 	rows, err := w.lab.ledger.Query(ctx, `SELECT a.object FROM pgcourier.attempts a WHERE a.result = 'completed'`)
 	if err != nil {
@@ -88,7 +88,7 @@ func (w *world) extraFiles(ctx context.Context) ([]string, error) {
 	return extra, err
 }
 
-// announced is one message among the outcomes.
+// announced is one message in the stream of outcomes.
 type announced struct {
 	subject string
 	events.Outcome
@@ -161,7 +161,7 @@ func (w *world) leaks(ctx context.Context) ([]string, error) {
 	return found, err
 }
 
-// dumps returns the pids of every pg_dump that goes through the lab's edges.
+// dumps returns the pids of every pg_dump that uses the lab's edges.
 func (w *world) dumps() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

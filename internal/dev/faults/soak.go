@@ -20,9 +20,9 @@ const (
 	soakSample = 5 * time.Second  // between two looks at the process that lives
 )
 
-// soak runs load for d. Every 30 s one of two of the three workers, chosen at random, is killed by
-// SIGKILL or SIGTERM and started again; the third lives, and its memory, descriptors and goroutines
-// must stay flat. Every export is restored and compared while the load goes on.
+// soak runs load for d. Every 30 s it kills one of two of the three workers, chosen at random, with
+// SIGKILL or SIGTERM and starts it again. The third one runs all the time, and its memory,
+// descriptors and goroutines must not grow. Every export is restored and compared during the load.
 func (l *lab) soak(ctx context.Context, d time.Duration, stdout io.Writer) error {
 	w, err := l.openWorld(ctx, fault{name: "soak", about: "load with a kill every 30 s", workers: 3}, 0)
 	if w != nil {
@@ -104,7 +104,7 @@ func (w *world) publishing(ctx context.Context) error {
 	return nil
 }
 
-// killing kills until lasting ends; what it killed it starts again in any case.
+// killing kills workers until lasting ends. It always starts a killed worker again.
 func (w *world) killing(lasting, ctx context.Context) (map[string]int, error) {
 	kills := map[string]int{}
 	tick := time.NewTicker(soakKill)
@@ -131,7 +131,7 @@ func (w *world) killing(lasting, ctx context.Context) (map[string]int, error) {
 	}
 }
 
-// verifying restores what completes, until ctx ends.
+// verifying restores completed exports until ctx ends.
 func (w *world) verifying(ctx context.Context, r *result) error {
 	tick := time.NewTicker(soakSample)
 	defer tick.Stop()
@@ -164,7 +164,7 @@ func (w *world) verifying(ctx context.Context, r *result) error {
 	}
 }
 
-// sampling looks at what lives all the time.
+// sampling samples the processes that run all the time.
 func (w *world) sampling(lasting context.Context) ([]*sampled, error) {
 	survivor, server := w.workers[0].process, w.broker.nodes[0].process
 	watched := []*sampled{{name: "worker", process: survivor, goroutines: true}, {name: "nats-server", process: server}}
@@ -187,5 +187,5 @@ func (w *world) sampling(lasting context.Context) ([]*sampled, error) {
 	}
 }
 
-// goroutinesSignal makes a worker with fail points say how many goroutines it has.
+// goroutinesSignal makes a worker with fail points print its number of goroutines.
 const goroutinesSignal = syscall.SIGUSR1

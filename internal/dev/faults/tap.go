@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// tap counts the messages within the streams' account by their kind. It listens as the
-// administrator and gets a further copy of everything, so it is no part of a timing.
+// tap counts the messages within the streams' account by kind. It subscribes as the administrator
+// and gets an additional copy of every message, so it is not used when times are measured.
 type tap struct {
 	mu    sync.Mutex
 	kinds map[string]count
@@ -57,8 +57,8 @@ func (t *tap) end() (map[string]count, error) {
 
 var eventKind = regexp.MustCompile(`^backup\.[a-z_]+`)
 
-// kindOf names what a message is, without what only names one request or reply. Empty: it
-// is there because the harness listens or asks.
+// kindOf returns the kind of a message without the parts that identify one request or reply. Empty:
+// the message exists only because the harness subscribes or asks.
 func kindOf(m *nats.Msg) string {
 	switch s := m.Subject; {
 	case strings.HasPrefix(s, "_INBOX_admin."), strings.HasPrefix(m.Reply, "_INBOX_admin."),

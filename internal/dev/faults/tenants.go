@@ -19,8 +19,8 @@ const (
 	lockedProject = "small-4" // some faults lock its table
 	badProject    = "small-5" // some faults break its password
 
-	// slowRate in KB/s makes the slow project's dump of about 15 MB last for three
-	// seconds: long enough to be met in its middle.
+	// slowRate is in KB/s. It makes the slow project's dump of about 15 MB last three seconds, long
+	// enough to act in its middle.
 	slowRate = 5000
 )
 
@@ -34,8 +34,8 @@ func tenants() []tenant {
 
 func (t tenant) schema() string { return "tenant_" + t.project }
 
-// script makes the tenant's tables: keys, a sequence, jsonb, nulls, texts that look like
-// COPY's own syntax, a partitioned table and a view.
+// script returns the statements for the tenant's tables: keys, a sequence, jsonb, nulls, texts that
+// look like COPY's own syntax, a partitioned table and a view.
 func (t tenant) script() string {
 	return fmt.Sprintf(`
 CREATE SCHEMA %[1]q;
@@ -60,8 +60,8 @@ type job struct {
 	bare bool // published on the event's bare name
 }
 
-// load is a mix of n requests: most of them small, some large, some slow; all formats and
-// compressions; every fifth as a gateway publishes that only knows the event's name.
+// load returns n requests: most of them small, some large, some slow; all formats and compressions;
+// every fifth as from a gateway that knows only the event's name.
 func load(prefix string, n int) []job {
 	formats := []events.Format{events.FormatSQL, events.FormatTar, events.FormatCustom}
 	compressions := []events.Compression{events.CompressionGzip, events.CompressionZstd, events.CompressionNone}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// worker is one pgcourier process with an edge of its own to the broker and to the
-// control plane. It keeps its edges and folders over restarts.
+// worker is one pgcourier process with its own edges to the broker and to the control plane. It
+// keeps its edges and folders over restarts.
 type worker struct {
 	w       *world
 	number  int
@@ -71,7 +71,7 @@ func (w *world) dataFolder(number int) string {
 	return filepath.Join(w.dir, fmt.Sprintf("data-%d", number))
 }
 
-// start runs it with fail points of its own, and waits until it serves.
+// start runs the worker with its fail points, and waits until it serves.
 func (k *worker) start(ctx context.Context, failpoints string) error {
 	k.starts++
 	cmd := exec.Command(k.binary, "serve") //nolint:gosec,noctx // our own binary, ended by the world
@@ -100,7 +100,7 @@ func (k *worker) start(ctx context.Context, failpoints string) error {
 	return nil
 }
 
-// servingAs finds the name under which a worker stands in the ledger.
+// servingAs finds the name of a worker in the ledger.
 var servingAs = regexp.MustCompile(`"msg":"serving".*"worker":"([^"]+)"`)
 
 func (k *worker) environment(failpoints string) []string {
@@ -163,7 +163,7 @@ func (k *worker) joinBroker() error {
 	return nil
 }
 
-// deafenBroker drops what the broker answers.
+// deafenBroker drops the broker's answers.
 func (k *worker) deafenBroker() error {
 	for _, e := range k.brokers {
 		if err := e.deafen(); err != nil {
@@ -182,7 +182,7 @@ func (k *worker) undeafenBroker(ctx context.Context) error {
 	return nil
 }
 
-// close ends the process in an orderly way and says what was wrong with that.
+// close ends the process in an orderly way and returns its faults.
 func (k *worker) close() error {
 	var err error
 	if k.process != nil && k.process.running() {

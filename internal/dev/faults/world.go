@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// fault is one thing that goes wrong, and what may come of it.
+// fault is one fault and its permitted effects.
 type fault struct {
 	name  string
 	about string
@@ -35,25 +35,25 @@ type fault struct {
 	embedded     bool     // the broker is the first worker's own
 	dataTmpfs    string   // the first worker's DATA_DIR is a tmpfs of this size
 	shifted      bool     // the first worker's wall clock is an hour ahead
-	// unpublished leaves it to strike to publish the load.
+	// unpublished: strike publishes the load.
 	unpublished bool
-	// firstAttempt says that the fault may cost no request an attempt.
+	// firstAttempt: the fault must cost no request an attempt.
 	firstAttempt bool
 	// permitted are the codes with which a project's requests may fail; all others must
 	// complete.
 	permitted map[string][]codes.Code
 	// prepare, if set, makes what the workers need before they start.
 	prepare func(ctx context.Context, w *world) error
-	// strike brings the fault about at its moment, heals it and calls world.heal.
+	// strike causes the fault at its moment, heals it and calls world.heal.
 	strike func(ctx context.Context, w *world) error
 }
 
-// missingError says that a fault cannot be had on this machine.
+// missingError says that this machine does not support a fault.
 type missingError struct{ what string }
 
 func (e *missingError) Error() string { return "not run: needs " + e.what }
 
-// world is one fault's own broker, storage and workers.
+// world holds one fault's own broker, storage and workers.
 type world struct {
 	lab     *lab
 	fault   fault
@@ -181,7 +181,7 @@ func (w *world) mountTmpfs(dir, size string) error {
 	return nil
 }
 
-// closeWorkers ends the workers in an orderly way, and says what was wrong with that.
+// closeWorkers ends the workers in an orderly way, and returns their faults.
 func (w *world) closeWorkers() error {
 	var errs []error
 	for _, k := range w.workers {
@@ -205,7 +205,7 @@ func (w *world) close() error {
 	return err
 }
 
-// publish queues jobs as gateways do: again and again until the broker has taken each.
+// publish queues jobs as gateways do: it retries until the broker has accepted each.
 func (w *world) publish(ctx context.Context, jobs []job) error {
 	for _, j := range jobs {
 		err := until(ctx, time.Minute, "the broker to take a request", func(ctx context.Context) (bool, error) {
@@ -242,13 +242,13 @@ func (w *world) publishAgain(ctx context.Context, j job) error {
 	return err
 }
 
-// count runs a query for one number against the ledger.
+// count runs a query that returns one number on the ledger.
 func (w *world) count(ctx context.Context, sql string, args ...any) (n int, err error) {
 	err = w.lab.ledger.QueryRow(ctx, sql, args...).Scan(&n)
 	return n, err
 }
 
-// mark notes which requests are under way: the ones that the fault strikes.
+// mark records the running requests: the fault strikes these.
 func (w *world) mark(ctx context.Context) error {
 	rows, err := w.lab.ledger.Query(ctx, `SELECT project_id || '/' || request_id FROM pgcourier.requests
 		WHERE state = 'running' OR state = 'waiting' AND attempt > 0`)
@@ -259,11 +259,11 @@ func (w *world) mark(ctx context.Context) error {
 	return err
 }
 
-// heal notes that from now on nothing is wrong any more.
+// heal records the time from which there is no fault any more.
 func (w *world) heal() { w.healedAt = time.Now() }
 
-// dumping waits until a slow dump is in the middle of a table, and returns the worker that
-// makes it, after marking what is under way.
+// dumping waits until a slow dump is in the middle of a table, and marks the running requests. It
+// returns the worker of the dump.
 func (w *world) dumping(ctx context.Context) (*worker, error) {
 	var by string
 	err := until(ctx, time.Minute, "a slow dump to be in its middle", func(ctx context.Context) (bool, error) {
@@ -288,8 +288,8 @@ func (w *world) dumping(ctx context.Context) (*worker, error) {
 	return nil, fmt.Errorf("no worker is %s", by)
 }
 
-// stopped waits until the first worker has stopped itself at its fail point, and marks what
-// is under way.
+// stopped waits until the first worker has stopped itself at its fail point, and marks the running
+// requests.
 func (w *world) stopped(ctx context.Context, point string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -316,10 +316,10 @@ func (w *world) finished(ctx context.Context, n int) error {
 	})
 }
 
-// timeout is how long n requests may take on a busy machine.
+// timeout bounds n requests on a busy machine.
 func timeout(n int) time.Duration { return time.Minute + time.Duration(n)*1500*time.Millisecond }
 
-// lasts lets the fault last for a number of ack waits: its length is what it is about.
+// lasts waits for a number of ack waits, because the length of the fault is what is tested.
 func (w *world) lasts(ctx context.Context, ackWaits float64) error {
 	t := time.NewTimer(time.Duration(ackWaits * float64(w.lab.options.ackWait)))
 	defer t.Stop()
@@ -331,7 +331,7 @@ func (w *world) lasts(ctx context.Context, ackWaits float64) error {
 	}
 }
 
-// logged reports how many lines of the workers' current processes hold all the words.
+// logged returns how many lines of the workers' current processes contain all the words.
 func (w *world) logged(words ...string) (n int) {
 	for _, k := range w.workers {
 		text, _ := k.process.output()

@@ -1,5 +1,5 @@
-// Command natsd runs nats-server with the configuration file that is its one argument, as
-// a process that the fault harness can kill, stop and wipe. SIGHUP reads the file again.
+// Command natsd runs nats-server with the configuration file in its only argument, as a process
+// that the fault harness can kill, stop and wipe. SIGHUP reads the file again.
 package main
 
 import (
