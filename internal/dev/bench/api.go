@@ -21,7 +21,7 @@ const (
 	apiProject  = "handed-over"
 )
 
-// apiPart measures the role api as a process of its own, with its embedded broker.
+// apiPart measures the role api as its own process, with its embedded broker.
 type apiPart struct {
 	*lab
 	w     *worker
@@ -29,10 +29,10 @@ type apiPart struct {
 	post  map[string][]float64 // milliseconds of each call, by variant
 	file  string               // the stored export
 	bytes int64
-	link  string // path of a link that opens it
+	link  string // path of a link to it
 }
 
-// handOver measures what a gateway and a customer meet: POST, pages, downloads.
+// handOver measures what a gateway and a customer use: POST, pages, downloads.
 func handOver(ctx context.Context, l *lab) (r result, err error) {
 	p := &apiPart{lab: l, post: map[string][]float64{}}
 	if err := p.store(ctx); err != nil {
@@ -58,7 +58,7 @@ func handOver(ctx context.Context, l *lab) (r result, err error) {
 	variants = append(variants,
 		variant{name: peer.name, run: func(ctx context.Context) (trial, error) { return p.fetch(ctx, "GET", peer.url, peer.pid()) }},
 		variant{name: linkName, run: func(ctx context.Context) (trial, error) { return p.fetch(ctx, "POST", p.w.api+p.link, p.w.pid()) }})
-	for _, v := range variants[len(variants)-2:] { // the file is in memory, and so is each server
+	for _, v := range variants[len(variants)-2:] { // warms up the file and both servers
 		if l.wants(v.name) {
 			if _, err := v.run(ctx); err != nil {
 				return r, err
@@ -122,7 +122,7 @@ func (p *apiPart) store(ctx context.Context) error {
 	return err
 }
 
-// command runs a command of ours with the worker's settings, and returns what it prints.
+// command runs one of our commands with the worker's settings, and returns its output.
 func (p *apiPart) command(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, p.binary, args...) //nolint:gosec // just built
 	cmd.Dir, cmd.Env = p.w.dir, p.w.cmd.Env
@@ -133,7 +133,7 @@ func (p *apiPart) command(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// reportPosts tells how long a call takes.
+// reportPosts reports the duration of a call.
 func (p *apiPart) reportPosts(r *result) {
 	t := table{head: []string{"to `backup.requested` stored", "calls", "median, ms", "99th percentile, ms"}}
 	for _, n := range []int{1, 8} {
@@ -159,7 +159,7 @@ func (p *apiPart) reportPosts(r *result) {
 	}
 }
 
-// medians are those of each round.
+// medians returns the median of each round.
 func medians(trials []trial) []float64 { return pick(trials, wallOf) }
 
 // reportDownloads compares the two servers of one file.
@@ -186,7 +186,7 @@ func (p *apiPart) reportDownloads(r *result, peer *fileServer) {
 	})
 }
 
-// stored is the file's path below the storage, as a URL has it.
+// stored returns the file's path below the storage, as in a URL.
 func (p *apiPart) stored() string {
 	rel, err := filepath.Rel(p.w.storage, p.file)
 	if err != nil {

@@ -15,13 +15,13 @@ const (
 	slowName = "slow readers"
 	pageName = "pages"
 
-	// slow is how many clients read slowly at the same time.
+	// slow is the number of concurrent clients that read slowly.
 	slow = 64
-	// step and pause are what each of them reads at a time, and how long it takes nothing then.
+	// step is the number of bytes that each of them reads at a time, pause the wait after that.
 	step, pause = 64 << 10, 20 * time.Millisecond
 )
 
-// fetch downloads once, and keeps nothing.
+// fetch downloads once and discards the bytes.
 func (p *apiPart) fetch(ctx context.Context, method, url string, pid int) (t trial, err error) {
 	before := processor(pid)
 	began := time.Now()
@@ -49,7 +49,7 @@ func (p *apiPart) fetch(ctx context.Context, method, url string, pid int) (t tri
 	return t, nil
 }
 
-// open begins a download on a connection of its own.
+// open begins a download on its own connection.
 func (p *apiPart) open(ctx context.Context, method, url string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -65,7 +65,8 @@ func (p *apiPart) open(ctx context.Context, method, url string) (io.ReadCloser, 
 	return resp.Body, nil
 }
 
-// slowReaders reads the server's memory before, while and after many clients read slowly.
+// slowReaders reads the server's memory before, during and after the downloads of many slow
+// clients.
 func (p *apiPart) slowReaders(ctx context.Context, r *result) error {
 	p.tell("%d slow readers", slow)
 	resident := func() float64 { return float64(status(p.w.pid(), "RssAnon")) / mebibyte }
@@ -97,7 +98,7 @@ func (p *apiPart) slowReaders(ctx context.Context, r *result) error {
 				if n >= until/8 {
 					atEarly()
 				}
-				time.Sleep(pause) // it is what makes it slow
+				time.Sleep(pause) // the pause makes the client slow
 			}
 			atLate()
 			<-quit

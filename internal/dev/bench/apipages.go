@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// pages runs the API's own benchmark of its pages, which makes the 100,000 exports.
+// pages runs the API's own benchmark of its pages, which creates the 100,000 exports.
 func pages(ctx context.Context, l *lab, r *result) error {
 	l.tell("pages of 100,000 exports")
 	args := []string{"test", "-run", "^$", "-bench", "^BenchmarkPageOfAHundredThousand$", "-benchtime", "2000x", "-count", strconv.Itoa(min(l.rounds, 3)), "-timeout", "30m", module + "/internal/api"}
@@ -31,7 +31,7 @@ func pages(ctx context.Context, l *lab, r *result) error {
 
 var pagesMetric = regexp.MustCompile(`(?m)^BenchmarkPageOfAHundredThousand.*\s([0-9.]+) p50-ms\s+([0-9.]+) p99-ms`)
 
-// pagesOf reads go test's output.
+// pagesOf parses go test's output.
 func pagesOf(out string) (p50, p99 []float64) {
 	for _, m := range pagesMetric.FindAllStringSubmatch(out, -1) {
 		for i, to := range []*[]float64{&p50, &p99} {

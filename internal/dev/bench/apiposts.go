@@ -19,8 +19,8 @@ import (
 func publishName(n int) string { return fmt.Sprintf("a bare publish, %d at a time", n) }
 func postName(n int) string    { return fmt.Sprintf("POST, %d at a time", n) }
 
-// ask makes a round's calls, so many at a time, and keeps how long each took. The trial's time is
-// the median.
+// ask makes a round's calls with a limited concurrency, and records the duration of each. The
+// trial's time is the median.
 func (p *apiPart) ask(ctx context.Context, name string, atATime int, one func(ctx context.Context, project string) error) (trial, error) {
 	calls := max(1, p.requests/p.rounds)
 	took := make([]float64, calls)
@@ -49,7 +49,7 @@ func (p *apiPart) publish(ctx context.Context, project string) error {
 	return err
 }
 
-// gateway keeps its connections, as a gateway does.
+// gateway reuses its connections, as a gateway does.
 var gateway = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 
 func (p *apiPart) postOne(ctx context.Context, project string) error {

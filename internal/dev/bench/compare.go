@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// compare holds every artifact of ours against its tenant's single dump.
+// compare compares each of our artifacts with its tenant's single dump.
 func (p *tenantPart) compare(ctx context.Context) (equal, different, foreign int, err error) {
 	p.tell("comparing %d artifacts with single dumps", len(p.exported))
 	for n := range p.tenants {
@@ -50,8 +50,8 @@ func plainText(file string) ([]byte, error) {
 	return b, errors.Join(err, z.Close())
 }
 
-// varying are the lines of a plain dump that two dumps of the same contents may differ in:
-// the restrict keys are random.
+// varying matches the lines in which two plain dumps of the same contents may differ: the restrict
+// keys are random.
 var varying = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
 func sameDump(a, b []byte) bool {
@@ -60,8 +60,8 @@ func sameDump(a, b []byte) bool {
 
 var anyTenant = regexp.MustCompile(`tenant_\d{5}`)
 
-// foreigners counts the mentions of other tenants: each name of an object and each value
-// holds its tenant's name.
+// foreigners counts the mentions of other tenants: each name of an object and each value contains
+// its tenant's name.
 func foreigners(dump []byte, own string) (n int) {
 	for _, name := range anyTenant.FindAll(dump, -1) {
 		if string(name) != own {

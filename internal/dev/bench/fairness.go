@@ -40,7 +40,7 @@ var (
 	fairnessMetric = regexp.MustCompile(`([0-9.]+) ms/(median|longest)`)
 )
 
-// fairnessOf reads go test's output: milliseconds by case.
+// fairnessOf parses go test's output: milliseconds by case.
 func fairnessOf(out string) (medians, longest map[string][]float64) {
 	medians, longest = map[string][]float64{}, map[string][]float64{}
 	for _, m := range fairnessLine.FindAllStringSubmatch(out, -1) {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// fileServer serves the stored file as people serve files.
+// fileServer serves the stored file with a common file server.
 type fileServer struct {
 	*process
 	name string
@@ -29,10 +29,10 @@ func (s *fileServer) close() error {
 	return os.RemoveAll(s.dir)
 }
 
-// filesKind begins the name of the test server that serves a folder.
+// filesKind begins the name of the test server for a folder.
 const filesKind = "files="
 
-// fileServer starts nginx, or Go's own server of files where nginx is not to be had.
+// fileServer starts nginx, or Go's own file server if nginx is not installed.
 func (p *apiPart) fileServer(ctx context.Context) (*fileServer, error) {
 	dir, err := p.folder("files")
 	if err != nil {
@@ -53,7 +53,7 @@ func (p *apiPart) fileServer(ctx context.Context) (*fileServer, error) {
 	return s, err
 }
 
-// nginx returns where the program is; empty: nowhere.
+// nginx returns the path of the program; empty: it is not installed.
 func nginx() string {
 	for _, name := range []string{"build/bin/nginx", "nginx", "/usr/sbin/nginx"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -65,7 +65,7 @@ func nginx() string {
 	return ""
 }
 
-// nginxConfig is nginx as it is for files, with all that it writes in a folder of its own.
+// nginxConfig is nginx's usual configuration for files, with all output in its own folder.
 const nginxConfig = `daemon off;
 master_process off;
 pid %[1]s/pid;
@@ -89,7 +89,7 @@ http {
 
 func (p *apiPart) startNginx(ctx context.Context, program, dir string) (*fileServer, error) {
 	var faults []error
-	for range 5 { // a port that was free may be taken meanwhile
+	for range 5 { // another process may take a free port in between
 		port, err := freePort(ctx)
 		if err != nil {
 			return nil, err

@@ -15,12 +15,12 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// asOurs are the options with which a worker saves pg_dump some queries in a database without
-// comments and security labels, as this one is.
+// asOurs are the options that save pg_dump queries in a database without comments and security
+// labels. A worker uses them too.
 var asOurs = []string{"--no-publications", "--no-subscriptions", "--no-comments", "--no-security-labels"}
 
-// latency asks an idle worker for one export after another, in turns with bare pg_dumps to a
-// file on the same disk, as people run them and with the worker's options.
+// latency requests one export after another from an idle worker, in turns with bare pg_dumps to a
+// file on the same disk, without and with the worker's options.
 func (p *eventsPart) latency(ctx context.Context) (t trial, err error) {
 	w, err := p.startWorker(ctx)
 	if err != nil {
@@ -80,8 +80,7 @@ func (p *eventsPart) toFile(ctx context.Context, w *worker, options ...string) (
 	return time.Since(began), errors.Join(err, os.Remove(file))
 }
 
-// refusals publishes requests that no worker can accept, as a gateway with a fault would,
-// and waits for as many failures.
+// refusals publishes invalid requests, as a faulty gateway would, and waits for as many failures.
 func (p *eventsPart) refusals(ctx context.Context) (t trial, err error) {
 	w, err := p.startWorker(ctx, fmt.Sprintf("MAX_WAITING_PER_PROJECT=%d", refusals))
 	if err != nil {

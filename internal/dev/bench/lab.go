@@ -23,8 +23,8 @@ const (
 	projectQuery    = `SELECT id, id AS name, true AS active, ARRAY[schema_name] AS schemas, dsn FROM projects WHERE id = $1`
 )
 
-// lab is what all parts share: the programs, a PostgreSQL server, and a folder on the disk
-// that all outputs go to.
+// lab holds what all parts share: the programs, a PostgreSQL server, and a folder on the disk of
+// all outputs.
 type lab struct {
 	options
 	dir     string
@@ -80,7 +80,7 @@ func (l *lab) close() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// tool is the path of one of PostgreSQL's own clients, never Debian's wrapper.
+// tool returns the path of one of PostgreSQL's own clients, never of Debian's wrapper.
 func (l *lab) tool(name string) string { return filepath.Join(l.cluster.BinDir, name) }
 
 // execute runs statements on a database, each by itself.
@@ -98,8 +98,8 @@ func (l *lab) execute(ctx context.Context, database string, statements ...string
 	return nil
 }
 
-// loading runs load on a server that does not wait for the disk: tens of thousands of files
-// would take minutes. Afterwards the server waits again, and all of it is on the disk.
+// loading runs load on a server that does not sync, because tens of thousands of files would take
+// minutes. Afterwards the server syncs again, and all data is on the disk.
 func (l *lab) loading(ctx context.Context, load func() error) error {
 	err := l.execute(ctx, "postgres", "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 	if err == nil {
@@ -112,7 +112,7 @@ func (l *lab) loading(ctx context.Context, load func() error) error {
 	return err
 }
 
-// enrol makes projects known to the control plane.
+// enrol adds projects to the control plane.
 func (l *lab) enrol(ctx context.Context, database string, schemas map[string]string) error {
 	conn, err := pgx.Connect(ctx, l.cluster.URL(controlDatabase))
 	if err != nil {
@@ -131,14 +131,14 @@ func (l *lab) drop(ctx context.Context, database string) error {
 	return l.execute(ctx, "postgres", "DROP DATABASE "+database+" WITH (FORCE)")
 }
 
-// folder makes an empty folder of its own.
+// folder creates an empty folder.
 func (l *lab) folder(name string) (string, error) {
 	l.serial++
 	dir := filepath.Join(l.dir, name+"-"+strconv.Itoa(l.serial))
 	return dir, os.Mkdir(dir, 0o700)
 }
 
-// serverProcessor is what PostgreSQL's processes have used so far, in seconds.
+// serverProcessor returns the processor seconds of PostgreSQL's processes so far.
 func (l *lab) serverProcessor() float64 { return processor(l.postmaster()) }
 
 func (l *lab) postmaster() int {
@@ -148,7 +148,7 @@ func (l *lab) postmaster() int {
 	return pid
 }
 
-// notable is how large a project must be for the disk to be part of what is measured.
+// notable is the least size of a project for which the disk affects the result.
 const notable = 64 << 20
 
 // settle lets the disk finish what one run wrote before the next is timed. sync waits for all

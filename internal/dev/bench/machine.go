@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine says where figures come from.
+// machine describes the machine of the figures.
 type machine struct {
 	Cores  int               `json:"cores"`
 	Memory int64             `json:"memory_bytes"`
@@ -20,7 +20,7 @@ type machine struct {
 	Tools  map[string]string `json:"versions"` // Go, PostgreSQL, and each peer by its name
 }
 
-// short is the machine in one line, without the peers.
+// short returns the machine in one line, without the peers.
 func (m machine) short() string {
 	return fmt.Sprintf("%d cores of %s, %d GiB, Linux %s, %s, %s", m.Cores, m.CPU, (m.Memory+1<<29)>>30, m.Kernel, m.Tools["go"], m.Tools["pg_dump"])
 }
@@ -59,7 +59,7 @@ func (l *lab) machine(ctx context.Context) (machine, error) {
 	return m, nil
 }
 
-// version is the first line of what a tool says of itself; empty: it is not there.
+// version returns the first line of a tool's version output; empty: it is not installed.
 func version(ctx context.Context, tool string) string {
 	out, err := exec.CommandContext(ctx, tool, "--version").CombinedOutput()
 	if err != nil {

@@ -35,7 +35,7 @@ func mainCode() int {
 
 var errUsage = errors.New("wrong arguments")
 
-// options say what to measure, and at which scale.
+// options select the parts and the scale.
 type options struct {
 	size     int64          // of the large dump in bytes, about
 	rounds   int            // of each variant
@@ -47,7 +47,7 @@ type options struct {
 	began    time.Time
 }
 
-// tell says what is done now.
+// tell prints the current step.
 func (o options) tell(format string, args ...any) {
 	fmt.Fprintf(o.progress, "%7.1fs  %s\n", time.Since(o.began).Seconds(), fmt.Sprintf(format, args...))
 }
@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return runParts(ctx, o, selected, files{doc: *doc, figures: *out}, stdout)
 }
 
-// part is one selectable piece of the benchmark.
+// part is one selectable part of the benchmark.
 type part struct {
 	name  string
 	title string
@@ -138,10 +138,10 @@ func choose(names string) ([]part, error) {
 	return out, nil
 }
 
-// files are where the figures go; an empty name is none.
+// files are the outputs for the figures; an empty name means no output.
 type files struct{ doc, figures string }
 
-// runParts runs parts one after another, and writes each down as soon as it is done.
+// runParts runs parts one after another, and writes each result as soon as it is complete.
 func runParts(ctx context.Context, o options, selected []part, f files, stdout io.Writer) (err error) {
 	l, err := openLab(ctx, o)
 	if err != nil {

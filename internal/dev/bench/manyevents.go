@@ -87,10 +87,10 @@ func (p *eventsPart) load(ctx context.Context) error {
 	return p.enrol(ctx, eventsDatabase, projects)
 }
 
-// another is a project's number, each in its turn.
+// another returns the number of the next project, in turns.
 func (p *eventsPart) another() int { return int(p.next.Add(1)) % p.each }
 
-// bare spawns pg_dumps to /dev/null, and nothing else.
+// bare runs pg_dumps to /dev/null.
 func (p *eventsPart) bare(ctx context.Context, atATime int) (trial, error) {
 	return p.observed(func() []int { return nil }, p.dir+"/none", p.dir, func() error {
 		return spawn(p.each, atATime, func() error {
@@ -104,7 +104,7 @@ func (p *eventsPart) bare(ctx context.Context, atATime int) (trial, error) {
 	})
 }
 
-// many asks a fresh worker for all projects at once.
+// many requests exports of all projects at once from a fresh worker.
 func (p *eventsPart) many(ctx context.Context, settings ...string) (t trial, err error) {
 	w, err := p.startWorker(ctx, settings...)
 	if err != nil {

@@ -20,22 +20,23 @@ var nodePeer []byte
 // command is one program of a pipeline, with its arguments.
 type command []string
 
-// dump is the bare pg_dump of a schema, with the arguments that decide what is in the dump.
+// dump returns the bare pg_dump of a schema, with the arguments that decide the contents of the
+// dump.
 func (l *lab) dump(schema string, more ...string) command {
 	return append(command{
 		l.tool("pg_dump"), "--schema=\"" + schema + "\"", "--strict-names", "--no-owner", "--no-acl", "--no-tablespaces",
 	}, more...)
 }
 
-// environment is that of a client of PostgreSQL, as people have it, but for the option: without
-// it the loops over many tenants would be compared with a planner's mistake.
+// environment returns the usual environment of a PostgreSQL client, plus one option: without it the
+// loops over many tenants would measure a wrong plan.
 func (l *lab) environment(database string) []string {
 	cmd, _ := l.cluster.Client(context.Background(), database, "psql") // it never fails
 	return append(cmd.Env, "PGOPTIONS=-c enable_mergejoin=off", "PATH="+os.Getenv("PATH"), "HOME="+l.dir)
 }
 
-// pipeline runs programs, each reading what the former one writes; the last one writes to
-// the file, or to /dev/null when it is empty. All of them must succeed.
+// pipeline runs programs, each with the output of the previous one as input. The last one writes to
+// the file, or to /dev/null if file is empty. All of them must succeed.
 func (l *lab) pipeline(ctx context.Context, database, file string, commands ...command) (running func() []int, wait func() (cpu float64, err error), err error) {
 	var cmds []*exec.Cmd
 	var closers []*os.File
@@ -98,7 +99,7 @@ func (l *lab) pipeline(ctx context.Context, database, file string, commands ...c
 	return running, wait, nil
 }
 
-// peer measures a pipeline. The file is removed afterwards; empty: /dev/null.
+// peer measures a pipeline. It removes the file afterwards; empty: /dev/null.
 func (l *lab) peer(ctx context.Context, database, file string, commands ...command) (t trial, err error) {
 	tmp, err := l.folder("peer")
 	if err != nil {
@@ -147,7 +148,7 @@ func (l *lab) peer(ctx context.Context, database, file string, commands ...comma
 	return t, err
 }
 
-// peers are what people use instead. Names of programs that are not there say so.
+// peers are the common alternatives. A program that is not installed is reported as missing.
 func (l *lab) peers(database string) []variant {
 	script := filepath.Join(l.dir, "peer.js")
 	write := os.WriteFile(script, nodePeer, 0o600)
@@ -190,9 +191,9 @@ const (
 	peerNode = "Node: pg_dump, createGzip, temporary file, copy"
 )
 
-// jobs is how many connections ours takes for three tables, by default four at most.
+// jobs is the number of our connections for three tables, by default at most four.
 var jobs = strconv.Itoa(min(runtime.GOMAXPROCS(0), 3))
 
-// peerDirectory is what a parallel export costs before anything of ours is done: its files
-// lie in a folder, in the page cache, unread.
+// peerDirectory is the cost of a parallel export before our own work: its files are in a folder, in
+// the page cache, unread.
 var peerDirectory = "pg_dump -Fd -j " + jobs + " -Z 0"

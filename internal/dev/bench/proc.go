@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// ticks is the unit of /proc's times: USER_HZ is 100 on every architecture Go runs on.
+// ticks is the unit of /proc's times: USER_HZ is 100 on every architecture that Go supports.
 const ticks = 100
 
-// processor returns the seconds of processor that a process, those it waited for, and its
-// living descendants have used so far. A process that is gone has used none.
+// processor returns the processor seconds so far of a process, of its children that it waited for,
+// and of its living descendants. It returns 0 for a process that is gone.
 func processor(pid int) float64 {
 	for {
 		own, waited := times(pid)
@@ -23,21 +23,20 @@ func processor(pid int) float64 {
 		for _, child := range children(pid) {
 			below += processor(child)
 		}
-		// A child that was waited for meanwhile counts twice, or not at all: look again.
+		// A child that was waited for in between counts twice or not at all, so the times are read again.
 		if _, again := times(pid); again == waited {
 			return own + waited + below
 		}
 	}
 }
 
-// times reads what a process has used itself, and what its children had used when they were
-// waited for.
+// times reads the processor time of a process and of its children that it waited for.
 func times(pid int) (own, waited float64) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, 0
 	}
-	// The name, in brackets, may hold anything; what follows is counted from its end.
+	// The name, in brackets, may contain anything, so the fields are counted from its end.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	const utime, stime, cutime, cstime = 11, 12, 13, 14
 	at := func(i int) float64 {
@@ -79,18 +78,18 @@ func status(pid int, name string) int64 {
 	return 0
 }
 
-// watched is what a sampler saw.
+// watched is the result of a sampler.
 type watched struct {
 	own      int64 // most memory that the roots had resident, added up
 	children int64 // the same of their descendants, those that follow one another once
 	spooled  int64 // most bytes at a time in temporary files
 }
 
-// sampleEvery is the pause between two looks: one costs far less than a millisecond.
+// sampleEvery is the pause between two samples. One costs far less than a millisecond.
 const sampleEvery = 100 * time.Millisecond
 
-// watch looks at processes and their temporary files until the returned function is called.
-// Temporary is what lies in the folder tmp, and what is open without a name outside of keep.
+// watch samples processes and their temporary files until the returned function is called.
+// Temporary files are the files in the folder tmp, and open files without a name outside of keep.
 func watch(roots func() []int, tmp, keep string) (stop func() watched) {
 	quit, done := make(chan struct{}), make(chan watched)
 	go func() {
@@ -153,8 +152,8 @@ func (s *sampler) result() watched {
 	return w
 }
 
-// unnamed adds up the files that a process has open and that have no name any more, which
-// is how pg_dump spools. Memory files and what lies in keep do not count.
+// unnamed returns the size of a process's open files without a name, which pg_dump uses for its
+// spool. Memory files and files in keep do not count.
 func (s *sampler) unnamed(pid int) (total int64) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
@@ -181,7 +180,7 @@ func folderSize(dir string) (total int64) {
 				total += info.Size()
 			}
 		}
-		return nil // what vanished meanwhile has no size
+		return nil // a removed file has no size
 	})
 	return total
 }

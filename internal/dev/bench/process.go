@@ -68,7 +68,7 @@ func (p *process) read(out io.Reader, said func(), ready func(string) bool) {
 		p.tail = p.tail[max(0, len(p.tail)-tailLines):]
 		p.mu.Unlock()
 	}
-	_, _ = io.Copy(io.Discard, out) // a line was too long: the child must not stand still
+	_, _ = io.Copy(io.Discard, out) // a line was too long: the child must not block
 }
 
 func (p *process) last() string {
@@ -84,7 +84,7 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// end asks the process to end, and kills what does not.
+// end asks the process to end, and kills it if it does not.
 func (p *process) end() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	t := time.NewTimer(time.Minute)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// result is what one part found.
+// result is the result of one part.
 type result struct {
 	Part    string             `json:"part"`
 	Title   string             `json:"title"`
@@ -47,7 +47,7 @@ func (t table) markdown() string {
 	return b.String()
 }
 
-// markdown is the part's section.
+// markdown returns the part's section.
 func (r result) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", r.Title)
@@ -67,7 +67,7 @@ func (r result) markdown() string {
 	return b.String()
 }
 
-// targets are the figures that something is promised of.
+// targets returns the figures with a target.
 func (r result) targets() table {
 	t := table{head: []string{"target", "promised", "measured", ""}}
 	for _, f := range r.Figures {
@@ -87,8 +87,7 @@ func marks(part string) (begin, end string) {
 	return "<!-- bench " + part + " -->\n", "<!-- /bench " + part + " -->\n"
 }
 
-// keepSection puts the part's section in the place of the former one, or at the end. All
-// else on the page stays.
+// keepSection replaces the part's section, or appends it. It keeps the rest of the page.
 func (f files) keepSection(r result) error {
 	if f.doc == "" {
 		return nil
@@ -114,14 +113,14 @@ func withSection(page, part, section string) string {
 	return before + begin + section + end + after
 }
 
-// figuresFile is the form of build/bench.json.
+// figuresFile is the format of build/bench.json.
 type figuresFile struct {
 	// Ratios are all parts' figures by name, PART.NAME.
 	Ratios map[string]figure `json:"ratios"`
 	Parts  map[string]result `json:"parts"`
 }
 
-// keepFigures puts the part's figures in the place of the former ones.
+// keepFigures replaces the part's figures.
 func (f files) keepFigures(r result) error {
 	if f.figures == "" {
 		return nil
@@ -157,5 +156,5 @@ func write(file string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return err
 	}
-	return os.WriteFile(file, b, 0o644) //nolint:gosec // for everyone to read
+	return os.WriteFile(file, b, 0o644) //nolint:gosec // a public report
 }

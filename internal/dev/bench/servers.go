@@ -14,10 +14,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
-// chat is private, where a bot may send a message a second; groups are slower.
+// chat is a private chat, in which a bot may send one message a second; groups are slower.
 const chat = 4242
 
-// serveFlag is what this program is called with to be a test server.
+// serveFlag is the argument with which this program is a test server.
 const serveFlag = "-serve "
 
 // serve runs one test server in this process until ctx ends, and prints the worker's
@@ -57,8 +57,8 @@ func serveTelegram(ctx context.Context, stdout io.Writer) error {
 	return server.Close()
 }
 
-// testServer starts one in a process of its own, so that its memory and its time are not
-// the worker's, and returns the worker's settings for it.
+// testServer starts a test server in its own process, so that its memory and processor time are not
+// counted as the worker's. It returns the worker's settings for it.
 func (l *lab) testServer(ctx context.Context, kind string) (settings []string, p *process, err error) {
 	cmd := exec.CommandContext(ctx, l.self, "-serve", kind) //nolint:gosec // this program
 	line := make(chan string, 1)
@@ -78,7 +78,7 @@ func (l *lab) testServer(ctx context.Context, kind string) (settings []string, p
 	return strings.Fields(<-line), p, nil
 }
 
-// recipient returns a fresh age recipient; its identity is thrown away.
+// recipient returns a fresh age recipient without its identity.
 func recipient() (string, error) {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

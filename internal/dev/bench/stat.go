@@ -13,7 +13,7 @@ type stat struct {
 	Rounds int     `json:"rounds"`
 }
 
-// over summarizes values; the zero stat is of none.
+// over returns the stat of values; the zero stat for no values.
 func over(values []float64) stat {
 	if len(values) == 0 {
 		return stat{}
@@ -60,7 +60,7 @@ func difference(a, b []float64) stat {
 	return over(each(a, b, func(a, b float64) float64 { return a - b }))
 }
 
-// figure is a named figure, with the promise that it is held against if there is one.
+// figure is a named figure and its target, if there is one.
 type figure struct {
 	Name    string  `json:"name"`
 	Text    string  `json:"text"`
@@ -71,7 +71,7 @@ type figure struct {
 	Verdict string  `json:"verdict,omitempty"`
 }
 
-// bound says on which side of the limit the promise is kept.
+// bound says on which side of the limit the target is met.
 type bound string
 
 const (
@@ -81,7 +81,7 @@ const (
 	below   bound = "below"
 )
 
-// judged fills the verdict in. Without a value nothing is said to be kept.
+// judged sets the verdict. Without a value there is none.
 func (r figure) judged() figure {
 	if r.Kind == none {
 		return r

@@ -24,8 +24,8 @@ const (
 
 func tenantSchema(n int) string { return fmt.Sprintf("tenant_%05d", n) }
 
-// tenantSQL makes one tenant. Every value in it names the tenant, so that a row in the wrong
-// export would be seen.
+// tenantSQL returns the statements for one tenant. Every value contains the tenant's name, so that
+// a row in the wrong export is detected.
 func tenantSQL(n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "CREATE SCHEMA %s; SET search_path = %[1]s;", tenantSchema(n))
@@ -35,7 +35,7 @@ func tenantSQL(n int) string {
 	return b.String()
 }
 
-// manyTenants asks for all tenants of a database at once.
+// manyTenants requests exports of all tenants of a database at once.
 func manyTenants(ctx context.Context, l *lab) (result, error) {
 	idle := 2 * l.tenants
 	if err := l.loading(ctx, func() error { return l.loadTenants(ctx, idle) }); err != nil {
@@ -46,7 +46,7 @@ func manyTenants(ctx context.Context, l *lab) (result, error) {
 	if p.kept, err = l.folder("artifacts"); err != nil {
 		return result{}, err
 	}
-	// A slice of the tenants a round is enough for what costs the same for each of them.
+	// A part of the tenants in each round is enough for variants with the same cost for each tenant.
 	fifth, few := (l.tenants+l.rounds-1)/l.rounds, max(l.tenants/20, 1)
 	variants := []variant{
 		{name: oursGrouped, run: func(ctx context.Context) (trial, error) { return p.ours(ctx, "near", l.tenants) }},
@@ -62,7 +62,7 @@ func manyTenants(ctx context.Context, l *lab) (result, error) {
 	return p.report(ctx, variants, found, fifth, few, idle)
 }
 
-// loadTenants makes a database with the tenants, and one with idle ones beside the same.
+// loadTenants creates a database with the tenants, and one with the same and idle ones.
 func (l *lab) loadTenants(ctx context.Context, idle int) error {
 	l.tell("loading %d tenants, and %d idle ones into a second database", l.tenants, idle)
 	load := func(database string, from, to int) error {
@@ -109,13 +109,13 @@ type tenantPart struct {
 	reference map[int][]byte // by tenant: its single dump
 }
 
-// exported is one artifact of ours.
+// exported is one of our artifacts.
 type exported struct {
 	tenant int
 	file   string
 }
 
-// scaled makes the time of some tenants that of all.
+// scaled scales the time of some tenants to all.
 func (p *tenantPart) scaled(t trial, of int) trial {
 	by := float64(p.tenants) / float64(of)
 	t.Wall, t.CPU, t.Server = t.Wall*by, t.CPU*by, t.Server*by
@@ -142,7 +142,7 @@ func (p *tenantPart) single(ctx context.Context, n int) error {
 	return os.Remove(file)
 }
 
-// loop dumps the next tenants one by one. Over all rounds each has its turn.
+// loop dumps the next tenants one by one. Over all rounds each tenant is dumped once.
 func (p *tenantPart) loop(ctx context.Context, n int) (trial, error) {
 	t, err := p.observed(func() []int { return nil }, p.kept+"/none", p.kept, func() error {
 		for range n {
@@ -192,7 +192,7 @@ func spawn(n, atATime int, f func() error) error {
 	return errors.Join(errs...)
 }
 
-// ours asks a fresh worker for the first n tenants at once, and keeps the artifacts.
+// ours requests the first n tenants at once from a fresh worker, and keeps the artifacts.
 func (p *tenantPart) ours(ctx context.Context, kind string, n int, settings ...string) (t trial, err error) {
 	w, err := p.startWorker(ctx, settings...)
 	if err != nil {

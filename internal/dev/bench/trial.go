@@ -26,7 +26,7 @@ type variant struct {
 	missing string
 }
 
-// interleave runs each variant once a round. A tool that is missing or not wanted has no trials.
+// interleave runs each variant once a round. A missing or unwanted tool has no trials.
 func (l *lab) interleave(ctx context.Context, what string, variants []variant) (map[string][]trial, error) {
 	out := map[string][]trial{}
 	for round := range l.rounds {
@@ -67,8 +67,8 @@ func childrenOf(t trial) float64 { return float64(t.Children) / mebibyte }
 func spooledOf(t trial) float64  { return float64(t.Spooled) / mebibyte }
 func outputOf(t trial) float64   { return float64(t.Output) / mebibyte }
 
-// observed runs f and fills in what is seen of the processes meanwhile. Files without a
-// name below keep, and those below no tmp, are no temporary files.
+// observed runs f and adds the samples of the processes. Files without a name below keep, and files
+// outside of tmp, are not temporary.
 func (l *lab) observed(roots func() []int, tmp, keep string, f func() error) (trial, error) {
 	var t trial
 	before := 0.0

@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// waiting reads the worker's memory while so many requests wait for it.
+// waiting reads the worker's memory while many requests wait for it.
 func (p *eventsPart) waiting(ctx context.Context, r *result) error {
 	p.tell("queueing %d requests", p.options.waiting)
 	limit := fmt.Sprintf("MAX_WAITING_PER_PROJECT=%d", p.options.waiting/p.each+1)
@@ -35,7 +35,7 @@ func (p *eventsPart) waiting(ctx context.Context, r *result) error {
 		return errors.Join(err, w.close())
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	// Some are done by then, so that all parts of the worker have had their turn.
+	// Some requests are done first, so that all parts of the worker have run.
 	for range min(100, len(requests)) {
 		select {
 		case <-done:

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// The names of variants that figures are made of.
+// The names of variants in the figures.
 const (
 	nameFloor    = "pg_dump > /dev/null (the floor)"
 	nameCopy     = "COPY of the same tables > /dev/null"
@@ -26,7 +26,7 @@ const (
 	oursParallel = "pgcourier directory none"
 )
 
-// tinyOf is a tiny project beside the large one.
+// tinyOf returns the name of a tiny project beside the large one.
 func tinyOf(database string) string { return database + "-tiny" }
 
 // wall measures one large project: the variants with a target at the full size, the other
@@ -88,13 +88,13 @@ func wall(ctx context.Context, l *lab) (result, error) {
 	return r, errors.Join(l.drop(ctx, "wall"), l.drop(ctx, "wall_quarter"))
 }
 
-// atFullSize reports whether a variant is measured at the full size: one that a target is held
-// against, or that says what such a one is made of.
+// atFullSize reports whether a variant is measured at the full size, because it has a target or
+// explains one that has.
 func atFullSize(name string) bool {
 	return slices.Contains([]string{nameFloor, nameCopy, oursPlain, oursGzip, oursZstd, oursAge, oursS3, oursTelegram, oursParallel, peerGzip, peerNode, peerDirectory}, name)
 }
 
-// wallVariants are all ways to export one database's schema, the floor first.
+// wallVariants returns all ways to export one database's schema, the floor first.
 func (l *lab) wallVariants(database string) []variant {
 	all := []variant{
 		{name: nameFloor, run: func(ctx context.Context) (trial, error) {
@@ -121,8 +121,8 @@ func (l *lab) wallVariants(database string) []variant {
 	return append(all, l.peers(database)...)
 }
 
-// ours measures one request on a fresh worker that has exported a tiny project before, so
-// that its connections are there, as they are in a worker that has run for a while.
+// ours measures one request on a fresh worker that has exported a tiny project before, so that its
+// connections exist, as in a worker that has run for a while.
 func (l *lab) ours(name string, r events.Requested, server string, encrypted bool) variant {
 	return variant{name: name, run: func(ctx context.Context) (t trial, err error) {
 		settings := []string{"TIMEOUT=2h"}
@@ -191,7 +191,7 @@ func wallTable(variants []variant, found map[string][]trial, size int64) table {
 	return t
 }
 
-// shown is a variant's name in a table: a peer's is a command, ours says what was asked for.
+// shown returns a variant's name in a table: a peer's is a command, ours names the request.
 func shown(name string) string {
 	if strings.HasPrefix(name, "pgcourier ") {
 		return name
@@ -199,7 +199,7 @@ func shown(name string) string {
 	return "`" + strings.ReplaceAll(name, "|", "\\|") + "`"
 }
 
-// wallFigures are the ratios that the issue promises.
+// wallFigures returns the ratios with a promise.
 func wallFigures(found map[string][]trial) []figure {
 	toFloor := func(name string) stat { return ratio(pick(found[name], wallOf), pick(found[nameFloor], wallOf)) }
 	peak := func(name string, of func(trial) float64) stat { return over(pick(found[name], of)) }
@@ -229,7 +229,7 @@ func wallFigures(found map[string][]trial) []figure {
 	return all
 }
 
-// most is the largest value, which a limit on a peak is about.
+// most returns the largest value, for a limit on a peak.
 func most(trials []trial, of func(trial) float64) stat {
 	s := over(pick(trials, of))
 	s.Median = s.Max

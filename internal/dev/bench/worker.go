@@ -42,7 +42,7 @@ func (l *lab) startWorker(ctx context.Context, settings ...string) (*worker, err
 	return l.startWorkerOn(ctx, dir, settings...)
 }
 
-// startWorkerOn starts a worker on the data folder that another one has left.
+// startWorkerOn starts a worker on the data folder of an earlier one.
 func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string) (*worker, error) {
 	w := &worker{dir: dir, tmp: filepath.Join(dir, "tmp"), storage: filepath.Join(dir, "exports")}
 	for _, d := range []string{w.tmp, w.storage} {
@@ -87,8 +87,8 @@ func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string)
 	return w, nil
 }
 
-// adopt tells the ledger of a worker's new folder. The ledger remembers the exports of the worker
-// before, and a worker does not start where a storage that had exports is empty.
+// adopt tells the ledger that the worker has a new storage folder. The ledger remembers the earlier
+// worker's exports, and a worker refuses to start on an empty storage that had exports.
 func (l *lab) adopt(ctx context.Context, w *worker, env []string) error {
 	if l.storage == w.storage {
 		return nil
@@ -132,8 +132,8 @@ func (w *worker) stop() error {
 	return w.end()
 }
 
-// ask publishes one request and waits for its outcome, which must be a completed export.
-// The time is the gateway's: from before the publish until the outcome is in its hands.
+// ask publishes one request and waits for its outcome, which must be a completed export. The time
+// is the gateway's: from before the publish until the outcome arrived.
 func (w *worker) ask(ctx context.Context, r events.Requested) (c *events.Completed, published time.Time, took time.Duration, err error) {
 	published = time.Now()
 	id, err := w.client.RequestBackup(ctx, r)
@@ -151,12 +151,12 @@ func (w *worker) ask(ctx context.Context, r events.Requested) (c *events.Complet
 	return o.Completed, published, took, nil
 }
 
-// publishers is how many requests a gateway has under way when it queues many.
+// publishers is the number of concurrent publishes of a gateway that queues many requests.
 const publishers = 16
 
-// askAll publishes all requests as fast as the broker takes them and waits for as many
-// outcomes, all of which must be completed exports. The time runs from before the first
-// publish until the last outcome arrived.
+// askAll publishes all requests as fast as the broker accepts them and waits for as many outcomes,
+// all of which must be completed exports. The time runs from before the first publish until the
+// last outcome arrived.
 func (w *worker) askAll(ctx context.Context, requests []events.Requested) (done []*events.Completed, took time.Duration, err error) {
 	outcomes := make(chan *nats.Msg, len(requests)+1)
 	for _, subject := range []string{events.CompletedFilter, events.FailedFilter} {

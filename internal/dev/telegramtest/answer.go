@@ -29,7 +29,7 @@ func wholeSeconds(d time.Duration) time.Duration {
 	return time.Duration(math.Ceil(d.Seconds())) * time.Second
 }
 
-// flood tells to wait, in whole seconds as Telegram does.
+// flood answers that the caller must wait, in whole seconds as Telegram does.
 func flood(wait time.Duration) reply {
 	seconds := int(wholeSeconds(wait) / time.Second)
 	r := failure(http.StatusTooManyRequests, fmt.Sprintf("Too Many Requests: retry after %d", seconds))
@@ -49,10 +49,10 @@ func (r reply) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(raw) // a client that went away has no use for it
+	_, _ = w.Write(raw) // fails only when the client is gone
 }
 
-// describe is a message as the bot sees it.
+// describe returns a message as the bot sees it.
 func (s *Server) describe(b *bot, c *chat, m *message) map[string]any {
 	out := map[string]any{"message_id": m.ID, "date": m.Sent.Unix(), "chat": map[string]any{"id": c.ID, "type": c.Type, "title": c.Title}}
 	if m.Bot != 0 && c.Type != "channel" { // in channels the sender is the channel

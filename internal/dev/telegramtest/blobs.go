@@ -10,13 +10,13 @@ import (
 	"sync"
 )
 
-// Blobs keeps the contents of documents. Implementations are safe for concurrent use.
+// Blobs stores the contents of documents. Implementations are safe for concurrent use.
 type Blobs interface {
 	// Create starts a blob; its Close completes it.
 	Create(id string) (io.WriteCloser, error)
 	// Open returns a complete blob.
 	Open(id string) (io.ReadSeekCloser, error)
-	// Remove drops a blob, complete or not; one that does not exist is no error.
+	// Remove deletes a blob, complete or not. A missing blob is not an error.
 	Remove(id string) error
 }
 
@@ -103,8 +103,8 @@ func (d Dir) Remove(id string) error {
 	return nil
 }
 
-// HashOnly keeps no contents: names, sizes and hashes of what arrived are all there is.
-// Fetching answers that the file is unavailable.
+// HashOnly stores no contents: only names, sizes and hashes of the documents remain. Downloads
+// answer that the file is unavailable.
 type HashOnly struct{}
 
 var _ Blobs = HashOnly{}
@@ -113,7 +113,7 @@ type discard struct{ io.Writer }
 
 func (discard) Close() error { return nil }
 
-// Create counts and forgets.
+// Create returns a writer that discards the bytes.
 func (HashOnly) Create(string) (io.WriteCloser, error) { return discard{io.Discard}, nil }
 
 // Open returns os.ErrNotExist.

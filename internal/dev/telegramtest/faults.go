@@ -16,9 +16,9 @@ const (
 	// Reset drops the connection: of an upload or a download after After bytes, of any
 	// other call at once.
 	Reset Kind = iota + 1
-	// LoseReply does what was asked for and drops the connection instead of answering.
+	// LoseReply carries out the call and drops the connection instead of answering.
 	LoseReply
-	// Late does what was asked for and answers when Gate is closed.
+	// Late carries out the call and answers when Gate is closed.
 	Late
 	// BadGateway answers 502 in HTML.
 	BadGateway
@@ -34,7 +34,7 @@ const (
 	Redirect
 	// Echo answers 400 with the request's own path, which holds the token.
 	Echo
-	// Hang answers nothing until the client or the server goes away.
+	// Hang does not answer until the client or the server ends.
 	Hang
 	// Short ends a download after After bytes as if the file were no longer.
 	Short
@@ -44,7 +44,7 @@ const (
 	Says
 )
 
-// Fault is something that goes wrong.
+// Fault is one injected fault.
 type Fault struct {
 	Kind       Kind
 	Method     string // the call, or "download"; empty: any
@@ -96,7 +96,7 @@ func (s *Server) fault(method string) Fault {
 	return Fault{}
 }
 
-// early applies the faults that need nothing of the request. It reports whether it did.
+// early applies the faults that do not depend on the request's contents. It reports whether it did.
 func (s *Server) early(w http.ResponseWriter, r *http.Request, f Fault) bool {
 	switch f.Kind {
 	case BadGateway:

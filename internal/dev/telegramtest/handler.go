@@ -44,7 +44,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		drop(w) // the client is gone, or makes no sense; nothing was stored
+		drop(w) // the client is gone or the request is invalid; nothing was stored
 		return
 	}
 	answer := s.answer(token, method, in)
@@ -71,7 +71,7 @@ func (s *Server) tooLarge(r *http.Request) bool {
 	return r.ContentLength > MaxUpload
 }
 
-// input is the parameters of a call, and the document that came with it.
+// input holds the parameters and the document of a call.
 type input struct {
 	fields map[string]string
 	file   *file // not shown by any message yet
@@ -85,7 +85,7 @@ func (in input) number(name string) int64 {
 	return n
 }
 
-// read takes the request in: JSON or multipart/form-data.
+// read parses a request: JSON or multipart/form-data.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (input, error) {
 	in := input{fields: map[string]string{}}
 	r.Body = http.MaxBytesReader(w, r.Body, MaxUpload)
@@ -104,7 +104,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (input, error) {
 	return in, nil
 }
 
-// answer carries a call out.
+// answer carries out a call.
 func (s *Server) answer(token, method string, in input) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,7 @@ func (s *Server) answer(token, method string, in input) reply {
 	return call(s, b, c, in)
 }
 
-// dropUnused removes an upload that no message shows.
+// dropUnused removes an upload that is in no message.
 func (s *Server) dropUnused(f *file) {
 	if f != nil && f.uses == 0 {
 		_ = s.blobs.Remove(f.blob) // a leftover in a test's folder

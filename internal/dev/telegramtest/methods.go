@@ -63,7 +63,7 @@ func mayPost(b *bot, c *chat) (reply, bool) {
 
 func (s *Server) sendChatAction(*bot, *chat, input) reply { return success(true) }
 
-// inTopic refuses a message to a topic that is not there or not open.
+// inTopic refuses a message to a topic that does not exist or is closed.
 func inTopic(c *chat, in input) (reply, bool) {
 	topic := in.number("message_thread_id")
 	if topic == 0 {
@@ -246,7 +246,7 @@ const (
 	paceLimit    = 20
 )
 
-// paced accounts for a message to a chat, or tells to wait.
+// paced counts a message to a chat, or answers that the caller must wait.
 func (s *Server) paced(c *chat) (reply, bool) {
 	now := s.clock.Now()
 	if now.Before(c.until) {

@@ -18,7 +18,7 @@ const (
 	MaxFetch  = 20 << 20 // of a file, by getFile
 )
 
-// PathLifetime is how long a file path is good.
+// PathLifetime is how long a file path is valid.
 const PathLifetime = time.Hour
 
 // DeletionWindow is how long a message can be deleted.
@@ -28,7 +28,7 @@ const DeletionWindow = 48 * time.Hour
 type Config struct {
 	// Clock is the server's time. Default: real time.
 	Clock interface{ Now() time.Time }
-	// Blobs keeps the documents. Default: a Memory.
+	// Blobs stores the documents. Default: a Memory.
 	Blobs Blobs
 	// Addr is where to listen. Default: a free port of the loopback interface.
 	Addr string
@@ -108,7 +108,7 @@ func (s *Server) AddBot(name string) (token string) {
 	return token
 }
 
-// Revoke makes a bot's token useless.
+// Revoke invalidates a bot's token.
 func (s *Server) Revoke(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +126,9 @@ func (s *Server) AddChat(c Chat) {
 	s.chats[c.ID] = &chat{Chat: c, members: map[int64]Member{}, next: 1}
 }
 
-// Upgrade makes a supergroup of a group, as Telegram does when it gets more than a group can be: it
-// has another id and no messages, and the group takes no more. Both keep their members.
+// Upgrade turns a group into a supergroup, as Telegram does when the group exceeds a group's
+// limits. The supergroup has another id and no messages, and the group accepts no more messages.
+// Both keep their members.
 func (s *Server) Upgrade(group, supergroup int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +162,7 @@ func Admin() Member {
 	return Member{Status: "administrator", CanPost: true, CanEdit: true, CanDelete: true, CanPin: true, CanSendDocuments: true}
 }
 
-// Stats counts what the server saw.
+// Stats counts the requests of clients.
 type Stats struct {
 	Requests  map[string]int // by method; downloads are "download"
 	Flooded   int            // answers 429 that the pace caused

@@ -19,7 +19,7 @@ type Chat struct {
 	Protected  bool          // no forwarding
 }
 
-// Member is a bot's standing in a chat, as getChatMember tells it.
+// Member is a bot's status in a chat, as in getChatMember.
 type Member struct {
 	Status           string `json:"status"`
 	CanPost          bool   `json:"can_post_messages,omitempty"`
@@ -29,7 +29,7 @@ type Member struct {
 	CanSendDocuments bool   `json:"can_send_documents,omitempty"`
 }
 
-// Message is a message as a human sees it in the chat.
+// Message is a message as people see it in the chat.
 type Message struct {
 	ID      int64
 	Sent    time.Time
@@ -64,7 +64,7 @@ type message struct {
 	file *file
 }
 
-// file is a stored document; several messages may show it.
+// file is a stored document. Several messages may contain it.
 type file struct {
 	blob  string
 	name  string
@@ -99,7 +99,7 @@ func (s *Server) add(c *chat, m Message, f *file) *message {
 	return msg
 }
 
-// show puts f in the place of the message's document; nil for none.
+// show replaces the message's document by f; nil removes it.
 func (s *Server) show(m *message, f *file) {
 	if f != nil {
 		f.uses++
