@@ -61,7 +61,7 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 	defer cancel()
 	defer a.try(id)()
 	filter := events.OutcomeFilter(id.Project, id.Request)
-	return export.Retry(ctx, export.Wait{For: "the broker to take an outcome"}, func(ctx context.Context) error {
+	return export.Retry(ctx, export.Wait{For: "the broker to accept an outcome"}, func(ctx context.Context) error {
 		event, err := announcement(out) // unshortened again: the broker may accept a larger one now
 		if err != nil {
 			return fmt.Errorf("encode it: %w", err)
@@ -153,13 +153,13 @@ func (a *Announcer) untilDrained(ctx context.Context) (context.Context, context.
 		select {
 		case <-ctx.Done():
 		case <-t.C:
-			cancel(errNotTaken)
+			cancel(errNotAccepted)
 		}
 	}()
 	return ctx, func() { cancel(nil) }
 }
 
-var errNotTaken = errors.New("the process stops, and the broker has not taken the outcome: a sweeper announces it later")
+var errNotAccepted = errors.New("the process stops, and the broker has not accepted the outcome: a sweeper announces it later")
 
 // EncodeOutcome encodes the event that announces an outcome. It gives the same bytes for the same
 // outcome in every process.

@@ -11,8 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// sharedKey is a key that several processes need the same of. A process whose setting is empty makes a
-// key of its own in its DATA_DIR.
+// sharedKey is a key that must be the same in several processes. A process without the setting
+// makes its own key in its DATA_DIR.
 type sharedKey struct {
 	setting string // its name without the prefix
 	value   secret.String

@@ -11,7 +11,7 @@ import (
 func refusalFaults() []fault {
 	return []fault{
 		{
-			name: "broker-outcome-refused", about: "the broker takes no outcome for two ack waits: each is too large for its stream", firstAttempt: true,
+			name: "broker-outcome-refused", about: "the broker accepts no outcome for two ack waits: each is too large for its stream", firstAttempt: true,
 			strike: func(ctx context.Context, w *world) error {
 				if _, err := w.dumping(ctx); err != nil {
 					return err
