@@ -90,7 +90,7 @@ func TestTheAddressIsTheProxys(t *testing.T) {
 	}
 }
 
-// Without a broker a call says so, nothing is lost, and the repeat with the same key runs once.
+// Without a broker a call gets an error, nothing is lost, and the repeat with the same key runs once.
 func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -116,7 +116,7 @@ func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	}
 }
 
-// While the ledger's server is stopped every call says so, nothing is queued, and the repeat runs once.
+// While the ledger's server is stopped every call gets an error, nothing is queued, and the repeat runs once.
 func TestALedgerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})

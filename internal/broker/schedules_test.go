@@ -249,7 +249,7 @@ func soonDue(t *testing.T, lead time.Duration) (dir string) {
 	return soonDue(t, 2*lead)
 }
 
-// A broker that is too old is told so; everything but schedules can be set up.
+// A broker that is too old is reported. Everything except schedules can be set up.
 func TestAnOldBrokerHasNoSchedules(t *testing.T) {
 	t.Parallel()
 	srv := brokertest.Start(t, t.TempDir(), brokertest.RandomPort)

@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// desk is records and a queue in memory, and a channel that does what it is told.
+// desk holds records and a queue in memory, and a channel with a configured result.
 type desk struct {
 	mu      sync.Mutex
 	records map[notify.Key]notify.Record

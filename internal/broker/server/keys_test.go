@@ -106,7 +106,7 @@ func TestAnUnreadableKeyNamesTheUserThatMayReadIt(t *testing.T) {
 	}
 }
 
-// A data folder that is older than users goes on, with its messages.
+// A data folder from a version without users can still be used, with its messages.
 func TestAnOldFolderGetsUsersAndKeepsItsMessages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -46,7 +46,7 @@ func TestKeysAreTheEmbeddedBrokersUnlessAnotherIsNamed(t *testing.T) {
 	}
 }
 
-// An environment of before has no key of the API's own, and goes on with the operator's.
+// An environment from an earlier version has no key for the API. The API then uses the operator's.
 func TestTheAPILogsInAsTheOperatorWhereItHasNoKey(t *testing.T) {
 	t.Parallel()
 	for want, users := range map[server.User][]server.User{

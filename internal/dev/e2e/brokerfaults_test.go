@@ -92,7 +92,7 @@ func TestAnOutcomeThatTheBrokerRefusesIsReported(t *testing.T) {
 	ready(t, addr)
 }
 
-// An outcome that is too large is published without what its readers can do without, and says so.
+// An outcome that is too large is published without its optional parts, and the event says so.
 func TestAnOutcomeThatIsTooLargeIsShortened(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -207,7 +207,8 @@ func TestNoCallOverNATSIsLostWhenAProcessStops(t *testing.T) {
 	}
 }
 
-// A folder of keys of before has none of the API's: it goes on as the operator, without calls over NATS.
+// A folder of keys from an earlier version has none for the API. The API then uses the operator's,
+// without calls over NATS.
 func TestTheAPIGoesOnWithTheOperatorsKey(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

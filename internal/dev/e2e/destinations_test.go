@@ -175,7 +175,7 @@ func (p *platform) noted() (n int) {
 	return n
 }
 
-// A worker that could not store says so before it takes work, with an exit code that
+// A worker that cannot store reports that before it takes work, with an exit code that
 // tells configuration from what may pass.
 func TestServeChecksEachDestination(t *testing.T) {
 	t.Parallel()

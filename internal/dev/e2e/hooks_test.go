@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// A chat is told of a failure, and a heartbeat of each outcome at the address that is for it.
+// A chat gets a failure. A heartbeat calls the URL for the outcome.
 func TestChatsAndHeartbeatsGetTheirEvents(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)

@@ -178,7 +178,7 @@ accounts { A { jetstream { max_file: 2MB }, users: [{user: u, password: p}] } }`
 	ready(t, addr)
 }
 
-// A server's max_payload below an outcome's size: the outcome is shortened, and says so.
+// If a server's max_payload is below an outcome's size, the outcome is shortened, and the event says so.
 func TestAnOutcomeAboveTheServersPayloadIsShortened(t *testing.T) {
 	t.Parallel()
 	p := setupOn(t, `listen: "127.0.0.1:-1"

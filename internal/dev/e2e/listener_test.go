@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// A download that runs when the process is told to stop ends whole, and is announced by the next.
+// A download that runs when the process begins to stop is completed. The next process announces it.
 func TestADownloadFinishesWhileItsProcessDrains(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

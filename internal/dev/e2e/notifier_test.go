@@ -418,7 +418,7 @@ func TestTheChatGetsAMessage(t *testing.T) {
 	}
 }
 
-// Damage and a coming deletion are told like outcomes, and parked ones are replayed.
+// Damage and a coming deletion are reported like outcomes, and parked notifications are replayed.
 func TestDamageAndComingDeletionsAreReported(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
