@@ -47,7 +47,7 @@ const (
 // Config is everything the environment decides. The help tag of a field is its line in
 // docs/settings.md and in --help: meaning, unit and special values.
 type Config struct {
-	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string"`
+	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string; pool_max_conns in it limits the connections of serve to the ledger, default: see docs/scaling.md"`
 	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
 
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`

@@ -157,3 +157,22 @@ func TestAKubernetesServicesVariablesAreNoSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestLedgerCallsFollowTheRoles(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		roles       string
+		concurrency string
+		want        int32
+	}{
+		{"", "", 6}, {"worker", "10", 14}, {"worker", "256", 20}, {"verifier", "10", 4}, {"api", "10", 20}, {"intake,worker,sweeper,api", "10", 30},
+	} {
+		got, err := config.Load([]string{"PGCOURIER_ROLES=" + c.roles, "PGCOURIER_CONCURRENCY=" + c.concurrency}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := got.LedgerCalls(); n != c.want {
+			t.Errorf("roles %q, concurrency %q: %d calls, want %d", c.roles, c.concurrency, n, c.want)
+		}
+	}
+}

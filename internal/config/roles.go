@@ -30,6 +30,25 @@ func (c Config) Exporting() bool {
 	return slices.ContainsFunc(c.Roles, func(r string) bool { return r != RoleNotifier && r != RoleVerifier && r != RoleAPI })
 }
 
+// How many calls to the ledger a process makes at the same time. Each takes a connection.
+const (
+	otherCalls  = 4  // of sweeper, pruner, verifier, probes and metrics
+	mostExports = 16 // more exports than that claim, renew and finish one after the other
+	apiCalls    = 16 // 8 over HTTP, and 8 over NATS
+)
+
+// LedgerCalls returns how many calls to the ledger the roles make at the same time.
+func (c Config) LedgerCalls() int32 {
+	n := otherCalls
+	if c.Exporting() {
+		n += min(c.Concurrency, mostExports)
+	}
+	if c.Serves(RoleAPI) {
+		n += apiCalls
+	}
+	return int32(n)
+}
+
 // defaultRoles are all that have something to do.
 func (c Config) defaultRoles() []string {
 	roles := []string{RoleIntake, RoleWorker, RoleSweeper}

@@ -26,6 +26,13 @@ import (
 //
 // Every query mode but cache_statement becomes cache_describe: see describe.
 func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
+	return ConnectFor(ctx, dsn, 0)
+}
+
+// ConnectFor is Connect for a process that makes up to calls calls at the same time. The pool may grow to
+// as many connections, or to pgx's default if that is more: the greater of 4 and the number of cores.
+// pool_max_conns in the DSN wins over both.
+func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(dsn.Reveal())
 	if err != nil {
 		// The parser's error quotes the DSN with its password masked as best it can:
@@ -39,6 +46,9 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	if !sized(dsn) {
+		c.MaxConns = max(c.MaxConns, calls)
+	}
 	describe(c.ConnConfig)
 	withoutNames(c)
 	pool, err := pgxpool.NewWithConfig(ctx, c)
@@ -46,6 +56,17 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
 	return pool, nil
+}
+
+// sized reports whether a valid DSN sets the size of the pool. The pool's own configuration does not tell
+// its default from a value that was set.
+func sized(dsn secret.String) bool {
+	c, err := pgx.ParseConfig(dsn.Reveal())
+	if err != nil {
+		return false
+	}
+	_, set := c.RuntimeParams["pool_max_conns"]
+	return set
 }
 
 // describe makes cache_describe of every query mode but cache_statement.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestOutagesAreNotRefusals(t *testing.T) {
@@ -30,6 +32,31 @@ func TestOutagesAreNotRefusals(t *testing.T) {
 		if got := controlplane.Unavailable(c.err); got != c.want {
 			t.Errorf("Unavailable(%v) = %t, want %t", c.err, got, c.want)
 		}
+	}
+}
+
+func TestThePoolHasAConnectionForEachCall(t *testing.T) {
+	t.Parallel()
+	least := int32(max(4, runtime.NumCPU()))
+	for _, c := range []struct {
+		dsn   secret.String
+		calls int32
+		want  int32
+	}{
+		{"postgres://u@127.0.0.1:1/x", 0, least},
+		{"postgres://u@127.0.0.1:1/x", least + 7, least + 7},
+		{"postgres://u@127.0.0.1:1/x", 1, least},
+		{"postgres://u@127.0.0.1:1/x?pool_max_conns=3", least + 7, 3},
+		{"host=127.0.0.1 port=1 user=u dbname=x pool_max_conns=300", least + 7, 300},
+	} {
+		pool, err := controlplane.ConnectFor(t.Context(), c.dsn, c.calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pool.Config().MaxConns; got != c.want {
+			t.Errorf("%q for %d calls: %d connections, want %d", c.dsn.Reveal(), c.calls, got, c.want)
+		}
+		pool.Close()
 	}
 }
 
