@@ -56,31 +56,15 @@ func (o *Observer) Count(words ...string) int {
 // Total is Count after all messages in transit have arrived.
 func (o *Observer) Total(words ...string) int {
 	o.t.Helper()
-	// After the flush the messages are in the subscription's queue, which another goroutine empties.
+	// After the flush the messages are in the subscription's queue, which another goroutine empties. A
+	// message leaves the queue once it is recorded.
 	Must(o.t, o.nc.Flush())
-	queued := o.queued()
 	Eventually(o.t, "what was observed is recorded", func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return int64(len(o.seen)) >= queued
-	})
-	return o.Count(words...)
-}
-
-// queued returns the number of messages that the subscription received.
-func (o *Observer) queued() int64 {
-	o.t.Helper()
-	for {
-		before, err := o.sub.Delivered()
-		Must(o.t, err)
 		waiting, _, err := o.sub.Pending()
 		Must(o.t, err)
-		after, err := o.sub.Delivered()
-		Must(o.t, err)
-		if before == after {
-			return after + int64(waiting)
-		}
-	}
+		return waiting == 0
+	})
+	return o.Count(words...)
 }
 
 // Await waits for n more messages that begin with word.
