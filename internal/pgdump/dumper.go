@@ -228,7 +228,7 @@ func (o *opening) prepare(ctx context.Context) (p *process, out io.ReadCloser, e
 	}
 	if err != nil {
 		o.stop(p, out)
-		return nil, nil, err
+		return nil, nil, o.explainLocks(ctx, err)
 	}
 	return p, out, nil
 }

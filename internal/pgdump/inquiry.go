@@ -29,7 +29,7 @@ func (o *opening) inquire(ctx context.Context, d *dump, exit error) error {
 	o.config.Logger.WarnContext(ctx, "pg_dump failed", "project_id", o.job.Project.ID,
 		"exit", exit.Error(), "pg_dump_version", o.version.Text, "stderr", o.redact(d.process.Stderr()))
 
-	err := o.ask(ctx, d)
+	err := o.explainLocks(ctx, o.ask(ctx, d))
 	if cause := d.cause(); cause != nil {
 		return ended(cause)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -66,10 +67,10 @@ SELECT c.oid::bigint, array_agg(format('coalesce(%s * octet_length(%I), 0)::bigi
 }
 
 // outOfLocks reports whether the server refused a lock because its lock table is full. The server uses
-// the same SQLSTATE for other memory.
+// the same SQLSTATE for other memory. More than one routine of lock.c adds to the lock table.
 func outOfLocks(err error) bool {
 	refusal, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && refusal.Code == "53200" && refusal.Routine == "LockAcquireExtended"
+	return ok && refusal.Code == "53200" && refusal.File == "lock.c"
 }
 
 // lockTable is the size of a server's lock table.
@@ -123,6 +124,53 @@ func (s *session) explainLocks(ctx context.Context, relations []relation, err er
 		return err
 	}
 	return t.fault(len(filter(relations, relation.locked)), err)
+}
+
+// lookAgain is the time between two looks at a server whose lock table is full.
+const lookAgain = 100 * time.Millisecond
+
+// explainLocks does so for an error of any session, once pg_dump has ended. The server may need a moment
+// to release pg_dump's locks; until then it refuses new sessions too.
+func (o *opening) explainLocks(ctx context.Context, err error) error {
+	if !outOfLocks(err) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, inquiryWait)
+	defer cancel()
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for {
+		explained, look := o.explain(ctx, err)
+		if look == nil {
+			return explained
+		}
+		if !outOfLocks(look) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// explain turns the error of a full lock table into one that names the setting, in a session of its own.
+// The second error is that of the session.
+func (o *opening) explain(ctx context.Context, err error) (explained, look error) {
+	ses, look := o.source.connect(ctx, o.names.snapshot)
+	if look != nil {
+		return nil, look
+	}
+	defer ses.close()
+	if look := ses.begin(ctx, o.job.Project.Role, o.config.LockWaitTimeout); look != nil {
+		return nil, look
+	}
+	now, look := ses.examine(ctx, o.job.Schemas)
+	if look != nil {
+		return nil, look
+	}
+	return ses.explainLocks(ctx, now.relations, err), nil
 }
 
 // locksMissing returns a fault if the lock table may be too small for a pg_dump of so many tables.
