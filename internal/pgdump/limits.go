@@ -129,8 +129,8 @@ func (s *session) explainLocks(ctx context.Context, relations []relation, err er
 // lookAgain is the time between two looks at a server whose lock table is full.
 const lookAgain = 100 * time.Millisecond
 
-// explainLocks does so for an error of any session, once pg_dump has ended. The server may need a moment
-// to release pg_dump's locks; until then it refuses new sessions too.
+// explainLocks turns the error of a full lock table into one that names the setting. pg_dump has ended,
+// but the server may still hold its locks and refuse new sessions, so it tries again until inquiryWait.
 func (o *opening) explainLocks(ctx context.Context, err error) error {
 	if !outOfLocks(err) {
 		return err
@@ -155,8 +155,7 @@ func (o *opening) explainLocks(ctx context.Context, err error) error {
 	}
 }
 
-// explain turns the error of a full lock table into one that names the setting, in a session of its own.
-// The second error is that of the session.
+// explain does the work of explainLocks once, in a new session. look is an error of that session.
 func (o *opening) explain(ctx context.Context, err error) (explained, look error) {
 	ses, look := o.source.connect(ctx, o.names.snapshot)
 	if look != nil {
