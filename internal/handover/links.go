@@ -17,8 +17,6 @@ type LinksConfig struct {
 	Keys    *Keys
 	// PublicURL is the URL of the Handler for clients, without /d/. Empty: no links can be issued.
 	PublicURL string
-	// MaxTTL bounds the life of a link; a longer requested life is reduced to it. Default: MaxTTL.
-	MaxTTL time.Duration
 	// Read returns the link that a request names in deliver. Required for Run.
 	Read func(payload []byte) (IssueRequest, error)
 	// Check validates the texts of a link by the contract. Required.
@@ -33,9 +31,6 @@ type Links struct{ config LinksConfig }
 
 // NewLinks returns Links with the defaults of c filled in.
 func NewLinks(c LinksConfig) *Links {
-	if c.MaxTTL == 0 {
-		c.MaxTTL = MaxTTL
-	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -81,7 +76,7 @@ func (l *Links) Issue(ctx context.Context, r IssueRequest) (Link, string, error)
 	}
 	link, err := l.config.Records.IssueLink(ctx, Link{
 		ID: newLinkID(), Project: r.Project, Request: r.Request, IssuedBy: r.By, NotifyEmail: r.NotifyEmail, MaxDownloads: r.MaxDownloads,
-	}, min(r.TTL, l.config.MaxTTL))
+	}, r.TTL)
 	if err != nil {
 		return Link{}, "", err
 	}

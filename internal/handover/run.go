@@ -68,7 +68,7 @@ func (l *Links) deliverOne(ctx context.Context, d Delivery) error {
 	_, err = l.config.Records.IssueLink(ctx, Link{
 		ID: deliveryID(d.ID, d.Attempt), Project: d.Project, Request: d.Request, IssuedBy: r.By, OfRequest: true,
 		NotifyEmail: r.NotifyEmail, MaxDownloads: r.MaxDownloads,
-	}, min(r.TTL, l.config.MaxTTL))
+	}, min(r.TTL, MaxTTL))
 	if err != nil && !errors.Is(err, ErrNoExport) { // it was deleted meanwhile
 		return fmt.Errorf("issue the link of %s: %w", d.ID, err)
 	}

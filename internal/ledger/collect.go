@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 )
@@ -49,6 +50,14 @@ func (l *Ledger) Collectable(ctx context.Context, limit int) ([]export.Leftover,
 	return out, nil
 }
 
+// lookAgain returns the pauses between the collector's looks for one attempt's object: four looks in
+// all. A superseded worker that was paused may finish an upload after the first look. It deletes the
+// object itself if it continues to run. The later looks are for a worker that writes late and then
+// dies.
+func lookAgain() []time.Duration {
+	return []time.Duration{time.Minute, 10 * time.Minute, 24 * time.Hour}
+}
+
 // Collected implements export.Collector.
 func (l *Ledger) Collected(ctx context.Context, objects []export.Leftover) error {
 	if len(objects) == 0 {
@@ -61,7 +70,7 @@ func (l *Ledger) Collected(ctx context.Context, objects []export.Leftover) error
 		attempts, looks = append(attempts, o.Attempt), append(looks, o.Look)
 	}
 	return l.call(ctx, "note collected objects", func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, noteCollected, projects, requests, attempts, looks, l.lookAgain)
+		_, err := l.pool.Exec(ctx, noteCollected, projects, requests, attempts, looks, lookAgain())
 		return err
 	})
 }

@@ -27,11 +27,6 @@ type Config struct {
 	MaxAttempts int
 	// CallTimeout bounds each call of a method, including the wait for a connection. Default 10 s.
 	CallTimeout time.Duration
-	// LookAgain holds the pauses between the collector's looks for one attempt's object. Default 1
-	// min, 10 min, then 24 h: four looks in all. A superseded worker that was paused may finish an
-	// upload after the first look. It deletes the object itself if it continues to run. The later
-	// looks are for a worker that writes late and then dies.
-	LookAgain []time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -43,9 +38,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CallTimeout == 0 {
 		c.CallTimeout = 10 * time.Second
-	}
-	if c.LookAgain == nil {
-		c.LookAgain = []time.Duration{time.Minute, 10 * time.Minute, 24 * time.Hour}
 	}
 	return c
 }
@@ -64,9 +56,6 @@ func (c Config) validate() error {
 	if c.CallTimeout < 0 {
 		errs = append(errs, fmt.Errorf("call timeout %v is negative", c.CallTimeout))
 	}
-	if len(c.LookAgain) == 0 {
-		errs = append(errs, errors.New("the collector must look at least twice"))
-	}
 	return errors.Join(errs...)
 }
 
@@ -76,7 +65,6 @@ type Ledger struct {
 	lease       time.Duration
 	maxAttempts int
 	timeout     time.Duration
-	lookAgain   []time.Duration
 	outage      atomic.Pointer[time.Time] // when the database was last seen unavailable; nil: never
 }
 
@@ -105,8 +93,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 
 func (c Config) ledger() *Ledger {
 	return &Ledger{
-		pool: c.Pool, lease: c.Lease, maxAttempts: c.MaxAttempts,
-		timeout: c.CallTimeout, lookAgain: c.LookAgain,
+		pool: c.Pool, lease: c.Lease, maxAttempts: c.MaxAttempts, timeout: c.CallTimeout,
 	}
 }
 

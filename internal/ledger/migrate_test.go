@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
@@ -115,7 +114,6 @@ func TestOpenRefusesAMeaninglessConfiguration(t *testing.T) {
 	for name, c := range map[string]ledger.Config{
 		"no pool":        {},
 		"negative lease": {Pool: newPool(t, cluster.URL("postgres")), Lease: -1},
-		"no second look": {Pool: newPool(t, cluster.URL("postgres")), LookAgain: []time.Duration{}},
 	} {
 		if _, err := ledger.Open(t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
