@@ -25,7 +25,7 @@ type Announcer struct {
 	// with nil when Announce no longer retries it. It must not block.
 	Waiting func(id export.ID, err error)
 	// Draining, if set, is closed when the process begins to stop. After that an outcome is retried
-	// for DrainPatience only: it is recorded, and any sweeper announces it later.
+	// for DrainTimeout only: it is recorded, and any sweeper announces it later.
 	Draining <-chan struct{}
 	Log      *slog.Logger
 
@@ -34,8 +34,8 @@ type Announcer struct {
 	trying map[export.ID]int // running announcements of an outcome: a worker's and a sweeper's can run at once
 }
 
-// DrainPatience is how long an outcome is retried after the process began to stop.
-const DrainPatience = 10 * time.Second
+// DrainTimeout is how long an outcome is retried after the process began to stop.
+const DrainTimeout = 10 * time.Second
 
 var _ export.Announcer = (*Announcer)(nil)
 
@@ -138,7 +138,7 @@ func (a *Announcer) tell(ctx context.Context, id export.ID, err error) {
 	}
 }
 
-// untilDrained returns a context that ends with ctx or DrainPatience after the process began to
+// untilDrained returns a context that ends with ctx or DrainTimeout after the process began to
 // stop.
 func (a *Announcer) untilDrained(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -148,7 +148,7 @@ func (a *Announcer) untilDrained(ctx context.Context) (context.Context, context.
 			return
 		case <-a.Draining: // nil: never
 		}
-		t := time.NewTimer(DrainPatience)
+		t := time.NewTimer(DrainTimeout)
 		defer t.Stop()
 		select {
 		case <-ctx.Done():

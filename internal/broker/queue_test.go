@@ -152,7 +152,7 @@ func TestDepth(t *testing.T) {
 		t.Errorf("empty queue: %+v, its oldest message of %s", depth, oldest)
 	}
 	b.Publish(3)
-	b.SetAckWait(brokertest.Patience)
+	b.SetAckWait(brokertest.LongAckWait)
 	ch := subscribe(b, 1)
 	msg := brokertest.Receive(t, ch)
 	depth, err = q.Depth(t.Context())

@@ -126,7 +126,7 @@ func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server
 		name = "a user without a name"
 	}
 	if who.Rights == nil {
-		r.OK(part, "%s in account %s, whose rights are not limited", name, who.Account)
+		r.OK(part, "%s in account %s, which has unlimited rights", name, who.Account)
 		return
 	}
 	lacks, calls := x.missingRights(*who.Rights, wanted)

@@ -28,11 +28,11 @@ func (x *examiner) checkDisks(ctx context.Context, r *Report) {
 	} else {
 		x.checkDisk("tar", "/tmp", 0, r)
 	}
-	places, err := x.placements()
+	found, err := x.placements()
 	if err != nil {
 		return // the storage's own check says so
 	}
-	for _, p := range places {
+	for _, p := range found {
 		if folder, ok := p.Folder(); ok {
 			x.checkDisk(p.Name, folder, stored, r)
 		}

@@ -17,9 +17,9 @@ const driftTimeout = 10 * time.Minute
 
 // driftChecks hold what each destination lists against the ledger.
 func (x *examiner) driftChecks() []Check {
-	places, _ := x.placements() // the storage's own check says what is wrong
+	found, _ := x.placements() // the storage's own check says what is wrong
 	var all []Check
-	for _, p := range places {
+	for _, p := range found {
 		all = append(all, Check{Name: "drift/" + p.Name, Timeout: driftTimeout, Run: func(ctx context.Context, r *Report) { x.checkDrift(ctx, p, r) }})
 	}
 	return all

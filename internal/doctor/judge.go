@@ -17,12 +17,12 @@ const (
 )
 
 // Skew judges how far another clock is ahead of ours, which was measured within margin.
-func Skew(whose string, ahead, margin time.Duration) Finding {
+func Skew(clock string, ahead, margin time.Duration) Finding {
 	off, way := ahead, "ahead of"
 	if off < 0 {
 		off, way = -off, "behind"
 	}
-	f := Finding{State: OK, Found: fmt.Sprintf("%s clock is %s %s this machine's, within %s", whose, round(off), way, round(margin))}
+	f := Finding{State: OK, Found: fmt.Sprintf("%s clock is %s %s this machine's, within %s", clock, round(off), way, round(margin))}
 	switch sure := off - margin; {
 	case sure >= FaultSkew:
 		f.State = Fault

@@ -23,14 +23,14 @@ func (x *examiner) placements() ([]destinations.Location, error) {
 
 // storageChecks are one for each destination, so that none waits for another.
 func (x *examiner) storageChecks() []Check {
-	places, err := x.placements()
+	found, err := x.placements()
 	if err != nil {
 		return []Check{{Name: "storage", Run: func(_ context.Context, r *Report) {
 			r.Add("", Finding{State: Fault, Found: err.Error(), Fix: "correct PGCOURIER_STORAGE: see docs/storage.md"})
 		}}}
 	}
 	var all []Check
-	for _, p := range places {
+	for _, p := range found {
 		all = append(all, Check{Name: "storage/" + p.Name, Run: func(ctx context.Context, r *Report) { x.checkStorage(ctx, p, r) }})
 	}
 	return all

@@ -106,7 +106,7 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 	srv := brokertest.Start(t, dir, brokertest.RandomPort)
 	port := brokertest.PortOf(t, srv.ClientURL())
 	b := setupOn(t, srv.ClientURL())
-	b.SetAckWait(brokertest.Patience)
+	b.SetAckWait(brokertest.LongAckWait)
 	s, ch := b.subscribe(b.config())
 	b.Publish(1)
 	msg := receive(t, ch)

@@ -34,7 +34,7 @@ func setup(t testing.TB) bench { return setupOn(t, shared.ClientURL()) }
 func patient(t testing.TB) bench {
 	t.Helper()
 	b := setup(t)
-	b.SetAckWait(brokertest.Patience)
+	b.SetAckWait(brokertest.LongAckWait)
 	return b
 }
 

@@ -12,12 +12,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// AckWait and MaxDeliver are the settings of a Queue's consumer. Patience is the AckWait of tests
+// AckWait and MaxDeliver are the settings of a Queue's consumer. LongAckWait is the AckWait of tests
 // in which nothing may expire, however busy the machine is.
 const (
-	AckWait    = 600 * time.Millisecond
-	Patience   = Timeout
-	MaxDeliver = 3
+	AckWait     = 600 * time.Millisecond
+	LongAckWait = Timeout
+	MaxDeliver  = 3
 )
 
 // Queue is a work queue with one consumer on a broker, and an observer of its acknowledgements.

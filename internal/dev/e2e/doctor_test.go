@@ -147,7 +147,7 @@ func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
 		t.Fatalf("broker setup: %s", stderr)
 	}
 	d := p.diagnose(0, settings, "--only", "broker")
-	if f := d["broker/login"]; f.State != doctor.OK || !strings.Contains(f.Found, "all in account ALL, whose rights are not limited") || d["broker/limits"].State != doctor.OK {
+	if f := d["broker/login"]; f.State != doctor.OK || !strings.Contains(f.Found, "all in account ALL, which has unlimited rights") || d["broker/limits"].State != doctor.OK {
 		t.Errorf("found %+v", d)
 	}
 	nc, err := nats.Connect(at, nats.UserInfo("all", "canary-nats"))

@@ -67,15 +67,15 @@ func (e *edge) cure(ctx context.Context, name string) error {
 	return e.proxy.Toxics.RemoveToxic(ctx, name)
 }
 
-const deaf = "deaf"
+const muted = "muted"
 
-// deafen passes requests on and drops every reply, while the connection seems to work.
-func (e *edge) deafen() error { return e.poison(deaf, "timeout", "downstream", `{"timeout":0}`) }
+// dropReplies passes requests on and drops every reply, while the connection seems to work.
+func (e *edge) dropReplies() error { return e.poison(muted, "timeout", "downstream", `{"timeout":0}`) }
 
-// undeafen breaks the connections with lost replies, and accepts new ones.
-func (e *edge) undeafen(ctx context.Context) error {
+// passReplies breaks the connections with lost replies, and accepts new ones.
+func (e *edge) passReplies(ctx context.Context) error {
 	e.cut()
-	if err := e.cure(ctx, deaf); err != nil {
+	if err := e.cure(ctx, muted); err != nil {
 		return err
 	}
 	return e.join()

@@ -49,9 +49,9 @@ func (w *world) joinEmbedded(ctx context.Context) (err error) {
 	return err
 }
 
-// outliveEmbedded starts a nats-server on the store of the ended worker, so that its streams can be
+// reopenEmbedded starts a nats-server on the store of the ended worker, so that its streams can be
 // read for the account.
-func (w *world) outliveEmbedded(ctx context.Context) error {
+func (w *world) reopenEmbedded(ctx context.Context) error {
 	users, err := w.pgcourierSays(ctx, "broker", "config", "--nats-keys", w.broker.keys)
 	if err != nil {
 		return err

@@ -81,12 +81,12 @@ func lostPubAck(ctx context.Context, w *world) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(k.deafenBroker(), k.process.signal(syscall.SIGCONT)); err != nil {
+		if err := errors.Join(k.dropBrokerReplies(), k.process.signal(syscall.SIGCONT)); err != nil {
 			return err
 		}
 		err = w.finished(ctx, before+1)
 		w.heal()
-		return errors.Join(err, k.undeafenBroker(ctx))
+		return errors.Join(err, k.passBrokerReplies(ctx))
 	})
 }
 

@@ -179,7 +179,7 @@ func (w *world) play(ctx context.Context, r *result) error {
 		r.blame("%v", err)
 	}
 	if w.fault.embedded {
-		if err := w.outliveEmbedded(ctx); err != nil {
+		if err := w.reopenEmbedded(ctx); err != nil {
 			return err
 		}
 	}

@@ -163,19 +163,19 @@ func (k *worker) joinBroker() error {
 	return nil
 }
 
-// deafenBroker drops the broker's answers.
-func (k *worker) deafenBroker() error {
+// dropBrokerReplies drops the broker's answers.
+func (k *worker) dropBrokerReplies() error {
 	for _, e := range k.brokers {
-		if err := e.deafen(); err != nil {
+		if err := e.dropReplies(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (k *worker) undeafenBroker(ctx context.Context) error {
+func (k *worker) passBrokerReplies(ctx context.Context) error {
 	for _, e := range k.brokers {
-		if err := e.undeafen(ctx); err != nil {
+		if err := e.passReplies(ctx); err != nil {
 			return err
 		}
 	}
