@@ -24,6 +24,7 @@ type Notify struct {
 	NotifyExpiring bool          `env:"NOTIFY_EXPIRING" envDefault:"false" help:"true: tell OPERATOR_EMAIL, NOTIFY_TELEGRAM_CHAT and the chats of NOTIFY_HOOKS of exports that retention will delete too"`
 	NotifyBackoff  time.Duration `env:"NOTIFY_BACKOFF" envDefault:"30s" help:"pause after the first failed try of a notification; it doubles with each, up to 720 times it (6 hours)"`
 	NotifyTries    int           `env:"NOTIFY_TRIES" envDefault:"20" help:"tries of one notification, after which it is parked; with the default pauses they stretch over two and a half days"`
+	NotifyDigest   time.Duration `env:"NOTIFY_DIGEST" envDefault:"1m" help:"mails to one OPERATOR_EMAIL within this time after another one wait for its end and go as one mail; 0: each event is a mail of its own"`
 	NotifyTimeout  time.Duration `env:"NOTIFY_TIMEOUT" envDefault:"30s" help:"longest time of one try"`
 }
 
@@ -61,6 +62,7 @@ func (n Notify) validate(token secret.String, roles []string) error {
 	check(n.WebhookBody == WebhookEvent || n.WebhookBody == WebhookStandard, "WEBHOOK_BODY: %q is not event or standard", n.WebhookBody)
 	check(n.TelegramChat == "" || token != "", "NOTIFY_TELEGRAM_CHAT needs TELEGRAM_TOKEN")
 	check(n.NotifyBackoff > 0, "NOTIFY_BACKOFF: %s is not positive", n.NotifyBackoff)
+	check(n.NotifyDigest >= 0, "NOTIFY_DIGEST: %s is negative", n.NotifyDigest)
 	check(n.NotifyTimeout > 0, "NOTIFY_TIMEOUT: %s is not positive", n.NotifyTimeout)
 	check(n.NotifyTries >= 1, "NOTIFY_TRIES: %d is not at least 1", n.NotifyTries)
 	for _, r := range roles {

@@ -35,14 +35,14 @@ func TestTheNotifiersFaultsAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	_, err := config.Load([]string{
 		"PGCOURIER_ROLES=notifier", "PGCOURIER_OPERATOR_EMAIL=a@b.c,Eve <e@b.c>,nobody,\u00f6ps@b.c", "PGCOURIER_NOTIFY_DOMAINS=Example.org,@x.org,*.y.org",
-		"PGCOURIER_WEBHOOK_SECRET=whsec_canary", "PGCOURIER_NOTIFY_BACKOFF=0s", "PGCOURIER_NOTIFY_TRIES=0", "PGCOURIER_NOTIFY_TIMEOUT=-1s",
+		"PGCOURIER_WEBHOOK_SECRET=whsec_canary", "PGCOURIER_NOTIFY_BACKOFF=0s", "PGCOURIER_NOTIFY_TRIES=0", "PGCOURIER_NOTIFY_TIMEOUT=-1s", "PGCOURIER_NOTIFY_DIGEST=-1s",
 	}, nil)
 	if err == nil {
 		t.Fatal("Load accepted it")
 	}
 	for _, part := range []string{
 		"Eve", "nobody", "other than ASCII", "Example.org", "@x.org", "*.y.org", "OPERATOR_EMAIL needs SMTP_URL", "go together",
-		"NOTIFY_BACKOFF", "NOTIFY_TRIES", "NOTIFY_TIMEOUT", "notifier needs",
+		"NOTIFY_BACKOFF", "NOTIFY_TRIES", "NOTIFY_TIMEOUT", "NOTIFY_DIGEST", "notifier needs",
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("nothing about %q in %v", part, err)

@@ -59,6 +59,18 @@ func NewCourier(c CourierConfig) *Courier {
 // or before, or it is parked. Otherwise n must be delivered again after pause. An error means that
 // the state of n could not be read or written. A new delivery after a short pause is then safe.
 func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause time.Duration, err error) {
+	r, revision, err := c.read(ctx, n)
+	if err != nil {
+		return false, 0, err
+	}
+	if done, pause := c.notDue(r); done || pause > 0 {
+		return done, pause, nil
+	}
+	return c.finish(ctx, r, revision, c.try(ctx, n))
+}
+
+// read returns the record of n and its revision.
+func (c *Courier) read(ctx context.Context, n Notification) (Record, uint64, error) {
 	r, revision, err := c.Records.Get(ctx, n.Key)
 	if errors.Is(err, ErrNotFound) {
 		// The record was deleted because of its age. The notification is delivered as a new one.
@@ -66,25 +78,31 @@ func (c *Courier) Deliver(ctx context.Context, n Notification) (done bool, pause
 		if of, err := n.Event.Decode(); err == nil {
 			project, request = of.IDs()
 		}
-		r, revision, err = newRecord(n, project, request, c.Now()), 0, nil
+		return newRecord(n, project, request, c.Now()), 0, nil
 	}
 	if err != nil {
-		return false, 0, fmt.Errorf("read the record of notification %s: %w", n.Key, err)
+		return Record{}, 0, fmt.Errorf("read the record of notification %s: %w", n.Key, err)
 	}
+	return r, revision, nil
+}
+
+// notDue reports that no attempt is due: r is final, or its next attempt has to wait.
+func (c *Courier) notDue(r Record) (done bool, pause time.Duration) {
 	if r.State != Waiting {
-		return true, 0, nil
+		return true, 0
 	}
 	// A restarted broker delivers earlier than requested.
-	if wait := r.NextTryAt.Sub(c.Now()); wait > 0 {
-		return false, wait, nil
-	}
-	fault := c.try(ctx, n)
+	return false, max(r.NextTryAt.Sub(c.Now()), 0)
+}
+
+// finish records the result of an attempt. It returns what Deliver returns.
+func (c *Courier) finish(ctx context.Context, r Record, revision uint64, fault error) (done bool, pause time.Duration, err error) {
 	if fault != nil && ctx.Err() != nil {
-		return false, 0, fmt.Errorf("deliver notification %s: %w", n.Key, context.Cause(ctx))
+		return false, 0, fmt.Errorf("deliver notification %s: %w", r.Key, context.Cause(ctx))
 	}
 	pause = c.judge(ctx, &r, fault)
 	if err := c.record(ctx, r, revision); err != nil {
-		return false, 0, fmt.Errorf("record notification %s as %s: %w", n.Key, r.State, err)
+		return false, 0, fmt.Errorf("record notification %s as %s: %w", r.Key, r.State, err)
 	}
 	return r.State != Waiting, pause, nil
 }

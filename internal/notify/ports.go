@@ -10,6 +10,14 @@ type Sender interface {
 	Send(ctx context.Context, n Notification) error
 }
 
+// DigestSender is a Sender that can deliver several notifications in one message.
+type DigestSender interface {
+	Sender
+	// SendDigest makes one attempt for at least two notifications with the same recipient. They were
+	// all accepted, or none was. Otherwise it is like Send.
+	SendDigest(ctx context.Context, all []Notification) error
+}
+
 // Records stores the state of each notification. It is safe for concurrent use.
 type Records interface {
 	// Get returns a record and its revision, or ErrNotFound.

@@ -93,3 +93,9 @@ func (p Policy) permits(n Notification) error {
 	}
 	return nil
 }
+
+// gathers reports that n may wait for others and go with them in one message: it is a mail to an
+// operator. A download link does not wait.
+func (p Policy) gathers(n Notification) bool {
+	return n.Channel == Email && slices.Contains(p.Operators, n.Recipient) && n.Event.LinkIssued() == nil
+}

@@ -42,7 +42,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 	from.Turn = func(d delivery.Delivery) string { return d.Subject } // it names the project
 	from.Window = e.config.Window
 	h := &handlers.Requested{Exporter: e.config.Runner, Announcer: e.config.Announcer, Groups: e.config.Groups}
-	return handle(ctx, from, e.config.Telemetry, e.config.Begun, handler{"export", events.RequestedFilter, h.Handle})
+	return handle(ctx, from, e.config.Telemetry, e.config.Begun, handler{"export", events.RequestedFilter, h.Handle, 0})
 }
 
 // window returns the most requests that a worker holds: all that may wait for one project, and

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,23 +58,26 @@ const routerCloseTimeout = time.Minute
 type handler struct {
 	name, topic string
 	handle      message.NoPublishHandlerFunc
+	slots       int // 0: as many as the subscriber's configuration says
 }
 
-// handle runs handlers on one subscriber until ctx ends and their messages are settled. It calls begun
+// handle runs handlers on subscribers until ctx ends and their messages are settled. It calls begun
 // when their consumers are bound.
 func handle(ctx context.Context, from consumer.Config, tel *telemetry.Telemetry, begun func(), all ...handler) error {
-	sub, err := consumer.New(from)
-	if err != nil {
-		return err
-	}
-	// The router waits for its handlers, and not for their acknowledgements.
-	defer func() { _ = sub.Close() }() // always nil
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: from.DrainTimeout + routerCloseTimeout}, newRouterLog(from.Logger))
 	if err != nil {
 		return err
 	}
 	router.AddMiddleware(consumer.Settle, tel.Middleware, middleware.Recoverer)
 	for _, h := range all {
+		own := from
+		own.Slots = cmp.Or(h.slots, from.Slots)
+		sub, err := consumer.New(own)
+		if err != nil {
+			return err
+		}
+		// The router waits for its handlers, and not for their acknowledgements.
+		defer func() { _ = sub.Close() }() // always nil
 		router.AddConsumerHandler(h.name, h.topic, sub, h.handle)
 	}
 	stop := make(chan struct{})

@@ -23,5 +23,5 @@ func NewIntake(c IntakeConfig) *Intake { return &Intake{c} }
 // Run moves requests until ctx ends.
 func (i *Intake) Run(ctx context.Context) error {
 	h := &handlers.Intake{Publisher: publications{i.config.Publisher}, Source: source}
-	return handle(ctx, i.config.subscriber(), i.config.Telemetry, i.config.Begun, handler{"intake", events.TypeRequested, h.Handle})
+	return handle(ctx, i.config.subscriber(), i.config.Telemetry, i.config.Begun, handler{"intake", events.TypeRequested, h.Handle, 0})
 }

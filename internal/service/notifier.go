@@ -34,8 +34,10 @@ type NotifierConfig struct {
 	Link func(events.LinkIssued) (string, error)
 	// Pause is the pause after the first failed try, Tries the number of tries, Timeout the limit
 	// of one try.
-	Pause   time.Duration
-	Tries   int
+	Pause time.Duration
+	Tries int
+	// Digest is the window within which mails to an operator are gathered. 0: never.
+	Digest  time.Duration
 	Timeout time.Duration
 	Drain   time.Duration
 	// Ready blocks until messages may be pulled. Begun is called when the consumers are bound.
@@ -59,10 +61,10 @@ func (n *Notifier) Run(ctx context.Context) error {
 	publisher := c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))
 	outcomes := &handlers.Notifier{Dispatcher: queue.NewDispatcher(publisher, c.JetStream, policy), Log: c.Log}
 	all := []handler{
-		{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle},
-		{events.ConsumerNotifierDamaged, events.VerificationFailedFilter, outcomes.Handle},
-		{events.ConsumerNotifierExpiring, events.ExpiringFilter, outcomes.Handle},
-		{events.ConsumerNotifierLinks, events.LinkIssuedFilter, outcomes.Handle},
+		{"notifier", events.OutcomeFilter("*", "*"), outcomes.Handle, 0},
+		{events.ConsumerNotifierDamaged, events.VerificationFailedFilter, outcomes.Handle, 0},
+		{events.ConsumerNotifierExpiring, events.ExpiringFilter, outcomes.Handle, 0},
+		{events.ConsumerNotifierLinks, events.LinkIssuedFilter, outcomes.Handle, 0},
 	}
 	courier := notify.NewCourier(notify.CourierConfig{
 		Senders: c.Channels.senders, Policy: policy, Records: c.Telemetry.Records(queue.NewRecords(c.JetStream)),
@@ -70,7 +72,12 @@ func (n *Notifier) Run(ctx context.Context) error {
 	})
 	for _, channel := range policy.Channels {
 		h := &handlers.Notification{Courier: courier, Log: c.Log}
-		all = append(all, handler{"notify-" + string(channel), broker.NotificationFilter(string(channel)), h.Handle})
+		slots := notificationSlots
+		if channel == notify.Email {
+			h.Courier = notify.NewGatherer(courier, c.Digest, notificationSlots, ctx.Done())
+			slots += notify.DigestMost // mails that wait for a digest do not delay others
+		}
+		all = append(all, handler{"notify-" + string(channel), broker.NotificationFilter(string(channel)), h.Handle, slots})
 	}
 	return handle(ctx, consumer.Config{
 		JetStream: c.JetStream, Bind: notifierBinding, Slots: notificationSlots, Ready: c.Ready,

@@ -29,5 +29,5 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		Publisher: publications{c.Publisher}, Source: source, Log: c.Log,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored),
 	}
-	return handle(ctx, c.subscriber(), c.Telemetry, c.Begun, handler{"due", events.DueFilter, h.Handle})
+	return handle(ctx, c.subscriber(), c.Telemetry, c.Begun, handler{"due", events.DueFilter, h.Handle, 0})
 }

@@ -90,7 +90,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	return handle(ctx, consumer.Config{
 		JetStream: c.JetStream, Bind: bindings, Slots: 1, Ready: c.Ready, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log,
 		Backoff: consumer.Exponential(pause, 64*pause, nil),
-	}, c.Telemetry, c.Begun, handler{"verify", events.CompletedFilter, h.Handle})
+	}, c.Telemetry, c.Begun, handler{"verify", events.CompletedFilter, h.Handle, 0})
 }
 
 // Close stops the scratch server and closes the storage.

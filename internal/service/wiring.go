@@ -92,7 +92,7 @@ func (w wiring) open(ctx context.Context) error {
 		s.add("notifier", NewNotifier(NotifierConfig{
 			Link:      links,
 			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
-			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
+			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Digest: c.NotifyDigest, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
 			Ready: s.starting.ready, Begun: s.starting.part(),
 		}))
 	}

@@ -15,7 +15,11 @@ func (t *Telemetry) Sender(channel notify.Channel, next notify.Sender) notify.Se
 	for _, result := range []string{resultSent, resultRetried, resultParked} {
 		t.metrics.notifications.WithLabelValues(string(channel), result)
 	}
-	return sender{next, t, string(channel)}
+	s := sender{next, t, string(channel)}
+	if many, ok := next.(notify.DigestSender); ok {
+		return digestSender{s, many}
+	}
+	return s
 }
 
 type sender struct {
@@ -38,6 +42,22 @@ func (s sender) Send(ctx context.Context, n notify.Notification) error {
 	}
 	begun := time.Now()
 	err := s.Sender.Send(ctx, n)
+	s.t.metrics.sendDuration.WithLabelValues(s.channel).Observe(time.Since(begun).Seconds())
+	end(span, err)
+	return err
+}
+
+// digestSender is a sender that can send digests.
+type digestSender struct {
+	sender
+	next notify.DigestSender
+}
+
+// SendDigest implements notify.DigestSender.
+func (s digestSender) SendDigest(ctx context.Context, all []notify.Notification) error {
+	ctx, span := s.t.tracer.Start(ctx, "send digest "+s.channel, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrChannel.String(s.channel)))
+	begun := time.Now()
+	err := s.next.SendDigest(ctx, all)
 	s.t.metrics.sendDuration.WithLabelValues(s.channel).Observe(time.Since(begun).Seconds())
 	end(span, err)
 	return err

@@ -225,7 +225,7 @@ func (s *scene) post() {
 		"DATABASE_URL=", s.mailer(password), "OPERATOR_EMAIL=operator@example.org", "NOTIFY_COMPLETED=true",
 		s.secret("WEBHOOK_URL", hook.String()), s.secret("WEBHOOK_SECRET", secret),
 		s.secret("TELEGRAM_TOKEN", s.chat.token), fmt.Sprintf("NOTIFY_TELEGRAM_CHAT=telegram://%d?api=%s", toldChat, url.QueryEscape(s.chat.URL())),
-		"NOTIFY_BACKOFF=20ms",
+		"NOTIFY_BACKOFF=20ms", "NOTIFY_DIGEST=0s",
 	}
 }
 

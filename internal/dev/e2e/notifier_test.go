@@ -71,7 +71,7 @@ func setupPost(t *testing.T) *post {
 	})
 	p.settings = []string{
 		"ROLES=notifier", "DATABASE_URL=", "SMTP_URL=" + smtpURL.String(), "OPERATOR_EMAIL=operator@example.org",
-		"NOTIFY_DOMAINS=example.com", "NOTIFY_BACKOFF=20ms",
+		"NOTIFY_DOMAINS=example.com", "NOTIFY_BACKOFF=20ms", "NOTIFY_DIGEST=0s",
 	}
 	return p
 }

@@ -51,7 +51,7 @@ func prepareNotices(_ context.Context, w *world) (err error) {
 		"PGCOURIER_OPERATOR_EMAIL=operator@example.org", "PGCOURIER_NOTIFY_COMPLETED=true",
 		"PGCOURIER_WEBHOOK_URL=http://"+w.post.hook.Addr+"/hook",
 		"PGCOURIER_WEBHOOK_SECRET=whsec_"+base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)),
-		"PGCOURIER_NOTIFY_TIMEOUT=1m", "PGCOURIER_NOTIFY_BACKOFF=1s", "PGCOURIER_DRAIN_TIMEOUT="+noticesDrain.String(),
+		"PGCOURIER_NOTIFY_TIMEOUT=1m", "PGCOURIER_NOTIFY_BACKOFF=1s", "PGCOURIER_NOTIFY_DIGEST=0s", "PGCOURIER_DRAIN_TIMEOUT="+noticesDrain.String(),
 	)
 	return nil
 }

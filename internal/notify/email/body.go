@@ -12,7 +12,16 @@ var textBody string
 //go:embed body.html
 var htmlBody string
 
+//go:embed digest.txt
+var textDigest string
+
+//go:embed digest.html
+var htmlDigest string
+
 var (
 	textTemplate = texttemplate.Must(texttemplate.New("text").Parse(textBody))
 	htmlTemplate = htmltemplate.Must(htmltemplate.New("html").Parse(htmlBody))
+
+	textDigestTemplate = texttemplate.Must(texttemplate.New("text").Parse(textDigest))
+	htmlDigestTemplate = htmltemplate.Must(htmltemplate.New("html").Parse(htmlDigest))
 )

@@ -10,10 +10,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	htmltemplate "html/template"
 	"net"
 	stdmail "net/mail"
 	"slices"
 	"strings"
+	texttemplate "text/template"
 	"time"
 
 	"github.com/wneessen/go-mail"
@@ -29,7 +31,7 @@ type Sender struct {
 	now     func() time.Time
 }
 
-var _ notify.Sender = (*Sender)(nil)
+var _ notify.DigestSender = (*Sender)(nil)
 
 // New returns a sender. It does not connect.
 func New(c Config) (*Sender, error) {
@@ -176,21 +178,26 @@ func (s *Sender) compose(n notify.Notification) (*mail.Msg, error) {
 	if err != nil {
 		return nil, &notify.PermanentError{Reason: "the event cannot be read", Err: err}
 	}
-	to, err := stdmail.ParseAddress(n.Recipient)
-	if err != nil || to.Address != n.Recipient {
+	summary := notify.Summarize(of)
+	summary.Link = n.Link
+	return s.write(n.Recipient, string(n.Key), summary.Headline, textTemplate, htmlTemplate, summary)
+}
+
+// write writes a mail with a body from templates.
+func (s *Sender) write(recipient, id, subject string, text *texttemplate.Template, html *htmltemplate.Template, data any) (*mail.Msg, error) {
+	to, err := stdmail.ParseAddress(recipient)
+	if err != nil || to.Address != recipient {
 		return nil, &notify.PermanentError{Reason: "the recipient is not one plain mail address"}
 	}
 	ascii, err := notify.ASCIIAddress(*to)
 	if err != nil {
 		return nil, &notify.PermanentError{Reason: "the recipient cannot be written to", Err: err}
 	}
-	summary := notify.Summarize(of)
-	summary.Link = n.Link
-	m := s.letter(&ascii, summary.Headline, string(n.Key))
-	if err := m.SetBodyTextTemplate(textTemplate, summary); err != nil {
+	m := s.letter(&ascii, subject, id)
+	if err := m.SetBodyTextTemplate(text, data); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)
 	}
-	if err := m.AddAlternativeHTMLTemplate(htmlTemplate, summary); err != nil {
+	if err := m.AddAlternativeHTMLTemplate(html, data); err != nil {
 		return nil, fmt.Errorf("write mail: %w", err)
 	}
 	return m, nil

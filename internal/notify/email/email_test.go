@@ -340,3 +340,39 @@ func TestURLs(t *testing.T) {
 		}
 	}
 }
+
+func TestADigestIsOneMail(t *testing.T) {
+	t.Parallel()
+	srv := start(t, smtptest.Config{})
+	s := sender(t, address(t, srv, "smtp", "", nil))
+	all := []notify.Notification{note(t, recipient, "too slow"), note(t, recipient, "<b>\r\n.\r\nlost")}
+	all[1].Key = "email-def"
+	for range 2 {
+		if err := s.SendDigest(t.Context(), all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mails := srv.Mails()
+	if len(mails) != 2 {
+		t.Fatalf("%d mails", len(mails))
+	}
+	first, err := stdmail.ReadMessage(strings.NewReader(string(mails[0].Data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := stdmail.ReadMessage(strings.NewReader(string(mails[1].Data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := string(mails[0].Data)
+	if first.Header.Get("Subject") != "2 exports failed" || first.Header.Get("Message-ID") != second.Header.Get("Message-ID") ||
+		!strings.Contains(body, "cause: dump_timeout: too slow") || !strings.Contains(body, "pgcourier replay r1 --project acme") ||
+		strings.Count(body, "<b>") != 1 { // in the text, and escaped in HTML
+		t.Errorf("the mail is\n%s", body)
+	}
+	var refused *notify.PermanentError
+	all[1].Event.Body = []byte("{")
+	if err := s.SendDigest(t.Context(), all); !errors.As(err, &refused) {
+		t.Errorf("an event that cannot be read: %v", err)
+	}
+}
