@@ -119,7 +119,7 @@ func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 // While the ledger's server is stopped every call gets an error, nothing is queued, and the repeat runs once.
 func TestALedgerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
-	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
 	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -145,7 +145,7 @@ func TestAReapWithALostReplyIsFoundAgain(t *testing.T) {
 
 func TestAnOutageOfTheControlPlaneIsNotARefusal(t *testing.T) {
 	t.Parallel()
-	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,13 +19,13 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
-// starterEnv makes the test binary start a cluster, print its folder and wait.
+// starterEnv makes the test binary start a cluster ("memory" or "disk"), print its folder and wait.
 const starterEnv = "PGCLUSTER_TEST_STARTER"
 
 func TestMain(m *testing.M) {
 	sandbox.Enter()
 	if os.Getenv(starterEnv) != "" {
-		c, err := pgcluster.Start(context.Background(), pgcluster.Config{})
+		c, err := pgcluster.Start(context.Background(), pgcluster.Config{InMemory: os.Getenv(starterEnv) == "memory"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -38,8 +38,63 @@ func TestMain(m *testing.M) {
 
 func TestAServerEndsWithItsStarter(t *testing.T) {
 	t.Parallel()
+	folder, kill := starter(t, "disk")
+	defer func() { _ = os.RemoveAll(folder) }()
+	if _, err := os.Stat(lockFile(folder)); err != nil {
+		t.Fatal(err)
+	}
+	kill()
+	awaitEnd(t, folder)
+}
+
+func TestAFolderInMemoryIsRemovedAfterItsStarter(t *testing.T) {
+	t.Parallel()
+	folder, kill := starter(t, "memory")
+	if !strings.HasPrefix(folder, "/dev/shm/") {
+		t.Skip("less than 4 GiB are free in /dev/shm")
+	}
+	next := func() {
+		c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	next()
+	if _, err := os.Stat(lockFile(folder)); err != nil {
+		t.Errorf("a running cluster was touched: %v", err)
+	}
+	kill()
+	awaitEnd(t, folder) // it may write until then
+	next()
+	if _, err := os.Stat(folder); !os.IsNotExist(err) {
+		t.Errorf("stat %s after another start: %v, want not exist", folder, err)
+	}
+}
+
+// lockFile is the server's. It removes it as the last thing it does.
+func lockFile(folder string) string { return filepath.Join(folder, "data", "postmaster.pid") }
+
+func awaitEnd(t *testing.T, folder string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(lockFile(folder)); os.IsNotExist(err) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the server runs a minute after its starter was killed")
+		}
+	}
+}
+
+// starter runs a process that starts a cluster, and returns the cluster's folder. Kill returns
+// once the process has ended.
+func starter(t *testing.T, where string) (folder string, kill func()) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), starterEnv+"=1")
+	cmd.Env = append(os.Environ(), starterEnv+"="+where)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -48,28 +103,15 @@ func TestAServerEndsWithItsStarter(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	folder, err := bufio.NewReader(out).ReadString('\n')
+	folder, err = bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(errors.Join(err, cmd.Wait()))
 	}
-	folder = strings.TrimSpace(folder)
-	defer func() { _ = os.RemoveAll(folder) }()
-	lock := filepath.Join(folder, "data", "postmaster.pid")
-	if _, err := os.Stat(lock); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // it was killed
-	// A server removes its lock file as the last thing it does.
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(lock); os.IsNotExist(err) {
-			return
+	return strings.TrimSpace(folder), func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
 		}
-		if time.Now().After(end) {
-			t.Fatal("the server runs a minute after its starter was killed")
-		}
+		_ = cmd.Wait() // it was killed
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // withLocks starts a server with so many locks for each transaction, and little else.
 func withLocks(t *testing.T, locks string) *pgcluster.Cluster {
 	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Config{Settings: map[string]string{
+	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{
 		"max_locks_per_transaction": locks, "max_connections": "20", "max_worker_processes": "0", "autovacuum_max_workers": "1", "max_wal_senders": "0",
 	}})
 	if err != nil {

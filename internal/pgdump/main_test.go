@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run()) // it is killed in the end, and needs no server
 	}
 	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

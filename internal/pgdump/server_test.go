@@ -17,7 +17,7 @@ import (
 // ownCluster is for tests that hurt the server.
 func ownCluster(t *testing.T) *pgcluster.Cluster {
 	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) (code int) {
 	ctx := context.Background()
 	var err error
-	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -193,7 +193,7 @@ func TestAMissingRightIsFoundAtStart(t *testing.T) {
 
 func TestAnOutageOfTheControlPlaneIsNoAnswer(t *testing.T) {
 	t.Parallel()
-	own, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

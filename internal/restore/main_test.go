@@ -54,7 +54,7 @@ CREATE MATERIALIZED VIEW tenant.kinds AS SELECT kind, count(*) FROM tenant.parts
 func TestMain(m *testing.M) {
 	flag.Parse()
 	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

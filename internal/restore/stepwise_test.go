@@ -90,7 +90,7 @@ func TestStepsThatCannotBeUsed(t *testing.T) {
 // A server with few locks takes many tables one by one, and says what it needs for all at once.
 func TestAServerWithFewLocks(t *testing.T) {
 	t.Parallel()
-	small, err := pgcluster.Start(t.Context(), pgcluster.Config{Settings: map[string]string{
+	small, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{
 		"max_connections": "10", "max_locks_per_transaction": "10", "max_worker_processes": "0", "autovacuum_max_workers": "1", "max_wal_senders": "0",
 	}})
 	if err != nil {

@@ -75,7 +75,7 @@ func configure() error {
 	if err := build(ctx); err != nil {
 		return errors.Join(err, os.RemoveAll(scratch))
 	}
-	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true}); err != nil {
 		return err
 	}
 	sql, err := os.ReadFile("testdata/platform.sql")

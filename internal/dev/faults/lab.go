@@ -72,7 +72,7 @@ func openLab(ctx context.Context, o options) (l *lab, err error) {
 	}
 	o.log.InfoContext(ctx, "starting two clusters")
 	for _, c := range []**pgcluster.Cluster{&l.control, &l.source} {
-		if *c, err = pgcluster.Start(ctx, pgcluster.Config{Settings: map[string]string{
+		if *c, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true, Settings: map[string]string{
 			"shared_buffers": "'64MB'",
 			// A cluster that is killed must not lose committed transactions: no ledger survives that.
 			"synchronous_commit": "on",

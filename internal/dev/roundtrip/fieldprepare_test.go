@@ -16,7 +16,7 @@ import (
 // otherServer is one of the same version as the sources', with none of their roles and tablespaces.
 func otherServer(t *testing.T) server {
 	t.Helper()
-	started, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	started, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func start(t *testing.T, v libpq.Version) server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, err := pgcluster.Start(t.Context(), pgcluster.Config{BinDir: bin})
+	running, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, BinDir: bin})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func run(m *testing.M) int {
 	}
 	ctx := context.Background()
 	var err error
-	if cluster.Cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+	if cluster.Cluster, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

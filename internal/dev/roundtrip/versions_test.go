@@ -37,7 +37,7 @@ func TestTheTableOfVersionsHolds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			running, err := pgcluster.Start(t.Context(), pgcluster.Config{BinDir: bin})
+			running, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, BinDir: bin})
 			if err != nil {
 				t.Fatal(err)
 			}

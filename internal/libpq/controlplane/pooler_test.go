@@ -16,7 +16,7 @@ import (
 // (26000).
 func TestNoStatementIsNamedBehindAPooler(t *testing.T) {
 	t.Parallel()
-	cluster, err := pgcluster.Start(t.Context(), pgcluster.Config{})
+	cluster, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{}); err != nil {
+	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop(), goleak.Find()) }()
