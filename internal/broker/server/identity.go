@@ -27,26 +27,18 @@ type Identity struct {
 	Rights *Rights
 }
 
-// WhoAmI requests the identity of nc from the broker. ErrNotTold.
+// WhoAmI requests the identity of nc from the server that nc is connected to. ErrNotTold.
 func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a request without permission is never answered
 	defer cancel()
-	reply, err := nc.RequestWithContext(ctx, ownRights, nil)
+	said, err := askIdentity(ctx, nc)
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
 		return Identity{}, fmt.Errorf("%w: %w", ErrNotTold, err)
 	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("ask the broker for one's rights: %w", err)
 	}
-	type subjects struct{ Allow, Deny []string }
-	var said struct {
-		Data struct {
-			User        string
-			Account     string
-			Permissions *struct{ Publish, Subscribe *subjects }
-		}
-	}
-	if err := json.Unmarshal(reply.Data, &said); err != nil || said.Data.Account == "" {
+	if said.Data.Account == "" {
 		return Identity{}, fmt.Errorf("%w: its answer cannot be read", ErrNotTold)
 	}
 	who := Identity{User: said.Data.User, Account: said.Data.Account}
@@ -64,6 +56,43 @@ func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	}
 	who.Rights = &Rights{Publish: allowed(publish.Allow), DenyPublish: publish.Deny, Subscribe: allowed(subscribe.Allow), DenySubscribe: subscribe.Deny}
 	return who, nil
+}
+
+// subjects is a list of rights in an answer.
+type subjects struct{ Allow, Deny []string }
+
+// identityAnswer is what a server answers (UserInfo in nats-server's server/events.go).
+type identityAnswer struct {
+	Server struct{ ID string }
+	Data   struct {
+		User        string
+		Account     string
+		Permissions *struct{ Publish, Subscribe *subjects }
+	}
+}
+
+// askIdentity returns the answer of nc's own server. At a leaf node the hub answers too, with the
+// user and the rights of the leaf node's connection, and can be the first.
+func askIdentity(ctx context.Context, nc *nats.Conn) (identityAnswer, error) {
+	inbox := nc.NewInbox()
+	replies, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return identityAnswer{}, err
+	}
+	defer func() { _ = replies.Unsubscribe() }() // the connection may be closed
+	if err := nc.PublishRequest(ownRights, inbox, nil); err != nil {
+		return identityAnswer{}, err
+	}
+	for {
+		reply, err := replies.NextMsgWithContext(ctx)
+		if err != nil {
+			return identityAnswer{}, err
+		}
+		var said identityAnswer
+		if err := json.Unmarshal(reply.Data, &said); err == nil && said.Server.ID == nc.ConnectedServerId() {
+			return said, nil
+		}
+	}
 }
 
 // allowed returns a server's list of subjects. An empty list allows everything that is not denied.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	natsd "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
@@ -39,6 +40,28 @@ func TestABrokerTellsItsUsersTheirRights(t *testing.T) {
 	mute := brokertest.Raw(t, &natsd.Options{Host: "127.0.0.1", Port: brokertest.RandomPort, NoSystemAccount: true, NoLog: true, NoSigs: true})
 	if who, err := server.WhoAmI(t.Context(), connect(t, mute.ClientURL())); !errors.Is(err, server.ErrNotTold) {
 		t.Errorf("a server without a system account: %+v, %v", who, err)
+	}
+}
+
+// At a leaf node the hub answers as well, and can be the first. Here the connection's own server
+// never answers.
+func TestTheAnswerOfAnotherServerIsNotTaken(t *testing.T) {
+	t.Parallel()
+	own := brokertest.Raw(t, &natsd.Options{Host: "127.0.0.1", Port: brokertest.RandomPort, NoSystemAccount: true, NoLog: true, NoSigs: true})
+	nc := connect(t, own.ClientURL())
+	asked := false
+	if _, err := nc.Subscribe("$SYS.REQ.USER.INFO", func(m *nats.Msg) {
+		asked = true
+		if err := m.Respond([]byte(`{"server": {"id": "HUB"}, "data": {"user": "leaf", "account": "HUB", "permissions": {}}}`)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	who, err := server.WhoAmI(t.Context(), nc)
+	nc.Close() // no callback runs any more
+	if !errors.Is(err, server.ErrNotTold) || !asked {
+		t.Errorf("%+v, %v, asked: %v", who, err, asked)
 	}
 }
 
