@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -358,13 +359,13 @@ func TestANewAttemptEndsTheGroupOfALostOne(t *testing.T) {
 	}
 	// The pg_dump of the group writes to a reader that takes nothing.
 	dir := wrapper(t, fmt.Sprintf(`case "$*" in *--schema=*--schema=*)
-sleep 1000 <%[1]s & reader=$!; "$real" "$@" >%[1]s; status=$?; kill $reader; exit $status;; esac`, full))
+sleep 1000 <%[1]s & echo $! >%[1]s.reader; exec "$real" "$@" >%[1]s;; esac`, full))
 	g := groups(t, pgdump.Config{BinDirs: []string{dir}}, pgdump.GroupConfig{})
 	jobs := []export.DumpJob{job(dsn, export.Custom, "t0"), job(dsn, export.Custom, "t1")}
 	out := make([]ending, len(jobs))
 	var all sync.WaitGroup
 	for i, m := range g.NewGroup(jobs[0].Project.GroupKey(), len(jobs)) {
-		jobs[i].ID, jobs[i].Attempt = export.ID{Project: "acme", Request: fmt.Sprintf("r%d", i)}, 1
+		jobs[i].ID, jobs[i].Attempt = anyID(), 1
 		all.Go(func() { out[i] = dumpAs(t.Context(), m, jobs[i]) })
 	}
 	conn := connect(t, dsn)
@@ -383,6 +384,17 @@ sleep 1000 <%[1]s & reader=$!; "$real" "$@" >%[1]s; status=$?; kill $reader; exi
 	d := open(t, pgdump.Config{Logger: slog.New(slog.NewTextHandler(&text, nil))}, next)
 	if _, err := io.Copy(io.Discard, d); err != nil {
 		t.Errorf("the second attempt: %v", err)
+	}
+	reader, err := os.ReadFile(full + ".reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(reader)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // pg_dump notices that its session has ended
+		t.Fatal(err)
 	}
 	all.Wait()
 	for i, e := range out { // the lost worker was none, and goes on without the group

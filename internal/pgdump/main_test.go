@@ -2,6 +2,7 @@ package pgdump_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -134,6 +135,10 @@ func job(dsn string, f export.Format, schemas ...string) export.DumpJob {
 }
 
 // open starts a dump that the test's end closes.
+// anyID returns the ID of a request that no other test has: an attempt ends the sessions of earlier
+// ones on the whole cluster.
+func anyID() export.ID { return export.ID{Project: "acme", Request: rand.Text()} }
+
 func open(t *testing.T, c pgdump.Config, j export.DumpJob) export.Dump {
 	t.Helper()
 	dump, err := dumper(t, c).Open(t.Context(), j)

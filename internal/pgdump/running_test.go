@@ -379,8 +379,8 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	first, other := job(dsn, export.SQL, "big"), job(dsn, export.SQL, "big")
-	first.ID, first.Attempt = export.ID{Project: "acme", Request: "r1"}, 1
-	other.ID, other.Attempt = export.ID{Project: "acme", Request: "r2"}, 1
+	first.ID, first.Attempt = anyID(), 1
+	other.ID, other.Attempt = anyID(), 1
 	lost, bystander := open(t, pgdump.Config{}, first), open(t, pgdump.Config{}, other)
 	read(t, lost, 5000)
 	read(t, bystander, 5000)
@@ -404,7 +404,7 @@ func TestTheSessionsOfALostRequestAreEnded(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	j := job(dsn, export.SQL, "big")
-	j.ID, j.Attempt = export.ID{Project: "acme", Request: "r1"}, 3
+	j.ID, j.Attempt = anyID(), 3
 	d := dumper(t, pgdump.Config{})
 	lost, err := d.Open(t.Context(), j)
 	if err != nil {
@@ -412,7 +412,7 @@ func TestTheSessionsOfALostRequestAreEnded(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = lost.Close() })
 	read(t, lost, 5000)
-	if err := d.EndAttempts(t.Context(), j.Project, export.ID{Project: "acme", Request: "r2"}, 3); err != nil {
+	if err := d.EndAttempts(t.Context(), j.Project, anyID(), 3); err != nil {
 		t.Fatal(err)
 	}
 	conn := connect(t, dsn)
