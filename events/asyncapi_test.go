@@ -110,8 +110,8 @@ func checkLocalRefs(t *testing.T, raw []byte) {
 	}
 }
 
-// The codes of the contract in Go, of the schema and of asyncapi.yaml are the same, and so is
-// what each says of being permanent.
+// The codes in Go, in the schema and in asyncapi.yaml are the same, and so is which of them are
+// permanent.
 func TestCodesAgree(t *testing.T) {
 	t.Parallel()
 	var want []string

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// timeout bounds each wait for something that is sure to happen.
+// timeout bounds each wait for something that must happen.
 const timeout = 2 * time.Minute
 
 // queueLimit is how many requests of one project may wait in these tests.
@@ -70,7 +70,7 @@ func (b *broker) connect(t testing.TB, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// setup is a broker with the streams of the contract, a client, and the hands of a worker.
+// setup is a broker with the streams of the contract, a client, and a worker's connection.
 type setup struct {
 	*broker
 	nc     *nats.Conn // the client's connection
@@ -115,7 +115,7 @@ func newJetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	return js
 }
 
-// encoder is any event.
+// encoder is the Encode of an event.
 type encoder interface {
 	Encode(source string) (events.Message, error)
 }
@@ -165,7 +165,7 @@ func progress(project, request string) events.Progress {
 	return events.Progress{RequestID: request, ProjectID: project, Attempt: 1, SizeBytes: 1, At: at}
 }
 
-// eventually waits for a condition of the world outside.
+// eventually waits for a condition outside of the test.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(timeout)

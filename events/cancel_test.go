@@ -63,7 +63,7 @@ func FuzzDecodeCancel(f *testing.F) {
 	})
 }
 
-// answering lets workers, each a function, answer a cancel.
+// answering answers cancels as workers would; each worker is a function.
 func answering(t *testing.T, nc *nats.Conn, workers ...func(*nats.Msg)) {
 	t.Helper()
 	for _, w := range workers {

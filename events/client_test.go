@@ -61,8 +61,8 @@ func TestRequestBackupRepeated(t *testing.T) {
 	if n := s.waiting(t); n != 1 {
 		t.Errorf("three publishes of one request made %d", n)
 	}
-	// Another project's request of the same id, and another request under a used id, are
-	// no repeats: the latter must reach a worker to be answered as a conflict.
+	// The same id in another project, and another request under a used id, are no repeats. The
+	// second must reach a worker, which answers it as a conflict.
 	for _, other := range []events.Requested{{ProjectID: "other", RequestID: "r1"}, {ProjectID: "acme", RequestID: "r1", Format: events.FormatTar}} {
 		if _, err := s.client.RequestBackup(t.Context(), other); err != nil {
 			t.Fatal(err)

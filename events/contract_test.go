@@ -123,7 +123,7 @@ func contractEvents() []contractEvent {
 	}
 }
 
-// contractMessages are the events, and the messages that are none.
+// contractMessages are the events, and the messages that are not events.
 func contractMessages() []contractEvent {
 	return append(contractEvents(), []contractEvent{
 		{events.TypeCancel, events.Cancel{RequestID: "r1", ProjectID: "acme", RequestedBy: "ann"},
@@ -144,7 +144,7 @@ func contractMessages() []contractEvent {
 	}...)
 }
 
-// validators compiles the schema files as a stranger would.
+// validators compiles the schema files as an outside program would.
 func validators(t testing.TB) map[string]*jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
@@ -191,7 +191,7 @@ func parseJSON(t testing.TB, raw []byte) any {
 	return v
 }
 
-// A type without a schema, or a schema without a type, would slip through the rest.
+// The other tests would miss a type without a schema, or a schema without a type.
 func TestEveryTypeHasASchemaAndEverySchemaAType(t *testing.T) {
 	t.Parallel()
 	var types []string
@@ -258,8 +258,7 @@ func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 	}
 }
 
-// A populated value reaches every property, and what is written satisfies the schema as
-// a stranger reads it.
+// A populated value has every property, and its encoding satisfies the schema.
 func TestPopulatedValuesValidate(t *testing.T) {
 	t.Parallel()
 	schema := validators(t)
@@ -281,7 +280,7 @@ func TestPopulatedValuesValidate(t *testing.T) {
 			}
 			properties := readJSON(t, e.eventType+".v1.json").(map[string]any)["properties"].(map[string]any)
 			for name := range properties {
-				// compress is an input's synonym, which is never written.
+				// compress is a synonym for input only; it is never written.
 				if _, ok := doc.(map[string]any)[name]; !ok && name != "compress" {
 					t.Errorf("the encoded value lacks %q", name)
 				}
@@ -407,7 +406,7 @@ func encodeEvent(t *testing.T, e events.Event) events.Message {
 	return m
 }
 
-// What code enforces beside the schemas is said in them too.
+// The schemas describe the rules that only code can enforce.
 func TestLimitsAreInTheSchemas(t *testing.T) {
 	t.Parallel()
 	doc := readJSON(t, events.TypeRequested+".v1.json").(map[string]any)
@@ -426,7 +425,7 @@ func TestLimitsAreInTheSchemas(t *testing.T) {
 	if !strings.Contains(doc["description"].(string), strconv.Itoa(events.MaxRequestBytes)) {
 		t.Error("the schema does not say how large a body may be")
 	}
-	// As annotations, for JSON Schema itself cannot count a document's bytes and levels.
+	// They are annotations, because JSON Schema cannot count a document's bytes and levels.
 	for _, e := range contractMessages() {
 		doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
 		limit := events.MaxEventBytes

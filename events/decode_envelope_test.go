@@ -70,7 +70,7 @@ func TestDecodeRefusesEnvelopes(t *testing.T) {
 	}
 }
 
-// What a refused request is still believed about itself.
+// A refused request keeps the fields that could be decoded.
 func TestDecodeBelieves(t *testing.T) {
 	t.Parallel()
 	wrong := `"request_id":"r1","requested_by":"gw","format":"x"}`

@@ -19,7 +19,7 @@ func TestDecodeRefusesStoragePaths(t *testing.T) {
 	} {
 		_, err := events.Requested{ProjectID: "acme", StoragePath: p}.Normalize()
 		if p == "" {
-			// The Go value's zero is absence; in JSON the empty string is refused.
+			// The zero value in Go means absent; in JSON the empty string is refused.
 			refused(t, events.Message{Body: []byte(bad(`"storage_path":""`))}, "storage_path", "")
 			continue
 		}

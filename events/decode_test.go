@@ -76,7 +76,7 @@ func TestDecodeAccepts(t *testing.T) {
 	}
 }
 
-// bad is a request's body with one more member.
+// bad is a request's body with an additional member.
 func bad(member string) string { return `{"project_id":"acme",` + member + `}` }
 
 func TestDecodeRefusesBodies(t *testing.T) {
@@ -175,7 +175,8 @@ func TestDecodeRefusesBodies(t *testing.T) {
 	}
 }
 
-// refused checks that a message is refused for the reason, in safe words.
+// refused checks that a message is refused for the reason, and that the error repeats nothing of
+// it.
 func refused(t *testing.T, m events.Message, field, reason string) events.Requested {
 	t.Helper()
 	r, err := events.Decode(m)

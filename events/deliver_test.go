@@ -72,9 +72,8 @@ func TestLifetimesHaveOneSpelling(t *testing.T) {
 	}
 }
 
-// The digest of a request's canonical form tells apart repetitions and conflicts, in the
-// ledger over releases too: what was asked before the fields of hand-over were there keeps
-// its bytes.
+// The digest of the canonical form distinguishes repetitions from conflicts, also in ledgers of
+// earlier releases. A request without the fields of the hand-over keeps its bytes.
 func TestRequestsOfBeforeKeepTheirCanonicalForm(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{

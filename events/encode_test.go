@@ -58,7 +58,7 @@ func TestEncodeHeaders(t *testing.T) {
 	}
 }
 
-// What is encoded decodes to the same value.
+// An encoded value decodes to the same value.
 func TestEncodeAndDecode(t *testing.T) {
 	t.Parallel()
 	for _, e := range contractEvents() {
@@ -106,7 +106,7 @@ func TestEncodeAndDecode(t *testing.T) {
 	}
 }
 
-// A worker's free text never keeps an outcome from being published.
+// No free text of a worker prevents an outcome from being published.
 func TestEncodeCutsFreeText(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 14, 10, 26, 54, 0, time.FixedZone("CET", 3600))
@@ -188,7 +188,7 @@ func TestEncodeRefuses(t *testing.T) {
 	c.Storage = nil
 	try("storage", c.Encode)
 	failedCopy := events.Location{Destination: "s3", Status: events.LocationFailed, Code: codes.StorageFull}
-	c.Storage = []events.Location{failedCopy} // none holds it: that is no success
+	c.Storage = []events.Location{failedCopy} // no destination has it: this is not a success
 	try("storage", c.Encode)
 	c.Storage = []events.Location{{Destination: "s3", Status: events.LocationStored}}
 	try("storage[0].uri", c.Encode)

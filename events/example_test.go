@@ -134,8 +134,7 @@ func ExampleFailed_Encode() {
 	// backup.failed backup.failed.acme.nightly-42 2026-03-14T09:26:54Z
 }
 
-// connect stands in for a real installation: a broker and a worker that completes
-// each request at once.
+// connect replaces a real installation: a broker and a worker that completes each request at once.
 func connect() (nc *nats.Conn, stop func()) {
 	must := func(err error) {
 		if err != nil {

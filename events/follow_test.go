@@ -19,7 +19,7 @@ type awaited struct {
 	err     error
 }
 
-// await runs Await beside the test and returns once the server knows its subscription.
+// await runs Await in a goroutine and returns once the server knows its subscription.
 func (s *setup) await(ctx context.Context, t *testing.T, project, request string) <-chan awaited {
 	t.Helper()
 	before := s.srv.NumSubscriptions()
@@ -68,7 +68,7 @@ func TestAwait(t *testing.T) {
 	}
 }
 
-// An outcome that is published but refused by the stream is none.
+// An outcome that is announced but refused by the stream does not count.
 func TestAwaitBelievesTheStreamOnly(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
@@ -96,7 +96,7 @@ func TestAwaitBelievesTheStreamOnly(t *testing.T) {
 	}
 }
 
-// The announcement is lost while the client is away; the outcome is found all the same.
+// The announcement is lost while the client is disconnected; the outcome is found in the stream.
 func TestAwaitSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)
@@ -118,8 +118,8 @@ func TestAwaitSurvivesARestart(t *testing.T) {
 	<-reconnected
 }
 
-// Ending the context ends the wait, and leaves nothing here or at the broker. The test
-// is not parallel, so that the goroutines it counts are its own.
+// The end of the context ends the wait and leaves nothing in the process or at the broker. The test
+// is not parallel, because it counts goroutines.
 func TestAwaitLeavesNothing(t *testing.T) {
 	s := newSetup(t)
 	if _, err := s.client.RequestBackup(t.Context(), events.Requested{ProjectID: "acme"}); err != nil {
@@ -191,7 +191,7 @@ func describe(e events.Event) string {
 	return "?"
 }
 
-// tell publishes without storing, or into whatever stream listens.
+// tell publishes without an acknowledgement, into any stream that has the subject.
 func (s *setup) tell(t *testing.T, m *nats.Msg) {
 	t.Helper()
 	if err := s.js.Conn().PublishMsg(m); err != nil {
@@ -213,7 +213,7 @@ func TestWatchOneRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got = append(got, describe(e)); len(got) == 1 {
-			// Malformed, foreign and repeated ones are passed over.
+			// Malformed, foreign and repeated messages are skipped.
 			s.tell(t, &nats.Msg{Subject: "backup.progress.acme.r1", Data: []byte("{")})
 			s.tell(t, &nats.Msg{Subject: "backup.other.acme.r1", Data: []byte("{}")})
 			s.tell(t, natsMsg(t, progress("acme", "r2")))

@@ -16,9 +16,9 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Whatever is accepted has one canonical form, which decodes to itself, keeps the schema as
-// a stranger reads it, and means the same to a lenient parser; whatever is refused is
-// refused in safe words, and believed no further than the alphabets go.
+// An accepted body has one canonical form, which decodes to itself, satisfies the schema, and means
+// the same to a lenient parser. The error of a refused body repeats nothing of it, and ids that it
+// gives have the contract's alphabet.
 func FuzzDecode(f *testing.F) {
 	schema := validators(f)[events.TypeRequested]
 	f.Add("backup.requested", "", "", []byte(`{"project_id":"acme","schemas":["b","a"],"compress":false}`))
@@ -69,9 +69,9 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkLenient reads an accepted body as encoding/json's first version does, which folds
-// case, lets the last of two names win and fixes invalid text. Had any of that been let
-// pass, the two would differ.
+// checkLenient reads an accepted body with the first version of encoding/json, which folds case,
+// takes the last of two equal names and repairs invalid text. The values differ if Decode accepted
+// any of these.
 func checkLenient(t *testing.T, schema *jsonschema.Schema, body, canonical []byte) {
 	t.Helper()
 	doc, ok := parseJSON(t, body).(map[string]any)
@@ -95,8 +95,8 @@ func checkLenient(t *testing.T, schema *jsonschema.Schema, body, canonical []byt
 	}
 }
 
-// What is accepted as a label cannot leave its project's prefix, whatever a file system, a
-// URL's parser or Unicode's normalisation makes of it.
+// An accepted label cannot leave its project's prefix, with any file system, URL parser or Unicode
+// normalisation.
 func FuzzStoragePath(f *testing.F) {
 	for _, p := range []string{"a", "nightly/2026", "../x", "a/../b", "%2e%2e/x", "%252e", `a\..\b`, "C:/x", "\uff0e\uff0e/a", "a//b", ".x", "x.", "s3://b/k", "a.part-00001", strings.Repeat("a/", 15) + "a"} {
 		f.Add(p)
@@ -126,7 +126,7 @@ func FuzzStoragePath(f *testing.F) {
 	})
 }
 
-// What is accepted as a mail address is one plain address to net/mail too.
+// An accepted mail address is one plain address for net/mail too.
 func FuzzNotifyEmail(f *testing.F) {
 	for _, a := range []string{
 		"ops@example.com", "o'neil+tag@mail.example.co.uk", "a@example.com,b@example.com", "Ops <ops@example.com>", "ops@[127.0.0.1]",
@@ -172,7 +172,7 @@ func checkRefusal(t *testing.T, r events.Requested, err error) {
 	}
 }
 
-// Whatever is accepted can be published again, and then reads the same.
+// An accepted message can be published again, and then decodes to the same.
 func FuzzDecodeOutcome(f *testing.F) {
 	for _, e := range contractEvents() {
 		m, err := e.encode(e.full)

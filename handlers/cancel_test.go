@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// desk is the use case of cancelling that answers as it is told.
+// desk is a use case of cancelling with a configured answer.
 type desk struct {
 	asked string
 	out   *export.Outcome

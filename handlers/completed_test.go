@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// found is a verifier that answers as it is told.
+// found is a verifier with a configured answer.
 type found struct {
 	verified *events.Verified
 	failed   *events.VerificationFailed
@@ -85,7 +85,8 @@ func TestWhatIsMadeOfAVerification(t *testing.T) {
 			}
 		})
 	}
-	// What is no backup.completed is passed over, or it would come again for ever.
+	// A message that is not a backup.completed is dropped; otherwise it would be redelivered for
+	// ever.
 	v := &found{}
 	h := handlers.Completed{Verifier: v, Publisher: &tray{}, Source: "test", Log: slog.New(slog.DiscardHandler)}
 	if err := h.Handle(delivered("backup.completed.acme.r1", "{")); err != nil || len(v.asked) > 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// queued is a project's queue, or the error of looking at it.
+// queued is a project's queue, or the error of reading it.
 type queued struct {
 	bodies [][]byte
 	err    error
@@ -29,7 +29,7 @@ func (q queued) OfProject(_ context.Context, project string) (out []export.Queue
 	return out, q.err
 }
 
-// run is what the broker makes due, once the one after it is due at next.
+// run is a due message of the broker; next is the time of the run after it.
 func run(body, edit, next string) *message.Message {
 	return runOf("backup.schedule.acme.nightly.due", body, edit, next)
 }
@@ -58,7 +58,7 @@ func TestARunIsOneRequestHoweverOftenItIsDue(t *testing.T) {
 		run(`{"project_id":"acme"}`, "e1", "2026-11-24T03:00:00Z"),
 		run(`{"project_id":"acme"}`, "e1", "2026-11-24T03:00:00Z"), // again, after a crash of the broker
 		run(`{"project_id":"acme"}`, "e1", "2026-11-25T03:00:00Z"), // the next day
-		run(`{"project_id":"acme"}`, "e2", "2026-11-25T03:00:00Z"), // of the schedule as it was changed
+		run(`{"project_id":"acme"}`, "e2", "2026-11-25T03:00:00Z"), // of the changed schedule
 		run(`{"project_id":"acme","request_id":"mine","requested_by":"me"}`, "e1", "2026-11-24T03:00:00Z"),
 	} {
 		if err := h.Handle(msg); err != nil {
@@ -109,8 +109,8 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 	}
 }
 
-// A queue that changes after each look, because of requests of others, is looked into again before the
-// run waits.
+// If requests of others change the queue after each look, the queue is read again before the run
+// waits.
 func TestARunOfAQueueThatChanges(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -129,8 +129,8 @@ func TestARunOfAQueueThatChanges(t *testing.T) {
 	}
 }
 
-// A run that was published without the command is refused by a worker, or dropped when its
-// subject names no project.
+// A worker refuses a run that was published without the command, or drops it if its subject names
+// no project.
 func TestARunThatBreaksTheContract(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"project_id":"bolt"}`, `{"project_id":"acme","x":1}`, `rubbish`, ``} {

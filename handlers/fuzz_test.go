@@ -13,9 +13,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Whatever lies in the queue becomes a request under valid ids, which is either whole and
-// canonical or a refusal; its delivery makes the same of it; and a header of the contract
-// that comes twice is refused, whatever its values are.
+// Any message in the queue becomes a request with valid ids, which is canonical or a refusal.
+// Another delivery of it gives the same result. A repeated header of the contract is refused, for
+// any value.
 func FuzzDecodeStored(f *testing.F) {
 	f.Add("backup.requested.acme", "ce-id", "1", "", false, []byte(`{"project_id":"acme","request_id":"r1"}`))
 	f.Add("backup.requested.acme", "ce-id", "1", "1", true, []byte(`{"project_id":"acme"}`))

@@ -63,7 +63,7 @@ func TestWaitingRequestsAreGathered(t *testing.T) {
 	if own, ok := core.group.Member.(*member); !ok || own.place != 0 || own.n != 100 || own.key.Role != "r" || len(r.given) != 99 {
 		t.Errorf("own membership %+v, %d were given one", core.group.Member, len(r.given))
 	}
-	// A gathered one gets its membership and the key; it gathers none.
+	// A gathered message gets its membership and the key, and gathers no others.
 	core.gathers = false
 	core.err = &export.TurnError{Wait: time.Minute}
 	err := handle(func(ctx context.Context) context.Context { return delivery.WithJoined(ctx, r.given[7]) })
@@ -71,7 +71,7 @@ func TestWaitingRequestsAreGathered(t *testing.T) {
 	if g := core.group; g.Member.(*member).place != 8 || g.Key.Role != "r" || g.Gather != nil || !ok || snooze.After != time.Minute {
 		t.Errorf("group %+v: %v", g, err)
 	}
-	// It left: fewer are asked for.
+	// After it left, fewer messages are requested.
 	core.gathers, core.err, r.waiting = true, nil, 0
 	if err := handle(first); err != nil {
 		t.Fatal(err)

@@ -18,15 +18,15 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// The handlers over a real broker, ledger and database are in the tests of cmd/pgcourier.
-// Here is what they make of a message, and what they do with an answer.
+// The tests in internal/dev/e2e run the handlers over a real broker, ledger and database. These
+// tests check how the handlers decode a message and what they do with an answer.
 
 type published struct {
 	subject, key, filter string
 	msg                  *message.Message
 }
 
-// tray keeps what is published, and refuses as it is told.
+// tray records what is published, and refuses as configured.
 type tray struct {
 	out     []published
 	refuse  []error
@@ -87,7 +87,7 @@ func deliveredAs(d delivery.Delivery, body string) *message.Message {
 	return msg
 }
 
-// answer is a use case that notes what it is asked and answers as it is told.
+// answer is a use case that records its calls and has a configured answer.
 type answer struct {
 	req     export.Request
 	out     export.Outcome
@@ -238,7 +238,7 @@ func failedOutcome() export.Outcome {
 	}
 }
 
-// A limit of the broker that is lifted while an outcome waits costs nothing of it.
+// If the broker's limit is raised while an outcome waits, the outcome is published whole.
 func TestAnOutcomeIsShortenedForTheLimitOfTheMoment(t *testing.T) {
 	t.Parallel()
 	out := &tray{refuse: []error{handlers.ErrTooLarge, handlers.ErrTooLarge, nil}} // whole, without its request, whole

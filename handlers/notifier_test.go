@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// office is a dispatcher and a courier that do as they are told.
+// office is a dispatcher and a courier with configured results.
 type office struct {
 	got       []events.Event
 	delivered []notify.Notification

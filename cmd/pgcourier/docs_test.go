@@ -41,7 +41,7 @@ func TestTheTableOfSettingsIsTrue(t *testing.T) {
 	}
 }
 
-// Each direct dependency has a line that says what it earns.
+// Each direct dependency has a line with the reason for it.
 func TestEachDependencyIsAccountedFor(t *testing.T) {
 	t.Parallel()
 	decision, err := os.ReadFile(filepath.Join("..", "..", "docs", "decisions", "0001-dependencies.md"))

@@ -33,7 +33,7 @@ func TestErrorsAreSafeForATerminal(t *testing.T) {
 	}
 }
 
-// openTerminal makes a terminal: what is written to the second file is read from the first.
+// openTerminal makes a terminal: the first file returns what is written to the second.
 func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)

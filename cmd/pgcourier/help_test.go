@@ -50,7 +50,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			if f.Usage == "" || f.Hidden {
 				t.Errorf("%s --%s: not documented", name, f.Name)
 			}
-			if strings.Contains(f.Usage, "`") { // pflag takes what is quoted for the name of the value
+			if strings.Contains(f.Usage, "`") { // pflag takes the quoted word as the name of the value
 				t.Errorf("%s --%s: back quotes in %q", name, f.Name, f.Usage)
 			}
 		})

@@ -109,7 +109,7 @@ func sampleReport(dry bool) *replay.Report {
 	return r
 }
 
-// screens is everything that is kept as golden text.
+// screens are all outputs that are compared with a golden file.
 func screens(s term.Screen) map[string]string {
 	all := sampleEntries()
 	var watch strings.Builder
@@ -184,7 +184,7 @@ func TestScreens(t *testing.T) {
 	}
 }
 
-// Ids are what people copy: they are whole as long as anything else can give way.
+// Users copy ids: an id is cut only if nothing else can be cut.
 func TestIDsAreWholeWhereTheyFit(t *testing.T) {
 	for _, c := range []struct {
 		width int
@@ -220,7 +220,7 @@ func TestColoursAreForTerminalsThatTakeThem(t *testing.T) {
 	}
 }
 
-// docs/cli-json.md shows what --output json writes, as it is.
+// docs/cli-json.md shows the output of --output json unchanged.
 func TestTheJSONIsDocumented(t *testing.T) {
 	all := sampleEntries()
 	samples := map[string]any{

@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// The words are the contract's: consumers compare with them, ledgers hold them. One may be
+// The codes are part of the contract: consumers compare them and ledgers store them. A code may be
 // added, none may change.
 func TestTheCodesAreStable(t *testing.T) {
 	t.Parallel()

@@ -28,21 +28,21 @@ func (b *bench) dial() net.Conn {
 	return conn
 }
 
-// answers sends bytes and returns all that comes until the server closes the connection.
+// answers sends bytes and returns everything until the server closes the connection.
 func (b *bench) answers(text string) string {
 	b.t.Helper()
 	conn := b.dial()
 	_, err := io.WriteString(conn, text)
 	b.must(err)
 	got, err := io.ReadAll(conn)
-	if err != nil && len(got) == 0 { // a reset after the answer is as good as an end
+	if err != nil && len(got) == 0 { // a reset after the answer counts as an end
 		b.t.Errorf("%.200q: %v", text, err)
 	}
 	return string(got)
 }
 
-// Two servers that disagree about where a body ends would let a caller put a call into another one's
-// connection. Such a call is refused, or it is the last one of its connection.
+// If two servers disagree about the end of a body, a caller could put a call into the connection of
+// another one. Such a call is refused, or it is the last one of its connection.
 func TestNoCallIsSmuggledBehindAnother(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -84,7 +84,8 @@ func TestNoCallIsSmuggledBehindAnother(t *testing.T) {
 	}
 }
 
-// A path is read in one way only, and leads to no project but the one that the token was checked for.
+// A path has one meaning only, and names no other project than the one that the token was checked
+// for.
 func TestNoPathLeadsToAnotherProject(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -111,7 +112,7 @@ func TestNoPathLeadsToAnotherProject(t *testing.T) {
 	}
 }
 
-// A body without end is refused at the limit: nothing of it is kept, and no more of it is read.
+// A body without an end is refused at the limit: nothing of it is kept or read beyond that.
 func TestBodiesWithoutEndAreRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -139,7 +140,7 @@ func TestBodiesWithoutEndAreRefused(t *testing.T) {
 		}
 		b.must(res.Body.Close())
 		b.must(conn.Close())
-		if n := <-sent; n >= 64<<20 { // what the sockets hold
+		if n := <-sent; n >= 64<<20 { // the capacity of the sockets
 			t.Errorf("%s: %d bytes were read", path, n)
 		}
 	}
@@ -160,7 +161,7 @@ func TestBodiesWithoutEndAreRefused(t *testing.T) {
 	}
 }
 
-// What a caller sends does not break a line of the log, and does not reach a terminal as control.
+// Input of a caller cannot break a line of the log, or reach a terminal as a control character.
 func TestCallersWriteNoLinesIntoTheLog(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *api.Config) { c.BehindProxy = true })
@@ -199,7 +200,7 @@ func TestCallersWriteNoLinesIntoTheLog(t *testing.T) {
 	}
 }
 
-// A caller that goes away in the middle of its body is no fault of the server.
+// A caller that disconnects in the middle of its body is not a fault of the server.
 func TestABodyThatBreaksOffIsTheCallersFault(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
 
-// badCase is what a row of testdata/bad-input says that matters here.
+// badCase is the part of a row of testdata/bad-input that this test uses.
 type badCase struct {
 	Name      string
 	Subject   string
@@ -53,15 +53,16 @@ func (c badCase) bytes(id string) []byte {
 	return []byte(strings.ReplaceAll(body, "{{id}}", id))
 }
 
-// differs are the rows with another verdict in a call, over HTTP or NATS, each for a reason of calls.
+// differs are the rows with another verdict in a call, over HTTP or NATS, with the reason.
 var differs = map[string]int{
-	// The path, or the subject, names the project, so the body may leave it out, and may be left out itself.
+	// The path, or the subject, names the project, so the body may leave it out or be absent.
 	"no fields": 202, "no project on the intake": 202, "empty": 202, "empty on the intake": 202,
 	"a status of the broker, 100": 202, "a status of the broker, 404": 202, "a status of the broker, 409": 202, "a status of the broker, 503": 202,
 	"a status on the intake": 202, "raw: an inline status": 202,
-	// The broker's headers mean nothing here, and are not passed on.
+	// The broker's headers have no meaning here, and are not passed on.
 	"an expected stream": 202, "an expected sequence": 202, "a rollup": 202, "a schedule": 202,
-	// The header block of a call is as it was sent; a stream adds a line, and it cannot be read then.
+	// The header block of a call is unchanged; a stream adds a line, after which it cannot be
+	// decoded.
 	"raw: a bare line feed": 422,
 	// It is refused before the id is looked at.
 	"replay: a refused body under a used id": 422,
@@ -71,7 +72,7 @@ var differs = map[string]int{
 type way struct {
 	// send returns ok false for a row that cannot be sent like this.
 	send func(project, id string, c badCase) (got answer, ok bool)
-	// cancel sends a row of the cancels. nil: they cannot be sent like this.
+	// cancel sends a row of the cancels. Nil: it cannot be sent in this way.
 	cancel func(body []byte) answer
 }
 
@@ -101,10 +102,10 @@ func overNATS(b *bench) way {
 			}
 			m := &nats.Msg{Subject: subject, Data: c.bytes(id), Header: nats.Header{}}
 			for _, h := range c.Headers {
-				m.Header[h[0]] = append(m.Header[h[0]], h[1]) // as it is spelt
+				m.Header[h[0]] = append(m.Header[h[0]], h[1]) // as in the row
 			}
 			got, err := b.ask(m)
-			if errors.Is(err, nats.ErrMaxPayload) { // as the catalogue says
+			if errors.Is(err, nats.ErrMaxPayload) { // as in the catalogue
 				return answer{}, false
 			}
 			b.must(err)
@@ -118,9 +119,9 @@ func overNATS(b *bench) way {
 	}
 }
 
-// The catalogue's messages get the same verdict over HTTP and in calls over NATS: what a worker would
-// refuse as invalid is refused at once, what conflicts is a conflict, and everything else is queued as it
-// is, for the worker to judge.
+// The catalogue's messages get the same verdict over HTTP and in calls over NATS. What a worker
+// would refuse as invalid is refused at once, a conflict is a conflict, and everything else is
+// queued unchanged.
 func TestTheCatalogueOfBadInputHasTheSameVerdicts(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*bench) way{"HTTP": overHTTP, "NATS": overNATS} {
@@ -169,7 +170,7 @@ func (b *bench) tryCatalogue(name string, w way) {
 			}
 			project, ok := strings.CutPrefix(c.Subject, events.TypeRequested)
 			project = strings.TrimPrefix(project, ".")
-			if project == "" { // the path or the subject must name one: the body's, where it does
+			if project == "" { // the path or the subject must name one: the body's, if it has one
 				var named struct {
 					Project string `json:"project_id"`
 				}
@@ -177,7 +178,8 @@ func (b *bench) tryCatalogue(name string, w way) {
 					project = named.Project
 				}
 			}
-			// Cancels and subjects of several tokens are the broker's own; a path names one project.
+			// Cancels and subjects with several tokens exist at the broker only; a path names one
+			// project.
 			if !ok || strings.HasSuffix(c.Subject, ".") || !events.ValidProject(project) {
 				elsewhere++
 				continue

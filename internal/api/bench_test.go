@@ -17,8 +17,8 @@ func of(all []time.Duration, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
 
-// A call of POST ends when backup.requested is stored by the broker, and what was asked is durable
-// in the ledger as far as the cluster of the test is: it runs without fsync.
+// A POST ends when the broker has stored backup.requested and the ledger has stored the request.
+// The test cluster runs without fsync.
 func BenchmarkPostToStored(b *testing.B) {
 	x := setup(b)
 	tok := x.token(access.AllProjects, access.Export)

@@ -63,7 +63,7 @@ func (b *bench) over(project, operation, body string, header ...string) answer {
 	return got
 }
 
-// rawConn writes header blocks that no client library writes, on a library's own connection.
+// rawConn writes header blocks that no client library writes, on the connection of a library.
 type rawConn struct {
 	b       *bench
 	nc      *nats.Conn
@@ -101,7 +101,8 @@ func (r *rawConn) request(subject, header string, body []byte) answer {
 	return r.b.answered(m)
 }
 
-// A call over NATS and the call over HTTP are one operation: each sees what the other did.
+// A call over NATS and the call over HTTP are the same operation: each sees the effect of the
+// other.
 func TestCallsOverNATSAreTheCallsOverHTTP(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -158,7 +159,7 @@ func TestCallsOverNATSAreTheCallsOverHTTP(t *testing.T) {
 	}
 }
 
-// Pages are bounded alike: by tags of the HTTP API, by the schema of the call.
+// Pages have the same bounds: by tags in the HTTP API, by the schema of the call over NATS.
 func TestPagesHaveTheSameBoundsOverNATSAndHTTP(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -180,7 +181,7 @@ func TestPagesHaveTheSameBoundsOverNATSAndHTTP(t *testing.T) {
 	}
 }
 
-// The project of the subject is the authority, whatever the body names.
+// The project of the subject is authoritative, not the one in the body.
 func TestACallOverNATSIsOfItsSubjectsProject(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -243,7 +244,7 @@ func TestCallsOverNATSAreHeldToTheirRate(t *testing.T) {
 	}
 }
 
-// services asks every instance of the service something.
+// services sends a question to every instance of the service.
 func services[T any](b *bench, verb micro.Verb, count int) (out []T) {
 	b.t.Helper()
 	subject, err := micro.ControlSubject(verb, api.ServiceName, "")
@@ -263,7 +264,8 @@ func services[T any](b *bench, verb micro.Verb, count int) (out []T) {
 	return out
 }
 
-// Discovery names the operations, and the statistics count calls and errors. Two processes share them.
+// Discovery lists the operations, and the statistics count calls and errors. Two processes share
+// the calls.
 func TestTheServiceIsFoundAndCounts(t *testing.T) {
 	t.Parallel()
 	observed := make(chan string, 100)
@@ -315,7 +317,7 @@ func TestTheServiceIsFoundAndCounts(t *testing.T) {
 	})
 }
 
-// What has come is answered, what comes later is another process's.
+// Calls that have arrived are answered; later calls go to another process.
 func TestADrainAnswersTheCallsThatHaveCome(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -328,7 +330,7 @@ func TestADrainAnswersTheCallsThatHaveCome(t *testing.T) {
 		b.must(b.nc.PublishRequest(fmt.Sprintf("backup.api.p%d.request", i), inbox, []byte(`{}`)))
 	}
 	b.must(b.nc.Flush())
-	b.must(nc.Flush()) // by now the process has them all
+	b.must(nc.Flush()) // all of them have reached the process
 	closed := nc.StatusChanged(nats.CLOSED)
 	b.must(nc.Drain())
 	brokertest.Receive(t, closed)

@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite schemas/openapi.json")
 
-// The document is made of the registered operations. It is kept beside the other schemas, so that
-// clients can be generated without a server.
+// The document is generated from the registered operations. It is stored beside the other schemas,
+// so that clients can be generated without a server.
 func TestTheOpenAPIDocumentIsKept(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join("..", "..", "schemas", "openapi.json")
@@ -37,7 +37,7 @@ func TestTheOpenAPIDocumentIsKept(t *testing.T) {
 	}
 }
 
-// Every reference in the document leads somewhere within it.
+// Every reference in the document points into the document.
 func TestTheOpenAPIDocumentIsWhole(t *testing.T) {
 	t.Parallel()
 	b, err := api.Document("v1")

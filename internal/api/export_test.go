@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// GiveUp lets tests make what Tidy does now and then.
+// GiveUp runs what Tidy does from time to time.
 func (a *API) GiveUp(ctx context.Context) error { return a.giveUp(ctx, lostAfter) }
 
 // Document returns the OpenAPI document of a version, without an API.

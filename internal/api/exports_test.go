@@ -37,7 +37,7 @@ func TestAnExportIsAskedForAndFollowedToItsEnd(t *testing.T) {
 	if got.status != http.StatusAccepted || got.header.Get("Location") != acme+"/nightly" || e.State != "waiting" || e.RequestID != "nightly" || e.Metadata["ticket"] != "7" || !strings.HasPrefix(e.RequestedBy, "token:") {
 		t.Fatalf("%d %v %s", got.status, got.header, got.body)
 	}
-	// What is on the broker is what a gateway would have published.
+	// The message at the broker is the same as a gateway's.
 	m, err := b.stored(events.StreamRequests)
 	b.must(err)
 	r, err := events.Decode(events.Message{Subject: m.Subject, Body: m.Data})
@@ -94,7 +94,8 @@ func TestTheSameKeyAndContentsAreOneExport(t *testing.T) {
 			t.Errorf("%s: %d %s", body, got.status, got.body)
 		}
 	}
-	// The same once a worker has it, and once it has ended: it is not published again.
+	// The result is the same after a worker claimed it and after it ended: it is not published
+	// again.
 	m, err := b.stored(events.StreamRequests)
 	b.must(err)
 	r, err := events.Decode(events.Message{Subject: m.Subject, Body: m.Data})
@@ -115,7 +116,7 @@ func TestTheSameKeyAndContentsAreOneExport(t *testing.T) {
 	if n := b.queued(); n != 1 {
 		t.Errorf("the queue holds %d requests in the end, want 1", n)
 	}
-	// Many at once, at several servers: one is new.
+	// Of many concurrent calls at several servers, one creates the request.
 	other := setup(t, func(c *api.Config) { c.Ledger, c.JetStream = b.ledger, b.js })
 	done := make(chan answer)
 	for i := range 20 {
@@ -226,7 +227,7 @@ func TestPagesHoldEveryExportOnce(t *testing.T) {
 			want[id] = "cancelled"
 		}
 	}
-	// All seen in the same instant: the place is told apart by the id.
+	// All were seen at the same instant: the id decides the order.
 	b.exec("UPDATE pgcourier.requests SET created_at = '2026-01-02 03:04:05.000006+00'")
 	for i := range 5 {
 		id := fmt.Sprintf("w%02d", i)
@@ -341,7 +342,7 @@ func TestARequestThatNeverReachedTheQueueIsGivenUp(t *testing.T) {
 	}
 }
 
-// Another gateway's request is seen before a worker sees it.
+// A request of another gateway is visible before a worker claims it.
 func TestWhatAnotherGatewayAskedForIsSeen(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

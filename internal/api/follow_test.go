@@ -165,7 +165,7 @@ func TestEventsAreFollowedAndResumed(t *testing.T) {
 	}
 }
 
-// However many follow, the broker has one subscription, and all get everything.
+// With any number of followers the broker has one subscription, and each follower gets everything.
 func TestManyFollowersShareOneSubscription(t *testing.T) {
 	t.Parallel()
 	const many = 300 // 1,000 pass too, in 3 s
@@ -187,7 +187,7 @@ func TestManyFollowersShareOneSubscription(t *testing.T) {
 		})
 	}
 	ready.Wait()
-	// The subscriptions for replies to questions come and go.
+	// The subscriptions for replies come and go.
 	brokertest.Eventually(t, fmt.Sprintf("one subscription for %d followers", many), func() bool { return b.nc.NumSubscriptions() <= before+1 })
 	b.complete(attempt, r)
 	b.verified("one")

@@ -76,7 +76,7 @@ func TestTheLogHoldsNoTokenAndNoPath(t *testing.T) {
 	}
 }
 
-// The caller's own claims in X-Forwarded-For are not believed.
+// The caller's own value of X-Forwarded-For is not used.
 func TestTheAddressIsTheProxys(t *testing.T) {
 	t.Parallel()
 	for behind, want := range map[bool]string{false: "127.0.0.1", true: "192.0.2.9"} {
@@ -90,7 +90,8 @@ func TestTheAddressIsTheProxys(t *testing.T) {
 	}
 }
 
-// Without a broker a call gets an error, nothing is lost, and the repeat with the same key runs once.
+// Without a broker a call gets an error, nothing is lost, and the repeat with the same key runs
+// once.
 func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -91,7 +91,7 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
-// setup makes a bench. change may change what the API works with.
+// setup makes a bench. change may change the API's configuration.
 func setup(t testing.TB, change ...func(*api.Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, log: &logs{}}
@@ -168,7 +168,7 @@ func (b *bench) token(project string, scopes ...access.Scope) string {
 	return s.Reveal()
 }
 
-// answer is what a call got.
+// answer is the answer to a call.
 type answer struct {
 	status int
 	header http.Header
@@ -242,7 +242,8 @@ func (b *bench) try(method, path, token, body string, header ...string) (answer,
 	return answer{res.StatusCode, res.Header, got}, err
 }
 
-// repeat posts a body with headers that may come again. An empty Content-Type is left out.
+// repeat posts a body with headers, of which some may be repeated. An empty Content-Type is left
+// out.
 func (b *bench) repeat(path, token, body string, header []string) (answer, error) {
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(body))
 	if err != nil {
@@ -261,7 +262,7 @@ func (b *bench) repeat(path, token, body string, header []string) (answer, error
 	return answer{res.StatusCode, res.Header, got}, err
 }
 
-// claim is what a worker does with a request first.
+// claim is a worker's first step with a request.
 func (b *bench) claim(project, id string) (export.Token, export.Request) {
 	b.t.Helper()
 	return b.claimOf(events.Requested{ProjectID: project, RequestID: id})

@@ -39,8 +39,8 @@ func routes(project, id string) []route {
 	}
 }
 
-// Without a grant of the project and the scope every call gets the same answer, whether the project,
-// the export and the schedule exist or not, and changes nothing.
+// Without a grant of the project and the scope every call gets the same answer and changes nothing,
+// whether the project, the export and the schedule exist or not.
 func TestACallerLearnsNothingOfAnotherProject(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -69,7 +69,7 @@ func TestACallerLearnsNothingOfAnotherProject(t *testing.T) {
 						allowed = allowed || of == project+" "+string(s) || of == "* "+string(s)
 					}
 					if allowed {
-						continue // what it may is for other tests
+						continue // other tests check what it may do
 					}
 					calls++
 					got := b.call(r.method, r.path, token, r.body)
@@ -97,7 +97,7 @@ func TestACallerLearnsNothingOfAnotherProject(t *testing.T) {
 	t.Logf("matrix: %d projects × %d calls × %d tokens: %d refused calls, %d leaks", len(projects)+5, len(routes("", "")), len(tokens), calls, leaks)
 }
 
-// What a grant allows is served, and the calls of others do not show in it.
+// A granted call is served, and shows nothing of other projects.
 func TestACallerGetsItsOwnProjectOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// An advisory is a hint of a message to look at: it must be of the right kind and about the
-// right consumer, to a lenient reader too, or it names no message.
+// An advisory is a hint of a message to look at. It names a message only if it has the right kind
+// and consumer, also for a lenient parser.
 func FuzzUsedUp(f *testing.F) {
 	const good = `{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"x","stream":"Q","consumer":"w","stream_seq":7,"deliveries":3}`
 	if got := usedUp([]byte(good), "Q", "w"); got != 7 {

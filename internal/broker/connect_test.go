@@ -105,7 +105,7 @@ func TestConnectWithoutBroker(t *testing.T) {
 	}
 }
 
-// guard lets clients in or not, and counts those it did not.
+// guard accepts or refuses clients, and counts the refused ones.
 type guard struct {
 	open    atomic.Bool
 	refused atomic.Int64
@@ -118,7 +118,7 @@ func (g *guard) Check(server.ClientAuthentication) bool {
 	return g.open.Load()
 }
 
-// Credentials that are refused for a while must not end the connection for good.
+// If credentials are refused for a while, the connection must survive.
 func TestConnectionSurvivesRevokedCredentials(t *testing.T) {
 	t.Parallel()
 	g := &guard{}
@@ -130,7 +130,7 @@ func TestConnectionSurvivesRevokedCredentials(t *testing.T) {
 	srv.WaitForShutdown()
 	g.open.Store(false)
 	brokertest.Raw(t, &server.Options{CustomClientAuthentication: g, Port: port})
-	// The library's own limit is two refusals.
+	// The library gives up after two refusals.
 	brokertest.Eventually(t, "refused three times", func() bool { return g.refused.Load() >= 3 })
 	if nc.IsClosed() {
 		t.Fatal("the connection gave up")

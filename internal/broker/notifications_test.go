@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// What is asked of the broker for a notifier, and that it is idempotent with filters.
+// The rights that a notifier needs at the broker, and that the setup is idempotent with filters.
 func TestANotifiersStreams(t *testing.T) {
 	t.Parallel()
 	nc := fresh(t)
@@ -33,7 +33,7 @@ func TestANotifiersStreams(t *testing.T) {
 	if c := outcomes.CachedInfo().Config; c.DeliverPolicy != jetstream.DeliverNewPolicy || c.MaxDeliver != -1 {
 		t.Errorf("the notifier's consumer is %+v", c)
 	}
-	// A key lies in the queue once only, and each channel has a consumer of its own.
+	// A key is in the queue once only, and each channel has its own consumer.
 	p := broker.NewPublisher(js)
 	subject := broker.NotificationSubject("email", "k1")
 	must(t, p.Publish(subject, message.NewMessage("1", []byte("a"))))

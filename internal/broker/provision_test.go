@@ -55,7 +55,7 @@ func TestProvisionIsIdempotent(t *testing.T) {
 	}
 }
 
-// A stream without a leader answers nothing, and once it has one again nothing of before.
+// A stream without a leader does not answer. Once it has a leader again, nothing of before remains.
 func TestProvisionAsksAgain(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{"STREAM.INFO.", "CONSUMER.INFO."} {
@@ -74,7 +74,7 @@ func TestProvisionAsksAgain(t *testing.T) {
 	}
 }
 
-// The streams as provisioned keep the contract's promises.
+// The provisioned streams keep the contract's promises.
 func TestProvisionedStreams(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))
@@ -96,7 +96,7 @@ func TestProvisionedStreams(t *testing.T) {
 		must(t, err)
 		return stored
 	}
-	// An event of the request in another stream does not stand in an outcome's way.
+	// An event of the request in another stream does not prevent an outcome.
 	must(t, p.Publish(events.EventSubject(events.TypeStarted, "acme", "r1"), message.NewMessage("", nil)))
 	if !publish(events.TypeFailed) || publish(events.TypeCompleted) || publish(events.TypeFailed) {
 		t.Error("want the first outcome stored and the others refused")
@@ -153,7 +153,7 @@ func TestProvisionRepairsDrift(t *testing.T) {
 	}
 }
 
-// What cannot be changed is reported, all of it at once.
+// Differences that cannot be changed are reported, all at once.
 func TestProvisionReportsDrift(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))
@@ -185,7 +185,7 @@ func TestProvisionReportsDrift(t *testing.T) {
 	}
 }
 
-// A worker without the right to write checks, and says what is missing.
+// A worker without the right to write checks the streams, and reports the differences.
 func TestProvisionWithoutPermission(t *testing.T) {
 	t.Parallel()
 	account := server.NewAccount("A")

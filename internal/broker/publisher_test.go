@@ -34,7 +34,7 @@ func TestPublishOnceRace(t *testing.T) {
 	for i, p := range pubs {
 		all.Go(func() {
 			for n := range requests {
-				// Half the publishers say completed, half failed: one of them wins.
+				// Half of the publishers publish completed, half failed: one of them wins.
 				kind := []string{"completed", "failed"}[i%2]
 				id := fmt.Sprintf("acme.r%d", n)
 				ok, err := p.PublishOnce(context.Background(), name+"."+kind+"."+id, name+".*."+id, message.NewMessage("", []byte("x")))

@@ -33,7 +33,7 @@ func TestDeadMessages(t *testing.T) {
 		}
 		settled++
 	}
-	// The broker gives a message up when its last delivery expired and a worker asks.
+	// The broker gives up a message when its last delivery expired and a worker pulls.
 	var dead []broker.QueuedMessage
 	brokertest.Eventually(t, "the message is dead", func() bool {
 		dead, err = q.Dead(t.Context(), 10)
@@ -97,7 +97,7 @@ func TestDeadStopsAtLimit(t *testing.T) {
 	}
 }
 
-// While something is always held the ack floor does not rise: advisories tell.
+// The ack floor does not rise while a message is held: the advisories are the source.
 func TestDeadBehindAHeldMessage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

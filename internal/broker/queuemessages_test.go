@@ -40,7 +40,7 @@ func TestMessagesOfOneSubject(t *testing.T) {
 	}
 }
 
-// first is the oldest message.
+// first returns the oldest message.
 func first(t *testing.T, q *broker.Queue, filter string) broker.QueuedMessage {
 	t.Helper()
 	for m, err := range q.Messages(t.Context(), filter, 1) {

@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Requests are found where they wait, under the ids that their deliveries give them.
+// Waiting requests are found under the ids that their deliveries give them.
 func TestRequestsAreFoundWhereTheyWait(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))
@@ -63,7 +63,7 @@ func TestRequestsAreFoundWhereTheyWait(t *testing.T) {
 	if there, err := q.Holds(t.Context(), acme[0].Delivery.Stream, acme[0].Delivery.Sequence); err != nil || there {
 		t.Errorf("removed and there: %t, %v", there, err)
 	}
-	// Without a queue of a project the intake's message is the oldest.
+	// If the project has no queue, the intake's message is the oldest.
 	must(t, js.DeleteStream(t.Context(), "BACKUP_REQUESTS"))
 	if after, err := q.Oldest(t.Context()); err != nil || !after.After(oldest) {
 		t.Errorf("then the oldest is of %s, %v", after, err)

@@ -128,7 +128,7 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	if err := s.Add(t.Context(), one, false); !errors.Is(err, broker.ErrScheduleZone) {
 		t.Errorf("zone: %v", err)
 	}
-	// Its run would land in a stream that others own.
+	// Its run would go to another stream.
 	m := nats.NewMsg(events.ScheduleSubject("acme", "bad"))
 	m.Header.Set(jetstream.ScheduleHeader, "@every 1s")
 	m.Header.Set(jetstream.ScheduleTargetHeader, events.RequestSubject("acme"))
@@ -138,7 +138,7 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	if all, err := s.List(t.Context(), ""); err != nil || len(all) != 0 {
 		t.Errorf("stored %v, %v", all, err)
 	}
-	// Only the stream of schedules takes any.
+	// Only the stream of schedules accepts schedules.
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	m = nats.NewMsg(events.TypeRequested)
 	m.Header.Set(jetstream.ScheduleHeader, "@every 1s")
@@ -148,8 +148,8 @@ func TestTheBrokerRefusesBadSchedules(t *testing.T) {
 	}
 }
 
-// A schedule is due each second; what it makes due carries the request and when the next
-// is, and replaces the one before.
+// A schedule is due each second. A due message carries the request and the time of the next run,
+// and replaces the previous one.
 func TestAScheduleIsDue(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))
@@ -180,7 +180,7 @@ func TestAScheduleIsDue(t *testing.T) {
 	}
 }
 
-// While the broker is down nothing is due; once it is back what was missed is due once.
+// While the broker is down nothing is due; afterwards the missed runs are due once.
 func TestMissedRunsAreDueOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -202,21 +202,22 @@ func TestMissedRunsAreDueOnce(t *testing.T) {
 	after := due(t, js, "often", before.Sequence)
 	then, err := time.Parse(time.RFC3339Nano, after.Header.Get(events.HeaderNextDue))
 	must(t, err)
-	// Beside the one for all that was missed: those before the broker was down, and since it is up.
+	// In addition to the one for all missed runs: those before the outage and after it.
 	most := 1 + uint64(down.Sub(before.Time)/time.Second+1) + uint64(after.Time.Sub(up)/time.Second+1)
 	if runs := after.Sequence - before.Sequence; runs > most || !then.After(up) {
 		t.Errorf("run %d at %s, the next at %s; before the outage it was %d, so at most %d are right", after.Sequence, after.Time, then, before.Sequence, most)
 	}
 }
 
-// A broker that crashes after a run has forgotten it: it notes the times of its schedules
-// when it stops, and now and then. The run comes again, and says the same next time.
+// A broker that crashes after a run has forgotten the run: it stores the times of its schedules
+// only at its end and from time to time. The run comes again, with the same next time.
 func TestACrashedBrokerRepeatsARun(t *testing.T) {
 	t.Parallel()
 	dir, copied := soonDue(t, 4*time.Second), filepath.Join(t.TempDir(), "crashed")
 	srv := brokertest.Start(t, dir, brokertest.RandomPort)
 	first := due(t, stream(t, connect(t, srv.ClientURL())), "hourly", 0)
-	// Everything is on disk before it is acknowledged: a copy is what a crash leaves.
+	// Everything is on disk before it is acknowledged, so a copy of the folder equals the state
+	// after a crash.
 	must(t, os.CopyFS(copied, os.DirFS(dir)))
 	js := stream(t, connect(t, brokertest.Start(t, copied, brokertest.RandomPort).ClientURL()))
 	again := due(t, js, "hourly", first.Sequence)
@@ -227,9 +228,9 @@ func TestACrashedBrokerRepeatsARun(t *testing.T) {
 	}
 }
 
-// soonDue returns the folder of a broker that was stopped, so that it noted the times of its
-// schedules, before the first run of one. The run is due in lead, or more where the machine is too
-// busy for that.
+// soonDue returns the folder of a stopped broker, which has stored the times of its schedules
+// before the first run of one. The run is due in lead, or later if the machine is too busy for
+// that.
 func soonDue(t *testing.T, lead time.Duration) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -264,8 +265,7 @@ func TestAnOldBrokerHasNoSchedules(t *testing.T) {
 	}
 }
 
-// aged returns the URL of the same broker, calling itself older: a proxy changes the
-// version in what the broker says of itself.
+// aged returns the URL of a proxy that changes the version in the broker's greeting.
 func aged(t *testing.T, raw, version string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -26,7 +26,7 @@ func setup(t testing.TB) *brokertest.Queue {
 	return brokertest.NewQueue(t, shared.ClientURL())
 }
 
-// fresh is a connection to a broker of its own.
+// fresh connects to a new broker.
 func fresh(t *testing.T) *nats.Conn {
 	t.Helper()
 	return connect(t, brokertest.Start(t, t.TempDir(), brokertest.RandomPort).ClientURL())

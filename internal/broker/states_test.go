@@ -61,7 +61,7 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	}
 }
 
-// olderBuild sets a broker up as a build before the bucket did, with n states "k0=v0", "k1=v1", …
+// olderBuild sets a broker up as a build without the bucket did, with n states "k0=v0", "k1=v1", …
 func olderBuild(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
@@ -74,7 +74,7 @@ func olderBuild(t *testing.T, js jetstream.JetStream, n int) {
 	}
 }
 
-// writeAsOlderBuild writes a state as a build before the bucket does.
+// writeAsOlderBuild writes a state as a build without the bucket does.
 func writeAsOlderBuild(t *testing.T, js jetstream.JetStream, key, body string, revision uint64) error {
 	t.Helper()
 	_, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "backup_notification_state." + key, Data: []byte(body)},
@@ -161,8 +161,8 @@ func (c *cable) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// The process is cut off after each of the requests that the move makes, in turn. Until the
-// move has ended no state can be read as absent: a notifier would send what was sent.
+// The process is disconnected after each request of the move, in turn. Until the move has ended no
+// state can be read as absent: a notifier would send its notification again.
 func TestAMoveOfStatesThatIsCutOffLosesNothingAndGoesOn(t *testing.T) {
 	t.Parallel()
 	const states = 5
@@ -194,7 +194,7 @@ func TestAMoveOfStatesThatIsCutOffLosesNothingAndGoesOn(t *testing.T) {
 				}
 			case err != nil || string(body) != fmt.Sprint("v", i):
 				t.Fatalf("cut off after %d (%v): %q, %v", after, moved, body, err)
-			case i == 0: // the notifier goes on in between, whichever side has the states
+			case i == 0: // meanwhile the notifier continues, on either side
 				must(t, s.Set(t.Context(), "k0", []byte("v0"), revision))
 			}
 		}
@@ -215,7 +215,7 @@ func TestAMoveOfStatesThatIsCutOffLosesNothingAndGoesOn(t *testing.T) {
 }
 
 // While a notifier waits for messages, which may be of an earlier build, both builds work on the
-// old stream under each other's revisions.
+// old stream with each other's revisions.
 func TestAnOlderNotifierBesideANewerOneSharesItsStates(t *testing.T) {
 	t.Parallel()
 	nc := fresh(t)
@@ -254,7 +254,7 @@ func TestAnOlderNotifierBesideANewerOneSharesItsStates(t *testing.T) {
 	if got := allStates(t, s); !slices.Equal(got, want) || hasStream(t, js, oldStates) {
 		t.Errorf("after the older one has ended: %q", got)
 	}
-	// One that is started all the same makes its stream again. It is not believed.
+	// An older build that is started after the move makes its stream again. The stream is not used.
 	olderBuild(t, js, 1)
 	must(t, broker.Provision(t.Context(), js, topology))
 	if got := allStates(t, broker.NewStates(js)); !slices.Equal(got, want) {

@@ -132,8 +132,8 @@ func TestStorageIsAList(t *testing.T) {
 	}
 }
 
-// What a Service named pgcourier, or pgcourier-nats, puts into each container of its namespace
-// stops no command. A setting that looks like it still does.
+// The variables that a Service named pgcourier, or pgcourier-nats, puts into each container of its
+// namespace stop no command. A misspelt setting still does.
 func TestAKubernetesServicesVariablesAreNoSettings(t *testing.T) {
 	t.Parallel()
 	links := func(service string) []string {

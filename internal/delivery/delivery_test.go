@@ -11,7 +11,7 @@ import (
 )
 
 func Example() {
-	// A handler, as it is called with the context of its message.
+	// A handler runs with the context of its message.
 	handle := func(ctx context.Context) error {
 		d := delivery.Of(ctx)
 		if d.Number < 3 {

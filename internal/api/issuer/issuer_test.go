@@ -61,7 +61,7 @@ func startProvider(t *testing.T) *provider {
 	return p
 }
 
-// token asks for one as a service does.
+// token requests a token as a service does.
 func (p *provider) token(t *testing.T) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"openid"}}

@@ -30,7 +30,7 @@ func TestExponential(t *testing.T) {
 	}
 }
 
-// A handler sets the pause before the next delivery of its own message, or leaves it to the
+// A handler sets the delay before the next delivery of its own message, or leaves it to the
 // backoff.
 func TestAHandlerDelaysItsMessage(t *testing.T) {
 	t.Parallel()

@@ -42,15 +42,15 @@ func TestConformance(t *testing.T) {
 	}, create)
 }
 
-// suiteSubscriber makes the streams and consumers that the suite expects to appear by
-// themselves. Without a group each subscriber has a consumer of its own.
+// suiteSubscriber makes the streams and consumers that the suite expects to exist. Without a group
+// each subscriber has its own consumer.
 type suiteSubscriber struct {
 	*consumer.Subscriber
 	t  *testing.T
 	js jetstream.JetStream
 }
 
-// The suite subscribes side by side; two equal creations may meet.
+// The suite subscribes concurrently; two equal creations may meet.
 var suiteCreation sync.Mutex
 
 func newSuiteSubscriber(t *testing.T, js jetstream.JetStream, group string) *suiteSubscriber {

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// ending tells when nothing more is handed out.
+// ending tells when no more messages are handed out.
 type ending struct {
 	*consumer.Subscriber
 	ended chan struct{}

@@ -8,10 +8,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
-// BenchmarkFairness measures how long another project's single request waits from its
-// publish to its start, on a worker with one slot and runs of 50 ms: on an idle worker,
-// behind 1,000 requests of one project when the worker takes turns, and in plain order
-// (behind 50 of them, or each would take a minute).
+// BenchmarkFairness measures how long another project's single request waits from its publish to
+// its start, on a worker with one slot and runs of 50 ms. It measures on an idle worker, behind
+// 1,000 requests of one project with turns, and in plain order behind 50 of them: more would take a
+// minute.
 //
 //	make bench-fairness
 func BenchmarkFairness(b *testing.B) {

@@ -50,7 +50,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	if !slices.Equal(came, []string{"b", "c", "d"}) {
 		t.Errorf("%v came, want one of each other project, in turn", came)
 	}
-	// One leaves; the slot is free when the last has ended.
+	// One member leaves; the slot is free when the last has ended.
 	decide(members[1], delivery.Snooze(1))
 	first.Ack()
 	members[0].Ack()
@@ -62,7 +62,8 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	default:
 	}
 	members[2].Ack()
-	// The one that left is not gathered again, and has its turn; each for the first time.
+	// The message that left is not gathered again, and has its turn; each is delivered for the
+	// first time.
 	for left := 4; left > 0; {
 		together := []*message.Message{receive(t, ch)}
 		for range gather(together[0], 9) {
@@ -89,7 +90,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 	}
 }
 
-// At the end of the subscription nothing is gathered that could not be handled.
+// At the end of the subscription no message is gathered that could not be handled.
 func TestNothingIsGatheredAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := patient(t)

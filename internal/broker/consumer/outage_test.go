@@ -10,8 +10,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// When heartbeats fail for longer than AckWait the message is another worker's: a nak
-// would start a third delivery, an ack of a durable outcome is still right.
+// When heartbeats fail for longer than AckWait, another worker may have the message. A nak would
+// start a third delivery; an ack of a durable outcome is still right.
 func TestLostDelivery(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -47,7 +47,7 @@ func TestLostDelivery(t *testing.T) {
 			}
 			must(t, s.Close())
 			b.Acks.Total()
-			// The connection's revival is a nak with AckWait as its delay.
+			// A revived connection naks with AckWait as the delay.
 			if n := b.Acks.Count("-NAK") - b.Acks.Count(revival); n != 0 {
 				t.Errorf("sent %d naks", n)
 			}
@@ -61,8 +61,8 @@ func TestLostDelivery(t *testing.T) {
 
 const revival = `-NAK {"delay": 600000000}` // ackWait
 
-// An outage of the broker, longer than AckWait, delivers nothing twice that is still held,
-// although a free slot asks for messages as soon as it can.
+// An outage of the broker that is longer than AckWait redelivers no message that is still held,
+// although a free slot pulls as soon as it can.
 func TestBrokerRestartRedeliversNothingHeld(t *testing.T) {
 	t.Parallel()
 	punctual(t, func(t testing.TB, ackWait time.Duration) {
@@ -99,7 +99,7 @@ func TestBrokerRestartRedeliversNothingHeld(t *testing.T) {
 	})
 }
 
-// An ack that is given while the broker is away is sent when it is back.
+// An ack during an outage of the broker is sent after the outage.
 func TestAckOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -123,8 +123,8 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 	}
 }
 
-// A message that is on its way when the subscription ends is not lost with the pull: it
-// goes back at once instead of waiting for AckWait to end.
+// A message in transit when the subscription ends is not lost with the pull: it is nakked at once
+// instead of after AckWait.
 func TestMessageUnderWayAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := patient(t)

@@ -32,9 +32,9 @@ func (t *trial) fault(text string) {
 	t.faults = append(t.faults, text)
 }
 
-// punctual runs a test in which nothing may expire, with a short AckWait. Where it fails, and the
-// machine was late by a part of AckWait, a heartbeat may have been late too: it runs again with a
-// longer one.
+// punctual runs a test in which nothing may expire, with a short AckWait. If it fails and the
+// machine was late by a part of AckWait, a heartbeat may have been late too: the test runs again
+// with a longer AckWait.
 func punctual(t *testing.T, run func(t testing.TB, ackWait time.Duration)) {
 	t.Helper()
 	for wait := ackWait; ; wait *= 3 {
@@ -59,7 +59,7 @@ func punctual(t *testing.T, run func(t testing.TB, ackWait time.Duration)) {
 	}
 }
 
-// lateness measures by how much this process wakes up late, and the broker answers late, until the
+// lateness measures how late this process wakes up and how late the broker answers, until the
 // returned function is called.
 func lateness(t *testing.T) (late func() time.Duration) {
 	t.Helper()

@@ -59,7 +59,7 @@ func (b bench) over(js jetstream.JetStream) consumer.Config {
 	return c
 }
 
-// byProject is a configuration that takes turns by the subject's last token.
+// byProject is a configuration with the last token of the subject as the key of turns.
 func (b bench) byProject(slots, window int) consumer.Config {
 	c := b.config()
 	c.Slots, c.Window = slots, window

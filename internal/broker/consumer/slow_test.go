@@ -8,8 +8,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// A broker that answers the look-up of a stream's identity only after longer than AckWait
-// must not spend a delivery on it.
+// If the broker answers the look-up of a stream's identity only after longer than AckWait, the
+// message loses no delivery.
 func TestASlowLookUpCostsNoDelivery(t *testing.T) {
 	t.Parallel()
 	punctual(t, func(t testing.TB, ackWait time.Duration) {

@@ -245,8 +245,8 @@ func TestSubscribeNeedsTheConsumer(t *testing.T) {
 	}
 }
 
-// A stream that is wiped and made again counts from 1 again: what is held of the old one
-// must not settle anything in the new one.
+// A stream that was deleted and made again counts from 1 again. A message held of the old stream
+// must settle nothing in the new one.
 func TestStreamMadeAnew(t *testing.T) {
 	t.Parallel()
 	b := patient(t)
@@ -272,8 +272,8 @@ func TestStreamMadeAnew(t *testing.T) {
 	}
 }
 
-// The acknowledgement of a message of a removed consumer is not answered by the one that took its
-// place. It is given up at once, and the message comes again.
+// The new consumer does not answer the acknowledgement of a message of a removed consumer. The
+// subscriber gives up at once, and the message is redelivered.
 func TestAConsumerThatIsMadeAnewDeliversAgain(t *testing.T) {
 	t.Parallel()
 	q := patient(t)

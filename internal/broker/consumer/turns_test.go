@@ -35,7 +35,7 @@ func TestAFloodDelaysAnotherByOneAtMost(t *testing.T) {
 		t.Fatalf("after the running one %s started, want b", p)
 	}
 	second.Ack()
-	// What was passed waits at no cost, and the next single one is as quick.
+	// A message that was passed over waits at no cost, and the next single one is as quick.
 	third := receive(t, ch)
 	if d := deliveryOf(t, third); project(t, third) != "a" || d.Sequence != 2 || d.Number != 1 {
 		t.Errorf("then %+v, want the flood's second", d)
@@ -65,8 +65,8 @@ func TestProjectsTakeTurns(t *testing.T) {
 	}
 }
 
-// Of a project one runs at a time; the slots are for others. What waits is kept alive over
-// many ack waits and delivered once.
+// One message of a project runs at a time; the other slots are for other projects. A waiting
+// message is kept alive over many ack waits and delivered once.
 func TestWaitingForOnesTurnCostsNoDelivery(t *testing.T) {
 	t.Parallel()
 	punctual(t, func(t testing.TB, ackWait time.Duration) {
@@ -124,7 +124,7 @@ func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
 	}
 }
 
-// Nothing is held that an idle worker could run: without a flood one takes what it runs.
+// A worker holds nothing that an idle worker could run: without a flood it pulls only what it runs.
 func TestNothingIsHeldWithoutNeed(t *testing.T) {
 	t.Parallel()
 	b := patient(t)
@@ -141,7 +141,7 @@ func TestNothingIsHeldWithoutNeed(t *testing.T) {
 	}
 }
 
-// A snoozed message is offered again as it was, and until then none of its key.
+// A snoozed message is offered again unchanged, and until then no message with its key.
 func TestSnoozeKeepsTheDelivery(t *testing.T) {
 	t.Parallel()
 	punctual(t, func(t testing.TB, ackWait time.Duration) {
@@ -184,7 +184,7 @@ func TestSnoozeKeepsTheDelivery(t *testing.T) {
 	})
 }
 
-// An outage of the broker longer than AckWait delivers nothing again that waits here.
+// After an outage of the broker that is longer than AckWait no parked message is redelivered.
 func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
 	t.Parallel()
 	punctual(t, func(t testing.TB, ackWait time.Duration) {
@@ -193,7 +193,7 @@ func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
 		port := brokertest.PortOf(t, srv.ClientURL())
 		b := setupOn(t, srv.ClientURL())
 		b.SetAckWait(ackWait)
-		// So many that a loaded machine revives them all within one ack wait of a fresh broker.
+		// So many that a loaded machine revives all of them within one ack wait of a fresh broker.
 		const flood = 12
 		b.Flood(slices.Repeat([]string{"a"}, flood)...)
 		s, ch := b.subscribe(b.byProject(2, 100))
@@ -222,7 +222,7 @@ func TestARestartRedeliversNothingThatIsParked(t *testing.T) {
 	})
 }
 
-// What is parked when the subscription ends goes back at once, and in order.
+// Messages that are parked when the subscription ends are nakked at once, in order.
 func TestParkedMessagesGoBackAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := patient(t)
@@ -242,7 +242,7 @@ func TestParkedMessagesGoBackAtTheEnd(t *testing.T) {
 		t.Errorf("delivery %d, want 2", d.Number)
 	}
 	msg.Ack()
-	// The running one was not disturbed; snoozed now, it goes back too.
+	// The running message was not disturbed; snoozed now, it is nakked too.
 	decide(running, delivery.Snooze(1))
 	brokertest.Ended(t, closed, "subscriber")
 	if n := b.Acks.Total("-NAK"); n != flood {

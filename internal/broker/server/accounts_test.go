@@ -12,12 +12,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// A sender names the subject for the answer, and the broker answers there with its own
-// rights: no answer may reach a stream.
+// A sender names the subject for the answer, and the broker answers there with its own rights: no
+// answer may reach a stream.
 func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 	t.Parallel()
 	g := external(t)
-	// The trick works where there is but one account: this is what is being kept out.
+	// With only one account the attack works: this is what the accounts prevent.
 	open := brokertest.Start(t, t.TempDir(), brokertest.RandomPort)
 	one := connect(t, open.ClientURL())
 	must(t, broker.Provision(t.Context(), stream(t, one), everything))
@@ -60,7 +60,7 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 				must(t, trick(nc, subject, reply))
 			}
 		}
-		// The server has taken all of it: a later question is answered after it.
+		// The server has processed everything: it answered a later question.
 		if u == publisher {
 			continue // may not ask, and is not answered
 		}
@@ -84,8 +84,8 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 	}
 }
 
-// What is announced is heard over the border of the accounts, and what is not for all is
-// not, whatever wildcard is used.
+// Announced events are visible across the border of the accounts, and others are not, with any
+// wildcard.
 func TestAnnouncementsAreHeardAndSchedulesAreNot(t *testing.T) {
 	t.Parallel()
 	g := external(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// noSeeds holds public keys without their seeds, which were deleted.
+// noSeeds are public keys; their seeds were deleted.
 var noSeeds = server.PublicKeys{
 	server.UserGateway:  "UDCEF74TPHUH2ZAV6OTQUS3TEMUDK2P2FSYUH6A7DMEQRBA6ZWNDVQRC",
 	server.UserWorker:   "UADU6OOUHVT4AI6NKWUQ2HACMILGZZJFU7IQDNBS62DL7ZU7N2CCZ2RH",
@@ -23,7 +23,7 @@ var noSeeds = server.PublicKeys{
 	publisher:           "UBAXG774SIRAVWVVO7XY2BNETZ5GAGAPTE5DUKBYIPUPLYVBLG6OJVLD",
 }
 
-// The shipped example is what is generated, and what nats-server takes.
+// The shipped example is the generated text, and nats-server accepts it.
 func TestTheShippedConfigurationIsTheGenerated(t *testing.T) {
 	t.Parallel()
 	text, err := server.Configuration(noSeeds, map[string]string{"acme": noSeeds["publisher"]})

@@ -12,8 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// The ways in which nats.go makes consumers, with the operator's key. What docs/broker.md says of
-// them is held here.
+// The ways in which nats.go makes consumers, with the operator's key. This test checks what
+// docs/broker.md says about them.
 func TestTheOperatorsConsumers(t *testing.T) {
 	t.Parallel()
 	g := embedded(t)

@@ -62,8 +62,8 @@ func fillDisk(dir string) int {
 	return 0
 }
 
-// onFullDisk fills the disk of an embedded broker, publishes until that fails, frees the disk and
-// sees the broker take messages again, with what it had.
+// onFullDisk fills the disk of an embedded broker and publishes until that fails. Then it frees the
+// disk and checks that the broker accepts messages again and has the earlier ones.
 func onFullDisk(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), brokertest.Timeout)
 	defer cancel()
@@ -104,7 +104,7 @@ func onFullDisk(dir string) error {
 		return err
 	}
 	noticed := func() bool {
-		_ = publish() // the pages that files have already take a few
+		_ = publish() // the pages of existing files take a few
 		s, _ := seen.Load().(string)
 		return strings.Contains(s, "no space left")
 	}

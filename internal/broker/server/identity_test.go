@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// Each user learns its identity and has all the rights that it needs; missing ones are named.
+// Each user learns its identity and has all the rights that it needs; missing rights are named.
 func TestABrokerTellsItsUsersTheirRights(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {

@@ -38,7 +38,7 @@ func TestKeysAreMadeOnceAndKept(t *testing.T) {
 	if names, err := os.ReadDir(dir); err != nil || len(names) != len(server.Users()) || len(different) != len(names) {
 		t.Errorf("the folder holds %v (%v), %d keys differ", names, err, len(different))
 	}
-	// A key that was deleted is made anew, the others stay.
+	// A deleted key is made again; the others stay.
 	must(t, os.Remove(server.KeyFile(dir, server.UserGateway)))
 	third, err := server.EnsureKeys(dir, server.Users(), brokertest.Quiet())
 	must(t, err)
@@ -128,7 +128,7 @@ func TestAnOldFolderGetsUsersAndKeepsItsMessages(t *testing.T) {
 		if m, err := is.GetMsg(t.Context(), 1); err != nil || m.Subject != "backup.requested.acme" {
 			t.Errorf("the message: %+v, %v", m, err)
 		}
-		// The identity of the stream makes the ids of its events.
+		// The ids of events derive from the identity of the stream.
 		if !is.CachedInfo().Created.Equal(was.CachedInfo().Created) {
 			t.Errorf("the stream was made %s, and is of %s", was.CachedInfo().Created, is.CachedInfo().Created)
 		}

@@ -25,7 +25,7 @@ func all() []server.User {
 	return slices.Insert(server.Users(), 1, publisher)
 }
 
-// act is one possible action, as it is sent to the server. The server decides by its subject
+// act is one possible action, as the message to the server. The server decides by its subject
 // alone.
 type act struct {
 	what    string
@@ -163,7 +163,7 @@ func acts() []act {
 	}
 }
 
-// try does it and returns the server's refusal.
+// try performs the action and returns the server's refusal.
 func (a act) try(t *testing.T, g *guarded, u server.User) error {
 	t.Helper()
 	nc := g.connect(u)
@@ -177,8 +177,8 @@ func (a act) try(t *testing.T, g *guarded, u server.User) error {
 	return refusal(t, nc)
 }
 
-// Each user may do what the table says and nothing else, on a server that was set up by a
-// file as on the embedded one; and the document shows the same table.
+// Each user may do what the table says and nothing else, on a server with a configuration file and
+// on the embedded one. The document shows the same table.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {

@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// everything is all that there can be on a broker.
+// everything is all users, streams and consumers of a broker.
 var everything = broker.Topology{Verifier: true, Notifications: []string{"email", "webhook"}}
 
 // guarded is a broker with users.
@@ -30,8 +30,8 @@ type guarded struct {
 // publisherOf is the project of the one publisher that an external broker has beside Users.
 const publisherOf = "acme"
 
-// external runs a nats-server on a file as an administrator writes it: a frame of their
-// own, and what Configuration gives.
+// external runs a nats-server on a file as an administrator writes it, with the output of
+// Configuration.
 func external(t *testing.T) *guarded {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,8 +76,8 @@ func (g *guarded) connect(u server.User) *nats.Conn {
 	return nc
 }
 
-// refusal is the server's, for what was just sent on nc, or nil. The server answers in
-// order, so it is there before the flush ends.
+// refusal returns the server's refusal of the last message on nc, or nil. The server answers in
+// order, so the refusal arrives before the flush ends.
 func refusal(t *testing.T, nc *nats.Conn) error {
 	t.Helper()
 	must(t, nc.FlushTimeout(brokertest.Timeout))

@@ -94,8 +94,8 @@ func otherHost(c *x509.Certificate) {
 	c.IPAddresses, c.DNSNames = nil, []string{"broker.example.org"}
 }
 
-// The embedded server with TLS is used with what it needs, and with nothing less. The
-// client's key is refused or not shown at all, and never told.
+// A client connects to the embedded server with TLS only with everything that it needs. Without it,
+// the client's key is refused or not shown at all.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	right, wrong := newAuthority(t, "right"), newAuthority(t, "wrong")
@@ -173,7 +173,7 @@ func portText(t *testing.T, url string) string {
 	return url[strings.LastIndexByte(url, ':')+1:]
 }
 
-// A server that speaks no TLS gets nothing, also when it is named by nats://.
+// A client sends nothing to a server without TLS, also for a nats:// URL.
 func TestTLSIsNeverGivenUp(t *testing.T) {
 	t.Parallel()
 	right := newAuthority(t, "right")

@@ -32,7 +32,7 @@ func ExampleUsers() {
 	// Output: [worker verifier notifier] [webhook]
 }
 
-// A named broker without a folder of keys has one login for all users.
+// An external broker without a folder of keys has one login for all users.
 func TestKeysAreTheEmbeddedBrokersUnlessAnotherIsNamed(t *testing.T) {
 	t.Parallel()
 	for want, environ := range map[string][]string{
@@ -66,7 +66,7 @@ func TestTheAPILogsInAsTheOperatorWhereItHasNoKey(t *testing.T) {
 	}
 }
 
-// Only what may pass by itself is no fault of the configuration.
+// Only a fault that may pass by itself is not a fault of the configuration.
 func TestAMissingServerIsNoFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)

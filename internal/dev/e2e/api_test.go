@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// apiServer is a `pgcourier serve --roles api` with tokens.
+// apiServer is a running `pgcourier serve --roles api` with tokens.
 type apiServer struct {
 	*worker
 	p   *platform
@@ -73,7 +73,7 @@ func (s *apiServer) call(method, path, token, body string, header ...string) (in
 		s.t.Fatal(err)
 	}
 	var e shownExport
-	_ = json.Unmarshal(b, &e) // what is no export is the caller's to look at
+	_ = json.Unmarshal(b, &e) // the caller decodes what is not an export
 	return res.StatusCode, e, string(b)
 }
 
@@ -104,7 +104,7 @@ func (s *apiServer) follow(path, token string) (kinds []string) {
 	return kinds
 }
 
-// The API and a worker are processes of their own.
+// The API and a worker are separate processes.
 func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -112,7 +112,7 @@ func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 	tok := p.token("acme", "export,read,operate")
 	const at = "/v1/projects/acme/exports"
 
-	// It waits until there is a worker.
+	// The request waits until a worker runs.
 	status, e, text := s.call("POST", at, tok, `{"compression":"none"}`, "Idempotency-Key", "one")
 	if status != http.StatusAccepted || e.State != "waiting" {
 		t.Fatalf("%d %s", status, text)
@@ -127,7 +127,7 @@ func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 	}
 	p.completed("acme", "one")
 
-	// What failed is replayed under an id of its chain.
+	// A failed request is replayed under an id of its chain.
 	if status, _, text = s.call("POST", at, tok, `{"schemas":["tenant_globex"]}`, "Idempotency-Key", "bad"); status != http.StatusAccepted {
 		t.Errorf("%d %s", status, text)
 	}
@@ -148,7 +148,7 @@ func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 		t.Errorf("cancel of an unknown one: %d %s", status, text)
 	}
 
-	// Deleted by the sweeper, from the storage too.
+	// The sweeper deletes it, from the storage too.
 	if status, _, text = s.call("DELETE", at+"/one", tok, ""); status != http.StatusAccepted {
 		t.Errorf("%d %s", status, text)
 	}
@@ -183,7 +183,7 @@ func TestTheAPICancelsInMidDump(t *testing.T) {
 	eventually(t, "it is cancelled", func() bool { _, e, _ := s.call("GET", at+"/long", tok, ""); return e.State == "cancelled" })
 }
 
-// The customer gets the file by the API, and by a link.
+// The customer fetches the file by the API, and by a link.
 func TestTheAPIHandsExportsOver(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

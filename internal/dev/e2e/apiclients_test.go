@@ -16,9 +16,8 @@ import (
 	"testing"
 )
 
-// The OpenAPI document that a server gives out is the client for other languages: clients in Go and
-// TypeScript are generated from it and run against the same server, and so are the curl commands of
-// docs/api.md.
+// The server's OpenAPI document is enough to generate clients in Go and TypeScript. They run
+// against the same server, and so do the curl commands of docs/api.md.
 func TestTheOpenAPIDocumentIsTheClientForOtherLanguages(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -83,7 +82,8 @@ func copyExample(t *testing.T, name, document string) string {
 	return folder
 }
 
-// installTypeScript takes what `make api-clients` has installed for this very lock, or installs it.
+// installTypeScript uses the modules that `make api-clients` installed for this lock file, or
+// installs them.
 func installTypeScript(t *testing.T, folder string) {
 	t.Helper()
 	lock, err := os.ReadFile(filepath.Join(folder, "package-lock.json"))
@@ -118,7 +118,7 @@ func execute(t *testing.T, folder string, environ []string, args ...string) stri
 	return out.String()
 }
 
-// checkClient runs a client twice, so that the second run lists pages, and looks at what it says.
+// checkClient runs a client twice, so that the second run lists pages, and checks its output.
 func (s *apiServer) checkClient(t *testing.T, project, folder string, command ...string) {
 	t.Helper()
 	token := s.p.token(project, "export,read,download")
@@ -155,10 +155,10 @@ func (s *apiServer) checkClient(t *testing.T, project, folder string, command ..
 	}
 }
 
-// documentedAddress is the server's in docs/api.md.
+// documentedAddress is the server's address in docs/api.md.
 const documentedAddress = "http://127.0.0.1:8080"
 
-// checkCommands runs the commands of docs/api.md as they stand there, in one shell.
+// checkCommands runs the commands of docs/api.md unchanged, in one shell.
 func (s *apiServer) checkCommands(t *testing.T) {
 	t.Helper()
 	blocks := shellBlocks(readRoot(t, "docs/api.md"))
@@ -173,7 +173,7 @@ func (s *apiServer) checkCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := strings.Split(execute(t, folder, s.p.environ(), "bash", file), "\n=== block\n")[1:]
-	// Each block prints what the document says of it.
+	// Each block prints what the document shows.
 	want := []string{
 		``, `"scopes":\["download","export","operate","read"\]`, `"request_id":"friday".*"state":"(waiting|running|completed)"`, `"state":"completed"`,
 		`"exports":\[\{.*"request_id":"friday"`, `"url":"http://backups\.example\.org/d/`, `acme\.sql\.zst: OK`, `"payloadType"`, `"code":"not_found"`,

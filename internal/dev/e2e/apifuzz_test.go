@@ -18,12 +18,12 @@ var (
 	fuzzSeed = flag.Uint64("fuzz-api-seed", 1, "seed of these calls")
 )
 
-// fewCalls are made without -fuzz-api.
+// fewCalls is the number of calls without -fuzz-api.
 const fewCalls = 600
 
-// Whatever the API is asked, it answers as its OpenAPI document says, and goes on. The calls are made
-// from the document: each operation with fitting and with hostile values, with tokens of every scope,
-// and what is no call at all.
+// The API answers every call as its OpenAPI document says, and continues to run. The calls are
+// generated from the document: each operation with valid and hostile values, with tokens of every
+// scope, and malformed calls.
 func TestTheAPIAnswersAsDocumentedWhateverItIsAsked(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -34,7 +34,7 @@ func TestTheAPIAnswersAsDocumentedWhateverItIsAsked(t *testing.T) {
 	for _, scope := range []string{"export", "read", "download", "operate", "admin"} {
 		tokens = append(tokens, apifuzz.Token{Secret: p.token("acme", scope), Project: "acme", Scopes: []string{scope}})
 	}
-	// There are exports that completed, one that failed, and links to one, when it begins.
+	// When it begins, there are completed exports, a failed one, and links to one.
 	for i := range 8 {
 		id := fmt.Sprintf("f-%d", i)
 		s.ask(admin, "acme", id)
@@ -68,7 +68,7 @@ func TestTheAPIAnswersAsDocumentedWhateverItIsAsked(t *testing.T) {
 	if status, _, text := s.call(http.MethodGet, "/v1/whoami", admin, ""); status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", status, text)
 	}
-	// The requests that were made are of no interest here: the processes must end in order.
+	// The test does not check the requests that were made: the processes must end in order.
 	for _, w := range p.workers {
 		w.term()
 		w.await()
@@ -82,7 +82,7 @@ func TestTheAPIAnswersAsDocumentedWhateverItIsAsked(t *testing.T) {
 	p.workers = nil
 }
 
-// ask asks for an export.
+// ask requests an export.
 func (s *apiServer) ask(token, project, id string) {
 	s.t.Helper()
 	if status, _, text := s.call(http.MethodPost, "/v1/projects/"+project+"/exports", token, "", "Idempotency-Key", id); status != http.StatusAccepted {

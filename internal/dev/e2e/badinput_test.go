@@ -19,12 +19,12 @@ import (
 
 var badInputReport = flag.String("bad-input", "", "run the whole catalogue of bad input, not a selection, and write the verdicts to this file")
 
-// bystander is the project with exports that must complete whatever the others send.
+// bystander is the project with exports that must complete, with any input of the others.
 const bystander = "globex"
 
-// Every case of the catalogue goes through the real broker to the real worker, in its own
-// binary, while a bystander's exports run. A wrapper records each start of pg_dump, psql
-// and pg_restore: what is refused starts none of them.
+// Every case of the catalogue goes through a real broker to a real worker, its own process, while
+// the exports of a bystander run. A wrapper records each start of pg_dump, psql and pg_restore: a
+// refused message starts none of them.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	c := newCatalogue(t, readCases(t, *badInputReport != ""))
@@ -58,10 +58,10 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// trap is a file that names of the catalogue would make if they were obeyed.
+// trap is a file that the hostile names of the catalogue would make if a program obeyed them.
 const trap = "/tmp/trap"
 
-// catalogue is a platform on which cases run one after the other.
+// catalogue is a platform on which the cases run one after the other.
 type catalogue struct {
 	*platform
 	cases    []badCase
@@ -69,8 +69,8 @@ type catalogue struct {
 	raw      *rawConn
 	restored string // a database
 	next     uint64 // of the outcomes to look at
-	dumps    int    // that accepted cases account for
-	started  int    // processes that nothing accounts for
+	dumps    int    // that accepted cases explain
+	started  int    // processes that no case explains
 	passed   int
 	lines    []string // of the report
 }
@@ -96,14 +96,14 @@ func newCatalogue(t *testing.T, cases []badCase) *catalogue {
 			t.Error(err)
 		}
 	})
-	// Each process that is started is then one request's.
+	// Each started process belongs to one request then.
 	c.startBinary(built(t), "CONCURRENCY=2", "GROUP_MAX=1", "PG_BIN_DIR="+c.recorder.dir)
 	c.raw = c.rawConnection()
 	c.recorder.begin()
 	return c
 }
 
-// schema makes a schema with a table that names its owner.
+// schema makes a schema with a table that contains its owner's name.
 func (c *catalogue) schema(name, whose string) {
 	c.t.Helper()
 	table := pgx.Identifier{name, "order items"}.Sanitize()
@@ -124,8 +124,8 @@ func (c *catalogue) project(id, schema string) {
 	}
 }
 
-// startBystander asks for an export whenever beside is called and none runs. end ends that
-// and says how many there were; each completed with all its rows.
+// startBystander requests an export whenever beside is called and none runs. end stops that and
+// returns how many there were; each must complete with all its rows.
 func (c *catalogue) startBystander() (beside func(), end func() int) {
 	turns, done := make(chan struct{}, 1), make(chan error, 1)
 	n := 0
@@ -166,8 +166,7 @@ func (c *catalogue) startBystander() (beside func(), end func() int) {
 	}
 }
 
-// outcome is the next one that is not the bystander's. One of an earlier case has come too
-// much.
+// outcome returns the next outcome that is not the bystander's. One of an earlier case is a fault.
 func (c *catalogue) outcome(id string) events.Outcome {
 	c.t.Helper()
 	for {
@@ -185,7 +184,7 @@ func (c *catalogue) outcome(id string) events.Outcome {
 	}
 }
 
-// run sends a case, holds what comes of it against what is expected, and notes the verdict.
+// run sends a case, compares the result with the expectation, and records the verdict.
 func (c *catalogue) run(one badCase) {
 	c.t.Helper()
 	id := fmt.Sprintf("bad-%d", len(c.lines))
@@ -214,8 +213,8 @@ func (c *catalogue) run(one badCase) {
 	c.lines = append(c.lines, fmt.Sprintf("%-60s %s", one.Name, strings.ReplaceAll(verdict, "\n", " ")))
 }
 
-// plant puts a link where an export's folder would be, to a folder outside the storage. The
-// returned function removes it, and fails the test if anything went through.
+// plant puts a link in the place of an export's folder, to a folder outside the storage. The
+// returned function removes it, and fails the test if anything was written through it.
 func (c *catalogue) plant(name string) (remove func()) {
 	c.t.Helper()
 	outside, link := c.t.TempDir(), filepath.Join(c.storage, name)
@@ -236,7 +235,7 @@ func (c *catalogue) plant(name string) (remove func()) {
 	}
 }
 
-// judge sends a case and returns its verdict in words, or how it differs.
+// judge sends a case and returns its verdict in words, or the difference.
 func (c *catalogue) judge(one badCase, id string) (string, error) {
 	c.t.Helper()
 	want := one.Expect
@@ -257,7 +256,7 @@ func (c *catalogue) judge(one badCase, id string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("publish: %w", err)
 	}
-	if want.Verdict == nothingMore { // any outcome that came all the same is the next case's fault
+	if want.Verdict == nothingMore { // any other outcome is a fault of the next case
 		c.settledFor(one.Subject)
 		return want.Verdict, nil
 	}
@@ -267,8 +266,8 @@ func (c *catalogue) judge(one badCase, id string) (string, error) {
 		c.dumps++
 		return c.accepted(one, out)
 	}
-	// The refusal ends pg_dump, which may not have come to noting its start. It was reaped before
-	// the outcome, so a note cannot follow.
+	// The refusal ends pg_dump, which may not have recorded its start yet. It was reaped before the
+	// outcome, so a record cannot follow.
 	c.dumps += min(want.MostDumps, max(0, c.recorder.others()-c.dumps))
 	f := out.Failed
 	if f == nil {
@@ -287,7 +286,7 @@ func (c *catalogue) judge(one badCase, id string) (string, error) {
 	return verdict, nil
 }
 
-// accepted checks an export that had to complete: of its own schema, alone and whole.
+// accepted checks an export that had to complete: it must hold its own schema only, and all of it.
 func (c *catalogue) accepted(one badCase, out events.Outcome) (string, error) {
 	c.t.Helper()
 	got := out.Completed
@@ -312,8 +311,8 @@ func (c *catalogue) accepted(one badCase, out events.Outcome) (string, error) {
 	return fmt.Sprintf("%s: %q exported", accepted, own), nil
 }
 
-// restore feeds an export to psql: it must add this schema, nothing else, with the same
-// contents as in the source.
+// restore feeds an export to psql: it must add this schema, nothing else, with the same contents as
+// in the source.
 func (c *catalogue) restore(key, schema string) error {
 	c.t.Helper()
 	before, err := c.schemas()
@@ -351,7 +350,7 @@ func (c *catalogue) restore(key, schema string) error {
 	return nil
 }
 
-// schemas lists those of the database to restore into.
+// schemas lists the schemas of the database to restore into.
 func (c *catalogue) schemas() ([]string, error) {
 	conn, err := pgx.Connect(c.ctx, cluster.URL(c.restored))
 	if err != nil {
@@ -376,14 +375,14 @@ func TestTheSameIDGivesTheFirstOutcomeAgain(t *testing.T) {
 	if out.Completed == nil {
 		t.Fatalf("failed: %+v", out.Failed)
 	}
-	// Another spelling of the same contents: no second outcome.
+	// Another spelling of the same content: no second outcome.
 	p.publish(subject, nil, ` {"compression":"gzip","metadata":{"b":"2","a":"1"},"request_id":"nightly","project_id":"globex"} `)
 	p.outcomes--
 	p.settled()
 	if n := p.stream(events.StreamOutcomes).State.Msgs; n != 1 {
 		t.Errorf("%d outcomes after the same request, want 1", n)
 	}
-	// Other contents under the id: a refusal of its own.
+	// Other content under the id: it is refused under an event id of its own.
 	p.publish(subject, nil, `{"project_id":"globex","request_id":"nightly","format":"custom"}`)
 	_, out = p.announced(2)
 	if f := out.Failed; f == nil || f.Code != codes.RequestConflict || f.RequestID == "nightly" || f.ProjectID != "globex" || !f.Permanent {

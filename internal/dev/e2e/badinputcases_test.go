@@ -22,28 +22,28 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// badCase is an entry of testdata/bad-input: a message and what must become of it. In body
-// and subject {{id}} stands for an id of the case's own.
+// badCase is an entry of testdata/bad-input: a message and its expected result. In body and subject
+// {{id}} stands for an id of the case.
 type badCase struct {
 	Name    string      `json:"name"`
 	Why     string      `json:"why"`
 	Subject string      `json:"subject"`
-	Headers [][2]string `json:"headers"` // a name may come again
-	// RawHeader is a header block byte for byte, sent as no client library would.
+	Headers [][2]string `json:"headers"` // a name may be repeated
+	// RawHeader is a header block byte for byte, as no client library would send it.
 	RawHeader string `json:"raw_header"`
-	// Body, Base64 or Generate: text, raw bytes, or something repeated.
+	// Body, Base64 or Generate: text, raw bytes, or repeated text.
 	Body     string `json:"body"`
 	Base64   []byte `json:"base64"`
 	Generate *struct {
 		Head, Unit, Tail string
-		Times            int // negative: so often that the whole has so many bytes
+		Times            int // negative: repeated until the whole has so many bytes
 	} `json:"generate"`
 	// Before is a body that is published first and must complete.
 	Before string `json:"before"`
-	// Plant is a path below the storage folder that is made a link to a folder outside.
+	// Plant is a path below the storage folder that is replaced by a link to a folder outside.
 	Plant string `json:"plant"`
-	// Owns is the schema of the case's own project, Beside are others that a pattern would
-	// take it for, and Schemas what is exported when that is not the project's only one.
+	// Owns is the schema of the case's own project. Beside are others that a pattern would match.
+	// Schemas is what is exported, if that is not the project's only schema.
 	Owns    string   `json:"owns"`
 	Beside  []string `json:"beside"`
 	Schemas []string `json:"schemas"`
@@ -53,11 +53,11 @@ type badCase struct {
 		Project  string `json:"project"`  // of a failure
 		OwnID    bool   `json:"own_id"`   // whether the failure bears the case's id
 		Attempts int    `json:"attempts"` // of a failure
-		// Transient and MostDumps are for faults that are not the request's. The request is
+		// Transient and MostDumps are for faults that are not caused by the request. The request is
 		// tried again, and pg_dump may be started as often.
 		Transient bool   `json:"transient"`
 		MostDumps int    `json:"most_dumps"`
-		Error     string `json:"error"`  // part of what the publisher is told
+		Error     string `json:"error"`  // part of the publisher's error
 		Result    string `json:"result"` // of an answer
 	} `json:"expect"`
 }
@@ -67,12 +67,12 @@ const (
 	failed                = "failed"
 	accepted              = "accepted"
 	refusedAtThePublisher = "refused at the publisher"
-	nothingMore           = "nothing more" // the first outcome stands alone
+	nothingMore           = "nothing more" // the first outcome is the only one
 	answered              = "answered"
 )
 
-// selected is about how many cases of each family a run without -bad-input takes, beside the
-// first of each verdict.
+// selected is about the number of cases of each family in a run without -bad-input, in addition to
+// the first of each verdict.
 const selected = 3
 
 // readCases reads the catalogue, or some of each family.
@@ -113,7 +113,7 @@ func readCases(t *testing.T, all bool) []badCase {
 	return out
 }
 
-// bytes is the case's body.
+// bytes returns the case's body.
 func (c badCase) bytes(t *testing.T, id string) []byte {
 	t.Helper()
 	body := c.Body
@@ -148,13 +148,13 @@ func (c *catalogue) send(one badCase, body []byte) error {
 		m.Header = nats.Header{}
 	}
 	for _, h := range one.Headers {
-		m.Header[h[0]] = append(m.Header[h[0]], h[1]) // as it is spelt
+		m.Header[h[0]] = append(m.Header[h[0]], h[1]) // as in the case
 	}
 	_, err := c.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	return err
 }
 
-// ask sends a case as a question over plain NATS.
+// ask sends a case as a request over plain NATS.
 func (c *catalogue) ask(one badCase, id string, body []byte) (string, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
@@ -190,7 +190,7 @@ func (c *catalogue) settledFor(subject string) {
 	})
 }
 
-// rawConn publishes bytes that no client library writes, on a library's own connection.
+// rawConn publishes bytes that no client library writes, on the connection of a library.
 type rawConn struct {
 	nc    *nats.Conn
 	conn  net.Conn
@@ -206,7 +206,7 @@ func (r *rawConn) Dial(network, address string) (conn net.Conn, err error) {
 
 func (c *catalogue) rawConnection() *rawConn {
 	c.t.Helper()
-	// As a gateway: what it may send is what a worker must bear.
+	// As a gateway: a worker must handle everything that it may send.
 	key, err := nats.NkeyOptionFromSeed(server.KeyFile(c.keys, server.UserGateway))
 	if err != nil {
 		c.t.Fatal(err)
@@ -224,8 +224,8 @@ func (c *catalogue) rawConnection() *rawConn {
 	return r
 }
 
-// publish writes one HPUB and waits for the stream's answer. Nothing else writes meanwhile:
-// the library's own pings are minutes apart.
+// publish writes one HPUB and waits for the stream's answer. Nothing else is written meanwhile: the
+// library's own pings are minutes apart.
 func (r *rawConn) publish(ctx context.Context, subject, header string, body []byte) error {
 	if err := r.nc.FlushWithContext(ctx); err != nil {
 		return err
@@ -259,7 +259,7 @@ type recorder struct {
 	first int // records before begin
 }
 
-// endOfRecord follows the arguments of one start. No argument is like it.
+// endOfRecord follows the arguments of one start. No argument is equal to it.
 const endOfRecord = "\x01"
 
 func newRecorder(t *testing.T) *recorder {
@@ -267,7 +267,7 @@ func newRecorder(t *testing.T) *recorder {
 	r := &recorder{t: t, dir: t.TempDir()}
 	for _, tool := range []string{"pg_dump", "pg_restore", "psql"} {
 		text := fmt.Sprintf("#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '%%s\\0' %s \"$@\" $'\\x01' >>%s/executed\nexec %s/%s \"$@\"\n", tool, r.dir, cluster.BinDir, tool)
-		// By another process, as in fakePgDump.
+		// Another process makes it, as in fakePgDump.
 		cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(r.dir, tool))
 		cmd.Stdin = strings.NewReader(text)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -277,7 +277,7 @@ func newRecorder(t *testing.T) *recorder {
 	return r
 }
 
-// records are the starts since begin.
+// records returns the starts since begin.
 func (r *recorder) records() [][]string {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.dir, "executed"))
@@ -293,7 +293,7 @@ func (r *recorder) records() [][]string {
 	return out[r.first:]
 }
 
-// begin leaves out what the worker started before: it asks its tools for their version.
+// begin leaves out the earlier starts: the worker asks its tools for their version.
 func (r *recorder) begin() { r.first = len(r.records()) }
 
 // ofBystander reports whether a start is pg_dump for the bystander, with no other schema.
@@ -307,17 +307,17 @@ func ofBystander(record []string) bool {
 	return record[0] == "pg_dump" && slices.Equal(schemas, []string{`--schema="tenant_` + bystander + `"`})
 }
 
-// bystanders counts the bystander's.
+// bystanders counts the bystander's starts.
 func (r *recorder) bystanders() int {
 	return len(r.records()) - r.others()
 }
 
-// others counts all starts but the bystander's.
+// others counts all starts except the bystander's.
 func (r *recorder) others() int {
 	return len(slices.DeleteFunc(r.records(), ofBystander))
 }
 
-// last is the newest start that is not the bystander's.
+// last returns the newest start that is not the bystander's.
 func (r *recorder) last() []string {
 	others := slices.DeleteFunc(r.records(), ofBystander)
 	return others[len(others)-1]

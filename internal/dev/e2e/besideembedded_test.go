@@ -16,12 +16,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// A verifier and a notifier beside the embedded broker of another process, each with a copy of its
-// own key as the guide says: that process makes their consumers when they look for them.
+// A verifier and a notifier run beside the embedded broker of another process, each with a copy of
+// its own key as in the guide. That process makes their consumers when they look for them.
 func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	t.Cleanup(func() { // the platform's own broker saw nothing of this
+	t.Cleanup(func() { // the platform's own broker was not used
 		for _, w := range p.workers {
 			w.term()
 			if w.await(); w.err != nil {

@@ -26,7 +26,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
-// change changes the configuration of a stream behind the workers' back.
+// change changes the configuration of a stream while the workers run.
 func (p *platform) change(stream string, do func(*jetstream.StreamConfig)) {
 	p.t.Helper()
 	s, err := p.js.Stream(p.ctx, stream)
@@ -40,7 +40,7 @@ func (p *platform) change(stream string, do func(*jetstream.StreamConfig)) {
 	}
 }
 
-// notReady waits until the worker says why no request can end.
+// notReady waits until the worker reports why no request can end.
 func notReady(t *testing.T, addr, reason string) {
 	t.Helper()
 	last := ""
@@ -62,8 +62,8 @@ func ready(t *testing.T, addr string) {
 	})
 }
 
-// A broker accepts no outcome, here because each is too large for it even when shortened: the
-// worker says so in its log, at /readyz and in its metrics, and its drain does not wait.
+// The broker accepts no outcome, because each is too large for it even when shortened. The worker
+// reports that in its log, at /readyz and in its metrics, and its drain does not wait.
 func TestAnOutcomeThatTheBrokerRefusesIsReported(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -113,8 +113,8 @@ func TestAnOutcomeThatIsTooLargeIsShortened(t *testing.T) {
 	}
 }
 
-// A consumer that is removed while workers serve is made again by the administrator only: until
-// then they are not ready and name it.
+// Only the administrator can make a consumer again that was removed while workers serve. Until then
+// the workers are not ready and name it.
 func TestARemovedConsumerIsNamedUntilItIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -161,7 +161,7 @@ func setupPlain(t *testing.T) *platform {
 	})
 }
 
-// Where every login may do everything, a worker makes what was removed by itself.
+// If every login may do everything, a worker makes a removed consumer again.
 func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
 	t.Parallel()
 	p := setupPlain(t)
@@ -184,7 +184,7 @@ func TestAWorkerThatMayMakesARemovedConsumerAgain(t *testing.T) {
 	}
 }
 
-// An earlier build sets the subjects of a stream back, and later ones add them again.
+// An earlier build sets the subjects of a stream back, and later builds add them again.
 func TestAWorkerThatMayAddsSubjectsAgain(t *testing.T) {
 	t.Parallel()
 	p := setupPlain(t)
@@ -196,8 +196,8 @@ func TestAWorkerThatMayAddsSubjectsAgain(t *testing.T) {
 	ready(t, addr)
 }
 
-// A cluster without a majority has no leader: a worker ends with the code for servers that
-// cannot be reached, so that its supervisor starts it again.
+// A cluster without a majority has no leader. A worker ends with the exit code for unreachable
+// servers, so that its supervisor starts it again.
 func TestAWorkerWithoutAJetStreamLeaderEndsWithFive(t *testing.T) {
 	t.Parallel()
 	srv, err := natsd.NewServer(&natsd.Options{
@@ -218,8 +218,8 @@ func TestAWorkerWithoutAJetStreamLeaderEndsWithFive(t *testing.T) {
 	}
 }
 
-// hosted is a nats-server as a hosting company gives it: behind a JetStream domain, with limits on
-// what an account makes, and TLS from the first byte.
+// hosted is a nats-server as a hosting company runs it: behind a JetStream domain, with limits of
+// the account, and TLS from the first byte.
 func hosted(t *testing.T) (address, ca string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -250,7 +250,7 @@ accounts { A { jetstream { max_file: 200MB, max_bytes_required: true, max_ack_pe
 	return srv.Addr().String(), cert
 }
 
-// selfSigned makes a certificate of 127.0.0.1 that is its own authority.
+// selfSigned makes a certificate for 127.0.0.1 that is its own authority.
 func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -306,10 +306,10 @@ func TestAHostedAccountWithLimits(t *testing.T) {
 	if w.err != nil {
 		t.Errorf("the worker ended with %v", w.err)
 	}
-	p.workers = nil // the platform's own broker saw nothing of this
+	p.workers = nil // the platform's own broker was not used
 }
 
-// SIGHUP drains; a second signal ends the process with the code that a shell gives to it.
+// SIGHUP drains; a second signal ends the process with the code that a shell gives for it.
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -19,8 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// ownServer is a nats-server as an administrator sets it up, with what `broker config`
-// prints included.
+// ownServer is a nats-server as an administrator sets it up, with the output of `broker config`.
 type ownServer struct{ *natsd.Server }
 
 func (s ownServer) Shutdown() error { s.Server.Shutdown(); s.WaitForShutdown(); return nil }
@@ -107,8 +106,8 @@ func (p *platform) as(project string, key nkeys.KeyPair) *nats.Conn {
 	return nc
 }
 
-// The whole job runs on a broker of one's own, each part with its own key and no more
-// rights than that gives: workers, notifier, verifier, gateway and the command line.
+// The whole job runs on an external broker, each part with its own key and no other rights:
+// workers, notifier, verifier, gateway and the command line.
 func TestTheWholeJobRunsOnABrokerOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	p, publisher := setupOwn(t)
@@ -155,7 +154,8 @@ func TestTheWholeJobRunsOnABrokerOfOnesOwn(t *testing.T) {
 	}
 }
 
-// publishAsAcme asks with a key that may ask for acme alone: the subject is the authority.
+// publishAsAcme publishes with a key that may request exports of acme only: the subject is
+// authoritative.
 func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	p.t.Helper()
 	nc := p.as("acme", key)
@@ -172,7 +172,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 	publish("backup.requested.acme", nil, `{"project_id":"globex","request_id":"other"}`)
 	p.outcomes++
 	p.failed("acme", "other", codes.InvalidRequest, 1)
-	// What the envelope says of its subject changes nothing.
+	// The subject in the envelope has no effect.
 	publish("backup.requested.acme", nats.Header{"ce-subject": {"globex/mine"}}, `{"project_id":"acme","request_id":"mine"}`)
 	p.outcomes++
 	p.completed("acme", "mine")

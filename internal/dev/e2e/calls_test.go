@@ -46,7 +46,7 @@ func awaitState(t *testing.T, nc *nats.Conn, project, id, state string) (e shown
 	return e
 }
 
-// A publisher of one project asks, follows and cancels over NATS, and the broker keeps it from every call
+// A publisher of one project requests, follows and cancels over NATS. The broker refuses every call
 // for another project: publishers x projects x calls.
 func TestAPublisherCallsTheAPIForItsProjectAlone(t *testing.T) {
 	t.Parallel()
@@ -110,7 +110,8 @@ func TestAPublisherCallsTheAPIForItsProjectAlone(t *testing.T) {
 	}
 	t.Logf("%d calls that a publisher may not make: %d leaks", tried, leaks)
 
-	// Its own cancel reaches the worker in the middle of the dump; others' calls have changed nothing.
+	// Its own cancel reaches the worker in the middle of the dump; the calls of others changed
+	// nothing.
 	if _, code, text := callOver(t, acme, "acme", events.CallCancel, `{"request_id":"one"}`); code != "" {
 		t.Errorf("%s %s", code, text)
 	}

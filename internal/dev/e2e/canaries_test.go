@@ -17,21 +17,21 @@ import (
 	"testing"
 )
 
-// canaries are secrets that can be found wherever they were not to be, whole or in part, in
-// the forms that programs give to text. It is safe for concurrent use.
+// canaries are secrets that can be found in any output, whole or in part, in the forms in which
+// programs write text. It is safe for concurrent use.
 type canaries struct {
 	t  *testing.T
 	mu sync.Mutex
-	// names are those of the secrets.
+	// names are the names of the secrets.
 	names []string
-	// byStart holds every form of every secret at the number that its first two bytes are.
+	// byStart holds every form of every secret under the number of its first two bytes.
 	byStart [1 << 16][]form
 	seen    map[[sha256.Size]byte]bool
 	sinks   map[string]int // texts that were searched
 	finds   []string
 }
 
-// form is a piece of a secret as it can be written.
+// form is a piece of a secret in one spelling.
 type form struct {
 	secret, kind string
 	text         []byte
@@ -42,7 +42,7 @@ func newCanaries(t *testing.T) *canaries {
 	return &canaries{t: t, seen: map[[sha256.Size]byte]bool{}, sinks: map[string]int{}}
 }
 
-// password makes a secret with characters in it that URLs, passfiles and shells escape.
+// password makes a secret with characters that URLs, passfiles and shells escape.
 func (c *canaries) password(name string) string {
 	value := rand.Text()[:14] + "@/% :\\é" + rand.Text()[:14]
 	c.add(name, value)
@@ -56,13 +56,12 @@ func (c *canaries) word(name string) string {
 	return value
 }
 
-// pieceLength is how much of a secret is taken for a leak: 13 characters of base32 are 65
-// bits, which nothing else holds by chance.
+// pieceLength is the length of a piece that counts as a leak: 13 characters of base32 are 65 bits,
+// which do not occur by chance.
 const pieceLength = 13
 
-// add takes a secret that was made elsewhere. What is searched for are the beginning and the
-// end of each row of letters and digits in it: they survive every way of escaping, and a
-// text that was cut short.
+// add takes a secret that was made elsewhere. The search is for the beginning and the end of each
+// row of letters and digits in it: they survive every way of escaping, and a text that was cut.
 func (c *canaries) add(name, value string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,10 +94,10 @@ func (c *canaries) addForm(f form) {
 	}
 }
 
-// start is the number that the first two bytes are.
+// start returns the number of the first two bytes.
 func start(text []byte) uint16 { return uint16(text[0])<<8 | uint16(text[1]) }
 
-// forms are the ways in which a piece can be written.
+// forms returns the spellings of a piece.
 func forms(piece string) map[string]string {
 	out := map[string]string{
 		"plain": piece, "lower case": strings.ToLower(piece), "upper case": strings.ToUpper(piece),
@@ -110,8 +109,8 @@ func forms(piece string) map[string]string {
 		fmt.Fprintf(&spaced, "%d ", b) // a []byte as %v prints it
 	}
 	out["URL-escaped"], out["lower URL-escaped"], out["numbers"] = percent.String(), strings.ToLower(percent.String()), spaced.String()
-	// Within a longer text the piece can begin at each of three places of a base64 group;
-	// the characters that it shares with its neighbours are left out.
+	// In a longer text the piece can begin at each of three places of a base64 group; the
+	// characters that it shares with its neighbours are left out.
 	for shift, name := range []string{"base64", "base64 shifted by one", "base64 shifted by two"} {
 		whole := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + piece))
 		begin := []int{0, 2, 3}[shift]
@@ -122,7 +121,7 @@ func forms(piece string) map[string]string {
 	return out
 }
 
-// search looks through one text of a sink.
+// search searches one text of a sink.
 func (c *canaries) search(sink, where string, text []byte) {
 	sum := sha256.Sum256(text)
 	c.mu.Lock()
@@ -172,14 +171,14 @@ func (c *canaries) files(sink, dir string, but ...string) {
 	}
 }
 
-// result is what was found so far, each only once.
+// result returns the finds so far, each once.
 func (c *canaries) result() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Compact(slices.Sorted(slices.Values(c.finds)))
 }
 
-// report fails for each find, and says what was searched for and where.
+// report fails for each find, and logs what was searched for and where.
 func report(t *testing.T, all ...*canaries) {
 	t.Helper()
 	names, sinks, finds := map[string]bool{}, map[string]int{}, 0

@@ -22,8 +22,8 @@ import (
 
 var everyCanary = flag.Bool("canaries", false, "try every command and every setting in the search for canaries; make canaries does")
 
-// TestNoSecretIsToBeFound runs the whole of it twice: with secrets as variables, of which
-// only the process that was given them may have any, and with secrets as files.
+// TestNoSecretLeaks runs all steps twice: with secrets as variables, which only the process that
+// got them may contain, and with secrets as files.
 func TestNoSecretIsToBeFound(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -49,7 +49,7 @@ func TestNoSecretIsToBeFound(t *testing.T) {
 	report(t, all...)
 }
 
-// success exports, notifies, verifies and restores, and looks while a pg_dump runs.
+// success exports, notifies, verifies and restores, and searches while a pg_dump runs.
 func (s *scene) success() {
 	t := s.t
 	t.Helper()
@@ -75,7 +75,7 @@ func (s *scene) success() {
 	for _, id := range []string{"elsewhere", "filed"} {
 		s.completed(id, s.request(events.Requested{ProjectID: id, RequestID: "one-" + id, Format: events.FormatCustom}))
 	}
-	if got := s.verification("acme", "one"); got.Verified == nil { // a notice of damage would be one too many below
+	if got := s.verification("acme", "one"); got.Verified == nil { // otherwise a notice of damage would follow below
 		t.Fatalf("not verified: %+v", got.VerificationFailed)
 	}
 	eventually(t, "three outcomes told in three ways", func() bool {
@@ -115,7 +115,7 @@ func (s *scene) success() {
 	n.await()
 }
 
-// failures makes every kind of failure that a secret could come out with.
+// failures causes every kind of failure whose text could contain a secret.
 func (s *scene) failures() {
 	t := s.t
 	t.Helper()
@@ -189,7 +189,7 @@ func (s *scene) damaged() {
 	}
 }
 
-// The search finds what was planted, in every form and in every kind of sink.
+// The search finds planted secrets, in every form and in every kind of sink.
 func TestAPlantedSecretIsFound(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

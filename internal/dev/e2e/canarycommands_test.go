@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-// refusedCommands runs each command against servers that refuse it, or are not there.
+// refusedCommands runs each command against servers that refuse it or do not exist.
 func (s *scene) refusedCommands() {
 	s.t.Helper()
 	password := s.c.password("password that is refused")
@@ -62,8 +62,8 @@ func (s *scene) refusedCommands() {
 	}
 }
 
-// invalidSettings gives each setting values that cannot be read, with a secret in them:
-// errors of parsers like to repeat what they parsed.
+// invalidSettings gives each setting values that cannot be parsed, with a secret in them: errors of
+// parsers often repeat their input.
 func (s *scene) invalidSettings() {
 	s.t.Helper()
 	broken := func(word string) []string {
@@ -77,7 +77,7 @@ func (s *scene) invalidSettings() {
 	}
 	names := []string{"STORAGE", "NOTIFY_TELEGRAM_CHAT"}
 	for _, setting := range config.Settings() {
-		if setting.Secret && setting.Name != "LINK_KEY" { // any long word is a key for links
+		if setting.Secret && setting.Name != "LINK_KEY" { // any long word is a valid key for links
 			names = append(names, setting.Name)
 		}
 	}
@@ -91,7 +91,7 @@ func (s *scene) invalidSettings() {
 			settings = append(settings, name+"="+value)
 		}
 		s.run(settings, "serve")
-		tried := names // one at a time, the others are sound
+		tried := names // one at a time, the others are valid
 		if !*everyCanary {
 			tried = names[i/3%len(names):][:1]
 		}
@@ -109,7 +109,7 @@ func (s *scene) invalidSettings() {
 			}
 			settings := append(slices.Clone(s.channels), s.shared...)
 			settings = append(append(settings, "STORAGE=file://"+s.storage, "AGE_IDENTITY_FILE="+s.identity), name+"="+value)
-			// A broker's URL without a login is one; a file may have any path.
+			// A broker's URL without a login is valid; a file may have any path.
 			if r := s.run(settings, args...); r.code == 0 && name != "TELEGRAM_TOKEN" {
 				s.t.Errorf("%s=%s: exit 0", name, strings.ReplaceAll(value, word, "WORD"))
 			}

@@ -23,11 +23,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 )
 
-// scene is a platform on which every secret that there can be is a canary.
+// scene is a platform on which every possible secret is a canary.
 type scene struct {
 	*platform
 	c       *canaries
-	binary  string // of pgcourier: its processes hold what they are given
+	binary  string // of pgcourier: its processes hold the secrets that they got
 	strict  bool   // secrets are given as files, so that no process may hold one
 	secrets string // the folder of the secret files
 
@@ -117,7 +117,7 @@ func (s *scene) file(name, text string) string {
 	return file
 }
 
-// login makes a role of the cluster with a canary for a password, and returns its URL.
+// login makes a role of the cluster with a canary as password, and returns its URL.
 func (s *scene) login(name, rights, database string) string {
 	s.t.Helper()
 	role := s.database + "_" + strings.ToLower(strings.ReplaceAll(name, " ", "_"))
@@ -129,7 +129,7 @@ func (s *scene) login(name, rights, database string) string {
 	return s.dsn(role, password, database)
 }
 
-// dropLogins removes what login has made, once nothing is left that it owns.
+// dropLogins removes the roles of login after everything that they own is gone.
 func (s *scene) dropLogins(t *testing.T) {
 	t.Helper()
 	for _, role := range s.roles {
@@ -139,7 +139,7 @@ func (s *scene) dropLogins(t *testing.T) {
 	}
 }
 
-// projects are rows with a source of their own: by a password, by a passfile, and by what
+// projects are rows with their own source: with a password, with a passfile, and with sources that
 // cannot work.
 func (s *scene) projects() {
 	s.t.Helper()
@@ -167,7 +167,7 @@ func (s *scene) projects() {
 	s.shared = append(s.shared, "PROJECT_QUERY=SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, dsn FROM control_plane.projects WHERE id = $1")
 }
 
-// receive takes traces.
+// receive accepts traces.
 func (s *scene) receive() {
 	s.t.Helper()
 	key := s.c.word("OTEL_EXPORTER_OTLP_HEADERS")
@@ -188,15 +188,15 @@ func (s *scene) receive() {
 	s.t.Cleanup(server.Close)
 	s.traces = server.URL
 	s.shared = append(s.shared, "OTEL_EXPORTER_OTLP_ENDPOINT="+server.URL, "OTEL_BSP_SCHEDULE_DELAY=50")
-	if !s.strict { // it has no form of a file
+	if !s.strict { // no form of it is in a file
 		s.shared = append(s.shared, "OTEL_EXPORTER_OTLP_HEADERS=Api-Key="+key)
 	}
 }
 
-// toldChat is the notifier's.
+// toldChat is the notifier's chat.
 const toldChat = privateChat + 1
 
-// post starts a mail server, and sets up every channel.
+// post starts a mail server, and configures every channel.
 func (s *scene) post() {
 	s.t.Helper()
 	password := s.c.password("SMTP_URL")
@@ -229,7 +229,7 @@ func (s *scene) post() {
 	}
 }
 
-// mailer is SMTP_URL with this password.
+// mailer returns SMTP_URL with this password.
 func (s *scene) mailer(password string) string {
 	s.t.Helper()
 	u := url.URL{
@@ -239,7 +239,7 @@ func (s *scene) mailer(password string) string {
 	return s.secret("SMTP_URL", u.String())
 }
 
-// store sets up all destinations, each required. The bucket can be filled.
+// store configures all destinations, each required. The bucket can be filled.
 func (s *scene) store() {
 	s.t.Helper()
 	to, err := url.Parse(s.bucket.url)
@@ -273,13 +273,13 @@ func (s *scene) store() {
 	}
 }
 
-// serve starts one process of these roles.
+// serve starts one process with these roles.
 func (s *scene) serve(roles string, settings ...string) *worker {
 	s.t.Helper()
 	return s.start(append(append([]string{"ROLES=" + roles}, s.shared...), settings...)...)
 }
 
-// command runs a command and searches what it says; debug lines too.
+// command runs a command and searches its output, including debug lines.
 func (s *scene) run(settings []string, args ...string) result {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), "pgcourier", args...)

@@ -39,8 +39,8 @@ const (
 	sinkWebhooks    = "webhooks' bodies"
 )
 
-// processes searches argument list and environment of every process. A process of the
-// program own holds what it was given, unless strict; in a sandbox it stands for another.
+// processes searches the arguments and the environment of every process. A process of the program
+// own holds the secrets that it got, unless strict; in a sandbox it replaces another program.
 func (c *canaries) processes(own string, strict bool) {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range links {
@@ -53,7 +53,7 @@ func (c *canaries) processes(own string, strict bool) {
 		if err != nil {
 			continue
 		}
-		// Last: a child that is between fork and exec shows its parent's.
+		// Last: a child between fork and exec shows the values of its parent.
 		environment, err := os.ReadFile(filepath.Join(dir, "environ"))
 		where := fmt.Sprintf("process %s (%.80q)", filepath.Base(dir), arguments)
 		c.search(sinkArguments, where, arguments)
@@ -63,7 +63,7 @@ func (c *canaries) processes(own string, strict bool) {
 	}
 }
 
-// watchProcesses does so until the returned function is called.
+// watchProcesses repeats it until the returned function is called.
 func (c *canaries) watchProcesses(own string, strict bool) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -85,7 +85,7 @@ func (c *canaries) watchProcesses(own string, strict bool) (stop func()) {
 	return sync.OnceFunc(func() { cancel(); done.Wait() })
 }
 
-// listen searches each message that passes on any subject.
+// listen searches each message on any subject.
 func (c *canaries) listen(nc *nats.Conn) {
 	sub, err := nc.Subscribe(">", func(m *nats.Msg) {
 		c.search(sinkSubjects, m.Subject, []byte(m.Subject+"\n"+m.Reply+"\n"+headerText(m.Header)+string(m.Data)))
@@ -153,7 +153,7 @@ func (c *canaries) get(sink, url string) {
 	c.search(sink, url, []byte(headerText(resp.Header)+string(body)))
 }
 
-// idle starts a shell with these arguments and environment, which does nothing until stop.
+// idle starts a shell with these arguments and environment, which only waits until stop.
 func (p *platform) idle(args, env []string) (stop func()) {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), "/bin/sh", args...)
@@ -163,7 +163,7 @@ func (p *platform) idle(args, env []string) (stop func()) {
 	if err = errors.Join(err, outErr); err == nil {
 		err = cmd.Start()
 	}
-	if err == nil { // before it runs, its arguments and its environment may not be there
+	if err == nil { // before it runs, its arguments and its environment may be missing
 		_, err = io.ReadFull(out, make([]byte, 1))
 	}
 	if err != nil {

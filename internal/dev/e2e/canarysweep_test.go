@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// sweep searches every sink that lasts.
+// sweep searches every lasting sink.
 func (s *scene) sweep() {
 	s.t.Helper()
 	s.c.streams(s.ctx, s.js)
@@ -51,7 +51,7 @@ func (s *scene) sweep() {
 	}
 }
 
-// sessions searches what any login sees of others.
+// sessions searches what any login can see of other sessions.
 func (s *scene) sessions() {
 	s.t.Helper()
 	conn := s.sql()
@@ -66,8 +66,8 @@ func (s *scene) sessions() {
 	s.c.search(sinkSessions, "pg_stat_activity", []byte(strings.Join(all, "\n")))
 }
 
-// held lets a request's pg_dump come to a table that is locked, calls look while it waits
-// there, and lets it go on.
+// held lets a request's pg_dump wait for a locked table, calls look while it waits there, and
+// releases it.
 func (s *scene) held(n int, look func(pid int)) {
 	s.t.Helper()
 	s.gate.awaitHeld(n)
@@ -99,7 +99,7 @@ SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
 	}
 	look(pids[0])
 	cancel()
-	// Given or cancelled just now: pg_dump waited behind it.
+	// Granted or cancelled in this moment: pg_dump waited behind it.
 	if err := <-locked; err != nil && ctx.Err() == nil {
 		s.t.Error(err)
 	}

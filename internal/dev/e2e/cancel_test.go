@@ -28,7 +28,7 @@ func (p *platform) cli(args ...string) (stdout, stderr string, code int) {
 	return p.cliWith(nil, args...)
 }
 
-// bare runs a command that needs nothing of a platform.
+// bare runs a command without the settings of a platform.
 func (p *platform) bare(args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
 	return p.command(nil, args...)
@@ -83,8 +83,8 @@ func (p *platform) cancel(code int, args ...string) (stderr string) {
 	return ""
 }
 
-// stubborn is a pg_dump of one schema that writes so much, starts children, and then only
-// a SIGKILL of its whole group ends it.
+// stubborn is a pg_dump of one schema that writes so much, starts children, and then ends only by a
+// SIGKILL of its whole group.
 func stubborn(t *testing.T, schema string) (dir string) {
 	t.Helper()
 	return fakePgDump(t, `case "$*" in *`+schema+`*) trap '' TERM INT HUP; "$real" "$@" | head -c 7000000
@@ -137,7 +137,7 @@ func (b bucket) remains(t *testing.T) (left []string) {
 	}
 	page, err := b.ListMultipartUploads(t.Context(), "exports", "", "", "", "", 1000)
 	if minio.ToErrorResponse(err).Code == "NoSuchUpload" {
-		return left // gofakes3 says so as long as there never was one
+		return left // gofakes3 returns this while there was no upload
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +169,8 @@ func TestACancelInMidDumpEndsItAndLeavesNothingInAnyStorage(t *testing.T) {
 	p, c, b := setup(t), newChat(t), newBucket(t)
 	p.bulk(20)
 	dir := stubborn(t, "tenant_globex")
-	// A third of ACK_WAIT is far longer than this test waits: the owner is told, it does
-	// not find out at its next renewal.
+	// A third of ACK_WAIT is far longer than this test waits: the owner is notified, it does not
+	// find out at its next renewal.
 	w := p.startBinary(withKeys(t), fmt.Sprintf(
 		"STORAGE=file://%s,s3://exports?region=us-east-1&path_style=true&required=true&part_size_mib=5&endpoint=%s,telegram://%d?required=true&part_size=1MiB&api=%s",
 		p.storage, url.QueryEscape(b.url), privateChat, url.QueryEscape(c.URL())),
@@ -216,7 +216,7 @@ func TestARequestThatWaitsIsCancelledWhereverItWaits(t *testing.T) {
 			t.Errorf("%s: %+v", id, *f)
 		}
 	}
-	if n := p.stream(events.StreamRequests).State.Msgs; n > 2 { // the running one, and perhaps what the intake moved since
+	if n := p.stream(events.StreamRequests).State.Msgs; n > 2 { // the running one, and perhaps those that the intake moved since
 		t.Errorf("%d requests are in the queue", n)
 	}
 	p.cancel(0, "queued", "--project", "acme", "--wait")
@@ -243,7 +243,7 @@ func TestACancelThatCannotBe(t *testing.T) {
 		say  string
 	}{
 		{6, []string{"same", "--project", "acme"}, "completed before"},
-		{6, []string{"same", "--project", "acme"}, "completed before"}, // the second answers the same
+		{6, []string{"same", "--project", "acme"}, "completed before"}, // the second gives the same answer
 		{6, []string{"bad"}, "failed before: schema_not_found"},
 		{2, []string{"same"}, "several projects"},
 		{3, []string{"nobody"}, `no request "nobody"`},
@@ -257,8 +257,8 @@ func TestACancelThatCannotBe(t *testing.T) {
 	}
 }
 
-// The only worker is paused and cannot answer. Then another can, and ends the request
-// once the lease of the paused one is over; the paused one clears away when it wakes.
+// The only worker is paused and cannot answer. Another worker can, and ends the request when the
+// lease of the paused one has expired. The paused one cleans up when it continues.
 func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -273,7 +273,7 @@ func TestACancelWhileTheWorkerIsPaused(t *testing.T) {
 	}
 	p.start("CONCURRENCY=1")
 	p.cancel(0, id)
-	// The second worker may have taken the lease before the cancel came.
+	// The second worker may have taken the lease before the cancel arrived.
 	if f := p.await("globex", id).Failed; f == nil || f.Code != codes.Cancelled {
 		t.Errorf("ended as %+v, want cancelled", f)
 	}

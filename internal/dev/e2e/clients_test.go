@@ -24,8 +24,8 @@ var faultyReleases = map[int]faultyRelease{
 	18: {"18.3", "CVE-2026-18408", "18.6"},
 }
 
-// faulty is an old release of the server's own major version: a tool of another one would be
-// refused, or passed over, for that reason.
+// faulty is an old release of the server's own major version: a tool of another major version would
+// be refused, or not selected, for that reason.
 func faulty(t *testing.T) faultyRelease {
 	t.Helper()
 	f, ok := faultyReleases[cluster.Major]
@@ -35,7 +35,7 @@ func faulty(t *testing.T) faultyRelease {
 	return f
 }
 
-// oldClients is a folder of client tools that work and say they are of this version.
+// oldClients is a folder of working client tools that report this version.
 func oldClients(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -80,7 +80,7 @@ func TestToolsWithPublishedFaultsAreReportedOrRefused(t *testing.T) {
 	if _, out, _ := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "serve", "--group-max", "1"); strings.Contains(out, "pg_restore") || !strings.Contains(out, "pg_dump "+release.version) {
 		t.Errorf("serve --group-max 1 with CLIENT_CHECK=refuse: %s", out)
 	}
-	// Reading back runs none of them.
+	// Reading back runs no client tool.
 	if _, out, code := p.cliWith([]string{old, "CLIENT_CHECK=refuse"}, "verify", "globex/old"); code != 0 {
 		t.Errorf("verify without --restore: exit code %d, %s", code, out)
 	}
@@ -89,8 +89,8 @@ func TestToolsWithPublishedFaultsAreReportedOrRefused(t *testing.T) {
 	}
 }
 
-// An archive of a version that nothing is known of cannot be read, so it fails at once. The
-// same pg_dump's plain text, and archives of a known version, pass.
+// An archive of an unknown version cannot be read, so it fails at once. Plain text of the same
+// pg_dump, and archives of a known version, pass.
 func TestAnArchiveNewerThanAnyKnownIsRefused(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -119,8 +119,8 @@ esac
 	}
 }
 
-// hostileView is a function of the source that a restore runs, when it fills the view. It
-// looks for a table that only the platform has, for a server beside its own, and for files.
+// hostileView is a function of the source that a restore runs when it fills the view. It looks for
+// a table that only the platform has, for a server beside its own, and for files.
 const hostileView = `
 CREATE FUNCTION tenant_globex.look() RETURNS text LANGUAGE plpgsql AS $fn$
 BEGIN
@@ -167,7 +167,7 @@ func TestAVerificationIsSandboxed(t *testing.T) {
 		t.Errorf("restore in a sandbox: exit code %d, %s%s", code, stdout, stderr)
 	}
 
-	// Where the kernel makes no more namespaces.
+	// If the kernel permits no more namespaces.
 	binary, err := exec.LookPath("pgcourier")
 	if err != nil {
 		t.Fatal(err)

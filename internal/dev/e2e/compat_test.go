@@ -79,7 +79,7 @@ func TestAnEarlierBuildWorksBesideThisOne(t *testing.T) {
 	}
 	p.tenants(small...)
 
-	// The earlier worker alone, on a ledger of its own making.
+	// The earlier worker runs alone, on a ledger that it made.
 	old := p.startBinary(*oldBinary)
 	t.Logf("the earlier worker sets %s to %q", events.StreamEvents, p.stream(events.StreamEvents).Config.Subjects)
 	if stdout, stderr, code := p.cli("request", "acme", "--id", "new-client", "--wait", "--output", "json"); code != 0 || outcomeOf(t, stdout).Type != events.TypeCompleted {
@@ -141,7 +141,7 @@ func TestAnEarlierBuildWorksBesideThisOne(t *testing.T) {
 		t.Errorf("issued %+v", issued)
 	}
 
-	// The earlier client reads outcomes with new fields, and goes on past events of links.
+	// The earlier client reads outcomes with new fields, and skips events of links.
 	fields.RequestID = "fields-again"
 	p.request(fields)
 	p.completed("acme", "fields-again")
@@ -153,7 +153,7 @@ func TestAnEarlierBuildWorksBesideThisOne(t *testing.T) {
 	p.outcomes++
 	eventually(t, "the earlier watcher has seen the last outcome", func() bool { return strings.Contains(watcher.String(), `"last"`) })
 
-	// What this build has stored is fetched by the earlier one.
+	// The earlier build fetches an export of this build.
 	file := filepath.Join(t.TempDir(), "last.sql.gz")
 	p.old("download", "acme/last", "--to", file)
 	if _, err := os.Stat(file); err != nil {

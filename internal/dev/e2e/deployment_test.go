@@ -88,8 +88,8 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 
 var dockerBuild = regexp.MustCompile(`(?m)^RUN (.*\bgo build .*)$`)
 
-// accepts fails unless the program takes a command line. It is not run: arguments are looked at
-// before the format of the output, which is one that there is not.
+// accepts fails unless the program accepts a command line. The program does not run it: it checks
+// the arguments before the format of the output, which is an invalid one.
 func accepts(t *testing.T, where string, args []string) {
 	t.Helper()
 	const unknown = "not-run"
@@ -104,7 +104,7 @@ func accepts(t *testing.T, where string, args []string) {
 	}
 }
 
-// environ gives variables as os.Environ does.
+// environ returns variables in the form of os.Environ.
 func environOf(variables map[string]string) (out []string) {
 	for k, v := range variables {
 		out = append(out, k+"="+v)
@@ -112,7 +112,7 @@ func environOf(variables map[string]string) (out []string) {
 	return out
 }
 
-// imageEnv is what the Dockerfile's ENV sets.
+// imageEnv is the environment of the Dockerfile's ENV.
 func imageEnv(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -284,7 +284,7 @@ func TestTheComposeFileFitsTheProgram(t *testing.T) {
 	if c.HTTPAddr == "" {
 		t.Error("the health check asks a worker that does not answer")
 	}
-	// The addresses lead to the services beside it.
+	// The addresses name the services beside it.
 	postgres := p.Services["postgres"]
 	db, err := pgx.ParseConfig(c.DatabaseURL.Reveal())
 	if err != nil {
@@ -301,7 +301,7 @@ func TestTheComposeFileFitsTheProgram(t *testing.T) {
 	if postgres.Image != "postgres:"+client[1] {
 		t.Errorf("the server is %s, pg_dump %s", postgres.Image, client[1])
 	}
-	// What the file tells its reader to type.
+	// The commands in the file's comments.
 	told := regexp.MustCompile(`(?m)docker compose --file \S+ exec (\S+) pgcourier (.*)$`).FindAllStringSubmatch(readRoot(t, "deploy/compose/compose.yaml"), -1)
 	if len(told) == 0 {
 		t.Error("the file does not say how to ask for an export")

@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-// privateChat is where a bot may send a message a second.
+// privateChat is a chat in which a bot may send one message a second.
 const privateChat = int64(4242)
 
 // chat is a Telegram test server with one bot in one chat.
@@ -43,7 +43,7 @@ func newChat(t *testing.T) chat {
 	return c
 }
 
-// storage is the platform's folder and the chat, with more of the chat's parameters.
+// storage is the platform's folder and the chat, with additional parameters of the chat.
 func (c chat) storage(p *platform, more string) []string {
 	return []string{
 		fmt.Sprintf("STORAGE=file://%s,telegram://%d?api=%s%s", p.storage, privateChat, url.QueryEscape(c.URL()), more),
@@ -51,7 +51,7 @@ func (c chat) storage(p *platform, more string) []string {
 	}
 }
 
-// documents are the names of the files in the chat but the index.
+// documents are the names of the files in the chat except the index.
 func (c chat) documents() []string {
 	var names []string
 	for _, m := range c.Messages(privateChat) {
@@ -62,8 +62,8 @@ func (c chat) documents() []string {
 	return names
 }
 
-// What Telegram and the proxies before it answer costs an export nothing while it passes,
-// and one attempt where it cannot.
+// Temporary errors of Telegram, and of the proxies before it, cost an export no attempt; lasting
+// ones cost one attempt.
 func TestFaultsOfARequiredChatHaveTheirCodes(t *testing.T) {
 	t.Parallel()
 	p, c := setup(t), newChat(t)
@@ -111,7 +111,7 @@ func TestFaultsOfARequiredChatHaveTheirCodes(t *testing.T) {
 	}
 }
 
-// An optional destination that fails costs the export nothing, and hides nowhere.
+// An optional destination that fails does not fail the export, and is reported everywhere.
 func TestAnOptionalDestinationThatFailsIsNamedEverywhere(t *testing.T) {
 	t.Parallel()
 	p, c := setup(t), newChat(t)
@@ -136,7 +136,7 @@ func TestAnOptionalDestinationThatFailsIsNamedEverywhere(t *testing.T) {
 	}
 }
 
-// What a killed worker had sent is noted in the ledger, so another worker removes it.
+// The ledger records what a killed worker had sent, so another worker removes it.
 func TestAnotherWorkerRemovesWhatAKilledOneSent(t *testing.T) {
 	t.Parallel()
 	p, c := setup(t), newChat(t)
@@ -175,8 +175,8 @@ func (p *platform) noted() (n int) {
 	return n
 }
 
-// A worker that cannot store reports that before it takes work, with an exit code that
-// tells configuration from what may pass.
+// A worker that cannot store reports that before it accepts work, with an exit code that
+// distinguishes its configuration from a temporary fault.
 func TestServeChecksEachDestination(t *testing.T) {
 	t.Parallel()
 	p, c := setup(t), newChat(t)
@@ -220,7 +220,7 @@ func TestServeChecksEachDestination(t *testing.T) {
 			}
 		}
 	}
-	// An optional destination does not keep a worker from its work.
+	// A fault of an optional destination does not prevent a worker from working.
 	w := p.start("STORAGE=file://"+p.storage+","+place, "TELEGRAM_TOKEN="+revoked, "ALLOW_PLAINTEXT=true")
 	if !w.logs.has("optional destination cannot be used now") {
 		t.Errorf("the log does not say what is wrong:\n%s", w.logs.String())
@@ -229,8 +229,8 @@ func TestServeChecksEachDestination(t *testing.T) {
 	p.completed("quoted", "alone")
 }
 
-// The demo's story ends well on each storage; it compares what it restored by itself. The
-// binary with test servers in it is built as make demo builds it.
+// The demo completes on each storage; it compares what it restored by itself. The binary with test
+// servers is built as `make demo` builds it.
 func TestTheDemoRunsOnEachStorage(t *testing.T) {
 	t.Parallel()
 	shipped, err := exec.LookPath("pgcourier")

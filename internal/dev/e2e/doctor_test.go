@@ -19,17 +19,17 @@ import (
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
-// diagnosis is what doctor printed, by the checks' names.
+// diagnosis is doctor's output, by the checks' names.
 type diagnosis map[string]doctor.Finding
 
-// marked is in every secret of a healthyPlatform.
+// marked is a part of every secret of a healthyPlatform.
 const marked = "canary"
 
 // diagnose runs doctor, which must end with the code and show no secret.
 func (p *platform) diagnose(code int, settings []string, args ...string) diagnosis {
 	p.t.Helper()
 	environ := append([]string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=" + marked + "-s3"}, p.environ(settings...)...)
-	for i, e := range environ { // a variable that is none of ours
+	for i, e := range environ { // a variable that is not a setting
 		environ[i] = strings.TrimPrefix(e, "PGCOURIER_PLAIN_")
 	}
 	stdout, stderr, got := p.command(environ, append([]string{"doctor", "--output", "json"}, args...)...)
@@ -51,7 +51,7 @@ func (p *platform) diagnose(code int, settings []string, args ...string) diagnos
 	return out
 }
 
-// A clock that is off is named by everything that tells its own time.
+// Each check that reads another clock names a clock that is wrong.
 func TestDoctorNamesAClockThatIsOff(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -77,7 +77,7 @@ func TestDoctorNamesAClockThatIsOff(t *testing.T) {
 	}
 }
 
-// Where nothing is set up, doctor says what is missing, and ends.
+// If nothing is configured, doctor says what is missing, and ends.
 func TestDoctorWithNothing(t *testing.T) {
 	t.Parallel()
 	p := platform{t: t}
@@ -101,7 +101,7 @@ func TestDoctorWithNothing(t *testing.T) {
 	}
 }
 
-// Tests are sent when they are asked for; --only shows what it names.
+// Test messages are sent only on demand; --only shows what it names.
 func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	t.Parallel()
 	h := setupHealthyPlatform(t)
@@ -119,7 +119,7 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	for range len(posts) {
 		posted = append(posted, <-posts)
 	}
-	slices.Sort(posted) // the checks run side by side
+	slices.Sort(posted) // the checks run concurrently
 	if len(h.smtp.Mails()) != 1 || !slices.Equal(posted, []string{"", "pgcourier.test"}) || len(h.chat.Messages(privateChat)) != 1 {
 		t.Errorf("%d mails, posted %q, %d messages", len(h.smtp.Mails()), posted, len(h.chat.Messages(privateChat)))
 	}
@@ -136,8 +136,8 @@ func TestDoctorSendsTestsWhenAsked(t *testing.T) {
 	}
 }
 
-// With one login for all there is one line about it, and an account that is nearly full is a
-// fault before the broker refuses what is published.
+// With one login for all there is one line about it. An account that is nearly full is a fault
+// before the broker refuses a message.
 func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// plantedFault is one fault in a platform that is healthy otherwise.
+// plantedFault is one fault in an otherwise healthy platform.
 type plantedFault struct {
 	name     string
 	settings []string
@@ -26,8 +26,8 @@ type plantedFault struct {
 
 	check      string // that must name it
 	state      doctor.State
-	found, fix string   // parts of what it says
-	also       []string // other checks, or what is above them, that are affected too
+	found, fix string   // parts of its text
+	also       []string // other checks, or groups of them, that are affected too
 }
 
 const acmeQuery = "SELECT id, name, true AS active, ARRAY[schema_name] AS schemas%s FROM control_plane.projects WHERE id = $1"
@@ -206,8 +206,8 @@ func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(str
 	}
 }
 
-// Each planted fault is named by its own check, with the fix; everything that does not
-// depend on it stays as it was. No line holds a secret.
+// Each planted fault is named by its own check, with the fix. The checks that do not depend on it
+// are unchanged. No line holds a secret.
 func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	t.Parallel()
 	h := setupHealthyPlatform(t)
@@ -243,7 +243,8 @@ func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	}
 }
 
-// plant runs doctor while one fault is there, and compares with what it says without a fault.
+// plant runs doctor while one fault exists, and compares the output with that of a healthy
+// platform.
 func (h *healthyPlatform) plant(fault plantedFault, healthy diagnosis) {
 	h.t.Helper()
 	if fault.inject != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
-// What the ledger and the storage say of each other is compared; what is missing stops
-// neither the comparison nor anything else.
+// doctor compares the ledger and the storage. A missing object stops neither the comparison nor
+// anything else.
 func TestDoctorFindsDrift(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -42,7 +42,7 @@ func TestDoctorFindsDrift(t *testing.T) {
 		len(d.Strays) != 1 || !strings.HasPrefix(d.Strays[0], "acme/stray.") || !strings.Contains(d.Found, "1 missing although the ledger has them: acme/lost.") {
 		t.Errorf("found %+v", d)
 	}
-	for file, at := range hidden { // as the platform's end wants it
+	for file, at := range hidden { // the platform's end expects it
 		if err := os.Rename(at, file); err != nil {
 			t.Error(err)
 		}

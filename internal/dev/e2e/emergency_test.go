@@ -22,17 +22,17 @@ import (
 
 const emergency = "docs/restore-in-an-emergency.md"
 
-// publicTools are what the emergency document says one needs, and all that its blocks find.
+// publicTools are the tools that the emergency document requires; its blocks find no others.
 var publicTools = []string{
 	"age", "jq", "zstd",
 	"sh", "find", "grep", "sort", "head", "cut", "cat", "cp", "mv", "mkdir", "chmod", "stat", "base64", "sha256sum", "gzip", "tar",
 }
 
-// postgresTools come with the cluster: Debian's wrappers would need a PATH of their own.
+// postgresTools come with the cluster, because Debian's wrappers would need their own PATH.
 var postgresTools = []string{"psql", "pg_restore", "createdb"}
 
-// The document alone, run as it stands, restores what is stored: every format, compression
-// and encryption, one file, and parts that were saved from a chat by hand.
+// The document alone, run unchanged, restores the stored exports: every format, compression and
+// encryption, one file, and parts that were saved from a chat by hand.
 func TestTheEmergencyDocumentRestores(t *testing.T) {
 	t.Parallel()
 	p, c := setup(t), newChat(t)
@@ -43,7 +43,7 @@ func TestTheEmergencyDocumentRestores(t *testing.T) {
 		{ProjectID: "quoted", RequestID: "custom", Format: events.FormatCustom, Compression: events.CompressionZstd},
 		{ProjectID: "acme", RequestID: "directory", Format: events.FormatDirectory},
 	}
-	// A schema that every new database has, and an extension in it.
+	// A schema that every new database has, with an extension in it.
 	p.exec(`INSERT INTO control_plane.projects VALUES ('everyone', 'everyone', 'active', 'public');
 		CREATE EXTENSION citext SCHEMA public;
 		DO $$ BEGIN CREATE ROLE "an auditor's"; EXCEPTION WHEN duplicate_object THEN NULL; END $$; -- the cluster's, of an earlier run
@@ -68,7 +68,7 @@ func TestTheEmergencyDocumentRestores(t *testing.T) {
 		for _, r := range run.requests {
 			p.request(r)
 			done := p.completed(r.ProjectID, r.RequestID)
-			// The encrypted ones are rescued from the chat as well, all of them.
+			// The encrypted exports are rescued from the chat as well.
 			if *everyCombination || r.RequestID != "sql" && r.RequestID != "directory" {
 				p.rescue(path, identity, p.storage, done, keyOf(t, done))
 			}
@@ -110,7 +110,7 @@ func TestTheEmergencyDocumentStopsAtDamage(t *testing.T) {
 	if err := p.sql().QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_database WHERE datname = $1", database).Scan(&made); err != nil || made {
 		t.Errorf("the database was made: %t (%v)", made, err)
 	}
-	if err := os.Remove(file); err != nil { // what ends this test looks at what is stored
+	if err := os.Remove(file); err != nil { // the end of this test checks what is stored
 		t.Fatal(err)
 	}
 	stored[len(stored)/2] ^= 1
@@ -119,7 +119,7 @@ func TestTheEmergencyDocumentStopsAtDamage(t *testing.T) {
 	}
 }
 
-// rescuedRights looks for what the document makes after the restore.
+// rescuedRights checks the steps of the document after the restore.
 func (p *platform) rescuedRights(database string) {
 	p.t.Helper()
 	conn, err := pgx.Connect(p.t.Context(), cluster.URL(database))
@@ -134,7 +134,7 @@ func (p *platform) rescuedRights(database string) {
 	}
 }
 
-// rescue follows the document and compares what it restored with the source.
+// rescue follows the document and compares the restored database with the source.
 func (p *platform) rescue(path, identity, files string, done *events.Completed, key string) {
 	t := p.t
 	t.Helper()
@@ -190,7 +190,7 @@ func (p *platform) followDocument(path, identity, files, key string) (out, datab
 	cmd := exec.CommandContext(t.Context(), filepath.Join(path, "sh"), "-eu")
 	cmd.Stdin, cmd.Dir = strings.NewReader(script), t.TempDir()
 	cmd.Env = []string{"PATH=" + path}
-	for _, v := range client.Env { // the password, as ~/.pgpass would have it
+	for _, v := range client.Env { // the password, as in ~/.pgpass
 		if strings.HasPrefix(v, "PGPASSFILE=") {
 			cmd.Env = append(cmd.Env, v)
 		}
@@ -226,8 +226,8 @@ func toolsOnly(t *testing.T) string {
 	return dir
 }
 
-// save downloads the chat's files as by hand, some of them with the number that a browser
-// adds, and counts the parts.
+// save downloads the chat's files as a user does, some of them with the number that a browser adds,
+// and counts the parts.
 func (c chat) save(t *testing.T, dir string) (parts int) {
 	t.Helper()
 	for i, m := range c.Messages(privateChat) {

@@ -18,8 +18,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// The examples are what they say: two gateways ask, two consumers are told, on a real broker
-// with a real worker.
+// The examples work: two gateways request, two consumers receive outcomes, on a real broker with a
+// real worker.
 func TestTheExamplesRun(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -123,7 +123,7 @@ func buildExample(t *testing.T, name string) string {
 	return file
 }
 
-// installExample copies an example in Node and installs what its lock names.
+// installExample copies an example in Node and installs the packages of its lock file.
 func installExample(t *testing.T, from string) string {
 	t.Helper()
 	for _, tool := range []string{"node", "npm"} {
@@ -205,7 +205,7 @@ func (c *exampleConsumer) next(t *testing.T) told {
 	return told{}
 }
 
-// end stops the consumer in order, and checks that it said nothing more.
+// end stops the consumer in order, and checks that it printed nothing more.
 func (c *exampleConsumer) end(t *testing.T) {
 	t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -115,7 +115,7 @@ func TestDownloadResumesAndNamesOnlyWhatIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What an interrupted download left is completed, whatever its length. No identity is needed.
+	// The rest of an interrupted download is fetched, for any length. No identity is needed.
 	for _, n := range []int{0, 1, len(stored) / 2, len(stored), len(stored) + 5} {
 		part := append(bytes.Clone(stored), "extra"...)[:n]
 		if err := os.WriteFile(file+".part", part, 0o600); err != nil {
@@ -128,7 +128,7 @@ func TestDownloadResumesAndNamesOnlyWhatIsWhole(t *testing.T) {
 		}
 	}
 	expect(t, k.bare, 2, "exists", "download", "one", "--to", file)
-	// A part of something else never gets the name.
+	// A part of another file never gets the name.
 	other := filepath.Join(t.TempDir(), "other")
 	if err := os.WriteFile(other+".part", []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
@@ -166,13 +166,13 @@ func TestIDsAndRemoval(t *testing.T) {
 	expect(t, bare, 2, "say --yes", "rm", "acme/same")
 	expect(t, withLedger, 0, "deleted at file", "rm", "acme/same", "--yes")
 	expect(t, withLedger, 0, "removed", "show", "same", "--project", "acme")
-	expect(t, withLedger, 0, "absent at file", "rm", "acme/same", "--yes") // the ledger knows it still
+	expect(t, withLedger, 0, "absent at file", "rm", "acme/same", "--yes") // the ledger still has it
 	expect(t, bare, 3, "no export", "rm", "acme/same", "--yes")
 	expect(t, bare, 0, "quoted/same", "verify", "same", "-i", k.identity)
 	if left, err := filepath.Glob(filepath.Join(dir, "acme", "nightly", "*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %q, %v", left, err)
 	}
-	// With neither manifest nor ledger, what is damaged can still be removed.
+	// Without a manifest and without the ledger, a damaged export can still be removed.
 	flip(t, filepath.Join(dir, "quoted", "same.1.sql.gz.age.manifest.json"), 30)
 	expect(t, bare, 0, "deleted at file", "rm", "same", "--yes")
 }

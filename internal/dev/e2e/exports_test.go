@@ -17,13 +17,13 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 )
 
-// result is how one command ended.
+// result is the result of one command.
 type result struct {
 	code           int
 	stdout, stderr string
 }
 
-// command runs one command of pgcourier with nothing but these settings.
+// command runs one command of pgcourier with these settings only.
 func command(t *testing.T, settings []string, args ...string) result {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "pgcourier", args...)
@@ -41,7 +41,7 @@ func command(t *testing.T, settings []string, args ...string) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// expect runs a command that must end with this exit code and say this.
+// expect runs a command that must end with this exit code and this output.
 func expect(t *testing.T, settings []string, code int, say string, args ...string) result {
 	t.Helper()
 	r := command(t, settings, args...)
@@ -51,12 +51,12 @@ func expect(t *testing.T, settings []string, code int, say string, args ...strin
 	return r
 }
 
-// kept are exports in a folder, encrypted, and the identity's file.
+// kept are encrypted exports in a folder, and the identity's file.
 type kept struct {
 	*platform
 	bare     []string // settings: the storage alone
 	identity string   // the file
-	other    string   // a stranger's
+	other    string   // a foreign one
 	exports  map[string]*events.Completed
 }
 

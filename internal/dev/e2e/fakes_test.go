@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// fakePgDump makes a folder for PG_BIN_DIR. Its pg_dump answers --version as the real one
-// ($real) does; everything else is the body's, a bash script in that folder ($dir).
+// fakePgDump makes a folder for PG_BIN_DIR. Its pg_dump answers --version as the real one ($real)
+// does. The body, a bash script in that folder ($dir), handles everything else.
 func fakePgDump(t *testing.T, body string) (dir string) {
 	t.Helper()
 	return fakePgDumpVersion(t, `exec "$real" --version`, body)
@@ -28,9 +28,9 @@ func fakePgDumpVersion(t *testing.T, version, body string) (dir string) {
 	return dir
 }
 
-// install makes a script that can be executed at once. It is written by another process: a
-// fork of this one could hold a file open for writing that is about to be executed, which
-// the kernel refuses (ETXTBSY).
+// install makes a script that can be executed at once. Another process writes it: a fork of this
+// process could still have the file open for writing, and then the kernel refuses to execute it
+// (ETXTBSY).
 func install(t *testing.T, file, text string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
@@ -53,7 +53,7 @@ func executed(t *testing.T, dir string) []string {
 	return strings.Split(strings.TrimSpace(string(b)), "\n")
 }
 
-// gate holds pg_dumps of one schema before they begin.
+// gate stops the pg_dumps of one schema before they begin.
 type gate struct {
 	t   *testing.T
 	dir string // for PG_BIN_DIR
@@ -68,7 +68,7 @@ func newGate(t *testing.T, schema string) *gate {
 		t.Fatal(err)
 	}
 	var err error
-	// Open for both, so that neither side waits for the other.
+	// It is open for both, so that neither side waits for the other.
 	if g.in, err = os.OpenFile(name, os.O_RDWR, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func newGate(t *testing.T, schema string) *gate {
 	return g
 }
 
-// awaitHeld waits until so many pg_dumps have come to the gate.
+// awaitHeld waits until so many pg_dumps have reached the gate.
 func (g *gate) awaitHeld(n int) {
 	g.t.Helper()
 	eventually(g.t, fmt.Sprintf("%d dumps at the gate", n), func() bool {
@@ -85,7 +85,7 @@ func (g *gate) awaitHeld(n int) {
 	})
 }
 
-// pass lets n pg_dumps through, now or when they come.
+// pass lets n pg_dumps through, now or when they arrive.
 func (g *gate) pass(n int) {
 	g.t.Helper()
 	if _, err := g.in.WriteString(strings.Repeat("\n", n)); err != nil {

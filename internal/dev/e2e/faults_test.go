@@ -129,12 +129,12 @@ func (p *platform) dsn(user, password, database string) string {
 	return u.String()
 }
 
-// demandTLS makes a URL of the cluster, which speaks none, demand it.
+// demandTLS makes a URL of the cluster, which has no TLS, require it.
 func demandTLS(url string) string {
 	return strings.Replace(url, "sslmode=disable", "sslmode=require", 1)
 }
 
-// The control plane is never spoken to without the TLS that its URL demands.
+// No connection to the control plane is made without the TLS that its URL requires.
 func TestAControlPlaneWithoutTLSIsLeftWhenItIsDemanded(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

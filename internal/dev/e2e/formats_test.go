@@ -31,7 +31,7 @@ import (
 
 var everyCombination = flag.Bool("combinations", false, "try every combination of formats, compressions and ways to read them; make combinations does")
 
-// Each format with one compression; that each pair restores is internal/dev/roundtrip's too.
+// Each format with one compression; internal/dev/roundtrip checks that each pair restores.
 func TestEveryFormatAndCompressionRestoresToTheSource(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -125,15 +125,15 @@ func TestAnEncryptedExportRestoresWithItsIdentityOnly(t *testing.T) {
 		if _, err := age.Decrypt(bytes.NewReader(stored), stranger); err == nil {
 			t.Error("a stranger's identity opened the export")
 		}
-		p.checkRestored(c, p.checkStored(c, identities[i])) // each recipient alone can
+		p.checkRestored(c, p.checkStored(c, identities[i])) // each recipient can decrypt it
 	}
 }
 
-// checkCompleted holds each field of the event against the request and the database.
+// checkCompleted compares each field of the event with the request and the database.
 func (p *platform) checkCompleted(c *events.Completed, r events.Requested, begun time.Time) {
 	t := p.t
 	t.Helper()
-	want := *c // what is checked elsewhere or below is taken over
+	want := *c // fields that are checked elsewhere or below are copied
 	want.RequestID, want.ProjectID, want.Attempt = r.RequestID, r.ProjectID, 1
 	want.Format, want.Compression = r.Format, r.Compression
 	want.RequestedBy, want.Metadata = r.RequestedBy, r.Metadata
@@ -173,7 +173,7 @@ func (p *platform) checkCompleted(c *events.Completed, r events.Requested, begun
 	}
 }
 
-// count counts the tables and rows that a dump of the schemas holds data for.
+// count counts the tables and rows in a dump of the schemas.
 func (p *platform) count(conn *pgx.Conn, schemas []string) (tables, rows int64) {
 	p.t.Helper()
 	list, err := conn.Query(p.t.Context(), `SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -195,7 +195,7 @@ func (p *platform) count(conn *pgx.Conn, schemas []string) (tables, rows int64) 
 	return int64(len(names)), rows
 }
 
-// keyOf is the storage key behind an outcome's only location.
+// keyOf is the storage key of an outcome with one location.
 func keyOf(t *testing.T, c *events.Completed) string {
 	t.Helper()
 	key, ok := strings.CutPrefix(c.Storage[0].URI, "file:")
@@ -205,8 +205,8 @@ func keyOf(t *testing.T, c *events.Completed) string {
 	return key
 }
 
-// checkStored holds the stored file and its manifest against the event, and returns the
-// plain dump, undone with none of our own code.
+// checkStored compares the stored file and its manifest with the event, and returns the plain dump,
+// decoded without our own code.
 func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byte {
 	t := p.t
 	t.Helper()
@@ -269,8 +269,8 @@ func (p *platform) checkStored(c *events.Completed, identity age.Identity) []byt
 	return plain
 }
 
-// checkWhole holds a large export against its event, the database and its own structure,
-// without restoring it.
+// checkWhole compares a large export with its event, the database and its own structure, without
+// restoring it.
 func (p *platform) checkWhole(c *events.Completed) {
 	p.t.Helper()
 	found, err := archive.Check(bytes.NewReader(p.checkStored(c, nil)), export.Format(c.Format))

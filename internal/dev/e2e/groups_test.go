@@ -11,11 +11,11 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// restrictions are pg_dump's own, with a token that is another one each time.
+// restrictions are pg_dump's restrict commands, with a random token.
 var restrictions = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
-// Small projects that wait at the same time are dumped together: each gets what it gets
-// alone, and what is wrong with one is its own affair.
+// Small projects that wait at the same time are dumped together. Each gets the same export as
+// alone, and a fault of one does not affect the others.
 func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -32,7 +32,7 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 	query := "PROJECT_QUERY=SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, " +
 		"CASE WHEN id = 'other' THEN '" + owner + "' END AS role FROM control_plane.projects WHERE id = $1"
 	fakes := fakePgDump(t, `exec "$real" "$@"`)
-	// Scripts are made of the shared archive by the pg_restore beside the pg_dump.
+	// The pg_restore beside the pg_dump makes scripts of the shared archive.
 	install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	begin := func(group int) *worker {
 		return p.start(query, "CONCURRENCY=1", "PG_BIN_DIR="+fakes, fmt.Sprintf("GROUP_MAX=%d", group))

@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/config"
 )
 
-// documents are the names of all Markdown files but the changelog, which tells of the past.
+// documents are the names of all Markdown files except the changelog, which describes the past.
 func documents(t *testing.T) (names []string) {
 	t.Helper()
 	names = []string{"README.md", "SECURITY.md"}
@@ -87,7 +87,7 @@ func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 }
 
 var (
-	// wrapper is what may stand before a command that runs elsewhere or as another user.
+	// wrapper is a prefix of a command that runs elsewhere or as another user.
 	wrapper    = regexp.MustCompile(`^\s*(?:sudo(?: -u \S+)? |docker compose (?:--file \S+ )?(?:exec|run --rm) \S+ |kubectl .* -- )`)
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	comment    = regexp.MustCompile(`(^|\s)#.*$`)
@@ -123,7 +123,7 @@ func commandLines(t *testing.T, where, line string) (all [][]string) {
 	return all
 }
 
-// Each pgcourier that a document tells to type is one that the program takes.
+// The program accepts each pgcourier command line in a document.
 func TestTheDocumentsCommandsExist(t *testing.T) {
 	t.Parallel()
 	typed, named := 0, 0
@@ -141,7 +141,7 @@ func TestTheDocumentsCommandsExist(t *testing.T) {
 			}
 		}
 		for _, m := range inlineCode.FindAllStringSubmatch(aroundCode.ReplaceAllString(text, ""), -1) {
-			// Alternatives are no line to type, and cobra adds --version when it runs.
+			// Alternatives are not a command line, and cobra adds --version when it runs.
 			if strings.ContainsAny(m[1], "|…[") || strings.HasSuffix(m[1], " --version") {
 				continue
 			}
@@ -252,7 +252,7 @@ func TestTheRunbookKnowsTheCodes(t *testing.T) {
 	}
 }
 
-// The decoder of links finds what it should and refuses what it should.
+// The decoder of links finds the valid ones and refuses the others.
 func TestTheDocumentsCheckersFindFaults(t *testing.T) {
 	t.Parallel()
 	if a := anchors("# `A` b: c\n\n```\n# no\n```\n## [X](y) z\n"); !a["a-b-c"] || !a["x-z"] || len(a) != 2 {

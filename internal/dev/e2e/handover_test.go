@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// The way from the request to the customer's restored database, with public tools alone: the
-// script of docs/integrate.md as it stands there.
+// The way from the request to the customer's restored database, with public tools only: the script
+// of docs/integrate.md, unchanged.
 func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
@@ -75,7 +75,7 @@ func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 		}
 		for _, m := range p.smtp.Mails() {
 			if text := open(t, m).text; strings.Contains(text, "/d/") { // as a mail client shows it
-				// The script reads it meanwhile, and must not see a part of it.
+				// The script reads it meanwhile, and must not read a part of it.
 				if err := os.Rename(write("mail", text), mailbox); err != nil {
 					t.Fatal(err)
 				}

@@ -27,7 +27,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 )
 
-// healthyPlatform is a platform with everything that can be set up, and without a fault.
+// healthyPlatform is a platform with every feature configured, and without a fault.
 type healthyPlatform struct {
 	*platform
 	login    string // of the database, with the rights that a worker needs
@@ -40,7 +40,7 @@ type healthyPlatform struct {
 func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 	t.Helper()
 	h := &healthyPlatform{platform: setup(t), chat: newChat(t)}
-	h.start() // it makes the ledger, and an export for the doctor to find
+	h.start() // it makes the ledger, and an export that doctor finds
 	h.completed("acme", h.request(events.Requested{ProjectID: "acme"}))
 	h.login = "doctors_" + h.database
 	h.exec(fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD 'canary-db';
@@ -100,13 +100,13 @@ func (h *healthyPlatform) bucket(name string) string {
 	return "s3://" + name + "?region=us-east-1&path_style=true&endpoint=" + url.QueryEscape(h.s3)
 }
 
-// telegram adds a chat to STORAGE. Telegram takes a message a second, so most runs do without.
+// telegram adds a chat to STORAGE. Telegram accepts one message a second, so most runs do without.
 func (h *healthyPlatform) telegram(chat int64) string {
 	h.t.Helper()
 	return fmt.Sprintf("%s,telegram://%d?api=%s", h.setting("STORAGE"), chat, url.QueryEscape(h.chat.URL()))
 }
 
-// mail is the mail server's URL.
+// mail returns the mail server's URL.
 func (h *healthyPlatform) mail(password string) string {
 	u := url.URL{
 		Scheme: "smtp", User: url.UserPassword("courier", password), Host: h.smtp.Addr(),
@@ -115,7 +115,7 @@ func (h *healthyPlatform) mail(password string) string {
 	return u.String()
 }
 
-// guardedBucket is an S3 server that takes one key only, as gofakes3 does not.
+// guardedBucket is an S3 server that accepts one key only, as gofakes3 does not.
 func guardedBucket(t *testing.T) string {
 	t.Helper()
 	behind, err := url.Parse(newBucket(t).url)
@@ -136,7 +136,7 @@ func guardedBucket(t *testing.T) string {
 	return front.URL
 }
 
-// tools is a folder with client tools that say they are of a version, and run nothing.
+// tools is a folder with client tools that report a version and do nothing.
 func tools(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -189,7 +189,7 @@ func (h *healthyPlatform) untrustedServer() string {
 	return srv.URL
 }
 
-// otherIdentity is an identity that opens nothing here.
+// otherIdentity is an identity that decrypts nothing here.
 func (h *healthyPlatform) otherIdentity() string {
 	h.t.Helper()
 	other, err := age.GenerateX25519Identity()
@@ -199,7 +199,7 @@ func (h *healthyPlatform) otherIdentity() string {
 	return h.file("other-identity", other.String())
 }
 
-// silentAddress is an address that takes connections and never answers.
+// silentAddress is an address that accepts connections and never answers.
 func (h *healthyPlatform) silentAddress() string {
 	h.t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(h.ctx, "tcp", "127.0.0.1:0")
@@ -210,7 +210,7 @@ func (h *healthyPlatform) silentAddress() string {
 	return l.Addr().String() // the kernel completes the handshakes; no program accepts
 }
 
-// otherKeys are keys of the broker's users that no broker has.
+// otherKeys are keys of broker users that no broker has.
 func (h *healthyPlatform) otherKeys() string {
 	h.t.Helper()
 	dir := filepath.Join(h.t.TempDir(), "keys")

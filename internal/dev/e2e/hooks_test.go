@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// A chat gets a failure. A heartbeat calls the URL for the outcome.
+// A chat gets a failure. A heartbeat calls its URL for the outcome.
 func TestChatsAndHeartbeatsGetTheirEvents(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)

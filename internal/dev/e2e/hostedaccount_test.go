@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// natsServer is a nats-server of a configuration file, as a hosting company runs it.
+// natsServer is a nats-server with a configuration file, as a hosting company runs it.
 type natsServer struct {
 	*natsd.Server
 	file string
@@ -62,7 +62,7 @@ func setupOn(t *testing.T, text string) *platform {
 	})
 }
 
-// `broker setup` and doctor tell the limits of an account in the broker's words, and what helps.
+// `broker setup` and doctor report the limits of an account in the broker's words, with a fix.
 func TestAnAccountsLimitsAreReportedInTheBrokersWords(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -129,8 +129,8 @@ func userOf(s natsServer) string {
 	return "nats://u:p@" + strings.TrimPrefix(s.ClientURL(), "nats://")
 }
 
-// An account that is full refuses an outcome in other words than a stream does: log and /readyz
-// tell it, and the outcome is there once the account has room.
+// The error of a full account for an outcome differs from that of a full stream. Log and /readyz
+// report it, and the outcome is published when the account has room.
 func TestAFullAccountIsReported(t *testing.T) {
 	t.Parallel()
 	p := setupOn(t, `listen: "127.0.0.1:-1"
@@ -155,7 +155,7 @@ accounts { A { jetstream { max_file: 2MB }, users: [{user: u, password: p}] } }`
 		return waits
 	})
 	var refused error
-	for size := 256 << 10; size > 16; { // smaller and smaller messages, until not even an outcome has room
+	for size := 256 << 10; size > 16; { // smaller and smaller messages, until an outcome has no room either
 		if _, refused = p.js.Publish(p.ctx, "other", make([]byte, size)); refused != nil {
 			size /= 2
 		}
@@ -205,7 +205,7 @@ accounts { A { jetstream: enabled, users: [{user: u, password: p}] } }`)
 }
 
 // A worker at a leaf node reaches the streams of the hub through the hub's JetStream domain, also
-// where the leaf has a JetStream of its own.
+// if the leaf has its own JetStream.
 func TestAWorkerAtALeafNode(t *testing.T) {
 	t.Parallel()
 	var leaf natsServer
@@ -243,7 +243,7 @@ leafnodes { remotes: [{ url: "nats-leaf://u:p@`+remote+`", account: B }] }`)
 	}
 }
 
-// A worker in an account that imports JetStream of another under a prefix.
+// A worker in an account that imports JetStream of another account under a prefix.
 func TestAWorkerBehindAnAPIPrefix(t *testing.T) {
 	t.Parallel()
 	p := setupWith(t, func(p *platform) {

@@ -13,14 +13,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// hostile is text that the contract accepts: a window's title, a cleared screen, the same in
-// one character, markup, direction marks and an invisible character.
+// hostile is text that the contract accepts: a window's title, a cleared screen, the same in one
+// character, markup, direction marks and an invisible character.
 const hostile = "\x1b]0;owned\x07\x1b[2J\u009b31m\u0085<script>alert(1)</script>\u202egpj.exe\u2066\u200b\u2028{{.}}\r\nlevel=error"
 
 // ownSequences are the colours and the moves of the cursor that commands write themselves.
 var ownSequences = regexp.MustCompile(`\x1b\[(0|1|31|32|33)m|\x1b\[[0-9]+A|\x1b\[J|\r`)
 
-// A requester's text is escaped wherever it is shown.
+// A requester's text is escaped in every output.
 func TestHostileTextIsEscapedWhereverItIsShown(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
@@ -28,7 +28,7 @@ func TestHostileTextIsEscapedWhereverItIsShown(t *testing.T) {
 	p.settings = append(p.settings, hook.settings()...)
 	p.notifier()
 	w := p.start("LOG_LEVEL=debug")
-	// A requester's name is one line of no control characters; all else is let through.
+	// A requester's name is one line without control characters; everything else is permitted.
 	author := "<b>eve</b>\u202egpj\u200b\u2066"
 	id := p.request(events.Requested{
 		ProjectID: "globex", NotifyEmail: "owner@example.com", RequestedBy: author,
@@ -65,7 +65,7 @@ func TestHostileTextIsEscapedWhereverItIsShown(t *testing.T) {
 	}
 	for line := range strings.Lines(w.logs.String()) {
 		if !strings.HasSuffix(line, "\n") {
-			break // the rest of it comes
+			break // wait for the rest of it
 		}
 		unseen("the log", line)
 		if !json.Valid([]byte(line)) {

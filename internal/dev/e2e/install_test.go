@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// given stands for what a secret's file holds.
+// given stands for the content of a secret's file.
 const given = "postgres://user@db/platform"
 
 // loadFrom reads variables as the process would, with its secrets in files of a folder.
@@ -47,7 +47,7 @@ func loadFrom(t *testing.T, variables map[string]string, secrets string) config.
 }
 
 // A recipient in a shipped file could be left unchanged, and all exports would be lost. The
-// examples of events are no settings, and an event's recipient must be one.
+// examples of events are not settings, and an event's recipient must be one.
 func TestNoShippedFileHoldsARecipient(t *testing.T) {
 	t.Parallel()
 	recipient := regexp.MustCompile(`age1[a-z0-9]{50,}`)
@@ -103,7 +103,7 @@ func readUnit(t *testing.T, name string) unit {
 	return u
 }
 
-// one is the only value of a service's directive.
+// one is the only value of a directive in a service.
 func (u unit) one(t *testing.T, key string) string {
 	t.Helper()
 	if v := u["[Service]"+key]; len(v) == 1 {
@@ -113,7 +113,7 @@ func (u unit) one(t *testing.T, key string) string {
 	return ""
 }
 
-// environment is what a unit sets, its own EnvironmentFile included when it is in docs.
+// environment is the environment of a unit, with its EnvironmentFile if that is in docs.
 func (u unit) environment(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -163,7 +163,7 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 		if stop := time.Duration(minutes) * time.Minute; err != nil || stop <= c.DrainTimeout {
 			t.Errorf("%s is given %s to stop, its exports %s (%v)", name, stop, c.DrainTimeout, err)
 		}
-		// A pg_dump that got the SIGTERM too would be a failed attempt.
+		// If pg_dump got the SIGTERM too, its attempt would fail.
 		for key, want := range map[string]string{
 			"KillMode": "mixed", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "UMask": "0077", "StateDirectoryMode": "0700",
 			"CapabilityBoundingSet": "", "RestartPreventExitStatus": "2",
@@ -173,8 +173,8 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 			}
 		}
 	}
-	// The sandbox mounts a /proc of its own, which the kernel permits only where the one that
-	// is there has nothing over it, and makes namespaces.
+	// The sandbox mounts its own /proc and makes namespaces. The kernel permits that only if
+	// nothing is mounted over the existing /proc.
 	verifier := readUnit(t, roles["serve --roles verifier"])
 	for _, key := range []string{"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "ProcSubset", "MemoryDenyWriteExecute"} {
 		if v := verifier["[Service]"+key]; len(v) > 0 {
@@ -202,7 +202,7 @@ var known = strings.Fields(`Description Documentation After Wants WantedBy
 	RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID LockPersonality MemoryDenyWriteExecute RemoveIPC
 	SystemCallArchitectures SystemCallFilter SystemCallErrorNumber`)
 
-// Where systemd is at hand, its own checker reads the units as well.
+// If systemd is installed, its own checker reads the units as well.
 func TestTheUnitsAreUnits(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -213,7 +213,7 @@ func TestTheUnitsAreUnits(t *testing.T) {
 				t.Errorf("%s: %s is no known directive", name, directive)
 			}
 		}
-		// Its checker wants the program to be there.
+		// The checker requires that the program exists.
 		text := strings.ReplaceAll(readRoot(t, name), "/usr/local/bin/pgcourier", "/bin/true")
 		files = append(files, filepath.Join(folder, path.Base(name)))
 		if err := os.WriteFile(files[len(files)-1], []byte(text), 0o600); err != nil {

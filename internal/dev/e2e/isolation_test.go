@@ -42,7 +42,7 @@ func oddTenants(n int) []tenant {
 	return all
 }
 
-// own makes what each tenant has.
+// own is the content of each tenant.
 func (t tenant) own() string {
 	return strings.NewReplacer("$schema", t.schema, "$s", t.quoted(), "$id", t.id, "$canary", t.canary, "$owner", pgx.Identifier{"own_" + t.id}.Sanitize()).Replace(`
 CREATE ROLE $owner;
@@ -58,7 +58,7 @@ INSERT INTO control_plane.projects VALUES ('$id', '$id', 'active', '$schema');
 `)
 }
 
-// snare is an object in a's schema that leads to b's data.
+// snare is an object in a's schema that refers to b's data.
 type snare struct{ name, sql string }
 
 // untied are references that pg_dump does not see: their projects still share a dump.
@@ -70,7 +70,7 @@ var untied = []snare{
 	{"shadowed function", "CREATE FUNCTION $a.has_table_privilege_$n(oid, text) RETURNS boolean LANGUAGE sql AS $$ SELECT true FROM $b.secrets $$"},
 }
 
-// tied are snares of which an archive says that they depend on b's objects.
+// tied are snares that depend on b's objects in the archive's table of contents.
 var tied = []snare{
 	{"view", "CREATE VIEW $a.view_$n AS SELECT * FROM $b.secrets"},
 	{"materialized view", "CREATE MATERIALIZED VIEW $a.matview_$n AS SELECT * FROM $b.secrets"},
@@ -101,8 +101,8 @@ func snareSQL(snares []snare, tenants []tenant) string {
 	return sql.String()
 }
 
-// attack is a message that a's publisher sends to get b's data. completes says for which
-// pairs it is a's own business all the same.
+// attack is a message that a's publisher sends to get b's data. completes says for which pairs it
+// is still a valid request of a.
 type attack struct {
 	name      string
 	fields    func(a, b tenant) map[string]any
@@ -152,7 +152,7 @@ var attacks = []attack{
 // thief is a project of the control plane with the role of a and, wrongly, the schema of b.
 func thief(a, b tenant) string { return "thief-" + a.id + "-" + b.id }
 
-// TestNoTenantGetsAnothersData: first with a worker that may read everything and dumps the
+// TestNoTenantGetsAnothersData runs first with a worker that may read everything and dumps the
 // tenants together, then with the documented rights.
 func TestNoTenantGetsAnothersData(t *testing.T) {
 	tenants := oddTenants(*tenantCount)
@@ -172,7 +172,7 @@ func TestNoTenantGetsAnothersData(t *testing.T) {
 	if n := l.together(tenants, "tied-", sent); n == 0 {
 		t.Error("nobody tried to dump tied tenants together")
 	}
-	l.exec(document(t, "least-privilege.sql")) // there is more to have rights to
+	l.exec(document(t, "least-privilege.sql")) // there are more objects to grant rights on
 	for _, a := range tenants {
 		for _, b := range tenants {
 			if a.id == b.id {
@@ -194,13 +194,13 @@ INSERT INTO pgcourier_access.dump_roles SELECT '%[1]s', role FROM pgcourier_acce
 		len(tenants), vectors, len(attacks), len(untied)+len(tied), len(tenants)*(len(tenants)-1), len(sent), len(formats), leaks)
 }
 
-// together lets a superuser's worker export what each tenant has, with all of them waiting,
-// and counts the dumps of several tenants.
+// together lets a superuser's worker export the content of each tenant while all of them wait, and
+// counts the dumps of several tenants.
 func (l *least) together(tenants []tenant, prefix string, out map[string]sent) (dumps int) {
 	l.t.Helper()
 	l.exportOwn(tenants, prefix, out)
 	fakes := fakePgDump(l.t, `exec "$real" "$@"`)
-	// Scripts are made of the shared archive by the pg_restore beside the pg_dump.
+	// The pg_restore beside the pg_dump makes scripts of the shared archive.
 	install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	w := l.start("CONCURRENCY=1", "MAX_WAITING_PER_PROJECT=1000", "PG_BIN_DIR="+fakes)
 	l.settled()
@@ -214,10 +214,10 @@ func (l *least) together(tenants []tenant, prefix string, out map[string]sent) (
 	return dumps
 }
 
-// formats are all there are, each with what an id is made of.
+// formats are all formats, each with the prefix of its ids.
 var formats = map[string]events.Format{"": events.FormatSQL, "-tar": events.FormatTar, "-custom": events.FormatCustom, "-directory": events.FormatDirectory}
 
-// exportOwn asks for what each tenant has, in each format.
+// exportOwn requests the content of each tenant, in each format.
 func (l *least) exportOwn(tenants []tenant, prefix string, out map[string]sent) {
 	l.t.Helper()
 	yes := true
@@ -230,13 +230,13 @@ func (l *least) exportOwn(tenants []tenant, prefix string, out map[string]sent) 
 	}
 }
 
-// sent is a message, and whether it should have completed; nil: that is not the question.
+// sent is a message, and whether it should have completed; nil: both are possible.
 type sent struct {
 	what      string
 	completes *bool
 }
 
-// attackAll lets each tenant try everything.
+// attackAll sends every attack of each tenant.
 func (l *least) attackAll(tenants []tenant, out map[string]sent) {
 	l.t.Helper()
 	n := 0
@@ -271,7 +271,7 @@ func (l *least) attackAll(tenants []tenant, out map[string]sent) {
 	}
 }
 
-// judge holds every outcome against what it should be, and finds it where it belongs.
+// judge compares every outcome with the expected one, and finds its export in the right place.
 func (l *least) judge(tenants []tenant, want map[string]sent) {
 	l.t.Helper()
 	schemas := map[string]string{}

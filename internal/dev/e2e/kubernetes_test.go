@@ -23,8 +23,8 @@ type manifests struct {
 	budgets     []budget
 }
 
-// The part of Kubernetes' API that the manifests use: anything else in them, or anything
-// misspelt, is refused. k8s.io/api would bring 16 modules for it.
+// The part of the Kubernetes API that the manifests use: any other or misspelt field is refused.
+// k8s.io/api would add 16 modules for it.
 type (
 	object struct {
 		APIVersion string `yaml:"apiVersion"`
@@ -175,7 +175,7 @@ func TestTheManifestsFitTheProgram(t *testing.T) {
 		}
 		pod := d.Spec.Template.Spec
 		checkPod(t, component, m.loadPod(t, pod), pod)
-		// The Secret that the comment tells to make holds the role's key and what it names.
+		// The Secret of the comment holds the role's key and everything that it names.
 		var secret string
 		for _, v := range pod.Volumes {
 			secret = cmp.Or(secret, v.Secret.SecretName)
@@ -203,7 +203,7 @@ func TestTheManifestsFitTheProgram(t *testing.T) {
 	}
 }
 
-// loadPod reads what a pod's process would: the image's variables, the ConfigMap, its own.
+// loadPod reads the environment of a pod's process: the image's variables, the ConfigMap, its own.
 func (m manifests) loadPod(t *testing.T, pod pod) config.Config {
 	t.Helper()
 	c := pod.Containers[0]

@@ -35,8 +35,8 @@ type least struct {
 	settings []string // of the worker
 }
 
-// setupLeast makes a platform, lets tenants make it theirs as a superuser, and executes the
-// documented SQL as it is. Only one such platform can be at a time: roles are the cluster's.
+// setupLeast makes a platform, creates the tenants as a superuser, and executes the documented SQL
+// unchanged. Only one such platform can exist at a time, because roles belong to the cluster.
 func setupLeast(t *testing.T, tenants string) *least {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -81,7 +81,7 @@ func (l *least) as(login, password string) string {
 	return u.String()
 }
 
-// migrate does so as the ledger's owner.
+// migrate runs `migrate` as the ledger's owner.
 func (l *least) migrate() {
 	l.t.Helper()
 	if _, stderr, code := l.cliWith([]string{"DATABASE_URL=" + l.as("pgcourier_owner", "o")}, "migrate"); code != 0 {
@@ -96,7 +96,7 @@ func TestTheWholeJobRunsWithTheLeastPrivileges(t *testing.T) {
 		t.Error("docs/least-privilege.md has another project query than this test")
 	}
 	l := setupLeast(t, "")
-	// A worker that was made by other means, and inherits what it was granted, is put right.
+	// The SQL corrects a worker that was made by other means and inherits its grants.
 	l.exec(`DO $$
 DECLARE made name;
 BEGIN
@@ -107,7 +107,8 @@ BEGIN
   END LOOP;
 END $$`)
 	l.exec(document(t, "least-privilege.sql"))
-	// A tenant's schema that is made later needs the SQL again; a table in an old one does not.
+	// A schema that a tenant makes later needs the SQL again; a new table in an old schema does
+	// not.
 	l.exec("CREATE TABLE tenant_globex.later AS SELECT 1 AS a")
 	if _, stderr, code := l.cliWith(l.settings, "serve"); code == 0 || !strings.Contains(stderr, "pgcourier migrate") {
 		t.Errorf("a worker before the migration: exit code %d, %s", code, stderr)
@@ -122,7 +123,7 @@ END $$`)
 	if c := l.completed("globex", "three"); c.Tables != 2 {
 		t.Errorf("%d tables of globex, want the later one too", c.Tables)
 	}
-	// Policies stay what they are: the dump fails, once, rather than take what they let through.
+	// Policies are not bypassed: the dump fails, once, and does not omit rows.
 	l.exec("ALTER TABLE tenant_globex.parts ENABLE ROW LEVEL SECURITY")
 	l.request(events.Requested{ProjectID: "globex", RequestID: "hidden"})
 	l.failed("globex", "hidden", codes.Code("row_level_security"), 1)
@@ -192,7 +193,7 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 	l.denied("w", "pgcourier_worker", "SELECT FROM pgcourier.api_tokens", "INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "SELECT FROM pgcourier.api_calls")
 }
 
-// denied wants each statement refused for want of a right.
+// denied checks that each statement is refused for a missing right.
 func (l *least) denied(password, login string, statements ...string) {
 	l.t.Helper()
 	conn, err := pgx.Connect(l.t.Context(), l.as(login, password))

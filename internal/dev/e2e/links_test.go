@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// A link is made by command, opened at a process with the role api, and what becomes of it is in
-// the stream, without the link itself.
+// A command makes a link, a process with the role api serves it, and the stream holds its events,
+// without the link itself.
 func TestALinkIsMadeUsedAndRevoked(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -79,7 +79,7 @@ func TestALinkIsMadeUsedAndRevoked(t *testing.T) {
 	if r := p.event(events.TypeLinkRevoked, "acme", "r1").LinkRevoked; r.LinkID != issued.LinkID || r.Downloads != 0 {
 		t.Errorf("revoked %+v", r)
 	}
-	// No stream and no log holds what opens a file.
+	// No stream and no log holds a usable link.
 	token := made.URL[strings.LastIndex(made.URL, "/")+1:]
 	_, mac, _ := strings.Cut(token, ".")
 	for _, w := range p.workers {
@@ -89,8 +89,8 @@ func TestALinkIsMadeUsedAndRevoked(t *testing.T) {
 	}
 }
 
-// A stream without the subjects of links, as an earlier build leaves it, takes none of their
-// events. The ledger keeps them until it does.
+// A stream without the subjects of links, as an earlier build leaves it, accepts none of their
+// events. The ledger keeps them until the stream accepts them.
 func TestEventsOfLinksWaitForTheirStream(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

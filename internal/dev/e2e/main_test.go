@@ -20,8 +20,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
-// cluster is shared by all tests; each platform has a database of its own in it. scratch
-// is a folder that lasts as long.
+// cluster is shared by all tests; each platform has its own database in it. scratch is a folder
+// with the same lifetime.
 var (
 	cluster *pgcluster.Cluster
 	scratch string
@@ -29,11 +29,11 @@ var (
 
 const module = "github.com/pgcourier/pgcourier"
 
-// root is the module's folder as seen from this package.
+// root is the module's folder, relative to this package.
 var root = filepath.Join("..", "..", "..")
 
 // TestMain builds the program and puts it first on the PATH, so that workers and commands are
-// real processes of what is shipped.
+// processes of the shipped program.
 func TestMain(m *testing.M) {
 	sandbox.Enter()
 	os.Exit(run(m))
@@ -55,11 +55,11 @@ func run(m *testing.M) int {
 	return code
 }
 
-// template is the database that each platform's is a copy of.
+// template is the database that each platform copies.
 const template = "platform_template"
 
 func configure() error {
-	// Most tests wait for a broker's or a lock's time to pass, not for a processor.
+	// Most tests wait for a timeout of the broker or of a lock, not for a processor.
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
@@ -91,7 +91,7 @@ func configure() error {
 	return nil
 }
 
-// build builds the program with the race detector where the tests have it.
+// build builds the program with the race detector if the tests have it.
 func build(ctx context.Context) error {
 	bin := filepath.Join(scratch, "bin")
 	args := []string{"build", "-o", filepath.Join(bin, "pgcourier")}
@@ -103,8 +103,8 @@ func build(ctx context.Context) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	// go test keeps a result for as long as no file that was looked at changes. What the program
-	// is built from is not looked at otherwise.
+	// go test keeps a result until a file changes that the test has read. The test does not read
+	// the sources of the program otherwise.
 	for _, folder := range []string{"cmd", "events", "handlers", "internal", "schemas"} {
 		if err := filepath.WalkDir(filepath.Join(root, folder), func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
 			return err

@@ -36,8 +36,8 @@ CREATE PROCEDURE fill(first int, last int) LANGUAGE plpgsql AS $$ BEGIN
   END LOOP;
 END $$`
 
-// A default server takes any number of tables, and dumps as many as its lock table has room for:
-// pg_dump locks each. Above that the export fails and says which setting would do; with that, it
+// A default server accepts any number of tables, and dumps as many as its lock table has room for:
+// pg_dump locks each. Above that the export fails and names the setting that helps; with that, it
 // completes. The restore goes into a default server.
 func TestManyTables(t *testing.T) {
 	if *manyTables == 0 {
@@ -120,8 +120,8 @@ func (m *crowd) fill() {
 	})
 }
 
-// run runs a program, logs its time and the most memory that it and its children had together, and
-// returns what it said where it failed.
+// run runs a program, logs its time and the peak memory of it and its children, and returns its
+// output if it failed.
 func (m *crowd) run(what string, cmd *exec.Cmd) (failure string) {
 	m.p.t.Helper()
 	var text bytes.Buffer
@@ -173,7 +173,7 @@ func resident(pid int) (bytes int64) {
 	return bytes
 }
 
-// pgDump makes the plain script and reports whether pg_dump could.
+// pgDump makes the plain script and reports whether pg_dump succeeded.
 func (m *crowd) pgDump() bool {
 	m.p.t.Helper()
 	cmd, err := m.source.Client(m.p.ctx, "postgres", "pg_dump", "--schema=tenant", "--file="+m.plain)

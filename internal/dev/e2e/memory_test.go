@@ -12,12 +12,12 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// maxPeak is the most memory that a worker may ever have resident, whatever it exports.
+// maxPeak is the limit of a worker's resident memory for any export.
 const maxPeak = 96 << 20
 
 func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	t.Parallel()
-	want := int64(maxPeak) // a worker that held it all would need more; MEMORY_TEST_BYTES asks for another size
+	want := int64(maxPeak) // a worker that kept all of it would need more; MEMORY_TEST_BYTES is another size
 	if v := os.Getenv("MEMORY_TEST_BYTES"); v != "" {
 		var err error
 		if want, err = strconv.ParseInt(v, 10, 64); err != nil {
@@ -38,7 +38,7 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 		r.ProjectID, r.RequestID = "globex", string(r.Format)
 		w := p.startBinary(built(t), "CONCURRENCY=1", "LOCK_TIMEOUT=5m")
 		idle := w.peak()
-		release := p.hold() // what is open in mid-dump is seen, however fast the rest is
+		release := p.hold() // files that are open in the middle of the dump are seen, however fast the rest is
 		p.request(r)
 		look, seen := p.watchFiles(w)
 		p.copying()
@@ -75,12 +75,12 @@ func TestMemoryStaysBoundedAndNothingIsSpooled(t *testing.T) {
 	}
 }
 
-// watchFiles notes the regular files that the worker and its pg_dump have open to write, now and
-// then and whenever look is called, until seen is called.
+// watchFiles records the regular files that the worker and its pg_dump have open for writing, from
+// time to time and whenever look is called, until seen is called.
 func (p *platform) watchFiles(w *worker) (look func(), seen func() (ours, spool []string)) {
 	var mu sync.Mutex
 	var ours, spool []string
-	// What the tests were started with, a lock file for instance, is handed on to all of them.
+	// They inherit the files that the tests were started with, such as a lock file.
 	handed := writtenFiles(os.Getppid())
 	kept := func(name string) bool { return slices.Contains(handed, name) }
 	look = func() {
@@ -97,7 +97,7 @@ func (p *platform) watchFiles(w *worker) (look func(), seen func() (ours, spool 
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(20 * time.Millisecond) // each look is at every process of the machine
+		tick := time.NewTicker(20 * time.Millisecond) // each look reads every process of the machine
 		defer tick.Stop()
 		for {
 			select {

@@ -17,7 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// scrape is what a worker exports: values by series, as they are written.
+// scrape is a worker's metrics: values by series, as text.
 func scrape(t *testing.T, addr string) map[string]float64 {
 	t.Helper()
 	status, body := get(t, "http://"+addr+"/metrics")
@@ -58,8 +58,8 @@ func get(t *testing.T, url string) (status int, body string) {
 	return res.StatusCode, string(b)
 }
 
-// everything is a process with all roles, two destinations and a channel, which has
-// completed an export and failed one. It returns where it is scraped.
+// everything is a process with all roles, two destinations and a channel, which has completed an
+// export and failed one. It returns the address of its metrics.
 func everything(t *testing.T) (p *post, addr string) {
 	t.Helper()
 	p = setupPost(t)
@@ -85,7 +85,7 @@ func everything(t *testing.T) (p *post, addr string) {
 	return p, addr
 }
 
-// environOf is one of the platform's own settings.
+// environOf returns one of the platform's own settings.
 func (p *platform) environOf(name string) string {
 	for _, v := range p.environ() {
 		if setting, ok := strings.CutPrefix(v, "PGCOURIER_"); ok && strings.HasPrefix(setting, name+"=") {

@@ -99,7 +99,7 @@ func TestAlertsAndDashboardParse(t *testing.T) {
 	}
 }
 
-// Each alert fires from its series and none does on a calm day.
+// Each alert fires from its series, and none fires without a fault.
 func TestEachAlertFires(t *testing.T) {
 	t.Parallel()
 	promtool(t, "test", "rules", "alerts_test.yml")
@@ -139,8 +139,8 @@ var (
 	metricName = regexp.MustCompile(`\b(?:pgcourier|process|go)_[a-z0-9_]+`)
 )
 
-// What alerts and dashboard ask for is what a real worker exports, by name; what the alerts'
-// tests begin with is so by name and labels; and the document lists all of it.
+// A real worker exports the series of the alerts and the dashboard, by name, and those of the
+// alerts' tests, by name and labels. The document lists all of them.
 func TestTheMonitoringFitsARealWorker(t *testing.T) {
 	t.Parallel()
 	p, addr := everything(t)
@@ -186,7 +186,7 @@ func TestTheMonitoringFitsARealWorker(t *testing.T) {
 	}
 }
 
-// shape is a series' name and the names of its labels, but those that Prometheus adds.
+// shape is a series' name and the names of its labels, except those that Prometheus adds.
 func shape(series []string) string {
 	var names []string
 	for _, l := range labelForm.FindAllStringSubmatch(series[2], -1) {

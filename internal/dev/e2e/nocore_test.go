@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// A process that serves cannot be looked into by others of its user: the kernel gives its
-// files under /proc to root. Root's own always are, so root lends it another user.
+// Other processes of its user cannot inspect a process that serves: its files under /proc belong to
+// root. Those of root always do, so root runs it as another user.
 func TestAServingProcessIsHiddenFromItsUser(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -48,7 +48,7 @@ func TestAServingProcessIsHiddenFromItsUser(t *testing.T) {
 		owner int
 	}{
 		{[]string{"serve", "--roles", "notifier"}, 0},
-		{[]string{"watch"}, user}, // what is not hidden: the look can tell
+		{[]string{"watch"}, user}, // it is not hidden: the check can see the difference
 	} {
 		cmd := exec.CommandContext(t.Context(), program, c.args...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}

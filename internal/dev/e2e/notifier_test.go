@@ -62,7 +62,7 @@ func setupPost(t *testing.T) *post {
 		Scheme: "smtp", User: url.UserPassword("courier", mailPassword), Host: p.smtp.Addr(),
 		RawQuery: url.Values{"from": {"Backups <backups@example.org>"}, "ca": {ca}}.Encode(),
 	}
-	t.Cleanup(func() { // before the platform's end, while the workers' logs are there
+	t.Cleanup(func() { // before the platform's end, while the workers' logs exist
 		for i, w := range p.workers {
 			if text := w.logs.String(); strings.Contains(text, "canary") || strings.Contains(text, hookSecret) {
 				t.Errorf("the log of worker %d holds a secret:\n%s", i+1, text)
@@ -82,7 +82,7 @@ func (p *post) notifier(settings ...string) *worker {
 	return p.start(append(p.settings, settings...)...)
 }
 
-// mails waits until the server has taken so many.
+// mails waits until the server has accepted so many.
 func (p *post) mails(n int) []smtptest.Mail {
 	p.t.Helper()
 	eventually(p.t, fmt.Sprintf("%d mails", n), func() bool { return len(p.smtp.Mails()) >= n })
@@ -96,11 +96,11 @@ func (p *post) cli(args ...string) (string, int) {
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, p.environ("DATABASE_URL=")...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	_ = cmd.Run() // the exit code says it
+	_ = cmd.Run() // the exit code shows it
 	return out.String() + errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// stateOf is everything that the broker keeps about notifications.
+// stateOf is everything that the broker stores about notifications.
 func (p *post) stateOf() string {
 	p.t.Helper()
 	out, code := p.cli("notifications", "list", "--output", "json")
@@ -131,7 +131,7 @@ func (p *post) awaitRecords(state notify.State, n int) []notify.Record {
 	return got
 }
 
-// letter is a mail, taken apart.
+// letter is a parsed mail.
 type letter struct {
 	header     mail.Header
 	text, html string
@@ -223,8 +223,8 @@ func TestOutcomesAreMailed(t *testing.T) {
 	}
 }
 
-// A mail server that is down for longer than the backoff, that hangs, that refuses for now:
-// each mail arrives once, and the webhook is not kept waiting.
+// A mail server is down for longer than the backoff, hangs, or refuses temporarily: each mail
+// arrives once, and the webhook does not wait.
 func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
@@ -284,8 +284,8 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamNotifications).State.Msgs == 0 })
 }
 
-// When a connection is lost between the last byte and the answer, the result is unknown: the
-// mail comes again under the same Message-ID.
+// If a connection is lost between the last byte and the answer, the result is unknown: the mail is
+// sent again with the same Message-ID.
 func TestAMailWithALostAnswerIsSentAgainUnderItsMessageID(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
@@ -302,7 +302,7 @@ func TestAMailWithALostAnswerIsSentAgainUnderItsMessageID(t *testing.T) {
 	}
 }
 
-// What is refused for good is parked, seen, and replayed once it can be delivered.
+// A permanently refused notification is parked, listed, and replayed once it can be delivered.
 func TestRefusedMailsAreParkedAndReplayed(t *testing.T) {
 	t.Parallel()
 	p := setupPost(t)
@@ -380,7 +380,7 @@ func TestTheWebhookGetsEachEvent(t *testing.T) {
 			t.Errorf("posted under %s: %v\n%s", c.header.Get("Webhook-Id"), err, c.body)
 		}
 	}
-	// A webhook that is gone is parked at once.
+	// A notification for a removed webhook is parked at once.
 	hook.answer(http.StatusGone)
 	failed := p.request(events.Requested{ProjectID: "nobody"})
 	p.failed("nobody", failed, codes.ProjectNotFound, 1)
@@ -408,7 +408,7 @@ func TestTheChatGetsAMessage(t *testing.T) {
 	p.notifier("SMTP_URL=", "OPERATOR_EMAIL=", "TELEGRAM_TOKEN="+token,
 		"NOTIFY_TELEGRAM_CHAT=telegram://"+strconv.FormatInt(id, 10)+"?api="+url.QueryEscape(chat.URL()))
 	p.start()
-	p.completed("globex", p.request(events.Requested{ProjectID: "globex"})) // not told: NOTIFY_COMPLETED is false
+	p.completed("globex", p.request(events.Requested{ProjectID: "globex"})) // not sent: NOTIFY_COMPLETED is false
 	failed := p.request(events.Requested{ProjectID: "nobody"})
 	p.failed("nobody", failed, codes.ProjectNotFound, 1)
 	p.awaitRecords(notify.Sent, 1)

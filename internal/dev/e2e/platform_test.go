@@ -30,11 +30,11 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// platform is what surrounds workers: a database with a control plane and tenants, a
-// broker and a folder for exports. Its end checks what must hold after every test.
+// platform is the environment of workers: a database with a control plane and tenants, a broker and
+// a folder for exports. Its end checks the invariants of every test.
 type platform struct {
 	t        *testing.T
-	ctx      context.Context // the test's, and also good in its clean-up
+	ctx      context.Context // the test's, but valid in its clean-up too
 	database string
 	storage  string
 	data     string
@@ -44,13 +44,13 @@ type platform struct {
 	js       jetstream.JetStream
 	client   *events.Client
 	workers  []*worker
-	outcomes int  // that there must be in the end
-	copied   bool // commands worked on copies of the storage: what they removed is still here
+	outcomes int  // expected in the end
+	copied   bool // commands worked on copies of the storage: what they removed still exists here
 }
 
 var databases atomic.Int64
 
-// brokerServer is a broker that runs.
+// brokerServer is a running broker.
 type brokerServer interface {
 	ClientURL() string
 	Shutdown() error
@@ -66,7 +66,7 @@ func setup(t *testing.T) *platform {
 			t.Fatal(err)
 		}
 		p.broker, p.keys = srv, server.KeysDir(p.data)
-		if p.nc, err = srv.ConnectAdmin(log); err != nil { // what runs on the platform may do less
+		if p.nc, err = srv.ConnectAdmin(log); err != nil { // processes of the platform may have fewer rights
 			t.Fatal(err)
 		}
 	})
@@ -77,7 +77,7 @@ func setup(t *testing.T) *platform {
 func setupWith(t *testing.T, start func(p *platform)) *platform {
 	t.Helper()
 	p := &platform{
-		t: t, ctx: context.WithoutCancel(t.Context()), database: fmt.Sprintf("platform_%d_%d", os.Getpid(), databases.Add(1)), // dumps() looks at the whole machine
+		t: t, ctx: context.WithoutCancel(t.Context()), database: fmt.Sprintf("platform_%d_%d", os.Getpid(), databases.Add(1)), // dumps() reads all processes of the machine
 		storage: filepath.Join(t.TempDir(), "exports"), data: filepath.Join(t.TempDir(), "data"),
 	}
 	if err := executeIn(t.Context(), "postgres", "CREATE DATABASE "+p.database+" TEMPLATE "+template); err != nil {
@@ -96,8 +96,8 @@ func setupWith(t *testing.T, start func(p *platform)) *platform {
 	return p
 }
 
-// environ is the configuration of a process on the platform; later settings win. Standard
-// OTEL_ and AWS_ variables are given as they are.
+// environ is the configuration of a process on the platform; later settings win. Standard OTEL_ and
+// AWS_ variables are passed unchanged.
 func (p *platform) environ(settings ...string) []string {
 	all := append([]string{
 		"DATABASE_URL=" + cluster.URL(p.database), "NATS_URL=" + p.broker.ClientURL(), "DATA_DIR=" + p.data, "NATS_KEYS=" + p.keys,
@@ -111,8 +111,8 @@ func (p *platform) environ(settings ...string) []string {
 	return all
 }
 
-// provision makes what a process of this configuration needs of the broker, which it may
-// not make by itself.
+// provision makes what a process with this configuration needs at the broker and may not make by
+// itself.
 func (p *platform) provision(settings ...string) {
 	p.t.Helper()
 	c, err := config.Load(p.environ(settings...), nil)
@@ -124,7 +124,7 @@ func (p *platform) provision(settings ...string) {
 	}
 }
 
-// request asks for an export as a gateway does.
+// request requests an export as a gateway does.
 func (p *platform) request(r events.Requested) string {
 	p.t.Helper()
 	id, err := p.client.RequestBackup(p.t.Context(), r)
@@ -157,8 +157,7 @@ func (p *platform) completed(project, id string) *events.Completed {
 	return out.Completed
 }
 
-// failed waits for a request's outcome, which must be failed with this code after so many
-// attempts.
+// failed waits for a request's outcome, which must be failed with this code after so many attempts.
 func (p *platform) failed(project, id string, code codes.Code, attempts int) *events.Failed {
 	p.t.Helper()
 	out := p.await(project, id)
@@ -200,7 +199,7 @@ func (p *platform) consumer(stream, name string) *jetstream.ConsumerInfo {
 	return c.CachedInfo()
 }
 
-// announced is the outcome message with this place in the stream, once it is there.
+// announced returns the outcome message with this sequence in the stream, once it exists.
 func (p *platform) announced(sequence uint64) (*jetstream.RawStreamMsg, events.Outcome) {
 	p.t.Helper()
 	s, err := p.js.Stream(p.ctx, events.StreamOutcomes)
@@ -241,7 +240,7 @@ func (p *platform) staged() []string {
 	return names
 }
 
-// stored lists what is visible in the storage, and checks every mode.
+// stored lists the visible files of the storage, and checks every mode.
 func (p *platform) stored() []string {
 	p.t.Helper()
 	var out []string
@@ -273,7 +272,7 @@ func (p *platform) stored() []string {
 	return out
 }
 
-// sql connects to the platform's database for the length of the test.
+// sql connects to the platform's database until the end of the test.
 func (p *platform) sql() *pgx.Conn {
 	p.t.Helper()
 	conn, err := pgx.Connect(p.t.Context(), cluster.URL(p.database))
@@ -291,7 +290,7 @@ func (p *platform) exec(sql string) {
 	}
 }
 
-// end settles, ends the workers and checks what must hold after every test.
+// end settles, ends the workers and checks the invariants of every test.
 func (p *platform) end() {
 	running := slices.DeleteFunc(slices.Clone(p.workers), (*worker).ended)
 	if len(running) > 0 && !p.t.Failed() {
@@ -336,8 +335,8 @@ func (p *platform) check() {
 	p.checkOutcomes()
 }
 
-// checkOutcomes holds the broker's outcomes against the ledger and the storage: each
-// request has exactly one, and exactly what completed and was not removed is stored.
+// checkOutcomes compares the broker's outcomes with the ledger and the storage: each request has
+// exactly one outcome, and exactly the completed exports that were not removed are stored.
 func (p *platform) checkOutcomes() {
 	seen, visible := map[string]string{}, []string{}
 	entries, removed := p.ledger(), map[string]bool{}
@@ -387,7 +386,7 @@ func (p *platform) checkOutcomes() {
 	}
 }
 
-// ledger lists all requests that the ledger knows.
+// ledger lists all requests of the ledger.
 func (p *platform) ledger() []ledger.Entry {
 	p.t.Helper()
 	var entries []ledger.Entry
@@ -428,7 +427,7 @@ func (p *platform) withLedger(use func(*ledger.Ledger) error) {
 	}
 }
 
-// checkSecrets fails when text holds the database's password, or a path of the server.
+// checkSecrets fails if text holds the database's password, or a path of the server.
 func (p *platform) checkSecrets(what, text string) {
 	p.t.Helper()
 	u, err := url.Parse(cluster.URL(p.database))

@@ -21,12 +21,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster/freeport"
 )
 
-// timeout bounds each wait for something outside this process. It only ends tests that
-// fail, so it is generous: the machine may be busy.
+// timeout bounds each wait for something outside this process. It only ends tests that fail, so it
+// is generous: the machine may be busy.
 const timeout = 5 * time.Minute
 
-// eventually looks until ok, which reports the state of something outside this process. A
-// look costs, so what takes longer is looked at less often.
+// eventually polls ok, which reports a state outside this process. A poll has a cost, so polls
+// become rarer with time.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline, pause := time.Now().Add(timeout), 2*time.Millisecond
@@ -146,7 +146,7 @@ func (w *worker) await() {
 	}
 }
 
-// freeAddress is one on which nothing listens, and that nothing else is given.
+// freeAddress is an address on which nothing listens, and which is not given away again.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	port, err := freeport.Get()
@@ -156,7 +156,7 @@ func freeAddress(t *testing.T) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// answers reports whether something takes connections there.
+// answers reports whether connections to an address are accepted.
 func answers(addr string) bool {
 	c, err := net.Dial("tcp", addr)
 	if err == nil {
@@ -165,7 +165,7 @@ func answers(addr string) bool {
 	return err == nil
 }
 
-// peak is the most memory that the worker ever had resident, in bytes.
+// peak returns the peak of the worker's resident memory in bytes.
 func (w *worker) peak() int64 {
 	w.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.pid()))
@@ -185,16 +185,16 @@ func (w *worker) peak() int64 {
 	return 0
 }
 
-// notOnDisk begins the names of regular files that are none on disk.
+// notOnDisk are the beginnings of names of regular files that are not on disk.
 var notOnDisk = regexp.MustCompile(`^(/sys/|/proc/|/memfd:|[^/])`)
 
-// writtenFiles are the files on disk that the process has open to write, deleted ones
-// included. What it only reads is not among them: a program that starts opens its libraries.
+// writtenFiles are the files on disk that the process has open for writing, including deleted ones.
+// It excludes files that are open for reading: a program that starts opens its libraries.
 func writtenFiles(pid int) []string {
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	var out []string
 	for _, l := range links {
-		// The permissions of the link are the mode that the file was opened in (proc(5)).
+		// The permissions of the link are the mode in which the file was opened (proc(5)).
 		link, err := os.Lstat(l)
 		if err != nil || link.Mode().Perm()&0o200 == 0 {
 			continue // closed since, or only read
@@ -211,8 +211,8 @@ func writtenFiles(pid int) []string {
 	return out
 }
 
-// dumps lists the processes that pg_dump's environment for this database was given to:
-// pg_dump itself, what stands in for it and its children.
+// dumps lists the processes with pg_dump's environment for this database: pg_dump itself, its
+// replacements in tests, and its children.
 func (p *platform) dumps() []int {
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var out []int

@@ -41,7 +41,7 @@ func (p *platform) prune(code int, settings []string, args ...string) prunedExpo
 	return out
 }
 
-// steps are what became of each export.
+// steps are the events of each export.
 func (p prunedExports) steps() map[string]string {
 	out := map[string]string{}
 	for _, e := range p.Exports {
@@ -50,7 +50,7 @@ func (p prunedExports) steps() map[string]string {
 	return out
 }
 
-// event waits for a kept event of one request.
+// event waits for a stored event of one request.
 func (p *platform) event(kind, project, id string) events.Event {
 	p.t.Helper()
 	stream, err := p.js.Stream(p.ctx, events.StreamEvents)
@@ -76,7 +76,7 @@ func (p *platform) event(kind, project, id string) events.Event {
 	return e
 }
 
-// A pruner warns, waits, deletes and announces; two of them do so once.
+// A pruner warns, waits, deletes and announces; two pruners do so once.
 func TestAPrunerDeletesWhatNoRuleKeeps(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -113,8 +113,8 @@ func TestAPrunerDeletesWhatNoRuleKeeps(t *testing.T) {
 	}
 }
 
-// What would go is printed, with the reason why each is kept; rules of a project's own row
-// win; a destination that is away, and an object that is gone, stop nothing.
+// --dry-run prints what would be deleted, and why each other export is kept. Rules of a project's
+// own row win. An unreachable destination, and a missing object, stop nothing.
 func TestPrune(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -139,7 +139,7 @@ func TestPrune(t *testing.T) {
 	if plan := p.prune(0, rules, "--dry-run"); plan.steps()["r2"] != "warning" {
 		t.Error("a dry run changed something")
 	}
-	// Only a run over all projects is one by which a pruner is seen to work.
+	// Only a run over all projects shows that a pruner works.
 	for _, run := range []struct {
 		args  []string
 		whole bool
@@ -155,8 +155,8 @@ func TestPrune(t *testing.T) {
 	p.prune(2, []string{"RETENTION=last=0"})
 	p.prune(2, []string{"RETENTION=last=1"}, "no project")
 
-	// Of acme's own: keep two. bolt's cannot be read, so all of it is kept; and an unknown
-	// project's too.
+	// acme has its own rule: keep two. bolt's rule is invalid, so all of its exports are kept, and
+	// so are those of an unknown project.
 	own := func(rules string) string {
 		return "PROJECT_QUERY=SELECT id::text, name, true AS active, ARRAY[schema_name] AS schemas, " + rules +
 			" AS retention FROM control_plane.projects WHERE id::text = $1"
@@ -170,7 +170,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("a project that is not known: %+v", plan)
 	}
 
-	// One destination is away, one of the objects is gone already.
+	// One destination is unreachable, one of the objects is already missing.
 	if steps := p.prune(0, rules).steps(); steps["r1"] != "warning" || steps["r2"] != "warning" || steps["b1"] != "warning" {
 		t.Errorf("the first run: %v", steps)
 	}
@@ -189,7 +189,7 @@ func TestPrune(t *testing.T) {
 	if stored := p.stored(); len(stored) != 6 {
 		t.Errorf("the destination that answers still has %q", stored)
 	}
-	// What keeps failing is a finding, once it cannot be a moment's outage.
+	// A deletion that keeps failing is a finding, once a short outage cannot be the cause.
 	p.prune(1, append(away, rules...))
 	if f := p.diagnose(0, nil, "--only", "retention")["retention/deletions"]; f.State != doctor.OK {
 		t.Errorf("two runs failed, and doctor says %+v", f)
@@ -199,7 +199,7 @@ func TestPrune(t *testing.T) {
 		!strings.Contains(f.Found, "acme/r1") || !strings.Contains(f.Found, "bolt/b1") || !strings.Contains(f.Found, "in 3 runs: s3") {
 		t.Errorf("three runs failed, and doctor says %+v", f)
 	}
-	// What was begun is ended, also after the rules were lifted.
+	// A deletion that has begun is completed, also after the rules were lifted.
 	if steps := p.prune(0, nil).steps(); steps["r1"] != "deleted" || steps["r2"] != "deleted" || steps["b1"] != "deleted" {
 		t.Errorf("the third run: %v", steps)
 	}
@@ -212,7 +212,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// While the export that stays is at no destination, no other one goes in its favour.
+// While the export that would remain is at no destination, no other export is deleted.
 func TestNoExportIsDeletedInFavourOfAMissingOne(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

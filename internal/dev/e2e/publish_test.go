@@ -55,7 +55,7 @@ func TestRequestsArriveInEveryMode(t *testing.T) {
 			t.Errorf("%s: request id is %q, sent was %q", c.name, got.RequestID, id)
 		}
 	}
-	// The gateway's client: by itself an id, and a second request under it is the first.
+	// The gateway's client makes an id itself, and a second request with it is the first.
 	r := events.Requested{ProjectID: "quoted", Schemas: []string{`Ten*ant "x"`}}
 	r.RequestID = p.request(r)
 	first := p.completed("quoted", r.RequestID)

@@ -23,14 +23,14 @@ func TestAFullQueueIsRefusedAtThePublisherAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.awaitHeld(1) // of one project one runs at a time
+	g.awaitHeld(1) // one of a project runs at a time
 	if err := ask("acme", "three"); !errors.Is(err, events.ErrQueueFull) {
 		t.Errorf("the third request: %v, want ErrQueueFull", err)
 	}
 	if _, out, code := p.cliWith([]string{"NATS_KEYS=" + p.keys}, "request", "acme", "--id", "four"); code != 1 || !strings.Contains(out, "MAX_WAITING_PER_PROJECT") {
 		t.Errorf("the command says of a full queue: exit code %d, %s", code, out)
 	}
-	// A flood through the intake waits there, at no other project's cost.
+	// A flood through the intake waits there, and does not delay other projects.
 	const flood = 5
 	p.outcomes += 2
 	for range flood {
@@ -42,7 +42,7 @@ func TestAFullQueueIsRefusedAtThePublisherAlone(t *testing.T) {
 			t.Fatalf("beside a full queue another project's request ended as %+v", out)
 		}
 	}
-	// The last of globex is acknowledged there after it was moved.
+	// globex's last request is acknowledged there after it was moved.
 	eventually(t, fmt.Sprintf("%d requests wait in the intake", flood), func() bool { return p.stream(events.StreamIntake).State.Msgs == flood })
 	g.pass(2 + flood + 1)
 	for i := range 2 + flood {
@@ -50,7 +50,7 @@ func TestAFullQueueIsRefusedAtThePublisherAlone(t *testing.T) {
 			t.Errorf("after the queue was emptied: %+v", out)
 		}
 	}
-	// What was refused was not queued: asked again it is the first of its id.
+	// A refused request was not queued: requested again it is the first with its id.
 	p.request(events.Requested{ProjectID: "acme", RequestID: "three"})
 	if c := p.completed("acme", "three"); c.Attempt != 1 {
 		t.Errorf("completed in attempt %d", c.Attempt)

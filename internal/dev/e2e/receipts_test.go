@@ -14,7 +14,7 @@ import (
 )
 
 // A receipt is made with an export, is verified with nothing but a public key, by our command and
-// by openssl alone, and goes with the export.
+// by openssl alone, and is deleted with the export.
 func TestAReceiptProvesAnExportAndGoesWithIt(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

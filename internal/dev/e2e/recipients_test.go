@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// Members of one dump keep what is their own: the keys that may read it.
+// Members of one dump keep their own recipients.
 func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -25,7 +25,7 @@ func TestAnExportLongerThanAckWaitIsDeliveredOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := p.request(events.Requested{ProjectID: "globex"})
-	looker := p.sql() // within one transaction pg_stat_activity stays as it was first seen
+	looker := p.sql() // within one transaction pg_stat_activity does not change
 	waiting := func() (n int) {
 		err := looker.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
 			WHERE relation = 'tenant_globex.parts'::regclass AND NOT granted AND application_name LIKE 'pgcourier dump %'`).Scan(&n)
@@ -69,7 +69,7 @@ func (p *platform) copying() (backend int) {
 	return backend
 }
 
-// freeze stops a server process until the returned function lets it go on.
+// freeze stops a server process until the returned function is called.
 func (p *platform) freeze(backend int) (thaw func()) {
 	p.t.Helper()
 	if err := syscall.Kill(backend, syscall.SIGSTOP); err != nil {
@@ -99,8 +99,8 @@ func (p *platform) holdBulk() (release func()) {
 	return p.hold()
 }
 
-// holdable makes a table of 20 MB, in the middle of which hold can stop dumps: the row there is
-// stored apart.
+// holdable makes a table of 20 MB in which hold can stop dumps: one row in the middle is in the
+// TOAST table.
 func (p *platform) holdable() {
 	p.t.Helper()
 	p.bulk(10)
@@ -108,8 +108,8 @@ func (p *platform) holdable() {
 		"ALTER TABLE tenant_globex.bulk ALTER pad SET STORAGE EXTENDED; INSERT INTO tenant_globex.bulk SELECT n, repeat('0123456789', 10000) FROM generate_series(101, 200) n")
 }
 
-// hold stops each dump of the table that holdable made, until release is called: the row that is
-// stored apart is read by an index that is being built. Workers need a LOCK_TIMEOUT.
+// hold stops each dump of the table of holdable until release is called: the TOAST row is read by
+// an index that is being built. Workers need a LOCK_TIMEOUT.
 func (p *platform) hold() (release func()) {
 	p.t.Helper()
 	conn := p.sql()

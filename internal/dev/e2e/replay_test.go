@@ -51,7 +51,7 @@ func TestABulkReplayAfterAnOutageGivesEachOneOutcomeAndTheSecondDoesNothing(t *t
 	}
 	p.tenants(ids...)
 	p.exec("UPDATE control_plane.projects SET dsn = 'postgres://nobody@127.0.0.1:1/away' WHERE id LIKE 'many%'")
-	// The bound on waiting requests is below what is replayed of one project.
+	// The limit on waiting requests is lower than the number of replayed requests of one project.
 	p.start("CONCURRENCY=8", "RETRY_BACKOFF=10ms", "MAX_WAITING_PER_PROJECT=5",
 		"PROJECT_QUERY=SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, dsn FROM control_plane.projects WHERE id = $1")
 	publish := func(n int) {
@@ -126,7 +126,7 @@ func TestASingleReplay(t *testing.T) {
 		t.Errorf("the replay failed as %+v", *f)
 	}
 	p.exec("UPDATE control_plane.projects SET status = 'active' WHERE id = 'once'")
-	p.outcomes++ // x-r2, whichever of the chain is named
+	p.outcomes++ // x-r2, whichever request of the chain is named
 	p.replay(0, "x")
 	g.awaitHeld(1)
 	for _, id := range []string{"x", "x-r1"} {

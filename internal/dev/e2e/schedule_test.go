@@ -55,8 +55,7 @@ func (p *platform) runsOf(name string) (out []events.Outcome) {
 	return out
 }
 
-// quiet waits until nothing that was due is left to be moved, and expects so many outcomes
-// in the end.
+// quiet waits until all due messages are moved, and expects so many outcomes at the end.
 func (p *platform) quiet() {
 	p.t.Helper()
 	eventually(p.t, "nothing is due any more", func() bool {
@@ -128,7 +127,7 @@ func TestTwoWorkersMakeOneRunOfASchedule(t *testing.T) {
 	}
 }
 
-// While a run takes longer than the schedule's pause, one more waits, and no second.
+// While a run takes longer than the schedule's interval, one more run waits, and no second.
 func TestOneRunWaitsBehindALongOne(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -227,8 +226,7 @@ func TestAnOldBrokerIsReportedAndServed(t *testing.T) {
 	}
 }
 
-// aged returns the URL of the same broker, calling itself older: a proxy changes the
-// version in what the broker says of itself.
+// aged returns the URL of a proxy that changes the version in the broker's greeting.
 func aged(t *testing.T, raw, version string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -267,8 +265,8 @@ func aged(t *testing.T, raw, version string) string {
 	return "nats://" + l.Addr().String()
 }
 
-// A schedule of a project that the control plane does not have is one that only fails. Where
-// the control plane cannot be asked nothing is said.
+// A warning names a schedule of a project that the control plane does not have, because its runs
+// only fail. If the control plane is unreachable, there is no warning.
 func TestAScheduleOfAnUnknownProjectIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -14,14 +14,14 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// TestCommands runs the scripts that need nothing beside the program.
+// TestCommands runs the scripts that need only the program.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Cmds: commands})
 }
 
-// TestCommandsOnAPlatform runs the scripts beside a worker. Each may use the project that
-// is named like it; $PASSWORD is the database's.
+// TestCommandsOnAPlatform runs the scripts beside a worker. Each may use the project with its name;
+// $PASSWORD is the database's.
 func TestCommandsOnAPlatform(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -74,9 +74,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// jsonHas looks into the JSON that the last command wrote, at a path of names and
-// indices. The value there must be the given text, or any without one; with a negation
-// nothing must be there.
+// jsonHas reads the JSON that the last command wrote, at a path of names and indices. The value
+// there must be the given text, or exist if no text is given; with a negation it must not exist.
 //
 //	json 0.state completed
 //	! json 0.cause

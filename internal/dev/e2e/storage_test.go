@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// A file system that is not mounted is named by every command, and nothing is made, written off or
-// deleted in its place. With the right one back all goes on.
+// Every command names a file system that is not mounted, and nothing is made, marked as lost or
+// deleted in its place. After the right one is mounted everything continues.
 func TestAStorageThatIsNotMounted(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -52,7 +52,7 @@ func TestAStorageThatIsNotMounted(t *testing.T) {
 	if _, stderr, code := p.cli("verify", "r1"); code != 0 {
 		t.Errorf("verify ended with %d: %s", code, stderr)
 	}
-	// It is moved without its marker, into a folder that another worker has marked.
+	// The folder is moved without its marker into a folder that another worker has marked.
 	must(os.WriteFile(p.storage+"/"+storage.MarkerName, []byte(`{"version":1,"storage":"anotherstorageanother","marked_at":"2026-11-29T14:00:00Z"}`), 0o600))
 	if _, stderr, code := p.cli("storage"); code != 2 || !strings.Contains(stderr, "folders of their own") {
 		t.Errorf("storage ended with %d: %s", code, stderr)

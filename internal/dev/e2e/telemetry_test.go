@@ -27,7 +27,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// receiver takes traces over OTLP/HTTP.
+// receiver accepts traces over OTLP/HTTP.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -81,7 +81,7 @@ func (r *receiver) take(batch *collector.ExportTraceServiceRequest) {
 	}
 }
 
-// named are the spans of one trace with a name.
+// named returns the spans of one trace with a name.
 func (r *receiver) named(traceID, name string) (found []span) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,7 +93,7 @@ func (r *receiver) named(traceID, name string) (found []span) {
 	return found
 }
 
-// path is the names of the spans above s and its own, each with the service that made it.
+// path is the names of the spans above s and its own, each with its service.
 func (r *receiver) path(s span) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +109,7 @@ func (r *receiver) settings(service string) []string {
 	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.URL, "OTEL_SERVICE_NAME=" + service, "OTEL_BSP_SCHEDULE_DELAY=50"}
 }
 
-// gateway is a tracer as a gateway has one.
+// gateway is a tracer like a gateway's.
 func (r *receiver) gateway(t *testing.T) (trace.Tracer, func()) {
 	t.Helper()
 	exporter, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpointURL(r.URL+"/v1/traces"))
@@ -125,7 +125,7 @@ func (r *receiver) gateway(t *testing.T) (trace.Tracer, func()) {
 	}
 }
 
-// requestTraced asks for an export as docs/observability.md tells a gateway to.
+// requestTraced requests an export as docs/observability.md tells a gateway to.
 func (p *platform) requestTraced(ctx context.Context, r events.Requested) string {
 	p.t.Helper()
 	carrier := propagation.MapCarrier{}
@@ -191,7 +191,7 @@ func TestOneTraceRunsFromTheGatewayToTheMail(t *testing.T) {
 	if want := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(sent.SpanId)); m.Header.Get("traceparent") != want {
 		t.Errorf("the outcome's traceparent is %q, want %q", m.Header.Get("traceparent"), want)
 	}
-	// The receiver of a webhook continues the span of its sending.
+	// The receiver of a webhook continues the span of the sender.
 	eventually(t, "a span of the webhook", func() bool { return len(r.named(traceID, "send webhook")) == 1 })
 	told := fmt.Sprintf("00-%s-%s-01", traceID, hex.EncodeToString(r.named(traceID, "send webhook")[0].SpanId))
 	if calls := hook.calls(); len(calls) != 1 || calls[0].header.Get("Traceparent") != told {
@@ -212,7 +212,7 @@ func attributeOf(s span, key string) string {
 	return ""
 }
 
-// line is the first log line with this message.
+// line returns the first log line with this message.
 func (l *logs) line(msg string) map[string]any {
 	for line := range strings.Lines(l.String()) {
 		var v map[string]any
@@ -223,8 +223,8 @@ func (l *logs) line(msg string) map[string]any {
 	return nil
 }
 
-// A receiver that takes the spans and never answers, and one that is not there: the exports
-// go on, and the worker ends while the receiver still hangs.
+// One receiver accepts the spans and never answers, another one does not exist. The exports
+// complete, and the worker ends while the receiver still hangs.
 func TestAReceiverThatHangsHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	release, hanging := make(chan struct{}), make(chan struct{}, 1000)
@@ -266,7 +266,7 @@ func TestAnEndpointThatCannotBeFollowedIsRefused(t *testing.T) {
 	} {
 		cmd := exec.CommandContext(t.Context(), "pgcourier", "serve")
 		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PGCOURIER_DATABASE_URL=postgres://u@127.0.0.1:1/none"}, variables...)
-		out, _ := cmd.CombinedOutput() // the exit code says it
+		out, _ := cmd.CombinedOutput() // the exit code shows it
 		if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), "the configuration of tracing is not valid") {
 			t.Errorf("%v: exit %d\n%s", variables, code, out)
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
-// onTerminal runs a command beside the platform on a pseudo-terminal of that width and
-// returns what it shows.
+// onTerminal runs a command beside the platform on a pseudo-terminal of that width and returns its
+// output.
 func (p *platform) onTerminal(width uint16, environ []string, args ...string) string {
 	p.t.Helper()
 	return p.showOn(width, append(append([]string{"TERM=xterm"}, p.environ("LOG_LEVEL=error")...), environ...), args...)
@@ -55,7 +55,7 @@ func (p *platform) showOn(width uint16, environ []string, args ...string) string
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	_ = slave.Close() // the command's own is open until it ends; then reading fails
+	_ = slave.Close() // the command's end is open until the command ends; then reading fails
 	var out bytes.Buffer
 	if _, err := io.Copy(&out, master); err != nil && !errors.Is(err, syscall.EIO) {
 		p.t.Fatal(err)
@@ -66,7 +66,7 @@ func (p *platform) showOn(width uint16, environ []string, args ...string) string
 	return strings.ReplaceAll(out.String(), "\r\n", "\n")
 }
 
-// The flags of a command, some of them explained at length, fit the terminal too.
+// The flags of a command, including those with long explanations, fit the terminal too.
 func TestHelpFitsTheTerminal(t *testing.T) {
 	t.Parallel()
 	p := &platform{t: t}
@@ -125,7 +125,7 @@ func TestATerminalGetsColoursAndLinesThatFit(t *testing.T) {
 	if out, _, _ := p.cli("list"); strings.Contains(out, "\x1b") || !strings.Contains(out, id) {
 		t.Errorf("piped: %q", out)
 	}
-	// The live part of a bulk replay is drawn, and gone; what stays is the summary.
+	// The live part of a bulk replay is drawn and removed; the summary stays.
 	p.outcomes++
 	out := p.onTerminal(80, nil, "replay", "--failed", "--wait", "--project", "unborn", "--permanent", "--timeout", "60s", "--dry-run")
 	if !strings.Contains(out, "1 to be asked for again") {

@@ -7,8 +7,8 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Several workers with free slots run one export of a project at a time; the others wait at
-// no cost, while another project's is run at once.
+// Several workers with free slots run one export of a project at a time. The others wait at no
+// cost, while another project's export runs at once.
 func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -47,7 +47,7 @@ func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 	}
 }
 
-// A request that used up its deliveries before its first claim is run all the same.
+// A request that used up its deliveries before its first claim is still run.
 func TestWhatOnlyWaitedIsRunInTheEnd(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -64,7 +64,7 @@ func TestWhatOnlyWaitedIsRunInTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 * len(ids) { // workers that end before it is its turn
+	for range 3 * len(ids) { // workers that end before its turn
 		m, err := queue.Next()
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 )
 
-// verification waits for the request's one verification.
+// verification waits for the request's only verification.
 func (p *platform) verification(project, id string) events.Event {
 	p.t.Helper()
 	s, err := p.js.Stream(p.ctx, events.StreamEvents)
@@ -65,7 +65,7 @@ func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
 	if err := os.WriteFile(file, []byte(id.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The verifier knows neither the source's login nor a superuser of its server.
+	// The verifier has neither the source's login nor a superuser of its server.
 	if err := executeIn(t.Context(), "postgres", document(t, "least-privilege-scratch.sql")+"ALTER ROLE pgcourier_verifier PASSWORD 'v'"); err != nil {
 		t.Fatal(err)
 	}
@@ -94,12 +94,12 @@ func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
 	v.await()
 }
 
-// failures that are the verifier's own are never announced, and those of the export always.
+// failures caused by the verifier are never announced, and those of the export always.
 func TestAVerifierTellsOfDamage(t *testing.T) {
 	t.Parallel()
 	k := keep(t, events.Requested{ProjectID: "acme", RequestID: "one"}, events.Requested{ProjectID: "quoted", RequestID: "two"},
 		events.Requested{ProjectID: "quoted", RequestID: "three"})
-	// The verifier sees a copy of the storage, with faults.
+	// The verifier reads a copy of the storage, with faults.
 	faulty := k.copyStorage(t)
 	flip(t, filepath.Join(faulty, keyOf(t, k.exports["one"])), -100)
 	for _, end := range []string{"", ".manifest.json"} {
@@ -123,7 +123,8 @@ func TestAVerifierTellsOfDamage(t *testing.T) {
 	v.await()
 }
 
-// A bit that flips on the way from the storage is no damage of the export: the next reading is right.
+// A bit that flips on the way from the storage is not damage of the export: the next reading is
+// right.
 func TestAVerifierReadsTwiceBeforeItTellsOfDamage(t *testing.T) {
 	t.Parallel()
 	p, b := setup(t), newBucket(t)
@@ -187,7 +188,7 @@ func TestAVerifierWithoutItsIdentitySaysSoInTheLogOnly(t *testing.T) {
 	v.await()
 }
 
-// expectVerifier makes the verifier's consumer, so that a later verifier gets what completes
+// expectVerifier makes the verifier's consumer, so that a later verifier gets exports that complete
 // before it runs.
 func (p *platform) expectVerifier() {
 	p.t.Helper()
@@ -206,7 +207,7 @@ func (k *kept) copyStorage(t *testing.T) string {
 	return to
 }
 
-// flip changes one bit of a file; a negative place counts from its end.
+// flip changes one bit of a file; a negative offset counts from its end.
 func flip(t *testing.T, file string, at int) {
 	t.Helper()
 	b, err := os.ReadFile(file)
