@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/schemas"
 )
 
-// Every file that is embedded as JSON is JSON, written in the same way.
+// Every file that is embedded as JSON is JSON, with the same formatting.
 func TestFilesAreFormatted(t *testing.T) {
 	t.Parallel()
 	seen := 0

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// listening is a ledger that notes under which nonces it was asked.
+// listening is a ledger that records the nonces of its calls.
 type listening struct {
 	*script
 	nonces []string
@@ -25,8 +25,8 @@ func (l *listening) Claim(ctx context.Context, c export.ClaimRequest) (export.Cl
 	return l.script.Claim(ctx, c)
 }
 
-// A repeated claim after a lost reply is granted again, because it comes with the same nonce;
-// another delivery has another one.
+// A repeated claim after a lost reply is granted again, because it has the same nonce; another
+// delivery has another one.
 func TestAClaimIsRecognised(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -93,7 +93,7 @@ func (broken) Claim(context.Context, export.ClaimRequest) (export.Claim, error) 
 	return export.Claim{}, errors.New("invalid input syntax for type json")
 }
 
-// Each such delivery is used up and leaves no trace in the ledger: the log is the only one.
+// Each such delivery is used up and leaves no row in the ledger: the log is the only trace.
 func TestAnUnexpectedErrorOfAClaimIsLoggedEachTime(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder

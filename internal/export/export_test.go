@@ -1,6 +1,6 @@
 package export
 
-// Key opens the naming of objects to the package's tests.
+// Key gives the package's tests the names of objects.
 func Key(e *Exporter, req Request, attempt int) string {
 	req.encrypted = len(e.Recipients) > 0
 	return e.key(req, attempt)

@@ -17,12 +17,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// The real ledger, database, broker and storage are under the use case in the tests of
-// cmd/pgcourier. Here stand only what those cannot time or provoke.
+// The tests in internal/dev/e2e run the use case over the real ledger, database, broker and
+// storage. These tests cover what the real parts cannot time or provoke.
 
-// script is a ledger that answers as it is told.
+// script is a ledger with configured answers.
 type script struct {
-	claims   []export.Claim // one for each call, the last for ever
+	claims   []export.Claim // one for each call; the last is repeated
 	renewals []error
 	finish   []error
 	endings  []export.Ending
@@ -64,7 +64,7 @@ func (project) Lookup(context.Context, string) (export.Project, error) {
 	return export.Project{ID: "p", Schemas: []string{"s"}}, nil
 }
 
-// dump gives its script, then blocks until it is closed or ends as told.
+// dump returns its script, then blocks until it is closed or ends as configured.
 type dump struct {
 	io.Reader
 	rows   map[export.Table]int64
@@ -200,7 +200,7 @@ func TestStandingByWhileAnotherAttemptHoldsTheLease(t *testing.T) {
 	})
 }
 
-// stuck is a dump that says nothing until its context ends.
+// stuck is a dump that returns nothing until its context ends.
 type stuck struct{ ctx context.Context }
 
 func (s stuck) Read([]byte) (int, error) {

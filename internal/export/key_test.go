@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Whatever the contract accepts as ids and label, the attempt's object lies below its own
-// project, under a name that every storage takes and that no other request has.
+// For all ids and labels that the contract accepts, the attempt's object is below its own project,
+// with a name that every storage accepts and no other request has.
 func FuzzObjectKey(f *testing.F) {
 	for _, label := range []string{"", "nightly/2026", "../globex", "a/../b", `..\globex`, "%2e%2e", "globex", "a.part-00001", "a.manifest.json/b"} {
 		f.Add("acme", "r1", label, uint16(1), false)

@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// A wait of three hours is a handful of lines, each with its cause.
+// A wait of three hours logs a few lines, each with its cause.
 func TestAWaitIsLoggedAtGrowingIntervals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

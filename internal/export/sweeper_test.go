@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// graveyard is a queue with dead messages, and the ledger and announcer beside it. Some ids
-// belong to requests with another payload. What it does not define is never called.
+// graveyard is a queue with dead messages, with its ledger and announcer. Some ids belong to
+// requests with another payload. Methods that it does not define are never called.
 type graveyard struct {
 	export.Reaper
 	export.Collector
@@ -73,8 +73,8 @@ func (g *graveyard) Announce(_ context.Context, out export.Outcome) error {
 	return nil
 }
 
-// A dead message with ids that all belong to another request is ended under a further one, and
-// does not stay in the queue for ever.
+// A dead message with ids that all belong to another request ends under a further id, and does not
+// stay in the queue for ever.
 func TestADeadMessageWithTheIDsOfAnotherRequestIsRemoved(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{taken: []string{"r", "e-7"}, dead: []export.QueuedRequest{{
@@ -95,7 +95,7 @@ func TestADeadMessageWithTheIDsOfAnotherRequestIsRemoved(t *testing.T) {
 	}
 }
 
-// A message that used up its deliveries while it waited for its turn is run and not failed.
+// A message that used up its deliveries while it waited for its turn is run and does not fail.
 func TestARequestThatOnlyWaitedIsRescued(t *testing.T) {
 	t.Parallel()
 	g := &graveyard{fresh: []string{"r"}, dead: []export.QueuedRequest{{
@@ -113,8 +113,8 @@ func TestARequestThatOnlyWaitedIsRescued(t *testing.T) {
 	}
 }
 
-// A sweep forgets in batches, bounded altogether, and nothing that a message in the queue may
-// be about.
+// A sweep forgets in batches with a total limit, and nothing that a message in the queue may be
+// about.
 func TestASweepForgets(t *testing.T) {
 	t.Parallel()
 	const keep = 400 * 24 * time.Hour

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// victim builds testdata/victim, which meets after-claim three times and then prints
-// "survived".
+// victim builds testdata/victim, which reaches after-claim three times and then prints "survived".
 func victim(t *testing.T, tags string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "victim")
@@ -103,8 +102,8 @@ func TestStopWaitsForSIGCONT(t *testing.T) {
 	}
 }
 
-// The shipped build has no fail points: neither does the variable do anything, nor is its
-// name in the binary.
+// The shipped build has no fail points: the variable has no effect, and its name is not in the
+// binary.
 func TestTheShippedBuildHasNone(t *testing.T) {
 	t.Parallel()
 	binary := victim(t, "")

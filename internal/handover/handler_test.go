@@ -41,7 +41,7 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 	data := random(t, 700_000)
 	id := b.export("r1", `{}`, data)
 	_, url := b.issue(id, 1)
-	for range 3 { // a preview uses nothing up
+	for range 3 { // a preview does not count as a download
 		r := b.call("GET", url)
 		page := string(body(t, r))
 		if r.StatusCode != http.StatusOK || !strings.Contains(page, "r1.1.sql.gz") || !strings.Contains(page, "<form method=\"post\">") || strings.Contains(page, "<script") {
@@ -77,7 +77,7 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 	}
 }
 
-// Whatever a link opens nothing for, the answer is the same, in all that a client can see.
+// Every link that opens nothing gets the same answer, in everything that a client can see.
 func TestEveryInvalidTokenGetsTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -191,7 +191,7 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = r.Body.Close() // in the middle
-	// Another client cannot go on with it.
+	// Another client cannot resume it.
 	if r := b.call("POST", url, "User-Agent", "other", "Range", "bytes=1048576-"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("another client resumed: %d", r.StatusCode)
 	}
@@ -218,8 +218,8 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 	}
 }
 
-// What the server has sent may lie in buffers: a client that was cut off at the very end gets
-// that end, and no client gets more than twice the file.
+// The last bytes that the server sent may still be in buffers. A client that was disconnected at
+// the very end can fetch them again, and no client gets more than twice the file.
 func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -229,7 +229,7 @@ func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
 	if r := b.call("POST", url, "Range", "bytes=500-"); r.StatusCode != http.StatusPartialContent || !bytes.Equal(body(t, r), data[500:]) {
 		t.Errorf("the end: %d", r.StatusCode)
 	}
-	// What was sent is noted after the client has it.
+	// The download is recorded after the client has it.
 	waitFor(t, "no more is sent", func() bool {
 		r := b.call("POST", url, "Range", "bytes=0-")
 		body(t, r)
@@ -237,7 +237,7 @@ func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
 	})
 }
 
-// waitFor waits until the server has noted what its client has seen already.
+// waitFor waits until the server has recorded what its client has received.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
@@ -286,7 +286,7 @@ func TestOfSeveralClientsOneGetsTheLastUse(t *testing.T) {
 	}
 }
 
-// What is damaged never gets a good end, and what is gone is an answer.
+// A damaged file never ends without an error, and a missing file has an answer of its own.
 func TestAStorageThatFailsCutsTheConnection(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -330,7 +330,7 @@ func TestAClientThatTakesNothingIsCut(t *testing.T) {
 	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", strings.TrimPrefix(url, b.server.URL)); err != nil {
 		t.Fatal(err)
 	}
-	// It reads nothing. The server notes what it could send, and gives the connection up.
+	// It reads nothing. The server records what it could send, and closes the connection.
 	waitFor(t, "the transfer is cut", func() bool {
 		var bytes int64
 		if err := b.pool.QueryRow(t.Context(), "SELECT coalesce(max(bytes), 0) FROM pgcourier.downloads").Scan(&bytes); err != nil {

@@ -58,7 +58,7 @@ func TestALinkIsIssuedOnceItsRuleIsMet(t *testing.T) {
 	if count(completed) != 1 || count(verified) != 1 || count(damaged) != 0 {
 		t.Errorf("%d, %d, %d links", count(completed), count(verified), count(damaged))
 	}
-	// A crash between issuing and noting issues no second one.
+	// A crash between issuing and recording issues no second link.
 	b.exec(`UPDATE pgcourier.requests SET delivered_at = NULL`)
 	look()
 	if count(completed) != 1 {

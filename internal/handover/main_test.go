@@ -124,7 +124,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 	return b
 }
 
-// serve answers by a handler that gives up a client which takes nothing for stall. 0: the default.
+// serve answers by a handler that gives up a client that reads nothing for stall. 0: the default.
 func (b *bench) serve(stall time.Duration) {
 	b.handler = handover.NewHandler(handover.HandlerConfig{
 		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: b.keys, Stall: stall, Log: slog.New(slog.DiscardHandler),
@@ -178,7 +178,7 @@ func (b *bench) issue(id export.ID, limit int) (handover.Link, string) {
 	return link, url
 }
 
-// call makes one request, with headers as pairs. A redirect is not followed.
+// call makes one request, with headers as pairs. It does not follow a redirect.
 func (b *bench) call(method, url string, headers ...string) *http.Response {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, url, nil)

@@ -38,7 +38,7 @@ func setupTelegram(t *testing.T) (*bench, *telegramtest.Server) {
 	return b, server
 }
 
-// cut reads a body that must not come to a good end.
+// cut reads a body that must end with an error.
 func (b *bench) cut(what string, r *http.Response, size int) {
 	b.t.Helper()
 	got, err := io.ReadAll(r.Body)
@@ -87,7 +87,7 @@ func TestTelegramThatFailsInTheMiddleCutsTheConnection(t *testing.T) {
 		after := server.Stats().Requests
 		return after["getFile"] - files, after["download"] - downloads
 	}
-	fetch() // what is asked once for the process
+	fetch() // requests that the process makes once
 	files, downloads := fetch()
 
 	server.Inject(telegramtest.Fault{Kind: telegramtest.Flip, Method: "download", Skip: downloads - 1, After: 5 << 20})
@@ -104,7 +104,7 @@ func TestTelegramThatFailsInTheMiddleCutsTheConnection(t *testing.T) {
 // breaking ends each body after some bytes, while it is armed.
 type breaking struct {
 	next  http.RoundTripper
-	after atomic.Int64 // 0: it does not
+	after atomic.Int64 // 0: it is not
 }
 
 func (b *breaking) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -115,7 +115,7 @@ func (b *breaking) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// broken is a body that fails once so many bytes were read.
+// broken is a body that fails after so many bytes.
 type broken struct {
 	io.ReadCloser
 	left int64
@@ -146,7 +146,7 @@ func TestS3ThatFailsInTheMiddleCutsTheConnection(t *testing.T) {
 		},
 	}, server.Storage("exports"))
 	data := random(t, 8<<20)
-	_, link := b.issue(b.export("r1", `{}`, data), 10) // with a count it is not sent to S3 itself
+	_, link := b.issue(b.export("r1", `{}`, data), 10) // with a count the client is not redirected to S3
 	network.after.Store(5 << 20)
 	b.cut("a connection that is lost", b.call("POST", link), len(data))
 	network.after.Store(0)
@@ -155,11 +155,12 @@ func TestS3ThatFailsInTheMiddleCutsTheConnection(t *testing.T) {
 	}
 }
 
-// An export that is deleted goes on to a client that has begun, and is unknown to the next.
+// A client that has begun still gets an export that is deleted meanwhile; the next client gets the
+// answer for an unknown one.
 func TestAnExportThatIsDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	data := random(t, 32<<20) // more than sockets hold
+	data := random(t, 32<<20) // more than the sockets' buffers
 	_, link := b.issue(b.export("r1", `{}`, data), 0)
 	r := b.call("POST", link)
 	first := make([]byte, 1<<20)
@@ -178,7 +179,7 @@ func TestAnExportThatIsDeletedMeanwhile(t *testing.T) {
 	}
 }
 
-// Another export's manifest and bytes in the place of this one's are not handed over.
+// Another export's manifest and bytes in the place of this one's are not sent.
 func TestBytesThatTheLedgerDoesNotKnowAreNotHandedOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

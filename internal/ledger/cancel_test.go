@@ -116,8 +116,8 @@ func TestTheOwnerOfACancelledRequestCanOnlyCancel(t *testing.T) {
 	}
 }
 
-// A paused or lost owner cannot end a cancelled request: the next claim or the sweeper ends
-// it, without the grace and without waiting for messages that the queue still holds.
+// A paused or lost owner cannot end a cancelled request. The next claim or the sweeper ends it,
+// without the grace and without waiting for messages that are still in the queue.
 func TestACancelledRequestWithoutAnOwnerEndsAtTheNextLook(t *testing.T) {
 	t.Parallel()
 	r := request("r1", `{"a":1}`)
@@ -191,7 +191,7 @@ func TestAQueuedRequestIsCancelledBeforeItIsClaimed(t *testing.T) {
 			t.Errorf("of %q found %v, %v", project, found, err)
 		}
 	}
-	// Claimed between the look into the queue and the cancel: it is a running one then.
+	// It was claimed between the look into the queue and the cancel, so it is running then.
 	if got, err := b.CancelQueued(t.Context(), other, d, "ann"); err != nil || got.Outcome != nil {
 		t.Errorf("%+v, %v", got.Outcome, err)
 	}

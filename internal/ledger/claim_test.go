@@ -159,7 +159,8 @@ func TestAClaimRecordsIntentAndPlaceInTheQueue(t *testing.T) {
 	b.granted(t, claimOf(r, 1))
 	b.expire(t)
 	b.granted(t, claimOf(r, 2))
-	// A stand-by moves the place on; a zombie's older delivery does not move it back.
+	// A stand-by updates the position in the queue; an older delivery of a lost worker does not set
+	// it back.
 	for _, delivery := range []int{3, 1} {
 		if c, err := b.Claim(t.Context(), claimOf(r, delivery)); err != nil || c.Verdict != export.Leased {
 			t.Fatalf("%v %v, want leased", c.Verdict, err)
@@ -216,7 +217,7 @@ func TestTheAttemptsOfARequestAreBounded(t *testing.T) {
 		}
 		b.expire(t)
 	}
-	// Another message carries the request, so the queue's own bound does not hold.
+	// Another message carries the request, so the limit of the queue does not apply.
 	again := claimOf(r, 1)
 	again.Delivery.Sequence = 2
 	c, err := b.Claim(t.Context(), again)

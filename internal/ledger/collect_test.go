@@ -8,7 +8,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// objects names what the collector may delete now.
+// objects returns what the collector may delete now.
 func (b *bench) objects(t testing.TB) []string {
 	t.Helper()
 	left, err := b.Collectable(t.Context(), 100)
@@ -96,7 +96,7 @@ func TestTheCollectorLooksAgainAfterPauses(t *testing.T) {
 		if err != nil || len(left) != 1 || left[0].Look != look || left[0].Attempt != 1 {
 			t.Fatalf("look %d: %+v %v, want the first attempt", look, left, err)
 		}
-		for range 2 { // two collectors at once count as one look
+		for range 2 { // two concurrent collectors count as one look
 			if err := b.Collected(t.Context(), left); err != nil {
 				t.Fatal(err)
 			}

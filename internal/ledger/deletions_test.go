@@ -63,7 +63,7 @@ func TestHowFarRetentionIs(t *testing.T) {
 	}
 }
 
-// Only a run that came to its end over all projects counts as one.
+// Only a complete run over all projects counts.
 func TestTheLastWholeRun(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -31,7 +31,7 @@ func (b *bench) fails(t *testing.T, id string) {
 	ok(t, b.Finish(t.Context(), tok, export.Ending{Outcome: failure(r, 1, codes.DumpFailed)}), b.MarkPublished(t.Context(), r.ID))
 }
 
-// age moves all that has happened into the past.
+// age moves all times into the past.
 func (b *bench) age(t *testing.T) {
 	t.Helper()
 	b.exec(t, `UPDATE pgcourier.requests SET created_at = created_at - `+longAgo+`, touched_at = touched_at - `+longAgo+`,
@@ -40,7 +40,7 @@ func (b *bench) age(t *testing.T) {
 	b.exec(t, `UPDATE pgcourier.attempts SET collect_after = collect_after - `+longAgo)
 }
 
-// collected lets the collector be done with everything.
+// collected lets the collector finish.
 func (b *bench) collected(t *testing.T) {
 	t.Helper()
 	b.exec(t, "UPDATE pgcourier.attempts SET collect_after = NULL")
@@ -65,7 +65,8 @@ func (b *bench) ids(t *testing.T) []string {
 func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	// What fails leaves an object to look for; the collector is done with that of the others.
+	// A failed request leaves an object to look for; the collector has finished with those of the
+	// others.
 	b.fails(t, "failed")
 	b.fails(t, "failed-locked")
 	r := request("refused", "{")
@@ -105,7 +106,7 @@ func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	ok(t, err)
 	b.granted(t, claimOf(request("running", `{}`), 1))
 
-	// Another worker that has one in its hands is not waited for.
+	// The statement does not wait for a row that another worker has locked.
 	tx, err := b.pool.Begin(t.Context())
 	ok(t, err)
 	if _, err := tx.Exec(t.Context(), "SELECT FROM pgcourier.requests WHERE request_id = 'failed-locked' FOR UPDATE"); err != nil {
@@ -134,7 +135,7 @@ func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	if refs, err := b.Notes(t.Context(), "telegram:1", "acme/failed.1.sql.gz"); err != nil || loose != 0 || len(refs) != 1 {
 		t.Errorf("%d rows outlived their request; notes %q, %v", loose, refs, err)
 	}
-	// What is forgotten is unknown: the same id runs anew.
+	// A forgotten request is unknown: the same id runs again.
 	if got, err := b.Gone(t.Context(), "removed"); err != nil || len(got) != 0 {
 		t.Errorf("deleted long ago: %+v, %v", got, err)
 	}
@@ -144,7 +145,7 @@ func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	}
 }
 
-// over is a row as the property makes it: ages in days, -1: it did not happen.
+// over is a row of the property: ages in days, -1: it did not happen.
 type over struct {
 	state                    export.State
 	published, removed       int
@@ -152,7 +153,7 @@ type over struct {
 	warned, deleted, unheard bool // the steps of an expiry
 }
 
-// goes says the same as the statement, in other words.
+// goes states the rule of the statement in Go.
 func (o over) goes(before int) bool {
 	switch {
 	case o.published < 0, o.collectable, o.deleted && o.unheard:
@@ -171,7 +172,8 @@ func (o over) last() int {
 	return o.published
 }
 
-// Whatever lies in the ledger: what goes is what may go, the oldest first, a batch at a time.
+// For any content of the ledger, only permitted rows are deleted, the oldest first, a batch at a
+// time.
 func TestForgettingAsAProperty(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -227,7 +229,7 @@ func TestForgettingAsAProperty(t *testing.T) {
 	})
 }
 
-// lay puts a row as o describes it.
+// lay inserts a row as o describes it.
 func (b *bench) lay(t *testing.T, id string, o over) {
 	t.Helper()
 	b.exec(t, `INSERT INTO pgcourier.requests (project_id, request_id, payload, digest, refused, origin, queue, queue_sequence, delivery,
@@ -244,7 +246,7 @@ func (b *bench) lay(t *testing.T, id string, o over) {
 	}
 }
 
-// Several workers forget beside each other, each row once.
+// Several workers forget concurrently, each row once.
 func TestManyForgetAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -256,7 +258,7 @@ func TestManyForgetAtOnce(t *testing.T) {
 	forgotten := make([]int, 4)
 	for i := range forgotten {
 		wg.Go(func() {
-			for range 2 * rows { // a batch may be empty while others hold what is left
+			for range 2 * rows { // a batch may be empty while others hold the rest
 				n, err := b.Forget(t.Context(), keep, time.Now().Add(-keep), 7)
 				if forgotten[i] += n; err != nil {
 					t.Error(err)

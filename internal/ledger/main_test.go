@@ -29,14 +29,14 @@ var cluster *pgcluster.Cluster
 
 var execMode = flag.String("exec-mode", "", "default_query_exec_mode of every pool: the whole suite holds in each")
 
-// execModes are those that pgx knows.
+// execModes are the query modes of pgx.
 var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
-	// The protocol's histories cost real transactions; -rapid.checks and RAPID_CHECKS
-	// ask for more of them.
+	// The protocol's histories use real transactions; -rapid.checks and RAPID_CHECKS run more of
+	// them.
 	if _, asked := os.LookupEnv("RAPID_CHECKS"); !asked {
 		if err := flag.Set("rapid.checks", "40"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -75,8 +75,8 @@ func setup(t testing.TB) *bench {
 	return &bench{l, pool, url}
 }
 
-// newDatabase makes an empty database and returns the superuser's URL for it. It goes
-// with the cluster: dropping it would cost a checkpoint.
+// newDatabase makes an empty database and returns the superuser's URL for it. It is removed with
+// the cluster: dropping it would need a checkpoint.
 func newDatabase(t testing.TB) string {
 	t.Helper()
 	name := "t" + strings.ToLower(rand.Text())
@@ -112,7 +112,7 @@ func newPool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// exec changes the tables behind the ledger's back, for instance to let time pass.
+// exec changes the tables directly, for instance to let time pass.
 func (b *bench) exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	if _, err := b.pool.Exec(t.Context(), sql, args...); err != nil {
@@ -128,14 +128,14 @@ func (b *bench) scan(t testing.TB, sql string, into ...any) {
 	}
 }
 
-// expire lets all leases end and all waits grow old.
+// expire ends all leases and all waits.
 func (b *bench) expire(t testing.TB) {
 	t.Helper()
 	b.exec(t, `UPDATE pgcourier.requests SET touched_at = touched_at - interval '1 hour',
 		lease_until = lease_until - interval '1 hour'`)
 }
 
-// granted claims and insists on getting the attempt.
+// granted claims, and fails the test unless it gets the attempt.
 func (b *bench) granted(t testing.TB, c export.ClaimRequest) export.Token {
 	t.Helper()
 	got, err := b.Claim(t.Context(), c)

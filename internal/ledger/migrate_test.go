@@ -121,8 +121,8 @@ func TestOpenRefusesAMeaninglessConfiguration(t *testing.T) {
 	}
 }
 
-// docs/upgrade.md says that an old worker goes on under a newer schema: what it writes must
-// stay possible, so a migration may add, and take nothing away nor ask for more.
+// docs/upgrade.md says that an old worker continues under a newer schema. Its statements must stay
+// valid, so a migration may only add, and may not require more.
 func TestMigrationsOnlyAdd(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("migrations/*.sql")

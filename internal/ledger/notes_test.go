@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
-// What one worker noted another one finds, in order and for that destination only.
+// A worker finds the notes of another one, in order and for that destination only.
 func TestNotesAreSharedByAllWorkers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

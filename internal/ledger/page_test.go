@@ -23,8 +23,8 @@ SELECT $1, 'r' || n, '{}', sha256(''), false, '{}', 'completed', 1, 'q', n, 1, '
     timestamptz '2026-01-02 03:04:05+00' - n * interval '1 second', now(), now()
 FROM generate_series(1, $2::int) n`
 
-// The states without rows are what is expensive when another index serves the order: it is read to
-// its end for each.
+// States without rows are expensive if another index serves the order: it is read to its end for
+// each of them.
 func TestAPageReadsLittleOfALargeLedger(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

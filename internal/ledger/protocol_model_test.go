@@ -14,10 +14,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// The protocol as a property: workers that crash and pause between any two steps, a
-// queue that delivers at least once and at most three times, a storage, a stream that
-// takes one outcome for each request, and the real sweeper, all on the real ledger.
-// After every step and at the end the promises must hold.
+// The protocol as a property: workers that crash and pause between any two steps, a queue that
+// delivers at least once and at most three times, a storage, a stream that accepts one outcome for
+// each request, and the real sweeper, all on the real ledger. The promises must hold after every
+// step and at the end.
 //
 // A longer run: go test ./internal/ledger -run TestTheProtocolKeepsItsPromises -rapid.checks=20000
 func TestTheProtocolKeepsItsPromises(t *testing.T) {
@@ -40,7 +40,7 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 			saw[what] += n
 		}
 	}
-	// Promises are easily kept where nothing happens.
+	// Promises hold easily in a history where nothing happens.
 	for _, what := range []string{
 		"claims", "stands by", "waits for its turn", "finds it ended", "finds a conflict", "renews", "crashes", "fails to dump", "is to be tried again",
 		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts", "is forgotten",
@@ -52,7 +52,7 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	t.Logf("in the even histories: %v", saw)
 }
 
-// promise is one that a history can break.
+// promise is a promise that a history can break.
 type promise string
 
 const (
@@ -73,7 +73,7 @@ type brokenError struct {
 
 func (e *brokenError) Error() string { return string(e.promise) + ": " + e.how }
 
-// mutation is a way to get the protocol wrong.
+// mutation is a fault in the protocol.
 type mutation struct {
 	stateOnlyGuard      bool // a commit looks at the state and not at the attempt
 	sharedObjectKey     bool // the attempts of a request store under one key
@@ -90,8 +90,8 @@ type mutation struct {
 	carelessForgetting  bool // a request is forgotten while its message is still in the queue
 }
 
-// Each mutant must be caught by the very same model, breaking the promise that it is
-// known to break; that it is shows what the model can see. The seeds are fixed, so each is caught by the same run every time.
+// The same model must catch each mutant with a break of the named promise, which shows what the
+// model can detect. The seeds are fixed, so each is caught by the same run every time.
 func TestTheModelCatchesEachMutant(t *testing.T) {
 	t.Parallel()
 	const within = 400 // runs; see the log for how many were needed
@@ -168,7 +168,7 @@ func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 	m.sweeper = export.NewSweeper(export.SweeperConfig{
 		Reaper: reaping{m}, Collector: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Rescue: rescuer{m}.rescue, Store: storage{m: m},
 		Cleaner: forgetting{m}, Keep: time.Nanosecond,
-		Grace: time.Nanosecond, // time is in the model's hands, see expire
+		Grace: time.Nanosecond, // the model controls time, see expire
 		Log:   slog.New(slog.DiscardHandler),
 	})
 	return m
@@ -178,14 +178,14 @@ func (m *model) say(format string, args ...any) {
 	m.trace = append(m.trace, fmt.Sprintf(format, args...))
 }
 
-// fail notes a broken promise.
+// fail records a broken promise.
 func (m *model) fail(p promise, format string, args ...any) {
 	if m.broken == nil {
 		m.broken = &brokenError{p, fmt.Sprintf(format, args...)}
 	}
 }
 
-// unless notes an unexpected error of the ledger.
+// unless records an unexpected error of the ledger.
 func (m *model) unless(err error) bool {
 	if err != nil {
 		m.fail(soundLedger, "%v", err)
@@ -193,10 +193,10 @@ func (m *model) unless(err error) bool {
 	return err == nil
 }
 
-// chance is true once in n, and never when all is calm.
+// chance is true once in n, and never in the phase without faults.
 func (m *model) chance(label string, n int) bool { return !m.calm && m.draw(label, n) == n-1 }
 
-// run lets things happen and then lets them come to rest.
+// run lets things happen and then settle.
 func (m *model) run() error {
 	for range 10 + m.draw("steps", 50) {
 		m.act()
@@ -236,13 +236,13 @@ func (m *model) act() {
 
 func (m *model) sweep() {
 	m.say("sweep")
-	// What a fault kept it from doing is the next sweep's work; what broke is noted.
+	// The next sweep does what a fault prevented; a broken promise is recorded.
 	if err := m.sweeper.Sweep(m.t.Context()); err != nil && m.calm {
 		m.fail(soundLedger, "a sweep without faults failed: %v", err)
 	}
 }
 
-// settle lets the workers come to their ends, and then, without faults, lets time pass until nothing moves.
+// settle lets the workers end, and then, without faults, lets time pass until nothing changes.
 func (m *model) settle() {
 	for len(m.workers) > 0 && m.broken == nil {
 		w := m.workers[m.draw("worker", len(m.workers))]

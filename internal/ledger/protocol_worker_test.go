@@ -12,8 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
-// worker handles one delivery, one step at a time; between two steps it may pause for as
-// long as the model likes, or crash.
+// worker handles one delivery, one step at a time; between two steps it may pause for any time, or
+// crash.
 type worker struct {
 	m       *model
 	msg     *message
@@ -54,7 +54,7 @@ func (w *worker) say(what string) {
 	w.m.say("%s (attempt %d) %s", w.name, w.token.Attempt, what)
 }
 
-// renew is what the lease keeper does beside the work.
+// renew does what the lease keeper does during the work.
 func (w *worker) renew() {
 	if w.token.Attempt == 0 || w.ending.Outcome != nil || w.ending.Retry != nil {
 		return
@@ -140,7 +140,7 @@ func (w *worker) succeed() {
 	w.conclude()
 }
 
-// decide is for an attempt that failed.
+// decide handles a failed attempt.
 func (w *worker) decide() {
 	code := codes.DumpFailed
 	if w.ask.Request.Refusal != nil {
@@ -221,7 +221,7 @@ func (w *worker) abandon() {
 	w.leave()
 }
 
-// What follows reads and bends the tables on behalf of the checks and the mutants.
+// The following functions read and change the tables for the checks and the mutants.
 
 func (m *model) entries() []ledger.Entry {
 	all, err := m.List(m.t.Context(), ledger.Filter{})
@@ -245,7 +245,7 @@ func (m *model) digests() map[export.ID][32]byte {
 	return out
 }
 
-// claim is the ledger's, or the mutant's that does not see the other running requests.
+// claim is the ledger's, or that of the mutant that ignores the other running requests.
 func (m *model) claim(c export.ClaimRequest) (export.Claim, error) {
 	if !m.wrong.noTurns {
 		return m.Claim(m.t.Context(), c)
@@ -256,7 +256,7 @@ func (m *model) claim(c export.ClaimRequest) (export.Claim, error) {
 	return m.Claim(m.t.Context(), c)
 }
 
-// running counts the requests that run under a lease, each project's by itself.
+// running counts the requests that run under a lease, for each project.
 func (m *model) running() map[string]int {
 	rows, err := m.pool.Query(m.t.Context(), "SELECT project_id FROM pgcourier.requests WHERE state = 'running' AND lease_until > clock_timestamp() AND NOT refused")
 	if !m.unless(err) {
@@ -269,14 +269,14 @@ func (m *model) running() map[string]int {
 	return out
 }
 
-// currentToken is the token that a guard without the attempt amounts to.
+// currentToken is the token that a guard without the attempt accepts.
 func (m *model) currentToken(t export.Token) export.Token {
 	m.unless(m.pool.QueryRow(m.t.Context(), "SELECT attempt FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2",
 		t.Project, t.Request).Scan(&t.Attempt))
 	return t
 }
 
-// expired is what a careless collector takes besides.
+// expired is what a faulty collector deletes in addition.
 func (m *model) expired() []export.Leftover {
 	rows, err := m.pool.Query(m.t.Context(), `SELECT object FROM pgcourier.attempts JOIN pgcourier.requests USING (project_id, request_id)
 		WHERE result = 'running' AND object IS NOT NULL AND lease_until <= clock_timestamp()`)
@@ -292,7 +292,7 @@ func (m *model) expired() []export.Leftover {
 	return left
 }
 
-// unbind undoes what fences a paused owner off when its request is reaped.
+// unbind removes the fence of a paused owner when its request is reaped.
 func (m *model) unbind(o export.Outcome) {
 	m.exec(m.t, "UPDATE pgcourier.requests SET attempt = $3, state = 'running', lease_until = clock_timestamp(), outcome = NULL, code = NULL, finished_at = NULL, published_at = NULL WHERE project_id = $1 AND request_id = $2 AND $3 > 0",
 		o.Project, o.Request, o.Attempt)

@@ -34,8 +34,7 @@ func (msg *message) delivery() delivery.Delivery {
 	}
 }
 
-// publish puts a request into the queue: a new one, the same again, or another one under
-// an id that is taken.
+// publish puts a request into the queue: a new one, the same again, or another one under a used id.
 func (m *model) publish() {
 	id, payload := []string{"r1", "r2"}[m.draw("id", 2)], []string{"a", "a", "b"}[m.draw("payload", 3)]
 	for m.forgotten[acme(id)] {
@@ -46,8 +45,8 @@ func (m *model) publish() {
 	m.say("message %d: %s with payload %s", msg.sequence, id, payload)
 }
 
-// deliver hands a message to a worker. AckWait may pass at any time, so it does not
-// matter whether another worker still has it.
+// deliver gives a message to a worker. AckWait may pass at any time, so another worker may still
+// have it.
 func (m *model) deliver(msg *message) {
 	if msg.gone || msg.number == deliveries {
 		return
@@ -59,8 +58,8 @@ func (m *model) deliver(msg *message) {
 	m.hire(msg)
 }
 
-// lose is a broker that loses a message, for instance because its disk was not synced. A
-// request that the ledger has seen survives that.
+// lose removes a message as a broker does when its disk was not synced. A request in the ledger
+// survives that.
 func (m *model) lose(msg *message) {
 	digests := m.digests()
 	if _, known := digests[msg.id(digests)]; known && !msg.gone {
@@ -69,7 +68,7 @@ func (m *model) lose(msg *message) {
 	}
 }
 
-// id is what the outcome of a message is filed under: a conflict has one of its own.
+// id is the id of a message's outcome: a conflict has one of its own.
 func (msg *message) id(digests map[export.ID][32]byte) export.ID {
 	id := msg.request.ID
 	if d, there := digests[id]; there && d != msg.request.Digest {
@@ -78,13 +77,13 @@ func (msg *message) id(digests map[export.ID][32]byte) export.ID {
 	return id
 }
 
-// object is what lies in the storage.
+// object is an object in the storage.
 type object struct {
 	by    export.Token
 	whole bool
 }
 
-// key is where an attempt stores.
+// key is the key of an attempt's object.
 func (m *model) key(t export.Token) string {
 	if m.wrong.sharedObjectKey {
 		return t.ID.String()
@@ -119,7 +118,7 @@ func (q queue) Holds(_ context.Context, _ string, sequence uint64) (bool, error)
 	return !q.m.messages[sequence-1].gone, nil
 }
 
-// Oldest is so much later that the sweeper's allowance for clocks does not hide what is tested.
+// Oldest is much later, so that the sweeper's allowance for clocks does not hide what is tested.
 func (q queue) Oldest(context.Context) (time.Time, error) {
 	for _, msg := range q.m.messages {
 		if !msg.gone && !q.m.wrong.carelessForgetting {
@@ -138,7 +137,7 @@ func (q queue) Remove(_ context.Context, d delivery.Delivery) error {
 	return nil
 }
 
-// rescuer hires a worker for what only waited until its deliveries were used up.
+// rescuer starts a worker for a message that used up its deliveries while it waited.
 type rescuer struct{ m *model }
 
 func (a rescuer) rescue(_ context.Context, d export.QueuedRequest) {
@@ -209,7 +208,7 @@ func (r reaping) FailUnclaimed(ctx context.Context, q export.Request, d delivery
 	return r.reaped(r.m.FailUnclaimed(ctx, q, d, grace))
 }
 
-// reaped takes the mutant's fence back and loses some replies.
+// reaped undoes the fence for the mutant and loses some replies.
 func (r reaping) reaped(o export.Outcome, err error) (export.Outcome, error) {
 	if err == nil && o.Code == codes.WorkerLost && r.m.wrong.unboundReaper {
 		r.m.unbind(o)
@@ -244,8 +243,8 @@ type forgetting struct{ m *model }
 func (f forgetting) Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (int, error) {
 	m := f.m
 	m.meanwhile()
-	// LEDGER_RETENTION is long: no worker pauses for so long, and an id that is used again
-	// after it means another export.
+	// LEDGER_RETENTION is long: no worker pauses for so long, and an id that is used again after it
+	// means another export.
 	for _, w := range m.workers {
 		if w.msg.gone {
 			return 0, nil
@@ -259,7 +258,7 @@ func (f forgetting) Forget(ctx context.Context, keep time.Duration, before time.
 			}
 		}
 	}
-	m.check() // what is forgotten was seen before
+	m.check() // a forgotten request was seen before
 	n, err := m.Forget(ctx, keep, before, limit)
 	for _, e := range was {
 		m.forgotten[e.ID] = true
@@ -348,8 +347,8 @@ func differ(a, b export.Outcome) bool {
 	return a.State != b.State || a.Attempt != b.Attempt || a.Code != b.Code || !a.FinishedAt.Equal(b.FinishedAt)
 }
 
-// checkEnd looks at the world at rest: every message has led to an outcome, and nothing
-// but the completed objects is left.
+// checkEnd checks the final state: every message has led to an outcome, and only the completed
+// objects are left.
 func (m *model) checkEnd() {
 	entries, digests := m.entries(), m.digests()
 	for _, msg := range m.messages {

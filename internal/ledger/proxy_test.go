@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// proxy forwards connections to PostgreSQL and can lose a reply: the server has answered,
-// and the client's connection ends instead.
+// proxy forwards connections to PostgreSQL and can lose a reply: the server has answered, and the
+// client's connection is closed instead.
 type proxy struct {
 	net.Listener
 	server string
@@ -42,7 +42,7 @@ func newProxy(t *testing.T, port int) *proxy {
 	return p
 }
 
-// url is dsn by way of the proxy.
+// url is dsn through the proxy.
 func (p *proxy) url(t *testing.T, dsn string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)

@@ -61,7 +61,7 @@ func TestAnExpiryGoesStepByStep(t *testing.T) {
 	if r := all["r1"]; len(all) != 2 || r.Object == "" || r.FinishedAt.IsZero() || r.Expiry != nil || r.Verified || r.Damaged {
 		t.Fatalf("stored %+v", all)
 	}
-	// Nothing is deleted that was not warned of, or not long enough ago.
+	// Only exports that were announced long enough ago are deleted.
 	begin := func(id string, notice time.Duration, want bool) {
 		t.Helper()
 		if begun, err := b.BeginDeletion(t.Context(), acme(id), notice); err != nil || begun != want {
@@ -78,7 +78,7 @@ func TestAnExpiryGoesStepByStep(t *testing.T) {
 	begin("r1", 0, false)
 	ok(t, b.Warned(t.Context(), acme("r1"), "again"))
 	begin("r1", 0, true)
-	// There is no way back, and no second beginning.
+	// A deletion cannot be undone or begun twice.
 	begin("r1", 0, false)
 	ok(t, b.Spare(t.Context(), acme("r1")), b.Warned(t.Context(), acme("r1"), "other"), b.DeletionFailed(t.Context(), acme("r1"), "s3: away\x00"))
 	if e := b.stored(t)["r1"].Expiry; e == nil || e.Reason != "again" || e.DeletingAt.IsZero() || e.Tries != 1 || e.Fault != "s3: away" {
@@ -162,8 +162,8 @@ func TestOneProcessPrunes(t *testing.T) {
 	}
 }
 
-// A clock that jumped, either way, makes every notice begin anew; a deletion that has begun
-// goes on. A lease from the future is none.
+// After a jump of the clock, in either direction, every notice begins again; a deletion that has
+// begun continues. A lease from the future does not count.
 func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	for name, since := range map[string]string{"forwards": "- interval '25 h'", "backwards": "+ interval '1 h'"} {

@@ -8,8 +8,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
-// The usual advice for poolers is a query mode in DATABASE_URL: in each of them a request runs to
-// its end. With -exec-mode the whole suite runs in one.
+// Guides for poolers recommend a query mode in DATABASE_URL: a request runs to its end in each of
+// them. With -exec-mode the whole suite runs in one.
 func TestARequestEndsInEveryQueryMode(t *testing.T) {
 	t.Parallel()
 	for _, setting := range append(settings("default_query_exec_mode=", execModes...),

@@ -94,7 +94,7 @@ func TestAReapedRequestFailsOnceAndSupersedesItsOwner(t *testing.T) {
 	}
 }
 
-// What was lost or refused gets its outcome; what only waited can still be run.
+// A lost or refused request gets its outcome; one that only waited can still be run.
 func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 	t.Parallel()
 	d := delivery.Delivery{Number: 3, Stream: "q", Sequence: 7}
@@ -151,7 +151,7 @@ func TestAMessageThatIsNotDeliveredAgain(t *testing.T) {
 	}
 }
 
-// A reaper that dies between recording and ending leaves a request that Stranded finds.
+// A reaper that crashes between recording and ending leaves a request that Stranded finds.
 func TestAReaperThatDiedHalfwayIsFinishedByTheNext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

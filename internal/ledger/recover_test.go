@@ -26,7 +26,7 @@ func TestRecoverMakesTheRowsThatTheLedgerHad(t *testing.T) {
 		t.Fatalf("%v, %v", had, err)
 	}
 	m := export.Manifest{Version: 1, Key: "acme/r1.1.sql.gz", Outcome: *done}
-	// A row that is there is left alone, whatever the manifest says.
+	// An existing row is not changed, whatever the manifest says.
 	other := m
 	other.Message = "another"
 	if made, err := b.Recover(t.Context(), r, other); err != nil || made {
@@ -47,7 +47,7 @@ func TestRecoverMakesTheRowsThatTheLedgerHad(t *testing.T) {
 		g.Outcome.Artifact.SHA256 != h.Outcome.Artifact.SHA256 || g.PublishedAt == nil || len(g.Attempts) != 1 || g.Attempts[0].Object != m.Key {
 		t.Errorf("recovered\n%+v, had\n%+v", g, h)
 	}
-	// The message that is delivered again is answered, and is no conflict.
+	// A redelivered message is answered, and is not a conflict.
 	c, err := b.Claim(t.Context(), claimOf(r, 2))
 	if err != nil || c.Verdict != export.Ended || c.Outcome.Artifact == nil {
 		t.Errorf("claim = %+v, %v; want Ended", c, err)

@@ -28,7 +28,7 @@ func TestTokensAreKeptByTheirHashAlone(t *testing.T) {
 	if _, other := access.NewSecret(); !errors.Is(second(b.FindToken(t.Context(), other)), access.ErrUnknownToken) {
 		t.Error("a token is found by another's hash")
 	}
-	// A second token with the same hash is no token.
+	// A second token with the same hash is refused.
 	if _, err := b.AddToken(t.Context(), access.Token{ID: "two", Project: "*", Scopes: []access.Scope{access.Read}}, hash, 0); err == nil {
 		t.Error("two tokens have one hash")
 	}

@@ -89,7 +89,7 @@ func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
 	}
 }
 
-// A request that failed and is tried again keeps its place in the ledger while another of
+// A request that failed and is tried again keeps its place in the ledger while another request of
 // its project runs.
 func TestARetryWaitsForItsTurnToo(t *testing.T) {
 	t.Parallel()
@@ -111,8 +111,8 @@ func TestARetryWaitsForItsTurnToo(t *testing.T) {
 	}
 }
 
-// An owner that was paused for longer than its lease is superseded when another request of the
-// project is running. Otherwise it goes on.
+// The owner of an expired lease is superseded if another request of the project is running.
+// Otherwise it continues.
 func TestALeaseThatEndedGivesWay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -137,7 +137,7 @@ func TestALeaseThatEndedGivesWay(t *testing.T) {
 	}
 }
 
-// Of claims that meet, one is granted, whatever they wait for.
+// Of concurrent claims one is granted, whatever they wait for.
 func TestClaimsOfAProjectThatMeet(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -162,8 +162,8 @@ func TestClaimsOfAProjectThatMeet(t *testing.T) {
 	}
 }
 
-// After an outage a lease that has ended says nothing about its owner: it may be about to
-// renew it, and losing its place would cost it an attempt.
+// After an outage an expired lease does not mean that its owner is lost: it may be about to renew,
+// and losing its place would cost it an attempt.
 func TestAfterAnOutageOwnersMayRenewFirst(t *testing.T) {
 	t.Parallel()
 	b, p := proxied(t)

@@ -126,7 +126,7 @@ func TestAReapWithALostReplyIsFoundAgain(t *testing.T) {
 	b, p := proxied(t)
 	for _, id := range []string{"r1", "r2"} {
 		b.granted(t, claimOf(request(id, `{}`), 3))
-		b.expire(t) // the project's next may run
+		b.expire(t) // the project's next request may run
 	}
 	s := func(id string) export.Stranded {
 		return export.Stranded{ID: export.ID{Project: "acme", Request: id}, Attempt: 1}

@@ -11,12 +11,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// pretend makes a folder with a tool that says it has this version.
+// pretend makes a folder with a tool that reports this version.
 func pretend(t *testing.T, tool, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", tool, version)
-	// Written by another process: a fork of this one could hold it open for writing.
+	// Another process writes it: a fork of this one could still have it open for writing.
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(dir, tool))
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -41,7 +41,7 @@ func TestOldToolsAreFoundWithWhatFixesThem(t *testing.T) {
 		{"pg_dump", "18beta1", []string{"CVE-2026-18408", "CVE-2026-6477"}, "18.6"},
 		{"pg_dump", "16.3", []string{"CVE-2026-18408", "CVE-2026-6477", "CVE-2025-8714", "CVE-2025-8715", "CVE-2024-7348"}, "16.15"},
 		{"pg_restore", "19.0", nil, ""},
-		// PostgreSQL 13 ended with 13.23: what was found later has no release that fixes it.
+		// PostgreSQL 13 ended with 13.23: no release fixes what was found later.
 		{"psql", "13.23", []string{"CVE-2026-18408", "CVE-2026-6477"}, ""},
 	} {
 		found := libpq.Examine([]string{pretend(t, c.tool, c.version)}, c.tool)

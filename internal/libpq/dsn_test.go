@@ -94,7 +94,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// Nothing of the worker's own environment may steer a dump.
+// The worker's own environment must not affect a dump.
 func TestSourceTakesNothingFromTheEnvironment(t *testing.T) {
 	for _, v := range []string{"PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGOPTIONS", "PGTZ", "PGPASSFILE", "PGSSLROOTCERT"} {
 		t.Setenv(v, "/nonexistent/from-the-environment")
@@ -136,8 +136,8 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("PGHOST=%q for %q", value, hosts[0])
 			}
 		}
-		// Where pgx understands the same string, it must see the same login: anything else
-		// would be two different logins for one DSN.
+		// If pgx accepts the same string, it must find the same login: otherwise one DSN would name
+		// two different logins.
 		theirs, err := pgconn.ParseConfig(dsn)
 		if err != nil || strings.Contains(dsn, "+") { // a plus sign is a space to net/url
 			return

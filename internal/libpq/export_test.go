@@ -2,7 +2,7 @@ package libpq
 
 import "github.com/pgcourier/pgcourier/internal/secret"
 
-// ParseDSN, NewPassfile, UnnamedFile and MakeBatch open the package's parts to its tests.
+// ParseDSN, NewPassfile, UnnamedFile and MakeBatch give the package's tests its internals.
 var (
 	ParseDSN    = parse
 	NewPassfile = newPassfile
@@ -10,10 +10,10 @@ var (
 	MakeBatch   = makeBatch
 )
 
-// Tail keeps the end of what is written to it.
+// Tail keeps the end of the text that is written to it.
 type Tail = tail
 
-// Told are the servers of a DSN, and what a tool would be told of the first.
+// Told are the servers of a DSN, and the settings of a tool for the first.
 func Told(dsn secret.String) (hosts []string, env []string, err error) {
 	s, err := Parse(dsn)
 	if err != nil {

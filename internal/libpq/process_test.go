@@ -63,8 +63,8 @@ func TestAToolIsABatchProcess(t *testing.T) {
 	}
 }
 
-// A process that has left the tool's group and holds its stderr changes neither how the tool ended nor
-// what it said last.
+// A process that has left the tool's group and keeps its stderr open changes neither the tool's
+// result nor its last output.
 func TestAStrangerThatKeepsStderrOpen(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 3} {
@@ -102,7 +102,7 @@ until [ -e %[1]s ]; do sleep 0.01; done; echo "the last words" >&2; exit %[2]d`,
 	}
 }
 
-// All that a tool wrote before its end is read, however soon it ends.
+// All output before the tool's end is read, however soon it ends.
 func TestAToolThatEndsAfterItsLastWords(t *testing.T) {
 	t.Parallel()
 	for range 50 {

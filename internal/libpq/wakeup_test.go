@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// beInit is a small init: it starts a worker in its own session and reaps all that it leaves.
+// beInit is a small init: it starts a worker in its own session and reaps every process that it
+// leaves.
 func beInit() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err
@@ -99,7 +100,7 @@ func TestAPausedToolEndsWithItsParent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// All of them have the other end: it is closed once the last has ended.
+			// All of them have the other end: it is closed after the last has ended.
 			if err := r.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 				t.Fatal(err)
 			}

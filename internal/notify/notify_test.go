@@ -224,7 +224,7 @@ func TestWhatWasSentIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	d := newDesk()
 	n := dispatch(t, d, policy, true, "a@example.com")[0]
-	d.broken = 2 // the record of it cannot be written at first
+	d.broken = 2 // its record cannot be written at first
 	courier := d.courier(policy, 3)
 	for range 3 {
 		done, _, err := courier.Deliver(t.Context(), n)
@@ -267,7 +267,7 @@ func TestTriesGrowApartAndEnd(t *testing.T) {
 				break
 			}
 			pauses = append(pauses, pause)
-			// Sooner than it is time, nothing is tried.
+			// Nothing is tried before its time.
 			time.Sleep(pause / 2)
 			if done, rest, err := c.Deliver(t.Context(), n); done || rest != pause-pause/2 || err != nil || len(d.answers) > 0 {
 				t.Errorf("too soon: %t, %s, %v", done, rest, err)
@@ -284,7 +284,7 @@ func TestTriesGrowApartAndEnd(t *testing.T) {
 		if r := d.records[n.Key]; r.State != notify.Parked || r.Tries != 12 || r.Cause != "no  answer" {
 			t.Errorf("the record is %+v", r)
 		}
-		// A replay begins anew, and twice is once.
+		// A replay begins again, and twice is the same as once.
 		e, _ := outcome(t, true, "a@example.com")
 		dispatcher := &notify.Dispatcher{Policy: policy, Records: d, Queue: d}
 		d.queue = nil
@@ -389,7 +389,8 @@ func FuzzDecode(f *testing.F) {
 			!maps.Equal(m.Event.Header, n.Event.Header) || !bytes.Equal(m.Event.Body, n.Event.Body) {
 			t.Errorf("decoded again: %+v, %v", m, err)
 		}
-		// The key is the digest of all that identifies a notification: content, recipient, channel.
+		// The key is the digest of everything that identifies a notification: content, recipient,
+		// channel.
 		other := n
 		other.Recipient += "x"
 		if again, err = other.Encode(); err != nil {

@@ -37,7 +37,7 @@ func TestArgumentsOfADirectory(t *testing.T) {
 	}
 }
 
-// What the database has none of is left out, and nothing else ever is.
+// Only options for what the database lacks are left out.
 func TestArgumentsOfADatabaseWithoutCommentsOrLabels(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -60,13 +60,13 @@ func TestArgumentsOfADatabaseWithoutCommentsOrLabels(t *testing.T) {
 	}
 }
 
-// allowed are all arguments pg_dump may ever be given, but for --schema.
+// allowed are all arguments that pg_dump may get, except --schema.
 var allowed = regexp.MustCompile(`^(--format=(plain|tar|custom|directory)|--encoding=UTF8|--snapshot=[0-9A-F-]+|` +
 	`--lock-wait-timeout=60000|--no-password|--no-owner|--no-acl|--no-tablespaces|--strict-names|--no-publications|--no-subscriptions|--compress=0|` +
 	`--file=/spool/folder|--jobs=3|--no-sync)$`)
 
-// unquote reads a pattern as pg_dump does: what is within double quotes stands for itself.
-// It fails on anything outside them.
+// unquote reads a pattern as pg_dump does: text within double quotes is literal. It fails on any
+// text outside them.
 func unquote(pattern string) (string, bool) {
 	var b strings.Builder
 	inside := false
@@ -87,9 +87,9 @@ func unquote(pattern string) (string, bool) {
 	return b.String(), !inside
 }
 
-// Whatever is accepted gives arguments of an allow-list, each once, in which the names read
-// back as exactly those that were asked for; and no argument is its own word that a value
-// could make an option of.
+// Accepted input gives arguments of an allow-list, each once, in which the names read back as
+// exactly the requested ones. No value becomes an argument of its own that pg_dump could read as an
+// option.
 func FuzzArguments(f *testing.F) {
 	for _, name := range []string{"s", `Ten*ant "x"`, `"`, `""`, "-n", "--file=/tmp/x", "a.b", "a\x00b", "a\nb", "", `\`, "é", "\xff", "$(id)", "'; --", strings.Repeat("x", 63), strings.Repeat("x", 64)} {
 		f.Add(name, "other", "role", pgdump.Snapshot)

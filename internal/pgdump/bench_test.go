@@ -15,9 +15,9 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// BenchmarkTiny compares a dump of a tiny schema with the bare pg_dump it runs: the
-// difference is the look at the source, the snapshot and the counts. Each turn runs all of
-// them, and the medians are told.
+// BenchmarkTiny compares a dump of a tiny schema with the bare pg_dump that it runs: the difference
+// is the preflight, the snapshot and the counts. Each turn runs all of them, and the report has the
+// medians.
 func BenchmarkTiny(b *testing.B) {
 	dsn := cluster.URL("postgres")
 	open := func(keep time.Duration) *pgdump.Dumper {
@@ -64,7 +64,7 @@ func tiny(b *testing.B, d *pgdump.Dumper) {
 	}
 }
 
-// bare runs pg_dump as people do.
+// bare runs pg_dump as users do.
 func bare(b *testing.B, d *pgdump.Dumper, dsn, schema string) {
 	b.Helper()
 	u, err := url.Parse(dsn)

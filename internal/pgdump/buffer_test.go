@@ -13,18 +13,18 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// buffered says whether the C library's stdout of this dump's pg_dump is given a large buffer:
-// coreutils' library for stdbuf is installed, and pg_dump writes through stdout. From version
-// 16 on it does so for archives only.
+// buffered says whether this dump's pg_dump gets a large stdout buffer in the C library: coreutils'
+// library for stdbuf is installed, and pg_dump writes through stdout. From version 16 on it does so
+// for archives only.
 func buffered(d export.Dump, f export.Format) bool {
 	_, err := os.Stat("/usr/libexec/coreutils/libstdbuf.so")
 	client := libpq.LeadingNumber(d.Info().PgDumpVersion)
 	return err == nil && (f == export.Custom || pgversion.Has(client, pgversion.PlainOnStdout))
 }
 
-// What goes through the C library's stdout is written in pieces of 128 KiB, not of its 4 KiB.
-// That is every archive, and plain text by pg_dump 15 and older: newer ones write it through a
-// stream of their own, in small pieces.
+// Output through the C library's stdout is written in pieces of 128 KiB instead of 4 KiB. That is
+// every archive, and plain text by pg_dump 15 and older: newer versions write it through another
+// stream, in small pieces.
 func TestADumpIsWrittenInLargePieces(t *testing.T) {
 	t.Parallel()
 	const leastOfLarge, mostOfSmall = 64 << 10, 8 << 10
@@ -41,7 +41,7 @@ func TestADumpIsWrittenInLargePieces(t *testing.T) {
 	}
 }
 
-// written is how often and how much a process has written.
+// written is the number of writes and bytes of a process.
 func written(t *testing.T, pid int) (writes, bytesWritten int) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))

@@ -77,7 +77,7 @@ func TestEveryCatalogueIsDecided(t *testing.T) {
 	}
 }
 
-// laterKinds are what newer servers have besides.
+// laterKinds are the additional kinds of newer servers.
 var laterKinds = map[int]string{15: "CREATE PUBLICATION pub_schema FOR TABLES IN SCHEMA s"}
 
 func TestEveryKindOfEntryIsDecided(t *testing.T) {
@@ -100,7 +100,7 @@ func TestEveryKindOfEntryIsDecided(t *testing.T) {
 	}
 	want := decisions(t, "Kinds of entries")
 
-	// Whole, because that holds what a dump of schemas leaves out.
+	// The whole database, because it contains what a dump of schemas leaves out.
 	archive := filepath.Join(t.TempDir(), "all")
 	run(t, cluster.Client, name, "pg_dump", "--create", "--format=custom", "--no-password", "--file="+archive)
 	list := run(t, cluster.Client, name, "pg_restore", "--list", archive)
@@ -118,7 +118,7 @@ func TestEveryKindOfEntryIsDecided(t *testing.T) {
 		}
 	}
 
-	// The server's own names of all that it can identify.
+	// The server's own names of everything that it can identify.
 	parts := []string{
 		"FUNCTION OF ACCESS METHOD", "OPERATOR OF ACCESS METHOD", "DEFAULT VALUE", "TABLE CONSTRAINT", "DOMAIN CONSTRAINT", "TOAST TABLE",
 		"COMPOSITE TYPE", "LANGUAGE", "STATISTICS OBJECT", "EXTENSION", "PUBLICATION RELATION", "PUBLICATION NAMESPACE", "FOREIGN-DATA WRAPPER", "ROLE", "ROLE MEMBERSHIP", "PARAMETER ACL", "TABLESPACE",
@@ -135,7 +135,7 @@ SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 			}
 		}
 	}
-	// Entries that --list hides, and those of some versions and ways to dump only.
+	// Entries that --list hides, and entries of some versions and options only.
 	for _, k := range []string{"SHELL TYPE", "DATABASE PROPERTIES", "ENCODING", "STDSTRINGS", "SEARCHPATH", "ACL", "BLOB", "BLOBS", "BLOB METADATA", "LARGE OBJECT", "STATISTICS DATA", "SUBSCRIPTION TABLE", "PUBLICATION TABLES IN SCHEMA"} {
 		seen[k] = true
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
-// Arguments, Classify and ParseIO open the package's parts to its tests.
+// Arguments, Classify and ParseIO give the package's tests its internals.
 var (
 	Classify   = classify
 	ParseIO    = parseWritten
@@ -45,7 +45,7 @@ func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 	w.run(ctx, moved, expire)
 }
 
-// Trail is what keeps the counting behind a dump.
+// Trail is the state of the counting behind a dump.
 type Trail struct{ *trail }
 
 func NewTrail(dumped, exited <-chan struct{}, behind int) Trail {
@@ -54,11 +54,11 @@ func NewTrail(dumped, exited <-chan struct{}, behind int) Trail {
 
 func (t Trail) Wait(ctx context.Context, most int) int { return t.wait(ctx, most) }
 
-// ProcessID is pg_dump's.
+// ProcessID is the process id of pg_dump.
 func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
 
-// Limit changes the limits of an open dump and sets its clock to zero. As a setting, a short stall would
-// bound Open too, which takes longer on a busy machine.
+// Limit changes the limits of an open dump and sets its clock to zero. As a setting, a short stall
+// would also bound Open, which takes longer on a busy machine.
 func Limit(d export.Dump, limit, stall time.Duration) {
 	if s, ok := d.(*slottedDump); ok {
 		d = s.Dump
@@ -76,7 +76,7 @@ func Limit(d export.Dump, limit, stall time.Duration) {
 	w.limit, w.stall, w.spent, w.quiet = limit, stall, 0, 0
 }
 
-// ReadNotices gives what would be read of inotify to a reader of an empty folder.
+// ReadNotices gives bytes of inotify to a reader of an empty folder.
 func ReadNotices(folder *spool.Folder, notices []byte) error {
 	s := &spooled{folder: folder, wake: make(chan struct{}, 1), writing: map[string]struct{}{}, known: map[string]struct{}{}}
 	return s.take(notices)
@@ -88,7 +88,7 @@ func Grouped(d export.Dump) bool {
 	return ok
 }
 
-// SpoolLeft and SpoolCap are what the spools may still hold, and may hold at all.
+// SpoolLeft and SpoolCap are the free and the total bytes of the spools.
 func SpoolLeft(g *GroupDumper) int64 { return g.budget.Load() }
 func SpoolCap(g *GroupDumper) int64  { return g.config.SpoolBytes }
 

@@ -30,8 +30,8 @@ func script(t *testing.T, version, body string) string {
 	return dir
 }
 
-// install makes a script that can be executed at once. It is written by another process: a fork of
-// this one could hold it open for writing, and the kernel would refuse to execute it (ETXTBSY).
+// install makes a script that can be executed at once. Another process writes it: a fork of this
+// one could still have it open for writing, and the kernel would refuse to execute it (ETXTBSY).
 func install(t *testing.T, file, text string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
@@ -47,7 +47,7 @@ func fake(t *testing.T, body string) []string {
 	return []string{script(t, `echo "pg_dump (PostgreSQL) 99.1 (a fake)"`, body)}
 }
 
-// log collects what is logged.
+// log collects log lines.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -91,7 +91,7 @@ func TestPgDumpThatMisbehaves(t *testing.T) {
 				BinDirs: fake(t, c.body), KillDelay: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			}
 			dump := open(t, config, job(dsn, export.SQL, "s"))
-			// Only the clock that is to run out is short: the machine may be busy.
+			// Only the limit under test is short: the machine may be busy.
 			if c.code == codes.DumpTimeout {
 				pgdump.Limit(dump, 500*time.Millisecond, time.Hour)
 			}
@@ -126,7 +126,7 @@ func TestPgDumpThatWritesForEverIsStoppedByClose(t *testing.T) {
 	}
 }
 
-// While the dump is not read, neither of its clocks runs: storage has a budget of its own.
+// While the dump is not read, neither of its clocks runs: the storage has its own limit.
 func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 	t.Parallel()
 	wait := filepath.Join(t.TempDir(), "wait")
@@ -135,7 +135,8 @@ func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 	}, job(database(t, cluster, simple), export.SQL, "s"))
 	read(t, dump, len("start\n"))
 	pgdump.Limit(dump, 4*time.Second, 4*time.Second)
-	// Real time passes without a read; it is what is tested, and the script waits for it.
+	// Real time passes without a read, which is the subject of the test, and the script waits for
+	// it.
 	timer := time.NewTimer(5500 * time.Millisecond)
 	<-timer.C
 	pgdump.Limit(dump, time.Hour, time.Hour) // the script may take as long as it needs
@@ -148,7 +149,8 @@ func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 	}
 }
 
-// The tar format writes to a spool first: bytes written count as progress, as bytes out do.
+// The tar format writes to a spool first: bytes written there count as progress, like bytes of the
+// output.
 func TestTarSpoolingIsProgress(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")

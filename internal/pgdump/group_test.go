@@ -37,7 +37,7 @@ CREATE VIEW "t%[1]d".v AS SELECT x FROM "t%[1]d".a;`, i)
 	return database(t, cluster, b.String())
 }
 
-// ending is how one member fared.
+// ending is the result of one member.
 type ending struct {
 	grouped bool
 	text    string
@@ -46,7 +46,7 @@ type ending struct {
 	err     error
 }
 
-// groups is a GroupDumper with defaults for the tests. A member is waited for as long as it takes.
+// groups is a GroupDumper with defaults for the tests. It waits for a member without a limit.
 func groups(t *testing.T, c pgdump.Config, g pgdump.GroupConfig) *pgdump.GroupDumper {
 	t.Helper()
 	g.Dumper = dumper(t, c)
@@ -116,7 +116,7 @@ func whole(t *testing.T, name string, f export.Format, e ending, grouped bool) {
 	}
 }
 
-// key is what differs between two dumps of the same.
+// key is the difference between two dumps of the same content.
 var key = regexp.MustCompile(`(?m)^\\(un)?restrict \w+$`)
 
 func TestAGroupsDumpsAreTheSingleOnes(t *testing.T) {
@@ -157,7 +157,7 @@ ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE 
 	}
 }
 
-// A member that cannot be dumped with the others is dumped alone, and one that fails fails alone.
+// A member that cannot be dumped with the others is dumped alone. If it fails, only it fails.
 func TestAMembersFaultIsItsOwn(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 9)
@@ -182,7 +182,7 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 	jobs[9].Project.Role = "pg_monitor"
 	config := pgdump.Config{LockWaitTimeout: 300 * time.Millisecond, Stall: time.Minute}
 	got := together(t, groups(t, config, pgdump.GroupConfig{MemberBytes: 512 << 10}), jobs...)
-	// Of the two that want the same, the first to come is dumped with the others.
+	// Of two requests for the same, the first one is dumped with the others.
 	for i, grouped := range map[int]bool{0: true, 3: false, 4: true, 5: false, 6: got[6].grouped, 7: !got[6].grouped} {
 		whole(t, fmt.Sprint(i, jobs[i].Schemas), jobs[i].Format, got[i], grouped)
 	}
@@ -194,14 +194,14 @@ func TestAMembersFaultIsItsOwn(t *testing.T) {
 	noSessionIsLeft(t, dsn)
 }
 
-// When the group's dump fails, whatever the reason, each member is dumped alone.
+// If the group's dump fails, for any reason, each member is dumped alone.
 func TestAFailedGroupIsDumpedOneByOne(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 3)
 	jobs := []export.DumpJob{job(dsn, export.SQL, "t0"), job(dsn, export.SQL, "t1"), job(dsn, export.Custom, "t2")}
 	const several = `case "$*" in *--schema=*--schema=*) `
 	for name, c := range map[string]struct {
-		pgDump    string // what it does for several schemas; empty: the real one
+		pgDump    string // its behaviour for several schemas; empty: the real one
 		pgRestore string
 		groups    pgdump.GroupConfig
 	}{
@@ -226,7 +226,7 @@ func TestAFailedGroupIsDumpedOneByOne(t *testing.T) {
 	}
 }
 
-// wrapper makes a folder with the real tools, of which pg_dump first does what it is told.
+// wrapper makes a folder with the real tools, of which pg_dump first runs a given script.
 func wrapper(t *testing.T, body string) string {
 	t.Helper()
 	tool := filepath.Join(cluster.BinDir, "pg_dump")
@@ -237,7 +237,7 @@ func wrapper(t *testing.T, body string) string {
 	return dir
 }
 
-// A pg_restore that fails fails its own member's dump, and is never taken for an end.
+// If a pg_restore fails, its own member's dump fails, and never ends as if it were complete.
 func TestPgRestoreThatMisbehaves(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
@@ -266,7 +266,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 			jobs := []export.DumpJob{job(dsn, export.SQL, "t0"), job(dsn, export.Custom, "t1")}
 			got := togetherOpened(t, groups(t, config, pgdump.GroupConfig{}), opened, jobs...)
 			err := got[0].err
-			if err == nil { // it exited 0, and all it did not take is still in the pipe
+			if err == nil { // it exited 0, and the unread rest is still in the pipe
 				_, err = archive.Check(strings.NewReader(got[0].text), export.SQL)
 			} else {
 				_, ok := errors.AsType[*export.Fault](err)
@@ -282,7 +282,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 	}
 }
 
-// A member that leaves, ends or closes early does not harm the others.
+// A member that leaves, ends or closes early does not affect the others.
 func TestMembersThatGo(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 6)
@@ -328,7 +328,7 @@ func TestMembersThatGo(t *testing.T) {
 	if !errors.Is(out[2].err, export.ErrSuperseded) || out[3].err != nil || !errors.Is(out[5].err, export.ErrCancelled) {
 		t.Errorf("errors %v, %v, %v; want superseded, none, cancelled", out[2].err, out[3].err, out[5].err)
 	}
-	// A member that comes after the others went, or again, is dumped alone.
+	// A member that comes after the others left, or comes again, is dumped alone.
 	whole(t, "late", export.SQL, dumpAs(t.Context(), members[4], job(dsn, export.SQL, "t4")), false)
 	eventually(t, "the spool is given back", func() bool { return pgdump.SpoolLeft(g) == pgdump.SpoolCap(g) })
 	noSessionIsLeft(t, dsn)
@@ -338,7 +338,7 @@ func TestAGroupDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
 	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Wait: time.Second})
-	members := g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 3) // one does not come
+	members := g.NewGroup(job(dsn, export.SQL).Project.GroupKey(), 3) // one is missing
 	var all sync.WaitGroup
 	for i, m := range members[:2] {
 		all.Go(func() {
@@ -348,7 +348,7 @@ func TestAGroupDoesNotWaitForEver(t *testing.T) {
 	all.Wait()
 }
 
-// A group's sessions have a name that no member's next attempt can know: it finds them all the same.
+// No member's next attempt knows the name of a group's sessions, and it still finds them.
 func TestANewAttemptEndsTheGroupOfALostOne(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)
@@ -357,7 +357,7 @@ func TestANewAttemptEndsTheGroupOfALostOne(t *testing.T) {
 	if err := syscall.Mkfifo(full, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The pg_dump of the group writes to a reader that takes nothing.
+	// The pg_dump of the group writes to a reader that reads nothing.
 	dir := wrapper(t, fmt.Sprintf(`case "$*" in *--schema=*--schema=*)
 sleep 1000 <%[1]s & echo $! >%[1]s.reader; exec "$real" "$@" >%[1]s;; esac`, full))
 	g := groups(t, pgdump.Config{BinDirs: []string{dir}}, pgdump.GroupConfig{})
@@ -397,14 +397,14 @@ sleep 1000 <%[1]s & echo $! >%[1]s.reader; exec "$real" "$@" >%[1]s;; esac`, ful
 		t.Fatal(err)
 	}
 	all.Wait()
-	for i, e := range out { // the lost worker was none, and goes on without the group
+	for i, e := range out { // the worker was not lost, and continues without the group
 		whole(t, fmt.Sprint(jobs[i].Schemas), jobs[i].Format, e, false)
 	}
 	contains(t, "log", text.String(), "sessions of a lost attempt ended")
 	contains(t, "log", text.String(), "sessions=2")
 }
 
-// When all members end, so does the group's pg_dump.
+// When all members end, the group's pg_dump ends too.
 func TestAGroupDumpEndsWithItsMembers(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 2)

@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// Inspect finds what Open would, and neither waits for a lock nor takes one.
+// Inspect finds the faults that Open would find, and neither waits for a lock nor holds one.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)

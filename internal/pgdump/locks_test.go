@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// withLocks starts a server with so many locks for each transaction, and little else.
+// withLocks starts a server with so many locks for each transaction, and small settings otherwise.
 func withLocks(t *testing.T, locks string) *pgcluster.Cluster {
 	t.Helper()
 	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{
@@ -39,8 +39,9 @@ func manyTables(t *testing.T, dsn, schema string, hundreds int) {
 	}
 }
 
-// A server's lock table has room for some tables only. pg_dump locks each; a second lock of ours
-// would halve what can be exported. Whatever plain pg_dump can dump with room to spare, we can.
+// A server's lock table has room for a limited number of tables. pg_dump locks each; a second lock
+// of ours would halve what can be exported. Every database that plain pg_dump can dump with room to
+// spare can be exported.
 func TestAsManyTablesAsPgDumpLocksCanBeExported(t *testing.T) {
 	t.Parallel()
 	few := withLocks(t, "64")
@@ -73,14 +74,14 @@ func TestAsManyTablesAsPgDumpLocksCanBeExported(t *testing.T) {
 	}
 }
 
-// Without locks of ours nothing keeps a table from being emptied before pg_dump has locked it.
+// Without our locks a table can be emptied before pg_dump has locked it.
 func TestAManyTablesDumpNoticesARewrite(t *testing.T) {
 	t.Parallel()
 	few := withLocks(t, "64")
 	dsn := few.URL("postgres")
 	manyTables(t, dsn, "s", 10)
 	dump := open(t, pgdump.Config{}, job(dsn, export.SQL, "s"))
-	// pg_dump cannot go on before its output is read, and has all locks then.
+	// pg_dump cannot continue before its output is read, and has all locks then.
 	read(t, dump, 1000)
 	conn := connect(t, dsn)
 	if _, err := conn.Exec(t.Context(), "SET lock_timeout = 1; TRUNCATE s.t0_1"); err == nil {
@@ -94,7 +95,7 @@ func TestAManyTablesDumpNoticesARewrite(t *testing.T) {
 	}
 }
 
-// A group's tables are bounded too: the members behind the bound are dumped alone.
+// A group's tables are limited too: the members beyond the limit are dumped alone.
 func TestAGroupLocksNoMoreThanItsShare(t *testing.T) {
 	t.Parallel()
 	few := withLocks(t, "64")
@@ -130,8 +131,8 @@ func TestALockTableThatIsTooSmallIsNamed(t *testing.T) {
 	contains(t, "message", f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
 }
 
-// The look for references is bounded by seconds: with many objects beside extensions that bring
-// operator families it has to come to its end.
+// The query for references has a limit of seconds: it must end also with many objects beside
+// extensions that bring operator families.
 func TestManyObjectsAreLookedThrough(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, `

@@ -25,7 +25,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// cluster is shared by all tests but those that stop a server; each has databases of its own.
+// cluster is shared by all tests except those that stop a server; each has databases of its own.
 var cluster *pgcluster.Cluster
 
 func TestMain(m *testing.M) {
@@ -111,7 +111,7 @@ func execute(t testing.TB, dsn, sql string) {
 
 var formats = []export.Format{export.SQL, export.Tar, export.Custom, export.Directory}
 
-// dumper is one with defaults for the tests.
+// dumper is a Dumper with defaults for the tests.
 func dumper(t *testing.T, c pgdump.Config) *pgdump.Dumper {
 	t.Helper()
 	if c.Spool == nil {
@@ -184,7 +184,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// group lists the processes of a group, but for those that only wait to be reaped.
+// group lists the processes of a group, except those that only wait to be reaped.
 func group(t *testing.T, id int) (found []string) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -204,8 +204,8 @@ func group(t *testing.T, id int) (found []string) {
 	return found
 }
 
-// noSessionIsLeft waits for the end of our dumps' sessions on a database. It looks through one
-// connection: the server ends one in its own time, and takes no more than it is configured for.
+// noSessionIsLeft waits for the end of our dumps' sessions on a database. It uses one connection:
+// the server ends a connection with a delay, and accepts a limited number.
 func noSessionIsLeft(t *testing.T, dsn string) {
 	t.Helper()
 	conn := connect(t, dsn)
@@ -226,7 +226,7 @@ SELECT count(*) FROM pg_stat_activity
 	return n
 }
 
-// large is a table with a dump that fills every buffer on the way many times.
+// large is a table whose dump fills every buffer many times.
 const large = `
 CREATE SCHEMA big;
 CREATE TABLE big.t AS SELECT i, repeat('x', 1000) AS pad FROM generate_series(1, 40000) i;

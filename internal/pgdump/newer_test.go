@@ -17,8 +17,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// A server that is newer than any known needs a pg_dump as new, and is asked for what the
-// newest known has. What it lacks of that, it says itself.
+// A server that is newer than any known one needs a pg_dump as new, and is queried like the newest
+// known version. It reports by itself what it lacks.
 func TestAServerNewerThanAnyKnownCountsAsTheNewest(t *testing.T) {
 	t.Parallel()
 	j := job(newer(t, database(t, cluster, simple)), export.SQL, "s")
@@ -37,8 +37,8 @@ func TestAServerNewerThanAnyKnownCountsAsTheNewest(t *testing.T) {
 	}
 }
 
-// newer returns the DSN of a proxy before a server, through which the server says that its
-// major version is 99.
+// newer returns the DSN of a proxy before a server that changes the server's reported major version
+// to 99.
 func newer(t *testing.T, dsn string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -64,8 +64,8 @@ func newer(t *testing.T, dsn string) string {
 	return u.String()
 }
 
-// pretendNewer copies between the two until one of them ends. From the server's side each
-// message is a byte for its kind, a length that counts itself, and a body.
+// pretendNewer copies between the two until one of them ends. From the server's side each message
+// is a byte for its kind, a length that includes itself, and a body.
 func pretendNewer(client net.Conn, address string) {
 	defer func() { _ = client.Close() }()
 	server, err := net.Dial("tcp", address)

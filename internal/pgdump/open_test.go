@@ -103,7 +103,7 @@ func TestInfo(t *testing.T) {
 	if !slices.ContainsFunc(versions, func(v pgdump.Version) bool { return v.Text == info.PgDumpVersion }) {
 		t.Errorf("pg_dump version = %q, want one of %v", info.PgDumpVersion, versions)
 	}
-	// How much a table that grows takes beyond its rows differs between versions.
+	// The space of a growing table beyond its rows differs between versions.
 	var want int64
 	err := connect(t, dsn).QueryRow(t.Context(), `SELECT pg_table_size('s.fresh') + 8192 * relpages
 		FROM pg_class WHERE oid = 's.analysed'::regclass`).Scan(&want)
@@ -121,7 +121,7 @@ func TestInfo(t *testing.T) {
 func TestRoleIsTakenForTheLookAndTheDump(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
-	// From version 16 on the grant remembers what the login was when it was granted.
+	// From version 16 on the grant stores the login's attribute at the time of the grant.
 	login := reader(t, dsn, `ALTER ROLE $login NOINHERIT;
 		CREATE ROLE "tenant of $login" NOLOGIN; GRANT "tenant of $login" TO $login;
 		GRANT USAGE ON SCHEMA s TO "tenant of $login"; GRANT SELECT ON s.t, s.q TO "tenant of $login"`)
@@ -154,7 +154,7 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 
 func TestOpenLeavesAServerThatHangs(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, nothing is answered
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections are accepted, and nothing is answered
 	if err != nil {
 		t.Fatal(err)
 	}

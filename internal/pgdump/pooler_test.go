@@ -72,7 +72,7 @@ func TestAGroupThroughAPoolerInSessionMode(t *testing.T) {
 	}
 }
 
-// The settings that pg_dump makes before its transaction would be lost, or be others'.
+// The settings that pg_dump makes before its transaction would be lost, or reach another session.
 func TestAPoolerThatSharesServersIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"transaction", "statement"} {

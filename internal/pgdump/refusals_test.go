@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// reader makes a login that may do what grants say, and returns its DSN.
+// reader makes a login with the rights in grants, and returns its DSN.
 func reader(t *testing.T, dsn, grants string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)

@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// rich has everything that decides whether and how a table's rows are in a dump.
+// rich has everything that determines whether and how a table's rows are in a dump.
 func rich(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/rich.sql")
@@ -116,7 +116,7 @@ CREATE TABLE s.plain_1 PARTITION OF s.plain DEFAULT`)
 	}
 }
 
-// A snapshot is one moment: what is written after Open is in neither the stream nor the
+// A snapshot is one moment: rows that are written after Open are in neither the stream nor the
 // counts.
 func TestRowsAreThoseOfTheSnapshot(t *testing.T) {
 	t.Parallel()
@@ -150,7 +150,7 @@ func TestRowsEndsWithItsContextAndWithTheDump(t *testing.T) {
 	}
 }
 
-// A database without an encoding has nothing to convert from: its bytes are kept.
+// A database without an encoding cannot be converted: its bytes are kept.
 func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 	t.Parallel()
 	execute(t, cluster.URL("postgres"), "DROP DATABASE IF EXISTS ascii")
@@ -165,8 +165,8 @@ func TestADatabaseWithoutEncodingIsKeptAsItIs(t *testing.T) {
 	}
 }
 
-// Counting stays as many tables behind as it is told, takes what is due at once, and everything
-// once pg_dump has ended or the counting was cancelled.
+// Counting stays so many tables behind, continues at once with the tables that are due, and with
+// all tables once pg_dump has ended or the counting was cancelled.
 func TestTrail(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -218,8 +218,8 @@ func TestTrail(t *testing.T) {
 	})
 }
 
-// Of the tables that pg_dump has finished as many are counted as it does not dump at once, the
-// largest first.
+// The number of tables that are counted at a time is the number that pg_dump does not dump at the
+// same time, the largest first.
 func TestCountingStaysBehindTheDump(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, many(5)+`INSERT INTO big.t3 SELECT * FROM big.t3; ANALYZE`)
@@ -240,7 +240,7 @@ SELECT query FROM pg_stat_activity WHERE datname = current_database() AND applic
 	}
 }
 
-// A count(*) fails or waits, or is wrong, where pg_dump's COPY is right: planning it inlines the
+// A count(*) can fail, wait or be wrong where pg_dump's COPY is right. Planning it inlines the
 // functions of indexes and statistics and locks every index, and an index may lack entries. The
 // functions get their unqualified names last: from 17 on CREATE INDEX and ANALYZE refuse them.
 func TestRowsAreCountedWherePlanningFails(t *testing.T) {

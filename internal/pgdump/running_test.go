@@ -41,8 +41,8 @@ func TestABackendThatIsTerminatedIsAFailure(t *testing.T) {
 	for _, f := range formats {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
-			// A row that is stored apart is read by an index, and waits while that is built anew. The
-			// formats that spool say nothing of how far they are, and need not be read to go on.
+			// A TOAST row is read by an index, and waits while that index is rebuilt. The formats
+			// with a spool do not report their progress, and continue without a reader.
 			dsn := database(t, cluster, large+`;
 CREATE TABLE big.apart (pad text); ALTER TABLE big.apart ALTER pad SET STORAGE EXTERNAL; INSERT INTO big.apart VALUES (repeat('x', 10000))`)
 			conn, holder := connect(t, dsn), connect(t, dsn)
@@ -74,7 +74,8 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	}
 }
 
-// That only pg_dump's backend ended says little; that the snapshot's did too, much.
+// The end of pg_dump's backend alone has several causes; with the end of the snapshot's backend the
+// cause is clear.
 func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
@@ -89,7 +90,7 @@ func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
 	fault(t, readUntilError(t, dump), codes.SourceUnavailable)
 }
 
-// A pg_dump that cannot answer SIGTERM is killed, and the server is told to end its side.
+// A pg_dump that does not react to SIGTERM is killed, and the server is told to end its session.
 func TestAPgDumpThatIsKilledLeavesNoBackend(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
@@ -136,8 +137,8 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
 	conn := connect(t, dsn)
-	// The fake gives the writer time to queue, then waits for the lock as pg_dump would,
-	// and gives up like it.
+	// The fake gives the writer time to queue, then waits for the lock as pg_dump would, and gives
+	// up like pg_dump.
 	release := filepath.Join(t.TempDir(), "release")
 	dump := open(t, pgdump.Config{BinDirs: fake(t, "until [ -e "+release+" ]; do sleep 0.01; done; exit 1")}, job(dsn, export.SQL, "s"))
 	queued := make(chan error, 1)
@@ -163,8 +164,7 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 	}
 }
 
-// pg_dump waits in pg_get_viewdef for another session's lock, where its own timeout does not
-// apply.
+// pg_dump waits in pg_get_viewdef for another session's lock, where its own timeout does not apply.
 func TestAViewThatIsHeldIsALockTimeout(t *testing.T) {
 	t.Parallel()
 	for name, hold := range map[string]string{
@@ -190,8 +190,8 @@ CREATE VIEW s.v AS SELECT 1 AS n; CREATE MATERIALIZED VIEW s.m AS SELECT 1 AS n`
 	}
 }
 
-// A TRUNCATE between the snapshot and the locks would leave nothing to be dumped, and the
-// counts would agree.
+// After a TRUNCATE between the snapshot and the locks the dump would be empty, and the counts would
+// agree.
 func TestATableRewrittenWhileTheDumpBeginsIsNoticed(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
@@ -242,7 +242,7 @@ func TestTimeout(t *testing.T) {
 // restrictKey is random for each plain dump.
 var restrictKey = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
-// alone is what pg_dump writes of a schema by itself, with such settings of the server.
+// alone is pg_dump's script of one schema, with these settings of the server.
 func alone(t *testing.T, dsn, schema, settings string) []byte {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -276,13 +276,13 @@ func TestWithOtherPlansTheDumpIsTheSame(t *testing.T) {
 	}
 }
 
-// What pg_dump is told to leave out is what there is none of: ours is what a pg_dump writes
-// that was told nothing. A label can only be made by a provider's library, so the test enters
-// one into the catalogue itself.
+// Only options for what the database lacks are given to pg_dump: our dump equals that of a pg_dump
+// without them. A label can only be made by a provider's library, so the test inserts one into the
+// catalogue.
 func TestCommentsAndLabelsAreDumpedWhereThereAreAny(t *testing.T) {
 	t.Parallel()
 	const label = `SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('s.t'::regclass, 'pg_class'::regclass, 0, 'selinux', 'secret');`
-	// What was made in single-user mode has such an oid.
+	// An object that was made in single-user mode has such an oid.
 	const early = `CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMENT ON FUNCTION s.f() IS 'mine'; SET allow_system_table_mods = on;
 UPDATE pg_depend SET objid = 15999 WHERE classid = 'pg_proc'::regclass AND objid = 's.f'::regproc;
 UPDATE pg_description SET objoid = 15999 WHERE classoid = 'pg_proc'::regclass AND objoid = 's.f'::regproc;
@@ -324,7 +324,7 @@ func TestPgDumpIsPinnedToTheServerOfTheSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first host does not answer; the second is found by each in its own way.
+	// The first host does not answer; each of our connections finds the second in its own way.
 	u.Host = "127.0.0.1:1,localhost:" + u.Port()
 	contents, err := archive.Check(open(t, pgdump.Config{}, job(u.String(), export.SQL, "s")), export.SQL)
 	if err != nil || contents.Rows() != 3 {
@@ -374,7 +374,7 @@ SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND q
 }
 
 // A worker on a machine that vanished closes no connection. The next attempt of the same request
-// ends what it has left, and nothing of another request.
+// ends its sessions, and no session of another request.
 func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
@@ -399,7 +399,8 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	}
 }
 
-// What a request that no worker will end has left goes too, though no further attempt is made.
+// The sessions of a request that no worker will end are ended too, although no further attempt is
+// made.
 func TestTheSessionsOfALostRequestAreEnded(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
@@ -424,8 +425,8 @@ func TestTheSessionsOfALostRequestAreEnded(t *testing.T) {
 	noSessionIsLeft(t, dsn)
 }
 
-// The server looks after the snapshot's idle session: a client that vanished without a FIN is
-// noticed within half a minute, and not after the kernel's two hours.
+// The server probes the snapshot's idle session: a client that vanished without a FIN is noticed
+// within half a minute, and not after the kernel's two hours.
 func TestTheServerProbesAnIdleSnapshot(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// hardPassword has what passfiles, URLs and shells treat specially.
+// hardPassword has the characters that passfiles, URLs and shells treat specially.
 const hardPassword = `pa:ss\wo"r'd #$%/@?☃`
 
 func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
@@ -62,7 +62,7 @@ func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
 	if err != nil || !strings.HasPrefix(target, "/memfd:pgcourier") {
 		t.Errorf("passfile = %q, %v; want a memory file", target, err)
 	}
-	// A failure's words neither.
+	// The error text of a failure does not contain it either.
 	u.User = url.UserPassword("canary", hardPassword+"x")
 	_, err = dumper(t, pgdump.Config{}).Open(t.Context(), job(u.String(), export.SQL, "big"))
 	if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), hardPassword) {

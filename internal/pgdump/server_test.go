@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// ownCluster is for tests that hurt the server.
+// ownCluster is for tests that disturb the server.
 func ownCluster(t *testing.T) *pgcluster.Cluster {
 	t.Helper()
 	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
@@ -29,7 +29,7 @@ func ownCluster(t *testing.T) *pgcluster.Cluster {
 	return c
 }
 
-// The steps share a cluster and run one after the other: each does something to the server.
+// The steps share a cluster and run one after the other: each disturbs the server.
 func TestServerFaults(t *testing.T) {
 	t.Parallel()
 	c := ownCluster(t)

@@ -52,7 +52,7 @@ DO $$ BEGIN FOR i IN 1..%d LOOP
 END LOOP; END $$;`, tables)
 }
 
-// size is how many bytes lie under a folder.
+// size is the number of bytes below a folder.
 func size(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -65,7 +65,7 @@ func size(dir string) (n int64) {
 	return n
 }
 
-// empty fails if anything lies in the spool.
+// empty fails unless the spool is empty.
 func empty(t *testing.T, dir string) {
 	t.Helper()
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
@@ -205,7 +205,7 @@ func TestADirectoryNeedsASpool(t *testing.T) {
 	fault(t, err, codes.SpoolUnavailable)
 }
 
-// A dump that is closed while pg_dump is paused ends it and leaves nothing.
+// If a dump is closed while pg_dump is paused, pg_dump ends and leaves nothing.
 func TestCloseOfAPausedDumpLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, many(60))
@@ -252,8 +252,8 @@ func TestAKilledPgDumpOfADirectoryIsAFailure(t *testing.T) {
 	}
 }
 
-// A worker that is killed while its pg_dump is paused leaves neither processes nor, once
-// another worker starts, files.
+// A worker that is killed while its pg_dump is paused leaves no processes and, once another worker
+// starts, no files.
 func TestAKilledWorkerLeavesNothingInTheSpool(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{
@@ -311,7 +311,7 @@ func TestADirectoryThatPgDumpDidNotWriteWhole(t *testing.T) {
 	}
 }
 
-// A file that goes on growing after it was closed is no file of pg_dump's.
+// A file that grows after it was closed is not one of pg_dump's.
 func TestAFileThatIsWrittenAgainIsRefused(t *testing.T) {
 	t.Parallel()
 	release := filepath.Join(t.TempDir(), "release")

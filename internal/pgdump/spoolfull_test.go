@@ -61,8 +61,8 @@ func fillSpool(dsn string) int {
 	return 0
 }
 
-// The file system is really full: a tmpfs of 2 MiB, mounted in a process with its own user
-// and mount namespaces. Where the kernel refuses such a process, only the measuring is seen.
+// The file system is really full: a tmpfs of 2 MiB, mounted in a process with its own user and
+// mount namespaces. If the kernel refuses such a process, only the measuring is tested.
 func TestAFullDiskUnderTheSpool(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()

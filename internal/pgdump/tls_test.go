@@ -130,9 +130,9 @@ SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 	}
 }
 
-// certificates writes server.crt and server.key for localhost, and the authority that signed
-// them as roots.crt, into a server's folder. It returns another copy of the authority, beside
-// which are client.crt and client.key for the login certified.
+// certificates writes server.crt and server.key for localhost, and the authority that signed them
+// as roots.crt, into a server's folder. It returns another copy of the authority; client.crt and
+// client.key for the login certified are in the same folder.
 func certificates(t *testing.T, folder string) (roots string) {
 	t.Helper()
 	key := func() *ecdsa.PrivateKey {

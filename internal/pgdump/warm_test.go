@@ -24,8 +24,8 @@ func warmDumper(t *testing.T, keep time.Duration) *pgdump.Dumper {
 	return d
 }
 
-// dumped runs one dump to its end, the counting of its rows included: Close cuts that short, and
-// then the session is not kept.
+// dumped runs one dump to its end, including the counting of its rows: Close would interrupt that,
+// and then the session is not kept.
 func dumped(t *testing.T, d *pgdump.Dumper, j export.DumpJob) {
 	t.Helper()
 	dump, err := d.Open(t.Context(), j)
@@ -43,7 +43,7 @@ func dumped(t *testing.T, d *pgdump.Dumper, j export.DumpJob) {
 	}
 }
 
-// resting lists what the server says of our sessions in a connection's database.
+// resting lists the server's states of our sessions in a connection's database.
 func resting(t *testing.T, conn *pgx.Conn) []string {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `
@@ -59,7 +59,7 @@ SELECT format('%s %s %s', pid, application_name, state) FROM pg_stat_activity a
 	return all
 }
 
-// at waits until the sessions at rest are as wanted.
+// at waits until the idle sessions are as wanted.
 func at(t *testing.T, dsn string, n int) (all []string) {
 	t.Helper()
 	conn := connect(t, dsn)
@@ -71,8 +71,7 @@ func at(t *testing.T, dsn string, n int) (all []string) {
 	return all
 }
 
-// The session beside a dump serves the next one of the same source, and has nothing of the
-// last in it.
+// The next dump of the same source uses the session of the previous one, without any of its state.
 func TestASessionIsKeptWarm(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple+`; CREATE SCHEMA own; CREATE TABLE own.t (a int); ALTER TABLE own.t ENABLE ROW LEVEL SECURITY`)
@@ -86,8 +85,8 @@ func TestASessionIsKeptWarm(t *testing.T) {
 	limited.Project.Role = "pg_read_all_data"
 	_, err := d.Open(t.Context(), limited)
 	fault(t, err, codes.RowLevelSecurity)
-	at(t, dsn, 0) // what failed is not kept
-	// One dump's role is not the next one's, which sees all rows.
+	at(t, dsn, 0) // a session of a failed dump is not kept
+	// The next dump does not inherit the role of the last one, and sees all rows.
 	limited.Schemas = []string{"s"}
 	dumped(t, d, limited)
 	dumped(t, d, job(dsn, export.Custom, "own"))
@@ -103,7 +102,7 @@ func TestASessionIsKeptWarm(t *testing.T) {
 	}
 }
 
-// A session that was ended meanwhile is replaced, and no dump notices.
+// A session that was ended meanwhile is replaced, and no dump fails.
 func TestAWarmSessionThatIsGone(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
@@ -143,14 +142,14 @@ func TestWarmSessionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	at(t, two, 0)
-	// Where the kind of server matters, it is asked for each time.
+	// If the kind of server matters, it is queried each time.
 	choosy := warmDumper(t, time.Minute)
 	dumped(t, choosy, job(one+"&target_session_attrs=primary", export.SQL, "s"))
 	at(t, one, 0)
 }
 
-// A session that says nothing while pg_dump works is heard of every minute: the kernel's own
-// timer of its connection says when (proc(5): 2 is a keepalive timer, in hundredths of a second).
+// An idle session is probed every minute while pg_dump works: the kernel's own timer of its
+// connection shows when (proc(5): 2 is a keepalive timer, in hundredths of a second).
 func TestASilentSessionIsHeardOf(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)

@@ -11,8 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
 
-// watched runs a clock of 30 minutes and 10 minutes beside f on virtual time, and returns
-// what expired.
+// watched runs a clock of 30 minutes and 10 minutes beside f on virtual time, and returns the limit
+// that expired.
 func watched(t *testing.T, moved func() bool, f func(pgdump.Watch)) (expired error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 // workerVariable makes the test binary a worker that dumps until it is killed.
 const workerVariable = "PGDUMP_TEST_WORKER"
 
-// spoolVariable lets it dump by way of this spool.
+// spoolVariable names a spool for its dump.
 const spoolVariable = "PGDUMP_TEST_SPOOL"
 
 func beWorker(dsn string) {
@@ -53,7 +53,7 @@ func beWorker(dsn string) {
 }
 
 // initVariable makes the test binary a small init, which starts such a worker in its own session
-// and reaps all that it leaves.
+// and reaps every process that it leaves.
 const initVariable = "PGDUMP_TEST_INIT"
 
 func beInit() error {

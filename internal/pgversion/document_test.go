@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
-// features are all, with words of their row in the document.
+// features are all features, with words of their row in the document.
 var features = map[pgversion.Feature]string{
 	pgversion.JIT:                "the setting `jit`",
 	pgversion.DropForce:          "`DROP DATABASE ... WITH (FORCE)`",

@@ -75,7 +75,8 @@ func TestWhichReleasesKnowRestrict(t *testing.T) {
 	}
 }
 
-// Elsewhere no version is compared with a number: what a version can stands in this package.
+// Other packages compare no version with a number: only this package knows the features of a
+// version.
 func TestVersionsAreComparedWithNumbersHereOnly(t *testing.T) {
 	t.Parallel()
 	files := token.NewFileSet()
@@ -102,7 +103,7 @@ func TestVersionsAreComparedWithNumbersHereOnly(t *testing.T) {
 	}
 }
 
-// isMajor says whether the expression is called major, Major, Major() or the like.
+// isMajor says whether the expression is named major, Major, Major() or the like.
 func isMajor(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.CallExpr:
@@ -116,7 +117,7 @@ func isMajor(e ast.Expr) bool {
 	}
 }
 
-// isNumber says whether the expression is a number that can be a version: none is 0.
+// isNumber says whether the expression is a number that can be a version: 0 is not.
 func isNumber(e ast.Expr) bool {
 	l, ok := e.(*ast.BasicLit)
 	if !ok || l.Kind != token.INT {

@@ -121,7 +121,7 @@ func TestUnknownAndSuspendedProjectsGetTheSameAnswer(t *testing.T) {
 			t.Errorf("%q: %#v, want the very same as for an unknown one: %#v", id, err, unknown)
 		}
 	}
-	// A query that ignores case must not hand out another spelling's project.
+	// A query that ignores case must not return a project with another spelling.
 	loose := project.New(newPool(t, cluster.URL("postgres")), `SELECT id, name, active, schemas FROM rich WHERE lower(id) = lower($1)`)
 	if _, err := loose.Lookup(t.Context(), "ALL"); !reflect.DeepEqual(err, unknown) {
 		t.Errorf("other spelling: %v, want %v", err, unknown)
@@ -230,7 +230,7 @@ func TestAnOutageOfTheControlPlaneIsNoAnswer(t *testing.T) {
 	}
 }
 
-// A table altered under a cached statement costs no request its attempt.
+// A request does not lose its attempt when a table is altered under a cached statement.
 func TestAChangedTableIsNoticedWithoutAnError(t *testing.T) {
 	t.Parallel()
 	pool := newPool(t, cluster.URL("postgres")+"&pool_max_conns=1")
@@ -249,8 +249,8 @@ func TestAChangedTableIsNoticedWithoutAnError(t *testing.T) {
 	}
 }
 
-// A pooler's guide tells people to set the query mode. The types of the query's parameter and
-// columns are the server's in each.
+// A pooler's guide recommends to set the query mode. In each mode the types of the query's
+// parameter and columns are the server's.
 func TestEveryQueryModeLooksProjectsUp(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {

@@ -16,7 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
-// past is a history and a queue.
+// past is a history and a queue in memory.
 type past struct {
 	outcomes map[string]events.Outcome // by project/request
 	failed   []events.Failed
@@ -142,12 +142,13 @@ func TestAChainIsFollowedToItsEnd(t *testing.T) {
 	}
 }
 
-// Each look is a call of the broker: a request that was replayed hundreds of times needs some of them.
+// Each look is a call to the broker: a request that was replayed hundreds of times needs a few of
+// them.
 func TestALongChainNeedsFewLooks(t *testing.T) {
 	t.Parallel()
 	x := request("acme", "x")
 	for _, length := range []int{1, 2, 3, 7, 8, 100, 500} {
-		for _, taken := range []int{0, 1, 2, 4, 64, 77, length - 1} { // a number that another's request has
+		for _, taken := range []int{0, 1, 2, 4, 64, 77, length - 1} { // a number that another request's replay has
 			p := newPast()
 			p.fail("acme", "x", x, codes.LockTimeout)
 			for n := 1; n <= length; n++ {
@@ -222,7 +223,7 @@ func TestAFullQueueHoldsUpItsOwnProjectOnly(t *testing.T) {
 		if err != nil || len(done) != 4 || !slices.Equal(took, []string{"free/1", "free/2", "full/1", "full/2"}) || !waited {
 			t.Errorf("took %q, %v", took, err)
 		}
-		// A bound on the whole ends it, and what was done is said.
+		// A limit on the whole ends it, and the report says what was done.
 		begun = time.Now()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, errors.New("enough"))
 		defer cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// tenantSQL is a schema that holds a bit of everything that others can depend on.
+// tenantSQL is a schema with an object of each kind that others can depend on.
 const tenantSQL = `
 CREATE SCHEMA tenant;
 CREATE TYPE tenant.mood AS ENUM ('sad', 'happy');
@@ -27,7 +27,7 @@ INSERT INTO tenant.users VALUES (1, 'happy'), (2, 'sad');
 CREATE SEQUENCE tenant.numbers;
 CREATE VIEW tenant.names AS SELECT id FROM tenant.users;`
 
-// What others built on the schemas is neither dropped nor changed by --clean.
+// --clean neither drops nor changes objects of others that depend on the schemas.
 func TestCleanRefusesToDropWhatLiesElsewhere(t *testing.T) {
 	t.Parallel()
 	plain := dump(t, database(t, tenantSQL), export.SQL, "tenant")
@@ -80,7 +80,7 @@ func TestCleanRefusesToDropWhatLiesElsewhere(t *testing.T) {
 	}
 }
 
-// What comes between the look and the transaction is found in the transaction.
+// A change between the look and the transaction is found in the transaction.
 func TestADependentMadeMeanwhileRollsBack(t *testing.T) {
 	t.Parallel()
 	plain := dump(t, database(t, tenantSQL), export.SQL, "tenant")
@@ -107,7 +107,7 @@ func TestADependentMadeMeanwhileRollsBack(t *testing.T) {
 	}
 }
 
-// Extensions stay where they are, and so do others' columns of their types.
+// Extensions stay, and so do others' columns of their types.
 func TestCleanKeepsExtensions(t *testing.T) {
 	t.Parallel()
 	const sql = "CREATE EXTENSION citext; CREATE EXTENSION pg_trgm; CREATE TABLE public.people (name citext); INSERT INTO public.people VALUES ('Ada');" +
@@ -127,7 +127,7 @@ func TestCleanKeepsExtensions(t *testing.T) {
 	}
 }
 
-// A schema that is there keeps its owner, its rights and its default privileges.
+// An existing schema keeps its owner, its rights and its default privileges.
 func TestTheTargetsSchemaKeepsItsRights(t *testing.T) {
 	t.Parallel()
 	from := database(t, tenantSQL+"COMMENT ON SCHEMA tenant IS 'it''s; \"ours\"'; CREATE TABLE public.t AS SELECT 1 AS i")
@@ -158,7 +158,7 @@ func TestTheTargetsSchemaKeepsItsRights(t *testing.T) {
 	}
 }
 
-// Every kind of object that a schema can hold is dropped, and comes back.
+// Every kind of object that a schema can hold is dropped and restored.
 func TestCleanDropsEveryKindOfObject(t *testing.T) {
 	t.Parallel()
 	const sql = tenantSQL + `

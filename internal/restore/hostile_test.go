@@ -33,7 +33,7 @@ func trap(t *testing.T) string {
 	return filepath.Join(dir, "x")
 }
 
-// hostile is a schema full of names and texts that a careless reader would execute.
+// hostile is a schema with names and texts that a faulty parser would execute.
 func hostile(file string) string {
 	name := func(kind string) string { return fmt.Sprintf("\"%s\n\\! touch %s\n\"", kind, file) }
 	text := func(kind string) string {
@@ -114,8 +114,8 @@ func TestAScriptWithPsqlCommandsIsNotFed(t *testing.T) {
 			}
 		}
 	}
-	// Even where the bytes are those of the manifest: archives are read by pg_restore, and what
-	// it writes is checked before psql has it.
+	// Also if the bytes are those of the manifest: pg_restore reads archives, and its output is
+	// checked before psql gets it.
 	archive := sealed(t, dump(t, database(t, "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a"), export.Custom, "s"), kind{format: export.Custom, compression: seal.Gzip}, "s")
 	dirs := tool(t, "pg_restore", fmt.Sprintf("[ \"$1\" = --version ] && exec %[1]s/pg_restore --version\n%[1]s/pg_restore \"$@\" | sed 's|^CREATE SCHEMA|\\\\! touch %[2]s\\n&|'\n", cluster.BinDir, file))
 	at := database(t, "")

@@ -36,7 +36,7 @@ var cluster *pgcluster.Cluster
 // spoolDir is every Restorer's, unless the test names another.
 var spoolDir string
 
-// sourceSQL is what most tests dump: a partitioned table, odd names, and a function that is
+// sourceSQL is the source of most tests: a partitioned table, odd names, and a function that is
 // called when the index is built.
 const sourceSQL = `
 CREATE SCHEMA tenant;
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	// os.Remove takes an empty folder only: no restore may leave anything.
+	// os.Remove removes an empty folder only: no restore may leave anything.
 	if err := os.Remove(spoolDir); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -155,7 +155,7 @@ func dump(t *testing.T, database string, f export.Format, schemas ...string) []b
 	return out
 }
 
-// directoryTar is a directory archive as it is delivered: toc.dat comes last.
+// directoryTar is a directory archive as an export has it: toc.dat comes last.
 func directoryTar(t *testing.T, dir string) []byte {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.dat"))
@@ -182,15 +182,15 @@ func directoryTar(t *testing.T, dir string) []byte {
 	return b.Bytes()
 }
 
-// kind is how an export is stored.
+// kind is the form of a stored export.
 type kind struct {
 	format      export.Format
 	compression seal.Compression
 	identity    *age.X25519Identity
 }
 
-// stored is an export in memory. Each opening gives the next of its readings, the last one
-// for ever.
+// stored is an export in memory. Each opening returns the next of its readings; the last one is
+// repeated.
 type stored struct {
 	restore.Export
 	bytes  []byte
@@ -228,7 +228,7 @@ func sealed(t *testing.T, plain []byte, k kind, schemas ...string) *stored {
 	return x
 }
 
-// readings replaces what each opening gives.
+// readings replaces the readings of each opening.
 func (x *stored) readings(next ...func([]byte) io.Reader) {
 	x.opened.Store(0)
 	x.Open = func(context.Context) (io.ReadCloser, error) {
@@ -278,8 +278,8 @@ func tool(t *testing.T, which, script string) []string {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	// Written by another process: a fork of this one could hold it open for writing, and the kernel
-	// would refuse to execute it (ETXTBSY).
+	// Another process writes it: a fork of this one could still have it open for writing, and the
+	// kernel would refuse to execute it (ETXTBSY).
 	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", path)
 	cmd.Stdin = strings.NewReader("#!/bin/sh\n" + script)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -26,7 +26,7 @@ func TestSeveralConnectionsRestoreToTheSource(t *testing.T) {
 	}
 	for _, f := range []export.Format{export.Custom, export.Directory} {
 		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Zstd}, "tenant")
-		// A name that would be a connection string, if it were taken for one.
+		// A name that would be a connection string if a program parsed it as one.
 		to := `host=nowhere '\" ` + string(f)
 		execute(t, "postgres", `CREATE DATABASE "`+strings.ReplaceAll(to, `"`, `""`)+`"`)
 		at := target(t, "postgres")
@@ -89,8 +89,8 @@ func TestJobsOfANewerPgRestoreAreRefusedForAnOlderServer(t *testing.T) {
 	}
 }
 
-// Until the second pass was equal to the first, the target is untouched; from then on a
-// failure says that it is not.
+// Until the second pass was equal to the first, the target is unchanged; after that a failure says
+// that it is not.
 func TestAParallelRestoreThatFails(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
@@ -137,7 +137,7 @@ func TestAScratchFolderThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// What is unpacked lies in the folder and nowhere else, whatever the second pass names.
+// Files are unpacked into the folder and nowhere else, for any names in the second pass.
 func TestAnArchiveThatNamesOtherFilesIsNotUnpacked(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)

@@ -9,7 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// What Prepare prints is all that a database needs for the export, and may be run twice.
+// The script of Prepare makes everything that a database needs for the export, and may be run
+// twice.
 func TestAPreparedDatabaseTakesTheExport(t *testing.T) {
 	t.Parallel()
 	const role = `an "auditor's" role`

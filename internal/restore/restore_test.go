@@ -83,8 +83,8 @@ func TestTheSchemaPublicRestoresIntoANewDatabase(t *testing.T) {
 	}
 }
 
-// pg_dump sets transaction_timeout from version 17 on, and servers from 17 on know it. An
-// older server takes the export all the same, and a row that says so stays.
+// pg_dump sets transaction_timeout from version 17 on, and servers from 17 on know it. An older
+// server accepts the export as well, and a row with that text stays.
 func TestASettingOfNewerServersIsNoObstacle(t *testing.T) {
 	t.Parallel()
 	const setting = "SET transaction_timeout = 0;\n"
@@ -120,7 +120,7 @@ func TestATargetThatHoldsObjectsIsLeftAlone(t *testing.T) {
 		if x.opened.Load() != 0 {
 			t.Errorf("%s: the export was read before the target was looked at", f)
 		}
-		// A restore that fails gives back what it was to replace.
+		// A restore that fails keeps the content that it was to replace.
 		broken := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
 		broken.readings(whole, func(b []byte) io.Reader { b[len(b)/2] ^= 1; return bytes.NewReader(b) })
 		at.Clean = true
@@ -139,7 +139,7 @@ func TestATargetThatHoldsObjectsIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Whatever the second pass gives, other bytes than the first are never committed.
+// If the second pass reads other bytes than the first, they are never committed.
 func TestAnExportThatChangesAfterItWasCheckedIsRolledBack(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
@@ -216,7 +216,7 @@ func TestARefusedStatementRollsBackAndSaysWhy(t *testing.T) {
 	}
 }
 
-// The rows are counted in the transaction: a script that loses some on the way is noticed.
+// The rows are counted in the transaction: a script that loses some of them is detected.
 func TestRowsThatGetLostInTheTargetRollBack(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
@@ -261,7 +261,7 @@ func TestToolsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// A tool that hangs is ended with its children, and the password is nowhere to be read.
+// A tool that hangs is ended with its children, and the password is not visible anywhere.
 func TestAToolThatHangsIsEnded(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
@@ -313,7 +313,7 @@ func TestACancelledRestoreRollsBack(t *testing.T) {
 	}
 }
 
-// Rows of partitions by hash may move to another partition, and still none may be lost.
+// Rows of partitions by hash may move to another partition, but none may be lost.
 func TestRowsThatGetLostInPartitionsByHashRollBack(t *testing.T) {
 	t.Parallel()
 	from := database(t, `CREATE SCHEMA tenant; CREATE TABLE tenant.h (i int) PARTITION BY HASH (i);
@@ -339,7 +339,7 @@ func TestRowsThatGetLostInPartitionsByHashRollBack(t *testing.T) {
 
 func TestRehearse(t *testing.T) {
 	t.Parallel()
-	// A login without other rights than making databases.
+	// A login that may only make databases.
 	execute(t, "postgres", "CREATE ROLE rehearser LOGIN CREATEDB PASSWORD 'x y:\\z'")
 	execute(t, "postgres", "CREATE DATABASE pgcourier_scratch_20200101t000000_left OWNER rehearser")
 	execute(t, "postgres", "CREATE DATABASE pgcourier_scratch_29990101t000000_busy OWNER rehearser")
@@ -364,7 +364,8 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// A login's lack of a right proves nothing about an export, also when the second restore cannot be made.
+// A missing right of the login proves nothing about an export, also when the second restore cannot
+// be made.
 func TestARefusalIsNoVerdictWithoutTheSecondRestore(t *testing.T) {
 	t.Parallel()
 	execute(t, "postgres", "CREATE ROLE once LOGIN CREATEDB PASSWORD 'x'")

@@ -17,8 +17,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// Without errors, restores that go on or have no transaction are as any other; and what was
-// changed after it was checked reaches the target in none of them.
+// Without errors, restores that keep going or have no transaction are like any other. In none of
+// them a change after the check reaches the target.
 func TestStepwiseRestoresAreChecked(t *testing.T) {
 	t.Parallel()
 	from := database(t, sourceSQL)
@@ -52,7 +52,7 @@ func TestStepwiseRestoresAreChecked(t *testing.T) {
 	}
 }
 
-// Rows that get lost are told also by a restore that keeps going.
+// A restore that keeps going also reports lost rows.
 func TestKeepGoingTellsWhichTablesDiffer(t *testing.T) {
 	t.Parallel()
 	const trailer = "--\n-- PostgreSQL database dump complete"
@@ -87,7 +87,8 @@ func TestStepsThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// A server with few locks takes many tables one by one, and says what it needs for all at once.
+// A server with few locks accepts many tables one by one, and the error says what it needs for all
+// at once.
 func TestAServerWithFewLocks(t *testing.T) {
 	t.Parallel()
 	small, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{

@@ -137,7 +137,8 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// pg_restore exits with 1 for an archive that it cannot read, and for much that is not the archive's.
+// pg_restore exits with 1 for an archive that it cannot read, and for many faults that are not the
+// archive's.
 func TestAFaultOfTheMachineIsNoFaultOfTheArchive(t *testing.T) {
 	t.Parallel()
 	x := sealed(t, dump(t, database(t, sourceSQL), export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")

@@ -41,7 +41,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// history makes exports from lines such as "2026-11-20T03 v": v is verified, d damaged.
+// history makes exports from lines such as "2026-11-20T03 v": v means verified, d damaged.
 func history(t *testing.T, lines ...string) []retention.Export {
 	t.Helper()
 	var out []retention.Export
@@ -112,7 +112,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Periods are those of UTC, wherever the times come from.
+// Periods are in UTC, in whatever zone the times are.
 func TestPeriodsAreUTC(t *testing.T) {
 	t.Parallel()
 	east := time.FixedZone("east", 10*3600)
@@ -173,7 +173,7 @@ func newest(all []retention.Export, of func(retention.Export) bool) (at time.Tim
 	return at, found
 }
 
-// What must hold for every history and every policy.
+// The invariants for every history and every policy.
 func TestInvariants(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -193,7 +193,7 @@ func TestInvariants(t *testing.T) {
 				t.Fatalf("the newest %s export went: %s, now %s", what, before, after)
 			}
 		}
-		// Never an unverified one of a period in place of a verified one.
+		// An unverified export never stays in place of a verified one of the same period.
 		for _, d := range p.Decide(all, now) {
 			for _, why := range d.Why {
 				rule, name, _ := strings.Cut(why, " ")
@@ -215,7 +215,7 @@ func TestInvariants(t *testing.T) {
 		if again, _ := kept(p, left, now); len(again) != len(ids) {
 			t.Fatalf("deciding again keeps %d of %d", len(again), len(ids))
 		}
-		// Nothing comes back: not with time, and not when a newer export is made.
+		// A deleted export never becomes kept again, with time or with a newer export.
 		later, _ := kept(p, all, now.Add(time.Duration(rapid.IntRange(0, 24*400).Draw(t, "later"))*time.Hour))
 		next := retention.Export{ID: export.ID{Project: "acme", Request: "next"}, FinishedAt: now.Add(72 * time.Hour), Verified: rapid.Bool().Draw(t, "verified")}
 		grown, _ := kept(p, append(slices.Clone(all), next), now)
@@ -229,7 +229,7 @@ func TestInvariants(t *testing.T) {
 				t.Fatalf("%s came back with a newer export", id)
 			}
 		}
-		// And a policy that keeps more keeps all that one that keeps less does.
+		// A policy that keeps more keeps everything that one with fewer rules does.
 		if wider := p; !p.KeepsAll() && p.Last+p.Daily+p.Weekly+p.Monthly+p.Yearly > 0 {
 			wider.Last, wider.Monthly = p.Last+1, p.Monthly+1
 			more, _ := kept(wider, all, now)

@@ -13,7 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/retention"
 )
 
-// book is a ledger in memory with one project, of which everything was warned of.
+// book is a ledger in memory with one project, of which every export was announced.
 type book struct {
 	retention.Records
 	now     time.Time
@@ -104,8 +104,8 @@ func steps(r retention.Report) map[string]retention.Step {
 	return out
 }
 
-// A file system that is not mounted, or a folder of another worker's own: what is absent there
-// lies elsewhere, and must not be written off.
+// A file system that is not mounted, or another worker's own folder: an export that is missing
+// there is stored elsewhere, and must not be recorded as deleted.
 func TestNoExportIsWrittenOffWhenTheStorageIsAnother(t *testing.T) {
 	t.Parallel()
 	all := []string{"acme/r1", "acme/r2", "acme/r3"}

@@ -23,8 +23,8 @@ const (
 	exitNoMount = 43
 )
 
-// As the first process it reaps what its child's children leave behind, takes no exit code from
-// os/exec, and ends with its child's.
+// As the first process it reaps the processes that its child's children leave, takes no exit code
+// from os/exec, and ends with its child's.
 func TestTheFirstProcessReapsOrphans(t *testing.T) {
 	t.Parallel()
 	for how, want := range map[string]int{"reap": exitAsChild, "signal": 128 + int(unix.SIGTERM)} {

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run runs a script in a box and returns what it wrote, and how it ended.
+// run runs a script in a box and returns its output and its error.
 func run(t *testing.T, b sandbox.Box, script string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/bin/bash", "-c", script)
@@ -50,7 +50,7 @@ func run(t *testing.T, b sandbox.Box, script string) (string, error) {
 	return out.String(), err
 }
 
-// boxes are what root and others run programs in.
+// boxes are the boxes in which root and other users run programs.
 func boxes() map[string]sandbox.Box {
 	all := map[string]sandbox.Box{"the caller": {}}
 	if os.Geteuid() == 0 {

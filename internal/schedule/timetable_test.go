@@ -11,8 +11,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )
 
-// brokerNext is the broker's own computation. It is not exported: naming it here is how a
-// release of the broker that computes otherwise is noticed.
+// brokerNext is the broker's own computation. It is not exported: this name makes the test fail for
+// a release of the broker that computes differently.
 //
 //go:linkname brokerNext github.com/nats-io/nats-server/v2/server.parseCron
 func brokerNext(pattern string, loc *time.Location, ts int64) (time.Time, error)
@@ -73,8 +73,8 @@ func TestDaylightSaving(t *testing.T) {
 	}
 }
 
-// Whatever Parse accepts, the broker fires when Next says: over zones of every kind of
-// clock change, among them those at midnight, and three years.
+// For every schedule that Parse accepts, the broker fires when Next says: over zones with every
+// kind of clock change, including those at midnight, and three years.
 func TestNextIsTheBrokers(t *testing.T) {
 	t.Parallel()
 	zones := []string{

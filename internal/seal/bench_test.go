@@ -46,8 +46,8 @@ func BenchmarkStream(b *testing.B) {
 }
 
 // BenchmarkRecipients seals one dump for none, one and three recipients in turns, and reports the
-// processor seconds of each: the least of all rounds, which other work on the machine disturbed
-// least. A recipient more costs the wrapping of one key, once for each export. Run it with
+// processor seconds of each: the least of all rounds, which other work on the machine affected
+// least. An additional recipient costs the wrapping of one key, once for each export. Run it with
 // -benchtime 20x.
 func BenchmarkRecipients(b *testing.B) {
 	const mostForThree = 1.02 // the promise
@@ -90,7 +90,7 @@ func BenchmarkRecipients(b *testing.B) {
 	}
 }
 
-// processorSeconds are those that this process has used.
+// processorSeconds are the processor seconds of this process.
 func processorSeconds(b *testing.B) float64 {
 	b.Helper()
 	var u unix.Rusage

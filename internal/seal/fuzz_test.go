@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// FuzzOpen checks that no input makes a decoder panic, run away or end without an end.
+// FuzzOpen checks that no input makes a decoder panic, run without a limit or end without an error.
 func FuzzOpen(f *testing.F) {
 	for _, c := range compressions {
 		b, _, err := sealed(f, bytes.NewReader(tiny), seal.Options{Compression: c})

@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// The dumps of these tests are lines of text. The last one is "END" and the number of lines
-// before it: a dump without it, with another number or with anything after it is not whole.
+// The dumps of these tests are lines of text. The last one is "END" and the number of lines before
+// it: a dump without it, with another number or with more lines after it is not whole.
 var (
 	tiny  = dump(30)
 	some  = dump(2_000)
@@ -47,7 +47,7 @@ var errNotWhole = errors.New("not whole")
 
 // inspector is the seal.Inspector of these dumps.
 type inspector struct {
-	verify func() error // asked when the dump is whole; nil: it agrees
+	verify func() error // called when the dump is whole; nil: it agrees
 	lines  int
 	line   []byte
 	ended  bool

@@ -34,7 +34,7 @@ func TestOpenNoticesEachFlippedByte(t *testing.T) {
 	t.Parallel()
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
 		if o.Compression == seal.Plain && ids == nil {
-			return // only the stored hash can tell
+			return // only the stored hash detects it
 		}
 		plain := tiny
 		b, _, err := sealed(t, bytes.NewReader(plain), o)
@@ -45,7 +45,7 @@ func TestOpenNoticesEachFlippedByte(t *testing.T) {
 			damaged := bytes.Clone(b)
 			damaged[i] ^= 1 << (i % 8)
 			got, err := unseal(damaged, o, ids...)
-			// Some bits of a gzip header mean nothing: no harm is done then.
+			// Some bits of a gzip header have no meaning: the content is right then.
 			if err == nil && !bytes.Equal(got, plain) {
 				t.Fatalf("byte %d of %d flipped: not noticed, and the dump differs", i, len(b))
 			}

@@ -20,7 +20,7 @@ func TestParseRecipients(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Errorf("ParseRecipients = %d recipients, %v; want 2", len(got), err)
 	}
-	// As `ssh-keygen -lf` prints it.
+	// As in the output of `ssh-keygen -lf`.
 	const want = "SHA256:PYX4o9UfGwCwG76hFcLAEkmMS0PtIBtV9MNmVgW16Oc"
 	if got[1].Fingerprint != want {
 		t.Errorf("fingerprint %s, want %s", got[1].Fingerprint, want)

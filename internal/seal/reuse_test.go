@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// What used a compressor or a buffer before, and how that ended, leaves no trace in what uses it
-// next, while others use theirs beside it: each artifact holds its own dump.
+// The previous use of a compressor or a buffer, and its end, have no effect on the next use, while
+// others use theirs concurrently: each artifact holds its own dump.
 func TestReusedStateKeepsNothing(t *testing.T) {
 	t.Parallel()
 	const rounds, sideBySide = 60, 4

@@ -36,7 +36,7 @@ func sealed(t testing.TB, src io.Reader, o seal.Options) ([]byte, seal.Summary, 
 	return b, s.Summary(), err
 }
 
-// endsReaders reports whether readers would take err for an end: they compare it.
+// endsReaders reports whether readers would mistake err for an end: they compare it.
 func endsReaders(err error) bool {
 	return err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // as they do
 }
@@ -50,7 +50,7 @@ func identity(t testing.TB) *age.X25519Identity {
 	return id
 }
 
-// unseal opens an artifact, reads it to its end and inspects what was in it.
+// unseal opens an artifact, reads it to its end and inspects its content.
 func unseal(b []byte, o seal.Options, ids ...age.Identity) ([]byte, error) {
 	r, err := seal.Open(bytes.NewReader(b), o.Compression, ids)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestFailingSourceIsNeverAnEnd(t *testing.T) {
 	t.Parallel()
-	// Errors by which readers recognise an end must not come out as they went in.
+	// Errors that readers mistake for an end must not be returned unchanged.
 	causes := []error{errBoom, io.ErrUnexpectedEOF, fmt.Errorf("connection lost: %w", io.EOF)}
 	variants(t, func(t *testing.T, o seal.Options, ids []age.Identity) {
 		plain := some
@@ -187,7 +187,7 @@ func TestRefusedDumpHasNoEnd(t *testing.T) {
 	})
 }
 
-// TestCapEndsASourceThatNeverEnds also shows that the cap needs no end to be noticed.
+// TestCapEndsASourceThatNeverEnds also shows that the cap works without an end.
 func TestCapEndsASourceThatNeverEnds(t *testing.T) {
 	t.Parallel()
 	const limit = 10 << 20
@@ -222,7 +222,7 @@ func TestErrorStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	for range 3 { // the source itself fails once and goes on
+	for range 3 { // the source itself fails once and continues
 		if _, err := io.Copy(io.Discard, s); !errors.Is(err, iotest.ErrTimeout) {
 			t.Errorf("error %v, want %v", err, iotest.ErrTimeout)
 		}

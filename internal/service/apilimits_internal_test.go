@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// pipes is a listener of connections within the process, so that a bubble's clock is theirs.
+// pipes is a listener of connections within the process, which follow the clock of a synctest
+// bubble.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -32,8 +33,8 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// attack serves with the API's limits and hands a connection to each client. The handler reads bodies
-// to their end.
+// attack serves with the API's limits and gives a connection to each client. The handler reads
+// bodies to their end.
 func attack(t *testing.T, client func(t *testing.T, dial func() net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -56,12 +57,12 @@ func attack(t *testing.T, client func(t *testing.T, dial func() net.Conn)) {
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
-		time.Sleep(time.Second) // net/http lets a refused connection linger for half of it
+		time.Sleep(time.Second) // net/http keeps a refused connection open for half of it
 	})
 }
 
-// drip writes head and then piece each second until the server cuts the connection, and returns when
-// that was and what the server said.
+// drip writes head and then piece each second until the server closes the connection, and returns
+// the time and the server's answer.
 func drip(t *testing.T, conn net.Conn, head, piece string) (time.Duration, string) {
 	t.Helper()
 	begun := time.Now()

@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/service"
 )
 
-// The service looks for what its roles need before it takes any work.
+// The service checks the prerequisites of its roles before it accepts any work.
 func ExampleNew() {
 	settings, err := config.Load(nil, nil)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Of a thousand that ask at once one looks, and what it found is the answer for a while.
+// Of a thousand concurrent calls one looks, and the others get its result for a while.
 func TestAThousandQuestionsAreOneLook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/service"
 )
 
-// Two starts with the same host name and process id, as of a container that is restarted, have
-// different names.
+// Two starts with the same host name and process id, as of a restarted container, have different
+// names.
 func TestEachStartHasANameOfItsOwn(t *testing.T) {
 	t.Parallel()
 	first, err := service.ProcessName()

@@ -30,8 +30,8 @@ func (q heldQueue) OfProject(ctx context.Context, project string) ([]export.Queu
 	return found, err
 }
 
-// A message that is stored or removed between the look into the queue and the publication is noticed,
-// also if another process on another connection does it.
+// A message that is stored or removed between the look into the queue and the publication is
+// noticed, also if another process on another connection does it.
 func TestTheQueueThatChangesAfterTheLook(t *testing.T) {
 	t.Parallel()
 	const run = "backup.schedule.acme.nightly.due"
@@ -113,7 +113,7 @@ func dueOver(t *testing.T, url string, between func()) *handlers.Due {
 	}
 }
 
-// moved handles what is due in another process, which must not wait.
+// moved handles a due message in another process, which must not wait.
 func moved(t *testing.T, other *handlers.Due, subject, next string) {
 	t.Helper()
 	if err := other.Handle(dueMessage(subject, next)); err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 )
 
-// A service says that it serves once every part has begun, and nothing is pulled before.
+// A service logs that it serves once every part has begun, and pulls nothing before.
 func TestNothingIsPulledBeforeEveryPartHasBegun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

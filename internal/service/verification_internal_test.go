@@ -14,8 +14,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// Only what is known to be wrong with an export is announced. All else may be the verifier's own
-// fault, or pass.
+// Only a known fault of an export is announced. All other faults may be the verifier's own, or
+// temporary.
 func TestAVerificationThatCouldNotBeMadeIsNoFinding(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -28,14 +28,14 @@ func TestAVerificationThatCouldNotBeMadeIsNoFinding(t *testing.T) {
 		{storage.ErrDamaged, codes.ExportDamaged},
 		{storage.ErrForeign, codes.ExportDamaged},
 		{storage.ErrVersion, ""},                                    // of a newer worker
-		{fmt.Errorf("%w: %w", errUnlisted, storage.ErrDamaged), ""}, // the index is, not the export
+		{fmt.Errorf("%w: %w", errUnlisted, storage.ErrDamaged), ""}, // the index is damaged, not the export
 		{fmt.Errorf("%w: %w", errUnlisted, storage.ErrNotFound), ""},
 		{&restore.RejectedError{Stderr: "unknown"}, ""},
 		{restore.ErrScratch, ""},
 		{restore.ErrTimeout, ""},
 		{context.DeadlineExceeded, ""},
 		{syscall.EAGAIN, ""},
-		{storage.ErrNotFound, codes.ExportDamaged}, // of a part: the manifest is there
+		{storage.ErrNotFound, codes.ExportDamaged}, // of a part: the manifest exists
 		{&restore.RejectedError{SQLState: "42704"}, codes.RestoreRejected},
 		{storage.ErrSealed, ""},
 		{storage.ErrUnavailable, ""},

@@ -190,7 +190,7 @@ func TestAChildKeepsTheFolderOfItsKilledParent(t *testing.T) {
 	if err := child.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for len(folders(t, dir)) > 0 && t.Context().Err() == nil { // the child is not ours to wait for
+	for len(folders(t, dir)) > 0 && t.Context().Err() == nil { // the test is not the child's parent
 		open(t, dir)
 	}
 }

@@ -38,7 +38,7 @@ func (s slow) Put(ctx context.Context, _ string, r io.Reader, _ func() export.Ma
 	}
 }
 
-// trickle gives a byte after each pause.
+// trickle returns a byte after each pause.
 type trickle struct {
 	r     io.Reader
 	pause time.Duration
@@ -85,7 +85,7 @@ type failingReader struct{}
 
 func (*failingReader) Read([]byte) (int, error) { return 0, errTest }
 
-// A destination that hangs costs an optional one its place, and the export nothing else.
+// A destination that hangs fails as an optional one, and the export does not.
 func TestASlowOptionalTargetIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestASlowOptionalTargetIsLeftBehind(t *testing.T) {
 	})
 }
 
-// waiting is a store that is asked to wait.
+// waiting is a store that has to wait.
 type waiting struct {
 	export.Store
 	asked, own time.Duration

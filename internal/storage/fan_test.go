@@ -20,7 +20,7 @@ const fanKey = "acme/r.1.sql"
 
 var errTest = errors.New("injected")
 
-// memory is one destination of a fan, and a view of what it holds.
+// memory is one destination of a fan with access to its content.
 type memory struct {
 	*storage.Repository
 	dst storagetest.Destination
@@ -74,7 +74,7 @@ func (b breaking) Put(ctx context.Context, key string, r io.Reader, describe fun
 	return nil, errTest
 }
 
-// reports collects what a fan tells of optional targets.
+// reports collects a fan's reports of optional targets.
 type reports struct {
 	mu    sync.Mutex
 	names []string
@@ -163,7 +163,7 @@ func TestFan(t *testing.T) {
 	}
 }
 
-// What ends the stream ends it for every target, as the same error.
+// The error that ends the stream reaches every target unchanged.
 func TestFanStreamFails(t *testing.T) {
 	t.Parallel()
 	fault := &export.Fault{Code: codes.DumpFailed, Message: "pg_dump failed"}
@@ -218,7 +218,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// bare hides what a driver can do beside the minimum.
+// bare hides the optional methods of a driver.
 type bare struct{ storage.Driver }
 
 // A required target that failed stops the dump at once.

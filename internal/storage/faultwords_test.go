@@ -13,8 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
-// A manifest that is not this export's, or not of this version, is not a storage that
-// cannot be used: the fault does not pass by waiting.
+// A manifest of another export, or of another version, is not an unavailable storage: the fault
+// does not pass by waiting.
 func TestAFaultSaysWhatIsWrongWithAManifest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -11,8 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Whatever is read as a manifest was written as one: it is of one piece, and it survives
-// being stored in another white space.
+// Accepted text is a manifest of one value, and stays the same with other white space.
 func FuzzDecodeDocument(f *testing.F) {
 	for _, seed := range []string{``, `{}`, `null`, `[]`, `{"version":1}`, `{"version":2}`, `{"version":1e9}`, `{"version":1,"check":""}`} {
 		f.Add([]byte(seed))
@@ -35,8 +34,8 @@ func FuzzDecodeDocument(f *testing.F) {
 		if total != doc.Bytes {
 			t.Errorf("parts of %d bytes for %d", total, doc.Bytes)
 		}
-		// A lenient reader, which folds case and lets the last of two names win, must see
-		// the same; but for the description, to which later versions may add.
+		// A lenient reader, which folds case and takes the last of two equal names, must see the
+		// same values, except for the description, to which later versions may add.
 		var lenient struct {
 			Version  int             `json:"version"`
 			Key      string          `json:"key"`
@@ -67,7 +66,7 @@ func FuzzDecodeDocument(f *testing.F) {
 	})
 }
 
-// Names and paths are the same thing said twice, and no path leaves its folder.
+// A name and a path have the same content, and no path leaves its folder.
 func FuzzParseName(f *testing.F) {
 	for _, seed := range []string{
 		"acme/r.1.sql", "acme/r.1.sql.manifest.json", "acme/r.1.sql.part-00001", "acme/r.part-00000", "../x", "a//b", ".x",

@@ -50,8 +50,8 @@ func TestAnIndexThatReadsTwoWaysIsDamaged(t *testing.T) {
 	}
 }
 
-// What is read as an index is one: it names keys that exports have, and survives being
-// written again.
+// Accepted text is an index: it names keys that exports have, and stays the same when it is written
+// again.
 func FuzzDecodeIndex(f *testing.F) {
 	f.Add(goodIndex(f, map[string]Ref{"acme/r.1.sql": "ref", "bolt/nightly/r.2.tar.zst.age": "tg1.1.2.3"}))
 	f.Add(goodIndex(f, map[string]Ref{}))

@@ -36,7 +36,7 @@ func TestAMarkerIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// What is accepted is written again as the same marker.
+// An accepted marker is written again as the same marker.
 func FuzzDecodeMarker(f *testing.F) {
 	f.Add([]byte(`{"version":1,"storage":"k3j9x7q2m4w5z6abk3j9x7q2m4","marked_at":"2026-11-29T14:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Whatever the sizes of parts, stream and reads: the bytes come back, in parts that are
-// full but for the last.
+// For all sizes of parts, stream and reads the bytes are returned unchanged, in parts that are full
+// except the last.
 func TestPartsOfAnySize(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -46,7 +46,7 @@ func quiet(t *testing.T, c telemetry.Config) *telemetry.Telemetry {
 	return tel
 }
 
-// page is what a scrape gives.
+// page is the answer to a scrape.
 func page(t *testing.T, tel *telemetry.Telemetry) string {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -81,7 +81,7 @@ func TestTheDocumentListsEveryMetric(t *testing.T) {
 	}
 }
 
-// everyKind touches each instrument once.
+// everyKind uses each instrument once.
 func everyKind(t *testing.T, tel *telemetry.Telemetry) {
 	t.Helper()
 	tel.Store("file", nil)
@@ -102,7 +102,7 @@ func everyKind(t *testing.T, tel *telemetry.Telemetry) {
 	})
 }
 
-// The names and units are as Prometheus's own linter wants them.
+// Prometheus's own linter accepts the names and units.
 func TestTheNamesFollowTheConventions(t *testing.T) {
 	t.Parallel()
 	tel := quiet(t, telemetry.Config{Version: "1.2.3", PerProject: true})
@@ -116,8 +116,7 @@ func TestTheNamesFollowTheConventions(t *testing.T) {
 	}
 }
 
-// A code that is missing here would begin its series with its first failure, which
-// increase() does not see.
+// A missing code would begin its series with its first failure, which increase() does not see.
 func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
 	t.Parallel()
 	have := page(t, quiet(t, telemetry.Config{}))
@@ -135,7 +134,7 @@ func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
 			}
 		}
 	}
-	if n := strings.Count(have, "pgcourier_exports_total{code=") - 1; n != len(codes.OfFailures()) { // one is that of success
+	if n := strings.Count(have, "pgcourier_exports_total{code=") - 1; n != len(codes.OfFailures()) { // one is the code of success
 		t.Errorf("%d codes are counted, the contract has %d", n, len(codes.OfFailures()))
 	}
 }
@@ -152,8 +151,8 @@ func TestProjectsAreNamedOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
-// A thousand scrapes look at a source once in a while, and one that hangs costs each of them
-// nothing and one of them its timeout.
+// A thousand scrapes read a source once in a while. A source that hangs delays none of them but
+// one, by its timeout.
 func TestAHangingSourceIsAskedRarelyAndBriefly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -188,7 +187,7 @@ func TestAHangingSourceIsAskedRarelyAndBriefly(t *testing.T) {
 	})
 }
 
-// Scrapes that arrive while one gathers share what it finds.
+// Scrapes that arrive while one gathers share its result.
 func TestAThousandScrapesAtOnceCostOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -236,7 +235,7 @@ func TestOpenMetricsIsGivenToWhatAsksForIt(t *testing.T) {
 	}
 }
 
-// attemptLedger answers as it is told; the verdict 0 is an outage.
+// attemptLedger has configured answers; the verdict 0 is an outage.
 type attemptLedger struct {
 	verdicts []export.Verdict
 	renew    error
@@ -405,7 +404,8 @@ func BenchmarkScrape(b *testing.B) {
 	}
 }
 
-// What waits for its turn is given to the handler again and again, and counted once it ran.
+// A message that waits for its turn is given to the handler again and again, and counted once it
+// ran.
 func TestWaitingForATurnIsNoDelivery(t *testing.T) {
 	t.Parallel()
 	tel := quiet(t, telemetry.Config{})

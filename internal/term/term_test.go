@@ -46,7 +46,7 @@ func TestABufferIsNoTerminal(t *testing.T) {
 	}
 }
 
-// A name may not forge a second row, move the cursor, or hide what it is.
+// A name must not forge a second row, move the cursor, or hide what it is.
 func TestTextFromOutsideIsSanitised(t *testing.T) {
 	t.Parallel()
 	const hostile = "a\nb\x1b[2J\u202egpj\u200b\\n"

@@ -12,8 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
-// mostForTwo is the promise: two destinations cost less than 1.15 times one's wall time
-// when neither is the bottleneck.
+// mostForTwo is the promise: two destinations take less than 1.15 times the wall time of one when
+// neither is the bottleneck.
 const mostForTwo = 1.15
 
 // BenchmarkTwoDestinations exports about 400 MB to one folder and to two, in turns, and

@@ -113,7 +113,8 @@ func readFieldCase(t *testing.T, path string) fieldCase {
 	return c
 }
 
-// TestFieldCases runs every case: export, warnings, restores, one after restore --prepare, rehearsal.
+// TestFieldCases runs every case: export, warnings, restores, one after restore --prepare,
+// rehearsal.
 func TestFieldCases(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/field/*.sql")
@@ -220,7 +221,7 @@ func (c fieldCase) restore(t *testing.T, x restore.Export, what, line string) {
 	}
 }
 
-// checkResult holds an error against a case's words for it.
+// checkResult compares an error with the case's result.
 func checkResult(t *testing.T, what, want string, err error) {
 	t.Helper()
 	kind, part, _ := strings.Cut(strings.TrimSpace(want), " ")
@@ -275,7 +276,7 @@ func (c fieldCase) export(t *testing.T, store export.Store, dsn string, format e
 	return out
 }
 
-// owning is a control plane that gives these schemas to every project.
+// owning is a control plane in which every project has these schemas.
 type owning []string
 
 func (o owning) Lookup(_ context.Context, id string) (export.Project, error) {
@@ -293,8 +294,8 @@ func createDatabase(name, encoding string) string {
 
 var fieldDatabases atomic.Int64
 
-// fieldDatabase makes a database from template0 and runs sql in it, each statement by itself
-// as psql does.
+// fieldDatabase makes a database from template0 and runs sql in it, each statement by itself as
+// psql does.
 func fieldDatabase(t *testing.T, sql, encoding string) string {
 	t.Helper()
 	name := fmt.Sprintf("field_%d", fieldDatabases.Add(1))

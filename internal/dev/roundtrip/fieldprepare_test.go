@@ -13,7 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// otherServer is one of the same version as the sources', with none of their roles and tablespaces.
+// otherServer is a server of the same version as the sources', with none of their roles and
+// tablespaces.
 func otherServer(t *testing.T) server {
 	t.Helper()
 	started, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
@@ -28,8 +29,8 @@ func otherServer(t *testing.T) server {
 	return server{Cluster: started, clients: started.BinDir}
 }
 
-// restorePrepared restores what completed on another server: what has to be there first is made by
-// the script of restore --prepare, or named in it or in the warnings.
+// restorePrepared restores a completed export on another server. The script of restore --prepare
+// makes the prerequisites, or they are named in it or in the warnings.
 func (c fieldCase) restorePrepared(t *testing.T, from string, on server, x restore.Export, format export.Format) {
 	t.Helper()
 	name := fmt.Sprintf("prepared_%d", fieldDatabases.Add(1))

@@ -86,7 +86,7 @@ func tryServer(t *testing.T, of table, newest server) {
 	if err := s.fill(t.Context(), "source"); err != nil {
 		t.Fatal(err)
 	}
-	// The look fills a materialized view, so it looks at a copy.
+	// The query fills a materialized view, so it runs on a copy.
 	if err := s.execute(t.Context(), "postgres", "CREATE DATABASE looked_at TEMPLATE source"); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func tryServer(t *testing.T, of table, newest server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It shares a dump with the others: schemas that refer to each other cannot.
+	// It shares a dump with the others; schemas that refer to each other cannot.
 	if err := s.execute(t.Context(), "source", "CREATE SCHEMA beside; CREATE TABLE beside.numbers AS SELECT n FROM generate_series(1, 1000) AS n"); err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +118,8 @@ func report(t *testing.T, err error) {
 	}
 }
 
-// tryFormat exports once and restores with pgcourier, over one connection and over several,
-// there and into the newest server, and by hand.
+// tryFormat exports once and restores with pgcourier, over one connection and over several, to the
+// same server and to the newest, and by hand.
 func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row, newest server) {
 	t.Helper()
 	store := folder(t)
@@ -156,8 +156,8 @@ func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row, newe
 	})
 }
 
-// try lets run restore into a new database and compares that with the source. run returns
-// what the table says if there is no error.
+// try lets run restore into a new database and compares that with the source. run returns the text
+// of the table if there is no error.
 func (s server) try(t *testing.T, want side, r *row, column string, run func(database string) (string, error)) {
 	t.Helper()
 	database := fmt.Sprintf("r%d", databases.Add(1))
@@ -180,8 +180,8 @@ func (s server) try(t *testing.T, want side, r *row, column string, run func(dat
 	report(t, s.execute(context.WithoutCancel(t.Context()), "postgres", "DROP DATABASE "+database))
 }
 
-// byHand restores without pgcourier. A server that does not know transaction_timeout refuses
-// the script; without that line, among the first ones, it takes it.
+// byHand restores without pgcourier. A server that does not know transaction_timeout refuses the
+// script; without that line, which is among the first ones, it accepts it.
 func (s server) byHand(t *testing.T, x restore.Export, database string, f export.Format, unknown bool) (string, error) {
 	t.Helper()
 	read := func(use func(dump io.Reader) error) error {
@@ -282,7 +282,7 @@ func stored(t *testing.T, from *storage.Repository, a *export.Artifact, f export
 	return restore.Export{Manifest: doc.Manifest, Open: func(ctx context.Context) (io.ReadCloser, error) { return from.Open(ctx, key) }}
 }
 
-// restore is pgcourier's own, which verifies the export first and counts all rows there.
+// restore is pgcourier's own, which verifies the export first and counts all rows in the target.
 func (s server) restore(t *testing.T, x restore.Export, database string, jobs int) error {
 	t.Helper()
 	target, err := libpq.Parse(export.Secret(s.URL(database)))

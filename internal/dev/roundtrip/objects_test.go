@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// objectsSQL describes everything in the schemas but the rows, one line for each object,
-// in the server's own words. Owners and privileges are not in a dump, by intent.
+// objectsSQL describes everything in the schemas except the rows, one line for each object, as the
+// server prints it. A dump contains no owners and privileges, by design.
 const objectsSQL = `
 WITH s AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY ($1)),
 rel AS (SELECT c.*, format('%I.%I', s.nspname, c.relname) AS name FROM pg_class c JOIN s ON s.oid = c.relnamespace)
@@ -41,7 +41,7 @@ UNION ALL SELECT concat('comment ', pg_describe_object(classoid, objoid, objsubi
 
 // objects are the descriptions of everything in the schemas, sorted.
 func objects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	// Names are written in full, whatever the session's search path.
+	// Names are written in full, with any search path of the session.
 	if _, err := conn.Exec(ctx, "SET search_path = ''"); err != nil {
 		return nil, err
 	}

@@ -18,12 +18,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
-// benchBytes is about how much the dump of the benchmark's tables holds, unless
-// BENCH_BYTES says otherwise.
+// benchBytes is the approximate size of the dump of the benchmark's tables. BENCH_BYTES overrides
+// it.
 const benchBytes = 1 << 30
 
-// platformSQL fills schemas with rows as pgbench has them, a third each with text and jsonb
-// of the same volume.
+// platformSQL fills schemas with rows as pgbench does, a third each with text and jsonb of the same
+// volume.
 const platformSQL = `CREATE SCHEMA rich; CREATE SCHEMA "Ten*ant ""x"".;'\";
 	CREATE TABLE rich.accounts AS SELECT n AS aid, n / 100000 + 1 AS bid, 0 AS abalance, repeat(' ', 84)::char(84) AS filler FROM generate_series(1, %[1]d / 100) n;
 	CREATE TABLE rich.notes AS SELECT n, md5(n::text) AS a, repeat('some text that is said again ', 9) || md5((n * 7)::text) AS b FROM generate_series(1, %[1]d / 335) n;
@@ -100,8 +100,8 @@ func BenchmarkParallel(b *testing.B) {
 	}
 }
 
-// rest waits until the server has reaped its sessions on the database: only then are they
-// accounted for.
+// rest waits until the server has reaped its sessions on the database: only then their times are
+// counted.
 func rest(b *testing.B, postmaster string) {
 	b.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -121,8 +121,8 @@ func rest(b *testing.B, postmaster string) {
 	b.Fatal("the server's sessions do not end")
 }
 
-// processorTime is what this process, its tools that have ended and the server's sessions
-// that have ended took so far: other than the wall clock it says much on a busy machine too.
+// processorTime is the time that this process, its ended tools and the server's ended sessions took
+// so far. Unlike the wall clock it is meaningful on a busy machine too.
 func processorTime(b *testing.B) (seconds float64) {
 	b.Helper()
 	lines, err := os.ReadFile(filepath.Join(cluster.Folder, "data", "postmaster.pid"))
@@ -153,7 +153,7 @@ func processorTime(b *testing.B) (seconds float64) {
 	return seconds
 }
 
-// bare is the floor: pg_dump alone, to nowhere.
+// bare is the lower bound: pg_dump alone, with its output discarded.
 func bare(b *testing.B) {
 	b.Helper()
 	cmd, err := cluster.client(b.Context(), "platform", "pg_dump", "--schema=rich")

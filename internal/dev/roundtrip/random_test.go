@@ -34,14 +34,14 @@ var (
 	randomFrom  = flag.Uint64("random-from", 1, "the seed of the first random case")
 )
 
-// randomBatch is how many cases share a database. An extension is in one schema only, so no
-// two cases of a batch may have the same.
+// randomBatch is the number of cases that share a database. An extension is in one schema only, so
+// no two cases of a batch may have the same.
 const randomBatch = 20
 
-// TestRandomSchemasAreExportedAsPgDumpDoes holds the rule that an export is never worse than
-// plain pg_dump of the same moment. Half of the cases are exported alone and half in a group.
-// Where pg_dump succeeds, the export has to complete and to hold the same script, and where psql
-// restores that script, our restore has to make the same database.
+// TestRandomSchemasAreExportedAsPgDumpDoes checks that an export is never worse than plain pg_dump
+// at the same moment. Half of the cases are exported alone and half in a group. If pg_dump
+// succeeds, the export must complete with the same script. If psql restores that script, our
+// restore must make the same database.
 func TestRandomSchemasAreExportedAsPgDumpDoes(t *testing.T) {
 	t.Parallel()
 	for _, role := range randomschema.Roles {
@@ -64,11 +64,11 @@ func TestRandomSchemasAreExportedAsPgDumpDoes(t *testing.T) {
 	}
 }
 
-// randomCase is a case and what became of it.
+// randomCase is a case and its results.
 type randomCase struct {
 	randomschema.Case
 	plain    []byte // pg_dump's script; nil: it failed
-	failure  string // what pg_dump said
+	failure  string // pg_dump's stderr
 	differed bool
 }
 
@@ -177,7 +177,7 @@ func (b *batch) fill(t *testing.T) {
 	}
 }
 
-// dumpPlain runs pg_dump as one would by hand. Owners and rights are in no export, by intent.
+// dumpPlain runs pg_dump as a user would. An export has no owners and rights, by design.
 func (b *batch) dumpPlain(t *testing.T, c *randomCase) {
 	t.Helper()
 	args := []string{"--no-owner", "--no-acl", "--no-tablespaces"}
@@ -200,7 +200,7 @@ func (b *batch) dumpPlain(t *testing.T, c *randomCase) {
 
 var restrictKey = regexp.MustCompile(`(?m)^\\(un)?restrict \S+$`)
 
-// withoutKeys takes the random key out of a script: two lines, before and after all others.
+// withoutKeys removes the random key from a script: two lines, before and after all others.
 func withoutKeys(script []byte) []byte {
 	keys := restrictKey.FindAllIndex(script, -1)
 	if len(keys) < 2 {
@@ -210,7 +210,7 @@ func withoutKeys(script []byte) []byte {
 	return slices.Concat(script[:first[0]], script[first[1]:last[0]], script[last[1]:])
 }
 
-// compare holds an export against pg_dump's script and restores both.
+// compare compares an export with pg_dump's script and restores both.
 func (b *batch) compare(t *testing.T, c *randomCase, store *memory, out export.Outcome, err error) {
 	t.Helper()
 	if !b.same(t, c, store, out, err) || !b.restorePlain(t, c) {
@@ -247,7 +247,7 @@ func (b *batch) same(t *testing.T, c *randomCase, store *memory, out export.Outc
 		return false
 	case c.plain == nil:
 		return false
-	case out.Code == codes.ScriptUnreadable: // pg_dump succeeds, and its script is of no use
+	case out.Code == codes.ScriptUnreadable: // pg_dump succeeds, and its script cannot be restored
 		if b.restorePlain(t, c) {
 			b.differ(t, c, "%s: %s, and psql reads it", f, out.Message)
 		}
@@ -279,7 +279,7 @@ func (b *batch) same(t *testing.T, c *randomCase, store *memory, out export.Outc
 func (b *batch) restorePlain(t *testing.T, c *randomCase) bool {
 	t.Helper()
 	script := c.plain
-	if c.Extension != "" { // it has to be there before, and its schema with it
+	if c.Extension != "" { // it must exist before, with its schema
 		name := c.Schemas[0]
 		for _, quoted := range []string{name, randomschema.Ident(name)} {
 			script = bytes.Replace(script, []byte("\nCREATE SCHEMA "+quoted+";\n"), []byte("\n"), 1)
@@ -290,7 +290,7 @@ func (b *batch) restorePlain(t *testing.T, c *randomCase) bool {
 		}
 	}
 	err := cluster.feed(t.Context(), b.name+"_plain", export.SQL, bytes.NewReader(script))
-	if err != nil && c.Extension != "" { // the schema that was prepared; ours has none
+	if err != nil && c.Extension != "" { // the schema that was prepared; our dump has none
 		if err := cluster.execute(t.Context(), b.name+"_plain", "DROP SCHEMA "+randomschema.Ident(c.Schemas[0])+" CASCADE"); err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +324,8 @@ func (b *batch) group(t *testing.T, dumper *pgdump.Dumper) {
 	}
 }
 
-// compareRestored compares what psql and we have restored: pg_dump of both is the same.
+// compareRestored compares the databases that psql and our restore have made: pg_dump of both is
+// the same.
 func (b *batch) compareRestored(t *testing.T) {
 	t.Helper()
 	var scripts [2][]byte

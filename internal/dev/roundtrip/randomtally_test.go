@@ -11,7 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// randomTally counts what the cases came to. It is safe for concurrent use.
+// randomTally counts the results of the cases. It is safe for concurrent use.
 type randomTally struct {
 	mu                             sync.Mutex
 	cases, statements, differing   int

@@ -191,7 +191,7 @@ func TestAKeyIsMadeOnceForAFolder(t *testing.T) {
 	}
 }
 
-// Anyone can verify a receipt with the tools of an operating system: no program of ours.
+// The tools of an operating system can verify a receipt, without a program of ours.
 func TestOpenSSLVerifiesAReceipt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -221,7 +221,7 @@ func TestOpenSSLVerifiesAReceipt(t *testing.T) {
 	if out, err := verify(); err != nil || !strings.Contains(string(out), "Signature Verified Successfully") {
 		t.Fatalf("openssl: %v\n%s", err, out)
 	}
-	// The id of the key, as its documentation says.
+	// The id of the key, as in its documentation.
 	id, err := exec.CommandContext(t.Context(), "bash", "-c", "openssl pkey -pubin -in "+dir+"/receipt.pub -outform DER | openssl dgst -sha256 -binary | base64").Output()
 	if err != nil || "SHA256:"+strings.TrimRight(string(id), "=\n") != r.KeyID {
 		t.Errorf("key id %s, want %s, %v", id, r.KeyID, err)

@@ -12,8 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
-// In transaction mode a statement's name would be met in another session (42P05), or not at all
-// (26000).
+// In transaction mode a statement's name exists in another session (42P05), or not at all (26000).
 func TestNoStatementIsNamedBehindAPooler(t *testing.T) {
 	t.Parallel()
 	cluster, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})

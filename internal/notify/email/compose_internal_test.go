@@ -12,8 +12,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify"
 )
 
-// Whatever the recipient is and whatever a requester or a server wrote, a mail that is
-// composed has one recipient, a fixed set of header fields and nothing else in its header.
+// For any recipient and any text of a requester or a server, a composed mail has one recipient, a
+// fixed set of header fields and nothing else in its header.
 func FuzzCompose(f *testing.F) {
 	f.Add("ops@example.com", "gateway", "too slow")
 	f.Add("a@example.com,b@example.com", "x\r\nBcc: victim@example.net", "<script>alert(1)</script>")

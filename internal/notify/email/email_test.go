@@ -219,7 +219,7 @@ func TestRefusalsArePermanentAndOutagesAreNot(t *testing.T) {
 		}
 	}
 	srv.Set(smtptest.None)
-	// A wrong password, or none, is the operator's to fix: no mail is lost by it.
+	// The operator fixes a wrong or missing password: no mail is lost by it.
 	for _, user := range []string{"u:canary@", ""} {
 		err := sender(t, address(t, srv, "smtp", user, nil)).Send(t.Context(), note(t, recipient, "x"))
 		if err == nil || permanent(err) || strings.Contains(err.Error(), "canary") {
@@ -239,7 +239,7 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 	srv := start(t, smtptest.Config{})
 	srv.Set(smtptest.Hang)
 	s := sender(t, address(t, srv, "smtp", "", nil))
-	// A busy machine may need longer to come as far as the server hangs.
+	// A busy machine may need longer to reach the point where the server hangs.
 	for limit := 300 * time.Millisecond; srv.Met(smtptest.Hang) == 0; limit *= 2 {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("the try's time is over"))
 		if err := s.Send(ctx, note(t, recipient, "x")); err == nil || permanent(err) {
@@ -252,7 +252,7 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 	}
 }
 
-// A drain does not wait for a server that takes connections and says nothing.
+// A drain does not wait for a server that accepts connections and never answers.
 func TestAMuteServerIsLeftAtOnce(t *testing.T) {
 	t.Parallel()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -287,7 +287,7 @@ func TestAMuteServerIsLeftAtOnce(t *testing.T) {
 	}
 }
 
-// The address of the server is written as in a URL, and dialled.
+// The server's address is written as in a URL, and dialled.
 func TestAServerIsReachedByItsIPv6Address(t *testing.T) {
 	t.Parallel()
 	s := sender(t, "smtp://[::1]:1?from=a%40b.example&tls=none")

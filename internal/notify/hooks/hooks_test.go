@@ -42,7 +42,7 @@ func notification(t *testing.T, s *hooks.Sender, message string) notify.Notifica
 	return notify.Notification{Channel: notify.Hook, Recipient: s.Names()[0], Event: notify.Event{Subject: m.Subject, Header: m.Header, Body: m.Body}}
 }
 
-// demands are what each service refuses, as it documents it.
+// demands are the documented rules of each service.
 var demands = map[string]func(r *http.Request, body []byte) error{
 	"slack": func(r *http.Request, body []byte) error {
 		var m struct{ Text string }
@@ -130,7 +130,7 @@ func within(text string, limit int) error {
 	return nil
 }
 
-// Each service gets what it documents, also of the longest event, and each answer has its class.
+// Each service gets what it documents, also for the longest event, and each answer has its class.
 func TestEachServiceGetsWhatItDemands(t *testing.T) {
 	t.Parallel()
 	for kind, demand := range demands {

@@ -72,7 +72,7 @@ func TestAChatGetsAMessage(t *testing.T) {
 			t.Errorf("the chat is shown %q", r)
 		}
 	}
-	// Another client does not know of the pace that the first one keeps, and is told to wait.
+	// Another client does not know the pace of the first one, and Telegram tells it to wait.
 	err = sender(token).Send(t.Context(), note(t, id, "x"))
 	if d, ok := errors.AsType[*notify.DelayError](err); !ok || d.After <= 0 {
 		t.Errorf("too soon: %v", err)

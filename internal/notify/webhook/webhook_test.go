@@ -175,7 +175,7 @@ func TestEachAnswerMeansOneThing(t *testing.T) {
 	}
 }
 
-// Ten megabytes of an answer are neither read nor waited for.
+// An answer of ten megabytes is neither read nor waited for.
 func TestAHugeAnswerIsNotRead(t *testing.T) {
 	t.Parallel()
 	var written atomic.Int64
@@ -183,7 +183,7 @@ func TestAHugeAnswerIsNotRead(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		defer close(ended)
 		block := make([]byte, 64<<10)
-		for written.Load() < 10<<30 { // as much as it is let
+		for written.Load() < 10<<30 { // as much as the client accepts
 			n, err := w.Write(block)
 			written.Add(int64(n))
 			if err != nil {

@@ -31,7 +31,7 @@ func TestATakenPortIsNotGiven(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:10020")
 	if err == nil {
 		defer func() { _ = l.Close() }()
-	} // else another has taken it, which is as good
+	} // else another process has taken it, which is fine
 	for range 100 {
 		if port, err := freeport.Below(10022); err != nil || port == 10020 {
 			t.Fatalf("port %d, %v", port, err)

@@ -124,8 +124,8 @@ func TestCustomThatIsRefused(t *testing.T) {
 	}
 }
 
-// structure walks a custom archive of any version since 1.14 and lists the bytes that say
-// where things are.
+// structure reads a custom archive of any version since 1.14 and lists the bytes that determine its
+// structure.
 func structure(t *testing.T, b []byte) []int {
 	t.Helper()
 	var at []int
@@ -154,14 +154,14 @@ func structure(t *testing.T, b []byte) []int {
 		t.Fatalf("archive version 1.%d: teach this test its table of contents", minor)
 	}
 	mark(7)
-	pos++ // the revision means nothing
+	pos++ // the revision has no meaning
 	mark(3)
 	if minor >= 15 {
 		mark(1) // the compression's algorithm
 	} else {
 		number() // the compression's level
 	}
-	pos += 7 * 5 // times: any would do
+	pos += 7 * 5 // times: any are valid
 	for range 3 {
 		text()
 	}
@@ -171,7 +171,7 @@ func structure(t *testing.T, b []byte) []int {
 		for range 4 {
 			text()
 		}
-		pos += 5      // the section: another one is as good
+		pos += 5      // the section: another one is valid too
 		for range 6 { // definition, drop, COPY, schema, tablespace, access method
 			text()
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 )
 
-// source is what the tests work on: real dumps of a real server.
+// source is the input of the tests: real dumps of a real server.
 type source struct {
 	rich  map[export.Format][]byte // of testdata/rich.sql
 	rows  map[export.Table]int64   // count(*) of its tables
@@ -124,7 +124,7 @@ func pgDump(ctx context.Context, c *pgcluster.Cluster, database string, f export
 	return out, nil
 }
 
-// directoryTar is a directory archive as it is delivered: toc.dat comes last.
+// directoryTar is a directory archive as an export has it: toc.dat comes last.
 func directoryTar(dir string) ([]byte, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.dat"))
 	if err != nil {
@@ -148,7 +148,7 @@ func directoryTar(dir string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// countRows counts what the server says of each table that has rows of its own.
+// countRows returns the server's count of each table that has rows of its own.
 func countRows(ctx context.Context, dsn string) (_ map[export.Table]int64, err error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -176,7 +176,7 @@ func countRows(ctx context.Context, dsn string) (_ map[export.Table]int64, err e
 	return counts, nil
 }
 
-// sameRows compares contents with what the server counted.
+// sameRows compares contents with the server's counts.
 func sameRows(t testing.TB, got export.Contents, want map[export.Table]int64) {
 	t.Helper()
 	for table, n := range want {

@@ -25,8 +25,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return p.chunks.Read(b)
 }
 
-// sameInPieces checks that the pieces that a dump comes in do not matter, not even for
-// what is said about a broken one.
+// sameInPieces checks that the result does not depend on the pieces of a dump, including the error
+// of a broken one.
 func sameInPieces(t interface{ Fatalf(string, ...any) }, f export.Format, dump []byte, sizes []int) {
 	want, wantErr := archive.Check(bytes.NewReader(dump), f)
 	got, err := archive.Check(&pieces{chunks: chunks{b: dump}, sizes: sizes}, f)
@@ -58,7 +58,7 @@ func TestPiecesDoNotMatter(t *testing.T) {
 	}
 }
 
-// fuzz checks any input: no panic, and its pieces do not matter.
+// fuzz checks any input: no panic, and a result that does not depend on the pieces.
 func fuzz(f *testing.F, format export.Format) {
 	f.Add(dumped.tiny[format])
 	f.Fuzz(func(t *testing.T, dump []byte) {

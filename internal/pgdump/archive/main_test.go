@@ -22,8 +22,8 @@ import (
 
 var cluster *pgcluster.Cluster
 
-// tenants are schemas of the database "tenants", made from testdata/tenant.sql, each with
-// every kind of object. Their names are those that a careless reader trips over.
+// tenants are schemas of the database "tenants", made from testdata/tenant.sql, each with every
+// kind of object. A parser with faults mistakes their names.
 var tenants = []string{
 	"acme", "Acme", "acme_2", `quote"d`, "single'quote", "line\nbreak", "-- comment", `back\slash`, "sp ace ", ".", "*",
 	`"`, "$1", "Grüße 東京", "SCHEMA acme", "public; DROP TABLE x",
@@ -145,12 +145,12 @@ func split(t testing.TB, r io.ReaderAt, x *archive.Index, projects [][]string) [
 	return parts
 }
 
-// changing is what differs between two dumps of the same: a random key.
+// changing is the difference between two dumps of the same content: a random key.
 var changing = regexp.MustCompile(`(?m)^\\(un)?restrict \w+$`)
 
 func script(b []byte) string { return string(changing.ReplaceAll(b, []byte(`\${1}restrict`))) }
 
-// differ shows where two texts part.
+// differ returns the place where two texts differ.
 func differ(t *testing.T, got, want string) {
 	t.Helper()
 	if got == want {

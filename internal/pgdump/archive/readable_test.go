@@ -13,7 +13,7 @@ import (
 
 const ended = "\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
-// unreadable are statements that psql does not read to their end, and what becomes of them.
+// unreadable are statements that psql does not read to their end, and the expected results.
 var unreadable = map[string]struct{ statement, routine, readable string }{
 	"the routine's own name": {
 		"CREATE FUNCTION s.begin() RETURNS int AS $$ begin $$;", "function s.begin", "CREATE FUNCTION s.\"begin\"() RETURNS int AS $$ begin $$;",

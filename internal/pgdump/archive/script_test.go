@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// readScript gives every statement and the rows after it.
+// readScript returns every statement and the rows after it.
 func readScript(r io.Reader) (pieces []string, rows int64, err error) {
 	s := archive.NewScript(r)
 	for {

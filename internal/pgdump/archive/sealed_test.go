@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// inspected is a Checker as a seal asks for it.
+// inspected is a Checker as a seal.Stream uses it.
 type inspected struct{ *archive.Checker }
 
 func (i inspected) Finish() error {

@@ -16,10 +16,10 @@ import (
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// asked are the arguments with which this project dumps.
+// asked are the arguments of this project's dump.
 var asked = []string{"--no-owner", "--no-acl", "--no-tablespaces", "--encoding=UTF8"}
 
-// Each project's part, made a script by pg_restore, is byte for byte what pg_dump writes
+// Each project's part, converted to a script by pg_restore, is byte for byte what pg_dump writes
 // for its schemas alone, with owners, rights and default rights and without.
 func TestAPartIsTheProjectsOwnDump(t *testing.T) {
 	t.Parallel()
@@ -44,8 +44,8 @@ func TestAPartIsTheProjectsOwnDump(t *testing.T) {
 	}
 }
 
-// What pg_dump writes of projects that refer to each other depends on which of them it
-// dumps: they have no part of their own. Those beside them do, and both in one project.
+// The dump of projects that refer to each other depends on which of them pg_dump dumps: they have
+// no part of their own. The other projects have one, and so have both in one project.
 func TestProjectsThatReferToEachOther(t *testing.T) {
 	t.Parallel()
 	schemas := []string{"base", "acme", "uses"}
@@ -79,7 +79,7 @@ func TestAPartRestores(t *testing.T) {
 		if err := execute(t.Context(), "postgres", "CREATE DATABASE "+database); err != nil {
 			t.Fatal(err)
 		}
-		if i == 1 { // what a dump of one project leaves out
+		if i == 1 { // a dump of one project leaves it out
 			if err := execute(t.Context(), database, "CREATE SCHEMA apart; CREATE TABLE apart.t (id int PRIMARY KEY)"); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func read(t *testing.T, database string, schemas []string) map[string]contents.T
 	return all
 }
 
-// The parts hold all of the archive, and each no more than its own.
+// The parts hold the whole archive, and each only its own entries.
 func TestPartsAddUpToTheWhole(t *testing.T) {
 	t.Parallel()
 	group, index := dumpGroup(t, nil, append([]string{"base", "uses"}, tenants...)...)
@@ -120,8 +120,8 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	addUp(t, whole, index, projects, parts)
-	// pg_dump writes data in the order of the table of contents, which pg_restore needs
-	// where it cannot seek.
+	// pg_dump writes data in the order of the table of contents, which pg_restore requires if it
+	// cannot seek.
 	var listed, written []int64
 	for _, e := range index.Entries {
 		if e.HasData {
@@ -136,7 +136,7 @@ func TestPartsAddUpToTheWhole(t *testing.T) {
 	}
 }
 
-// addUp checks the parts of a whole archive without Split's own means.
+// addUp checks the parts of a whole archive without Split's own code.
 func addUp(t *testing.T, whole []byte, index *archive.Index, projects [][]string, parts []*archive.Part) {
 	t.Helper()
 	held := map[int64]int{} // in how many parts an entry is
@@ -220,7 +220,7 @@ func TestAnEntryThatIsNotProvablyOneProjectsIsAnError(t *testing.T) {
 	}
 }
 
-// An entry without a schema is a project's only if it hangs on its SCHEMA entry alone.
+// An entry without a schema belongs to a project only if it depends on its SCHEMA entry alone.
 func TestEntriesWithoutASchema(t *testing.T) {
 	t.Parallel()
 	schema := archive.Entry{ID: 1, Kind: "SCHEMA", Tag: "a"}
@@ -248,7 +248,7 @@ func TestEntriesWithoutASchema(t *testing.T) {
 	}
 }
 
-// A file that became shorter is an error, never a short part.
+// A file that became shorter is an error, and never a short part.
 func TestACutArchive(t *testing.T) {
 	t.Parallel()
 	group, index := dumpGroup(t, asked, "acme")

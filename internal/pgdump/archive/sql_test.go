@@ -155,7 +155,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 func TestSQLRowsAreCountedWhateverTheyHold(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		// Rows as COPY writes them: no line break in them, and no row is "\.".
+		// Rows as COPY writes them: without line breaks, and no row is "\.".
 		row := rapid.StringMatching(`(\\\\|\\N|\\n|[.a\t-]|\\\\\.|aaaaaaaaaaaaaaaa){0,12}`)
 		rows := rapid.SliceOfN(row, 0, 60).Draw(t, "rows")
 		var b strings.Builder

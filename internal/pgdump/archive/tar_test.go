@@ -166,7 +166,7 @@ func TestTarThatIsRefused(t *testing.T) {
 	}
 }
 
-// rest writes what follows the table of contents of some.
+// rest writes the part after the table of contents for some entries.
 func rest(f *tarFile) {
 	f.member("7.dat", someRows)
 	f.member("8.dat", someRows)
@@ -218,7 +218,7 @@ func TestEachFlippedByteOfTarStructureIsNoticed(t *testing.T) {
 	for _, f := range []export.Format{export.Tar, export.Directory} {
 		dump := bytes.Clone(dumped.tiny[f])
 		for n, i := range tarStructure(t, dump) {
-			// A bit, another one in the next byte; and all of them.
+			// A bit, another one in the next byte, and all of them.
 			for _, flip := range []byte{1 << (n % 8), 0xff} {
 				dump[i] ^= flip
 				if !wantStructureError(t, check(dump, f), "%s: byte %d, bits %08b", f, i, flip) {

@@ -55,7 +55,7 @@ func TestEachCutIsNoticed(t *testing.T) {
 				}
 			}
 			cuts := boundaries(f, large)
-			if len(cuts) > 3000 { // all that matter of the tar's many blocks
+			if len(cuts) > 3000 { // the relevant ones of the tar's many blocks
 				rand.New(rand.NewPCG(1, 2)).Shuffle(len(cuts), func(i, j int) { cuts[i], cuts[j] = cuts[j], cuts[i] })
 				cuts = cuts[:3000]
 			}

@@ -21,7 +21,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
-// records is a ledger: places with their storages, and destinations with what is stored there.
+// records is a ledger: places with their storages, and destinations with their stored exports.
 type records map[string][]string
 
 func (r records) StorageAt(_ context.Context, place string) (name, liesOn string, err error) {
@@ -118,7 +118,7 @@ func TestAnEmptyFolderInThePlaceOfAStorageTakesNothing(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(dir), os.Rename(away, dir)); err != nil {
 				t.Fatal(err)
 			}
-			// It is mounted again: nothing has to be started anew.
+			// It is mounted again: nothing has to be restarted.
 			for who, d := range map[string]*destinations.Destination{"running": d, "started": started, "reading": reader} {
 				if _, err := d.Copy(t.Context(), "acme/one.1.sql"); err != nil {
 					t.Errorf("%s: after it: %v", who, err)
@@ -148,7 +148,7 @@ func TestAStorageIsMarkedOnceAndKnownByIt(t *testing.T) {
 					t.Errorf("lists %s, %v", key, err)
 				}
 			}
-			// Another ledger, for instance one that was made anew, takes the marker that is there.
+			// Another ledger, for instance a new one, accepts the existing marker.
 			other := records{}
 			if err := second.Claim(t.Context(), other, quiet); err != nil || len(other) != 1 {
 				t.Errorf("another ledger: %v, %v", other, err)
@@ -174,7 +174,7 @@ func TestAStorageIsMarkedOnceAndKnownByIt(t *testing.T) {
 	}
 }
 
-// Two workers have a volume each under one address.
+// Two workers each have a volume under one address.
 func TestPrivateFoldersUnderOneAddressAreDistinguished(t *testing.T) {
 	t.Parallel()
 	shared := filepath.Join(t.TempDir(), "exports")
@@ -203,7 +203,7 @@ func TestPrivateFoldersUnderOneAddressAreDistinguished(t *testing.T) {
 	}
 }
 
-// What was stored before there were markers, and a marker that was lost.
+// Exports from before the markers existed, and a marker that was lost.
 func TestAStorageWithoutAMarker(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

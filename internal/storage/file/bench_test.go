@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/file"
 )
 
-// paced gives size bytes at the pace of a dump, and notes when they ended.
+// paced returns size bytes at the pace of a dump, and records when they ended.
 type paced struct {
 	block []byte
 	left  int64
@@ -37,11 +37,12 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// BenchmarkAfterTheStream stores 512 MiB that come at 200 MB/s and measures what is left to do
-// after their end: the sync, the read-back and the manifest.
+// BenchmarkAfterTheStream stores 512 MiB that arrive at 200 MB/s and measures the work after their
+// end: the sync, the read-back and the manifest.
 func BenchmarkAfterTheStream(b *testing.B) { benchmarkPut(b, 200e6) }
 
-// BenchmarkAtOnce stores 512 MiB that are there, as the last table of a parallel dump is.
+// BenchmarkAtOnce stores 512 MiB that are available at once, like the last table of a parallel
+// dump.
 func BenchmarkAtOnce(b *testing.B) { benchmarkPut(b, math.Inf(1)) }
 
 func benchmarkPut(b *testing.B, rate float64) {

@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 )
 
-// uneven gives its bytes in pieces of any size, as a stream does.
+// uneven returns its bytes in pieces of any size, as a stream does.
 type uneven struct {
 	r   io.Reader
 	rng *rand.Rand
@@ -22,8 +22,8 @@ type uneven struct {
 
 func (u uneven) Read(p []byte) (int, error) { return u.r.Read(p[:1+u.rng.IntN(len(p))]) }
 
-// Blobs of all lengths about the ends of blocks and of the device's own blocks lie there as
-// they came, past the cache or through it.
+// Blobs of all lengths near the ends of blocks and of the device's own blocks are stored unchanged,
+// past the cache or through it.
 func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 	t.Parallel()
 	const block, align = 1 << 20, 4096
@@ -48,7 +48,7 @@ func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 	}
 }
 
-// memory is a folder in a file system of another kind, where there is one.
+// memory is a folder in a file system of another kind, if there is one.
 func memory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "pgcourier-") //nolint:usetesting // another file system
@@ -59,7 +59,7 @@ func memory(t *testing.T) string {
 	return dir
 }
 
-// A body that fails after several blocks is told by its own error, and leaves nothing.
+// A body that fails after several blocks is reported by its own error, and leaves nothing.
 func TestABodyThatFailsLateLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dir, broken := t.TempDir(), errors.New("broken")

@@ -20,7 +20,7 @@ const (
 	crashKey = "PGCOURIER_TEST_CRASH_KEY"
 )
 
-// crashIfTold makes this process a writer that is stuck in mid-Put, for its parent to
+// crashIfTold makes this process a writer that is stuck in the middle of Put, for its parent to
 // kill.
 func crashIfTold() bool {
 	dir, key := os.Getenv(crashDir), os.Getenv(crashKey)
@@ -37,7 +37,7 @@ func crashIfTold() bool {
 	panic(err)
 }
 
-// stuck gives its bytes, says so on stdout, and then waits for ever.
+// stuck returns its bytes, reports that on stdout, and then waits for ever.
 type stuck struct{ left int }
 
 func (s *stuck) Read(p []byte) (int, error) {
@@ -51,7 +51,7 @@ func (s *stuck) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// crash kills -9 a process in mid-Put of key.
+// crash kills -9 a process in the middle of Put of key.
 func crash(t *testing.T, dir, key string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])

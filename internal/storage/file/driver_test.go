@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// open opens a folder and makes it first, without a marker, where it is missing.
+// open opens a folder, and makes it first, without a marker, if it is missing.
 func open(t *testing.T, dir string) *file.Driver {
 	t.Helper()
 	check(t, os.MkdirAll(dir, 0o700))
@@ -53,7 +53,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// files lists every file under dir, the litter of the suite excluded.
+// files lists every file under dir, except the litter of the suite.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
@@ -85,7 +85,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// litter adds what other programs and people leave in folders.
+// litter adds files of other programs and people to folders.
 func litter(t *testing.T, dir string) {
 	t.Helper()
 	for _, sub := range []string{"lost+found", ".snapshot/acme", "acme/litter folder", "acme/litter.manifest.json"} {

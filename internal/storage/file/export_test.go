@@ -5,8 +5,8 @@ import "os"
 // Wrap is wrap, for the tests.
 var Wrap = wrap
 
-// OnWritten has f called with each staging file that has all its bytes, before the last of
-// them are read back.
+// OnWritten calls f with each staging file that has all its bytes, before the last of them are read
+// back.
 func (d *Driver) OnWritten(f func(*os.File)) {
 	d.written = f
 	if d.folder != nil {

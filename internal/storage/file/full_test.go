@@ -22,9 +22,9 @@ import (
 
 const fillDir = "PGCOURIER_TEST_FILL_DIR"
 
-// TestFullDisk writes to a file system that is really full: a tmpfs of 1 MiB, mounted in a
-// process with its own user and mount namespaces. Where the kernel refuses such a
-// process, a limit on the size of files stands in for it.
+// TestFullDisk writes to a file system that is really full: a tmpfs of 1 MiB, mounted in a process
+// with its own user and mount namespaces. If the kernel refuses such a process, a limit on the size
+// of files replaces it.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -54,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 // exitNoMount says that the tmpfs could not be mounted.
 const exitNoMount = 3
 
-// fillIfTold makes this process the one that meets the full disk.
+// fillIfTold makes this process the one with the full disk.
 func fillIfTold() bool {
 	dir := os.Getenv(fillDir)
 	if dir == "" {
@@ -112,6 +112,6 @@ func fill(dir string) error {
 	if err != nil || len(left) != 0 {
 		return fmt.Errorf("staging holds %v: %w", left, err)
 	}
-	// The room is there again: nothing holds the deleted file.
+	// The space is free again: nothing holds the deleted file.
 	return put("acme/second.1.sql", 300<<10)
 }

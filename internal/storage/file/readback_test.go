@@ -10,7 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// damage flips a bit of each file once it is written, until it is told to stop.
+// damage flips a bit of each file after it is written, until it is stopped.
 type damage struct {
 	t     *testing.T
 	at    int64

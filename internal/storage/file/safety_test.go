@@ -97,7 +97,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			if err == nil {
 				t.Error("stored all the same")
 			}
-			// Where a folder has to be, waiting does not help.
+			// If a file is in the place of a folder, waiting does not help.
 			folder := strings.Contains(what, "folder") || strings.Contains(what, "staging")
 			if f, ok := errors.AsType[*export.Fault](err); folder && (!ok || f.Code != codes.StorageRefused ||
 				f.Message != "in the storage a link or a file lies where a folder has to be") {
@@ -106,7 +106,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			if body, err := d.Open(t.Context(), key, 0); err == nil {
 				t.Errorf("opened all the same; close: %v", body.Close())
 			}
-			_ = r.Delete(t.Context(), key) // may fail, but must not reach through a link
+			_ = r.Delete(t.Context(), key) // may fail, but must not write through a link
 			for _, victim := range []string{filepath.Join(outside, "r.1.sql"), filepath.Join(dir, "beta/r.1.sql")} {
 				b, err := os.ReadFile(victim)
 				if !errors.Is(err, os.ErrNotExist) && string(b) != "victim" {
@@ -120,7 +120,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	}
 }
 
-// The root's own name may be a link, and what happens to the name later does not matter.
+// The root's own name may be a link, and a later change of the name has no effect.
 func TestRootIsResolvedOnce(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
@@ -154,8 +154,8 @@ func TestUnusableRoot(t *testing.T) {
 	check(t, d.Close())
 }
 
-// Rights that are lost while running. Root ignores modes, so the same loss is made by
-// taking the folder away, which no one can ignore.
+// Rights that are lost while running. Root ignores modes, so the test removes the folder, which
+// also affects root.
 func TestLostRights(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
@@ -187,8 +187,8 @@ func TestLostRights(t *testing.T) {
 	}
 }
 
-// The operator's folder may be on a file system with a read error or the like: the class
-// of the fault depends on the error number only.
+// The operator's folder may be on a file system with a read error or the like: the class of the
+// fault depends on the error number only.
 func TestErrorClasses(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]error{

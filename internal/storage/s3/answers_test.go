@@ -15,14 +15,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// answer is what a server, or what stands before it, was seen to answer.
+// answer is an observed answer of a server, or of a proxy before it.
 type answer struct {
 	name   string
 	status int
 	code   string            // of S3's XML; empty: body as it is
 	text   string            // S3's message, or the body
 	header map[string]string // beside the usual ones
-	reads  bool              // reading is answered so too; else only writing
+	reads  bool              // reads get it too; else only writes
 	want   codes.Code
 	kind   error
 	said   []string // within the outcome's message
@@ -119,7 +119,7 @@ func TestEachAnswerHasItsClassAndItsWords(t *testing.T) {
 	}
 }
 
-// log looks at the text that goes into the log and to doctor.
+// log checks the text for the log and for doctor.
 func (a answer) log(t *testing.T, err error) {
 	t.Helper()
 	text := err.Error()

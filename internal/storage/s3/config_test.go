@@ -59,8 +59,8 @@ func TestParseURLRefuses(t *testing.T) {
 	}
 }
 
-// What is accepted makes a driver, has a prefix that keys can follow and holds no
-// credentials; what is refused is not repeated. Nothing panics.
+// An accepted URL makes a driver, has a valid prefix for keys and holds no credentials; the error
+// for a refused one does not repeat it. Nothing panics.
 func FuzzParseURL(f *testing.F) {
 	f.Add("s3://exports/pg?endpoint=https://minio.example:9000&region=x&path_style=true&sse=AES256")
 	for _, raw := range badURLs {

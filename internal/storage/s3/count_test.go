@@ -7,7 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/storagetest"
 )
 
-// What an export costs in requests is a figure of docs/scaling.md, and S3 bills by it.
+// docs/scaling.md shows the number of requests of an export, and S3 charges for them.
 func TestRequestsOfAnExport(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

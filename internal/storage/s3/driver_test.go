@@ -24,7 +24,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// client speaks to the server behind the driver's back.
+// client accesses the server without the driver.
 func (s *server) client(t *testing.T) *minio.Core {
 	t.Helper()
 	transport, err := minio.DefaultTransport(false)
@@ -57,7 +57,7 @@ func (s *server) remains(t *testing.T, c *minio.Core) []string {
 	}
 	page, err := c.ListMultipartUploads(t.Context(), bucket, "", "", "", "", 1000)
 	if minio.ToErrorResponse(err).Code == "NoSuchUpload" {
-		return left // gofakes3 says so as long as there never was one
+		return left // gofakes3 returns this while there was no upload
 	}
 	check(t, err)
 	for _, u := range page.Uploads {

@@ -20,7 +20,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
 
-// Whatever the server says: a clear fault, no secret, nothing visible afterwards.
+// For any answer of the server: a clear fault, no secret, nothing visible afterwards.
 func TestServerFaults(t *testing.T) {
 	t.Parallel()
 	part := func(r *http.Request) bool { return r.Method == http.MethodPut }
@@ -99,8 +99,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// The reply to a write is lost after the server did it. The client's repetition meets its
-// own object and must take it for its own.
+// The reply to a write is lost after the server did it. The client's repetition finds its own
+// object and must recognise it.
 func TestLostReply(t *testing.T) {
 	t.Parallel()
 	for what, size := range map[string]int64{"single": 100, "multipart": 3 * partSize} {
@@ -139,7 +139,7 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
-// A server without conditions gets none after it said so.
+// A server without conditions gets none after it reported that.
 func TestServerWithoutConditions(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -157,7 +157,7 @@ func TestServerWithoutConditions(t *testing.T) {
 	}
 }
 
-// A connection that ends in mid-body is no end of the blob.
+// A connection that ends in the middle of the body is not the end of the blob.
 func TestCutBody(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -26,8 +26,8 @@ const (
 	partSize = 64 << 10
 )
 
-// server is gofakes3 behind a front that does what it leaves out: it verifies SHA-256 and
-// CRC32C and honours "If-None-Match" on completing. fault may answer a request itself.
+// server is gofakes3 behind a front with the missing features: it verifies SHA-256 and CRC32C and
+// honours "If-None-Match" on completing. fault may answer a request itself.
 type server struct {
 	*httptest.Server
 	backend http.Handler
@@ -35,7 +35,7 @@ type server struct {
 
 	mu    sync.Mutex
 	fault func(w http.ResponseWriter, r *http.Request, body []byte) (answered bool)
-	// silent keeps CRC32C and ETags out of the answers, as if nothing were verified.
+	// silent omits CRC32C and ETags from the answers, as if nothing were verified.
 	silent bool
 	seen   []*http.Request
 }
@@ -58,7 +58,7 @@ func (s *server) setFault(f func(w http.ResponseWriter, r *http.Request, body []
 	s.fault = f
 }
 
-// config of a driver for this server.
+// config is the configuration of a driver for this server.
 func (s *server) config() s3.Config {
 	return s3.Config{
 		Bucket: bucket, Prefix: "pgcourier/eu", Endpoint: s.URL, Region: "us-east-1", PathStyle: true, PartSize: partSize,
@@ -121,7 +121,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.forward(w, r, body, silent)
 }
 
-// has says whether an object lies under a path.
+// has says whether an object exists under a path.
 func (s *server) has(path string) bool {
 	rec := httptest.NewRecorder()
 	s.backend.ServeHTTP(rec, httptest.NewRequest(http.MethodHead, path, nil))
@@ -134,7 +134,7 @@ func (s *server) forward(w http.ResponseWriter, r *http.Request, body []byte, si
 		s.backend.ServeHTTP(w, r)
 		return
 	}
-	// An opaque ETag, as with encryption by a managed key: parts are known by it, so only
+	// An opaque ETag, as with encryption by a managed key. Parts are identified by it, so only
 	// whole objects get one.
 	if r.URL.Query().Has("partNumber") {
 		s.backend.ServeHTTP(w, r)

@@ -25,7 +25,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/s3"
 )
 
-// Credentials that may see their own prefix only: neither HEAD of the bucket nor a list of it.
+// Credentials with access to their own prefix only: neither HEAD of the bucket nor a list of it.
 func TestCredentialsOfAPrefixAreEnough(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -78,7 +78,7 @@ func TestABusyServerIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A server that calls a condition a bad request gets none.
+// A server that answers a condition with "bad request" gets none.
 func TestServerThatRefusesConditions(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"InvalidArgument", "InvalidRequest", "BadRequest"} {
@@ -98,7 +98,7 @@ func TestServerThatRefusesConditions(t *testing.T) {
 	}
 }
 
-// A bucket that keeps versions hides what is deleted, and that is what is said.
+// A bucket that keeps versions hides deleted objects, and the error says so.
 func TestADeletionThatOnlyHidesIsNotCalledOne(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -167,7 +167,8 @@ func TestABucketThatKeepsWhatIsDeletedIsSeen(t *testing.T) {
 	}
 }
 
-// What lies behind a path (Supabase, a gateway) is asked for below it, under a signature of it.
+// A server behind a path (Supabase, a gateway) gets requests below it, with a signature of the
+// path.
 func TestAnEndpointWithAPath(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -266,7 +267,7 @@ func TestBucketsOfOtherServers(t *testing.T) {
 	}
 }
 
-// Each destination can have keys of its own.
+// Each destination can have its own keys.
 func TestKeysOfAProfile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "credentials")
@@ -291,7 +292,7 @@ func TestKeysOfAProfile(t *testing.T) {
 	}
 }
 
-// A server with a certificate of an authority of one's own. Not parallel: it changes the
+// A server with a certificate of a private authority. The test is not parallel: it changes the
 // environment.
 func TestAnAuthorityOfOnesOwn(t *testing.T) {
 	s := newServer(t)

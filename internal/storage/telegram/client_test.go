@@ -190,7 +190,7 @@ func TestBodysOwnErrorIsKept(t *testing.T) {
 	}
 }
 
-// silent takes requests and never answers.
+// silent accepts requests and never answers.
 type silent struct{ tries int }
 
 func (s *silent) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -242,7 +242,7 @@ func TestCancelEndsACall(t *testing.T) {
 	}
 }
 
-// waitFor polls for something that happens in the server's goroutines.
+// waitFor polls for a result of the server's goroutines.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

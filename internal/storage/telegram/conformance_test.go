@@ -59,7 +59,7 @@ func TestDriverKeepsTheContract(t *testing.T) {
 	})
 }
 
-// messageOf looks into a reference, as only a test may.
+// messageOf reads a reference, which only a test may do.
 func messageOf(t *testing.T, ref storage.Ref) int64 {
 	t.Helper()
 	f := strings.Split(string(ref), ".")
@@ -95,7 +95,7 @@ func TestTenGiBTakeTheTimeThatThePaceAllows(t *testing.T) {
 	if s := b.Stats(); s.Flooded != 0 || s.Chunked != 0 {
 		t.Errorf("told to wait %d times, %d uploads in chunks", s.Flooded, s.Chunked)
 	}
-	// Another process, which knows nothing but the chat.
+	// Another process, which knows only the chat.
 	other, err := telegram.New(telegram.Config{Client: b.newClient(t, telegram.ClientConfig{}), Chat: channel})
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func TestForeignReferencesChangeNothing(t *testing.T) {
 	}
 }
 
-// The bot's token may be lost for good. A new bot in the same chat reads all the same.
+// The bot's token may be lost for good. A new bot in the same chat can still read everything.
 func TestAnotherBotReadsByForwarding(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

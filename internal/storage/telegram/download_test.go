@@ -78,8 +78,8 @@ func TestFetchThatNeverAdvancesEnds(t *testing.T) {
 	}
 }
 
-// Paths are good for an hour: a reader that takes longer needs a new one when its
-// connection breaks.
+// Paths are valid for an hour: a reader that takes longer needs a new one when its connection
+// breaks.
 func TestFetchOutlastsItsPath(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -196,7 +196,7 @@ func TestLocalServersFilesAreOpenedBelowTheirFolderOnly(t *testing.T) {
 	}
 }
 
-// A server that ignores ranges sends all; the reader skips what it has.
+// A server that ignores ranges sends everything; the reader skips what it has.
 func TestFetchFromAServerWithoutRanges(t *testing.T) {
 	t.Parallel()
 	data := random(200 << 10)

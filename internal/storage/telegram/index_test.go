@@ -41,8 +41,8 @@ func TestIndexIsUpdatedInPlace(t *testing.T) {
 	}
 }
 
-// A reader that looked the index up just before a writer replaced it holds the id of a document that
-// is gone.
+// A reader that looked up the index just before a writer replaced it holds the id of a deleted
+// document.
 func TestAnIndexThatIsReplacedWhileItIsReadIsLookedUpAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -73,7 +73,7 @@ func TestAnIndexThatIsReplacedWhileItIsReadIsLookedUpAgain(t *testing.T) {
 	}
 }
 
-// Telegram's words for a file that is gone for the moment say nothing about an export.
+// Telegram's error for a temporarily unavailable file says nothing about an export.
 func TestAFileThatIsGoneForTheMomentIsUnavailable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -102,8 +102,8 @@ func TestAFileThatIsGoneForTheMomentIsUnavailable(t *testing.T) {
 	}
 }
 
-// A bot sees the newest pinned message only. Taking another one for "no index yet" would
-// forget every export.
+// A bot sees the newest pinned message only. If it took another message for "no index yet", every
+// export would be forgotten.
 func TestHiddenIndexIsNotBegunAnew(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

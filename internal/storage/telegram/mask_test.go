@@ -18,7 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-// A token in an error would end in the ledger, the log and a human's terminal.
+// A token in an error would reach the ledger, the log and a terminal.
 func TestTokenIsNeverShown(t *testing.T) {
 	t.Parallel()
 	nobody := httptest.NewServer(http.NotFoundHandler())

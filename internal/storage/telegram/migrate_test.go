@@ -67,7 +67,7 @@ func readable(t *testing.T, r *storage.Repository, key string) {
 }
 
 // A group becomes a supergroup with another id: by itself, when it gets a public history or many
-// members. Storing goes on there, and what was stored before stays readable.
+// members. Storing continues there, and earlier exports stay readable.
 func TestAGroupThatBecameASupergroupIsFollowed(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]telegram.Config{
@@ -110,7 +110,7 @@ func TestAGroupThatBecameASupergroupIsFollowed(t *testing.T) {
 					readable(t, again, before)
 					readable(t, again, now)
 				}
-				// What lies in the group cannot be deleted any more, and must not be confused with a
+				// Messages of the group cannot be deleted any more, and must not be confused with a
 				// message of that number in the supergroup.
 				inSupergroup := len(b.Messages(supergroup))
 				if got, err := r.Remove(t.Context(), before); err != nil || got != storage.Hidden {
@@ -130,8 +130,8 @@ func TestAGroupThatBecameASupergroupIsFollowed(t *testing.T) {
 	}
 }
 
-// With the new id and nothing that says what it was, references to the group are foreign: it is
-// refused and not deleted somewhere else.
+// With the new id and without the old one, references to the group are foreign: they are refused
+// and nothing is deleted elsewhere.
 func TestTheNewIDAloneIsAnotherChat(t *testing.T) {
 	t.Parallel()
 	b := household(t)
@@ -176,8 +176,8 @@ func TestATopicOfAForum(t *testing.T) {
 	}
 }
 
-// What Telegram asks to wait for costs no attempt, also when it is hours: the time for storing
-// stands meanwhile.
+// A wait that Telegram requests costs no attempt, also if it is hours: the clock of storing stops
+// meanwhile.
 func TestHoursOfSilenceAreWaitedOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -190,7 +190,7 @@ func TestHoursOfSilenceAreWaitedOut(t *testing.T) {
 	}
 }
 
-// answers are what the Bot API, and what stands before it, answer to a document.
+// answers are answers of the Bot API, and of proxies before it, to a document.
 func TestEachAnswerHasItsClass(t *testing.T) {
 	t.Parallel()
 	for says, c := range map[string]struct {

@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/storage/telegram"
 )
 
-// The pace must be neither exceeded, which costs repeated uploads, nor missed by much.
+// A higher pace costs repeated uploads, and a much lower one time.
 func TestPaceFitsTheKindOfChat(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -50,7 +50,7 @@ func TestConcurrentSendersShareOnePace(t *testing.T) {
 	}
 }
 
-// Two processes know nothing of each other; Telegram tells them to wait, and they obey.
+// Two processes do not know of each other; Telegram tells them to wait, and they obey.
 func TestSeveralProcessesObey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

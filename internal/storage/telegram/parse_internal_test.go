@@ -72,7 +72,7 @@ func FuzzFileName(f *testing.F) {
 		if m == nil || len(name) > 60 {
 			t.Fatalf("%+v is called %q", n, name)
 		}
-		// The name says what the blob is, and of how many parts where that is known.
+		// The name has the kind of the blob, and the number of parts if it is known.
 		digits := func(digits string) int { v, _ := strconv.Atoi(digits); return v }
 		if m[1] != KeyHash(key) || (m[2] == "manifest") != manifest || digits(m[3]) != n.Part || digits(m[4]) != parts {
 			t.Errorf("%+v of %d parts is called %q", n, parts, name)
@@ -91,7 +91,8 @@ func FuzzParseLocation(f *testing.F) {
 		if err != nil && l.Chat == 0 && l != (Location{}) {
 			t.Errorf("%q: %v, and %+v", s, err, l)
 		}
-		// A token belongs elsewhere: one that stands where a login does is refused, unrepeated.
+		// A token does not belong into the URL: one in the place of a login is refused and not
+		// repeated.
 		rest, ok := strings.CutPrefix(s, "telegram://")
 		if _, err := ParseLocation("telegram://123:CANARY@" + rest); ok && !strings.HasPrefix(rest, "/") && (err == nil || strings.Contains(err.Error(), "CANARY") && !strings.Contains(rest, "CANARY")) {
 			t.Errorf("with a token: %v", err)
@@ -99,7 +100,7 @@ func FuzzParseLocation(f *testing.F) {
 	})
 }
 
-// Any answer of any server: never a panic, never a token, and no success without "ok".
+// For any answer of any server: never a panic, never a token, and no success without "ok".
 func FuzzDecodeAnswer(f *testing.F) {
 	f.Add(200, []byte(`{"ok":true,"result":{"message_id":1,"document":{"file_id":"x","file_size":1}}}`))
 	f.Add(429, []byte(`{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 5","parameters":{"retry_after":5}}`))

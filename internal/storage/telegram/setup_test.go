@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A net/http server lingers for half a second after it refused a request's body.
+	// A net/http server waits for half a second after it refused a request's body.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
@@ -72,7 +72,7 @@ func (b *bench) addBot(name string) string {
 	return token
 }
 
-// newClient fills in what is not set: the server, its clock and the first bot.
+// newClient fills in missing fields: the server, its clock and the first bot.
 func (b *bench) newClient(t *testing.T, cfg telegram.ClientConfig) *telegram.Client {
 	t.Helper()
 	if cfg.Token == "" {
