@@ -105,7 +105,7 @@ func checkLocalRefs(t *testing.T, raw []byte) {
 			at = m[step]
 		}
 		if at == nil {
-			t.Errorf("reference #/%s leads nowhere", ref[1])
+			t.Errorf("reference #/%s has no target", ref[1])
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestCodesAgree(t *testing.T) {
 	}
 	permanent, other, found := strings.Cut(string(raw), "Worth another try:")
 	if !found {
-		t.Fatal("asyncapi.yaml does not divide the codes")
+		t.Fatal("asyncapi.yaml has no groups of codes")
 	}
 	for _, code := range want {
 		list := other
@@ -142,7 +142,7 @@ func TestCodesAgree(t *testing.T) {
 			list = permanent
 		}
 		if !strings.Contains(list, "`"+code+"`") {
-			t.Errorf("asyncapi.yaml does not list the code %q where it belongs", code)
+			t.Errorf("asyncapi.yaml does not list the code %q in its group", code)
 		}
 	}
 }

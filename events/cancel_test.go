@@ -49,7 +49,7 @@ func FuzzDecodeCancel(f *testing.F) {
 		c, err := events.DecodeCancel(events.Message{Subject: subject, Body: body})
 		if err != nil {
 			if c.ProjectID != "" || c.RequestedBy != "" || c.RequestID != "" && !events.ValidRequest(c.RequestID) {
-				t.Fatalf("refused with %v, and yet believed: %+v", err, c)
+				t.Fatalf("refused with %v, but decoded as: %+v", err, c)
 			}
 			return
 		}
@@ -129,7 +129,7 @@ func FuzzDecodeCancelReply(f *testing.F) {
 		r, err := events.DecodeCancelReply(events.Message{Body: body})
 		if err != nil {
 			if r != (events.CancelReply{}) {
-				t.Fatalf("refused with %v, and yet believed: %+v", err, r)
+				t.Fatalf("refused with %v, but decoded as: %+v", err, r)
 			}
 			return
 		}

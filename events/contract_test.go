@@ -218,7 +218,7 @@ func TestFieldsAgreeWithSchemas(t *testing.T) {
 func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 	t.Helper()
 	if schema["additionalProperties"] != false {
-		t.Errorf("%s: the schema lets unknown fields pass", typ)
+		t.Errorf("%s: the schema accepts unknown fields", typ)
 	}
 	properties := schema["properties"].(map[string]any)
 	var required []string

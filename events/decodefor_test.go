@@ -38,7 +38,7 @@ func TestABodyMayNotNameAnotherProjectThanThePath(t *testing.T) {
 	}
 	for _, project := range []string{"", "_", "a/b", "a b"} {
 		if _, err := events.DecodeFor(project, events.Message{Body: []byte(`{}`)}); err == nil {
-			t.Errorf("project %q is taken", project)
+			t.Errorf("project %q is accepted", project)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestAwaitBelievesTheStreamOnly(t *testing.T) {
 		t.Fatalf("the stream answers %v, %v", reply, err)
 	}
 	if _, err := heard.NextMsg(timeout); err != nil {
-		t.Fatalf("subscribers do not hear of the forged outcome: %v", err)
+		t.Fatalf("subscribers do not receive the forged outcome: %v", err)
 	}
 	second := failed("acme", "r1")
 	second.Message = "the truth"
@@ -111,7 +111,7 @@ func TestAwaitSurvivesARestart(t *testing.T) {
 	s.start(t)
 	publish(t, newJetStream(t, s.connect(t)), failed("acme", "r1"))
 	if s.nc.IsConnected() {
-		t.Error("the client was not away")
+		t.Error("the client was not disconnected")
 	}
 	close(back)
 	receive(t, coming).check(t, "acme", "r1")
@@ -165,7 +165,7 @@ func TestAwaitFails(t *testing.T) {
 	coming := s.await(t.Context(), t, "acme", "r1")
 	s.nc.Close()
 	if a := receive(t, coming); !errors.Is(a.err, events.ErrUnavailable) {
-		t.Errorf("closed meanwhile: %v", a.err)
+		t.Errorf("closed during the wait: %v", a.err)
 	}
 	if _, err := s.client.Await(t.Context(), "acme", "r1"); !errors.Is(err, events.ErrUnavailable) {
 		t.Errorf("closed before: %v", err)

@@ -164,11 +164,11 @@ func checkRefusal(t *testing.T, r events.Requested, err error) {
 		t.Fatalf("unsafe text: %q", err)
 	}
 	if (r.ProjectID != "" && !events.ValidProject(r.ProjectID)) || (r.RequestID != "" && !events.ValidRequest(r.RequestID)) {
-		t.Fatalf("believed too much: %+v", r)
+		t.Fatalf("decoded more than is valid: %+v", r)
 	}
 	r.ProjectID, r.RequestID, r.RequestedBy = "", "", ""
 	if !reflect.DeepEqual(r, events.Requested{}) {
-		t.Fatalf("believed more than the ids: %+v", r)
+		t.Fatalf("decoded more than the ids: %+v", r)
 	}
 }
 

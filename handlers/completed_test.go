@@ -27,7 +27,7 @@ func (f *found) Verify(_ context.Context, c events.Completed) (*events.Verified,
 	return f.verified, f.failed, f.err
 }
 
-func TestWhatIsMadeOfAVerification(t *testing.T) {
+func TestCompletedPublishesVerifications(t *testing.T) {
 	t.Parallel()
 	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	at := time.Date(2026, 3, 14, 9, 26, 54, 0, time.UTC)

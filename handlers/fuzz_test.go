@@ -43,7 +43,7 @@ func FuzzDecodeStored(f *testing.F) {
 		}
 		again := core.req
 		if again.ID != got.ID || again.Digest != got.Digest || !bytes.Equal(again.Payload, got.Payload) || (again.Refusal == nil) != (got.Refusal == nil) {
-			t.Fatalf("stored it reads %+v, delivered %+v", got, again)
+			t.Fatalf("decoded from the queue: %+v, delivered: %+v", got, again)
 		}
 	})
 }

@@ -106,7 +106,7 @@ func (a *answer) Run(ctx context.Context, req export.Request, _ delivery.Deliver
 
 func (a *answer) Announce(context.Context, export.Outcome) error { return nil }
 
-func TestWhatIsMadeOfARequest(t *testing.T) {
+func TestRequestedDecodesMessages(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		name, subject, body, repeated string
@@ -143,7 +143,7 @@ func TestWhatIsMadeOfARequest(t *testing.T) {
 			}
 			stored := handlers.DecodeStored(delivery.Of(msg.Context()), headerLists(c.header, c.repeated), []byte(c.body))
 			if stored.ID != core.req.ID || stored.Digest != core.req.Digest || (stored.Refusal == nil) != (core.req.Refusal == nil) {
-				t.Errorf("as it lies in the queue it reads %v, %v", stored.ID, stored.Refusal)
+				t.Errorf("decoded from the queue: %v, %v", stored.ID, stored.Refusal)
 			}
 		})
 	}
@@ -176,7 +176,7 @@ func TestTwoSpellingsAreTheSameRequest(t *testing.T) {
 	}
 }
 
-func TestWhatIsDecidedOnADelivery(t *testing.T) {
+func TestDecisionsOnADelivery(t *testing.T) {
 	t.Parallel()
 	core := &answer{}
 	h := &handlers.Requested{Exporter: core, Announcer: core}
@@ -277,7 +277,7 @@ func TestAnOutcomeWaitsAsLongAsOneAnnouncementRuns(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- a.Announce(t.Context(), failedOutcome()) }()
 	if err := <-told; !errors.Is(err, export.ErrUnavailable) {
-		t.Fatalf("told %v", err)
+		t.Fatalf("reported %v", err)
 	}
 	sweep, giveUp := context.WithCancel(t.Context())
 	giveUp()
@@ -287,7 +287,7 @@ func TestAnOutcomeWaitsAsLongAsOneAnnouncementRuns(t *testing.T) {
 		select {
 		case err := <-told:
 			if err == nil {
-				t.Error("told that nothing waits")
+				t.Error("reported that nothing waits")
 			}
 		case err := <-swept:
 			waits = false

@@ -71,7 +71,7 @@ func TestOutcomesAreDispatched(t *testing.T) {
 	}
 	o.err = nil
 	if err := h.Handle(delivered(m.Subject, "{")); err != nil || len(o.got) != 2 {
-		t.Errorf("what is no outcome: %v, dispatched %d", err, len(o.got))
+		t.Errorf("a message that is not an outcome: %v, dispatched %d", err, len(o.got))
 	}
 }
 

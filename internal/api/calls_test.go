@@ -121,7 +121,7 @@ func TestCallsOverNATSAreTheCallsOverHTTP(t *testing.T) {
 	s, err := b.js.Stream(t.Context(), events.StreamRequests)
 	b.must(err)
 	if m, err := s.GetLastMsgForSubject(t.Context(), "backup.requested.acme"); err != nil || m.Header.Get("traceparent") != trace {
-		t.Errorf("the trace was not carried on: %v, %v", m, err)
+		t.Errorf("the trace was not continued: %v, %v", m, err)
 	}
 	if p := b.over("acme", events.CallRequest, `{"format":"tar"}`, "Idempotency-Key", "one").problem(t); p.Code != codes.RequestConflict {
 		t.Errorf("other contents: %+v", p)

@@ -68,7 +68,7 @@ func TestTheOpenAPIDocumentIsWhole(t *testing.T) {
 				name, of := strings.CutPrefix(ref, "#/components/schemas/")
 				name, _, _ = strings.Cut(name, "/")
 				if _, known := doc.Components.Schemas[name]; !of || !known {
-					t.Errorf("the reference %q leads nowhere", ref)
+					t.Errorf("the reference %q has no target", ref)
 				}
 			}
 			for _, value := range v {

@@ -139,7 +139,7 @@ func TestTheSameKeyAndContentsAreOneExport(t *testing.T) {
 	}
 }
 
-func TestAFullQueueIsSaidAndTheKeyIsFreeAgain(t *testing.T) {
+func TestAFullQueueIsReportedAndTheKeyIsFreeAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	tok := b.token("acme", access.Export, access.Read)
@@ -153,7 +153,7 @@ func TestAFullQueueIsSaidAndTheKeyIsFreeAgain(t *testing.T) {
 		t.Errorf("%d %v %s", got.status, got.header, got.body)
 	}
 	if got := b.call("GET", acme+"/more", tok, ""); got.status != http.StatusNotFound {
-		t.Errorf("what was refused is shown: %d %s", got.status, got.body)
+		t.Errorf("a refused request is shown: %d %s", got.status, got.body)
 	}
 	s, err := b.js.Stream(t.Context(), events.StreamRequests)
 	b.must(err)
@@ -338,12 +338,12 @@ func TestARequestThatNeverReachedTheQueueIsGivenUp(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := b.call("GET", acme+"/waits", tok, ""); got.status != http.StatusOK {
-		t.Errorf("what waits was given up: %d %s", got.status, got.body)
+		t.Errorf("a waiting request was given up: %d %s", got.status, got.body)
 	}
 }
 
 // A request of another gateway is visible before a worker claims it.
-func TestWhatAnotherGatewayAskedForIsSeen(t *testing.T) {
+func TestARequestOfAnotherGatewayIsSeen(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	client, err := events.NewClient(b.nc)

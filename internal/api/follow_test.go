@@ -71,7 +71,7 @@ func (f *follower) next(kind string) seen {
 	f.b.t.Helper()
 	e := brokertest.Receive(f.b.t, f.events)
 	if e.kind != kind {
-		f.b.t.Fatalf("came %+v, want %s", e, kind)
+		f.b.t.Fatalf("received %+v, want %s", e, kind)
 	}
 	return e
 }
@@ -82,7 +82,7 @@ func (f *follower) ended() {
 	select {
 	case e, open := <-f.events:
 		if open {
-			f.b.t.Errorf("came %+v, want the end", e)
+			f.b.t.Errorf("received %+v, want the end", e)
 		}
 	case <-time.After(brokertest.Timeout):
 		f.b.t.Error("the stream did not end")

@@ -92,7 +92,7 @@ func TestTheAddressIsTheProxys(t *testing.T) {
 
 // Without a broker a call gets an error, nothing is lost, and the repeat with the same key runs
 // once.
-func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
+func TestABrokerOutageIsReportedAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	tok := b.token("acme", access.Export, access.Read)
@@ -118,7 +118,7 @@ func TestABrokerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
 }
 
 // While the ledger's server is stopped every call gets an error, nothing is queued, and the repeat runs once.
-func TestALedgerOutageIsSaidAndTheRepeatIsOneExport(t *testing.T) {
+func TestALedgerOutageIsReportedAndTheRepeatIsOneExport(t *testing.T) {
 	t.Parallel()
 	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
 	if err != nil {

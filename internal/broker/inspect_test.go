@@ -53,7 +53,7 @@ func TestTheBrokersClock(t *testing.T) {
 	t.Parallel()
 	js := stream(t, fresh(t))
 	if _, _, _, err := broker.Clock(t.Context(), js, time.Now); err == nil {
-		t.Error("a broker without streams told the time")
+		t.Error("a broker without streams returned a time")
 	}
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	theirs, ours, margin, err := broker.Clock(t.Context(), js, time.Now)

@@ -19,7 +19,7 @@ func TestANotifiersStreams(t *testing.T) {
 	js := stream(t, nc)
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	if _, err := js.Stream(t.Context(), events.StreamNotifications); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("without a notifier there is its queue: %v", err)
+		t.Errorf("the notifier's queue exists without a notifier: %v", err)
 	}
 	wanted := broker.Topology{Notifications: []string{"email", "webhook"}}
 	must(t, broker.Provision(t.Context(), js, wanted))
@@ -47,7 +47,7 @@ func TestANotifiersStreams(t *testing.T) {
 		m, err := c.Next()
 		must(t, err)
 		if string(m.Data()) != body {
-			t.Errorf("over %s came %q", channel, m.Data())
+			t.Errorf("received over %s: %q", channel, m.Data())
 		}
 		must(t, m.DoubleAck(t.Context()))
 	}

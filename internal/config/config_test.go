@@ -113,7 +113,7 @@ func TestAURLWithoutPasswordMayBeAFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DatabaseURL.Reveal() == "" || c.NATSURL.Reveal() == "" {
-		t.Error("the flags were not taken")
+		t.Error("the flags were not used")
 	}
 }
 
@@ -153,7 +153,7 @@ func TestAKubernetesServicesVariablesAreNoSettings(t *testing.T) {
 	}
 	for _, wrong := range []string{"PGCOURIER_HTTP_PORT=8080", "PGCOURIER_PORT=8080"} {
 		if _, err := config.Load([]string{wrong}, nil); err == nil {
-			t.Errorf("%s was taken", wrong)
+			t.Errorf("%s was accepted", wrong)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func TestTheNotifiersFaultsAreReportedTogether(t *testing.T) {
 		"NOTIFY_BACKOFF", "NOTIFY_TRIES", "NOTIFY_TIMEOUT", "NOTIFY_DIGEST", "notifier needs",
 	} {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("nothing about %q in %v", part, err)
+			t.Errorf("no %q in %v", part, err)
 		}
 	}
 	if strings.Contains(err.Error(), "canary") {

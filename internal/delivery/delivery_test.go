@@ -42,7 +42,7 @@ func TestAContextWithoutADelivery(t *testing.T) {
 	}
 }
 
-func TestWhatIsGathered(t *testing.T) {
+func TestGatherAndJoin(t *testing.T) {
 	t.Parallel()
 	var asked int
 	ctx := delivery.WithGatherer(t.Context(), func(n int, join func(int) []any) int {

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A check that hangs is named after its time, with what it found until then; the others'
 // findings are all there, in the checks' order.
-func TestOneThatHangsBlocksNoOther(t *testing.T) {
+func TestACheckThatHangsBlocksNoOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -84,7 +84,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-func TestWhatIsMeasuredIsJudged(t *testing.T) {
+func TestFiguresAreJudged(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	until := func(d time.Duration) *x509.Certificate { return &x509.Certificate{NotAfter: now.Add(d)} }

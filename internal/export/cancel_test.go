@@ -14,7 +14,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-func TestACancelledAttemptIsKilledClearsAwayAndSaysSo(t *testing.T) {
+func TestACancelledAttemptIsKilledAndCleansUp(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		nudged bool
@@ -148,7 +148,7 @@ func TestWhereACancelIsRecorded(t *testing.T) {
 			t.Errorf("%s: the ledger was asked to %q, want %q", name, ledger.asked, want)
 		}
 		if (len(told) == 1) != tc.told || len(queue.removed) != tc.removed || (len(announcer.outcomes) == 1) != (err == nil && out != nil) {
-			t.Errorf("%s: told %v, removed %v, announced %v", name, told, queue.removed, announcer.outcomes)
+			t.Errorf("%s: reported %v, removed %v, announced %v", name, told, queue.removed, announcer.outcomes)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-func TestWhatBelongsToAGroup(t *testing.T) {
+func TestMembersOfAGroupKey(t *testing.T) {
 	t.Parallel()
 	key := export.GroupKey{DSN: "postgres://source", Role: "dumper"}
 	job := func(format export.Format, dsn export.Secret, role string, schemas ...string) export.DumpJob {

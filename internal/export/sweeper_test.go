@@ -145,7 +145,7 @@ func TestASweepForgets(t *testing.T) {
 			}
 			for _, before := range g.before {
 				if before.After(time.Now().Add(-tc.keep)) || !tc.oldest.IsZero() && !before.Before(tc.oldest) {
-					t.Errorf("forgot what was over at %s, with a message of %s", before, tc.oldest)
+					t.Errorf("forgot requests that ended before %s, with a message of %s", before, tc.oldest)
 				}
 			}
 		})

@@ -220,7 +220,7 @@ func TestAResumedTransferCountsOnce(t *testing.T) {
 
 // The last bytes that the server sent may still be in buffers. A client that was disconnected at
 // the very end can fetch them again, and no client gets more than twice the file.
-func TestTheEndCanBeAskedForAgainButNotForEver(t *testing.T) {
+func TestTheEndOfAFileCanBeFetchedAgainUpToALimit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	data := random(t, 1000)

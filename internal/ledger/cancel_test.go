@@ -83,7 +83,7 @@ func TestACancelIsAnsweredByTheRequestsState(t *testing.T) {
 	}
 }
 
-func TestTheOwnerOfACancelledRequestCanOnlyCancel(t *testing.T) {
+func TestTheOwnerOfACancelledRequestCanOnlyRecordTheCancel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := request("r1", `{"a":1}`)

@@ -135,7 +135,7 @@ func TestAnOutcomeWithoutAnEndGetsTheLedgersClock(t *testing.T) {
 }
 
 // In a synctest bubble the clock starts in the year 2000.
-func TestAWorkersWallClockHasNoSay(t *testing.T) {
+func TestAWorkersWallClockHasNoEffect(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	synctest.Test(t, func(t *testing.T) {

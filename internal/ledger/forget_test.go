@@ -141,7 +141,7 @@ func TestRequestsThatAreOverAreForgotten(t *testing.T) {
 	}
 	b.exec(t, "DELETE FROM pgcourier.requests WHERE request_id = 'running'")
 	if tok := b.granted(t, claimOf(request("failed", `{}`), 1)); tok.Attempt != 1 {
-		t.Errorf("attempt %d of what is unknown", tok.Attempt)
+		t.Errorf("attempt %d of an unknown request", tok.Attempt)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestAnExpiryGoesStepByStep(t *testing.T) {
 	results := []retention.Result{{Destination: "s3", Result: "deleted"}}
 	ok(t, b.Deleted(t.Context(), acme("r1"), results), b.Deleted(t.Context(), acme("r1"), nil))
 	if _, there := b.stored(t)["r1"]; there {
-		t.Error("what was deleted is stored")
+		t.Error("a deleted object is stored")
 	}
 	gone, err := b.Unannounced(t.Context(), 9)
 	if err != nil || len(gone) != 1 || gone[0].Request != "r1" || gone[0].DeletedAt.IsZero() || !slices.Equal(gone[0].Results, results) || gone[0].Expiry.Reason != "again" {

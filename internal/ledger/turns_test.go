@@ -59,7 +59,7 @@ func TestOneRequestOfAProjectRunsAtATime(t *testing.T) {
 }
 
 // A refused or ended request does not wait for others, and others do not wait for it.
-func TestWhatNeedsNoTurnIsNotHeldUp(t *testing.T) {
+func TestARequestThatNeedsNoTurnDoesNotWait(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ended := claimOf(request("ended", `{}`), 1)
@@ -113,14 +113,14 @@ func TestARetryWaitsForItsTurnToo(t *testing.T) {
 
 // The owner of an expired lease is superseded if another request of the project is running.
 // Otherwise it continues.
-func TestALeaseThatEndedGivesWay(t *testing.T) {
+func TestAnExpiredLeaseIsNotRenewedWhileAnotherRequestRuns(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	paused := claimOf(request("r1", `{}`), 1)
 	tok := b.granted(t, paused)
 	b.expire(t)
 	if err := b.Renew(t.Context(), tok); err != nil {
-		t.Fatalf("nobody took its place: %v", err)
+		t.Fatalf("the lease ended, no other request runs: %v", err)
 	}
 	b.expire(t)
 	next := claimOf(request("r2", `{}`), 1)

@@ -25,7 +25,7 @@ func pretend(t *testing.T, tool, version string) string {
 	return dir
 }
 
-func TestOldToolsAreFoundWithWhatFixesThem(t *testing.T) {
+func TestOldToolsAreFoundWithTheirFix(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		tool, version string

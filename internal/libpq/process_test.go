@@ -65,7 +65,7 @@ func TestAToolIsABatchProcess(t *testing.T) {
 
 // A process that has left the tool's group and keeps its stderr open changes neither the tool's
 // result nor its last output.
-func TestAStrangerThatKeepsStderrOpen(t *testing.T) {
+func TestAnotherProcessThatKeepsStderrOpen(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 3} {
 		t.Run(fmt.Sprintf("exit %d", status), func(t *testing.T) {
@@ -103,7 +103,7 @@ until [ -e %[1]s ]; do sleep 0.01; done; echo "the last words" >&2; exit %[2]d`,
 }
 
 // All output before the tool's end is read, however soon it ends.
-func TestAToolThatEndsAfterItsLastWords(t *testing.T) {
+func TestAllOutputOfAnEndedToolIsRead(t *testing.T) {
 	t.Parallel()
 	for range 50 {
 		p, err := libpq.StartProcess(libpq.Command{

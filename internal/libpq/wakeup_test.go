@@ -109,7 +109,7 @@ func TestAPausedToolEndsWithItsParent(t *testing.T) {
 				t.Errorf("the worker said %q, %v", line, err)
 			}
 			if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
-				t.Errorf("what was paused did not end: %q, %v", rest, err)
+				t.Errorf("the paused processes did not end: %q, %v", rest, err)
 				_ = cmd.Process.Kill()
 			}
 			_ = cmd.Wait() // a worker was killed

@@ -162,7 +162,7 @@ func TestRecipientsOfEachEvent(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: told are %q, want %q", c.name, got, c.want)
+			t.Errorf("%s: reported %q, want %q", c.name, got, c.want)
 		}
 	}
 }
@@ -215,12 +215,12 @@ func TestDamageAndComingDeletionsHaveRecipientsAndWords(t *testing.T) {
 			}
 		}
 		if s := notify.Summarize(of); !slices.Equal(got, c.want) || s.Headline != c.headline || s.Commands[0] != c.command || s.Next == "" {
-			t.Errorf("%s: told are %q, summary %+v", c.name, got, s)
+			t.Errorf("%s: reported %q, summary %+v", c.name, got, s)
 		}
 	}
 }
 
-func TestWhatWasSentIsNotSentAgain(t *testing.T) {
+func TestASentNotificationIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	d := newDesk()
 	n := dispatch(t, d, policy, true, "a@example.com")[0]
@@ -299,7 +299,7 @@ func TestTriesGrowApartAndEnd(t *testing.T) {
 	})
 }
 
-func TestWhatTheOtherSideAsksForIsObeyed(t *testing.T) {
+func TestRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	for asked, want := range map[time.Duration]time.Duration{time.Second: time.Minute, time.Hour: time.Hour, 1000 * time.Hour: 24 * time.Hour} {
 		d := newDesk()
@@ -312,7 +312,7 @@ func TestWhatTheOtherSideAsksForIsObeyed(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeDeliveredIsParkedAtOnce(t *testing.T) {
+func TestAPermanentRefusalIsParkedAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		address string

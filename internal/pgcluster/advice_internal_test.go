@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTheAdviceFitsThePlace(t *testing.T) {
+func TestTheAdviceFitsTheMachine(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		files map[string]string

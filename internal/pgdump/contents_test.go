@@ -66,7 +66,7 @@ func TestEveryCatalogueIsDecided(t *testing.T) {
 	there := column(t, conn, "SELECT relname::text FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r'")
 	for _, name := range there {
 		if d, ok := want[name]; !ok || d.since > major {
-			t.Errorf("PostgreSQL %d has %s: decide in docs/contents.md whether an export holds what is in it", major, name)
+			t.Errorf("PostgreSQL %d has %s: docs/contents.md must say whether an export holds its objects", major, name)
 		}
 		delete(want, name)
 	}

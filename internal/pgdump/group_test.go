@@ -158,7 +158,7 @@ ALTER TABLE t3.a ADD FOREIGN KEY (id) REFERENCES other.t NOT VALID; CREATE TYPE 
 }
 
 // A member that cannot be dumped with the others is dumped alone. If it fails, only it fails.
-func TestAMembersFaultIsItsOwn(t *testing.T) {
+func TestAFaultOfAMemberFailsThatMemberOnly(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 9)
 	execute(t, dsn, `INSERT INTO t5.a (x) SELECT repeat('x', 1000) FROM generate_series(1, 1000)`)
@@ -283,7 +283,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 }
 
 // A member that leaves, ends or closes early does not affect the others.
-func TestMembersThatGo(t *testing.T) {
+func TestMembersThatLeave(t *testing.T) {
 	t.Parallel()
 	dsn := street(t, 6)
 	g := groups(t, pgdump.Config{}, pgdump.GroupConfig{Open: 1, Wait: time.Minute})

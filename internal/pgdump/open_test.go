@@ -152,7 +152,7 @@ func TestOpenWaitsForALockNoLongerThanItMay(t *testing.T) {
 	noSessionIsLeft(t, dsn)
 }
 
-func TestOpenLeavesAServerThatHangs(t *testing.T) {
+func TestOpenGivesUpAServerThatHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // connections are accepted, and nothing is answered
 	if err != nil {

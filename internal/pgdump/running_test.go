@@ -76,7 +76,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 // The end of pg_dump's backend alone has several causes; with the end of the snapshot's backend the
 // cause is clear.
-func TestBothSessionsTerminatedIsTheSourcesDoing(t *testing.T) {
+func TestTwoTerminatedSessionsAreAFaultOfTheSource(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	conn := connect(t, dsn)
@@ -160,7 +160,7 @@ func TestALockThatIsAwaitedIsALockTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-queued; err != nil {
-		t.Errorf("the writer: %v, want it to go on after Close", err)
+		t.Errorf("the writer: %v, want it to continue after Close", err)
 	}
 }
 

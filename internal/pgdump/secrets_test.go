@@ -16,7 +16,7 @@ import (
 // hardPassword has the characters that passfiles, URLs and shells treat specially.
 const hardPassword = `pa:ss\wo"r'd #$%/@?☃`
 
-func TestThePasswordIsNowhereToBeSeen(t *testing.T) {
+func TestThePasswordIsNotVisible(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, large)
 	execute(t, dsn, fmt.Sprintf(`DROP ROLE IF EXISTS canary; CREATE ROLE canary LOGIN SUPERUSER PASSWORD '%s'`, strings.ReplaceAll(hardPassword, "'", "''")))

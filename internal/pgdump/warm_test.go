@@ -150,7 +150,7 @@ func TestWarmSessionsEnd(t *testing.T) {
 
 // An idle session is probed every minute while pg_dump works: the kernel's own timer of its
 // connection shows when (proc(5): 2 is a keepalive timer, in hundredths of a second).
-func TestASilentSessionIsHeardOf(t *testing.T) {
+func TestAnIdleSessionIsProbed(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, simple)
 	open(t, pgdump.Config{}, job(dsn, export.SQL, "s"))

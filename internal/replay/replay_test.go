@@ -202,7 +202,7 @@ func TestWhichFailuresAreReplayed(t *testing.T) {
 	}
 }
 
-func TestAFullQueueHoldsUpItsOwnProjectOnly(t *testing.T) {
+func TestAFullQueueDelaysItsOwnProjectOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()

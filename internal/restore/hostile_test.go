@@ -110,7 +110,7 @@ func TestAScriptWithPsqlCommandsIsNotFed(t *testing.T) {
 				t.Fatalf("%s: the script was not changed", what)
 			}
 			if _, err := archive.Check(strings.NewReader(script), export.SQL); err == nil {
-				t.Errorf("%q %s is taken for part of a dump", command, what)
+				t.Errorf("%q %s is accepted as a part of a dump", command, what)
 			}
 		}
 	}

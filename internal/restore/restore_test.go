@@ -366,7 +366,7 @@ func TestRehearse(t *testing.T) {
 
 // A missing right of the login proves nothing about an export, also when the second restore cannot
 // be made.
-func TestARefusalIsNoVerdictWithoutTheSecondRestore(t *testing.T) {
+func TestARefusalIsAVerdictOnlyAfterASecondRestore(t *testing.T) {
 	t.Parallel()
 	execute(t, "postgres", "CREATE ROLE once LOGIN CREATEDB PASSWORD 'x'")
 	defer execute(t, "postgres", "DROP ROLE once")

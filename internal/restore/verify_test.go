@@ -69,7 +69,7 @@ func TestIdentities(t *testing.T) {
 	}
 }
 
-func TestTheStoragesOwnErrorIsKept(t *testing.T) {
+func TestTheErrorOfTheStorageIsKept(t *testing.T) {
 	t.Parallel()
 	errGone := errors.New("part 3 is gone")
 	x := sealed(t, dump(t, database(t, sourceSQL), export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Gzip}, "tenant")
@@ -139,7 +139,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // pg_restore exits with 1 for an archive that it cannot read, and for many faults that are not the
 // archive's.
-func TestAFaultOfTheMachineIsNoFaultOfTheArchive(t *testing.T) {
+func TestAFaultOfTheMachineIsNotAFaultOfTheArchive(t *testing.T) {
 	t.Parallel()
 	x := sealed(t, dump(t, database(t, sourceSQL), export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
 	for name, c := range map[string]struct {

@@ -158,7 +158,7 @@ func TestNoExportIsWrittenOffWhenTheStorageIsAnother(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotThereIsNotCalledDeleted(t *testing.T) {
+func TestAMissingObjectIsNotReportedAsDeleted(t *testing.T) {
 	t.Parallel()
 	b := newBook("r1", "r2", "r3")
 	bins := []retention.Bin{&shelf{name: "file", keys: []string{"acme/r1", "acme/r3"}}, &shelf{name: "s3", keys: []string{"acme/r1"}}}

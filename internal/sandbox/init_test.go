@@ -40,7 +40,7 @@ func TestTheFirstProcessReapsOrphans(t *testing.T) {
 			out, err := cmd.CombinedOutput()
 			exit, exited := errors.AsType[*exec.ExitError](err)
 			if err != nil && !exited || exited && exit.ExitCode() == exitNoMount {
-				t.Skipf("this machine lets no process have namespaces of its own: %v %s", err, out)
+				t.Skipf("this machine permits no process its own namespaces: %v %s", err, out)
 			}
 			if !exited || exit.ExitCode() != want {
 				t.Errorf("%v, want exit code %d\n%s", err, want, out)

@@ -106,7 +106,7 @@ func TestFoldersAndTheNetworkAreThereWhenAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheEndIsTheProgramsOwn(t *testing.T) {
+func TestTheProgramsExitCodeIsReturned(t *testing.T) {
 	t.Parallel()
 	_, err := run(t, sandbox.Box{}, "exit 3")
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {

@@ -75,7 +75,7 @@ func TestDaylightSaving(t *testing.T) {
 
 // For every schedule that Parse accepts, the broker fires when Next says: over zones with every
 // kind of clock change, including those at midnight, and three years.
-func TestNextIsTheBrokers(t *testing.T) {
+func TestNextEqualsTheBrokersComputation(t *testing.T) {
 	t.Parallel()
 	zones := []string{
 		"", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Africa/Casablanca", "Pacific/Apia", "Europe/Dublin",

@@ -108,7 +108,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, plain) {
-			t.Error("what was opened differs from what was sealed")
+			t.Error("the opened dump differs from the sealed one")
 		}
 		if o.Recipients == nil && o.Compression == seal.Plain && !bytes.Equal(b, plain) {
 			t.Error("without compression and encryption the artifact is not the dump")
@@ -127,13 +127,13 @@ func TestFailingSourceIsNeverAnEnd(t *testing.T) {
 			cut := len(plain) * i / 24
 			cause := causes[i%len(causes)]
 			src := io.MultiReader(bytes.NewReader(plain[:cut]), iotest.ErrReader(cause))
-			o.Inspector = &inspector{verify: func() error { t.Error("a failed dump was taken for whole"); return nil }}
+			o.Inspector = &inspector{verify: func() error { t.Error("a failed dump was accepted as whole"); return nil }}
 			b, sum, err := sealed(t, src, o)
 			if !errors.Is(err, cause) || endsReaders(err) {
 				t.Fatalf("cut at %d: error %v, want %v wrapped", cut, err, cause)
 			}
 			if _, err := unseal(b, o, ids...); err == nil {
-				t.Fatalf("cut at %d: what was read decodes as a complete artifact", cut)
+				t.Fatalf("cut at %d: the rest decodes as a complete artifact", cut)
 			}
 			if sum.SHA256 != "" {
 				t.Errorf("cut at %d: summary %+v", cut, sum)
@@ -178,7 +178,7 @@ func TestRefusedDumpHasNoEnd(t *testing.T) {
 				t.Errorf("%s: error %v", name, err)
 			}
 			if _, err := unseal(b, o, ids...); err == nil {
-				t.Errorf("%s: what was read decodes as a complete artifact", name)
+				t.Errorf("%s: the rest decodes as a complete artifact", name)
 			}
 			if sum.SHA256 != "" {
 				t.Errorf("%s: summary %+v", name, sum)

@@ -41,6 +41,6 @@ func TestProcessesThatMakeOneFileAtOnceHaveOneSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := secret.EnsureFile(path, nil); err == nil {
-		t.Error("a file that others may read is taken")
+		t.Error("a file that others may read is accepted")
 	}
 }

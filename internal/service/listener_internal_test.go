@@ -10,7 +10,7 @@ import (
 )
 
 // Of a thousand concurrent calls one looks, and the others get its result for a while.
-func TestAThousandQuestionsAreOneLook(t *testing.T) {
+func TestAThousandProbesCauseOneLook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		looks, away := 0, errors.New("away")

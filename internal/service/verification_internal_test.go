@@ -16,7 +16,7 @@ import (
 
 // Only a known fault of an export is announced. All other faults may be the verifier's own, or
 // temporary.
-func TestAVerificationThatCouldNotBeMadeIsNoFinding(t *testing.T) {
+func TestAVerificationThatCouldNotBeMadeIsNotAFinding(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		err  error

@@ -209,6 +209,6 @@ func TestAnAreaThatOthersCanWriteToIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := spool.Open(file); err == nil {
-		t.Error("a file was taken for a folder")
+		t.Error("a file was accepted as a folder")
 	}
 }

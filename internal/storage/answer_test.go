@@ -31,7 +31,7 @@ func TestAServersWordsAreMadeSafe(t *testing.T) {
 	}
 }
 
-func TestAnAnswerTellsEverything(t *testing.T) {
+func TestAnAnswersErrorHasItsTextAndItsAdvice(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
 	a := &storage.Answer{Kind: storage.ErrFull, What: "it is full", Said: "QuotaExceeded: over", Advice: "raise it", Err: cause}

@@ -86,7 +86,7 @@ type failingReader struct{}
 func (*failingReader) Read([]byte) (int, error) { return 0, errTest }
 
 // A destination that hangs fails as an optional one, and the export does not.
-func TestASlowOptionalTargetIsLeftBehind(t *testing.T) {
+func TestASlowOptionalTargetIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told reports
@@ -125,7 +125,7 @@ func (w waiting) Put(ctx context.Context, _ string, r io.Reader, _ func() export
 	}
 }
 
-func TestAWaitThatADestinationAsksForIsNotCounted(t *testing.T) {
+func TestARequestedWaitDoesNotCountAgainstTheBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, own := range []time.Duration{time.Hour, 3 * time.Hour} {

@@ -40,7 +40,7 @@ func (m memory) expect(t *testing.T, want []byte) {
 	t.Helper()
 	if want == nil {
 		if left := m.dst.Remains(t); len(left) != 0 {
-			t.Errorf("left behind: %q", left)
+			t.Errorf("left: %q", left)
 		}
 		return
 	}

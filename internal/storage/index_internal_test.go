@@ -17,7 +17,7 @@ func goodIndex(t testing.TB, entries map[string]Ref) []byte {
 	return b
 }
 
-func TestAnIndexThatReadsTwoWaysIsDamaged(t *testing.T) {
+func TestAnAmbiguousIndexIsDamaged(t *testing.T) {
 	t.Parallel()
 	good := string(goodIndex(t, map[string]Ref{"acme/r.1.sql": "ref"}))
 	if got, err := decodeIndex([]byte(good)); err != nil || got["acme/r.1.sql"] != "ref" {

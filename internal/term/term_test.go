@@ -32,7 +32,7 @@ func TestABufferIsNoTerminal(t *testing.T) {
 	var out bytes.Buffer
 	environ := []string{"TERM=xterm"}
 	if s := term.Open(&out, environ); s.Width != 0 || s.Colour {
-		t.Errorf("it is taken for %+v", s)
+		t.Errorf("it is accepted as %+v", s)
 	}
 	p := term.NewProgress(&out, environ)
 	p.Set("a", "text")

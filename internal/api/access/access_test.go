@@ -50,12 +50,12 @@ func TestASecretIsRecognisedByItsForm(t *testing.T) {
 			other = "y"
 		}
 		if _, ok := access.HashSecret(plain[:i] + other + plain[i+1:]); ok {
-			t.Errorf("a token with another character at %d is taken for one", i)
+			t.Errorf("a token with another character at %d is accepted", i)
 		}
 	}
 	for _, bad := range []string{"", "pgc_", plain + " ", strings.ToUpper(plain), plain[4:], "Bearer " + plain} {
 		if _, ok := access.HashSecret(bad); ok {
-			t.Errorf("%q is taken for a token", bad)
+			t.Errorf("%q is accepted as a token", bad)
 		}
 	}
 	if s := fmt.Sprintf("%v %s %d", token, token, token); s != "*** *** ***" {
@@ -72,7 +72,7 @@ func TestExpiriesAreDaysOrDurations(t *testing.T) {
 	}
 	for _, text := range []string{"", "0d", "-1d", "d", "1", "0s", "-5m", "99999d", "1e9h", "Never"} {
 		if got, err := access.ParseExpiry(text); err == nil {
-			t.Errorf("%q is taken for %v", text, got)
+			t.Errorf("%q is accepted as %v", text, got)
 		}
 	}
 }
@@ -84,6 +84,6 @@ func TestScopesAreKnown(t *testing.T) {
 		t.Errorf("scopes are %v, %v", got, err)
 	}
 	if _, err := access.ParseScopes([]string{"root"}); err == nil {
-		t.Error("an unknown scope is taken")
+		t.Error("an unknown scope is accepted")
 	}
 }

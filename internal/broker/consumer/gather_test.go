@@ -33,7 +33,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 		t.Errorf("the first one joined %v", v)
 	}
 	if n := gather(first, 3); n != 3 {
-		t.Fatalf("%d came, want 3", n)
+		t.Fatalf("%d were received, want 3", n)
 	}
 	var members []*message.Message
 	var came []string
@@ -48,7 +48,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 		members, came = append(members, g), append(came, project(t, g))
 	}
 	if !slices.Equal(came, []string{"b", "c", "d"}) {
-		t.Errorf("%v came, want one of each other project, in turn", came)
+		t.Errorf("%v were received, want one of each other project, in turn", came)
 	}
 	// One member leaves; the slot is free when the last has ended.
 	decide(members[1], delivery.Snooze(1))
@@ -75,7 +75,7 @@ func TestMembersOfAGroupRunInOneSlot(t *testing.T) {
 		}
 		for _, msg := range together {
 			if d := deliveryOf(t, msg); d.Number != 1 {
-				t.Errorf("%+v came again", d)
+				t.Errorf("%+v was delivered again", d)
 			}
 			msg.Ack()
 		}

@@ -125,7 +125,7 @@ func TestAckOutlastsAnOutage(t *testing.T) {
 
 // A message in transit when the subscription ends is not lost with the pull: it is nakked at once
 // instead of after AckWait.
-func TestMessageUnderWayAtTheEnd(t *testing.T) {
+func TestAMessageInTransitWhenTheSubscriptionEnds(t *testing.T) {
 	t.Parallel()
 	b := patient(t)
 	p := brokertest.NewProxy(t, shared.ClientURL())

@@ -125,7 +125,7 @@ func TestNoMoreIsHeldThanTheWindow(t *testing.T) {
 }
 
 // A worker holds nothing that an idle worker could run: without a flood it pulls only what it runs.
-func TestNothingIsHeldWithoutNeed(t *testing.T) {
+func TestNoMoreIsHeldThanRuns(t *testing.T) {
 	t.Parallel()
 	b := patient(t)
 	b.Flood("a", "b", "c", "d")
@@ -154,7 +154,7 @@ func TestSnoozeKeepsTheDelivery(t *testing.T) {
 		brokertest.Ended(t, first.Context().Done(), "the snoozed message's context")
 		other := receive(t, ch)
 		if p := project(t, other); p != "b" {
-			t.Errorf("meanwhile %s started, want b", p)
+			t.Errorf("while it waits %s started, want b", p)
 		}
 		other.Ack()
 		again := receive(t, ch)

@@ -86,7 +86,7 @@ func TestNoAnswerOfTheBrokerBecomesAnOutcome(t *testing.T) {
 
 // Announced events are visible across the border of the accounts, and others are not, with any
 // wildcard.
-func TestAnnouncementsAreHeardAndSchedulesAreNot(t *testing.T) {
+func TestAnnouncementsAreVisibleAndSchedulesAreNot(t *testing.T) {
 	t.Parallel()
 	g := external(t)
 	gateway, acme := g.connect(server.UserGateway), g.connect(publisher)
@@ -112,7 +112,7 @@ func TestAnnouncementsAreHeardAndSchedulesAreNot(t *testing.T) {
 			m, err := sub.NextMsg(brokertest.Timeout)
 			must(t, err)
 			if m.Subject != w {
-				t.Errorf("heard %s, want %s", m.Subject, w)
+				t.Errorf("received %s, want %s", m.Subject, w)
 			}
 		}
 	}

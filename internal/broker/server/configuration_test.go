@@ -49,7 +49,7 @@ func TestConfigurationRefusesWhatIsNoProject(t *testing.T) {
 	t.Parallel()
 	for _, project := range []string{"", "_", "*", "a.b", ">", "a b", `a"b`} {
 		if text, err := server.Configuration(noSeeds, map[string]string{project: noSeeds[server.UserGateway]}); err == nil {
-			t.Errorf("%q was given rights: %s", project, text[strings.Index(text, "publisher"):])
+			t.Errorf("%q got rights: %s", project, text[strings.Index(text, "publisher"):])
 		}
 	}
 }

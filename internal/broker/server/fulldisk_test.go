@@ -42,7 +42,7 @@ func TestTheEmbeddedBrokerRestartsAfterAFullDisk(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	if exited && exit.ExitCode() == exitNoMount || err != nil && !exited {
-		t.Skipf("this machine lets no process mount a file system of its own: %v %s", err, out)
+		t.Skipf("this machine permits no process to mount its own file system: %v %s", err, out)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

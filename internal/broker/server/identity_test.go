@@ -15,7 +15,7 @@ import (
 )
 
 // Each user learns its identity and has all the rights that it needs; missing rights are named.
-func TestABrokerTellsItsUsersTheirRights(t *testing.T) {
+func TestAUserCanAskTheBrokerForItsRights(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {
 		g.t = t

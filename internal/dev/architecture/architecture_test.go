@@ -128,9 +128,9 @@ func TestDirectionOfDependencies(t *testing.T) {
 			own, ours := strings.CutPrefix(dep, module+"/")
 			switch {
 			case ours && own != pkg && !rule.reaches(own):
-				t.Errorf("%s reaches %s: %s", pkg, own, rule.why)
+				t.Errorf("%s imports %s: %s", pkg, own, rule.why)
 			case slices.ContainsFunc(rule.deny, func(d string) bool { return dep == d || strings.HasPrefix(dep, d+"/") || strings.HasPrefix(dep, d+".") }):
-				t.Errorf("%s reaches %s: %s", pkg, dep, rule.why)
+				t.Errorf("%s imports %s: %s", pkg, dep, rule.why)
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestDirectionOfDependencies(t *testing.T) {
 	}
 }
 
-func TestEveryPackageSaysWhatItIs(t *testing.T) {
+func TestEveryPackageHasADocComment(t *testing.T) {
 	t.Parallel()
 	for _, line := range goList(t, "-f", "{{.ImportPath}}\t{{.Doc}}") {
 		pkg, doc, _ := strings.Cut(line, "\t")

@@ -42,7 +42,7 @@ func TestBench(t *testing.T) {
 		}
 	}
 	if f := got.Ratios["wall.node_to_ours"]; f.Verdict != "not measured" {
-		t.Errorf("what was left out is %+v", f)
+		t.Errorf("the omitted part is %+v", f)
 	}
 	// Of four tenants: in one group, in one beside idle ones, and one by itself.
 	if equal, different, foreign := got.Ratios["tenants.equal"], got.Ratios["tenants.different"], got.Ratios["tenants.foreign"]; equal.Value.Median != 9 || different.Value.Median != 0 || foreign.Value.Median != 0 {
@@ -58,7 +58,7 @@ func TestBench(t *testing.T) {
 		}
 	}
 	if rows := got.Parts["wall"].Series[oursGzip]; len(rows) != 1 || rows[0].CPU <= 0 || rows[0].Memory < 10<<20 || rows[0].Output == 0 || rows[0].Spooled != 0 {
-		t.Errorf("what was seen of the worker: %+v", rows)
+		t.Errorf("the worker's samples: %+v", rows)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestFigures(t *testing.T) {
 		t.Errorf("over: %+v", s)
 	}
 	if s := ratio([]float64{2, 9, 8}, []float64{1, 3, 2}); s.Median != 3 || s.Min != 2 || s.Max != 4 {
-		t.Errorf("a ratio is taken within a round: %+v", s)
+		t.Errorf("a ratio is computed within a round: %+v", s)
 	}
 	if q := quantile([]float64{0, 10}, 0.25); q != 2.5 {
 		t.Errorf("quantile: %v", q)
@@ -129,7 +129,7 @@ func TestDumpsAreCompared(t *testing.T) {
 	two := []byte("\\restrict xyz\nCREATE TABLE tenant_00001.x (a int);\n\\unrestrict xyz\n")
 	other := []byte("\\restrict xyz\nCREATE TABLE tenant_00002.x (a int);\n\\unrestrict xyz\n")
 	if !sameDump(one, two) || sameDump(one, other) || sameDump(nil, nil) {
-		t.Error("the comparison is not the one that was meant")
+		t.Error("another comparison than the intended one")
 	}
 	if foreigners(one, tenantSchema(1)) != 0 || foreigners(other, tenantSchema(1)) != 1 {
 		t.Error("a foreign name is not counted")

@@ -90,7 +90,7 @@ func Receive[T any](t testing.TB, ch <-chan T) T {
 		}
 		return v
 	case <-time.After(Timeout):
-		t.Fatal("nothing came")
+		t.Fatal("no value was received")
 	}
 	panic("unreachable")
 }
@@ -115,7 +115,7 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	for !ok() {
 		select {
 		case <-deadline.C:
-			t.Fatal("never came true:", what)
+			t.Fatal("timeout:", what)
 		case <-poll.C:
 		}
 	}

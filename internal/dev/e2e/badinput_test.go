@@ -44,7 +44,7 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("pg_dump ran %d times for %d exports of the bystander", got, n)
 	}
 	if _, err := os.Stat(trap); !os.IsNotExist(err) {
-		t.Errorf("a name was obeyed: %v", err)
+		t.Errorf("a hostile name had an effect: %v", err)
 	}
 	c.lines = append(c.lines,
 		fmt.Sprintf("%d processes started by what was refused; %d exports of the bystander completed", c.started, n),
@@ -176,7 +176,7 @@ func (c *catalogue) outcome(id string) events.Outcome {
 		switch {
 		case project == bystander:
 		case strings.HasPrefix(request, "bad-") && request != id:
-			c.t.Errorf("an outcome too much, or too late: %s/%s", project, request)
+			c.t.Errorf("an unexpected or late outcome: %s/%s", project, request)
 			c.outcomes++
 		default:
 			return out
@@ -192,7 +192,7 @@ func (c *catalogue) run(one badCase) {
 		c.publish(one.Subject, nil, strings.ReplaceAll(one.Before, "{{id}}", id))
 		c.dumps++
 		if out := c.outcome(id); out.Completed == nil {
-			c.t.Errorf("%s: what came before failed: %+v", one.Name, out.Failed)
+			c.t.Errorf("%s: the request before it failed: %+v", one.Name, out.Failed)
 		}
 	}
 	if one.Plant != "" {
@@ -227,7 +227,7 @@ func (c *catalogue) plant(name string) (remove func()) {
 	}
 	return func() {
 		if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
-			c.t.Errorf("outside of the storage lie %v, %v", left, err)
+			c.t.Errorf("files outside of the storage: %v, %v", left, err)
 		}
 		if err := os.Remove(link); err != nil {
 			c.t.Error(err)

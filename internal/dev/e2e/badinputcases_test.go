@@ -100,7 +100,7 @@ func readCases(t *testing.T, all bool) []badCase {
 		}
 		for i, c := range family.Cases {
 			if c.Name == "" || c.Why == "" || seen[c.Name] || !slices.Contains([]string{failed, accepted, refusedAtThePublisher, nothingMore, answered}, c.Expect.Verdict) {
-				t.Errorf("%s: the case %q is incomplete or there twice", file, c.Name)
+				t.Errorf("%s: the case %q is incomplete or repeated", file, c.Name)
 			}
 			seen[c.Name] = true
 			verdict := c.Expect.Verdict + c.Expect.Code

@@ -59,7 +59,7 @@ func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 		t.Fatalf("request: exit code %d, %s%s", code, stdout, stderr)
 	}
 	if got := <-told; got != events.TypeCompleted {
-		t.Errorf("the webhook is told of %q", got)
+		t.Errorf("the webhook got %q", got)
 	}
 	nc, err := broker.Connect(broker.Config{URLs: []string{url}, NKeySeedFile: server.KeyFile(server.KeysDir(data), server.UserOperator), InboxPrefix: server.UserOperator.InboxPrefix()})
 	if err != nil {

@@ -74,7 +74,7 @@ func TestAnOutcomeThatTheBrokerRefusesIsReported(t *testing.T) {
 	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
 	w.awaitLog("the broker accepts no outcomes")
 	if text := w.logs.String(); !strings.Contains(text, "message size exceeds maximum allowed") {
-		t.Errorf("the broker's words are missing:\n%s", text)
+		t.Errorf("the broker's error text is missing:\n%s", text)
 	}
 	eventually(t, "the metrics say so", func() bool {
 		m := scrape(t, addr)

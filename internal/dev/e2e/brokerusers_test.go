@@ -108,7 +108,7 @@ func (p *platform) as(project string, key nkeys.KeyPair) *nats.Conn {
 
 // The whole job runs on an external broker, each part with its own key and no other rights:
 // workers, notifier, verifier, gateway and the command line.
-func TestTheWholeJobRunsOnABrokerOfOnesOwn(t *testing.T) {
+func TestTheWholeJobRunsOnAnExternalBroker(t *testing.T) {
 	t.Parallel()
 	p, publisher := setupOwn(t)
 	if _, stderr, code := p.cliWith([]string{"NATS_URL=" + p.broker.ClientURL()}, "broker", "setup", "--ack-wait", "10s"); code != 0 {
@@ -185,7 +185,7 @@ func (p *platform) publishAsAcme(key nkeys.KeyPair) {
 		heard[m.Subject] = true
 	}
 	if !heard["backup.failed.acme.other"] {
-		p.t.Errorf("heard %v", heard)
+		p.t.Errorf("received %v", heard)
 	}
 	publish("backup.requested.globex", nil, `{"project_id":"globex"}`)
 	if err := nc.FlushTimeout(timeout); err != nil || nc.LastError() == nil || !strings.Contains(nc.LastError().Error(), "backup.requested.globex") {

@@ -24,7 +24,7 @@ var everyCanary = flag.Bool("canaries", false, "try every command and every sett
 
 // TestNoSecretLeaks runs all steps twice: with secrets as variables, which only the process that
 // got them may contain, and with secrets as files.
-func TestNoSecretIsToBeFound(t *testing.T) {
+func TestNoSecretLeaks(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var all []*canaries

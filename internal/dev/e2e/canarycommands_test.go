@@ -51,7 +51,7 @@ func (s *scene) refusedCommands() {
 		}
 	}
 	if r := s.run([]string{"AGE_IDENTITY_FILE=" + creds}, "verify", "one"); r.code != 2 {
-		s.t.Errorf("verify with what is no identity: exit %d, %s", r.code, r.stderr)
+		s.t.Errorf("verify with an invalid identity: exit %d, %s", r.code, r.stderr)
 	}
 	r := s.run(append([]string{"STORAGE=s3://exports?endpoint=http://127.0.0.1:1&region=x"}, s.storage3[1:]...), "doctor", "--only", "storage")
 	if r.code != 5 {

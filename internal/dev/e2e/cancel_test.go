@@ -224,7 +224,7 @@ func TestARequestThatWaitsIsCancelledWhereverItWaits(t *testing.T) {
 	p.completed("acme", "runs")
 }
 
-func TestACancelThatCannotBe(t *testing.T) {
+func TestACancelThatCannotBeExecuted(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	if _, stderr, code := p.cli("cancel", "x", "--timeout", "30s"); code != 5 || !strings.Contains(stderr, "no worker listens") {

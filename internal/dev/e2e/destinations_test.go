@@ -255,7 +255,7 @@ func TestTheDemoRunsOnEachStorage(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			if strings.Contains(string(out), "THIS IS A TEST SERVER") != (kind != "file") {
-				t.Errorf("the story says otherwise what the storage is:\n%s", out)
+				t.Errorf("the story names another storage:\n%s", out)
 			}
 			for _, want := range []string{"2 requests recovered, 0 were known", "checked, restored, equal", kind + "://"} {
 				if !strings.Contains(string(out), want) {

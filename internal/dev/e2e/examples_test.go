@@ -87,7 +87,7 @@ func TestTheExamplesRun(t *testing.T) {
 		}
 		for _, id := range ids {
 			if told[id] != 1 {
-				t.Errorf("the consumer in %s was told of %s %d times", name, id, told[id])
+				t.Errorf("the consumer in %s got %s %d times", name, id, told[id])
 			}
 		}
 		c.end(t)

@@ -123,7 +123,7 @@ func TestAnEncryptedExportRestoresWithItsIdentityOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := age.Decrypt(bytes.NewReader(stored), stranger); err == nil {
-			t.Error("a stranger's identity opened the export")
+			t.Error("a foreign identity opened the export")
 		}
 		p.checkRestored(c, p.checkStored(c, identities[i])) // each recipient can decrypt it
 	}

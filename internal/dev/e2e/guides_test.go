@@ -77,7 +77,7 @@ func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 	for _, name := range names {
 		for _, v := range variableName.FindAllString(readRoot(t, name), -1) {
 			if seen++; !known[v] {
-				t.Errorf("%s names %s, which is no setting", name, v)
+				t.Errorf("%s names %s, which is not a setting", name, v)
 			}
 		}
 	}
@@ -226,7 +226,7 @@ func TestTheRunbookHasNoOtherAlerts(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^### (Pgcourier\w+)$`).FindAllStringSubmatch(readRoot(t, "docs/operate.md"), -1) {
 		if !known[m[1]] {
-			t.Errorf("docs/operate.md tells of %s, which is no alert", m[1])
+			t.Errorf("docs/operate.md has a section %s, which is not an alert", m[1])
 		}
 	}
 }

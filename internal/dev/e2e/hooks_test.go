@@ -46,6 +46,6 @@ func TestChatsAndHeartbeatsGetTheirEvents(t *testing.T) {
 	slices.Sort(got)
 	if len(got) != 3 || got[0] != "GET /globex " || got[1] != "GET /nobody/fail " ||
 		!strings.HasPrefix(got[2], `POST /services/canary {"text": "Export of nobody failed (project_not_found)\n`) || !strings.Contains(got[2], failed) {
-		t.Errorf("told: %q", got)
+		t.Errorf("received: %q", got)
 	}
 }

@@ -169,7 +169,7 @@ accounts { A { jetstream { max_file: 2MB }, users: [{user: u, password: p}] } }`
 	w.awaitLog("the broker accepts no outcomes")
 	notReady(t, addr, "the broker accepts no outcomes, 1 wait")
 	if text := w.logs.String(); !strings.Contains(text, "resource limits exceeded for account") {
-		t.Errorf("the broker's words are missing:\n%s", text)
+		t.Errorf("the broker's error text is missing:\n%s", text)
 	}
 	if err := other.Purge(p.ctx); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ accounts { A { jetstream: enabled, users: [{user: u, password: p}] } }`)
 	}
 	w.awaitLog("outcome shortened: the broker takes no event of its size")
 	if !strings.Contains(w.logs.String(), "maximum payload exceeded") {
-		t.Errorf("the broker's words are missing:\n%s", w.logs.String())
+		t.Errorf("the broker's error text is missing:\n%s", w.logs.String())
 	}
 	failed := p.await("nobody", p.request(events.Requested{ProjectID: "nobody", Metadata: metadata})).Failed
 	if failed == nil || failed.Code != "project_not_found" || !strings.Contains(failed.Message, "shortened") {

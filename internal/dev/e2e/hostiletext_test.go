@@ -56,7 +56,7 @@ func TestHostileTextIsEscapedWhereverItIsShown(t *testing.T) {
 				break
 			}
 			if err != nil {
-				t.Fatalf("%s as JSON is none: %v\n%s", args[0], err, text)
+				t.Fatalf("%s does not print JSON: %v\n%s", args[0], err, text)
 			}
 		}
 	}

@@ -210,7 +210,7 @@ func TestTheUnitsAreUnits(t *testing.T) {
 	for _, name := range deployFiles(t, "systemd/*.service") {
 		for key := range readUnit(t, name) {
 			if _, directive, _ := strings.Cut(key, "]"); !slices.Contains(known, directive) {
-				t.Errorf("%s: %s is no known directive", name, directive)
+				t.Errorf("%s: %s is not a known directive", name, directive)
 			}
 		}
 		// The checker requires that the program exists.

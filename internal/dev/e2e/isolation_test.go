@@ -170,7 +170,7 @@ func TestNoTenantGetsAnothersData(t *testing.T) {
 	}
 	l.exec(snareSQL(tied, tenants))
 	if n := l.together(tenants, "tied-", sent); n == 0 {
-		t.Error("nobody tried to dump tied tenants together")
+		t.Error("tenants that depend on each other were never grouped")
 	}
 	l.exec(document(t, "least-privilege.sql")) // there are more objects to grant rights on
 	for _, a := range tenants {
@@ -331,7 +331,7 @@ func (l *least) leaks(tenants []tenant) (found int) {
 		}
 	}
 	if len(owners) != len(tenants) {
-		l.t.Errorf("only %v are found to hold their own canary: the search is blind", owners)
+		l.t.Errorf("only %v are found to hold their own canary: the search finds nothing", owners)
 	}
 	for _, w := range l.workers {
 		for _, other := range tenants {

@@ -96,7 +96,7 @@ func (p *platform) environOf(name string) string {
 	return ""
 }
 
-func TestAWorkerTellsWhatItDid(t *testing.T) {
+func TestAWorkerReportsWhatItDid(t *testing.T) {
 	t.Parallel()
 	p, addr := everything(t)
 	p.settled()

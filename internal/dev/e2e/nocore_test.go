@@ -104,6 +104,6 @@ func TestAWorldWritableDataFolderIsReported(t *testing.T) {
 	closed := p.start()
 	closed.awaitLog("serving")
 	if strings.Contains(closed.logs.String(), told) {
-		t.Error("a closed folder is told of as well")
+		t.Error("a closed folder is reported as well")
 	}
 }

@@ -215,7 +215,7 @@ func TestOutcomesAreMailed(t *testing.T) {
 			t.Errorf("record is %+v", r)
 		}
 		if out, code := p.cli("notifications", "replay", string(r.Key)); code != 6 || !strings.Contains(out, "was delivered") {
-			t.Errorf("replay of what was sent: exit %d\n%s", code, out)
+			t.Errorf("replay of a sent notification: exit %d\n%s", code, out)
 		}
 	}
 	if out, code := p.cli("notifications", "replay", "email-none"); code != 3 || out != "pgcourier: no notification \"email-none\" is known\n" {
@@ -271,7 +271,7 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 	for _, m := range p.smtp.Mails() {
 		id := open(t, m).header.Get("Message-Id")
 		if seen[id] || !strings.HasSuffix(id, "@example.org>") {
-			t.Errorf("Message-ID %q came again, or is strange", id)
+			t.Errorf("Message-ID %q was repeated, or has another form", id)
 		}
 		seen[id] = true
 	}
@@ -279,7 +279,7 @@ func TestEachMailArrivesOnceThroughOutages(t *testing.T) {
 		t.Errorf("the records hold a secret: %s", p.stateOf())
 	}
 	if hook.count() != n {
-		t.Errorf("the webhook was told %d times, want %d", hook.count(), n)
+		t.Errorf("the webhook was called %d times, want %d", hook.count(), n)
 	}
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamNotifications).State.Msgs == 0 })
 }

@@ -187,7 +187,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("the second run: %+v", second)
 	}
 	if stored := p.stored(); len(stored) != 6 {
-		t.Errorf("the destination that answers still has %q", stored)
+		t.Errorf("the reachable destination still has %q", stored)
 	}
 	// A deletion that keeps failing is a finding, once a short outage cannot be the cause.
 	p.prune(1, append(away, rules...))
@@ -204,7 +204,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("the third run: %v", steps)
 	}
 	if e := p.event(events.TypeExpired, "acme", "r1").Expired; e.Copies[0].Result != "absent" {
-		t.Errorf("of what was gone already: %+v", e)
+		t.Errorf("of an object that was missing: %+v", e)
 	}
 	p.event(events.TypeExpired, "bolt", "b1")
 	if steps := p.prune(0, rules).steps(); len(steps) != 2 || steps["r3"] != "kept" || steps["b2"] != "kept" {

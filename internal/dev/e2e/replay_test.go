@@ -149,7 +149,7 @@ func TestASingleReplay(t *testing.T) {
 	p.cancel(0, "unwanted")
 	p.failed("once", "unwanted", codes.Cancelled, 1)
 	if r, _ := p.replay(0, "--failed", "--project", "once", "--dry-run"); r.Left != 0 {
-		t.Errorf("without a word: %+v", r)
+		t.Errorf("without --code: %+v", r)
 	}
 	if r, _ := p.replay(0, "--failed", "--project", "once", "--code", "cancelled", "--dry-run"); r.Left != 1 {
 		t.Errorf("asked for: %+v", r)

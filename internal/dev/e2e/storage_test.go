@@ -45,7 +45,7 @@ func TestAStorageThatIsNotMounted(t *testing.T) {
 		t.Errorf("a worker that starts: %v\n%s", err, out)
 	}
 	if left, err := os.ReadDir(p.storage); err != nil || len(left) != 0 {
-		t.Errorf("in its place lies %v, %v", left, err)
+		t.Errorf("files in its place: %v, %v", left, err)
 	}
 	must(os.Remove(p.storage), os.Rename(away, p.storage))
 	p.completed("acme", p.request(events.Requested{ProjectID: "acme", RequestID: "r3"}))

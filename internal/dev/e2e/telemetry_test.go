@@ -225,7 +225,7 @@ func (l *logs) line(msg string) map[string]any {
 
 // One receiver accepts the spans and never answers, another one does not exist. The exports
 // complete, and the worker ends while the receiver still hangs.
-func TestAReceiverThatHangsHoldsNothingUp(t *testing.T) {
+func TestAReceiverThatHangsDelaysNothing(t *testing.T) {
 	t.Parallel()
 	release, hanging := make(chan struct{}), make(chan struct{}, 1000)
 	hung := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

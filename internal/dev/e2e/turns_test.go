@@ -48,7 +48,7 @@ func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 }
 
 // A request that used up its deliveries before its first claim is still run.
-func TestWhatOnlyWaitedIsRunInTheEnd(t *testing.T) {
+func TestARequestThatOnlyWaitedIsRun(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	w := p.start("ACK_WAIT=2s")

@@ -95,7 +95,7 @@ func TestAVerifierRestoresEveryCompletedExport(t *testing.T) {
 }
 
 // failures caused by the verifier are never announced, and those of the export always.
-func TestAVerifierTellsOfDamage(t *testing.T) {
+func TestAVerifierReportsDamage(t *testing.T) {
 	t.Parallel()
 	k := keep(t, events.Requested{ProjectID: "acme", RequestID: "one"}, events.Requested{ProjectID: "quoted", RequestID: "two"},
 		events.Requested{ProjectID: "quoted", RequestID: "three"})
@@ -125,7 +125,7 @@ func TestAVerifierTellsOfDamage(t *testing.T) {
 
 // A bit that flips on the way from the storage is not damage of the export: the next reading is
 // right.
-func TestAVerifierReadsTwiceBeforeItTellsOfDamage(t *testing.T) {
+func TestAVerifierReadsTwiceBeforeItReportsDamage(t *testing.T) {
 	t.Parallel()
 	p, b := setup(t), newBucket(t)
 	storage := func(endpoint string) []string {

@@ -63,7 +63,7 @@ func severalWorkers(t *testing.T, l *lab) {
 		t.Errorf("%s", table.String())
 	}
 	if r.Contended == 0 {
-		t.Error("no project's requests were completed by two workers: that they take turns was not tried")
+		t.Error("no project's requests were completed by two workers: the turns between workers were not tested")
 	}
 	t.Logf("the workers completed %v, %d projects were completed by both", r.Shares, r.Contended)
 }

@@ -45,7 +45,7 @@ func TestAStaleListIsRefused(t *testing.T) {
 	}
 	write(t, sbom, `{"components":[{"name":"example.org/b","licenses":[{"license":{"id":"MIT"}}]}]}`)
 	if err := run(append(args, "-check"), os.Stderr); err == nil {
-		t.Error("another module's list is taken for this one's")
+		t.Error("another module's list is accepted for this one")
 	}
 }
 

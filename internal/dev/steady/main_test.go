@@ -91,6 +91,6 @@ func TestOnlyTheInnermostTestIsNamed(t *testing.T) {
 		t.Errorf("failed: %q", failed)
 	}
 	if _, err := read(strings.NewReader("no JSON")); err == nil {
-		t.Error("no error for what is no event")
+		t.Error("no error for a line that is not an event")
 	}
 }

@@ -36,7 +36,7 @@ func driverRacing(t *testing.T, dst Destination) {
 		}
 	}
 	if won != 1 {
-		t.Errorf("%d writers won", won)
+		t.Errorf("%d writers succeeded", won)
 	}
 	dst.expectRemains(t, 1)
 }

@@ -120,7 +120,7 @@ func TestFileIDsAndPathsAreOneBotsAndShortLived(t *testing.T) {
 	b.clock.Advance(telegramtest.PathLifetime + time.Second)
 	b.expect(t, b.get(t, b.token, path), 404, "Not Found")
 	if r := b.call(t, b.token, "sendDocument", `{"chat_id":-100200300,"document":"`+id+`"}`); r.Result.Document.FileID != id {
-		t.Errorf("one's own file id: %s", r.body)
+		t.Errorf("the bot's own file id: %s", r.body)
 	}
 	b.clock.Advance(time.Second)
 	forwarded := b.call(t, other, "forwardMessage", `{"chat_id":-100200300,"from_chat_id":-100200300,"message_id":1}`)
@@ -167,7 +167,7 @@ func TestHashOnlyKeepsNoContents(t *testing.T) {
 	b.expect(t, b.get(t, b.token, path), 404, "Not Found")
 }
 
-func TestResetIsAReset(t *testing.T) {
+func TestAResetBreaksTheConnection(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	b := setup(t, telegramtest.Dir(dir))

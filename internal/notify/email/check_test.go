@@ -42,7 +42,7 @@ func TestCheckGoesAsFarAsTheLogin(t *testing.T) {
 		t.Errorf("sent %+v", mails)
 	}
 	if err := good.SendTest(t.Context(), "nobody"); err == nil {
-		t.Error("a test was sent to nobody")
+		t.Error("a test was sent without a recipient")
 	}
 	if err := s.Down(); err != nil {
 		t.Fatal(err)

@@ -234,7 +234,7 @@ func TestRefusalsArePermanentAndOutagesAreNot(t *testing.T) {
 	}
 }
 
-func TestAServerThatHangsIsLeft(t *testing.T) {
+func TestAServerThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	srv := start(t, smtptest.Config{})
 	srv.Set(smtptest.Hang)
@@ -253,7 +253,7 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 }
 
 // A drain does not wait for a server that accepts connections and never answers.
-func TestAMuteServerIsLeftAtOnce(t *testing.T) {
+func TestAServerThatNeverAnswersIsGivenUpAtOnce(t *testing.T) {
 	t.Parallel()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -46,7 +46,7 @@ func TestCheckConnectsAndPostsNothing(t *testing.T) {
 	}
 }
 
-func TestATestIsSignedAndNamesItself(t *testing.T) {
+func TestATestMessageIsSignedAndSaysThatItIsATest(t *testing.T) {
 	t.Parallel()
 	var header http.Header
 	var body []byte

@@ -97,7 +97,7 @@ func TestTheEnvelopesTypeIsUnderTheSignature(t *testing.T) {
 	}
 	n.Event.Body = []byte("{")
 	if _, permanent := errors.AsType[*notify.PermanentError](s.Send(t.Context(), n)); !permanent {
-		t.Error("what is no JSON was sent")
+		t.Error("a body that is not JSON was sent")
 	}
 }
 
@@ -196,7 +196,7 @@ func TestAHugeAnswerIsNotRead(t *testing.T) {
 	}
 	<-ended
 	if n := written.Load(); n > 64<<20 {
-		t.Errorf("%d bytes were taken", n)
+		t.Errorf("%d bytes were read", n)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestASourceThatReturnsNothingIsGivenUp(t *testing.T) {
 		}
 	}
 	if _, err := archive.NewChecker("folder"); err == nil {
-		t.Error("an unknown format is taken")
+		t.Error("an unknown format is accepted")
 	}
 }
 

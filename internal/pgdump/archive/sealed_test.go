@@ -92,7 +92,7 @@ func TestASealedPartOfARefusedDumpIsNotWhole(t *testing.T) {
 				continue
 			}
 			if unseal(b, f, o.Compression, ids) == nil {
-				t.Errorf("cut at %d of %d: what was read decodes as a whole dump", cut, len(dump))
+				t.Errorf("cut at %d of %d: the rest decodes as a whole dump", cut, len(dump))
 			}
 		}
 	})

@@ -21,7 +21,7 @@ var asked = []string{"--no-owner", "--no-acl", "--no-tablespaces", "--encoding=U
 
 // Each project's part, converted to a script by pg_restore, is byte for byte what pg_dump writes
 // for its schemas alone, with owners, rights and default rights and without.
-func TestAPartIsTheProjectsOwnDump(t *testing.T) {
+func TestAPartEqualsTheProjectsDump(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		dump, restore []string

@@ -23,7 +23,7 @@ func ExampleServer() {
 	// Output: scratch
 }
 
-func TestAURLThatIsNoneIsTheOperatorsFault(t *testing.T) {
+func TestAnInvalidURLIsAFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	_, err := scratch.NewServer("postgres://[", nil).For(t.Context(), 0)
 	if _, setting := errors.AsType[*config.Error](err); !setting {

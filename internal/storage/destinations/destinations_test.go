@@ -28,7 +28,7 @@ func TestAListIsReadInOrderWithANameForEach(t *testing.T) {
 	}
 }
 
-func TestAFaultOfTheListIsTheOperators(t *testing.T) {
+func TestAnInvalidListIsAFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	for name, list := range map[string][]string{
 		"twice":             {"file:///a", "file:///a"},
@@ -142,6 +142,6 @@ func TestOneStoreIsMadeOfAll(t *testing.T) {
 		t.Errorf("read %q, %v", b, err)
 	}
 	if _, err := (destinations.Set{}).Only("s3"); err == nil {
-		t.Error("an unknown name is taken")
+		t.Error("an unknown name is accepted")
 	}
 }

@@ -68,7 +68,7 @@ func try(d *destinations.Destination, key string) error {
 	return err
 }
 
-func TestAnEmptyFolderInThePlaceOfAStorageTakesNothing(t *testing.T) {
+func TestAnEmptyFolderInThePlaceOfAStorageIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "srv", "exports")
 	r := records{}
@@ -113,7 +113,7 @@ func TestAnEmptyFolderInThePlaceOfAStorageTakesNothing(t *testing.T) {
 				}
 			}
 			if left, err := os.ReadDir(dir); len(left) != 0 || err != nil && name == "empty" || err == nil && name == "missing" {
-				t.Errorf("on the wrong disk lies %v, %v", left, err)
+				t.Errorf("files on the wrong disk: %v, %v", left, err)
 			}
 			if err := errors.Join(os.RemoveAll(dir), os.Rename(away, dir)); err != nil {
 				t.Fatal(err)

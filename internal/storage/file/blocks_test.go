@@ -41,7 +41,7 @@ func TestBlobsOfEveryLengthAreWhole(t *testing.T) {
 				}
 				got, err := os.ReadFile(filepath.Join(dir, "acme", "a.1.sql"))
 				if err != nil || !bytes.Equal(got, data) {
-					t.Errorf("%d bytes lie there, %d were stored: %v", len(got), size, err)
+					t.Errorf("%d bytes are in the file, %d were stored: %v", len(got), size, err)
 				}
 			})
 		}

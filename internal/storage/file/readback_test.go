@@ -37,7 +37,7 @@ func (d *damage) written(f *os.File) {
 	d.flips++
 }
 
-func TestWhatTheDiskDoesNotHoldAsWrittenIsNoticed(t *testing.T) {
+func TestDamageOnTheDiskIsNoticed(t *testing.T) {
 	t.Parallel()
 	const size = 40<<20 + 5 // several steps; the last one is read after the end
 	data := storagetest.Bytes(size)

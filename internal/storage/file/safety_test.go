@@ -95,7 +95,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			r := repository(t, d)
 			_, err := r.Put(t.Context(), key, strings.NewReader("x"), storagetest.Describe(key, []byte("x")))
 			if err == nil {
-				t.Error("stored all the same")
+				t.Error("stored nevertheless")
 			}
 			// If a file is in the place of a folder, waiting does not help.
 			folder := strings.Contains(what, "folder") || strings.Contains(what, "staging")
@@ -104,7 +104,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 				t.Errorf("put: %v", err)
 			}
 			if body, err := d.Open(t.Context(), key, 0); err == nil {
-				t.Errorf("opened all the same; close: %v", body.Close())
+				t.Errorf("opened nevertheless; close: %v", body.Close())
 			}
 			_ = r.Delete(t.Context(), key) // may fail, but must not write through a link
 			for _, victim := range []string{filepath.Join(outside, "r.1.sql"), filepath.Join(dir, "beta/r.1.sql")} {
@@ -114,7 +114,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 				}
 			}
 			if left, err := os.ReadDir(outside); err != nil || len(left) != 1 {
-				t.Errorf("outside lies %v, %v", left, err)
+				t.Errorf("files outside: %v, %v", left, err)
 			}
 		})
 	}

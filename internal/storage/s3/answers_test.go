@@ -113,7 +113,7 @@ func TestEachAnswerHasItsClassAndItsWords(t *testing.T) {
 			}
 			s.setFault(nil)
 			if left := s.remains(t, s.client(t)); len(left) != 0 && a.status != http.StatusOK {
-				t.Errorf("left behind: %q", left)
+				t.Errorf("left: %q", left)
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func TestServerFaults(t *testing.T) {
 			}
 			s.setFault(nil)
 			if left := s.remains(t, raw); len(left) != 0 {
-				t.Errorf("left behind: %q", left)
+				t.Errorf("left: %q", left)
 			}
 		})
 	}

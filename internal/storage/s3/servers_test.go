@@ -99,7 +99,7 @@ func TestServerThatRefusesConditions(t *testing.T) {
 }
 
 // A bucket that keeps versions hides deleted objects, and the error says so.
-func TestADeletionThatOnlyHidesIsNotCalledOne(t *testing.T) {
+func TestADeletionThatOnlyHidesIsReported(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	d := s.open(t, s.config())
@@ -284,17 +284,17 @@ func TestKeysOfAProfile(t *testing.T) {
 	}
 	for _, profile := range []string{"empty", "missing"} {
 		if _, err := s3.New(s3.Config{Bucket: "exports", CredentialsFile: file, Profile: profile}); err == nil {
-			t.Errorf("profile %q is taken", profile)
+			t.Errorf("profile %q is accepted", profile)
 		}
 	}
 	if _, err := s3.New(s3.Config{Bucket: "exports", CredentialsFile: file + ".missing"}); err == nil {
-		t.Error("a missing file is taken")
+		t.Error("a missing file is accepted")
 	}
 }
 
 // A server with a certificate of a private authority. The test is not parallel: it changes the
 // environment.
-func TestAnAuthorityOfOnesOwn(t *testing.T) {
+func TestAPrivateCertificateAuthority(t *testing.T) {
 	s := newServer(t)
 	secure := httptest.NewTLSServer(s)
 	t.Cleanup(secure.Close)
@@ -312,6 +312,6 @@ func TestAnAuthorityOfOnesOwn(t *testing.T) {
 	check(t, s.open(t, c).Check(t.Context()))
 	own.CA = filepath.Join(t.TempDir(), "none.pem")
 	if _, err := s3.NewSmall(own); err == nil {
-		t.Error("a missing file is taken")
+		t.Error("a missing file is accepted")
 	}
 }

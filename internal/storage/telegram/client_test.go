@@ -84,7 +84,7 @@ func TestAttemptsEnd(t *testing.T) {
 	}
 }
 
-func TestAskedWaitsCostNoAttempt(t *testing.T) {
+func TestRetryAfterCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	c := b.newClient(t, telegram.ClientConfig{Attempts: 1})
@@ -104,7 +104,7 @@ func TestAskedWaitsCostNoAttempt(t *testing.T) {
 	}
 }
 
-func TestAskedWaitsAreBounded(t *testing.T) {
+func TestRetryAfterIsBounded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: 48 * time.Hour})
@@ -178,7 +178,7 @@ var errBody = errors.New("the disk is on fire")
 
 func (brokenBody) Read([]byte) (int, error) { return 0, errBody }
 
-func TestBodysOwnErrorIsKept(t *testing.T) {
+func TestTheErrorOfTheBodyIsKept(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, err := b.client.Send(t.Context(), channel, telegram.Upload{Name: "a", Body: brokenBody{strings.NewReader("")}, Size: 100 << 10})
@@ -212,7 +212,7 @@ func TestStalledCallEnds(t *testing.T) {
 		start := time.Now()
 		_, err = c.Me(t.Context())
 		if _, ok := errors.AsType[*telegram.TransportError](err); !ok || errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want a lost call and no deadline, which nobody set", err)
+			t.Errorf("got %v, want a lost call and no deadline: none was set", err)
 		}
 		if server.tries != 2 {
 			t.Errorf("%d tries, want 2", server.tries)
@@ -252,7 +252,7 @@ func waitFor(t *testing.T, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("waited in vain")
+			t.Fatal("timeout")
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestTenGiBTakeTheTimeThatThePaceAllows(t *testing.T) {
 		t.Errorf("took %v of virtual time", took)
 	}
 	if s := b.Stats(); s.Flooded != 0 || s.Chunked != 0 {
-		t.Errorf("told to wait %d times, %d uploads in chunks", s.Flooded, s.Chunked)
+		t.Errorf("%d answers to wait, %d uploads in chunks", s.Flooded, s.Chunked)
 	}
 	// Another process, which knows only the chat.
 	other, err := telegram.New(telegram.Config{Client: b.newClient(t, telegram.ClientConfig{}), Chat: channel})
@@ -121,7 +121,7 @@ func TestTenGiBTakeTheTimeThatThePaceAllows(t *testing.T) {
 	}
 }
 
-func TestStormsCostNoExport(t *testing.T) {
+func TestBurstsOfErrorsFailNoExport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, f := range []telegramtest.Fault{

@@ -110,7 +110,7 @@ func TestAnotherBotReadsByForwarding(t *testing.T) {
 	}
 }
 
-func TestWhatAHumanDeletedIsNotFound(t *testing.T) {
+func TestAMessageThatAUserDeletedIsNotFound(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	d := b.driver(t, b.client, channel)

@@ -107,7 +107,7 @@ func TestFetchOutlastsItsPath(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeFetched(t *testing.T) {
+func TestDownloadsThatFail(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := stored(t, b, random(telegramtest.MaxFetch+1))
@@ -192,7 +192,7 @@ func TestLocalServersFilesAreOpenedBelowTheirFolderOnly(t *testing.T) {
 		}
 	}
 	if _, err := open(filepath.Join(dir, "inside"), ""); err == nil || !strings.Contains(err.Error(), "local_dir") {
-		t.Errorf("without a folder: got %v, want to be told of local_dir", err)
+		t.Errorf("without a folder: got %v, want an error that names local_dir", err)
 	}
 }
 

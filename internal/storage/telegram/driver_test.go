@@ -128,7 +128,7 @@ func TestPartSizesAreBounded(t *testing.T) {
 	}
 }
 
-func TestDamageIsPassedOnToBeNoticed(t *testing.T) {
+func TestDamagedBytesReachTheCheck(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	d := b.driver(t, b.client, channel)

@@ -116,7 +116,7 @@ func TestHiddenIndexIsNotBegunAnew(t *testing.T) {
 	_, ierr := d.Index(t.Context())
 	for what, err := range map[string]error{"read": ierr, "write": d.SetIndex(t.Context(), []byte("two")), "check": d.Check(t.Context())} {
 		if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "unpin") {
-			t.Errorf("%s: got %v, want to be told to unpin", what, err)
+			t.Errorf("%s: got %v, want an error that tells to unpin", what, err)
 		}
 	}
 	b.Pin(channel, notice, false)

@@ -178,7 +178,7 @@ func TestATopicOfAForum(t *testing.T) {
 
 // A wait that Telegram requests costs no attempt, also if it is hours: the clock of storing stops
 // meanwhile.
-func TestHoursOfSilenceAreWaitedOut(t *testing.T) {
+func TestALongRetryAfterIsObeyed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r, _ := b.repository(t, new(storage.MemoryJournal), telegram.Config{Chat: channel}, nil)

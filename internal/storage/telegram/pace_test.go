@@ -35,7 +35,7 @@ func TestPaceFitsTheKindOfChat(t *testing.T) {
 				t.Errorf("took %v, want %v", got, tt.want)
 			}
 			if s := b.Stats(); s.Flooded != 0 {
-				t.Errorf("was told to wait %d times", s.Flooded)
+				t.Errorf("%d answers to wait", s.Flooded)
 			}
 		})
 	}
@@ -46,7 +46,7 @@ func TestConcurrentSendersShareOnePace(t *testing.T) {
 	b := setup(t)
 	sendAll(t, b, b.client, b.client, b.client, b.client)
 	if s := b.Stats(); s.Flooded != 0 {
-		t.Errorf("was told to wait %d times", s.Flooded)
+		t.Errorf("%d answers to wait", s.Flooded)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestChatsDoNotSlowEachOther(t *testing.T) {
 	}
 }
 
-func TestAskedSilenceHoldsForTheWholeChat(t *testing.T) {
+func TestRetryAfterHoldsForTheWholeChat(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.Inject(telegramtest.Fault{Kind: telegramtest.TooManyRequests, RetryAfter: time.Minute})

@@ -78,7 +78,7 @@ func BenchmarkTenGiB(b *testing.B) {
 			b.Fatalf("read %d bytes back, or others: %v", n, err)
 		}
 		if s := server.Stats(); s.Flooded != 0 {
-			b.Errorf("told to wait %d times", s.Flooded)
+			b.Errorf("%d answers to wait", s.Flooded)
 		}
 		documents := server.Stats().Requests["sendDocument"]
 		if allowed := float64(documents) / perMinute; took.Minutes() > 1.15*allowed {
