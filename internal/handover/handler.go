@@ -30,7 +30,10 @@ type HandlerConfig struct {
 // Handler serves links: /d/<token>. A GET returns a page. A POST, or a GET with "Accept:
 // application/octet-stream", returns the file, so that the preview of a mail scanner does not count as
 // a download. It is safe for concurrent use.
-type Handler struct{ config HandlerConfig }
+type Handler struct {
+	config HandlerConfig
+	fast   chan struct{} // see pace
+}
 
 // NewHandler returns a Handler with the defaults of c filled in.
 func NewHandler(c HandlerConfig) *Handler {
@@ -43,7 +46,7 @@ func NewHandler(c HandlerConfig) *Handler {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Handler{c}
+	return &Handler{config: c, fast: make(chan struct{}, largeSteps)}
 }
 
 func connectionAddress(r *http.Request) string {

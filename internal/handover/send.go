@@ -13,12 +13,8 @@ import (
 	"time"
 )
 
-const (
-	// chunk is how much is read and written at a time: the memory of a transfer.
-	chunk = 256 << 10
-	// presigned is how long a presigned URL is valid. The transfer must begin within that time.
-	presigned = 5 * time.Minute
-)
+// presigned is how long a presigned URL is valid. The transfer must begin within that time.
+const presigned = 5 * time.Minute
 
 // send sends a file, or the requested part of it. It returns errors before the first byte only. A later
 // error aborts the connection, so that a client never takes a part for the whole file.
@@ -110,12 +106,14 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, f File, d Dow
 	return true, nil
 }
 
-// copy writes n bytes of body. It writes the last chunk of a file only after the reader has checked the
+// copy writes n bytes of body. It writes the last bytes of a file only after the reader has checked the
 // whole file, so that a client never receives a damaged file completely.
 func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd bool) (sent int64, err error) {
 	control := http.NewResponseController(w)
-	buf := make([]byte, chunk)
+	pace := newPace(h.fast, n)
+	defer pace.end()
 	for sent < n {
+		buf := pace.buffer()
 		want := min(int64(len(buf)), n-sent)
 		got, err := io.ReadFull(body, buf[:want])
 		if err == nil && toEnd && sent+want == n {
@@ -128,7 +126,8 @@ func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd boo
 			return sent, err
 		}
 		// A client that reads nothing for Stall is disconnected.
-		if err := control.SetWriteDeadline(time.Now().Add(h.config.Stall)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		begun := time.Now()
+		if err := control.SetWriteDeadline(begun.Add(h.config.Stall)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return sent, err
 		}
 		m, err := w.Write(buf[:got])
@@ -136,6 +135,7 @@ func (h *Handler) copy(w http.ResponseWriter, body io.Reader, n int64, toEnd boo
 		if err != nil {
 			return sent, err
 		}
+		pace.wrote(m, begun)
 	}
 	return sent, control.Flush()
 }
