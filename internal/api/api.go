@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -62,6 +63,7 @@ type API struct {
 	Config
 	feed     *feed
 	limits   *limits
+	noting   sync.Map // ids of the tokens that noteUse records now
 	handler  http.Handler
 	document []byte
 }

@@ -109,11 +109,21 @@ func (a *API) grant(ctx context.Context, presented, address string) (access.Gran
 		return access.Grant{}, a.problemOf(ctx, err)
 	}
 	if token.LastUsedAt == nil || time.Since(*token.LastUsedAt) > time.Minute {
-		if err := a.Ledger.TokenUsed(ctx, token.ID, address); err != nil {
-			a.Log.WarnContext(ctx, "use of a token not noted", "subject", token.Grant().Subject, "error", err)
-		}
+		a.noteUse(ctx, token, address)
 	}
 	return token.Grant(), nil
+}
+
+// noteUse records the use of a token. While one call records it, other calls of the same token go on:
+// they would wait for that call's commit.
+func (a *API) noteUse(ctx context.Context, token access.Token, address string) {
+	if _, other := a.noting.LoadOrStore(token.ID, nil); other {
+		return
+	}
+	defer a.noting.Delete(token.ID)
+	if err := a.Ledger.TokenUsed(ctx, token.ID, address); err != nil {
+		a.Log.WarnContext(ctx, "use of a token not noted", "subject", token.Grant().Subject, "error", err)
+	}
 }
 
 func (a *API) address(r *http.Request) string { return Address(r, a.BehindProxy) }

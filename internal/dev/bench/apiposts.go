@@ -23,6 +23,7 @@ func postName(n int) string    { return fmt.Sprintf("POST, %d at a time", n) }
 // trial's time is the median.
 func (p *apiPart) ask(ctx context.Context, name string, atATime int, one func(ctx context.Context, project string) error) (trial, error) {
 	calls := max(1, p.requests/p.rounds)
+	p.asked++
 	took := make([]float64, calls)
 	var next atomic.Int64
 	var all sync.WaitGroup
@@ -31,7 +32,7 @@ func (p *apiPart) ask(ctx context.Context, name string, atATime int, one func(ct
 		all.Go(func() {
 			for n := int(next.Add(1)) - 1; n < calls && errs[i] == nil; n = int(next.Add(1)) - 1 {
 				began := time.Now()
-				errs[i] = one(ctx, fmt.Sprintf("p%d-%d-%d", len(p.post[name]), atATime, n))
+				errs[i] = one(ctx, fmt.Sprintf("p%d-%d-%d", p.asked, atATime, n))
 				took[n] = float64(time.Since(began).Microseconds()) / 1000
 			}
 		})
