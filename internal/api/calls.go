@@ -46,8 +46,7 @@ type calling struct {
 func (a *API) callings() []calling {
 	return []calling{
 		{events.CallRequest, "Ask for an export: the body is that of backup.requested", func(ctx context.Context, c call) (any, error) {
-			header := contractHeader(c.each)
-			in := &createInput{ProjectPath: ProjectPath{c.project}, Key: header[idempotencyKey], RawBody: c.body, header: header}
+			in := &createInput{ProjectPath: ProjectPath{c.project}, RawBody: c.body, header: contractHeader(c.each)}
 			out, err := a.create(ctx, in)
 			if err != nil {
 				return nil, err

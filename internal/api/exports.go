@@ -177,16 +177,20 @@ func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, er
 	if len(in.RawBody) == 0 {
 		m.Body = []byte("{}")
 	}
+	key, given := in.header[idempotencyKey]
+	_, twice := in.header[strings.ToUpper(idempotencyKey)]
 	r, err := events.DecodeFor(in.Project, m)
 	switch {
+	case twice:
+		return r, invalidParameter("Idempotency-Key", "is given more than once")
 	case err != nil:
 		return r, err
-	case in.Key != "" && !events.ValidRequest(in.Key):
+	case given && !events.ValidRequest(key):
 		return r, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
-	case in.Key != "" && r.RequestID != "" && in.Key != r.RequestID:
+	case given && r.RequestID != "" && key != r.RequestID:
 		return r, invalidParameter("Idempotency-Key", "contradicts request_id of the body")
-	case in.Key != "":
-		r.RequestID = in.Key
+	case given:
+		r.RequestID = key
 	case r.RequestID == "":
 		r.RequestID = events.NewRequestID(time.Now())
 	}

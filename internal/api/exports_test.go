@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -136,6 +137,36 @@ func TestTheSameKeyAndContentsAreOneExport(t *testing.T) {
 		if got := <-done; got.status != http.StatusAccepted {
 			t.Errorf("%d %s", got.status, got.body)
 		}
+	}
+}
+
+// A key that comes twice, or that is empty, is no key: the call is refused, over HTTP and over NATS.
+func TestAKeyIsGivenOnceAndIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.serveCalls()
+	tok := b.token("acme", access.Export)
+	for name, keys := range map[string][]string{"the same twice": {"one", "one"}, "two": {"one", "two"}, "an empty second": {"one", ""}, "an empty first": {"", "one"}, "empty": {""}} {
+		header := []string{"Content-Type", "application/json"}
+		m := nats.NewMsg(events.CallSubject("acme", events.CallRequest))
+		m.Data = []byte("{}")
+		for _, key := range keys {
+			header = append(header, "Idempotency-Key", key)
+			m.Header.Add("Idempotency-Key", key)
+		}
+		overHTTP, err := b.repeat(acme, tok, "{}", header)
+		b.must(err)
+		overNATS, err := b.ask(m)
+		b.must(err)
+		for way, got := range map[string]answer{"HTTP": overHTTP, "NATS": overNATS} {
+			var p api.Problem
+			if got.into(t, &p); got.status != http.StatusUnprocessableEntity || p.Field != "Idempotency-Key" || p.Code != codes.InvalidRequest {
+				t.Errorf("%s over %s: %d %s", name, way, got.status, got.body)
+			}
+		}
+	}
+	if n := b.queued(); n != 0 {
+		t.Errorf("%d requests are queued", n)
 	}
 }
 

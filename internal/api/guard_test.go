@@ -52,6 +52,46 @@ func TestCallersAreHeldToTheirRate(t *testing.T) {
 	}
 }
 
+// The use of a token is a commit. While one call waits for it, others of the token are answered.
+func TestOneCallNotesTheUseOfAToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tok := b.token("acme", access.Read)
+	tx, err := b.pool.Begin(t.Context())
+	b.must(err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = tx.Exec(t.Context(), "SELECT FROM pgcourier.api_tokens FOR UPDATE")
+	b.must(err)
+	first := make(chan answer, 1)
+	go func() {
+		got, err := b.try("GET", "/v1/whoami", tok, "")
+		if err != nil {
+			t.Error(err)
+		}
+		first <- got
+	}()
+	for waiting := 0; waiting == 0; {
+		b.must(b.pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting))
+	}
+	if got := b.call("GET", "/v1/whoami", tok, ""); got.status != http.StatusOK {
+		t.Errorf("the second call: %d %s", got.status, got.body)
+	}
+	select {
+	case got := <-first:
+		t.Errorf("the first call did not wait: %d %s", got.status, got.body)
+	default:
+	}
+	b.must(tx.Rollback(t.Context()))
+	if got := <-first; got.status != http.StatusOK {
+		t.Errorf("the first call: %d %s", got.status, got.body)
+	}
+	var noted bool
+	b.must(b.pool.QueryRow(t.Context(), "SELECT last_used_at IS NOT NULL FROM pgcourier.api_tokens").Scan(&noted))
+	if !noted {
+		t.Error("the use was not noted")
+	}
+}
+
 func TestTheLogHoldsNoTokenAndNoPath(t *testing.T) {
 	t.Parallel()
 	observed := map[string]int{}
