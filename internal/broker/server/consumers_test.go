@@ -46,6 +46,14 @@ func TestTheOperatorsConsumers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	pushed, err := js.CreateOrUpdatePushConsumer(t.Context(), events.StreamOutcomes, jetstream.ConsumerConfig{Durable: "pushed", DeliverSubject: "_INBOX_operator.x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The broker pushes within the account of the streams only.
+	if info, err := pushed.Info(t.Context()); err != nil || info.PushBound {
+		t.Errorf("a push consumer is bound: %+v, %v", info, err)
+	}
 	for name, c := range map[string]jetstream.ConsumerConfig{
 		"the notifier's": {Durable: events.ConsumerNotifier}, "the verifier's": {Durable: events.ConsumerVerifier},
 	} {
