@@ -269,3 +269,24 @@ func TestTheDocumentsCheckersFindFaults(t *testing.T) {
 		t.Error(errors.New("a file for what is no secret, or none for a secret"))
 	}
 }
+
+// A core publish is not acknowledged by a stream: what the stream refuses is lost, although the CLI
+// prints "Published".
+func TestTheDocumentsPublishThroughJetStream(t *testing.T) {
+	t.Parallel()
+	published := regexp.MustCompile(`nats pub (.*)`)
+	commands := 0
+	for _, name := range slices.Concat(documents(t), deployFiles(t, "*/*"), []string{"CONTRIBUTING.md"}) {
+		for _, m := range published.FindAllStringSubmatch(readRoot(t, name), -1) {
+			if strings.Contains(m[1], "backup.") {
+				commands++
+				if !strings.HasPrefix(m[1], "--jetstream ") {
+					t.Errorf("%s publishes without --jetstream: %s", name, m[0])
+				}
+			}
+		}
+	}
+	if commands < 4 {
+		t.Errorf("%d commands were found", commands)
+	}
+}

@@ -266,3 +266,39 @@ func checkPod(t *testing.T, component string, c config.Config, pod pod) {
 		t.Errorf("%s: the spool is the volume %s itself", component, c.Spool())
 	}
 }
+
+// install.md has all that its manifests need before they are applied: keys, namespace, secrets, a version.
+func TestTheGuideSetsUpWhatTheManifestsNeed(t *testing.T) {
+	t.Parallel()
+	guide, manifest := readRoot(t, "docs/install.md"), readRoot(t, "deploy/kubernetes/pgcourier.yaml")
+	_, guide, _ = strings.Cut(guide, "\n## On Kubernetes\n")
+	guide, _, _ = strings.Cut(guide, "\n## ")
+	commands := strings.Join(shellBlocks(guide), "")
+	for _, need := range []string{
+		"pgcourier broker config --nats-keys keys", "pgcourier broker setup --nats-keys keys",
+		"kubectl create namespace " + readManifests(t).deployments["worker"].Metadata.Namespace + "\n", "sed 's/:VERSION$/:",
+	} {
+		if !strings.Contains(commands, need) {
+			t.Errorf("the guide lacks %q", need)
+		}
+	}
+	if !strings.Contains(manifest, "image: registry.example.org/pgcourier:VERSION\n") {
+		t.Error("the manifests name no version to replace")
+	}
+	for line := range strings.Lines(manifest) {
+		_, secret, ok := strings.Cut(line, "create secret generic ")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(secret)
+		line := "\nkubectl -n pgcourier create secret generic " + words[0] + " "
+		_, told, found := strings.Cut("\n"+commands, line)
+		told, _, _ = strings.Cut(told, "\n")
+		for _, file := range words[1:] {
+			name, isFile := strings.CutPrefix(file, "--from-file=")
+			if !found || isFile && !slices.ContainsFunc(strings.Fields(told), func(w string) bool { return w == file || strings.HasSuffix(w, "/"+name) }) {
+				t.Errorf("the guide's secret %s lacks %s: %q", words[0], file, told)
+			}
+		}
+	}
+}
