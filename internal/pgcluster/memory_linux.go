@@ -10,8 +10,8 @@ import (
 // memory is the file system in memory that every Linux has (glibc's shm_open needs it).
 const memory = "/dev/shm"
 
-// memoryRoom is what must be free there. A cluster of a test takes up to 500 MB, most of it WAL,
-// and the tests of several packages run at once.
+// memoryRoom is what must be free there: all tests of a machine with two cores took up to 2 GB at once,
+// and more with more cores.
 const memoryRoom = 4 << 30
 
 // memoryFolder makes a folder in memory, or one in os.TempDir() if there is less than memoryRoom.

@@ -136,6 +136,9 @@ func (c *Cluster) init(ctx context.Context, config Config) error {
 		"listen_addresses": "'127.0.0.1'", "unix_socket_directories": "''",
 		"max_connections": "200", "max_wal_size": "'4GB'", "autovacuum": "off",
 	}
+	if config.InMemory {
+		conf["max_wal_size"] = "'256MB'"
+	}
 	if config.Wrap != nil {
 		conf["listen_addresses"], conf["unix_socket_directories"] = "''", "'"+c.sockets()+"'"
 	}
