@@ -163,7 +163,9 @@ func apiRights(r Rights) Rights {
 		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
 	)
 	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
-	r.Respond = broker.ServiceInstances // to a discovery: the instances share a connection
+	// A discovery is delivered to each instance, and all of them share one connection. nats-server counts
+	// each delivery after the first, and each answer (v2.15.3, client.go, deliverMsg).
+	r.Respond = 2*broker.ServiceInstances - 1
 	return r
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
@@ -158,9 +159,21 @@ func TestAGatewayFindsTheAPI(t *testing.T) {
 		}
 	}
 	for verb, want := range map[string]string{"PING": "ping_response", "INFO": `"backup.api.*.status"`, "STATS": `"num_requests"`} {
-		m, err := nc.Request("$SRV."+verb+".pgcourier-api", nil, timeout)
-		if err != nil || !strings.Contains(string(m.Data), want) {
-			t.Errorf("%s: %v, %s", verb, err, m.Data)
+		answers, err := nc.SubscribeSync(nc.NewInbox())
+		if err == nil {
+			err = nc.PublishRequest("$SRV."+verb+".pgcourier-api", answers.Subject, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range broker.ServiceInstances {
+			m, err := answers.NextMsg(timeout)
+			if err != nil {
+				t.Fatalf("%s: %d of %d instances answered: %v", verb, n, broker.ServiceInstances, err)
+			}
+			if !strings.Contains(string(m.Data), want) {
+				t.Errorf("%s: %s", verb, m.Data)
+			}
 		}
 	}
 	if m, err := nc.Request(events.CallSubject("acme", events.CallStatus), []byte(`{"request_id":"none"}`), timeout); err != nil || m.Header.Get("Nats-Service-Error-Code") != "not_found" || m.Header.Get("Nats-Service-Error") == "" {
