@@ -24,8 +24,27 @@ type HandlerConfig struct {
 	Address func(*http.Request) string
 	// Stall is how long a client may read no bytes. Default: 30 s.
 	Stall time.Duration
-	Log   *slog.Logger
+	// Observe is called at the end of each transfer. Default: none.
+	Observe func(Transfer)
+	Log     *slog.Logger
 }
+
+// Transfer is the response that sent a file, or a part of it.
+type Transfer struct {
+	ByLink bool
+	Result TransferResult
+	Bytes  int64
+}
+
+// TransferResult is how a transfer ended.
+type TransferResult string
+
+// The results of transfers.
+const (
+	TransferSent       TransferResult = "sent"       // all bytes that were asked for
+	TransferCut        TransferResult = "cut"        // the client, the storage or the check of the bytes broke it off
+	TransferRedirected TransferResult = "redirected" // the storage sends the bytes
+)
 
 // Handler serves links: /d/<token>. A GET returns a page. A POST, or a GET with "Accept:
 // application/octet-stream", returns the file, so that the preview of a mail scanner does not count as
@@ -42,6 +61,9 @@ func NewHandler(c HandlerConfig) *Handler {
 	}
 	if c.Stall == 0 {
 		c.Stall = 30 * time.Second
+	}
+	if c.Observe == nil {
+		c.Observe = func(Transfer) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -369,6 +369,7 @@ func TestS3ServesLinksWithoutACountByItself(t *testing.T) {
 	if r := b.call("GET", at); r.StatusCode != http.StatusOK || !bytes.Equal(body(t, r), data) {
 		t.Errorf("from the storage: %d", r.StatusCode)
 	}
+	b.transferred(map[handover.Transfer]int{{ByLink: true, Result: handover.TransferSent, Bytes: 100_000}: 1, {ByLink: true, Result: handover.TransferRedirected}: 1})
 	if err := b.links.Look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -397,4 +398,41 @@ func TestAFileByTheAPI(t *testing.T) {
 	if r := b.call("GET", b.server.URL+"/none"); r.StatusCode != http.StatusTeapot {
 		t.Errorf("none: %d", r.StatusCode)
 	}
+	b.transferred(map[handover.Transfer]int{{Result: handover.TransferSent, Bytes: 900}: 1})
+}
+
+// transferred waits until exactly these transfers were observed.
+func (b *bench) transferred(want map[handover.Transfer]int) {
+	b.t.Helper()
+	waitFor(b.t, fmt.Sprintf("the transfers %v", want), func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return maps.Equal(b.transfers, want)
+	})
+}
+
+// A page, a HEAD and a refusal are no transfers.
+func TestEachTransferIsObserved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	data := random(t, 1<<20)
+	_, url := b.issue(b.export("r1", `{}`, data), 2)
+	b.call("GET", url)
+	b.call("HEAD", url)
+	body(t, b.call("POST", url))
+	body(t, b.call("POST", url, "Range", fmt.Sprintf("bytes=%d-", len(data)-1000)))
+	if err := os.WriteFile(filepath.Join(b.storage, "acme", "r1.1.sql.gz"), data[:512<<10], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(b.call("POST", url).Body); err == nil {
+		t.Error("a file that was cut came to a good end")
+	}
+	if r := b.call("POST", url, "User-Agent", "another"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a link that is used up: %d", r.StatusCode)
+	}
+	b.transferred(map[handover.Transfer]int{
+		{ByLink: true, Result: handover.TransferSent, Bytes: 1 << 20}:  1,
+		{ByLink: true, Result: handover.TransferSent, Bytes: 1000}:     1,
+		{ByLink: true, Result: handover.TransferCut, Bytes: 512 << 10}: 1,
+	})
 }

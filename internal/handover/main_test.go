@@ -63,8 +63,16 @@ type bench struct {
 	keys    *handover.Keys
 	server  *httptest.Server
 
-	mu      sync.Mutex
-	changes []handover.Change
+	mu        sync.Mutex
+	changes   []handover.Change
+	transfers map[handover.Transfer]int
+}
+
+// observe takes what the metrics would.
+func (b *bench) observe(t handover.Transfer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.transfers[t]++
 }
 
 // Announce takes what the broker would.
@@ -83,7 +91,7 @@ func setup(t *testing.T, urls ...string) *bench {
 func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 	t.Helper()
 	o.Log = slog.New(slog.DiscardHandler)
-	b := &bench{t: t, storage: filepath.Join(t.TempDir(), "exports")}
+	b := &bench{t: t, storage: filepath.Join(t.TempDir(), "exports"), transfers: map[handover.Transfer]int{}}
 	name := "t" + strings.ToLower(rand.Text())
 	admin, err := controlplane.Connect(context.Background(), export.Secret(cluster.URL("postgres")))
 	if err != nil {
@@ -127,7 +135,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 // serve answers by a handler that gives up a client that reads nothing for stall. 0: the default.
 func (b *bench) serve(stall time.Duration) {
 	b.handler = handover.NewHandler(handover.HandlerConfig{
-		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: b.keys, Stall: stall, Log: slog.New(slog.DiscardHandler),
+		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: b.keys, Stall: stall, Observe: b.observe, Log: slog.New(slog.DiscardHandler),
 	})
 	b.server.Config.Handler = b.handler
 }

@@ -38,6 +38,9 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, f File, d Downloa
 	}
 	if link.ID == "" || link.MaxDownloads == 0 {
 		if sent, err := h.redirect(w, r, f, d); sent || err != nil {
+			if err == nil {
+				h.observe(link, TransferRedirected, 0)
+			}
 			return err
 		}
 	}
@@ -58,11 +61,23 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, f File, d Downloa
 	if noteErr := h.config.Records.SentBytes(ctx, id, sent, f.Bytes, false); noteErr != nil {
 		h.config.Log.WarnContext(ctx, "bytes of a download not noted", "download", id, "error", noteErr)
 	}
+	h.observe(link, transferResult(err), sent)
 	if err != nil {
 		h.config.Log.WarnContext(ctx, "download cut off", "project_id", f.Project, "request_id", f.Request, "download", id, "bytes", sent, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+func (h *Handler) observe(link Link, result TransferResult, bytes int64) {
+	h.config.Observe(Transfer{ByLink: link.ID != "", Result: result, Bytes: bytes})
+}
+
+func transferResult(err error) TransferResult {
+	if err != nil {
+		return TransferCut
+	}
+	return TransferSent
 }
 
 // opened is an open file with its first bytes.

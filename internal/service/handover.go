@@ -24,6 +24,7 @@ type HandoverConfig struct {
 	Ledger    *ledger.Ledger
 	Publisher telemetry.Publisher
 	Address   func(*http.Request) string // of a client
+	Observe   func(byLink bool, result string, bytes int64)
 	Log       *slog.Logger
 }
 
@@ -57,6 +58,7 @@ func NewHandover(c HandoverConfig) (*Handover, error) {
 		Links:   NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
 		Handler: handover.NewHandler(handover.HandlerConfig{
 			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign}, Keys: keys, Address: c.Address, Log: c.Log,
+			Observe: func(t handover.Transfer) { c.Observe(t.ByLink, string(t.Result), t.Bytes) },
 		}),
 	}, nil
 }

@@ -107,7 +107,7 @@ func (w wiring) open(ctx context.Context) error {
 	if c.Serves(config.RoleAPI) {
 		hand, err := NewHandover(HandoverConfig{
 			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserAPI, tel),
-			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Log: w.Log,
+			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Observe: tel.Download, Log: w.Log,
 		})
 		if err != nil {
 			return err

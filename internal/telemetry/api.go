@@ -19,6 +19,16 @@ func (t *Telemetry) APICall(route string, status int, took time.Duration) {
 	t.metrics.apiDuration.WithLabelValues(route).Observe(took.Seconds())
 }
 
+// Download counts a transfer of an export: sent, cut or redirected.
+func (t *Telemetry) Download(byLink bool, result string, bytes int64) {
+	by := "caller"
+	if byLink {
+		by = "link"
+	}
+	t.metrics.transfers.WithLabelValues(by, result).Inc()
+	t.metrics.transferBytes.WithLabelValues(by).Add(float64(bytes))
+}
+
 // API returns next with a span for each call of the HTTP API, in the trace of its traceparent.
 func (t *Telemetry) API(next http.Handler) http.Handler {
 	if t.provider == nil {

@@ -62,6 +62,8 @@ type metrics struct {
 	apiCalls    *prometheus.CounterVec
 	apiDuration *prometheus.HistogramVec
 
+	transfers, transferBytes *prometheus.CounterVec
+
 	traces *prometheus.CounterVec
 
 	sampled *sampled
@@ -141,6 +143,14 @@ func newMetrics(registry *prometheus.Registry, c Config) *metrics {
 
 	m.apiCalls = m.counter("api_calls_total", "Calls of the HTTP API by the route that they matched and the status of the answer.", "route", "code")
 	m.apiDuration = m.histogram("api_call_duration_seconds", "Time of a call of the HTTP API; calls that follow events are long.", callSeconds, "route")
+	m.transfers = m.counter("downloads_total", "Transfers of exports, by a link or by a caller of the API: sent, cut (broken off) or redirected (S3 sends the file). A resumed download is several.", "by", "result")
+	m.transferBytes = m.counter("download_bytes_total", "Bytes of exports that this process sent to clients.", "by")
+	for _, by := range []string{"link", "caller"} {
+		m.transferBytes.WithLabelValues(by)
+		for _, result := range []string{"sent", "cut", "redirected"} {
+			m.transfers.WithLabelValues(by, result)
+		}
+	}
 
 	m.notifications = m.counter("notifications_total", "Tries of notifications: sent, retried (to be tried again) or parked (given up until an operator replays it).", "channel", "result")
 	m.sendDuration = m.histogram("notification_send_duration_seconds", "Time of one try of a notification.", callSeconds, "channel")

@@ -139,6 +139,23 @@ func TestEveryCodeOfTheContractIsCountedFromTheStart(t *testing.T) {
 	}
 }
 
+func TestDownloadsAreCountedWithTheirBytes(t *testing.T) {
+	t.Parallel()
+	tel := quiet(t, telemetry.Config{})
+	tel.Download(true, "sent", 100)
+	tel.Download(true, "cut", 7)
+	tel.Download(false, "sent", 1)
+	text := page(t, tel)
+	for _, want := range []string{
+		`pgcourier_downloads_total{by="link",result="sent"} 1`, `pgcourier_downloads_total{by="link",result="cut"} 1`, `pgcourier_downloads_total{by="link",result="redirected"} 0`,
+		`pgcourier_downloads_total{by="caller",result="sent"} 1`, `pgcourier_download_bytes_total{by="link"} 107`, `pgcourier_download_bytes_total{by="caller"} 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
 func TestProjectsAreNamedOnlyWhenAskedFor(t *testing.T) {
 	t.Parallel()
 	for _, perProject := range []bool{false, true} {
