@@ -63,7 +63,7 @@ func TestOneTraceRunsFromACallOfTheAPIToTheOutcome(t *testing.T) {
 		if call.Kind != tracepb.Span_SPAN_KIND_SERVER || call.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR || statusOf(call) != c.status {
 			t.Errorf("%s: %v, %v, %s", c.name, call.Kind, call.Status, statusOf(call))
 		}
-		m, _ := p.announced(uint64(i) + 1) //nolint:gosec // not negative
+		m, _ := p.announced(uint64(i) + 1)
 		told := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": m.Header.Get("traceparent")})
 		sent := trace.SpanContextFromContext(told).SpanID().String()
 		eventually(t, "the span of the outcome", func() bool {
