@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 const (
@@ -25,16 +27,17 @@ const (
 func (l *Links) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	failing := false
+	remind := export.Reminder{After: 1}
 	for {
 		err := l.Look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !failing { // once for an outage
-			l.config.Log.WarnContext(ctx, "links are not delivered or announced now, it is tried again", "error", err)
+		if err == nil {
+			remind.End()
+		} else if lasted, due := remind.Due(); due {
+			l.config.Log.WarnContext(ctx, "links are not delivered or announced now, it is tried again", "for", lasted.Round(time.Second), "error", err)
 		}
-		failing = err != nil
 		select {
 		case <-ctx.Done():
 			return nil

@@ -76,6 +76,8 @@ func (d *dump) begin(ctx context.Context, o *opening) {
 	d.counts = d.session.count(ctx, o.survey, turn, d.locked)
 	d.ended.Go(func() { d.watch.run(ctx, moved, d.cancel) })
 	d.ended.Go(func() { o.followLocks(ctx, d) })
+	log := o.config.Logger.With("project_id", o.job.Project.ID)
+	d.ended.Go(func() { tellSilence(ctx, log, d.watch.silence, o.obstacle) })
 }
 
 // growth returns a function that reports whether the process has written anything since its last call.

@@ -14,6 +14,8 @@ var (
 	ParseIO    = parseWritten
 	ErrTimeout = errTimeout
 	ErrStalled = errStalled
+
+	TellSilence = tellSilence
 )
 
 // Snapshot is a snapshot's id.
@@ -37,10 +39,12 @@ type Watch struct{ *watch }
 
 func NewWatch(limit, stall time.Duration) Watch { return Watch{&watch{limit: limit, stall: stall}} }
 
-func (w Watch) Begin()            { w.begin() }
-func (w Watch) End(progress bool) { w.end(progress) }
-func (w Watch) BeginSilent()      { w.beginSilent() }
-func (w Watch) EndSilent()        { w.endSilent() }
+func (w Watch) Begin()                 { w.begin() }
+func (w Watch) End(progress bool)      { w.end(progress) }
+func (w Watch) Progress()              { w.progress() }
+func (w Watch) BeginSilent()           { w.beginSilent() }
+func (w Watch) Silence() time.Duration { return w.silence() }
+func (w Watch) EndSilent()             { w.endSilent() }
 func (w Watch) Run(ctx context.Context, moved func() bool, expire func(error)) {
 	w.run(ctx, moved, expire)
 }

@@ -22,6 +22,11 @@ type hindrance struct {
 
 // fault returns a lock_timeout that names the relation and the session.
 func (h hindrance) fault(err error) *export.Fault {
+	return newFault(codes.LockTimeout, h.words(), err)
+}
+
+// words names the relation and the session.
+func (h hindrance) words() string {
 	what := "awaits"
 	if h.granted {
 		what = "holds"
@@ -32,7 +37,7 @@ func (h hindrance) fault(err error) *export.Fault {
 	} else {
 		message += ": its state is not shown to this login (pg_read_all_stats shows it), or it is a prepared transaction"
 	}
-	return newFault(codes.LockTimeout, message, err)
+	return message
 }
 
 // scanHindrance scans the one row of a query; nil: no row.

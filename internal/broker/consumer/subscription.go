@@ -33,7 +33,7 @@ type subscription struct {
 	refreshing chan struct{} // a lock with a context; holds one token
 	stale      atomic.Bool   // the binding must be refreshed
 	seen       atomic.Uint64 // the connection's count of reconnects when it was bound
-	failing    atomic.Bool   // a failure was logged and has not ended
+	failing    failing
 
 	freed chan struct{} // holds a token if a slot became free since the last check
 	woken chan struct{} // holds a token if a parked message may have become startable
@@ -165,18 +165,52 @@ func (s *subscription) state() (bound, <-chan struct{}) {
 	return s.bound, s.link
 }
 
-// logFailure logs only the first failure of a series.
+// logFailure logs the first failure of a series, and then a failure at growing intervals.
 func (s *subscription) logFailure(ctx context.Context, err error) {
-	if ctx.Err() == nil && !s.failing.Swap(true) {
-		s.log.WarnContext(ctx, "cannot pull messages, trying again", "error", err)
+	if ctx.Err() != nil {
+		return
+	}
+	if lasted, due := s.failing.due(time.Now()); due {
+		s.log.WarnContext(ctx, "cannot pull messages, trying again", "for", lasted.Round(time.Second), "error", err)
 	}
 }
 
 // logRecovered logs the end of a series of failures.
 func (s *subscription) logRecovered(ctx context.Context) {
-	if s.failing.Swap(false) {
+	if s.failing.end() {
 		s.log.InfoContext(ctx, "pulling messages again")
 	}
+}
+
+// failing is a series of failures. It is safe for concurrent use.
+type failing struct {
+	mu          sync.Mutex
+	since, next time.Time // zero: no failure
+	pause       time.Duration
+}
+
+// due records a failure. It returns the duration of the series, and whether a line is due: for the first
+// failure, and then after a minute and intervals that double up to an hour.
+func (f *failing) due(now time.Time) (lasted time.Duration, due bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.since.IsZero() {
+		f.since, f.pause = now, 0
+	} else if now.Before(f.next) {
+		return now.Sub(f.since), false
+	}
+	f.pause = min(max(2*f.pause, time.Minute), time.Hour)
+	f.next = now.Add(f.pause)
+	return now.Sub(f.since), true
+}
+
+// end records that the series is over, and reports whether there was one.
+func (f *failing) end() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := !f.since.IsZero()
+	f.since = time.Time{}
+	return was
 }
 
 func pause(ctx context.Context, failures int) {

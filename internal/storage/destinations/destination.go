@@ -139,7 +139,7 @@ func (d *Destination) openS3(raw string, o Options, c *storage.Config) error {
 	if err != nil {
 		return config.AsError(err)
 	}
-	settings.Credentials, settings.Around = o.S3, o.around(d.Name)
+	settings.Credentials, settings.Around, settings.Logger = o.S3, o.around(d.Name), o.Log
 	driver, err := s3.New(settings)
 	if err != nil {
 		return config.AsError(err)

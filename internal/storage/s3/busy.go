@@ -14,17 +14,25 @@ import (
 // client's own quick ones: a minute and a half in all, so that a dump need not be made again.
 var pauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second, 30 * time.Second}
 
+// longWait is how long one request waits before that is logged.
+const longWait = time.Minute
+
 // retryBusy repeats a call while the server is too busy for it. call must be repeatable. The error
 // is the last call's.
 func (d *Driver) retryBusy(ctx context.Context, call func() error) error {
+	var waited time.Duration
 	for _, pause := range pauses {
 		err := call()
 		if err == nil || ctx.Err() != nil || !busy(err) {
 			return err
 		}
+		if before := waited; before < longWait && before+pause >= longWait {
+			d.log.WarnContext(ctx, "waiting for a storage that is too busy", "bucket", d.bucket, "waited", before, "error", err)
+		}
 		if d.sleep(ctx, pause) != nil {
 			return err
 		}
+		waited += pause
 	}
 	return call()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -83,6 +84,8 @@ type Config struct {
 	Transport http.RoundTripper
 	// Around stands around the transport and sees each request of each try. Default: none.
 	Around func(http.RoundTripper) http.RoundTripper
+	// Logger gets long waits for the server. Default: none.
+	Logger *slog.Logger
 
 	tries int // of one request, by the client; default: maxRetries
 	sleep func(context.Context, time.Duration) error
@@ -228,6 +231,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CA == "" {
 		c.CA = os.Getenv("AWS_CA_BUNDLE")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.tries == 0 {
 		c.tries, c.sleep = maxRetries, sleep

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,6 +45,7 @@ type Driver struct {
 	credentials *credentials.Credentials
 	served      atomic.Pointer[clock] // of the last answer; nil: none told the time
 	sleep       func(context.Context, time.Duration) error
+	log         *slog.Logger
 }
 
 // New makes a Driver and touches nothing; Check does. The caller closes the Driver.
@@ -66,7 +68,7 @@ func build(c Config) (*Driver, error) {
 	if err := c.checkProfile(); err != nil {
 		return nil, err
 	}
-	d := &Driver{bucket: c.bucket(), sse: sse, class: c.StorageClass, checksum: c.Checksum, partSize: c.PartSize, credentials: c.Credentials, sleep: c.sleep}
+	d := &Driver{bucket: c.bucket(), sse: sse, class: c.StorageClass, checksum: c.Checksum, partSize: c.PartSize, credentials: c.Credentials, sleep: c.sleep, log: c.Logger}
 	if c.Prefix != "" {
 		d.prefix = c.Prefix + "/"
 	}

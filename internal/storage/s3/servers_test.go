@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -61,7 +62,10 @@ func TestABusyServerIsWaitedFor(t *testing.T) {
 				t.Parallel()
 				s := newServer(t)
 				var waited atomic.Int64
-				d := s.open(t, s.config().Quick(func(d time.Duration) { waited.Add(int64(d)) }))
+				c := s.config()
+				var log bytes.Buffer
+				c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				d := s.open(t, c.Quick(func(d time.Duration) { waited.Add(int64(d)) }))
 				s.setFault(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
 					busy := r.Method != http.MethodHead && time.Duration(waited.Load()) < 45*time.Second
 					if busy {
@@ -72,6 +76,9 @@ func TestABusyServerIsWaitedFor(t *testing.T) {
 				check(t, save(t.Context(), d, key, storagetest.Bytes(size)))
 				if got := time.Duration(waited.Load()); got < 45*time.Second || got > 91*time.Second {
 					t.Errorf("waited for %s", got)
+				}
+				if what == "single" && !strings.Contains(log.String(), "waiting for a storage that is too busy") {
+					t.Errorf("the log does not show the wait:\n%s", log.String())
 				}
 			})
 		}
