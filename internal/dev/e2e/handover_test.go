@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +25,8 @@ func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 	api := p.start(append(links, "ROLES=api", "API_ADDR="+address)...)
 	api.awaitLog("HTTP API listens")
 	p.start("ROLES=intake,worker,sweeper")
-	p.notifier(links...)
+	hook := newHook(t)
+	p.notifier(append(links, hook.settings()...)...)
 	tok := p.token("acme", "export,read")
 	p.outcomes++ // of the script's request
 
@@ -63,6 +65,7 @@ func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 		"TARGET="+cluster.URL(target))
 	done := make(chan struct{})
 	var out []byte
+	var mailed string
 	go func() {
 		defer close(done)
 		out, err = cmd.CombinedOutput()
@@ -75,6 +78,7 @@ func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 		}
 		for _, m := range p.smtp.Mails() {
 			if text := open(t, m).text; strings.Contains(text, "/d/") { // as a mail client shows it
+				mailed = text
 				// The script reads it meanwhile, and must not read a part of it.
 				if err := os.Rename(write("mail", text), mailbox); err != nil {
 					t.Fatal(err)
@@ -97,6 +101,16 @@ func TestTheHandOverWithCurlOpenSSLAgeAndPsql(t *testing.T) {
 	if !d.Whole || d.LinkID != p.event(events.TypeLinkIssued, "acme", request).LinkIssued.LinkID {
 		t.Errorf("downloaded %+v", d)
 	}
+	// The webhook gets the link too, and the same one.
+	eventually(t, "the webhook gets the link", func() bool {
+		for _, c := range hook.calls() {
+			var told struct{ URL string }
+			if json.Unmarshal(c.body, &told) == nil && strings.HasPrefix(told.URL, "http://"+address+"/d/") {
+				return strings.Contains(mailed, told.URL)
+			}
+		}
+		return false
+	})
 	links2, stderr, code := p.cliWith(links, "link", "list", "acme/"+request)
 	if code != 0 || !strings.Contains(links2, "1 of 1") {
 		t.Errorf("link list: %s%s", links2, stderr)
