@@ -90,6 +90,7 @@ var allowed = []rule{
 	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/s3test", "internal/dev/telegramtest", "internal/pgcluster/freeport", "internal/pgcluster"}, "it runs the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/brokertest", []string{"internal/broker", "internal/pgcluster/freeport"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers imports none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/oidctest", nil, "an OpenID Connect issuer for tests", nil},
 	{"internal/dev/s3test", nil, "an S3 server for tests", nil},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
 	{"internal/dev/fuzz", nil, "it runs go test and imports no tested package", nil},

@@ -1,0 +1,89 @@
+// Package oidctest runs an OpenID Connect issuer for tests.
+package oidctest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// Provider is a real OpenID provider with the service user "sid1". Its access tokens are JWTs.
+type Provider struct {
+	*storage.Storage
+	URL      string
+	Audience string         // of the next token. Default: pgcourier
+	Claims   map[string]any // of the next token
+}
+
+// ClientCredentials implements op.Storage.
+func (p *Provider) ClientCredentials(ctx context.Context, id, secret string) (op.Client, error) {
+	c, err := p.Storage.ClientCredentials(ctx, id, secret)
+	return jwtClient{c}, err
+}
+
+// ClientCredentialsTokenRequest implements op.Storage.
+func (p *Provider) ClientCredentialsTokenRequest(_ context.Context, id string, scopes []string) (op.TokenRequest, error) {
+	return &oidc.JWTTokenRequest{Subject: id, Audience: []string{p.Audience}, Scopes: scopes}, nil
+}
+
+// GetPrivateClaimsFromScopes implements op.Storage.
+func (p *Provider) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
+	return p.Claims, nil
+}
+
+type jwtClient struct{ op.Client }
+
+func (jwtClient) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
+
+// Start starts a provider that runs until the test ends.
+func Start(t testing.TB) *Provider {
+	t.Helper()
+	var handler http.Handler
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(srv.Close)
+	p := &Provider{Storage: storage.NewStorage(storage.NewUserStore(srv.URL)), URL: srv.URL, Audience: "pgcourier"}
+	made, err := op.NewProvider(&op.Config{CryptoKey: sha256.Sum256([]byte("test"))}, p, op.StaticIssuer(srv.URL), op.WithAllowInsecure())
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler = made
+	return p
+}
+
+// Token requests a token as a service does.
+func (p *Provider) Token(t testing.TB) string {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"openid"}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+"/oauth/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth("sid1", "verysecret")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(b, &answer); err != nil || strings.Count(answer.Token, ".") != 2 {
+		t.Fatalf("%d %s: %v", res.StatusCode, b, err)
+	}
+	return answer.Token
+}
