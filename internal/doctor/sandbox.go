@@ -23,7 +23,7 @@ func (x *examiner) checkSandbox(ctx context.Context, r *Report) {
 		r.Add("", Finding{State: Unknown, Found: err.Error()})
 		return
 	}
-	f := Finding{State: Warning, Found: err.Error(), Fix: "let this user make namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone): see docs/hostile-source.md"}
+	f := Finding{State: Warning, Found: err.Error(), Fix: sandbox.Remedy()}
 	if x.Settings.Sandbox == config.SandboxRequire {
 		f.State = Fault
 	}

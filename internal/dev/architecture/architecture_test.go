@@ -155,7 +155,7 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 func TestTheTopLevelIsTheGivenOne(t *testing.T) {
 	t.Parallel()
 	want := []string{
-		".ci", ".gitignore", ".golangci.yml", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "cmd",
+		".ci", ".dockerignore", ".gitignore", ".golangci.yml", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "cmd",
 		"deploy", "docs", "events", "go.mod", "go.sum", "handlers", "internal", "schemas",
 		"testdata", // no package: bad-input, the messages that any worker or gateway of this contract is held to
 	}

@@ -86,7 +86,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	return file, nil
 })
 
-var dockerBuild = regexp.MustCompile(`(?m)^RUN (.*\bgo build .*)$`)
+var dockerBuild = regexp.MustCompile(`(?m)^RUN (?:--mount=\S+ )*(.*\bgo build .*)$`)
 
 // accepts fails unless the program accepts a command line. The program does not run it: it checks
 // the arguments before the format of the output, which is an invalid one.
@@ -183,6 +183,31 @@ func TestTheDockerfileFitsTheProgram(t *testing.T) {
 	}
 }
 
+// OpenShift runs an image as an arbitrary user of group 0.
+func TestTheImageRunsUnderAnyUser(t *testing.T) {
+	t.Parallel()
+	folders := regexp.MustCompile(`install -d -o 10001 -g 0 -m 0770 (.*)$`)
+	var writable []string
+	user := ""
+	for _, line := range dockerfile(t) {
+		if m := folders.FindStringSubmatch(line); m != nil {
+			writable = strings.Fields(m[1])
+		}
+		if u, ok := strings.CutPrefix(line, "USER "); ok {
+			user = u
+		}
+	}
+	env := imageEnv(t)
+	for _, folder := range []string{env["HOME"], env["PGCOURIER_DATA_DIR"], strings.TrimPrefix(env["PGCOURIER_STORAGE"], "file://")} {
+		if !slices.Contains(writable, folder) {
+			t.Errorf("group 0 may not write to %s: %q", folder, writable)
+		}
+	}
+	if user != "10001:0" { // a number, which runAsNonRoot of Kubernetes can check
+		t.Errorf("the image's user is %q", user)
+	}
+}
+
 // words reads the JSON form of a Dockerfile's instruction.
 func words(t *testing.T, text string) []string {
 	t.Helper()
@@ -239,7 +264,7 @@ func TestAllBuildsUseTheSameFlags(t *testing.T) {
 			t.Errorf("%s is in %s", line, files)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^export CGO_ENABLED = 0$`).MatchString(readRoot(t, "Makefile")) || !strings.Contains(readRoot(t, "Dockerfile"), "RUN CGO_ENABLED=0 go build") {
+	if !regexp.MustCompile(`(?m)^export CGO_ENABLED = 0$`).MatchString(readRoot(t, "Makefile")) || !strings.Contains(readRoot(t, "Dockerfile"), " CGO_ENABLED=0 go build") {
 		t.Error("the Makefile and the Dockerfile differ in CGO_ENABLED")
 	}
 }
