@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,11 +46,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		if ask.RequestID, err = config.SplitRequest(args[0], &ask.ProjectID); err != nil {
 			return err
 		}
-		if ask.RequestedBy == "" {
-			if u, err := user.Current(); err == nil {
-				ask.RequestedBy = u.Username
-			}
-		}
+		ask.RequestedBy = cmp.Or(ask.RequestedBy, userName())
 		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			return a.cancel(ctx, client, ask, wait, timeout)
 		})

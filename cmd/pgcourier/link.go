@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -154,14 +153,8 @@ func exportID(s string) (export.ID, error) {
 	return export.ID{Project: project, Request: request}, nil
 }
 
-// issuer names the user of this machine.
-func issuer() string {
-	u, err := user.Current()
-	if err != nil {
-		return "operator"
-	}
-	return cmp.Or(u.Username, "operator")
-}
+// issuer is the user in the record of a link.
+func issuer() string { return cmp.Or(userName(), "operator") }
 
 func linksText(s term.Screen, all []handover.Link) string {
 	if len(all) == 0 {

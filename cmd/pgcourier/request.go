@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,11 +45,7 @@ func (a *app) requestCommand() *cobra.Command {
 			return err
 		}
 		r.ProjectID = args[0]
-		if r.RequestedBy == "" {
-			if u, err := user.Current(); err == nil {
-				r.RequestedBy = u.Username
-			}
-		}
+		r.RequestedBy = cmp.Or(r.RequestedBy, userName())
 		ctx := cmd.Context()
 		if timeout > 0 {
 			var cancel context.CancelFunc

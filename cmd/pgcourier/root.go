@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/user"
 	"strconv"
 	"strings"
 
@@ -182,4 +183,12 @@ func (a *app) find(ctx context.Context, x *stored.Exports, id string) ([]destina
 		fmt.Fprintf(a.stderr, "pgcourier: warning: %v\n", unread)
 	}
 	return copies, err
+}
+
+// userName returns the name of the operating system's user; empty: unknown.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os/user"
 	"strings"
 	"time"
 
@@ -142,14 +141,6 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 		})
 	})
 	return cmd
-}
-
-// userName is the name of the operating system's user; empty: not known.
-func userName() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return ""
 }
 
 var tokenColumns = []term.Column{

@@ -2,17 +2,13 @@ package broker_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -254,7 +250,7 @@ func soonDue(t *testing.T, lead time.Duration) (dir string) {
 func TestAnOldBrokerHasNoSchedules(t *testing.T) {
 	t.Parallel()
 	srv := brokertest.Start(t, t.TempDir(), brokertest.RandomPort)
-	js := stream(t, connect(t, aged(t, srv.ClientURL(), "2.12.9")))
+	js := stream(t, connect(t, brokertest.Aged(t, srv.ClientURL(), "2.12.9")))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{}))
 	err := broker.ProvisionSchedules(t.Context(), js, broker.Topology{})
 	_, openErr := broker.OpenSchedules(t.Context(), js)
@@ -263,40 +259,4 @@ func TestAnOldBrokerHasNoSchedules(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-}
-
-// aged returns the URL of a proxy that changes the version in the broker's greeting.
-func aged(t *testing.T, raw, version string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(func() { cancel(); _ = l.Close() })
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			upstream, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(raw, "nats://"))
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			context.AfterFunc(ctx, func() { _, _ = client.Close(), upstream.Close() })
-			go func() { _, _ = io.Copy(upstream, client) }()
-			go func() {
-				part := make([]byte, 64<<10)
-				for {
-					n, err := upstream.Read(part)
-					if err != nil {
-						break
-					}
-					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+server.VERSION+`"`), []byte(`"version":"`+version+`"`)))
-				}
-				_ = client.Close()
-			}()
-		}
-	}()
-	return "nats://" + l.Addr().String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
@@ -145,15 +146,7 @@ func TestAReapWithALostReplyIsFoundAgain(t *testing.T) {
 
 func TestAnOutageOfTheControlPlaneIsNotARefusal(t *testing.T) {
 	t.Parallel()
-	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := own.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	own := pgtest.Start(t, pgcluster.Config{InMemory: true})
 	pool := newPool(t, own.URL("postgres"))
 	l, err := ledger.Open(t.Context(), ledger.Config{Pool: pool})
 	if err != nil {

@@ -2,12 +2,12 @@ package libpq_test
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
@@ -16,12 +16,7 @@ func pretend(t *testing.T, tool, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", tool, version)
-	// Another process writes it: a fork of this one could still have it open for writing.
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(dir, tool))
-	cmd.Stdin = strings.NewReader(script)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install: %v\n%s", err, out)
-	}
+	faketool.Install(t, filepath.Join(dir, tool), script)
 	return dir
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 )
@@ -26,19 +26,8 @@ func script(t *testing.T, version, body string) string {
 	t.Helper()
 	dir := t.TempDir()
 	text := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\n%s\n", version, body)
-	install(t, filepath.Join(dir, "pg_dump"), text)
+	faketool.Install(t, filepath.Join(dir, "pg_dump"), text)
 	return dir
-}
-
-// install makes a script that can be executed at once. Another process writes it: a fork of this
-// one could still have it open for writing, and the kernel would refuse to execute it (ETXTBSY).
-func install(t *testing.T, file, text string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
-	cmd.Stdin = strings.NewReader(text)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install: %v\n%s", err, out)
-	}
 }
 
 // fake is a pg_dump newer than any server that misbehaves.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
@@ -256,7 +257,7 @@ func TestPgRestoreThatMisbehaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec %s --version\n%s\n", filepath.Join(cluster.BinDir, "pg_restore"), body)
-			install(t, filepath.Join(dir, "pg_restore"), text)
+			faketool.Install(t, filepath.Join(dir, "pg_restore"), text)
 			config := pgdump.Config{BinDirs: []string{dir}, KillDelay: 100 * time.Millisecond}
 			opened := func(i int, d export.Dump) {
 				if i == 0 && strings.Contains(body, "sleep") {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -16,18 +17,9 @@ import (
 // withLocks starts a server with so many locks for each transaction, and small settings otherwise.
 func withLocks(t *testing.T, locks string) *pgcluster.Cluster {
 	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{
+	return pgtest.Start(t, pgcluster.Config{InMemory: true, Settings: map[string]string{
 		"max_locks_per_transaction": locks, "max_connections": "20", "max_worker_processes": "0", "autovacuum_max_workers": "1", "max_wal_senders": "0",
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
 }
 
 // manyTables makes a schema with tables, in transactions of few locks.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgdump"
@@ -17,16 +18,7 @@ import (
 // ownCluster is for tests that disturb the server.
 func ownCluster(t *testing.T) *pgcluster.Cluster {
 	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
+	return pgtest.Start(t, pgcluster.Config{InMemory: true})
 }
 
 // The steps share a cluster and run one after the other: each disturbs the server.

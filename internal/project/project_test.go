@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -193,15 +194,7 @@ func TestAMissingRightIsFoundAtStart(t *testing.T) {
 
 func TestAnOutageOfTheControlPlaneIsNoAnswer(t *testing.T) {
 	t.Parallel()
-	own, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := own.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	own := pgtest.Start(t, pgcluster.Config{InMemory: true})
 	p := project.New(newPool(t, own.URL("postgres")), `SELECT $1::text AS id, 'n' AS name, $1 <> '' AS active, '{s}'::text[] AS schemas WHERE $1 <> ''`)
 	if err := p.Check(t.Context()); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -278,13 +279,7 @@ func tool(t *testing.T, which, script string) []string {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	// Another process writes it: a fork of this one could still have it open for writing, and the
-	// kernel would refuse to execute it (ETXTBSY).
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", path)
-	cmd.Stdin = strings.NewReader("#!/bin/sh\n" + script)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install: %v\n%s", err, out)
-	}
+	faketool.Install(t, path, "#!/bin/sh\n"+script)
 	return []string{dir}
 }
 

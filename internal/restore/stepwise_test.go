@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -91,17 +92,9 @@ func TestStepsThatCannotBeUsed(t *testing.T) {
 // at once.
 func TestAServerWithFewLocks(t *testing.T) {
 	t.Parallel()
-	small, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, Settings: map[string]string{
+	small := pgtest.Start(t, pgcluster.Config{InMemory: true, Settings: map[string]string{
 		"max_connections": "10", "max_locks_per_transaction": "10", "max_worker_processes": "0", "autovacuum_max_workers": "1", "max_wal_senders": "0",
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := small.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 	from := database(t, "CREATE SCHEMA tenant")
 	execute(t, from, "DO $$BEGIN FOR i IN 1 .. 600 LOOP EXECUTE format('CREATE TABLE tenant.t%s (id serial PRIMARY KEY, s text)', i); END LOOP; END$$")
 	server, err := libpq.Parse(secret.String(small.URL("postgres")))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
 // badCase is an entry of testdata/bad-input: a message and its expected result. In body and subject
@@ -267,12 +267,7 @@ func newRecorder(t *testing.T) *recorder {
 	r := &recorder{t: t, dir: t.TempDir()}
 	for _, tool := range []string{"pg_dump", "pg_restore", "psql"} {
 		text := fmt.Sprintf("#!/bin/bash\nPATH=/usr/bin:/bin\nprintf '%%s\\0' %s \"$@\" $'\\x01' >>%s/executed\nexec %s/%s \"$@\"\n", tool, r.dir, cluster.BinDir, tool)
-		// Another process makes it, as in fakePgDump.
-		cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", filepath.Join(r.dir, tool))
-		cmd.Stdin = strings.NewReader(text)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("install: %v\n%s", err, out)
-		}
+		faketool.Install(t, filepath.Join(r.dir, tool), text)
 	}
 	return r
 }

@@ -233,20 +233,8 @@ accounts { A { jetstream { max_file: 200MB, max_bytes_required: true, max_ack_pe
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options, err := natsd.ProcessConfigFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.NoLog, options.NoSigs = true, true
-	srv, err := natsd.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(timeout) {
-		t.Fatal("the broker does not start")
-	}
+	srv := serveNATS(t, file)
+	t.Cleanup(func() { _ = srv.Shutdown() })
 	return srv.Addr().String(), cert
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
@@ -19,12 +18,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 )
 
-// ownServer is a nats-server as an administrator sets it up, with the output of `broker config`.
-type ownServer struct{ *natsd.Server }
-
-func (s ownServer) Shutdown() error { s.Server.Shutdown(); s.WaitForShutdown(); return nil }
-
-// setupOwn makes a platform on such a server, and the key of a publisher of acme.
+// setupOwn makes a platform on a nats-server as an administrator sets it up, with the output of
+// `broker config`, and the key of a publisher of acme.
 func setupOwn(t *testing.T) (p *platform, publisher nkeys.KeyPair) {
 	t.Helper()
 	p, publishers := setupPublishers(t, "acme")
@@ -67,20 +62,9 @@ func setupPublishers(t *testing.T, projects ...string) (p *platform, publishers 
 				t.Fatal(err)
 			}
 		}
-		options, err := natsd.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		options.NoLog, options.NoSigs = true, true
-		srv, err := natsd.NewServer(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go srv.Start()
-		if !srv.ReadyForConnections(timeout) {
-			t.Fatal("the broker does not start")
-		}
-		p.broker = ownServer{srv}
+		srv := serveNATS(t, filepath.Join(dir, "nats.conf"))
+		p.broker = srv
+		var err error
 		p.nc, err = broker.Connect(broker.Config{
 			URLs: []string{srv.ClientURL()}, NKeySeedFile: server.KeyFile(p.keys, server.UserAdmin), InboxPrefix: server.UserAdmin.InboxPrefix(),
 		})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 	"github.com/pgcourier/pgcourier/internal/storage"
 )
@@ -156,11 +157,7 @@ func withKeys(t *testing.T) (binary string) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "pgcourier")
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file) // see fakePgDump
-	cmd.Stdin = strings.NewReader("#!/bin/sh\nexport AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret\nexec " + program + " \"$@\"\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install: %v\n%s", err, out)
-	}
+	faketool.Install(t, file, "#!/bin/sh\nexport AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret\nexec "+program+" \"$@\"\n")
 	return file
 }
 

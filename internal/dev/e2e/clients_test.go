@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
 // faultyRelease is a release with the published fault cve in all its client tools. fixes is the
@@ -41,7 +42,7 @@ func oldClients(t *testing.T, version string) string {
 	dir := t.TempDir()
 	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
 		script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '%s (PostgreSQL) %s'\nexec %s \"$@\"\n", tool, version, filepath.Join(cluster.BinDir, tool))
-		install(t, filepath.Join(dir, tool), script)
+		faketool.Install(t, filepath.Join(dir, tool), script)
 	}
 	return dir
 }
@@ -104,7 +105,7 @@ case "$*" in
 esac
 `, genuine)
 	dir := t.TempDir()
-	install(t, filepath.Join(dir, "pg_dump"), script)
+	faketool.Install(t, filepath.Join(dir, "pg_dump"), script)
 	p.start("PG_BIN_DIR="+dir, "GROUP_MAX=1")
 	p.request(events.Requested{ProjectID: "globex", RequestID: "unknown", Format: events.FormatCustom})
 	f := p.failed("globex", "unknown", codes.VersionMismatch, 1)

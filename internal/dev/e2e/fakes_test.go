@@ -3,11 +3,12 @@ package e2e_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
 // fakePgDump makes a folder for PG_BIN_DIR. Its pg_dump answers --version as the real one ($real)
@@ -24,20 +25,8 @@ func fakePgDumpVersion(t *testing.T, version, body string) (dir string) {
 		"if [ \"$1\" = --version ]; then\n%s\nexit 0\nfi\necho \"$@\" >>\"$dir/executed\"\n%s\n",
 		cluster.BinDir, dir, version, body)
 	file := filepath.Join(dir, "pg_dump")
-	install(t, file, text)
+	faketool.Install(t, file, text)
 	return dir
-}
-
-// install makes a script that can be executed at once. Another process writes it: a fork of this
-// process could still have the file open for writing, and then the kernel refuses to execute it
-// (ETXTBSY).
-func install(t *testing.T, file, text string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
-	cmd.Stdin = strings.NewReader(text)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install: %v\n%s", err, out)
-	}
 }
 
 // executed lists the arguments of each pg_dump that ran.

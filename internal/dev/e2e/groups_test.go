@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
 // restrictions are pg_dump's restrict commands, with a random token.
@@ -33,7 +34,7 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 		"CASE WHEN id = 'other' THEN '" + owner + "' END AS role FROM control_plane.projects WHERE id = $1"
 	fakes := fakePgDump(t, `exec "$real" "$@"`)
 	// The pg_restore beside the pg_dump makes scripts of the shared archive.
-	install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
+	faketool.Install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	begin := func(group int) *worker {
 		return p.start(query, "CONCURRENCY=1", "PG_BIN_DIR="+fakes, fmt.Sprintf("GROUP_MAX=%d", group))
 	}

@@ -17,12 +17,12 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/dev/smtptest"
 	"github.com/pgcourier/pgcourier/internal/handover/receipt"
 )
@@ -141,7 +141,7 @@ func tools(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"pg_dump", "psql", "pg_restore"} {
-		install(t, filepath.Join(dir, name), fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", name, version))
+		faketool.Install(t, filepath.Join(dir, name), fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", name, version))
 	}
 	return dir
 }
@@ -244,20 +244,8 @@ func (p *platform) otherBroker(accounts string) string {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	opts, err := natsd.ProcessConfigFile(file)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	opts.NoLog, opts.NoSigs = true, true
-	srv, err := natsd.NewServer(opts)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	srv.Start()
-	p.t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(timeout) {
-		p.t.Fatal("the other broker is not ready")
-	}
+	srv := serveNATS(p.t, file)
+	p.t.Cleanup(func() { _ = srv.Shutdown() })
 	return srv.ClientURL()
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// natsServer is a nats-server with a configuration file, as a hosting company runs it.
+// natsServer is a nats-server with a configuration file.
 type natsServer struct {
 	*natsd.Server
 	file string
@@ -32,6 +32,14 @@ func startNATS(t *testing.T, text string) natsServer {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	srv := serveNATS(t, file)
+	t.Cleanup(func() { _ = srv.Shutdown() })
+	return srv
+}
+
+// serveNATS starts a nats-server with a configuration file. The caller ends it.
+func serveNATS(t *testing.T, file string) natsServer {
+	t.Helper()
 	options, err := natsd.ProcessConfigFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +50,6 @@ func startNATS(t *testing.T, text string) natsServer {
 		t.Fatal(err)
 	}
 	go srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
 	if !srv.ReadyForConnections(timeout) {
 		t.Fatal("the broker does not start")
 	}

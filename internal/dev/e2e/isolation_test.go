@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -201,7 +202,7 @@ func (l *least) together(tenants []tenant, prefix string, out map[string]sent) (
 	l.exportOwn(tenants, prefix, out)
 	fakes := fakePgDump(l.t, `exec "$real" "$@"`)
 	// The pg_restore beside the pg_dump makes scripts of the shared archive.
-	install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
+	faketool.Install(l.t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	w := l.start("CONCURRENCY=1", "MAX_WAITING_PER_PROJECT=1000", "PG_BIN_DIR="+fakes)
 	l.settled()
 	w.term()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 )
 
@@ -85,16 +86,7 @@ type crowd struct {
 // defaultServer starts a server with the connections and locks that initdb sets.
 func defaultServer(t *testing.T) *pgcluster.Cluster {
 	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Config{Settings: map[string]string{"max_connections": "100", "max_locks_per_transaction": "64"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
+	return pgtest.Start(t, pgcluster.Config{Settings: map[string]string{"max_connections": "100", "max_locks_per_transaction": "64"}})
 }
 
 func (m *crowd) on(c *pgcluster.Cluster, database string, use func(ctx context.Context, conn *pgx.Conn) error) {

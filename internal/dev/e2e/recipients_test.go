@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
 // Members of one dump keep their own recipients.
@@ -32,7 +33,7 @@ func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 	query := "PROJECT_QUERY=SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, " +
 		"CASE WHEN id = 'small01' THEN ARRAY['" + ofRow.Recipient().String() + "'] END AS recipients FROM control_plane.projects WHERE id = $1"
 	fakes := fakePgDump(t, `exec "$real" "$@"`)
-	install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
+	faketool.Install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	recipients := func(project string) []string {
 		if project == "small02" {
 			return []string{ofRequest.Recipient().String()}

@@ -1,10 +1,7 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // scheduleList is what `schedule list` prints.
@@ -214,7 +212,7 @@ func TestScheduleCommands(t *testing.T) {
 func TestAnOldBrokerIsReportedAndServed(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	old := "NATS_URL=" + aged(t, p.broker.ClientURL(), "2.12.9")
+	old := "NATS_URL=" + brokertest.Aged(t, p.broker.ClientURL(), "2.12.9")
 	w := p.start(old)
 	w.awaitLog("this broker does not support schedules")
 	p.completed("acme", p.request(events.Requested{ProjectID: "acme"}))
@@ -224,45 +222,6 @@ func TestAnOldBrokerIsReportedAndServed(t *testing.T) {
 			t.Errorf("schedule %q ended with %d: %s", args, code, stderr)
 		}
 	}
-}
-
-// aged returns the URL of a proxy that changes the version in the broker's greeting.
-func aged(t *testing.T, raw, version string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			upstream, err := net.Dial("tcp", strings.TrimPrefix(raw, "nats://"))
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			go func() {
-				_, _ = io.Copy(upstream, client)
-				_ = upstream.Close()
-			}()
-			go func() {
-				defer func() { _ = client.Close() }()
-				part := make([]byte, 64<<10)
-				for {
-					n, err := upstream.Read(part)
-					if err != nil {
-						return
-					}
-					_, _ = client.Write(bytes.ReplaceAll(part[:n], []byte(`"version":"`+natsd.VERSION+`"`), []byte(`"version":"`+version+`"`)))
-				}
-			}()
-		}
-	}()
-	return "nats://" + l.Addr().String()
 }
 
 // A warning names a schedule of a project that the control plane does not have, because its runs

@@ -46,32 +46,12 @@ func workerFaults() []fault {
 		},
 		{
 			name: "worker-term", about: "SIGTERM in mid-dump: it finishes what it holds", firstAttempt: true,
-			strike: func(ctx context.Context, w *world) error {
-				k, err := w.dumping(ctx)
-				if err != nil {
-					return err
-				}
-				w.heal()
-				if err := k.process.end(time.Minute); err != nil {
-					return err
-				}
-				return k.restart(ctx)
-			},
+			strike: terminated,
 		},
 		{
 			name: "worker-term-impatient", about: "SIGTERM in mid-dump with a drain shorter than the dump",
 			settings: []string{"PGCOURIER_DRAIN_TIMEOUT=300ms"},
-			strike: func(ctx context.Context, w *world) error {
-				k, err := w.dumping(ctx)
-				if err != nil {
-					return err
-				}
-				w.heal()
-				if err := k.process.end(time.Minute); err != nil {
-					return err
-				}
-				return k.restart(ctx)
-			},
+			strike: terminated,
 		},
 		{
 			name: "worker-stop", about: "SIGSTOP in mid-dump for longer than ack wait and lease, then SIGCONT",
@@ -127,4 +107,17 @@ func panicking(p failpoint.Name) fault {
 			return nil
 		},
 	}
+}
+
+// terminated ends the first worker that dumps with SIGTERM, and starts it again.
+func terminated(ctx context.Context, w *world) error {
+	k, err := w.dumping(ctx)
+	if err != nil {
+		return err
+	}
+	w.heal()
+	if err := k.process.end(time.Minute); err != nil {
+		return err
+	}
+	return k.restart(ctx)
 }

@@ -127,7 +127,7 @@ func (l *lab) runAll(ctx context.Context, faults []fault, stdout io.Writer) erro
 		rep.line(stdout, r)
 	}
 	rep.footer(stdout)
-	if err := rep.write(l.options.out); err != nil {
+	if err := writeReport(l.options.out, rep); err != nil {
 		return err
 	}
 	if !rep.clean(l.options.allowMissing) || ctx.Err() != nil {

@@ -70,11 +70,12 @@ func (rep report) clean(allowMissing bool) bool {
 	return true
 }
 
-func (rep report) write(file string) error {
+// writeReport writes a report as JSON, unless file is empty.
+func writeReport(file string, content any) error {
 	if file == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(rep, "", "  ")
+	b, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +60,7 @@ func (l *lab) scale(ctx context.Context, workers []int, stdout io.Writer) error 
 		}
 	}
 	rep.print(stdout)
-	if err := rep.write(l.options.out); err != nil {
+	if err := writeReport(l.options.out, rep); err != nil {
 		return err
 	}
 	return rep.verdict(stdout, workers)
@@ -175,20 +173,6 @@ func (s scaled) print(w io.Writer) {
 	for _, v := range s.Violations {
 		fmt.Fprintf(w, "    VIOLATION %s\n", v)
 	}
-}
-
-func (rep scaleReport) write(file string) error {
-	if file == "" {
-		return nil
-	}
-	b, err := json.MarshalIndent(rep, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // a public report
-		return err
-	}
-	return os.WriteFile(file, append(b, '\n'), 0o644) //nolint:gosec // the same
 }
 
 // verdict prints the last line: what was lost or doubled over all runs.

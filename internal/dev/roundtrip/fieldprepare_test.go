@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -17,15 +18,7 @@ import (
 // tablespaces.
 func otherServer(t *testing.T) server {
 	t.Helper()
-	started, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := started.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	started := pgtest.Start(t, pgcluster.Config{InMemory: true})
 	return server{Cluster: started, clients: started.BinDir}
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
@@ -71,11 +72,7 @@ func start(t *testing.T, v libpq.Version) server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, BinDir: bin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { report(t, running.Stop()) })
+	running := pgtest.Start(t, pgcluster.Config{InMemory: true, BinDir: bin})
 	return server{Cluster: running}
 }
 

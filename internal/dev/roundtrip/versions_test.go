@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
@@ -37,11 +38,7 @@ func TestTheTableOfVersionsHolds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			running, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true, BinDir: bin})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { report(t, running.Stop()) })
+			running := pgtest.Start(t, pgcluster.Config{InMemory: true, BinDir: bin})
 			s := server{Cluster: running}
 			s.knownServer(t, p.server.Major)
 			for _, other := range all {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgcourier/pgcourier/internal/dev/pgbouncer"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/secret"
@@ -15,15 +16,7 @@ import (
 // In transaction mode a statement's name exists in another session (42P05), or not at all (26000).
 func TestNoStatementIsNamedBehindAPooler(t *testing.T) {
 	t.Parallel()
-	cluster, err := pgcluster.Start(t.Context(), pgcluster.Config{InMemory: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := pgtest.Start(t, pgcluster.Config{InMemory: true})
 	pooler, err := pgbouncer.Start(t.Context(), pgbouncer.Config{
 		Server: cluster.URL("postgres"), Mode: "transaction", Settings: map[string]string{"default_pool_size": "3"},
 	})
