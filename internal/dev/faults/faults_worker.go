@@ -51,7 +51,7 @@ func workerFaults() []fault {
 		{
 			name: "worker-term-impatient", about: "SIGTERM in mid-dump with a drain shorter than the dump",
 			settings: []string{"PGCOURIER_DRAIN_TIMEOUT=300ms"},
-			strike: terminated,
+			strike:   terminated,
 		},
 		{
 			name: "worker-stop", about: "SIGSTOP in mid-dump for longer than ack wait and lease, then SIGCONT",
