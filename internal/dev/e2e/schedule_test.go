@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	natsd "github.com/nats-io/nats-server/v2/server"
-
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"

@@ -12,7 +12,7 @@ import (
 // and then the kernel refuses to execute it (ETXTBSY).
 func Install(t testing.TB, file, text string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file)
+	cmd := exec.CommandContext(t.Context(), "install", "-m", "700", "/dev/stdin", file) //nolint:gosec // the test names the file
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
