@@ -187,8 +187,10 @@ func TestTheAPICancelsInMidDump(t *testing.T) {
 func TestTheAPIHandsExportsOver(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	s := p.startAPI("PUBLIC_URL=http://backups.example.org")
+	metrics := freeAddress(t)
+	s := p.startAPI("PUBLIC_URL=http://backups.example.org", "HTTP_ADDR="+metrics)
 	p.start()
+	ready(t, metrics)
 	tok := p.token("acme", "export,read,download")
 	const at = "/v1/projects/acme/exports"
 	if status, _, text := s.call("POST", at, tok, "", "Idempotency-Key", "one"); status != http.StatusAccepted {
@@ -237,6 +239,16 @@ func TestTheAPIHandsExportsOver(t *testing.T) {
 	}
 	if strings.Contains(s.logs.String(), path) {
 		t.Error("the log holds a link")
+	}
+	for _, want := range []string{
+		`pgcourier_api_calls_total{code="202",route="POST /v1/projects/{project}/exports"} 1`, `pgcourier_api_calls_total{code="206",route="GET /v1/projects/{project}/exports/{id}/file"} 1`,
+		`pgcourier_downloads_total{by="caller",result="sent"} 2`, `pgcourier_downloads_total{by="link",result="sent"} 1`,
+		fmt.Sprintf(`pgcourier_download_bytes_total{by="caller"} %d`, 2*done.StoredBytes-10), fmt.Sprintf(`pgcourier_download_bytes_total{by="link"} %d`, done.StoredBytes),
+	} {
+		eventually(t, want, func() bool {
+			_, page := get(t, "http://"+metrics+"/metrics")
+			return strings.Contains(page, want+"\n")
+		})
 	}
 	for _, bad := range []string{`{"ttl":"1s"}`, `{"ttl":"x"}`, `{"max_downloads":0}`, `{"unknown":1}`, `{"notify_email":"x"}`} {
 		if status, _, text := s.call("POST", at+"/one/links", tok, bad); status != http.StatusUnprocessableEntity {
