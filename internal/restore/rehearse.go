@@ -60,11 +60,17 @@ func (r *Restorer) rehearse(ctx context.Context, x Export, on Scratch, forgive b
 	if a := x.Manifest.Artifact; a != nil {
 		needs = a.Needs
 	}
-	scratch, name, drop, err := create(ctx, on.Server, needs)
+	scratch, name, err := create(ctx, on.Server, needs)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, drop()) }()
+	defer func() {
+		// It proves nothing about the export: a temporary server ends soon, and on another one dropOld
+		// tries again.
+		if fault := on.drop(ctx, name); fault != nil {
+			r.config.Logger.WarnContext(ctx, "scratch database not dropped", "database", name, "error", fault)
+		}
+	}()
 	if err := on.furnish(ctx, name, needs); err != nil {
 		return Result{}, err
 	}
@@ -149,10 +155,10 @@ const (
 )
 
 // create drops the scratch databases of killed processes and creates a new one.
-func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scratch *libpq.Source, name string, drop func() error, err error) {
+func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scratch *libpq.Source, name string, err error) {
 	ses, err := server.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
 	if err != nil {
-		return nil, "", nil, fmt.Errorf("%w: %w", ErrTarget, err)
+		return nil, "", fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	defer ses.Close()
 	name = scratchPrefix + time.Now().UTC().Format("20060102t150405") + "_" + strings.ToLower(rand.Text()[:10])
@@ -161,22 +167,26 @@ func create(ctx context.Context, server *libpq.Source, needs export.Needs) (scra
 		command += " TEMPLATE template0 ENCODING '" + strings.ReplaceAll(needs.Encoding, "'", "''") + "' LC_COLLATE 'C' LC_CTYPE 'C'"
 	}
 	if _, err := ses.Conn.Exec(ctx, command); err != nil {
-		return nil, "", nil, fmt.Errorf("%w: create a scratch database: %w", ErrTarget, err)
+		return nil, "", fmt.Errorf("%w: create a scratch database: %w", ErrTarget, err)
 	}
 	dropOld(ctx, ses)
-	return server.WithDatabase(name), name, func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWait)
-		defer cancel()
-		ses, err := server.Connect(ctx, map[string]string{"application_name": application})
-		if err == nil {
-			defer ses.Close()
-			err = dropDatabase(ctx, ses, name)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: drop the scratch database %s: %w", ErrTarget, name, err)
-		}
-		return nil
-	}, nil
+	return server.WithDatabase(name), name, nil
+}
+
+// drop drops a scratch database. On a temporary server a superuser does it, which may end any backend.
+func (s Scratch) drop(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWait)
+	defer cancel()
+	by := s.Server
+	if s.Admin != nil {
+		by = s.Admin
+	}
+	ses, err := by.Connect(ctx, map[string]string{"application_name": application})
+	if err != nil {
+		return err
+	}
+	defer ses.Close()
+	return dropDatabase(ctx, ses, name)
 }
 
 // dropOld drops old scratch databases and ignores errors: the next process tries again.

@@ -15,6 +15,8 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
 	"github.com/pgcourier/pgcourier/internal/restore"
@@ -359,9 +361,22 @@ func TestRehearse(t *testing.T) {
 	if _, err := restorer(restore.Config{}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, nil); err != nil {
 		t.Error(err)
 	}
-	if n := value[int](t, "postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'pgcourier_scratch%' AND datname NOT LIKE '%busy'"); n != 0 {
+	const left = "FROM pg_database WHERE datname LIKE 'pgcourier_scratch%' AND datname NOT LIKE '%busy' AND datdba = 'rehearser'::regrole"
+	if n := value[int](t, "postgres", "SELECT count(*) "+left); n != 0 {
 		t.Errorf("%d scratch databases are left", n)
 	}
+	// A scratch database that cannot be dropped says nothing about the export.
+	var other *pgx.Conn
+	_, err := restorer(restore.Config{}).Rehearse(t.Context(), x.Export, restore.Scratch{Server: server}, func(restore.Progress) {
+		if other == nil {
+			other = connect(t, value[string](t, "postgres", "SELECT datname::text "+left))
+		}
+	})
+	name := value[string](t, "postgres", "SELECT datname::text "+left)
+	if err != nil || other == nil || name == "" {
+		t.Errorf("with a session in the scratch database %q: %v", name, err)
+	}
+	execute(t, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
 }
 
 // A missing right of the login proves nothing about an export, also when the second restore cannot
