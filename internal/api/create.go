@@ -1,0 +1,135 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+type createInput struct {
+	ProjectPath
+	Key         string `header:"Idempotency-Key" doc:"The request id. Absent: request_id of the body, else a fresh one"`
+	Traceparent string `header:"traceparent" doc:"W3C Trace Context, carried to the outcome"`
+	Tracestate  string `header:"tracestate"`
+	RawBody     []byte `contentType:"application/json"`
+
+	header map[string]string
+}
+
+// Resolve collects the headers of the contract.
+func (in *createInput) Resolve(ctx huma.Context) []error {
+	in.header = contractHeader(ctx.EachHeader)
+	return nil
+}
+
+// idempotencyKey is the header with a request's id.
+const idempotencyKey = "idempotency-key"
+
+// contractHeader collects the headers of the contract: the attributes of CloudEvents in binary mode. It
+// keeps a repeated header under another spelling, as Message requires.
+func contractHeader(each func(func(name, value string))) map[string]string {
+	out := map[string]string{}
+	each(func(name, value string) {
+		folded := strings.ToLower(name)
+		if !strings.HasPrefix(folded, "ce-") && !slices.Contains([]string{"content-type", "content-encoding", "traceparent", "tracestate", idempotencyKey}, folded) {
+			return
+		}
+		if _, twice := out[folded]; twice {
+			folded = strings.ToUpper(folded)
+		}
+		out[folded] = value
+	})
+	return out
+}
+
+func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, error) {
+	r, err := a.decode(ctx, in)
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	e, err := a.ask(ctx, r)
+	if err != nil {
+		p := *a.problemOf(ctx, err) // a copy: constant problems are shared
+		if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+			p.RequestID = r.RequestID
+		}
+		return nil, &p
+	}
+	return &acceptedOutput{e.Links.Self, e}, nil
+}
+
+// decode reads a request as strictly as a worker does.
+func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, error) {
+	m := events.Message{Header: in.header, Body: in.RawBody}
+	if len(in.RawBody) == 0 {
+		m.Body = []byte("{}")
+	}
+	key, given := in.header[idempotencyKey]
+	_, twice := in.header[strings.ToUpper(idempotencyKey)]
+	r, err := events.DecodeFor(in.Project, m)
+	switch {
+	case twice:
+		return r, invalidParameter("Idempotency-Key", "is given more than once")
+	case err != nil:
+		return r, err
+	case given && !events.ValidRequest(key):
+		return r, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
+	case given && r.RequestID != "" && key != r.RequestID:
+		return r, invalidParameter("Idempotency-Key", "contradicts request_id of the body")
+	case given:
+		r.RequestID = key
+	case r.RequestID == "":
+		r.RequestID = events.NewRequestID(time.Now())
+	}
+	if r.RequestedBy == "" {
+		r.RequestedBy = callerOf(ctx).Subject
+	}
+	if a.Trace != nil {
+		if parent, state := a.Trace(ctx); parent != "" {
+			r.Trace = events.Trace{Parent: parent, State: state}
+		}
+	}
+	return r, nil
+}
+
+// ask records a request and publishes it, unless a worker has it already.
+func (a *API) ask(ctx context.Context, r events.Requested) (Export, error) {
+	payload, err := r.Canonical()
+	if err != nil {
+		return Export{}, err
+	}
+	id := export.ID{Project: r.ProjectID, Request: r.RequestID}
+	asked := ledger.Asked{ID: id, Payload: payload, Digest: sha256.Sum256(payload), RequestedBy: r.RequestedBy, At: time.Now()}
+	verdict, err := a.Ledger.Ask(ctx, asked, callerOf(ctx).call("create-export", r.ProjectID, r.RequestID))
+	switch {
+	case err != nil:
+		return Export{}, err
+	case verdict == ledger.AskConflicting:
+		return Export{}, problem(http.StatusConflict, codes.RequestConflict, "the key belongs to a request with other contents")
+	case verdict == ledger.AskRecorded:
+		return a.find(ctx, r.ProjectID, r.RequestID)
+	}
+	// The connection must not send it after an outage: the caller gets an error for it.
+	if !a.JetStream.Conn().IsConnected() {
+		return Export{}, errUnavailable()
+	}
+	if _, err := a.Client.RequestBackup(ctx, r); err != nil {
+		if verdict == ledger.AskNew && a.refused(err) {
+			if err := a.Ledger.TakeBack(context.WithoutCancel(ctx), asked); err != nil {
+				a.Log.WarnContext(ctx, "refused request not taken back", "project_id", r.ProjectID, "request_id", r.RequestID, "error", err)
+			}
+		}
+		return Export{}, err
+	}
+	return a.waiting(asked), nil
+}
