@@ -126,22 +126,26 @@ func linkOf(l handover.Link, url string) Link {
 	return Link{Link: l, State: l.State(time.Now()), URL: url}
 }
 
-// valid reports whether the names are valid ids.
-func (in ExportPath) valid() bool {
-	return events.ValidProject(in.Project) && events.ValidRequest(in.ID)
+// handedOver returns the id of a path's export. Errors: this server hands no exports over, or the
+// names are not valid ids.
+func (a *API) handedOver(in ExportPath) (export.ID, error) {
+	switch {
+	case a.Handover == nil:
+		return export.ID{}, errNoHandover
+	case !events.ValidProject(in.Project) || !events.ValidRequest(in.ID):
+		return export.ID{}, errNotFound
+	}
+	return export.ID{Project: in.Project, Request: in.ID}, nil
 }
 
 func (a *API) createLink(ctx context.Context, in *createLinkInput) (*linkOutput, error) {
-	r := handover.IssueRequest{
-		ID: export.ID{Project: in.Project, Request: in.ID}, By: callerOf(ctx).Subject, MaxDownloads: in.Body.MaxDownloads, NotifyEmail: in.Body.NotifyEmail,
+	id, err := a.handedOver(in.ExportPath)
+	if err != nil {
+		return nil, err
 	}
-	var ok bool
-	switch {
-	case a.Handover == nil:
-		return nil, errNoHandover
-	case !in.valid():
-		return nil, errNotFound
-	case in.Body.TTL != "":
+	r := handover.IssueRequest{ID: id, By: callerOf(ctx).Subject, MaxDownloads: in.Body.MaxDownloads, NotifyEmail: in.Body.NotifyEmail}
+	if in.Body.TTL != "" {
+		var ok bool
 		if r.TTL, ok = events.ParseTTL(in.Body.TTL); !ok {
 			return nil, invalidParameter("ttl", "must be a time such as 48h or 7d, from 1 minute to 366 days")
 		}
@@ -159,13 +163,11 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*linkOutput,
 func (a *API) listLinks(ctx context.Context, in *ExportPath) (*linksOutput, error) {
 	out := &linksOutput{}
 	out.Body.Links = []Link{}
-	switch {
-	case a.Handover == nil:
-		return nil, errNoHandover
-	case !in.valid():
-		return nil, errNotFound
+	id, err := a.handedOver(*in)
+	if err != nil {
+		return nil, err
 	}
-	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})
+	all, err := a.Handover.Links.List(ctx, id)
 	if err != nil {
 		return nil, a.handed(ctx, err)
 	}
@@ -176,14 +178,12 @@ func (a *API) listLinks(ctx context.Context, in *ExportPath) (*linksOutput, erro
 }
 
 func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error) {
-	switch {
-	case a.Handover == nil:
-		return nil, errNoHandover
-	case !in.valid():
-		return nil, errNotFound
+	id, err := a.handedOver(in.ExportPath)
+	if err != nil {
+		return nil, err
 	}
 	// A link of another export is answered as a missing one.
-	all, err := a.Handover.Links.List(ctx, export.ID{Project: in.Project, Request: in.ID})
+	all, err := a.Handover.Links.List(ctx, id)
 	if err != nil {
 		return nil, a.handed(ctx, err)
 	}
@@ -205,15 +205,13 @@ func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error)
 }
 
 func (a *API) file(_ context.Context, in *ExportPath) (*fileOutput, error) {
-	switch {
-	case a.Handover == nil:
-		return nil, errNoHandover
-	case !in.valid():
-		return nil, errNotFound
+	id, err := a.handedOver(*in)
+	if err != nil {
+		return nil, err
 	}
 	return &fileOutput{func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)
-		err := a.Handover.Files.ServeFile(w, r, export.ID{Project: in.Project, Request: in.ID}, callerOf(ctx.Context()).Subject)
+		err := a.Handover.Files.ServeFile(w, r, id, callerOf(ctx.Context()).Subject)
 		if err != nil {
 			writeProblem(w, a.problemOf(ctx.Context(), a.handed(ctx.Context(), err)))
 		}
@@ -221,13 +219,11 @@ func (a *API) file(_ context.Context, in *ExportPath) (*fileOutput, error) {
 }
 
 func (a *API) receipt(ctx context.Context, in *receiptInput) (*receiptOutput, error) {
-	switch {
-	case a.Handover == nil:
-		return nil, errNoHandover
-	case !in.valid():
-		return nil, errNotFound
+	id, err := a.handedOver(in.ExportPath)
+	if err != nil {
+		return nil, err
 	}
-	b, err := a.Handover.Receipt(ctx, export.ID{Project: in.Project, Request: in.ID}, in.Of == "verification")
+	b, err := a.Handover.Receipt(ctx, id, in.Of == "verification")
 	if err != nil {
 		return nil, a.handed(ctx, err)
 	}
