@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// gzipBlock is what one goroutine compresses at a time. Measured: 256 KiB blocks
-	// keep both cores of a small machine busy, 1 MiB blocks cost half as much again.
-	gzipBlock = 256 << 10
 	// zstdWindow bounds how far back zstd looks. Measured: rows compress as well with it
 	// as with the library's 4 MiB, which take ten times the memory.
 	zstdWindow = 256 << 10

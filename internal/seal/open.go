@@ -57,7 +57,7 @@ func Open(r io.Reader, c Compression, identities []age.Identity) (io.ReadCloser,
 		if err != nil {
 			return nil, fmt.Errorf("decompress: %w", notEOF(err))
 		}
-		// pgzip writes one member: whatever follows it does not belong to it.
+		// The sealer writes one member: whatever follows it does not belong to it.
 		g.Multistream(false)
 		return &opened{outspoken: outspoken{&single{g, in}, "decompress"}}, nil
 	case Zstd:

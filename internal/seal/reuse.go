@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 )
 
 // compressor is one that can be used again: to make its tables and buffers anew takes a small
@@ -50,29 +49,19 @@ func giveBack(k kind, c compressor) {
 	pool.(*sync.Pool).Put(c) //nolint:forcetypeassert // nothing else is stored
 }
 
-// make makes one that writes nowhere: pgzip holds on to the first writer it is given.
+// make makes one that writes nowhere.
 func (k kind) make() (compressor, error) {
 	switch k.Compression {
 	case Gzip:
-		w, err := pgzip.NewWriterLevel(io.Discard, pgzip.BestSpeed)
-		return gzipWriter{w, k.threads}, err
+		return newGzipWriter(k.threads), nil
 	case Zstd:
-		return zstd.NewWriter(io.Discard, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		// At this level the library stores a block without matches as it is, if it is not told to compress
+		// the literals: UUIDs, hex and base64 took up to twice the room.
+		return zstd.NewWriter(io.Discard, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
 			zstd.WithEncoderConcurrency(min(k.threads, zstdThreads)), zstd.WithWindowSize(zstdWindow))
 	default:
 		return nil, errors.New("unknown compression")
 	}
-}
-
-// gzipWriter keeps the size and the number of its blocks over a Reset.
-type gzipWriter struct {
-	*pgzip.Writer
-	threads int
-}
-
-func (g gzipWriter) Reset(w io.Writer) {
-	g.Writer.Reset(w)
-	_ = g.SetConcurrency(gzipBlock, g.threads) // fails for what is not positive only
 }
 
 // inputs are buffers of readSize bytes for plain bytes.

@@ -52,8 +52,7 @@ func (c *chunk) release() {
 
 func newSink() *sink { return &sink{sum: sha256.New()} }
 
-// Write keeps p. A dead sink drops it and still reports success: pgzip ends its
-// goroutines on Close only if no write failed.
+// Write keeps p. A dead sink drops it and reports success: the encoders then end as usual.
 func (s *sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
