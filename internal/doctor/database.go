@@ -40,11 +40,12 @@ func (x *examiner) checkDatabase(ctx context.Context, r *Report) {
 	}
 	if err != nil {
 		r.Add("", databaseFinding(err))
-		for _, part := range []string{"ledger", "query"} {
+		for _, part := range []string{"connections", "ledger", "query"} {
 			r.Skip(part, "the database cannot be used")
 		}
 		return
 	}
+	x.checkConnections(ctx, conn, r)
 	x.checkLedger(ctx, conn, r)
 	err = project.New(x.pool, x.Settings.ProjectQuery).Check(ctx)
 	switch {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/dev/pgbouncer"
 	"github.com/pgcourier/pgcourier/internal/doctor"
 )
 
@@ -163,5 +165,31 @@ func TestDoctorSeesAnAccountThatIsFull(t *testing.T) {
 	d = p.diagnose(1, settings, "--only", "broker/limits")
 	if f := d["broker/limits"]; f.State != doctor.Fault || !strings.Contains(f.Found, "of 3.0 MiB") || !strings.Contains(f.Fix, "max_file") {
 		t.Errorf("a full account: %+v", f)
+	}
+}
+
+// A pooler before the control plane's database is named: dumps cannot be taken through each.
+func TestDoctorNamesAPooler(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	pooler, err := pgbouncer.Start(t.Context(), pgbouncer.Config{Server: cluster.URL(p.database), Mode: "transaction"})
+	if errors.Is(err, pgbouncer.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pooler.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.start() // it makes the ledger
+	f := p.diagnose(0, []string{"DATABASE_URL=" + pooler.URL(p.database)}, "--only", "database")["database/pooler"]
+	if f.State != doctor.Warning || !strings.Contains(f.Found, "a pooler is in front of the database") {
+		t.Errorf("behind a pooler: %+v", f)
+	}
+	if f, found := p.diagnose(0, nil, "--only", "database")["database/pooler"]; found {
+		t.Errorf("without a pooler: %+v", f)
 	}
 }

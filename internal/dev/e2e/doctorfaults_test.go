@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -142,6 +143,20 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 			}, undo: func() { h.provision(h.settings...) },
 			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "max deliver is 9, needed is 3", fix: "pgcourier broker setup", also: []string{"broker/streams"},
 		}, {
+			name: "a consumer that is paused", inject: func() {
+				if _, err := h.js.PauseConsumer(h.ctx, events.StreamRequests, events.ConsumerExport, time.Now().Add(time.Hour)); err != nil {
+					h.t.Fatal(err)
+				}
+			}, undo: func() {
+				if _, err := h.js.ResumeConsumer(h.ctx, events.StreamRequests, events.ConsumerExport); err != nil {
+					h.t.Fatal(err)
+				}
+			},
+			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "is paused on the broker until", fix: "nats consumer resume BACKUP_REQUESTS export-worker", also: []string{"broker/streams"},
+		}, {
+			name: "a bucket that keeps versions", inject: func() { h.versions.Store(true) }, undo: func() { h.versions.Store(false) },
+			check: "storage/s3/versions", state: doctor.Warning, found: "keeps versions", fix: "a lifecycle rule",
+		}, {
 			name: "a right on the broker is missing", settings: h.withoutRight(`"backup.completed.*.*"`),
 			check: "broker/worker", found: "may not publish backup.completed.*.*", fix: "pgcourier broker config",
 		}, {
@@ -175,6 +190,9 @@ func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(str
 			undo:  sql("ALTER ROLE " + h.login + " RESET default_transaction_read_only"),
 			check: "database", found: "takes no writes", fix: "name the primary",
 		}, {
+			name: "more connections than the server gives", settings: []string{"DATABASE_URL=" + h.dsn(h.login, marked+"-db", h.database) + "&pool_max_conns=5000"},
+			check: "database/connections", found: "up to 5000 connections", fix: "pool_max_conns",
+		}, {
 			name: "an old ledger", inject: sql("UPDATE pgcourier.schema_version SET version = version - 1"),
 			undo:  sql("UPDATE pgcourier.schema_version SET version = version + 1"),
 			check: "database/ledger", found: "not up to date", fix: "pgcourier migrate", also: down[1:],
@@ -190,6 +208,13 @@ func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(str
 		}, {
 			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
 			check: "database/query", found: `column "dns" is unknown`, fix: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},
+		}, {
+			name: "tables that no query can count", inject: sql(`CREATE FUNCTION tenant_acme.helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+				CREATE FUNCTION tenant_acme.look(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+				CREATE TABLE tenant_acme.unplanned (a int); CREATE INDEX ON tenant_acme.unplanned (tenant_acme.look(a)); GRANT SELECT ON tenant_acme.unplanned TO ` + h.login + `;
+				SET search_path = tenant_acme; CREATE OR REPLACE FUNCTION tenant_acme.look(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT helper($1)'; RESET search_path`),
+			undo:  sql("DROP TABLE tenant_acme.unplanned; DROP FUNCTION tenant_acme.look, tenant_acme.helper"),
+			check: "projects/acme", state: doctor.Warning, found: "rows are counted by COPY", fix: "see what its exports leave out",
 		}, {
 			name: "a role that is not granted", settings: []string{query(", 'postgres' AS role")},
 			check: "projects/acme", found: "the project's role cannot be taken", fix: "GRANT role TO login",
@@ -217,7 +242,7 @@ func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	h.provision(h.settings...)
 	healthy := h.diagnose(0, h.settings)
 	for name, f := range healthy {
-		if f.State != doctor.OK && name != "broker/sync" && name != "sandbox" && name != "notify/hooks" && !strings.HasPrefix(name, "disk/") {
+		if f.State != doctor.OK && name != "broker/sync" && name != "sandbox" && name != "notify/hooks" && !shared(name) {
 			t.Errorf("without a fault: %+v", f)
 		}
 	}
@@ -241,6 +266,11 @@ func TestDoctorNamesEachPlantedFault(t *testing.T) {
 	if mails := len(h.smtp.Mails()); mails != 0 || len(h.chat.documents()) != 0 {
 		t.Errorf("%d mails and the files %q were left", mails, h.chat.documents())
 	}
+}
+
+// shared reports whether a check looks at what other tests use too: disks, and the server's sessions.
+func shared(check string) bool {
+	return strings.HasPrefix(check, "disk/") || check == "database/connections"
 }
 
 // plant runs doctor while one fault exists, and compares the output with that of a healthy
@@ -267,7 +297,7 @@ func (h *healthyPlatform) plant(fault plantedFault, healthy diagnosis) {
 		h.t.Errorf("%s: %s is %+v, want %s, %q and %q", fault.name, fault.check, f, fault.state, fault.found, fault.fix)
 	}
 	for name, f := range healthy {
-		if name == fault.check || strings.HasPrefix(name, "disk/") || doctor.Selected(name, fault.also) && fault.also != nil {
+		if name == fault.check || shared(name) || doctor.Selected(name, fault.also) && fault.also != nil {
 			continue
 		}
 		if got := found[name]; got.State != f.State {

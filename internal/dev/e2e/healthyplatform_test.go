@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"filippo.io/age"
@@ -33,8 +34,9 @@ type healthyPlatform struct {
 	login    string // of the database, with the rights that a worker needs
 	smtp     *smtptest.Server
 	chat     chat
-	s3       string   // URL of a server that takes the key "key" only
-	settings []string // of doctor
+	s3       string      // URL of a server that takes the key "key" only
+	versions atomic.Bool // its buckets keep versions
+	settings []string    // of doctor
 }
 
 func setupHealthyPlatform(t *testing.T) *healthyPlatform {
@@ -63,7 +65,7 @@ func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 	})
 	hook := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(hook.Close)
-	h.s3 = guardedBucket(t)
+	h.s3 = guardedBucket(t, &h.versions)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -115,8 +117,9 @@ func (h *healthyPlatform) mail(password string) string {
 	return u.String()
 }
 
-// guardedBucket is an S3 server that accepts one key only, as gofakes3 does not.
-func guardedBucket(t *testing.T) string {
+// guardedBucket is an S3 server that accepts one key only, as gofakes3 does not. With versions its
+// buckets say that they keep versions.
+func guardedBucket(t *testing.T, versions *atomic.Bool) string {
 	t.Helper()
 	behind, err := url.Parse(newBucket(t).url)
 	if err != nil {
@@ -125,6 +128,10 @@ func guardedBucket(t *testing.T) string {
 	forward := httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind); r.Out.Host = r.In.Host }}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "Credential=key/") {
+			if versions.Load() && r.URL.Query().Has("versioning") {
+				fmt.Fprint(w, `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`)
+				return
+			}
 			forward.ServeHTTP(w, r)
 			return
 		}

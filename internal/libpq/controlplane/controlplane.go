@@ -35,9 +35,7 @@ func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
 func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(dsn.Reveal())
 	if err != nil {
-		// The parser's error quotes the DSN with its password masked as best it can:
-		// not good enough for a log.
-		return nil, errors.New("parse the control plane's connection string: it is neither a valid URL nor a valid keyword string")
+		return nil, errUnparsed
 	}
 	params := c.ConnConfig.RuntimeParams
 	if params["application_name"] == "" {
@@ -46,9 +44,7 @@ func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.P
 	if c.ConnConfig.ConnectTimeout == 0 {
 		c.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	if !sized(dsn) {
-		c.MaxConns = max(c.MaxConns, calls)
-	}
+	c.MaxConns = size(c, dsn, calls)
 	describe(c.ConnConfig)
 	withoutNames(c)
 	pool, err := pgxpool.NewWithConfig(ctx, c)
@@ -57,6 +53,26 @@ func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.P
 	}
 	return pool, nil
 }
+
+// PoolSize returns how many connections a pool of ConnectFor may have.
+func PoolSize(dsn secret.String, calls int32) (int32, error) {
+	c, err := pgxpool.ParseConfig(dsn.Reveal())
+	if err != nil {
+		return 0, errUnparsed
+	}
+	return size(c, dsn, calls), nil
+}
+
+func size(c *pgxpool.Config, dsn secret.String, calls int32) int32 {
+	if sized(dsn) {
+		return c.MaxConns
+	}
+	return max(c.MaxConns, calls)
+}
+
+// errUnparsed takes the place of the parser's error, which quotes the DSN with its password masked as best
+// it can: not good enough for a log.
+var errUnparsed = errors.New("parse the control plane's connection string: it is neither a valid URL nor a valid keyword string")
 
 // sized reports whether a valid DSN sets the size of the pool. The pool's own configuration does not tell
 // its default from a value that was set.
