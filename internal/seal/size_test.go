@@ -57,12 +57,10 @@ func TestSizesAreThoseOfGzipAndZstd(t *testing.T) {
 			if err = errors.Join(err, stream.Close()); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), tool, "-1", "-c")
-			cmd.Stdin = bytes.NewReader(plain)
-			theirs, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("%s -1: %v", tool, err)
+			if !bytes.Equal(filter(t, b, tool, "-d", "-c"), plain) {
+				t.Errorf("%s: %s -d returns another dump", kind, tool)
 			}
+			theirs := filter(t, plain, tool, "-1", "-c")
 			ratio := float64(len(b)) / float64(len(theirs))
 			t.Logf("%s: %s %.2f of the plain size, %.3f of %s -1", kind, c, float64(len(b))/float64(len(plain)), ratio, tool)
 			if ratio > 1.05 {
@@ -70,4 +68,16 @@ func TestSizesAreThoseOfGzipAndZstd(t *testing.T) {
 			}
 		}
 	}
+}
+
+// filter returns what a program makes of its input.
+func filter(t *testing.T, in []byte, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdin = bytes.NewReader(in)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v", name, args, err)
+	}
+	return out
 }
