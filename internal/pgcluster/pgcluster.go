@@ -31,8 +31,8 @@ type Config struct {
 	// /usr/lib/postgresql, else the folder of initdb on the PATH.
 	BinDir string
 	// InMemory keeps the cluster in /dev/shm where 4 GiB are free there. Tests create and drop many
-	// databases, of 300 files each: on ext4 most of their processor time is the search for an inode
-	// that was not deleted in the last seconds. Default: the cluster is in os.TempDir().
+	// databases, of 300 files each: on ext4 a third of their processor time is the search for an
+	// inode that was not deleted in the last seconds. Default: the cluster is in os.TempDir().
 	InMemory bool
 	// Settings are added to postgresql.conf, for instance {"shared_buffers": "64MB"}.
 	// Durability is off by default: the cluster is thrown away.
