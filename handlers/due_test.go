@@ -95,7 +95,7 @@ func TestARunWaitsForTheOneBeforeIt(t *testing.T) {
 		{"not behind another's", queued{bodies: [][]byte{[]byte(`{"project_id":"acme","request_id":"r1","requested_by":"schedule:hourly"}`)}}, false, nil},
 		{"not behind itself, when its acknowledgement was lost", queued{bodies: [][]byte{own.out[0].msg.Payload}}, false, nil},
 		{"not behind rubbish", queued{bodies: [][]byte{[]byte(`rubbish`)}}, false, nil},
-		{"nor while nobody can tell", queued{err: outage}, false, outage},
+		{"nor while the queue is unreadable", queued{err: outage}, false, outage},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

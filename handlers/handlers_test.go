@@ -116,7 +116,7 @@ func TestRequestedDecodesMessages(t *testing.T) {
 	}{
 		{name: "a bare body", subject: "backup.requested.acme", body: `{"project_id":"acme"}`, id: export.ID{Project: "acme", Request: "eabc-7"}},
 		{name: "an id of its own", subject: "backup.requested.acme", body: `{"project_id":"acme","request_id":"r1"}`, id: export.ID{Project: "acme", Request: "r1"}},
-		{name: "nothing readable", subject: "backup.requested._", body: `rubbish`, id: export.ID{Project: "_", Request: "eabc-7"}, refused: true},
+		{name: "an unreadable message", subject: "backup.requested._", body: `rubbish`, id: export.ID{Project: "_", Request: "eabc-7"}, refused: true},
 		{name: "an unknown field under a project's subject", subject: "backup.requested.acme", body: `{"project_id":"acme","request_id":"r1","x":1}`, id: export.ID{Project: "acme", Request: "r1"}, refused: true},
 		{name: "a subject that contradicts the body", subject: "backup.requested.acme", body: `{"project_id":"bolt","request_id":"r1"}`, id: export.ID{Project: "acme", Request: "r1"}, refused: true},
 		{name: "a repeated header", subject: "backup.requested.acme", body: `{"project_id":"acme"}`, header: map[string]string{"ce-id": "1"}, repeated: "ce-id", id: export.ID{Project: "acme", Request: "eabc-7"}, refused: true},
@@ -204,8 +204,8 @@ func TestTheIntakeRoutesEverything(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ name, body, subject, contains string }{
 		{"a request without an id gets one", `{"project_id":"acme"}`, "backup.requested.acme", `"request_id":"eabc-7"`},
-		{"a refused one goes to its project as it came", `{"project_id":"acme","x":1}`, "backup.requested.acme", `{"project_id":"acme","x":1}`},
-		{"rubbish goes to nobody's subject", `rubbish`, "backup.requested._", `rubbish`},
+		{"a refused one goes to its project unchanged", `{"project_id":"acme","x":1}`, "backup.requested.acme", `{"project_id":"acme","x":1}`},
+		{"a message without a project goes to the subject for none", `rubbish`, "backup.requested._", `rubbish`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

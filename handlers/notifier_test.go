@@ -101,7 +101,7 @@ func TestNotificationsComeAgainAfterTheirPause(t *testing.T) {
 		{"done", body, office{done: true}, true, 0},
 		{"later", body, office{pause: time.Hour}, false, time.Hour},
 		{"a fault", body, office{err: errors.New("away")}, false, 0},
-		{"what is no notification", []byte("{}"), office{err: errors.New("not reached")}, true, 0},
+		{"a message that is not a notification", []byte("{}"), office{err: errors.New("not reached")}, true, 0},
 	} {
 		h := &handlers.Notification{Courier: &c.office, Log: slog.New(slog.DiscardHandler)}
 		err := h.Handle(message.NewMessage("1", c.body))

@@ -63,7 +63,7 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 			[]string{"Concurrency", "Timeout", "MaxBytes"}},
 		{"values out of range", []string{"PGCOURIER_CONCURRENCY=0", "PGCOURIER_ACK_WAIT=1ms", "PGCOURIER_NATS_REPLICAS=2", "PGCOURIER_ROLES=worker,king", "PGCOURIER_LOG_LEVEL=loud"}, nil,
 			[]string{"CONCURRENCY", "ACK_WAIT", "NATS_REPLICAS", "ROLES", "LOG_LEVEL"}},
-		{"a ledger that forgets what the broker still tells", []string{"PGCOURIER_LEDGER_RETENTION=2159h"}, nil, []string{"LEDGER_RETENTION: 2159h0m0s is less than OUTCOME_RETENTION, 2160h0m0s"}},
+		{"a ledger that forgets outcomes that the broker still has", []string{"PGCOURIER_LEDGER_RETENTION=2159h"}, nil, []string{"LEDGER_RETENTION: 2159h0m0s is less than OUTCOME_RETENTION, 2160h0m0s"}},
 		{"outcomes that outlive the default", []string{"PGCOURIER_OUTCOME_RETENTION=9601h"}, nil, []string{"LEDGER_RETENTION: 9600h0m0s is less"}},
 		{"a negative retention", []string{"PGCOURIER_LEDGER_RETENTION=-1h"}, nil, []string{"LEDGER_RETENTION"}},
 		{"streams that are smaller than a message", []string{"PGCOURIER_NATS_STREAM_MAX_BYTES=1000"}, nil, []string{"NATS_STREAM_MAX_BYTES: at least 1MiB"}},

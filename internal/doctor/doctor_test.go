@@ -25,10 +25,10 @@ func TestACheckThatHangsBlocksNoOther(t *testing.T) {
 		release := make(chan struct{})
 		begun := time.Now()
 		got := doctor.Run(t.Context(), doctor.Bounds{Timeout: 5 * time.Second}, []doctor.Check{
-			{Name: "deaf", Run: func(_ context.Context, r *doctor.Report) {
+			{Name: "hanging", Run: func(_ context.Context, r *doctor.Report) {
 				r.OK("first", "it answered once")
 				<-release
-				r.OK("late", "nobody hears this")
+				r.OK("late", "after the timeout")
 			}},
 			{Name: "slow", Timeout: 6 * time.Second, Run: func(ctx context.Context, r *doctor.Report) {
 				<-ctx.Done()
@@ -43,8 +43,8 @@ func TestACheckThatHangsBlocksNoOther(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		want := []doctor.Finding{
-			{Check: "deaf/first", State: doctor.OK, Found: "it answered once"},
-			{Check: "deaf", State: doctor.Unreachable, Found: "no answer within 5s", Fix: "see why the other side does not answer"},
+			{Check: "hanging/first", State: doctor.OK, Found: "it answered once"},
+			{Check: "hanging", State: doctor.Unreachable, Found: "no answer within 5s", Fix: "see why the other side does not answer"},
 			{Check: "slow", State: doctor.Unreachable, Found: "context deadline exceeded", Fix: "wait"},
 			{Check: "quick", State: doctor.Skipped, Found: "not set up"},
 		}

@@ -20,7 +20,7 @@ func TestACancelledAttemptIsKilledAndCleansUp(t *testing.T) {
 		nudged bool
 		after  time.Duration
 	}{
-		"told at once":        {true, time.Second},
+		"notified at once":    {true, time.Second},
 		"at its next renewal": {false, 10 * time.Second}, // a third of the lease
 	} {
 		t.Run(name, func(t *testing.T) {

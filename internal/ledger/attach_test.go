@@ -73,13 +73,13 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	}
 	missing, err := l.MissingRights(t.Context(), ledger.Uses{})
 	if slices.Contains(missing, "INSERT on pgcourier.expiries") || slices.Contains(missing, "DELETE on pgcourier.requests") {
-		t.Errorf("who neither prunes nor forgets lacks %q", missing)
+		t.Errorf("without pruning and forgetting: missing %q", missing)
 	}
 	if missing, err := l.MissingRights(t.Context(), ledger.Uses{Forgets: true}); err != nil || !slices.Contains(missing, "DELETE on pgcourier.requests") || slices.Contains(missing, "DELETE on pgcourier.attempts") {
-		t.Errorf("who forgets lacks %q (%v)", missing, err)
+		t.Errorf("with forgetting: missing %q (%v)", missing, err)
 	}
 	if missing, err := l.MissingRights(t.Context(), ledger.Uses{Prunes: true}); err != nil || !slices.Contains(missing, "INSERT on pgcourier.expiries") {
-		t.Errorf("who prunes lacks %q (%v)", missing, err)
+		t.Errorf("with pruning: missing %q (%v)", missing, err)
 	}
 	for _, want := range []string{"INSERT on pgcourier.attempts", "UPDATE on pgcourier.attempts", "DELETE on pgcourier.storage_notes"} {
 		if err != nil || !slices.Contains(missing, want) || slices.Contains(missing, "UPDATE on pgcourier.requests") {

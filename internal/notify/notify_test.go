@@ -149,7 +149,7 @@ func TestRecipientsOfEachEvent(t *testing.T) {
 	}{
 		{"a failure", policy, false, "a@example.com", []string{"email a@example.com", "email op@example.org", "telegram 42", "webhook operator"}},
 		{"a completion", policy, true, "a@example.com", []string{"email a@example.com", "webhook operator"}},
-		{"a completion that operators are told of", all, true, "", []string{"email op@example.org", "telegram 42", "webhook operator"}},
+		{"a completion that is reported to operators", all, true, "", []string{"email op@example.org", "telegram 42", "webhook operator"}},
 		{"a failure of the operator's own request", policy, false, "op@example.org", []string{"email op@example.org", "telegram 42", "webhook operator"}},
 		{"channels that are not set up", notify.Policy{Channels: []notify.Channel{notify.Webhook}, Operators: policy.Operators, Chat: "42"}, false, "a@example.com", []string{"webhook operator"}},
 	} {
@@ -196,7 +196,7 @@ func TestDamageAndComingDeletionsHaveRecipientsAndWords(t *testing.T) {
 	}{
 		{"damage", policy, damaged, []string{"email op@example.org", "telegram 42", "webhook operator"}, "Export of acme is damaged (export_damaged)", "pgcourier verify acme/r1"},
 		{"a coming deletion", policy, expiring, []string{"webhook operator"}, "Export of acme will be deleted (2.0 KiB)", "pgcourier download acme/r1"},
-		{"a coming deletion that operators are told of", told, expiring, []string{"email op@example.org", "telegram 42", "webhook operator"}, "Export of acme will be deleted (2.0 KiB)", "pgcourier download acme/r1"},
+		{"a coming deletion that is reported to operators", told, expiring, []string{"email op@example.org", "telegram 42", "webhook operator"}, "Export of acme will be deleted (2.0 KiB)", "pgcourier download acme/r1"},
 	} {
 		e := notify.Event{Subject: c.m.Subject, Header: c.m.Header, Body: c.m.Body}
 		of, err := e.Decode()

@@ -211,7 +211,7 @@ func TestTrail(t *testing.T) {
 		finish(0)
 		none("while nothing is finished")
 		cancel()
-		want("when nobody wants it", 64)
+		want("after it was cancelled", 64)
 		close(exited)
 		ask(t.Context(), 7)
 		want("after pg_dump's end", 7)

@@ -47,7 +47,7 @@ func TestWatch(t *testing.T) {
 		run   func(pgdump.Watch)
 		want  error
 	}{
-		"nobody waits": {nil, func(w pgdump.Watch) { time.Sleep(24 * time.Hour) }, nil},
+		"without a wait": {nil, func(w pgdump.Watch) { time.Sleep(24 * time.Hour) }, nil},
 		"much reading, little waiting": {nil, func(w pgdump.Watch) {
 			for range 1000 {
 				wait(w, time.Second, true)
@@ -76,7 +76,7 @@ func TestWatch(t *testing.T) {
 			count(w, 11*time.Minute)
 			w.End(false)
 		}, pgdump.ErrStalled},
-		"two who wait count once": {nil, func(w pgdump.Watch) {
+		"two concurrent waits count once": {nil, func(w pgdump.Watch) {
 			w.Begin()
 			wait(w, 9*time.Minute, true)
 			wait(w, 9*time.Minute, true)

@@ -183,13 +183,13 @@ func TestWhichFailuresAreReplayed(t *testing.T) {
 		filter replay.Filter
 		want   []string
 	}{
-		"all":          {replay.Filter{}, []string{"acme/big>big-r1", "acme/lock-r1>lock-r2", "globex/lock>lock-r1", "acme/rubbish>"}},
-		"a project":    {replay.Filter{Project: "globex"}, []string{"globex/lock>lock-r1"}},
-		"a code":       {replay.Filter{Code: codes.LockTimeout}, []string{"globex/lock>lock-r1"}},
-		"cancelled":    {replay.Filter{Code: codes.Cancelled}, []string{"acme/wanted>wanted-r1"}},
-		"permanent":    {replay.Filter{Permanent: true}, []string{"acme/big>big-r1", "acme/rubbish>"}},
-		"transient":    {replay.Filter{Transient: true}, []string{"acme/lock-r1>lock-r2", "globex/lock>lock-r1"}},
-		"nothing such": {replay.Filter{Project: "nobody"}, nil},
+		"all":             {replay.Filter{}, []string{"acme/big>big-r1", "acme/lock-r1>lock-r2", "globex/lock>lock-r1", "acme/rubbish>"}},
+		"a project":       {replay.Filter{Project: "globex"}, []string{"globex/lock>lock-r1"}},
+		"a code":          {replay.Filter{Code: codes.LockTimeout}, []string{"globex/lock>lock-r1"}},
+		"cancelled":       {replay.Filter{Code: codes.Cancelled}, []string{"acme/wanted>wanted-r1"}},
+		"permanent":       {replay.Filter{Permanent: true}, []string{"acme/big>big-r1", "acme/rubbish>"}},
+		"transient":       {replay.Filter{Transient: true}, []string{"acme/lock-r1>lock-r2", "globex/lock>lock-r1"}},
+		"no such failure": {replay.Filter{Project: "nobody"}, nil},
 	} {
 		items, err := p.planner().All(t.Context(), tc.filter)
 		var got []string

@@ -81,12 +81,12 @@ func TestDecide(t *testing.T) {
 			[]string{"2026-11-01T03: monthly 2026-11, yearly 2026, newest good export", "2025-06-01T03: yearly 2025"}},
 		{"a maximum age is above the counts, and below the last good one", "last=9,max-age=30d", []string{"2026-01-01T03", "2026-02-01T03"},
 			[]string{"2026-02-01T03: newest good export"}},
-		{"a maximum age alone keeps what is younger", "max-age=30d", []string{"2026-10-01T03", "2026-11-01T03", "2026-11-20T03"},
+		{"a maximum age alone keeps younger exports", "max-age=30d", []string{"2026-10-01T03", "2026-11-01T03", "2026-11-20T03"},
 			[]string{"2026-11-20T03: within max-age=30d, newest good export", "2026-11-01T03: within max-age=30d"}},
 		{"a damaged one counts for nothing", "last=1", []string{"2026-11-20T03", "2026-11-21T03", "2026-11-22T03 d"},
 			[]string{"2026-11-22T03: damaged, but no good export is newer", "2026-11-21T03: last 1 of 1, newest good export"}},
-		{"and goes once a good one is newer", "last=5", []string{"2026-11-20T03 d", "2026-11-21T03"}, []string{"2026-11-21T03: last 1 of 5, newest good export"}},
-		{"nothing but damaged ones stays", "last=1", []string{"2026-11-20T03 d", "2026-11-21T03 d"},
+		{"a damaged one is deleted once a newer one is undamaged", "last=5", []string{"2026-11-20T03 d", "2026-11-21T03"}, []string{"2026-11-21T03: last 1 of 5, newest good export"}},
+		{"damaged ones stay if there is no undamaged one", "last=1", []string{"2026-11-20T03 d", "2026-11-21T03 d"},
 			[]string{"2026-11-21T03: damaged, but no good export is newer", "2026-11-20T03: damaged, but no good export is newer"}},
 	}
 	for _, tt := range tests {

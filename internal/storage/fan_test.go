@@ -203,7 +203,7 @@ func TestNewRefuses(t *testing.T) {
 	m := newMemory(t)
 	for what, targets := range map[string][]storage.Target{
 		"none": nil, "no store": {{Name: "a"}}, "all optional": {{Name: "a", Store: m, Optional: true}},
-		"nobody to tell": {{Name: "a", Store: m}, {Name: "b", Store: m, Optional: true}},
+		"without a callback": {{Name: "a", Store: m}, {Name: "b", Store: m, Optional: true}},
 	} {
 		if _, err := storage.NewFan(targets, nil); err == nil {
 			t.Errorf("fan, %s: accepted", what)

@@ -68,7 +68,7 @@ func (w *world) refusesToStart(ctx context.Context, k *worker) error {
 	}
 	text, _ := k.process.output()
 	if exit, ok := errors.AsType[*exec.ExitError](k.process.err); !ok || exit.ExitCode() != exitUnreachable || !holdsAll(text, []string{"the storage is not there", "mounted"}) {
-		return fmt.Errorf("a worker whose storage is not mounted ended with %w and said: %s", k.process.err, text)
+		return fmt.Errorf("a worker with an unmounted storage ended with %w and said: %s", k.process.err, text)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ var demands = map[string]func(r *http.Request, body []byte) error{
 			return err
 		}
 		if m.Mentions.Parse == nil || len(m.Mentions.Parse) > 0 {
-			return errors.New("it may mention everybody")
+			return errors.New("it may mention all members")
 		}
 		return within(m.Content, 2000)
 	},

@@ -37,7 +37,7 @@ func TestFetchSurvivesItsConnections(t *testing.T) {
 		"502":                       {Kind: telegramtest.BadGateway, Method: "download", Times: 3},
 		"getFile fails":             {Kind: telegramtest.BadGateway, Method: "getFile", Times: 3},
 		"getFile's reply is lost":   {Kind: telegramtest.LoseReply, Method: "getFile", Times: 3},
-		"told to wait":              {Kind: telegramtest.TooManyRequests, Method: "getFile", RetryAfter: time.Minute, Times: 50},
+		"an answer to wait":         {Kind: telegramtest.TooManyRequests, Method: "getFile", RetryAfter: time.Minute, Times: 50},
 	}
 	for name, fault := range tests {
 		for _, offset := range []int64{0, 1, 400_000, int64(len(data)) - 1, int64(len(data)), int64(len(data)) + 5} {
