@@ -21,7 +21,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
@@ -30,6 +29,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
@@ -41,25 +41,7 @@ import (
 
 var cluster *pgcluster.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) (code int) {
-	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code = m.Run()
-	if err := cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m, &cluster, nil)) }
 
 // bench is an API on a ledger and a broker of its own.
 type bench struct {

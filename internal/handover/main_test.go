@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -34,22 +34,7 @@ import (
 
 var cluster *pgcluster.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) (code int) {
-	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := cluster.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m, &cluster, nil)) }
 
 // bench is a ledger, a folder with exports, and a server of links.
 type bench struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,10 +13,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
@@ -32,29 +31,16 @@ var execMode = flag.String("exec-mode", "", "default_query_exec_mode of every po
 // execModes are the query modes of pgx.
 var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) (code int) {
+func TestMain(m *testing.M) {
 	// The protocol's histories use real transactions; -rapid.checks and RAPID_CHECKS run more of
 	// them.
 	if _, asked := os.LookupEnv("RAPID_CHECKS"); !asked {
 		if err := flag.Set("rapid.checks", "40"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			return 1
+			os.Exit(1)
 		}
 	}
-	var err error
-	if cluster, err = pgcluster.Start(context.Background(), pgcluster.Config{InMemory: true}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := errors.Join(cluster.Stop(), goleak.Find()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	return m.Run()
+	os.Exit(pgtest.Main(m, &cluster, nil))
 }
 
 // bench is a ledger on a database of its own.

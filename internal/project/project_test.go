@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"net/url"
 	"os"
 	"reflect"
@@ -12,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/goleak"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/pgtest"
@@ -25,27 +23,7 @@ import (
 
 var cluster *pgcluster.Cluster
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) (code int) {
-	ctx := context.Background()
-	var err error
-	if cluster, err = pgcluster.Start(ctx, pgcluster.Config{InMemory: true}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := errors.Join(cluster.Stop(), goleak.Find()); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	if err := load(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m, &cluster, load)) }
 
 // load makes a control plane with a table for the default query and one for others.
 func load(ctx context.Context) error {

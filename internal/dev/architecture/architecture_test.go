@@ -89,7 +89,7 @@ var allowed = []rule{
 	{"internal/dev/faults/...", []string{"events", "schemas", "internal/pgcluster/contents", "internal/export", "internal/dev/smtptest", "internal/failpoint", "internal/pgcluster/freeport", "internal/pgcluster", "internal/seal", "internal/secret", "internal/storage/..."}, "it runs the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/bench", []string{"events", "schemas", "internal/dev/s3test", "internal/dev/telegramtest", "internal/pgcluster/freeport", "internal/pgcluster"}, "it runs the worker as a process only", []string{"github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/faketool", nil, "scripts in the place of programs, for tests", nil},
-	{"internal/dev/pgtest", []string{"internal/pgcluster", "internal/pgcluster/freeport"}, "PostgreSQL servers for single tests", []string{"github.com/nats-io"}},
+	{"internal/dev/pgtest", []string{"internal/pgcluster", "internal/pgcluster/freeport"}, "PostgreSQL servers for tests", []string{"github.com/nats-io"}},
 	{"internal/dev/brokertest", []string{"internal/broker", "internal/pgcluster/freeport"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers imports none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/oidctest", nil, "an OpenID Connect issuer for tests", nil},
