@@ -106,9 +106,12 @@ func TestFiguresAreJudged(t *testing.T) {
 		"little, and nothing to compare":  {doctor.Room(doctor.Space{Free: 500 << 20, Files: -1}, 0), doctor.Warning, "500 MiB free"},
 		"none":                            {doctor.Room(doctor.Space{Free: 0, Files: -1}, 0), doctor.Fault, "0 B"},
 		"no more files":                   {doctor.Room(doctor.Space{Free: 9 << 30, Files: 3}, 0), doctor.Fault, "3 more files"},
-		"a key of its owner's":            {doctor.Private("/k", 0o600), doctor.OK, "/k"},
-		"a key that a group reads":        {doctor.Private("/k", 0o640), doctor.Warning, "mode 0640"},
-		"a folder that others may search": {doctor.Private("/k", fs.ModeDir|0o701), doctor.Warning, "mode 0701"},
+		"a key of its owner's":            {doctor.Private("/k", 0o600, true), doctor.OK, "/k"},
+		"a key that a group reads":        {doctor.Private("/k", 0o640, true), doctor.Warning, "mode 0640"},
+		"a key that was handed over":      {doctor.Private("/k", 0o440, false), doctor.OK, "its group may read"},
+		"one that its group may change":   {doctor.Private("/k", 0o660, false), doctor.Warning, "mode 0660"},
+		"one that everybody reads":        {doctor.Private("/k", 0o444, false), doctor.Warning, "mode 0444"},
+		"a folder that others may search": {doctor.Private("/k", fs.ModeDir|0o701, true), doctor.Warning, "mode 0701"},
 	} {
 		if c.found.State != c.state || !strings.Contains(c.found.Found, c.say) || (c.found.Fix == "") != (c.state == doctor.OK) {
 			t.Errorf("%s: %+v, want %s and %q", name, c.found, c.state, c.say)

@@ -93,10 +93,14 @@ func Room(have Space, largest int64) Finding {
 	return f
 }
 
-// Private judges whether a file with a secret can be read by others.
-func Private(path string, mode fs.FileMode) Finding {
-	if mode.Perm()&0o077 == 0 {
+// Private judges whether a file with a secret can be read by others. own: this user owns it. A file of
+// another user is handed over through its group, as Kubernetes and systemd do.
+func Private(path string, mode fs.FileMode, own bool) Finding {
+	switch perm := mode.Perm(); {
+	case perm&0o077 == 0:
 		return Finding{State: OK, Found: path + " is its owner's alone"}
+	case !own && perm&0o037 == 0:
+		return Finding{State: OK, Found: path + " is its owner's, and its group may read it"}
 	}
 	return Finding{
 		State: Warning, Found: fmt.Sprintf("%s holds a secret and has mode %04o: others can reach it", path, mode.Perm()),

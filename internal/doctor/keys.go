@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -123,7 +124,8 @@ func (x *examiner) checkModes(r *Report) {
 			continue
 		}
 		seen++
-		if f := Private(file, info.Mode()); f.State != OK {
+		owner, known := info.Sys().(*syscall.Stat_t)
+		if f := Private(file, info.Mode(), !known || int(owner.Uid) == os.Geteuid()); f.State != OK {
 			r.Add("files/"+filepath.Base(file), f)
 		}
 	}

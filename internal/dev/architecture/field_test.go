@@ -6,16 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
 
 // fieldCases is the number of cases in docs/field.md under each letter.
 var fieldCases = map[string]int{"A": 4, "B": 3, "C": 7, "D": 7, "E": 5, "F": 5, "G": 6, "H": 16, "I": 6}
-
-// withoutRow are cases without a row: the feature is not built, or no test of its own shows it.
-var withoutRow = []string{"H6", "H11"}
 
 var (
 	quoted   = regexp.MustCompile("`([^`]+)`")
@@ -84,8 +80,8 @@ func TestEachFieldCaseIsShown(t *testing.T) {
 	}
 	for letter, n := range fieldCases {
 		for i := range n {
-			if id := fmt.Sprint(letter, i+1); seen[id] == slices.Contains(withoutRow, id) {
-				t.Errorf("%s has a row: %t", id, seen[id])
+			if id := fmt.Sprint(letter, i+1); !seen[id] {
+				t.Errorf("%s has no row", id)
 			}
 		}
 	}

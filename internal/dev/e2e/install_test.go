@@ -2,10 +2,13 @@ package e2e_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
+	"os/user"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -15,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
@@ -228,5 +233,60 @@ func TestTheUnitsAreUnits(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte(folder)) {
 		t.Errorf("systemd-analyze: %v\n%s", err, out)
+	}
+}
+
+// pgcourier-as runs a command with the settings and secrets of a service, not with those of the shell.
+func TestACommandRunsAsTheService(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.start() // it makes the ledger
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(folder, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	settings := []string{}
+	for _, s := range p.environ("NATS_KEYS=") {
+		if !strings.HasPrefix(s, "PGCOURIER_DATABASE_URL=") && strings.HasPrefix(s, "PGCOURIER_") {
+			settings = append(settings, s)
+		}
+	}
+	text := strings.NewReplacer(
+		"/usr/local/bin/pgcourier", built(t), "User=pgcourier", "User="+me.Username,
+		"/etc/pgcourier/pgcourier.env", write("pgcourier.env", "# settings\n"+strings.Join(settings, "\n")+"\n"),
+		"/etc/pgcourier/database-url", write("database-url", cluster.URL(p.database)),
+	).Replace(readRoot(t, "deploy/systemd/pgcourier.service"))
+	write("pgcourier.service", text)
+	write("pgcourier.service.d/broker.conf", "[Service]\nLoadCredential=keys:"+server.KeyFile(p.keys, server.UserWorker)+"\nEnvironment=PGCOURIER_NATS_NKEY=%d/keys\n")
+	run := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(root, "deploy", "systemd", "pgcourier-as")}, args...)...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + folder, "PGCOURIER_DATABASE_URL=postgres://shell@127.0.0.1:1/shell"}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := run("pgcourier", "doctor", "--only", "database,broker/login", "--output", "json")
+	var found []doctor.Finding
+	if decode := json.Unmarshal([]byte(out), &found); err != nil || decode != nil || len(found) < 4 {
+		t.Fatalf("doctor: %v, %v\n%s", err, decode, out)
+	}
+	for _, f := range found {
+		if f.Check == "database" && !strings.Contains(f.Found, "database "+p.database) {
+			t.Errorf("doctor looked at %+v", f)
+		}
+	}
+	exit, failed := errors.AsType[*exec.ExitError](func() error { _, err := run("pgcourier", "show", "no-such-request"); return err }())
+	if !failed || exit.ExitCode() != 3 {
+		t.Errorf("the command's exit code is not handed on: %v", exit)
+	}
+	if out, err := run("other", "doctor"); err == nil || !strings.Contains(out, "there is no unit") {
+		t.Errorf("another unit: %v, %s", err, out)
 	}
 }
