@@ -205,7 +205,7 @@ func TestAnOutageOfTheControlPlaneIsNoAnswer(t *testing.T) {
 func TestAChangedTableIsNoticedWithoutAnError(t *testing.T) {
 	t.Parallel()
 	pool := newPool(t, cluster.URL("postgres")+"&pool_max_conns=1")
-	if _, err := pool.Exec(t.Context(), `CREATE TABLE changing AS SELECT 'c'::text AS id, 'C'::text AS name, true AS active, '{c}'::text[] AS schemas`); err != nil {
+	if _, err := pool.Exec(t.Context(), `DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 'c'::text AS id, 'C'::text AS name, true AS active, '{c}'::text[] AS schemas`); err != nil {
 		t.Fatal(err)
 	}
 	p := project.New(pool, `SELECT * FROM changing WHERE id = $1`)
