@@ -45,7 +45,7 @@ func (x *examiner) checkDatabase(ctx context.Context, r *Report) {
 		}
 		return
 	}
-	x.checkConnections(ctx, conn, r)
+	x.checkConnections(ctx, conn.Conn(), r)
 	x.checkLedger(ctx, conn, r)
 	err = project.New(x.pool, x.Settings.ProjectQuery).Check(ctx)
 	switch {
