@@ -50,10 +50,11 @@ func Examine(ctx context.Context, c Config) []Finding {
 	if c.Settings.DatabaseURL != "" {
 		x.pool, x.poolErr = controlplane.Connect(context.WithoutCancel(ctx), c.Settings.DatabaseURL)
 	}
-	b := Bounds{Timeout: c.Timeout, Secrets: secrets(c.Settings)}
+	password := "" // also of a keyword/value string and of a password file
 	if x.pool != nil {
-		b.Secrets = append(b.Secrets, x.pool.Config().ConnConfig.Password)
+		password = x.pool.Config().ConnConfig.Password
 	}
+	b := Bounds{Timeout: c.Timeout, Secrets: secrets(c.Settings, password)}
 	found := Run(ctx, b, slices.DeleteFunc(x.checks(), func(c Check) bool { return !Selected(c.Name, x.Only) }))
 	if x.pool != nil {
 		// A check that was left behind may hold a connection, for which Close would wait.
@@ -93,10 +94,10 @@ func (x *examiner) checks() []Check {
 	)
 }
 
-// secrets are what no finding may hold. The checks do not tell them; this is for text of
-// others that repeats what it was given.
-func secrets(c config.Config) []string {
-	out := []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()}
+// secrets are what no finding may hold: those of the settings, and more. The checks do not tell them;
+// this is for text of others that repeats what it was given.
+func secrets(c config.Config, more ...string) []string {
+	out := slices.Concat(more, []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()})
 	out = append(out, strings.Split(c.WebhookSecret.Reveal(), ",")...)
 	out = append(out, strings.Fields(strings.ReplaceAll(c.LinkKey.Reveal(), ",", " "))...)
 	out = append(out, strings.Split(c.ReceiptKey.Reveal(), "\n")...)
@@ -104,14 +105,13 @@ func secrets(c config.Config) []string {
 	for _, s := range []secret.String{c.DatabaseURL, c.NATSURL, c.SMTPURL, c.RestoreURL, c.VerifyScratchURL} {
 		for one := range strings.SplitSeq(s.Reveal(), ",") {
 			if u, err := url.Parse(one); err == nil && u.User != nil {
-				// The word is in most paths, so that masking it would hide them and no secret.
-				if password, _ := u.User.Password(); password != "pgcourier" {
-					out = append(out, password)
-				}
+				password, _ := u.User.Password()
+				out = append(out, password)
 			}
 		}
 	}
-	return out
+	// The word is in most paths, so that masking it would hide them and no secret.
+	return slices.DeleteFunc(out, func(s string) bool { return s == "pgcourier" })
 }
 
 var errNoDatabase = errors.New("PGCOURIER_DATABASE_URL is not set")
