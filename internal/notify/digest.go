@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -99,7 +100,8 @@ func (g *Gatherer) alone(ctx context.Context, n Notification) (done bool, pause 
 }
 
 // join adds n to the digest of its recipient. first reports that n is the first one there, which
-// sends the digest after until. No digest: n is sent at once, and begins a window.
+// sends the digest after until. No digest: n is sent at once, and begins a window. The broker delivers
+// n again after heartbeats that were not confirmed: both deliveries share one member.
 func (g *Gatherer) join(n Notification) (m *member, of *digest, first bool, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -116,7 +118,11 @@ func (g *Gatherer) join(n Notification) (m *member, of *digest, first bool, unti
 	if first = to.next == nil; first {
 		to.next = &digest{full: make(chan struct{}), sent: make(chan struct{})}
 	}
-	m, of, until = &member{Notification: n}, to.next, to.free
+	of, until = to.next, to.free
+	if at := slices.IndexFunc(of.members, func(m *member) bool { return m.Key == n.Key }); at >= 0 {
+		return of.members[at], of, false, until
+	}
+	m = &member{Notification: n}
 	of.members = append(of.members, m)
 	if g.waits++; g.waits >= DigestMost {
 		g.close(to)

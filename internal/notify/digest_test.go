@@ -164,6 +164,32 @@ func TestTheEndOfANotifierSendsItsDigests(t *testing.T) {
 	})
 }
 
+func TestANotificationThatIsDeliveredTwiceIsOnceInADigest(t *testing.T) {
+	t.Parallel()
+	for name, refuses := range map[string]error{"a digest": nil, "mails, after a refused digest": &notify.PermanentError{Reason: "too large"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &digestDesk{desk: newDesk(), refuses: refuses}
+				g := d.gatherer(nil)
+				deliver(t, g, failures(t, d, 0, 1, "op@example.org"))()
+				two := failures(t, d, 1, 2, "op@example.org")
+				for i, r := range deliver(t, g, append(two, two...))() {
+					if !r.done || r.err != nil {
+						t.Errorf("%d: %+v", i, r)
+					}
+				}
+				if refuses == nil && (len(d.digests) != 1 || len(d.digests[0]) != 2) {
+					t.Errorf("%d digests, the first not of 2 notifications", len(d.digests))
+				}
+				if refuses != nil && len(d.sent) != 3 {
+					t.Errorf("%d mails for 3 notifications", len(d.sent))
+				}
+			})
+		})
+	}
+}
+
 func TestADigestThatFailsIsTriedAgainForEach(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
