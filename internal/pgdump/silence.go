@@ -31,7 +31,11 @@ func tellSilence(ctx context.Context, log *slog.Logger, silence func() time.Dura
 			log.InfoContext(ctx, "pg_dump makes progress again")
 		case quiet >= next:
 			next = quiet + min(next, time.Hour)
-			log.WarnContext(ctx, "pg_dump makes no progress", "for", quiet.Round(time.Second), "reason", cause(ctx))
+			reason := cause(ctx)
+			if ctx.Err() != nil { // the dump ended meanwhile
+				return
+			}
+			log.WarnContext(ctx, "pg_dump makes no progress", "for", quiet.Round(time.Second), "reason", reason)
 		}
 	}
 }

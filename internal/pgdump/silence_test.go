@@ -48,3 +48,20 @@ func TestASilentDumpIsLoggedAtGrowingIntervals(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestADumpThatEndsDuringTheLookIsNotLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		w := pgdump.NewWatch(time.Hour, time.Hour)
+		w.Begin()
+		ctx, cancel := context.WithCancel(t.Context())
+		pgdump.TellSilence(ctx, slog.New(slog.NewTextHandler(&out, nil)), w.Silence, func(context.Context) string {
+			cancel()
+			return "the source cannot be asked: context canceled"
+		})
+		if out.Len() > 0 {
+			t.Errorf("logged %s", out.String())
+		}
+	})
+}
