@@ -65,8 +65,8 @@ func (r *Restorer) rehearse(ctx context.Context, x Export, on Scratch, forgive b
 		return Result{}, err
 	}
 	defer func() {
-		// It proves nothing about the export: a temporary server ends soon, and on another one dropOld
-		// tries again.
+		// A failure proves nothing about the export: a temporary server ends soon, and on another one
+		// dropOld tries again.
 		if fault := on.drop(ctx, name); fault != nil {
 			r.config.Logger.WarnContext(ctx, "scratch database not dropped", "database", name, "error", fault)
 		}

@@ -34,12 +34,12 @@ type NotifierConfig struct {
 	Link func(events.LinkIssued) (string, error)
 	// Pause is the pause after the first failed try, Tries the number of tries, Timeout the limit
 	// of one try.
-	Pause time.Duration
-	Tries int
-	// Digest is the window within which mails to an operator are gathered. 0: never.
-	Digest  time.Duration
+	Pause   time.Duration
+	Tries   int
 	Timeout time.Duration
-	Drain   time.Duration
+	// Digest is the window within which mails to an operator are gathered. 0: never.
+	Digest time.Duration
+	Drain  time.Duration
 	// Ready blocks until messages may be pulled. Begun is called when the consumers are bound.
 	Ready     func(ctx context.Context) error
 	Begun     func()

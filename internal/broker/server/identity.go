@@ -27,7 +27,7 @@ type Identity struct {
 	Rights *Rights
 }
 
-// WhoAmI requests the identity of nc from the server that nc is connected to. ErrNotTold.
+// WhoAmI requests the identity of nc from the server that nc is connected to. Errors: ErrNotTold.
 func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a request without permission is never answered
 	defer cancel()

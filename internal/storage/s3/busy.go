@@ -14,7 +14,7 @@ import (
 // client's own quick ones: a minute and a half in all, so that a dump need not be made again.
 var pauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second, 30 * time.Second}
 
-// longWait is how long one request waits before that is logged.
+// longWait is the wait of one request that is logged, at the beginning of the pause that reaches it.
 const longWait = time.Minute
 
 // retryBusy repeats a call while the server is too busy for it. call must be repeatable. The error
