@@ -236,6 +236,52 @@ func TestTheUnitsAreUnits(t *testing.T) {
 	}
 }
 
+// pgcourier-as takes all variables of a line, and those of an environment file as systemd reads them.
+func TestACommandHasEverySettingOfAUnit(t *testing.T) {
+	t.Parallel()
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	text := readRoot(t, "deploy/systemd/pgcourier-verifier.service")
+	for name, content := range map[string]string{
+		"verifier.env": "# a comment = no setting\nPGCOURIER_PROJECT_QUERY=\"SELECT 'a' AS b\"\nPGCOURIER_STORAGE=file:///x?a=\"b\"", // no newline at the end
+		"verifier.nk":  "", "identity.txt": "",
+	} {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text = strings.NewReplacer("/etc/pgcourier/keys/"+name, file, "/etc/pgcourier/"+name, file).Replace(text)
+	}
+	text = strings.NewReplacer("/usr/local/bin/pgcourier", "/usr/bin/env", "User=pgcourier-verifier", "User="+me.Username).Replace(text)
+	text += "\nEnvironmentFile=-" + filepath.Join(folder, "absent.env") + "\n"
+	if err := os.WriteFile(filepath.Join(folder, "pgcourier-verifier.service"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(root, "deploy", "systemd", "pgcourier-as"), "pgcourier-verifier")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + folder, "PGCOURIER_VERIFY_SCRATCH_URL=of the shell"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.HasPrefix(name, "PGCOURIER_") {
+			got[name] = value
+		}
+	}
+	secrets := got["PGCOURIER_NATS_KEYS"]
+	want := map[string]string{
+		"PGCOURIER_DATA_DIR": "/var/lib/pgcourier-verifier", "PGCOURIER_NATS_KEYS": secrets, "PGCOURIER_AGE_IDENTITY_FILE": secrets + "/identity",
+		"PGCOURIER_PROJECT_QUERY": "SELECT 'a' AS b", "PGCOURIER_STORAGE": `file:///x?a="b"`,
+	}
+	if secrets == "" || !maps.Equal(got, want) {
+		t.Errorf("the command has %v, want %v", got, want)
+	}
+}
+
 // pgcourier-as runs a command with the settings and secrets of a service, not with those of the shell.
 func TestACommandRunsAsTheService(t *testing.T) {
 	t.Parallel()
