@@ -18,6 +18,7 @@ import (
 
 type createInput struct {
 	ProjectPath
+	// The fields of headers are for the OpenAPI document only: decode reads header.
 	Key         string `header:"Idempotency-Key" doc:"The request id. Absent: request_id of the body, else a fresh one"`
 	Traceparent string `header:"traceparent" doc:"W3C Trace Context, carried to the outcome"`
 	Tracestate  string `header:"tracestate"`
