@@ -10,6 +10,7 @@ import { AckPolicy, connect, DeliverPolicy, nkeyAuthenticator } from "nats";
 
 const nc = await connect({
   servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-consumer-node",
+  waitOnFirstConnect: true, // a broker that starts or is busy is tried again
   // The broker knows its users by their keys, and each has inboxes of its own.
   ...(process.env.NATS_NKEY && {
     authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(process.env.NATS_NKEY, "utf8").trim())),
@@ -19,7 +20,8 @@ const nc = await connect({
 
 // A durable consumer of its own name: the broker remembers where it is. Several processes
 // under one name share the work.
-const jsm = await nc.jetstreamManager();
+const timeout = 30_000; // milliseconds: a stream that elects a leader answers late
+const jsm = await nc.jetstreamManager({ timeout });
 await jsm.consumers.add("BACKUP_OUTCOMES", {
   durable_name: "example-node",
   ack_policy: AckPolicy.Explicit,
@@ -39,7 +41,7 @@ async function handle(type, event) {
   }
 }
 
-const consumer = await nc.jetstream().consumers.get("BACKUP_OUTCOMES", "example-node");
+const consumer = await nc.jetstream({ timeout }).consumers.get("BACKUP_OUTCOMES", "example-node");
 const messages = await consumer.consume({ max_messages: 10 });
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.once(signal, () => messages.stop());

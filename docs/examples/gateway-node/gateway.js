@@ -16,6 +16,7 @@ if (!/^[A-Za-z0-9_-]{1,100}$/.test(project ?? "")) {
 
 const nc = await connect({
   servers: process.env.NATS_URL ?? "nats://127.0.0.1:4222", name: "example-gateway-node",
+  waitOnFirstConnect: true, // a broker that starts or is busy is tried again
   // The broker knows its users by their keys, and each has inboxes of its own.
   ...(process.env.NATS_NKEY && {
     authenticator: nkeyAuthenticator(new TextEncoder().encode(readFileSync(process.env.NATS_NKEY, "utf8").trim())),
@@ -33,7 +34,8 @@ h.set("ce-source", "example/gateway-node");
 h.set("ce-id", id);
 h.set("content-type", "application/json");
 const request = { project_id: project, request_id: id, format: "custom", requested_by: "gateway-node", metadata: { ticket: "OPS-42" } };
-const js = nc.jetstream();
+const timeout = 30_000; // milliseconds: a stream that elects a leader answers late
+const js = nc.jetstream({ timeout });
 try {
   await js.publish(`backup.requested.${project}`, JSON.stringify(request), { headers: h, msgID: `${project}.${id}` });
 } catch (err) {
@@ -51,7 +53,7 @@ const outcomes = `backup.*.${project}.${id}`;
 let wake = () => {};
 nc.subscribe(outcomes, { callback: () => wake() });
 await nc.flush();
-const jsm = await nc.jetstreamManager();
+const jsm = await nc.jetstreamManager({ timeout });
 async function kept() {
   try {
     return await jsm.streams.getMessage("BACKUP_OUTCOMES", { last_by_subj: outcomes });

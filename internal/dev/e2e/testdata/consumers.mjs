@@ -6,9 +6,10 @@ import { connect, consumerOpts, Events, nkeyAuthenticator } from "nats";
 const stream = "BACKUP_OUTCOMES";
 const filters = ["backup.completed.>", "backup.failed.>"];
 const seed = new TextEncoder().encode(readFileSync(process.env.NATS_NKEY, "utf8").trim());
-const nc = await connect({ servers: process.env.NATS_URL, authenticator: nkeyAuthenticator(seed), inboxPrefix: "_INBOX_operator" });
-const jsm = await nc.jetstreamManager();
-const js = nc.jetstream();
+const nc = await connect({ servers: process.env.NATS_URL, authenticator: nkeyAuthenticator(seed), inboxPrefix: "_INBOX_operator", waitOnFirstConnect: true });
+const timeout = 60_000; // milliseconds; the default is what a busy machine may take
+const jsm = await nc.jetstreamManager({ timeout });
+const js = nc.jetstream({ timeout });
 
 // An ordered consumer does not report a refusal. It retries, and only the connection's status shows it.
 let refusal = () => {};
