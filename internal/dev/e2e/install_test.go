@@ -256,7 +256,7 @@ func TestACommandHasEverySettingOfAUnit(t *testing.T) {
 		text = strings.NewReplacer("/etc/pgcourier/keys/"+name, file, "/etc/pgcourier/"+name, file).Replace(text)
 	}
 	text = strings.NewReplacer("/usr/local/bin/pgcourier", "/usr/bin/env", "User=pgcourier-verifier", "User="+me.Username).Replace(text)
-	text += "\nEnvironmentFile=-" + filepath.Join(folder, "absent.env") + "\n"
+	text += "\nEnvironmentFile=-" + filepath.Join(folder, "absent.env") + "\nEnvironment=\"PGCOURIER_CONCURRENCY=3\"\n"
 	if err := os.WriteFile(filepath.Join(folder, "pgcourier-verifier.service"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +276,7 @@ func TestACommandHasEverySettingOfAUnit(t *testing.T) {
 	want := map[string]string{
 		"PGCOURIER_DATA_DIR": "/var/lib/pgcourier-verifier", "PGCOURIER_NATS_KEYS": secrets, "PGCOURIER_AGE_IDENTITY_FILE": secrets + "/identity",
 		"PGCOURIER_PROJECT_QUERY": "SELECT 'a' AS b", "PGCOURIER_STORAGE": `file:///x?a="b"`,
+		"PGCOURIER_CONCURRENCY": "3",
 	}
 	if secrets == "" || !maps.Equal(got, want) {
 		t.Errorf("the command has %v, want %v", got, want)
