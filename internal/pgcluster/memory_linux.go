@@ -27,7 +27,7 @@ func memoryFolder() (string, *os.File, error) {
 		return "", nil, err
 	}
 	for _, path := range abandoned {
-		if lock, err := lockFile(path); err == nil {
+		if lock, err := lockFile(path, 0); err == nil {
 			_ = os.RemoveAll(filepath.Dir(path)) // another test may do the same
 			_ = lock.Close()
 		}
@@ -36,7 +36,7 @@ func memoryFolder() (string, *os.File, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, "new"))
+	lock, err := lockFile(filepath.Join(dir, "new"), os.O_CREATE)
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -47,9 +47,10 @@ func memoryFolder() (string, *os.File, error) {
 	return dir, lock, nil
 }
 
-// lockFile opens a file and locks it until it is closed or this process ends.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a file of a cluster
+// lockFile opens a file and locks it until it is closed or this process ends. Of another cluster's
+// folder it must make nothing: its owner may be removing it.
+func lockFile(path string, create int) (*os.File, error) {
+	f, err := os.OpenFile(path, create|os.O_RDWR, 0o600) //nolint:gosec // a file of a cluster
 	if err != nil {
 		return nil, err
 	}
