@@ -101,3 +101,6 @@ func (d *Dumper) Versions() []Version { return d.versions }
 
 // CheckTarIn is CheckTar for another folder.
 func CheckTarIn(folder string) error { return checkTar(folder) }
+
+// SetReferenceWait sets the limit of the search for references, before the first test.
+func SetReferenceWait(wait string) { referenceWait = wait }

@@ -123,14 +123,14 @@ func TestALockTableThatIsTooSmallIsNamed(t *testing.T) {
 	contains(t, "message", f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
 }
 
-// The query for references has a limit of seconds: it must end also with many objects beside
-// extensions that bring operator families.
+// The query for references has a limit: it must end also with many objects beside extensions that
+// bring operator families.
 func TestManyObjectsAreLookedThrough(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, cluster, `
 CREATE EXTENSION citext; CREATE EXTENSION btree_gist; CREATE EXTENSION hstore; CREATE EXTENSION cube; CREATE EXTENSION ltree; CREATE EXTENSION intarray;
 CREATE SCHEMA s; CREATE TABLE s.t (a citext);
-DO $$ BEGIN FOR i IN 1 .. 12000 LOOP EXECUTE format('CREATE FUNCTION s.f%s() RETURNS int LANGUAGE sql RETURN %s', i, i); END LOOP; END $$`)
+DO $$ BEGIN FOR i IN 1 .. 40000 LOOP EXECUTE format('CREATE FUNCTION s.f%s() RETURNS int LANGUAGE sql RETURN %s', i, i); END LOOP; END $$`)
 	info, err := dumper(t, pgdump.Config{}).Inspect(t.Context(), job(dsn, export.SQL, "s"))
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 )
 
 // referenceWait bounds the search for references in a schema of very many objects.
-const referenceWait = "5s"
+var referenceWait = "5s"
 
 // notes holds what a dump leaves out.
 type notes struct {
