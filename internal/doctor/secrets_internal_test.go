@@ -20,7 +20,7 @@ func TestTheWordPgcourierIsNotMasked(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // the finding names the file
+	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	found := Examine(t.Context(), Config{Settings: config.Config{DatabaseURL: "postgres://u:pgcourier@127.0.0.1:1/d", SecretFiles: []string{file}}, Only: []string{"keys"}})
