@@ -66,7 +66,8 @@ func (s *session) carry(ctx context.Context, members []*Member) error {
 // endLostAttempts ends the sessions of earlier attempts of these jobs on the source, sessions of their
 // groups included. A worker on a machine that is lost closes no connection: its snapshot would hold
 // back vacuum, and its locks the tenant's ALTER TABLE, until the server notices. The server's
-// keepalives end a session that cannot be ended here.
+// keepalives end a session that cannot be ended here. A request of another installation can have the
+// same ID: its sessions are in another database of the server.
 func (s *session) endLostAttempts(ctx context.Context, log *slog.Logger, jobs ...export.DumpJob) {
 	var lost []string
 	var keys []int64
@@ -85,7 +86,8 @@ func (s *session) endLostAttempts(ctx context.Context, log *slog.Logger, jobs ..
 	if err == nil {
 		err = s.conn.QueryRow(ctx, `
 SELECT count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity a
- WHERE a.application_name OPERATOR(pg_catalog.=) ANY ($1::text[]) AND a.usename OPERATOR(pg_catalog.=) session_user`, append(lost, groups...)).Scan(&ended)
+ WHERE a.application_name OPERATOR(pg_catalog.=) ANY ($1::text[]) AND a.usename OPERATOR(pg_catalog.=) session_user
+   AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()`, append(lost, groups...)).Scan(&ended)
 	}
 	switch {
 	case err != nil:

@@ -92,7 +92,7 @@ func (o *opening) endBackend(ctx context.Context) {
 	defer ses.close()
 	_, err = ses.conn.Exec(ctx, `
 SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
- WHERE application_name OPERATOR(pg_catalog.=) $1`, o.names.dump)
+ WHERE application_name OPERATOR(pg_catalog.=) $1 AND datname OPERATOR(pg_catalog.=) pg_catalog.current_database()`, o.names.dump)
 	if err != nil {
 		o.config.Logger.WarnContext(ctx, "the backend of a killed pg_dump could not be terminated", "error", err)
 	}

@@ -384,6 +384,10 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	lost, bystander := open(t, pgdump.Config{}, first), open(t, pgdump.Config{}, other)
 	read(t, lost, 5000)
 	read(t, bystander, 5000)
+	same := first // another installation's, on the same server
+	same.Project.DSN = job(database(t, cluster, large), export.SQL, "big").Project.DSN
+	elsewhere := open(t, pgdump.Config{}, same)
+	read(t, elsewhere, 5000)
 	if n := sessions(t, connect(t, dsn)); n != 4 {
 		t.Fatalf("%d sessions of two dumps, want 4", n)
 	}
@@ -396,6 +400,9 @@ func TestANewAttemptEndsTheSessionsOfALostOne(t *testing.T) {
 	fault(t, readUntilError(t, lost), codes.SourceUnavailable)
 	if _, err := io.Copy(io.Discard, bystander); err != nil {
 		t.Errorf("the other request: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, elsewhere); err != nil {
+		t.Errorf("the same request in another database: %v", err)
 	}
 }
 
