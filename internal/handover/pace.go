@@ -6,11 +6,12 @@ const (
 	// smallStep is how much a transfer reads, checks and writes at a time.
 	smallStep = 128 << 10
 	// largeStep is the same for a fast client. Such a client waits for the server, and each write wakes
-	// it: eight times fewer writes save a tenth of the server's processor time.
-	largeStep = 1 << 20
+	// it. Measured in turns with nginx, 20 rounds each: with 2 MiB the rate is 0.97 to 1.06 of nginx's,
+	// with 1 MiB 0.75 to 0.86, with 4 MiB 0.88.
+	largeStep = 2 << 20
 	// largeSteps is the number of transfers that have a large buffer at the same time. It bounds the
 	// memory of all large buffers.
-	largeSteps = 8
+	largeSteps = 4
 	// A client is fast when it takes trial bytes, more than sockets usually hold, within trialTime. It is
 	// slow again when it takes longer than slowStep for one large step.
 	trial     = 16 << 20

@@ -34,7 +34,7 @@ func TestOnlyAFastClientHasALargeBuffer(t *testing.T) {
 		if len(second.buffer()) != smallStep {
 			t.Errorf("a client above the bound has %d bytes", len(second.buffer()))
 		}
-		steps(p, largeStep, 5e6)
+		steps(p, largeStep, 10e6)
 		if len(p.buffer()) != smallStep || len(permits) != 0 {
 			t.Errorf("a client that became slow has %d bytes, %d permits are taken", len(p.buffer()), len(permits))
 		}
