@@ -15,7 +15,7 @@ const memory = "/dev/shm"
 const memoryRoom = 4 << 30
 
 // memoryFolder makes a folder in memory, or one in os.TempDir() if there is less than memoryRoom.
-// It first removes the folders whose starters have ended without Stop.
+// It first removes the folders of processes that ended without Stop.
 func memoryFolder() (string, *os.File, error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(memory, &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < memoryRoom { //nolint:gosec // a block's size is positive
