@@ -50,8 +50,8 @@ test: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests
 	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: steady
-steady: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded, and count the failures by test
-	$(GO) run ./internal/dev/steady -n $(or $(N),20) -run '$(RUN)' $(or $(PACKAGES),./...)
+steady: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded (LOAD=0: beside a load of your own), and count the failures by test
+	$(GO) run ./internal/dev/steady -n $(or $(N),20) $(if $(LOAD),-load $(LOAD)) -run '$(RUN)' $(or $(PACKAGES),./...)
 
 .PHONY: faults
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -24,7 +25,7 @@ import (
 func main() {
 	var c config
 	flag.IntVar(&c.rounds, "n", 20, "how often the tests run")
-	flag.IntVar(&c.load, "load", runtime.NumCPU(), "how many cores are loaded; 0: none")
+	flag.IntVar(&c.load, "load", runtime.NumCPU(), "how many cores this command loads; 0: none, for a load of your own beside it")
 	flag.StringVar(&c.which, "run", "", "only tests whose name matches this regular expression; empty: all")
 	flag.StringVar(&c.logs, "logs", filepath.Join("build", "steady"), "folder for the output of what failed")
 	flag.Parse()
@@ -62,7 +63,7 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	found := make(map[string][]string) // a test: the logs of its failures
 	done := 0
 	for ; done < c.rounds && ctx.Err() == nil; done++ {
-		begun := time.Now()
+		begun, before := time.Now(), cores()
 		failed, err := round(ctx, c, filepath.Join(c.logs, fmt.Sprintf("run-%02d", done+1)))
 		if ctx.Err() != nil {
 			break
@@ -70,7 +71,7 @@ func run(ctx context.Context, out io.Writer, c config) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "run %d of %d: %d failures, %s\n", done+1, c.rounds, len(failed), time.Since(begun).Round(time.Second))
+		fmt.Fprintf(out, "run %d of %d: %d failures, %s, cores %s\n", done+1, c.rounds, len(failed), time.Since(begun).Round(time.Second), before.busySince())
 		for name, log := range failed {
 			found[name] = append(found[name], log)
 		}
@@ -85,6 +86,36 @@ func run(ctx context.Context, out io.Writer, c config) error {
 		return fmt.Errorf("%d of %d runs were made, %d tests failed in them", done, c.rounds, len(found))
 	}
 	return nil
+}
+
+// ticks are the processor times of all cores since boot, in ticks of the kernel (proc_stat(5)).
+type ticks struct{ idle, all uint64 }
+
+// cores returns zeros where there is no /proc/stat.
+func cores() ticks {
+	stat, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(stat), "\n")
+	var t ticks
+	for i, field := range strings.Fields(line) {
+		n, _ := strconv.ParseUint(field, 10, 64)
+		switch i {
+		case 0, 9, 10: // the word "cpu", and the times of guests, which are part of user and nice
+			continue
+		case 4, 5: // idle and iowait
+			t.idle += n
+		}
+		t.all += n
+	}
+	return t
+}
+
+// busySince returns the share of time in which the cores were busy since t, in percent.
+func (t ticks) busySince() string {
+	now := cores()
+	if now.all == t.all {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d %% busy", 100-100*(now.idle-t.idle)/(now.all-t.all))
 }
 
 // spin loads one core.

@@ -46,6 +46,9 @@ func TestFailuresAreCountedByTest(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "2 of 2 runs were made, 5 tests failed") {
 		t.Errorf("error = %v", err)
 	}
+	if n := strings.Count(out.String(), "% busy\n"); n != 2 {
+		t.Errorf("%d of 2 runs say how busy the cores were:\n%s", n, out.String())
+	}
 	for name, want := range map[string]string{
 		"m/bad.TestBad/one": "because", "m/panics.TestPanics": "panic: oh", "m/broken": "undefined: x",
 		"m/exits": "gone", "m/leaves.TestLeaves": "it did not end",
