@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -302,6 +303,10 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	g := newGate(t, "tenant_acme")
+	// Tests under nohup ignore SIGHUP, and so would their worker. A caught signal is reset in a child.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	w := p.start("DRAIN_TIMEOUT=30m", "ACK_WAIT=5s", "PG_BIN_DIR="+g.dir)
 	id := p.request(events.Requested{ProjectID: "acme"})
 	g.awaitHeld(1) // it cannot end by itself
