@@ -83,6 +83,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err != nil {
 			return exitf(exitUsage, "--to: %w", err)
 		}
+		target = target.WithPasswordCommand(c.PasswordCommand)
 		if err := service.CheckClients(ctx, c, a.logger(c), restore.Tools()...); err != nil {
 			return err
 		}

@@ -86,7 +86,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.DatabaseURL != "" && project.IsUnknown(ctx, c.DatabaseURL, c.ProjectQuery, args[0]) {
+			if c.DatabaseURL != "" && project.IsUnknown(ctx, c.DatabaseURL, c.PasswordCommand, c.ProjectQuery, args[0]) {
 				fmt.Fprintf(a.stderr, "pgcourier: warning: the control plane has no active project %s: until it has one, each run fails with %s\n",
 					term.Sanitize(args[0]), codes.ProjectNotFound)
 			}

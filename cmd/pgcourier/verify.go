@@ -81,7 +81,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v.server, v.restorer = scratch.NewServer(c.VerifyScratchURL, in), restore.New(x.RestoreConfig(in, a.quietLogger(c)))
+			v.server, v.restorer = scratch.NewServer(c.VerifyScratchURL, c.PasswordCommand, in), restore.New(x.RestoreConfig(in, a.quietLogger(c)))
 			if _, err := v.server.For(ctx, 0); err != nil { // before anything is read
 				return err
 			}

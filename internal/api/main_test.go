@@ -80,7 +80,7 @@ func setup(t testing.TB, change ...func(*api.Config)) *bench {
 	name := "t" + strings.ToLower(rand.Text())
 	b.execOn("postgres", "CREATE DATABASE "+name)
 	var err error
-	b.pool, err = controlplane.Connect(context.Background(), secret.String(cluster.URL(name)))
+	b.pool, err = controlplane.Connect(context.Background(), secret.String(cluster.URL(name)), nil)
 	b.must(err)
 	t.Cleanup(b.pool.Close)
 	b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool})

@@ -169,7 +169,7 @@ func TestALedgerOutageIsReportedAndTheRepeatIsOneExport(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	pool, err := controlplane.Connect(t.Context(), secret.String(own.URL("postgres")))
+	pool, err := controlplane.Connect(t.Context(), secret.String(own.URL("postgres")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,8 @@ type Config struct {
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string; pool_max_conns in it limits the connections of serve to the ledger, default: see docs/scaling.md"`
 	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
 
+	PasswordCommand secret.Command `env:"PASSWORD_COMMAND" help:"program that prints the password for PostgreSQL where DATABASE_URL, a project's dsn, RESTORE_URL or VERIFY_SCRATCH_URL holds none, such as the token of a cloud's login: a JSON array of the program and its arguments, in which {host}, {port}, {user} and {dbname} are replaced; it runs for each new connection, without a shell, see docs/least-privilege.md; empty: none"`
+
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
 	NATSNKey     string        `env:"NATS_NKEY" help:"nkey seed file for the broker"`

@@ -18,6 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/pgversion"
 	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 const databaseURL = "PGCOURIER_DATABASE_URL"
@@ -176,6 +177,9 @@ func (x *examiner) ledger(ctx context.Context) (*ledger.Ledger, error) {
 // databaseFinding is what a connection's or a query's error means. The server's own words
 // name the login and the database, and never the password.
 func databaseFinding(err error) Finding {
+	if errors.Is(err, secret.ErrCommand) {
+		return Finding{State: Fault, Found: err.Error(), Fix: "run PGCOURIER_PASSWORD_COMMAND by hand as this user: it must print one line, the password"}
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return errorFinding(err, databaseURL, "correct "+databaseURL)

@@ -48,7 +48,7 @@ func Examine(ctx context.Context, c Config) []Finding {
 	}
 	x := &examiner{Config: c, log: slog.New(slog.DiscardHandler), poolErr: errNoDatabase}
 	if c.Settings.DatabaseURL != "" {
-		x.pool, x.poolErr = controlplane.Connect(context.WithoutCancel(ctx), c.Settings.DatabaseURL)
+		x.pool, x.poolErr = controlplane.Connect(context.WithoutCancel(ctx), c.Settings.DatabaseURL, c.Settings.PasswordCommand)
 	}
 	password := "" // also of a keyword/value string and of a password file
 	if x.pool != nil {

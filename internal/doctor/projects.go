@@ -74,7 +74,7 @@ func (x *examiner) checkProjects(ctx context.Context, r *Report) {
 		return
 	}
 	dumper, err := pgdump.New(pgdump.Config{
-		DefaultDSN: x.Settings.DatabaseURL, LockWaitTimeout: x.Settings.LockTimeout, BinDirs: x.toolDirs(), Logger: x.log,
+		DefaultDSN: x.Settings.DatabaseURL, PasswordCommand: x.Settings.PasswordCommand, LockWaitTimeout: x.Settings.LockTimeout, BinDirs: x.toolDirs(), Logger: x.log,
 	})
 	if err != nil {
 		r.Skip("", err.Error())

@@ -78,7 +78,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 	o.Log = slog.New(slog.DiscardHandler)
 	b := &bench{t: t, storage: filepath.Join(t.TempDir(), "exports"), transfers: map[handover.Transfer]int{}}
 	name := "t" + strings.ToLower(rand.Text())
-	admin, err := controlplane.Connect(context.Background(), export.Secret(cluster.URL("postgres")))
+	admin, err := controlplane.Connect(context.Background(), export.Secret(cluster.URL("postgres")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 		t.Fatal(err)
 	}
 	admin.Close()
-	if b.pool, err = controlplane.Connect(context.Background(), export.Secret(cluster.URL(name))); err != nil {
+	if b.pool, err = controlplane.Connect(context.Background(), export.Secret(cluster.URL(name)), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.pool.Close)

@@ -90,7 +90,7 @@ func newPool(t testing.TB, url string) *pgxpool.Pool {
 	if *execMode != "" && !strings.Contains(url, "default_query_exec_mode") {
 		url += "&default_query_exec_mode=" + *execMode
 	}
-	pool, err := controlplane.Connect(context.Background(), export.Secret(url))
+	pool, err := controlplane.Connect(context.Background(), export.Secret(url), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

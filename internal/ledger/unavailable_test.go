@@ -237,7 +237,7 @@ func TestARefusalIsNoOutage(t *testing.T) {
 
 func TestConnectNeverShowsTheConnectionString(t *testing.T) {
 	t.Parallel()
-	_, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@[broken")
+	_, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@[broken", nil)
 	if err == nil || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an error without the password", err)
 	}

@@ -30,7 +30,7 @@ const keepAlive = time.Minute
 // Like libpq it does not try further hosts after a refused login. params are the session's
 // settings, application_name among them; nothing else of the DSN becomes one. The caller
 // closes the session. The errors of all servers are joined. ErrNoTLS: sslmode demands TLS and
-// a server does not speak it; there is no way back to plain text.
+// a server does not speak it; there is no way back to plain text. secret.ErrCommand: no password.
 func (s *Source) Connect(ctx context.Context, params map[string]string) (*Session, error) {
 	kinds := []string{s.settings["target_session_attrs"]}
 	if kinds[0] == "prefer-standby" {
@@ -62,6 +62,11 @@ func (s *Source) connectTo(ctx context.Context, e Endpoint, kind string, params 
 	}
 	c.RuntimeParams = params
 	c.DialFunc = (&net.Dialer{KeepAlive: keepAlive}).DialContext
+	if c.Password == "" {
+		if c.Password, err = s.command.Password(ctx, c.Host, c.Port, c.User, c.Database); err != nil {
+			return nil, err
+		}
+	}
 	refused := observe(&c.Config)
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil && s.demandsTLS() && refused() {

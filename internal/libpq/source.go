@@ -20,6 +20,7 @@ type Source struct {
 	settings map[string]string // libpq's keywords, completed; hosts and ports are in endpoints
 	// endpoints are the hosts in the DSN's order.
 	endpoints []Endpoint
+	command   secret.Command // gives the password where the DSN has none
 }
 
 // Endpoint is one server of a DSN.
@@ -181,8 +182,16 @@ func (s *Source) AnyServer() bool { return s.settings["target_session_attrs"] ==
 
 // WithDatabase is the same login on the same servers, in another database.
 func (s *Source) WithDatabase(name string) *Source {
-	other := &Source{settings: maps.Clone(s.settings), endpoints: s.endpoints}
+	other := &Source{settings: maps.Clone(s.settings), endpoints: s.endpoints, command: s.command}
 	other.settings["dbname"] = name
+	return other
+}
+
+// WithPasswordCommand is the same login on the same servers. Where the DSN has no password, command
+// gives one for each connection.
+func (s *Source) WithPasswordCommand(command secret.Command) *Source {
+	other := s.WithDatabase(s.settings["dbname"])
+	other.command = command
 	return other
 }
 

@@ -1,7 +1,6 @@
 package pgdump
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -132,7 +131,7 @@ const endingWait = 10 * time.Second
 func (d *Dumper) EndAttempts(ctx context.Context, p export.Project, id export.ID, attempts int) error {
 	ctx, cancel := context.WithTimeout(ctx, endingWait)
 	defer cancel()
-	src, err := newSource(cmp.Or(p.DSN, d.config.DefaultDSN))
+	src, err := d.source(p.DSN)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 // class is the meaning of a SQLSTATE for a dump.
@@ -75,6 +76,9 @@ func classify(err error) *export.Fault {
 	}
 	if errors.Is(err, libpq.ErrNoTLS) {
 		return newFault(codes.SourceAuthFailed, "the source does not speak TLS, which its settings demand", err)
+	}
+	if errors.Is(err, secret.ErrCommand) {
+		return newFault(codes.SourceUnavailable, "the password command gave no password for the source", err)
 	}
 	if errors.Is(err, libpq.ErrDSN) {
 		return newFault(codes.SourceNotFound, "the source's address cannot be used", err)

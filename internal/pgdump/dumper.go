@@ -11,6 +11,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
 
@@ -20,6 +21,8 @@ type Config struct {
 	// package's documentation lists the parameters that are used. Empty: each project must have its
 	// own.
 	DefaultDSN export.Secret
+	// PasswordCommand gives the password of each connection where the DSN has none. Default: none.
+	PasswordCommand secret.Command
 	// BinDirs are the folders that are searched for pg_dump. Default: /usr/lib/postgresql/*/bin,
 	// then the PATH without Debian's wrapper script.
 	BinDirs []string
@@ -85,7 +88,7 @@ var _ export.Dumper = (*Dumper)(nil)
 func New(c Config) (*Dumper, error) {
 	c = c.withDefaults()
 	if c.DefaultDSN != "" {
-		if _, err := newSource(c.DefaultDSN); err != nil {
+		if _, err := libpq.Parse(c.DefaultDSN); err != nil {
 			return nil, fmt.Errorf("default source: %w", err)
 		}
 	}
@@ -118,7 +121,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 			return nil, err
 		}
 	}
-	src, err := newSource(cmp.Or(j.Project.DSN, d.config.DefaultDSN))
+	src, err := d.source(j.Project.DSN)
 	if err != nil {
 		return nil, classify(err)
 	}

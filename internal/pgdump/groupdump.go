@@ -1,7 +1,6 @@
 package pgdump
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,7 @@ func (g *GroupDumper) dump(ctx context.Context, k export.GroupKey, members []*Me
 
 // opening returns the opening of the group dump, in the archive format that can be split.
 func (g *GroupDumper) opening(k export.GroupKey) (*opening, error) {
-	src, err := newSource(cmp.Or(k.DSN, g.dumper.config.DefaultDSN))
+	src, err := g.dumper.source(k.DSN)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package pgdump
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -14,7 +13,7 @@ func (d *Dumper) Inspect(ctx context.Context, j export.DumpJob) (export.DumpInfo
 	if err := check(j); err != nil {
 		return export.DumpInfo{}, err
 	}
-	src, err := newSource(cmp.Or(j.Project.DSN, d.config.DefaultDSN))
+	src, err := d.source(j.Project.DSN)
 	if err != nil {
 		return export.DumpInfo{}, classify(err)
 	}

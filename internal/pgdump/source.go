@@ -1,6 +1,7 @@
 package pgdump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,12 +22,13 @@ type source struct {
 	prompt bool
 }
 
-func newSource(dsn export.Secret) (*source, error) {
-	s, err := libpq.Parse(dsn)
+// source returns the server of a DSN. An empty one is Config.DefaultDSN.
+func (d *Dumper) source(dsn export.Secret) (*source, error) {
+	s, err := libpq.Parse(cmp.Or(dsn, d.config.DefaultDSN))
 	if err != nil {
 		return nil, err
 	}
-	return &source{Source: s}, nil
+	return &source{Source: s.WithPasswordCommand(d.config.PasswordCommand)}, nil
 }
 
 // options are the server settings of every session on the source. From about 2,000 tenants on,

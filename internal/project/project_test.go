@@ -54,7 +54,7 @@ func newPool(t *testing.T, url string) *pgxpool.Pool {
 	if *execMode != "" && !strings.Contains(url, "default_query_exec_mode") {
 		url += "&default_query_exec_mode=" + *execMode
 	}
-	pool, err := controlplane.Connect(context.Background(), secret.String(url))
+	pool, err := controlplane.Connect(context.Background(), secret.String(url), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,11 @@ import (
 const lookTimeout = 3 * time.Second
 
 // IsUnknown reports whether the control plane answers that it has no active project of this id.
-// url is the database, query as for New. It is false when there is no answer within 3 seconds.
-func IsUnknown(ctx context.Context, url secret.String, query, id string) bool {
+// url and command are the database as for controlplane.Connect, query as for New. It is false when there is no answer within 3 seconds.
+func IsUnknown(ctx context.Context, url secret.String, command secret.Command, query, id string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	pool, err := controlplane.Connect(ctx, url)
+	pool, err := controlplane.Connect(ctx, url, command)
 	if err != nil {
 		return false
 	}

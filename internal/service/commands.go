@@ -20,7 +20,7 @@ func WithLedger(ctx context.Context, c config.Config, do func(context.Context, *
 	if c.DatabaseURL == "" {
 		return config.Errorf("set PGCOURIER_DATABASE_URL, as for the worker")
 	}
-	pool, err := controlplane.Connect(ctx, c.DatabaseURL)
+	pool, err := controlplane.Connect(ctx, c.DatabaseURL, c.PasswordCommand)
 	if err != nil {
 		return config.AsError(err)
 	}

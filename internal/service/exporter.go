@@ -138,7 +138,7 @@ func openSpool(ctx context.Context, c config.Config, log *slog.Logger) (*spool.A
 // dumpConfig returns how pg_dump runs here, without a spool.
 func dumpConfig(c config.Config, log *slog.Logger) pgdump.Config {
 	d := pgdump.Config{
-		DefaultDSN: c.DatabaseURL, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: log,
+		DefaultDSN: c.DatabaseURL, PasswordCommand: c.PasswordCommand, Timeout: c.Timeout, Stall: c.StallTimeout, LockWaitTimeout: c.LockTimeout, Logger: log,
 		SpoolBytes: int64(c.SpoolBytes), ParallelJobs: c.ParallelJobs,
 		KeepWarm:  30 * time.Second,
 		KillDelay: 500 * time.Millisecond, // the process group of a cancelled dump must end within two seconds

@@ -75,7 +75,7 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 		rc.BinDirs = []string{s.PGBinDir}
 	}
 	return &Verifier{
-		config: c, server: scratch.NewServer(s.VerifyScratchURL, sandbox), reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
+		config: c, server: scratch.NewServer(s.VerifyScratchURL, s.PasswordCommand, sandbox), reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
 	}, nil
 }
 

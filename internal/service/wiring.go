@@ -143,7 +143,7 @@ func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Proje
 	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) && !c.Serves(config.RoleAPI) {
 		return nil, nil, nil
 	}
-	pool, err := controlplane.ConnectFor(context.WithoutCancel(ctx), c.DatabaseURL, c.LedgerCalls())
+	pool, err := controlplane.ConnectFor(context.WithoutCancel(ctx), c.DatabaseURL, c.PasswordCommand, c.LedgerCalls())
 	if err != nil {
 		return nil, nil, config.AsError(err)
 	}

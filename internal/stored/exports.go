@@ -80,7 +80,7 @@ func (e *Exports) explain(ctx context.Context, id string, missing error) error {
 	if e.settings.DatabaseURL == "" {
 		return missing
 	}
-	pool, err := controlplane.Connect(ctx, e.settings.DatabaseURL)
+	pool, err := controlplane.Connect(ctx, e.settings.DatabaseURL, e.settings.PasswordCommand)
 	if err != nil {
 		return missing
 	}

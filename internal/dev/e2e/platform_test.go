@@ -413,7 +413,7 @@ func (p *platform) attempts(project, id string) []ledger.Attempt {
 
 func (p *platform) withLedger(use func(*ledger.Ledger) error) {
 	p.t.Helper()
-	pool, err := controlplane.Connect(p.ctx, secret.String(cluster.URL(p.database)))
+	pool, err := controlplane.Connect(p.ctx, secret.String(cluster.URL(p.database)), nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

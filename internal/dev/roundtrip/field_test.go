@@ -321,7 +321,7 @@ func fieldDatabase(t *testing.T, sql, encoding string) string {
 // rehearsals starts the server of the rehearsals, as verify --restore does.
 func rehearsals(t *testing.T) restore.Scratch {
 	t.Helper()
-	server := scratch.NewServer("", nil)
+	server := scratch.NewServer("", nil, nil)
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)

@@ -22,17 +22,18 @@ import (
 // Connect returns a pool of connections to the control plane; it connects when first
 // used. The DSN is a URL or a keyword string as libpq knows them; pool_max_conns and its
 // kin work too. Connecting is bounded by 5 s unless the DSN says connect_timeout. The
-// caller closes the pool. Errors do not hold the DSN.
+// caller closes the pool. Errors do not hold the DSN. command gives the password of each
+// connection where the DSN has none.
 //
 // Every query mode but cache_statement becomes cache_describe: see describe.
-func Connect(ctx context.Context, dsn secret.String) (*pgxpool.Pool, error) {
-	return ConnectFor(ctx, dsn, 0)
+func Connect(ctx context.Context, dsn secret.String, command secret.Command) (*pgxpool.Pool, error) {
+	return ConnectFor(ctx, dsn, command, 0)
 }
 
 // ConnectFor is Connect for a process that makes up to calls calls at the same time. The pool may grow to
 // as many connections, or to pgx's default if that is more: the greater of 4 and the number of cores.
 // pool_max_conns in the DSN wins over both.
-func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.Pool, error) {
+func ConnectFor(ctx context.Context, dsn secret.String, command secret.Command, calls int32) (*pgxpool.Pool, error) {
 	c, err := pgxpool.ParseConfig(dsn.Reveal())
 	if err != nil {
 		return nil, errUnparsed
@@ -47,6 +48,12 @@ func ConnectFor(ctx context.Context, dsn secret.String, calls int32) (*pgxpool.P
 	c.MaxConns = size(c, dsn, calls)
 	describe(c.ConnConfig)
 	withoutNames(c)
+	c.BeforeConnect = func(ctx context.Context, to *pgx.ConnConfig) (err error) {
+		if to.Password == "" {
+			to.Password, err = command.Password(ctx, to.Host, to.Port, to.User, to.Database)
+		}
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)
@@ -109,7 +116,7 @@ const descriptions = 512
 func Unavailable(err error) bool {
 	// While connecting even a refused password is an outage: a worker that runs has
 	// connected before.
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || errors.Is(err, secret.ErrCommand) {
 		return true
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {

@@ -49,7 +49,7 @@ func TestThePoolHasAConnectionForEachCall(t *testing.T) {
 		{"postgres://u@127.0.0.1:1/x?pool_max_conns=3", least + 7, 3},
 		{"host=127.0.0.1 port=1 user=u dbname=x pool_max_conns=300", least + 7, 300},
 	} {
-		pool, err := controlplane.ConnectFor(t.Context(), c.dsn, c.calls)
+		pool, err := controlplane.ConnectFor(t.Context(), c.dsn, nil, c.calls)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,16 +62,28 @@ func TestThePoolHasAConnectionForEachCall(t *testing.T) {
 
 func TestConnectNeverShowsTheConnectionString(t *testing.T) {
 	t.Parallel()
-	_, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@[broken")
+	_, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@[broken", nil)
 	if err == nil || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an error without the password", err)
 	}
-	pool, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@127.0.0.1:1/x?sslmode=disable")
+	pool, err := controlplane.Connect(t.Context(), "postgres://u:canary-9@127.0.0.1:1/x?sslmode=disable", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
 	if err := pool.Ping(t.Context()); !controlplane.Unavailable(err) || strings.Contains(err.Error(), "canary-9") {
 		t.Errorf("%v, want an outage without the password", err)
+	}
+}
+
+func TestPasswordCommandRunsForAConnection(t *testing.T) {
+	t.Parallel()
+	pool, err := controlplane.Connect(t.Context(), "postgres://u@127.0.0.1:1/x?sslmode=disable", secret.Command{"sh", "-c", "echo no credentials >&2; exit 1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if err := pool.Ping(t.Context()); !controlplane.Unavailable(err) || !errors.Is(err, secret.ErrCommand) || !strings.Contains(err.Error(), "no credentials") {
+		t.Errorf("%v, want an outage with the command's words", err)
 	}
 }

@@ -34,7 +34,7 @@ func TestNoStatementIsNamedBehindAPooler(t *testing.T) {
 	for url, want := range map[string]bool{cluster.URL("postgres"): false, pooler.URL("postgres"): true} {
 		var workers errgroup.Group
 		for range 4 {
-			pool, err := controlplane.Connect(t.Context(), secret.String(url))
+			pool, err := controlplane.Connect(t.Context(), secret.String(url), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

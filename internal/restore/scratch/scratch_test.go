@@ -12,7 +12,7 @@ import (
 )
 
 func ExampleServer() {
-	server := scratch.NewServer("postgres://verifier@db.example.org/scratch", nil)
+	server := scratch.NewServer("postgres://verifier@db.example.org/scratch", nil, nil)
 	defer func() { _ = server.Close() }()
 	rehearse, err := server.For(context.Background(), 100)
 	if err != nil {
@@ -25,7 +25,7 @@ func ExampleServer() {
 
 func TestAnInvalidURLIsAFaultOfTheConfiguration(t *testing.T) {
 	t.Parallel()
-	_, err := scratch.NewServer("postgres://[", nil).For(t.Context(), 0)
+	_, err := scratch.NewServer("postgres://[", nil, nil).For(t.Context(), 0)
 	if _, setting := errors.AsType[*config.Error](err); !setting {
 		t.Errorf("the error is %v", err)
 	}
@@ -34,7 +34,7 @@ func TestAnInvalidURLIsAFaultOfTheConfiguration(t *testing.T) {
 // The temporary server is as large as the export needs, and no larger for the others.
 func TestTheTemporaryServerHasRoomForTheExport(t *testing.T) {
 	t.Parallel()
-	server := scratch.NewServer("", nil)
+	server := scratch.NewServer("", nil, nil)
 	t.Cleanup(func() {
 		if err := errors.Join(server.Close(), server.Close()); err != nil {
 			t.Error(err)

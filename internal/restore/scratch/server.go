@@ -22,8 +22,9 @@ import (
 // superuser rights on a temporary server too: the login may create databases, bypass policies, and
 // change some harmless settings. It is safe for concurrent use. The caller closes it.
 type Server struct {
-	url secret.String
-	in  *Sandbox
+	url     secret.String
+	command secret.Command
+	in      *Sandbox
 
 	mu      sync.Mutex
 	scratch restore.Scratch
@@ -31,8 +32,11 @@ type Server struct {
 	locks   int          // of the temporary server, for each session
 }
 
-// NewServer returns a Server. The first call of For starts it.
-func NewServer(url secret.String, in *Sandbox) *Server { return &Server{url: url, in: in} }
+// NewServer returns a Server. command gives the password for a URL that holds none. The first call of
+// For starts it.
+func NewServer(url secret.String, command secret.Command, in *Sandbox) *Server {
+	return &Server{url: url, command: command, in: in}
+}
 
 const (
 	// One transaction locks all tables of an export, and few sessions are needed. The least is space
@@ -58,7 +62,7 @@ func (s *Server) For(ctx context.Context, tables int) (restore.Scratch, error) {
 			return restore.Scratch{}, fmt.Errorf("stop the temporary server, which is too small: %w", err)
 		}
 	}
-	scratch, stop, err := open(ctx, s.url, s.in, locks)
+	scratch, stop, err := s.open(ctx, locks)
 	if err != nil {
 		return restore.Scratch{}, err
 	}
@@ -78,19 +82,20 @@ func (s *Server) Close() error {
 	return stop()
 }
 
-func open(ctx context.Context, url secret.String, in *Sandbox, locks int) (scratch restore.Scratch, stop func() error, err error) {
-	if url != "" {
-		scratch.Server, err = libpq.Parse(url)
+func (s *Server) open(ctx context.Context, locks int) (scratch restore.Scratch, stop func() error, err error) {
+	if s.url != "" {
+		server, err := libpq.Parse(s.url)
 		if err != nil {
 			return restore.Scratch{}, nil, config.Errorf("PGCOURIER_VERIFY_SCRATCH_URL: %w", err)
 		}
+		scratch.Server = server.WithPasswordCommand(s.command)
 		return scratch, func() error { return nil }, nil
 	}
 	c := pgcluster.Config{Settings: map[string]string{
 		"max_connections": strconv.Itoa(sessions), "max_locks_per_transaction": strconv.Itoa(locks),
 	}}
-	if in != nil {
-		c.Wrap = in.server
+	if s.in != nil {
+		c.Wrap = s.in.server
 	}
 	cluster, err := pgcluster.Start(ctx, c)
 	if err != nil {
