@@ -79,7 +79,7 @@ BEGIN
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgcourier_api', current_database());
   GRANT USAGE ON SCHEMA pgcourier TO pgcourier_api;
   IF to_regclass('pgcourier.api_tokens') IS NOT NULL THEN
-    GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.verifications, pgcourier.removal_orders,
+    GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.verifications, pgcourier.expiries, pgcourier.removal_orders,
       pgcourier.api_tokens, pgcourier.api_requests, pgcourier.api_calls TO pgcourier_api;
     GRANT UPDATE (last_used_at, last_used_from) ON pgcourier.api_tokens TO pgcourier_api;
     GRANT INSERT, UPDATE, DELETE ON pgcourier.api_requests TO pgcourier_api;

@@ -196,6 +196,18 @@ func (q *Queue) Depth(ctx context.Context) (Depth, error) {
 	return d, err
 }
 
+// Count returns the number of messages with a subject, waiting and held ones.
+func (q *Queue) Count(ctx context.Context, subject string) (uint64, error) {
+	s, err := q.js.Stream(ctx, q.binding.Stream)
+	if err == nil {
+		var info *jetstream.StreamInfo
+		if info, err = s.Info(ctx, jetstream.WithSubjectFilter(subject)); err == nil {
+			return info.State.Subjects[subject], nil
+		}
+	}
+	return 0, fmt.Errorf("count the messages of queue %s: %w", q.binding.Stream, err)
+}
+
 // look reads the consumer before the stream. A message that is settled in between is then missing
 // from the stream and is not mistaken for a dead one.
 func (q *Queue) look(ctx context.Context) (jetstream.Stream, *jetstream.ConsumerInfo, error) {

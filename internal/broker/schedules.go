@@ -151,6 +151,28 @@ func (s *Schedules) List(ctx context.Context, project string) ([]Schedule, error
 	}
 }
 
+// Page returns at most limit schedules as List does, from a position on; 0: from the first. next is
+// the position of the next page; 0: this is the last one.
+func (s *Schedules) Page(ctx context.Context, project string, from uint64, limit int) (page []Schedule, next uint64, err error) {
+	filter := events.ScheduleFilter
+	if project != "" {
+		filter = events.ScheduleSubject(project, "*")
+	}
+	for from = max(from, 1); ; {
+		one, found, err := s.after(ctx, from, filter)
+		if err != nil || !found {
+			return page, 0, err
+		}
+		if len(page) == limit {
+			return page, from, nil
+		}
+		from = one.sequence + 1
+		if one.Name != "" {
+			page = append(page, one)
+		}
+	}
+}
+
 // after returns the first schedule at or above a sequence.
 func (s *Schedules) after(ctx context.Context, sequence uint64, filter string) (Schedule, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, scheduleStep)

@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -60,6 +61,19 @@ func keyID(key []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("pgcourier link key"))
 	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+// Derive returns a key of 32 bytes for another purpose from each key, that for new values first. It
+// reveals nothing about the keys.
+func (k *Keys) Derive(purpose string) ([][]byte, error) {
+	out := make([][]byte, len(k.keys))
+	for i, key := range k.keys {
+		var err error
+		if out[i], err = hkdf.Key(sha256.New, key, nil, "pgcourier "+purpose, sha256.Size); err != nil {
+			return nil, fmt.Errorf("derive a key for %s: %w", purpose, err)
+		}
+	}
+	return out, nil
 }
 
 // Token returns the token of a link by the key for new tokens.

@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Story is what happened to a request beside its attempts.
+type Story struct {
+	CancelledAt *time.Time `db:"cancel_at"`
+	CancelledBy string     `db:"cancel_by"`
+
+	VerifiedAt *time.Time `db:"verified_at"` // of the last verification; nil: none
+	Damaged    bool       `db:"damaged"`     // what it found
+
+	RemovalOrderedAt *time.Time `db:"ordered_at"`
+	RemovalOrderedBy string     `db:"ordered_by"`
+	RemovalFault     string     `db:"removal_fault"`
+
+	ExpiryReason string     `db:"reason"`
+	WarnedAt     *time.Time `db:"warned_at"`
+	DeletingAt   *time.Time `db:"deleting_at"`
+	ExpiryFault  string     `db:"expiry_fault"`
+
+	Downloads []StoredDownload `db:"-"` // the newest first, at most 50
+}
+
+// StoredDownload is one download of an export.
+type StoredDownload struct {
+	Link       string    `db:"link_id"` // empty: by the API
+	By         string    `db:"downloaded_by"`
+	Address    string    `db:"address"`
+	UserAgent  string    `db:"user_agent"`
+	Redirected bool      `db:"redirected"` // the storage itself served it
+	Bytes      int64     `db:"bytes"`
+	Whole      bool      `db:"whole"`
+	StartedAt  time.Time `db:"started_at"`
+}
+
+const (
+	story = `
+SELECT r.cancel_at, coalesce(r.cancel_by, '') AS cancel_by, v.verified_at, coalesce(v.damaged, false) AS damaged,
+    o.ordered_at, coalesce(o.ordered_by, '') AS ordered_by, coalesce(o.fault, '') AS removal_fault,
+    coalesce(e.reason, '') AS reason, e.warned_at, e.deleting_at, coalesce(e.fault, '') AS expiry_fault
+FROM pgcourier.requests r
+LEFT JOIN pgcourier.verifications v ON v.project_id = r.project_id AND v.request_id = r.request_id
+LEFT JOIN pgcourier.removal_orders o ON o.project_id = r.project_id AND o.request_id = r.request_id
+LEFT JOIN pgcourier.expiries e ON e.project_id = r.project_id AND e.request_id = r.request_id
+WHERE r.project_id = $1 AND r.request_id = $2`
+
+	storyDownloads = `
+SELECT coalesce(link_id, '') AS link_id, downloaded_by, address, user_agent, redirected, bytes, whole, started_at
+FROM pgcourier.downloads WHERE project_id = $1 AND request_id = $2 ORDER BY started_at DESC LIMIT 50`
+)
+
+// Story returns what happened to a request; the zero Story if the ledger does not have it.
+func (l *Ledger) Story(ctx context.Context, id export.ID) (Story, error) {
+	what := "read the story of " + id.String()
+	rows, err := read[Story](ctx, l, what, story, text(id.Project), text(id.Request))
+	if err != nil || len(rows) == 0 {
+		return Story{}, err
+	}
+	s := rows[0]
+	for _, t := range []**time.Time{&s.CancelledAt, &s.VerifiedAt, &s.RemovalOrderedAt, &s.WarnedAt, &s.DeletingAt} {
+		*t = utc(*t)
+	}
+	s.Downloads, err = read[StoredDownload](ctx, l, what, storyDownloads, text(id.Project), text(id.Request))
+	return s, err
+}
+
+// Leaving is a stored export that retention has announced to delete.
+type Leaving struct {
+	Project    string     `db:"project_id"`
+	Request    string     `db:"request_id"`
+	FinishedAt time.Time  `db:"finished_at"`
+	Reason     string     `db:"reason"`
+	WarnedAt   *time.Time `db:"warned_at"`
+	DeletingAt *time.Time `db:"deleting_at"`
+	Tries      int        `db:"tries"`
+	Fault      string     `db:"fault"`
+}
+
+const leaving = `
+SELECT e.project_id, e.request_id, r.finished_at, e.reason, e.warned_at, e.deleting_at, e.tries, coalesce(e.fault, '') AS fault
+FROM pgcourier.expiries e JOIN pgcourier.requests r ON r.project_id = e.project_id AND r.request_id = e.request_id
+WHERE e.deleted_at IS NULL AND ($1::text[] IS NULL OR e.project_id = ANY ($1))
+ORDER BY e.deleting_at NULLS LAST, e.warned_at NULLS LAST, e.project_id, e.request_id LIMIT $2`
+
+// Leaving returns the exports that retention will delete, the next one first. projects nil: of all
+// projects.
+func (l *Ledger) Leaving(ctx context.Context, projects []string, limit int) ([]Leaving, error) {
+	rows, err := read[Leaving](ctx, l, "list what retention will delete", leaving, projects, limit)
+	for i := range rows {
+		r := &rows[i]
+		r.FinishedAt, r.WarnedAt, r.DeletingAt = r.FinishedAt.UTC(), utc(r.WarnedAt), utc(r.DeletingAt)
+	}
+	return rows, err
+}
