@@ -63,7 +63,9 @@ type API struct {
 	Config
 	feed     *feed
 	limits   *limits
-	noting   sync.Map // ids of the tokens that noteUse records now
+	scopes   map[string][]access.Scope // by the name of the operation
+	noting   sync.Map                  // ids of the tokens that noteUse records now
+	mux      *http.ServeMux
 	handler  http.Handler
 	document []byte
 }
@@ -87,8 +89,8 @@ func New(c Config) (*API, error) {
 			return ctx, func(int) {}
 		}
 	}
-	a := &API{Config: c, limits: newLimits(c.Rate)}
 	mux := http.NewServeMux()
+	a := &API{Config: c, limits: newLimits(c.Rate), mux: mux}
 	operations := a.register(mux)
 	var err error
 	if a.document, err = document(operations.OpenAPI()); err != nil {
@@ -109,6 +111,10 @@ func New(c Config) (*API, error) {
 	return a, nil
 }
 
+// Mount adds a handler for paths that no operation has, such as the console's. The handler must
+// authenticate callers. Mount must be called before the first call is served.
+func (a *API) Mount(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+
 // Handler returns the handler of all routes.
 func (a *API) Handler() http.Handler { return a.handler }
 
@@ -123,6 +129,7 @@ func (a *API) Close() error {
 
 // register registers every operation on mux.
 func (a *API) register(mux *http.ServeMux) huma.API {
+	a.scopes = pageScopes()
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	operations := humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -157,6 +164,7 @@ const bearer = "bearer"
 
 // operation describes an operation of a project, for callers with one of the scopes.
 func (a *API) operation(id, method, path, summary, description string, scopes ...access.Scope) huma.Operation {
+	a.scopes[id] = scopes
 	names := make([]string, len(scopes))
 	for i, s := range scopes {
 		names[i] = string(s)

@@ -73,6 +73,12 @@ func (a *API) authenticate(r *http.Request) (Caller, error) {
 	if !ok || !strings.EqualFold(scheme, "bearer") || len(r.Header.Values("Authorization")) > 1 {
 		return Caller{}, errUnauthorized
 	}
+	return a.Authenticate(r, presented)
+}
+
+// Authenticate returns the caller of a token or a JWT, and applies its rate limit. The error is a
+// *Problem.
+func (a *API) Authenticate(r *http.Request, presented string) (Caller, error) {
 	c := Caller{Address: a.address(r)}
 	grant, err := a.grant(r.Context(), presented, c.Address)
 	if err != nil {

@@ -46,6 +46,7 @@ type feed struct {
 	mu      sync.Mutex
 	running map[export.ID]running
 	topics  map[export.ID]*topic
+	watches map[*Watch]struct{}
 }
 
 // running is the latest progress of a running export.
@@ -55,7 +56,7 @@ type running struct {
 }
 
 func newFeed(js jetstream.JetStream, log *slog.Logger) (*feed, error) {
-	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, topics: map[export.ID]*topic{}}
+	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, topics: map[export.ID]*topic{}, watches: map[*Watch]struct{}{}}
 	var err error
 	if f.sub, err = js.Conn().Subscribe(announcements, f.receive); err != nil {
 		return nil, fmt.Errorf("listen for events: %w", err)
@@ -88,6 +89,9 @@ func (f *feed) receive(m *nats.Msg) {
 			delete(f.running, id)
 		}
 		t := f.topics[id]
+		for w := range f.watches {
+			w.changed(id.Project)
+		}
 		f.mu.Unlock()
 		if t != nil {
 			t.hint()
@@ -113,6 +117,9 @@ func (f *feed) receive(m *nats.Msg) {
 		}
 	}
 	f.running[id] = p
+	for w := range f.watches {
+		w.progressed(Progress{id, p.attempt, p.percent})
+	}
 	if t := f.topics[id]; t != nil {
 		t.progressed(occurrence{kind: events.TypeProgress, body: compact(m.Data)})
 	}

@@ -166,6 +166,28 @@ func (a *API) putSchedule(ctx context.Context, in *putScheduleInput) (*scheduleO
 	return a.getSchedule(ctx, &in.SchedulePath)
 }
 
+// pause stops a schedule, or lets it continue.
+func (a *API) pause(ctx context.Context, in SchedulePath, paused bool) error {
+	s, err := a.named(ctx, in)
+	if err == nil {
+		_, err = s.Get(ctx, in.Project, in.Name)
+	}
+	if err == nil {
+		action := "resume-schedule"
+		if paused {
+			action = "pause-schedule"
+		}
+		err = a.Ledger.NoteCall(ctx, callerOf(ctx).call(action, in.Project, in.Name))
+	}
+	if err == nil {
+		_, err = s.Pause(ctx, in.Project, in.Name, paused)
+	}
+	if err != nil {
+		return a.problemOf(ctx, err)
+	}
+	return nil
+}
+
 func (a *API) deleteSchedule(ctx context.Context, in *SchedulePath) (*struct{}, error) {
 	s, err := a.named(ctx, *in)
 	if err == nil {

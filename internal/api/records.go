@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// connected returns a *Problem while there is no connection to the broker. A page says so at once; a
+// call of the broker would wait for its timeout.
+func (a *API) connected() error {
+	if !a.JetStream.Conn().IsConnected() {
+		return errUnavailable()
+	}
+	return nil
+}
+
+// openSchedules opens the schedules. The error is a *Problem.
+func openSchedules(ctx context.Context, a *API) (*broker.Schedules, error) {
+	if err := a.connected(); err != nil {
+		return nil, err
+	}
+	s, err := broker.OpenSchedules(ctx, a.JetStream)
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	return s, nil
+}
+
+// Overview is the state of the caller's projects.
+type Overview struct {
+	Hours    []ledger.Hour
+	Projects []ledger.ProjectState
+	Leaving  []ledger.Leaving // what retention will delete
+}
+
+// overviewRows bounds each list of an Overview.
+const overviewRows = 50
+
+// Overview reads the ledger.
+func (o Operations) Overview(ctx context.Context) (Overview, error) {
+	projects, err := o.projects(OpenPages)
+	if err != nil {
+		return Overview{}, err
+	}
+	var out Overview
+	if out.Hours, err = o.api.Ledger.Hours(ctx, projects); err == nil {
+		if out.Projects, err = o.api.Ledger.ProjectStates(ctx, projects, overviewRows); err == nil {
+			out.Leaving, err = o.api.Ledger.Leaving(ctx, projects, overviewRows)
+		}
+	}
+	if err != nil {
+		return Overview{}, o.api.problemOf(ctx, err)
+	}
+	return out, nil
+}
+
+// Queue is the fill level of the queue.
+type Queue struct {
+	Waiting, Held uint64
+	Oldest        time.Time // of those that wait; zero: none, or the caller may not see other projects
+	Whole         bool      // Held is separate, and the intake is included
+}
+
+// Queue reads the queue: the whole one if the caller may see all projects, else the requests of its
+// projects, which wait or run.
+func (o Operations) Queue(ctx context.Context) (Queue, error) {
+	projects, err := o.projects(OpenPages)
+	if err == nil {
+		err = o.api.connected()
+	}
+	if err != nil {
+		return Queue{}, err
+	}
+	if projects != nil {
+		var out Queue
+		for _, p := range projects {
+			n, err := o.api.Queue.Projects.Count(ctx, events.RequestSubject(p))
+			if err != nil {
+				return Queue{}, o.api.problemOf(ctx, err)
+			}
+			out.Waiting += n
+		}
+		return out, nil
+	}
+	d, err := o.api.Queue.Projects.Depth(ctx)
+	if err != nil {
+		return Queue{}, o.api.problemOf(ctx, err)
+	}
+	in, err := o.api.Queue.Intake.Depth(ctx)
+	if err != nil {
+		return Queue{}, o.api.problemOf(ctx, err)
+	}
+	out := Queue{Waiting: d.Waiting + in.Waiting, Held: uint64(max(d.Held, 0) + max(in.Held, 0)), Oldest: d.OldestWaiting, Whole: true} //nolint:gosec // not negative
+	if out.Oldest.IsZero() || !in.OldestWaiting.IsZero() && in.OldestWaiting.Before(out.Oldest) {
+		out.Oldest = in.OldestWaiting
+	}
+	return out, nil
+}
+
+// Leaving returns what retention will delete.
+func (o Operations) Leaving(ctx context.Context, limit int) ([]ledger.Leaving, error) {
+	projects, err := o.projects(PlanRetention)
+	if err != nil {
+		return nil, err
+	}
+	out, err := o.api.Ledger.Leaving(ctx, projects, limit)
+	if err != nil {
+		return nil, o.api.problemOf(ctx, err)
+	}
+	return out, nil
+}
+
+// Calls returns the audit, the newest call first.
+func (o Operations) Calls(ctx context.Context, before int64, limit int) ([]ledger.NotedCall, error) {
+	projects, err := o.projects(ListCalls)
+	if err != nil {
+		return nil, err
+	}
+	out, err := o.api.Ledger.Calls(ctx, ledger.CallFilter{Projects: projects, Before: before, Limit: limit})
+	if err != nil {
+		return nil, o.api.problemOf(ctx, err)
+	}
+	return out, nil
+}
+
+// Tokens returns the tokens of the caller's projects. Tokens for all projects are returned only to a caller of all.
+func (o Operations) Tokens(ctx context.Context) ([]access.Token, error) {
+	projects, err := o.projects(ListTokens)
+	if err != nil {
+		return nil, err
+	}
+	if projects == nil {
+		projects = []string{""}
+	}
+	var out []access.Token
+	for _, p := range projects {
+		some, err := o.api.Ledger.Tokens(ctx, p)
+		if err != nil {
+			return nil, o.api.problemOf(ctx, err)
+		}
+		out = append(out, some...)
+	}
+	return out, nil
+}

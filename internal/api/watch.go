@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// Progress is the latest progress of a running export.
+type Progress struct {
+	export.ID
+	Attempt, Percent int
+}
+
+// ErrDraining means that the process ends.
+var ErrDraining = errors.New("the process ends")
+
+// Watch collects live events of the projects of one grant. A slow reader costs no more memory than
+// the number of running exports. The caller closes it.
+type Watch struct {
+	feed   *feed
+	grant  access.Grant
+	signal chan struct{} // holds one element while there is something to read
+
+	mu       sync.Mutex
+	progress map[export.ID]Progress
+	other    bool // an event other than progress came
+}
+
+func (f *feed) watch(g access.Grant) *Watch {
+	w := &Watch{feed: f, grant: g, signal: make(chan struct{}, 1), progress: map[export.ID]Progress{}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watches[w] = struct{}{}
+	return w
+}
+
+// Close ends the Watch.
+func (w *Watch) Close() {
+	w.feed.mu.Lock()
+	defer w.feed.mu.Unlock()
+	delete(w.feed.watches, w)
+}
+
+// Next waits for events and returns the progress since the last call. changed reports that something
+// else happened in one of the projects. ErrDraining.
+func (w *Watch) Next(ctx context.Context) (progress []Progress, changed bool, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	case <-w.feed.draining:
+		return nil, false, ErrDraining
+	case <-w.signal:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	progress, changed = slices.Collect(maps.Values(w.progress)), w.other
+	clear(w.progress)
+	w.other = false
+	return progress, changed, nil
+}
+
+func (w *Watch) progressed(p Progress) {
+	if !w.grant.Allows(p.Project, access.Read) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress[p.ID] = p
+	w.wake()
+}
+
+func (w *Watch) changed(project string) {
+	if !w.grant.Allows(project, access.Read) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.other = true
+	w.wake()
+}
+
+func (w *Watch) wake() {
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
+}
