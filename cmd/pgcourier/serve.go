@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/doctor"
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 	"github.com/pgcourier/pgcourier/internal/service"
 )
@@ -35,7 +37,7 @@ func (a *app) serveCommand() *cobra.Command {
 		}
 		setNondumpable(cmd.Context(), c, a.logger(c))
 		warnOfOpenFolder(cmd.Context(), c.DataDir, a.logger(c))
-		s, err := service.New(cmd.Context(), service.Config{Settings: c, Version: version, Log: a.logger(c)})
+		s, err := service.New(cmd.Context(), service.Config{Settings: c, Version: version, Examine: examination(c), Log: a.logger(c)})
 		if err != nil {
 			return err
 		}
@@ -43,6 +45,19 @@ func (a *app) serveCommand() *cobra.Command {
 		return s.Serve(cmd.Context())
 	})
 	return cmd
+}
+
+// examination returns the checks of the console: those of doctor that hold for the role api, which has
+// neither the workers' client tools nor their rights to the storage.
+func examination(c config.Config) func(context.Context) []console.Finding {
+	return func(ctx context.Context) []console.Finding {
+		found := doctor.Examine(ctx, doctor.Config{Settings: c, Only: []string{"database", "projects", "broker", "disk", "keys", "retention", "notify"}})
+		out := make([]console.Finding, len(found))
+		for i, f := range found {
+			out[i] = console.Finding{Check: f.Check, State: string(f.State), Found: f.Found, Fix: f.Fix}
+		}
+		return out
+	}
 }
 
 // setNondumpable hides this process from others of its user. A verifier that is not root stays as

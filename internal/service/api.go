@@ -17,6 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
+	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
@@ -25,6 +26,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/project"
+	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/telemetry"
 )
 
@@ -34,9 +37,12 @@ type APIConfig struct {
 	Connection *nats.Conn
 	JetStream  jetstream.JetStream
 	// Calls is the connection for calls over NATS. Run drains it, so nothing else may use it.
-	Calls     *nats.Conn
-	Process   string // its name, for the discovery of services
-	Ledger    *ledger.Ledger
+	Calls    *nats.Conn
+	Process  string // its name, for the discovery of services
+	Ledger   *ledger.Ledger
+	Projects *project.Projects
+	// Examine checks what this process depends on, for the console. nil: it does not check.
+	Examine   func(context.Context) []console.Finding
 	Telemetry *telemetry.Telemetry
 	Handover  *Handover
 	Version   string
@@ -85,7 +91,35 @@ func NewAPI(c APIConfig) (*API, error) {
 		Mounts:   map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 		Handover: &api.Handover{Links: c.Handover.Links, Files: c.Handover.Handler, Receipt: c.Handover.receipt},
 	})
-	return r, err
+	if err != nil || !s.Console {
+		return r, err
+	}
+	if err := r.mountConsole(); err != nil {
+		return nil, errors.Join(err, r.api.Close())
+	}
+	return r, nil
+}
+
+// mountConsole adds the web pages to the API.
+func (r *API) mountConsole() error {
+	c, s := r.config, r.config.Settings
+	policy, err := retention.Parse(s.Retention)
+	if err != nil {
+		return config.Errorf("%sRETENTION: %w", config.Prefix, err)
+	}
+	keys, err := c.Handover.keys.Derive("console session")
+	if err != nil {
+		return err
+	}
+	pages, err := console.New(console.Config{
+		API: r.api, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Notice: s.PruneNotice, Log: c.Log,
+		Plan: NewPruner(PrunerConfig{Ledger: c.Ledger, Projects: c.Projects, Policy: policy, Notice: s.PruneNotice, Log: c.Log}).PlanNow,
+	})
+	if err != nil {
+		return err
+	}
+	r.api.Mount(console.Prefix, pages)
+	return nil
 }
 
 // outcomeBody returns the body of the outcome's event.

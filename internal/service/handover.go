@@ -35,6 +35,7 @@ type Handover struct {
 	Handler *handover.Handler
 	set     destinations.Set
 	records *ledger.Ledger
+	keys    *handover.Keys
 }
 
 // NewHandover opens the storage for reading, and the link key. The caller closes the Handover.
@@ -55,6 +56,7 @@ func NewHandover(c HandoverConfig) (*Handover, error) {
 	return &Handover{
 		set:     set,
 		records: c.Ledger,
+		keys:    keys,
 		Links:   NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
 		Handler: handover.NewHandler(handover.HandlerConfig{
 			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign}, Keys: keys, Address: c.Address, Log: c.Log,

@@ -17,6 +17,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -33,8 +34,10 @@ type Config struct {
 	// Version is the version of the program, for metrics and traces.
 	Version string
 	// S3 replaces the default sources of S3 credentials. nil: environment, file, role.
-	S3  *credentials.Credentials
-	Log *slog.Logger
+	S3 *credentials.Credentials
+	// Examine checks what this process depends on, for the console. nil: the console does not check.
+	Examine func(context.Context) []console.Finding
+	Log     *slog.Logger
 }
 
 // Service is one serving process. Its owner closes it after Run.

@@ -1,0 +1,72 @@
+// The pages work without this script. It shows times in the viewer's zone, progress live, and renews
+// the parts of a page when something changed.
+"use strict";
+(() => {
+  const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+  function prepare(root) {
+    for (const t of root.querySelectorAll("time[data-local]")) {
+      t.textContent = clock.format(new Date(t.dateTime));
+    }
+    const all = root.querySelector("input[data-all]");
+    if (all) {
+      all.hidden = false;
+      all.addEventListener("change", () => {
+        for (const one of document.querySelectorAll("input[name=of]")) one.checked = all.checked;
+      });
+    }
+  }
+  prepare(document);
+  const foot = document.getElementById("zone");
+  if (foot && zone) foot.textContent = "times are in " + zone + ", and in UTC where the pointer rests on them";
+
+  const address = document.body.dataset.live;
+  if (!address) return;
+  const offline = document.getElementById("offline");
+
+  // busy says that the part is being used: a row is selected, or the focus or a selection is in it.
+  function busy(part) {
+    return part.contains(document.activeElement) || part.querySelector("input:checked, details[open]") !== null ||
+      (String(getSelection()) !== "" && part.contains(getSelection().anchorNode));
+  }
+
+  let due = 0, running = false, again = false;
+  async function renew() {
+    if (running) { again = true; return; }
+    running = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      if (answer.redirected && new URL(answer.url).pathname === "/console/login") { location.reload(); return; }
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of document.querySelectorAll("[data-part]")) {
+        const next = fresh.getElementById(part.id);
+        if (!next || busy(part)) continue;
+        prepare(next);
+        if (next.innerHTML !== part.innerHTML) part.replaceWith(document.adoptNode(next));
+      }
+    } catch {
+      offline.hidden = false;
+    } finally {
+      running = false;
+      if (again) { again = false; soon(); }
+    }
+  }
+  function soon() {
+    if (due) return;
+    due = setTimeout(() => { due = 0; if (!document.hidden) renew(); }, 1000);
+  }
+
+  const source = new EventSource(address);
+  source.addEventListener("open", () => { if (!offline.hidden) soon(); offline.hidden = true; });
+  source.addEventListener("error", () => { offline.hidden = false; soon(); });
+  source.addEventListener("changed", soon);
+  source.addEventListener("progress", (event) => {
+    const of = JSON.parse(event.data), name = CSS.escape(of.export);
+    for (const bar of document.querySelectorAll(`progress[data-export="${name}"]`)) bar.value = of.percent;
+    for (const text of document.querySelectorAll(`[data-percent="${name}"]`)) text.textContent = of.percent + " %";
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+  setInterval(soon, 60000);
+})();
