@@ -1,6 +1,7 @@
 // Package config reads the environment once, into one validated struct. Each setting is
 // PGCOURIER_<NAME>; a secret can also be given as a file, PGCOURIER_<NAME>_FILE; a flag
-// of the same name in lower case with dashes wins over both.
+// of the same name in lower case with dashes wins over both. What neither gives is read from a
+// file of such lines.
 package config
 
 import (
@@ -45,6 +46,8 @@ const (
 // Config is everything the environment decides. The help tag of a field is its line in
 // docs/settings.md and in --help: meaning, unit and special values.
 type Config struct {
+	File string `env:"CONFIG" help:"file of settings, NAME=value, for what neither the environment nor a flag gives; empty: ~/.config/pgcourier/config if it exists, see pgcourier init"`
+
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string; pool_max_conns in it limits the connections of serve to the ledger, default: see docs/scaling.md"`
 	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
 
@@ -128,12 +131,20 @@ type Config struct {
 }
 
 // Load reads a Config from environ, a list of NAME=value as from os.Environ, overlaid by
-// flags (setting name to value, for instance {"DATA_DIR": "/srv"}). All faults are
-// reported together.
+// flags (setting name to value, for instance {"DATA_DIR": "/srv"}), and from the file of settings
+// for the rest. All faults are reported together. Config.File is the file that was read; empty: none.
 func Load(environ []string, flags map[string]string) (Config, error) {
 	values := withoutServiceLinks(env.ToMap(environ))
 	var c Config
-	var faults []error
+	named := values[Prefix+"CONFIG"]
+	if flag, ok := flags["CONFIG"]; ok {
+		named = flag
+	}
+	file, err := addFile(values, named)
+	faults := []error{err}
+	if file != "" {
+		c.SecretFiles = append(c.SecretFiles, file)
+	}
 	for _, s := range Settings() {
 		file, err := overlay(values, s, flags)
 		faults = append(faults, err)
@@ -144,12 +155,13 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 	faults = append(faults, unknown(values))
 	// An empty variable means the default, as in compose files with ${NAME:-}.
 	maps.DeleteFunc(values, func(_, v string) bool { return v == "" })
-	err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: values})
+	err = env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: values})
 	if many, ok := errors.AsType[env.AggregateError](err); ok {
 		faults = append(faults, many.Errors...)
 	} else {
 		faults = append(faults, err)
 	}
+	c.File = file
 	if len(c.Roles) == 0 {
 		c.Roles = c.defaultRoles()
 	}
@@ -193,14 +205,20 @@ func overlay(values map[string]string, s Setting, flags map[string]string) (file
 	return file, nil
 }
 
-// unknown reports PGCOURIER_ variables that no setting has: a misspelt name is a fault,
-// not a silent default.
-func unknown(values map[string]string) error {
+// names holds the variable of each setting, and of each file of a secret.
+func names() map[string]bool {
 	known := map[string]bool{}
 	for _, s := range Settings() {
 		known[s.Env] = true
 		known[s.Env+"_FILE"] = s.Secret
 	}
+	return known
+}
+
+// unknown reports PGCOURIER_ variables that no setting has: a misspelt name is a fault,
+// not a silent default.
+func unknown(values map[string]string) error {
+	known := names()
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if strings.HasPrefix(name, Prefix) && !known[name] {

@@ -21,6 +21,9 @@ import (
 // DefaultQuery is the query for a control plane with one schema for each project.
 const DefaultQuery = `SELECT id::text, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas FROM control_plane.projects WHERE id::text = $1`
 
+// EachSchemaQuery is the query for a database in which every schema is a project of the same name.
+const EachSchemaQuery = `SELECT nspname::text AS id, nspname::text AS name, true AS active, ARRAY[nspname::text] AS schemas FROM pg_catalog.pg_namespace WHERE nspname = $1 AND nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'pgcourier')`
+
 // ErrQuery says that the project query is not what it must be: a fault of configuration.
 var ErrQuery = errors.New("unusable project query")
 

@@ -10,6 +10,17 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// NewIdentity makes an age key. text is a file for ParseIdentities and for age; recipient is its
+// public part.
+func NewIdentity() (text []byte, recipient string, err error) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, "", fmt.Errorf("make an age key: %w", err)
+	}
+	recipient = id.Recipient().String()
+	return fmt.Appendf(nil, "# public key: %s\n%s\n", recipient, id), recipient, nil
+}
+
 // ParseIdentities reads an identity file: the lines of AGE-SECRET-KEY-1... that age-keygen
 // writes, or an SSH private key of the kinds ed25519 and RSA. Identities are private: no
 // error repeats any of the file. A key with a passphrase is refused.

@@ -24,14 +24,15 @@ func EnsureFile(path string, generate func() ([]byte, error)) ([]byte, error) {
 	if b, err = generate(); err != nil {
 		return nil, err
 	}
-	if err := create(path, b); err != nil {
+	if err := Create(path, b); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return ReadFile(path)
 }
 
-// create makes a file whole or not at all. One that is there already stays.
-func create(path string, b []byte) (err error) {
+// Create makes a file for its owner only, whole or not at all. One that is there already stays, and
+// the error is an fs.ErrExist.
+func Create(path string, b []byte) (err error) {
 	tmp := path + "." + rand.Text() + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator's own folder
 	if err != nil {
@@ -42,10 +43,7 @@ func create(path string, b []byte) (err error) {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return os.Link(tmp, path)
 }
 
 // ReadFile returns the contents of a file that holds a secret. A file that others may read or that is no

@@ -60,16 +60,22 @@ func (p *platform) start(settings ...string) *worker {
 // startBinary is start for another binary than the test's own.
 func (p *platform) startBinary(binary string, settings ...string) *worker {
 	p.t.Helper()
+	p.provision(settings...)
+	return p.launch(binary, p.environ(settings...))
+}
+
+// launch runs a worker in an environment of its own and waits until it serves.
+func (p *platform) launch(binary string, environ []string) *worker {
+	p.t.Helper()
 	if binary == "" {
 		var err error
 		if binary, err = exec.LookPath("pgcourier"); err != nil {
 			p.t.Fatal(err)
 		}
 	}
-	p.provision(settings...)
 	w := &worker{t: p.t, tmp: p.t.TempDir(), exited: make(chan struct{})}
 	w.cmd = exec.Command(binary, "serve")
-	w.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + w.tmp}, p.environ(settings...)...)
+	w.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + w.tmp}, environ...)
 	w.cmd.Dir, w.cmd.Stdout, w.cmd.Stderr = w.tmp, &w.logs, &w.logs
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	w.cmd.WaitDelay = 10 * time.Second
