@@ -134,6 +134,7 @@ func (d *Dumper) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 		// pg_dump needs about 50 ms to read the catalogue, so these queries cost no extra time.
 		if err = o.describe(look); err != nil {
 			o.stop(p, out)
+			err = o.explainLocks(look, err) // pg_dump may have taken the last ones
 		}
 	}
 	if err != nil {

@@ -169,7 +169,11 @@ func (o *opening) explain(ctx context.Context, err error) (explained, look error
 	if look != nil {
 		return nil, look
 	}
-	return ses.explainLocks(ctx, now.relations, err), nil
+	t, look := ses.lockTable(ctx)
+	if look != nil {
+		return nil, look
+	}
+	return t.fault(len(filter(now.relations, relation.locked)), err), nil
 }
 
 // locksMissing returns a fault if the lock table may be too small for a pg_dump of so many tables.

@@ -120,7 +120,7 @@ func TestALockTableThatIsTooSmallIsNamed(t *testing.T) {
 		_ = dump.Close()
 	}
 	f := fault(t, err, codes.SourceUnavailable)
-	contains(t, "message", f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
+	contains(t, fmt.Sprintf("message (of %v)", f.Err), f.Message, "4000 tables are to be locked, max_locks_per_transaction is 10 with 20 sessions; set it to 402")
 }
 
 // The query for references has a limit: it must end also with many objects beside extensions that
