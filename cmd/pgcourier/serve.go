@@ -37,12 +37,8 @@ func (a *app) serveCommand() *cobra.Command {
 		}
 		setNondumpable(cmd.Context(), c, a.logger(c))
 		warnOfOpenFolder(cmd.Context(), c.DataDir, a.logger(c))
-		s, err := service.New(cmd.Context(), service.Config{Settings: c, Version: version, Examine: examination(c), Log: a.logger(c)})
-		if err != nil {
-			return err
-		}
 		setGCPercent()
-		return s.Serve(cmd.Context())
+		return service.Serve(cmd.Context(), service.Config{Settings: c, Version: version, Examine: examination(c), Log: a.logger(c)})
 	})
 	return cmd
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
-// Wait describes a wait of Retry for the log.
+// Wait describes a wait for the log.
 type Wait struct {
-	// For names the awaited system in the log, such as "the ledger".
+	// For names what is awaited in the log, such as "the ledger".
 	For string
 	// Log gets a wait that is longer than a minute, at growing intervals. nil: the caller logs it.
 	Log *slog.Logger
@@ -36,6 +37,36 @@ func Retry(ctx context.Context, w Wait, do func(context.Context) error) error {
 			return err
 		}
 	}
+}
+
+// remindEvery is the pause between two checks of whether a line about a wait is due.
+const remindEvery = 5 * time.Second
+
+// Begin logs at growing intervals that the wait lasts, and its end if it was logged before. The caller
+// calls end when the wait is over. Log must be set.
+func (w Wait) Begin(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		t := time.NewTicker(remindEvery)
+		defer t.Stop()
+		var remind Reminder
+		for {
+			if waited, due := remind.Due(); due {
+				w.Log.WarnContext(ctx, "waiting", "for", w.For, "waited", waited.Round(time.Second))
+			}
+			select {
+			case <-t.C:
+				continue
+			case <-ctx.Done():
+			}
+			if waited, told := remind.End(); told {
+				w.Log.InfoContext(ctx, "wait ended", "for", w.For, "waited", waited.Round(time.Second))
+			}
+			return
+		}
+	})
+	return func() { cancel(); telling.Wait() }
 }
 
 // Reminder decides when a lasting condition is worth a log line: after a while, and then at
@@ -64,10 +95,7 @@ func (r *Reminder) Due() (lasted time.Duration, due bool) {
 		if after == 0 {
 			after = firstReminder
 		}
-		r.since, r.next = now, now.Add(after)
-		if after > 1 {
-			return 0, false
-		}
+		r.since, r.next = now, now.Add(after-1) // with 1 ns the first line is due now
 	}
 	if now.Before(r.next) {
 		return now.Sub(r.since), false

@@ -36,6 +36,24 @@ func TestAWaitIsLoggedAtGrowingIntervals(t *testing.T) {
 	})
 }
 
+// A wait without tries is logged like one with tries, and only if it is long.
+func TestAWaitForAnEventIsLoggedAtGrowingIntervals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		w := export.Wait{For: "a slot", Log: slog.New(slog.NewTextHandler(&text, nil))}
+		for waited, want := range map[time.Duration]int{59 * time.Second: 0, 5 * time.Minute: 4} { // after 1, 2, 4 minutes, and the end
+			text.Reset()
+			end := w.Begin(t.Context())
+			time.Sleep(waited)
+			end()
+			if n := strings.Count(text.String(), `for="a slot"`); n != want || want > 0 && strings.Count(text.String(), "wait ended") != 1 {
+				t.Errorf("a wait of %s: %d lines:\n%s", waited, n, text.String())
+			}
+		}
+	})
+}
+
 func TestAShortWaitIsNotLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package pgdump
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -93,6 +94,19 @@ func Grouped(d export.Dump) bool {
 }
 
 // SpoolLeft and SpoolCap are the free and the total bytes of the spools.
+
+// WaitForSlot waits, for a member of a group whose only slot is taken, until release.
+func WaitForSlot(ctx context.Context, log *slog.Logger, project string, release <-chan struct{}) error {
+	g := &group{dumper: &GroupDumper{log: log}, slots: make(chan struct{}, 1)}
+	g.slots <- struct{}{}
+	go func() { <-release; <-g.slots }()
+	free, err := g.slot(ctx, export.DumpJob{Project: export.Project{ID: project}})
+	if err == nil {
+		free()
+	}
+	return err
+}
+
 func SpoolLeft(g *GroupDumper) int64 { return g.budget.Load() }
 func SpoolCap(g *GroupDumper) int64  { return g.config.SpoolBytes }
 

@@ -56,15 +56,18 @@ func (m *Member) Open(ctx context.Context, j export.DumpJob) (export.Dump, error
 	if !joined {
 		return m.group.openAlone(ctx, j)
 	}
+	over := m.group.tell(ctx, j, "the dump of its group")
+	defer over()
 	select {
 	case <-ctx.Done():
 		m.group.withdraw(m)
 		return nil, ended(context.Cause(ctx))
 	case s := <-m.part:
+		over()
 		if s == nil {
 			return m.group.openAlone(ctx, j)
 		}
-		return m.group.openPart(ctx, s)
+		return m.group.openPart(ctx, j, s)
 	}
 }
 
@@ -198,8 +201,14 @@ func (g *group) withdraw(m *Member) {
 	}
 }
 
+// tell logs a long wait of one member until over is called.
+func (g *group) tell(ctx context.Context, j export.DumpJob, what string) (over func()) {
+	return export.Wait{For: what, Log: g.dumper.log.With("project_id", j.Project.ID)}.Begin(ctx)
+}
+
 // slot waits for a free slot and returns the function that frees it.
-func (g *group) slot(ctx context.Context) (free func(), err error) {
+func (g *group) slot(ctx context.Context, j export.DumpJob) (free func(), err error) {
+	defer g.tell(ctx, j, "another dump of its group to end")()
 	select {
 	case g.slots <- struct{}{}:
 		return func() { <-g.slots }, nil
@@ -210,7 +219,7 @@ func (g *group) slot(ctx context.Context) (free func(), err error) {
 
 // openAlone opens a dump outside of the group.
 func (g *group) openAlone(ctx context.Context, j export.DumpJob) (export.Dump, error) {
-	free, err := g.slot(ctx)
+	free, err := g.slot(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +232,8 @@ func (g *group) openAlone(ctx context.Context, j export.DumpJob) (export.Dump, e
 }
 
 // openPart opens a member's part.
-func (g *group) openPart(ctx context.Context, s *memberPart) (export.Dump, error) {
-	free, err := g.slot(ctx)
+func (g *group) openPart(ctx context.Context, j export.DumpJob, s *memberPart) (export.Dump, error) {
+	free, err := g.slot(ctx, j)
 	if err != nil {
 		s.release()
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 const (
@@ -18,25 +20,28 @@ const (
 func tellSilence(ctx context.Context, log *slog.Logger, silence func() time.Duration, cause func(context.Context) string) {
 	t := time.NewTicker(silenceLook)
 	defer t.Stop()
-	for next := firstSilence; ; {
+	remind := export.Reminder{After: 1}
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
 		quiet := silence()
-		switch {
-		case quiet < firstSilence && next > firstSilence:
-			next = firstSilence
-			log.InfoContext(ctx, "pg_dump makes progress again")
-		case quiet >= next:
-			next = quiet + min(next, time.Hour)
-			reason := cause(ctx)
-			if ctx.Err() != nil { // the dump ended meanwhile
-				return
+		if quiet < firstSilence {
+			if _, told := remind.End(); told {
+				log.InfoContext(ctx, "pg_dump makes progress again")
 			}
-			log.WarnContext(ctx, "pg_dump makes no progress", "for", quiet.Round(time.Second), "reason", reason)
+			continue
 		}
+		if _, due := remind.Due(); !due {
+			continue
+		}
+		reason := cause(ctx)
+		if ctx.Err() != nil { // the dump ended meanwhile
+			return
+		}
+		log.WarnContext(ctx, "pg_dump makes no progress", "for", quiet.Round(time.Second), "reason", reason)
 	}
 }
 

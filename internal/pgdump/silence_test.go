@@ -65,3 +65,18 @@ func TestADumpThatEndsDuringTheLookIsNotLogged(t *testing.T) {
 		}
 	})
 }
+
+func TestALongWaitForASlotIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		release := make(chan struct{})
+		time.AfterFunc(3*time.Minute, func() { close(release) })
+		if err := pgdump.WaitForSlot(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), "acme", release); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(out.String(), `for="another dump of its group to end"`); n != 3 || strings.Count(out.String(), "project_id=acme") != n {
+			t.Errorf("want lines after 1 and 2 minutes and at the end:\n%s", out.String())
+		}
+	})
+}

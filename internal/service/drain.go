@@ -26,9 +26,9 @@ func handlersDrain(limit time.Duration) time.Duration {
 	return limit - min(limit/4, drainReserve)
 }
 
-// Serve runs the service and closes it. It returns within DRAIN_TIMEOUT after the end of ctx (at
+// serve runs the service and closes it. It returns within DRAIN_TIMEOUT after the end of ctx (at
 // least 20 s), even if a role has not ended: the process must then exit.
-func (s *Service) Serve(ctx context.Context) error {
+func (s *Service) serve(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(s.Run(ctx), s.Close()) }()
 	select {

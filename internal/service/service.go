@@ -55,6 +55,7 @@ type Service struct {
 
 	mu      sync.Mutex
 	running []string // roles that have not ended
+	awaited string   // what the start waits for
 }
 
 // role is one part of a process that serves until its context ends.
@@ -73,6 +74,18 @@ type namedRole struct {
 // Errors are a *config.Error, wrap broker.ErrUnreachable, broker.ErrUnauthorized,
 // storage.ErrUnavailable or export.ErrLedgerUnavailable, or are faults of this machine.
 func New(ctx context.Context, c Config) (*Service, error) {
+	w, err := prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.open(ctx); err != nil {
+		return nil, errors.Join(err, w.service.Close())
+	}
+	return w.service, nil
+}
+
+// prepare checks the settings and returns the wiring of a service that has opened nothing.
+func prepare(c Config) (*wiring, error) {
 	if runtime.GOOS != "linux" {
 		return nil, config.Errorf("serving needs Linux, and this is %s: run the worker on Linux or in a container; the other commands work here", runtime.GOOS)
 	}
@@ -90,11 +103,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	}
 	s := &Service{settings: settings, name: name, log: c.Log, draining: make(chan struct{})}
 	s.starting, s.started = newStarting()
-	w := wiring{Config: c, service: s, recipients: recipients, name: name}
-	if err := w.open(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return &wiring{Config: c, service: s, recipients: recipients, name: name}, nil
 }
 
 // Run serves the roles until ctx ends, and then lets running exports finish. It serves probes and

@@ -53,6 +53,7 @@ func (w wiring) open(ctx context.Context) error {
 		return err
 	}
 	s.onClose(channels.Close)
+	s.opening("the broker")
 	link, err := openBroker(ctx, c, w.Log)
 	if err != nil {
 		return err
@@ -60,16 +61,19 @@ func (w wiring) open(ctx context.Context) error {
 	s.onClose(link.Close)
 	sh := shared{telemetry: tel, broker: link, health: NewHealth(w.Log, link.check)}
 	s.health = sh.health
+	s.opening("the broker's streams")
 	if sh.schedules, err = link.provision(ctx); err != nil {
 		return err
 	}
 	s.add("broker", link)
+	s.opening("the ledger")
 	if sh.ledger, sh.projects, err = w.openRecords(ctx); err != nil {
 		return err
 	}
 	sh.health.watch(sh.ledger)
 	s.add("health", sh.health)
 	if c.Serves(config.RoleVerifier) {
+		s.opening("the verifier")
 		signer, err := openSigner(ctx, c, w.Version, w.Log)
 		if err != nil {
 			return err
@@ -105,6 +109,7 @@ func (w wiring) open(ctx context.Context) error {
 		}
 	}
 	if c.Serves(config.RoleAPI) {
+		s.opening("the API")
 		hand, err := NewHandover(HandoverConfig{
 			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserAPI, tel),
 			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Observe: tel.Download, Log: w.Log,
@@ -171,6 +176,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 		return err
 	}
 	w.service.onClose(sh.destinations.Close)
+	w.service.opening("the storage")
 	if err := sh.destinations.Check(ctx, sh.ledger, w.Log); err != nil {
 		return err
 	}
@@ -182,6 +188,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	if err != nil {
 		return err
 	}
+	w.service.opening("the project query and the client tools")
 	sh.exports, err = openExporter(ctx, exportsConfig{
 		Signer:   signer,
 		Settings: c, Name: w.name, Ledger: sh.ledger, Projects: sh.projects, Store: store, Recipients: w.recipients,

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -21,6 +23,8 @@ type Budgeted struct {
 	export.Store
 	// Budget is the most time that one Put may take beside its stream's. 0: no bound.
 	Budget time.Duration
+	// Log gets a Put that reads nothing for longer than a minute although its stream is ready. nil: none.
+	Log *slog.Logger
 }
 
 // errBudget ends a Put that took too long.
@@ -29,6 +33,11 @@ var errBudget = errors.New("the time for storing is used up")
 // Put implements export.Store. When the budget is used up the error is an
 // codes.UploadTimeout fault, and as after any failure nothing is left.
 func (b Budgeted) Put(ctx context.Context, key string, r io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
+	if b.Log != nil {
+		d := &demand{Reader: r}
+		defer d.tell(ctx, b.Log.With("key", key))()
+		r = d
+	}
 	if b.Budget == 0 {
 		return b.Store.Put(ctx, key, r, describe)
 	}
@@ -70,6 +79,51 @@ func (p pausing) Read(b []byte) (int, error) {
 	p.watch.stop()
 	defer p.watch.start()
 	return p.Reader.Read(b)
+}
+
+// demand counts the reads of a stream.
+type demand struct {
+	io.Reader
+	reads   atomic.Int64
+	reading atomic.Bool
+}
+
+func (d *demand) Read(b []byte) (int, error) {
+	d.reading.Store(true)
+	defer d.reading.Store(false)
+	d.reads.Add(1)
+	return d.Reader.Read(b)
+}
+
+// demandEvery is the pause between two checks of a stream.
+const demandEvery = 5 * time.Second
+
+// tell logs at growing intervals that nothing is read, until end is called.
+func (d *demand) tell(ctx context.Context, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		t := time.NewTicker(demandEvery)
+		defer t.Stop()
+		var remind export.Reminder
+		for last := int64(-1); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if reads := d.reads.Load(); reads != last || d.reading.Load() {
+				last = reads
+				if lasted, told := remind.End(); told {
+					log.InfoContext(ctx, "the storage takes data again", "waited", lasted.Round(time.Second))
+				}
+			}
+			if lasted, due := remind.Due(); due {
+				log.WarnContext(ctx, "waiting for a storage that takes no data: it or the network is slow, or it asked to wait", "waited", lasted.Round(time.Second))
+			}
+		}
+	})
+	return func() { cancel(); telling.Wait() }
 }
 
 // stopwatch calls expired when it ran for as long as there was left.

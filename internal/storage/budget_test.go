@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +79,28 @@ func TestOnlyStoringCountsAgainstTheBudget(t *testing.T) {
 		}
 		if err := put(0, time.Minute, trickle{&failingReader{}, time.Hour}); !errors.Is(err, errTest) || errors.As(err, &fault) {
 			t.Errorf("a failing dump: %v", err)
+		}
+	})
+}
+
+// A storage that takes no data is logged at growing intervals, a slow dump is not.
+func TestAStorageThatTakesNoDataIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		put := func(pause time.Duration, r io.Reader) (lines, ended int) {
+			var text bytes.Buffer
+			b := storage.Budgeted{Store: slow{pause: pause}, Budget: time.Hour, Log: slog.New(slog.NewTextHandler(&text, nil))}
+			if _, err := b.Put(t.Context(), fanKey, r, nil); err != nil {
+				t.Error(err)
+			}
+			return strings.Count(text.String(), "takes no data"), strings.Count(text.String(), "takes data again")
+		}
+		// Two pauses of five minutes and a second, each with a line after 1, 2 and 4 minutes.
+		if lines, ended := put(5*time.Minute+time.Second, bytes.NewReader(make([]byte, 2))); lines != 6 || ended != 1 {
+			t.Errorf("a slow storage: %d lines, %d ends", lines, ended)
+		}
+		if lines, _ := put(0, trickle{bytes.NewReader(make([]byte, 3)), time.Hour}); lines != 0 {
+			t.Errorf("a slow dump: %d lines", lines)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/export"
 )
 
 const (
@@ -170,7 +171,7 @@ func (s *subscription) logFailure(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if lasted, due := s.failing.due(time.Now()); due {
+	if lasted, due := s.failing.due(); due {
 		s.log.WarnContext(ctx, "cannot pull messages, trying again", "for", lasted.Round(time.Second), "error", err)
 	}
 }
@@ -184,32 +185,24 @@ func (s *subscription) logRecovered(ctx context.Context) {
 
 // failing is a series of failures. It is safe for concurrent use.
 type failing struct {
-	mu          sync.Mutex
-	since, next time.Time // zero: no failure
-	pause       time.Duration
+	mu     sync.Mutex
+	remind export.Reminder
 }
 
 // due records a failure. It returns the duration of the series, and whether a line is due: for the first
-// failure, and then after a minute and intervals that double up to an hour.
-func (f *failing) due(now time.Time) (lasted time.Duration, due bool) {
+// failure, and then at growing intervals.
+func (f *failing) due() (lasted time.Duration, due bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.since.IsZero() {
-		f.since, f.pause = now, 0
-	} else if now.Before(f.next) {
-		return now.Sub(f.since), false
-	}
-	f.pause = min(max(2*f.pause, time.Minute), time.Hour)
-	f.next = now.Add(f.pause)
-	return now.Sub(f.since), true
+	f.remind.After = 1
+	return f.remind.Due()
 }
 
 // end records that the series is over, and reports whether there was one.
 func (f *failing) end() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	was := !f.since.IsZero()
-	f.since = time.Time{}
+	_, was := f.remind.End()
 	return was
 }
 

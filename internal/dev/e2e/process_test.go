@@ -67,6 +67,14 @@ func (p *platform) startBinary(binary string, settings ...string) *worker {
 // launch runs a worker in an environment of its own and waits until it serves.
 func (p *platform) launch(binary string, environ []string) *worker {
 	p.t.Helper()
+	w := p.begin(binary, environ)
+	w.awaitLog("serving")
+	return w
+}
+
+// begin runs a worker in an environment of its own and does not wait until it serves.
+func (p *platform) begin(binary string, environ []string) *worker {
+	p.t.Helper()
 	if binary == "" {
 		var err error
 		if binary, err = exec.LookPath("pgcourier"); err != nil {
@@ -94,7 +102,6 @@ func (p *platform) launch(binary string, environ []string) *worker {
 		p.t.Fatal(err)
 	}
 	p.workers = append(p.workers, w)
-	w.awaitLog("serving")
 	return w
 }
 

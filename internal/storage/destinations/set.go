@@ -111,7 +111,7 @@ func (s Set) Store(c StoreConfig) (export.Store, error) {
 	var targets []storage.Target
 	for _, d := range s {
 		targets = append(targets, storage.Target{
-			Name: d.Name, Store: c.Around(d.Name, storage.Budgeted{Store: d.Repository, Budget: c.Budget}), Optional: d.Optional,
+			Name: d.Name, Store: c.Around(d.Name, storage.Budgeted{Store: d.Repository, Budget: c.Budget, Log: c.Log.With("destination", d.Name)}), Optional: d.Optional,
 		})
 	}
 	if len(targets) == 1 {
