@@ -85,6 +85,11 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 func checkKeeping(ctx context.Context, d *destinations.Destination, r *Report) {
 	switch k, ok := d.Keeping(ctx); {
 	case !ok:
+	case k.Lock != "":
+		r.Add("versions", Finding{
+			State: Warning, Found: "the bucket locks each new object for " + k.Lock + ": what is deleted stays as a version until then",
+			Fix: "nothing, if that is wanted: deletions say `hidden`. Else shorten the bucket's default retention. A lifecycle rule removes old versions after it",
+		})
 	case k.Locked:
 		r.Add("versions", Finding{
 			State: Warning, Found: "the bucket locks its objects: what is deleted stays as a version until its lock ends",

@@ -154,7 +154,7 @@ func TestRowsThatDifferFromTheSnapshotAreNeverASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(good(3))
 		_, err := b.run(t.Context(), delivery.Delivery{Number: 1})
-		if f := export.AsFault(err); f.Code != codes.DumpIncomplete {
+		if f := export.AsFault(err); f.Code != codes.DumpIncomplete || !strings.Contains(f.Message, `in 1 tables: "s.t" has 2 rows in the dump and 3 in the snapshot`) {
 			t.Errorf("fault is %v", err)
 		}
 		if len(b.shelf.objects) != 0 {

@@ -154,8 +154,11 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 			},
 			check: "broker/streams/BACKUP_REQUESTS/export-worker", found: "is paused on the broker until", fix: "nats consumer resume BACKUP_REQUESTS export-worker", also: []string{"broker/streams"},
 		}, {
-			name: "a bucket that keeps versions", inject: func() { h.versions.Store(true) }, undo: func() { h.versions.Store(false) },
+			name: "a bucket that keeps versions", inject: func() { h.keeping.Store(keepVersions) }, undo: func() { h.keeping.Store(keepNothing) },
 			check: "storage/s3/versions", state: doctor.Warning, found: "keeps versions", fix: "a lifecycle rule",
+		}, {
+			name: "a bucket that locks its objects", inject: func() { h.keeping.Store(keepLocked) }, undo: func() { h.keeping.Store(keepNothing) },
+			check: "storage/s3/versions", state: doctor.Warning, found: "locks each new object for 10 years (COMPLIANCE)", fix: "default retention",
 		}, {
 			name: "a right on the broker is missing", settings: h.withoutRight(`"backup.completed.*.*"`),
 			check: "broker/worker", found: "may not publish backup.completed.*.*", fix: "pgcourier broker config",

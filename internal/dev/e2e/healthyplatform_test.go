@@ -34,9 +34,9 @@ type healthyPlatform struct {
 	login    string // of the database, with the rights that a worker needs
 	smtp     *smtptest.Server
 	chat     chat
-	s3       string      // URL of a server that takes the key "key" only
-	versions atomic.Bool // its buckets keep versions
-	settings []string    // of doctor
+	s3       string       // URL of a server that takes the key "key" only
+	keeping  atomic.Value // string: how its buckets say that they keep what is deleted
+	settings []string     // of doctor
 }
 
 func setupHealthyPlatform(t *testing.T) *healthyPlatform {
@@ -65,7 +65,8 @@ func setupHealthyPlatform(t *testing.T) *healthyPlatform {
 	})
 	hook := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(hook.Close)
-	h.s3 = guardedBucket(t, &h.versions)
+	h.keeping.Store(keepNothing)
+	h.s3 = guardedBucket(t, &h.keeping)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +118,16 @@ func (h *healthyPlatform) mail(password string) string {
 	return u.String()
 }
 
-// guardedBucket is an S3 server that accepts one key only, as gofakes3 does not. With versions its
-// buckets say that they keep versions.
-func guardedBucket(t *testing.T, versions *atomic.Bool) string {
+// What buckets can keep of a deleted object.
+const (
+	keepNothing  = ""
+	keepVersions = "versions"
+	keepLocked   = "locked" // versions, each with a lock of ten years
+)
+
+// guardedBucket is an S3 server that accepts one key only, as gofakes3 does not. Its buckets say that
+// they keep what keeping holds.
+func guardedBucket(t *testing.T, keeping *atomic.Value) string {
 	t.Helper()
 	behind, err := url.Parse(newBucket(t).url)
 	if err != nil {
@@ -128,8 +136,13 @@ func guardedBucket(t *testing.T, versions *atomic.Bool) string {
 	forward := httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind); r.Out.Host = r.In.Host }}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "Credential=key/") {
-			if versions.Load() && r.URL.Query().Has("versioning") {
+			switch query, keep := r.URL.Query(), keeping.Load(); {
+			case keep != keepNothing && query.Has("versioning"):
 				fmt.Fprint(w, `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`)
+				return
+			case keep == keepLocked && query.Has("object-lock"):
+				fmt.Fprint(w, `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>
+					<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Years>10</Years></DefaultRetention></Rule></ObjectLockConfiguration>`)
 				return
 			}
 			forward.ServeHTTP(w, r)

@@ -36,6 +36,9 @@ var root = filepath.Join("..", "..", "..")
 // processes of the shipped program.
 func TestMain(m *testing.M) {
 	sandbox.Enter()
+	if args := os.Getenv(readOnlyVariable); args != "" {
+		os.Exit(behindReadOnlyTmp(args))
+	}
 	os.Exit(run(m))
 }
 

@@ -32,12 +32,9 @@ type Destination struct {
 	marked   storage.Marked // nil: the address alone tells it from others
 	place    string         // in the ledger
 	expected string         // the storage's name; "": not bound
-	keeps    func(context.Context) (versions, locked, ok bool)
+	keeps    func(context.Context) (k s3.Keeping, ok bool)
 	notice   func() string
 }
-
-// Keeping says whether a destination keeps what is deleted.
-type Keeping struct{ Versions, Locked bool }
 
 // Options is what all destinations of a process share.
 type Options struct {
@@ -102,12 +99,11 @@ func (d *Destination) Check(ctx context.Context) error { return asUnavailable(d.
 
 // Keeping returns whether the destination keeps what is deleted. ok is false where that cannot be
 // asked.
-func (d *Destination) Keeping(ctx context.Context) (k Keeping, ok bool) {
+func (d *Destination) Keeping(ctx context.Context) (k s3.Keeping, ok bool) {
 	if d.keeps == nil {
 		return k, false
 	}
-	k.Versions, k.Locked, ok = d.keeps(ctx)
-	return k, ok
+	return d.keeps(ctx)
 }
 
 // Notice returns what an operator should change although the destination works; "": nothing. It

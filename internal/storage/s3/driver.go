@@ -118,15 +118,30 @@ func (d *Driver) Check(ctx context.Context) error {
 	return nil
 }
 
-// Keeps says whether the bucket keeps what is deleted: as versions, and for how long under a lock.
-// ok is false where the server or the credentials do not let one see it.
-func (d *Driver) Keeps(ctx context.Context) (versions, locked, ok bool) {
+// Keeping is what a bucket keeps of a deleted object.
+type Keeping struct {
+	// Versions: the object stays as a version.
+	Versions bool
+	// Locked: a version can have a lock, until whose end nothing can delete it.
+	Locked bool
+	// Lock is the lock of each new object, such as "30 days (COMPLIANCE)". Empty: it has none.
+	Lock string
+}
+
+// Keeps says whether the bucket keeps what is deleted. ok is false where the server or the credentials
+// do not let one see it.
+func (d *Driver) Keeps(ctx context.Context) (k Keeping, ok bool) {
 	v, err := d.core.GetBucketVersioning(ctx, d.bucket)
 	if err != nil {
-		return false, false, false
+		return k, false
 	}
-	lock, _, _, _, err := d.core.GetObjectLockConfig(ctx, d.bucket)
-	return v.Status == minio.Enabled, err == nil && lock == "Enabled", true
+	k.Versions = v.Status == minio.Enabled
+	lock, mode, validity, unit, err := d.core.GetObjectLockConfig(ctx, d.bucket)
+	k.Locked = err == nil && lock == "Enabled"
+	if k.Locked && mode != nil && validity != nil && unit != nil {
+		k.Lock = fmt.Sprintf("%d %s (%s)", *validity, strings.ToLower(string(*unit)), *mode)
+	}
+	return k, true
 }
 
 // Traits implements storage.Driver: parts are the driver's own matter.

@@ -135,15 +135,22 @@ func TestADeletionThatOnlyHidesIsReported(t *testing.T) {
 func TestABucketThatKeepsWhatIsDeletedIsSeen(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		versioning, lock       string
-		versions, locked, seen bool
+		versioning, lock string
+		want             s3.Keeping
+		seen             bool
 	}{
 		"plain":     {versioning: "<VersioningConfiguration/>", seen: true},
-		"versioned": {versioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", versions: true, seen: true},
+		"versioned": {versioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", want: s3.Keeping{Versions: true}, seen: true},
 		"locked": {
 			versioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
 			lock:       "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
-			versions:   true, locked: true, seen: true,
+			want:       s3.Keeping{Versions: true, Locked: true}, seen: true,
+		},
+		"locked by default": {
+			versioning: "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+			lock: `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>
+				<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Years>10</Years></DefaultRetention></Rule></ObjectLockConfiguration>`,
+			want: s3.Keeping{Versions: true, Locked: true, Lock: "10 years (COMPLIANCE)"}, seen: true,
 		},
 		"forbidden": {},
 	} {
@@ -166,9 +173,8 @@ func TestABucketThatKeepsWhatIsDeletedIsSeen(t *testing.T) {
 				}
 				return true
 			})
-			versions, locked, seen := d.Keeps(t.Context())
-			if versions != c.versions || locked != c.locked || seen != c.seen {
-				t.Errorf("versions %t, locked %t, seen %t", versions, locked, seen)
+			if got, seen := d.Keeps(t.Context()); got != c.want || seen != c.seen {
+				t.Errorf("%+v, seen %t", got, seen)
 			}
 		})
 	}
