@@ -65,7 +65,7 @@ func newRoot(p process) *cobra.Command {
 	root.SetErr(p.stderr)
 	root.PersistentFlags().StringVar(&a.output, "output", "text", "what to print: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.initCommand(), a.serveCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(),
+	root.AddCommand(a.initCommand(), a.serveCommand(), a.applyCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(),
 		a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand(), a.notificationsCommand(), with(a.scheduleCommand(), a.scheduleListCommand()),
 		a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), with(a.storageCommand(), a.storageAdoptCommand()), a.migrateCommand(), a.brokerCommand(), a.tokenCommand(), with(a.receiptCommand(), a.receiptVerifyCommand()), a.linkCommand())
 	readyTree(root)

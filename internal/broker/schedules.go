@@ -36,6 +36,9 @@ const (
 	pausedZoneHeader = "Pgcourier-Paused-Time-Zone"
 )
 
+// appliedHeader marks a schedule that pgcourier apply made.
+const appliedHeader = "Pgcourier-Applied"
+
 // badZone is JSMessageSchedulesTimeZoneInvalidErr of nats-server, for which nats.go has no name.
 const badZone jetstream.ErrorCode = 10223
 
@@ -48,6 +51,7 @@ type Schedule struct {
 	Pattern       string // in the broker's form: six fields, "@every 6h0m0s" or "@daily"
 	Zone          string // IANA name; "": UTC
 	Paused        bool
+	Applied       bool      // pgcourier apply made it
 	Body          []byte    // of its requests
 	Written       time.Time // time of the last write, by the broker's clock
 
@@ -87,7 +91,7 @@ func OpenSchedules(ctx context.Context, js jetstream.JetStream) (*Schedules, err
 	return &Schedules{js: js, stream: s}, nil
 }
 
-// Add stores a schedule: Project, Name, Pattern, Zone, Paused and Body. With replace it replaces a
+// Add stores a schedule: Project, Name, Pattern, Zone, Paused, Applied and Body. With replace it replaces a
 // schedule of that name. Without it, an existing schedule is ErrScheduleExists. ErrSchedulePattern,
 // ErrScheduleZone.
 func (s *Schedules) Add(ctx context.Context, add Schedule, replace bool) error {
@@ -215,6 +219,7 @@ func (s *Schedules) schedule(ctx context.Context, m *jetstream.RawStreamMsg) (Sc
 		Project: project, Name: name, Pattern: m.Header.Get(jetstream.ScheduleHeader), Zone: m.Header.Get(jetstream.ScheduleTimeZoneHeader),
 		Body: m.Data, Written: m.Time, sequence: m.Sequence, header: m.Header,
 	}
+	out.Applied = m.Header.Get(appliedHeader) != ""
 	if out.Pattern == "" {
 		out.Pattern, out.Zone, out.Paused = m.Header.Get(pausedHeader), m.Header.Get(pausedZoneHeader), true
 	}
@@ -248,6 +253,9 @@ func (s *Schedules) put(ctx context.Context, p Schedule) error {
 		}
 	}
 	m.Header.Set(events.HeaderScheduleEdit, nuid.Next())
+	if p.Applied {
+		m.Header.Set(appliedHeader, "true")
+	}
 	options := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(p.sequence)}
 	switch {
 	case p.Paused:

@@ -28,6 +28,8 @@ UPDATE pgcourier.api_tokens SET revoked_at = coalesce(revoked_at, clock_timestam
     revoked_by = CASE WHEN revoked_at IS NULL THEN $2 ELSE revoked_by END
 WHERE token_id = $1`
 
+	changeAccess = `UPDATE pgcourier.api_tokens SET scopes = $2 WHERE token_id = $1 AND revoked_at IS NULL`
+
 	accessUsed = `
 UPDATE pgcourier.api_tokens SET last_used_at = clock_timestamp(), last_used_from = $2
 WHERE token_id = $1 AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute')`
@@ -85,6 +87,11 @@ func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, 
 		return access.Token{}, err
 	}
 	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getAccess, id)
+}
+
+// ChangeToken changes the scopes of a token. access.ErrNoToken: there is none, or it was revoked.
+func (l *Ledger) ChangeToken(ctx context.Context, id string, scopes []access.Scope) error {
+	return l.note(ctx, "change the scopes of the token "+id, access.ErrNoToken, changeAccess, text(id), scopes)
 }
 
 // TokenUsed records the time and address of a token's use, at most once a minute.

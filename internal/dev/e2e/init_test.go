@@ -23,7 +23,7 @@ func TestInitWritesWhatAllCommandsRead(t *testing.T) {
 	}
 	given := append([]string{"PGCOURIER_" + p.environOf("DATABASE_URL")}, environ...)
 	stdout, stderr, code := p.command(given, "init", "--each-schema", "--new-key", key)
-	if code != 0 || !strings.Contains(stdout, "Written: "+file) || !strings.Contains(stdout, "pgcourier serve") {
+	if code != 0 || !strings.Contains(stderr, "wrote "+file) || !strings.Contains(stderr, "pgcourier serve") {
 		t.Fatalf("init: %d\n%s%s", code, stdout, stderr)
 	}
 	p.checkSecrets("init", stdout+stderr)
