@@ -84,7 +84,7 @@ type Config struct {
 	GroupBytes     ByteSize      `env:"GROUP_PROJECT_BYTES" envDefault:"16MiB" help:"size of its tables up to which a project is small"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
-	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the temporary server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits), require (else do not run) or off"`
+	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the temporary server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits, else Landlock, which is weaker, or neither), require (else do not run) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`

@@ -24,6 +24,9 @@ func (x *examiner) checkSandbox(ctx context.Context, r *Report) {
 		return
 	}
 	f := Finding{State: Warning, Found: err.Error(), Fix: sandbox.Remedy()}
+	if sandbox.ProbeLandlock(ctx) == nil {
+		f.Found = "Landlock confines psql, pg_restore and the temporary server, which is weaker than namespaces: " + f.Found
+	}
 	if x.Settings.Sandbox == config.SandboxRequire {
 		f.State = Fault
 	}

@@ -119,6 +119,22 @@ func starter(t *testing.T, where string) (folder string, kill func()) {
 // than the login may that exports are rehearsed with.
 func TestAWrappedServerReachesNothing(t *testing.T) {
 	t.Parallel()
+	for name, landlock := range map[string]bool{"namespaces": false, "Landlock": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wrappedReachesNothing(t, landlock)
+		})
+	}
+}
+
+func wrappedReachesNothing(t *testing.T, landlock bool) {
+	t.Helper()
+	if landlock {
+		cmd := exec.CommandContext(t.Context(), "/bin/true")
+		if err := errors.Join(sandbox.Box{Landlock: true}.Wrap(cmd), cmd.Run()); err != nil {
+			t.Skipf("this kernel or container has no Landlock that confines TCP: %v", err)
+		}
+	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("canary"), 0o644); err != nil {
 		t.Fatal(err)
@@ -129,7 +145,7 @@ func TestAWrappedServerReachesNothing(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	c, err := pgcluster.Start(t.Context(), pgcluster.Config{Wrap: func(cmd *exec.Cmd, uid, gid uint32, folder string) error {
-		return sandbox.Box{Writable: []string{folder}, UID: uid, GID: gid}.Wrap(cmd)
+		return sandbox.Box{Writable: []string{folder}, UID: uid, GID: gid, Landlock: landlock}.Wrap(cmd)
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -146,10 +162,10 @@ func TestAWrappedServerReachesNothing(t *testing.T) {
 		t.Errorf("a program does not run at all: %v", err)
 	}
 	for what, script := range map[string]string{
-		"read a file of the machine":          "cat " + secret,
-		"connect to a port of the machine":    fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", l.Addr().(*net.TCPAddr).Port),
-		"look up the process that started it": fmt.Sprintf("test -d /proc/%d", os.Getpid()),
-		"write to the system":                 "touch /usr/canary",
+		"read a file of the machine":            "cat " + secret,
+		"connect to a port of the machine":      fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", l.Addr().(*net.TCPAddr).Port),
+		"look into the process that started it": fmt.Sprintf("ls /proc/%d", os.Getpid()),
+		"write to the system":                   "touch /usr/canary",
 	} {
 		if err := program(script); err == nil {
 			t.Errorf("a superuser of the server may %s", what)

@@ -33,6 +33,18 @@ func (b Box) Wrap(cmd *exec.Cmd) error {
 	if attr.Credential != nil {
 		return errors.New("a sandboxed command names its user in the box")
 	}
+	if !b.Landlock {
+		b.isolate(attr)
+	}
+	// No process may stay behind, however this one ends; number 1 ignores SIGTERM.
+	attr.Pdeathsig = syscall.SIGKILL
+	cmd.Args = append([]string{name, string(spec), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path, cmd.Dir = "/proc/self/exe", "/"
+	return nil
+}
+
+// isolate asks for the namespaces of the box.
+func (b Box) isolate(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if !b.Network {
 		attr.Cloneflags |= unix.CLONE_NEWNET
@@ -45,25 +57,22 @@ func (b Box) Wrap(cmd *exec.Cmd) error {
 		// first process needs this one to mount.
 		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	}
-	// No process may stay behind, however this one ends; number 1 ignores SIGTERM.
-	attr.Pdeathsig = syscall.SIGKILL
-	cmd.Args = append([]string{name, string(spec), cmd.Path}, cmd.Args[1:]...)
-	cmd.Path, cmd.Dir = "/proc/self/exe", "/"
-	return nil
 }
 
 // probeWait bounds Probe, which takes some 30 ms.
 const probeWait = 20 * time.Second
 
 // Probe starts a program in a box and reports ErrUnavailable with the reason if that fails.
-func Probe(ctx context.Context) error {
+func Probe(ctx context.Context) error { return probe(ctx, Box{}) }
+
+func probe(ctx context.Context, b Box) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/true")
 	cmd.Env = []string{}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	if err := (Box{}).Wrap(cmd); err != nil {
+	if err := b.Wrap(cmd); err != nil {
 		return err
 	}
 	if err := cmd.Run(); err != nil {

@@ -10,6 +10,9 @@
 // stays as the namespace's number 1: it passes the exit status on, and with it everything
 // ends.
 //
+// Where namespaces are refused, as by the default profile of a container, a Box with Landlock set uses the
+// kernel's Landlock in their place, which is weaker and needs no right: [ProbeLandlock].
+//
 // It does not defend against: a fault of the kernel's own system calls, which are not filtered, and
 // the use of processor, memory and disk, which is not bounded.
 package sandbox

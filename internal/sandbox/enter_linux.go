@@ -17,7 +17,7 @@ import (
 const failed = 125
 
 // Enter is called first in main. In a process that a Box has started it builds the box, runs
-// the program and never returns; in any other it does nothing.
+// the program, or becomes it, and never returns; in any other it does nothing.
 func Enter() {
 	if os.Args[0] != name {
 		return
@@ -39,6 +39,9 @@ func inside() (int, error) {
 	var b Box
 	if err := json.Unmarshal([]byte(os.Args[1]), &b); err != nil {
 		return 0, fmt.Errorf("read the description: %w", err)
+	}
+	if b.Landlock {
+		return 0, b.become(os.Args[2], os.Args[2:])
 	}
 	if err := b.build(); err != nil {
 		return 0, err

@@ -24,6 +24,9 @@ func (Box) Wrap(*exec.Cmd) error { return errSystem }
 // Probe returns ErrUnavailable.
 func Probe(context.Context) error { return errSystem }
 
+// ProbeLandlock returns ErrUnavailable.
+func ProbeLandlock(context.Context) error { return errSystem }
+
 // ForbidCores does nothing here.
 func ForbidCores() {}
 

@@ -16,4 +16,9 @@ type Box struct {
 	Network bool
 	// UID and GID are the user and group of the program. Only root may set them. 0 and 0: the caller.
 	UID, GID uint32
+	// Landlock confines the program by Landlock in the place of namespaces, where these are refused, as
+	// in a container. It is weaker: the program sees this machine's processes and names of files, its
+	// UDP and its sockets with a name, and shares /dev/shm. Files outside of the box cannot be opened,
+	// and TCP is closed without Network. /tmp and /proc are not there.
+	Landlock bool
 }

@@ -183,6 +183,49 @@ func TestWithoutRoot(t *testing.T) {
 	}
 }
 
+// Without namespaces Landlock keeps a program from the machine's files and from TCP.
+func TestLandlockConfinesAProgramWithoutNamespaces(t *testing.T) {
+	t.Parallel()
+	if out, err := run(t, sandbox.Box{Landlock: true}, "true"); err != nil {
+		t.Skipf("this kernel or container has no Landlock that confines TCP: %v %s", err, out)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	open, closed := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.WriteFile(secret, []byte("canary"), 0o644), os.Chmod(filepath.Dir(open), 0o755), os.Chmod(open, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	connect := fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d", l.Addr().(*net.TCPAddr).Port)
+	for who, b := range boxes() {
+		b.Landlock, b.Writable, b.ReadOnly = true, []string{open}, []string{closed, "/nonexistent"}
+		for what, script := range map[string]string{
+			"read a file of the machine": "cat " + secret, "reach a listener of the machine": connect,
+			"write to the system": "echo > /usr/canary", "write kernel settings": "echo x > /proc/sys/kernel/core_pattern",
+			"write to a folder for reading": "echo no > " + closed + "/file", "list a folder of the machine": "ls " + filepath.Dir(secret),
+			"read another process's environment": fmt.Sprintf("cat /proc/%d/environ", os.Getpid()),
+			"read /etc/shadow":                   "cat /etc/shadow", "write to /tmp": "echo x > /tmp/pgcourier-canary",
+		} {
+			if out, err := run(t, b, script); err == nil {
+				t.Errorf("%s may %s: %s", who, what, out)
+			}
+		}
+		if out, err := run(t, b, "rm -f "+open+"/*; echo works > "+open+"/x && mv "+open+"/x "+open+"/y && cat "+open+"/y && ls "+closed+" /usr/bin/env && echo ok >/dev/null"); err != nil || !strings.Contains(out, "works") {
+			t.Errorf("%s cannot work: %v %s", who, err, out)
+		}
+		b.Network = true
+		if out, err := run(t, b, connect); err != nil {
+			t.Errorf("%s, with the network: %v %s", who, err, out)
+		}
+		if _, err := run(t, b, "exit 3"); err == nil || !strings.Contains(err.Error(), "3") {
+			t.Errorf("%s: ended with %v, want status 3", who, err)
+		}
+	}
+}
+
 func TestTheProbePasses(t *testing.T) {
 	t.Parallel()
 	if err := sandbox.Probe(t.Context()); err != nil {

@@ -16,11 +16,13 @@ import (
 
 // Sandbox confines the programs that process the contents of an export. A dump is a program, and a
 // crafted archive could exploit a fault of pg_restore. A nil Sandbox confines nothing.
-type Sandbox struct{}
+type Sandbox struct {
+	landlock bool // the weaker one, without namespaces
+}
 
-// OpenSandbox checks whether this machine permits sandboxes. mode is the setting SANDBOX. It returns a
-// nil Sandbox if mode is off, or, with a warning, if the machine permits none. Errors are a
-// *config.Error.
+// OpenSandbox checks which sandbox this machine permits. mode is the setting SANDBOX: require takes
+// namespaces only, auto, with a warning, Landlock or none (nil). A nil Sandbox is returned for off too.
+// Errors are a *config.Error.
 func OpenSandbox(ctx context.Context, mode string, log *slog.Logger) (*Sandbox, error) {
 	if mode == config.SandboxOff {
 		return nil, nil //nolint:nilnil // switched off
@@ -31,10 +33,14 @@ func OpenSandbox(ctx context.Context, mode string, log *slog.Logger) (*Sandbox, 
 		return &Sandbox{}, nil
 	case mode == config.SandboxRequire:
 		return nil, config.Errorf("SANDBOX=require: %w", err)
-	default:
-		log.WarnContext(ctx, "psql and pg_restore run without a sandbox", "reason", err.Error())
-		return nil, nil //nolint:nilnil // no sandbox: the machine does not permit it
 	}
+	weaker := sandbox.ProbeLandlock(ctx)
+	if weaker == nil {
+		log.WarnContext(ctx, "psql and pg_restore run in the weaker sandbox of Landlock", "reason", err.Error())
+		return &Sandbox{landlock: true}, nil
+	}
+	log.WarnContext(ctx, "psql and pg_restore run without a sandbox", "reason", err.Error(), "landlock", weaker.Error())
+	return nil, nil //nolint:nilnil // no sandbox: the machine does not permit it
 }
 
 // Confine returns the function for restore.Config.Confine. nil: no sandbox.
@@ -46,8 +52,8 @@ func (s *Sandbox) Confine() func(*exec.Cmd, restore.Reach) error {
 }
 
 // server confines a temporary server to its own folder, without a network.
-func (*Sandbox) server(cmd *exec.Cmd, uid, gid uint32, folder string) error {
-	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}, Writable: []string{folder}, UID: uid, GID: gid}
+func (s *Sandbox) server(cmd *exec.Cmd, uid, gid uint32, folder string) error {
+	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}, Writable: []string{folder}, UID: uid, GID: gid, Landlock: s.landlock}
 	return b.Wrap(cmd)
 }
 
@@ -56,8 +62,8 @@ const nobody = 65534
 
 // tool confines psql to the socket's folder or the network, and pg_restore to its input and
 // output, or the folder with it.
-func (*Sandbox) tool(cmd *exec.Cmd, reach restore.Reach) error {
-	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}}
+func (s *Sandbox) tool(cmd *exec.Cmd, reach restore.Reach) error {
+	b := sandbox.Box{ReadOnly: []string{installation(cmd.Path)}, Landlock: s.landlock}
 	if os.Geteuid() == 0 {
 		b.UID, b.GID = nobody, nobody
 	}
