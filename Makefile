@@ -49,6 +49,25 @@ test: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
 	$(GO) test -timeout 40m -vet=off ./...
 
+.PHONY: browser
+browser: postgres chromium build/axe/installed.json ## Look at the console's pages with chromium: accessibility, live parts, pictures in build/console
+	$(GO) test -count=1 -vet=off -tags browser -run Browser ./internal/api/console
+
+.PHONY: chromium
+chromium:
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+	if ! command -v apt-get >/dev/null || ! $$as_root true 2>/dev/null; then \
+		echo "chromium is missing. Run: sudo apt-get install --no-install-recommends chromium" >&2; exit 1; fi; \
+	set -e; echo "installing chromium"; \
+	$$as_root apt-get update -q; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium
+
+# The copy of the lock is made last: it says that all of it is installed.
+build/axe/installed.json: internal/dev/chromium/package-lock.json | node
+	@rm -rf build/axe; mkdir -p build/axe; cp internal/dev/chromium/package*.json build/axe
+	@cd build/axe && npm ci --prefer-offline --no-audit --no-fund && cp package-lock.json installed.json
+
 .PHONY: steady
 steady: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tests 20 times (N=20, RUN=regexp, PACKAGES=./...) with every core loaded (LOAD=0: beside a load of your own), and count the failures by test
 	$(GO) run ./internal/dev/steady -n $(or $(N),20) $(if $(LOAD),-load $(LOAD)) -run '$(RUN)' $(or $(PACKAGES),./...)

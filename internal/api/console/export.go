@@ -20,7 +20,7 @@ type exportData struct {
 	Artifact    *export.Artifact // nil: it has not completed
 	Timeline    []moment
 	Request     string // as JSON
-	Key         string // in the storage
+	StorageKey  string
 	Commands    []command
 	Actions     []action
 	MayDownload bool
@@ -59,7 +59,7 @@ func (v *view) export() error {
 	if e := got.Entry; e != nil {
 		for _, a := range e.Attempts {
 			if a.Result == "completed" {
-				d.Key = a.Object
+				d.StorageKey = a.Object
 			}
 		}
 		if e.Outcome != nil {
@@ -67,7 +67,7 @@ func (v *view) export() error {
 		}
 	}
 	if stored := d.Artifact != nil && got.Export.RemovedAt == nil; stored {
-		d.Commands = commands(at.Project+"/"+at.ID, d.Key, *d.Artifact)
+		d.Commands = commands(at.Project+"/"+at.ID, d.StorageKey, *d.Artifact)
 		d.MayDownload, d.MayLink = v.May(api.GetFile, at.Project), v.May(api.CreateLink, at.Project)
 		d.HasReceipt = d.Artifact.Receipt != nil
 	}

@@ -58,7 +58,7 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 		"exports?after=x":           {"unreadable", "good"},
 		"exports/acme/good":         {"Evidence", "in the stream and in the snapshot", strings.Repeat("ab", 32), "pgcourier restore acme/good", "psql --no-psqlrc", "Attempt 1 began", "Retention announced the deletion", "file:x", "Delete…", "Issue a download link…"},
 		"exports/acme/broken":       {"waited too long", "lock_timeout", "Replay…", "ann"},
-		"exports/globex/now":        {"Cancel…", "<progress"},
+		"exports/globex/now":        {"Cancel…", `data-export="globex/now"`},
 		"request":                   {"backup.requested", `name="project"`},
 		"replay?of=acme/broken":     {"acme/broken", "Replaying twice gives one request"},
 		"schedules":                 {"nightly", "Europe/Berlin", "03:00 CE", "Pause…"},

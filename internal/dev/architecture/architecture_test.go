@@ -93,6 +93,7 @@ var allowed = []rule{
 	{"internal/dev/pgtest", []string{"internal/pgcluster", "internal/pgcluster/freeport"}, "PostgreSQL servers for tests", []string{"github.com/nats-io"}},
 	{"internal/dev/brokertest", []string{"internal/broker", "internal/pgcluster/freeport"}, "brokers for tests", []string{"github.com/jackc/pgx"}},
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers imports none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
+	{"internal/dev/chromium", nil, "a browser for tests", nil},
 	{"internal/dev/oidctest", nil, "an OpenID Connect issuer for tests", nil},
 	{"internal/dev/s3test", nil, "an S3 server for tests", nil},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},

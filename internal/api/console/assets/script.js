@@ -19,7 +19,7 @@
   }
   prepare(document);
   const foot = document.getElementById("zone");
-  if (foot && zone) foot.textContent = "times are in " + zone + ", and in UTC where the pointer rests on them";
+  if (foot && zone && zone !== "UTC") foot.textContent = "times are in " + zone + ", and in UTC where the pointer rests on them";
 
   const address = document.body.dataset.live;
   if (!address) return;
@@ -37,7 +37,7 @@
     running = true;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-      if (answer.redirected && new URL(answer.url).pathname === "/console/login") { location.reload(); return; }
+      if (answer.redirected && new URL(answer.url).pathname === "/console/login") { location.assign(answer.url); return; }
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-part]")) {
@@ -58,15 +58,23 @@
     due = setTimeout(() => { due = 0; if (!document.hidden) renew(); }, 1000);
   }
 
-  const source = new EventSource(address);
-  source.addEventListener("open", () => { if (!offline.hidden) soon(); offline.hidden = true; });
-  source.addEventListener("error", () => { offline.hidden = false; soon(); });
-  source.addEventListener("changed", soon);
-  source.addEventListener("progress", (event) => {
-    const of = JSON.parse(event.data), name = CSS.escape(of.export);
-    for (const bar of document.querySelectorAll(`progress[data-export="${name}"]`)) bar.value = of.percent;
-    for (const text of document.querySelectorAll(`[data-percent="${name}"]`)) text.textContent = of.percent + " %";
-  });
+  function connect() {
+    const source = new EventSource(address);
+    source.addEventListener("open", () => { if (!offline.hidden) soon(); offline.hidden = true; });
+    source.addEventListener("error", () => {
+      offline.hidden = false;
+      soon();
+      // After a refusal, such as a 503 while the database is away, the browser itself does not try again.
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 5000);
+    });
+    source.addEventListener("changed", soon);
+    source.addEventListener("progress", (event) => {
+      const of = JSON.parse(event.data), name = CSS.escape(of.export);
+      for (const bar of document.querySelectorAll(`progress[data-export="${name}"]`)) bar.value = of.percent;
+      for (const text of document.querySelectorAll(`[data-percent="${name}"]`)) text.textContent = of.percent + " %";
+    });
+  }
+  connect();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
   setInterval(soon, 60000);
 })();

@@ -1,0 +1,88 @@
+package console_test
+
+import (
+	"bufio"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/api/console"
+)
+
+// follow opens the stream of live events and returns its lines.
+func (v *browser) follow() <-chan string {
+	v.b.t.Helper()
+	r, err := http.NewRequestWithContext(v.b.t.Context(), http.MethodGet, v.b.url+console.Prefix+"live", nil)
+	v.b.must(err)
+	r.Header.Set("Accept", "text/event-stream")
+	r.AddCookie(v.cookie)
+	res, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // the end of the test closes it
+	v.b.must(err)
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
+		v.b.t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	lines := make(chan string, 100)
+	go func() {
+		defer close(lines)
+		for s := bufio.NewScanner(res.Body); s.Scan(); {
+			lines <- s.Text()
+		}
+	}()
+	v.b.t.Cleanup(func() { _ = res.Body.Close() })
+	if first := <-lines; first != "retry: 3000" { // then the console watches
+		v.b.t.Fatalf("begins with %q", first)
+	}
+	return lines
+}
+
+// progress publishes the progress of an export as a worker does.
+func (b *bench) progress(project, id string, percent int64) {
+	b.t.Helper()
+	m, err := events.Progress{ProjectID: project, RequestID: id, Attempt: 1, SizeBytes: percent, EstimatedBytes: 100, At: time.Now()}.Encode("test")
+	b.must(err)
+	b.publish(m)
+	b.must(b.nc.Flush())
+}
+
+func TestLiveEventsAreThoseOfTheOwnProjects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.claim("acme", "mine")
+	b.claim("globex", "theirs")
+	lines := b.visit("acme", access.Read).follow()
+	b.progress("globex", "theirs", 11)
+	b.progress("acme", "mine", 42)
+	b.completed("initech", "other")
+	next := func() string {
+		for line := range lines {
+			if line != "" {
+				return line
+			}
+		}
+		return "the stream ended"
+	}
+	if got := next() + next(); got != `event: progressdata: {"export":"acme/mine","percent":42}` {
+		t.Errorf("progress: %s", got)
+	}
+	m, err := events.Started{
+		ProjectID: "acme", RequestID: "mine", Attempt: 1, Format: events.FormatSQL, Compression: events.CompressionGzip,
+		Schemas: []string{"tenant_acme"}, ServerVersion: "15.1", PgDumpVersion: "15.1", StartedAt: time.Now(),
+	}.Encode("test")
+	b.must(err)
+	b.publish(m)
+	if got := next(); got != "event: changed" {
+		t.Errorf("a start: %s", got)
+	}
+}
+
+func TestTheLiveStreamNeedsASession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	got := (&browser{b: b}).do(http.MethodGet, "live", nil, "Accept", "text/event-stream")
+	if got.status != http.StatusNoContent || strings.Contains(got.header.Get("Content-Type"), "event-stream") {
+		t.Errorf("%d", got.status)
+	}
+}

@@ -1,0 +1,352 @@
+// Package chromium drives Debian's chromium for tests, over the DevTools protocol on two pipes.
+package chromium
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// wait bounds each call and each wait for a condition.
+const wait = 45 * time.Second
+
+// Browser is one chromium process without a window.
+type Browser struct {
+	t  testing.TB
+	to io.WriteCloser
+
+	mu     sync.Mutex
+	last   int
+	waits  map[int]chan answer
+	events map[string]chan json.RawMessage // by session and method
+	err    error
+}
+
+type answer struct {
+	Result json.RawMessage `json:"result"`
+	Error  *struct {
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+// Start starts chromium with a profile of its own. The end of the test stops it.
+func Start(t testing.TB) *Browser {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v: run `make chromium`", err)
+	}
+	toRead, toWrite, err := os.Pipe()
+	must(t, err)
+	fromRead, fromWrite, err := os.Pipe()
+	must(t, err)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	// The tests run as root in containers, where chromium's own sandbox cannot start. It loads our pages only.
+	cmd := exec.CommandContext(ctx, program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", //nolint:gosec // Debian's program
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+		"--font-render-hinting=none", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	cmd.ExtraFiles = []*os.File{toRead, fromWrite}
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	must(t, cmd.Start())
+	_, _ = toRead.Close(), fromWrite.Close() // the process has them
+	b := &Browser{t: t, to: toWrite, waits: map[int]chan answer{}, events: map[string]chan json.RawMessage{}}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		b.read(fromRead)
+	}()
+	t.Cleanup(func() {
+		_, _ = b.call("", "Browser.close", nil) // it may have ended
+		_ = toWrite.Close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait()
+		}()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			stop()
+			<-ended
+		}
+		stop()
+		_ = fromRead.Close()
+		<-read
+		if t.Failed() {
+			t.Logf("chromium: %.2000s", log.String())
+		}
+	})
+	return b
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read handles the messages of chromium, each of which ends with a zero byte.
+func (b *Browser) read(from io.Reader) {
+	in := bufio.NewReaderSize(from, 1<<20)
+	for {
+		text, err := in.ReadBytes(0)
+		b.mu.Lock()
+		if err != nil {
+			b.err = fmt.Errorf("chromium ended: %w", err)
+			for id, w := range b.waits {
+				close(w)
+				delete(b.waits, id)
+			}
+			b.mu.Unlock()
+			return
+		}
+		var m struct {
+			ID        int             `json:"id"`
+			Method    string          `json:"method"`
+			SessionID string          `json:"sessionId"`
+			Params    json.RawMessage `json:"params"`
+			answer
+		}
+		if json.Unmarshal(bytes.TrimSuffix(text, []byte{0}), &m) == nil {
+			if w := b.waits[m.ID]; w != nil {
+				w <- m.answer
+				delete(b.waits, m.ID)
+			}
+			if w := b.events[m.SessionID+" "+m.Method]; w != nil {
+				select {
+				case w <- m.Params:
+				default:
+				}
+			}
+		}
+		b.mu.Unlock()
+	}
+}
+
+// call makes one call of the protocol.
+func (b *Browser) call(session, method string, params any) (json.RawMessage, error) {
+	return b.callWithin(wait, session, method, params)
+}
+
+func (b *Browser) callWithin(wait time.Duration, session, method string, params any) (json.RawMessage, error) {
+	b.mu.Lock()
+	if b.err != nil {
+		b.mu.Unlock()
+		return nil, b.err
+	}
+	b.last++
+	id, w := b.last, make(chan answer, 1)
+	b.waits[id] = w
+	message := map[string]any{"id": id, "method": method}
+	if params != nil {
+		message["params"] = params
+	}
+	if session != "" {
+		message["sessionId"] = session
+	}
+	text, err := json.Marshal(message)
+	if err == nil {
+		_, err = b.to.Write(append(text, 0))
+	}
+	b.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	select {
+	case got, open := <-w:
+		switch {
+		case !open:
+			return nil, fmt.Errorf("%s: chromium ended", method)
+		case got.Error != nil:
+			return nil, fmt.Errorf("%s: %s", method, got.Error.Message)
+		}
+		return got.Result, nil
+	case <-limit.C:
+		return nil, fmt.Errorf("%s: %w", method, context.DeadlineExceeded)
+	}
+}
+
+// Page is a tab with cookies of its own.
+type Page struct {
+	b       *Browser
+	session string
+	loaded  chan json.RawMessage
+	faults  chan json.RawMessage
+}
+
+// maxFaults bounds the faults of a page that are kept.
+const maxFaults = 100
+
+// View is how a page is seen.
+type View struct {
+	Width, Height int
+	Dark          bool
+}
+
+// Open opens a tab in a context of its own, as another browser would be.
+func (b *Browser) Open(v View) *Page {
+	b.t.Helper()
+	var context struct{ BrowserContextID string }
+	b.get("", "Target.createBrowserContext", nil, &context)
+	var target struct{ TargetID string }
+	b.get("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context.BrowserContextID}, &target)
+	var attached struct{ SessionID string }
+	b.get("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	p := &Page{b: b, session: attached.SessionID, loaded: make(chan json.RawMessage, 1), faults: make(chan json.RawMessage, maxFaults)}
+	b.mu.Lock()
+	b.events[p.session+" Page.loadEventFired"] = p.loaded
+	for _, method := range []string{"Runtime.exceptionThrown", "Audits.issueAdded"} {
+		b.events[p.session+" "+method] = p.faults
+	}
+	b.mu.Unlock()
+	for _, domain := range []string{"Page", "Runtime", "Audits"} {
+		p.call(domain+".enable", nil)
+	}
+	p.See(v)
+	return p
+}
+
+func (b *Browser) get(session, method string, params, into any) {
+	b.t.Helper()
+	got, err := b.call(session, method, params)
+	must(b.t, err)
+	if into != nil {
+		must(b.t, json.Unmarshal(got, into))
+	}
+}
+
+func (p *Page) call(method string, params any) {
+	p.b.t.Helper()
+	p.b.get(p.session, method, params, nil)
+}
+
+// See sets the size and the colour scheme.
+func (p *Page) See(v View) {
+	p.b.t.Helper()
+	scheme := "light"
+	if v.Dark {
+		scheme = "dark"
+	}
+	p.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": v.Width, "height": v.Height, "deviceScaleFactor": 1, "mobile": false})
+	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
+}
+
+// Go opens an address and waits until it is loaded.
+func (p *Page) Go(url string) {
+	p.b.t.Helper()
+	p.Do(func() { p.call("Page.navigate", map[string]any{"url": url}) })
+}
+
+// Do does something after which another page is loaded, and waits for it.
+func (p *Page) Do(something func()) {
+	p.b.t.Helper()
+	select {
+	case <-p.loaded:
+	default:
+	}
+	something()
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	select {
+	case <-p.loaded:
+	case <-limit.C:
+		p.b.t.Fatal("no page was loaded")
+	}
+}
+
+// Run returns the value of an expression of JavaScript, which may be a promise.
+func (p *Page) Run(expression string, into any) {
+	p.b.t.Helper()
+	must(p.b.t, p.Try(expression, into))
+}
+
+// Try is Run, and returns an exception of the expression.
+func (p *Page) Try(expression string, into any) error { return p.tryWithin(wait, expression, into) }
+
+// look bounds one look at a page: one during which another page is loaded is not answered.
+const look = 5 * time.Second
+
+func (p *Page) tryWithin(wait time.Duration, expression string, into any) error {
+	got, err := p.b.callWithin(wait, p.session, "Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true})
+	if err != nil {
+		return err
+	}
+	var r struct {
+		Result struct {
+			Value json.RawMessage
+		}
+		ExceptionDetails *struct {
+			Text      string
+			Exception struct{ Description string }
+		}
+	}
+	if err := json.Unmarshal(got, &r); err != nil {
+		return err
+	}
+	if e := r.ExceptionDetails; e != nil {
+		return errors.New(e.Text + " " + e.Exception.Description)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(r.Result.Value, into)
+}
+
+// Faults returns the exceptions of scripts, and what the browser's own audit found: violations of the
+// policy, cookies that were refused.
+func (p *Page) Faults() (all []string) {
+	for {
+		select {
+		case f := <-p.faults:
+			// A page that sends to another without a touch of the user is one of its issues, and is ours.
+			if !bytes.Contains(f, []byte(`"NavigationEntryMarkedSkippable"`)) {
+				all = append(all, string(f))
+			}
+		default:
+			return all
+		}
+	}
+}
+
+// Await waits until an expression is true. It calls each of nudge before each look.
+func (p *Page) Await(what, expression string, nudge ...func()) {
+	p.b.t.Helper()
+	end := time.Now().Add(wait)
+	for {
+		for _, f := range nudge {
+			f()
+		}
+		var ok bool
+		// The expression fails while another page is loaded.
+		if err := p.tryWithin(look, "Boolean("+expression+")", &ok); err == nil && ok {
+			return
+		}
+		if time.Now().After(end) {
+			var shown string
+			_ = p.Try("location.href + ' ' + document.body.innerText", &shown)
+			p.b.t.Fatalf("waited in vain: %s: %.1000s", what, shown)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Picture returns the whole page as a PNG.
+func (p *Page) Picture() []byte {
+	p.b.t.Helper()
+	var shot struct{ Data []byte }
+	p.b.get(p.session, "Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &shot)
+	return shot.Data
+}
