@@ -80,8 +80,10 @@ func run(ctx context.Context, program string, args []string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // the operator's setting
 	// It needs the environment for its own login, such as AWS_PROFILE. The settings of this program
-	// hold other secrets.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PGCOURIER_") })
+	// hold other secrets, and systemd's variables are for the process that it watches.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "PGCOURIER_") || strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_")
+	})
 	cmd.WaitDelay = time.Second // a child that it left may hold its output open
 	out, complaint := head{most: maxPassword + len("\r\n")}, head{most: maxComplaint}
 	cmd.Stdout, cmd.Stderr = &out, &complaint

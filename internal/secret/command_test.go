@@ -16,6 +16,8 @@ import (
 func TestCommandPrintsThePassword(t *testing.T) {
 	t.Setenv("PGCOURIER_SMTP_URL", "smtp://u:canary-1@h")
 	t.Setenv("CLOUD_PROFILE", "prod")
+	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	t.Setenv("WATCHDOG_PID", "1")
 	password := func(c ...string) (string, error) {
 		return secret.Command(c).Password(t.Context(), "db.example.org", 5433, "it's; $(id)", "d")
 	}
@@ -38,6 +40,7 @@ func TestCommandPrintsThePassword(t *testing.T) {
 		`exit status 3: "no \x1b credentials"`: {"sh", "-c", `printf 'no \033 credentials\n' >&2; echo canary-2; exit 3`},
 		"executable file not found":            {"no-such-program-here"},
 		"exit status 1":                        {"printenv", "PGCOURIER_SMTP_URL"},
+		`exit status 4: "none"`:                {"sh", "-c", `[ -z "$NOTIFY_SOCKET$WATCHDOG_PID" ] && echo none >&2; exit 4`},
 	} {
 		got, err := password(c...)
 		if got != "" || !errors.Is(err, secret.ErrCommand) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {

@@ -29,6 +29,9 @@ func handlersDrain(limit time.Duration) time.Duration {
 // serve runs the service and closes it. It returns within DRAIN_TIMEOUT after the end of ctx (at
 // least 20 s), even if a role has not ended: the process must then exit.
 func (s *Service) serve(ctx context.Context) error {
+	watching, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	go s.watch(watching)
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(s.Run(ctx), s.Close()) }()
 	select {
@@ -61,6 +64,13 @@ func (s *Service) tellDrain(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// drained reports whether all roles have ended.
+func (s *Service) drained() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) == 0
 }
 
 // undrained returns the roles that have not ended and the known reason.

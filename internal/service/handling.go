@@ -32,7 +32,9 @@ type takeConfig struct {
 	// Ready blocks until messages may be pulled.
 	Ready func(ctx context.Context) error
 	// Begun is called when the role's consumers are bound.
-	Begun     func()
+	Begun func()
+	// Turned is called at each turn of a consumer's loop. See consumer.Config.
+	Turned    func(consumer string, next time.Duration)
 	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
 }
@@ -46,7 +48,7 @@ func (c takeConfig) with(begun func()) takeConfig {
 // subscriber returns the configuration of the consumer.
 func (c takeConfig) subscriber() consumer.Config {
 	return consumer.Config{
-		JetStream: c.JetStream, Bind: bindings, Slots: c.Slots, Ready: c.Ready, DrainTimeout: c.Drain, Logger: c.Log,
+		JetStream: c.JetStream, Bind: bindings, Slots: c.Slots, Ready: c.Ready, DrainTimeout: c.Drain, Logger: c.Log, Turned: c.Turned,
 		Backoff: consumer.Exponential(c.Pause, 16*c.Pause, nil),
 	}
 }

@@ -27,6 +27,7 @@ const (
 type Health struct {
 	log    *slog.Logger
 	checks []func(context.Context) error
+	turn   func(name string, next time.Duration) // see loops
 
 	mu       sync.Mutex
 	draining bool
@@ -41,9 +42,9 @@ type waiting struct {
 }
 
 // NewHealth returns a Health. Each check returns why no request can end, in words that may be shown
-// to any caller.
-func NewHealth(log *slog.Logger, checks ...func(context.Context) error) *Health {
-	return &Health{log: log, checks: checks, outcomes: map[export.ID]waiting{}}
+// to any caller. turn is called at each turn of Run, with the time until the next and 0 at the end.
+func NewHealth(log *slog.Logger, turn func(name string, next time.Duration), checks ...func(context.Context) error) *Health {
+	return &Health{log: log, turn: turn, checks: checks, outcomes: map[export.ID]waiting{}}
 }
 
 // watch adds a check that the ledger accepts writes. A nil ledger adds none.
@@ -117,11 +118,16 @@ func (h *Health) problem(ctx context.Context) error {
 	return nil
 }
 
-// Sound reports whether the last check found no problem. A drain is not a problem.
-func (h *Health) Sound() bool {
+// lastProblem returns the problem that the last check found.
+func (h *Health) lastProblem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.last == nil
+	return h.last
+}
+
+// Sound reports whether the last check found no problem. A drain is not a problem.
+func (h *Health) Sound() bool {
+	return h.lastProblem() == nil
 }
 
 // Run checks until ctx ends. It logs a lasting problem at growing intervals.
@@ -129,7 +135,9 @@ func (h *Health) Run(ctx context.Context) error {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	remind := export.Reminder{After: problemGrace}
+	defer h.turn("health", 0)
 	for {
+		h.turn("health", healthEvery+readyTimeout)
 		look, cancel := context.WithTimeout(ctx, readyTimeout)
 		err := h.problem(look)
 		cancel()

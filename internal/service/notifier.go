@@ -41,8 +41,10 @@ type NotifierConfig struct {
 	Digest time.Duration
 	Drain  time.Duration
 	// Ready blocks until messages may be pulled. Begun is called when the consumers are bound.
-	Ready     func(ctx context.Context) error
-	Begun     func()
+	Ready func(ctx context.Context) error
+	Begun func()
+	// Turned is called at each turn of a consumer's loop. See consumer.Config.
+	Turned    func(consumer string, next time.Duration)
 	Telemetry *telemetry.Telemetry
 	Log       *slog.Logger
 }
@@ -81,7 +83,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 	return handle(ctx, consumer.Config{
 		JetStream: c.JetStream, Bind: notifierBinding, Slots: notificationSlots, Ready: c.Ready,
-		Backoff: consumer.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.Drain, Logger: c.Log,
+		Backoff: consumer.Exponential(time.Second, time.Minute, nil), DrainTimeout: c.Drain, Logger: c.Log, Turned: c.Turned,
 	}, c.Telemetry, c.Begun, all...)
 }
 

@@ -22,6 +22,7 @@ func Serve(ctx context.Context, c Config) error {
 		return err
 	}
 	s := w.service
+	s.manager.begin(ctx)
 	opened := make(chan error, 1)
 	go func() {
 		err := w.open(ctx)
@@ -66,6 +67,7 @@ func (s *Service) awaitOpen(ctx context.Context, opened <-chan error) (open bool
 
 // opening records what the start waits for.
 func (s *Service) opening(what string) {
+	s.manager.say("starting: waits for " + what)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.awaited = what

@@ -50,6 +50,8 @@ type Service struct {
 	health   *Health
 	draining chan struct{} // closed at the start of the drain
 	starting *starting
+	manager  *manager
+	loops    *loops
 	started  func() // called when Run has started all roles
 	closers  []func() error
 
@@ -101,7 +103,7 @@ func prepare(c Config) (*wiring, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{settings: settings, name: name, log: c.Log, draining: make(chan struct{})}
+	s := &Service{settings: settings, name: name, log: c.Log, draining: make(chan struct{}), manager: newManager(c.Log), loops: newLoops()}
 	s.starting, s.started = newStarting()
 	return &wiring{Config: c, service: s, recipients: recipients, name: name}, nil
 }
@@ -135,8 +137,10 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 	}
 	s.started()
+	s.opening("its roles")
 	defer context.AfterFunc(ctx, func() {
 		close(s.draining)
+		s.manager.stops("draining: running exports may finish")
 		if s.health != nil {
 			s.health.Drain()
 		}
@@ -145,6 +149,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})()
 	s.starting.say(gctx, func() {
 		s.log.InfoContext(ctx, "serving", "worker", s.name, "roles", strings.Join(s.settings.Roles, ","), "concurrency", s.settings.Concurrency)
+		s.manager.serves(s.serving())
 	})
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -175,6 +180,7 @@ func (s *Service) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 // Close releases what New opened.
 func (s *Service) Close() error {
+	s.manager.endStart()
 	var faults []error
 	for _, f := range slices.Backward(s.closers) {
 		faults = append(faults, f())

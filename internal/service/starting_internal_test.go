@@ -51,7 +51,7 @@ func TestALongStartIsLoggedAndEndsWithASignal(t *testing.T) {
 	for name, ends := range map[string]bool{"one that ends with its context": true, "one that hangs": false} {
 		synctest.Test(t, func(t *testing.T) {
 			var text strings.Builder
-			s := &Service{log: slog.New(slog.NewTextHandler(&text, nil))}
+			s := &Service{log: slog.New(slog.NewTextHandler(&text, nil)), manager: newManager(nil)}
 			s.opening("the ledger")
 			ctx, cancel := context.WithCancel(t.Context())
 			opened := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -30,7 +31,9 @@ type VerifierConfig struct {
 	// Ready blocks until messages may be pulled. Begun is called when the consumer is bound.
 	Ready func(ctx context.Context) error
 	Begun func()
-	Log   *slog.Logger
+	// Turned is called at each turn of the consumer's loop. See consumer.Config.
+	Turned func(consumer string, next time.Duration)
+	Log    *slog.Logger
 }
 
 // Verifier is the role verifier: it restores completed exports. It opens the destinations itself,
@@ -88,7 +91,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		Publisher: publications{c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))},
 	}
 	return handle(ctx, consumer.Config{
-		JetStream: c.JetStream, Bind: bindings, Slots: 1, Ready: c.Ready, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log,
+		JetStream: c.JetStream, Bind: bindings, Slots: 1, Ready: c.Ready, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log, Turned: c.Turned,
 		Backoff: consumer.Exponential(pause, 64*pause, nil),
 	}, c.Telemetry, c.Begun, handler{"verify", events.CompletedFilter, h.Handle, 0})
 }

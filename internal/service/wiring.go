@@ -59,7 +59,7 @@ func (w wiring) open(ctx context.Context) error {
 		return err
 	}
 	s.onClose(link.Close)
-	sh := shared{telemetry: tel, broker: link, health: NewHealth(w.Log, link.check)}
+	sh := shared{telemetry: tel, broker: link, health: NewHealth(w.Log, s.loops.turn, link.check)}
 	s.health = sh.health
 	s.opening("the broker's streams")
 	if sh.schedules, err = link.provision(ctx); err != nil {
@@ -80,7 +80,7 @@ func (w wiring) open(ctx context.Context) error {
 		}
 		v, err := NewVerifier(ctx, VerifierConfig{
 			Signer: signer, Settings: c, JetStream: link.jetStream(server.UserVerifier), Ledger: sh.ledger, Telemetry: tel, Log: w.Log,
-			Ready: s.starting.ready, Begun: s.starting.part(),
+			Ready: s.starting.ready, Begun: s.starting.part(), Turned: s.loops.turn,
 		})
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func (w wiring) open(ctx context.Context) error {
 			Link:      links,
 			JetStream: link.jetStream(server.UserNotifier), Channels: channels, Telemetry: tel, Log: w.Log,
 			Pause: c.NotifyBackoff, Tries: c.NotifyTries, Digest: c.NotifyDigest, Timeout: c.NotifyTimeout, Drain: handlersDrain(c.DrainTimeout),
-			Ready: s.starting.ready, Begun: s.starting.part(),
+			Ready: s.starting.ready, Begun: s.starting.part(), Turned: s.loops.turn,
 		}))
 	}
 	if c.Exporting() {
@@ -212,7 +212,7 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	publisher := sh.broker.publisher(server.UserWorker, sh.telemetry)
 	js, nc := sh.broker.jetStream(server.UserWorker), sh.broker.connection(server.UserWorker)
 	take := takeConfig{
-		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Log: w.Log,
+		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Turned: w.service.loops.turn, Log: w.Log,
 		// Pull no message while the control plane is unreachable, so that an outage costs no delivery.
 		Ready: func(ctx context.Context) error {
 			if err := w.service.starting.ready(ctx); err != nil {

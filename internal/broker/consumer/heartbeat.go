@@ -92,8 +92,10 @@ func (h *held) confirm(ctx context.Context, body []byte, timeout time.Duration) 
 // twice as often as a heartbeat is due, so that the first heartbeat of a newly parked message is
 // not late.
 func (s *subscription) keepParked(ctx context.Context) {
+	defer s.cfg.Turned(s.binding.Consumer, 0)
 	for {
 		b, _ := s.state()
+		s.cfg.Turned(s.binding.Consumer, b.ackWait) // half of that, and the time of one heartbeat
 		every := b.ackWait / 3
 		t := time.NewTimer(every / 2)
 		select {
@@ -109,7 +111,10 @@ func (s *subscription) keepParked(ctx context.Context) {
 				late = append(late, h)
 			}
 		}
-		each(late, func(h *held) { h.keep(ctx) })
+		each(late, func(h *held) {
+			h.keep(ctx)
+			s.cfg.Turned(s.binding.Consumer, b.ackWait)
+		})
 	}
 }
 

@@ -61,6 +61,10 @@ type Config struct {
 	// It is called before each pull. An error other than ctx's is logged, and Ready is called again.
 	// Default: always ready.
 	Ready func(ctx context.Context) error
+	// Turned is called at each turn of the loop that keeps messages alive, with the longest time until
+	// the next call, and with 0 at its end. It is called also while the broker is unreachable or Ready
+	// blocks, so a call that does not come is a fault of this process. Default: it is not called.
+	Turned func(consumer string, next time.Duration)
 	// Logger gets the errors that no call returns. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -117,6 +121,9 @@ func New(c Config) (*Subscriber, error) {
 	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
+	}
+	if c.Turned == nil {
+		c.Turned = func(string, time.Duration) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -172,6 +172,7 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 		for key, want := range map[string]string{
 			"KillMode": "mixed", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "UMask": "0077", "StateDirectoryMode": "0700",
 			"CapabilityBoundingSet": "", "RestartPreventExitStatus": "2",
+			"Type": "notify", "NotifyAccess": "main", // what it starts tells systemd nothing
 		} {
 			if got := u.one(t, key); got != want {
 				t.Errorf("%s: %s is %q, want %q", name, key, got, want)
@@ -200,7 +201,7 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 // known are the directives of the units, as systemd.unit, systemd.service, systemd.exec and
 // systemd.kill name them: a misspelt one is a warning in the journal and nothing more.
 var known = strings.Fields(`Description Documentation After Wants WantedBy
-	Type ExecStart User Group StateDirectory StateDirectoryMode WorkingDirectory UMask Environment EnvironmentFile LoadCredential
+	Type NotifyAccess WatchdogSec TimeoutAbortSec ExecStart User Group StateDirectory StateDirectoryMode WorkingDirectory UMask Environment EnvironmentFile LoadCredential
 	Restart RestartSec RestartPreventExitStatus KillMode TimeoutStopSec LimitNOFILE
 	NoNewPrivileges CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome PrivateTmp PrivateDevices ProtectClock
 	ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc
