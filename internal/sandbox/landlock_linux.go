@@ -82,7 +82,7 @@ func (b Box) ruleset(abi int) (fd int, err error) {
 	if errno != 0 {
 		return 0, fmt.Errorf("make Landlock rules: %w", errno)
 	}
-	fd = int(rules) //nolint:gosec // a descriptor
+	fd = int(rules)
 	unix.CloseOnExec(fd)
 	readOnly := slices.Concat(system, b.ReadOnly)
 	if b.Network {
@@ -115,7 +115,7 @@ func allow(rules int, path string, rights uint64) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		rights &= fileRights
 	}
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}                                                                                  //nolint:gosec // a descriptor
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
 	if _, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(rules), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0); errno != 0 { //nolint:gosec // as above
 		return fmt.Errorf("allow %s: %w", path, errno)
 	}

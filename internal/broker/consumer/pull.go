@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -46,6 +47,11 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
 	}
 	defer func() { _ = a.sub.Unsubscribe() }() // fails only if it has already ended
+	// After a reconnect the held messages must be revived first: the broker would answer with them. The
+	// count of reconnects grows before the connection is usable, so it is read after the state.
+	if connected := s.nc.IsConnected(); !connected || s.nc.Stats().Reconnects != s.seen.Load() {
+		return nil, fmt.Errorf("pull from %s: %w", b.Stream, errNotBound)
+	}
 	subject := apiPrefix(s.cfg.JetStream) + "CONSUMER.MSG.NEXT." + b.Stream + "." + b.Consumer
 	if err := s.nc.PublishRequest(subject, inbox, request); err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", b.Stream, err)
@@ -56,6 +62,9 @@ func (s *subscription) pull(ctx context.Context, b bound, batch int, expires tim
 	}
 	return pulled, err
 }
+
+// errNotBound says that the connection was lost since the consumer was bound.
+var errNotBound = errors.New("the connection was lost")
 
 // answers receives the messages to the inbox of one pull. It does not use the library's synchronous
 // subscription, which treats a message with an empty body and the header "Status: 503" as a missing
