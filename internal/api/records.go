@@ -95,7 +95,7 @@ func (o Operations) Queue(ctx context.Context) (Queue, error) {
 	if err != nil {
 		return Queue{}, o.api.problemOf(ctx, err)
 	}
-	out := Queue{Waiting: d.Waiting + in.Waiting, Held: uint64(max(d.Held, 0) + max(in.Held, 0)), Oldest: d.OldestWaiting, Whole: true} //nolint:gosec // not negative
+	out := Queue{Waiting: d.Waiting + in.Waiting, Held: uint64(max(d.Held, 0) + max(in.Held, 0)), Oldest: d.OldestWaiting, Whole: true}
 	if out.Oldest.IsZero() || !in.OldestWaiting.IsZero() && in.OldestWaiting.Before(out.Oldest) {
 		out.Oldest = in.OldestWaiting
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -42,13 +43,13 @@ type BrowsePage struct {
 	Searched bool
 }
 
-// browseWindow bounds the requests that one page of all projects is searched for. A filter that few
-// requests match would otherwise read the whole ledger.
-const browseWindow = "20000"
+// browseWindow bounds the requests that one page is searched in: of all projects, or of one project and
+// state. A filter that few requests match would otherwise read the whole ledger.
+const browseWindow = 10_000
 
 // The parameters of both statements are: $1 the states, $2 to $4 the place, $5 and $6 the bounds of
-// time, $7 the code, $8 the format, $9 the text, $10 the limit. browseProjects has the projects as
-// $11. The position of the format is looked for first, because it is cheaper than reading JSON;
+// time, $7 the code, $8 the format, $9 the text, $10 the limit, $11 the window. browseProjects has the projects
+// as $12. The position of the format is looked for first, because it is cheaper than reading JSON;
 // a label of the metadata may contain the same text.
 const (
 	browseMatches = `
@@ -67,7 +68,7 @@ const (
 WITH page AS (
     SELECT w.* FROM (
         SELECT r.* FROM pgcourier.requests r WHERE` + browsePlace + ` AND ` + browseState + ` = ANY ($1) /*states*/
-        ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC LIMIT ` + browseWindow + `
+        ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC LIMIT $11
     ) w WHERE` + browseMatches + `
     ORDER BY w.created_at DESC, w.project_id DESC, w.request_id DESC LIMIT $10
 )`
@@ -75,11 +76,11 @@ WITH page AS (
 	// See page for the array of one element.
 	browseProjects = `
 WITH page AS (
-    SELECT p.* FROM unnest($11::text[]) AS q(project) CROSS JOIN unnest($1::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT p.* FROM unnest($12::text[]) AS q(project) CROSS JOIN unnest($1::text[]) AS s(state) CROSS JOIN LATERAL (
         SELECT w.* FROM (
             SELECT r.* FROM pgcourier.requests r
             WHERE r.project_id = ANY (ARRAY[q.project]) AND ` + browseState + ` = s.state AND` + browsePlace + `
-            ORDER BY r.project_id DESC, r.created_at DESC, r.request_id DESC LIMIT ` + browseWindow + `
+            ORDER BY r.project_id DESC, r.created_at DESC, r.request_id DESC LIMIT $11
         ) w WHERE` + browseMatches + ` LIMIT $10
     ) p ORDER BY p.created_at DESC, p.project_id DESC, p.request_id DESC LIMIT $10
 )`
@@ -92,7 +93,7 @@ ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC`
 SELECT r.created_at, r.project_id, r.request_id FROM pgcourier.requests r
 WHERE r.created_at <= $2 AND (r.created_at, r.project_id, r.request_id) < ($2, $3, $4) AND r.created_at >= $5 AND r.created_at < $6
     AND ` + browseState + ` = ANY ($1) /*states*/
-ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC OFFSET ` + browseWindow + ` - 1 LIMIT 1`
+ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC OFFSET $7 - 1 LIMIT 1`
 )
 
 // Browse returns a page of requests.
@@ -104,12 +105,12 @@ func (l *Ledger) Browse(ctx context.Context, f BrowseFilter) (BrowsePage, error)
 	if !all && len(projects) == 0 {
 		return BrowsePage{}, nil
 	}
-	args := append(f.place(), string(f.Code), string(f.Format), strings.ToLower(text(f.Text)), f.Limit+1)
+	args := append(f.place(), string(f.Code), string(f.Format), strings.ToLower(text(f.Text)), f.Limit+1, f.window())
 	sql, what := f.partial(browseAll), "browse requests"
 	if !all {
 		sql, args = browseProjects, append(args, projects)
 	}
-	entries, err := l.entries(ctx, what, sql+browseEnd, args...)
+	entries, err := l.entries(ctx, what, sql+browseEnd, planned(args)...)
 	if err != nil {
 		return BrowsePage{}, err
 	}
@@ -125,7 +126,7 @@ func (l *Ledger) Browse(ctx context.Context, f BrowseFilter) (BrowsePage, error)
 			Project string    `db:"project_id"`
 			Request string    `db:"request_id"`
 		}
-		rows, err := read[bound](ctx, l, what, f.partial(browseBound), f.place()...)
+		rows, err := read[bound](ctx, l, what, f.partial(browseBound), planned(append(f.place(), browseWindow))...)
 		if err != nil {
 			return BrowsePage{}, err
 		}
@@ -135,6 +136,10 @@ func (l *Ledger) Browse(ctx context.Context, f BrowseFilter) (BrowsePage, error)
 	}
 	return out, nil
 }
+
+// planned adds to the parameters of a statement that it is planned for their values. A generic plan
+// expects so few rows that it reads and sorts the whole ledger.
+func planned(args []any) []any { return append([]any{pgx.QueryExecModeCacheDescribe}, args...) }
 
 // scope returns the projects to read, or all.
 func (f BrowseFilter) scope() (projects []string, all bool) {
@@ -150,13 +155,26 @@ func (f BrowseFilter) scope() (projects []string, all bool) {
 // narrow reports whether the window may hold requests that the filter leaves out.
 func (f BrowseFilter) narrow() bool { return f.Code != "" || f.Format != "" || f.Text != "" }
 
+// window returns how many requests are searched. Without a filter within it, it is the page itself: the
+// planner would prepare for reading all of a larger one.
+func (f BrowseFilter) window() int {
+	if f.narrow() {
+		return max(browseWindow, f.Limit+1)
+	}
+	return f.Limit + 1
+}
+
 // place returns the first six parameters.
 func (f BrowseFilter) place() []any {
 	states := make([]string, 0, len(f.States))
 	for _, s := range f.States {
 		states = append(states, string(s))
 	}
-	if len(states) == 0 {
+	switch {
+	case len(states) > 0:
+	case f.Code != "":
+		states = []string{string(export.Failed), string(Cancelled)}
+	default:
 		states = []string{string(export.Waiting), string(export.Running), string(export.Completed), string(export.Failed), string(Cancelled)}
 	}
 	at := func(t time.Time, none pgtype.InfinityModifier) pgtype.Timestamptz {

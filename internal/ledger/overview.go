@@ -23,25 +23,34 @@ type Hour struct {
 }
 
 const (
-	// The recursion visits each project once, by the primary key. DISTINCT would read every request.
+	// Each step of the recursion is one look into requests_completed: the next project, and its newest
+	// success. Projects without one are looked for among the newest failures and what is open.
 	projectStates = `
-WITH RECURSIVE projects AS (
-    (SELECT project_id FROM pgcourier.requests ORDER BY project_id LIMIT 1)
+WITH RECURSIVE succeeded AS (
+    (SELECT project_id, request_id, finished_at FROM pgcourier.requests WHERE state = 'completed' AND $1::text[] IS NULL
+    ORDER BY project_id DESC, finished_at DESC LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.project_id FROM pgcourier.requests r WHERE r.project_id > p.project_id ORDER BY r.project_id LIMIT 1)
-    FROM projects p WHERE p.project_id IS NOT NULL
+    SELECT n.* FROM succeeded s CROSS JOIN LATERAL (
+        SELECT r.project_id, r.request_id, r.finished_at FROM pgcourier.requests r WHERE r.state = 'completed' AND r.project_id < s.project_id
+        ORDER BY r.project_id DESC, r.finished_at DESC LIMIT 1
+    ) n
+), never AS (
+    SELECT DISTINCT f.project_id FROM (
+        (SELECT r.project_id FROM pgcourier.requests r WHERE r.state = 'failed' AND $1::text[] IS NULL ORDER BY r.created_at DESC LIMIT 2000)
+        UNION
+        (SELECT r.project_id FROM pgcourier.requests r WHERE r.state IN ('waiting', 'running') AND $1::text[] IS NULL
+        ORDER BY r.touched_at DESC LIMIT 2000)
+    ) f WHERE NOT EXISTS (SELECT FROM pgcourier.requests r WHERE r.project_id = f.project_id AND r.state = 'completed')
 ), chosen AS (
-    SELECT project_id FROM projects WHERE $1::text[] IS NULL AND project_id IS NOT NULL
-    UNION ALL
-    SELECT q.project FROM unnest($1::text[]) AS q(project)
-    WHERE EXISTS (SELECT FROM pgcourier.requests r WHERE r.project_id = q.project)
+    SELECT q.project AS project_id, n.request_id, n.finished_at FROM unnest($1::text[]) AS q(project) LEFT JOIN LATERAL (
+        SELECT r.request_id, r.finished_at FROM pgcourier.requests r
+        WHERE r.project_id = ANY (ARRAY[q.project]) AND r.state = 'completed' ORDER BY r.project_id DESC, r.finished_at DESC LIMIT 1
+    ) n ON true WHERE EXISTS (SELECT FROM pgcourier.requests r WHERE r.project_id = q.project)
 )
-SELECT c.project_id, coalesce(s.request_id, '') AS request_id, s.finished_at
-FROM chosen c LEFT JOIN LATERAL (
-    SELECT r.request_id, r.finished_at FROM pgcourier.requests r
-    WHERE r.project_id = ANY (ARRAY[c.project_id]) AND r.state = 'completed' ORDER BY r.project_id DESC, r.finished_at DESC LIMIT 1
-) s ON true
-ORDER BY s.finished_at NULLS FIRST, c.project_id LIMIT $2`
+SELECT project_id, '' AS request_id, NULL::timestamptz AS finished_at FROM never
+UNION ALL SELECT project_id, request_id, finished_at FROM succeeded
+UNION ALL SELECT project_id, coalesce(request_id, ''), finished_at FROM chosen
+ORDER BY finished_at NULLS FIRST, project_id LIMIT $2`
 
 	hours = `
 SELECT floor(extract(epoch FROM now() - r.created_at) / 3600)::integer AS ago, ` + browseState + ` AS state, count(*)::integer AS count,
@@ -52,7 +61,7 @@ GROUP BY 1, 2 ORDER BY 1, 2`
 )
 
 // ProjectStates returns projects that have requests: those without a completed export, then those
-// with the oldest one. projects nil: all.
+// with the oldest one. projects nil: all, of those without one only such with a late failure or an open request.
 func (l *Ledger) ProjectStates(ctx context.Context, projects []string, limit int) ([]ProjectState, error) {
 	rows, err := read[ProjectState](ctx, l, "look for the last success of each project", projectStates, projects, limit)
 	for i := range rows {

@@ -163,8 +163,8 @@ func (v *view) issue(at api.ExportPath) error {
 	form := v.r.PostForm
 	terms := api.LinkTerms{TTL: strings.TrimSpace(form.Get("ttl")), NotifyEmail: strings.TrimSpace(form.Get("notify_email"))}
 	if n := strings.TrimSpace(form.Get("max_downloads")); n != "" {
-		var err error
-		if terms.MaxDownloads, err = strconv.Atoi(n); err != nil || terms.MaxDownloads < 1 {
+		terms.MaxDownloads, _ = strconv.Atoi(n) // 0: it is not a number
+		if terms.MaxDownloads < 1 {
 			v.status(http.StatusUnprocessableEntity, "The number of downloads is not a number from 1 on", "Go back and correct it. No link was issued.")
 			return nil
 		}

@@ -61,7 +61,7 @@ func directs(r rune) bool {
 		r == 0x2028 || r == 0x2029 || r >= 0xe0000 && r <= 0xe007f
 }
 
-func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) } //nolint:gosec // not negative
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 func count(n any) string {
 	switch n := n.(type) {
@@ -70,7 +70,7 @@ func count(n any) string {
 	case int64:
 		return humanize.Comma(n)
 	case uint64:
-		return humanize.Comma(int64(min(n, 1<<62))) //nolint:gosec // bounded
+		return humanize.Comma(int64(min(n, 1<<62)))
 	}
 	return fmt.Sprint(n)
 }

@@ -19,7 +19,7 @@ func (v *browser) follow() <-chan string {
 	v.b.must(err)
 	r.Header.Set("Accept", "text/event-stream")
 	r.AddCookie(v.cookie)
-	res, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // the end of the test closes it
+	res, err := http.DefaultTransport.RoundTrip(r)
 	v.b.must(err)
 	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
 		v.b.t.Fatalf("%d %v", res.StatusCode, res.Header)

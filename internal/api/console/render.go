@@ -172,5 +172,5 @@ func (c *Console) asset(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	w.Header().Set("Content-Type", kind)
-	_, _ = w.Write(b) // fails only when the browser has gone
+	_, _ = w.Write(b) //nolint:gosec // a file of the program; it fails only when the browser has gone
 }

@@ -60,7 +60,7 @@ func (s *sessions) seal(token string, ends time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.aeads[0].Seal(nil, nil, b, []byte(cookieName))), nil
+	return base64.RawURLEncoding.EncodeToString(s.aeads[0].Seal(nil, nil, b, []byte(cookieName))), nil //nolint:gosec // the AEAD makes a random nonce itself
 }
 
 // open returns the token of a cookie; "": it is malformed, of another key, or over.
@@ -203,7 +203,7 @@ func (c *Console) checkLogin(w http.ResponseWriter, r *http.Request) {
 	if _, err := r.Cookie(cookieName); err != nil {
 		next = Prefix + "login?why=cookie"
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // a path of the console
 }
 
 // logout ends a session in this browser.
