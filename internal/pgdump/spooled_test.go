@@ -217,9 +217,7 @@ func TestCloseOfAPausedDumpLeavesNothing(t *testing.T) {
 	if err := dump.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left := group(t, pid); len(left) != 0 {
-		t.Errorf("processes left: %q", left)
-	}
+	eventually(t, "no process of the group is left", func() bool { return len(group(t, pid)) == 0 })
 	empty(t, dir)
 	noSessionIsLeft(t, dsn)
 }

@@ -47,12 +47,15 @@ func ConnectFor(ctx context.Context, dsn secret.String, command secret.Command, 
 	}
 	c.MaxConns = size(c, dsn, calls)
 	describe(c.ConnConfig)
-	withoutNames(c)
+	avoidNames := withoutNames(c)
 	c.BeforeConnect = func(ctx context.Context, to *pgx.ConnConfig) (err error) {
 		if to.Password == "" {
-			to.Password, err = command.Password(ctx, to.Host, to.Port, to.User, to.Database)
+			if to.Password, err = command.Password(ctx, to.Host, to.Port, to.User, to.Database); err != nil {
+				return err
+			}
 		}
-		return err
+		avoidNames(ctx, to)
+		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, c)
 	if err != nil {

@@ -31,16 +31,16 @@ func pooled(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 	return string(results[0].Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10), nil
 }
 
-// withoutNames keeps a pool's connections from naming statements behind a pooler. The first
-// connection is preceded by one that finds out; while that fails each is, and the connection
-// itself says why.
-func withoutNames(c *pgxpool.Config) {
+// withoutNames returns a function that keeps a pool's next connection from naming statements behind a
+// pooler. The first connection is preceded by one that finds out; while that fails each is, and the
+// connection itself says why.
+func withoutNames(c *pgxpool.Config) func(context.Context, *pgx.ConnConfig) {
 	if c.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
-		return
+		return func(context.Context, *pgx.ConnConfig) {}
 	}
 	var mu sync.Mutex
 	var known, behind bool
-	c.BeforeConnect = func(ctx context.Context, cc *pgx.ConnConfig) error {
+	return func(ctx context.Context, cc *pgx.ConnConfig) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !known {
@@ -53,6 +53,5 @@ func withoutNames(c *pgxpool.Config) {
 		if behind {
 			cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		}
-		return nil
 	}
 }
