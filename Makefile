@@ -5,6 +5,7 @@ GOLANGCI_LINT_VERSION = v2.15.0
 GOVULNCHECK_VERSION = v1.9.0
 CYCLONEDX_VERSION = v1.10.0
 DEADCODE_VERSION = v0.52.0
+NFPM_VERSION = v2.45.2
 
 # What make check compiles for itself is kept for each version, and of Go too: a linter understands
 # no code that is newer than the Go it was built with. It is outside of the folder, so that the
@@ -14,6 +15,7 @@ GOLANGCI_LINT = $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK = $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 CYCLONEDX = $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 DEADCODE = $(TOOLS)/deadcode-$(DEADCODE_VERSION)
+NFPM = $(TOOLS)/nfpm-$(NFPM_VERSION)
 
 # $(call timed,what,command) runs a command and says how long it took. The command holds no comma.
 timed = @start=$$(date +%s); status=0; { $(2); } || status=$$?; end=$$(date +%s); \
@@ -187,6 +189,10 @@ docs: build ## Write man pages and completion to build/docs
 	mkdir -p build/docs/completion
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
+.PHONY: release
+release: $(NFPM) $(CYCLONEDX) ## Make archives, .deb, .rpm, bills of materials and checksums of this commit in dist
+	@GO="$(GO)" NFPM="$(NFPM)" CYCLONEDX="$(CYCLONEDX)" deploy/packages/release.sh
+
 .PHONY: check
 check: $(GOLANGCI_LINT) $(DEADCODE) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, dead code, direction of dependencies, vulnerabilities, licences
 	$(call timed,format,unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
@@ -233,6 +239,9 @@ $(CYCLONEDX):
 
 $(DEADCODE):
 	$(call install,golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION))
+
+$(NFPM):
+	$(call install,github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION))
 
 $(GOLANGCI_LINT):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
@@ -333,4 +342,4 @@ promtool: ## Find promtool, or unpack it from Debian's package into build/bin
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf build
+	rm -rf build dist

@@ -198,6 +198,35 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 	}
 }
 
+// The packages bring what the units name.
+func TestThePackagesFitTheUnits(t *testing.T) {
+	t.Parallel()
+	holds := func(file, text string) {
+		t.Helper()
+		if !strings.Contains(readRoot(t, "deploy/packages/"+file), text) {
+			t.Errorf("deploy/packages/%s has no %q", file, text)
+		}
+	}
+	for _, name := range deployFiles(t, "systemd/*.service") {
+		u := readUnit(t, name)
+		login, settings := u.one(t, "User"), u.one(t, "EnvironmentFile")
+		holds("sysusers.conf", "u "+login+" - ")
+		for _, script := range []string{"preinstall.sh", "postremove.sh"} {
+			holds(script, " "+login)
+		}
+		for _, script := range []string{"postinstall.sh", "preremove.sh"} {
+			holds(script, " "+path.Base(name))
+		}
+		holds("nfpm.yaml", "{src: deploy/systemd/"+path.Base(settings)+", dst: "+settings+", type: config|noreplace, file_info: {mode: 0640, group: pgcourier}}")
+	}
+	holds("postinstall.sh", ">/etc/pgcourier/database-url")
+	for _, script := range deployFiles(t, "packages/*.sh") {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-n", filepath.Join(root, script)).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+	}
+}
+
 // known are the directives of the units, as systemd.unit, systemd.service, systemd.exec and
 // systemd.kill name them: a misspelt one is a warning in the journal and nothing more.
 var known = strings.Fields(`Description Documentation After Wants WantedBy
@@ -262,7 +291,7 @@ func TestACommandHasEverySettingOfAUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(root, "deploy", "systemd", "pgcourier-as"), "pgcourier-verifier")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + folder, "PGCOURIER_VERIFY_SCRATCH_URL=of the shell"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + t.TempDir() + ":" + folder, "PGCOURIER_VERIFY_SCRATCH_URL=of the shell"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
