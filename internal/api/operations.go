@@ -19,6 +19,7 @@ const (
 	ListCalls      = "list-calls"
 	ListTokens     = "list-tokens"
 	PauseSchedule  = "pause-schedule" // and resume
+	ListNotices    = "list-notifications"
 	Examine        = "examine"
 	PlanRetention  = "plan-retention"
 	CreateExport   = "create-export"
@@ -37,7 +38,7 @@ const (
 func pageScopes() map[string][]access.Scope {
 	return map[string][]access.Scope{
 		OpenPages: {access.Read}, PlanRetention: {access.Read},
-		ListCalls: {access.Operate}, PauseSchedule: {access.Operate}, Examine: {access.Operate},
+		ListCalls: {access.Operate}, PauseSchedule: {access.Operate}, ListNotices: {access.Operate}, Examine: {access.Operate},
 		ListTokens: {access.Admin},
 	}
 }

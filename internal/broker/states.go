@@ -134,6 +134,43 @@ func (s *States) All(ctx context.Context, use func(key string, body []byte) erro
 	return eachState(ctx, old, use)
 }
 
+// firstStates bounds the states that Since reads from position 0.
+const firstStates = 5000
+
+// Since calls use with each state that was written at or after a position, the longest unchanged first, and
+// returns the position after the last one. From position 0 it begins with the newest 5000. It needs no
+// consumer, and makes one request for each state. ErrStatesMove.
+func (s *States) Since(ctx context.Context, from uint64, use func(key string, body []byte) error) (next uint64, err error) {
+	kv, stream, err := s.open(ctx)
+	if err == nil && kv != nil {
+		stream, err = s.js.Stream(ctx, events.StreamNotificationStates)
+	}
+	if err != nil {
+		return from, fmt.Errorf("read the notification states: %w", err)
+	}
+	if stream == nil {
+		return from, nil
+	}
+	if last := stream.CachedInfo().State.LastSeq; from == 0 && last > firstStates {
+		from = last - firstStates
+	}
+	for from = max(from, 1); ; {
+		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(anySubject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return from, nil
+		}
+		if err != nil {
+			return from, fmt.Errorf("read the notification states: %w", err)
+		}
+		from = m.Sequence + 1
+		if len(m.Data) > 0 { // a key that was deleted by hand leaves an empty marker
+			if err := use(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], m.Data); err != nil {
+				return from, err
+			}
+		}
+	}
+}
+
 // eachState calls use with the messages of a stream of states, the oldest first.
 func eachState(ctx context.Context, stream jetstream.Stream, use func(key string, body []byte) error) error {
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})

@@ -27,6 +27,9 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	if _, _, err := s.Get(t.Context(), "a"); !errors.Is(err, broker.ErrNoState) {
 		t.Errorf("without a bucket: %v", err)
 	}
+	if next, err := s.Since(t.Context(), 0, nothing); next != 0 || err != nil {
+		t.Errorf("since, without a bucket: %d, %v", next, err)
+	}
 	must(t, s.All(t.Context(), nothing))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{Notifications: []string{"email"}}))
 	if _, _, err := s.Get(t.Context(), "a"); !errors.Is(err, broker.ErrNoState) {
@@ -54,6 +57,28 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	}))
 	if want := []string{"b=b1", "c=c1", "a=a2"}; !slices.Equal(all, want) {
 		t.Errorf("all are %q, want %q", all, want)
+	}
+	since := func(from uint64) (next uint64, got []string) {
+		t.Helper()
+		next, err := s.Since(t.Context(), from, func(key string, body []byte) error {
+			got = append(got, key+"="+string(body))
+			return nil
+		})
+		must(t, err)
+		return next, got
+	}
+	next, got := since(0)
+	if !slices.Equal(got, all) {
+		t.Errorf("since the start %q, want %q", got, all)
+	}
+	_, revision, err = s.Get(t.Context(), "b")
+	must(t, err)
+	must(t, s.Set(t.Context(), "b", []byte("b2"), revision))
+	if next, got = since(next); !slices.Equal(got, []string{"b=b2"}) {
+		t.Errorf("the change is %q", got)
+	}
+	if _, got = since(next); len(got) != 0 {
+		t.Errorf("without a change %q", got)
 	}
 	stop := errors.New("enough")
 	if err := s.All(t.Context(), func(string, []byte) error { return stop }); !errors.Is(err, stop) {

@@ -112,7 +112,7 @@ func (r *API) mountConsole() error {
 		return err
 	}
 	pages, err := console.New(console.Config{
-		API: r.api, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Notice: s.PruneNotice, Log: c.Log,
+		API: r.api, Notices: newNotices(c.Connection, c.JetStream).List, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Notice: s.PruneNotice, Log: c.Log,
 		Plan: NewPruner(PrunerConfig{Ledger: c.Ledger, Projects: c.Projects, Policy: policy, Notice: s.PruneNotice, Log: c.Log}).PlanNow,
 	})
 	if err != nil {

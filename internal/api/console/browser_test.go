@@ -65,7 +65,9 @@ func (b *bench) logIn(p *chromium.Page, token string) {
 // Every page in a real browser: no violation of axe-core's rules, nothing wider than the window, no
 // error of the script or the policy, little to transfer; and a picture of each.
 func TestPagesInABrowser(t *testing.T) {
-	b := setup(t, func(c *console.Config) { c.Plan, c.Examine = plan, findings })
+	b := setup(t, func(c *console.Config) {
+		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 5.1.1 no such mailbox")
+	})
 	b.cancels()
 	b.furnish()
 	rules, err := os.ReadFile(filepath.Join(build, "axe", "node_modules", "axe-core", "axe.min.js"))
@@ -122,6 +124,7 @@ func TestPagesInABrowser(t *testing.T) {
 		{"confirm-link", "exports/acme/nightly-2026-11-01/link"},
 		{"confirm-replays", "replay?match=1&code=storage_full"},
 		{"schedules", "schedules"},
+		{"notifications", "notifications"},
 		{"retention", "retention?project=acme"},
 		{"health", "health"},
 		{"tokens", "tokens"},

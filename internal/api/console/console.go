@@ -30,6 +30,8 @@ type Config struct {
 	Examine func(context.Context) []Finding
 	// Plan returns what retention would do about a project now. nil: the page names the command.
 	Plan func(ctx context.Context, project string) (retention.Report, error)
+	// Notices returns the notifications, the last changed first. ErrNoRight. nil: there is no page of them.
+	Notices func(context.Context) ([]Notice, error)
 	// Notice is the time between the warning and the deletion.
 	Notice time.Duration
 	Log    *slog.Logger
@@ -37,6 +39,19 @@ type Config struct {
 
 // Finding is one result of Examine.
 type Finding struct{ Check, State, Found, Fix string }
+
+// Notice is a notification of an event for one recipient.
+type Notice struct {
+	Key, State, Channel, Recipient, Project, Request string
+
+	Tries     int    // that failed
+	Cause     string // of the last failure
+	UpdatedAt time.Time
+	NextTryAt time.Time // zero: it does not wait for one
+}
+
+// ErrNoRight means that this process may not read the notifications.
+var ErrNoRight = errors.New("the broker's login may not read notifications")
 
 // Console serves the pages.
 type Console struct {
@@ -108,6 +123,7 @@ func (c *Console) routes() {
 		"GET schedules":                                   (*view).schedules,
 		"GET schedules/{project}/{name}/{action}":         (*view).confirmSchedule,
 		"POST schedules/{project}/{name}/{action}":        (*view).actOnSchedule,
+		"GET notifications":                               (*view).notifications,
 		"GET retention":                                   (*view).retention,
 		"GET health":                                      (*view).healthPage,
 		"POST health":                                     (*view).examine,

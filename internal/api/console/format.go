@@ -146,9 +146,9 @@ func pathOf(elements ...string) string {
 // class returns the class of a state for the style sheet.
 func class(state any) string {
 	switch s := fmt.Sprint(state); s {
-	case "completed", "ok", "active", "valid", "kept":
+	case "completed", "ok", "active", "valid", "kept", "sent":
 		return "good"
-	case "failed", "fault", "unreachable", "damaged", "failing", "missing":
+	case "failed", "fault", "unreachable", "damaged", "failing", "missing", "parked":
 		return "bad"
 	case "running", "deleting":
 		return "busy"

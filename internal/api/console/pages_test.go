@@ -21,7 +21,7 @@ import (
 )
 
 // everyPage are the pages without parameters.
-var everyPage = []string{"", "exports", "request", "schedules", "retention", "health", "tokens", "audit", "login"}
+var everyPage = []string{"", "exports", "request", "schedules", "notifications", "retention", "health", "tokens", "audit", "login"}
 
 func plan(_ context.Context, project string) (retention.Report, error) {
 	return retention.Report{Verdicts: []retention.Verdict{{
@@ -34,9 +34,32 @@ func findings(context.Context) []console.Finding {
 	return []console.Finding{{Check: "broker", State: "ok", Found: "answers"}, {Check: "database/rights", State: "fault", Found: "lacks a right", Fix: "grant it"}}
 }
 
+// noticesOf returns notifications of two projects with a text in one of them.
+func noticesOf(text string) func(context.Context) ([]console.Notice, error) {
+	return func(context.Context) ([]console.Notice, error) {
+		return []console.Notice{
+			{Key: "email-k2", State: "sent", Channel: "email", Recipient: "bob@example.org", Project: "globex", Request: "r", UpdatedAt: time.Now()},
+			{Key: "email-k1", State: "parked", Channel: "email", Recipient: "ann@example.org", Project: "acme", Request: "good", Tries: 3, Cause: text, UpdatedAt: time.Now()},
+		}, nil
+	}
+}
+
+func TestNotificationsAreThoseOfTheOwnProjects(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *console.Config) { c.Notices = noticesOf("refused") })
+	if got := b.visit("globex", access.Read, access.Operate).get("notifications"); got.status != http.StatusOK || strings.Contains(got.body, "acme") || !strings.Contains(got.body, "none parked") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := b.visit("acme", access.Read).get("notifications"); got.status != http.StatusForbidden {
+		t.Errorf("without the scope operate: %d", got.status)
+	}
+}
+
 func TestPagesShowWhatThereIs(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(c *console.Config) { c.Plan, c.Examine = plan, findings })
+	b := setup(t, func(c *console.Config) {
+		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 no such mailbox")
+	})
 	b.completed("acme", "good")
 	b.failed(events.Requested{ProjectID: "acme", RequestID: "broken", RequestedBy: "ann"}, export.Fault{Code: codes.LockTimeout, Message: "waited too long"})
 	b.claim("globex", "now")
@@ -62,6 +85,8 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 		"request":                   {"backup.requested", `name="project"`},
 		"replay?of=acme/broken":     {"acme/broken", "Replaying twice gives one request"},
 		"schedules":                 {"nightly", "Europe/Berlin", "03:00 CE", "Pause…"},
+		"notifications":             {"1 parked", "550 no such mailbox", "ann@example.org", "email-k1"},
+		"notifications?state=sent":  {"globex", "1 parked"},
 		"retention?project=acme":    {"older than 1d", "old", "kept"},
 		"health":                    {"1 to be fixed", "grant it", "answers"},
 		"tokens":                    {"this session", "active", "admin"},
@@ -161,6 +186,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, func(c *console.Config) {
+				c.Notices = noticesOf(text)
 				c.Examine = func(context.Context) []console.Finding {
 					return []console.Finding{{Check: text, State: text, Found: text, Fix: text}}
 				}

@@ -99,6 +99,7 @@ func (v *view) showStatus(status int, name string, f frame) error {
 		{"Overview", "", api.OpenPages},
 		{"Exports", "exports", api.OpenPages},
 		{"Schedules", "schedules", api.ListSchedules},
+		{"Notifications", "notifications", api.ListNotices},
 		{"Retention", "retention", api.PlanRetention},
 		{"Health", "health", api.Examine},
 		{"Tokens", "tokens", api.ListTokens},

@@ -113,8 +113,8 @@ func acts() []act {
 		api("take a notification", "CONSUMER.MSG.NEXT.BACKUP_NOTIFICATIONS.notify-email", "notifier"),
 		publish("acknowledge a notification", "$JS.ACK.BACKUP_NOTIFICATIONS.notify-email.1.1.1.1.0", "notifier"),
 		api("read a notification", "STREAM.MSG.GET.BACKUP_NOTIFICATIONS", "notifier operator"),
-		api("read a notification's state", "STREAM.MSG.GET.KV_BACKUP_NOTIFICATION_STATES", "notifier operator"),
-		api("read it in the stream of earlier versions", "STREAM.MSG.GET.BACKUP_NOTIFICATION_STATES", "notifier operator"),
+		api("read a notification's state", "STREAM.MSG.GET.KV_BACKUP_NOTIFICATION_STATES", "notifier api operator"),
+		api("read it in the stream of earlier versions", "STREAM.MSG.GET.BACKUP_NOTIFICATION_STATES", "notifier api operator"),
 		api("list the notifications' states", "CONSUMER.CREATE.KV_BACKUP_NOTIFICATION_STATES.x", "operator"),
 		api("remove the notifications' states", "STREAM.DELETE.KV_BACKUP_NOTIFICATION_STATES", ""),
 

@@ -161,6 +161,7 @@ func apiRights(r Rights) Rights {
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
 		}, setup(),
 		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
+		ReadNotifications(), // for the console, which changes none
 	)
 	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
 	// A discovery is delivered to each instance, and all of them share one connection. nats-server counts
@@ -168,6 +169,10 @@ func apiRights(r Rights) Rights {
 	r.Respond = 2*broker.ServiceInstances - 1
 	return r
 }
+
+// ReadNotifications returns the subjects to publish on for reading the states of notifications by
+// their positions.
+func ReadNotifications() []string { return each(readMsg, broker.NotificationStateStreams()) }
 
 // WithoutCalls returns r without the rights to answer calls over NATS. The role api serves HTTP without them.
 func (r Rights) WithoutCalls() Rights {

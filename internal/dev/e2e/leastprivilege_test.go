@@ -175,8 +175,8 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 		t.Errorf("a link: %d %s", status, text)
 	}
 	l.event(events.TypeLinkIssued, "acme", "one")
-	pages := s.console(t, l.token("*", "admin"), "", "exports", "exports/acme/one", "schedules", "retention", "health", "tokens", "audit")
-	if strings.Contains(pages[0], "does not answer") || !strings.Contains(pages[2], "Link issued") {
+	pages := s.console(t, l.token("*", "admin"), "", "exports", "exports/acme/one", "schedules", "notifications", "retention", "health", "tokens", "audit")
+	if strings.Contains(pages[0], "does not answer") || !strings.Contains(pages[4], "none parked") || !strings.Contains(pages[2], "Link issued") {
 		t.Errorf("the console lacks a right: %s %s", pages[0], pages[2])
 	}
 	if status, _, text := s.call("DELETE", at+"/one", tok, ""); status != 202 {

@@ -59,6 +59,18 @@ func (r Records) List(ctx context.Context) ([]notify.Record, error) {
 	return out, err
 }
 
+// Since calls use with each record that changed at or after a position, and returns the position after it. See
+// broker.States.Since.
+func (r Records) Since(ctx context.Context, from uint64, use func(notify.Record)) (next uint64, err error) {
+	return r.States.Since(ctx, from, func(_ string, body []byte) error {
+		record, err := decodeRecord(body)
+		if err == nil {
+			use(record)
+		}
+		return err
+	})
+}
+
 func decodeRecord(body []byte) (notify.Record, error) {
 	var record notify.Record
 	if err := json.Unmarshal(body, &record); err != nil {
