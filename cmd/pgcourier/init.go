@@ -23,8 +23,8 @@ import (
 
 // newSettings are what init writes.
 type newSettings struct {
-	file, key, database, query, broker, storage, recipients, data string
-	eachSchema                                                    bool
+	file, key, database, query, broker, keys, storage, recipients, data string
+	eachSchema                                                          bool
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -38,7 +38,8 @@ func (a *app) initCommand() *cobra.Command {
 			"makes doctor's checks that need no running worker, and names the next command.\n\n" +
 			"With --each-schema every schema of the database is a project of the same name. Without\n" +
 			"it and PROJECT_QUERY the table control_plane.projects names the projects. --new-key\n" +
-			"makes an age key and encrypts exports to it: keep its file away from this machine.",
+			"makes an age key and encrypts exports to it: keep its file away from this machine. For a\n" +
+			"broker of your own the folder keys beside the file, if it is there, becomes NATS_KEYS.",
 		Example: "  pgcourier init\n" +
 			"  PGCOURIER_DATABASE_URL=postgres://me:secret@db/app pgcourier init --each-schema\n" +
 			"  pgcourier init --database-url-file url.txt --storage s3://backups/prod --new-key key.txt",
@@ -50,7 +51,7 @@ func (a *app) initCommand() *cobra.Command {
 	f.StringVar(&x.key, "new-key", "", "make an age key, and write it to this file")
 	f.BoolVar(&force, "force", false, "replace a file of settings that is there")
 	f.StringSlice("only", nil, "make only these of doctor's checks (default: all that need no running worker)")
-	load := config.Flags(f, "DATABASE_URL", "PROJECT_QUERY", "NATS_URL", "STORAGE", "DATA_DIR", "AGE_RECIPIENTS")
+	load := config.Flags(f, "DATABASE_URL", "PROJECT_QUERY", "NATS_URL", "NATS_KEYS", "STORAGE", "DATA_DIR", "AGE_RECIPIENTS")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		environ := env.ToMap(a.environ)
 		x.file = cmp.Or(x.file, environ[config.Prefix+"CONFIG"], config.DefaultFile(environ))
@@ -67,6 +68,7 @@ func (a *app) initCommand() *cobra.Command {
 			return err
 		}
 		x.database, x.query, x.broker = c.DatabaseURL.Reveal(), c.ProjectQuery, c.NATSURL.Reveal()
+		x.keys = c.NATSKeys
 		x.storage, x.recipients = strings.Join(c.Storage, ","), strings.Join(c.AgeRecipients, ",")
 		if f.Changed("data-dir") || environ[config.Prefix+"DATA_DIR"] != "" {
 			x.data = c.DataDir
@@ -132,6 +134,10 @@ func (x *newSettings) write() error {
 		}
 		x.query = project.EachSchemaQuery
 	}
+	keys := filepath.Join(filepath.Dir(x.file), "keys")
+	if info, err := os.Stat(keys); err == nil && info.IsDir() && x.broker != "" && x.keys == "" {
+		x.keys = keys
+	}
 	if x.key != "" {
 		text, recipient, err := seal.NewIdentity()
 		if err != nil {
@@ -143,7 +149,7 @@ func (x *newSettings) write() error {
 		x.recipients = strings.TrimPrefix(x.recipients+","+recipient, ",")
 	}
 	return config.WriteFile(x.file, [][2]string{
-		{"DATABASE_URL", x.database}, {"PROJECT_QUERY", x.query}, {"NATS_URL", x.broker}, {"DATA_DIR", x.data},
+		{"DATABASE_URL", x.database}, {"PROJECT_QUERY", x.query}, {"NATS_URL", x.broker}, {"NATS_KEYS", x.keys}, {"DATA_DIR", x.data},
 		{"STORAGE", x.storage}, {"AGE_RECIPIENTS", x.recipients},
 	})
 }

@@ -43,6 +43,24 @@ func TestInitWritesWhatAllCommandsRead(t *testing.T) {
 		t.Errorf("a second time: %d, %s%s", code, stdout, stderr)
 	}
 
+	if err := os.Mkdir(filepath.Join(home, ".config", "pgcourier", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(home, "other")
+	if _, stderr, _ := p.command(append(given, "PGCOURIER_NATS_URL=nats://127.0.0.1:1"), "init", "--config", other, "--only", "clients"); !strings.Contains(stderr, "wrote "+other) {
+		t.Errorf("init for a broker of one's own: %s", stderr)
+	}
+	if b, err := os.ReadFile(other); err != nil || strings.Contains(string(b), "NATS_KEYS") || !strings.Contains(string(b), "PGCOURIER_NATS_URL=nats://127.0.0.1:1\n") {
+		t.Errorf("the folder keys is beside another file, and this file has %q, %v", b, err)
+	}
+	beside := filepath.Join(home, ".config", "pgcourier", "other")
+	if _, stderr, _ := p.command(append(given, "PGCOURIER_NATS_URL=nats://127.0.0.1:1"), "init", "--config", beside, "--only", "clients"); !strings.Contains(stderr, "wrote "+beside) {
+		t.Errorf("init for a broker of one's own: %s", stderr)
+	}
+	if b, err := os.ReadFile(beside); err != nil || !strings.Contains(string(b), "PGCOURIER_NATS_KEYS="+filepath.Join(filepath.Dir(beside), "keys")+"\n") {
+		t.Errorf("the file has %q, %v", b, err)
+	}
+
 	w := p.launch("", append([]string{"PGCOURIER_NATS_PORT=-1", "PGCOURIER_LOG_FORMAT=json"}, environ...))
 	if stdout, stderr, code := p.command(environ, "request", "tenant_acme", "--id", "first", "--wait"); code != 0 || !strings.Contains(stdout, "completed") {
 		t.Errorf("request: %d\n%s%s", code, stdout, stderr)
