@@ -39,7 +39,8 @@ func (s *Service) serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	limit := time.NewTimer(max(s.settings.DrainTimeout, leastDrain))
+	// undrained may take readyTimeout, so that both end in time.
+	limit := time.NewTimer(max(s.settings.DrainTimeout, leastDrain) - readyTimeout)
 	defer limit.Stop()
 	select {
 	case err := <-done:
