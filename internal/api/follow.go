@@ -142,7 +142,8 @@ func (s *eventStream) write(text []byte) bool {
 	if _, err := s.w.Write(text); err != nil {
 		return false
 	}
-	return s.control.Flush() == nil
+	// The next write may be later than the deadline, which would then end a stream of HTTP/2.
+	return s.control.Flush() == nil && s.control.SetWriteDeadline(time.Time{}) == nil
 }
 
 // append appends the event in the form of Server-Sent Events.
