@@ -36,12 +36,12 @@ build: ## Build build/pgcourier
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/pgcourier ./cmd/pgcourier
 
 .PHONY: demo
-demo: postgres build ## Run the main job end to end on a temporary database and broker (STORAGE=s3|telegram)
+demo: postgres build ## Run the main job end to end on a temporary database and broker (STORAGE=s3|telegram, CONSOLE=1: ends with the web console)
 ifeq ($(STORAGE),)
-	build/pgcourier demo
+	build/pgcourier demo $(if $(CONSOLE),--console)
 else
 	$(GO) build -tags demoservers -o build/pgcourier-demo ./cmd/pgcourier
-	build/pgcourier-demo demo --storage $(STORAGE)
+	build/pgcourier-demo demo --storage $(STORAGE) $(if $(CONSOLE),--console)
 endif
 
 # A selection of what the targets below run in full. make check vets, with all analyzers and

@@ -12,6 +12,7 @@ import (
 func (a *app) demoCommand() *cobra.Command {
 	kind := "file"
 	var dir string
+	var console bool
 	var size int
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -29,6 +30,7 @@ func (a *app) demoCommand() *cobra.Command {
 		_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 	}
 	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; files of an earlier demo there are removed")
+	cmd.Flags().BoolVar(&console, "console", false, "at the end serve the web console, and print its address and a token, until Ctrl-C")
 	cmd.Flags().IntVar(&size, "size", 1_200_000, "rows of the large project; each is about 260 bytes in the dump")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		if kinds := demo.Kinds(); !slices.Contains(kinds, kind) {
@@ -38,7 +40,7 @@ func (a *app) demoCommand() *cobra.Command {
 			return exitf(exitUsage, "demo prints text only: it has no --output %s", a.output)
 		}
 		return demo.Run(cmd.Context(), demo.Config{
-			Storage: kind, Dir: dir, Size: size, Version: version, Environ: a.environ, Stdout: a.stdout, Stderr: a.stderr,
+			Storage: kind, Dir: dir, Size: size, Console: console, Version: version, Environ: a.environ, Stdout: a.stdout, Stderr: a.stderr,
 		})
 	})
 	return cmd

@@ -35,6 +35,8 @@ type Config struct {
 	Dir string
 	// Size is how many rows the large project has.
 	Size int
+	// Console serves the web console at the end, until the context ends.
+	Console bool
 	// Version is the program's.
 	Version string
 	// Environ decides how progress is shown.
@@ -122,7 +124,13 @@ func (d *story) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	d.farewell(completed, time.Since(begun))
+	took := time.Since(begun)
+	if d.Console {
+		if err := d.serveConsole(ctx); err != nil {
+			return err
+		}
+	}
+	d.farewell(completed, took)
 	return nil
 }
 
