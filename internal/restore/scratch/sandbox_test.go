@@ -39,7 +39,7 @@ func TestLandlockIsUsedWhereNamespacesAreRefused(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), refusedVariable+"=1")
-	const user = 1000 // in its namespace: PostgreSQL refuses to run as root
+	const user = 1 // in its namespace: PostgreSQL refuses to run as root, and as a user without a name
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}},
