@@ -38,6 +38,9 @@ func (a *app) serveCommand() *cobra.Command {
 		setNondumpable(cmd.Context(), c, a.logger(c))
 		warnOfOpenFolder(cmd.Context(), c.DataDir, a.logger(c))
 		setGCPercent()
+		// Go's exit code after a panic, or a watchdog's SIGABRT, is 2: that of a wrong setting, with which
+		// nothing starts the process again. With "crash" it ends by SIGABRT, after the same output.
+		debug.SetTraceback("crash")
 		return service.Serve(cmd.Context(), service.Config{Settings: c, Version: version, Examine: examination(c), Log: a.logger(c)})
 	})
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -72,6 +73,20 @@ const (
 	stoppingMessage = "STOPPING=1\nSTATUS=draining: "
 	aliveMessage    = "WATCHDOG=1"
 )
+
+// Exit code 2 would say that a setting is wrong, and RestartPreventExitStatus= that it stays so.
+func TestAWorkerThatCrashesIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	w := p.start()
+	w.killed = true
+	w.signal(syscall.SIGABRT) // as the watchdog does; a panic ends in the same way
+	w.await()
+	state, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !state.Signaled() || state.Signal() != syscall.SIGABRT || !strings.Contains(w.logs.String(), "goroutine ") {
+		t.Errorf("the worker ended with %s", w.cmd.ProcessState)
+	}
+}
 
 func TestSystemdIsToldWhatTheWorkerDoes(t *testing.T) {
 	t.Parallel()

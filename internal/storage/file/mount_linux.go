@@ -32,13 +32,16 @@ func mountOf(dir string) string {
 	return mountIn(string(info), dir)
 }
 
-// mountIn finds the mount of a path in the text of /proc/PID/mountinfo (proc(5)).
+// mountIn finds the mount of a path in the text of /proc/PID/mountinfo (proc(5)). A folder of the
+// root's file system that is mounted onto itself, as systemd does for StateDirectory=, is no mount:
+// other processes do not see it.
 func mountIn(info, path string) string {
 	at, text := "", ""
+	var device, folder, rootDevice, rootFolder string // of the mount, and of that of /
 	for line := range strings.Lines(info) {
 		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
 		fields, system := strings.Fields(left), strings.Fields(right)
-		const pointField = 4
+		const deviceField, folderField, pointField = 2, 3, 4
 		if !ok || len(fields) <= pointField || len(system) < 2 {
 			continue
 		}
@@ -46,9 +49,13 @@ func mountIn(info, path string) string {
 		inside := path == point || strings.HasPrefix(path, strings.TrimSuffix(point, "/")+"/")
 		if inside && len(point) >= len(at) { // a later mount at the same point hides the earlier
 			at, text = point, system[0]+" on "+unescape(system[1])+" at "+point
+			device, folder = fields[deviceField], unescape(fields[folderField])
+		}
+		if point == "/" {
+			rootDevice, rootFolder = fields[deviceField], unescape(fields[folderField])
 		}
 	}
-	if at == "/" {
+	if at == "/" || device == rootDevice && folder == strings.TrimSuffix(rootFolder, "/")+at {
 		return ""
 	}
 	return text

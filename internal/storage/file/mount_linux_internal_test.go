@@ -9,11 +9,14 @@ func TestTheMountOfAFolderIsDescribed(t *testing.T) {
 31 30 8:17 / /srv/backup\040disk rw,relatime shared:2 - ext4 /dev/disk/by-label/back\134up rw
 32 22 8:17 / /srvx rw - ext4 /dev/sdc1 rw
 33 31 8:33 / /srv/backup\040disk rw - xfs /dev/sdd1 rw
+34 22 8:1 /var/lib/pgcourier /var/lib/pgcourier rw - ext4 /dev/sda1 rw
+35 22 8:1 /disks/a /mnt/a rw - ext4 /dev/sda1 rw
 broken
 `
 	for path, want := range map[string]string{
 		"/var/lib/exports": "", "/": "", "/srv": "tmpfs on none at /srv", "/srv/exports": "tmpfs on none at /srv",
 		"/srv/backup disk/exports": "xfs on /dev/sdd1 at /srv/backup disk", "/srvx/a": "ext4 on /dev/sdc1 at /srvx",
+		"/var/lib/pgcourier/exports": "", "/mnt/a/exports": "ext4 on /dev/sda1 at /mnt/a",
 	} {
 		if got := mountIn(info, path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
