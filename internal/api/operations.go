@@ -212,7 +212,7 @@ func (o Operations) ServeFile(w http.ResponseWriter, r *http.Request, at ExportP
 }
 
 // Schedules returns schedules: of one project, or of all of the caller if project is empty. They come
-// in pages if the caller may see all projects; from is the next of the page before.
+// in pages, unless they are of several projects that the caller has by name; from is the next of the page before.
 func (o Operations) Schedules(ctx context.Context, project string, from uint64, limit int) (all []Schedule, next uint64, err error) {
 	projects, err := o.projects(ListSchedules)
 	switch {
@@ -231,17 +231,18 @@ func (o Operations) Schedules(ctx context.Context, project string, from uint64, 
 	}
 	now := time.Now()
 	for _, p := range projects {
-		page, following, err := s.Page(ctx, p, from, limit)
-		if err != nil {
-			return nil, 0, o.api.problemOf(ctx, err)
+		for next = from; ; {
+			page, following, err := s.Page(ctx, p, next, limit)
+			if err != nil {
+				return nil, 0, o.api.problemOf(ctx, err)
+			}
+			for _, one := range page {
+				all = append(all, scheduleOf(one.Status(now)))
+			}
+			if next = following; next == 0 || len(projects) == 1 {
+				break
+			}
 		}
-		for _, one := range page {
-			all = append(all, scheduleOf(one.Status(now)))
-		}
-		next = following
-	}
-	if len(projects) > 1 {
-		next = 0
 	}
 	return all, next, nil
 }

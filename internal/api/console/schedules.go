@@ -1,6 +1,7 @@
 package console
 
 import (
+	"net/url"
 	"strconv"
 	"time"
 
@@ -55,7 +56,7 @@ func (v *view) schedules() error {
 		d.Schedules = append(d.Schedules, r)
 	}
 	if next > 0 {
-		d.Next = Prefix + "schedules?from=" + strconv.FormatUint(next, 10)
+		d.Next = Prefix + "schedules?" + url.Values{"project": {d.Project}, "from": {strconv.FormatUint(next, 10)}}.Encode()
 	}
 	return v.show("schedules", frame{Title: "Schedules", Tab: "Schedules", Body: d})
 }
