@@ -97,7 +97,7 @@ func (x *examiner) checks() []Check {
 // secrets are what no finding may hold: those of the settings, and more. The checks do not tell them;
 // this is for text of others that repeats what it was given.
 func secrets(c config.Config, more ...string) []string {
-	out := slices.Concat(more, []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal()})
+	out := slices.Concat(more, []string{c.TelegramToken.Reveal(), c.WebhookURL.Reveal(), c.OIDCSecret.Reveal()})
 	out = append(out, strings.Split(c.WebhookSecret.Reveal(), ",")...)
 	out = append(out, strings.Fields(strings.ReplaceAll(c.LinkKey.Reveal(), ",", " "))...)
 	out = append(out, strings.Split(c.ReceiptKey.Reveal(), "\n")...)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -94,14 +95,14 @@ func NewAPI(c APIConfig) (*API, error) {
 	if err != nil || !s.Console {
 		return r, err
 	}
-	if err := r.mountConsole(); err != nil {
+	if err := r.mountConsole(jwt); err != nil {
 		return nil, errors.Join(err, r.api.Close())
 	}
 	return r, nil
 }
 
 // mountConsole adds the web pages to the API.
-func (r *API) mountConsole() error {
+func (r *API) mountConsole(jwt *issuer.Issuer) error {
 	c, s := r.config, r.config.Settings
 	policy, err := retention.Parse(s.Retention)
 	if err != nil {
@@ -111,10 +112,14 @@ func (r *API) mountConsole() error {
 	if err != nil {
 		return err
 	}
-	pages, err := console.New(console.Config{
+	settings := console.Config{
 		API: r.api, Notices: newNotices(c.Connection, c.JetStream).List, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Notice: s.PruneNotice, Log: c.Log,
 		Plan: NewPruner(PrunerConfig{Ledger: c.Ledger, Projects: c.Projects, Policy: policy, Notice: s.PruneNotice, Log: c.Log}).PlanNow,
-	})
+	}
+	if jwt != nil && s.OIDCClientID != "" {
+		settings.Login = issuer.NewLogin(jwt, s.OIDCClientID, s.OIDCSecret, strings.TrimRight(s.PublicURL, "/")+console.LoginPath)
+	}
+	pages, err := console.New(settings)
 	if err != nil {
 		return err
 	}

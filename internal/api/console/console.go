@@ -26,6 +26,8 @@ type Config struct {
 	// PublicURL is the URL of the API for callers. Forms from there are accepted also by a browser
 	// that tells only the origin. Default: none.
 	PublicURL string
+	// Login logs users in at an OpenID Connect issuer. nil: tokens only.
+	Login Login
 	// Examine checks what this process depends on. nil: the page names the command.
 	Examine func(context.Context) []Finding
 	// Plan returns what retention would do about a project now. nil: the page names the command.
@@ -36,6 +38,17 @@ type Config struct {
 	Notice time.Duration
 	Log    *slog.Logger
 }
+
+// Login gets the access tokens of an issuer.
+type Login interface {
+	// Address returns the issuer's address for one login.
+	Address(state, verifier string) (string, error)
+	// Redeem returns the access token for the code that the issuer gave.
+	Redeem(ctx context.Context, code, verifier string) (string, error)
+}
+
+// LoginPath is the path to which the issuer sends the browser back.
+const LoginPath = Prefix + "login/issuer/back"
 
 // Finding is one result of Examine.
 type Finding struct{ Check, State, Found, Fix string }
@@ -104,6 +117,8 @@ func (c *Console) routes() {
 	handle("GET "+Prefix+"login", c.loginPage)
 	handle("POST "+Prefix+"login", c.login)
 	handle("GET "+Prefix+"login/check", c.checkLogin)
+	handle("GET "+Prefix+"login/issuer", c.askIssuer)
+	handle("GET "+LoginPath, c.backFromIssuer)
 	handle("POST "+Prefix+"logout", c.logout)
 	handle("GET "+Prefix+"live", c.page((*view).live))
 	for path, show := range map[string]func(*view) error{

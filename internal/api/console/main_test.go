@@ -27,6 +27,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/api/console"
+	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
@@ -79,6 +80,12 @@ func (l *logs) String() string {
 // setup makes a bench. change may change the console's configuration.
 func setup(t *testing.T, change ...func(*console.Config)) *bench {
 	t.Helper()
+	return setupWith(t, nil, change...)
+}
+
+// setupWith makes a bench with an issuer of JWTs; nil: none.
+func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*console.Config)) *bench {
+	t.Helper()
 	b := &bench{t: t, log: &logs{}}
 	name := "t" + strings.ToLower(rand.Text())
 	b.execOn("postgres", "CREATE DATABASE "+name)
@@ -114,7 +121,7 @@ func setup(t *testing.T, change ...func(*console.Config)) *bench {
 			return m.Body, err
 		},
 		Handover: &api.Handover{Links: links, Receipt: func(context.Context, export.ID, bool) ([]byte, error) { return []byte("{}"), nil }},
-		Rate:     1e5, Log: log,
+		Issuer:   jwt, Rate: 1e5, Log: log,
 	})
 	b.must(err)
 	c := console.Config{API: a, Keys: [][]byte{bytes.Repeat([]byte("s"), 32)}, Version: "test", Notice: time.Hour, Log: log}
@@ -176,6 +183,7 @@ func (b *bench) token(project string, scopes ...access.Scope) string {
 type browser struct {
 	b      *bench
 	cookie *http.Cookie
+	login  *http.Cookie // of a login at the issuer
 }
 
 // answer is the answer to a request of a browser.
@@ -227,8 +235,10 @@ func (v *browser) do(method, path string, form url.Values, header ...string) ans
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	if v.cookie != nil {
-		r.AddCookie(v.cookie)
+	for _, c := range []*http.Cookie{v.cookie, v.login} {
+		if c != nil {
+			r.AddCookie(c)
+		}
 	}
 	res, err := http.DefaultTransport.RoundTrip(r)
 	v.b.must(err)
@@ -236,8 +246,12 @@ func (v *browser) do(method, path string, form url.Values, header ...string) ans
 	got, err := io.ReadAll(res.Body)
 	v.b.must(err)
 	for _, c := range res.Cookies() {
-		if v.cookie = c; c.MaxAge < 0 {
-			v.cookie = nil
+		kept := &v.cookie
+		if c.Name == "__Host-pgcourier-login" {
+			kept = &v.login
+		}
+		if *kept = c; c.MaxAge < 0 {
+			*kept = nil
 		}
 	}
 	return answer{res.StatusCode, res.Header, string(got)}

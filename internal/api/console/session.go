@@ -56,27 +56,39 @@ func newSessions(keys [][]byte) (*sessions, error) {
 }
 
 func (s *sessions) seal(token string, ends time.Time) (string, error) {
-	b, err := json.Marshal(session{token, ends.Unix()})
+	return s.sealAs(cookieName, session{token, ends.Unix()})
+}
+
+// sealAs seals the content of the cookie with a name.
+func (s *sessions) sealAs(name string, of any) (string, error) {
+	b, err := json.Marshal(of)
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.aeads[0].Seal(nil, nil, b, []byte(cookieName))), nil //nolint:gosec // the AEAD makes a random nonce itself
+	return base64.RawURLEncoding.EncodeToString(s.aeads[0].Seal(nil, nil, b, []byte(name))), nil //nolint:gosec // the AEAD makes a random nonce itself
 }
 
 // open returns the token of a cookie; "": it is malformed, of another key, or over.
 func (s *sessions) open(value string, now time.Time) string {
-	b, err := base64.RawURLEncoding.DecodeString(value)
-	if err != nil {
+	var of session
+	if !s.openAs(cookieName, value, &of) || now.Unix() >= of.Ends {
 		return ""
 	}
+	return of.Token
+}
+
+// openAs opens the content of the cookie with a name.
+func (s *sessions) openAs(name, value string, into any) bool {
+	b, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil {
+		return false
+	}
 	for _, aead := range s.aeads {
-		plain, err := aead.Open(nil, nil, b, []byte(cookieName))
-		var of session
-		if err == nil && json.Unmarshal(plain, &of) == nil && now.Unix() < of.Ends {
-			return of.Token
+		if plain, err := aead.Open(nil, nil, b, []byte(name)); err == nil {
+			return json.Unmarshal(plain, into) == nil
 		}
 	}
-	return ""
+	return false
 }
 
 // errNoSession means that the browser sent no session that is valid.
@@ -127,7 +139,7 @@ func (c *Console) anonymous(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // loginData is the content of the login page.
-type loginData struct{ Why, Next string }
+type loginData struct{ Why, Next, Issuer string }
 
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	why := map[string]string{
@@ -139,6 +151,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) showLogin(w http.ResponseWriter, r *http.Request, status int, d loginData) {
+	d.Issuer = c.issuerPath(d.Next)
 	c.render(w, r, status, "login", frame{Title: "Log in", Body: d})
 }
 
@@ -150,13 +163,17 @@ func local(path string) string {
 	return path
 }
 
-// login begins a session.
+// login begins a session by the form.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, "The form could not be read", "It is malformed, or larger than 64 KiB.")
 		return
 	}
-	token, next := strings.TrimSpace(r.PostForm.Get("token")), local(r.PostForm.Get("next"))
+	c.begin(w, r, strings.TrimSpace(r.PostForm.Get("token")), local(r.PostForm.Get("next")))
+}
+
+// begin begins a session of a token, and shows a page.
+func (c *Console) begin(w http.ResponseWriter, r *http.Request, token, next string) {
 	refused := func(status int, why string) { c.showLogin(w, r, status, loginData{Why: why, Next: next}) }
 	if len(token) > maxToken {
 		refused(http.StatusUnauthorized, "The token is too long for a session. Use a token of pgcourier.")
@@ -184,9 +201,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusInternalServerError, "The server failed", "The session could not be sealed.")
 		return
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", Expires: ends, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	})
+	c.setCookie(w, cookieName, value, ends)
 	c.Log.InfoContext(r.Context(), "login to the console", "subject", caller.Subject, "address", caller.Address)
 	if next == "" {
 		next = Prefix
@@ -214,9 +229,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 // forget deletes the cookie.
-func (c *Console) forget(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
-}
+func (c *Console) forget(w http.ResponseWriter) { c.setCookie(w, cookieName, "", time.Time{}) }
 
 // newRequestKey returns an id for a form, so that a form that is sent twice asks once.
 func newRequestKey() string { return "console-" + strings.ToLower(rand.Text()) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
@@ -41,6 +42,7 @@ type Issuer struct {
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
+	endpoint oauth2.Endpoint
 	err      error
 	again    time.Time // no look-up before this time
 }
@@ -105,6 +107,7 @@ func (i *Issuer) look() (*oidc.IDTokenVerifier, error) {
 		i.err, i.again = fmt.Errorf("%w: %w", ErrUnavailable, err), time.Now().Add(lookUpPause)
 		return nil, i.err
 	}
+	i.endpoint = provider.Endpoint()
 	i.verifier, i.err = provider.VerifierContext(ctx, &oidc.Config{
 		ClientID:             i.config.Audience,
 		SupportedSigningAlgs: []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA},

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/zitadel/oidc/v3/example/server/storage"
@@ -20,9 +21,54 @@ import (
 // Provider is a real OpenID provider with the service user "sid1". Its access tokens are JWTs.
 type Provider struct {
 	*storage.Storage
+	provider *op.Provider
 	URL      string
 	Audience string         // of the next token. Default: pgcourier
 	Claims   map[string]any // of the next token
+}
+
+// The client of the authorization code flow. Its user is "test-user2".
+const (
+	ClientID     = "pgcourier"
+	ClientSecret = "secret"
+	RedirectURL  = "https://backups.example.org/console/login/issuer/back"
+)
+
+var register sync.Once
+
+// GetClientByClientID implements op.Storage.
+func (p *Provider) GetClientByClientID(ctx context.Context, id string) (op.Client, error) {
+	c, err := p.Storage.GetClientByClientID(ctx, id)
+	return jwtClient{c}, err
+}
+
+// Login does what the provider and the user's browser do after the browser was sent to address. It returns
+// the address to which the provider sends the browser back.
+func (p *Provider) Login(t testing.TB, address string) string {
+	t.Helper()
+	location := func(address string) *url.URL {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		to, err := res.Location()
+		if err != nil {
+			b, _ := io.ReadAll(res.Body)
+			t.Fatalf("%s: %d %s", address, res.StatusCode, b)
+		}
+		return to
+	}
+	id := location(address).Query().Get("authRequestID")
+	if err := p.CheckUsernamePassword("test-user2", "verysecure", id); err != nil {
+		t.Fatal(err)
+	}
+	return location(op.AuthCallbackURL(p.provider)(op.ContextWithIssuer(t.Context(), p.URL), id)).String()
 }
 
 // ClientCredentials implements op.Storage.
@@ -51,12 +97,13 @@ func Start(t testing.TB) *Provider {
 	var handler http.Handler
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	t.Cleanup(srv.Close)
+	register.Do(func() { storage.RegisterClients(storage.WebClient(ClientID, ClientSecret, RedirectURL)) })
 	p := &Provider{Storage: storage.NewStorage(storage.NewUserStore(srv.URL)), URL: srv.URL, Audience: "pgcourier"}
-	made, err := op.NewProvider(&op.Config{CryptoKey: sha256.Sum256([]byte("test"))}, p, op.StaticIssuer(srv.URL), op.WithAllowInsecure())
+	made, err := op.NewProvider(&op.Config{CryptoKey: sha256.Sum256([]byte("test")), CodeMethodS256: true}, p, op.StaticIssuer(srv.URL), op.WithAllowInsecure())
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler = made
+	handler, p.provider = made, made
 	return p
 }
 
