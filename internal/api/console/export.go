@@ -145,11 +145,11 @@ func timeline(d api.Details) []moment {
 }
 
 // by returns the words for the author of something.
-func by(who string) string {
-	if who == "" {
+func by(author string) string {
+	if author == "" {
 		return ""
 	}
-	return "by " + who
+	return "by " + author
 }
 
 // file sends the stored bytes.

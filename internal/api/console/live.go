@@ -42,14 +42,20 @@ func (v *view) live() error {
 	if !write("retry: 3000\n\n") {
 		return nil
 	}
-	end := time.Now().Add(liveLife)
+	end, checked := time.Now().Add(liveLife), time.Now()
 	for time.Now().Before(end) {
 		ctx, cancel := context.WithTimeout(v.r.Context(), liveBeat)
 		progress, changed, err := watch.Next(ctx)
 		cancel()
+		if time.Since(checked) >= liveBeat { // also while events come all the time
+			if _, err := v.console.caller(v.r); err != nil {
+				return nil
+			}
+			checked = time.Now()
+		}
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			if _, err := v.console.caller(v.r); err != nil || !write(": beat\n\n") {
+			if !write(": beat\n\n") {
 				return nil
 			}
 			continue
