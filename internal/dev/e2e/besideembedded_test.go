@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,7 +19,9 @@ import (
 )
 
 // A verifier and a notifier run beside the embedded broker of another process, each with a copy of
-// its own key as in the guide. That process makes their consumers when they look for them.
+// its own key as in the guide. That process makes their consumers when they look for them. The users
+// are those of the guide, if this process may change to them: the verifier of a file:// storage runs as
+// the worker's, the notifier as one of its own.
 func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -30,8 +34,28 @@ func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 		}
 		p.workers = nil
 	})
-	data := t.TempDir()
-	w := p.start("NATS_URL=", "NATS_KEYS=", "NATS_PORT=-1", "DATA_DIR="+data, "ROLES=intake,worker,sweeper")
+	data, binary := t.TempDir(), ""
+	as := func(user uint32, folders ...string) {
+		if os.Geteuid() != 0 {
+			return
+		}
+		p.user = &syscall.Credential{Uid: user, Gid: user}
+		for _, f := range folders {
+			p.handOver(f)
+		}
+	}
+	const workers, notifiers = 1, 2 // users that every system has
+	if os.Geteuid() == 0 {
+		binary = reachable(t)
+		if err := os.MkdirAll(p.storage, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as(workers, data, p.storage)
+	if err := os.Chmod(filepath.Dir(filepath.Dir(p.storage)), 0o711); err != nil { // #nosec G302 -- a folder of the test
+		t.Fatal(err)
+	}
+	w := p.startBinary(binary, "NATS_URL=", "NATS_KEYS=", "NATS_PORT=-1", "DATA_DIR="+data, "ROLES=intake,worker,sweeper")
 	url := ""
 	for line := range strings.Lines(w.logs.String()) {
 		var v struct{ Msg, URL string }
@@ -48,15 +72,20 @@ func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []string{"NATS_URL=" + url, "NATS_KEYS=" + keys, "DATA_DIR=" + t.TempDir(), "DATABASE_URL=", "ROLES=" + string(u)}
+		own := t.TempDir()
+		as(map[server.User]uint32{server.UserVerifier: workers, server.UserNotifier: notifiers}[u], keys, own)
+		return []string{"NATS_URL=" + url, "NATS_KEYS=" + keys, "DATA_DIR=" + own, "DATABASE_URL=", "ROLES=" + string(u)}
 	}
 	told := make(chan string, 10)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Header.Get("Ce-Type") }))
 	t.Cleanup(receiver.Close)
-	p.start(append(beside(server.UserVerifier), "SANDBOX=off", "VERIFY_SCRATCH_URL="+cluster.URL("postgres"))...)
-	p.start(append(beside(server.UserNotifier), "WEBHOOK_URL="+receiver.URL, "WEBHOOK_SECRET="+hookSecret)...)
+	p.startBinary(binary, append(beside(server.UserVerifier), "SANDBOX=off", "VERIFY_SCRATCH_URL="+cluster.URL("postgres"))...)
+	p.startBinary(binary, append(beside(server.UserNotifier), "WEBHOOK_URL="+receiver.URL, "WEBHOOK_SECRET="+hookSecret)...)
 	if stdout, stderr, code := p.cliWith(append(beside(server.UserGateway), "ROLES="), "request", "acme", "--id", "one", "--wait"); code != 0 {
 		t.Fatalf("request: exit code %d, %s%s", code, stdout, stderr)
+	}
+	if info, err := os.Stat(filepath.Join(p.storage, "acme")); err != nil || os.Geteuid() == 0 && info.Sys().(*syscall.Stat_t).Uid != workers {
+		t.Errorf("the exports are not the worker's: %+v, %v", info, err)
 	}
 	if got := <-told; got != events.TypeCompleted {
 		t.Errorf("the webhook got %q", got)
@@ -78,4 +107,22 @@ func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 		_, err := s.GetLastMsgForSubject(t.Context(), events.EventSubject(events.TypeVerified, "acme", "one"))
 		return err == nil
 	})
+}
+
+// reachable returns a copy of the program that every user can run.
+func reachable(t *testing.T) string {
+	t.Helper()
+	from, err := exec.LookPath("pgcourier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	to := filepath.Join(dir, "pgcourier")
+	if out, err := exec.CommandContext(t.Context(), "install", "-m", "755", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { // #nosec G302 -- a folder of the test
+		t.Fatal(err)
+	}
+	return to
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -46,6 +47,8 @@ type platform struct {
 	workers  []*worker
 	outcomes int  // expected in the end
 	copied   bool // commands worked on copies of the storage: what they removed still exists here
+
+	user *syscall.Credential // of the next processes; nil: this one's
 }
 
 var databases atomic.Int64

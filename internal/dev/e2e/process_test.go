@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -82,10 +84,13 @@ func (p *platform) begin(binary string, environ []string) *worker {
 		}
 	}
 	w := &worker{t: p.t, tmp: p.t.TempDir(), exited: make(chan struct{})}
+	if p.user != nil {
+		p.handOver(w.tmp)
+	}
 	w.cmd = exec.Command(binary, "serve")
 	w.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + w.tmp}, environ...)
 	w.cmd.Dir, w.cmd.Stdout, w.cmd.Stderr = w.tmp, &w.logs, &w.logs
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Credential: p.user}
 	w.cmd.WaitDelay = 10 * time.Second
 	started := make(chan error)
 	go func() {
@@ -103,6 +108,20 @@ func (p *platform) begin(binary string, environ []string) *worker {
 	}
 	p.workers = append(p.workers, w)
 	return w
+}
+
+// handOver gives a folder of the test to the user of the next processes, who can reach it.
+func (p *platform) handOver(dir string) {
+	p.t.Helper()
+	err := os.Chmod(filepath.Dir(dir), 0o711) // #nosec G302 -- a folder of the test
+	if err == nil {
+		err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, int(p.user.Uid), int(p.user.Gid)))
+		})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 func (w *worker) pid() int { return w.cmd.Process.Pid }
