@@ -122,7 +122,7 @@ func (d *Driver) Check(ctx context.Context) error {
 type Keeping struct {
 	// Versions: the object stays as a version.
 	Versions bool
-	// Locked: a version can have a lock, until whose end nothing can delete it.
+	// Locked: a version can have a lock. Until it ends, nothing can delete the version.
 	Locked bool
 	// Lock is the lock of each new object, such as "30 days (COMPLIANCE)". Empty: it has none.
 	Lock string
