@@ -53,9 +53,19 @@ func (c Command) Password(ctx context.Context, host string, port uint16, user, d
 	if len(c) == 0 {
 		return "", nil
 	}
+	args := slices.Clone(c[1:])
+	for _, v := range []struct {
+		place, value string
+		path         bool // it may be one: a host may be the folder of a socket
+	}{{"{host}", host, true}, {"{user}", user, false}, {"{dbname}", dbname, false}} {
+		used := slices.ContainsFunc(c[1:], func(arg string) bool { return strings.Contains(arg, v.place) })
+		// Such a value would be an option, or lead to another file.
+		if used && (strings.HasPrefix(v.value, "-") || !v.path && strings.Contains(v.value, "/")) {
+			return "", fmt.Errorf("%w: the value of %s begins with - or holds a /", ErrCommand, v.place)
+		}
+	}
 	values := strings.NewReplacer("{host}", host, "{port}", strconv.Itoa(int(port)), "{user}", user, "{dbname}", dbname)
-	args := make([]string, len(c)-1)
-	for i, arg := range c[1:] {
+	for i, arg := range args {
 		args[i] = values.Replace(arg)
 	}
 	out, err := run(ctx, c[0], args)

@@ -49,6 +49,22 @@ func TestCommandPrintsThePassword(t *testing.T) {
 	}
 }
 
+// The names come from a connection string, which may be another's than the operator's.
+func TestCommandTakesNoOptionAndNoPathFromNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ arg, host, user, dbname string }{
+		{"{host}", "-o", "u", "d"}, {"f/{user}", "h", "../other", "d"}, {"{user}", "h", "--all", "d"}, {"{dbname}", "h", "u", "a/b"},
+	} {
+		got, err := secret.Command{"echo", c.arg}.Password(t.Context(), c.host, 1, c.user, c.dbname)
+		if got != "" || !errors.Is(err, secret.ErrCommand) {
+			t.Errorf("%+v prints %q, %v", c, got, err)
+		}
+	}
+	if got, err := (secret.Command{"echo", "{host}"}).Password(t.Context(), "/var/run/postgresql", 1, "a/b", "-d"); got != "/var/run/postgresql" {
+		t.Errorf("names that are not used: %q, %v", got, err)
+	}
+}
+
 func TestCommandEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	begun := filepath.Join(t.TempDir(), "begun")

@@ -110,7 +110,7 @@ func (p *platform) begin(binary string, environ []string) *worker {
 	return w
 }
 
-// handOver gives a folder of the test to the user of the next processes, who can reach it.
+// handOver gives a folder of the test to the user of the next processes, and lets that user reach it.
 func (p *platform) handOver(dir string) {
 	p.t.Helper()
 	err := os.Chmod(filepath.Dir(dir), 0o711) // #nosec G302 -- a folder of the test
