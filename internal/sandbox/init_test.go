@@ -64,7 +64,9 @@ func asInit(how string) int {
 		if err := unix.Kill(1, unix.SIGTERM); err != nil {
 			fmt.Println(err)
 		}
-		select {}
+		for { // without a timer the runtime may report a deadlock and end the process
+			time.Sleep(time.Hour)
+		}
 	}
 	if err := leaveOrphans(); err != nil {
 		fmt.Println(err)

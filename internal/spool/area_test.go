@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/spool"
 )
@@ -48,7 +50,10 @@ func hold(dir string) {
 	} else {
 		fmt.Println(f.Path())
 	}
-	select {}
+	for { // without a timer the runtime may report a deadlock and end the process
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(f) // it holds the lock
+	}
 }
 
 // holder starts such a process and returns its first line.
