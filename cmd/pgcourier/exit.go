@@ -129,7 +129,7 @@ func exitCode(err error) int {
 	switch {
 	case isCoded:
 		return coded.code
-	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, storage.ErrRefused, handover.ErrBadLink, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
+	case setting, ambiguous, invalid, is(storage.ErrSealed, restore.ErrIdentity, restore.ErrPlacement, storage.ErrRefused, handover.ErrBadLink, replay.ErrAmbiguous, broker.ErrSchedulePattern, broker.ErrScheduleZone):
 		return exitUsage
 	case is(destinations.ErrNoExport, queue.ErrUnknown, replay.ErrUnknown, broker.ErrNoSchedule, access.ErrNoToken, handover.ErrNoLink, handover.ErrNoExport):
 		return exitNotFound
@@ -137,7 +137,7 @@ func exitCode(err error) int {
 		return exitNotPossible
 	case is(restore.ErrUnverified, receipt.ErrWrong, storage.ErrDamaged, storage.ErrForeign, storage.ErrVersion, storage.ErrNotFound):
 		return exitUnverified
-	case is(storage.ErrUnavailable, restore.ErrTarget, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer, events.ErrUnavailable):
+	case is(storage.ErrUnavailable, restore.ErrTarget, restore.ErrBusy, restore.ErrInUse, restore.ErrUnknown, export.ErrLedgerUnavailable, broker.ErrUnreachable, broker.ErrUnauthorized, server.ErrNoServer, events.ErrUnavailable):
 		return exitUnreachable
 	}
 	return exitFailed

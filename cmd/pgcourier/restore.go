@@ -21,34 +21,11 @@ func (a *app) restoreCommand() *cobra.Command {
 	var clean, extensions, keepGoing, noTransaction, prepare bool
 	var timeout time.Duration
 	var jobs int
+	var place stored.Placing
 	cmd := &cobra.Command{
 		Use:   "restore ID --to URL",
 		Short: "Restore an export into a database",
-		Long: "First reads the whole export and checks it as verify does. Only then it is fed to\n" +
-			"the database, in one transaction that ends with a count of every table and is rolled\n" +
-			"back on any error. Owners and rights are not restored, but routines and types\n" +
-			"that PUBLIC may not use in the source are revoked from it. A schema that holds\n" +
-			"anything but extensions is refused, unless --clean drops all that it holds, in the same\n" +
-			"transaction. The schema itself stays with its rights, and so do extensions. If objects\n" +
-			"outside of the export's schemas depend on what would be dropped, they are listed and\n" +
-			"nothing is changed.\n\n" +
-			"The extensions that an export needs are not in it: --create-extensions makes those that\n" +
-			"the target lacks, in the schemas that they had, as far as the server has them.\n\n" +
-			"With --jobs a custom or directory archive is restored by so many connections at a\n" +
-			"time. This is faster but not one transaction: an error leaves part of the export in\n" +
-			"the target, so its schemas must be missing or empty. For it, and for every export of\n" +
-			"format directory, the whole dump lies in SPOOL_DIR meanwhile, readable by this user.\n\n" +
-			"With --keep-going a statement that the database refuses is rolled back alone and listed,\n" +
-			"and so are tables that then hold other rows than the export; the rest is committed, and\n" +
-			"the exit code is 4. With --no-transaction each statement is executed by itself: for very\n" +
-			"many tables on a server with few locks. An error leaves part of the export, and the\n" +
-			"dump lies in SPOOL_DIR meanwhile.\n\n" +
-			"With --prepare nothing is restored: it prints an SQL script for the database's\n" +
-			"administrator, with the roles and extensions that the export needs, and as comments the\n" +
-			"objects of other schemas and the export's warnings.\n\n" +
-			"A restore executes the statements of the dump: use a login with no more rights than it\n" +
-			"needs. The URL may not hold a password: put the whole URL into PGCOURIER_RESTORE_URL or\n" +
-			"a file.\n\n" + idHelp,
+		Long:  stored.RestoreHelp + idHelp,
 		Example: "  pgcourier restore nightly-42 --to-file /run/secrets/target\n" +
 			"  pgcourier restore acme/nightly-42 -i key.txt --storage s3://backups/prod --to postgres://me@db/empty\n" +
 			"  pgcourier restore acme/nightly-42 --jobs 4 --to postgres://me@db/empty",
@@ -61,7 +38,8 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out what the database refuses, list it, and exit with 4")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "execute each statement by itself, for a database with few locks")
 	cmd.Flags().BoolVar(&prepare, "prepare", false, "restore nothing: print an SQL script that makes what the export needs")
-	open, _ := a.readingFlags(cmd, "RESTORE_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
+	stored.PlaceFlags(cmd.Flags(), &place)
+	open, _ := a.readingFlags(cmd, "RESTORE_URL", "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
@@ -83,7 +61,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		if err != nil {
 			return exitf(exitUsage, "--to: %w", err)
 		}
-		target = target.WithPasswordCommand(c.PasswordCommand)
+		place.Source = target.WithPasswordCommand(c.PasswordCommand)
+		if place.Given() && (clean || jobs > 0 || keepGoing || noTransaction) {
+			return exitf(exitUsage, "--clean, --jobs, --keep-going, --no-transaction: %w", stored.ErrPlaceFlags)
+		}
 		if err := service.CheckClients(ctx, c, a.logger(c), restore.Tools()...); err != nil {
 			return err
 		}
@@ -103,32 +84,25 @@ func (a *app) restoreCommand() *cobra.Command {
 		}
 		setup := x.RestoreConfig(in, a.quietLogger(c))
 		setup.Timeout = timeout
+		show := func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) }
+		if place.Given() {
+			server := scratch.NewServer(c.VerifyScratchURL, c.PasswordCommand, in)
+			defer func() { err = errors.Join(err, server.Close()) }()
+			setup.Scratch, place.CreateExtensions = server.For, extensions
+			out, text, err := place.Do(ctx, restore.New(setup), from, show)
+			m.Close()
+			if err != nil {
+				return stored.WithHint(err)
+			}
+			return a.print(out, term.SanitizeLines(text))
+		}
 		to := restore.Target{
-			Source: target, Clean: clean, CreateExtensions: extensions, Jobs: jobs, KeepGoing: keepGoing, NoTransaction: noTransaction,
+			Source: place.Source, Clean: clean, CreateExtensions: extensions, Jobs: jobs, KeepGoing: keepGoing, NoTransaction: noTransaction,
 		}
-		r, err := restore.New(setup).Restore(ctx, from, to,
-			func(p restore.Progress) { m.Bytes(string(p.Stage), p.Stored, p.Total) })
+		r, err := restore.New(setup).Restore(ctx, from, to, show)
 		m.Close()
-		if errors.Is(err, restore.ErrOccupied) {
-			return exitf(exitFailed, "%w: restore into an empty database, or let --clean drop them", err)
-		}
-		if _, ok := errors.AsType[*restore.DependentsError](err); ok {
-			return exitf(exitFailed, "%w: drop or change them first, or restore into an empty database", err)
-		}
-		if _, ok := errors.AsType[*restore.IncompleteError](err); ok {
-			return exit(exitUnverified, err)
-		}
-		if errors.Is(err, restore.ErrLocks) {
-			return exitf(exitFailed, "%w\nset it and restart the server, or restore with --no-transaction", err)
-		}
-		if errors.Is(err, restore.ErrSteps) {
-			return exitf(exitUsage, "--no-transaction: %w", err)
-		}
-		if errors.Is(err, restore.ErrJobs) {
-			return exitf(exitUsage, "--jobs: %w", err)
-		}
 		if err != nil {
-			return stored.WithHint(err)
+			return refusedRestore(err)
 		}
 		out := restoredTo{ID: copies[0].ID.String(), Key: copies[0].Key, From: copies[0].Destination.Name, Database: target.Database(),
 			ServerVersion: r.ServerVersion, Tables: len(r.Evidence.Contents.Tables), Rows: r.Evidence.Contents.Rows(),
@@ -138,6 +112,27 @@ func (a *app) restoreCommand() *cobra.Command {
 			r.Evidence.Took.Round(time.Millisecond), r.Took.Round(time.Millisecond)))
 	})
 	return cmd
+}
+
+// refusedRestore gives the error of a restore its exit code and says what to do.
+func refusedRestore(err error) error {
+	_, dependents := errors.AsType[*restore.DependentsError](err)
+	_, incomplete := errors.AsType[*restore.IncompleteError](err)
+	switch {
+	case errors.Is(err, restore.ErrOccupied):
+		return exitf(exitFailed, "%w: restore into an empty database, or let --clean drop them", err)
+	case dependents:
+		return exitf(exitFailed, "%w: drop or change them first, or restore into an empty database", err)
+	case incomplete:
+		return exit(exitUnverified, err)
+	case errors.Is(err, restore.ErrLocks):
+		return exitf(exitFailed, "%w\nset it and restart the server, or restore with --no-transaction", err)
+	case errors.Is(err, restore.ErrSteps):
+		return exitf(exitUsage, "--no-transaction: %w", err)
+	case errors.Is(err, restore.ErrJobs):
+		return exitf(exitUsage, "--jobs: %w", err)
+	}
+	return stored.WithHint(err)
 }
 
 // prepare prints what has to be made in a database before an export is restored there.

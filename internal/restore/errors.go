@@ -30,6 +30,21 @@ var (
 	// ErrPartial means that a restore without the one transaction failed after it changed the
 	// target, which now holds part of the export.
 	ErrPartial = errors.New("the target holds part of the export now")
+	// ErrPlacement means that the values of a Placement contradict each other or the export.
+	ErrPlacement = errors.New("the placement is not possible")
+	// ErrBusy means that another restore holds one of the target's schemas, or that the session of an
+	// earlier attempt could not be ended. A retry may help.
+	ErrBusy = errors.New("another restore holds the target's schema")
+	// ErrInUse means that sessions in the target hold locks on what is to be moved aside, for longer
+	// than Config.LockWait. A retry may help.
+	ErrInUse = errors.New("the target's tables are in use")
+	// ErrRefused means that Refuse was called for the placement's ID.
+	ErrRefused = errors.New("the restore was refused before it committed")
+	// ErrForbidden means that the login lacks a right in the target.
+	ErrForbidden = errors.New("the login may not do this in the target")
+	// ErrUnknown means that the connection was lost during COMMIT, and the target could not be asked
+	// whether it was executed. Place, Committed or Refuse with the same ID find out.
+	ErrUnknown = errors.New("it is not known whether the target has committed")
 	// ErrTimeout means that the restore exceeded Config.Timeout.
 	ErrTimeout = errors.New("the restore took too long")
 )
@@ -68,6 +83,15 @@ type DependentsError struct {
 
 func (e *DependentsError) Error() string {
 	return "objects outside of the export's schemas would be dropped too, nothing was changed: " + strings.Join(e.Objects, ", ")
+}
+
+// LeftOutError lists objects of the export that cannot come along. Nothing was changed.
+type LeftOutError struct {
+	Objects []string
+}
+
+func (e *LeftOutError) Error() string {
+	return "parts of the export cannot come along, nothing was changed: " + strings.Join(e.Objects, "; ")
 }
 
 func unverified(format string, args ...any) error {

@@ -121,6 +121,6 @@ func (p *place) need(ctx context.Context, a export.Artifact, create bool) error 
 	return nil
 }
 
-const utf8 = "UTF8"
+const utf8Name = "UTF8"
 
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -37,6 +37,11 @@ type Config struct {
 	// Confine, if not nil, changes how psql and pg_restore are started, for instance into a
 	// sandbox.
 	Confine func(cmd *exec.Cmd, reach Reach) error
+	// LockWait bounds each wait of a placement for a lock in the target. Default 10 seconds.
+	LockWait time.Duration
+	// Scratch returns the throw-away server on which Place renames schemas, with space for the locks of
+	// so many tables. nil: schemas cannot be renamed.
+	Scratch func(ctx context.Context, tables int) (Scratch, error)
 	// Logger gets psql's messages for refused exports, which may quote rows. Default
 	// slog.Default().
 	Logger *slog.Logger
@@ -71,6 +76,7 @@ func New(c Config) *Restorer {
 		psqlDirs, restoreDirs = libpq.BinDirs("psql"), libpq.BinDirs("pg_restore")
 	}
 	c.Timeout = cmp.Or(c.Timeout, 12*time.Hour)
+	c.LockWait = cmp.Or(c.LockWait, 10*time.Second)
 	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
 	c.SpoolDir = cmp.Or(c.SpoolDir, filepath.Join(os.TempDir(), "pgcourier-spool-"+strconv.Itoa(os.Getuid())))
 	c.Logger = cmp.Or(c.Logger, slog.Default())
@@ -83,6 +89,7 @@ type Stage string
 // The stages of a restore, in order.
 const (
 	Checking  Stage = "checking"
+	Renaming  Stage = "renaming" // of a placement into a schema of another name: on the throw-away server
 	Restoring Stage = "restoring"
 )
 

@@ -29,7 +29,7 @@ func forTarget(script *bufio.Reader, at *place) io.Reader {
 		left["CREATE SCHEMA "+name+";"] = true
 		left["CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()+";"] = true
 	}
-	if at.encoding == utf8 {
+	if at.encoding == utf8Name {
 		left[setNoEncoding] = true
 		most++
 	}

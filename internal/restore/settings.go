@@ -15,7 +15,7 @@ const setTimeout = "SET transaction_timeout = 0;"
 // a setting that the server lacks, store bytes without a check of their encoding, or attach
 // partitions too early.
 func (r *Restorer) direct(a export.Artifact, at *place) error {
-	if at.encoding == utf8 {
+	if at.encoding == utf8Name {
 		return fmt.Errorf("%w: the export has no encoding, and pg_restore would store unchecked bytes in this database of UTF8: restore without jobs", ErrJobs)
 	}
 	if len(a.Needs.Parents) > 0 {

@@ -58,7 +58,12 @@ func (f *feed) stepwise(ctx context.Context, script io.Reader, whole func(feedin
 		feed: f, conn: f.at.Conn.PgConn(), casts: slices.Clone(f.export.Manifest.Artifact.Needs.Casts),
 		script: archive.NewScript(forTarget(bufio.NewReaderSize(script, 256<<10), f.at)),
 	}
-	err := s.begin(ctx)
+	var err error
+	if pl := f.target.placing; pl != nil {
+		err = pl.begin(ctx)
+	} else {
+		err = s.begin(ctx)
+	}
 	if err == nil {
 		err = s.run(ctx)
 	}
@@ -119,11 +124,31 @@ func (s *steps) run(ctx context.Context) error {
 		case !copies && s.attachesElsewhere(statement):
 			s.attachments = append(s.attachments, statement)
 			continue
+		case copies && s.feed.target.shape:
+			continue
 		}
-		if err := s.execute(ctx, statement, copies); err != nil {
+		if err := s.place(ctx, statement, copies); err != nil {
 			return err
 		}
 	}
+}
+
+// place executes a statement, or what a placement makes of it.
+func (s *steps) place(ctx context.Context, statement string, copies bool) error {
+	pl := s.feed.target.placing
+	if pl == nil {
+		return s.execute(ctx, statement, copies)
+	}
+	now, err := pl.next(ctx, statement, copies)
+	if err != nil || pl.dry {
+		return err
+	}
+	for i, one := range now {
+		if err := s.execute(ctx, one, copies && i == len(now)-1 && one == statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // execute runs one statement of the script. A refusal of the target is an error, or, with KeepGoing,
@@ -172,10 +197,19 @@ func (s *steps) end(ctx context.Context) error {
 	if err := s.attach(ctx); err != nil {
 		return err
 	}
+	if pl := s.feed.target.placing; pl != nil && len(pl.placement.Tables) > 0 { // no routines and types
+		return pl.end(ctx, s)
+	}
 	for _, statement := range closing(*s.feed.export.Manifest.Artifact) {
 		if _, err := s.conn.Exec(ctx, statement).ReadAll(); err != nil {
 			return s.refused(ctx, err, "revoke from PUBLIC")
 		}
+	}
+	if pl := s.feed.target.placing; pl != nil {
+		return pl.end(ctx, s)
+	}
+	if s.feed.target.shape {
+		return nil
 	}
 	if !s.feed.target.KeepGoing && s.feed.target.trial == nil {
 		if err := s.feed.first.countIn(ctx, s.conn); err != nil {
@@ -237,7 +271,12 @@ func (s *steps) refused(ctx context.Context, err error, doing string) error {
 // ofTarget reports whether an error is one of the target, not of the export's bytes.
 func ofTarget(err error) bool {
 	_, rejected := errors.AsType[*RejectedError](err)
-	return rejected || errors.Is(err, ErrTarget) || errors.Is(err, ErrOccupied) || errors.Is(err, ErrLocks)
+	_, dependents := errors.AsType[*DependentsError](err)
+	return rejected || dependents || slices.ContainsFunc(targetErrors, func(e error) bool { return errors.Is(err, e) })
+}
+
+var targetErrors = []error{
+	ErrTarget, ErrOccupied, ErrLocks, ErrBusy, ErrInUse, ErrRefused, ErrForbidden, ErrPlacement, errPlaced,
 }
 
 // headline returns the beginning of a statement, for a message.

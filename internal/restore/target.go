@@ -39,7 +39,9 @@ type Target struct {
 	// Jobs are ErrSteps. The whole dump is unpacked into SpoolDir first.
 	NoTransaction bool
 
-	trial *trial // nil: not a rehearsal
+	trial   *trial   // nil: not a rehearsal
+	placing *placing // nil: not a placement
+	shape   bool     // no rows are restored
 }
 
 // check returns an error for contradicting options.

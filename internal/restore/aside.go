@@ -1,0 +1,354 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// lockSchemasSQL and lockTablesSQL select statements that lock what is moved aside against every other
+// session: the tables of schemas, or single tables.
+const (
+	lockSchemasSQL = `
+SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.oid = ANY ($1::oid[]) AND c.relkind IN ('r', 'p') AND pg_has_role(c.relowner, 'USAGE') ORDER BY c.oid`
+	lockTablesSQL = `
+SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY ($1::oid[]) ORDER BY c.oid`
+)
+
+// tableDependentsSQL selects the objects that depend on tables and are no part of them: views, foreign
+// keys, children and partitions, functions, policies, defaults and publications, and the parent of a
+// partition. $1 are the tables. Parts of a table depend on it automatically or internally; a child, a
+// partition and a publication's entry do too, but are objects of their own.
+const tableDependentsSQL = `
+WITH RECURSIVE inside (classid, objid) AS (
+  SELECT 'pg_class'::regclass::oid, t FROM unnest($1::oid[]) t
+  UNION
+  SELECT d.classid, d.objid FROM inside i JOIN pg_depend d ON d.refclassid = i.classid AND d.refobjid = i.objid
+   WHERE d.deptype IN ('a', 'i') AND d.classid <> 'pg_publication_rel'::regclass
+     AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
+           SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relkind NOT IN ('i', 'I', 'S', 't', 'c')))
+), outside (classid, objid, objsubid) AS (
+  SELECT d.classid, d.objid, d.objsubid FROM inside i JOIN pg_depend d ON d.refclassid = i.classid AND d.refobjid = i.objid
+   WHERE d.deptype IN ('n', 'a', 'i') AND NOT EXISTS (SELECT FROM inside o WHERE o.classid = d.classid AND o.objid = d.objid)
+  UNION
+  SELECT 'pg_class'::regclass, i.inhparent, 0 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhrelid = ANY ($1::oid[]) AND i.inhparent <> ALL ($1::oid[]) AND c.relispartition
+)
+SELECT DISTINCT i.type || ' ' || i.identity FROM outside o, pg_identify_object(o.classid, o.objid, o.objsubid) i
+ WHERE i.identity IS NOT NULL ORDER BY 1`
+
+// grantsSQL selects statements that repeat the grants on what was moved aside for the objects of the same
+// name that were restored: on the schema, tables, columns, sequences and routines, and the default
+// privileges. $1 and $2 are the OIDs of the old and the new schema, $3 tells whether the whole schema
+// was moved. Owners have their rights anyway.
+const grantsSQL = `
+WITH given (old, new) AS (
+  SELECT o.oid, n.oid FROM pg_class o JOIN pg_class n ON n.relname = o.relname
+   WHERE o.relnamespace = $1 AND n.relnamespace = $2 AND o.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+), grants (place, privilege_type, target, grantee, is_grantable) AS (
+  SELECT 1, a.privilege_type, format('SCHEMA %I', n.nspname), a.grantee, a.is_grantable
+    FROM pg_namespace o JOIN pg_namespace n ON n.oid = $2, aclexplode(o.nspacl) a
+   WHERE o.oid = $1 AND $3 AND a.grantee <> o.nspowner
+  UNION ALL
+  SELECT 2, a.privilege_type, format('%s %s', CASE n.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.oid::regclass), a.grantee, a.is_grantable
+    FROM given g JOIN pg_class o ON o.oid = g.old JOIN pg_class n ON n.oid = g.new, aclexplode(o.relacl) a
+   WHERE a.grantee <> o.relowner
+  UNION ALL
+  SELECT 3, format('%s (%I)', a.privilege_type, c.attname), format('TABLE %s', n.oid::regclass), a.grantee, a.is_grantable
+    FROM given g JOIN pg_class o ON o.oid = g.old JOIN pg_class n ON n.oid = g.new
+    JOIN pg_attribute c ON c.attrelid = o.oid AND NOT c.attisdropped
+    JOIN pg_attribute m ON m.attrelid = n.oid AND m.attname = c.attname AND NOT m.attisdropped, aclexplode(c.attacl) a
+  UNION ALL
+  SELECT 4, a.privilege_type, format('ROUTINE %s', n.oid::regprocedure), a.grantee, a.is_grantable
+    FROM pg_proc o JOIN pg_namespace os ON os.oid = o.pronamespace
+    JOIN pg_proc n ON n.proname = o.proname JOIN pg_namespace ns ON ns.oid = n.pronamespace, aclexplode(o.proacl) a
+   WHERE os.oid = $1 AND ns.oid = $2 AND $3 AND a.grantee NOT IN (0, o.proowner)
+     AND replace(pg_get_function_identity_arguments(o.oid), quote_ident(os.nspname) || '.', quote_ident(ns.nspname) || '.')
+       = pg_get_function_identity_arguments(n.oid)
+)
+SELECT place, format('GRANT %s ON %s TO %s%s', privilege_type, target,
+         CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+  FROM grants
+UNION ALL
+SELECT 5, format('ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %I GRANT %s ON %s TO %s%s', d.defaclrole::regrole, n.nspname, a.privilege_type,
+         CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' ELSE 'TYPES' END,
+         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+  FROM pg_default_acl d JOIN pg_namespace n ON n.oid = $2, aclexplode(d.defaclacl) a
+ WHERE d.defaclnamespace = $1 AND $3
+ORDER BY 1, 2`
+
+// old is what a placement moves aside: whole schemas, or single tables of one schema.
+type old struct {
+	schema string // its name in the target
+	oid    uint32 // of the schema
+	tables []uint32
+	names  []string // of the tables, qualified
+	// extensions in the schema move to the restored one.
+	extensions []string
+	kept       string // the schema that holds it after the move
+	keptID     uint32
+}
+
+// whole reports whether the whole schema is moved.
+func (o old) whole() bool { return len(o.tables) == 0 }
+
+// text returns what is moved, in words.
+func (o old) text() []string {
+	if o.whole() {
+		return []string{"schema " + quoted(o.schema)}
+	}
+	return o.names
+}
+
+// strs collects one column of a query.
+func strs(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]string, error) {
+	rows, err := conn.Query(ctx, sql, append([]any{pgx.QueryExecModeExec}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// dependents returns the objects outside that depend on what is moved aside.
+func (o old) dependents(ctx context.Context, conn *pgx.Conn, all []old) ([]string, error) {
+	if !o.whole() {
+		return strs(ctx, conn, tableDependentsSQL, o.tables)
+	}
+	var names []string // of all, because they may depend on each other
+	for _, other := range all {
+		name := other.schema
+		if other.keptID != 0 {
+			name = other.kept
+		}
+		names = append(names, name)
+	}
+	return strs(ctx, conn, fmt.Sprintf(dependentsSQL, "$1::text[]::name[]"), names)
+}
+
+// guard locks what is moved aside against every other session and checks that nothing outside depends
+// on it. Without held the locks are released again.
+func guard(ctx context.Context, conn *pgx.Conn, all []old, held bool) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, "SAVEPOINT pgcourier_guard"); err != nil {
+		return err
+	}
+	for _, o := range all {
+		sql, oids := lockTablesSQL, o.tables
+		if o.whole() {
+			sql, oids = lockSchemasSQL, []uint32{o.oid}
+		}
+		locks, err := strs(ctx, conn, sql, oids)
+		if err != nil {
+			return err
+		}
+		for _, lock := range locks {
+			if _, err := conn.Exec(ctx, lock); err != nil {
+				if sqlState(err) == lockNotAvailable {
+					return inUse(ctx, conn, o, err)
+				}
+				return err
+			}
+		}
+	}
+	var dependents []string
+	for _, o := range all {
+		found, err := o.dependents(ctx, conn, all)
+		if err != nil {
+			return err
+		}
+		dependents = append(dependents, found...)
+	}
+	if len(dependents) > 0 {
+		slices.Sort(dependents)
+		return &DependentsError{Objects: slices.Compact(dependents)}
+	}
+	end := "ROLLBACK TO SAVEPOINT pgcourier_guard; RELEASE SAVEPOINT pgcourier_guard"
+	if held {
+		end = "RELEASE SAVEPOINT pgcourier_guard"
+	}
+	_, err := conn.PgConn().Exec(ctx, end).ReadAll()
+	return err
+}
+
+// holdersSQL describes the sessions that hold locks on tables: $1 are schemas, $2 tables.
+const holdersSQL = `
+SELECT DISTINCT format('session %s of %s (%s, %s)', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no application name'),
+         coalesce(a.state, 'state not shown'))
+  FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND (c.relnamespace = ANY ($1::oid[]) OR c.oid = ANY ($2::oid[])) AND l.pid <> pg_backend_pid()
+ ORDER BY 1 LIMIT 5`
+
+// inUse returns ErrInUse with the sessions that hold locks on what is moved aside.
+func inUse(ctx context.Context, conn *pgx.Conn, o old, cause error) error {
+	if _, err := conn.Exec(ctx, "ROLLBACK TO SAVEPOINT pgcourier_guard"); err != nil {
+		return err
+	}
+	schemas := []uint32{}
+	if o.whole() {
+		schemas = append(schemas, o.oid)
+	}
+	holders, err := strs(ctx, conn, holdersSQL, schemas, append([]uint32{}, o.tables...))
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %s: %w", ErrInUse, strings.Join(o.text(), ", "), strings.Join(holders, ", "), cause)
+}
+
+// moveAside moves a schema, or single tables, into the kept schema.
+func (o *old) moveAside(ctx context.Context, conn *pgx.Conn) error {
+	statements := []string{fmt.Sprintf("ALTER SCHEMA %s RENAME TO %s", quoted(o.schema), quoted(o.kept))}
+	if !o.whole() {
+		statements = []string{"CREATE SCHEMA " + quoted(o.kept)}
+		for _, name := range o.names {
+			statements = append(statements, fmt.Sprintf("ALTER TABLE %s SET SCHEMA %s", name, quoted(o.kept)))
+		}
+		// Extended statistics stay when their table moves.
+		statistics, err := strs(ctx, conn, `SELECT format('ALTER STATISTICS %I.%I SET SCHEMA %I', n.nspname, s.stxname, $2::text)
+			FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = ANY ($1::oid[]) ORDER BY s.oid`, o.tables, o.kept)
+		if err != nil {
+			return err
+		}
+		statements = append(statements, statistics...)
+	}
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return conn.QueryRow(ctx, "SELECT oid FROM pg_namespace WHERE nspname = $1", o.kept).Scan(&o.keptID)
+}
+
+// findExtensions finds the extensions in a schema. stuck are those that cannot be moved to another one.
+func (o *old) findExtensions(ctx context.Context, conn *pgx.Conn) (stuck []string, err error) {
+	if !o.whole() {
+		return nil, nil
+	}
+	const sql = "SELECT extname::text FROM pg_extension WHERE extnamespace = $1 AND extrelocatable = $2 ORDER BY oid"
+	if o.extensions, err = strs(ctx, conn, sql, o.oid, true); err != nil {
+		return nil, err
+	}
+	return strs(ctx, conn, sql, o.oid, false)
+}
+
+// repeatGrants repeats the grants on what was moved aside. A grant that is refused is a remark.
+func (o old) repeatGrants(ctx context.Context, conn *pgx.Conn) (remarks []string, err error) {
+	rows, err := conn.Query(ctx, grantsSQL, pgx.QueryExecModeExec, o.keptID, o.newID(ctx, conn), o.whole())
+	if err != nil {
+		return nil, err
+	}
+	grants, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s string, err error) {
+		var place int
+		return s, row.Scan(&place, &s)
+	})
+	if err != nil || len(grants) == 0 {
+		return nil, err
+	}
+	refused, err := attempt(ctx, conn, strings.Join(grants, ";\n"))
+	if err != nil || refused == nil {
+		return nil, err
+	}
+	for _, grant := range grants { // one of them was refused
+		refused, err := attempt(ctx, conn, grant)
+		if err != nil {
+			return nil, err
+		}
+		if refused != nil {
+			remarks = append(remarks, "not repeated: "+oneLine(grant)+": "+oneLine(refused.Error()))
+		}
+	}
+	return remarks, nil
+}
+
+// newID returns the OID of the restored schema; 0: it cannot be read, and the next statement fails.
+func (o old) newID(ctx context.Context, conn *pgx.Conn) (oid uint32) {
+	_ = conn.QueryRow(ctx, "SELECT oid FROM pg_namespace WHERE nspname = $1", o.schema).Scan(&oid)
+	return oid
+}
+
+// attempt runs statements in a savepoint. refused is the target's error about them, err every other.
+func attempt(ctx context.Context, conn *pgx.Conn, statements string) (refused, err error) {
+	if _, err := conn.Exec(ctx, "SAVEPOINT pgcourier_attempt"); err != nil {
+		return nil, err
+	}
+	_, refused = conn.PgConn().Exec(ctx, statements).ReadAll()
+	end := "RELEASE SAVEPOINT pgcourier_attempt"
+	if state := sqlState(refused); refused != nil {
+		if state == "" || transient(state) && state != lockNotAvailable {
+			return nil, refused
+		}
+		end = "ROLLBACK TO SAVEPOINT pgcourier_attempt; " + end
+	}
+	_, err = conn.PgConn().Exec(ctx, end).ReadAll()
+	return refused, err
+}
+
+// findOld returns what the target holds of the schemas, or of the chosen tables in them.
+func findOld(ctx context.Context, conn *pgx.Conn, schemas []string, tables []export.Table) ([]old, error) {
+	var out []old
+	for _, name := range schemas {
+		o := old{schema: name}
+		err := conn.QueryRow(ctx, "SELECT oid FROM pg_namespace WHERE nspname = $1", name).Scan(&o.oid)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if tables != nil {
+			if err := o.findTables(ctx, conn, tables); err != nil {
+				return nil, err
+			}
+			if len(o.tables) == 0 {
+				continue
+			}
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+func (o *old) findTables(ctx context.Context, conn *pgx.Conn, tables []export.Table) error {
+	var names []string
+	for _, t := range tables {
+		if t.Schema == o.schema {
+			names = append(names, t.Name)
+		}
+	}
+	rows, err := conn.Query(ctx, `SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.oid = $1 AND c.relname = ANY ($2::text[]::name[]) ORDER BY c.oid`, pgx.QueryExecModeExec, o.oid, names)
+	if err != nil {
+		return err
+	}
+	var oid uint32
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
+		o.tables, o.names = append(o.tables, oid), append(o.names, name)
+		return nil
+	})
+	return err
+}
+
+// emptySchemas returns an error if one of the schemas holds objects other than extensions.
+func emptySchemas(ctx context.Context, conn *pgx.Conn, schemas []string) error {
+	occupied, err := strs(ctx, conn, `
+SELECT quote_ident(nspname) FROM pg_namespace n WHERE nspname = ANY ($1::text[]::name[])
+   AND EXISTS (SELECT FROM pg_depend d JOIN (`+fmt.Sprintf(contentsSQL, "$1::text[]::name[]")+`) own USING (classid, objid)
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid) ORDER BY 1`, schemas)
+	if err != nil || len(occupied) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: it holds objects in %s", ErrOccupied, strings.Join(occupied, ", "))
+}

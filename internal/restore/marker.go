@@ -1,0 +1,266 @@
+package restore
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
+)
+
+// markerSQL creates the place of the markers in a target database. A login with CREATE on the
+// database executes it itself. For another login an administrator does, and grants it the use of the
+// schema and SELECT, INSERT, UPDATE and DELETE on both tables.
+const markerSQL = `
+CREATE SCHEMA IF NOT EXISTS pgcourier_restore;
+CREATE TABLE IF NOT EXISTS pgcourier_restore.markers (
+  id text PRIMARY KEY,
+  state text NOT NULL CHECK (state IN ('placed', 'refused')),
+  at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  placed text
+);
+CREATE TABLE IF NOT EXISTS pgcourier_restore.kept (
+  schema oid PRIMARY KEY,
+  name text NOT NULL,
+  id text NOT NULL,
+  until timestamptz NOT NULL
+);`
+
+const (
+	markPlaced  = "placed"
+	markRefused = "refused"
+)
+
+// lockKey returns the key of an advisory lock of the target database.
+func lockKey(kind, name string) int64 {
+	sum, _ := hex.DecodeString(idHash("pgcourier restore " + kind + " " + name)) // of our own encoding
+	return int64(binary.BigEndian.Uint64(sum))                                   //nolint:gosec // any 64 bits
+}
+
+// markers reports whether the place of the markers exists in the database.
+func markers(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var n int
+	err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'pgcourier_restore' AND c.relname IN ('markers', 'kept')`).Scan(&n)
+	return n == 2, err
+}
+
+// makeMarkers creates the place of the markers if it is missing, in a transaction of its own.
+func makeMarkers(ctx context.Context, conn *pgx.Conn) error {
+	there, err := markers(ctx, conn)
+	if there || err != nil {
+		return err
+	}
+	// IF NOT EXISTS does not cover another session's creation at the same time.
+	_, err = conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(%d); %s COMMIT", lockKey("markers", ""), markerSQL)).ReadAll()
+	if err != nil {
+		_, _ = conn.PgConn().Exec(ctx, "ROLLBACK").ReadAll() // the first error counts
+	}
+	if sqlState(err) == insufficientPrivilege {
+		return fmt.Errorf("%w: the login needs CREATE on the database, or the tables that docs/operate.md lists: %w", ErrForbidden, err)
+	}
+	return err
+}
+
+// settleID ends the sessions of other attempts with the ID and waits until they are gone, in conn's
+// transaction, which then holds the lock of the ID. A backend releases its locks after its COMMIT can
+// be seen.
+func settleID(ctx context.Context, conn *pgx.Conn, id string) error {
+	_, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+		WHERE application_name = $1 AND usename = session_user AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()`, applicationOf(id))
+	if err != nil {
+		return err
+	}
+	return takeLock(ctx, conn, lockKey("id", id), "an earlier attempt of this restore does not end")
+}
+
+// takeLock takes an advisory lock until the end of the transaction. After lock_timeout it is ErrBusy.
+func takeLock(ctx context.Context, conn *pgx.Conn, key int64, busy string) error {
+	_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1)", key)
+	if sqlState(err) == lockNotAvailable {
+		return fmt.Errorf("%w: %s", ErrBusy, busy)
+	}
+	return err
+}
+
+// lockNotAvailable is the SQLSTATE after lock_timeout.
+const lockNotAvailable = "55P03"
+
+// readMarker returns the placement that has committed with the ID; ErrRefused for a tombstone.
+func readMarker(ctx context.Context, conn *pgx.Conn, id string) (p Placed, committed bool, err error) {
+	var state string
+	var text *string
+	err = conn.QueryRow(ctx, "SELECT state, placed FROM pgcourier_restore.markers WHERE id = $1", id).Scan(&state, &text)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Placed{}, false, nil
+	case err != nil:
+		return Placed{}, false, err
+	case state == markRefused:
+		return Placed{}, false, ErrRefused
+	case text == nil:
+		return Placed{ID: id}, true, nil
+	}
+	if err := json.Unmarshal([]byte(*text), &p); err != nil {
+		return Placed{}, false, fmt.Errorf("the marker of restore %s: %w", id, err)
+	}
+	return p, true, nil
+}
+
+// Committed reports whether the placement with the ID has committed in the target. An attempt that
+// still runs can commit later: Place and Refuse end it.
+func (r *Restorer) Committed(ctx context.Context, target *libpq.Source, id string) (Placed, bool, error) {
+	ses, err := open(ctx, target)
+	if err != nil {
+		return Placed{}, false, err
+	}
+	defer ses.Close()
+	if there, err := markers(ctx, ses.Conn); err != nil || !there {
+		return Placed{}, false, ofTargetError(err, "look for markers")
+	}
+	p, committed, err := readMarker(ctx, ses.Conn, id)
+	if errors.Is(err, ErrRefused) {
+		return Placed{}, false, nil
+	}
+	return p, committed, ofTargetError(err, "read the marker")
+}
+
+// Refuse ends all attempts of the placement with the ID, and makes sure that none commits later. If
+// one has committed, Refuse returns what it placed.
+func (r *Restorer) Refuse(ctx context.Context, target *libpq.Source, id string) (p Placed, committed bool, err error) {
+	ses, err := open(ctx, target)
+	if err != nil {
+		return Placed{}, false, err
+	}
+	defer ses.Close()
+	if err := makeMarkers(ctx, ses.Conn); err != nil {
+		return Placed{}, false, ofTargetError(err, "create the place of the markers")
+	}
+	err = pgx.BeginFunc(ctx, ses.Conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, r.lockWait()); err != nil {
+			return err
+		}
+		if err := settleID(ctx, tx.Conn(), id); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO pgcourier_restore.markers (id, state) VALUES ($1, '"+markRefused+"') ON CONFLICT (id) DO NOTHING", id); err != nil {
+			return err
+		}
+		p, committed, err = readMarker(ctx, tx.Conn(), id)
+		if errors.Is(err, ErrRefused) {
+			return nil
+		}
+		return err
+	})
+	return p, committed, ofTargetError(err, "write the tombstone")
+}
+
+// lockWait returns the statement that bounds each wait for a lock in the transaction.
+func (r *Restorer) lockWait() string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(1, r.config.LockWait.Milliseconds()))
+}
+
+// DropKept drops the schemas that Replace has kept in the target and that are due at now, and returns
+// their names. It drops nothing outside of them: a schema on which objects outside depend stays, and
+// is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
+func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.Time) ([]string, error) {
+	ses, err := open(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	defer ses.Close()
+	if there, err := markers(ctx, ses.Conn); err != nil || !there {
+		return nil, ofTargetError(err, "look for markers")
+	}
+	rows, err := ses.Conn.Query(ctx, "SELECT schema, name FROM pgcourier_restore.kept WHERE until <= $1 ORDER BY until", now)
+	if err != nil {
+		return nil, ofTargetError(err, "look for kept schemas")
+	}
+	due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[keptSchema])
+	if err != nil {
+		return nil, ofTargetError(err, "look for kept schemas")
+	}
+	var dropped []string
+	var faults []error
+	for _, k := range due {
+		done, err := r.dropOne(ctx, ses.Conn, k)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("kept schema %s: %w", quoted(k.Name), err))
+		}
+		if done {
+			dropped = append(dropped, k.Name)
+		}
+		if ses.Conn.IsClosed() {
+			break
+		}
+	}
+	return dropped, errors.Join(faults...)
+}
+
+// keptSchema is a schema that holds what was moved aside. Its name can be given to another one, its
+// OID cannot.
+type keptSchema struct {
+	OID  uint32
+	Name string
+}
+
+// dropOne drops a kept schema in a transaction and reports whether it did.
+func (r *Restorer) dropOne(ctx context.Context, conn *pgx.Conn, k keptSchema) (dropped bool, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, r.lockWait()+"; SET LOCAL search_path = pg_catalog; SET LOCAL client_min_messages = warning", pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+		// Another process may drop it at the same time.
+		tag, err := tx.Exec(ctx, "DELETE FROM pgcourier_restore.kept WHERE schema = $1", k.OID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE oid = $1 AND nspname = $2)", k.OID, k.Name).Scan(&dropped); err != nil || !dropped {
+			return err
+		}
+		for _, statement := range []string{cleanBlock([]string{k.Name}), "DROP SCHEMA " + quoted(k.Name)} {
+			if _, err := tx.Conn().PgConn().Exec(ctx, statement).ReadAll(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	switch state := sqlState(err); {
+	case err == nil:
+		return dropped, nil
+	case state == inTheWay:
+		return false, &DependentsError{Objects: []string{strings.TrimPrefix(oneLine(err.Error()), "ERROR: ")}}
+	case state == lockNotAvailable:
+		return false, fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	return false, ofTargetError(err, "drop it")
+}
+
+// open connects to the target, not as an attempt.
+func open(ctx context.Context, target *libpq.Source) (*libpq.Session, error) {
+	ses, err := target.Connect(ctx, map[string]string{"application_name": application, "search_path": "pg_catalog"})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTarget, err)
+	}
+	return ses, nil
+}
+
+// ofTargetError classifies an error of a statement of the restorer itself.
+func ofTargetError(err error, doing string) error {
+	switch state := sqlState(err); {
+	case err == nil:
+		return nil
+	case ofTarget(err):
+		return err
+	case state == insufficientPrivilege:
+		return fmt.Errorf("%w: %s: %w", ErrForbidden, doing, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrTarget, doing, err)
+}

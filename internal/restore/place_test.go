@@ -1,0 +1,273 @@
+package restore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgcluster/contents"
+	"github.com/pgcourier/pgcourier/internal/restore"
+	"github.com/pgcourier/pgcourier/internal/seal"
+	"github.com/pgcourier/pgcourier/internal/secret"
+)
+
+// shopSQL is the source of the tests of placements: tables with everything that belongs to a table.
+const shopSQL = `
+CREATE SCHEMA tenant;
+CREATE TYPE tenant.state AS ENUM ('new', 'paid');
+CREATE FUNCTION tenant.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.note := upper(NEW.note); RETURN NEW; END';
+CREATE TABLE tenant.people (id bigserial PRIMARY KEY, name text NOT NULL UNIQUE);
+CREATE TABLE tenant.orders (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person bigint REFERENCES tenant.people, state tenant.state DEFAULT 'new',
+  note text CHECK (note <> 'x'), twice int GENERATED ALWAYS AS (2) STORED, "odd "" ON x" text);
+COMMENT ON TABLE tenant.orders IS 'of tenant';
+COMMENT ON COLUMN tenant.orders.note IS 'a note';
+CREATE INDEX by_note ON tenant.orders (lower(note)) WHERE note IS NOT NULL;
+CREATE UNIQUE INDEX "odd "" ON y" ON tenant.orders ("odd "" ON x");
+COMMENT ON INDEX tenant.by_note IS 'an index';
+CREATE STATISTICS tenant.both ON person, note FROM tenant.orders;
+CREATE TABLE tenant.parts (id int, kind text) PARTITION BY LIST (kind);
+CREATE TABLE tenant.parts_a PARTITION OF tenant.parts FOR VALUES IN ('a');
+CREATE TABLE tenant.parts_b PARTITION OF tenant.parts FOR VALUES IN ('b');
+CREATE INDEX parts_id ON tenant.parts (id);
+INSERT INTO tenant.people (name) SELECT 'person ' || i FROM generate_series(1, 20) i;
+INSERT INTO tenant.orders (person, note) SELECT i % 20 + 1, E'note \\ \t' || i FROM generate_series(1, 200) i;
+INSERT INTO tenant.parts SELECT i, CASE WHEN i % 3 = 0 THEN 'a' ELSE 'b' END FROM generate_series(1, 90) i;
+CREATE TRIGGER touch BEFORE UPDATE OF note ON tenant.orders FOR EACH ROW EXECUTE FUNCTION tenant.touch();
+COMMENT ON TRIGGER touch ON tenant.orders IS 'a trigger';
+ALTER TABLE tenant.orders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON tenant.orders USING (person > 0);
+CREATE FUNCTION tenant.total() RETURNS bigint LANGUAGE sql SET search_path = tenant AS 'SELECT count(*) FROM tenant.orders';
+CREATE MATERIALIZED VIEW tenant.counted AS SELECT count(*) FROM tenant.parts;`
+
+// placement returns a placement into a database of the cluster.
+func placement(t *testing.T, database, id string, mode restore.Mode) restore.Placement {
+	t.Helper()
+	return restore.Placement{ID: id, Source: target(t, database).Source, Mode: mode, Keep: time.Hour}
+}
+
+// read returns the contents of schemas in a database.
+func read(t *testing.T, database string, schemas ...string) map[string]contents.Table {
+	t.Helper()
+	conn := connect(t, database)
+	found, err := contents.Read(t.Context(), conn, schemas)
+	if err == nil {
+		err = conn.Close(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+var restrictKey = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
+
+// script returns the plain dump of a schema, which is the same for equal schemas.
+func script(t *testing.T, database, schema string) string {
+	t.Helper()
+	return restrictKey.ReplaceAllString(string(dump(t, database, export.SQL, schema)), "")
+}
+
+func place(t *testing.T, r *restore.Restorer, x *stored, p restore.Placement) restore.Placed {
+	t.Helper()
+	placed, err := r.Place(t.Context(), x.Export, p, nil)
+	if err != nil {
+		t.Fatalf("%s %v: %v", p.Mode, p.Tables, err)
+	}
+	return placed
+}
+
+func TestEachModePlacesEachFormat(t *testing.T) {
+	t.Parallel()
+	from := database(t, shopSQL)
+	want, ddl := read(t, from, "tenant"), script(t, from, "tenant")
+	r := restorer(restore.Config{})
+	for _, f := range formats {
+		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
+		to := database(t, "CREATE ROLE app_"+string(f)+"; CREATE ROLE owner_"+string(f))
+		first := placement(t, to, "first", restore.Create)
+		first.Owner = "owner_" + string(f)
+		placed := place(t, r, x, first)
+		if diffs := contents.Compare(want, read(t, to, "tenant")); len(diffs) > 0 {
+			t.Fatalf("%s: %v", f, diffs)
+		}
+		if placed.Rows() != 310 || len(placed.Tables) != 4 || placed.Tables[0].Hash != want["tenant.orders"].Hash {
+			t.Errorf("%s: placed %+v", f, placed)
+		}
+		if n := value[int](t, to, "SELECT count(*) FROM pg_class WHERE relnamespace = 'tenant'::regnamespace AND relowner <> 'owner_"+string(f)+"'::regrole"); n != 0 {
+			t.Errorf("%s: %d relations have another owner", f, n)
+		}
+		if n := value[int](t, to, "SELECT reltuples FROM pg_class WHERE oid = 'tenant.orders'::regclass"); n != 200 {
+			t.Errorf("%s: the statistics say %d rows", f, n)
+		}
+		if _, err := r.Place(t.Context(), x.Export, placement(t, to, "other", restore.Create), nil); !errors.Is(err, restore.ErrOccupied) {
+			t.Errorf("%s: into an occupied schema: %v", f, err)
+		}
+		// The same restore again is the same result.
+		if again := place(t, r, x, first); !again.PlacedAt.Equal(placed.PlacedAt) {
+			t.Errorf("%s: placed again: %+v", f, again)
+		}
+		execute(t, to, "DELETE FROM tenant.parts; GRANT USAGE ON SCHEMA tenant TO app_"+string(f)+"; GRANT SELECT ON tenant.orders TO app_"+string(f)+
+			"; GRANT UPDATE (name) ON tenant.people TO app_"+string(f)+"; ALTER DEFAULT PRIVILEGES IN SCHEMA tenant GRANT SELECT ON TABLES TO app_"+string(f))
+		broken := read(t, to, "tenant")
+		second := placement(t, to, "second", restore.Replace)
+		second.Owner = first.Owner
+		placed = place(t, r, x, second)
+		if diffs := contents.Compare(want, read(t, to, "tenant")); len(diffs) > 0 {
+			t.Errorf("%s: after replace: %v", f, diffs)
+		}
+		if got := script(t, to, "tenant"); got != ddl {
+			t.Errorf("%s: other definitions:\n%s\nwant\n%s", f, got, ddl)
+		}
+		if len(placed.Kept) != 1 || len(placed.Remarks) > 0 {
+			t.Fatalf("%s: placed %+v", f, placed)
+		}
+		kept := map[string]contents.Table{}
+		for name, c := range read(t, to, placed.Kept[0]) {
+			kept["tenant."+strings.SplitN(name, ".", 2)[1]] = c
+		}
+		if diffs := contents.Compare(broken, kept); len(diffs) > 0 {
+			t.Errorf("%s: the kept schema: %v", f, diffs)
+		}
+		if ok := value[bool](t, to, "SELECT has_schema_privilege('app_"+string(f)+"', 'tenant', 'USAGE') AND has_table_privilege('app_"+string(f)+
+			"', 'tenant.orders', 'SELECT') AND has_column_privilege('app_"+string(f)+"', 'tenant.people', 'name', 'UPDATE') AND EXISTS (SELECT FROM pg_default_acl WHERE defaclnamespace = 'tenant'::regnamespace)"); !ok {
+			t.Errorf("%s: the grants were not repeated", f)
+		}
+		src := target(t, to).Source
+		for _, c := range []struct {
+			now  time.Time
+			want []string
+		}{{placed.KeptUntil.Add(-time.Second), nil}, {placed.KeptUntil, placed.Kept}, {placed.KeptUntil, nil}} {
+			if dropped, err := r.DropKept(t.Context(), src, c.now); err != nil || !slices.Equal(dropped, c.want) {
+				t.Errorf("%s: dropped %v, %v, want %v", f, dropped, err, c.want)
+			}
+		}
+		if again, committed, err := r.Committed(t.Context(), src, "second"); err != nil || !committed || again.Rows() != 310 {
+			t.Errorf("%s: committed %t %+v %v", f, committed, again, err)
+		}
+		if _, committed, err := r.Committed(t.Context(), src, "third"); err != nil || committed {
+			t.Errorf("%s: committed %t %v", f, committed, err)
+		}
+	}
+}
+
+func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
+	t.Parallel()
+	from := database(t, shopSQL)
+	want, ddl := read(t, from, "tenant"), script(t, from, "tenant")
+	r := restorer(restore.Config{})
+	for _, f := range formats {
+		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
+		to := database(t, shopSQL)
+		execute(t, to, "DROP MATERIALIZED VIEW tenant.counted; UPDATE tenant.orders SET note = NULL; DELETE FROM tenant.parts WHERE id < 50; ALTER TABLE tenant.orders DROP COLUMN state")
+		p := placement(t, to, "undo", restore.Replace)
+		p.Tables = []string{"orders", "tenant.parts"}
+		plan, err := r.Plan(t.Context(), x.Export, p, nil)
+		if err != nil || len(plan.Aside) != 4 || len(plan.Tables) != 3 || plan.Rows != 290 || len(plan.Missing) > 0 {
+			t.Fatalf("%s: plan %+v, %v", f, plan, err)
+		}
+		placed := place(t, r, x, p)
+		execute(t, to, "CREATE MATERIALIZED VIEW tenant.counted AS SELECT count(*) FROM tenant.parts")
+		if diffs := contents.Compare(want, read(t, to, "tenant")); len(diffs) > 0 || placed.Rows() != 290 {
+			t.Errorf("%s: %v, %+v", f, diffs, placed)
+		}
+		if got := script(t, to, "tenant"); got != ddl {
+			t.Errorf("%s: other definitions:\n%s\nwant\n%s", f, got, ddl)
+		}
+	}
+	// Into another database the foreign key's table and the type are missing.
+	x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
+	to := database(t, "")
+	p := placement(t, to, "one", restore.Create)
+	p.Tables = []string{"orders"}
+	plan, err := r.Plan(t.Context(), x.Export, p, nil)
+	if err != nil || len(plan.LeftOut) != 1 || !strings.Contains(plan.LeftOut[0], "people") || !slices.Contains(plan.Missing, `type "tenant"."state"`) ||
+		!slices.Contains(plan.Missing, `function "tenant"."touch"`) {
+		t.Errorf("plan %+v, %v", plan, err)
+	}
+	if _, err := r.Place(t.Context(), x.Export, p, nil); err == nil {
+		t.Error("placed without its type")
+	}
+	p.Tables = []string{"parts"}
+	place(t, r, x, p)
+	p.ID, p.Tables = "two", []string{"nowhere"}
+	if _, err := r.Place(t.Context(), x.Export, p, nil); !errors.Is(err, restore.ErrPlacement) {
+		t.Errorf("a table that the export lacks: %v", err)
+	}
+}
+
+// scratchLogin makes a login for throw-away databases, which is no superuser.
+func scratchLogin(t *testing.T) *libpq.Source {
+	t.Helper()
+	s, err := libpq.Parse(secret.String(cluster.URL("postgres")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "scratch_" + strings.ToLower(t.Name())
+	execute(t, "postgres", "CREATE ROLE "+name+" LOGIN CREATEDB BYPASSRLS PASSWORD 'p'")
+	return s.WithLogin(name, "p")
+}
+
+func TestASchemaIsPlacedUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	from := database(t, shopSQL)
+	login := scratchLogin(t)
+	r := restorer(restore.Config{Scratch: func(context.Context, int) (restore.Scratch, error) { return restore.Scratch{Server: login}, nil }})
+	rename := func(s string) string { return strings.ReplaceAll(s, "tenant", "copy") }
+	want := map[string]contents.Table{}
+	for name, c := range read(t, from, "tenant") {
+		want[rename(name)] = c
+	}
+	ddl := rename(script(t, from, "tenant"))
+	for _, f := range formats {
+		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
+		p := placement(t, from, "copy-"+string(f), restore.Create)
+		if f != export.SQL {
+			p.Mode = restore.Replace
+		}
+		p.Schema = "copy"
+		plan, err := r.Plan(t.Context(), x.Export, p, nil)
+		if err != nil || len(plan.StillNames) != 2 || plan.Rows != 310 {
+			t.Fatalf("%s: plan %+v, %v", f, plan, err)
+		}
+		placed := place(t, r, x, p)
+		if diffs := contents.Compare(want, read(t, from, "copy")); len(diffs) > 0 {
+			t.Errorf("%s: %v", f, diffs)
+		}
+		if !slices.Equal(plan.StillNames, placed.StillNames) {
+			t.Errorf("%s: still names %q, planned %q", f, placed.StillNames, plan.StillNames)
+		}
+		if got := rename(script(t, from, "copy")); got != ddl {
+			t.Errorf("%s: other definitions:\n%s\nwant\n%s", f, got, ddl)
+		}
+	}
+	if n := value[int](t, "postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'pgcourier_scratch%' AND pg_get_userbyid(datdba) = '"+login.User()+"'"); n != 0 {
+		t.Errorf("%d scratch databases are left", n)
+	}
+	// What needs another schema cannot be renamed whole.
+	other := database(t, "CREATE SCHEMA shared; CREATE TABLE shared.plans (id int PRIMARY KEY); CREATE SCHEMA tenant; CREATE TABLE tenant.t (plan int REFERENCES shared.plans)")
+	x := sealed(t, dump(t, other, export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")
+	x.Manifest.Artifact.Needs.Objects = []string{"table shared.plans"}
+	p := placement(t, other, "x", restore.Create)
+	p.Schema = "copy"
+	before := slices.Sorted(maps.Keys(read(t, other, "copy", "tenant")))
+	var left *restore.LeftOutError
+	if _, err := r.Place(t.Context(), x.Export, p, nil); !errors.As(err, &left) || !strings.Contains(fmt.Sprint(left.Objects), "plan") {
+		t.Errorf("a foreign key to another schema: %v", err)
+	}
+	if after := slices.Sorted(maps.Keys(read(t, other, "copy", "tenant"))); !slices.Equal(before, after) {
+		t.Errorf("%v, before %v", after, before)
+	}
+	p.LeaveOut = true
+	if placed := place(t, r, x, p); len(placed.LeftOut) != 1 {
+		t.Errorf("placed %+v", placed)
+	}
+}
