@@ -193,8 +193,19 @@ docs: build ## Write man pages and completion to build/docs
 release: $(NFPM) $(CYCLONEDX) ## Make archives, .deb, .rpm, bills of materials and checksums of this commit in dist
 	@GO="$(GO)" NFPM="$(NFPM)" CYCLONEDX="$(CYCLONEDX)" deploy/packages/release.sh
 
+# The chart's tests are a module of their own: Helm and Kubernetes are no dependencies of pgcourier.
+# vet would look at all 900 packages of these.
+.PHONY: chart
+chart: ## Check the Helm chart: lint, templates, every object against the types of Kubernetes, the plain manifests
+	$(call timed,Helm chart,cd internal/dev/chart && $(GO) test -vet=off ./...)
+
+.PHONY: manifests
+manifests: ## Write deploy/kubernetes from the Helm chart, and the chart's copies of deploy/monitoring
+	cp deploy/monitoring/alerts.yml deploy/monitoring/dashboard.json deploy/helm/files/
+	cd internal/dev/chart && $(GO) test -count=1 -vet=off -run '^TestThePlainManifestsAreTheCharts$$' . -update
+
 .PHONY: check
-check: $(GOLANGCI_LINT) $(DEADCODE) vulnerabilities sbom ## Format, vet, linter (gosec in it), tidy modules, dead code, direction of dependencies, vulnerabilities, licences
+check: $(GOLANGCI_LINT) $(DEADCODE) vulnerabilities sbom chart ## Format, vet, linter (gosec in it), tidy modules, dead code, direction of dependencies, vulnerabilities, licences
 	$(call timed,format,unformatted=$$(gofmt -l cmd docs events handlers internal schemas); \
 		[ -z "$$unformatted" ] || { echo "not formatted:"; echo "$$unformatted"; false; })
 	$(call timed,go vet,$(GO) vet ./...)

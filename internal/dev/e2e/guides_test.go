@@ -50,6 +50,9 @@ func deployFiles(t *testing.T, pattern string) (names []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if info, err := os.Stat(f); err != nil || info.IsDir() {
+			continue
+		}
 		names = append(names, filepath.ToSlash(name))
 	}
 	return names
@@ -73,7 +76,7 @@ func TestTheDocumentsNameSettingsThatExist(t *testing.T) {
 	t.Parallel()
 	known, seen := knownVariables(), 0
 	names := slices.Concat(documents(t), deployFiles(t, "systemd/*"), deployFiles(t, "kubernetes/*"), deployFiles(t, "compose/*"),
-		[]string{"Dockerfile"})
+		deployFiles(t, "helm/*"), deployFiles(t, "helm/*/*"), []string{"Dockerfile"})
 	for _, name := range names {
 		for _, v := range variableName.FindAllString(readRoot(t, name), -1) {
 			if seen++; !known[v] {
@@ -276,7 +279,7 @@ func TestTheDocumentsPublishThroughJetStream(t *testing.T) {
 	t.Parallel()
 	published := regexp.MustCompile(`nats pub (.*)`)
 	commands := 0
-	for _, name := range slices.Concat(documents(t), deployFiles(t, "*/*"), []string{"CONTRIBUTING.md"}) {
+	for _, name := range slices.Concat(documents(t), deployFiles(t, "*/*"), deployFiles(t, "helm/*/*"), []string{"CONTRIBUTING.md"}) {
 		for _, m := range published.FindAllStringSubmatch(readRoot(t, name), -1) {
 			if strings.Contains(m[1], "backup.") {
 				commands++

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -23,42 +24,26 @@ type manifests struct {
 	budgets     []budget
 }
 
-// The part of the Kubernetes API that the manifests use: any other or misspelt field is refused.
-// k8s.io/api would add 16 modules for it.
+// The part of the Kubernetes API that is compared with the program. `make chart` decodes all of it,
+// with the types of Kubernetes.
 type (
 	object struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string
-		Metadata   struct {
-			Name, Namespace string
-			Labels          map[string]string
+		Kind     string
+		Metadata struct {
+			Namespace string
+			Labels    map[string]string
 		}
 	}
 	selector struct {
 		MatchLabels map[string]string `yaml:"matchLabels"`
 	}
-	configMap struct {
-		object `yaml:",inline"`
-		Data   map[string]string
-	}
 	budget struct {
-		object `yaml:",inline"`
-		Spec   struct {
-			MaxUnavailable int `yaml:"maxUnavailable"`
-			Selector       selector
-		}
+		Spec struct{ Selector selector }
 	}
 	deployment struct {
 		object `yaml:",inline"`
 		Spec   struct {
-			Replicas int
 			Selector selector
-			Strategy struct {
-				RollingUpdate struct {
-					MaxUnavailable int `yaml:"maxUnavailable"`
-					MaxSurge       int `yaml:"maxSurge"`
-				} `yaml:"rollingUpdate"`
-			}
 			Template struct {
 				Metadata struct{ Labels map[string]string }
 				Spec     pod
@@ -66,23 +51,18 @@ type (
 		}
 	}
 	pod struct {
-		TerminationGracePeriodSeconds int   `yaml:"terminationGracePeriodSeconds"`
-		AutomountServiceAccountToken  *bool `yaml:"automountServiceAccountToken"`
-		EnableServiceLinks            *bool `yaml:"enableServiceLinks"`
+		TerminationGracePeriodSeconds int `yaml:"terminationGracePeriodSeconds"`
 		SecurityContext               struct {
-			RunAsNonRoot   bool                  `yaml:"runAsNonRoot"`
-			RunAsUser      int                   `yaml:"runAsUser"`
-			RunAsGroup     int                   `yaml:"runAsGroup"`
-			FSGroup        int                   `yaml:"fsGroup"`
-			SeccompProfile struct{ Type string } `yaml:"seccompProfile"`
+			RunAsNonRoot bool `yaml:"runAsNonRoot"`
+			RunAsUser    int  `yaml:"runAsUser"`
 		} `yaml:"securityContext"`
 		Containers []container
 		Volumes    []volume
 	}
 	container struct {
-		Name, Image string
-		Args        []string
-		EnvFrom     []struct {
+		Name    string
+		Args    []string
+		EnvFrom []struct {
 			ConfigMapRef struct{ Name string } `yaml:"configMapRef"`
 		} `yaml:"envFrom"`
 		Env   []struct{ Name, Value string }
@@ -90,44 +70,30 @@ type (
 			Name          string
 			ContainerPort int `yaml:"containerPort"`
 		}
-		Startup         probe `yaml:"startupProbe"`
 		Liveness        probe `yaml:"livenessProbe"`
 		Readiness       probe `yaml:"readinessProbe"`
-		Resources       struct{ Requests, Limits struct{ CPU, Memory string } }
 		SecurityContext struct {
 			AllowPrivilegeEscalation *bool `yaml:"allowPrivilegeEscalation"`
 			ReadOnlyRootFilesystem   bool  `yaml:"readOnlyRootFilesystem"`
-			Capabilities             struct{ Drop []string }
 		} `yaml:"securityContext"`
 		VolumeMounts []struct {
 			Name      string
 			MountPath string `yaml:"mountPath"`
-			ReadOnly  bool   `yaml:"readOnly"`
 		} `yaml:"volumeMounts"`
 	}
 	probe struct {
 		HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
-		Period  int                         `yaml:"periodSeconds"`
-		Timeout int                         `yaml:"timeoutSeconds"`
-		Failure int                         `yaml:"failureThreshold"`
 	}
 	volume struct {
 		Name   string
 		Secret struct {
-			SecretName  string `yaml:"secretName"`
-			DefaultMode int    `yaml:"defaultMode"`
+			SecretName string `yaml:"secretName"`
 		}
 		EmptyDir struct {
 			SizeLimit config.ByteSize `yaml:"sizeLimit"`
 		} `yaml:"emptyDir"`
 	}
 )
-
-func strictly(text string, into any) error {
-	d := yaml.NewDecoder(strings.NewReader(text))
-	d.KnownFields(true)
-	return d.Decode(into)
-}
 
 func readManifests(t *testing.T) manifests {
 	t.Helper()
@@ -138,22 +104,19 @@ func readManifests(t *testing.T) manifests {
 			t.Fatal(err)
 		}
 		var err error
-		switch o.APIVersion + " " + o.Kind {
-		case "v1 ConfigMap":
-			var c configMap
-			err = strictly(document, &c)
+		switch o.Kind {
+		case "ConfigMap":
+			var c struct{ Data map[string]string }
+			err = yaml.Unmarshal([]byte(document), &c)
 			m.settings = c.Data
-		case "apps/v1 Deployment":
+		case "Deployment":
 			var d deployment
-			err = strictly(document, &d)
+			err = yaml.Unmarshal([]byte(document), &d)
 			m.deployments[d.Metadata.Labels["app.kubernetes.io/component"]] = d
-		case "policy/v1 PodDisruptionBudget":
+		case "PodDisruptionBudget":
 			var b budget
-			err = strictly(document, &b)
+			err = yaml.Unmarshal([]byte(document), &b)
 			m.budgets = append(m.budgets, b)
-		case " ": // comments
-		default:
-			err = fmt.Errorf("unknown kind %s of %s", o.Kind, o.APIVersion)
 		}
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, document)
@@ -165,13 +128,12 @@ func readManifests(t *testing.T) manifests {
 func TestTheManifestsFitTheProgram(t *testing.T) {
 	t.Parallel()
 	m := readManifests(t)
-	for component, user := range map[string]server.User{"worker": server.UserWorker, "notifier": server.UserNotifier, "verifier": server.UserVerifier} {
+	for component, user := range map[string]server.User{
+		"worker": server.UserWorker, "notifier": server.UserNotifier, "verifier": server.UserVerifier, "api": server.UserAPI,
+	} {
 		d, ok := m.deployments[component]
 		if !ok || len(d.Spec.Template.Spec.Containers) != 1 {
 			t.Fatalf("%s: %+v", component, d)
-		}
-		if !maps.Equal(d.Spec.Selector.MatchLabels, d.Spec.Template.Metadata.Labels) || !maps.Equal(d.Metadata.Labels, d.Spec.Template.Metadata.Labels) {
-			t.Errorf("%s selects %v", component, d.Spec.Selector.MatchLabels)
 		}
 		pod := d.Spec.Template.Spec
 		checkPod(t, component, m.loadPod(t, pod), pod)
@@ -193,13 +155,52 @@ func TestTheManifestsFitTheProgram(t *testing.T) {
 			}
 		}
 		for _, f := range files {
-			if !slices.Contains(strings.Fields(line), "--from-file="+f) {
+			// A file of another name is renamed: --from-file=database-url=api-database-url.
+			if !slices.ContainsFunc(strings.Fields(line), func(w string) bool {
+				return w == "--from-file="+f || strings.HasPrefix(w, "--from-file="+f+"=")
+			}) {
 				t.Errorf("%s: the secret %s lacks %s: %s", component, secret, f, line)
 			}
 		}
 	}
-	if len(m.deployments) != 3 || len(m.budgets) != 1 || !maps.Equal(m.budgets[0].Spec.Selector.MatchLabels, m.deployments["worker"].Metadata.Labels) {
+	if len(m.deployments) != 4 || len(m.budgets) != 4 {
 		t.Errorf("%d deployments, budgets %+v", len(m.deployments), m.budgets)
+	}
+}
+
+// The chart refuses a secret among the settings, which are no secrets in a cluster.
+func TestTheChartKnowsEverySecret(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Definitions struct {
+			Settings struct {
+				PropertyNames struct {
+					Not struct{ Enum []string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(readRoot(t, "deploy/helm/values.schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	var secrets []string
+	for _, s := range config.Settings() {
+		if s.Secret && s.Name != "NATS_URL" { // it holds no password where the broker knows keys
+			secrets = append(secrets, s.Env)
+		}
+	}
+	slices.Sort(secrets)
+	if got := schema.Definitions.Settings.PropertyNames.Not.Enum; !slices.Equal(got, secrets) {
+		t.Errorf("values.schema.json refuses %q, secrets are %q", got, secrets)
+	}
+}
+
+func TestTheChartsMonitoringIsACopy(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"alerts.yml", "dashboard.json"} {
+		if readRoot(t, "deploy/helm/files/"+name) != readRoot(t, monitoring+"/"+name) {
+			t.Errorf("deploy/helm/files/%s differs from %s: run make manifests", name, monitoring)
+		}
 	}
 }
 
@@ -239,7 +240,7 @@ func checkPod(t *testing.T, component string, c config.Config, pod pod) {
 	if want := fmt.Sprintf("0.0.0.0:%d", container.Ports[0].ContainerPort); c.HTTPAddr != want {
 		t.Errorf("%s answers at %s, asked is %s", component, c.HTTPAddr, want)
 	}
-	if c.NATSURL == "" || c.DatabaseURL == "" && component == "worker" || c.VerifyScratchURL == "" && component == "verifier" {
+	if c.NATSURL == "" || c.DatabaseURL == "" && (component == "worker" || component == "api") || c.VerifyScratchURL == "" && component == "verifier" {
 		t.Errorf("%s lacks a server", component)
 	}
 	if (len(c.AgeIdentityFiles) > 0) != (component == "verifier") {
