@@ -44,7 +44,7 @@ func TestAsyncAPI(t *testing.T) {
 		t.Errorf("asyncapi is %q", doc.AsyncAPI)
 	}
 
-	const project, request = "{project_id}", "{request_id}"
+	const project, request, restore = "{project_id}", "{request_id}", "{restore_id}"
 	wantAddresses := []string{
 		events.TypeRequested, events.RequestSubject(project),
 		events.EventSubject(events.TypeStarted, project, request), events.EventSubject(events.TypeProgress, project, request),
@@ -53,6 +53,8 @@ func TestAsyncAPI(t *testing.T) {
 		events.EventSubject(events.TypeExpiring, project, request), events.EventSubject(events.TypeExpired, project, request),
 		events.EventSubject(events.TypeLinkIssued, project, request), events.EventSubject(events.TypeDownloaded, project, request),
 		events.EventSubject(events.TypeLinkRevoked, project, request), events.EventSubject(events.TypeLinkExpired, project, request),
+		events.RestoreSubject(project), events.EventSubject(events.TypeRestoreStarted, project, restore), events.EventSubject(events.TypeRestoreProgress, project, restore),
+		events.EventSubject(events.TypeRestoreCompleted, project, restore), events.EventSubject(events.TypeRestoreFailed, project, restore),
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
 		events.CallSubject(project, events.CallRequest), events.CallSubject(project, events.CallStatus),
 		events.CallSubject(project, events.CallCancel), events.CallSubject(project, events.CallList), "",
@@ -110,39 +112,43 @@ func checkLocalRefs(t *testing.T, raw []byte) {
 	}
 }
 
-// The codes in Go, in the schema and in asyncapi.yaml are the same, and so is which of them are
+// The codes in Go, in the schemas and in asyncapi.yaml are the same, and so is which of them are
 // permanent.
 func TestCodesAgree(t *testing.T) {
 	t.Parallel()
-	var want []string
-	for _, c := range codes.OfFailures() {
-		want = append(want, string(c))
-	}
-	slices.Sort(want)
-	properties := readJSON(t, events.TypeFailed+".v1.json").(map[string]any)["properties"].(map[string]any)
-	var listed []string
-	for _, code := range properties["code"].(map[string]any)["examples"].([]any) {
-		listed = append(listed, code.(string))
-	}
-	slices.Sort(listed)
-	if !slices.Equal(listed, want) {
-		t.Errorf("codes of the schema:\n got %v\nwant %v", listed, want)
-	}
 	raw, err := fs.ReadFile(schemas.FS, "asyncapi.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	permanent, other, found := strings.Cut(string(raw), "Worth another try:")
-	if !found {
-		t.Fatal("asyncapi.yaml has no groups of codes")
-	}
-	for _, code := range want {
-		list := other
-		if codes.Code(code).Permanent() {
-			list = permanent
+	for eventType, of := range map[string][]codes.Code{events.TypeFailed: codes.OfFailures(), events.TypeRestoreFailed: codes.OfRestores()} {
+		var want []string
+		for _, c := range of {
+			want = append(want, string(c))
 		}
-		if !strings.Contains(list, "`"+code+"`") {
-			t.Errorf("asyncapi.yaml does not list the code %q in its group", code)
+		slices.Sort(want)
+		properties := readJSON(t, eventType+".v1.json").(map[string]any)["properties"].(map[string]any)
+		var listed []string
+		for _, code := range properties["code"].(map[string]any)["examples"].([]any) {
+			listed = append(listed, code.(string))
+		}
+		slices.Sort(listed)
+		if !slices.Equal(listed, want) {
+			t.Errorf("codes of the schema of %s:\n got %v\nwant %v", eventType, listed, want)
+		}
+		_, message, _ := strings.Cut(string(raw), "      name: "+eventType+"\n")
+		message, _, _ = strings.Cut(message, "      contentType:")
+		permanent, other, found := strings.Cut(message, "Worth another try:")
+		if !found {
+			t.Fatalf("asyncapi.yaml has no groups of codes of %s", eventType)
+		}
+		for _, code := range want {
+			list := other
+			if codes.Code(code).Permanent() {
+				list = permanent
+			}
+			if !strings.Contains(list, "`"+code+"`") {
+				t.Errorf("asyncapi.yaml does not list the code %q of %s in its group", code, eventType)
+			}
 		}
 	}
 }

@@ -20,9 +20,9 @@ const (
 	mediaCloudEvents      = "application/cloudevents+json"
 )
 
-// open finds a request's data in a message. On an error doc is what could be parsed
+// open finds the data of a request of a type in a message. On an error doc is what could be parsed
 // nevertheless, perhaps nil.
-func open(m Message) (data []byte, doc map[string]any, trace Trace, err error) {
+func open(m Message, eventType string) (data []byte, doc map[string]any, trace Trace, err error) {
 	header, headerErr := foldHeader(m.Header)
 	media := ""
 	if headerErr == nil {
@@ -30,7 +30,7 @@ func open(m Message) (data []byte, doc map[string]any, trace Trace, err error) {
 	}
 	attrs := binaryAttributes(header)
 	if headerErr == nil {
-		headerErr = checkAttributes(attrs, cePrefix)
+		headerErr = checkAttributes(attrs, cePrefix, eventType)
 	}
 	trace = traceOf(header, attrs)
 
@@ -40,7 +40,7 @@ func open(m Message) (data []byte, doc map[string]any, trace Trace, err error) {
 		_, named := doc["specversion"]
 		if named || media == mediaCloudEvents {
 			outer := doc
-			data, doc, err = openStructured(m.Body, outer)
+			data, doc, err = openStructured(m.Body, outer, eventType)
 			if inner, e := structuredAttributes(outer); e == nil && trace.Parent == "" {
 				trace = traceOf(header, inner)
 			}
@@ -113,12 +113,12 @@ func binaryAttributes(header map[string]string) map[string]string {
 // checkAttributes holds CloudEvents attributes to the contract. Absent ones are no
 // fault here, for a bare body has none; what is there must be right. prefix goes before
 // an attribute's name in errors.
-func checkAttributes(attrs map[string]string, prefix string) error {
+func checkAttributes(attrs map[string]string, prefix, eventType string) error {
 	if v, ok := attrs["specversion"]; ok && v != specVersion {
 		return invalid(prefix+"specversion", "must be "+specVersion)
 	}
-	if v, ok := attrs["type"]; ok && v != TypeRequested {
-		return invalid(prefix+"type", "must be "+TypeRequested)
+	if v, ok := attrs["type"]; ok && v != eventType {
+		return invalid(prefix+"type", "must be "+eventType)
 	}
 	for _, name := range []string{"id", "source"} {
 		if v, ok := attrs[name]; ok && v == "" {
@@ -139,8 +139,9 @@ func checkAttributes(attrs map[string]string, prefix string) error {
 	// says that the body is not meant as v1.
 	if v, ok := attrs["dataschema"]; ok {
 		file := v[strings.LastIndexByte(v, '/')+1:]
-		if strings.HasPrefix(file, "backup.") && file != TypeRequested+".v1.json" {
-			return invalid(prefix+"dataschema", "names another schema than "+TypeRequested+".v1.json")
+		ours := strings.HasPrefix(file, "backup.") || strings.HasPrefix(file, "restore.")
+		if ours && file != eventType+".v1.json" {
+			return invalid(prefix+"dataschema", "names another schema than "+eventType+".v1.json")
 		}
 	}
 	return nil
@@ -185,7 +186,7 @@ func structuredAttributes(doc map[string]any) (map[string]string, error) {
 
 // openStructured takes the data out of a structured event. On an error the returned doc
 // is the data as far as it could be parsed, perhaps nil.
-func openStructured(body []byte, outer map[string]any) (data []byte, doc map[string]any, err error) {
+func openStructured(body []byte, outer map[string]any, eventType string) (data []byte, doc map[string]any, err error) {
 	data, err = structuredData(body, outer)
 	if err == nil {
 		doc, err = parseStrict(data, MaxRequestBytes)
@@ -202,7 +203,7 @@ func openStructured(body []byte, outer map[string]any) (data []byte, doc map[str
 			return data, doc, invalid(name, "is missing")
 		}
 	}
-	if attrErr := checkAttributes(attrs, ""); attrErr != nil {
+	if attrErr := checkAttributes(attrs, "", eventType); attrErr != nil {
 		return data, doc, attrErr
 	}
 	return data, doc, err

@@ -3,6 +3,7 @@ package events_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"maps"
 	"path"
@@ -44,6 +45,13 @@ func contractEvents() []contractEvent {
 	}
 	withCompress := request
 	withCompress.Compress, withCompress.Trace = new(true), trace
+	restored := events.RestoreRequested{
+		ProjectID: "acme", RestoreID: "r1", From: events.RestoreFrom{ProjectID: "b", RequestID: events.LatestExport}, Mode: events.RestoreReplace,
+		Schemas: []string{"acme", "b.c"}, Tables: []string{`"b.c"."a""b"`, "acme.t"}, Plan: true, RequestedBy: "gateway", Metadata: meta,
+	}
+	restore := restored
+	restore.Trace = trace
+	export := events.RestoredExport{ProjectID: "b", RequestID: "r0"}
 	const fingerprint = "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg"
 	const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	return []contractEvent{
@@ -120,6 +128,30 @@ func contractEvents() []contractEvent {
 			RequestID: "r1", ProjectID: "acme", LinkID: linkID, Downloads: 1, ExpiredAt: at.Add(time.Second), Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.LinkExpired).Encode("test") },
 			func() any { return new(events.LinkExpired) }},
+		{events.TypeRestoreRequested, restore,
+			func(v any) (events.Message, error) { return v.(events.RestoreRequested).Encode("test") },
+			func() any { return new(events.RestoreRequested) }},
+		{events.TypeRestoreStarted, events.RestoreStarted{
+			RestoreID: "r1", ProjectID: "acme", Attempt: 2, From: export, Mode: events.RestoreReplace, Plan: true, StoredBytes: 4, StartedAt: at, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.RestoreStarted).Encode("test") },
+			func() any { return new(events.RestoreStarted) }},
+		{events.TypeRestoreProgress, events.RestoreProgress{
+			RestoreID: "r1", ProjectID: "acme", Attempt: 2, Stage: "checking", ReadBytes: 3, StoredBytes: 4, At: at, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.RestoreProgress).Encode("test") },
+			func() any { return new(events.RestoreProgress) }},
+		{events.TypeRestoreCompleted, events.RestoreCompleted{
+			RestoreID: "r1", ProjectID: "acme", Attempt: 2, From: export, Mode: events.RestoreReplace, Plan: true, Schemas: []string{"acme"},
+			Tables: 1, Rows: 2, SHA256: sum, ServerVersion: "15.18", Kept: []events.KeptSchema{{Schema: "acme_before", Until: at.Add(time.Hour)}},
+			Remarks: []string{"w"}, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
+			RequestedBy: "gateway", Metadata: meta, Request: &restored, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.RestoreCompleted).Encode("test") },
+			func() any { return new(events.RestoreCompleted) }},
+		{events.TypeRestoreFailed, events.RestoreFailed{
+			RestoreID: "r1", ProjectID: "acme", Attempts: 3, Code: codes.TargetOccupied, Permanent: true,
+			Message: "m", Request: &restored, StartedAt: at, FinishedAt: at.Add(time.Second), DurationMS: 1000,
+			RequestedBy: "gateway", Metadata: meta, Trace: trace},
+			func(v any) (events.Message, error) { return v.(events.RestoreFailed).Encode("test") },
+			func() any { return new(events.RestoreFailed) }},
 	}
 }
 
@@ -248,7 +280,11 @@ func compareFields(t *testing.T, typ reflect.Type, schema map[string]any) {
 			compareFields(t, field.Type.Elem(), items)
 		}
 		if property["properties"] != nil {
-			compareFields(t, field.Type.Elem(), property)
+			inner := field.Type
+			if inner.Kind() == reflect.Pointer {
+				inner = inner.Elem()
+			}
+			compareFields(t, inner, property)
 		}
 	}
 	for name := range properties {
@@ -331,6 +367,19 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 	t.Helper()
 	if eventType == events.TypeRequested {
 		r, err := events.Decode(events.Message{Subject: eventType, Body: raw})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Canonical(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if eventType == events.TypeRestoreRequested {
+		r, err := events.DecodeRestoreFor("acme", events.Message{Body: raw})
+		if inv, ok := errors.AsType[*events.InvalidError](err); ok && inv.Field == "project_id" {
+			r, err = events.DecodeRestoreFor("acme-staging", events.Message{Body: raw})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,7 +478,7 @@ func TestLimitsAreInTheSchemas(t *testing.T) {
 	for _, e := range contractMessages() {
 		doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
 		limit := events.MaxEventBytes
-		if slices.Contains([]string{events.TypeRequested, events.TypeCancel, events.TypeExportCall, events.TypeListCall}, e.eventType) {
+		if slices.Contains([]string{events.TypeRequested, events.TypeCancel, events.TypeExportCall, events.TypeListCall, events.TypeRestoreRequested}, e.eventType) {
 			limit = events.MaxRequestBytes
 		}
 		if doc["x-maxBytes"] != json.Number(strconv.Itoa(limit)) || doc["x-maxDepth"] != json.Number("16") {

@@ -15,7 +15,7 @@ import (
 // are well-formed, and the project is the subject's where the subject names one. Nothing
 // of a body is believed that is not strict JSON within the size limit.
 func Decode(m Message) (Requested, error) {
-	data, doc, trace, err := open(m)
+	data, doc, trace, err := open(m, TypeRequested)
 	if err == nil {
 		err = checkRequested(doc)
 	}

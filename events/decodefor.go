@@ -9,7 +9,7 @@ func DecodeFor(project string, m Message) (Requested, error) {
 	if !ValidProject(project) {
 		return Requested{}, invalid("project_id", idRule+", and not \"_\" alone")
 	}
-	data, doc, trace, err := open(m)
+	data, doc, trace, err := open(m, TypeRequested)
 	if err != nil {
 		return Requested{}, err
 	}

@@ -32,9 +32,11 @@ func TestEncodeHeaders(t *testing.T) {
 			switch e.eventType {
 			case events.TypeRequested:
 				subject = "backup.requested.acme"
-			case events.TypeStarted:
+			case events.TypeRestoreRequested:
+				subject = "restore.requested.acme"
+			case events.TypeStarted, events.TypeRestoreStarted:
 				want["ce-id"], want["ce-time"] = subject+".2", at
-			case events.TypeProgress:
+			case events.TypeProgress, events.TypeRestoreProgress:
 				want["ce-id"], want["ce-time"] = subject+".2.1773480414123", at
 			case events.TypeExpiring:
 				want["ce-id"], want["ce-time"] = subject+".1773480414123", at
@@ -76,6 +78,12 @@ func TestEncodeAndDecode(t *testing.T) {
 				}
 				return
 			}
+			if want, ok := e.full.(events.RestoreRequested); ok {
+				if got, err := events.DecodeRestore(m); err != nil || !reflect.DeepEqual(got, want) {
+					t.Errorf("got %+v, %v; want %+v", got, err, want)
+				}
+				return
+			}
 			got, err := events.DecodeEvent(m)
 			if err != nil {
 				t.Fatal(err)
@@ -84,7 +92,8 @@ func TestEncodeAndDecode(t *testing.T) {
 			want.Elem().Set(reflect.ValueOf(e.full))
 			set := 0
 			for _, v := range []any{got.Started, got.Progress, got.Completed, got.Failed, got.Verified, got.VerificationFailed, got.Expiring, got.Expired,
-				got.LinkIssued, got.Downloaded, got.LinkRevoked, got.LinkExpired} {
+				got.LinkIssued, got.Downloaded, got.LinkRevoked, got.LinkExpired,
+				got.RestoreStarted, got.RestoreProgress, got.RestoreCompleted, got.RestoreFailed} {
 				if !reflect.ValueOf(v).IsNil() {
 					set++
 					if !reflect.DeepEqual(v, want.Interface()) {

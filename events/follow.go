@@ -37,7 +37,7 @@ func (c *Client) Await(ctx context.Context, project, requestID string) (Outcome,
 	if project == "" || requestID == "" {
 		return Outcome{}, invalid("request_id", "and project_id are both needed")
 	}
-	f := &follower{client: c, project: project, request: requestID, outcomesOnly: true}
+	f := &follower{client: c, of: followedExports, project: project, request: requestID, outcomesOnly: true}
 	for e, err := range f.run(ctx) {
 		if err != nil {
 			return Outcome{}, fmt.Errorf("await outcome of %s/%s: %w", project, requestID, err)
@@ -64,7 +64,7 @@ func (c *Client) Watch(ctx context.Context, project, requestID string) iter.Seq2
 			yield(Event{}, err)
 			return
 		}
-		f := &follower{client: c, project: project, request: requestID}
+		f := &follower{client: c, of: followedExports, project: project, request: requestID}
 		for e, err := range f.run(ctx) {
 			if err != nil {
 				err = fmt.Errorf("watch: %w", err)
@@ -93,6 +93,7 @@ func checkIDs(project, request string) error {
 // is only a hint, and the stream is the truth.
 type follower struct {
 	client           *Client
+	of               followed
 	project, request string // empty: all
 	outcomesOnly     bool
 
@@ -113,7 +114,7 @@ func token(id string) string {
 
 func (f *follower) run(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		sub, err := f.client.nc.SubscribeSync(OutcomeFilter(token(f.project), token(f.request)))
+		sub, err := f.client.nc.SubscribeSync(f.of.filter(token(f.project), token(f.request)))
 		if err != nil {
 			yield(Event{}, fmt.Errorf("subscribe: %w: %w", ErrUnavailable, err))
 			return
@@ -147,14 +148,14 @@ func (f *follower) stored(ctx context.Context, yield func(Event, error) bool) (d
 	var begun Event
 	var err error
 	if !f.outcomesOnly {
-		begun, err = f.client.lastStarted(ctx, f.project, f.request)
+		begun, err = f.client.lastStarted(ctx, f.of, f.project, f.request)
 		if _, malformed := errors.AsType[*InvalidError](err); final(err) && !malformed {
 			yield(Event{}, unavailable(err))
 			return true
 		}
 	}
-	outcome, outcomeErr := f.client.storedOutcome(ctx, f.project, f.request)
-	if begun.Started != nil && !f.yieldStarted(begun, yield) {
+	outcome, outcomeErr := f.client.storedOutcome(ctx, f.of, f.project, f.request)
+	if attemptOf(begun) > 0 && !f.yieldStarted(begun, yield) {
 		return true
 	}
 	return f.settle(outcome, outcomeErr, yield)
@@ -162,7 +163,7 @@ func (f *follower) stored(ctx context.Context, yield func(Event, error) bool) (d
 
 // look yields the one request's outcome if it is stored.
 func (f *follower) look(ctx context.Context, yield func(Event, error) bool) (done bool) {
-	e, err := f.client.storedOutcome(ctx, f.project, f.request)
+	e, err := f.client.storedOutcome(ctx, f.of, f.project, f.request)
 	return f.settle(e, err, yield)
 }
 
@@ -215,11 +216,11 @@ func (f *follower) announced(ctx context.Context, m *nats.Msg, yield func(Event,
 	switch {
 	case err != nil:
 		return false
-	case e.Completed != nil, e.Failed != nil:
+	case e.Completed != nil, e.Failed != nil, e.RestoreCompleted != nil, e.RestoreFailed != nil:
 		return f.announcedOutcome(ctx, e, yield)
 	case f.outcomesOnly:
 		return false
-	case e.Started != nil:
+	case attemptOf(e) > 0:
 		return !f.yieldStarted(e, yield)
 	}
 	return !yield(e, nil)
@@ -230,7 +231,7 @@ func (f *follower) announcedOutcome(ctx context.Context, e Event, yield func(Eve
 	project, request := e.IDs()
 	wait := lookRetryWait
 	for range lookRetries {
-		truth, err := f.client.storedOutcome(ctx, project, request)
+		truth, err := f.client.storedOutcome(ctx, f.of, project, request)
 		if err == nil {
 			return !yield(truth, nil) || f.single()
 		}
@@ -251,10 +252,22 @@ func (f *follower) announcedOutcome(ctx context.Context, e Event, yield func(Eve
 // yieldStarted yields a Started unless the one request's is known already.
 func (f *follower) yieldStarted(e Event, yield func(Event, error) bool) (goOn bool) {
 	if f.single() {
-		if e.Started.Attempt <= f.attempt {
+		attempt := attemptOf(e)
+		if attempt <= f.attempt {
 			return true
 		}
-		f.attempt = e.Started.Attempt
+		f.attempt = attempt
 	}
 	return yield(e, nil)
+}
+
+// attemptOf returns the attempt that a Started or a RestoreStarted announces; 0: e is neither.
+func attemptOf(e Event) int {
+	switch {
+	case e.Started != nil:
+		return e.Started.Attempt
+	case e.RestoreStarted != nil:
+		return e.RestoreStarted.Attempt
+	}
+	return 0
 }

@@ -20,6 +20,11 @@ const (
 	TypeDownloaded  = "backup.downloaded"
 	TypeLinkRevoked = "backup.link_revoked"
 	TypeLinkExpired = "backup.link_expired"
+
+	TypeRestoreStarted   = "restore.started"
+	TypeRestoreProgress  = "restore.progress"
+	TypeRestoreCompleted = "restore.completed"
+	TypeRestoreFailed    = "restore.failed"
 )
 
 // Event is anything that workers announce: exactly one of its fields is set, Completed
@@ -36,6 +41,10 @@ type Event struct {
 	Downloaded         *Downloaded
 	LinkRevoked        *LinkRevoked
 	LinkExpired        *LinkExpired
+	RestoreStarted     *RestoreStarted
+	RestoreProgress    *RestoreProgress
+	RestoreCompleted   *RestoreCompleted
+	RestoreFailed      *RestoreFailed
 }
 
 // kinds is the table of the announced events: the type, the stream that keeps them ("": none
@@ -53,6 +62,10 @@ var kinds = []eventKind{
 	{TypeDownloaded, StreamEvents, field(func(e *Event) **Downloaded { return &e.Downloaded })},
 	{TypeLinkRevoked, StreamEvents, field(func(e *Event) **LinkRevoked { return &e.LinkRevoked })},
 	{TypeLinkExpired, StreamEvents, field(func(e *Event) **LinkExpired { return &e.LinkExpired })},
+	{TypeRestoreStarted, StreamRestoreEvents, field(func(e *Event) **RestoreStarted { return &e.RestoreStarted })},
+	{TypeRestoreProgress, "", field(func(e *Event) **RestoreProgress { return &e.RestoreProgress })},
+	{TypeRestoreCompleted, StreamRestoreOutcomes, field(func(e *Event) **RestoreCompleted { return &e.RestoreCompleted })},
+	{TypeRestoreFailed, StreamRestoreOutcomes, field(func(e *Event) **RestoreFailed { return &e.RestoreFailed })},
 }
 
 type eventKind struct {
@@ -132,7 +145,8 @@ func (e Event) IDs() (project, request string) {
 }
 
 // Filters returns the subject filters of the events that a stream keeps over all projects and
-// requests: of StreamOutcomes, StreamEvents, or "" for those that none keeps.
+// requests: of StreamOutcomes, StreamEvents, StreamRestoreOutcomes, StreamRestoreEvents, or "" for
+// those that none keeps.
 func Filters(stream string) []string {
 	var out []string
 	for _, k := range kinds {

@@ -86,7 +86,7 @@ func encode(event any, e envelope, source string) (Message, error) {
 		return Message{}, err
 	}
 	limit := MaxEventBytes
-	if e.eventType == TypeRequested {
+	if e.eventType == TypeRequested || e.eventType == TypeRestoreRequested {
 		limit = MaxRequestBytes
 	}
 	doc, err := parseStrict(body, limit)

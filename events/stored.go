@@ -9,17 +9,29 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// followed says where the events of a kind of request are.
+type followed struct {
+	outcomes, events string // streams
+	started          string // type
+	filter           func(project, request string) string
+}
+
+var (
+	followedExports  = followed{StreamOutcomes, StreamEvents, TypeStarted, OutcomeFilter}
+	followedRestores = followed{StreamRestoreOutcomes, StreamRestoreEvents, TypeRestoreStarted, RestoreOutcomeFilter}
+)
+
 // storedOutcome returns the first outcome that the stream holds of a request.
-func (c *Client) storedOutcome(ctx context.Context, project, request string) (Event, error) {
-	return c.stored(ctx, StreamOutcomes, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
-		return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(OutcomeFilter(project, request)))
+func (c *Client) storedOutcome(ctx context.Context, of followed, project, request string) (Event, error) {
+	return c.stored(ctx, of.outcomes, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(of.filter(project, request)))
 	})
 }
 
 // lastStarted returns the latest Started that the stream holds of a request.
-func (c *Client) lastStarted(ctx context.Context, project, request string) (Event, error) {
-	return c.stored(ctx, StreamEvents, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
-		return s.GetLastMsgForSubject(ctx, EventSubject(TypeStarted, project, request))
+func (c *Client) lastStarted(ctx context.Context, of followed, project, request string) (Event, error) {
+	return c.stored(ctx, of.events, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, EventSubject(of.started, project, request))
 	})
 }
 

@@ -42,6 +42,12 @@ const (
 	StreamEvents = "BACKUP_EVENTS"
 	// StreamAdvisories captures the broker's advisories about StreamRequests.
 	StreamAdvisories = "BACKUP_ADVISORIES"
+	// StreamRestores is the queue of requests for restores, with the limits of StreamRequests.
+	StreamRestores = "RESTORE_REQUESTS"
+	// StreamRestoreOutcomes keeps the outcomes of restores, and StreamRestoreEvents the other events
+	// of restores: see Filters.
+	StreamRestoreOutcomes = "RESTORE_OUTCOMES"
+	StreamRestoreEvents   = "RESTORE_EVENTS"
 	// StreamNotifications is the notifier's queue. Only the notifier and the operator publish there.
 	StreamNotifications = "BACKUP_NOTIFICATIONS"
 	// BucketNotificationStates is the key-value bucket with the state of each notification,
@@ -54,6 +60,8 @@ const (
 const (
 	// ConsumerExport is the workers' consumer of StreamRequests.
 	ConsumerExport = "export-worker"
+	// ConsumerRestore is the restorers' consumer of StreamRestores.
+	ConsumerRestore = "restorer"
 	// ConsumerIntake moves StreamIntake's messages to their projects' subjects.
 	ConsumerIntake = "intake"
 	// ConsumerVerifier is the verifiers' consumer of StreamOutcomes: successes only.
@@ -84,6 +92,12 @@ const (
 	DownloadedFilter  = TypeDownloaded + ".*.*"
 	LinkRevokedFilter = TypeLinkRevoked + ".*.*"
 	LinkExpiredFilter = TypeLinkExpired + ".*.*"
+
+	RestoreRequestedFilter = TypeRestoreRequested + ".*"
+	RestoreStartedFilter   = TypeRestoreStarted + ".*.*"
+	RestoreProgressFilter  = TypeRestoreProgress + ".*.*"
+	RestoreCompletedFilter = TypeRestoreCompleted + ".*.*"
+	RestoreFailedFilter    = TypeRestoreFailed + ".*.*"
 
 	CancelFilter     = TypeCancel + ".*"
 	CancellingFilter = TypeCancelling + ".*.*"
@@ -120,6 +134,12 @@ func OutcomeFilter(project, request string) string {
 	return "backup.*." + project + "." + request
 }
 
+// RestoreOutcomeFilter matches both outcome subjects of one restore, as OutcomeFilter does those of a
+// request.
+func RestoreOutcomeFilter(project, restore string) string {
+	return "restore.*." + project + "." + restore
+}
+
 // ValidProject reports whether s is a project id by the contract: 1 to 100 ASCII
 // letters, digits, "_" or "-", and not NoProject.
 func ValidProject(s string) bool { return ValidRequest(s) && s != NoProject }
@@ -131,7 +151,7 @@ func ValidRequest(s string) bool {
 	return s != "" && len(s) <= maxID && strings.Trim(s, alphabet) == ""
 }
 
-// splitSubject takes an event's subject apart: "backup.<word>", then the rest.
+// splitSubject takes an event's subject apart: "backup.<word>" or "restore.<word>", then the rest.
 func splitSubject(subject string) (eventType string, rest []string) {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) < 2 {

@@ -59,10 +59,44 @@ const (
 	RestoreRejected Code = "restore_rejected"
 )
 
+// The codes of RestoreFailed, beside those of other failures. They are permanent, but for the last three.
+const (
+	RestoreDisabled          Code = "restore_disabled"            // the operator has set no RESTORE_QUERY
+	RestoreSourceNotAllowed  Code = "restore_source_not_allowed"  // the target does not accept that project's exports
+	RestoreReplaceNotAllowed Code = "restore_replace_not_allowed" // the target may not be replaced
+	RestoreImpossible        Code = "restore_impossible"          // the export cannot become what was asked for
+	ExportNotFound           Code = "export_not_found"            // no such completed export, or it was deleted
+	ExportLocked             Code = "export_locked"               // no identity of the restorer opens it
+	TargetOccupied           Code = "target_occupied"             // mode create, and the target holds objects
+	TargetAuthFailed         Code = "target_auth_failed"
+	TargetForbidden          Code = "target_forbidden" // the login lacks a right
+	TargetNotFound           Code = "target_not_found" // the database does not exist
+	RestoreTimeout           Code = "restore_timeout"
+
+	TargetUnavailable Code = "target_unavailable"
+	TargetFull        Code = "target_full"
+	// RestoreUnknown says that the target could not be asked any more whether it was changed. It is
+	// the only code of a restore that may have changed the target.
+	RestoreUnknown Code = "restore_unknown"
+)
+
 var permanent = []Code{
 	InvalidRequest, RequestConflict, ProjectNotFound, SchemaNotAllowed, SchemaNotFound, SourceAuthFailed, SourceForbidden,
 	SourceNotFound, RowLevelSecurity, VersionMismatch, SourceCorrupt, DumpTimeout, SizeLimit, RowTooLarge,
 	ScriptUnreadable, SourcePooled, FormatUnavailable, SpoolLimit, Cancelled, StorageRefused,
+}
+
+// ofRestores are the codes of RestoreFailed. ExportDamaged and RestoreRejected are permanent there.
+var ofRestores = struct{ permanent, transient []Code }{
+	permanent: []Code{
+		InvalidRequest, RequestConflict, ProjectNotFound, RestoreDisabled, RestoreSourceNotAllowed, RestoreReplaceNotAllowed,
+		RestoreImpossible, ExportNotFound, ExportLocked, ExportDamaged, RestoreRejected, TargetOccupied, TargetAuthFailed,
+		TargetForbidden, TargetNotFound, VersionMismatch, RestoreTimeout, Cancelled, StorageRefused,
+	},
+	transient: []Code{
+		ExportMissing, TargetUnavailable, TargetFull, LockTimeout, StorageUnavailable, SpoolUnavailable, RestoreUnknown, WorkerLost,
+		Interrupted, InternalError,
+	},
 }
 
 var transient = []Code{
@@ -71,7 +105,12 @@ var transient = []Code{
 }
 
 // Permanent reports whether trying again cannot help. It is false for an unknown code.
-func (c Code) Permanent() bool { return slices.Contains(permanent, c) }
+func (c Code) Permanent() bool {
+	return slices.Contains(permanent, c) || slices.Contains(ofRestores.permanent, c)
+}
 
 // OfFailures returns the known codes of failed requests, the permanent ones first.
 func OfFailures() []Code { return slices.Concat(permanent, transient) }
+
+// OfRestores returns the known codes of failed restores, the permanent ones first.
+func OfRestores() []Code { return slices.Concat(ofRestores.permanent, ofRestores.transient) }

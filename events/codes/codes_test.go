@@ -28,7 +28,30 @@ func TestTheCodesAreStable(t *testing.T) {
 			t.Errorf("%s is not permanent", c)
 		}
 	}
-	for _, c := range append(transient, "unknown", codes.ExportMissing, codes.ExportDamaged, codes.RestoreRejected) {
+	for _, c := range append(transient, "unknown", codes.ExportMissing) {
+		if c.Permanent() {
+			t.Errorf("%s is permanent", c)
+		}
+	}
+	restores := []codes.Code{
+		"invalid_request", "request_conflict", "project_not_found", "restore_disabled", "restore_source_not_allowed",
+		"restore_replace_not_allowed", "restore_impossible", "export_not_found", "export_locked", "export_damaged", "restore_rejected",
+		"target_occupied", "target_auth_failed", "target_forbidden", "target_not_found", "version_mismatch", "restore_timeout",
+		"cancelled", "storage_refused",
+	}
+	later := []codes.Code{
+		"export_missing", "target_unavailable", "target_full", "lock_timeout", "storage_unavailable", "spool_unavailable",
+		"restore_unknown", "worker_lost", "interrupted", "internal_error",
+	}
+	if got, want := codes.OfRestores(), slices.Concat(restores, later); !slices.Equal(got, want) {
+		t.Errorf("the codes of restores are %q, want %q", got, want)
+	}
+	for _, c := range restores {
+		if !c.Permanent() {
+			t.Errorf("%s is not permanent", c)
+		}
+	}
+	for _, c := range later {
 		if c.Permanent() {
 			t.Errorf("%s is permanent", c)
 		}
