@@ -10,6 +10,9 @@ import (
 // collect deletes the objects of lost or failed attempts. It deletes each more than once, because a
 // paused loser may write late.
 func (s *Sweeper) collect(ctx context.Context) error {
+	if s.Collector == nil {
+		return nil
+	}
 	left, err := s.Collector.Collectable(ctx, batch)
 	if err != nil {
 		return fmt.Errorf("list leftovers: %w", err)

@@ -56,11 +56,11 @@ func ended(req Request, state State, claim Claim, took time.Duration) Outcome {
 	return out
 }
 
-// conflict returns a request in place of one with an id that another request has. It has an id of
+// Conflict returns a request in place of one with an id that another request has. It has an id of
 // its own, so that the first request's outcome is unchanged. A publisher that has seen such an id
 // can use the next one for a request; the message then gets a further id, the same at each
 // delivery. before counts the ids of the message that were already taken.
-func conflict(req Request, d delivery.Delivery, before int) Request {
+func Conflict(req Request, d delivery.Delivery, before int) Request {
 	if before == 0 {
 		req.Refusal = &Fault{Code: codes.RequestConflict, Message: "the request id " + req.Request + " belongs to an earlier request with other contents"}
 		req.ID.Request = d.EventID
@@ -81,9 +81,9 @@ func sealFault(err error) error {
 	return err
 }
 
-// interruption returns err, or the Interrupted fault if err is only the end of ctx: the worker is
+// Interruption returns err, or the Interrupted fault if err is only the end of ctx: the worker is
 // stopping, and the request is not at fault.
-func interruption(ctx context.Context, err error) error {
+func Interruption(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil || !errors.Is(err, cause) && !errors.Is(err, ctx.Err()) {
 		return err

@@ -120,7 +120,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	case claim.Verdict == Ended:
 		return claim.Outcome, nil
 	case claim.Verdict == Conflicting:
-		return e.run(ctx, conflict(req, d.Delivery, conflicts), d, conflicts+1)
+		return e.run(ctx, Conflict(req, d.Delivery, conflicts), d, conflicts+1)
 	}
 	failpoint.Hit(failpoint.AfterClaim)
 	log := e.Log.With("project_id", req.Project, "request_id", req.Request,
@@ -138,7 +138,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	if errors.Is(context.Cause(work), ErrCancelled) {
 		ending = e.cancelled(ctx, req, claim, context.Cause(work), time.Since(begun), log)
 	} else {
-		ending = e.ending(req, d.Delivery, claim, artifact, interruption(ctx, err), time.Since(begun))
+		ending = e.ending(req, d.Delivery, claim, artifact, Interruption(ctx, err), time.Since(begun))
 	}
 	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
@@ -193,7 +193,7 @@ func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, 
 			return err
 		})
 		if err != nil {
-			return Claim{}, AsFault(interruption(ctx, err))
+			return Claim{}, AsFault(Interruption(ctx, err))
 		}
 		switch {
 		case c.Verdict == Busy, c.Verdict == Leased && !standBy:
@@ -206,7 +206,7 @@ func (e *Exporter) claim(ctx context.Context, req Request, d delivery.Delivery, 
 				"waited", waited.Round(time.Second), "lease", c.Wait.Round(time.Second))
 		}
 		if err := sleep(ctx, min(max(c.Wait, shortestWait), longestStandBy)); err != nil {
-			return Claim{}, AsFault(interruption(ctx, err))
+			return Claim{}, AsFault(Interruption(ctx, err))
 		}
 	}
 }
@@ -256,7 +256,7 @@ func (e *Exporter) receipt(key string, out Outcome) (*Receipt, error) {
 
 // finish records the ending. It waits for the ledger while the process may run.
 func (e *Exporter) finish(ctx context.Context, t Token, end Ending) error {
-	ctx, cancel := withGrace(ctx, cleanUp)
+	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
 	return Retry(ctx, e.wait("the ledger"), func(ctx context.Context) error { return e.Ledger.Finish(ctx, t, end) })
 }
@@ -269,7 +269,7 @@ const cleanUp = 10 * time.Second
 // abandon deletes what a superseded attempt stored, and reports nothing. The collector deletes what
 // abandon cannot.
 func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
-	ctx, cancel := withGrace(ctx, cleanUp)
+	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
 	log.WarnContext(ctx, "attempt superseded")
 	failpoint.Hit(failpoint.BeforeDiscard)
@@ -282,7 +282,7 @@ func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *s
 // cancelled deletes what a cancelled attempt stored and returns its ending: nothing may remain when
 // its outcome is published. The collector deletes what cancelled cannot.
 func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
-	ctx, cancel := withGrace(ctx, cleanUp)
+	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
 	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
 		log.WarnContext(ctx, "cancelled attempt's object not deleted, left to the collector", "error", err)

@@ -92,6 +92,9 @@ type Outcome struct {
 	// Artifact is set when Completed.
 	Artifact *Artifact `json:"artifact,omitempty"`
 
+	// Restored is the result of a completed restore, as JSON. An export has none.
+	Restored json.RawMessage `json:"restored,omitempty"`
+
 	// Code, Permanent and Message are set when Failed.
 	Code      codes.Code `json:"code,omitempty"`
 	Permanent bool       `json:"permanent,omitempty"`

@@ -7,11 +7,15 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/pgcourier/pgcourier/internal/delivery"
 )
 
 // RescuerConfig configures a Rescuer. All fields except Drain and Log are required.
 type RescuerConfig struct {
-	Exporter  *Exporter
+	Exporter interface {
+		RunDead(ctx context.Context, req Request, d delivery.Delivery) (Outcome, error)
+	}
 	Announcer Announcer
 	Queue     Queue
 	// Drain bounds a run after the end of its context. Default 25 s.
@@ -62,7 +66,7 @@ func (r *Rescuer) Rescue(ctx context.Context, d QueuedRequest) {
 
 // runAll runs waiting requests until none waits.
 func (r *Rescuer) runAll(ctx context.Context) {
-	long, cancel := withGrace(ctx, r.Drain)
+	long, cancel := WithGrace(ctx, r.Drain)
 	defer cancel()
 	for d, more := r.next(ctx); more; d, more = r.next(ctx) {
 		err := r.run(long, d)

@@ -132,9 +132,9 @@ func sleepUnless(ctx context.Context, d time.Duration, woken <-chan struct{}) er
 	}
 }
 
-// withGrace returns a context that ends some time after ctx, so that results can be recorded when
+// WithGrace returns a context that ends some time after ctx, so that results can be recorded when
 // the process stops.
-func withGrace(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+func WithGrace(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		_ = sleep(longer, while)

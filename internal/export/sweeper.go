@@ -38,8 +38,8 @@ type Announcer interface {
 	Announce(ctx context.Context, out Outcome) error
 }
 
-// SweeperConfig configures a Sweeper. All fields except the durations and Log are required. Cleaner
-// is required only with Keep.
+// SweeperConfig configures a Sweeper. All fields except the durations, Log, Collector and Store are
+// required. Cleaner is required only with Keep, Store only with Collector.
 type SweeperConfig struct {
 	Reaper    Reaper
 	Collector Collector
@@ -183,7 +183,7 @@ func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	for _, d := range dead {
 		out, err := s.Reaper.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
 		for before, r := 0, d.Request; errors.Is(err, ErrConflict); before++ {
-			r = conflict(r, d.Delivery, before)
+			r = Conflict(r, d.Delivery, before)
 			out, err = s.Reaper.FailUnclaimed(ctx, r, d.Delivery, s.Grace)
 		}
 		switch {

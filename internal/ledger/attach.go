@@ -36,12 +36,12 @@ func Attach(ctx context.Context, c Config) (*Ledger, error) {
 
 // missingRights lists the rights that a worker needs and lacks: it reads, adds and changes requests
 // and attempts, adds and removes notes, adds storages, and carries out orders to delete. A worker
-// does not use the tables of the API (api_...). $1: it also prunes; $2: it also deletes old
+// does not use the tables of the API (api_...) and of restores (restore...). $1: it also prunes; $2: it also deletes old
 // requests (their attempts are deleted by cascade). docs/least-privilege.sql grants more.
 const missingRights = `
 SELECT needed || ' on pgcourier.' || quote_ident(c.relname)
 FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
-WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_version' AND NOT starts_with(c.relname, 'api_')
+WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_version' AND NOT starts_with(c.relname, 'api_') AND NOT starts_with(c.relname, 'restore')
     AND CASE
         WHEN c.relname IN ('requests', 'attempts') THEN needed <> 'DELETE' OR $2 AND c.relname = 'requests'
         WHEN c.relname = 'storage_notes' THEN needed <> 'UPDATE'

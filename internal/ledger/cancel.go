@@ -41,7 +41,7 @@ func (l *Ledger) Find(ctx context.Context, request, project string) ([]export.ID
 func (l *Ledger) Cancel(ctx context.Context, id export.ID, by string) (export.Cancellation, error) {
 	what := "cancel " + id.String()
 	err := l.call(ctx, what, func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, noteCancel, id.Project, id.Request, text(by))
+		_, err := l.pool.Exec(ctx, l.sql(noteCancel), id.Project, id.Request, text(by))
 		return err
 	})
 	if err != nil {
@@ -74,7 +74,7 @@ func (l *Ledger) CancelQueued(ctx context.Context, r export.Request, d delivery.
 		return export.Cancellation{}, err
 	}
 	err = l.call(ctx, "record "+r.String(), func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
+		_, err := l.pool.Exec(ctx, l.sql(insertRequest), r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
 			r.Refusal != nil, who, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})

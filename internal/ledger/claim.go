@@ -180,19 +180,19 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err
 	refused, lenient := r.Refusal != nil, l.afterOutage()
 	b := &pgx.Batch{}
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-	b.Queue(lockProject, r.Project)
-	b.Queue(findOther, r.Project, r.Request, lenient, refused).QueryRow(func(row pgx.Row) error { return row.Scan(&f.other) })
-	b.Queue(insertInTurn, r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Stream), d.Sequence, d.Number)
-	b.Queue(lockRequest, r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(l.sql(lockProject), r.Project)
+	b.Queue(l.sql(findOther), r.Project, r.Request, lenient, refused).QueryRow(func(row pgx.Row) error { return row.Scan(&f.other) })
+	b.Queue(l.sql(insertInTurn), r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Stream), d.Sequence, d.Number)
+	b.Queue(l.sql(lockRequest), r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
 		f.was, err = oneOrNone[seen](rows)
 		return err
 	})
-	b.Queue(noteDelivery, r.Project, r.Request, r.Digest[:], text(d.Stream), d.Sequence, d.Number)
-	b.Queue(renewOwn, r.Project, r.Request, c.Nonce, l.lease, lenient)
-	b.Queue(grantAttempt, r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease, lenient)
-	b.Queue(supersedeAttempts, r.Project, r.Request)
-	b.Queue(insertAttempt, r.Project, r.Request, text(c.Worker), c.Nonce, keys, d.Number)
-	b.Queue(currentAttempt, r.Project, r.Request, c.Nonce).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(l.sql(noteDelivery), r.Project, r.Request, r.Digest[:], text(d.Stream), d.Sequence, d.Number)
+	b.Queue(l.sql(renewOwn), r.Project, r.Request, c.Nonce, l.lease, lenient)
+	b.Queue(l.sql(grantAttempt), r.Project, r.Request, r.Digest[:], l.maxAttempts, text(c.Worker), l.lease, lenient)
+	b.Queue(l.sql(supersedeAttempts), r.Project, r.Request)
+	b.Queue(l.sql(insertAttempt), r.Project, r.Request, text(c.Worker), c.Nonce, keys, d.Number)
+	b.Queue(l.sql(currentAttempt), r.Project, r.Request, c.Nonce).Query(func(rows pgx.Rows) (err error) {
 		f.now, err = oneOrNone[current](rows)
 		return err
 	})

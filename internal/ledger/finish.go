@@ -51,8 +51,8 @@ func (l *Ledger) Renew(ctx context.Context, t export.Token) error {
 		var own *renewal
 		b := &pgx.Batch{}
 		b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-		b.Queue(lockProject, t.Project)
-		b.Queue(renewLease, t.Project, t.Request, t.Attempt, l.lease).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(l.sql(lockProject), t.Project)
+		b.Queue(l.sql(renewLease), t.Project, t.Request, t.Attempt, l.lease).Query(func(rows pgx.Rows) (err error) {
 			own, err = oneOrNone[renewal](rows)
 			return err
 		})
@@ -98,7 +98,7 @@ func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return l.call(ctx, what, func(ctx context.Context) error {
-		tag, err := l.pool.Exec(ctx, finishAttempt, t.Project, t.Request, t.Attempt,
+		tag, err := l.pool.Exec(ctx, l.sql(finishAttempt), t.Project, t.Request, t.Attempt,
 			end.state, end.outcome, end.result, end.code, end.message)
 		if err != nil || tag.RowsAffected() == 1 {
 			return err
@@ -107,7 +107,7 @@ func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) er
 		// and its reply was lost. The result of an attempt never changes again.
 		var was result
 		var cancelledBy *string
-		err = l.pool.QueryRow(ctx, attemptResult, t.Project, t.Request, t.Attempt).Scan(&was, &cancelledBy)
+		err = l.pool.QueryRow(ctx, l.sql(attemptResult), t.Project, t.Request, t.Attempt).Scan(&was, &cancelledBy)
 		switch {
 		case err != nil && !errors.Is(err, pgx.ErrNoRows):
 			return err

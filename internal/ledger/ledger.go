@@ -65,6 +65,7 @@ type Ledger struct {
 	lease       time.Duration
 	maxAttempts int
 	timeout     time.Duration
+	ofRestores  bool                      // on the tables of restores
 	outage      atomic.Pointer[time.Time] // when the database was last seen unavailable; nil: never
 }
 
@@ -118,7 +119,7 @@ func (l *Ledger) Ping(ctx context.Context) error {
 func read[T any](ctx context.Context, l *Ledger, what, sql string, args ...any) ([]T, error) {
 	var out []T
 	err := l.call(ctx, what, func(ctx context.Context) error {
-		rows, err := l.pool.Query(ctx, sql, args...)
+		rows, err := l.pool.Query(ctx, l.sql(sql), args...)
 		if err != nil {
 			return err
 		}

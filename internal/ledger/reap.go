@@ -65,7 +65,7 @@ var lost = export.Fault{
 // MarkPublished implements export.Outbox. A request without an outcome is an error.
 func (l *Ledger) MarkPublished(ctx context.Context, id export.ID) error {
 	return l.call(ctx, "mark "+id.String()+" published", func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, markPublished, id.Project, id.Request)
+		_, err := l.pool.Exec(ctx, l.sql(markPublished), id.Project, id.Request)
 		return err
 	})
 }
@@ -146,7 +146,7 @@ func (l *Ledger) refuse(ctx context.Context, r export.Request, d delivery.Delive
 		return export.Outcome{}, err
 	}
 	err = l.call(ctx, "record refused "+r.String(), func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, insertRequest, r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
+		_, err := l.pool.Exec(ctx, l.sql(insertRequest), r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
 			true, who, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})
@@ -190,6 +190,9 @@ func (l *Ledger) look(ctx context.Context, id export.ID) (row, error) {
 // fail ends a request that no attempt holds, unless its fence has moved past s.Attempt. A cancelled
 // request fails as cancelled, whatever other fault it has.
 func (l *Ledger) fail(ctx context.Context, s export.Stranded, grace time.Duration, why export.Fault) (export.Outcome, error) {
+	if l.ofRestores {
+		return l.endRestore(ctx, s, grace, &why, nil, false)
+	}
 	now, err := l.look(ctx, s.ID)
 	if err != nil || now.Terminal {
 		return ended(now, err)
