@@ -21,6 +21,8 @@ type Announcer struct {
 	Outbox    export.Outbox
 	// Source is the CloudEvents source of the events.
 	Source string
+	// Restores says that the outcomes are those of restores: restore.completed and restore.failed.
+	Restores bool
 	// Waiting, if set, is called for each outcome that the broker does not accept, with the error, and
 	// with nil when Announce no longer retries it. It must not block.
 	Waiting func(id export.ID, err error)
@@ -60,9 +62,12 @@ func (a *Announcer) publish(ctx context.Context, out export.Outcome) error {
 	ctx, cancel := a.untilDrained(ctx)
 	defer cancel()
 	defer a.try(id)()
-	filter := events.OutcomeFilter(id.Project, id.Request)
+	filter, event := events.OutcomeFilter(id.Project, id.Request), announcement
+	if a.Restores {
+		filter, event = events.RestoreOutcomeFilter(id.Project, id.Request), restoreAnnouncement
+	}
 	return export.Retry(ctx, export.Wait{For: "the broker to accept an outcome"}, func(ctx context.Context) error {
-		event, err := announcement(out) // unshortened again: the broker may accept a larger one now
+		event, err := event(out) // unshortened again: the broker may accept a larger one now
 		if err != nil {
 			return fmt.Errorf("encode it: %w", err)
 		}

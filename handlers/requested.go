@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -86,12 +85,5 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 
 // DecodeStored returns the Request of a queued message, the same as for its deliveries.
 func DecodeStored(d delivery.Delivery, header map[string][]string, body []byte) export.Request {
-	single := make(map[string]string, len(header))
-	for name, values := range header {
-		single[name] = strings.Join(values[:min(len(values), 1)], "")
-		if len(values) > 1 {
-			repeat(single, name)
-		}
-	}
-	return decode(events.Message{Subject: d.Subject, Header: single, Body: body}, d)
+	return decode(events.Message{Subject: d.Subject, Header: singleHeaders(header), Body: body}, d)
 }

@@ -88,7 +88,7 @@ func (a *app) brokerSetupCommand() *cobra.Command {
 		Use:   "setup",
 		Short: "Make the streams and consumers, as the broker's administrator",
 		Long: "Logs in with admin.nk of NATS_KEYS, or by NATS_NKEY, NATS_CREDS or the URL, and makes or\n" +
-			"updates all that workers, notifiers and verifiers need: none of these has the\n" +
+			"updates all that workers, notifiers, verifiers and restorers need: none of these has the\n" +
 			"right to. Run it again after an upgrade, and with the workers' settings.",
 		Example: "  pgcourier broker setup --nats-keys keys --nats-url nats://broker:4222\n" +
 			"  pgcourier broker setup --nats-nkey admin.nk --nats-url nats://n1:4222,nats://n2:4222 --nats-replicas 3",
@@ -119,7 +119,7 @@ func (a *app) setUpBroker(ctx context.Context, c config.Config) error {
 		return err
 	}
 	t := setup.Topology(c)
-	t.Verifier, t.Notifications = true, nil
+	t.Verifier, t.Restores, t.Notifications = true, true, nil
 	for _, channel := range notify.Channels() {
 		t.Notifications = append(t.Notifications, string(channel))
 	}

@@ -67,7 +67,7 @@ func newRoot(p process) *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.initCommand(), a.serveCommand(), a.applyCommand(), a.requestCommand(), a.watchCommand(), a.listCommand(), a.showCommand(), a.replayCommand(), a.cancelCommand(),
 		a.healthCommand(), a.doctorCommand(), a.manCommand(), a.demoCommand(), a.notificationsCommand(), with(a.scheduleCommand(), a.scheduleListCommand()),
-		a.downloadCommand(), a.verifyCommand(), a.restoreCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), with(a.storageCommand(), a.storageAdoptCommand()), a.migrateCommand(), a.brokerCommand(), a.tokenCommand(), with(a.receiptCommand(), a.receiptVerifyCommand()), a.linkCommand())
+		a.downloadCommand(), a.verifyCommand(), a.asEvent(a.restoreCommand()), a.cloneCommand(), a.recoverCommand(), a.rmCommand(), a.pruneCommand(), with(a.storageCommand(), a.storageAdoptCommand()), a.migrateCommand(), a.brokerCommand(), a.tokenCommand(), with(a.receiptCommand(), a.receiptVerifyCommand()), a.linkCommand())
 	readyTree(root)
 	if width := a.screen().Width; width > 0 { // cobra's own template never breaks a line
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))

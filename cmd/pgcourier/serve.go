@@ -62,7 +62,7 @@ func examination(c config.Config) func(context.Context) []console.Finding {
 // setNondumpable hides this process from others of its user. A verifier that is not root stays as
 // it is: it could make no sandbox.
 func setNondumpable(ctx context.Context, c config.Config, log *slog.Logger) {
-	if os.Geteuid() != 0 && c.Sandbox != config.SandboxOff && c.Serves(config.RoleVerifier) {
+	if os.Geteuid() != 0 && c.Sandbox != config.SandboxOff && (c.Serves(config.RoleVerifier) || c.Serves(config.RoleRestorer)) {
 		return
 	}
 	if err := sandbox.SetNondumpable(); err != nil {

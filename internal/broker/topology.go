@@ -54,6 +54,8 @@ type Topology struct {
 	MaxAckPending int
 	// Verifier adds the verifiers' consumer of completed exports. Default: none.
 	Verifier bool
+	// Restores adds the streams of restores and the restorers' consumer. Default: none.
+	Restores bool
 	// MaxDeliver bounds the deliveries of a request. Default: 3.
 	MaxDeliver int
 	// Notifications are the channels of a notifier, each one token of a subject. Default: none, and no
@@ -141,6 +143,9 @@ func (t Topology) streams() []jetstream.StreamConfig {
 			MaxMsgsPerSubject: -1,
 		},
 	}
+	if t.Restores {
+		all = append(all, t.restoreStreams()...)
+	}
 	if len(t.Notifications) > 0 {
 		all = append(all, notificationQueue())
 	}
@@ -150,6 +155,37 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		all[i].MaxBytes = t.MaxBytes
 	}
 	return all
+}
+
+// restoreStreams returns the streams of restores, with the limits of those of exports.
+func (t Topology) restoreStreams() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			Name:                 events.StreamRestores,
+			Description:          "restore requests, one subject per project",
+			Subjects:             []string{events.RestoreRequestedFilter},
+			Retention:            jetstream.WorkQueuePolicy,
+			Discard:              jetstream.DiscardNew,
+			DiscardNewPerSubject: true,
+			MaxMsgsPerSubject:    t.MaxWaitingPerProject,
+		},
+		{
+			Name:              events.StreamRestoreOutcomes,
+			Description:       "how each restore ended",
+			Subjects:          events.Filters(events.StreamRestoreOutcomes),
+			MaxAge:            t.OutcomeRetention,
+			MaxMsgsPerSubject: -1,
+			DenyDelete:        true,
+			DenyPurge:         true,
+		},
+		{
+			Name:              events.StreamRestoreEvents,
+			Description:       "what happened to restores beside outcomes",
+			Subjects:          events.Filters(events.StreamRestoreEvents),
+			MaxAge:            t.EventRetention,
+			MaxMsgsPerSubject: -1,
+		},
+	}
 }
 
 // Binding names a durable pull consumer.
@@ -180,6 +216,9 @@ func (t Topology) consumers() []streamConsumer {
 	all := []streamConsumer{
 		{events.StreamRequests, consumer(events.ConsumerExport, "the workers", t.MaxDeliver)},
 		{events.StreamIntake, consumer(events.ConsumerIntake, "moves requests to their projects' subjects", -1)},
+	}
+	if t.Restores {
+		all = append(all, streamConsumer{events.StreamRestores, consumer(events.ConsumerRestore, "the restorers", t.MaxDeliver)})
 	}
 	if t.Verifier {
 		c := consumer(events.ConsumerVerifier, "verifies completed exports", verifyDeliveries)

@@ -51,12 +51,12 @@ type Config struct {
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string; pool_max_conns in it limits the connections of serve to the ledger, default: see docs/scaling.md"`
 	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
 
-	PasswordCommand secret.Command `env:"PASSWORD_COMMAND" help:"program that prints the password for PostgreSQL where DATABASE_URL, a project's dsn, RESTORE_URL or VERIFY_SCRATCH_URL holds none, such as the token of a cloud's login: a JSON array of the program and its arguments, in which {host}, {port}, {user} and {dbname} are replaced; it runs for each new connection, without a shell, see docs/least-privilege.md; empty: none"`
+	PasswordCommand secret.Command `env:"PASSWORD_COMMAND" help:"program that prints the password for PostgreSQL where DATABASE_URL, a project's dsn, that of RESTORE_QUERY, RESTORE_URL or VERIFY_SCRATCH_URL holds none, such as the token of a cloud's login: a JSON array of the program and its arguments, in which {host}, {port}, {user} and {dbname} are replaced; it runs for each new connection, without a shell, see docs/least-privilege.md; empty: none"`
 
 	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
 	NATSNKey     string        `env:"NATS_NKEY" help:"nkey seed file for the broker"`
-	NATSKeys     string        `env:"NATS_KEYS" help:"folder of nkey seed files for the broker, one for each of its users (gateway.nk, worker.nk, notifier.nk, verifier.nk, operator.nk): each role and command takes its own, see docs/broker.md; empty: the folder keys in DATA_DIR for the embedded broker, else none"`
+	NATSKeys     string        `env:"NATS_KEYS" help:"folder of nkey seed files for the broker, one for each of its users (gateway.nk, worker.nk, notifier.nk, verifier.nk, restorer.nk, operator.nk): each role and command takes its own, see docs/broker.md; empty: the folder keys in DATA_DIR for the embedded broker, else none"`
 	NATSInbox    string        `env:"NATS_INBOX_PREFIX" help:"begin of the subjects on which the broker's answers come; empty: _INBOX_ and the name of the broker's user"`
 	NATSTLSCA    string        `env:"NATS_TLS_CA" help:"CA certificates file for the broker"`
 	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
@@ -90,7 +90,7 @@ type Config struct {
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
 	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the time of the last success has a series for each project; for platforms with few thousands of them"`
 	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
-	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), restorer (restores exports by event where RESTORE_QUERY says), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by all members of the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
@@ -101,8 +101,10 @@ type Config struct {
 	LinkPresign bool          `env:"LINK_PRESIGN" envDefault:"true" help:"false: links never send a client to S3 itself; for an S3 that clients cannot reach. Links with a count never do"`
 	ReceiptKey  secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it are only believed; empty: keys/receipt.pem in DATA_DIR, made at the first start; several workers need one"`
 
-	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier and for commands, never for a worker"`
+	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier, the restorer and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
+	RestoreQuery     string        `env:"RESTORE_QUERY" help:"one SQL statement, $1 = the project to restore into, returning dsn, schema, owner, allow_from text[], allow_replace: where restores by event go, and from which projects they may come, see docs/restore-as-event.md; empty: restores by event are refused"`
+	RestoreKeep      time.Duration `env:"RESTORE_KEEP" envDefault:"168h" help:"how long the restorer keeps what a restore with mode replace set aside (7 days)"`
 	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that only a superuser can make; empty: a temporary server on this machine"`
 
 	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
@@ -256,7 +258,7 @@ func (c Config) Validate() error {
 		v    time.Duration
 	}{
 		{"TIMEOUT", c.Timeout}, {"UPLOAD_TIMEOUT", c.UploadTimeout}, {"STALL_TIMEOUT", c.StallTimeout}, {"LOCK_TIMEOUT", c.LockTimeout},
-		{"PRUNE_EVERY", c.PruneEvery}, {"PRUNE_NOTICE", c.PruneNotice}, {"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention}, {"EVENT_RETENTION", c.EventRetention},
+		{"RESTORE_KEEP", c.RestoreKeep}, {"PRUNE_EVERY", c.PruneEvery}, {"PRUNE_NOTICE", c.PruneNotice}, {"RETRY_BACKOFF", c.RetryBackoff}, {"DRAIN_TIMEOUT", c.DrainTimeout}, {"OUTCOME_RETENTION", c.OutcomeRetention}, {"EVENT_RETENTION", c.EventRetention},
 	} {
 		check(d.v > 0, "%s: %s is not positive", d.name, d.v)
 	}
@@ -269,7 +271,7 @@ func (c Config) Validate() error {
 	check(c.RecipientsRequired != RecipientsOperator || len(c.AgeRecipients) > 0 || !c.Serves(RoleWorker), "RECIPIENTS_REQUIRED: operator needs AGE_RECIPIENTS: make a key with `age-keygen -o key.txt`, keep key.txt away from the worker, and name its public line there")
 	check(c.LogFormat == "text" || c.LogFormat == "json", "LOG_FORMAT: %q is not text or json", c.LogFormat)
 	for _, r := range c.Roles {
-		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RolePruner, RoleAPI}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier, pruner or api", r)
+		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RoleRestorer, RolePruner, RoleAPI}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier, restorer, pruner or api", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles), c.API.validate(c.Serves(RoleAPI)))
 	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")

@@ -59,6 +59,7 @@ func (a *askedFor) extend(t broker.Topology) broker.Topology {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t.Verifier = t.Verifier || slices.Contains(a.names, events.ConsumerVerifier)
+	t.Restores = t.Restores || slices.Contains(a.names, events.ConsumerRestore)
 	for _, channel := range notify.Channels() {
 		name := string(channel)
 		if slices.Contains(a.names, broker.NotificationConsumer(name)) && !slices.Contains(t.Notifications, name) {

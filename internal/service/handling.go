@@ -103,6 +103,8 @@ func bindings(topic string) (broker.Binding, error) {
 		return broker.Binding{Stream: events.StreamOutcomes, Consumer: events.ConsumerVerifier}, nil
 	case events.TypeRequested:
 		return broker.Binding{Stream: events.StreamIntake, Consumer: events.ConsumerIntake}, nil
+	case events.RestoreRequestedFilter:
+		return broker.Binding{Stream: events.StreamRestores, Consumer: events.ConsumerRestore}, nil
 	case events.DueFilter:
 		return broker.Binding{Stream: events.StreamSchedules, Consumer: events.ConsumerDue}, nil
 	}

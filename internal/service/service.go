@@ -1,7 +1,7 @@
 // Package service runs `pgcourier serve`: the roles of one process and what they share.
 //
 // wiring.go opens the shared parts and constructs each role from its Config. Each role has a file of
-// its own: exporter, intake, scheduler, sweeper, verifier, notifier, pruner, api, and the listener for
+// its own: exporter, intake, scheduler, sweeper, verifier, restorer, notifier, pruner, api, and the listener for
 // probes and metrics.
 package service
 
@@ -92,7 +92,7 @@ func prepare(c Config) (*wiring, error) {
 		return nil, config.Errorf("serving needs Linux, and this is %s: run the worker on Linux or in a container; the other commands work here", runtime.GOOS)
 	}
 	settings := c.Settings
-	if (settings.Exporting() || settings.Serves(config.RoleAPI)) && settings.DatabaseURL == "" {
+	if (settings.Exporting() || settings.Serves(config.RoleRestorer) || settings.Serves(config.RoleAPI)) && settings.DatabaseURL == "" {
 		return nil, config.Errorf("set PGCOURIER_DATABASE_URL: the database of the control plane and the ledger")
 	}
 	recipients, err := seal.ParseRecipients(settings.AgeRecipients)

@@ -33,6 +33,7 @@ type shared struct {
 	schedules    bool // the broker supports schedules, and this process serves them
 	ledger       *ledger.Ledger
 	projects     *project.Projects
+	restores     *project.Restores
 	destinations destinations.Set
 	exports      *exports
 	health       *Health
@@ -67,7 +68,7 @@ func (w wiring) open(ctx context.Context) error {
 	}
 	s.add("broker", link)
 	s.opening("the ledger")
-	if sh.ledger, sh.projects, err = w.openRecords(ctx); err != nil {
+	if err := w.openRecords(ctx, &sh); err != nil {
 		return err
 	}
 	sh.health.watch(sh.ledger)
@@ -87,6 +88,18 @@ func (w wiring) open(ctx context.Context) error {
 		}
 		s.onClose(v.Close)
 		s.add("verifier", v)
+	}
+	if c.Serves(config.RoleRestorer) {
+		s.opening("the restorer")
+		r, err := NewRestorer(ctx, RestorerConfig{
+			Settings: c, Name: w.name, JetStream: link.jetStream(server.UserRestorer), Ledger: sh.ledger, Targets: sh.restores, Health: sh.health,
+			Draining: s.draining, Telemetry: tel, Ready: w.ready(sh), Begun: s.starting.part(), Turned: s.loops.turn, Log: w.Log,
+		})
+		if err != nil {
+			return err
+		}
+		s.onClose(r.Close)
+		s.add("restorer", r)
 	}
 	if c.Serves(config.RoleNotifier) {
 		links, err := linkAddress(c)
@@ -143,21 +156,33 @@ func (w wiring) open(ctx context.Context) error {
 
 // openRecords opens the ledger and the control plane's projects if a role needs them. A verifier
 // works without DATABASE_URL, but then does not see deletions.
-func (w wiring) openRecords(ctx context.Context) (*ledger.Ledger, *project.Projects, error) {
+func (w wiring) openRecords(ctx context.Context, sh *shared) error {
 	c := w.Settings
-	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) && !c.Serves(config.RoleAPI) {
-		return nil, nil, nil
+	if c.DatabaseURL == "" || !c.Exporting() && !c.Serves(config.RoleVerifier) && !c.Serves(config.RoleRestorer) && !c.Serves(config.RoleAPI) {
+		return nil
 	}
 	pool, err := controlplane.ConnectFor(context.WithoutCancel(ctx), c.DatabaseURL, c.PasswordCommand, c.LedgerCalls())
 	if err != nil {
-		return nil, nil, config.AsError(err)
+		return config.AsError(err)
 	}
 	w.service.onClose(func() error { pool.Close(); return nil })
-	l, err := ledger.Open(ctx, ledger.Config{Pool: pool, Lease: c.AckWait, MaxAttempts: MaxAttempts})
+	sh.ledger, err = ledger.Open(ctx, ledger.Config{Pool: pool, Lease: c.AckWait, MaxAttempts: MaxAttempts})
 	if behind, look := controlplane.Pooled(ctx, pool); look == nil && behind {
 		w.Log.WarnContext(ctx, "the control plane's database is reached through a pooler: statements are not prepared by name")
 	}
-	return l, project.New(pool, c.ProjectQuery), err
+	sh.projects, sh.restores = project.New(pool, c.ProjectQuery), project.NewRestores(pool, c.RestoreQuery)
+	return err
+}
+
+// ready returns a function that blocks until messages may be pulled: no message is pulled while the
+// control plane is unreachable, so that an outage costs no delivery.
+func (w wiring) ready(sh shared) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := w.service.starting.ready(ctx); err != nil {
+			return err
+		}
+		return export.Retry(ctx, export.Wait{For: "the ledger", Log: w.Log}, sh.ledger.Ping)
+	}
 }
 
 // openExports opens the storage and the exporter.
@@ -213,13 +238,7 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	js, nc := sh.broker.jetStream(server.UserWorker), sh.broker.connection(server.UserWorker)
 	take := takeConfig{
 		JetStream: js, Slots: c.Concurrency, Pause: c.RetryBackoff, Drain: handlersDrain(c.DrainTimeout), Telemetry: sh.telemetry, Turned: w.service.loops.turn, Log: w.Log,
-		// Pull no message while the control plane is unreachable, so that an outage costs no delivery.
-		Ready: func(ctx context.Context) error {
-			if err := w.service.starting.ready(ctx); err != nil {
-				return err
-			}
-			return export.Retry(ctx, export.Wait{For: "the ledger", Log: w.Log}, sh.ledger.Ping)
-		},
+		Ready: w.ready(sh),
 	}
 	if c.Serves(config.RoleWorker) {
 		canceller, err := NewCanceller(ctx, CancellerConfig{Connection: nc, JetStream: js, Ledger: sh.ledger, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer, Log: w.Log})

@@ -23,6 +23,8 @@ const (
 	UserNotifier User = "notifier"
 	// UserVerifier reads outcomes and publishes the results of verifications.
 	UserVerifier User = "verifier"
+	// UserRestorer runs restores.
+	UserRestorer User = "restorer"
 	// UserAPI answers calls over HTTP and NATS: the role api.
 	UserAPI User = "api"
 	// UserOperator is the user of the command line: it follows, cancels and replays exports, reads
@@ -34,7 +36,7 @@ const (
 
 // Users returns the users with limited rights, in the order of the documentation.
 func Users() []User {
-	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserAPI, UserOperator}
+	return []User{UserGateway, UserWorker, UserNotifier, UserVerifier, UserRestorer, UserAPI, UserOperator}
 }
 
 // InboxPrefix returns the prefix of the user's reply subjects. Other users may not subscribe to it.
@@ -82,6 +84,8 @@ func reading() []string {
 	return []string{
 		api + "INFO", streamInfo(events.StreamOutcomes), streamInfo(events.StreamEvents),
 		readMsg(events.StreamOutcomes), readMsg(events.StreamEvents),
+		streamInfo(events.StreamRestoreOutcomes), streamInfo(events.StreamRestoreEvents),
+		readMsg(events.StreamRestoreOutcomes), readMsg(events.StreamRestoreEvents),
 	}
 }
 
@@ -89,6 +93,9 @@ func reading() []string {
 // subscribes to all of them with one wildcard. Other subjects with as many tokens, such as a
 // schedule with its request, are not imported.
 const announcements = "backup.*.*.*"
+
+// restoreAnnouncements are the subjects of all live events about one restore.
+const restoreAnnouncements = "restore.*.*.*"
 
 // discovery holds the subjects of the discovery and the statistics of NATS services. The statistics
 // cover all projects, so the publisher of one project has no right to them.
@@ -103,8 +110,8 @@ func (u User) Rights() Rights {
 	r := Rights{Subscribe: []string{u.InboxPrefix() + ".>"}}
 	switch u {
 	case UserGateway:
-		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.CancelFilter, events.CallFilter, discovery}, reading())
-		r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements), []string{noCalls}
+		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.CallFilter, discovery}, reading())
+		r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements, restoreAnnouncements), []string{noCalls}
 	case UserWorker:
 		r = workerRights(r)
 	case UserNotifier:
@@ -119,6 +126,12 @@ func (u User) Rights() Rights {
 		r.Publish = slices.Concat(
 			[]string{events.VerifiedFilter, events.VerificationFailedFilter}, setup(),
 			consume(events.StreamOutcomes, events.ConsumerVerifier),
+		)
+	case UserRestorer:
+		r.Publish = slices.Concat(
+			[]string{events.RestoreStartedFilter, events.RestoreProgressFilter, events.RestoreCompletedFilter, events.RestoreFailedFilter}, setup(),
+			consume(events.StreamRestores, events.ConsumerRestore),
+			[]string{readMsg(events.StreamRestores), api + "STREAM.MSG.DELETE." + events.StreamRestores}, // its sweeps
 		)
 	case UserAPI:
 		r = apiRights(r)
@@ -155,15 +168,15 @@ func workerRights(r Rights) Rights {
 func apiRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{
-			events.RequestedFilter, events.CancelFilter,
+			events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter,
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
 			// As for the operator: a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
 		}, setup(),
-		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules}),
+		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules, events.StreamRestoreOutcomes, events.StreamRestoreEvents}),
 		ReadNotifications(), // for the console, which changes none
 	)
-	r.Subscribe = append(r.Subscribe, announcements, events.CallFilter, discovery)
+	r.Subscribe = append(r.Subscribe, announcements, restoreAnnouncements, events.CallFilter, discovery)
 	// A discovery is delivered to each instance, and all of them share one connection. nats-server counts
 	// each delivery after the first, and each answer (v2.15.3, client.go, deliverMsg).
 	r.Respond = 2*broker.ServiceInstances - 1
@@ -192,7 +205,7 @@ func operatorRights(r Rights) Rights {
 	}
 	r.Publish = slices.Concat(
 		[]string{
-			events.TypeRequested, events.RequestedFilter, events.CancelFilter, events.CallFilter, discovery,
+			events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.CallFilter, discovery,
 			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
@@ -202,7 +215,7 @@ func operatorRights(r Rights) Rights {
 		}, broker.NotificationStateSubjects(), setup(),
 		[]string{
 			readMsg(events.StreamOutcomes), readMsg(events.StreamEvents), readMsg(events.StreamRequests), readMsg(events.StreamIntake),
-			readMsg(events.StreamNotifications), readMsg(events.StreamAdvisories),
+			readMsg(events.StreamNotifications), readMsg(events.StreamAdvisories), readMsg(events.StreamRestoreOutcomes), readMsg(events.StreamRestoreEvents),
 		},
 		each(readMsg, broker.NotificationStateStreams()),
 		of(events.StreamOutcomes), slices.Concat(each(of, broker.NotificationStateStreams())...),
@@ -214,7 +227,7 @@ func operatorRights(r Rights) Rights {
 			api+"CONSUMER.DELETE."+at, api+"CONSUMER.MSG.NEXT."+at, "$JS.ACK."+at+".>",
 		)
 	}
-	r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements), []string{noCalls}
+	r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements, restoreAnnouncements), []string{noCalls}
 	return r
 }
 

@@ -37,6 +37,9 @@ func Users(c config.Config) []server.User {
 	if c.Serves(config.RoleVerifier) {
 		out = append(out, server.UserVerifier)
 	}
+	if c.Serves(config.RoleRestorer) {
+		out = append(out, server.UserRestorer)
+	}
 	if c.Serves(config.RoleNotifier) {
 		out = append(out, server.UserNotifier)
 	}

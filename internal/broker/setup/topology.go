@@ -14,7 +14,7 @@ func Topology(c config.Config) broker.Topology {
 		MaxBytes: int64(c.NATSMaxBytes), MaxAckPending: c.NATSMaxAcks,
 		Replicas: c.NATSReplicas, MaxWaitingPerProject: int64(c.MaxWaitingPerProject),
 		OutcomeRetention: c.OutcomeRetention, EventRetention: c.EventRetention, AckWait: c.AckWait,
-		Verifier: c.Serves(config.RoleVerifier),
+		Verifier: c.Serves(config.RoleVerifier), Restores: c.Serves(config.RoleRestorer),
 	}
 	for _, channel := range Channels(c) {
 		t.Notifications = append(t.Notifications, string(channel))

@@ -15,7 +15,7 @@ import (
 // prints. Only root.go and exit.go serve all of them.
 func TestVerbsDoNotReferToEachOther(t *testing.T) {
 	t.Parallel()
-	const longest, most = 200, 3800 // lines
+	const longest, most = 200, 4000 // lines
 	fset := token.NewFileSet()
 	files := map[string]*ast.File{}
 	total := 0

@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// RestoreQueue holds the waiting requests for restores. It implements export.Queue, and is safe for
+// concurrent use.
+type RestoreQueue struct {
+	*Queue
+	decode Decode
+}
+
+var _ export.Queue = (*RestoreQueue)(nil)
+
+// NewRestoreQueue returns a view of the stream.
+func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
+	return &RestoreQueue{NewQueue(js, Binding{Stream: events.StreamRestores, Consumer: events.ConsumerRestore}, ""), decode}
+}
+
+// Dead implements export.Queue, with at most 500 requests.
+func (q *RestoreQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error) {
+	messages, err := q.Queue.Dead(ctx, maxDead)
+	var out []export.QueuedRequest
+	for _, m := range messages {
+		m.Delivery.Last = true
+		out = append(out, export.QueuedRequest{Request: q.decode(m.Delivery, m.Header, m.Body), Delivery: m.Delivery})
+	}
+	return out, err
+}
+
+// Holds implements export.Queue.
+func (q *RestoreQueue) Holds(ctx context.Context, stream string, sequence uint64) (bool, error) {
+	return q.Exists(ctx, stream, sequence)
+}
+
+// Remove implements export.Queue.
+func (q *RestoreQueue) Remove(ctx context.Context, d delivery.Delivery) error {
+	return q.Delete(ctx, d.Stream, d.Sequence)
+}
