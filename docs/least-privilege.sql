@@ -90,6 +90,25 @@ BEGIN
     GRANT UPDATE (delivered_at) ON pgcourier.requests TO pgcourier_api;
     -- The owner makes tokens (pgcourier token). A worker needs none of these tables.
     REVOKE ALL ON pgcourier.api_tokens, pgcourier.api_requests, pgcourier.api_calls FROM pgcourier_worker;
+    -- Restores: the API shows and cancels them. A worker does not use these tables.
+    GRANT SELECT, INSERT, UPDATE ON pgcourier.restores, pgcourier.restore_attempts TO pgcourier_api;
+    REVOKE ALL ON pgcourier.restores, pgcourier.restore_attempts FROM pgcourier_worker;
+  END IF;
+END
+$$;
+
+-- 6. Restores by event (serve --roles restorer), where there are any: it uses the ledger of restores and
+-- reads that of exports. Grant it what RESTORE_QUERY reads. Its logins of the targets are others.
+DO $$
+BEGIN
+  IF to_regrole('pgcourier_restorer') IS NULL THEN
+    CREATE ROLE pgcourier_restorer LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOBYPASSRLS NOREPLICATION;
+  END IF;
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgcourier_restorer', current_database());
+  GRANT USAGE ON SCHEMA pgcourier TO pgcourier_restorer;
+  IF to_regclass('pgcourier.restores') IS NOT NULL THEN
+    GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.verifications, pgcourier.storages TO pgcourier_restorer;
+    GRANT SELECT, INSERT, UPDATE ON pgcourier.restores, pgcourier.restore_attempts TO pgcourier_restorer;
   END IF;
 END
 $$;

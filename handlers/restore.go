@@ -131,6 +131,15 @@ func (o *RestoreObserver) RestoreProgress(ctx context.Context, p operation.Progr
 	}
 }
 
+// EncodeRestoreOutcome is EncodeOutcome for restores.
+func EncodeRestoreOutcome(out export.Outcome, source string) (events.Message, error) {
+	event, err := restoreAnnouncement(out)
+	if err != nil {
+		return events.Message{}, err
+	}
+	return event.Encode(source)
+}
+
 // restoreAnnouncement is announcement for the outcome of a restore.
 func restoreAnnouncement(out export.Outcome) (shortenable, error) {
 	var request *events.RestoreRequested

@@ -24,7 +24,8 @@ func (a *app) tokenCommand() *cobra.Command {
 		Example: "  pgcourier token create --project acme --scope export,read,download --expires 90d",
 		Long: "A token is for one project, or for all with --project '*', and for scopes: export (ask\n" +
 			"for exports and cancel them), read, download, operate (cancel, replay, delete, change\n" +
-			"schedules) and admin (all of these). The ledger keeps a hash of it. See docs/api.md.",
+			"schedules), restore (restore into the project, which may replace its data) and admin (all\n" +
+			"of these). The ledger keeps a hash of it. See docs/api.md.",
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(a.tokenCreateCommand(), a.tokenListCommand(), a.tokenRevokeCommand())
@@ -50,7 +51,7 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&of, "project", "", "the project that it is for; * for all; required")
-	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it is for: export, read, download, operate, admin; required")
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it is for: export, read, download, operate, restore, admin; required")
 	cmd.Flags().StringVar(&expires, "expires", "90d", "how long it is valid, such as 90d or 12h; never for no end")
 	cmd.Flags().StringVar(&label, "label", "", "what it is used for, for people")
 	_ = cmd.MarkFlagRequired("project")

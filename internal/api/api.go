@@ -28,9 +28,13 @@ type Config struct {
 	Client    *events.Client
 	JetStream jetstream.JetStream
 	Queue     *broker.RequestQueue
-	Planner   *replay.Planner
+	// RestoreQueue holds the waiting requests for restores.
+	RestoreQueue *broker.RestoreQueue
+	Planner      *replay.Planner
 	// OutcomeBody returns the body of the outcome's event, byte for byte.
 	OutcomeBody func(export.Outcome) ([]byte, error)
+	// RestoreOutcomeBody is OutcomeBody for restores.
+	RestoreOutcomeBody func(export.Outcome) ([]byte, error)
 	// Version is the version of the program, for the OpenAPI document. Default: "dev".
 	Version string
 	// PublicURL is the URL of the API for callers. Default: none, links are relative.
@@ -62,6 +66,7 @@ type Config struct {
 type API struct {
 	Config
 	feed     *feed
+	restores *ledger.Restores
 	limits   *limits
 	scopes   map[string][]access.Scope // by the name of the operation
 	noting   sync.Map                  // ids of the tokens that noteUse records now
@@ -90,7 +95,7 @@ func New(c Config) (*API, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	a := &API{Config: c, limits: newLimits(c.Rate), mux: mux}
+	a := &API{Config: c, restores: c.Ledger.Restores(), limits: newLimits(c.Rate), mux: mux}
 	operations := a.register(mux)
 	var err error
 	if a.document, err = document(operations.OpenAPI()); err != nil {
@@ -152,6 +157,7 @@ func (a *API) register(mux *http.ServeMux) huma.API {
 	})
 	a.registerExports(operations)
 	a.registerChanges(operations)
+	a.registerRestores(operations)
 	a.registerSchedules(operations)
 	a.registerEvents(operations)
 	a.registerLinks(operations)

@@ -19,6 +19,8 @@ var components = map[string]string{
 	"BackupRequested": "backup.requested.v1.json", "BackupCompleted": "backup.completed.v1.json", "BackupFailed": "backup.failed.v1.json",
 	"BackupStarted": "backup.started.v1.json", "BackupProgress": "backup.progress.v1.json", "BackupVerified": "backup.verified.v1.json",
 	"BackupVerificationFailed": "backup.verification_failed.v1.json", "ExportRequest": "backup.requested.v1.json",
+	"RestoreRequested": "restore.requested.v1.json", "RestoreCompleted": "restore.completed.v1.json", "RestoreFailed": "restore.failed.v1.json",
+	"RestoreRequest": "restore.requested.v1.json",
 }
 
 // document returns the OpenAPI document of the registered operations and the contract's schemas.
@@ -57,6 +59,9 @@ func document(from *huma.OpenAPI) ([]byte, error) {
 	requests["description"] = "The body of backup.requested. project_id may be left out: the path names it."
 	requests["title"] = "ExportRequest"
 	delete(requests, "required")
+	restores, _ := all["RestoreRequest"].(map[string]any)
+	restores["description"] = "The body of restore.requested. project_id may be left out: the path names it."
+	restores["title"], restores["required"] = "RestoreRequest", []string{"from"}
 	out, err := json.MarshalIndent(doc, "", "  ")
 	return append(out, '\n'), err
 }
@@ -94,7 +99,7 @@ func copySchema(all map[string]any, name, file string) error {
 		}
 		of, within, _ := strings.Cut(ref, "#")
 		for component, file := range components {
-			if component == "ExportRequest" || file != of {
+			if component == "ExportRequest" || component == "RestoreRequest" || file != of {
 				continue
 			}
 			if own, ok := strings.CutPrefix(within, "/$defs/"); ok {

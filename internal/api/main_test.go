@@ -98,6 +98,11 @@ func setup(t testing.TB, change ...func(*api.Config)) *bench {
 	queue := broker.NewRequestQueue(b.js, handlers.DecodeStored)
 	c := api.Config{
 		Ledger: b.ledger, Client: client, JetStream: b.js, Queue: queue, Planner: &replay.Planner{History: replay.NewStreams(b.js), Queue: queue},
+		RestoreQueue: broker.NewRestoreQueue(b.js, handlers.DecodeStoredRestore),
+		RestoreOutcomeBody: func(o export.Outcome) ([]byte, error) {
+			m, err := handlers.EncodeRestoreOutcome(o, "test")
+			return m.Body, err
+		},
 		OutcomeBody: func(o export.Outcome) ([]byte, error) {
 			m, err := handlers.EncodeOutcome(o, "test")
 			return m.Body, err

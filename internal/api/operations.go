@@ -32,6 +32,8 @@ const (
 	GetFile        = "get-file"
 	ListSchedules  = "list-schedules"
 	DeleteSchedule = "delete-schedule"
+	CreateRestore  = "create-restore"
+	CancelRestore  = "cancel-restore"
 )
 
 // pageScopes returns the scopes of the operations that only pages have.

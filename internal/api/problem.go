@@ -85,6 +85,7 @@ var (
 	errUnauthorized = problem(http.StatusUnauthorized, codeUnauthorized, "a valid bearer token is needed")
 	errForbidden    = problem(http.StatusForbidden, codeForbidden, "the token is not for this project and this call")
 	errNotFound     = problem(http.StatusNotFound, codeNotFound, "there is no such export")
+	errNoRestore    = problem(http.StatusNotFound, codeNotFound, "there is no such restore")
 	errNoProject    = problem(http.StatusUnprocessableEntity, codes.InvalidRequest, "the subject names no project: a project id is 1 to 100 letters, digits, \"_\" or \"-\"")
 	errNoRoute      = problem(http.StatusNotFound, codeNotFound, "there is no such resource")
 	errTooLarge     = problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is larger than 65536 bytes")
@@ -164,6 +165,8 @@ func (a *API) problemOf(ctx context.Context, err error) *Problem {
 		p := problem(http.StatusTooManyRequests, codeQueueFull, "the project has as many requests as may wait")
 		p.retryAfter = retryQueueFull
 		return p
+	case is(events.ErrNoRestores):
+		return problem(http.StatusNotImplemented, codeUnsupported, "this broker has no streams for restores: no restorer was ever set up")
 	case is(replay.ErrUnknown, export.ErrUnknown):
 		return errNotFound
 	case is(broker.ErrNoSchedule):

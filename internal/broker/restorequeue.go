@@ -24,6 +24,19 @@ func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
 	return &RestoreQueue{NewQueue(js, Binding{Stream: events.StreamRestores, Consumer: events.ConsumerRestore}, ""), decode}
 }
 
+// OfProject returns at most 5000 waiting and running requests of one project, in the order of their
+// sequences.
+func (q *RestoreQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
+	var out []export.QueuedRequest
+	for m, err := range q.Messages(ctx, events.RestoreSubject(project), maxSearch) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, export.QueuedRequest{Request: q.decode(m.Delivery, m.Header, m.Body), Delivery: m.Delivery})
+	}
+	return out, nil
+}
+
 // Dead implements export.Queue, with at most 500 requests.
 func (q *RestoreQueue) Dead(ctx context.Context) ([]export.QueuedRequest, error) {
 	messages, err := q.Queue.Dead(ctx, maxDead)

@@ -21,7 +21,7 @@ type API struct {
 	OIDCClientID   string        `env:"OIDC_CLIENT_ID" help:"client of the issuer with which users log in to the console, by the authorization code flow with PKCE; empty: no such login"`
 	OIDCSecret     secret.String `env:"OIDC_CLIENT_SECRET" help:"secret of that client; empty: it is a public one"`
 	OIDCProjects   string        `env:"OIDC_PROJECT_CLAIM" envDefault:"pgcourier_projects" help:"claim with the projects that it is for: a list, or words; * for all"`
-	OIDCScopes     string        `env:"OIDC_SCOPE_CLAIM" envDefault:"pgcourier_scopes" help:"claim with what it is for: export, read, download, operate, admin; other words are passed over"`
+	OIDCScopes     string        `env:"OIDC_SCOPE_CLAIM" envDefault:"pgcourier_scopes" help:"claim with what it is for: export, read, download, operate, restore, admin; other words are passed over"`
 	Console        bool          `env:"CONSOLE" envDefault:"true" help:"false: the HTTP API has no web pages under /console, see docs/console.md"`
 	PublicURL      string        `env:"PUBLIC_URL" help:"address at which callers reach the HTTP API, such as https://backups.example.org; empty: addresses in answers are relative"`
 }

@@ -88,6 +88,7 @@ func NewAPI(c APIConfig) (*API, error) {
 	r.api, err = api.New(api.Config{
 		Ledger: c.Ledger, Client: client, JetStream: c.JetStream, Version: c.Version, PublicURL: s.PublicURL,
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
+		RestoreQueue: broker.NewRestoreQueue(c.JetStream, handlers.DecodeStoredRestore), RestoreOutcomeBody: restoreOutcomeBody,
 		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Span: c.Telemetry.Call, Log: c.Log,
 		Mounts:   map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 		Handover: &api.Handover{Links: c.Handover.Links, Files: c.Handover.Handler, Receipt: c.Handover.receipt},
@@ -130,6 +131,12 @@ func (r *API) mountConsole(jwt *issuer.Issuer) error {
 // outcomeBody returns the body of the outcome's event.
 func outcomeBody(out export.Outcome) ([]byte, error) {
 	m, err := handlers.EncodeOutcome(out, source)
+	return m.Body, err
+}
+
+// restoreOutcomeBody is outcomeBody for restores.
+func restoreOutcomeBody(out export.Outcome) ([]byte, error) {
+	m, err := handlers.EncodeRestoreOutcome(out, restorerSource)
 	return m.Body, err
 }
 

@@ -16,11 +16,12 @@ const (
 	Read     Scope = "read"     // see exports, their events and the schedules
 	Download Scope = "download" // download exports, and issue links to them
 	Operate  Scope = "operate"  // cancel, replay and delete exports, and change schedules
+	Restore  Scope = "restore"  // restore exports into projects, which may replace their data
 	Admin    Scope = "admin"    // all of these
 )
 
 // Scopes returns all scopes in the order of the documents.
-func Scopes() []Scope { return []Scope{Export, Read, Download, Operate, Admin} }
+func Scopes() []Scope { return []Scope{Export, Read, Download, Operate, Restore, Admin} }
 
 // AllProjects stands for every project in a Grant. It is not a valid project id.
 const AllProjects = "*"
@@ -53,7 +54,7 @@ func ParseScopes(names []string) ([]Scope, error) {
 	for _, n := range names {
 		s := Scope(strings.TrimSpace(n))
 		if !slices.Contains(Scopes(), s) {
-			return nil, fmt.Errorf("%q is not a scope: there are export, read, download, operate and admin", n)
+			return nil, fmt.Errorf("%q is not a scope: there are export, read, download, operate, restore and admin", n)
 		}
 		out = append(out, s)
 	}

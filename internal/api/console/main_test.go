@@ -116,6 +116,11 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*console.Config)
 	links := handover.NewLinks(handover.LinksConfig{Records: b.ledger, Keys: keys, PublicURL: "https://backups.example.org", Check: handlers.CheckLink, Log: log})
 	a, err := api.New(api.Config{
 		Ledger: b.ledger, Client: client, JetStream: b.js, Queue: queue, Planner: &replay.Planner{History: replay.NewStreams(b.js), Queue: queue},
+		RestoreQueue: broker.NewRestoreQueue(b.js, handlers.DecodeStoredRestore),
+		RestoreOutcomeBody: func(o export.Outcome) ([]byte, error) {
+			m, err := handlers.EncodeRestoreOutcome(o, "test")
+			return m.Body, err
+		},
 		OutcomeBody: func(o export.Outcome) ([]byte, error) {
 			m, err := handlers.EncodeOutcome(o, "test")
 			return m.Body, err

@@ -173,7 +173,7 @@ func apiRights(r Rights) Rights {
 			// As for the operator: a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
 		}, setup(),
-		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules, events.StreamRestoreOutcomes, events.StreamRestoreEvents}),
+		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules, events.StreamRestores, events.StreamRestoreOutcomes, events.StreamRestoreEvents}),
 		ReadNotifications(), // for the console, which changes none
 	)
 	r.Subscribe = append(r.Subscribe, announcements, restoreAnnouncements, events.CallFilter, discovery)

@@ -1,0 +1,276 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
+)
+
+// Restore is one restore in responses.
+type Restore struct {
+	ProjectID   string             `json:"project_id" doc:"The project that is restored into"`
+	RestoreID   string             `json:"restore_id" doc:"Unique within the project"`
+	State       string             `json:"state" enum:"waiting,running,completed,failed,cancelled"`
+	Attempt     int                `json:"attempt" doc:"Attempts made"`
+	Code        codes.Code         `json:"code,omitempty" doc:"failed: why. waiting: why the attempt before failed"`
+	Message     string             `json:"message,omitempty" doc:"The same for a human"`
+	RequestedBy string             `json:"requested_by,omitempty"`
+	Metadata    map[string]string  `json:"metadata,omitempty"`
+	CreatedAt   time.Time          `json:"created_at" doc:"When it was asked for, or first seen by a restorer"`
+	StartedAt   *time.Time         `json:"started_at,omitempty"`
+	FinishedAt  *time.Time         `json:"finished_at,omitempty"`
+	Request     restoreRequestBody `json:"request,omitempty" doc:"The request in canonical form"`
+	Outcome     restoreOutcomeBody `json:"outcome,omitempty" doc:"The outcome event as it was announced"`
+	Links       RestoreLinks       `json:"links"`
+}
+
+// RestoreLinks are the URLs of a restore's resources.
+type RestoreLinks struct {
+	Self string `json:"self"`
+}
+
+// restoreRequestBody and restoreOutcomeBody are events of the contract.
+type (
+	restoreRequestBody json.RawMessage
+	restoreOutcomeBody json.RawMessage
+)
+
+// MarshalJSON implements json.Marshaler.
+func (b restoreRequestBody) MarshalJSON() ([]byte, error) { return json.RawMessage(b).MarshalJSON() }
+
+// MarshalJSON implements json.Marshaler.
+func (b restoreOutcomeBody) MarshalJSON() ([]byte, error) { return json.RawMessage(b).MarshalJSON() }
+
+// Schema implements huma.SchemaProvider.
+func (restoreRequestBody) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Ref: "#/components/schemas/RestoreRequested"}
+}
+
+// Schema implements huma.SchemaProvider.
+func (restoreOutcomeBody) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Ref: "#/components/schemas/RestoreCompleted"}, {Ref: "#/components/schemas/RestoreFailed"}}}
+}
+
+// RestorePath names a restore.
+type RestorePath struct {
+	ProjectPath
+	ID string `path:"id" doc:"Restore id" example:"undo-7"`
+}
+
+type restoreOutput struct{ Body Restore }
+
+type acceptedRestoreOutput struct {
+	Location string `header:"Location" doc:"The restore's address"`
+	Body     Restore
+}
+
+const (
+	restoresPath = "/v1/projects/{project}/restores"
+	restorePath  = restoresPath + "/{id}"
+)
+
+func (a *API) registerRestores(operations huma.API) {
+	op := a.operation(CreateRestore, http.MethodPost, restoresPath, "Restore an export into the project",
+		"The body is that of `restore.requested`; `project_id` may be left out. The target is the control plane's answer for the project. "+
+			"The key names the restore, as that of an export. An export of another project also needs the scope download of that project.", access.Restore)
+	op.DefaultStatus, op.SkipValidateBody = http.StatusAccepted, true
+	op.Middlewares = append(op.Middlewares, readBody)
+	op.RequestBody = &huma.RequestBody{}
+	huma.Register(operations, op, a.createRestore)
+	op.RequestBody.Required = true
+	op.RequestBody.Content["application/json"].Schema = &huma.Schema{Ref: "#/components/schemas/RestoreRequest"}
+
+	huma.Register(operations, a.operation("get-restore", http.MethodGet, restorePath, "Look at a restore", "", access.Read, access.Restore), a.getRestore)
+
+	op = a.operation(CancelRestore, http.MethodPost, restorePath+"/cancel", "Cancel a restore",
+		"The target then stays as it is. A restore that the target has committed meanwhile completes all the same. Cancelling twice is the same as once.", access.Restore, access.Operate)
+	op.DefaultStatus = http.StatusAccepted
+	huma.Register(operations, op, a.cancelRestore)
+}
+
+func (a *API) createRestore(ctx context.Context, in *createInput) (*acceptedRestoreOutput, error) {
+	r, err := a.decodeRestore(ctx, in)
+	var out Restore
+	if err == nil {
+		out, err = a.askRestore(ctx, r)
+	}
+	if err != nil {
+		p := *a.problemOf(ctx, err) // a copy: constant problems are shared
+		if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+			p.RequestID = r.RestoreID
+		}
+		return nil, &p
+	}
+	return &acceptedRestoreOutput{out.Links.Self, out}, nil
+}
+
+// decodeRestore reads a request as strictly as a restorer does.
+func (a *API) decodeRestore(ctx context.Context, in *createInput) (events.RestoreRequested, error) {
+	key, given := in.header[idempotencyKey]
+	_, twice := in.header[strings.ToUpper(idempotencyKey)]
+	r, err := events.DecodeRestoreFor(in.Project, events.Message{Header: in.header, Body: in.RawBody})
+	switch {
+	case twice:
+		return r, invalidParameter("Idempotency-Key", "is given more than once")
+	case err != nil:
+		return r, err
+	case given && !events.ValidRequest(key):
+		return r, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
+	case given && r.RestoreID != "" && key != r.RestoreID:
+		return r, invalidParameter("Idempotency-Key", "contradicts restore_id of the body")
+	case given:
+		r.RestoreID = key
+	case r.RestoreID == "":
+		r.RestoreID = events.NewRequestID(time.Now())
+	}
+	c := callerOf(ctx)
+	// Otherwise the token of one project could read another's data out of the restored tables.
+	if from := r.From.ProjectID; from != r.ProjectID && !c.Allows(from, access.Download) {
+		return r, errForbidden
+	}
+	if r.RequestedBy == "" {
+		r.RequestedBy = c.Subject
+	}
+	if a.Trace != nil {
+		if parent, state := a.Trace(ctx); parent != "" {
+			r.Trace = events.Trace{Parent: parent, State: state}
+		}
+	}
+	return r, nil
+}
+
+// askRestore publishes a request, unless a restorer has it already.
+func (a *API) askRestore(ctx context.Context, r events.RestoreRequested) (Restore, error) {
+	payload, err := r.Canonical()
+	if err != nil {
+		return Restore{}, err
+	}
+	id := export.ID{Project: r.ProjectID, Request: r.RestoreID}
+	known, err := a.restores.Get(ctx, id)
+	switch {
+	case err != nil:
+		return Restore{}, err
+	case known != nil && known.Digest != sha256.Sum256(payload):
+		return Restore{}, problem(http.StatusConflict, codes.RequestConflict, "the key belongs to a restore with other contents")
+	case known != nil:
+		return a.restore(*known)
+	}
+	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call(CreateRestore, r.ProjectID, r.RestoreID)); err != nil {
+		return Restore{}, err
+	}
+	// The connection must not send it after an outage: the caller gets an error for it.
+	if !a.JetStream.Conn().IsConnected() {
+		return Restore{}, errUnavailable()
+	}
+	if _, err := a.Client.RequestRestore(ctx, r); err != nil {
+		return Restore{}, err
+	}
+	return a.waitingRestore(export.Request{ID: id, Payload: payload, RequestedBy: r.RequestedBy, Metadata: r.Metadata}, time.Now()), nil
+}
+
+func (a *API) getRestore(ctx context.Context, in *RestorePath) (*restoreOutput, error) {
+	r, _, err := a.findRestore(ctx, in.Project, in.ID)
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	return &restoreOutput{r}, nil
+}
+
+// findRestore returns one restore: from the ledger, or from the queue.
+func (a *API) findRestore(ctx context.Context, project, restore string) (Restore, *export.QueuedRequest, error) {
+	if !events.ValidProject(project) || !events.ValidRequest(restore) {
+		return Restore{}, nil, errNoRestore
+	}
+	id := export.ID{Project: project, Request: restore}
+	// A restorer can record it between the two looks.
+	for range 2 {
+		known, err := a.restores.Get(ctx, id)
+		if err != nil {
+			return Restore{}, nil, err
+		}
+		if known != nil {
+			r, err := a.restore(*known)
+			return r, nil, err
+		}
+		queued, err := a.RestoreQueue.OfProject(ctx, project)
+		if err != nil {
+			return Restore{}, nil, err
+		}
+		for _, q := range queued {
+			if q.Request.ID == id && q.Request.Refusal == nil {
+				return a.waitingRestore(q.Request, q.Delivery.Published), &q, nil
+			}
+		}
+	}
+	return Restore{}, nil, errNoRestore
+}
+
+func (a *API) cancelRestore(ctx context.Context, in *RestorePath) (*restoreOutput, error) {
+	r, queued, err := a.findRestore(ctx, in.Project, in.ID)
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	c := callerOf(ctx)
+	if err := a.Ledger.NoteCall(ctx, c.call(CancelRestore, in.Project, in.ID)); err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	id := export.ID{Project: in.Project, Request: in.ID}
+	if queued != nil {
+		_, err = a.restores.CancelQueued(ctx, queued.Request, queued.Delivery, c.Subject)
+	} else {
+		_, err = a.restores.Cancel(ctx, id, c.Subject)
+	}
+	if err == nil {
+		r, _, err = a.findRestore(ctx, in.Project, in.ID)
+	}
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	if r.State == string(export.Completed) || r.State == string(export.Failed) {
+		return nil, problem(http.StatusConflict, codeTooLate, "the restore had ended before: "+r.State)
+	}
+	return &restoreOutput{r}, nil
+}
+
+// waitingRestore returns the Restore of a request that no restorer has recorded.
+func (a *API) waitingRestore(r export.Request, at time.Time) Restore {
+	return Restore{
+		ProjectID: r.Project, RestoreID: r.Request, State: string(export.Waiting), RequestedBy: r.RequestedBy, Metadata: r.Metadata,
+		CreatedAt: at.UTC(), Request: restoreRequestBody(r.Payload), Links: a.restoreLinks(r.ID),
+	}
+}
+
+func (a *API) restoreLinks(id export.ID) RestoreLinks {
+	return RestoreLinks{Self: a.path("/v1/projects/%s/restores/%s", id.Project, id.Request)}
+}
+
+// restore returns the Restore of an entry of the ledger.
+func (a *API) restore(l ledger.RestoreEntry) (Restore, error) {
+	r := Restore{
+		ProjectID: l.Project, RestoreID: l.Request, State: string(l.State), Attempt: l.Attempt, Code: l.Code, Message: l.Message,
+		RequestedBy: l.RequestedBy, Metadata: l.Metadata, CreatedAt: l.CreatedAt, StartedAt: l.StartedAt, FinishedAt: l.FinishedAt,
+		Request: restoreRequestBody(l.Payload), Links: a.restoreLinks(l.ID),
+	}
+	if l.State == export.Failed && l.Code == codes.Cancelled {
+		r.State = string(ledger.Cancelled)
+	}
+	if l.Outcome != nil {
+		body, err := a.RestoreOutcomeBody(*l.Outcome)
+		if err != nil {
+			return Restore{}, err
+		}
+		r.Outcome = body
+	}
+	return r, nil
+}

@@ -1,0 +1,98 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/delivery"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/restore/operation"
+)
+
+const getRestore = `
+SELECT r.project_id, r.request_id, r.state, r.attempt, r.refused, r.origin, r.digest, r.created_at, r.started_at,
+    coalesce(r.code, l.code, '') AS code, coalesce(l.message, '') AS message,
+    coalesce(r.from_project, '') AS from_project, coalesce(r.from_request, '') AS from_request, ` + recordColumns + `
+FROM pgcourier.restores r
+LEFT JOIN LATERAL (
+    SELECT a.code, a.message FROM pgcourier.restore_attempts a
+    WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt
+        AND r.state IN ('waiting', 'failed') LIMIT 1
+) l ON true
+WHERE r.project_id = $1 AND r.request_id = $2`
+
+// RestoreEntry is one restore for display.
+type RestoreEntry struct {
+	export.ID
+	State       export.State
+	Attempt     int
+	From        export.ID // zero: not resolved yet
+	Code        codes.Code
+	Message     string
+	Refused     bool
+	Digest      [32]byte
+	RequestedBy string
+	Metadata    map[string]string
+	Payload     []byte // nil: refused
+	CreatedAt   time.Time
+	StartedAt   *time.Time
+	FinishedAt  *time.Time
+	Outcome     *export.Outcome // terminal
+}
+
+// Get returns a restore; nil: there is none.
+func (r *Restores) Get(ctx context.Context, id export.ID) (*RestoreEntry, error) {
+	type row struct {
+		Project     string       `db:"project_id"`
+		Request     string       `db:"request_id"`
+		State       export.State `db:"state"`
+		Attempt     int          `db:"attempt"`
+		Refused     bool         `db:"refused"`
+		Origin      []byte       `db:"origin"`
+		Digest      []byte       `db:"digest"`
+		CreatedAt   time.Time    `db:"created_at"`
+		StartedAt   *time.Time   `db:"started_at"`
+		Code        codes.Code   `db:"code"`
+		Message     string       `db:"message"`
+		FromProject string       `db:"from_project"`
+		FromRequest string       `db:"from_request"`
+		record
+	}
+	what := "get the restore " + id.String()
+	rows, err := read[row](ctx, r.ledger, what, getRestore, text(id.Project), text(id.Request))
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	one := rows[0]
+	e := &RestoreEntry{
+		ID: export.ID{Project: one.Project, Request: one.Request}, State: one.State, Attempt: one.Attempt, From: export.ID{Project: one.FromProject, Request: one.FromRequest},
+		Code: one.Code, Message: one.Message, Refused: one.Refused, Digest: [32]byte(one.Digest), Payload: one.Payload,
+		CreatedAt: one.CreatedAt.UTC(), StartedAt: utc(one.StartedAt), FinishedAt: utc(one.FinishedAt),
+	}
+	var who origin
+	if err := json.Unmarshal(one.Origin, &who); err != nil {
+		return nil, fmt.Errorf("%s: decode origin: %w", what, err)
+	}
+	e.RequestedBy, e.Metadata = who.RequestedBy, who.Metadata
+	if one.Outcome != nil {
+		o, err := one.decode()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		e.Outcome, e.Message, e.Attempt = &o, o.Message, o.Attempt
+	}
+	return e, nil
+}
+
+// CancelQueued is Cancel for a restore that waits in the queue. The ledger need not know it.
+func (r *Restores) CancelQueued(ctx context.Context, q export.Request, d delivery.Delivery, by string) (export.Cancellation, error) {
+	c, err := r.ledger.CancelQueued(ctx, q, d, by)
+	if errors.Is(err, operation.ErrUnsettled) {
+		return export.Cancellation{}, nil
+	}
+	return c, err
+}
