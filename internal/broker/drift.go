@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -25,6 +27,7 @@ type DriftError struct {
 	Causes      []error
 
 	inspecting bool // Inspect: nothing is changed
+	conn       *nats.Conn
 }
 
 func (e *DriftError) Error() string {
@@ -77,22 +80,50 @@ func (e *DriftError) Missing() bool {
 // Unwrap returns the causes.
 func (e *DriftError) Unwrap() []error { return e.Causes }
 
-// step makes one change and reports whether it was made. No answer in time means that the change
-// was not permitted. step then makes no further change, because each would take that time again.
+// step makes one change and reports whether it was made. A change that is refused gets no answer, only
+// an error on the connection. After a refusal or no answer in time step makes no further change.
 func (e *DriftError) step(ctx context.Context, change func(context.Context) error) bool {
 	if e.inspecting {
 		return false
 	}
 	for _, cause := range e.Causes {
-		if errors.Is(cause, context.DeadlineExceeded) {
+		if errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, nats.ErrPermissionViolation) {
 			return false
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, provisionStep)
+	ctx, cancel := context.WithTimeout(ctx, provisionWait)
 	defer cancel()
+	ctx, stop := untilRefused(ctx, e.conn)
+	defer stop()
 	err := change(ctx)
+	if refused := context.Cause(ctx); err != nil && errors.Is(refused, nats.ErrPermissionViolation) {
+		err = refused
+	}
 	if err != nil {
 		e.Causes = append(e.Causes, err)
 	}
 	return err == nil
+}
+
+// untilRefused returns a context that ends when the broker refuses a request to JetStream on nc.
+func untilRefused(ctx context.Context, nc *nats.Conn) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	before := nc.LastError()
+	go func() {
+		look := time.NewTicker(20 * time.Millisecond)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+			}
+			err := nc.LastError()
+			if err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Publish to "$JS.API.`) { //nolint:errorlint // each refusal is an error of its own
+				cancel(err)
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }

@@ -17,13 +17,10 @@ import (
 // the subject filter of an expected last sequence, so a request could both fail and complete.
 var ErrTooOld = errors.New("broker is older than nats-server 2.11")
 
-// provisionStep bounds each request to the broker: a request without permission is never answered.
-const provisionStep = 5 * time.Second
-
 const (
 	// provisionWait bounds one request with all its repetitions. A cluster with a majority elects the
 	// leader of a stream within nine seconds (nats-server's raft).
-	provisionWait = 3 * provisionStep
+	provisionWait = 15 * time.Second
 	// repeatAfter is the wait for one answer before the request is repeated.
 	repeatAfter = 2 * time.Second
 )
@@ -58,7 +55,7 @@ func Unanswered(ctx context.Context, err error) error {
 // write it compares, and reports all differences together as a *DriftError. It returns ErrTooOld
 // for a broker before 2.11. Several processes may call it at once.
 func Provision(ctx context.Context, js jetstream.JetStream, t Topology) error {
-	drift := &DriftError{}
+	drift := &DriftError{conn: js.Conn()}
 	if err := provision(ctx, js, t, drift); err != nil {
 		return fmt.Errorf("provision broker: %w", Unanswered(ctx, err))
 	}

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -215,6 +217,9 @@ func TestProvisionWithoutPermission(t *testing.T) {
 	drift, ok := errors.AsType[*broker.DriftError](err)
 	if !ok || len(drift.Differences) != 7 {
 		t.Fatalf("want 5 streams and 2 consumers missing, got %v", err)
+	}
+	if !errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("want the broker's refusal, got %v", err)
 	}
 	must(t, broker.Provision(t.Context(), operator, broker.Topology{}))
 	must(t, broker.Provision(t.Context(), worker, broker.Topology{}))

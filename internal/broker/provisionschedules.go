@@ -31,7 +31,7 @@ var (
 // A due message stays in the stream after it was moved, so that a broker that lost its timer state
 // behaves like one that did not: see handlers.Due.
 func ProvisionSchedules(ctx context.Context, js jetstream.JetStream, t Topology) error {
-	drift := &DriftError{}
+	drift := &DriftError{conn: js.Conn()}
 	if err := provisionSchedules(ctx, js, t, drift); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 // notifiersAreStopped reports whether no process waits for the notifier's messages. It returns
 // false if it cannot find out.
 func notifiersAreStopped(ctx context.Context, js jetstream.JetStream, t Topology) bool {
-	ctx, cancel := context.WithTimeout(ctx, provisionStep)
+	ctx, cancel := context.WithTimeout(ctx, provisionWait)
 	defer cancel()
 	bindings := []Binding{{events.StreamOutcomes, events.ConsumerNotifier}}
 	for _, channel := range t.Notifications {
