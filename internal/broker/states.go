@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -173,7 +174,11 @@ func (s *States) Since(ctx context.Context, from uint64, use func(key string, bo
 
 // eachState calls use with the messages of a stream of states, the oldest first.
 func eachState(ctx context.Context, stream jetstream.Stream, use func(key string, body []byte) error) error {
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		// Nothing deletes it after the list. By default nats-server permits 1000 consumers of a stream.
+		InactiveThreshold: 10 * time.Second,
+	})
 	if err != nil {
 		return fmt.Errorf("list the notification states: %w", err)
 	}
