@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func TestAVerifierAndANotifierBesideTheEmbeddedBroker(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	t.Cleanup(func() { // the platform's own broker was not used
-		for _, w := range p.workers {
+		for _, w := range slices.Backward(p.workers) { // the broker last: a drain waits for it
 			w.term()
 			if w.await(); w.err != nil {
 				t.Errorf("a process ended with %v:\n%s", w.err, w.logs.String())
