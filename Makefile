@@ -189,6 +189,10 @@ docs: build ## Write man pages and completion to build/docs
 	mkdir -p build/docs/completion
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
+.PHONY: images
+images: ## Build the image and run it with Docker: users, read-only root, capabilities, the compose file with kills (STEP=build|matrix|story|memory|majors; BASES=debian: without a registry)
+	internal/dev/images/run.sh $(STEP)
+
 .PHONY: release
 release: $(NFPM) $(CYCLONEDX) ## Make archives, .deb, .rpm, bills of materials and checksums of this commit in dist
 	@GO="$(GO)" NFPM="$(NFPM)" CYCLONEDX="$(CYCLONEDX)" deploy/packages/release.sh
