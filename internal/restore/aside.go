@@ -44,7 +44,9 @@ WITH RECURSIVE inside (classid, objid) AS (
   SELECT 'pg_class'::regclass, i.inhparent, 0 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
    WHERE i.inhrelid = ANY ($1::oid[]) AND i.inhparent <> ALL ($1::oid[]) AND c.relispartition
 )
-SELECT DISTINCT i.type || ' ' || i.identity FROM outside o, pg_identify_object(o.classid, o.objid, o.objsubid) i
+SELECT DISTINCT i.type || ' ' || i.identity
+  FROM outside o LEFT JOIN pg_rewrite r ON o.classid = 'pg_rewrite'::regclass AND r.oid = o.objid, -- of a view
+       pg_identify_object(CASE WHEN r.oid IS NULL THEN o.classid ELSE 'pg_class'::regclass END, coalesce(r.ev_class, o.objid), o.objsubid) i
  WHERE i.identity IS NOT NULL ORDER BY 1`
 
 // grantsSQL selects statements that repeat the grants on what was moved aside for the objects of the same

@@ -143,10 +143,7 @@ func (r *Restorer) Refuse(ctx context.Context, target *libpq.Source, id string) 
 	if err := makeMarkers(ctx, ses.Conn); err != nil {
 		return Placed{}, false, ofTargetError(err, "create the place of the markers")
 	}
-	err = pgx.BeginFunc(ctx, ses.Conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, r.lockWait()); err != nil {
-			return err
-		}
+	err = r.within(ctx, ses.Conn, func(tx pgx.Tx) error {
 		if err := settleID(ctx, tx.Conn(), id); err != nil {
 			return err
 		}
@@ -160,6 +157,17 @@ func (r *Restorer) Refuse(ctx context.Context, target *libpq.Source, id string) 
 		return err
 	})
 	return p, committed, ofTargetError(err, "write the tombstone")
+}
+
+// within runs f in a transaction of which each statement sees what has committed before it, also
+// where the database's default is another, and in which each wait for a lock is bounded.
+func (r *Restorer) within(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, r.lockWait()); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 }
 
 // lockWait returns the statement that bounds each wait for a lock in the transaction.
@@ -213,8 +221,8 @@ type keptSchema struct {
 
 // dropOne drops a kept schema in a transaction and reports whether it did.
 func (r *Restorer) dropOne(ctx context.Context, conn *pgx.Conn, k keptSchema) (dropped bool, err error) {
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, r.lockWait()+"; SET LOCAL search_path = pg_catalog; SET LOCAL client_min_messages = warning", pgx.QueryExecModeSimpleProtocol); err != nil {
+	err = r.within(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL client_min_messages = warning"); err != nil {
 			return err
 		}
 		// Another process may drop it at the same time.

@@ -115,6 +115,9 @@ type placing struct {
 	leftOut   []string
 	remarks   []string
 
+	attempt int64 // the advisory lock that only this attempt takes
+	backend int32 // the process of its session
+
 	placed    *Placed
 	committed bool // by this attempt
 }
@@ -168,6 +171,9 @@ func (pl *placing) inspect(ctx context.Context, at *place) error {
 			return err
 		}
 	}
+	if err := pl.rights(ctx); err != nil {
+		return err
+	}
 	needed := pl.source
 	needed.Schemas = pl.schemas
 	if p.renames(pl.source) {
@@ -180,6 +186,30 @@ func (pl *placing) inspect(ctx context.Context, at *place) error {
 		at.missing = append(at.missing, fmt.Sprintf("pg_dump %d wrote the export, the target runs PostgreSQL %d: it may refuse newer syntax", wrote, at.Major()))
 	}
 	return nil
+}
+
+// rightsSQL selects what the login lacks, in words. $1 are the schemas, $2 is the owner or empty, $3
+// tells whether whole schemas are replaced.
+const rightsSQL = `
+SELECT format('role %I does not exist', $2::text) WHERE $2 <> '' AND to_regrole(quote_ident($2)) IS NULL
+UNION ALL
+SELECT format('the login %I is no member of role %I', current_user, rolname) FROM pg_roles WHERE rolname = $2 AND NOT pg_has_role(oid, 'MEMBER')
+UNION ALL
+SELECT format('the login %I lacks CREATE on database %I', current_user, current_database())
+ WHERE NOT has_database_privilege(current_database(), 'CREATE')
+   AND EXISTS (SELECT FROM unnest($1::text[]) s WHERE $3 OR NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s))
+UNION ALL
+SELECT format('the login %I is no member of the owner of schema %I', current_user, nspname)
+  FROM pg_namespace WHERE $3 AND nspname = ANY ($1::text[]::name[]) AND NOT pg_has_role(nspowner, 'USAGE')`
+
+// rights returns ErrForbidden if the login lacks a right that the placement is certain to need.
+func (pl *placing) rights(ctx context.Context) error {
+	p := pl.placement
+	lacks, err := strs(ctx, pl.at.Conn, rightsSQL, pl.schemas, p.Owner, p.Mode == Replace && len(p.Tables) == 0)
+	if err != nil || len(lacks) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrForbidden, strings.Join(lacks, "; "))
 }
 
 // findOld finds what is moved aside, or returns ErrOccupied.

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/libpq"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
@@ -29,11 +29,19 @@ func (pl *placing) begin(ctx context.Context) error {
 
 func (pl *placing) beginIn(ctx context.Context, conn *pgx.Conn) error {
 	r, p := pl.restorer, pl.placement
-	begin := settings + "BEGIN; " + r.lockWait() + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL search_path = pg_catalog"
+	// Each statement must see what has committed before it.
+	begin := settings + "BEGIN ISOLATION LEVEL READ COMMITTED; " + r.lockWait() + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL search_path = pg_catalog"
 	if _, err := conn.PgConn().Exec(ctx, begin).ReadAll(); err != nil {
 		return err
 	}
 	if err := settleID(ctx, conn, p.ID); err != nil {
+		return err
+	}
+	pl.attempt = lockKey("attempt", rand.Text())
+	if err := takeLock(ctx, conn, pl.attempt, "its key is taken"); err != nil { // never: the key is random
+		return err
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pl.backend); err != nil {
 		return err
 	}
 	placed, committed, err := readMarker(ctx, conn, p.ID)
@@ -369,6 +377,10 @@ func (pl *placing) seal(ctx context.Context, conn *pgx.Conn, out *Placed) error 
 			return err
 		}
 	}
+	// An acknowledged COMMIT must survive a crash of the target.
+	if _, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"); err != nil {
+		return err
+	}
 	out.Remarks = pl.remarks
 	text, err := json.Marshal(out)
 	if err != nil {
@@ -395,7 +407,7 @@ func (pl *placing) commit(ctx context.Context, out Placed) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWait)
 	defer cancel()
-	placed, committed, asking := pl.restorer.settled(ctx, pl.placement.Source, pl.placement.ID)
+	placed, committed, asking := pl.settled(ctx)
 	switch {
 	case asking != nil:
 		return fmt.Errorf("%w: %w: %w", ErrUnknown, err, asking)
@@ -406,21 +418,23 @@ func (pl *placing) commit(ctx context.Context, out Placed) error {
 	return fmt.Errorf("%w: the connection was lost before COMMIT: %w", ErrTarget, err)
 }
 
-// settled ends all attempts with the ID and reports whether one has committed.
-func (r *Restorer) settled(ctx context.Context, target *libpq.Source, id string) (p Placed, committed bool, err error) {
-	ses, err := open(ctx, target)
+// settled waits for the end of this attempt's session and reports whether an attempt has committed. It
+// does not end a later attempt, which may run by now.
+func (pl *placing) settled(ctx context.Context) (p Placed, committed bool, err error) {
+	ses, err := open(ctx, pl.placement.Source)
 	if err != nil {
 		return p, false, err
 	}
 	defer ses.Close()
-	err = pgx.BeginFunc(ctx, ses.Conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, r.lockWait()); err != nil {
+	err = pl.restorer.within(ctx, ses.Conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2 AND usename = session_user",
+			pl.backend, pl.placement.application()); err != nil {
 			return err
 		}
-		if err := settleID(ctx, tx.Conn(), id); err != nil {
+		if err := takeLock(ctx, tx.Conn(), pl.attempt, "the session of this attempt does not end"); err != nil {
 			return err
 		}
-		p, committed, err = readMarker(ctx, tx.Conn(), id)
+		p, committed, err = readMarker(ctx, tx.Conn(), pl.placement.ID)
 		if errors.Is(err, ErrRefused) {
 			return nil
 		}

@@ -56,20 +56,21 @@ func (p *Placing) Do(ctx context.Context, r *restore.Restorer, x restore.Export,
 	if err != nil {
 		return nil, "", err
 	}
-	text := fmt.Sprintf("restored %s into schema %s (PostgreSQL %s): %d rows in %d tables, counted there\n",
+	var text strings.Builder
+	fmt.Fprintf(&text, "restored %s into schema %s (PostgreSQL %s): %d rows in %d tables, counted there\n",
 		placed.ID, strings.Join(placed.Schemas, ", "), placed.ServerVersion, placed.Rows(), len(placed.Tables))
 	for _, k := range placed.Kept {
-		text += fmt.Sprintf("kept: schema %s holds what was replaced, until %s\n", k, placed.KeptUntil.UTC().Format(time.DateTime+"Z"))
+		fmt.Fprintf(&text, "kept: schema %s holds what was replaced, until %s\n", k, placed.KeptUntil.UTC().Format(time.DateTime+"Z"))
 	}
-	text += lines("left out", placed.LeftOut) + lines("still names the old schema", placed.StillNames) + lines("remark", placed.Remarks)
+	text.WriteString(lines("left out", placed.LeftOut) + lines("still names the old schema", placed.StillNames) + lines("remark", placed.Remarks))
 	if p.Mode == restore.Replace {
 		dropped, err := r.DropKept(ctx, p.Source, time.Now())
-		text += lines("dropped, its time was over: schema", dropped)
+		text.WriteString(lines("dropped, its time was over: schema", dropped))
 		if err != nil { // the restore itself is done
-			text += lines("remark", strings.Split(err.Error(), "\n"))
+			text.WriteString(lines("remark", strings.Split(err.Error(), "\n")))
 		}
 	}
-	return placed, text, nil
+	return placed, text.String(), nil
 }
 
 // ErrPlaceFlags means that flags exclude each other.
@@ -81,9 +82,10 @@ func planText(p restore.Plan) string {
 		lines("still names the old schema", p.StillNames) + lines("warning of the export", p.Warnings)
 }
 
-func lines(name string, values []string) (text string) {
+func lines(name string, values []string) string {
+	var text strings.Builder
 	for _, v := range values {
-		text += name + ": " + v + "\n"
+		text.WriteString(name + ": " + v + "\n")
 	}
-	return text
+	return text.String()
 }
