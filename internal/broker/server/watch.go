@@ -16,6 +16,9 @@ import (
 const (
 	// watchEvery is the pause between two checks of the store. A check reads memory only.
 	watchEvery = 2 * time.Second
+	// sightings is the number of checks in a row that find the same fault before it counts. A stream
+	// that is being created or removed is on the disk and not in memory, which looks like a fault.
+	sightings = 3
 	// restarts bounds the attempts to restart while the disk has room.
 	restarts = 10
 	// leastRoom is the space that the disk must have before a restart.
@@ -38,13 +41,14 @@ func (s *Server) Fault() error {
 	return nil
 }
 
-// Watch restarts the server when its store is faulty and the disk has room, until ctx ends. Clients
-// reconnect by themselves. Watch calls tell at each check with the reason why the server accepts no
-// messages, or nil. The error wraps broker.ErrUnreachable: the server cannot be restarted.
+// Watch restarts the server when its store stays faulty and the disk has room, until ctx ends. Clients
+// reconnect by themselves. Watch calls tell with the reason why the server accepts no messages, or nil.
+// The error wraps broker.ErrUnreachable: the server cannot be restarted, or that does not help.
 func (s *Server) Watch(ctx context.Context, tell func(error)) error {
 	look := time.NewTicker(watchEvery)
 	defer look.Stop()
-	for failures := 0; ; {
+	seen := repeated{}
+	for attempts := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -52,8 +56,11 @@ func (s *Server) Watch(ctx context.Context, tell func(error)) error {
 		}
 		fault := s.Fault()
 		if fault == nil {
-			failures = 0
+			attempts, seen = 0, repeated{}
 			tell(nil)
+			continue
+		}
+		if seen.add(fault) < sightings {
 			continue
 		}
 		if err := s.room(); err != nil {
@@ -64,13 +71,28 @@ func (s *Server) Watch(ctx context.Context, tell func(error)) error {
 		err := s.restart()
 		if err == nil {
 			s.log.InfoContext(ctx, "embedded broker started again", "url", s.url)
-			continue // the next check verifies the restart
+			err = fault // until a check finds none
+		} else {
+			tell(err)
 		}
-		tell(err)
-		if failures++; failures == restarts {
+		if attempts++; attempts == restarts {
 			return fmt.Errorf("%w: %w", broker.ErrUnreachable, err)
 		}
 	}
+}
+
+// repeated counts how often the same fault was found in a row.
+type repeated struct {
+	fault string
+	times int
+}
+
+func (r *repeated) add(fault error) int {
+	if text := fault.Error(); text != r.fault {
+		*r = repeated{fault: text}
+	}
+	r.times++
+	return r.times
 }
 
 // room writes, syncs and removes a file in the store.
