@@ -93,6 +93,7 @@ func TestDrainDeadlineEndsContext(t *testing.T) {
 	}
 	msg.Nack()
 	brokertest.Ended(t, closed, "subscriber")
+	brokertest.Eventually(t, "the message is given back", func() bool { return b.Acks.Count("-NAK") > 0 })
 	if n := b.Acks.Total("-NAK"); n != 1 || b.Acks.Bodies("-NAK")[0] != "-NAK" {
 		t.Errorf("sent %q, want one nak without a delay", b.Acks.Bodies("-NAK"))
 	}

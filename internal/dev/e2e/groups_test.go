@@ -67,7 +67,10 @@ func TestSmallProjectsThatWaitAreDumpedTogether(t *testing.T) {
 	}
 	p.failed("gone", "together", codes.SchemaNotFound, 1)
 	runs := executed(t, fakes)[before:]
-	if alone := small/5 + 1; len(runs) > alone+small/5 { // tar archives and the other role; the rest in few
+	// Tar archives and the other role are dumped alone. The others wait together for a part of the time, which
+	// depends on the speed of the machine.
+	const alone = small/5 + 1
+	if len(runs) > alone+(small+1-alone)/2 {
 		t.Errorf("pg_dump ran %d times for %d exports", len(runs), small+1)
 	}
 	for _, args := range runs {
