@@ -57,6 +57,27 @@ func (x *examiner) checkDatabase(ctx context.Context, r *Report) {
 	default:
 		r.Add("query", databaseFinding(err))
 	}
+	x.checkRestoreQuery(ctx, r)
+}
+
+// checkRestoreQuery looks at where restores by event go, if a restorer or the query is set up.
+func (x *examiner) checkRestoreQuery(ctx context.Context, r *Report) {
+	const part = "restore-query"
+	if x.Settings.RestoreQuery == "" {
+		if x.Settings.Serves(config.RoleRestorer) {
+			r.Add(part, Finding{State: Warning, Found: "PGCOURIER_RESTORE_QUERY is not set: every restore by event is refused", Fix: "set it: see docs/restore-as-event.md"})
+		}
+		return
+	}
+	err := project.NewRestores(x.pool, x.Settings.RestoreQuery).Check(ctx)
+	switch {
+	case err == nil:
+		r.OK(part, "the restore query has the columns it must have")
+	case errors.Is(err, project.ErrRestoreQuery):
+		r.Add(part, Finding{State: Fault, Found: err.Error(), Fix: "correct PGCOURIER_RESTORE_QUERY, or grant the login what it reads: see docs/restore-as-event.md"})
+	default:
+		r.Add(part, databaseFinding(err))
+	}
 }
 
 // checkServer looks at the server and the login.

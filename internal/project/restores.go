@@ -36,6 +36,7 @@ var _ operation.Targets = (*Restores)(nil)
 //	owner          text     role that owns what is restored; null: the login
 //	allow_from     text[]   other projects whose exports may be restored there; null: none
 //	allow_replace  boolean  whether what the schema holds may be replaced; null: no
+//	id             text     optional: the project's id; a row with another id than $1 is no answer
 //
 // and no others. The caller closes pool, and calls Check at start.
 func NewRestores(pool *pgxpool.Pool, query string) *Restores {
@@ -44,6 +45,7 @@ func NewRestores(pool *pgxpool.Pool, query string) *Restores {
 
 // targetRow is what the query returns.
 type targetRow struct {
+	ID           *string   `db:"id"`
 	DSN          *string   `db:"dsn"`
 	Schema       *string   `db:"schema"`
 	Owner        *string   `db:"owner"`
@@ -77,7 +79,7 @@ func (r *Restores) Check(ctx context.Context) error {
 
 // targetShape reports each column that is missing, unknown, twice there or of the wrong type.
 func targetShape(fields []pgconn.FieldDescription) error {
-	columns := map[string]string{"dsn": "text", "schema": "text", "owner": "text", "allow_from": "text[]", "allow_replace": "boolean"}
+	columns := map[string]string{"id": "text", "dsn": "text", "schema": "text", "owner": "text", "allow_from": "text[]", "allow_replace": "boolean"}
 	var errs []error
 	var names []string
 	for _, f := range fields {
@@ -89,7 +91,7 @@ func targetShape(fields []pgconn.FieldDescription) error {
 		fits := map[string]bool{"text": isText(f.DataTypeOID), "text[]": isTextArray(f.DataTypeOID), "boolean": f.DataTypeOID == pgtype.BoolOID}
 		switch {
 		case !known:
-			errs = append(errs, fmt.Errorf("column %q is unknown; known are dsn, schema, owner, allow_from and allow_replace", f.Name))
+			errs = append(errs, fmt.Errorf("column %q is unknown; known are dsn, schema, owner, allow_from, allow_replace and id", f.Name))
 		case !fits[want]:
 			errs = append(errs, fmt.Errorf("column %q must be of type %s: cast it", f.Name, want))
 		}
@@ -112,7 +114,8 @@ func (r *Restores) Lookup(ctx context.Context, id string) (operation.Target, err
 	switch {
 	case err != nil:
 		return operation.Target{}, fmt.Errorf("look up the target of project %q: %w", id, err)
-	case len(rows) == 0:
+	// A query that compares loosely must not hand out the target of a project of another spelling.
+	case len(rows) == 0, len(rows) == 1 && rows[0].ID != nil && *rows[0].ID != id:
 		return operation.Target{}, &export.Fault{Code: codes.ProjectNotFound, Message: "there is no project with this id that can be restored into"}
 	case len(rows) > 1:
 		return operation.Target{}, &export.Fault{
