@@ -267,10 +267,10 @@ func (m *restoreModel) end(out export.Outcome) {
 	was, known := m.ends[out.ID]
 	if !known {
 		m.ends[out.ID] = out
-		switch {
-		case out.Code == codes.RestoreUnknown:
+		switch out.Code {
+		case codes.RestoreUnknown:
 			m.say("unknown")
-		case out.Code == codes.Cancelled:
+		case codes.Cancelled:
 			m.say("cancelled")
 		default:
 			m.say(string(out.State))

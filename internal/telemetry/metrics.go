@@ -56,6 +56,8 @@ type metrics struct {
 	notifications *prometheus.CounterVec
 	sendDuration  *prometheus.HistogramVec
 
+	restores *prometheus.CounterVec
+
 	verifications  *prometheus.CounterVec
 	verifyDuration *prometheus.HistogramVec
 
@@ -157,6 +159,12 @@ func newMetrics(registry *prometheus.Registry, c Config) *metrics {
 
 	m.verifications = m.counter("verifications_total", "Verifications: verified, failed (with the code of backup.verification_failed), gone (deleted on purpose) or not_made (to be tried again).", "result", "code")
 	m.verifyDuration = m.histogram("verification_duration_seconds", "Time of one verification that was made.", jobSeconds)
+
+	m.restores = m.counter("restores_total", "Outcomes of restores by event that this process published, completed (plans too) or failed, each counted once in all processes together; code says why one failed.", "outcome", "code")
+	m.restores.WithLabelValues(resultCompleted, "")
+	for _, code := range codes.OfRestores() {
+		m.restores.WithLabelValues(resultFailed, string(code))
+	}
 
 	m.traces = m.counter("trace_exports_total", "Batches of spans that were handed to the OTLP receiver: exported or failed.", "result")
 	for _, result := range []string{"exported", resultFailed} {

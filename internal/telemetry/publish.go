@@ -103,13 +103,24 @@ func (p publisher) send(ctx context.Context, topic string, msg *message.Message,
 
 // published counts an outcome.
 func (m *metrics) published(topic string, msg *message.Message) {
-	if k := kind(topic); k != events.TypeCompleted && k != events.TypeFailed {
+	ofRestore := false
+	switch kind(topic) {
+	case events.TypeCompleted, events.TypeFailed:
+	case events.TypeRestoreCompleted, events.TypeRestoreFailed:
+		ofRestore = true
+	default:
 		return
 	}
-	out, err := events.DecodeOutcome(events.Message{Subject: topic, Header: maps.Clone(msg.Metadata), Body: msg.Payload})
+	out, err := events.DecodeEvent(events.Message{Subject: topic, Header: maps.Clone(msg.Metadata), Body: msg.Payload})
 	switch {
-	case err != nil: // cannot happen: this process encoded it
+	case err != nil && ofRestore: // cannot happen: this process encoded it
+		m.restores.WithLabelValues(resultFailed, string(codes.InternalError)).Inc()
+	case err != nil: // cannot happen either
 		m.exports.WithLabelValues(resultFailed, string(codes.InternalError)).Inc()
+	case out.RestoreCompleted != nil:
+		m.restores.WithLabelValues(resultCompleted, "").Inc()
+	case out.RestoreFailed != nil:
+		m.restores.WithLabelValues(resultFailed, string(out.RestoreFailed.Code)).Inc()
 	case out.Completed != nil:
 		m.exports.WithLabelValues(resultCompleted, "").Inc()
 	case out.Failed != nil:
