@@ -85,10 +85,15 @@ BEGIN
     GRANT INSERT, UPDATE, DELETE ON pgcourier.api_requests TO pgcourier_api;
     GRANT INSERT, DELETE ON pgcourier.api_calls TO pgcourier_api;
     GRANT INSERT (project_id, request_id, ordered_by) ON pgcourier.removal_orders TO pgcourier_api;
+    GRANT SELECT ON pgcourier.verification_orders TO pgcourier_api;
+    GRANT INSERT (project_id, request_id, ordered_by), UPDATE (ordered_at, ordered_by, tries, held_until, fault, done_at)
+      ON pgcourier.verification_orders TO pgcourier_api;
     -- Links: the API makes and counts them, and notes of a request that its own link was made.
     GRANT SELECT, INSERT, UPDATE ON pgcourier.links, pgcourier.downloads TO pgcourier_api;
     GRANT UPDATE (delivered_at) ON pgcourier.requests TO pgcourier_api;
-    -- The owner makes tokens (pgcourier token). A worker needs none of these tables.
+    -- The owner makes tokens (pgcourier token). If the API and its console should make and revoke them too:
+    -- GRANT INSERT, UPDATE (revoked_at, revoked_by) ON pgcourier.api_tokens TO pgcourier_api;
+    -- A worker needs none of these tables.
     REVOKE ALL ON pgcourier.api_tokens, pgcourier.api_requests, pgcourier.api_calls FROM pgcourier_worker;
     -- Restores: the API shows and cancels them. A worker does not use these tables.
     GRANT SELECT, INSERT, UPDATE ON pgcourier.restores, pgcourier.restore_attempts TO pgcourier_api;

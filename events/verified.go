@@ -1,13 +1,15 @@
 package events
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 )
 
 // Verified says that a verifier read every copy of an export back, restored one into a
-// scratch database, and found all that was promised. It follows a Completed, once.
+// scratch database, and found all that was promised. It follows a Completed once, and once more for each order to
+// verify the export again.
 type Verified struct {
 	RequestID string `json:"request_id"`
 	ProjectID string `json:"project_id"`
@@ -34,6 +36,9 @@ type Verified struct {
 	// Receipt is the signed receipt of the verification; nil where the verifier signs none.
 	Receipt *Receipt `json:"receipt,omitzero"`
 
+	// OrderedAt is when a further verification was ordered; zero for the first one, which follows the
+	// Completed. It makes the event's id another one.
+	OrderedAt time.Time `json:"-"`
 	// Trace travels in headers.
 	Trace Trace `json:"-"`
 }
@@ -65,6 +70,7 @@ func (v Verified) Encode(source string) (Message, error) {
 		project:   v.ProjectID,
 		request:   v.RequestID,
 		at:        v.FinishedAt,
+		idSuffix:  orderSuffix(v.OrderedAt),
 		trace:     v.Trace,
 	}, source)
 }
@@ -84,8 +90,18 @@ type VerificationFailed struct {
 	FinishedAt time.Time `json:"finished_at"`
 	DurationMS int64     `json:"duration_ms"` // from StartedAt to FinishedAt
 
+	// OrderedAt is as in Verified.
+	OrderedAt time.Time `json:"-"`
 	// Trace travels in headers.
 	Trace Trace `json:"-"`
+}
+
+// orderSuffix returns the part of an event's id that tells verifications of one export apart.
+func orderSuffix(ordered time.Time) string {
+	if ordered.IsZero() {
+		return ""
+	}
+	return "." + strconv.FormatInt(ordered.UnixMilli(), 10)
 }
 
 func (f *VerificationFailed) about() (project, request string, trace *Trace) {
@@ -109,6 +125,7 @@ func (f VerificationFailed) Encode(source string) (Message, error) {
 		project:   f.ProjectID,
 		request:   f.RequestID,
 		at:        f.FinishedAt,
+		idSuffix:  orderSuffix(f.OrderedAt),
 		trace:     f.Trace,
 	}, source)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,19 @@ func TestCompletedPublishesVerifications(t *testing.T) {
 				t.Errorf("published %+v, want once on %s", out.out, c.subject)
 			}
 		})
+	}
+	// An ordered verification is announced also where an earlier one was.
+	out := &tray{}
+	again := handlers.Completed{Verifier: &found{verified: good}, Publisher: out, Source: "test", Log: slog.New(slog.DiscardHandler)}
+	if err := again.Again(t.Context(), completed, at.Add(time.Hour)); err != nil || len(out.out) != 1 || out.out[0].subject != "backup.verified.acme.r1" || out.out[0].filter != "" {
+		t.Errorf("%v, published %+v", err, out.out)
+	}
+	if id := out.out[0].msg.Metadata[events.HeaderID]; !strings.HasPrefix(id, "backup.verified.acme.r1.") {
+		t.Errorf("its id is %q, that of the first verification", id)
+	}
+	again.Verifier = &found{err: errAway}
+	if err := again.Again(t.Context(), completed, at); !errors.Is(err, errAway) {
+		t.Errorf("a verification that could not be made: %v", err)
 	}
 	// A message that is not a backup.completed is dropped; otherwise it would be redelivered for
 	// ever.

@@ -30,7 +30,7 @@ func (a *app) demoCommand() *cobra.Command {
 		_ = cmd.RegisterFlagCompletionFunc("storage", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 	}
 	cmd.Flags().StringVar(&dir, "dir", "pgcourier-data/demo", "folder for the exports; files of an earlier demo there are removed")
-	cmd.Flags().BoolVar(&console, "console", false, "at the end serve the web console, and print its address and a token, until Ctrl-C")
+	cmd.Flags().BoolVar(&console, "console", false, "at the end serve the web console, and print its address, a link that logs in once and a token, until Ctrl-C")
 	cmd.Flags().IntVar(&size, "size", 1_200_000, "rows of the large project; each is about 260 bytes in the dump")
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		if kinds := demo.Kinds(); !slices.Contains(kinds, kind) {

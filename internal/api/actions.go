@@ -59,6 +59,16 @@ func (o Operations) Delete(ctx context.Context, at ExportPath) error {
 	return err
 }
 
+// Verify orders the verification of a stored export.
+func (o Operations) Verify(ctx context.Context, at ExportPath) error {
+	ctx, err := o.check(ctx, VerifyExport, at.Project)
+	if err != nil {
+		return err
+	}
+	_, err = o.api.verify(ctx, &at)
+	return err
+}
+
 // LinkTerms are the bounds of a new link. Empty ones are the defaults of the operation create-link.
 type LinkTerms struct {
 	TTL          string

@@ -53,6 +53,8 @@ type Config struct {
 	Span func(ctx context.Context, name string, header map[string][]string) (context.Context, func(status int))
 	// Handover serves files, links and receipts. Default: none.
 	Handover *Handover
+	// Notices are the notifications. Default: none.
+	Notices Notices
 	// Mounts are additional handlers by their mux pattern. They must authenticate callers, with
 	// Authorize or by other means.
 	Mounts map[string]http.Handler
@@ -161,6 +163,8 @@ func (a *API) register(mux *http.ServeMux) huma.API {
 	a.registerSchedules(operations)
 	a.registerEvents(operations)
 	a.registerLinks(operations)
+	a.registerNotices(operations)
+	a.registerTokens(operations)
 	a.registerWhoami(operations)
 	return operations
 }

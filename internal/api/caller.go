@@ -199,7 +199,7 @@ func (l *limits) take(subject string) error {
 type Whoami struct {
 	Subject   string         `json:"subject" doc:"The caller, as events and the audit name it" example:"token:k3j9x7q2m4"`
 	Projects  []string       `json:"projects" nullable:"false" doc:"The projects that the token is for; * for all"`
-	Scopes    []access.Scope `json:"scopes" nullable:"false" enum:"export,read,download,operate,admin" doc:"What it is for"`
+	Scopes    []access.Scope `json:"scopes" nullable:"false" enum:"export,read,download,operate,restore,admin" doc:"What it is for"`
 	ExpiresAt *time.Time     `json:"expires_at,omitempty" doc:"When it ends; absent: never"`
 }
 

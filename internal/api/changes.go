@@ -24,6 +24,12 @@ func (a *API) registerChanges(operations huma.API) {
 	op.DefaultStatus = http.StatusAccepted
 	huma.Register(operations, op, a.replay)
 
+	op = a.operation("verify-export", http.MethodPost, exportPath+"/verify", "Verify a stored export once more",
+		"A verifier reads every copy back and restores one into a scratch database; `backup.verified` or `backup.verification_failed` says "+
+			"what it found. The order waits until a verifier takes it. While it waits, another one changes nothing.", access.Operate)
+	op.DefaultStatus = http.StatusAccepted
+	huma.Register(operations, op, a.verify)
+
 	op = a.operation("delete-export", http.MethodDelete, exportPath, "Delete a stored export",
 		"From every destination, soon: `removed_at` says when it is done. The outcome stays as it was announced. It may be repeated.", access.Operate)
 	op.DefaultStatus = http.StatusAccepted
@@ -93,6 +99,20 @@ func (a *API) remove(ctx context.Context, in *ExportPath) (*exportOutput, error)
 	}
 	if errors.Is(err, export.ErrUnknown) { // it waits, and no worker has recorded it
 		err = export.ErrNothingStored
+	}
+	if err != nil {
+		return nil, a.problemOf(ctx, err)
+	}
+	return &exportOutput{e}, nil
+}
+
+func (a *API) verify(ctx context.Context, in *ExportPath) (*exportOutput, error) {
+	e, err := a.find(ctx, in.Project, in.ID)
+	if err == nil {
+		err = a.Ledger.OrderVerification(ctx, export.ID{Project: in.Project, Request: in.ID}, callerOf(ctx).call("verify-export", in.Project, in.ID))
+	}
+	if errors.Is(err, export.ErrNothingStored) || errors.Is(err, export.ErrUnknown) { // no worker has recorded it
+		return nil, problem(http.StatusConflict, codeNothingStored, "there is no stored export to verify")
 	}
 	if err != nil {
 		return nil, a.problemOf(ctx, err)

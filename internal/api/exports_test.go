@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -349,6 +350,39 @@ func TestARemovalIsOrderedAndCarriedOutBySweepers(t *testing.T) {
 	}
 	var calls int
 	b.must(b.pool.QueryRow(t.Context(), "SELECT count(*) FROM pgcourier.api_calls WHERE action = 'delete-export' AND subject LIKE 'token:%' AND address = '127.0.0.1' AND object = 'done'").Scan(&calls))
+	if calls != 1 {
+		t.Errorf("%d calls noted, want 1", calls)
+	}
+}
+
+func TestAVerificationIsOrderedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tok := b.token("acme", access.Operate, access.Export)
+	attempt, r := b.claim("acme", "done")
+	b.complete(attempt, r)
+	attempt, r = b.claim("acme", "removed")
+	b.complete(attempt, r)
+	b.exec("UPDATE pgcourier.requests SET removed_at = now() WHERE request_id = 'removed'")
+	attempt, r = b.claim("acme", "failed")
+	b.fail(attempt, r, export.Fault{Code: codes.DumpTimeout, Message: "too long"})
+	b.call("POST", acme, tok, "", "Idempotency-Key", "waits")
+	for range 2 {
+		for id, status := range map[string]int{"done": 202, "removed": 409, "failed": 409, "waits": 409, "unknown": 404, "a.b": 404} {
+			if got := b.call("POST", acme+"/"+id+"/verify", tok, ""); got.status != status {
+				t.Errorf("%s: %d %s", id, got.status, got.body)
+			}
+		}
+	}
+	o, err := b.ledger.TakeVerification(t.Context(), time.Minute)
+	if err != nil || o == nil || o.Request != "done" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if more, err := b.ledger.TakeVerification(t.Context(), time.Minute); err != nil || more != nil {
+		t.Errorf("more: %+v, %v", more, err)
+	}
+	var calls int
+	b.must(b.pool.QueryRow(t.Context(), "SELECT count(*) FROM pgcourier.api_calls WHERE action = 'verify-export'").Scan(&calls))
 	if calls != 1 {
 		t.Errorf("%d calls noted, want 1", calls)
 	}

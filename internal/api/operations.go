@@ -17,14 +17,13 @@ import (
 const (
 	OpenPages      = "open-pages"
 	ListCalls      = "list-calls"
-	ListTokens     = "list-tokens"
 	PauseSchedule  = "pause-schedule" // and resume
-	ListNotices    = "list-notifications"
 	Examine        = "examine"
 	PlanRetention  = "plan-retention"
 	CreateExport   = "create-export"
 	CancelExport   = "cancel-export"
 	ReplayExport   = "replay-export"
+	VerifyExport   = "verify-export"
 	DeleteExport   = "delete-export"
 	CreateLink     = "create-link"
 	ListLinks      = "list-links"
@@ -34,14 +33,18 @@ const (
 	DeleteSchedule = "delete-schedule"
 	CreateRestore  = "create-restore"
 	CancelRestore  = "cancel-restore"
+	ListNotices    = "list-notifications"
+	ReplayNotice   = "replay-notification"
+	ListTokens     = "list-tokens"
+	CreateToken    = "create-token"
+	RevokeToken    = "revoke-token"
 )
 
 // pageScopes returns the scopes of the operations that only pages have.
 func pageScopes() map[string][]access.Scope {
 	return map[string][]access.Scope{
 		OpenPages: {access.Read}, PlanRetention: {access.Read},
-		ListCalls: {access.Operate}, PauseSchedule: {access.Operate}, ListNotices: {access.Operate}, Examine: {access.Operate},
-		ListTokens: {access.Admin},
+		ListCalls: {access.Operate}, PauseSchedule: {access.Operate}, Examine: {access.Operate},
 	}
 }
 
@@ -273,6 +276,9 @@ func (o Operations) Failures(ctx context.Context, f replay.Filter) ([]replay.Ite
 	}
 	return out, nil
 }
+
+// Connected reports whether this process has a connection to the broker.
+func (o Operations) Connected() bool { return o.api.connected() == nil }
 
 // Watch watches the live events of the caller's projects. The caller closes it.
 func (o Operations) Watch() *Watch { return o.api.feed.watch(o.caller.Grant) }

@@ -18,6 +18,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
 )
 
@@ -177,6 +178,14 @@ func (a *API) problemOf(ctx context.Context, err error) *Problem {
 		return problem(http.StatusConflict, codeNotReplayable, "the request cannot be replayed now: it could not be decoded, or a replay of it waits or runs")
 	case is(export.ErrNothingStored):
 		return problem(http.StatusConflict, codeNothingStored, "the request has not completed: there is no export to delete")
+	case is(ErrNoNotice):
+		return problem(http.StatusNotFound, codeNotFound, "there is no such notification, or its event is no longer kept")
+	case is(ErrNoticeSent):
+		return problem(http.StatusConflict, codeNotReplayable, "the notification was delivered: there is nothing to replay")
+	case is(ErrNoticeRight):
+		return problem(http.StatusNotImplemented, codeUnsupported, "the broker's login of this server has no right to the notifications: run `pgcourier broker config` again, and load what it prints")
+	case is(ledger.ErrTokenRight):
+		return problem(http.StatusNotImplemented, codeUnsupported, "the database's login of this server may not make or revoke tokens: use `pgcourier token`, or run docs/least-privilege.sql again")
 	case is(broker.ErrScheduleChanged):
 		return problem(http.StatusConflict, codeChanged, "the schedule was changed meanwhile: read it and try again")
 	case is(broker.ErrSchedulePattern):

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -124,26 +123,6 @@ func (o Operations) Calls(ctx context.Context, before int64, limit int) ([]ledge
 	out, err := o.api.Ledger.Calls(ctx, ledger.CallFilter{Projects: projects, Before: before, Limit: limit})
 	if err != nil {
 		return nil, o.api.problemOf(ctx, err)
-	}
-	return out, nil
-}
-
-// Tokens returns the tokens of the caller's projects. Tokens for all projects are returned only to a caller of all.
-func (o Operations) Tokens(ctx context.Context) ([]access.Token, error) {
-	projects, err := o.projects(ListTokens)
-	if err != nil {
-		return nil, err
-	}
-	if projects == nil {
-		projects = []string{""}
-	}
-	var out []access.Token
-	for _, p := range projects {
-		some, err := o.api.Ledger.Tokens(ctx, p)
-		if err != nil {
-			return nil, o.api.problemOf(ctx, err)
-		}
-		out = append(out, some...)
 	}
 	return out, nil
 }

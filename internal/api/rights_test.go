@@ -9,7 +9,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
 
-// route is a call of a project, and the scopes that allow it.
+// route is a call of a project, and the scopes that allow it beside admin.
 type route struct {
 	method, path, body string
 	scopes             []access.Scope
@@ -26,6 +26,7 @@ func routes(project, id string) []route {
 		{"GET", at + "/exports/" + id + "/events", "", []access.Scope{access.Read}},
 		{"POST", at + "/exports/" + id + "/cancel", "", []access.Scope{access.Export, access.Operate}},
 		{"POST", at + "/exports/" + id + "/replay", "", []access.Scope{access.Operate}},
+		{"POST", at + "/exports/" + id + "/verify", "", []access.Scope{access.Operate}},
 		{"DELETE", at + "/exports/" + id, "", []access.Scope{access.Operate}},
 		{"POST", at + "/exports/" + id + "/links", "{}", []access.Scope{access.Download}},
 		{"GET", at + "/exports/" + id + "/links", "", []access.Scope{access.Read, access.Download}},
@@ -35,6 +36,11 @@ func routes(project, id string) []route {
 		{"POST", at + "/restores", `{"from":{"request_id":"latest"}}`, []access.Scope{access.Restore}},
 		{"GET", at + "/restores/" + id, "", []access.Scope{access.Read, access.Restore}},
 		{"POST", at + "/restores/" + id + "/cancel", "", []access.Scope{access.Restore, access.Operate}},
+		{"GET", at + "/notifications", "", []access.Scope{access.Operate}},
+		{"POST", at + "/notifications/email-k1/replay", "", []access.Scope{access.Operate}},
+		{"GET", at + "/tokens", "", nil},
+		{"POST", at + "/tokens", `{"scopes":["read"]}`, nil},
+		{"DELETE", at + "/tokens/k3j9x7q2m4", "", nil},
 		{"GET", at + "/schedules", "", []access.Scope{access.Read}},
 		{"GET", at + "/schedules/nightly", "", []access.Scope{access.Read}},
 		{"PUT", at + "/schedules/nightly", `{"cron":"@daily"}`, []access.Scope{access.Operate}},
@@ -93,7 +99,7 @@ func TestACallerLearnsNothingOfAnotherProject(t *testing.T) {
 		}
 	}
 	var changed int
-	b.must(b.pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM pgcourier.api_calls) + (SELECT count(*) FROM pgcourier.api_requests) + (SELECT count(*) FROM pgcourier.removal_orders)").Scan(&changed))
+	b.must(b.pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM pgcourier.api_calls) + (SELECT count(*) FROM pgcourier.api_requests) + (SELECT count(*) FROM pgcourier.removal_orders) + (SELECT count(*) FROM pgcourier.verification_orders)").Scan(&changed))
 	if changed != 0 || b.queued() != 0 {
 		t.Errorf("refused calls changed %d rows and queued %d requests", changed, b.queued())
 	}

@@ -2,7 +2,11 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/api/access"
 )
@@ -59,10 +63,22 @@ func (r tokenRow) token() access.Token {
 // AddToken records a token with the hash of its secret, and returns it as recorded. t holds its ID,
 // Project, Scopes, Label and CreatedBy. The token expires after valid; 0: never.
 func (l *Ledger) AddToken(ctx context.Context, t access.Token, hash access.Hash, valid time.Duration) (access.Token, error) {
-	if err := l.note(ctx, "record the token "+t.ID, nil, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
+	if err := l.changeToken(ctx, "record the token "+t.ID, nil, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
 		return access.Token{}, err
 	}
 	return l.oneToken(ctx, "read the token "+t.ID, access.ErrNoToken, getAccess, t.ID)
+}
+
+// ErrTokenRight means that the ledger's login may not make or revoke tokens.
+var ErrTokenRight = errors.New("this login may not make or revoke tokens")
+
+// changeToken is note, and returns ErrTokenRight.
+func (l *Ledger) changeToken(ctx context.Context, what string, none error, sql string, args ...any) error {
+	err := l.note(ctx, what, none, sql, args...)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
+		return fmt.Errorf("%w: %w", ErrTokenRight, err)
+	}
+	return err
 }
 
 // Tokens returns the tokens of a project, or of all projects if project is empty, the newest first.
@@ -83,7 +99,7 @@ func (l *Ledger) FindToken(ctx context.Context, hash access.Hash) (access.Token,
 
 // RevokeToken revokes a token and returns it. A repeated call changes nothing. access.ErrNoToken.
 func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, error) {
-	if err := l.note(ctx, "revoke the token "+id, access.ErrNoToken, revokeAccess, text(id), text(by)); err != nil {
+	if err := l.changeToken(ctx, "revoke the token "+id, access.ErrNoToken, revokeAccess, text(id), text(by)); err != nil {
 		return access.Token{}, err
 	}
 	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getAccess, id)

@@ -44,6 +44,7 @@ type APIConfig struct {
 	Projects *project.Projects
 	// Examine checks what this process depends on, for the console. nil: it does not check.
 	Examine   func(context.Context) []console.Finding
+	Once      *console.OneTimeLogin
 	Telemetry *telemetry.Telemetry
 	Handover  *Handover
 	Version   string
@@ -90,6 +91,7 @@ func NewAPI(c APIConfig) (*API, error) {
 		Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Planner: NewPlanner(c.JetStream),
 		RestoreQueue: broker.NewRestoreQueue(c.JetStream, handlers.DecodeStoredRestore), RestoreOutcomeBody: restoreOutcomeBody,
 		OutcomeBody: outcomeBody, BehindProxy: s.APIBehindProxy, Rate: s.APIRate, Issuer: jwt, Observe: c.Telemetry.APICall, Trace: telemetry.TraceOf, Span: c.Telemetry.Call, Log: c.Log,
+		Notices:  newNotices(c.Connection, c.JetStream),
 		Mounts:   map[string]http.Handler{handover.Prefix: c.Handover.Handler},
 		Handover: &api.Handover{Links: c.Handover.Links, Files: c.Handover.Handler, Receipt: c.Handover.receipt},
 	})
@@ -114,7 +116,7 @@ func (r *API) mountConsole(jwt *issuer.Issuer) error {
 		return err
 	}
 	settings := console.Config{
-		API: r.api, Notices: newNotices(c.Connection, c.JetStream).List, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Notice: s.PruneNotice, Log: c.Log,
+		API: r.api, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Once: c.Once, Notice: s.PruneNotice, Log: c.Log,
 		Plan: NewPruner(PrunerConfig{Ledger: c.Ledger, Projects: c.Projects, Policy: policy, Notice: s.PruneNotice, Log: c.Log}).PlanNow,
 	}
 	if jwt != nil && s.OIDCClientID != "" {

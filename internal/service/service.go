@@ -37,7 +37,9 @@ type Config struct {
 	S3 *credentials.Credentials
 	// Examine checks what this process depends on, for the console. nil: the console does not check.
 	Examine func(context.Context) []console.Finding
-	Log     *slog.Logger
+	// Once is a one-time login to the console. nil: there is none.
+	Once *console.OneTimeLogin
+	Log  *slog.Logger
 }
 
 // Service is one serving process. Its owner closes it after Run.

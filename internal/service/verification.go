@@ -24,6 +24,12 @@ var _ handlers.Verifier = (*Verifier)(nil)
 // Verify implements handlers.Verifier. It reads every copy, compares it with the event's hash, and
 // restores the first copy. A copy is missing or damaged if two readings find that.
 func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	begun := time.Now()
 	if gone, err := v.removed(ctx, c); gone || err != nil {
 		return nil, nil, err

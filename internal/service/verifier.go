@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
@@ -43,6 +44,7 @@ type Verifier struct {
 	reader   *destinations.Reader
 	server   *scratch.Server
 	restorer *restore.Restorer
+	turn     chan struct{} // held by the one verification that runs
 }
 
 // NewVerifier reads the identities and opens the storage. The first verification starts the scratch
@@ -79,10 +81,12 @@ func NewVerifier(ctx context.Context, c VerifierConfig) (*Verifier, error) {
 	}
 	return &Verifier{
 		config: c, server: scratch.NewServer(s.VerifyScratchURL, s.PasswordCommand, sandbox), reader: destinations.NewReader(set, ids), restorer: restore.New(rc),
+		turn: make(chan struct{}, 1),
 	}, nil
 }
 
-// Run verifies one export at a time: a restore loads the scratch server.
+// Run verifies completed exports, and those that it is ordered to, one at a time: a restore loads the
+// scratch server.
 func (v *Verifier) Run(ctx context.Context) error {
 	c := v.config
 	pause := c.Settings.RetryBackoff
@@ -90,6 +94,18 @@ func (v *Verifier) Run(ctx context.Context) error {
 		Verifier: c.Telemetry.Verifier(v), Source: "pgcourier/verifier", Log: c.Log,
 		Publisher: publications{c.Telemetry.Publisher(broker.NewPublisher(c.JetStream))},
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		v.carryOutOrders(ctx, h)
+		return nil
+	})
+	group.Go(func() error { return v.handle(ctx, h, pause) })
+	return group.Wait()
+}
+
+// handle verifies exports as they complete.
+func (v *Verifier) handle(ctx context.Context, h *handlers.Completed, pause time.Duration) error {
+	c := v.config
 	return handle(ctx, consumer.Config{
 		JetStream: c.JetStream, Bind: bindings, Slots: 1, Ready: c.Ready, DrainTimeout: handlersDrain(c.Settings.DrainTimeout), Logger: c.Log, Turned: c.Turned,
 		Backoff: consumer.Exponential(pause, 64*pause, nil),

@@ -139,7 +139,7 @@ func (w wiring) open(ctx context.Context) error {
 		a, err := NewAPI(APIConfig{
 			Handover: hand, Calls: calls, Process: w.name,
 			Settings: c, Connection: link.connection(server.UserAPI), JetStream: link.jetStream(server.UserAPI),
-			Ledger: sh.ledger, Projects: sh.projects, Examine: w.Examine, Telemetry: tel, Version: w.Version, Begun: s.starting.part(), Log: w.Log,
+			Ledger: sh.ledger, Projects: sh.projects, Examine: w.Examine, Once: w.Once, Telemetry: tel, Version: w.Version, Begun: s.starting.part(), Log: w.Log,
 		})
 		if err != nil {
 			return err

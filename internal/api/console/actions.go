@@ -59,6 +59,15 @@ func possible(d api.Details) []action {
 			"The link is shown once, on the next page. Issue and use are events, with the caller's name and address.",
 		},
 	})
+	open = d.Story.VerifyOrderedAt != nil && d.Story.VerifyClosedAt == nil
+	add(stored && d.Story.RemovalOrderedAt == nil && !open, action{
+		Name: "verify", Operation: api.VerifyExport, Label: "Verify this export", Title: "Verify",
+		Explain: []string{
+			"A verifier reads every copy back, compares it with the outcome, and restores one into a scratch database. Nothing of the export changes.",
+			"What it finds is announced as backup.verified or backup.verification_failed, and is shown on the page of the export.",
+			"It begins as soon as a verifier with the ledger is free (the role verifier). Without one, the order waits.",
+		},
+	})
 	add(stored && d.Story.RemovalOrderedAt == nil, action{
 		Name: "delete", Operation: api.DeleteExport, Label: "Delete this export", Title: "Delete", Danger: true,
 		Explain: []string{
@@ -141,6 +150,11 @@ func (v *view) act() error {
 			return err
 		}
 		return v.redirect(pathOf("exports", e.ProjectID, e.RequestID), "replayed")
+	case "verify":
+		if err := v.Verify(ctx, at); err != nil {
+			return err
+		}
+		return v.redirect(self, "verifying")
 	case "delete":
 		if err := v.Delete(ctx, at); err != nil {
 			return err

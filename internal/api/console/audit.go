@@ -35,7 +35,7 @@ func (v *view) audit() error {
 	for _, c := range calls {
 		r := auditRow{NotedCall: c}
 		switch c.Action {
-		case "create-export", "cancel-export", "replay-export", "delete-export", "create-link":
+		case "create-export", "cancel-export", "replay-export", "verify-export", "delete-export", "create-link":
 			if events.ValidRequest(c.Object) {
 				r.Path = pathOf("exports", c.Project, c.Object)
 			}

@@ -32,8 +32,8 @@ type Config struct {
 	Examine func(context.Context) []Finding
 	// Plan returns what retention would do about a project now. nil: the page names the command.
 	Plan func(ctx context.Context, project string) (retention.Report, error)
-	// Notices returns the notifications, the last changed first. ErrNoRight. nil: there is no page of them.
-	Notices func(context.Context) ([]Notice, error)
+	// Once is a login by the first call of an address. nil: there is no such address.
+	Once *OneTimeLogin
 	// Notice is the time between the warning and the deletion.
 	Notice time.Duration
 	Log    *slog.Logger
@@ -52,19 +52,6 @@ const LoginPath = Prefix + "login/issuer/back"
 
 // Finding is one result of Examine.
 type Finding struct{ Check, State, Found, Fix string }
-
-// Notice is a notification of an event for one recipient.
-type Notice struct {
-	Key, State, Channel, Recipient, Project, Request string
-
-	Tries     int    // that failed
-	Cause     string // of the last failure
-	UpdatedAt time.Time
-	NextTryAt time.Time // zero: it does not wait for one
-}
-
-// ErrNoRight means that this process may not read the notifications.
-var ErrNoRight = errors.New("the broker's login may not read notifications")
 
 // Console serves the pages.
 type Console struct {
@@ -117,6 +104,7 @@ func (c *Console) routes() {
 	handle("GET "+Prefix+"login", c.loginPage)
 	handle("POST "+Prefix+"login", c.login)
 	handle("GET "+Prefix+"login/check", c.checkLogin)
+	handle("GET "+Prefix+"login/once/{code}", c.logInOnce)
 	handle("GET "+Prefix+"login/issuer", c.askIssuer)
 	handle("GET "+LoginPath, c.backFromIssuer)
 	handle("POST "+Prefix+"logout", c.logout)
@@ -139,10 +127,16 @@ func (c *Console) routes() {
 		"GET schedules/{project}/{name}/{action}":         (*view).confirmSchedule,
 		"POST schedules/{project}/{name}/{action}":        (*view).actOnSchedule,
 		"GET notifications":                               (*view).notifications,
+		"GET notifications/{project}/{key}/replay":        (*view).confirmNotice,
+		"POST notifications/{project}/{key}/replay":       (*view).replayNotice,
 		"GET retention":                                   (*view).retention,
 		"GET health":                                      (*view).healthPage,
 		"POST health":                                     (*view).examine,
 		"GET tokens":                                      (*view).tokens,
+		"GET tokens/new":                                  (*view).newToken,
+		"POST tokens/new":                                 (*view).makeToken,
+		"GET tokens/{id}/revoke":                          (*view).confirmToken,
+		"POST tokens/{id}/revoke":                         (*view).revokeToken,
 		"GET audit":                                       (*view).audit,
 	} {
 		method, rest, _ := strings.Cut(path, " ")

@@ -27,6 +27,7 @@ type exportData struct {
 	MayLink     bool
 	MayRevoke   bool
 	HasReceipt  bool
+	Verifying   bool // a verification was asked for and has not ended
 	Labels      [][2]string
 }
 
@@ -71,6 +72,7 @@ func (v *view) export() error {
 		d.MayDownload, d.MayLink = v.May(api.GetFile, at.Project), v.May(api.CreateLink, at.Project)
 		d.HasReceipt = d.Artifact.Receipt != nil
 	}
+	d.Verifying = got.Export.RemovedAt == nil && got.Story.VerifyOrderedAt != nil && got.Story.VerifyClosedAt == nil
 	d.MayRevoke = v.May(api.RevokeLink, at.Project)
 	return v.show("export", frame{
 		Title: at.ID, Tab: "Exports", Live: true, Body: d,
@@ -113,6 +115,10 @@ func timeline(d api.Details) []moment {
 	}
 	s := d.Story
 	add(s.CancelledAt, "Cancel asked for", by(s.CancelledBy), "none")
+	add(s.VerifyOrderedAt, "Verification asked for", by(s.VerifyOrderedBy), "none")
+	if s.VerifyFault != "" {
+		add(s.VerifyClosedAt, "Verification given up", s.VerifyFault, "mild")
+	}
 	if s.Damaged {
 		add(s.VerifiedAt, "Verification failed", "it is not what was promised, or it is missing", "bad")
 	} else {

@@ -146,11 +146,11 @@ func pathOf(elements ...string) string {
 // class returns the class of a state for the style sheet.
 func class(state any) string {
 	switch s := fmt.Sprint(state); s {
-	case "completed", "ok", "active", "valid", "kept", "sent":
+	case "completed", "ok", "active", "valid", "kept", "sent", "verified", "stored":
 		return "good"
 	case "failed", "fault", "unreachable", "damaged", "failing", "missing", "parked":
 		return "bad"
-	case "running", "deleting":
+	case "running", "deleting", "asked for":
 		return "busy"
 	case "waiting", "warning", "paused", "notified", "used":
 		return "mild"

@@ -17,7 +17,7 @@ func withIssuer(t *testing.T) (*bench, *oidctest.Provider) {
 	t.Helper()
 	p := oidctest.Start(t)
 	i := issuer.New(issuer.Config{Issuer: p.URL, Audience: oidctest.ClientID, ProjectClaim: "projects", ScopeClaim: "scopes"})
-	b := setupWith(t, i, func(c *console.Config) {
+	b := setupWith(t, i, func(c *settings) {
 		c.Login = issuer.NewLogin(i, oidctest.ClientID, secret.String(oidctest.ClientSecret), "https://backups.example.org"+console.LoginPath)
 	})
 	return b, p
@@ -114,7 +114,7 @@ func TestWithoutAnIssuerThereIsNoLoginThere(t *testing.T) {
 			t.Errorf("%s: %d", path, got.status)
 		}
 	}
-	away := setup(t, func(c *console.Config) {
+	away := setup(t, func(c *settings) {
 		c.Login = issuer.NewLogin(issuer.New(issuer.Config{Issuer: "http://127.0.0.1:1"}), "x", "", "https://backups.example.org")
 	})
 	if got := (&browser{b: away}).get("login/issuer"); got.status != http.StatusServiceUnavailable {

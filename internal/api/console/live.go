@@ -13,6 +13,9 @@ import (
 const (
 	// liveBeat is the pause after which the session is checked again, and the browser gets a comment.
 	liveBeat = 15 * time.Second
+	// liveLook is the pause between two looks at the connection to the broker: no event tells that it is
+	// lost, or back.
+	liveLook = 3 * time.Second
 	// livePause is the shortest pause between two writes.
 	livePause = 500 * time.Millisecond
 	// liveLife bounds one stream. The browser connects again.
@@ -22,7 +25,7 @@ const (
 )
 
 // live sends Server-Sent Events: progress of running exports, and changed when a page may have become
-// old.
+// old, also because the broker went or came back.
 func (v *view) live() error {
 	watch := v.Watch()
 	defer watch.Close()
@@ -42,9 +45,9 @@ func (v *view) live() error {
 	if !write("retry: 3000\n\n") {
 		return nil
 	}
-	end, checked := time.Now().Add(liveLife), time.Now()
+	end, checked, wrote, connected := time.Now().Add(liveLife), time.Now(), time.Now(), v.Connected()
 	for time.Now().Before(end) {
-		ctx, cancel := context.WithTimeout(v.r.Context(), liveBeat)
+		ctx, cancel := context.WithTimeout(v.r.Context(), liveLook)
 		progress, changed, err := watch.Next(ctx)
 		cancel()
 		if time.Since(checked) >= liveBeat { // also while events come all the time
@@ -53,13 +56,19 @@ func (v *view) live() error {
 			}
 			checked = time.Now()
 		}
+		if now := v.Connected(); now != connected {
+			connected, changed = now, true
+		}
 		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			if !write(": beat\n\n") {
+		case errors.Is(err, context.DeadlineExceeded) && !changed:
+			if time.Since(wrote) < liveBeat {
+				continue
+			}
+			if wrote = time.Now(); !write(": beat\n\n") {
 				return nil
 			}
 			continue
-		case err != nil:
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			return nil // the browser has gone, or the process ends
 		}
 		var text strings.Builder
@@ -73,7 +82,7 @@ func (v *view) live() error {
 		if changed {
 			text.WriteString("event: changed\ndata: {}\n\n")
 		}
-		if !write(text.String()) {
+		if wrote = time.Now(); !write(text.String()) {
 			return nil
 		}
 		pause := time.NewTimer(livePause)

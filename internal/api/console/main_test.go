@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -77,14 +78,20 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
+// settings are what a test changes of a console.
+type settings struct {
+	console.Config
+	Notices api.Notices
+}
+
 // setup makes a bench. change may change the console's configuration.
-func setup(t *testing.T, change ...func(*console.Config)) *bench {
+func setup(t *testing.T, change ...func(*settings)) *bench {
 	t.Helper()
 	return setupWith(t, nil, change...)
 }
 
 // setupWith makes a bench with an issuer of JWTs; nil: none.
-func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*console.Config)) *bench {
+func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*settings)) *bench {
 	t.Helper()
 	b := &bench{t: t, log: &logs{}}
 	name := "t" + strings.ToLower(rand.Text())
@@ -114,7 +121,11 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*console.Config)
 	b.must(err)
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	links := handover.NewLinks(handover.LinksConfig{Records: b.ledger, Keys: keys, PublicURL: "https://backups.example.org", Check: handlers.CheckLink, Log: log})
-	a, err := api.New(api.Config{
+	c := settings{Config: console.Config{Keys: [][]byte{bytes.Repeat([]byte("s"), 32)}, Version: "test", Notice: time.Hour, Log: log}}
+	for _, f := range change {
+		f(&c)
+	}
+	c.API, err = api.New(api.Config{
 		Ledger: b.ledger, Client: client, JetStream: b.js, Queue: queue, Planner: &replay.Planner{History: replay.NewStreams(b.js), Queue: queue},
 		RestoreQueue: broker.NewRestoreQueue(b.js, handlers.DecodeStoredRestore),
 		RestoreOutcomeBody: func(o export.Outcome) ([]byte, error) {
@@ -126,14 +137,11 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*console.Config)
 			return m.Body, err
 		},
 		Handover: &api.Handover{Links: links, Receipt: func(context.Context, export.ID, bool) ([]byte, error) { return []byte("{}"), nil }},
-		Issuer:   jwt, Rate: 1e5, Log: log,
+		Notices:  c.Notices, Issuer: jwt, Rate: 1e5, Log: log,
 	})
 	b.must(err)
-	c := console.Config{API: a, Keys: [][]byte{bytes.Repeat([]byte("s"), 32)}, Version: "test", Notice: time.Hour, Log: log}
-	for _, f := range change {
-		f(&c)
-	}
-	pages, err := console.New(c)
+	a := c.API
+	pages, err := console.New(c.Config)
 	b.must(err)
 	a.Mount(console.Prefix, pages)
 	srv := httptest.NewServer(a.Handler())
@@ -198,6 +206,9 @@ type answer struct {
 	body   string
 }
 
+// numbers are the elements around numbers, which tests do not look at.
+var numbers = regexp.MustCompile(`</?data[^>]*>`)
+
 // visit returns a browser with a session of a new token.
 func (b *bench) visit(project string, scopes ...access.Scope) *browser {
 	b.t.Helper()
@@ -259,7 +270,7 @@ func (v *browser) do(method, path string, form url.Values, header ...string) ans
 			*kept = nil
 		}
 	}
-	return answer{res.StatusCode, res.Header, string(got)}
+	return answer{res.StatusCode, res.Header, numbers.ReplaceAllString(string(got), "")}
 }
 
 // claim is a worker's first step with a request.

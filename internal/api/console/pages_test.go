@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/broker"
@@ -35,18 +36,16 @@ func findings(context.Context) []console.Finding {
 }
 
 // noticesOf returns notifications of two projects with a text in one of them.
-func noticesOf(text string) func(context.Context) ([]console.Notice, error) {
-	return func(context.Context) ([]console.Notice, error) {
-		return []console.Notice{
-			{Key: "email-k2", State: "sent", Channel: "email", Recipient: "bob@example.org", Project: "globex", Request: "r", UpdatedAt: time.Now()},
-			{Key: "email-k1", State: "parked", Channel: "email", Recipient: "ann@example.org", Project: "acme", Request: "good", Tries: 3, Cause: text, UpdatedAt: time.Now()},
-		}, nil
-	}
+func noticesOf(text string) *box {
+	return &box{all: []api.Notice{
+		{Key: "email-k2", State: "sent", Channel: "email", Recipient: "bob@example.org", Project: "globex", Request: "r", UpdatedAt: time.Now()},
+		{Key: "email-k1", State: "parked", Channel: "email", Recipient: "ann@example.org", Project: "acme", Request: "good", Tries: 3, Cause: text, UpdatedAt: time.Now()},
+	}}
 }
 
 func TestNotificationsAreThoseOfTheOwnProjects(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(c *console.Config) { c.Notices = noticesOf("refused") })
+	b := setup(t, func(c *settings) { c.Notices = noticesOf("refused") })
 	if got := b.visit("globex", access.Read, access.Operate).get("notifications"); got.status != http.StatusOK || strings.Contains(got.body, "acme") || !strings.Contains(got.body, "none parked") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -57,7 +56,7 @@ func TestNotificationsAreThoseOfTheOwnProjects(t *testing.T) {
 
 func TestPagesShowWhatThereIs(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(c *console.Config) {
+	b := setup(t, func(c *settings) {
 		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 no such mailbox")
 	})
 	b.completed("acme", "good")
@@ -185,7 +184,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 	for name, text := range hostile {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, func(c *console.Config) {
+			b := setup(t, func(c *settings) {
 				c.Notices = noticesOf(text)
 				c.Examine = func(context.Context) []console.Finding {
 					return []console.Finding{{Check: text, State: text, Found: text, Fix: text}}

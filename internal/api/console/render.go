@@ -56,6 +56,7 @@ type frame struct {
 	Crumbs []crumb // above the title, without the page itself
 	Tab    string  // the entry of the navigation that is current
 	Live   bool    // the script follows events and renews the parts with data-part
+	Renew  int     // seconds after which the script renews the parts also without an event; 0: a minute
 	Retry  bool    // the page loads itself again after five seconds
 	Body   any
 
@@ -81,11 +82,14 @@ var flashes = map[string]string{
 	"requested":        "The export was asked for. It begins as soon as a worker is free.",
 	"cancelled":        "The export is being cancelled.",
 	"replayed":         "The export was asked for again. This is the new request.",
+	"verifying":        "The verification was asked for. What it finds is shown here as soon as it has ended.",
 	"deleted":          "The export will be deleted from every destination, soon. The page then says when it was done.",
 	"revoked":          "The link was revoked: it opens nothing from now on.",
 	"paused":           "The schedule is paused. A run that is in the queue already goes on.",
 	"resumed":          "The schedule is active again. The runs of the pause are not made up for.",
 	"schedule-deleted": "The schedule was deleted. A run that is in the queue already goes on.",
+	"notice-replayed":  "The notification is in the queue again. Its state changes here as soon as it was tried.",
+	"token-revoked":    "The token was revoked: every call with it is refused from now on.",
 	"examined":         "The checks have run.",
 }
 

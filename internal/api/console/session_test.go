@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/api/console"
+	"github.com/pgcourier/pgcourier/internal/secret"
 )
 
 func TestASessionEndsWithItsToken(t *testing.T) {
@@ -165,5 +167,39 @@ func TestEveryAnswerHasTheHeadersOfASafePage(t *testing.T) {
 				t.Errorf("%q has inline %q", path, inline)
 			}
 		}
+	}
+}
+
+func TestALinkLogsInOnce(t *testing.T) {
+	t.Parallel()
+	once := &console.OneTimeLogin{Code: "the-code", Ends: time.Now().Add(time.Hour)}
+	b := setup(t, func(c *settings) { c.Once = once })
+	once.Token = secret.String(b.token("*", access.Admin))
+	path := strings.TrimPrefix(console.OneTimePath(once.Code), console.Prefix)
+	if got := (&browser{b: b}).get(path + "x"); got.status != http.StatusForbidden {
+		t.Errorf("another code: %d", got.status)
+	}
+	first := &browser{b: b}
+	if got := first.get(path); got.status != http.StatusSeeOther || first.cookie == nil {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if got := first.get("tokens"); got.status != http.StatusOK {
+		t.Errorf("its session: %d", got.status)
+	}
+	second := &browser{b: b}
+	if got := second.get(path); got.status != http.StatusForbidden || second.cookie != nil || !strings.Contains(got.body, "used already") || !strings.Contains(got.body, `id="token"`) {
+		t.Errorf("a second time: %d %s", got.status, got.body)
+	}
+	if strings.Contains(b.log.String(), once.Code.Reveal()) {
+		t.Error("the log holds the code")
+	}
+	late := setup(t, func(c *settings) {
+		c.Once = &console.OneTimeLogin{Code: "the-code", Token: once.Token, Ends: time.Now().Add(-time.Second)}
+	})
+	if got := (&browser{b: late}).get(path); got.status != http.StatusForbidden {
+		t.Errorf("after its time: %d", got.status)
+	}
+	if got := (&browser{b: setup(t)}).get(path); got.status != http.StatusForbidden {
+		t.Errorf("where there is none: %d", got.status)
 	}
 }

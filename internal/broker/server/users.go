@@ -19,7 +19,7 @@ const (
 	UserGateway User = "gateway"
 	// UserWorker runs exports: the roles intake, worker, sweeper and pruner.
 	UserWorker User = "worker"
-	// UserNotifier reads outcomes and is the only user of the notifications.
+	// UserNotifier reads outcomes and delivers the notifications.
 	UserNotifier User = "notifier"
 	// UserVerifier reads outcomes and publishes the results of verifications.
 	UserVerifier User = "verifier"
@@ -164,7 +164,7 @@ func workerRights(r Rights) Rights {
 }
 
 // apiRights adds the rights of the role api to those of a gateway for all projects: it also reads
-// the queue, announces links and stores schedules.
+// the queue, announces links, stores schedules and replays notifications.
 func apiRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{
@@ -174,7 +174,7 @@ func apiRights(r Rights) Rights {
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
 		}, setup(),
 		each(readMsg, []string{events.StreamOutcomes, events.StreamEvents, events.StreamRequests, events.StreamIntake, events.StreamSchedules, events.StreamRestores, events.StreamRestoreOutcomes, events.StreamRestoreEvents}),
-		ReadNotifications(), // for the console, which changes none
+		ReadNotifications(), ReplayNotifications(),
 	)
 	r.Subscribe = append(r.Subscribe, announcements, restoreAnnouncements, events.CallFilter, discovery)
 	// A discovery is delivered to each instance, and all of them share one connection. nats-server counts
@@ -186,6 +186,12 @@ func apiRights(r Rights) Rights {
 // ReadNotifications returns the subjects to publish on for reading the states of notifications by
 // their positions.
 func ReadNotifications() []string { return each(readMsg, broker.NotificationStateStreams()) }
+
+// ReplayNotifications returns the subjects to publish on for putting a parked notification into the
+// queue again. Its event is read from the streams of outcomes and events.
+func ReplayNotifications() []string {
+	return slices.Concat([]string{broker.NotificationSubject("*", "*"), readMsg(events.StreamNotifications)}, broker.NotificationStateSubjects())
+}
 
 // WithoutCalls returns r without the rights to answer calls over NATS. The role api serves HTTP without them.
 func (r Rights) WithoutCalls() Rights {

@@ -175,8 +175,15 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 		t.Errorf("a link: %d %s", status, text)
 	}
 	l.event(events.TypeLinkIssued, "acme", "one")
+	if status, _, text := s.call("POST", at+"/one/verify", tok, ""); status != 202 {
+		t.Errorf("a verification: %d %s", status, text)
+	}
+	// The login may not make tokens, and the answer says so.
+	if status, _, text := s.call("POST", "/v1/projects/acme/tokens", tok, `{"scopes":["read"]}`); status != 501 || !strings.Contains(text, "least-privilege.sql") {
+		t.Errorf("a token: %d %s", status, text)
+	}
 	pages := s.console(t, l.token("*", "admin"), "", "exports", "exports/acme/one", "schedules", "notifications", "retention", "health", "tokens", "audit")
-	if strings.Contains(pages[0], "does not answer") || !strings.Contains(pages[4], "none parked") || !strings.Contains(pages[2], "Link issued") {
+	if strings.Contains(pages[0], "does not answer") || !strings.Contains(pages[4], "none parked") || !strings.Contains(pages[2], "Link issued") || !strings.Contains(pages[2], "Verification asked for") {
 		t.Errorf("the console lacks a right: %s %s", pages[0], pages[2])
 	}
 	if status, _, text := s.call("DELETE", at+"/one", tok, ""); status != 202 {

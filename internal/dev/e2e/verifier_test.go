@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -117,6 +118,23 @@ func TestAVerifierReportsDamage(t *testing.T) {
 	}
 	if v := k.verification("quoted", "three").Verified; v == nil {
 		t.Error("three is not verified")
+	}
+	// An order in the ledger has an export verified once more, and what was found announced once more.
+	for _, order := range []string{"three", "one"} {
+		project := k.exports[order].ProjectID
+		if err := executeIn(t.Context(), k.database, fmt.Sprintf("INSERT INTO pgcourier.verification_orders (project_id, request_id, ordered_by) VALUES ('%s', '%s', 'test')", project, order)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := k.js.Stream(k.ctx, events.StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{events.EventSubject(events.TypeVerified, "quoted", "three"), events.EventSubject(events.TypeVerificationFailed, "acme", "one")} {
+		eventually(t, "a second "+subject, func() bool {
+			info, err := s.Info(k.ctx, jetstream.WithSubjectFilter(subject))
+			return err == nil && info.State.Subjects[subject] == 2
+		})
 	}
 	eventually(t, "the verifier has settled", k.verifierSettled)
 	v.term()

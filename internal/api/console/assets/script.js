@@ -1,13 +1,21 @@
-// The pages work without this script. It shows times in the viewer's zone, progress live, and renews
-// the parts of a page when something changed.
+// The pages work without this script. It shows times in the viewer's zone, numbers as the viewer
+// writes them, progress live, and renews the parts of a page when something changed.
 "use strict";
 (() => {
   const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const number = new Intl.NumberFormat(), tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
   const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
   function prepare(root) {
     for (const t of root.querySelectorAll("time[data-local]")) {
       t.textContent = clock.format(new Date(t.dateTime));
+    }
+    for (const d of root.querySelectorAll("data[data-count]")) d.textContent = number.format(d.value);
+    for (const d of root.querySelectorAll("data[data-size]")) {
+      let n = Number(d.value), i = 0;
+      for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
+      d.textContent = (i > 0 && n < 9.95 ? tenths : number).format(i > 0 && n < 9.95 ? n : Math.round(n)) + " " + units[i];
     }
     const all = root.querySelector("input[data-all]");
     if (all) {
@@ -76,5 +84,5 @@
   }
   connect();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
-  setInterval(soon, 60000);
+  setInterval(soon, 1000 * (document.body.dataset.renew || 60));
 })();
