@@ -1,8 +1,8 @@
-//go:build browser
-
 package console_test
 
 import (
+	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,17 +13,64 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/api/access"
-	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/dev/chromium"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// build is the folder of pictures, and of the rules of accessibility that `make browser` fetches.
-var build = filepath.Join("..", "..", "..", "build")
+// Of the tests in a browser, a selection runs wherever chromium is; -browser runs all of them.
+var (
+	inBrowser   = flag.Bool("browser", false, "look at every page and do every action in chromium, and write pictures to build/console")
+	updatePages = flag.Bool("update", false, "rewrite testdata/pages")
+)
 
-// views are the sizes and colour schemes that each page is seen in.
-var views = []chromium.View{{Width: 1600, Height: 900}, {Width: 1600, Height: 900, Dark: true}, {Width: 360, Height: 780}, {Width: 360, Height: 780, Dark: true}}
+// startBrowser starts chromium. Without it the test is skipped, unless all tests in a browser are to run.
+func startBrowser(t *testing.T) *chromium.Browser {
+	t.Helper()
+	if chromium.Find() == "" && !*inBrowser {
+		t.Skip("chromium is missing: run `make chromium`")
+	}
+	return chromium.Start(t)
+}
+
+// all skips a test that is not in the selection.
+func all(t *testing.T) {
+	t.Helper()
+	if !*inBrowser {
+		t.Skip("it runs with -browser: `make browser`")
+	}
+}
+
+var (
+	wide   = chromium.View{Width: 1600, Height: 900}
+	narrow = chromium.View{Width: 360, Height: 780}
+)
+
+// shown are the pages that are looked at, with what is true on each as soon as it is whole.
+var shown = []struct{ name, path, whole string }{
+	{"overview", "", `document.querySelector("progress[value='62']")`},
+	{"exports", "exports", `document.querySelector("progress[value='62']")`},
+	{"exports-failed", "exports?state=failed", ""},
+	{"exports-empty", "exports?text=nothing", ""},
+	{"export-completed", "exports/acme/nightly-2026-11-01", ""},
+	{"export-damaged", "exports/initech/nightly-2026-11-03", ""},
+	{"export-failed", "exports/acme/before-the-migration", ""},
+	{"export-running", "exports/globex/nightly-2026-11-30", `document.querySelector("progress[value='62']")`},
+	{"request", "request", ""},
+	{"confirm-cancel", "exports/globex/nightly-2026-11-30/cancel", ""},
+	{"confirm-verify", "exports/acme/nightly-2026-11-05/verify", ""},
+	{"confirm-link", "exports/acme/nightly-2026-11-01/link", ""},
+	{"confirm-replays", "replay?match=1&code=storage_full", ""},
+	{"confirm-notification", "notifications/acme/email-k1/replay", ""},
+	{"schedules", "schedules", ""},
+	{"notifications", "notifications", ""},
+	{"retention", "retention?project=acme", ""},
+	{"health", "health", `document.querySelector("table")`},
+	{"tokens", "tokens", ""},
+	{"token-new", "tokens/new", ""},
+	{"audit", "audit", ""},
+	{"not-found", "nowhere", ""},
+}
 
 // furnish makes what the pages show.
 func (b *bench) furnish() {
@@ -37,6 +84,8 @@ func (b *bench) furnish() {
 	b.exec(`UPDATE pgcourier.requests SET created_at = created_at - (2 + right(request_id, 2)::int * 1.5) * interval '1 hour',
 		started_at = started_at - (2 + right(request_id, 2)::int * 1.5) * interval '1 hour',
 		finished_at = finished_at - (2 + right(request_id, 2)::int * 1.5) * interval '1 hour' + right(request_id, 2)::int % 5 * interval '17 seconds'`)
+	b.exec(`UPDATE pgcourier.attempts a SET started_at = r.started_at, ended_at = r.finished_at
+		FROM pgcourier.requests r WHERE r.project_id = a.project_id AND r.request_id = a.request_id`)
 	b.failed(events.Requested{ProjectID: "acme", RequestID: "before-the-migration", RequestedBy: "ann@example.org", Metadata: map[string]string{"ticket": "OPS-1234", "reason": "قبل الترحيل"}},
 		export.Fault{Code: codes.LockTimeout, Message: "table tenant_acme.orders: another session holds a lock for 31 s: idle in transaction"})
 	b.failed(events.Requested{ProjectID: "initech", RequestID: "weekly-" + strings.Repeat("very-long-", 8) + "name", RequestedBy: "schedule:weekly"}, export.Fault{Code: codes.StorageFull, Message: "no space left on device"})
@@ -45,13 +94,25 @@ func (b *bench) furnish() {
 	b.must(b.schedules().Add(b.t.Context(), broker.Schedule{Project: "acme", Name: "nightly", Pattern: "0 0 3 * * *", Zone: "Europe/Berlin", Body: []byte(`{"project_id":"acme"}`)}, true))
 	b.must(b.schedules().Add(b.t.Context(), broker.Schedule{Project: "globex", Name: "weekly", Pattern: "0 30 2 * * 0", Paused: true, Body: []byte(`{"project_id":"globex"}`)}, true))
 	b.exec(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at)
-		SELECT project_id, request_id, 'older than 400d', now() FROM pgcourier.requests WHERE state = 'completed' ORDER BY request_id LIMIT 3`)
-	b.exec(`INSERT INTO pgcourier.verifications (project_id, request_id, damaged)
-		SELECT project_id, request_id, false FROM pgcourier.requests WHERE state = 'completed' ORDER BY request_id LIMIT 6`)
+		SELECT project_id, request_id, 'older than 400d', now() - interval '60 minutes' FROM pgcourier.requests WHERE state = 'completed' ORDER BY request_id LIMIT 3`)
+	b.exec(`INSERT INTO pgcourier.verifications (project_id, request_id, damaged, verified_at)
+		SELECT project_id, request_id, request_id = 'nightly-2026-11-03', now() - interval '90 minutes' FROM pgcourier.requests WHERE state = 'completed' ORDER BY request_id LIMIT 6`)
 	v := b.visit("*", access.Admin)
 	v.post("exports/acme/before-the-migration/replay", nil)
 	v.post("exports/acme/nightly-2026-11-01/link", nil)
+	v.post("exports/initech/nightly-2026-11-03/verify", nil)
 	v.post("health", nil)
+}
+
+// furnished returns a bench with what the pages show.
+func furnished(t *testing.T) *bench {
+	t.Helper()
+	b := setup(t, func(c *settings) {
+		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 5.1.1 no such mailbox")
+	})
+	b.cancels()
+	b.furnish()
+	return b
 }
 
 // logIn logs a page in by the form.
@@ -62,89 +123,109 @@ func (b *bench) logIn(p *chromium.Page, token string) {
 	p.Await("the overview", `document.querySelector("h1").textContent === "Overview"`)
 }
 
-// Every page in a real browser: no violation of axe-core's rules, nothing wider than the window, no
-// error of the script or the policy, little to transfer; and a picture of each.
-func TestPagesInABrowser(t *testing.T) {
-	b := setup(t, func(c *console.Config) {
-		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 5.1.1 no such mailbox")
-	})
-	b.cancels()
-	b.furnish()
-	rules, err := os.ReadFile(filepath.Join(build, "axe", "node_modules", "axe-core", "axe.min.js"))
-	b.must(err)
-	b.must(os.MkdirAll(filepath.Join(build, "console"), 0o750))
-	p := chromium.Start(t).Open(views[0])
-	look := func(name string) {
-		t.Helper()
-		var bytes int
-		p.Run(`performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource")).reduce((sum, e) => sum + e.transferSize, 0)`, &bytes)
-		if bytes > 60_000 {
-			t.Errorf("%s transfers %d bytes", name, bytes)
-		}
-		p.Run(string(rules)+"; 0", nil)
-		for i, view := range views {
-			p.See(view)
-			var wide int
-			p.Run("document.documentElement.scrollWidth", &wide)
-			if wide > view.Width {
-				t.Errorf("%s is %d wide in a window of %d", name, wide, view.Width)
-			}
-			var violations []string
-			p.Run(`axe.run().then(r => r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " " + n.failureSummary).join(" | ")))`, &violations)
-			for _, v := range violations {
-				t.Errorf("%s in %+v: %s", name, view, v)
-			}
-			file := fmt.Sprintf("%s-%d-%s.png", name, view.Width, []string{"light", "dark"}[i%2])
-			b.must(os.WriteFile(filepath.Join(build, "console", file), p.Picture(), 0o600))
-		}
-		p.See(views[2])
-		p.Run(`document.documentElement.dir = "rtl"`, nil)
-		var wide int
-		p.Run("document.documentElement.scrollWidth", &wide)
-		if wide > views[2].Width {
-			t.Errorf("%s from right to left is %d wide", name, wide)
-		}
-		p.Run(`document.documentElement.dir = ""`, nil)
-		p.See(views[0])
+// show opens one of the pages of a furnished bench, and waits until it is whole.
+func (b *bench) show(p *chromium.Page, path, whole string) {
+	b.t.Helper()
+	p.Go(b.url + "/console/" + path)
+	if whole != "" {
+		p.Await("the whole page", whole, func() { b.progress("globex", "nightly-2026-11-30", 62) })
 	}
+}
+
+// structure returns what a page shows at a size, without what changes from one run to the next. A page
+// that is wider than its window, and a box that overlaps another or leaves the one that it is in, is an error.
+func structure(p *chromium.Page, name string, v chromium.View) string {
+	p.See(v)
+	var got struct {
+		Lines []string
+		Wide  int
+	}
+	p.Run(structureScript, &got)
+	if got.Wide > 0 {
+		p.T().Errorf("%s is %d pixels wider than its window of %d", name, got.Wide, v.Width)
+	}
+	for _, line := range got.Lines {
+		for _, word := range []string{" overlaps", " outside"} {
+			if strings.Contains(strings.SplitN(line, ":", 2)[0], word) {
+				p.T().Errorf("%s at %d: a box%s: %s", name, v.Width, word, strings.TrimSpace(line))
+			}
+		}
+	}
+	return strings.Join(got.Lines, "\n") + "\n"
+}
+
+var structureScript = func() string {
+	b, err := os.ReadFile(filepath.Join("testdata", "structure.js"))
+	if err != nil {
+		panic(err) // it is beside this file
+	}
+	return string(b)
+}()
+
+// compare compares the structure of a page at both sizes with the file of it.
+func compare(p *chromium.Page, name string) {
+	p.T().Helper()
+	large, small := structure(p, name, wide), structure(p, name, narrow)
+	got := "at 1600 and at 360 pixels:\n" + large
+	if large != small {
+		got = "at 1600 pixels:\n" + large + "\nat 360 pixels:\n" + small
+	}
+	file := filepath.Join("testdata", "pages", name+".txt")
+	if *updatePages {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			p.T().Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		p.T().Fatal(err)
+	}
+	if string(want) == got {
+		return
+	}
+	was, is := strings.Split(string(want), "\n"), strings.Split(got, "\n")
+	for i := range max(len(was), len(is)) {
+		var a, b string
+		if i < len(was) {
+			a = was[i]
+		}
+		if i < len(is) {
+			b = is[i]
+		}
+		if a != b {
+			p.T().Errorf("%s differs from %s in line %d:\nwas %s\nis  %s\ngo test ./internal/api/console -run Browser -browser -update", name, file, i+1, a, b)
+			return
+		}
+	}
+}
+
+// The pages that are used most, at both sizes: what they show and where is as it was, and a link that
+// logs in does so.
+func TestPagesInABrowserAreAsTheyWere(t *testing.T) {
+	t.Parallel()
+	chrome := startBrowser(t)
+	b := furnished(t)
+	p := chrome.Open(wide)
 	p.Go(b.url + "/console/login")
-	look("login")
+	compare(p, "login")
 	b.logIn(p, b.token("*", access.Admin))
-	b.progress("globex", "nightly-2026-11-30", 62)
-	for _, page := range [][2]string{
-		{"overview", ""},
-		{"exports", "exports"},
-		{"exports-failed", "exports?state=failed"},
-		{"exports-empty", "exports?text=nothing"},
-		{"export-completed", "exports/acme/nightly-2026-11-01"},
-		{"export-failed", "exports/acme/before-the-migration"},
-		{"export-running", "exports/globex/nightly-2026-11-30"},
-		{"request", "request"},
-		{"confirm-cancel", "exports/globex/nightly-2026-11-30/cancel"},
-		{"confirm-link", "exports/acme/nightly-2026-11-01/link"},
-		{"confirm-replays", "replay?match=1&code=storage_full"},
-		{"schedules", "schedules"},
-		{"notifications", "notifications"},
-		{"retention", "retention?project=acme"},
-		{"health", "health"},
-		{"tokens", "tokens"},
-		{"audit", "audit"},
-		{"not-found", "nowhere"},
-	} {
-		p.Go(b.url + "/console/" + page[1])
-		look(page[0])
+	for _, s := range shown {
+		switch s.name {
+		case "overview", "exports", "export-completed", "confirm-cancel", "tokens":
+			b.show(p, s.path, s.whole)
+			compare(p, s.name)
+		}
 	}
 	for _, fault := range p.Faults() {
 		t.Errorf("the browser reports: %s", fault)
 	}
-	if strings.Contains(b.log.String(), "level=ERROR") {
-		t.Error(b.log.String())
-	}
 }
 
 // Two browsers look at one export: its bar moves without shifting the page, what one does the other
-// sees, and a token that is revoked ends its page.
+// sees, and a token that is revoked or has expired ends its page.
 func TestTwoBrowsersSeeOneExport(t *testing.T) {
+	t.Parallel()
+	c := startBrowser(t)
 	b := setup(t)
 	b.cancels()
 	attempt, r := b.claim("acme", "one")
@@ -153,8 +234,7 @@ func TestTwoBrowsersSeeOneExport(t *testing.T) {
 			t.Log(b.log)
 		}
 	})
-	c := chromium.Start(t)
-	first, second := c.Open(views[0]), c.Open(views[2])
+	first, second := c.Open(wide), c.Open(narrow)
 	b.logIn(first, b.token("acme", access.Read, access.Operate))
 	b.logIn(second, b.token("acme", access.Read))
 	first.Go(b.url + "/console/exports/acme/one")
@@ -182,8 +262,30 @@ func TestTwoBrowsersSeeOneExport(t *testing.T) {
 	b.finish(attempt, export.Outcome{StartedAt: now, FinishedAt: now, ID: r.ID, State: export.Failed, Attempt: attempt.Attempt, Payload: r.Payload, Code: codes.Cancelled, Permanent: true, Message: "cancelled"})
 	first.Await("the state of the export", `document.querySelector(".facts .state").textContent.trim() === "cancelled"`)
 	second.Await("nothing runs on the overview", `document.querySelector("#part-running").textContent.includes("Nothing runs now")`)
-	b.exec("UPDATE pgcourier.api_tokens SET revoked_at = clock_timestamp()")
+	b.exec("UPDATE pgcourier.api_tokens SET revoked_at = clock_timestamp() WHERE 'operate' = ANY (scopes)")
+	b.exec("UPDATE pgcourier.api_tokens SET expires_at = clock_timestamp() WHERE revoked_at IS NULL")
 	b.completed("acme", "two")
-	second.Await("the login page", `location.pathname === "/console/login"`)
-	second.Await("why", `document.body.textContent.includes("The session has ended")`)
+	for _, p := range []*chromium.Page{first, second} {
+		p.Await("the login page", `location.pathname === "/console/login"`)
+		p.Await("why", `document.body.textContent.includes("The session has ended")`)
+	}
+}
+
+// A verification that is asked for in the page: what the verifier finds arrives there by itself.
+func (b *bench) verified(project, id string) {
+	b.t.Helper()
+	o, err := b.ledger.TakeVerification(b.t.Context(), time.Minute)
+	b.must(err)
+	if o == nil {
+		b.t.Fatal("no verification was ordered")
+	}
+	b.must(b.ledger.NoteVerification(context.WithoutCancel(b.t.Context()), export.ID{Project: project, Request: id}, false))
+	b.must(b.ledger.VerificationDone(b.t.Context(), *o))
+	now := time.Now()
+	m, err := events.Verified{
+		ProjectID: project, RequestID: id, Attempt: 1, Copies: []events.VerifiedCopy{{Destination: "file", URI: "file:x"}}, SHA256: strings.Repeat("ab", 32),
+		DumpSHA256: strings.Repeat("cd", 32), StoredBytes: 5000, SizeBytes: 10_000, Tables: 1, Rows: 2, ServerVersion: "15.1", StartedAt: now, FinishedAt: now, OrderedAt: now,
+	}.Encode("test")
+	b.must(err)
+	b.publish(m)
 }
