@@ -103,14 +103,15 @@ story() {
 		id=$(export_one)
 		say "restarted $service: exported acme/$id"
 	done
-	sql --dbname=platform --command "INSERT INTO tenant_acme.orders (customer, amount, details) SELECT md5(n::text), n, jsonb_build_object('text', repeat(md5(n::text), 4)) FROM generate_series(1, 400000) AS n" >/dev/null
 	for service in postgres nats worker; do
 		id=killed-$service
-		run request acme --request-id $id >/dev/null
+		lock
+		run request acme --id $id >/dev/null
 		until_ok running $id
 		"${compose[@]}" kill --signal SIGKILL $service >/dev/null 2>&1 || die "kill of $service"
 		"${compose[@]}" start $service >/dev/null 2>&1 || die "start of $service"
 		until_ok run health
+		until_ok unlock
 		until_ok completed $id
 		say "killed $service during an export: acme/$id completed at attempt $(run show "acme/$id" --output json | field attempt)"
 	done
@@ -124,13 +125,22 @@ story() {
 	no_zombies
 }
 
+# lock holds a lock on acme's table, so that an export is running and waits. unlock ends it.
+lock() {
+	sql --dbname=platform --command "SET application_name = 'holder'; BEGIN; LOCK TABLE tenant_acme.orders; SELECT pg_sleep(3600)" >/dev/null 2>&1 &
+	until_ok locked
+}
+locked() { [ "$(sql --command "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holder' AND wait_event = 'PgSleep'")" = 1 ]; }
+unlock() { [ "$(sql --command "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'holder'")" -ge 0 ]; }
 running() { run show "acme/$1" --output json | grep -q '"state": *"running"'; }
+cancelled() { run show "acme/$1" --output json | grep -q '"code": *"cancelled"'; }
 completed() { run show "acme/$1" --output json | grep -q '"state": *"completed"'; }
 
 # restored feeds an export to a new database and counts its rows.
 restored() {
 	sql --command 'CREATE DATABASE restored' >/dev/null
-	run restore "acme/$1" --restore-url 'postgres://postgres:pgcourier@postgres:5432/restored?sslmode=disable' >"$work/restore" 2>&1 || { cat "$work/restore"; die "restore"; }
+	"${compose[@]}" exec -T --env PGCOURIER_RESTORE_URL='postgres://postgres:pgcourier@postgres:5432/restored?sslmode=disable' worker \
+		pgcourier restore "acme/$1" >"$work/restore" 2>&1 || { cat "$work/restore"; die "restore"; }
 	local rows
 	rows=$(sql --dbname=restored --command 'SELECT count(*) FROM tenant_acme.orders')
 	[ "$rows" = 10000 ] || die "restored are $rows rows"
@@ -142,9 +152,12 @@ restored() {
 no_zombies() {
 	local n
 	for n in 1 2 3; do
-		run request acme --format directory --request-id "cancelled-$n" >/dev/null
+		lock
+		run request acme --format directory --id "cancelled-$n" >/dev/null
 		until_ok running "cancelled-$n"
-		run cancel "acme/cancelled-$n" >/dev/null || true # it may have ended before
+		run cancel "acme/cancelled-$n" >/dev/null || die "cancel"
+		until_ok cancelled "cancelled-$n"
+		until_ok unlock
 	done
 	until_ok none_left
 	say "cancelled three exports of format directory: no process is left"
