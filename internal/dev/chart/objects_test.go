@@ -76,7 +76,7 @@ func decode(t *testing.T, v values) (all []any) {
 			if err != nil {
 				t.Fatalf("%v in\n%s", err, text)
 			}
-			object = o.(meta.Object) //nolint:forcetypeassert // all objects have metadata
+			object = o.(meta.Object)
 		}
 		name := fmt.Sprintf("%T %s", object, object.GetName())
 		if faults := validation.IsDNS1123Label(object.GetName()); len(faults) > 0 || object.GetNamespace() != namespace || names[name] {

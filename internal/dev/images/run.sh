@@ -3,7 +3,7 @@
 # restarts and kills of each service, and an export that is larger than its memory limit. Every step ends the
 # run when it fails.
 #
-#   run.sh [STEP...]      build matrix story memory majors; without a step all of them
+#   run.sh [STEP...]      build matrix story drain vanish memory majors; without a step all of them
 #
 # It needs Docker with BuildKit and Compose. PG_SOURCE, PG_MAJORS, PGDG_URL and DEBIAN_SUITES are those of the
 # Dockerfile. BASES=debian makes the base images first, from roots of debootstrap (see bases.sh), and takes the
@@ -164,6 +164,69 @@ no_zombies() {
 }
 none_left() { ! "${compose[@]}" exec -T worker sh -c 'cat /proc/[0-9]*/stat' | grep -E '\) Z |\(pg_dump\)'; }
 
+# drain stops a worker while an export runs: it lives and says so until the export has ended. A second SIGTERM
+# ends it at once.
+drain() {
+	up
+	local container code
+	container=$("${compose[@]}" ps --quiet worker)
+	lock
+	run request acme --id drained >/dev/null
+	until_ok running drained
+	docker stop --time 120 "$container" >/dev/null &
+	until_ok draining
+	run health --live >/dev/null || die "a worker that drains does not live"
+	until_ok unlock
+	wait $!
+	code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+	[ "$code" = 0 ] || die "ended with $code after a drain"
+	up
+	completed drained || die "the export was cut off"
+	say "SIGTERM during an export: it lived, said that it drains, completed the export and ended with 0"
+	lock
+	run request acme --id twice >/dev/null
+	until_ok running twice
+	docker kill --signal TERM "$container" >/dev/null
+	until_ok draining
+	docker kill --signal TERM "$container" >/dev/null
+	code=$(docker wait "$container")
+	[ "$code" = 143 ] || die "ended with $code after a second SIGTERM"
+	up
+	until_ok unlock
+	until_ok completed twice
+	say "a second SIGTERM: ended with 143, the next worker completed the export"
+	[ -z "$(docker logs "$container" 2>&1 | sed -n 's/.*"msg":"serving","worker":"\([^"]*\)".*/\1/p' | sort | uniq -d)" ] || die "two starts have the same name"
+}
+draining() { ! run health >"$work/health" 2>&1 && grep -q draining "$work/health"; }
+
+# vanish takes a worker off the network during an export and kills it then, so that no server is told.
+vanish() {
+	up --scale worker=2
+	local container
+	lock
+	run request acme --id vanished >/dev/null
+	until_ok running vanished
+	container=$(run show acme/vanished --output json | tr -d '\n' | sed -E 's/.*"worker": *"([0-9a-f]{12}).*/\1/')
+	docker network disconnect --force ${COMPOSE_PROJECT_NAME}_default "$container"
+	docker kill --signal KILL "$container" >/dev/null
+	until_ok unlock
+	until_ok taken vanished "$container"
+	until_ok left_by_nobody
+	say "a worker vanished during an export: another one completed it at attempt $(survivor show acme/vanished --output json | field attempt), and no session of the lost one is left"
+	up --scale worker=1
+}
+# survivor runs a command in a worker that is up, whatever its number is.
+survivor() { docker exec "$("${compose[@]}" ps --quiet --status running worker | head -n 1)" pgcourier "$@"; }
+taken() { survivor show "acme/$1" --output json | grep -q '"state": *"completed"'; }
+# Every session of a client belongs to a container that runs.
+left_by_nobody() {
+	local addresses
+	addresses=$(docker network inspect ${COMPOSE_PROJECT_NAME}_default --format '{{range .Containers}}{{.IPv4Address}} {{end}}' | sed 's#/[0-9]*##g')
+	sql --command "SELECT host(client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL" | sort -u | while read -r address; do
+		case " $addresses " in (*" $address "*) ;; (*) echo "a session of $address is left"; exit 1;; esac
+	done
+}
+
 # memory exports 1 GB within 128 MiB.
 memory() {
 	up
@@ -191,7 +254,7 @@ majors() {
 	done
 }
 
-for step in ${*:-build matrix story memory majors}; do
+for step in ${*:-build matrix story drain vanish memory majors}; do
 	say "== $step"
 	$step
 done
