@@ -77,6 +77,10 @@ steady: postgres node api-clients promtool rescue-tools pgbouncer ## Run all tes
 faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account for each request
 	$(GO) run ./internal/dev/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json
 
+.PHONY: restore-faults
+restore-faults: postgres ## Restore by event under 22 faults (RESTORES=20 under each): one outcome, and the target holds before or after
+	$(GO) test -count=1 -vet=off -timeout 3h -run '^TestRestoresUnderFaults$$' -v ./internal/dev/e2e -restores-under-faults=$(or $(RESTORES),20)
+
 .PHONY: soak
 soak: postgres ## Run load for an hour (SOAK=1h) with a worker killed every 30 s
 	$(GO) run ./internal/dev/faults -v -soak $(or $(SOAK),1h) -out ""

@@ -113,7 +113,7 @@ BEGIN
   GRANT USAGE ON SCHEMA pgcourier TO pgcourier_restorer;
   IF to_regclass('pgcourier.restores') IS NOT NULL THEN
     GRANT SELECT ON pgcourier.schema_version, pgcourier.requests, pgcourier.attempts, pgcourier.verifications, pgcourier.storages TO pgcourier_restorer;
-    GRANT SELECT, INSERT, UPDATE ON pgcourier.restores, pgcourier.restore_attempts TO pgcourier_restorer;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON pgcourier.restores, pgcourier.restore_attempts TO pgcourier_restorer;
   END IF;
 END
 $$;

@@ -64,6 +64,16 @@ WITH request AS (
 )
 SELECT finished_at FROM request`
 
+	// A restore with kept schemas stays until these have been due for a week: see keeping.
+	forgetRestores = `
+WITH over AS (
+    SELECT project_id, request_id FROM pgcourier.restores
+    WHERE published_at IS NOT NULL AND published_at <= least(clock_timestamp() - $1::interval, $2)
+        AND coalesce((outcome -> 'restored' ->> 'kept_until')::timestamptz, '-infinity') < clock_timestamp() - interval '7 days'
+    ORDER BY published_at LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM pgcourier.restores r USING over WHERE r.project_id = over.project_id AND r.request_id = over.request_id`
+
 	keeping = `
 SELECT DISTINCT project_id FROM pgcourier.restores WHERE state = 'completed'
     AND (outcome -> 'restored' ->> 'kept_until')::timestamptz BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp()`
@@ -95,6 +105,7 @@ type Restores struct{ ledger *Ledger }
 var (
 	_ operation.Ledger = (*Restores)(nil)
 	_ export.Outbox    = (*Restores)(nil)
+	_ export.Cleaner   = (*Restores)(nil)
 )
 
 // Restores returns the ledger of restores in the same database.
@@ -193,6 +204,16 @@ func (r *Restores) Standing(ctx context.Context, id export.ID) (operation.Standi
 	return operation.Standing{
 		From: export.ID{Project: row0.Project, Request: row0.Request}, Target: row0.Target, Attempt: row0.Attempt, Payload: row0.Payload, Age: row0.Age,
 	}, nil
+}
+
+// Forget implements export.Cleaner.
+func (r *Restores) Forget(ctx context.Context, keep time.Duration, before time.Time, limit int) (forgotten int, err error) {
+	err = r.ledger.call(ctx, "forget old restores", func(ctx context.Context) error {
+		tag, err := r.ledger.pool.Exec(ctx, forgetRestores, keep, before, limit)
+		forgotten = int(tag.RowsAffected())
+		return err
+	})
+	return forgotten, err
 }
 
 // Keeping returns the projects with schemas that a restore set aside and that have been due to be

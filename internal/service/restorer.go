@@ -125,6 +125,7 @@ func (r *Restorer) Run(ctx context.Context) error {
 	})
 	sweeper := export.NewSweeper(export.SweeperConfig{
 		Reaper: reaper, Announcer: announcer, Queue: queue, Rescue: rescuer.Rescue, Every: c.Settings.AckWait, Grace: 2 * c.Settings.AckWait, Log: c.Log,
+		Cleaner: r.ledger, Keep: c.Settings.LedgerRetention,
 	})
 	defer rescuer.Wait()
 	group, gctx := errgroup.WithContext(ctx)

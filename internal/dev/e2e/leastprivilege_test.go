@@ -219,3 +219,24 @@ func (l *least) denied(password, login string, statements ...string) {
 		}
 	}
 }
+
+func TestARestorerWithNoMoreRightsThanItNeeds(t *testing.T) {
+	l := setupLeast(t, "")
+	l.migrate()
+	l.exec(document(t, "least-privilege.sql"))
+	w := l.start(l.settings...)
+	l.request(events.Requested{ProjectID: "acme", RequestID: "one"})
+	l.completed("acme", "one")
+	l.settled()
+	w.term()
+	w.await()
+	query := l.restoreTargets("('staging', '" + cluster.URL(l.database) + "', 'tenant_staging', NULL, '{acme}', true)")
+	l.exec("ALTER ROLE pgcourier_restorer PASSWORD 'r'; GRANT USAGE ON SCHEMA control_plane TO pgcourier_restorer; GRANT SELECT ON control_plane.targets TO pgcourier_restorer")
+	l.restorer(query, "DATABASE_URL="+l.as("pgcourier_restorer", "r"))
+	for _, id := range []string{"r1", "r2"} {
+		e := l.restored(events.RestoreRequested{ProjectID: "staging", RestoreID: id, From: events.RestoreFrom{ProjectID: "acme", RequestID: "latest"}, Mode: events.RestoreReplace})
+		if e.RestoreCompleted == nil {
+			t.Errorf("%s: %+v", id, e.RestoreFailed)
+		}
+	}
+}

@@ -26,7 +26,6 @@ type attempt struct {
 	from    export.ID
 	placing bool // an attempt of this restore, perhaps this one, may have begun to change the target
 	known   bool // job.Target is the target in which it began, or none has begun
-	moved   bool // the target is another one
 }
 
 // perform does the work of the attempt. nil, err: it failed.
@@ -52,8 +51,7 @@ func (a *attempt) perform(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	if a.placing && !bytes.Equal(identity, standing.Target) {
-		a.moved = true
-		return nil, unknown("the target is another one than when the restore began")
+		return nil, moved()
 	}
 	a.known = true
 	done, err := a.Engine.Committed(ctx, a.job)
@@ -130,8 +128,8 @@ func (a *attempt) place(ctx context.Context, identity []byte) (*Result, error) {
 		return nil, err
 	}
 	if !bytes.Equal(first, identity) {
-		a.moved = true
-		return nil, unknown("the target is another one than when the restore began")
+		a.known = false
+		return nil, moved()
 	}
 	last := time.Now()
 	result, err := a.Engine.Place(ctx, a.job, func(p Progress) {
@@ -168,8 +166,6 @@ func (a *attempt) ending(ctx context.Context, d delivered, result *Result, err e
 		return export.Ending{Retry: fault}
 	}
 	switch {
-	case a.moved:
-		return a.failed(unknown("the target is another one than when the restore began"))
 	case a.placing && !a.known:
 		return export.Ending{Retry: fault} // the next delivery or the sweeper looks the target up again
 	case a.placing:

@@ -9,6 +9,6 @@
 //     records that it begins to place.
 //   - Once any attempt has begun to place, the restore is recorded as failed only after the target
 //     has refused it. From then on no paused attempt can commit.
-//   - If the target cannot be asked for an hour, or is no longer the one that the attempt began in, the
-//     outcome is codes.RestoreUnknown, and says so.
+//   - If the target in which an attempt began cannot be asked for an hour, because it does not answer or
+//     the control plane names another one, the outcome is codes.RestoreUnknown.
 package operation

@@ -91,7 +91,7 @@ func (r *Reaper) ask(ctx context.Context, id export.ID, s Standing) (Settlement,
 		return Settlement{}, err
 	}
 	if !bytes.Equal(identity, s.Target) {
-		return Settlement{Fault: unknown("the target is another one than when the restore began")}, nil
+		return Settlement{}, moved()
 	}
 	done, err := r.Engine.Refuse(ctx, j)
 	if err != nil || done == nil {

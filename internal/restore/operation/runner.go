@@ -199,6 +199,12 @@ func ledger[T any](ctx context.Context, r *Runner, call func(context.Context) (T
 	return out, err
 }
 
+// moved is the fault of an attempt whose target is not the one in which an attempt began, so that it
+// cannot be asked now.
+func moved() *export.Fault {
+	return &export.Fault{Code: codes.TargetUnavailable, Message: "the control plane names another target than when the restore began"}
+}
+
 // unknown is the fault of a restore whose target cannot be asked any more.
 func unknown(why string) *export.Fault {
 	return &export.Fault{Code: codes.RestoreUnknown, Message: "it is not known whether the restore was made: " + why}

@@ -1,0 +1,69 @@
+package ledger_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/export"
+)
+
+// ended records a restore with an outcome, published a day ago.
+func (b *bench) endedRestore(t *testing.T, id string, out export.Outcome) {
+	t.Helper()
+	led := b.Restores()
+	c := claimOf(request(id, "{}"), 1)
+	c.Object = nil
+	got, err := led.Claim(t.Context(), c)
+	ok(t, err)
+	out.ID, out.Attempt = got.Token.ID, 1
+	ok(t, led.Finish(t.Context(), got.Token, export.Ending{Outcome: &out}), led.MarkPublished(t.Context(), out.ID))
+	b.exec(t, "UPDATE pgcourier.restores SET published_at = published_at - interval '1 day' WHERE request_id = $1", id)
+}
+
+func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	kept := func(until time.Time) export.Outcome {
+		return export.Outcome{State: export.Completed, Restored: []byte(`{"kept":["old"],"kept_until":"` + until.UTC().Format(time.RFC3339) + `"}`)}
+	}
+	now := time.Now()
+	b.endedRestore(t, "failed", export.Outcome{State: export.Failed, Code: codes.TargetOccupied, Permanent: true, Message: "m"})
+	b.endedRestore(t, "keeps", kept(now.Add(time.Hour)))
+	b.endedRestore(t, "due", kept(now.Add(-time.Hour)))
+	b.endedRestore(t, "dropped", kept(now.Add(-8*24*time.Hour)))
+	led := b.Restores()
+	if projects, err := led.Keeping(t.Context()); err != nil || len(projects) != 1 || projects[0] != "acme" {
+		t.Errorf("projects with due schemas: %v, %v", projects, err)
+	}
+	for n, want := range map[time.Duration]int{48 * time.Hour: 0, time.Hour: 2} {
+		if got, err := led.Forget(t.Context(), n, now, 10); err != nil || got != want {
+			t.Errorf("%d restores older than %s were forgotten (%v), want %d", got, n, err, want)
+		}
+	}
+	for id, there := range map[string]bool{"failed": false, "keeps": true, "due": true, "dropped": false} {
+		e, err := led.Get(t.Context(), export.ID{Project: "acme", Request: id})
+		if err != nil || (e != nil) != there {
+			t.Errorf("%s: %+v, %v", id, e, err)
+		}
+	}
+}
+
+func TestTheLatestExportIsStoredAndNotDamaged(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.complete(t, "old", "new", "damaged", "removed")
+	for i, id := range []string{"old", "new", "damaged", "removed"} {
+		b.exec(t, "UPDATE pgcourier.requests SET finished_at = clock_timestamp() + make_interval(hours => $2) WHERE request_id = $1", id, i)
+	}
+	b.exec(t, "UPDATE pgcourier.requests SET removed_at = clock_timestamp() WHERE request_id = 'removed'")
+	ok(t, b.NoteVerification(t.Context(), acme("damaged"), true), b.NoteVerification(t.Context(), acme("old"), false))
+	for verified, want := range map[bool]string{false: "new", true: "old"} {
+		if got, err := b.LatestExport(t.Context(), "acme", verified); err != nil || got != want {
+			t.Errorf("verified %t: %q, %v, want %q", verified, got, err, want)
+		}
+	}
+	if got, err := b.LatestExport(t.Context(), "globex", false); err != nil || got != "" {
+		t.Errorf("a project without exports: %q, %v", got, err)
+	}
+}
