@@ -83,7 +83,7 @@ func TestMain(m *testing.M) {
 var databases atomic.Int64
 
 // database makes a database, runs sql in it and returns its name.
-func database(t *testing.T, sql string) string {
+func database(t testing.TB, sql string) string {
 	t.Helper()
 	name := fmt.Sprintf("t%d", databases.Add(1))
 	execute(t, "postgres", "CREATE DATABASE "+name)
@@ -91,7 +91,7 @@ func database(t *testing.T, sql string) string {
 	return name
 }
 
-func execute(t *testing.T, database, sql string) {
+func execute(t testing.TB, database, sql string) {
 	t.Helper()
 	conn := connect(t, database)
 	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
@@ -102,7 +102,7 @@ func execute(t *testing.T, database, sql string) {
 	}
 }
 
-func connect(t *testing.T, database string) *pgx.Conn {
+func connect(t testing.TB, database string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), cluster.URL(database))
 	if err != nil {
@@ -126,7 +126,7 @@ func value[T any](t *testing.T, database, sql string) T {
 }
 
 // dump runs pg_dump as the exporter does.
-func dump(t *testing.T, database string, f export.Format, schemas ...string) []byte {
+func dump(t testing.TB, database string, f export.Format, schemas ...string) []byte {
 	t.Helper()
 	args := []string{"--format=" + map[export.Format]string{export.SQL: "plain", export.Tar: "tar", export.Custom: "custom", export.Directory: "directory"}[f], "--no-owner", "--no-acl"}
 	dir := filepath.Join(t.TempDir(), "dump")
@@ -157,7 +157,7 @@ func dump(t *testing.T, database string, f export.Format, schemas ...string) []b
 }
 
 // directoryTar is a directory archive as an export has it: toc.dat comes last.
-func directoryTar(t *testing.T, dir string) []byte {
+func directoryTar(t testing.TB, dir string) []byte {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.dat"))
 	if err != nil {
@@ -199,7 +199,7 @@ type stored struct {
 }
 
 // sealed makes an export of a dump.
-func sealed(t *testing.T, plain []byte, k kind, schemas ...string) *stored {
+func sealed(t testing.TB, plain []byte, k kind, schemas ...string) *stored {
 	t.Helper()
 	o := seal.Options{Compression: k.compression}
 	x := &stored{}
@@ -240,7 +240,7 @@ func (x *stored) readings(next ...func([]byte) io.Reader) {
 
 func whole(b []byte) io.Reader { return bytes.NewReader(b) }
 
-func pgDumpVersion(t *testing.T) string {
+func pgDumpVersion(t testing.TB) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), filepath.Join(cluster.BinDir, "pg_dump"), "--version").Output()
 	if err != nil {
