@@ -200,7 +200,7 @@ const headSize = 4 << 10
 // if an option needs that or the restorer has to act between statements. It calls whole once, with
 // the error so far.
 func (f *feed) toPsql(ctx context.Context, script io.Reader, whole func(feeding error) error) error {
-	if n := f.export.Manifest.Artifact.Needs; f.target.KeepGoing || f.target.NoTransaction || f.target.placing != nil || len(n.Casts)+len(n.Parents) > 0 {
+	if n := f.export.Manifest.Artifact.Needs; f.target.KeepGoing || f.target.NoTransaction || f.target.placing != nil || f.target.shape || len(n.Casts)+len(n.Parents) > 0 {
 		return f.stepwise(ctx, script, whole)
 	}
 	in := bufio.NewReaderSize(script, 256<<10)

@@ -110,6 +110,7 @@ type placing struct {
 	rows      int64
 	current   entry
 	want      []TableContent // of the renamed export; nil: not known
+	moved     *renaming      // where the definitions come from; nil: from the export
 	formerly  string         // the schema's name before it was renamed
 	still     []string
 	leftOut   []string

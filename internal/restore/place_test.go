@@ -325,3 +325,29 @@ func firstDifference(got, want string) string {
 	}
 	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
 }
+
+// Rows go from the export to the target, except where they hold names, which change with the schema's.
+func TestOddNamesAndNamesInRowsFollowTheRename(t *testing.T) {
+	t.Parallel()
+	const schema = `Ten*ant "x".;'\`
+	from := database(t, `CREATE SCHEMA "Ten*ant ""x"".;'\"; SET search_path = "Ten*ant ""x"".;'\";
+		CREATE TABLE "Robert'); DROP TABLE students;--" (id int, "
+line" int); INSERT INTO "Robert'); DROP TABLE students;--" VALUES (1, 2), (3, 4);
+		CREATE SEQUENCE "seq'u\e""nce" START 5; SELECT setval(quote_ident('seq''u\e"nce'), 42, false);
+		CREATE SEQUENCE plain; SELECT setval('plain', 7);`)
+	server := target(t, from).Source
+	r := restorer(restore.Config{Scratch: func(context.Context, int) (restore.Scratch, error) { return restore.Scratch{Server: server}, nil }})
+	for _, c := range []struct{ more, query, want string }{
+		{"", `SELECT (SELECT count(*) FROM copy."Robert'); DROP TABLE students;--")::text || nextval(quote_ident('copy') || '.' || quote_ident('seq''u\e"nce')) || nextval('copy.plain')`, "2428"},
+		{`CREATE TABLE "Ten*ant ""x"".;'\".names AS SELECT ARRAY['"Ten*ant ""x"".;''\".plain'::regclass] AS n`, `SELECT n::text FROM copy.names`, "{copy.plain}"},
+	} {
+		execute(t, from, c.more)
+		x := sealed(t, dump(t, from, export.SQL, strings.ReplaceAll(schema, `"`, `""`)), kind{format: export.SQL, compression: seal.Plain}, schema)
+		p := placement(t, from, "rename"+c.want, restore.Replace)
+		p.Schema = "copy"
+		place(t, r, x, p)
+		if got := value[string](t, from, c.query); got != c.want {
+			t.Errorf("%s: %s, want %s", c.query, got, c.want)
+		}
+	}
+}

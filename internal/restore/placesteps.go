@@ -285,6 +285,11 @@ func nameByte(c byte) bool {
 
 // end checks what was restored, and commits it with the marker.
 func (pl *placing) end(ctx context.Context, s *steps) error {
+	if pl.moved != nil {
+		if err := pl.moved.feedSection(ctx, s, postData); err != nil {
+			return err
+		}
+	}
 	contents := s.feed.first.Contents
 	if sel := pl.selection; sel != nil {
 		contents.Tables = maps.Clone(contents.Tables)

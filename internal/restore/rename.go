@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,12 +14,14 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/libpq"
+	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
 )
 
-// placeRenamed places an export into a schema of another name. It restores the export into a new
-// database of a throw-away server, as Rehearse does, renames the schema there, and feeds the target
-// from a pg_dump of it. For a plan no rows are restored. f is the placement's feed; found is the
-// evidence of the whole export.
+// placeRenamed places an export into a schema of another name. It restores the definitions of the
+// export into a new database of a throw-away server, as Rehearse does, renames the schema there, and
+// feeds the target from a pg_dump of it. The rows go from the export to the target. If a column holds
+// names of objects, such as regclass, the throw-away server gets the rows too, and pg_dump writes them.
+// f is the placement's feed; found is the evidence of the whole export.
 func (r *Restorer) placeRenamed(ctx context.Context, f *feed, found Evidence, progress func(Progress)) error {
 	pl := f.target.placing
 	if r.config.Scratch == nil {
@@ -29,11 +32,20 @@ func (r *Restorer) placeRenamed(ctx context.Context, f *feed, found Evidence, pr
 		return fmt.Errorf("%w: the throw-away server: %w", ErrScratch, err)
 	}
 	total := f.export.Manifest.Artifact.StoredBytes
-	moved, err := r.rename(ctx, f.export, on, found, pl, func(n int64) { progress(Progress{Renaming, n, total}) })
+	report := func(n int64) { progress(Progress{Renaming, n, total}) }
+	moved, err := r.rename(ctx, f.export, on, found, pl, true, report)
 	if err != nil {
 		return err
 	}
-	defer moved.drop(ctx)
+	defer func() { moved.drop(ctx) }()
+	if moved.names && !pl.dry {
+		moved.drop(ctx)
+		full, err := r.rename(ctx, f.export, on, found, pl, false, report)
+		if err != nil {
+			return err
+		}
+		moved = full
+	}
 	pl.leftOut = append(pl.leftOut, moved.leftOut...)
 	if len(pl.leftOut) > 0 && !pl.placement.LeaveOut && !pl.dry {
 		return &LeftOutError{Objects: pl.leftOut}
@@ -42,7 +54,20 @@ func (r *Restorer) placeRenamed(ctx context.Context, f *feed, found Evidence, pr
 	renamed := moved.artifact
 	f.export.Manifest.Artifact = &renamed
 	f.first.Contents = moved.left(f.first.Contents)
-	return r.feedDump(ctx, f, moved)
+	switch {
+	case pl.dry:
+		pl.moved = moved
+		s := &steps{feed: f, conn: f.at.Conn.PgConn()}
+		err := moved.feedSection(ctx, s, preData)
+		if err == nil {
+			err = pl.end(ctx, s)
+		}
+		return err
+	case moved.shape:
+		pl.moved = moved
+		return f.run(ctx)
+	}
+	return moved.dump(ctx, "", func(out io.Reader, whole func(error) error) error { return f.placeScript(ctx, out, whole) })
 }
 
 // renaming is a database of the throw-away server that holds the export in the renamed schema.
@@ -52,6 +77,7 @@ type renaming struct {
 	database string
 	from, to string // names of the schema
 	shape    bool   // it holds no rows
+	names    bool   // its columns can hold names of objects, which change with the schema
 	artifact export.Artifact
 	contents []TableContent // of the renamed tables; nil: no rows
 	leftOut  []string
@@ -76,25 +102,23 @@ func (m *renaming) drop(ctx context.Context) {
 }
 
 // rename restores the export into a new database and renames its schema. A refusal is tried again
-// statement by statement; what is refused then is left out and listed.
-func (r *Restorer) rename(ctx context.Context, x Export, on Scratch, found Evidence, pl *placing, progress func(int64)) (*renaming, error) {
-	for _, forgive := range []bool{pl.dry, true} {
-		m, err := r.renameOnce(ctx, x, on, found, pl, forgive, progress)
-		if _, refused := errors.AsType[*RejectedError](err); !refused || forgive {
-			return m, err
-		}
+// statement by statement; what is refused then is left out and listed. With shape no rows are restored.
+func (r *Restorer) rename(ctx context.Context, x Export, on Scratch, found Evidence, pl *placing, shape bool, progress func(int64)) (*renaming, error) {
+	m, err := r.renameOnce(ctx, x, on, found, pl, shape, false, progress)
+	if _, refused := errors.AsType[*RejectedError](err); refused {
+		return r.renameOnce(ctx, x, on, found, pl, shape, true, progress)
 	}
-	return nil, nil //nolint:nilnil // the second round returns
+	return m, err
 }
 
-func (r *Restorer) renameOnce(ctx context.Context, x Export, on Scratch, found Evidence, pl *placing, forgive bool, progress func(int64)) (_ *renaming, err error) {
+func (r *Restorer) renameOnce(ctx context.Context, x Export, on Scratch, found Evidence, pl *placing, shape, forgive bool, progress func(int64)) (_ *renaming, err error) {
 	a := *x.Manifest.Artifact
 	scratch, database, err := create(ctx, on.Server, a.Needs)
 	if err != nil {
 		return nil, err
 	}
 	m := &renaming{
-		restorer: r, on: on, database: database, from: pl.placement.chosenSchemas(a)[0], to: pl.placement.Schema, shape: pl.dry, artifact: a,
+		restorer: r, on: on, database: database, from: pl.placement.chosenSchemas(a)[0], to: pl.placement.Schema, shape: shape, artifact: a,
 	}
 	defer func() {
 		if err != nil {
@@ -161,7 +185,7 @@ func (m *renaming) renameIn(ctx context.Context, found Evidence) error {
 	a.Needs.Private, a.Needs.Casts = private, nil
 	a.Needs.Extensions = renameExtensions(a.Needs.Extensions, m.from, m.to)
 	if m.shape {
-		return nil
+		return m.lookAtTables(ctx, ses.Conn, found)
 	}
 	return pgx.BeginFunc(ctx, ses.Conn, func(tx pgx.Tx) error {
 		var tables []export.Table
@@ -199,9 +223,53 @@ func renameExtensions(all []export.Extension, from, to string) []export.Extensio
 	return out
 }
 
-// feedDump feeds the target from a pg_dump of the renamed schema. COMMIT follows only after pg_dump has
-// exited with 0.
-func (r *Restorer) feedDump(ctx context.Context, f *feed, m *renaming) error {
+// namesSQL tells whether a column in schema $1 has a type of names of objects, also within another type.
+const namesSQL = `
+WITH RECURSIVE types (oid) AS (
+  SELECT a.atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+  UNION
+  SELECT x.oid FROM types JOIN pg_type t ON t.oid = types.oid CROSS JOIN LATERAL (
+    SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+    UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+  ) x (oid) WHERE x.oid <> 0
+)
+SELECT EXISTS (SELECT FROM types JOIN pg_type t ON t.oid = types.oid JOIN pg_namespace n ON n.oid = t.typnamespace
+                WHERE n.nspname = 'pg_catalog' AND t.typname LIKE 'reg%')`
+
+// lookAtTables finds the tables that could not be made, and columns that hold names.
+func (m *renaming) lookAtTables(ctx context.Context, conn *pgx.Conn, found Evidence) error {
+	err := conn.QueryRow(ctx, namesSQL, m.to).Scan(&m.names)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrScratch, err)
+	}
+	made, err := strs(ctx, conn, "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')", m.to)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrScratch, err)
+	}
+	there := map[string]bool{}
+	for _, name := range made {
+		there[name] = true
+	}
+	for _, t := range slices.SortedFunc(maps.Keys(found.Contents.Tables), compareTables) {
+		if t.Schema == m.from && !there[t.Name] {
+			m.unfilled = append(m.unfilled, t)
+			m.leftOut = append(m.leftOut, fmt.Sprintf("the rows of table %s: %s", identifier(t), needsUnchecked))
+		}
+	}
+	return nil
+}
+
+// Sections of pg_dump's output.
+const (
+	preData  = "pre-data"
+	postData = "post-data"
+)
+
+// dump runs pg_dump on the renamed schema, and read with its output. read calls whole at the end of the
+// output, with its error so far; whole returns an error if pg_dump has not exited with 0.
+func (m *renaming) dump(ctx context.Context, section string, read func(out io.Reader, whole func(error) error) error) error {
+	r := m.restorer
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends pg_dump
 	ses, err := open(ctx, m.on.Server.WithDatabase(m.database))
@@ -219,7 +287,7 @@ func (r *Restorer) feedDump(ctx context.Context, f *feed, m *renaming) error {
 	}
 	defer func() { _ = out.Close() }() // read end: nothing is lost
 	process, err := libpq.StartProcess(libpq.Command{
-		Path: tool.Path, Password: ses.Password, Stdout: w, Args: m.dumpArguments(),
+		Path: tool.Path, Password: ses.Password, Stdout: w, Args: m.dumpArguments(section),
 		Env:  m.on.Server.WithDatabase(m.database).Environment(ses.At, ses.Address, application, ""),
 		Wrap: r.wrap(Reach{Server: &ses.At}),
 	})
@@ -233,23 +301,46 @@ func (r *Restorer) feedDump(ctx context.Context, f *feed, m *renaming) error {
 		}
 		_ = process.Wait() // the verdict has its error
 	}()
-	return f.placeScript(ctx, out, func(feeding error) error {
+	return read(out, func(feeding error) error {
 		if feeding != nil {
 			process.Terminate(r.config.KillDelay)
-			if errors.Is(feeding, errSink) {
-				return nil
-			}
-		} else if _, err := io.Copy(io.Discard, out); err != nil {
-			feeding = err
+			return ignoreSink(feeding)
 		}
-		if exit := process.Wait(); exit != nil && feeding == nil {
-			feeding = fmt.Errorf("%w: pg_dump: %w: %s", ErrScratch, exit, strings.TrimSpace(process.Stderr()))
+		if _, err := io.Copy(io.Discard, out); err != nil {
+			return err
 		}
-		return feeding
+		if exit := process.Wait(); exit != nil {
+			return fmt.Errorf("%w: pg_dump: %w: %s", ErrScratch, exit, strings.TrimSpace(process.Stderr()))
+		}
+		return nil
 	})
 }
 
-func (m *renaming) dumpArguments() []string {
+// feedSection executes the statements of a section, which holds no rows.
+func (m *renaming) feedSection(ctx context.Context, s *steps, section string) error {
+	return m.dump(ctx, section, func(out io.Reader, whole func(error) error) error {
+		script := archive.NewScript(forTarget(bufio.NewReaderSize(out, 256<<10), s.feed.at))
+		for {
+			statement, copies, err := script.Next()
+			switch {
+			case err == io.EOF: //nolint:errorlint // a wrapped one is a failure, not an end
+				if err := whole(nil); err != nil || section != preData {
+					return err
+				}
+				return s.feed.target.placing.endDefinitions(ctx, s)
+			case err == nil && copies:
+				err = unverified("pg_dump wrote rows into the section %s", section)
+			case err == nil:
+				err = s.place(ctx, statement, false)
+			}
+			if err != nil {
+				return errors.Join(err, whole(errSink))
+			}
+		}
+	})
+}
+
+func (m *renaming) dumpArguments(section string) []string {
 	args := []string{
 		"--format=plain", "--no-owner", "--no-acl", "--no-tablespaces", "--no-publications", "--no-subscriptions", "--strict-names", "--no-password",
 		`--schema="` + strings.ReplaceAll(m.to, `"`, `""`) + `"`,
@@ -257,8 +348,8 @@ func (m *renaming) dumpArguments() []string {
 	if m.artifact.Needs.Encoding == "" {
 		args = append(args, "--encoding=UTF8")
 	}
-	if m.shape {
-		args = append(args, "--schema-only")
+	if section != "" {
+		args = append(args, "--section="+section)
 	}
 	return args
 }

@@ -61,6 +61,9 @@ func (f *feed) stepwise(ctx context.Context, script io.Reader, whole func(feedin
 	var err error
 	if pl := f.target.placing; pl != nil {
 		err = pl.begin(ctx)
+		if err == nil && pl.moved != nil {
+			err = pl.moved.feedSection(ctx, s, preData)
+		}
 	} else {
 		err = s.begin(ctx)
 	}
@@ -121,6 +124,11 @@ func (s *steps) run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
+		case s.feed.target.placing != nil && s.feed.target.placing.moved != nil:
+			if err := s.placeRows(ctx, statement, copies); err != nil {
+				return err
+			}
+			continue
 		case !copies && s.attachesElsewhere(statement):
 			s.attachments = append(s.attachments, statement)
 			continue
@@ -209,7 +217,7 @@ func (s *steps) end(ctx context.Context) error {
 		return pl.end(ctx, s)
 	}
 	if s.feed.target.shape {
-		return nil
+		return s.commit(ctx)
 	}
 	if !s.feed.target.KeepGoing && s.feed.target.trial == nil {
 		if err := s.feed.first.countIn(ctx, s.conn); err != nil {
