@@ -78,7 +78,7 @@ faults: postgres ## Run under every fault (FAULT=name, REQUESTS=40) and account 
 	$(GO) run ./internal/dev/faults -v -fault "$(FAULT)" -requests $(or $(REQUESTS),40) -out build/faults.json
 
 .PHONY: restore-faults
-restore-faults: postgres ## Restore by event under 22 faults (RESTORES=20 under each): one outcome, and the target holds before or after
+restore-faults: postgres ## Restore by event under 29 faults (RESTORES=20 under each): one outcome, and the target holds before or after
 	$(GO) test -count=1 -vet=off -timeout 3h -run '^TestRestoresUnderFaults$$' -v ./internal/dev/e2e -restores-under-faults=$(or $(RESTORES),20)
 
 .PHONY: soak

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,16 +29,35 @@ import (
 // restoresUnderFaults is how many restores run under each fault: see make restore-faults.
 var restoresUnderFaults = flag.Int("restores-under-faults", 0, "restores under each fault; 0: none")
 
-// restoreFault happens at a random moment of a restore.
+// restoreFault happens in the middle of a restore.
 type restoreFault struct {
+	randomFault
+	failpoint string // at which the restorer is killed (exit) or paused (stop); empty: strike
+}
+
+// randomFault happens at a random moment.
+type randomFault struct {
 	name      string
 	strike    func(w *restoreWorld, id string) // causes the fault and heals it
 	permitted []codes.Code                     // with which the restore may fail
 }
 
 func restoreFaults() []restoreFault {
+	var all []restoreFault
+	for _, f := range randomRestoreFaults() {
+		all = append(all, restoreFault{randomFault: f})
+	}
+	for _, point := range []string{
+		"after-claim=exit", "before-commit=exit", "after-commit=exit", "after-publish=exit", "after-mark=exit", "after-claim=stop", "before-commit=stop",
+	} {
+		all = append(all, restoreFault{randomFault{name: strings.ReplaceAll(point, "=", " ")}, point})
+	}
+	return all
+}
+
+func randomRestoreFaults() []randomFault {
 	lost := []codes.Code{codes.TargetUnavailable, codes.WorkerLost, codes.LockTimeout, codes.Interrupted}
-	return []restoreFault{
+	return []randomFault{
 		{"the restorer is killed", func(w *restoreWorld, _ string) { w.restorers[0].kill(); w.restart() }, lost},
 		{"the restorer is paused for longer than its lease", func(w *restoreWorld, _ string) {
 			w.start()
@@ -226,9 +248,13 @@ func (w *restoreWorld) restoreUnder(f restoreFault, n int, want string) string {
 	m, err := ask.Encode("test")
 	w.err(err)
 	w.payload[id] = &nats.Msg{Subject: m.Subject, Data: m.Body}
-	w.again(id)
-	w.moment()
-	f.strike(w, id)
+	if f.failpoint != "" {
+		w.atPoint(f.failpoint, id)
+	} else {
+		w.again(id)
+		w.moment()
+		f.strike(w, id)
+	}
 	out := w.p.restoreOutcome("acme", id)
 	after := w.content()
 	switch failed := out.RestoreFailed; {
@@ -273,6 +299,50 @@ func (w *restoreWorld) restart() {
 	w.restorers = w.restorers[1:]
 	w.start()
 }
+
+// atPoint asks for the restore while the only restorer is one that stops at the point, and then starts
+// another.
+func (w *restoreWorld) atPoint(point, id string) {
+	w.t.Helper()
+	for _, r := range w.restorers {
+		r.term()
+		r.await()
+	}
+	armed := w.p.launch(failpointBinary(w.t), append(w.p.environ("ROLES=restorer", "VERIFY_SCRATCH_URL="+cluster.URL("postgres"), w.query, "ACK_WAIT=2s"), "FAILPOINTS="+point))
+	w.again(id)
+	if _, action, _ := strings.Cut(point, "="); action == "exit" {
+		armed.killed = true
+		armed.await()
+		w.restorers = nil
+		w.start()
+		return
+	}
+	eventually(w.t, "the restorer stops", func() bool { return strings.Contains(armed.logs.String(), "failpoint ") })
+	w.restorers = []*worker{armed}
+	w.start()
+	w.p.restoreOutcome("acme", id) // of the other
+	armed.signal(syscall.SIGCONT)
+}
+
+// failpointBinary builds the program with its failpoints, once.
+func failpointBinary(t *testing.T) string {
+	t.Helper()
+	file, err := buildWithFailpoints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+var buildWithFailpoints = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "pgcourier-failpoints")
+	cmd := exec.Command("go", "build", "-tags", "failpoints", "-o", file, module+"/cmd/pgcourier")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return file, err
+})
 
 // again publishes a request once more, as a publisher without message ids does.
 func (w *restoreWorld) again(id string) {
