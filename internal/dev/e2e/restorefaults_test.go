@@ -60,7 +60,7 @@ func randomRestoreFaults() []randomFault {
 	return []randomFault{
 		{"the restorer is killed", func(w *restoreWorld, _ string) { w.restorers[0].kill(); w.restart() }, lost},
 		{"the restorer is paused for longer than its lease", func(w *restoreWorld, _ string) {
-			w.start()
+			w.atLeast(2)
 			w.restorers[0].signal(syscall.SIGSTOP)
 			w.sleep(3 * time.Second)
 			w.restorers[0].signal(syscall.SIGCONT)
@@ -82,7 +82,7 @@ func randomRestoreFaults() []randomFault {
 			}
 		}, lost},
 		{"the restorer is killed while it is paused", func(w *restoreWorld, _ string) {
-			w.start()
+			w.atLeast(2)
 			w.restorers[0].signal(syscall.SIGSTOP)
 			w.sleep(3 * time.Second)
 			w.restorers[0].kill()
@@ -135,15 +135,13 @@ func randomRestoreFaults() []randomFault {
 			}
 		}, nil},
 		{"the message comes four times to three restorers", func(w *restoreWorld, id string) {
-			w.start()
-			w.start()
+			w.atLeast(3)
 			for range 3 {
 				w.again(id)
 			}
 		}, nil},
 		{"one of three restorers is killed", func(w *restoreWorld, id string) {
-			w.start()
-			w.start()
+			w.atLeast(3)
 			w.again(id)
 			w.moment()
 			w.restorers[rand.N(len(w.restorers))].kill()
@@ -291,6 +289,14 @@ func (w *restoreWorld) must(_ any, err error) { w.t.Helper(); w.err(err) }
 func (w *restoreWorld) start() {
 	w.t.Helper()
 	w.restorers = append(w.restorers, w.p.restorer(w.query, "ACK_WAIT=2s"))
+}
+
+// atLeast starts restorers until n run.
+func (w *restoreWorld) atLeast(n int) {
+	w.t.Helper()
+	for len(w.restorers) < n {
+		w.start()
+	}
 }
 
 // restart replaces the first restorer, which ends or has ended.
