@@ -174,7 +174,7 @@ func guard(ctx context.Context, conn *pgx.Conn, all []old, held bool) error {
 	}
 	if len(dependents) > 0 {
 		slices.Sort(dependents)
-		return &DependentsError{Objects: slices.Compact(dependents)}
+		return &DependentsError{Objects: slices.Compact(dependents), replaced: true}
 	}
 	end := "ROLLBACK TO SAVEPOINT pgcourier_guard; RELEASE SAVEPOINT pgcourier_guard"
 	if held {
@@ -231,6 +231,18 @@ func (o *old) moveAside(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return conn.QueryRow(ctx, "SELECT oid FROM pg_namespace WHERE nspname = $1", o.kept).Scan(&o.keptID)
+}
+
+// owner returns the owner of what is moved aside, of several tables that of the first. Empty: it is the
+// login itself, or a role of which the login is no member.
+func (o old) owner(ctx context.Context, conn *pgx.Conn) (name string, err error) {
+	sql, oid := "SELECT nspowner FROM pg_namespace WHERE oid = $1", o.oid
+	if !o.whole() {
+		sql, oid = "SELECT relowner FROM pg_class WHERE oid = $1", o.tables[0]
+	}
+	err = conn.QueryRow(ctx, "SELECT coalesce((SELECT rolname::text FROM pg_roles WHERE oid = ("+sql+
+		") AND rolname <> current_user AND rolname <> 'pg_database_owner' AND pg_has_role(oid, 'MEMBER')), '')", oid).Scan(&name)
+	return name, err
 }
 
 // findExtensions finds the extensions in a schema. stuck are those that cannot be moved to another one.

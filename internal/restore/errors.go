@@ -76,12 +76,18 @@ func (e *RejectedError) Error() string {
 }
 
 // DependentsError means that Target.Clean would drop objects outside of the export's schemas that
-// depend on objects in them. Nothing was dropped.
+// depend on objects in them, or that objects depend on what a placement would replace. Nothing was
+// changed.
 type DependentsError struct {
 	Objects []string // kind and qualified name of each
+
+	replaced bool // by a placement
 }
 
 func (e *DependentsError) Error() string {
+	if e.replaced {
+		return "these objects depend on what would be replaced, nothing was changed: " + strings.Join(e.Objects, ", ")
+	}
 	return "objects outside of the export's schemas would be dropped too, nothing was changed: " + strings.Join(e.Objects, ", ")
 }
 

@@ -190,7 +190,7 @@ func (pl *placing) inspect(ctx context.Context, at *place) error {
 }
 
 // rightsSQL selects what the login lacks, in words. $1 are the schemas, $2 is the owner or empty, $3
-// tells whether whole schemas are replaced.
+// tells whether whole schemas are replaced, $4 whether a schema may have to be created.
 const rightsSQL = `
 SELECT format('role %I does not exist', $2::text) WHERE $2 <> '' AND to_regrole(quote_ident($2)) IS NULL
 UNION ALL
@@ -198,7 +198,7 @@ SELECT format('the login %I is no member of role %I', current_user, rolname) FRO
 UNION ALL
 SELECT format('the login %I lacks CREATE on database %I', current_user, current_database())
  WHERE NOT has_database_privilege(current_database(), 'CREATE')
-   AND EXISTS (SELECT FROM unnest($1::text[]) s WHERE $3 OR NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s))
+   AND $4 AND EXISTS (SELECT FROM unnest($1::text[]) s WHERE $3 OR NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = s))
 UNION ALL
 SELECT format('the login %I is no member of the owner of schema %I', current_user, nspname)
   FROM pg_namespace WHERE $3 AND nspname = ANY ($1::text[]::name[]) AND NOT pg_has_role(nspowner, 'USAGE')`
@@ -206,7 +206,7 @@ SELECT format('the login %I is no member of the owner of schema %I', current_use
 // rights returns ErrForbidden if the login lacks a right that the placement is certain to need.
 func (pl *placing) rights(ctx context.Context) error {
 	p := pl.placement
-	lacks, err := strs(ctx, pl.at.Conn, rightsSQL, pl.schemas, p.Owner, p.Mode == Replace && len(p.Tables) == 0)
+	lacks, err := strs(ctx, pl.at.Conn, rightsSQL, pl.schemas, p.Owner, p.Mode == Replace && len(p.Tables) == 0, len(p.Tables) == 0 || len(pl.schemas) == 1)
 	if err != nil || len(lacks) == 0 {
 		return err
 	}
@@ -247,7 +247,7 @@ func (pl *placing) findOld(ctx context.Context, tables []export.Table) (err erro
 	}
 	if len(dependents) > 0 {
 		slices.Sort(dependents)
-		return &DependentsError{Objects: slices.Compact(dependents)}
+		return &DependentsError{Objects: slices.Compact(dependents), replaced: true}
 	}
 	return nil
 }

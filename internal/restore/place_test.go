@@ -56,6 +56,14 @@ func placement(t *testing.T, database, id string, mode restore.Mode) restore.Pla
 	return restore.Placement{ID: id, Source: target(t, database).Source, Mode: mode, Keep: time.Hour}
 }
 
+// role makes a role of the cluster and returns its name.
+func role(t *testing.T, options string) string {
+	t.Helper()
+	name := fmt.Sprintf("r%d", databases.Add(1))
+	execute(t, "postgres", "CREATE ROLE "+name+" "+options)
+	return name
+}
+
 // read returns the contents of schemas in a database.
 func read(t *testing.T, database string, schemas ...string) map[string]contents.Table {
 	t.Helper()
@@ -94,9 +102,9 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 	r := restorer(restore.Config{})
 	for _, f := range formats {
 		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
-		to := database(t, "CREATE ROLE app_"+string(f)+"; CREATE ROLE owner_"+string(f))
+		to, app, owner := database(t, ""), role(t, ""), role(t, "")
 		first := placement(t, to, "first", restore.Create)
-		first.Owner = "owner_" + string(f)
+		first.Owner = owner
 		placed := place(t, r, x, first)
 		if diffs := contents.Compare(want, read(t, to, "tenant")); len(diffs) > 0 {
 			t.Fatalf("%s: %v", f, diffs)
@@ -104,7 +112,7 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 		if placed.Rows() != 310 || len(placed.Tables) != 4 || placed.Tables[0].Hash != want["tenant.orders"].Hash {
 			t.Errorf("%s: placed %+v", f, placed)
 		}
-		if n := value[int](t, to, "SELECT count(*) FROM pg_class WHERE relnamespace = 'tenant'::regnamespace AND relowner <> 'owner_"+string(f)+"'::regrole"); n != 0 {
+		if n := value[int](t, to, "SELECT count(*) FROM pg_class WHERE relnamespace = 'tenant'::regnamespace AND relowner <> '"+owner+"'::regrole"); n != 0 {
 			t.Errorf("%s: %d relations have another owner", f, n)
 		}
 		if n := value[int](t, to, "SELECT reltuples FROM pg_class WHERE oid = 'tenant.orders'::regclass"); n != 200 {
@@ -117,8 +125,8 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 		if again := place(t, r, x, first); !again.PlacedAt.Equal(placed.PlacedAt) {
 			t.Errorf("%s: placed again: %+v", f, again)
 		}
-		execute(t, to, "DELETE FROM tenant.parts; GRANT USAGE ON SCHEMA tenant TO app_"+string(f)+"; GRANT SELECT ON tenant.orders TO app_"+string(f)+
-			"; GRANT UPDATE (name) ON tenant.people TO app_"+string(f)+"; ALTER DEFAULT PRIVILEGES IN SCHEMA tenant GRANT SELECT ON TABLES TO app_"+string(f))
+		execute(t, to, "DELETE FROM tenant.parts; GRANT USAGE ON SCHEMA tenant TO "+app+"; GRANT SELECT ON tenant.orders TO "+app+
+			"; GRANT UPDATE (name) ON tenant.people TO "+app+"; ALTER DEFAULT PRIVILEGES IN SCHEMA tenant GRANT SELECT ON TABLES TO "+app)
 		broken := read(t, to, "tenant")
 		second := placement(t, to, "second", restore.Replace)
 		second.Owner = first.Owner
@@ -139,8 +147,8 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 		if diffs := contents.Compare(broken, kept); len(diffs) > 0 {
 			t.Errorf("%s: the kept schema: %v", f, diffs)
 		}
-		if ok := value[bool](t, to, "SELECT has_schema_privilege('app_"+string(f)+"', 'tenant', 'USAGE') AND has_table_privilege('app_"+string(f)+
-			"', 'tenant.orders', 'SELECT') AND has_column_privilege('app_"+string(f)+"', 'tenant.people', 'name', 'UPDATE') AND EXISTS (SELECT FROM pg_default_acl WHERE defaclnamespace = 'tenant'::regnamespace)"); !ok {
+		if ok := value[bool](t, to, "SELECT has_schema_privilege('"+app+"', 'tenant', 'USAGE') AND has_table_privilege('"+app+
+			"', 'tenant.orders', 'SELECT') AND has_column_privilege('"+app+"', 'tenant.people', 'name', 'UPDATE') AND EXISTS (SELECT FROM pg_default_acl WHERE defaclnamespace = 'tenant'::regnamespace)"); !ok {
 			t.Errorf("%s: the grants were not repeated", f)
 		}
 		src := target(t, to).Source
@@ -169,7 +177,10 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 	for _, f := range formats {
 		x := sealed(t, dump(t, from, f, "tenant"), kind{format: f, compression: seal.Plain}, "tenant")
 		to := database(t, shopSQL)
-		execute(t, to, "DROP MATERIALIZED VIEW tenant.counted; UPDATE tenant.orders SET note = NULL; DELETE FROM tenant.parts WHERE id < 50; ALTER TABLE tenant.orders DROP COLUMN state")
+		keeper := role(t, "")
+		execute(t, to, "GRANT USAGE, CREATE ON SCHEMA tenant TO "+keeper+"; ALTER TABLE tenant.orders OWNER TO "+keeper+
+			"; ALTER TABLE tenant.parts OWNER TO "+keeper+"; ALTER TABLE tenant.parts_a OWNER TO "+keeper+"; ALTER TABLE tenant.parts_b OWNER TO "+keeper+
+			"; GRANT REFERENCES, SELECT ON tenant.people TO "+keeper+"; DROP MATERIALIZED VIEW tenant.counted; UPDATE tenant.orders SET note = NULL; DELETE FROM tenant.parts WHERE id < 50; ALTER TABLE tenant.orders DROP COLUMN state")
 		p := placement(t, to, "undo", restore.Replace)
 		p.Tables = []string{"orders", "tenant.parts"}
 		plan, err := r.Plan(t.Context(), x.Export, p, nil)
@@ -177,6 +188,9 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 			t.Fatalf("%s: plan %+v, %v", f, plan, err)
 		}
 		placed := place(t, r, x, p)
+		if owner := value[string](t, to, "SELECT string_agg(DISTINCT relowner::regrole::text, '') FROM pg_class WHERE relname ~ '^(orders|parts)'"); owner != keeper {
+			t.Errorf("%s: the tables belong to %s", f, owner)
+		}
 		execute(t, to, "CREATE MATERIALIZED VIEW tenant.counted AS SELECT count(*) FROM tenant.parts")
 		if diffs := contents.Compare(want, read(t, to, "tenant")); len(diffs) > 0 || placed.Rows() != 290 {
 			t.Errorf("%s: %v, %+v", f, diffs, placed)
@@ -213,9 +227,7 @@ func scratchLogin(t *testing.T) *libpq.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "scratch_" + strings.ToLower(t.Name())
-	execute(t, "postgres", "CREATE ROLE "+name+" LOGIN CREATEDB BYPASSRLS PASSWORD 'p'")
-	return s.WithLogin(name, "p")
+	return s.WithLogin(role(t, "LOGIN CREATEDB BYPASSRLS PASSWORD 'p'"), "p")
 }
 
 func TestASchemaIsPlacedUnderAnotherName(t *testing.T) {

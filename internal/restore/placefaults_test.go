@@ -350,10 +350,10 @@ func TestAPlacementThatIsRefusedChangesNothing(t *testing.T) {
 	execute(t, "postgres", "ALTER DATABASE "+s.database+" RESET default_transaction_read_only")
 	s.unchanged("read-only")
 
-	execute(t, s.database, "CREATE ROLE weak LOGIN PASSWORD 'p'; CREATE ROLE other")
+	weak, other := role(t, "LOGIN PASSWORD 'p'"), role(t, "")
 	for what, change := range map[string]func(*restore.Placement){
-		"a weak login":        func(p *restore.Placement) { p.Source = p.Source.WithLogin("weak", "p") },
-		"an owner of another": func(p *restore.Placement) { p.Source, p.Owner = p.Source.WithLogin("weak", "p"), "other" },
+		"a weak login":        func(p *restore.Placement) { p.Source = p.Source.WithLogin(weak, "p") },
+		"an owner of another": func(p *restore.Placement) { p.Source, p.Owner = p.Source.WithLogin(weak, "p"), other },
 		"an unknown owner":    func(p *restore.Placement) { p.Owner = "nobody here" },
 	} {
 		p := replace("forbidden")

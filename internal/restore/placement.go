@@ -33,8 +33,8 @@ type Placement struct {
 	// Schema is the name of the schema in the target. Empty: the export's own. It must be empty if
 	// several schemas are restored. Another name than the export's needs Config.Scratch.
 	Schema string
-	// Owner is the role that owns what is restored. The login must be a member of it. Empty: the
-	// login.
+	// Owner is the role that owns what is restored. The login must be a member of it. Empty: the owner of
+	// what is replaced, or else the login.
 	Owner string
 	Mode  Mode
 	// Schemas and Tables select a part of the export; empty: all of it. A table is "name" or

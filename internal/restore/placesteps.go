@@ -16,6 +16,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/pgdump/archive"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // begin opens the transaction, takes the locks, and makes the schemas ready. From then on the
@@ -31,6 +32,9 @@ func (pl *placing) beginIn(ctx context.Context, conn *pgx.Conn) error {
 	r, p := pl.restorer, pl.placement
 	// Each statement must see what has committed before it.
 	begin := settings + "BEGIN ISOLATION LEVEL READ COMMITTED; " + r.lockWait() + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL search_path = pg_catalog"
+	if pgversion.Has(pl.at.Major(), pgversion.TransactionTimeout) {
+		begin = setTimeout + " " + begin
+	}
 	if _, err := conn.PgConn().Exec(ctx, begin).ReadAll(); err != nil {
 		return err
 	}
@@ -72,9 +76,16 @@ var errPlaced = errors.New("the restore has committed before")
 
 // makeReady moves the old objects aside and creates the schemas.
 func (pl *placing) makeReady(ctx context.Context, conn *pgx.Conn) error {
-	p := pl.placement
+	p := &pl.placement
 	if err := guard(ctx, conn, pl.olds, false); err != nil {
 		return err
+	}
+	if p.Owner == "" && len(pl.olds) > 0 {
+		owner, err := pl.olds[0].owner(ctx, conn)
+		if err != nil {
+			return err
+		}
+		p.Owner = owner
 	}
 	var now time.Time
 	if err := conn.QueryRow(ctx, "SELECT now()").Scan(&now); err != nil {
@@ -217,6 +228,9 @@ func (pl *placing) resolve(ctx context.Context) (out []string, err error) {
 		return there, ofTargetError(err, "look for a table")
 	}
 	chosen := slices.SortedFunc(maps.Keys(pl.selection.tables), compareTables)
+	pl.schemas = slices.DeleteFunc(slices.Clone(pl.schemas), func(s string) bool {
+		return !slices.ContainsFunc(chosen, func(t export.Table) bool { return t.Schema == s })
+	})
 	if err := ofTargetError(pl.findOld(ctx, chosen), "look for the tables"); err != nil {
 		return nil, err
 	}

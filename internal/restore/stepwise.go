@@ -129,7 +129,7 @@ func (s *steps) run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case !copies && s.attachesElsewhere(statement):
+		case s.feed.target.placing == nil && !copies && s.attachesElsewhere(statement):
 			s.attachments = append(s.attachments, statement)
 			continue
 		case copies && s.feed.target.shape:
@@ -152,7 +152,12 @@ func (s *steps) place(ctx context.Context, statement string, copies bool) error 
 		return err
 	}
 	for i, one := range now {
-		if err := s.execute(ctx, one, copies && i == len(now)-1 && one == statement); err != nil {
+		rows := copies && i == len(now)-1 && one == statement
+		if !rows && s.attachesElsewhere(one) {
+			s.attachments = append(s.attachments, one)
+			continue
+		}
+		if err := s.execute(ctx, one, rows); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ func PlaceFlags(f *pflag.FlagSet, p *Placing) {
 	f.StringVar(&p.Schema, "schema-as", "", "name of the schema in the database, if it is another one than in the export")
 	f.StringArrayVar(&p.Tables, "table", nil, "restore only this table, NAME or SCHEMA.NAME; may be repeated")
 	f.StringArrayVar(&p.Schemas, "schema", nil, "restore only this schema of the export; may be repeated")
-	f.StringVar(&p.Owner, "owner", "", "role that owns what is restored, of which the login is a member (default: the login)")
+	f.StringVar(&p.Owner, "owner", "", "role that owns what is restored, of which the login is a member (default: the owner of what is replaced, or the login)")
 	f.StringVar(&p.ID, "restore-id", "", "id of the restore, which is done at most once in the database (default: a random one)")
 	f.BoolVar(&p.LeaveOut, "leave-out", false, "restore without what cannot come along")
 	f.BoolVar(&p.PlanOnly, "plan", false, "change nothing: tell what would be done")
