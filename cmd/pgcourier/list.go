@@ -4,9 +4,11 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -18,14 +20,15 @@ func (a *app) listCommand() *cobra.Command {
 	var f ledger.Filter
 	var states []string
 	var failed bool
-	var notifications bool
+	var notifications, restores bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List requests, newest first",
 		Example: "  pgcourier list --project acme\n" +
 			"  pgcourier list --failed --since 24h\n" +
 			"  pgcourier list --state waiting,running --output json\n" +
-			"  pgcourier list --notifications --state parked",
+			"  pgcourier list --notifications --state parked\n" +
+			"  pgcourier list --restores --project acme-staging",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&f.Project, "project", "", "only this project's")
@@ -35,9 +38,13 @@ func (a *app) listCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
 	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see pgcourier notifications list")
+	cmd.Flags().BoolVar(&restores, "restores", false, "list restores by event instead; --project is the one restored into")
 	for _, other := range []string{"failed", "code", "since"} {
 		cmd.MarkFlagsMutuallyExclusive("notifications", other)
+		cmd.MarkFlagsMutuallyExclusive("restores", other)
 	}
+	cmd.MarkFlagsMutuallyExclusive("restores", "notifications")
+	cmd.MarkFlagsMutuallyExclusive("restores", "state")
 	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		if notifications {
@@ -63,6 +70,9 @@ func (a *app) listCommand() *cobra.Command {
 			return err
 		}
 		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
+			if restores {
+				return a.listRestores(ctx, l.Restores(), f.Project, f.Limit)
+			}
 			entries, err := l.List(ctx, f)
 			if err != nil {
 				return err
@@ -77,6 +87,46 @@ func (a *app) listCommand() *cobra.Command {
 		})
 	})
 	return cmd
+}
+
+// listedRestore is one restore in the output of list --restores as JSON.
+type listedRestore struct {
+	ProjectID   string       `json:"project_id"`
+	RestoreID   string       `json:"restore_id"`
+	From        string       `json:"from,omitempty"`
+	State       export.State `json:"state"`
+	Attempt     int          `json:"attempt"`
+	Code        codes.Code   `json:"code,omitempty"`
+	Message     string       `json:"message,omitempty"`
+	RequestedBy string       `json:"requested_by,omitempty"`
+	CreatedAt   time.Time    `json:"created_at"`
+	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
+}
+
+func (a *app) listRestores(ctx context.Context, l *ledger.Restores, project string, limit int) error {
+	entries, err := l.List(ctx, project, limit)
+	if err != nil {
+		return err
+	}
+	out := make([]listedRestore, len(entries))
+	table := term.Table{Columns: restoreColumns}
+	for i, e := range entries {
+		from := ""
+		if e.From.Request != "" {
+			from = e.From.String()
+		}
+		out[i] = listedRestore{e.Project, e.Request, from, e.State, e.Attempt, e.Code, e.Message, e.RequestedBy, e.CreatedAt, e.FinishedAt}
+		table.Add(e.Project, e.Request, from, string(e.State), strconv.Itoa(e.Attempt), a.screen().Age(&e.CreatedAt), string(e.Code))
+	}
+	if len(out) == 0 {
+		return a.print(out, "no restores\n")
+	}
+	return a.print(out, table.Text(a.screen()))
+}
+
+var restoreColumns = []term.Column{
+	{Title: "PROJECT", ID: true}, {Title: "RESTORE", ID: true}, {Title: "FROM", Drop: 1}, {Title: "STATE", Least: 9}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE"},
+	{Title: "CAUSE", Least: 12},
 }
 
 // The columns of lists, and which of them a narrow screen does without.

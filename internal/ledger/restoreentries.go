@@ -13,7 +13,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/restore/operation"
 )
 
-const getRestore = `
+const (
+	restoreColumns = `
 SELECT r.project_id, r.request_id, r.state, r.attempt, r.refused, r.origin, r.digest, r.created_at, r.started_at,
     coalesce(r.code, l.code, '') AS code, coalesce(l.message, '') AS message,
     coalesce(r.from_project, '') AS from_project, coalesce(r.from_request, '') AS from_request, ` + recordColumns + `
@@ -22,8 +23,12 @@ LEFT JOIN LATERAL (
     SELECT a.code, a.message FROM pgcourier.restore_attempts a
     WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt
         AND r.state IN ('waiting', 'failed') LIMIT 1
-) l ON true
-WHERE r.project_id = $1 AND r.request_id = $2`
+) l ON true`
+
+	getRestore = restoreColumns + ` WHERE r.project_id = $1 AND r.request_id = $2`
+
+	listRestores = restoreColumns + ` WHERE $1 = '' OR r.project_id = $1 ORDER BY r.created_at DESC, r.project_id, r.request_id LIMIT $2`
+)
 
 // RestoreEntry is one restore for display.
 type RestoreEntry struct {
@@ -46,6 +51,19 @@ type RestoreEntry struct {
 
 // Get returns a restore; nil: there is none.
 func (r *Restores) Get(ctx context.Context, id export.ID) (*RestoreEntry, error) {
+	all, err := r.entries(ctx, "get the restore "+id.String(), getRestore, text(id.Project), text(id.Request))
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
+// List returns up to limit restores into a project, or into all if it is empty, the newest first.
+func (r *Restores) List(ctx context.Context, project string, limit int) ([]RestoreEntry, error) {
+	return r.entries(ctx, "list restores", listRestores, text(project), limit)
+}
+
+func (r *Restores) entries(ctx context.Context, what, sql string, args ...any) ([]RestoreEntry, error) {
 	type row struct {
 		Project     string       `db:"project_id"`
 		Request     string       `db:"request_id"`
@@ -62,30 +80,29 @@ func (r *Restores) Get(ctx context.Context, id export.ID) (*RestoreEntry, error)
 		FromRequest string       `db:"from_request"`
 		record
 	}
-	what := "get the restore " + id.String()
-	rows, err := read[row](ctx, r.ledger, what, getRestore, text(id.Project), text(id.Request))
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	one := rows[0]
-	e := &RestoreEntry{
-		ID: export.ID{Project: one.Project, Request: one.Request}, State: one.State, Attempt: one.Attempt, From: export.ID{Project: one.FromProject, Request: one.FromRequest},
-		Code: one.Code, Message: one.Message, Refused: one.Refused, Digest: [32]byte(one.Digest), Payload: one.Payload,
-		CreatedAt: one.CreatedAt.UTC(), StartedAt: utc(one.StartedAt), FinishedAt: utc(one.FinishedAt),
-	}
-	var who origin
-	if err := json.Unmarshal(one.Origin, &who); err != nil {
-		return nil, fmt.Errorf("%s: decode origin: %w", what, err)
-	}
-	e.RequestedBy, e.Metadata = who.RequestedBy, who.Metadata
-	if one.Outcome != nil {
-		o, err := one.decode()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
+	rows, err := read[row](ctx, r.ledger, what, sql, args...)
+	out := make([]RestoreEntry, len(rows))
+	for i, one := range rows {
+		e := RestoreEntry{
+			ID: export.ID{Project: one.Project, Request: one.Request}, State: one.State, Attempt: one.Attempt, From: export.ID{Project: one.FromProject, Request: one.FromRequest},
+			Code: one.Code, Message: one.Message, Refused: one.Refused, Digest: [32]byte(one.Digest), Payload: one.Payload,
+			CreatedAt: one.CreatedAt.UTC(), StartedAt: utc(one.StartedAt), FinishedAt: utc(one.FinishedAt),
 		}
-		e.Outcome, e.Message, e.Attempt = &o, o.Message, o.Attempt
+		var who origin
+		if err := json.Unmarshal(one.Origin, &who); err != nil {
+			return nil, fmt.Errorf("%s: decode origin of %s: %w", what, e.ID, err)
+		}
+		e.RequestedBy, e.Metadata = who.RequestedBy, who.Metadata
+		if one.Outcome != nil {
+			o, err := one.decode()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", what, e.ID, err)
+			}
+			e.Outcome, e.Message, e.Attempt = &o, o.Message, o.Attempt
+		}
+		out[i] = e
 	}
-	return e, nil
+	return out, err
 }
 
 // CancelQueued is Cancel for a restore that waits in the queue. The ledger need not know it.

@@ -112,7 +112,7 @@ func acts() []act {
 		listen("subscribe to the events of all restores", "restore.*.*.*", "gateway api operator"),
 		api("read the stored outcome of a restore", "STREAM.MSG.GET.RESTORE_OUTCOMES", "gateway api operator"),
 		api("read a stored event of a restore", "STREAM.MSG.GET.RESTORE_EVENTS", "gateway api operator"),
-		api("read a waiting request for a restore", "STREAM.MSG.GET.RESTORE_REQUESTS", "restorer api"),
+		api("read a waiting request for a restore", "STREAM.MSG.GET.RESTORE_REQUESTS", "restorer api operator"),
 		api("take a request for a restore", "CONSUMER.MSG.NEXT.RESTORE_REQUESTS.restorer", "restorer"),
 		publish("acknowledge a request for a restore", "$JS.ACK.RESTORE_REQUESTS.restorer.1.1.1.1.0", "restorer"),
 		api("remove a request for a restore", "STREAM.MSG.DELETE.RESTORE_REQUESTS", "restorer"),

@@ -221,7 +221,8 @@ func operatorRights(r Rights) Rights {
 		}, broker.NotificationStateSubjects(), setup(),
 		[]string{
 			readMsg(events.StreamOutcomes), readMsg(events.StreamEvents), readMsg(events.StreamRequests), readMsg(events.StreamIntake),
-			readMsg(events.StreamNotifications), readMsg(events.StreamAdvisories), readMsg(events.StreamRestoreOutcomes), readMsg(events.StreamRestoreEvents),
+			readMsg(events.StreamNotifications), readMsg(events.StreamAdvisories),
+			readMsg(events.StreamRestores), readMsg(events.StreamRestoreOutcomes), readMsg(events.StreamRestoreEvents),
 		},
 		each(readMsg, broker.NotificationStateStreams()),
 		of(events.StreamOutcomes), slices.Concat(each(of, broker.NotificationStateStreams())...),

@@ -134,6 +134,9 @@ func TestAProjectIsClonedByEvent(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "restored acme/one into staging: schema tenant_staging") {
 		t.Fatalf("clone ended with %d: %s%s", code, out, stderr)
 	}
+	if out, stderr, code := p.cli("list", "--restores", "--project", "staging"); code != 0 || !strings.Contains(out, "c1") || !strings.Contains(out, "acme/one") {
+		t.Errorf("list --restores: %d, %s%s", code, out, stderr)
+	}
 	for _, table := range []string{"customers", "invoices", "nothing"} {
 		if a, b := p.content("tenant_acme."+table), p.content("tenant_staging."+table); a != b {
 			t.Errorf("%s is %s, and the clone %s", table, a, b)
