@@ -55,13 +55,15 @@ test: postgres node api-clients promtool rescue-tools pgbouncer chromium ## Run 
 browser: postgres chromium build/axe/installed.json ## Use every page and action of the console in chromium, with pictures in build/console (UPDATE=1: rewrite the expected pages, PICTURE=1: docs/console.png)
 	$(GO) test -count=1 -timeout 40m -vet=off -v -run Browser ./internal/api/console -browser $(if $(UPDATE),-update) $(if $(PICTURE),-picture)
 
-# Without it make test runs too, and says that it does without the tests in a browser.
+# The build without windows needs 64 packages less: 145 MB beside what the other steps fetch, and not 188.
+# Without a browser make test runs too, and says so.
 .PHONY: chromium
-chromium: ## Find chromium, or install it with apt where permitted
-	@if command -v chromium >/dev/null; then exit 0; fi; \
+chromium: ## Find chromium, or install its build without windows with apt where permitted
+	@if command -v chromium >/dev/null || command -v chromium-headless-shell >/dev/null; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	{ command -v apt-get >/dev/null && $$as_root true 2>/dev/null && echo "installing chromium" && $$as_root apt-get update -q && \
-		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; } || \
+		{ $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium-headless-shell || \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; }; } || \
 		echo "chromium is not to be had: the tests in a browser are skipped" >&2
 
 # The copy of the lock is made last: it says that all of it is installed.

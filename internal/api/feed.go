@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -47,6 +48,9 @@ type feed struct {
 	running map[export.ID]running
 	topics  map[export.ID]*topic
 	watches map[*Watch]struct{}
+	changes uint64            // events other than progress so far
+	changed map[string]uint64 // the last of them of each project
+	process string            // names this feed: the counts of another process are others
 }
 
 // running is the latest progress of a running export.
@@ -56,7 +60,8 @@ type running struct {
 }
 
 func newFeed(js jetstream.JetStream, log *slog.Logger) (*feed, error) {
-	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, topics: map[export.ID]*topic{}, watches: map[*Watch]struct{}{}}
+	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, topics: map[export.ID]*topic{}, watches: map[*Watch]struct{}{},
+		changed: map[string]uint64{}, process: rand.Text()}
 	var err error
 	if f.sub, err = js.Conn().Subscribe(announcements, f.receive); err != nil {
 		return nil, fmt.Errorf("listen for events: %w", err)
@@ -89,6 +94,8 @@ func (f *feed) receive(m *nats.Msg) {
 			delete(f.running, id)
 		}
 		t := f.topics[id]
+		f.changes++
+		f.changed[id.Project] = f.changes
 		for w := range f.watches {
 			w.changed(id.Project)
 		}

@@ -280,5 +280,8 @@ func (o Operations) Failures(ctx context.Context, f replay.Filter) ([]replay.Ite
 // Connected reports whether this process has a connection to the broker.
 func (o Operations) Connected() bool { return o.api.connected() == nil }
 
-// Watch watches the live events of the caller's projects. The caller closes it.
-func (o Operations) Watch() *Watch { return o.api.feed.watch(o.caller.Grant) }
+// Seen returns the place of a page among the live events. It is to be taken before the page reads anything.
+func (o Operations) Seen() string { return o.api.feed.seen() }
+
+// Watch watches the live events of the caller's projects from seen on, which may be empty. The caller closes it.
+func (o Operations) Watch(seen string) *Watch { return o.api.feed.watch(o.caller.Grant, seen) }

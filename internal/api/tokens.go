@@ -72,8 +72,8 @@ type tokensOutput struct {
 const (
 	tokenLife     = 90 * 24 * time.Hour
 	longestToken  = 366 * 24 * time.Hour
-	longestLabel  = 200 // characters
-	tokensPath    = "/v1/projects/{project}/tokens"
+	longestLabel  = 200                             // characters
+	tokensPath    = "/v1/projects/{project}/tokens" //nolint:gosec // a path
 	expiresAdvice = "must be a time such as 12h or 90d, up to 366 days"
 )
 

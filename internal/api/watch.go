@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/pgcourier/pgcourier/internal/api/access"
@@ -32,12 +35,38 @@ type Watch struct {
 	other    bool // an event other than progress came
 }
 
-func (f *feed) watch(g access.Grant) *Watch {
+// seen returns the place of a page that is made now among the events.
+func (f *feed) seen() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprintf("%s.%d", f.process, f.changes)
+}
+
+// watch begins a Watch. If something happened after seen, or that is of another process, the first Next
+// says so: a page would else miss what happened before its script had connected. Empty: nothing was seen.
+func (f *feed) watch(g access.Grant, seen string) *Watch {
 	w := &Watch{feed: f, grant: g, signal: make(chan struct{}, 1), progress: map[export.ID]Progress{}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.watches[w] = struct{}{}
+	if seen != "" && f.behind(g, seen) {
+		w.other = true
+		w.wake()
+	}
 	return w
+}
+
+// behind reports whether something happened in the projects of a grant after seen. The caller holds mu.
+func (f *feed) behind(g access.Grant, seen string) bool {
+	process, count, _ := strings.Cut(seen, ".")
+	n, err := strconv.ParseUint(count, 10, 64)
+	if process != f.process || err != nil {
+		return true
+	}
+	if g.Allows(access.AllProjects, access.Read) {
+		return f.changes > n
+	}
+	return slices.ContainsFunc(g.Projects, func(p string) bool { return f.changed[p] > n && g.Allows(p, access.Read) })
 }
 
 // Close ends the Watch.

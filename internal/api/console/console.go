@@ -153,6 +153,7 @@ type view struct {
 	console *Console
 	w       http.ResponseWriter
 	r       *http.Request
+	seen    string // the place of the page among the live events
 }
 
 // page returns the handler of a page. It asks for a login first, and renders errors.
@@ -170,7 +171,7 @@ func (c *Console) page(show func(*view) error) http.HandlerFunc {
 			}
 		}
 		o := c.API.As(caller)
-		v := &view{Operations: &o, console: c, w: w, r: r}
+		v := &view{Operations: &o, console: c, w: w, r: r, seen: o.Seen()}
 		if !o.MayAny(api.OpenPages) {
 			c.refuse(w, r, http.StatusForbidden, "This token may not look at anything", "The console needs a token with the scope read.")
 			return

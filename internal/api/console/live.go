@@ -27,7 +27,7 @@ const (
 // live sends Server-Sent Events: progress of running exports, and changed when a page may have become
 // old, also because the broker went or came back.
 func (v *view) live() error {
-	watch := v.Watch()
+	watch := v.Watch(v.r.URL.Query().Get("seen"))
 	defer watch.Close()
 	control := http.NewResponseController(v.w)
 	v.w.Header().Set("Content-Type", "text/event-stream")

@@ -3,6 +3,7 @@ package console_test
 import (
 	"bufio"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -10,12 +11,13 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/api/console"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 )
 
 // follow opens the stream of live events and returns its lines.
-func (v *browser) follow() <-chan string {
+func (v *browser) follow(path string) <-chan string {
 	v.b.t.Helper()
-	r, err := http.NewRequestWithContext(v.b.t.Context(), http.MethodGet, v.b.url+console.Prefix+"live", nil)
+	r, err := http.NewRequestWithContext(v.b.t.Context(), http.MethodGet, v.b.url+path, nil)
 	v.b.must(err)
 	r.Header.Set("Accept", "text/event-stream")
 	r.AddCookie(v.cookie)
@@ -52,7 +54,7 @@ func TestLiveEventsAreThoseOfTheOwnProjects(t *testing.T) {
 	b := setup(t)
 	b.claim("acme", "mine")
 	b.claim("globex", "theirs")
-	lines := b.visit("acme", access.Read).follow()
+	lines := b.visit("acme", access.Read).follow(console.Prefix + "live")
 	b.progress("globex", "theirs", 11)
 	b.progress("acme", "mine", 42)
 	b.completed("initech", "other")
@@ -84,5 +86,39 @@ func TestTheLiveStreamNeedsASession(t *testing.T) {
 	got := (&browser{b: b}).do(http.MethodGet, "live", nil, "Accept", "text/event-stream")
 	if got.status != http.StatusNoContent || strings.Contains(got.header.Get("Content-Type"), "event-stream") {
 		t.Errorf("%d", got.status)
+	}
+}
+
+// What happens after a page was made and before its script has connected is told as soon as it has.
+func TestWhatHappensBeforeTheScriptConnectsIsNotLost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	live := regexp.MustCompile(`data-live="([^"]+)"`)
+	v := b.visit("acme", access.Read)
+	of := func() string {
+		t.Helper()
+		m := live.FindStringSubmatch(v.get("exports").body)
+		if m == nil {
+			t.Fatal("the page is not live")
+		}
+		return m[1]
+	}
+	first := of()
+	b.completed("globex", "theirs")
+	b.completed("acme", "mine")
+	brokertest.Eventually(t, "the console has seen both events", func() bool { return strings.HasSuffix(of(), ".2") })
+	for name, path := range map[string]string{"a page that missed it": first, "a page of another process": console.Prefix + "live?seen=x.1", "nonsense": console.Prefix + "live?seen=%00"} {
+		lines := v.follow(path)
+		<-lines // the end of the first event
+		if got := <-lines; got != "event: changed" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	lines := v.follow(of())
+	<-lines
+	b.claim("acme", "next")
+	b.progress("acme", "next", 42)
+	if got := <-lines; got != "event: progress" {
+		t.Errorf("a page that has seen it: %s", got)
 	}
 }

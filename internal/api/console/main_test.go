@@ -204,6 +204,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	size   int // in bytes, as it was transferred
 }
 
 // numbers are the elements around numbers, which tests do not look at.
@@ -270,7 +271,7 @@ func (v *browser) do(method, path string, form url.Values, header ...string) ans
 			*kept = nil
 		}
 	}
-	return answer{res.StatusCode, res.Header, numbers.ReplaceAllString(string(got), "")}
+	return answer{res.StatusCode, res.Header, numbers.ReplaceAllString(string(got), ""), len(got)}
 }
 
 // claim is a worker's first step with a request.

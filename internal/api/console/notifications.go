@@ -29,7 +29,7 @@ type noticeRow struct {
 }
 
 const (
-	noticesLimit = 200
+	noticesLimit = 50
 	// noticesEvery is how often an open page looks for changes, in seconds: no event tells of them.
 	noticesEvery = 5
 )

@@ -56,6 +56,7 @@ type frame struct {
 	Crumbs []crumb // above the title, without the page itself
 	Tab    string  // the entry of the navigation that is current
 	Live   bool    // the script follows events and renews the parts with data-part
+	Seen   string  // the place of the page among the live events
 	Renew  int     // seconds after which the script renews the parts also without an event; 0: a minute
 	Retry  bool    // the page loads itself again after five seconds
 	Body   any
@@ -78,7 +79,7 @@ type tab struct {
 }
 
 // flashes are the messages of redirects.
-var flashes = map[string]string{
+var flashes = map[string]string{ //nolint:gosec // texts
 	"requested":        "The export was asked for. It begins as soon as a worker is free.",
 	"cancelled":        "The export is being cancelled.",
 	"replayed":         "The export was asked for again. This is the new request.",
@@ -114,7 +115,7 @@ func (v *view) showStatus(status int, name string, f frame) error {
 		}
 	}
 	who := v.Caller()
-	f.Who = who.Subject
+	f.Who, f.Seen = who.Subject, v.seen
 	f.Rights = rights(who.Grant)
 	f.Flash = flashes[v.r.URL.Query().Get("did")]
 	v.console.render(v.w, v.r, status, name, f)

@@ -1,7 +1,9 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -16,6 +18,7 @@ type retentionData struct {
 	Leaving []leavingRow
 	Notice  time.Duration
 	Plan    *retention.Report // of Project; nil: none was asked for
+	Cut     int               // how many exports the plan has, if only the first are shown
 	Spared  string            // why everything of the project is kept
 	NoPlan  bool              // this process cannot plan
 }
@@ -28,7 +31,11 @@ type leavingRow struct {
 	At    time.Time // the earliest time of its deletion; zero: not known
 }
 
-const leavingLimit = 200
+// The tables are bounded, so that a page stays below 60 KB.
+const (
+	leavingLimit  = 30
+	verdictsLimit = 40
+)
 
 func (v *view) retention() error {
 	ctx := v.r.Context()
@@ -65,7 +72,15 @@ func (v *view) retention() error {
 			break
 		}
 		d.Plan, d.Spared = &plan, plan.Spared[d.Project]
+		slices.SortStableFunc(plan.Verdicts, func(a, b retention.Verdict) int { // what goes comes first
+			return cmp.Compare(kept(a), kept(b))
+		})
+		if n := len(plan.Verdicts); n > verdictsLimit {
+			plan.Verdicts, d.Cut = plan.Verdicts[:verdictsLimit], n
+		}
 	}
 	f.Body = d
 	return v.show("retention", f)
 }
+
+func kept(v retention.Verdict) int { return count1(v.Step == retention.Kept) }

@@ -30,7 +30,7 @@ type run struct {
 	Local string
 }
 
-const schedulesLimit = 50
+const schedulesLimit = 30
 
 func (v *view) schedules() error {
 	q := v.r.URL.Query()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 // tokensData is the content of the list of tokens.
 type tokensData struct {
 	Rows    []tokenRow
+	Next    string // path of the next page
+	First   bool   // this is the first page
 	MayMake bool
 }
 
@@ -25,12 +28,19 @@ type tokenRow struct {
 	Revoke string // path of the action; empty: there is none
 }
 
+const tokensLimit = 50
+
 func (v *view) tokens() error {
 	all, err := v.Tokens(v.r.Context())
 	if err != nil {
 		return err
 	}
-	d := tokensData{MayMake: v.MayAny(api.CreateToken)}
+	from, _ := strconv.Atoi(v.r.URL.Query().Get("from")) // 0: the first page
+	from = min(max(from, 0), len(all))
+	d := tokensData{MayMake: v.MayAny(api.CreateToken), First: from == 0}
+	if all = all[from:]; len(all) > tokensLimit {
+		all, d.Next = all[:tokensLimit], pathOf("tokens")+"?from="+strconv.Itoa(from+tokensLimit)
+	}
 	for _, t := range all {
 		r := tokenRow{Token: t, State: t.State(time.Now()), Own: v.own(t)}
 		if r.State == "active" && v.May(api.RevokeToken, t.Project) {

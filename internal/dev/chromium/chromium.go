@@ -40,13 +40,14 @@ type answer struct {
 	} `json:"error"`
 }
 
-// Find returns the path of chromium; "": there is none.
+// Find returns the path of chromium, or of its build that cannot open a window; "": there is neither.
 func Find() string {
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		return ""
+	for _, name := range []string{"chromium", "chromium-headless-shell"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
 	}
-	return program
+	return ""
 }
 
 // Start starts chromium with a profile of its own. The end of the test stops it.
