@@ -20,6 +20,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/replay"
+	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/seal"
 	"github.com/pgcourier/pgcourier/internal/stored"
 	"github.com/pgcourier/pgcourier/internal/term"
@@ -236,12 +237,21 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"verify":          []verified{sampleVerified(), sampleDamaged()},
 		"download":        sampleDownloaded(),
 		"restore":         sampleRestored(),
-		"recover":         sampleRecovery(),
-		"migrate":         migration{4},
-		"token create":    createdToken{sampleTokens()[0], access.TokenPrefix + strings.Repeat("x", 33)},
-		"token list":      sampleTokens()[:1],
-		"prune":           samplePruned(),
-		"doctor":          sampleFindings()[1:3],
+		"restore --replace": restore.Placed{
+			ID: "undo-4711", ServerVersion: "15.18", Schemas: []string{"acme"},
+			Tables: []restore.TableContent{{Table: export.Table{Schema: "acme", Name: "orders"}, Rows: 2000, Hash: "-71350221870340915316"}},
+			Kept:   []string{"acme_before_20261123t021500_undo-4711"}, KeptUntil: noon.Add(7 * 24 * time.Hour), PlacedAt: noon,
+		},
+		"restore --plan": restore.Plan{
+			ServerVersion: "15.18", Schemas: []string{"acme"}, Tables: []export.Table{{Schema: "acme", Name: "orders"}}, Rows: 2000,
+			Aside: []string{"acme.orders"}, Missing: []string{`role "reporting"`},
+		},
+		"recover":      sampleRecovery(),
+		"migrate":      migration{4},
+		"token create": createdToken{sampleTokens()[0], access.TokenPrefix + strings.Repeat("x", 33)},
+		"token list":   sampleTokens()[:1],
+		"prune":        samplePruned(),
+		"doctor":       sampleFindings()[1:3],
 		"doctor --drift": []doctor.Finding{{
 			Check: "drift/s3", State: doctor.Fault, Found: "1 missing although the ledger has them: " + sampleKey,
 			Fix: "see docs/retention.md", Drift: &doctor.Drift{Missing: []string{sampleKey}},

@@ -157,6 +157,19 @@ func TestAnExportSurvivesTheLossOfItsLedger(t *testing.T) {
 		}
 		expect(t, k.bare, 1, "--clean", "restore", id, "--to-file", file, "-i", k.identity)
 		expect(t, k.bare, 0, "counted there", "restore", id, "--to-file", file, "-i", k.identity, "--clean")
+		expect(t, k.bare, 2, "not with --replace", "restore", id, "--to-file", file, "-i", k.identity, "--clean", "--replace")
+		expect(t, k.bare, 0, "moved aside: schema", "restore", id, "--to-file", file, "-i", k.identity, "--replace", "--plan")
+		expect(t, k.bare, 0, "kept: schema", "restore", id, "--to-file", file, "-i", k.identity, "--replace")
+		if i == 0 {
+			// Through a temporary server in the sandbox.
+			expect(t, k.bare, 0, "into schema copy", "restore", id, "--to-file", file, "-i", k.identity, "--schema-as", "copy", "--restore-id", "copy")
+		}
+		if got, err = contents.Read(t.Context(), connectTo(t, url), schemas); err != nil {
+			t.Fatal(err)
+		}
+		if diffs := contents.Compare(want, got); len(diffs) > 0 {
+			t.Errorf("%s replaced: %v", id, diffs)
+		}
 	}
 	// A worker that finds the recovered ledger answers an old message from it.
 	k.request(events.Requested{ProjectID: "acme", RequestID: "three"})
