@@ -121,7 +121,7 @@ story() {
 	[ "$(run list --output json)" = "$before" ] || { run list; die "after down and up the list differs"; }
 	run verify "acme/$first" >"$work/verify" 2>&1 || { cat "$work/verify"; die "verify after down and up"; }
 	id=$(export_one)
-	say "down and up: $(grep -o '"request_id"' <<<"$before" | wc -l) exports are known as before, acme/$first is verified, acme/$id exported"
+	say "down and up: the list of exports is as before, acme/$first is verified, acme/$id exported"
 	no_zombies
 }
 
