@@ -212,9 +212,11 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 			v := b.visit("*", access.Admin)
 			b.exec("UPDATE pgcourier.api_tokens SET label = $1, created_by = $1", clean)
 			v.post("health", url.Values{})
+			var own string
+			b.must(b.pool.QueryRow(t.Context(), "SELECT token_id FROM pgcourier.api_tokens").Scan(&own))
 			q := url.QueryEscape(text[:min(len(text), 500)])
 			for _, path := range append(everyPage, "exports/acme/good", "exports/acme/broken", "retention?project=acme", "exports?text="+q, "exports?project="+q+"&code="+q+"&from="+q+"&format="+q+"&state="+q,
-				"replay?of="+q, "request?project="+q, "exports/acme/"+url.PathEscape(text[:min(len(text), 500)]), "schedules?project="+q, "login?why="+q+"&next="+q) {
+				"replay?of="+q, "request?project="+q, "exports/acme/"+url.PathEscape(text[:min(len(text), 500)]), "schedules?project="+q, "notifications/acme/email-k1/replay", "tokens/new?project="+q, "tokens/"+own+"/revoke", "login?why="+q+"&next="+q) {
 				got := v.get(path)
 				if got.status >= 500 || got.status == 0 {
 					t.Errorf("%.40q: %d %.300s", path, got.status, got.body)

@@ -29,7 +29,7 @@ func (d *Document) judge(c call, a answer) string {
 		return "" // by the server's library, before any operation
 	case c.odd && (a.status == http.StatusNotImplemented || a.status == http.StatusHTTPVersionNotSupported) && media == "text/plain":
 		return "" // no well-formed HTTP
-	case a.status >= 500 && a.status != http.StatusServiceUnavailable:
+	case a.status >= 500 && a.status != http.StatusServiceUnavailable && (a.status != http.StatusNotImplemented || media != problemMedia): // 501: there is no restorer
 		return "a fault of the server"
 	case media == problemMedia:
 		return d.judgeProblem(c, a)

@@ -31,7 +31,7 @@ func TestTheAPIAnswersAsDocumentedWhateverItIsAsked(t *testing.T) {
 	p.start("CONCURRENCY=1")
 	admin := p.token("*", "admin")
 	tokens := []apifuzz.Token{{Secret: admin, Project: "*", Scopes: []string{"admin"}}}
-	for _, scope := range []string{"export", "read", "download", "operate", "admin"} {
+	for _, scope := range []string{"export", "read", "download", "operate", "restore", "admin"} {
 		tokens = append(tokens, apifuzz.Token{Secret: p.token("acme", scope), Project: "acme", Scopes: []string{scope}})
 	}
 	// When it begins, there are completed exports, a failed one, and links to one.
