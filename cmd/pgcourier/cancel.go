@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,12 +15,14 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
 
 func (a *app) cancelCommand() *cobra.Command {
 	var ask events.Cancel
-	var wait bool
+	var wait, restore bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "cancel [PROJECT/]REQUEST_ID",
@@ -27,9 +31,12 @@ func (a *app) cancelCommand() *cobra.Command {
 			"mid-dump, which is killed. Nothing of it stays in storage, and its outcome is\n" +
 			"backup.failed with the code cancelled. Cancelling twice has the same result.\n\n" +
 			"The code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
-			"request had ended before.",
+			"request had ended before.\n\n" +
+			"With --restore it cancels a restore by event, in the ledger: its target stays as it is,\n" +
+			"unless it has committed the restore already, which then completes.",
 		Example: "  pgcourier cancel nightly-2026-11-23\n" +
-			"  pgcourier cancel nightly --project acme --wait",
+			"  pgcourier cancel nightly --project acme --wait\n" +
+			"  pgcourier cancel acme-staging/clone-7 --restore",
 		Args: cobra.ExactArgs(1),
 	}
 	f := cmd.Flags()
@@ -37,7 +44,9 @@ func (a *app) cancelCommand() *cobra.Command {
 	f.StringVar(&ask.RequestedBy, "requested-by", "", "who cancels, for humans (default: the user's name)")
 	f.BoolVar(&wait, "wait", false, "wait until the outcome is announced")
 	f.DurationVar(&timeout, "timeout", 15*time.Second, "longest wait for a worker's answer")
-	load := a.settingFlags(cmd, brokerSettings...)
+	f.BoolVar(&restore, "restore", false, "cancel a restore, given as PROJECT/RESTORE_ID; needs the database of the ledger")
+	cmd.MarkFlagsMutuallyExclusive("restore", "wait")
+	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
 		if err != nil {
@@ -47,6 +56,9 @@ func (a *app) cancelCommand() *cobra.Command {
 			return err
 		}
 		ask.RequestedBy = cmp.Or(ask.RequestedBy, userName())
+		if restore {
+			return a.cancelRestore(cmd.Context(), c, export.ID{Project: ask.ProjectID, Request: ask.RequestID}, ask.RequestedBy)
+		}
 		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			return a.cancel(ctx, client, ask, wait, timeout)
 		})
@@ -84,4 +96,21 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 		reply.Outcome, reply.Code = events.TypeFailed, out.Failed.Code
 	}
 	return a.print(reply, fmt.Sprintf("cancelled %s\n", name))
+}
+
+func (a *app) cancelRestore(ctx context.Context, c config.Config, id export.ID, by string) error {
+	if id.Project == "" {
+		return exitf(exitUsage, "--restore needs the project: PROJECT/RESTORE_ID")
+	}
+	out, err := service.CancelRestore(ctx, c, a.logger(c), id, by)
+	name := term.Sanitize(id.String())
+	switch {
+	case errors.Is(err, export.ErrUnknown):
+		return exitf(exitNotFound, "no restore %s is known or waits", name)
+	case err != nil:
+		return err
+	case out != nil && out.Code != codes.Cancelled:
+		return exitf(exitNotPossible, "%s was not cancelled: it had %s before", name, out.State)
+	}
+	return a.print(map[string]string{"project_id": id.Project, "restore_id": id.Request, "result": "cancelled"}, fmt.Sprintf("cancelled %s\n", name))
 }

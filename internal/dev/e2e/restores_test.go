@@ -256,3 +256,64 @@ func TestAKilledRestorerLeavesTheTargetAsItWas(t *testing.T) {
 	}
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamRestores).State.Msgs == 0 })
 }
+
+// A cancelled restore leaves its target as it is: before a restorer has seen it, and in the middle.
+func TestARestoreByEventIsCancelled(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.start()
+	p.request(events.Requested{ProjectID: "acme", RequestID: "one", Format: events.FormatCustom})
+	p.completed("acme", "one")
+	p.exec("UPDATE tenant_acme.invoices SET notes = 'changed since'")
+	before := p.content("tenant_acme.invoices")
+	p.provision("ROLES=restorer")
+	ask := func(id string) {
+		t.Helper()
+		_, err := p.client.RequestRestore(t.Context(), events.RestoreRequested{
+			ProjectID: "acme", RestoreID: id, From: events.RestoreFrom{RequestID: "one"}, Mode: events.RestoreReplace, Tables: []string{"tenant_acme.invoices"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel := func(id string, want int) {
+		t.Helper()
+		if out, stderr, code := p.cli("cancel", "acme/"+id, "--restore"); code != want {
+			t.Fatalf("cancel %s ended with %d, want %d: %s%s", id, code, want, out, stderr)
+		}
+	}
+	cancel("unknown", 3)
+	ask("waits")
+	cancel("waits", 0)
+	p.restorer(p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"), "ACK_WAIT=2s")
+	if f := p.restoreOutcome("acme", "waits").RestoreFailed; f == nil || f.Code != codes.Cancelled {
+		t.Errorf("cancelled while it waited: %+v", f)
+	}
+	holder := p.sql()
+	if _, err := holder.Exec(p.ctx, "BEGIN; LOCK TABLE tenant_acme.invoices IN ACCESS SHARE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	ask("runs")
+	waits := p.sql()
+	eventually(t, "the restore waits for the table", func() bool {
+		var n int
+		err := waits.QueryRow(p.ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgcourier restore%' AND wait_event_type = 'Lock'").Scan(&n)
+		return err == nil && n > 0
+	})
+	cancel("runs", 0)
+	if f := p.restoreOutcome("acme", "runs").RestoreFailed; f == nil || f.Code != codes.Cancelled || !strings.Contains(f.Message, "cancelled by") {
+		t.Errorf("cancelled in the middle: %+v", f)
+	}
+	if _, err := holder.Exec(p.ctx, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	cancel("runs", 0) // again
+	if now := p.content("tenant_acme.invoices"); now != before {
+		t.Error("a cancelled restore changed the table")
+	}
+	ask("after")
+	if c := p.restoreOutcome("acme", "after").RestoreCompleted; c == nil {
+		t.Error("a restore after the cancelled ones failed")
+	}
+	cancel("after", 6)
+}
