@@ -245,12 +245,14 @@ func (o old) owner(ctx context.Context, conn *pgx.Conn) (name string, err error)
 	return name, err
 }
 
-// findExtensions finds the extensions in a schema. stuck are those that cannot be moved to another one.
+// findExtensions finds the extensions in a schema. stuck are those that cannot be moved to another one:
+// ones that are tied to their schema, and for a login other than a superuser all, because the objects of
+// an extension that it has created can belong to a superuser.
 func (o *old) findExtensions(ctx context.Context, conn *pgx.Conn) (stuck []string, err error) {
 	if !o.whole() {
 		return nil, nil
 	}
-	const sql = "SELECT extname::text FROM pg_extension WHERE extnamespace = $1 AND extrelocatable = $2 ORDER BY oid"
+	const sql = "SELECT extname::text FROM pg_extension WHERE extnamespace = $1 AND (extrelocatable AND current_setting('is_superuser')::bool) = $2 ORDER BY oid"
 	if o.extensions, err = strs(ctx, conn, sql, o.oid, true); err != nil {
 		return nil, err
 	}

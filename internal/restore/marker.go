@@ -269,6 +269,8 @@ func ofTargetError(err error, doing string) error {
 		return err
 	case state == insufficientPrivilege:
 		return fmt.Errorf("%w: %s: %w", ErrForbidden, doing, err)
+	case state == outOfMemory:
+		return fmt.Errorf("%w: a replacement locks the old and the new tables, raise max_locks_per_transaction: %s: %w", ErrLocks, doing, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrTarget, doing, err)
 }

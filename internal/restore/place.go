@@ -242,7 +242,7 @@ func (pl *placing) findOld(ctx context.Context, tables []export.Table) (err erro
 		case err != nil:
 			return err
 		case len(stuck) > 0:
-			return fmt.Errorf("%w: schema %s holds extensions that cannot be moved out of it: %v", ErrOccupied, quoted(o.schema), stuck)
+			return fmt.Errorf("%w: schema %s holds extensions that it cannot move out of there, replace single tables instead: %s", ErrForbidden, quoted(o.schema), strings.Join(stuck, ", "))
 		}
 	}
 	if len(dependents) > 0 {

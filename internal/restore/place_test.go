@@ -363,3 +363,58 @@ line" int); INSERT INTO "Robert'); DROP TABLE students;--" VALUES (1, 2), (3, 4)
 		}
 	}
 }
+
+// A login without superuser rights places for the owner, also where an extension is in the schema.
+func TestALoginWithFewRightsPlacesForTheOwner(t *testing.T) {
+	t.Parallel()
+	from := database(t, "CREATE SCHEMA tenant; CREATE EXTENSION citext SCHEMA tenant; CREATE TABLE tenant.t (id serial, name tenant.citext); INSERT INTO tenant.t (name) VALUES ('A')")
+	owner := role(t, "")
+	login, app := role(t, "LOGIN PASSWORD 'p' IN ROLE "+owner), role(t, "")
+	to := database(t, "")
+	execute(t, to, "GRANT CREATE ON DATABASE "+to+" TO "+login)
+	x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
+	x.Manifest.Artifact.Needs.Extensions = []export.Extension{{Name: "citext", Schema: "tenant"}}
+	server := scratchLogin(t)
+	r := restorer(restore.Config{Scratch: func(context.Context, int) (restore.Scratch, error) { return restore.Scratch{Server: server}, nil }})
+	few := func(id string, mode restore.Mode) restore.Placement {
+		p := placement(t, to, id, mode)
+		p.Source, p.Owner, p.CreateExtensions = p.Source.WithLogin(login, "p"), owner, true
+		return p
+	}
+	place(t, r, x, few("first", restore.Create))
+	execute(t, to, "GRANT USAGE ON SCHEMA tenant TO "+app+"; GRANT SELECT ON tenant.t TO "+app)
+	if _, err := r.Plan(t.Context(), x.Export, few("second", restore.Replace), nil); !errors.Is(err, restore.ErrForbidden) || !strings.Contains(err.Error(), "citext") {
+		t.Errorf("a login that cannot move the extension: %v", err)
+	}
+	asSuperuser := few("second", restore.Replace)
+	asSuperuser.Source = placement(t, to, "", "").Source
+	second := place(t, r, x, asSuperuser)
+	third := few("third", restore.Replace)
+	third.Tables, third.Owner = []string{"t"}, ""
+	placed := place(t, r, x, third)
+	if len(second.Remarks)+len(placed.Remarks) > 0 {
+		t.Errorf("remarks %q, %q", second.Remarks, placed.Remarks)
+	}
+	if got := value[string](t, to, `SELECT concat((SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'citext'), ' ',
+		pg_get_userbyid(relowner), ' ', has_table_privilege('`+app+`', oid, 'SELECT'), ' ', (SELECT name OPERATOR(tenant.=) 'a' FROM tenant.t), ' ', (SELECT count(*) FROM "`+second.Kept[0]+`".t))
+		FROM pg_class WHERE oid = 'tenant.t'::regclass`); got != "tenant "+owner+" t t 1" {
+		t.Errorf("the target has %q", got)
+	}
+	renamed := few("fourth", restore.Create)
+	renamed.Schema, renamed.CreateExtensions = "copy", false
+	if plan, err := r.Plan(t.Context(), x.Export, renamed, nil); err != nil || !slices.ContainsFunc(plan.Missing, func(m string) bool { return strings.Contains(m, "citext") }) {
+		t.Errorf("the extension is in another schema: %+v, %v", plan, err)
+	}
+	if dropped, err := r.DropKept(t.Context(), asSuperuser.Source, placed.KeptUntil); err != nil || len(dropped) != 2 {
+		t.Errorf("dropped %v, %v", dropped, err)
+	}
+	// Without CREATE on the database, tables can be added where an administrator has made the markers.
+	execute(t, to, "REVOKE CREATE ON DATABASE "+to+" FROM "+login+"; DROP TABLE tenant.t")
+	fifth := few("fifth", restore.Create)
+	fifth.Tables, fifth.CreateExtensions = []string{"t"}, false
+	place(t, r, x, fifth)
+	sixth := few("sixth", restore.Replace)
+	if _, err := r.Place(t.Context(), x.Export, sixth, nil); !errors.Is(err, restore.ErrForbidden) {
+		t.Errorf("replaced without CREATE on the database: %v", err)
+	}
+}
