@@ -166,9 +166,9 @@ matrix: postgres postgres-versions ## Restore every format from every PostgreSQL
 	cat build/matrix.txt; exit $$status
 
 .PHONY: random-schemas
-random-schemas: postgres ## Compare the exports of random schemas (N=5000 from seed FROM=1) with plain pg_dump: script, exit, restore
+random-schemas: postgres ## Compare the exports of random schemas (N=5000 from seed FROM=1) with plain pg_dump: script, exit, restore; PLACE=1: replace each by itself, too
 	@mkdir -p build; TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp}) \
-	$(GO) test -count=1 -timeout 12h -v -run '^TestRandomSchemas' ./internal/dev/roundtrip -random $(or $(N),5000) -random-from $(or $(FROM),1) \
+	$(GO) test -count=1 -timeout 12h -v -run '^TestRandomSchemas' ./internal/dev/roundtrip -random $(or $(N),5000) -random-from $(or $(FROM),1) $(if $(PLACE),-random-place) \
 		>build/random-schemas.txt 2>&1; status=$$?; grep -E 'seeds? [0-9]|random schemas|refused:' build/random-schemas.txt || cat build/random-schemas.txt; exit $$status
 
 .PHONY: many-tables

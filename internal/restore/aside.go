@@ -27,7 +27,7 @@ SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE', n.nspname, c.rel
 
 // tableDependentsSQL selects the objects that depend on tables and are no part of them: views, foreign
 // keys, children and partitions, functions, policies, defaults and publications, and the parent of a
-// partition. $1 are the tables. Parts of a table depend on it automatically or internally; a child, a
+// partition. $1 are the tables, $2 the schemas of which objects do not count. Parts of a table depend on it automatically or internally; a child, a
 // partition and a publication's entry do too, but are objects of their own.
 const tableDependentsSQL = `
 WITH RECURSIVE inside (classid, objid) AS (
@@ -47,7 +47,18 @@ WITH RECURSIVE inside (classid, objid) AS (
 SELECT DISTINCT i.type || ' ' || i.identity
   FROM outside o LEFT JOIN pg_rewrite r ON o.classid = 'pg_rewrite'::regclass AND r.oid = o.objid, -- of a view
        pg_identify_object(CASE WHEN r.oid IS NULL THEN o.classid ELSE 'pg_class'::regclass END, coalesce(r.ev_class, o.objid), o.objsubid) i
- WHERE i.identity IS NOT NULL ORDER BY 1`
+ WHERE i.identity IS NOT NULL AND NOT EXISTS (
+   SELECT FROM pg_namespace n WHERE n.nspname = ANY ($2::text[]::name[]) AND n.oid = CASE o.classid
+     WHEN 'pg_class'::regclass THEN (SELECT relnamespace FROM pg_class WHERE oid = o.objid)
+     WHEN 'pg_type'::regclass THEN (SELECT typnamespace FROM pg_type WHERE oid = o.objid)
+     WHEN 'pg_proc'::regclass THEN (SELECT pronamespace FROM pg_proc WHERE oid = o.objid)
+     WHEN 'pg_constraint'::regclass THEN (SELECT connamespace FROM pg_constraint WHERE oid = o.objid)
+     WHEN 'pg_rewrite'::regclass THEN (SELECT c.relnamespace FROM pg_class c WHERE c.oid = r.ev_class)
+     WHEN 'pg_attrdef'::regclass THEN (SELECT c.relnamespace FROM pg_attrdef a JOIN pg_class c ON c.oid = a.adrelid WHERE a.oid = o.objid)
+     WHEN 'pg_trigger'::regclass THEN (SELECT c.relnamespace FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE t.oid = o.objid)
+     WHEN 'pg_policy'::regclass THEN (SELECT c.relnamespace FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE p.oid = o.objid)
+     WHEN 'pg_statistic_ext'::regclass THEN (SELECT stxnamespace FROM pg_statistic_ext WHERE oid = o.objid) END)
+ ORDER BY 1`
 
 // grantsSQL selects statements that repeat the grants on what was moved aside for the objects of the same
 // name that were restored: on the schema, tables, columns, sequences and routines, and the default
@@ -121,12 +132,17 @@ func strs(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]strin
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// dependents returns the objects outside that depend on what is moved aside.
+// dependents returns the objects outside that depend on what is moved aside. What was moved aside
+// earlier does not count: it goes on referring to the same objects.
 func (o old) dependents(ctx context.Context, conn *pgx.Conn, all []old) ([]string, error) {
-	if !o.whole() {
-		return strs(ctx, conn, tableDependentsSQL, o.tables)
+	names, err := keptNames(ctx, conn)
+	if err != nil {
+		return nil, err
 	}
-	var names []string // of all, because they may depend on each other
+	if !o.whole() {
+		return strs(ctx, conn, tableDependentsSQL, o.tables, append([]string{}, names...))
+	}
+	// All of them, because they may depend on each other.
 	for _, other := range all {
 		name := other.schema
 		if other.keptID != 0 {

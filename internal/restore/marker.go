@@ -176,8 +176,8 @@ func (r *Restorer) lockWait() string {
 }
 
 // DropKept drops the schemas that Replace has kept in the target and that are due at now, and returns
-// their names. It drops nothing outside of them: a schema on which objects outside depend stays, and
-// is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
+// their names. It drops nothing outside of them: if objects outside depend on what a restore has kept,
+// all of that stays, and is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
 func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.Time) ([]string, error) {
 	ses, err := open(ctx, target)
 	if err != nil {
@@ -187,24 +187,18 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.
 	if there, err := markers(ctx, ses.Conn); err != nil || !there {
 		return nil, ofTargetError(err, "look for markers")
 	}
-	rows, err := ses.Conn.Query(ctx, "SELECT schema, name FROM pgcourier_restore.kept WHERE until <= $1 ORDER BY until", now)
-	if err != nil {
-		return nil, ofTargetError(err, "look for kept schemas")
-	}
-	due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[keptSchema])
+	due, err := strs(ctx, ses.Conn, "SELECT id FROM pgcourier_restore.kept GROUP BY id HAVING max(until) <= $1 ORDER BY max(until), id", now)
 	if err != nil {
 		return nil, ofTargetError(err, "look for kept schemas")
 	}
 	var dropped []string
 	var faults []error
-	for _, k := range due {
-		done, err := r.dropOne(ctx, ses.Conn, k)
+	for _, id := range due {
+		names, err := r.dropOf(ctx, ses.Conn, id)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("kept schema %s: %w", quoted(k.Name), err))
+			faults = append(faults, fmt.Errorf("what restore %s has kept: %w", id, err))
 		}
-		if done {
-			dropped = append(dropped, k.Name)
-		}
+		dropped = append(dropped, names...)
 		if ses.Conn.IsClosed() {
 			break
 		}
@@ -212,28 +206,34 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.
 	return dropped, errors.Join(faults...)
 }
 
-// keptSchema is a schema that holds what was moved aside. Its name can be given to another one, its
-// OID cannot.
-type keptSchema struct {
-	OID  uint32
-	Name string
+// keptNames returns the names of all schemas that hold what was moved aside. The name of one can be given
+// to another schema, its OID cannot.
+func keptNames(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	if there, err := markers(ctx, conn); err != nil || !there {
+		return nil, err
+	}
+	return strs(ctx, conn, `SELECT n.nspname::text FROM pgcourier_restore.kept k JOIN pg_catalog.pg_namespace n
+		ON n.oid = k.schema AND n.nspname = k.name ORDER BY n.oid`)
 }
 
-// dropOne drops a kept schema in a transaction and reports whether it did.
-func (r *Restorer) dropOne(ctx context.Context, conn *pgx.Conn, k keptSchema) (dropped bool, err error) {
+// dropOf drops in one transaction what a restore has kept, because its schemas can depend on each other,
+// and returns their names.
+func (r *Restorer) dropOf(ctx context.Context, conn *pgx.Conn, id string) (dropped []string, err error) {
 	err = r.within(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL client_min_messages = warning"); err != nil {
 			return err
 		}
-		// Another process may drop it at the same time.
-		tag, err := tx.Exec(ctx, "DELETE FROM pgcourier_restore.kept WHERE schema = $1", k.OID)
-		if err != nil || tag.RowsAffected() == 0 {
+		// Another process may drop them at the same time: it waits here, and then finds none.
+		dropped, err = strs(ctx, tx.Conn(), `WITH gone AS (DELETE FROM pgcourier_restore.kept WHERE id = $1 RETURNING schema, name)
+			SELECT n.nspname::text FROM gone JOIN pg_catalog.pg_namespace n ON n.oid = gone.schema AND n.nspname = gone.name ORDER BY n.oid`, id)
+		if err != nil || len(dropped) == 0 {
 			return err
 		}
-		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE oid = $1 AND nspname = $2)", k.OID, k.Name).Scan(&dropped); err != nil || !dropped {
-			return err
+		statements := []string{cleanBlock(dropped)}
+		for _, name := range dropped {
+			statements = append(statements, "DROP SCHEMA "+quoted(name))
 		}
-		for _, statement := range []string{cleanBlock([]string{k.Name}), "DROP SCHEMA " + quoted(k.Name)} {
+		for _, statement := range statements {
 			if _, err := tx.Conn().PgConn().Exec(ctx, statement).ReadAll(); err != nil {
 				return err
 			}
@@ -244,11 +244,11 @@ func (r *Restorer) dropOne(ctx context.Context, conn *pgx.Conn, k keptSchema) (d
 	case err == nil:
 		return dropped, nil
 	case state == inTheWay:
-		return false, &DependentsError{Objects: []string{strings.TrimPrefix(oneLine(err.Error()), "ERROR: ")}}
+		return nil, &DependentsError{Objects: []string{strings.TrimPrefix(oneLine(err.Error()), "ERROR: ")}, replaced: true}
 	case state == lockNotAvailable:
-		return false, fmt.Errorf("%w: %w", ErrInUse, err)
+		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
 	}
-	return false, ofTargetError(err, "drop it")
+	return nil, ofTargetError(err, "drop it")
 }
 
 // open connects to the target, not as an attempt.

@@ -199,8 +199,21 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 			t.Errorf("%s: other definitions:\n%s\nwant\n%s", f, got, ddl)
 		}
 	}
+	// What was moved aside refers to other tables, and does not keep them from being replaced.
+	x := sealed(t, dump(t, from, export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")
+	again := placement(t, from, "orders", restore.Replace)
+	for id, tables := range [][]string{{"orders"}, {"orders", "people"}, nil} {
+		again.ID, again.Tables = fmt.Sprint("again ", id), tables
+		place(t, r, x, again)
+	}
+	if diffs := contents.Compare(want, read(t, from, "tenant")); len(diffs) > 0 {
+		t.Error(diffs)
+	}
+	if dropped, err := r.DropKept(t.Context(), again.Source, time.Now().Add(2*again.Keep)); err != nil || len(dropped) != 3 {
+		t.Errorf("dropped %v, %v", dropped, err)
+	}
 	// Into another database the foreign key's table and the type are missing.
-	x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
+	x = sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
 	to := database(t, "")
 	p := placement(t, to, "one", restore.Create)
 	p.Tables = []string{"orders"}

@@ -332,6 +332,12 @@ func TestAPlacementThatIsRefusedChangesNothing(t *testing.T) {
 		execute(t, s.database, c.undo)
 		s.unchanged(c.what)
 	}
+	// A reference to something outside is no obstacle.
+	execute(t, s.database, "CREATE SCHEMA o; CREATE TABLE o.plans (id int PRIMARY KEY); ALTER TABLE tenant.people ADD plan int REFERENCES o.plans")
+	if plan, err := impatient.Plan(t.Context(), s.x.Export, replace("refers"), nil); err != nil || len(plan.Aside) != 1 {
+		t.Errorf("a foreign key to another schema: %+v, %v", plan, err)
+	}
+	execute(t, s.database, "ALTER TABLE tenant.people DROP plan; DROP SCHEMA o CASCADE")
 	// A partition, and a table that a view of the same schema reads.
 	for table, names := range map[string]string{"parts_a": "tenant.parts", "parts": "materialized view tenant.counted", "people": "tenant.orders"} {
 		p := replace("part")

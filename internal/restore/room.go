@@ -28,7 +28,8 @@ const contentsSQL = `
 // would drop. It follows dependencies as PostgreSQL's findDependentObjects does: down to the objects
 // that depend on a dropped object, and up to the owner of a dropped part. An object without a schema,
 // such as a cast or a publication's table, is outside, unless it is a part of an object inside, such
-// as the cast from a range to its multirange. Parts of objects are not listed.
+// as the cast from a range to its multirange. Parts of objects are not listed, such
+// as the triggers of a foreign key from inside on the table that it references.
 const dependentsSQL = `
 WITH RECURSIVE own (classid, objid) AS (` + contentsSQL + `
 ), going (classid, objid, objsubid) AS (
@@ -67,7 +68,9 @@ WITH RECURSIVE own (classid, objid) AS (` + contentsSQL + `
     END AS home FROM going g
 ), outside AS (
   SELECT h.classid, h.objid, h.objsubid FROM homes h LEFT JOIN pg_catalog.pg_namespace n ON n.oid = h.home
-   WHERE CASE WHEN n.nspname IS NOT NULL THEN n.nspname <> ALL (%[1]s) AND n.nspname !~ '^pg_toast'
+   WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                      WHERE h.classid = 'pg_catalog.pg_trigger'::regclass AND t.oid = h.objid AND t.tgisinternal)
+     AND CASE WHEN n.nspname IS NOT NULL THEN n.nspname <> ALL (%[1]s) AND n.nspname !~ '^pg_toast'
          ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN own ON own.classid = d.refclassid AND own.objid = d.refobjid
                            WHERE d.classid = h.classid AND d.objid = h.objid AND d.deptype = 'i') END
 )

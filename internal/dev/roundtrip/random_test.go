@@ -223,6 +223,10 @@ func (b *batch) compare(t *testing.T, c *randomCase, store *memory, out export.O
 	_, err = fieldRestorer(t).Restore(t.Context(), x, restore.Target{Source: source(t, b.name+"_ours"), CreateExtensions: c.Extension != ""}, nil)
 	if err != nil {
 		b.differ(t, c, "%s: psql restores what pg_dump wrote, ours says: %v", c.format(), err)
+		return
+	}
+	if *randomPlace {
+		b.place(t, c, x)
 	}
 }
 
@@ -328,6 +332,11 @@ func (b *batch) group(t *testing.T, dumper *pgdump.Dumper) {
 // the same.
 func (b *batch) compareRestored(t *testing.T) {
 	t.Helper()
+	if *randomPlace {
+		if err := cluster.execute(t.Context(), b.name+"_ours", "DROP SCHEMA IF EXISTS pgcourier_restore CASCADE"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var scripts [2][]byte
 	for i, database := range []string{b.name + "_plain", b.name + "_ours"} {
 		cmd, err := cluster.client(t.Context(), database, "pg_dump", "--no-owner", "--no-acl")

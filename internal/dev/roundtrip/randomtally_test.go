@@ -17,6 +17,7 @@ type randomTally struct {
 	cases, statements, differing   int
 	notDumped, restored, extension int
 	unreadable                     int
+	placed, notPlaced              int            // with -random-place
 	refused                        map[string]int // by the statement's first words
 }
 
@@ -35,8 +36,8 @@ func (r *randomTally) String() string {
 		words = append(words, fmt.Sprintf("%d %s", n, w))
 	}
 	slices.Sort(words)
-	return fmt.Sprintf("random schemas: %d cases, %d statements (%d more refused by the server), %d with an extension inside, %d not dumped by pg_dump, %d with a script that psql cannot read, %d restored, %d with differences\nrefused: %s",
-		r.cases, r.statements, refused, r.extension, r.notDumped, r.unreadable, r.restored, r.differing, strings.Join(words, ", "))
+	return fmt.Sprintf("random schemas: %d cases, %d statements (%d more refused by the server), %d with an extension inside, %d not dumped by pg_dump, %d with a script that psql cannot read, %d restored, %d replacements made and %d refused, %d with differences\nrefused: %s",
+		r.cases, r.statements, refused, r.extension, r.notDumped, r.unreadable, r.restored, r.placed, r.notPlaced, r.differing, strings.Join(words, ", "))
 }
 
 // firstDifference shows the first lines that differ.
