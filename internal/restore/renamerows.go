@@ -31,9 +31,9 @@ func (s *steps) placeRows(ctx context.Context, statement string, copies bool) er
 	return s.execute(ctx, renamed, copies)
 }
 
-// setting matches pg_dump's statement that sets a sequence. The groups are the string that names it and
-// the rest.
-var setting = regexp.MustCompile(`^SELECT pg_catalog\.setval\((E?)'((?:[^'\\]|''|\\.)*)'(, .*)$`)
+// setting matches pg_dump's statement that sets a sequence. The groups are the string that names it, with
+// escapes or without, and the rest.
+var setting = regexp.MustCompile(`^SELECT pg_catalog\.setval\((?:E'((?:[^'\\]|''|\\(?s:.))*)'|'((?:[^']|'')*)')((?s:, .*))$`)
 
 // rows returns a statement about rows with the new name of the schema. ok is false if it is about no
 // rows, or about those of another schema or of a table that does not come along.
@@ -47,20 +47,26 @@ func (m *renaming) rows(statement string, copies bool, chosen *selection) (renam
 		head := copying.FindString(statement)
 		return "COPY " + identifier(to) + " " + statement[len(head):], true
 	}
-	parts := setting.FindStringSubmatch(statement)
-	if parts == nil {
+	sequence, value, ok := setsSequence(statement)
+	to := export.Table{Schema: m.to, Name: sequence.Name}
+	if !ok || sequence.Schema != m.from || chosen != nil && !chosen.sequences[to] {
 		return "", false
 	}
-	text := strings.ReplaceAll(parts[2], "''", "'")
+	return "SELECT pg_catalog.setval(" + literal(identifier(to)) + value, true
+}
+
+// setsSequence returns the sequence that a statement of pg_dump sets, and the rest of the statement.
+func setsSequence(statement string) (sequence export.Table, value string, ok bool) {
+	parts := setting.FindStringSubmatch(statement)
+	if parts == nil {
+		return sequence, "", false
+	}
+	text := strings.ReplaceAll(parts[1]+parts[2], "''", "'")
 	if parts[1] != "" {
 		text = strings.ReplaceAll(text, `\\`, `\`)
 	}
 	schema, name, _, ok := archive.Qualified(archive.Tokens(text))
-	to := export.Table{Schema: m.to, Name: name}
-	if !ok || schema != m.from || chosen != nil && !chosen.sequences[to] {
-		return "", false
-	}
-	return "SELECT pg_catalog.setval(" + literal(identifier(to)) + parts[3], true
+	return export.Table{Schema: schema, Name: name}, parts[3], ok
 }
 
 // endDefinitions executes the definitions of chosen tables, which were held back.

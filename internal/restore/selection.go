@@ -13,10 +13,11 @@ import (
 // definitions before the first rows: with them the selection knows the partitions, sequences and types
 // of the tables, and decides about every later statement at once.
 type selection struct {
-	tables    map[export.Table]bool
-	sequences map[export.Table]bool
-	indexes   map[export.Table]bool
-	made      map[export.Table]string // other objects of the export, with their kind
+	tables     map[export.Table]bool
+	sequences  map[export.Table]bool
+	indexes    map[export.Table]bool
+	statistics map[export.Table]bool
+	made       map[export.Table]string // other objects of the export, with their kind
 	// exists reports whether the target has a table, for foreign keys.
 	exists func(export.Table) (bool, error)
 
@@ -38,7 +39,7 @@ func newEntry(h archive.Heading, statement string) entry {
 // newSelection resolves the names of tables among the definitions of a script.
 func newSelection(names []string, definitions []entry) (*selection, error) {
 	s := &selection{
-		tables: map[export.Table]bool{}, sequences: map[export.Table]bool{}, indexes: map[export.Table]bool{},
+		tables: map[export.Table]bool{}, sequences: map[export.Table]bool{}, indexes: map[export.Table]bool{}, statistics: map[export.Table]bool{},
 		made: map[export.Table]string{}, uses: map[export.Table]string{},
 	}
 	for _, e := range definitions {
@@ -104,7 +105,7 @@ func (e entry) altered() (t export.Table, rest []archive.Token, ok bool) {
 	if rest = rest[1:]; rest[0].Is("FOREIGN") {
 		rest = rest[1:]
 	}
-	if !rest[0].Is("TABLE") && !rest[0].Is("INDEX") && !rest[0].Is("SEQUENCE") {
+	if !rest[0].Is("TABLE") && !rest[0].Is("INDEX") && !rest[0].Is("SEQUENCE") && !rest[0].Is("STATISTICS") {
 		return t, nil, false
 	}
 	if rest = rest[1:]; len(rest) > 0 && rest[0].Is("ONLY") {
@@ -173,8 +174,18 @@ func (s *selection) belongs(e entry) (bool, error) {
 	case "TABLE DATA":
 		t, ok := copied(e.statement)
 		return ok && s.tables[t], nil
-	case "SEQUENCE", "SEQUENCE SET", "SEQUENCE OWNED BY":
-		return s.sequences[export.Table{Schema: e.Schema, Name: e.Name}], nil
+	case "SEQUENCE", "SEQUENCE SET", "SEQUENCE OWNED BY": // a heading has no line breaks of a name
+		q, ok := e.created()
+		if !ok {
+			q, _, ok = e.sequence()
+		}
+		if !ok {
+			q, _, ok = e.altered()
+		}
+		if !ok {
+			q, _, ok = setsSequence(bare(e.statement))
+		}
+		return ok && s.sequences[q], nil
 	case "TABLE ATTACH", "INDEX ATTACH":
 		parent, child, ok := e.attaches()
 		among := s.tables
@@ -223,7 +234,7 @@ func (s *selection) about(e entry) bool {
 		if s.tables[t] && (e.Kind == "CONSTRAINT") && len(rest) > 2 && rest[0].Is("ADD") && rest[1].Is("CONSTRAINT") {
 			s.indexes[export.Table{Schema: t.Schema, Name: rest[2].Text}] = true
 		}
-		return s.tables[t] || s.indexes[t]
+		return s.tables[t] || s.indexes[t] || s.statistics[t]
 	}
 	word := map[string]string{"RULE": "TO", "STATISTICS": "FROM"}[e.Kind]
 	if word == "" {
@@ -237,6 +248,9 @@ func (s *selection) about(e entry) bool {
 	t := export.Table{Schema: schema, Name: name}
 	if !ok || !s.tables[t] {
 		return false
+	}
+	if n, ok := e.created(); ok && e.Kind == "STATISTICS" {
+		s.statistics[n] = true
 	}
 	if e.Kind == "INDEX" {
 		for _, token := range e.tokens[1:] {
@@ -263,7 +277,7 @@ func (s *selection) commented(e entry) bool {
 	}
 	schema, name, _, ok := archive.Qualified(rest)
 	t := export.Table{Schema: schema, Name: name}
-	return ok && (s.tables[t] || kind == "INDEX" && s.indexes[t] || kind == "SEQUENCE" && s.sequences[t])
+	return ok && (s.tables[t] || kind == "INDEX" && s.indexes[t] || kind == "SEQUENCE" && s.sequences[t] || kind == "STATISTICS" && s.statistics[t])
 }
 
 // used lists the objects that the chosen tables use and that do not come along.
