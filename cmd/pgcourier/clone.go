@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
@@ -124,7 +126,15 @@ func (a *app) asEvent(cmd *cobra.Command) *cobra.Command {
 			return exitf(exitUsage, "--as-event needs the export as PROJECT/REQUEST")
 		}
 		to, _, err := cmd.Root().Find([]string{"clone"})
-		if err := errors.Join(err, to.Flags().Set("export", id), to.Flags().Set("wait", "true")); err != nil {
+		cmd.Flags().Visit(func(f *pflag.Flag) {
+			if to.Flags().Lookup(f.Name) == nil && !slices.Contains([]string{"as-event", "into", "output"}, f.Name) {
+				err = errors.Join(err, exitf(exitUsage, "--%s does not go with --as-event: the control plane says where and how", f.Name))
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(to.Flags().Set("export", id), to.Flags().Set("wait", "true")); err != nil {
 			return err
 		}
 		return delegate(cmd, []string{project, cmp.Or(into, project)}, "clone")

@@ -87,6 +87,11 @@ func TestARestoreByEventUndoesAMistakeInOneTable(t *testing.T) {
 	before := p.content("tenant_acme.invoices")
 	p.exec("DELETE FROM tenant_acme.invoices WHERE number % 2 = 0; UPDATE tenant_acme.invoices SET notes = 'lost'")
 	r := p.restorer(p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"))
+	for _, flag := range []string{"--clean", "--schema-as=other", "--to=postgres://h/db"} {
+		if out, stderr, code := p.cli("restore", "acme/one", "--as-event", flag); code != 2 || !strings.Contains(stderr, "does not go with --as-event") {
+			t.Errorf("%s: %d, %s%s", flag, code, out, stderr)
+		}
+	}
 	out, stderr, code := p.cli("restore", "acme/one", "--as-event", "--table", "tenant_acme.invoices", "--replace", "--restore-id", "undo", "--output", "json")
 	if code != 0 {
 		t.Fatalf("restore --as-event ended with %d: %s%s", code, out, stderr)
