@@ -242,7 +242,7 @@ memory() {
 majors() {
 	up
 	docker run --detach --name postgres-old --network ${COMPOSE_PROJECT_NAME}_default --env POSTGRES_PASSWORD=pgcourier --env POSTGRES_DB=old "postgres:${OLD_MAJOR:-15}" >/dev/null
-	until_ok docker exec postgres-old psql --username=postgres --dbname=old --host=127.0.0.1 --command 'SELECT 1'
+	until_ok docker exec postgres-old pg_isready --username=postgres --dbname=old --host=127.0.0.1
 	docker exec postgres-old psql --username=postgres --dbname=old --quiet --command 'CREATE SCHEMA tenant_old; CREATE TABLE tenant_old.t AS SELECT generate_series(1, 1000) AS n' >/dev/null
 	sql --dbname=platform --command "ALTER TABLE control_plane.projects ADD COLUMN IF NOT EXISTS dsn text; INSERT INTO control_plane.projects VALUES ('old', 'Old', 'active', 'tenant_old', 'postgres://postgres:pgcourier@postgres-old:5432/old?sslmode=disable') ON CONFLICT DO NOTHING" >/dev/null
 	PGCOURIER_PROJECT_QUERY="SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, dsn FROM control_plane.projects WHERE id = \$1" \
