@@ -13,7 +13,9 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/api/console"
+	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/dev/chromium"
+	"github.com/pgcourier/pgcourier/internal/dev/oidctest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/secret"
 )
@@ -130,6 +132,7 @@ func TestTheKeyboardIsEnoughInABrowser(t *testing.T) {
 		for _, path := range []string{"", "exports", "exports/acme/nightly-2026-11-01", "schedules", "tokens", "tokens/new", "request", "retention?project=acme"} {
 			p.See(v)
 			p.Go(b.url + "/console/" + path)
+			p.Await("the tab of the page is in the window", `(r => r.left >= -1 && r.right <= innerWidth + 1)(document.querySelector(".tabs [aria-current]").getBoundingClientRect())`)
 			var stops int
 			p.Run(`window.stops = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")].filter(e => e.checkVisibility() && !e.disabled); stops.length`, &stops)
 			for i := range stops {
@@ -358,4 +361,35 @@ func TestALinkLogsOneBrowserIn(t *testing.T) {
 	first.Await("the overview", `document.querySelector("h1").textContent === "Overview"`)
 	second.Go(b.url + console.OneTimePath(once.Code))
 	second.Await("the login page says why", `document.body.textContent.includes("It was used already") && document.getElementById("token") !== null`)
+}
+
+// A user logs in at the issuer: the browser goes there and comes back, and the session is the user's.
+func TestAUserLogsInAtTheIssuerInABrowser(t *testing.T) {
+	all(t)
+	const client = "browser"
+	provider := oidctest.Start(t)
+	provider.Claims = map[string]any{"projects": []string{"acme"}, "scopes": "read operate"}
+	i := issuer.New(issuer.Config{Issuer: provider.URL, Audience: client, ProjectClaim: "projects", ScopeClaim: "scopes"})
+	b := setupWith(t, i, func(c *settings) {
+		oidctest.Register(client, c.URL+console.LoginPath)
+		c.Login = issuer.NewLogin(i, client, secret.String(oidctest.ClientSecret), c.URL+console.LoginPath)
+	})
+	b.completed("acme", "mine")
+	b.completed("globex", "theirs")
+	p := startBrowser(t).Open(wide)
+	p.Go(b.url + "/console/exports")
+	p.Await("the login page", `document.querySelector("h1").textContent === "Log in"`)
+	p.Do(func() { p.Run(`document.querySelector("a.button").click()`, nil) })
+	p.Await("the issuer", `location.search.includes("authRequestID")`)
+	var id string
+	p.Run(`new URLSearchParams(location.search).get("authRequestID")`, &id)
+	p.Go(provider.Enter(t, id))
+	p.Await("the page that was asked for", `location.pathname === "/console/exports" && document.querySelector("tbody").textContent.includes("mine") && !document.querySelector("main").textContent.includes("theirs")`)
+	var who string
+	p.Run(`document.querySelector(".who").textContent`, &who)
+	if !strings.Contains(who, "oidc:id2") {
+		t.Errorf("logged in as %q", who)
+	}
+	p.Do(func() { p.Run(`document.querySelector(".who button").click()`, nil) })
+	p.Await("logged out", `document.body.textContent.includes("You are logged out")`)
 }

@@ -82,6 +82,7 @@ func (l *logs) String() string {
 type settings struct {
 	console.Config
 	Notices api.Notices
+	URL     string // of the server, which does not answer yet
 }
 
 // setup makes a bench. change may change the console's configuration.
@@ -121,7 +122,9 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*settings)) *ben
 	b.must(err)
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	links := handover.NewLinks(handover.LinksConfig{Records: b.ledger, Keys: keys, PublicURL: "https://backups.example.org", Check: handlers.CheckLink, Log: log})
-	c := settings{Config: console.Config{Keys: [][]byte{bytes.Repeat([]byte("s"), 32)}, Version: "test", Notice: time.Hour, Log: log}}
+	srv := httptest.NewUnstartedServer(nil)
+	b.url = "http://" + srv.Listener.Addr().String()
+	c := settings{URL: b.url, Config: console.Config{Keys: [][]byte{bytes.Repeat([]byte("s"), 32)}, Version: "test", Notice: time.Hour, Log: log}}
 	for _, f := range change {
 		f(&c)
 	}
@@ -144,8 +147,8 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*settings)) *ben
 	pages, err := console.New(c.Config)
 	b.must(err)
 	a.Mount(console.Prefix, pages)
-	srv := httptest.NewServer(a.Handler())
-	b.url = srv.URL
+	srv.Config.Handler = a.Handler()
+	srv.Start()
 	t.Cleanup(func() {
 		a.Drain()
 		srv.Close()

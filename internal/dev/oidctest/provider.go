@@ -64,11 +64,23 @@ func (p *Provider) Login(t testing.TB, address string) string {
 		}
 		return to
 	}
-	id := location(address).Query().Get("authRequestID")
+	return location(p.Enter(t, location(address).Query().Get("authRequestID"))).String()
+}
+
+// Enter is the user's entry of name and password. It returns the address to which the provider's page of the
+// login then sends the browser.
+func (p *Provider) Enter(t testing.TB, id string) string {
+	t.Helper()
 	if err := p.CheckUsernamePassword("test-user2", "verysecure", id); err != nil {
 		t.Fatal(err)
 	}
-	return location(op.AuthCallbackURL(p.provider)(op.ContextWithIssuer(t.Context(), p.URL), id)).String()
+	return op.AuthCallbackURL(p.provider)(op.ContextWithIssuer(t.Context(), p.URL), id)
+}
+
+// Register registers a further client with its redirect address, for all providers: no other test may run
+// meanwhile.
+func Register(client, redirect string) {
+	storage.RegisterClients(storage.WebClient(client, ClientSecret, redirect))
 }
 
 // ClientCredentials implements op.Storage.

@@ -26,6 +26,8 @@
     }
   }
   prepare(document);
+  const tab = document.querySelector(".tabs [aria-current]"); // in a narrow window the tabs scroll sideways
+  if (tab) tab.scrollIntoView({ block: "nearest", inline: "center" });
   const foot = document.getElementById("zone");
   if (foot && zone && zone !== "UTC") foot.textContent = "times are in " + zone + ", and in UTC where the pointer rests on them";
 
