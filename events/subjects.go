@@ -48,7 +48,7 @@ const (
 	// of restores: see Filters.
 	StreamRestoreOutcomes = "RESTORE_OUTCOMES"
 	StreamRestoreEvents   = "RESTORE_EVENTS"
-	// StreamNotifications is the notifier's queue. Only the notifier and the operator publish there.
+	// StreamNotifications is the notifier's queue. The notifier publishes there; the operator and the API do to replay.
 	StreamNotifications = "BACKUP_NOTIFICATIONS"
 	// BucketNotificationStates is the key-value bucket with the state of each notification,
 	// and StreamNotificationStates its stream.
