@@ -2,7 +2,7 @@
 {{- define "pgcourier.checks" -}}
 {{- $v := .Values -}}
 {{- if not (include "pgcourier.components" .) -}}
-{{- fail "no role is enabled: set worker.enabled, notifier.enabled, verifier.enabled or api.enabled" -}}
+{{- fail "no role is enabled: set worker.enabled, notifier.enabled, verifier.enabled, restorer.enabled or api.enabled" -}}
 {{- end -}}
 {{- if not $v.image.repository -}}
 {{- fail "image.repository is empty: no image is published. Build it from the Dockerfile, push it to your registry, and name it here" -}}
@@ -41,6 +41,9 @@
 {{- if and $v.notifier.enabled (include "pgcourier.publicURL" .) (not $v.notifier.secretFiles.PGCOURIER_LINK_KEY_FILE) -}}
 {{- fail "notifier.secretFiles.PGCOURIER_LINK_KEY_FILE is missing: with a public address the notifier sends links, and makes them with the API's key" -}}
 {{- end -}}
+{{- if and $v.restorer.enabled (not (or $v.settings.PGCOURIER_RESTORE_QUERY $v.restorer.env.PGCOURIER_RESTORE_QUERY)) -}}
+{{- fail "restorer.env.PGCOURIER_RESTORE_QUERY is missing: it says where each project's restores go, and without it every one is refused" -}}
+{{- end -}}
 {{- include "pgcourier.checkFolder" . -}}
 {{- end -}}
 
@@ -62,9 +65,10 @@
 {{- $pods := 0 -}}
 {{- if .Values.worker.enabled -}}{{- $pods = add $pods $workers -}}{{- end -}}
 {{- if .Values.verifier.enabled -}}{{- $pods = add $pods (.Values.verifier.replicas | int) -}}{{- end -}}
+{{- if .Values.restorer.enabled -}}{{- $pods = add $pods (.Values.restorer.replicas | int) -}}{{- end -}}
 {{- if .Values.api.enabled -}}{{- $pods = add $pods (.Values.api.replicas | int) -}}{{- end -}}
 {{- if gt ($pods | int) 1 -}}
-{{- fail (printf "storage.claim.accessMode is %s, and up to %d pods of workers, verifiers and the API would use the volume: on another node it cannot be mounted, and exports of one could not be read by the others. Use a claim with ReadWriteMany, or S3, or worker.replicas 1 without verifier and API" $claim.accessMode ($pods | int)) -}}
+{{- fail (printf "storage.claim.accessMode is %s, and up to %d pods of workers, verifiers, restorers and the API would use the volume: on another node it cannot be mounted, and exports of one could not be read by the others. Use a claim with ReadWriteMany, or S3, or worker.replicas 1 without verifier, restorer and API" $claim.accessMode ($pods | int)) -}}
 {{- end -}}
 {{- end -}}
 {{- else if or $claim.existingClaim $claim.create -}}

@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{/* The roles that are enabled, as words. */}}
 {{- define "pgcourier.components" -}}
 {{- $all := list -}}
-{{- range list "worker" "notifier" "verifier" "api" -}}
+{{- range list "worker" "notifier" "verifier" "restorer" "api" -}}
 {{- if (index $.Values .).enabled -}}{{- $all = append $all . -}}{{- end -}}
 {{- end -}}
 {{- join " " $all -}}

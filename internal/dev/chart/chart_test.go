@@ -68,11 +68,12 @@ func TestTheChartRefuses(t *testing.T) {
 			folder.with("storage.claim.create", true).with("api.enabled", false).with("worker.replicas", 1),
 			"Use a claim with ReadWriteMany",
 		},
-		"a folder elsewhere":    {plain(t).with("storage.urls", []any{"file:///srv"}), "not on a volume"},
-		"a volume for nothing":  {plain(t).with("storage.claim.create", true), "has no folder"},
-		"an unknown access":     {folder.with("storage.claim.accessMode", "ReadOnlyMany"), "/storage/claim/accessMode"},
-		"a storage unknown":     {plain(t).with("storage.urls", []any{"ftp://a"}), "/storage/urls/0"},
-		"a digest that is none": {plain(t).with("image.digest", "latest"), "/image/digest"},
+		"a restorer without targets": {plain(t).with("restorer.enabled", true), "restorer.env.PGCOURIER_RESTORE_QUERY is missing"},
+		"a folder elsewhere":         {plain(t).with("storage.urls", []any{"file:///srv"}), "not on a volume"},
+		"a volume for nothing":       {plain(t).with("storage.claim.create", true), "has no folder"},
+		"an unknown access":          {folder.with("storage.claim.accessMode", "ReadOnlyMany"), "/storage/claim/accessMode"},
+		"a storage unknown":          {plain(t).with("storage.urls", []any{"ftp://a"}), "/storage/urls/0"},
+		"a digest that is none":      {plain(t).with("image.digest", "latest"), "/image/digest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

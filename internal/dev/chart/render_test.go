@@ -110,7 +110,7 @@ func mustRender(t *testing.T, v values) map[string]string {
 // documents splits rendered templates into their objects: settings and roles first, then the other
 // templates by name.
 func documents(files map[string]string) (all []string) {
-	first := []string{"settings.yaml", "worker.yaml", "notifier.yaml", "verifier.yaml", "api.yaml"}
+	first := []string{"settings.yaml", "worker.yaml", "notifier.yaml", "verifier.yaml", "restorer.yaml", "api.yaml"}
 	names := slices.SortedFunc(maps.Keys(files), func(a, b string) int {
 		return cmp.Or(slices.Index(append(first, a), a)-slices.Index(append(first, b), b), cmp.Compare(a, b))
 	})
