@@ -7,5 +7,5 @@ set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 case "$1 $2" in
-configure\ ?* | 2\ *) systemctl --no-block try-restart pgcourier.service pgcourier-notifier.service pgcourier-verifier.service ;;
+configure\ ?* | 2\ *) systemctl --no-block try-restart pgcourier.service pgcourier-notifier.service pgcourier-verifier.service pgcourier-restorer.service ;;
 esac

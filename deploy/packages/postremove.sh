@@ -9,7 +9,7 @@ remove | 0)
 purge)
 	rm -f /etc/pgcourier/database-url
 	[ ! -d /etc/pgcourier ] || rmdir --ignore-fail-on-non-empty /etc/pgcourier
-	for user in pgcourier pgcourier-notifier pgcourier-verifier; do
+	for user in pgcourier pgcourier-notifier pgcourier-verifier pgcourier-restorer; do
 		if [ ! -e "/var/lib/$user" ] && getent passwd "$user" >/dev/null; then userdel "$user"; fi
 	done
 	;;

@@ -7,7 +7,7 @@ remove | 0) ;;
 *) exit 0 ;;
 esac
 command -v systemctl >/dev/null || exit 0
-for unit in pgcourier.service pgcourier-notifier.service pgcourier-verifier.service; do
+for unit in pgcourier.service pgcourier-notifier.service pgcourier-verifier.service pgcourier-restorer.service; do
 	[ ! -d /run/systemd/system ] || systemctl stop "$unit"
 	systemctl --quiet disable "$unit"
 done

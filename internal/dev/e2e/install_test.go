@@ -193,7 +193,7 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 	if !strings.Contains(verifier.one(t, "SystemCallFilter"), "@mount") {
 		t.Error("the verifier's sandbox may not mount")
 	}
-	if len(roles) != 3 || roles["serve"] == "" || roles["serve --roles notifier"] == "" {
+	if len(roles) != 4 || roles["serve"] == "" || roles["serve --roles notifier"] == "" || roles["serve --roles restorer"] == "" {
 		t.Errorf("units for %v", roles)
 	}
 }
