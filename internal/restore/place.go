@@ -116,6 +116,10 @@ type placing struct {
 	leftOut   []string
 	remarks   []string
 
+	// late are the foreign keys to tables that are not restored. They lock those tables against writes
+	// until the end of the transaction, so they are made last.
+	late []string
+
 	attempt int64 // the advisory lock that only this attempt takes
 	backend int32 // the process of its session
 

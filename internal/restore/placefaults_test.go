@@ -431,3 +431,39 @@ func TestAFaultyExportIsNotPlaced(t *testing.T) {
 		}
 	}
 }
+
+// A foreign key locks the table that it references against writes until COMMIT, so those to tables of
+// others are made after the rows are counted.
+func TestForeignKeysToOthersAreMadeLast(t *testing.T) {
+	t.Parallel()
+	owner := role(t, "")
+	from := database(t, "CREATE SCHEMA o; CREATE TABLE o.plans (id int PRIMARY KEY); INSERT INTO o.plans VALUES (1); GRANT USAGE ON SCHEMA o TO "+owner+"; GRANT REFERENCES, SELECT ON o.plans TO "+owner+
+		"; CREATE SCHEMA tenant; CREATE TABLE tenant.people (id int PRIMARY KEY, plan int REFERENCES o.plans); CREATE TABLE tenant.pets (owner int REFERENCES tenant.people)")
+	s := &shop{T: t, database: from, x: sealed(t, dump(t, from, export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")}
+	want := script(t, from, "tenant")
+	for id, tables := range map[string][]string{"whole": nil, "table": {"pets"}} {
+		p, source := newProxy(t, from, "hashtextextended(pgcourier_row")
+		at := placement(t, from, id, restore.Replace)
+		at.Source, at.Owner, at.Tables = source, owner, tables
+		done := make(chan error, 1)
+		go func() {
+			_, err := restorer(restore.Config{}).Place(t.Context(), s.x.Export, at, nil)
+			done <- err
+		}()
+		select {
+		case <-p.reached:
+		case err := <-done:
+			t.Fatal(err)
+		}
+		if n := value[int](t, from, "SELECT count(*) FROM pg_locks WHERE relation IN ('o.plans'::regclass, 'tenant.people'::regclass) AND mode = 'ShareRowExclusiveLock'"); n != 0 {
+			t.Errorf("%s: %d locks against writes while the rows are counted", id, n)
+		}
+		close(p.release)
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+		if got := script(t, from, "tenant"); got != want {
+			t.Errorf("%s: other definitions: %s", id, firstDifference(got, want))
+		}
+	}
+}

@@ -267,7 +267,8 @@ func written(statement string) error {
 	word := firstWord.FindString(head)
 	switch {
 	case !slices.Contains(words, word), asOther.MatchString(head),
-		word == "SELECT" && !strings.HasPrefix(head, "SELECT pg_catalog."):
+		// pg_dump 18 can write statistics with SELECT * FROM pg_catalog.pg_restore_relation_stats.
+		word == "SELECT" && !strings.HasPrefix(head, "SELECT pg_catalog.") && !strings.HasPrefix(head, "SELECT * FROM pg_catalog.pg_restore_"):
 		return unverified("a statement that pg_dump does not write: %s", headline(statement))
 	}
 	return nil
@@ -295,6 +296,41 @@ func (pl *placing) names(statement string, copies bool) {
 
 func nameByte(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}
+
+// refersElsewhere reports whether a statement makes a foreign key to a table that is not restored.
+func (pl *placing) refersElsewhere(statement string) bool {
+	if pl.current.Kind != "FK CONSTRAINT" {
+		return false
+	}
+	_, rest, ok := newEntry(pl.current.Heading, statement).altered()
+	if !ok {
+		return false
+	}
+	schema, name, _, ok := archive.Qualified(archive.After(rest, "REFERENCES"))
+	if pl.selection != nil {
+		return ok && !pl.selection.tables[export.Table{Schema: schema, Name: name}]
+	}
+	return ok && !slices.Contains(pl.schemas, schema)
+}
+
+// referElsewhere makes the late foreign keys, as the owner.
+func (pl *placing) referElsewhere(ctx context.Context, s *steps) error {
+	if len(pl.late) == 0 {
+		return nil
+	}
+	if pl.placement.Owner != "" {
+		if _, err := pl.at.Conn.Exec(ctx, "SET LOCAL ROLE "+quoted(pl.placement.Owner)); err != nil {
+			return ofTargetError(err, "become the owner")
+		}
+	}
+	for _, statement := range pl.late {
+		if err := s.execute(ctx, statement, false); err != nil {
+			return err
+		}
+	}
+	_, err := pl.at.Conn.Exec(ctx, "RESET ROLE")
+	return s.refused(ctx, err, "leave the owner's role")
 }
 
 // end checks what was restored, and commits it with the marker.
@@ -358,6 +394,9 @@ func (pl *placing) finish(ctx context.Context, s *steps, evidence Evidence) erro
 		return unverified("after the rename: %s", strings.Join(differences, ", "))
 	}
 	pl.remarks = append(pl.remarks, left...)
+	if err := pl.referElsewhere(ctx, s); err != nil {
+		return err
+	}
 	out := Placed{
 		ID: pl.placement.ID, ServerVersion: pl.at.Version(), Schemas: pl.schemas, Tables: found, LeftOut: pl.leftOut, StillNames: pl.still,
 	}

@@ -157,6 +157,10 @@ func (s *steps) place(ctx context.Context, statement string, copies bool) error 
 			s.attachments = append(s.attachments, one)
 			continue
 		}
+		if !rows && pl.refersElsewhere(one) {
+			pl.late = append(pl.late, one)
+			continue
+		}
 		if err := s.execute(ctx, one, rows); err != nil {
 			return err
 		}
