@@ -119,6 +119,7 @@ type placing struct {
 	// late are the foreign keys to tables that are not restored. They lock those tables against writes
 	// until the end of the transaction, so they are made last.
 	late []string
+	lent []string // schemas in which the owner may create tables until the end of the transaction
 
 	attempt int64 // the advisory lock that only this attempt takes
 	backend int32 // the process of its session

@@ -437,11 +437,16 @@ func TestAFaultyExportIsNotPlaced(t *testing.T) {
 func TestForeignKeysToOthersAreMadeLast(t *testing.T) {
 	t.Parallel()
 	owner := role(t, "")
-	from := database(t, "CREATE SCHEMA o; CREATE TABLE o.plans (id int PRIMARY KEY); INSERT INTO o.plans VALUES (1); GRANT USAGE ON SCHEMA o TO "+owner+"; GRANT REFERENCES, SELECT ON o.plans TO "+owner+
-		"; CREATE SCHEMA tenant; CREATE TABLE tenant.people (id int PRIMARY KEY, plan int REFERENCES o.plans); CREATE TABLE tenant.pets (owner int REFERENCES tenant.people)")
+	from := database(t, "CREATE SCHEMA o; CREATE TABLE o.plans (id int PRIMARY KEY); INSERT INTO o.plans VALUES (1)"+
+		"; CREATE SCHEMA tenant; CREATE TABLE tenant.people (id int PRIMARY KEY, plan int REFERENCES o.plans); CREATE TABLE tenant.pets (owner int REFERENCES tenant.people);"+
+		"COMMENT ON CONSTRAINT people_plan_fkey ON tenant.people IS 'a'; COMMENT ON CONSTRAINT people_pkey ON tenant.people IS 'b'; COMMENT ON CONSTRAINT pets_owner_fkey ON tenant.pets IS 'c'")
 	s := &shop{T: t, database: from, x: sealed(t, dump(t, from, export.SQL, "tenant"), kind{format: export.SQL, compression: seal.Plain}, "tenant")}
 	want := script(t, from, "tenant")
-	for id, tables := range map[string][]string{"whole": nil, "table": {"pets"}} {
+	for _, c := range []struct {
+		id     string
+		tables []string
+	}{{"table", []string{"pets"}}, {"whole", nil}} {
+		id, tables := c.id, c.tables
 		p, source := newProxy(t, from, "hashtextextended(pgcourier_row")
 		at := placement(t, from, id, restore.Replace)
 		at.Source, at.Owner, at.Tables = source, owner, tables
@@ -464,6 +469,9 @@ func TestForeignKeysToOthersAreMadeLast(t *testing.T) {
 		}
 		if got := script(t, from, "tenant"); got != want {
 			t.Errorf("%s: other definitions: %s", id, firstDifference(got, want))
+		}
+		if id == "table" && value[bool](t, from, "SELECT has_schema_privilege('"+owner+"', 'tenant', 'CREATE')") {
+			t.Error("the table's owner has kept the right to create others")
 		}
 	}
 }

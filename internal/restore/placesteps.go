@@ -111,6 +111,10 @@ func (pl *placing) makeReady(ctx context.Context, conn *pgx.Conn) error {
 			statement = "CREATE SCHEMA " + quoted(s)
 		case p.Owner != "" && len(p.Tables) == 0:
 			statement = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", quoted(s), quoted(p.Owner))
+		case p.Owner != "":
+			if err := pl.lend(ctx, conn, s); err != nil {
+				return err
+			}
 		}
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
@@ -135,6 +139,22 @@ func (pl *placing) makeReady(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// lend gives the owner of single tables the right to use an existing schema, and for the time of the
+// transaction the right to create them there.
+func (pl *placing) lend(ctx context.Context, conn *pgx.Conn, schema string) error {
+	owner := pl.placement.Owner
+	var uses, creates bool
+	err := conn.QueryRow(ctx, "SELECT has_schema_privilege($1, $2, 'USAGE'), has_schema_privilege($1, $2, 'CREATE')", owner, schema).Scan(&uses, &creates)
+	if err == nil && !uses {
+		_, err = conn.Exec(ctx, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", quoted(schema), quoted(owner)))
+	}
+	if err == nil && !creates {
+		_, err = conn.Exec(ctx, fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s", quoted(schema), quoted(owner)))
+		pl.lent = append(pl.lent, schema)
+	}
+	return err
 }
 
 // dataKinds are the kinds of entries that follow all definitions of tables, sequences and types.
@@ -298,8 +318,12 @@ func nameByte(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
 }
 
-// refersElsewhere reports whether a statement makes a foreign key to a table that is not restored.
+// refersElsewhere reports whether a statement makes a foreign key to a table that is not restored, or
+// may be a comment on such a one.
 func (pl *placing) refersElsewhere(statement string) bool {
+	if pl.current.Kind == "COMMENT" && strings.HasPrefix(pl.current.Name, "CONSTRAINT ") {
+		return len(pl.late) > 0
+	}
 	if pl.current.Kind != "FK CONSTRAINT" {
 		return false
 	}
@@ -314,23 +338,15 @@ func (pl *placing) refersElsewhere(statement string) bool {
 	return ok && !slices.Contains(pl.schemas, schema)
 }
 
-// referElsewhere makes the late foreign keys, as the owner.
+// referElsewhere makes the late foreign keys, as the login: the tables that they reference can belong to
+// others, who have given rights on them to it and not to the owner.
 func (pl *placing) referElsewhere(ctx context.Context, s *steps) error {
-	if len(pl.late) == 0 {
-		return nil
-	}
-	if pl.placement.Owner != "" {
-		if _, err := pl.at.Conn.Exec(ctx, "SET LOCAL ROLE "+quoted(pl.placement.Owner)); err != nil {
-			return ofTargetError(err, "become the owner")
-		}
-	}
 	for _, statement := range pl.late {
 		if err := s.execute(ctx, statement, false); err != nil {
 			return err
 		}
 	}
-	_, err := pl.at.Conn.Exec(ctx, "RESET ROLE")
-	return s.refused(ctx, err, "leave the owner's role")
+	return nil
 }
 
 // end checks what was restored, and commits it with the marker.
@@ -414,6 +430,11 @@ const uniqueViolation = "23505"
 // seal does what belongs to the transaction and is no part of the export: grants, the lock on what was
 // moved aside, and the marker.
 func (pl *placing) seal(ctx context.Context, conn *pgx.Conn, out *Placed) error {
+	for _, s := range pl.lent {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("REVOKE CREATE ON SCHEMA %s FROM %s", quoted(s), quoted(pl.placement.Owner))); err != nil {
+			return err
+		}
+	}
 	for _, o := range pl.olds {
 		remarks, err := o.repeatGrants(ctx, conn)
 		if err != nil {
