@@ -23,8 +23,9 @@ debian)
 		awk '/^URIs:/ && !m { m = $2 } /^deb / && !m { m = $2 } END { print m }')
 	for suite in $DEBIAN_SUITES; do
 		echo "deb $mirror $suite main" >>/etc/apt/sources.list.d/suites.list
-		# Of another release comes only what this one has not.
-		printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$suite" >>/etc/apt/preferences.d/suites
+		# Of another release comes only what this one has not, and the library of the newest clients.
+		printf 'Package: libpq5\nPin: release n=%s\nPin-Priority: 500\n\nPackage: *\nPin: release n=%s\nPin-Priority: 100\n\n' \
+			"$suite" "$suite" >>/etc/apt/preferences.d/suites
 	done
 	;;
 *)
