@@ -13,6 +13,14 @@
 // counted in the same transaction. psql or pg_restore with --single-transaction would commit at the
 // end of its input, also if a damaged file or the death of the feeding process ended it.
 //
+// # Placing
+//
+// [Restorer.Place] restores an export, or some of its tables, into a project's schema that may be in
+// use, also under another name. It executes the script itself, statement by statement, in one
+// transaction of its own connection. What it replaces is moved into a schema that [Restorer.DropKept]
+// drops later. A marker with the restore's id commits with the transaction: [Restorer.Committed] finds
+// it, and [Restorer.Refuse] keeps a lost attempt from committing. [Restorer.Plan] only looks.
+//
 // # What a restore executes
 //
 // A restore executes what the dump defines: functions of the source run in the target when indexes
