@@ -2,20 +2,16 @@
 # Installs the client tools of the majors PG_MAJORS into the image, from PG_SOURCE: pgdg or debian.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
-key=/usr/share/keyrings/postgresql.asc
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 apt-get update
 apt-get install -y --no-install-recommends ca-certificates
 case $PG_SOURCE in
 pgdg)
-	# The key of PostgreSQL's repository, from a package that Debian has signed.
-	work=$(mktemp -d)
-	chown _apt "$work" 2>/dev/null || true
-	(cd "$work" && apt-get download postgresql-common && dpkg-deb --fsys-tarfile postgresql-common_*.deb |
-		tar -xO ./usr/share/postgresql-common/pgdg/apt.postgresql.org.asc >"$key")
-	rm -rf "$work"
-	printf 'Types: deb\nURIs: %s\nSuites: %s-pgdg\nComponents: main\nSigned-By: %s\n' "$PGDG_URL" "$release" "$key" \
+	# This package of Debian brings the key of PostgreSQL's repository.
+	apt-get install -y --no-install-recommends postgresql-client-common
+	printf 'Types: deb\nURIs: %s\nSuites: %s-pgdg\nComponents: main\nSigned-By: %s\n' "$PGDG_URL" "$release" \
+		/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc \
 		>/etc/apt/sources.list.d/pgdg.sources
 	;;
 debian)
@@ -33,7 +29,8 @@ debian)
 	exit 2
 	;;
 esac
-apt-get update
+# Without the option a repository that cannot be reached would only be warned of.
+apt-get update --error-on=any
 packages=
 for major in $PG_MAJORS; do packages="$packages postgresql-client-$major"; done
 # shellcheck disable=SC2086 # one word for each package
