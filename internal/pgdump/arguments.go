@@ -61,7 +61,7 @@ var snapshotID = regexp.MustCompile(`^[0-9A-F]+(-[0-9A-F]+)*$`)
 //     subscriptions nevertheless, unless an option forbids it.
 //   - pg_dump reads all comments and security labels, the 5,000 comments of initdb included, which
 //     takes a tenth of the time of a small dump. If the snapshot has none of its own, an option leaves
-//     them out.
+//     them out. The labels of masking rules are not part of a masked dump.
 //   - row_security stays off: pg_dump then fails and does not dump only the rows that a policy shows.
 func arguments(s selection) ([]string, error) {
 	format, ok := formats[s.format]

@@ -37,8 +37,9 @@ SELECT 'event trigger', quote_ident(evtname) FROM pg_event_trigger
  WHERE evtfoid IN (SELECT objid FROM own WHERE classid = 'pg_proc'::regclass)
 UNION ALL
 SELECT 'label', provider FROM pg_seclabel
- WHERE classoid = 'pg_namespace'::regclass AND objoid = ANY ($1::bigint[]::oid[])
-    OR (classoid, objoid) IN (SELECT classid, objid FROM own)
+ WHERE NOT ` + maskedSQL + `
+   AND (classoid = 'pg_namespace'::regclass AND objoid = ANY ($1::bigint[]::oid[])
+        OR (classoid, objoid) IN (SELECT classid, objid FROM own))
 UNION ALL
 SELECT 'private', 'ROUTINE ' || p.oid::regprocedure::text
   FROM own o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid

@@ -52,8 +52,14 @@ func (s *session) begin(ctx context.Context, role string, lockWait time.Duration
 type snapshot struct {
 	id       string
 	comments bool // dumped objects may have comments
-	labels   bool // the database has security labels
+	labels   bool // security labels are dumped: the database has some, and the rows are not masked
 }
+
+// maskedSQL is true if rows are read as a role that PostgreSQL Anonymizer marks as masked: by the login,
+// or the project's role. The labels of its rules then stay out of the dump, which must not tell how the
+// rows were masked (https://postgresql-anonymizer.readthedocs.io, "Anonymous Dumps").
+const maskedSQL = `EXISTS (SELECT FROM pg_shseclabel l JOIN pg_roles r ON l.classoid = 'pg_authid'::regclass AND r.oid = l.objoid
+        WHERE r.rolname IN (session_user, current_user) AND l.label = 'MASKED')`
 
 // exportSnapshot exports the snapshot of the transaction until its end. It finds comments in
 // pg_description by the oid of their object: the 5,000 comments of initdb are on objects with oids
@@ -67,7 +73,7 @@ SELECT pg_export_snapshot(),
     OR EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = ANY ($1::text[]::name[])
                   AND (n.oid < 16384 OR EXISTS (SELECT FROM pg_depend d
                                                  WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.objid < 16384))),
-       EXISTS (SELECT FROM pg_seclabel)`, schemas).Scan(&found.id, &found.comments, &found.labels)
+       EXISTS (SELECT FROM pg_seclabel) AND NOT `+maskedSQL, schemas).Scan(&found.id, &found.comments, &found.labels)
 	return found, fail(ctx, wrap("export a snapshot", err))
 }
 
