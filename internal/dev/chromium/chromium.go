@@ -196,11 +196,16 @@ type Page struct {
 	b       *Browser
 	session string
 	loaded  chan json.RawMessage
+	stages  chan json.RawMessage // of the loading of each document
 	faults  chan json.RawMessage
 }
 
-// maxFaults bounds the faults of a page that are kept.
-const maxFaults = 100
+const (
+	// maxFaults bounds the faults of a page that are kept.
+	maxFaults = 100
+	// maxStages bounds the stages that are kept between two calls of Go. A document has about ten.
+	maxStages = 10_000
+)
 
 // View is how a page is seen.
 type View struct {
@@ -217,9 +222,10 @@ func (b *Browser) Open(v View) *Page {
 	b.get("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context.BrowserContextID}, &target)
 	var attached struct{ SessionID string }
 	b.get("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
-	p := &Page{b: b, session: attached.SessionID, loaded: make(chan json.RawMessage, 1), faults: make(chan json.RawMessage, maxFaults)}
+	p := &Page{b: b, session: attached.SessionID, loaded: make(chan json.RawMessage, 1), stages: make(chan json.RawMessage, maxStages), faults: make(chan json.RawMessage, maxFaults)}
 	b.mu.Lock()
 	b.events[p.session+" Page.loadEventFired"] = p.loaded
+	b.events[p.session+" Page.lifecycleEvent"] = p.stages
 	for _, method := range []string{"Runtime.exceptionThrown", "Audits.issueAdded"} {
 		b.events[p.session+" "+method] = p.faults
 	}
@@ -227,6 +233,7 @@ func (b *Browser) Open(v View) *Page {
 	for _, domain := range []string{"Page", "Runtime", "Audits"} {
 		p.call(domain+".enable", nil)
 	}
+	p.call("Page.setLifecycleEventsEnabled", map[string]any{"enabled": true})
 	p.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}) // of several pages one has the focus
 	p.See(v)
 	return p
@@ -288,10 +295,32 @@ func (p *Page) See(v View) {
 	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}})
 }
 
-// Go opens an address and waits until it is loaded.
+// Go opens an address and waits until that document is loaded. The end of loading another document,
+// which was left for this one, does not count.
 func (p *Page) Go(url string) {
 	p.b.t.Helper()
-	p.Do(func() { p.call("Page.navigate", map[string]any{"url": url}) })
+	for len(p.stages) > 0 {
+		<-p.stages
+	}
+	var document struct{ LoaderID, ErrorText string }
+	p.b.get(p.session, "Page.navigate", map[string]any{"url": url}, &document)
+	if document.ErrorText != "" {
+		p.b.t.Fatalf("%s: %s", url, document.ErrorText)
+	}
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	for {
+		select {
+		case got := <-p.stages:
+			var stage struct{ LoaderID, Name string }
+			must(p.b.t, json.Unmarshal(got, &stage))
+			if stage.LoaderID == document.LoaderID && stage.Name == "load" {
+				return
+			}
+		case <-limit.C:
+			p.b.t.Fatalf("%s was not loaded", url)
+		}
+	}
 }
 
 // Do does something after which another page is loaded, and waits for it.
