@@ -374,11 +374,11 @@ func TestAVerificationIsOrderedOnce(t *testing.T) {
 			}
 		}
 	}
-	o, err := b.ledger.TakeVerification(t.Context(), time.Minute)
+	o, err := b.ledger.TakeVerification(t.Context(), time.Minute, 5)
 	if err != nil || o == nil || o.Request != "done" {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	if more, err := b.ledger.TakeVerification(t.Context(), time.Minute); err != nil || more != nil {
+	if more, err := b.ledger.TakeVerification(t.Context(), time.Minute, 5); err != nil || more != nil {
 		t.Errorf("more: %+v, %v", more, err)
 	}
 	var calls int

@@ -34,11 +34,15 @@ WITH known AS (
 ), noted AS (` + addCall + ` SELECT $3, $4, $5, $1, $2 FROM ordered)
 SELECT stored FROM known`
 
+	// A verifier that was killed in its last try has not closed the order.
 	takeVerification = `
+WITH given_up AS (
+    UPDATE pgcourier.verification_orders SET done_at = clock_timestamp(), held_until = NULL, fault = 'each verifier ended before the verification did'
+    WHERE done_at IS NULL AND tries >= $2 AND held_until <= clock_timestamp())
 UPDATE pgcourier.verification_orders SET tries = tries + 1, held_until = clock_timestamp() + $1::interval
 WHERE (project_id, request_id) = (
     SELECT project_id, request_id FROM pgcourier.verification_orders
-    WHERE done_at IS NULL AND (held_until IS NULL OR held_until <= clock_timestamp())
+    WHERE done_at IS NULL AND tries < $2 AND (held_until IS NULL OR held_until <= clock_timestamp())
     ORDER BY ordered_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING project_id, request_id, ordered_at, tries`
 
@@ -51,7 +55,7 @@ UPDATE pgcourier.verification_orders SET held_until = clock_timestamp() + $5::in
 UPDATE pgcourier.verification_orders SET done_at = clock_timestamp(), held_until = NULL, fault = NULL` + heldVerification
 
 	verificationNotMade = `
-UPDATE pgcourier.verification_orders SET fault = nullif($5, ''), held_until = clock_timestamp() + $6::interval,
+UPDATE pgcourier.verification_orders SET tries = CASE WHEN $5 = '' THEN tries - 1 ELSE tries END, fault = nullif($5, ''), held_until = clock_timestamp() + $6::interval,
     done_at = CASE WHEN $7::boolean THEN clock_timestamp() END` + heldVerification
 )
 
@@ -74,14 +78,15 @@ func (l *Ledger) OrderVerification(ctx context.Context, id export.ID, c Call) er
 	return nil
 }
 
-// TakeVerification takes the oldest open order and holds it for a time; nil: there is none.
-func (l *Ledger) TakeVerification(ctx context.Context, hold time.Duration) (*VerificationOrder, error) {
+// TakeVerification takes the oldest open order and holds it for a time; nil: there is none. It closes
+// orders that were taken so many times and whose last holder is gone.
+func (l *Ledger) TakeVerification(ctx context.Context, hold time.Duration, tries int) (*VerificationOrder, error) {
 	rows, err := read[struct {
 		Project   string    `db:"project_id"`
 		Request   string    `db:"request_id"`
 		OrderedAt time.Time `db:"ordered_at"`
 		Tries     int       `db:"tries"`
-	}](ctx, l, "take an order to verify", takeVerification, hold)
+	}](ctx, l, "take an order to verify", takeVerification, hold, tries)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
@@ -100,7 +105,7 @@ func (l *Ledger) VerificationDone(ctx context.Context, o VerificationOrder) erro
 }
 
 // VerificationNotMade records why a verification could not be made. The order is open again after a
-// pause, or closed with last. ErrOrderLost.
+// pause, or closed with last. Without a fault the verifier stops, and its try does not count. ErrOrderLost.
 func (l *Ledger) VerificationNotMade(ctx context.Context, o VerificationOrder, fault string, pause time.Duration, last bool) error {
 	return l.note(ctx, "note that "+o.ID.String()+" was not verified", ErrOrderLost, verificationNotMade, o.Project, o.Request, o.OrderedAt, o.Try, text(fault), pause, last)
 }

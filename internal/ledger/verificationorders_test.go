@@ -18,7 +18,7 @@ func TestAnOrderToVerifyIsCarriedOutByOneHolder(t *testing.T) {
 	order := func(id string) error { return b.OrderVerification(t.Context(), acme(id), call) }
 	take := func(hold time.Duration) *ledger.VerificationOrder {
 		t.Helper()
-		o, err := b.TakeVerification(t.Context(), hold)
+		o, err := b.TakeVerification(t.Context(), hold, 5)
 		ok(t, err)
 		return o
 	}
@@ -69,8 +69,21 @@ func TestAnOrderToVerifyIsCarriedOutByOneHolder(t *testing.T) {
 		t.Errorf("%+v, %v", story, err)
 	}
 	ok(t, order("r1")) // once more
-	if again := take(time.Hour); again == nil || again.Try != 1 || !again.OrderedAt.After(first.OrderedAt) {
-		t.Errorf("%+v", again)
+	again := take(time.Hour)
+	if again == nil || again.Try != 1 || !again.OrderedAt.After(first.OrderedAt) {
+		t.Fatalf("%+v", again)
+	}
+	ok(t, b.VerificationNotMade(t.Context(), *again, "", 0, false)) // the verifier stops
+	for try := 1; try <= 5; try++ {
+		if o := take(0); o == nil || o.Try != try { // the verifier is killed
+			t.Fatalf("try %d: %+v", try, o)
+		}
+	}
+	if o := take(time.Hour); o != nil {
+		t.Errorf("taken after five tries: %+v", o)
+	}
+	if story, err = b.Story(t.Context(), acme("r1")); err != nil || story.VerifyClosedAt == nil || story.VerifyFault == "" {
+		t.Errorf("after five tries: %+v, %v", story, err)
 	}
 	var calls int
 	ok(t, b.pool.QueryRow(t.Context(), "SELECT count(*) FROM pgcourier.api_calls WHERE action = 'verify-export' AND object = 'r1'").Scan(&calls))

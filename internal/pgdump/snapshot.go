@@ -55,11 +55,11 @@ type snapshot struct {
 	labels   bool // security labels are dumped: the database has some, and the rows are not masked
 }
 
-// maskedSQL is true if rows are read as a role that PostgreSQL Anonymizer marks as masked: by the login,
-// or the project's role. The labels of its rules then stay out of the dump, which must not tell how the
+// maskedSQL is true if rows are read as a role that PostgreSQL Anonymizer marks as masked: the project's
+// role, or else the login. The labels of its rules then stay out of the dump, which must not tell how the
 // rows were masked (https://postgresql-anonymizer.readthedocs.io, "Anonymous Dumps").
 const maskedSQL = `EXISTS (SELECT FROM pg_shseclabel l JOIN pg_roles r ON l.classoid = 'pg_authid'::regclass AND r.oid = l.objoid
-        WHERE r.rolname IN (session_user, current_user) AND l.label = 'MASKED')`
+        WHERE r.rolname = current_user AND l.label = 'MASKED')`
 
 // exportSnapshot exports the snapshot of the transaction until its end. It finds comments in
 // pg_description by the oid of their object: the 5,000 comments of initdb are on objects with oids

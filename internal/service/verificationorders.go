@@ -35,7 +35,7 @@ func (v *Verifier) carryOutOrders(ctx context.Context, h *handlers.Completed) {
 	defer tick.Stop()
 	var remind export.Reminder
 	for {
-		order, err := l.TakeVerification(ctx, orderHold)
+		order, err := l.TakeVerification(ctx, orderHold, orderTries)
 		switch {
 		case err == nil:
 			remind.End()

@@ -276,7 +276,7 @@ func TestTwoBrowsersSeeOneExport(t *testing.T) {
 // A verification that is asked for in the page: what the verifier finds arrives there by itself.
 func (b *bench) verified(project, id string) {
 	b.t.Helper()
-	o, err := b.ledger.TakeVerification(b.t.Context(), time.Minute)
+	o, err := b.ledger.TakeVerification(b.t.Context(), time.Minute, 5)
 	b.must(err)
 	if o == nil {
 		b.t.Fatal("no verification was ordered")

@@ -37,6 +37,10 @@ func (o *OneTimeLogin) take(code string, now time.Time) string {
 
 // logInOnce begins a session by a one-time login.
 func (c *Console) logInOnce(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // a look at the link does not use it up
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	token := c.Once.take(r.PathValue("code"), time.Now())
 	if token == "" {
 		c.showLogin(w, r, http.StatusForbidden, loginData{Why: "This link logs in once and for a short time. It was used already, or its time is over: log in with the token."})
