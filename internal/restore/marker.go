@@ -151,8 +151,11 @@ func (r *Restorer) Refuse(ctx context.Context, target *libpq.Source, id string) 
 			return err
 		}
 		p, committed, err = readMarker(ctx, tx.Conn(), id)
-		if errors.Is(err, ErrRefused) {
+		switch {
+		case errors.Is(err, ErrRefused):
 			return nil
+		case err == nil && !committed:
+			return errors.New("the refusal was not written: something in the target intercepts it")
 		}
 		return err
 	})

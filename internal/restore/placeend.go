@@ -130,7 +130,10 @@ func (pl *placing) seal(ctx context.Context, conn *pgx.Conn, out *Placed) error 
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, "INSERT INTO pgcourier_restore.markers (id, state, placed) VALUES ($1, '"+markPlaced+"', $2)", pl.placement.ID, string(text))
+	tag, err := conn.Exec(ctx, "INSERT INTO pgcourier_restore.markers (id, state, placed) VALUES ($1, '"+markPlaced+"', $2)", pl.placement.ID, string(text))
+	if err == nil && tag.RowsAffected() != 1 {
+		return errors.New("the marker was not written: something in the target intercepts it")
+	}
 	return err
 }
 

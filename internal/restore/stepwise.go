@@ -179,9 +179,14 @@ func (s *steps) execute(ctx context.Context, statement string, copies bool) (err
 	}
 	s.changed = true
 	reading := &remembering{r: s.script}
-	if copies {
+	switch placing := s.feed.target.placing != nil; {
+	case placing && copies && strings.Contains(statement, "'") && strings.Contains(statement, `\`):
+		return unverified("a COPY that pg_dump does not write: %s", headline(statement))
+	case copies:
 		_, err = s.conn.CopyFrom(ctx, reading, statement)
-	} else {
+	case placing: // the extended protocol takes one statement: a COMMIT cannot hide in what looks like a string
+		_, err = s.conn.ExecParams(ctx, statement, nil, nil, nil, nil).Close()
+	default:
 		_, err = s.conn.Exec(ctx, statement).ReadAll()
 	}
 	switch {

@@ -33,6 +33,7 @@ func (a *attempt) perform(ctx context.Context) (*Result, error) {
 	if a.req.Refusal != nil {
 		return nil, a.req.Refusal
 	}
+	a.placing = true // until the ledger says that none has begun
 	standing, err := ledger(ctx, a.Runner, func(ctx context.Context) (Standing, error) { return a.Ledger.Standing(ctx, a.req.ID) })
 	if err != nil {
 		return nil, err
