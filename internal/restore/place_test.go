@@ -233,6 +233,38 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 	}
 }
 
+// Names with dots, quotes, spaces and upper case are restored as the ones that were named, also into a
+// schema of another name.
+func TestTablesWithOddNamesAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	const sql = `CREATE SCHEMA a; CREATE SCHEMA "a.b"; CREATE TABLE "a.b".c AS SELECT 1 AS v; CREATE TABLE a."b.c" AS SELECT 2 AS v;
+		CREATE TABLE a."a.b.c" AS SELECT 3 AS v; CREATE TABLE a."say ""x"" To" AS SELECT 4 AS v; CREATE TABLE a."B.C" AS SELECT 5 AS v;`
+	from := database(t, sql)
+	server := target(t, from).Source
+	r := restorer(restore.Config{Scratch: func(context.Context, int) (restore.Scratch, error) { return restore.Scratch{Server: server}, nil }})
+	x := sealed(t, dump(t, from, export.SQL, "a", "a.b"), kind{format: export.SQL, compression: seal.Plain}, "a", "a.b")
+	for i, c := range []struct{ table, as, query string }{
+		{`"a.b"."c"`, "", `SELECT v FROM "a.b".c`}, {`"a"."b.c"`, "", `SELECT v FROM a."b.c"`}, {`"a"."a.b.c"`, "", `SELECT v FROM a."a.b.c"`},
+		{`"a"."say ""x"" To"`, "", `SELECT v FROM a."say ""x"" To"`}, {`"a"."B.C"`, "", `SELECT v FROM a."B.C"`},
+		{`"a"."say ""x"" To"`, `o"dd`, `SELECT v FROM "o""dd"."say ""x"" To"`},
+	} {
+		to := database(t, "")
+		p := placement(t, to, fmt.Sprint("odd ", i), restore.Create)
+		if p.Tables, p.Schema = []string{c.table}, c.as; c.as != "" {
+			p.Schemas = []string{"a"}
+		}
+		if placed := place(t, r, x, p); len(placed.Tables) != 1 {
+			t.Errorf("%s: placed %+v", c.table, placed.Tables)
+		}
+		value[int](t, to, c.query)
+	}
+	p := placement(t, database(t, ""), "ambiguous", restore.Create)
+	p.Tables = []string{"a.b.c"}
+	if _, err := r.Place(t.Context(), x.Export, p, nil); !errors.Is(err, restore.ErrPlacement) {
+		t.Errorf("a.b.c: %v", err)
+	}
+}
+
 // scratchLogin makes a login for throw-away databases, which is no superuser.
 func scratchLogin(t *testing.T) *libpq.Source {
 	t.Helper()

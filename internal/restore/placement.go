@@ -37,9 +37,9 @@ type Placement struct {
 	// what is replaced, or else the login.
 	Owner string
 	Mode  Mode
-	// Schemas and Tables select a part of the export; empty: all of it. A table is "name" or
-	// "schema.name". It comes with its partitions, indexes, constraints, triggers, policies and own
-	// sequences. Types and routines do not come with it.
+	// Schemas and Tables select a part of the export; empty: all of it. A table is name, schema.name, or
+	// "schema"."name" with a double quote doubled, which is never ambiguous. It comes with its partitions,
+	// indexes, constraints, triggers, policies and own sequences. Types and routines do not come with it.
 	Schemas, Tables []string
 	// Keep is how long Replace keeps what it moved aside. DropKept drops it later.
 	Keep time.Duration

@@ -88,7 +88,9 @@ func (pl *placing) resolve(ctx context.Context) (out []string, err error) {
 	if pl.formerly != "" { // the script has the schema's new name
 		names = slices.Clone(names)
 		for i, n := range names {
-			if rest, ok := strings.CutPrefix(n, pl.formerly+"."); ok {
+			if rest, ok := strings.CutPrefix(n, quoted(pl.formerly)+"."); ok {
+				names[i] = quoted(pl.placement.Schema) + "." + rest
+			} else if rest, ok := strings.CutPrefix(n, pl.formerly+"."); ok {
 				names[i] = pl.placement.Schema + "." + rest
 			}
 		}

@@ -48,19 +48,14 @@ func newSelection(names []string, definitions []entry) (*selection, error) {
 		}
 	}
 	for _, name := range names {
-		var found []export.Table
-		for t, kind := range s.made {
-			if kind == "TABLE" && (t.Name == name || t.String() == name) {
-				found = append(found, t)
-			}
-		}
+		found := s.named(name)
 		switch len(found) {
 		case 0:
 			return nil, fmt.Errorf("%w: the export does not hold table %q", ErrPlacement, name)
 		case 1:
 			s.tables[found[0]] = true
 		default:
-			return nil, fmt.Errorf("%w: table %q is in %d schemas of the export: write schema.name", ErrPlacement, name, len(found))
+			return nil, fmt.Errorf("%w: %d tables of the export match %q: write the schema too, and both in double quotes", ErrPlacement, len(found), name)
 		}
 	}
 	for more := true; more; { // a partition may have partitions
@@ -78,6 +73,21 @@ func newSelection(names []string, definitions []entry) (*selection, error) {
 		}
 	}
 	return s, nil
+}
+
+// named returns the tables that a name of [Placement.Tables] matches. Names can have dots, so only the
+// quoted form is certain.
+func (s *selection) named(name string) (found []export.Table) {
+	for t, kind := range s.made {
+		switch {
+		case kind != "TABLE":
+		case identifier(t) == name:
+			return []export.Table{t}
+		case t.Name == name || t.String() == name:
+			found = append(found, t)
+		}
+	}
+	return found
 }
 
 // created returns the name that a CREATE statement defines first.

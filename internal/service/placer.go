@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -167,10 +168,16 @@ func (p *placer) placement(ctx context.Context, j operation.Job) (restore.Export
 		out.Mode = restore.Replace
 	}
 	for _, name := range j.Order.Tables {
-		t := events.SplitTable(name)
-		out.Tables = append(out.Tables, t.Schema+"."+t.Name)
+		out.Tables = append(out.Tables, tableOf(name))
 	}
 	return x, out, nil
+}
+
+// tableOf returns a table of the contract in the quoted form of restore.Placement: unquoted, "a.b".c and
+// a."b.c" would be the same.
+func tableOf(name string) string {
+	t := events.SplitTable(name)
+	return pgx.Identifier{t.Schema, t.Name}.Sanitize()
 }
 
 // open opens the first copy of an export that can be read and is the one that the ledger has.
