@@ -130,6 +130,7 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 		t.Fatalf("migrations %q: %v", files, err)
 	}
 	adds := regexp.MustCompile(`^(CREATE TABLE|CREATE (UNIQUE )?INDEX|COMMENT ON|INSERT INTO|ALTER TABLE pgcourier\.\w+ ADD COLUMN)\b`)
+	fills := regexp.MustCompile(`^UPDATE (pgcourier\.\w+) SET (\w+) = NULL WHERE`)
 	made := map[string]bool{}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
@@ -144,6 +145,10 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 			table := regexp.MustCompile(`(?:CREATE TABLE|INSERT INTO|ALTER TABLE|ON) (pgcourier\.\w+)`).FindStringSubmatch(statement)
 			switch {
 			case statement == "":
+			case fills.MatchString(statement):
+				if m := fills.FindStringSubmatch(statement); !regexp.MustCompile(`ALTER TABLE ` + regexp.QuoteMeta(m[1]) + ` ADD COLUMN ` + m[2] + ` `).MatchString(up) {
+					t.Errorf("%s changes a column that older releases know: %s", file, statement)
+				}
 			case !adds.MatchString(statement):
 				t.Errorf("%s does more than add: %s", file, statement)
 			case strings.HasPrefix(statement, "CREATE TABLE"):

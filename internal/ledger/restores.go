@@ -44,7 +44,7 @@ WHERE project_id = $1 AND request_id = $2 AND attempt = $3 AND state = 'running'
 RETURNING target`
 
 	restoreStanding = `
-SELECT coalesce(from_project, '') AS from_project, coalesce(from_request, '') AS from_request, target, attempt,
+SELECT coalesce(from_project, '') AS from_project, coalesce(from_request, '') AS from_request, target, coalesce(marker, '') AS marker, attempt,
     CASE WHEN NOT refused THEN payload END AS payload,
     clock_timestamp() - CASE state WHEN 'running' THEN lease_until ELSE touched_at END AS age
 FROM pgcourier.restores WHERE project_id = $1 AND request_id = $2`
@@ -192,6 +192,7 @@ func (r *Restores) Standing(ctx context.Context, id export.ID) (operation.Standi
 		Project string        `db:"from_project"`
 		Request string        `db:"from_request"`
 		Target  []byte        `db:"target"`
+		Marker  string        `db:"marker"`
 		Attempt int           `db:"attempt"`
 		Payload []byte        `db:"payload"`
 		Age     time.Duration `db:"age"`
@@ -202,7 +203,8 @@ func (r *Restores) Standing(ctx context.Context, id export.ID) (operation.Standi
 	}
 	row0 := rows[0]
 	return operation.Standing{
-		From: export.ID{Project: row0.Project, Request: row0.Request}, Target: row0.Target, Attempt: row0.Attempt, Payload: row0.Payload, Age: row0.Age,
+		From: export.ID{Project: row0.Project, Request: row0.Request}, Target: row0.Target, Marker: row0.Marker,
+		Attempt: row0.Attempt, Payload: row0.Payload, Age: row0.Age,
 	}, nil
 }
 

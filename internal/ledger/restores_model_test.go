@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestRestoresKeepTheirPromises(t *testing.T) {
 		}
 	}
 	for _, what := range []string{
-		"commits", "is refused by a tombstone", "finds that it has committed", "refuses", "finds on refusing that it has committed", "crashes",
+		"is asked for again with its id", "commits", "is refused by a tombstone", "finds that it has committed", "refuses", "finds on refusing that it has committed", "crashes",
 		"completed", "failed", "unknown", "cancelled", "loses the reply of COMMIT", "cannot reach the target", "the target moves",
 	} {
 		if saw[what] == 0 {
@@ -62,6 +63,7 @@ type restoreMutation struct {
 	noLook      bool // neither an attempt nor the target looks for an earlier commit
 	oneIdentity bool // another target counts as the one that the restore began in
 	blindReaper bool // the reaper fails what it finds, without asking the target
+	noMarker    bool // the marker's id is that of the restore alone
 }
 
 // The same model must catch each mutant with a break of the named promise.
@@ -77,6 +79,7 @@ func TestTheRestoresModelCatchesEachMutant(t *testing.T) {
 		"no look":      {restoreMutation{noLook: true}, changedOnce},
 		"one identity": {restoreMutation{oneIdentity: true}, unchanged},
 		"blind reaper": {restoreMutation{blindReaper: true}, unchanged},
+		"no marker":    {restoreMutation{noMarker: true}, changed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,8 +108,9 @@ type restoreModel struct {
 
 	messages  []*message
 	restorers []*restorer
-	markers   [2]map[export.ID]string // of each target: "committed" or "refused"
-	commits   map[export.ID]int
+	markers   [2]map[string]string // of each target: "committed" or "refused"
+	lives     map[export.ID]int    // how often the ledger has forgotten a restore with this id
+	commits   map[life]int
 	target    int  // where the control plane sends restores now
 	down      bool // the target cannot be reached
 	doubtful  bool // the target was down or moved at some time
@@ -116,12 +120,20 @@ type restoreModel struct {
 	broken    error
 }
 
+// life is one of the restores that use the same id one after the other.
+type life struct {
+	export.ID
+	number int
+}
+
+func (m *restoreModel) life(id export.ID) life { return life{id, m.lives[id]} }
+
 func newRestoreModel(t testing.TB, b *bench, wrong restoreMutation, d draw) *restoreModel {
 	t.Helper()
 	b.exec(t, "TRUNCATE pgcourier.restores CASCADE")
 	m := &restoreModel{
-		t: t, b: b, led: b.Restores(), wrong: wrong, draw: d, saw: map[string]int{}, commits: map[export.ID]int{}, ends: map[export.ID]export.Outcome{},
-		markers: [2]map[export.ID]string{{}, {}},
+		t: t, b: b, led: b.Restores(), wrong: wrong, draw: d, saw: map[string]int{}, commits: map[life]int{}, ends: map[export.ID]export.Outcome{},
+		markers: [2]map[string]string{{}, {}}, lives: map[export.ID]int{},
 	}
 	var reaper export.Reaper = m.reaper(m.led, nil)
 	if wrong.blindReaper {
@@ -166,11 +178,17 @@ func (m *restoreModel) run() error {
 		}
 	}
 	m.settle()
+	for _, msg := range slices.Clone(m.messages) {
+		if m.broken == nil && m.draw("reuse", 4) == 0 {
+			m.reuse(msg)
+		}
+	}
+	m.settle()
 	return m.broken
 }
 
 func (m *restoreModel) act() {
-	switch a := m.draw("action", 30); {
+	switch a := m.draw("action", 32); {
 	case len(m.messages) == 0 || a == 0 && len(m.messages) < 2:
 		m.publish()
 	case a < 19 && len(m.restorers) > 0:
@@ -190,13 +208,34 @@ func (m *restoreModel) act() {
 	case a < 27 && m.draw("move", 4) == 0:
 		m.say("the target moves")
 		m.target, m.doubtful = 1-m.target, true
+	case a < 29:
+		m.reuse(m.messages[m.draw("message", len(m.messages))])
 	default:
 		m.deliver(m.messages[m.draw("message", len(m.messages))])
 	}
 }
 
-func (m *restoreModel) publish() {
-	id := fmt.Sprintf("r%d", len(m.messages)+1)
+// reuse has the ledger forget a restore that is over, and asks for another one with the same id. The
+// ledger keeps a restore longer than a restorer can be paused.
+func (m *restoreModel) reuse(msg *message) {
+	id := msg.request.ID
+	if slices.ContainsFunc(m.restorers, func(w *restorer) bool { return w.msg.request.ID == id }) ||
+		slices.ContainsFunc(m.messages, func(other *message) bool { return other.request.ID == id && !other.gone }) {
+		return
+	}
+	m.b.exec(m.t, "DELETE FROM pgcourier.restores WHERE request_id = $1 AND published_at IS NOT NULL", id.Request)
+	if e, err := m.led.Get(m.t.Context(), id); err != nil || e != nil {
+		return
+	}
+	delete(m.ends, id)
+	m.lives[id]++
+	m.say("is asked for again with its id")
+	m.ask(id.Request)
+}
+
+func (m *restoreModel) publish() { m.ask(fmt.Sprintf("r%d", len(m.messages)+1)) }
+
+func (m *restoreModel) ask(id string) {
 	q := request(id, `{"project_id":"acme","restore_id":"`+id+`","from":{"project_id":"acme","request_id":"x"},"mode":"replace"}`)
 	m.messages = append(m.messages, &message{request: q, sequence: uint64(len(m.messages) + 1)})
 	m.trace = append(m.trace, "published "+id)
@@ -238,7 +277,7 @@ func (m *restoreModel) sweep() {
 func (m *restoreModel) check() {
 	for _, msg := range m.messages {
 		id := msg.request.ID
-		if n := m.commits[id]; n > 1 {
+		if n := m.commits[m.life(id)]; n > 1 {
 			m.fail(changedOnce, "%s committed %d times", id, n)
 		}
 	}
@@ -250,7 +289,7 @@ func (m *restoreModel) check() {
 		m.end(out)
 	}
 	for id, out := range m.ends {
-		committed := m.markers[0][id] == "committed" || m.markers[1][id] == "committed"
+		committed := m.commits[m.life(id)] > 0
 		switch {
 		case out.State == export.Completed && !committed:
 			m.fail(changed, "%s completed, and no target has it", id)

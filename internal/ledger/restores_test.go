@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/restore/operation"
 )
 
 // ended records a restore with an outcome, published a day ago.
@@ -46,6 +47,30 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 		if err != nil || (e != nil) != there {
 			t.Errorf("%s: %+v, %v", id, e, err)
 		}
+	}
+}
+
+func TestARestoreIDThatIsUsedAgainHasAnotherMarker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	led := b.Restores()
+	id := export.ID{Project: "acme", Request: "undo"}
+	seen := map[string]bool{}
+	for range 3 {
+		b.endedRestore(t, "undo", export.Outcome{State: export.Failed, Code: codes.TargetOccupied, Permanent: true, Message: "m"})
+		s, err := led.Standing(t.Context(), id)
+		marker := operation.Job{ID: id, Marker: s.Marker}.MarkerID()
+		if err != nil || s.Marker == "" || seen[marker] {
+			t.Fatalf("marker %q after %v, %v", marker, seen, err)
+		}
+		seen[marker] = true
+		if n, err := led.Forget(t.Context(), time.Hour, time.Now(), 10); err != nil || n != 1 {
+			t.Fatalf("%d restores were forgotten: %v", n, err)
+		}
+	}
+	// A row from before such values has the marker that its attempts have used.
+	if got := (operation.Job{ID: id}).MarkerID(); got != "acme/undo" {
+		t.Errorf("the marker of an old row is %q", got)
 	}
 }
 

@@ -71,8 +71,16 @@ func (e targetWorld) Plan(context.Context, operation.Job) (operation.Result, err
 	return operation.Result{}, nil
 }
 
+// marker is the id of a job's marker.
+func (e targetWorld) marker(j operation.Job) string {
+	if e.m.wrong.noMarker {
+		return j.ID.String()
+	}
+	return j.MarkerID()
+}
+
 // reach is one way to the target of a job.
-func (e targetWorld) reach(j operation.Job) (map[export.ID]string, error) {
+func (e targetWorld) reach(j operation.Job) (map[string]string, error) {
 	e.w.pause()
 	if e.m.down {
 		e.m.say("cannot reach the target")
@@ -97,16 +105,16 @@ func (e targetWorld) Place(_ context.Context, j operation.Job, _ func(operation.
 	switch {
 	case err != nil:
 		return operation.Result{}, err
-	case at[j.ID] == "refused" && !e.m.wrong.noLook:
+	case at[e.marker(j)] == "refused" && !e.m.wrong.noLook:
 		e.m.say("is refused by a tombstone")
 		return operation.Result{}, &export.Fault{Code: codes.WorkerLost, Message: "refused", Err: operation.ErrRefused}
-	case at[j.ID] == "committed" && !e.m.wrong.noLook:
+	case at[e.marker(j)] == "committed" && !e.m.wrong.noLook:
 		e.m.say("finds that it has committed")
 		return operation.Result{}, nil
 	}
 	e.m.say("commits")
-	at[j.ID] = "committed"
-	e.m.commits[j.ID]++
+	at[e.marker(j)] = "committed"
+	e.m.commits[e.m.life(j.ID)]++
 	if e.m.chance("reply lost", 4) {
 		e.m.say("loses the reply of COMMIT")
 		return operation.Result{}, &export.Fault{Code: codes.TargetUnavailable, Message: "lost"}
@@ -117,7 +125,7 @@ func (e targetWorld) Place(_ context.Context, j operation.Job, _ func(operation.
 
 func (e targetWorld) Committed(_ context.Context, j operation.Job) (*operation.Result, error) {
 	at, err := e.reach(j)
-	if err != nil || at[j.ID] != "committed" || e.m.wrong.noLook {
+	if err != nil || at[e.marker(j)] != "committed" || e.m.wrong.noLook {
 		return nil, err
 	}
 	e.m.say("finds that it has committed")
@@ -132,12 +140,12 @@ func (e targetWorld) Refuse(_ context.Context, j operation.Job) (*operation.Resu
 	if err != nil {
 		return nil, err
 	}
-	if at[j.ID] == "committed" {
+	if at[e.marker(j)] == "committed" {
 		e.m.say("finds on refusing that it has committed")
 		return &operation.Result{}, nil
 	}
 	e.m.say("refuses")
-	at[j.ID] = "refused"
+	at[e.marker(j)] = "refused"
 	e.w.pause()
 	return nil, nil //nolint:nilnil // refused is an ordinary answer
 }

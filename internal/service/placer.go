@@ -116,7 +116,7 @@ func (p *placer) settled(ctx context.Context, j operation.Job, ask func(context.
 	if err != nil {
 		return nil, err
 	}
-	placed, committed, err := ask(ctx, to, j.ID.String())
+	placed, committed, err := ask(ctx, to, j.MarkerID())
 	if err != nil {
 		return nil, placeFault(ctx, err)
 	}
@@ -162,7 +162,7 @@ func (p *placer) placement(ctx context.Context, j operation.Job) (restore.Export
 		return restore.Export{}, restore.Placement{}, err
 	}
 	out := restore.Placement{
-		ID: j.ID.String(), Source: to, Schema: j.Target.Schema, Owner: j.Target.Owner, Mode: restore.Create, Schemas: j.Order.Schemas, Keep: p.keep,
+		ID: j.MarkerID(), Source: to, Schema: j.Target.Schema, Owner: j.Target.Owner, Mode: restore.Create, Schemas: j.Order.Schemas, Keep: p.keep,
 	}
 	if j.Order.Mode == operation.Replace {
 		out.Mode = restore.Replace

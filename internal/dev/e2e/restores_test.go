@@ -109,6 +109,9 @@ func TestARestoreByEventUndoesAMistakeInOneTable(t *testing.T) {
 	if after := p.content("tenant_acme.invoices"); after != before {
 		t.Errorf("the table holds %s, before the mistake %s", after, before)
 	}
+	if n := p.number("SELECT count(*) FROM pgcourier_restore.markers m JOIN pgcourier.restores r ON m.id = concat(r.project_id, '/', r.request_id, '#', r.marker)"); n != 1 {
+		t.Error("the marker's id does not have the value of the ledger's row")
+	}
 	// The same again gives the first outcome; other contents are a conflict.
 	again := p.restored(events.RestoreRequested{ProjectID: "acme", RestoreID: "undo", From: events.RestoreFrom{RequestID: "one"}})
 	if again.RestoreCompleted == nil || again.RestoreCompleted.Rows != 2000 {

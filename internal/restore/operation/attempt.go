@@ -38,7 +38,7 @@ func (a *attempt) perform(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.placing, a.from, a.job.ID = standing.Target != nil, standing.From, a.req.ID
+	a.placing, a.from, a.job.ID, a.job.Marker = standing.Target != nil, standing.From, a.req.ID, standing.Marker
 	if err := json.Unmarshal(a.req.Payload, &a.job.Order); err != nil {
 		return nil, fmt.Errorf("read the recorded request: %w", err)
 	}

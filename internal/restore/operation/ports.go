@@ -44,6 +44,7 @@ type Ledger interface {
 type Standing struct {
 	From    export.ID     // zero: not resolved yet
 	Target  []byte        // digest of the target that an attempt began to change; nil: none has
+	Marker  string        // random, of this row; empty: the row is older than such values
 	Attempt int           // the latest
 	Payload []byte        // canonical JSON; nil: refused
 	Age     time.Duration // since the last lease ended or the wait began; negative while it is held
@@ -102,10 +103,20 @@ type Engine interface {
 // Job is one restore.
 type Job struct {
 	ID     export.ID
+	Marker string // as Standing has it
 	Target Target
 	Order  Order
 	// Export is the outcome of the export. Committed and Refuse do not need it.
 	Export *export.Outcome
+}
+
+// MarkerID returns the id under which the target knows the restore. It holds a random value of the
+// ledger's row: a restore with the same ID whose row was forgotten has another marker.
+func (j Job) MarkerID() string {
+	if j.Marker == "" {
+		return j.ID.String()
+	}
+	return j.ID.String() + "#" + j.Marker
 }
 
 // Order is a valid request, as its payload holds it.

@@ -78,7 +78,7 @@ func (r *Reaper) settle(ctx context.Context, id export.ID, grace time.Duration) 
 }
 
 func (r *Reaper) ask(ctx context.Context, id export.ID, s Standing) (Settlement, error) {
-	j := Job{ID: id}
+	j := Job{ID: id, Marker: s.Marker}
 	if err := json.Unmarshal(s.Payload, &j.Order); err != nil {
 		return Settlement{}, fmt.Errorf("read the recorded request: %w", err)
 	}
