@@ -67,14 +67,15 @@ type Config struct {
 // API answers calls over HTTP and NATS. It is safe for concurrent use. The caller of New closes it.
 type API struct {
 	Config
-	feed     *feed
-	restores *ledger.Restores
-	limits   *limits
-	scopes   map[string][]access.Scope // by the name of the operation
-	noting   sync.Map                  // ids of the tokens that noteUse records now
-	mux      *http.ServeMux
-	handler  http.Handler
-	document []byte
+	feed           *feed
+	restores       *ledger.Restores
+	restoreStreams restoreStreams
+	limits         *limits
+	scopes         map[string][]access.Scope // by the name of the operation
+	noting         sync.Map                  // ids of the tokens that noteUse records now
+	mux            *http.ServeMux
+	handler        http.Handler
+	document       []byte
 }
 
 // maxBody is the largest body, the same as that of a request on the broker.

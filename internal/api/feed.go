@@ -20,6 +20,9 @@ import (
 // announcements is the filter of all live events of requests.
 const announcements = "backup.*.*.*"
 
+// restoreAnnouncements is the filter of all live events of restores.
+const restoreAnnouncements = "restore.*.*.*"
+
 const (
 	// lookEvery is the pause between two reads of a followed request's events, in case a live event
 	// was lost. Clients get a comment as often, so that proxies keep the connection.
@@ -37,9 +40,10 @@ const (
 // feed is one subscription for all callers that follow exports. The callers of one request share a
 // topic, so a slow caller costs no memory and does not delay others.
 type feed struct {
-	js  jetstream.JetStream
-	sub *nats.Subscription
-	log *slog.Logger
+	js       jetstream.JetStream
+	sub      *nats.Subscription
+	restores *nats.Subscription
+	log      *slog.Logger
 
 	draining chan struct{} // closed by drain: follows end
 	drained  sync.Once
@@ -66,6 +70,10 @@ func newFeed(js jetstream.JetStream, log *slog.Logger) (*feed, error) {
 	if f.sub, err = js.Conn().Subscribe(announcements, f.receive); err != nil {
 		return nil, fmt.Errorf("listen for events: %w", err)
 	}
+	if f.restores, err = js.Conn().Subscribe(restoreAnnouncements, f.receiveRestore); err != nil {
+		f.close()
+		return nil, fmt.Errorf("listen for events of restores: %w", err)
+	}
 	return f, nil
 }
 
@@ -73,7 +81,31 @@ func (f *feed) drain() { f.drained.Do(func() { close(f.draining) }) }
 
 func (f *feed) close() {
 	f.drain()
-	_ = f.sub.Unsubscribe() // fails only on a closed connection
+	for _, s := range []*nats.Subscription{f.sub, f.restores} {
+		if s != nil {
+			_ = s.Unsubscribe() // fails only on a closed connection
+		}
+	}
+}
+
+// receiveRestore handles one live event of a restore: it is a hint to look at the ledger.
+func (f *feed) receiveRestore(m *nats.Msg) {
+	tokens := strings.Split(m.Subject, ".")
+	if len(tokens) != 4 || tokens[0]+"."+tokens[1] == events.TypeRestoreProgress {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.happened(tokens[2])
+}
+
+// happened tells the watches of a project that something changed in it. The caller holds mu.
+func (f *feed) happened(project string) {
+	f.changes++
+	f.changed[project] = f.changes
+	for w := range f.watches {
+		w.changed(project)
+	}
 }
 
 // receive handles one live event. It uses the content of progress only. Other events are a hint to read
@@ -94,11 +126,7 @@ func (f *feed) receive(m *nats.Msg) {
 			delete(f.running, id)
 		}
 		t := f.topics[id]
-		f.changes++
-		f.changed[id.Project] = f.changes
-		for w := range f.watches {
-			w.changed(id.Project)
-		}
+		f.happened(id.Project)
 		f.mu.Unlock()
 		if t != nil {
 			t.hint()

@@ -33,6 +33,8 @@ const (
 	DeleteSchedule = "delete-schedule"
 	CreateRestore  = "create-restore"
 	CancelRestore  = "cancel-restore"
+	GetRestore     = "get-restore"
+	ListRestores   = "list-restores"
 	ListNotices    = "list-notifications"
 	ReplayNotice   = "replay-notification"
 	ListTokens     = "list-tokens"
@@ -154,6 +156,8 @@ type Details struct {
 	Entry  *ledger.Entry // nil: no worker has recorded it
 	Story  ledger.Story
 	Links  []Link // empty without the scope for them
+	// Restorable is set if restores of the export can be asked for here.
+	Restorable bool
 }
 
 // Export returns one export.
@@ -181,6 +185,7 @@ func (o Operations) Export(ctx context.Context, at ExportPath) (Details, error) 
 		}
 		d.Links = links.Body.Links
 	}
+	d.Restorable = d.Entry != nil && d.Export.State == "completed" && d.Export.RemovedAt == nil && o.api.takesRestores(ctx)
 	return d, nil
 }
 

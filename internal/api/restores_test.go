@@ -3,6 +3,9 @@ package api_test
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -95,5 +98,49 @@ func TestARestoreOfAnotherProjectNeedsARightThere(t *testing.T) {
 	// This broker has no streams for restores.
 	if got := b.call("POST", restores, b.token(access.AllProjects, access.Restore, access.Download), body); got.status != http.StatusNotImplemented {
 		t.Errorf("with both: %d %s", got.status, got.body)
+	}
+}
+
+// A page has no more than its limit, and each restore is on one page: first those in the queue.
+func TestRestoresAreListedInPages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.must(broker.Provision(t.Context(), b.js, broker.Topology{Restores: true, MaxWaitingPerProject: 10}))
+	tok := b.token("acme", access.Restore)
+	want := []string{}
+	for _, id := range []string{"w3", "w2", "w1"} {
+		want = append([]string{id}, want...)
+		b.call("POST", restores, tok, `{"restore_id":"`+id+`","from":{"request_id":"nightly"}}`)
+	}
+	b.exec(`INSERT INTO pgcourier.restores (project_id, request_id, payload, digest, refused, origin, queue, queue_sequence, delivery, created_at)
+		SELECT p, 'r' || n, '{}', sha256(''), false, '{}', 'q', n, 1, timestamptz '2026-01-02 03:04:05+00' + (n / 2) * interval '1 second'
+		FROM generate_series(0, 4) n, unnest('{acme,globex}'::text[]) p`)
+	want = append(want, "r4", "r3", "r2", "r1", "r0")
+	for limit := 1; limit <= 9; limit++ {
+		var got []string
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			var page struct {
+				Restores []struct {
+					ID string `json:"restore_id"`
+				}
+				Next string `json:"next_cursor"`
+			}
+			b.call("GET", restores+"?limit="+strconv.Itoa(limit)+"&cursor="+cursor, tok, "").into(t, &page)
+			if len(page.Restores) > limit || pages > 9 {
+				t.Fatalf("%d on page %d with the limit %d", len(page.Restores), pages, limit)
+			}
+			for _, r := range page.Restores {
+				got = append(got, r.ID)
+			}
+			cursor = page.Next
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("with the limit %d: %v, want %v", limit, got, want)
+		}
+	}
+	for _, bad := range []string{"limit=0", "limit=201", "limit=x", "cursor=x", "cursor=e30", "cursor=" + strings.Repeat("a", 401)} {
+		if got := b.call("GET", restores+"?"+bad, tok, ""); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", bad, got.status, got.body)
+		}
 	}
 }

@@ -34,6 +34,8 @@ func routes(project, id string) []route {
 		{"GET", at + "/exports/" + id + "/file", "", []access.Scope{access.Download}},
 		{"GET", at + "/exports/" + id + "/receipt", "", []access.Scope{access.Read}},
 		{"POST", at + "/restores", `{"from":{"request_id":"latest"}}`, []access.Scope{access.Restore}},
+		{"GET", at + "/restores", "", []access.Scope{access.Read, access.Restore}},
+		{"GET", at + "/restores?limit=5", "", []access.Scope{access.Read, access.Restore}},
 		{"GET", at + "/restores/" + id, "", []access.Scope{access.Read, access.Restore}},
 		{"POST", at + "/restores/" + id + "/cancel", "", []access.Scope{access.Restore, access.Operate}},
 		{"GET", at + "/notifications", "", []access.Scope{access.Operate}},

@@ -27,8 +27,18 @@ func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
 // OfProject returns at most 5000 waiting and running requests of one project, in the order of their
 // sequences.
 func (q *RestoreQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
+	return q.first(ctx, events.RestoreSubject(project), maxSearch)
+}
+
+// First returns at most limit waiting and running requests of all projects, in the order of their
+// sequences.
+func (q *RestoreQueue) First(ctx context.Context, limit int) ([]export.QueuedRequest, error) {
+	return q.first(ctx, events.RestoreRequestedFilter, limit)
+}
+
+func (q *RestoreQueue) first(ctx context.Context, filter string, limit int) ([]export.QueuedRequest, error) {
 	var out []export.QueuedRequest
-	for m, err := range q.Messages(ctx, events.RestoreSubject(project), maxSearch) {
+	for m, err := range q.Messages(ctx, filter, limit) {
 		if err != nil {
 			return nil, err
 		}

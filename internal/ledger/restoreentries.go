@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -28,6 +30,10 @@ LEFT JOIN LATERAL (
 	getRestore = restoreColumns + ` WHERE r.project_id = $1 AND r.request_id = $2`
 
 	listRestores = restoreColumns + ` WHERE $1 = '' OR r.project_id = $1 ORDER BY r.created_at DESC, r.project_id, r.request_id LIMIT $2`
+
+	pageRestores = restoreColumns + `
+WHERE ($1::text[] IS NULL OR r.project_id = ANY ($1)) AND (r.created_at, r.project_id, r.request_id) < ($2, $3, $4)
+ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC LIMIT $5`
 )
 
 // RestoreEntry is one restore for display.
@@ -61,6 +67,16 @@ func (r *Restores) Get(ctx context.Context, id export.ID) (*RestoreEntry, error)
 // List returns up to limit restores into a project, or into all if it is empty, the newest first.
 func (r *Restores) List(ctx context.Context, project string, limit int) ([]RestoreEntry, error) {
 	return r.entries(ctx, "list restores", listRestores, text(project), limit)
+}
+
+// Page returns up to limit restores into projects, the newest first: those after a place; the zero
+// value is the beginning. Without projects (nil) they are those into all.
+func (r *Restores) Page(ctx context.Context, projects []string, after BrowsePlace, limit int) ([]RestoreEntry, error) {
+	at := pgtype.Timestamptz{Time: after.At, Valid: true}
+	if after.At.IsZero() {
+		at.InfinityModifier = pgtype.Infinity
+	}
+	return r.entries(ctx, "list restores", pageRestores, projects, at, text(after.Project), text(after.Request), limit)
 }
 
 func (r *Restores) entries(ctx context.Context, what, sql string, args ...any) ([]RestoreEntry, error) {

@@ -68,6 +68,7 @@ func possible(d api.Details) []action {
 			"It begins as soon as a verifier with the ledger is free (the role verifier). Without one, the order waits.",
 		},
 	})
+	add(d.Restorable && d.Story.RemovalOrderedAt == nil, action{Name: "restore", Operation: api.CreateRestore, Title: "Restore"})
 	add(stored && d.Story.RemovalOrderedAt == nil, action{
 		Name: "delete", Operation: api.DeleteExport, Label: "Delete this export", Title: "Delete", Danger: true,
 		Explain: []string{
@@ -125,6 +126,9 @@ func (v *view) confirm() error {
 		return err
 	}
 	at := v.at()
+	if a.Name == "restore" {
+		return v.showRestoreForm(http.StatusOK, restoreForm{Key: newRequestKey(), Project: at.Project, Mode: restoreModes[0]})
+	}
 	return v.show("confirm", frame{
 		Title: a.Title, Tab: "Exports", Crumbs: v.exportCrumbs(),
 		Body: confirmData{
@@ -160,6 +164,8 @@ func (v *view) act() error {
 			return err
 		}
 		return v.redirect(self, "deleted")
+	case "restore":
+		return v.askForRestore(at)
 	case "link":
 		return v.issue(at)
 	}

@@ -43,6 +43,8 @@ func deeds(project, link, token string) []deed {
 		{"issue a link", at + "/good", at + "/good/link", at + "/good/link", at + "/good/link", url.Values{"ttl": {"1d"}}, []access.Scope{access.Download}, false, 200, "create-link", "good"},
 		{"revoke a link", at + "/good", at + "/good/links/" + link, at + "/good/links/" + link + "/revoke", at + "/good/links/" + link + "/revoke", url.Values{}, []access.Scope{access.Download}, false, 303, "revoke-link", link},
 		{"verify", at + "/good", at + "/good/verify", at + "/good/verify", at + "/good/verify", url.Values{}, []access.Scope{access.Operate}, false, 303, "verify-export", "good"},
+		{"restore", at + "/good", at + "/good/restore", at + "/good/restore", at + "/good/restore", url.Values{"project": {project}, "restore_id": {"undo"}}, []access.Scope{access.Restore}, false, 303, "create-restore", "undo"},
+		{"cancel a restore", "restores/" + project + "/waits", project + "/waits/cancel", "restores/" + project + "/waits/cancel", "restores/" + project + "/waits/cancel", url.Values{}, []access.Scope{access.Restore, access.Operate}, false, 303, "cancel-restore", "waits"},
 		{"delete", at + "/good", at + "/good/delete", at + "/good/delete", at + "/good/delete", url.Values{}, []access.Scope{access.Operate}, false, 303, "delete-export", "good"},
 		{"pause a schedule", "schedules", project + "/nightly/pause", "schedules/" + project + "/nightly/pause", "schedules/" + project + "/nightly/pause", url.Values{}, []access.Scope{access.Operate}, false, 303, "pause-schedule", "nightly"},
 		{"delete a schedule", "schedules", project + "/nightly/delete", "schedules/" + project + "/nightly/delete", "schedules/" + project + "/nightly/delete", url.Values{}, []access.Scope{access.Operate}, false, 303, "delete-schedule", "nightly"},
@@ -79,6 +81,7 @@ func (b *bench) stage(project string) {
 	b.failed(events.Requested{ProjectID: project, RequestID: "broken"}, export.Fault{Code: codes.LockTimeout, Message: "waited"})
 	b.failed(events.Requested{ProjectID: project, RequestID: "broken2"}, export.Fault{Code: codes.LockTimeout, Message: "waited"})
 	b.completed(project, "good")
+	b.askedToRestore(events.RestoreRequested{ProjectID: project, RestoreID: "waits", From: events.RestoreFrom{RequestID: "good"}})
 	b.claim(project, "running") // the last one: a project has one running export
 	b.must(b.schedules().Add(b.t.Context(), broker.Schedule{Project: project, Name: "nightly", Pattern: "0 0 3 * * *", Body: []byte(`{"project_id":"` + project + `"}`)}, true))
 }
@@ -104,10 +107,14 @@ func (b *bench) cancels() {
 func (b *bench) changes() int {
 	b.t.Helper()
 	n := b.count(`SELECT (SELECT count(*) FROM pgcourier.api_calls) + (SELECT count(*) FROM pgcourier.api_requests) + (SELECT count(*) FROM pgcourier.removal_orders) + (SELECT count(*) FROM pgcourier.verification_orders)
-		+ (SELECT count(*) FROM pgcourier.links) + (SELECT count(*) FROM pgcourier.links WHERE revoked_at IS NOT NULL) + (SELECT count(*) FROM pgcourier.api_tokens WHERE revoked_at IS NOT NULL) + (SELECT count(*) FROM pgcourier.api_tokens)`)
-	s, err := b.js.Stream(b.t.Context(), events.StreamSchedules)
-	b.must(err)
-	return n + int(s.CachedInfo().State.LastSeq)
+		+ (SELECT count(*) FROM pgcourier.links) + (SELECT count(*) FROM pgcourier.links WHERE revoked_at IS NOT NULL) + (SELECT count(*) FROM pgcourier.api_tokens WHERE revoked_at IS NOT NULL) + (SELECT count(*) FROM pgcourier.api_tokens)
+		+ (SELECT count(*) FROM pgcourier.restores)`)
+	for _, name := range []string{events.StreamSchedules, events.StreamRestores} {
+		s, err := b.js.Stream(b.t.Context(), name)
+		b.must(err)
+		n += int(s.CachedInfo().State.LastSeq)
+	}
+	return n
 }
 
 // Each role and each action: a caller without the scope is offered nothing, can confirm nothing and

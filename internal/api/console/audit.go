@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
@@ -16,7 +17,7 @@ type auditData struct {
 
 type auditRow struct {
 	ledger.NotedCall
-	Path string // of the export; empty: the object is something else
+	Path string // of the export or restore; empty: the object is something else
 }
 
 const auditLimit = 100
@@ -38,6 +39,10 @@ func (v *view) audit() error {
 		case "create-export", "cancel-export", "replay-export", "verify-export", "delete-export", "create-link":
 			if events.ValidRequest(c.Object) {
 				r.Path = pathOf("exports", c.Project, c.Object)
+			}
+		case api.CreateRestore, api.CancelRestore:
+			if events.ValidRequest(c.Object) {
+				r.Path = pathOf("restores", c.Project, c.Object)
 			}
 		}
 		d.Calls = append(d.Calls, r)

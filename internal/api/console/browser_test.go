@@ -72,6 +72,14 @@ var shown = []struct{ name, path, whole string }{
 	{"not-found", "nowhere", ""},
 }
 
+// shownRestores are the pages of restores, as shown.
+var shownRestores = []struct{ name, path string }{
+	{"confirm-restore", "exports/acme/nightly-2026-11-01/restore"},
+	{"restores", "restores"},
+	{"restore-completed", "restores/acme/undo-7"},
+	{"restore-failed", "restores/acme-staging/refresh"},
+}
+
 // furnish makes what the pages show.
 func (b *bench) furnish() {
 	b.t.Helper()
@@ -217,6 +225,11 @@ func TestPagesInABrowserAreAsTheyWere(t *testing.T) {
 			b.show(p, s.path, s.whole)
 			compare(p, s.name)
 		}
+	}
+	b.furnishRestores()
+	for _, s := range shownRestores {
+		b.show(p, s.path, "")
+		compare(p, s.name)
 	}
 	for _, fault := range p.Faults() {
 		t.Errorf("the browser reports: %s", fault)

@@ -91,13 +91,18 @@ func TestEveryPageInABrowser(t *testing.T) {
 		b.show(p, s.path, s.whole)
 		look(s.name)
 	}
+	b.furnishRestores()
+	for _, s := range shownRestores {
+		b.show(p, s.path, "")
+		look(s.name)
+	}
 	for _, fault := range p.Faults() {
 		t.Errorf("the browser reports: %s", fault)
 	}
 	if strings.Contains(b.log.String(), "level=ERROR") {
 		t.Error(b.log.String())
 	}
-	t.Logf("%d pages: the largest transfers %d bytes with its assets; the largest layout shift while one loads is %.4f", len(shown)+1, most, shift)
+	t.Logf("%d pages: the largest transfers %d bytes with its assets; the largest layout shift while one loads is %.4f", len(shown)+len(shownRestores)+1, most, shift)
 }
 
 // press presses Tab until an expression about the focused element is true.
@@ -295,6 +300,8 @@ func TestEveryActionInABrowser(t *testing.T) {
 	confirm("exports/acme/good", "/good/verify", "Verify this export", "was asked for")
 	b.verified("acme", "good")
 	p.Await("what the verifier found", `document.querySelector("#part-state .good + time, #part-state .state.good") && document.querySelector("#part-state").textContent.includes("verified")`)
+	confirm("exports/acme/good", "/good/restore", "Restore", "The restore was asked for")
+	confirm("restores/acme/waits", "/waits/cancel", "Cancel this restore", "is being cancelled")
 	confirm("exports/acme/good", "/good/delete", "Delete this export", "will be deleted")
 	confirm("schedules", "/nightly/pause", "Pause the schedule", "is paused")
 	confirm("schedules", "/nightly/resume", "Resume the schedule", "is active again")

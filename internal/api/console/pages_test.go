@@ -22,7 +22,7 @@ import (
 )
 
 // everyPage are the pages without parameters.
-var everyPage = []string{"", "exports", "request", "schedules", "notifications", "retention", "health", "tokens", "audit", "login"}
+var everyPage = []string{"", "exports", "request", "restores", "schedules", "notifications", "retention", "health", "tokens", "audit", "login"}
 
 func plan(_ context.Context, project string) (retention.Report, error) {
 	return retention.Report{Verdicts: []retention.Verdict{{
@@ -122,7 +122,7 @@ func TestEmptyPagesSayWhatToDoNext(t *testing.T) {
 	v := b.visit("*", access.Admin)
 	for path, want := range map[string]string{
 		"": "Ask for the first export", "exports": "Ask for the first one", "schedules": "pgcourier schedule add", "retention": "No deletion is announced",
-		"health": "pgcourier doctor", "audit": "Nothing was changed",
+		"health": "pgcourier doctor", "restores": "Restores by event are not set up", "audit": "Nothing was changed",
 	} {
 		if got := v.get(path); got.status != http.StatusOK || !strings.Contains(got.body, want) {
 			t.Errorf("%q: %d, lacks %q", path, got.status, want)

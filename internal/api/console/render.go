@@ -80,18 +80,21 @@ type tab struct {
 
 // flashes are the messages of redirects.
 var flashes = map[string]string{ //nolint:gosec // texts
-	"requested":        "The export was asked for. It begins as soon as a worker is free.",
-	"cancelled":        "The export is being cancelled.",
-	"replayed":         "The export was asked for again. This is the new request.",
-	"verifying":        "The verification was asked for. What it finds is shown here as soon as it has ended.",
-	"deleted":          "The export will be deleted from every destination, soon. The page then says when it was done.",
-	"revoked":          "The link was revoked: it opens nothing from now on.",
-	"paused":           "The schedule is paused. A run that is in the queue already goes on.",
-	"resumed":          "The schedule is active again. The runs of the pause are not made up for.",
-	"schedule-deleted": "The schedule was deleted. A run that is in the queue already goes on.",
-	"notice-replayed":  "The notification is in the queue again. Its state changes here as soon as it was tried.",
-	"token-revoked":    "The token was revoked: every call with it is refused from now on.",
-	"examined":         "The checks have run.",
+	"requested":         "The export was asked for. It begins as soon as a worker is free.",
+	"cancelled":         "The export is being cancelled.",
+	"replayed":          "The export was asked for again. This is the new request.",
+	"verifying":         "The verification was asked for. What it finds is shown here as soon as it has ended.",
+	"deleted":           "The export will be deleted from every destination, soon. The page then says when it was done.",
+	"restoring":         "The restore was asked for and is not done yet. It begins as soon as a restorer is free; this page follows it.",
+	"planning":          "The plan was asked for. It changes nothing; this page shows it as soon as a restorer has made it.",
+	"restore-cancelled": "The restore is being cancelled. If the target has committed it already, it completes all the same.",
+	"revoked":           "The link was revoked: it opens nothing from now on.",
+	"paused":            "The schedule is paused. A run that is in the queue already goes on.",
+	"resumed":           "The schedule is active again. The runs of the pause are not made up for.",
+	"schedule-deleted":  "The schedule was deleted. A run that is in the queue already goes on.",
+	"notice-replayed":   "The notification is in the queue again. Its state changes here as soon as it was tried.",
+	"token-revoked":     "The token was revoked: every call with it is refused from now on.",
+	"examined":          "The checks have run.",
 }
 
 // show renders a page of a session.
@@ -103,6 +106,7 @@ func (v *view) showStatus(status int, name string, f frame) error {
 	}{
 		{"Overview", "", api.OpenPages},
 		{"Exports", "exports", api.OpenPages},
+		{"Restores", "restores", api.ListRestores},
 		{"Schedules", "schedules", api.ListSchedules},
 		{"Notifications", "notifications", api.ListNotices},
 		{"Retention", "retention", api.PlanRetention},
@@ -110,7 +114,7 @@ func (v *view) showStatus(status int, name string, f frame) error {
 		{"Tokens", "tokens", api.ListTokens},
 		{"Audit", "audit", api.ListCalls},
 	} {
-		if v.MayAny(t.operation) {
+		if v.MayAny(t.operation) && (t.operation != api.ListRestores || v.TakesRestores(v.r.Context())) {
 			f.Navigation = append(f.Navigation, tab{t.name, Prefix + t.path, t.name == f.Tab})
 		}
 	}

@@ -1,0 +1,241 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/internal/api"
+)
+
+var restoreModes = []string{string(events.RestoreCreate), string(events.RestoreReplace)}
+
+// restoreForm is the content of the page that asks before a restore of an export.
+type restoreForm struct {
+	Key, Project, Mode string
+	Tables             string // one in each line
+	Modes              []string
+	Subject            string
+	Back, Action       string
+	Fault              string
+}
+
+func (v *view) showRestoreForm(status int, d restoreForm) error {
+	at := v.at()
+	d.Modes, d.Subject = restoreModes, at.Project+"/"+at.ID
+	d.Back, d.Action = pathOf("exports", at.Project, at.ID), pathOf("exports", at.Project, at.ID, "restore")
+	return v.showStatus(status, "restoreform", frame{Title: "Restore", Tab: "Exports", Crumbs: v.exportCrumbs(), Body: d})
+}
+
+// askForRestore asks for a restore of the export, or with plan for what it would do.
+func (v *view) askForRestore(at api.ExportPath) error {
+	if _, _, err := v.findAction(); err != nil {
+		return err
+	}
+	get := func(name string) string { return parameter(v.r.PostForm.Get(name)) }
+	d := restoreForm{Key: get("restore_id"), Project: get("project"), Mode: get("mode")}
+	plan := get("plan") != ""
+	of := map[string]any{"from": events.RestoreFrom{ProjectID: at.Project, RequestID: at.ID}, "plan": plan}
+	if d.Key != "" {
+		// The plan and the restore that follows it from the same form are two requests.
+		of["restore_id"] = d.Key
+		if plan {
+			of["restore_id"] = d.Key + "-plan"
+		}
+	}
+	if d.Mode != "" {
+		of["mode"] = d.Mode
+	}
+	var tables []string
+	for line := range strings.Lines(v.r.PostForm.Get("tables")) {
+		if name := parameter(line); name != "" {
+			tables = append(tables, name)
+		}
+	}
+	if d.Tables = strings.Join(tables, "\n"); d.Tables != "" {
+		of["tables"] = tables
+	}
+	body, err := json.Marshal(of)
+	if err != nil {
+		return err
+	}
+	r, err := v.CreateRestore(v.r.Context(), d.Project, body)
+	if p, told := errors.AsType[*api.Problem](err); told {
+		switch p.Status {
+		case http.StatusConflict:
+			d.Key = newRequestKey()
+			d.Fault = "This form asked for a restore with other contents before. That one stands; sent again, the form asks for a further one."
+			return v.showRestoreForm(p.Status, d)
+		case http.StatusUnprocessableEntity, http.StatusTooManyRequests:
+			d.Fault = sentence(p.Detail)
+			return v.showRestoreForm(p.Status, d)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	did := "restoring"
+	if plan {
+		did = "planning"
+	}
+	return v.redirect(pathOf("restores", r.ProjectID, r.RestoreID), did)
+}
+
+// restoreRow is a restore in a list.
+type restoreRow struct {
+	api.Restore
+	Path     string
+	Asked    events.RestoreRequested  // zero: the request was refused
+	Done     *events.RestoreCompleted // nil: it has not completed
+	Source   string                   // the export
+	SourceAt string                   // its page; empty: the newest one, which no attempt has resolved
+	Took     time.Duration            // 0: it has not ended, or never began
+}
+
+func restoreRowOf(r api.Restore) restoreRow {
+	out := restoreRow{Restore: r, Path: pathOf("restores", r.ProjectID, r.RestoreID)}
+	if json.Unmarshal(r.Request, &out.Asked) != nil { // absent for a refused request
+		out.Asked = events.RestoreRequested{}
+	}
+	from := events.RestoredExport(out.Asked.From)
+	if r.State == "completed" {
+		var done events.RestoreCompleted
+		if json.Unmarshal(r.Outcome, &done) == nil {
+			out.Done, from = &done, done.From
+		}
+	}
+	if from.RequestID != "" {
+		out.Source = from.ProjectID + "/" + from.RequestID
+		if from.RequestID != events.LatestExport && from.RequestID != events.LatestVerified {
+			out.SourceAt = pathOf("exports", from.ProjectID, from.RequestID)
+		}
+	}
+	if r.StartedAt != nil && r.FinishedAt != nil {
+		out.Took = r.FinishedAt.Sub(*r.StartedAt)
+	}
+	return out
+}
+
+// Open reports whether the restore has not ended.
+func (r restoreRow) Open() bool { return r.State == "waiting" || r.State == "running" }
+
+// restoresData is the content of the list of restores.
+type restoresData struct {
+	Rows    []restoreRow
+	Project string
+	Next    string // path of the next page
+	First   string // path of the first page, on a later one
+	Taken   bool   // restores can be asked for here
+}
+
+const restoresLimit = 50
+
+func (v *view) restores() error {
+	d := restoresData{Project: v.parameter("project"), Taken: v.TakesRestores(v.r.Context())}
+	after := v.r.URL.Query().Get("after")
+	all, next, err := v.Restores(v.r.Context(), d.Project, after, restoresLimit)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		d.Rows = append(d.Rows, restoreRowOf(r))
+	}
+	if next != "" {
+		d.Next = restoresPath(d.Project, next)
+	}
+	if after != "" {
+		d.First = restoresPath(d.Project, "")
+	}
+	f := frame{Title: "Restores", Tab: "Restores", Live: true, Body: d}
+	if !v.Connected() {
+		f.Notes = []string{"The broker does not answer. Restores that no restorer has seen yet are missing here."}
+	}
+	return v.show("restores", f)
+}
+
+// restoresPath returns the path of a page of the list.
+func restoresPath(project, after string) string {
+	q := url.Values{}
+	if project != "" {
+		q.Set("project", project)
+	}
+	if after != "" {
+		q.Set("after", after)
+	}
+	if len(q) == 0 {
+		return pathOf("restores")
+	}
+	return pathOf("restores") + "?" + q.Encode()
+}
+
+// restoreData is the content of the page of one restore.
+type restoreData struct {
+	restoreRow
+	Body   string // of the request, as JSON
+	Cancel string // path of the page that asks; empty: it cannot be cancelled
+}
+
+func (v *view) restoreAt() api.RestorePath {
+	at := v.at()
+	return api.RestorePath{ProjectPath: at.ProjectPath, ID: at.ID}
+}
+
+func (v *view) restore() error {
+	at := v.restoreAt()
+	r, err := v.Restore(v.r.Context(), at)
+	if err != nil {
+		return err
+	}
+	d := restoreData{restoreRow: restoreRowOf(r)}
+	var of any
+	if json.Unmarshal(r.Request, &of) == nil {
+		b, _ := json.MarshalIndent(of, "", "  ") // it was read from JSON
+		d.Body = string(b)
+	}
+	if d.Open() && v.May(api.CancelRestore, at.Project) {
+		d.Cancel = pathOf("restores", at.Project, at.ID, "cancel")
+	}
+	return v.show("restore", frame{
+		Title: at.ID, Tab: "Restores", Live: true, Body: d,
+		Crumbs: []crumb{{"Restores", pathOf("restores")}, {at.Project, restoresPath(at.Project, "")}},
+	})
+}
+
+// confirmCancelRestore asks before a restore is cancelled.
+func (v *view) confirmCancelRestore() error {
+	at := v.restoreAt()
+	if err := v.Require(api.CancelRestore, at.Project); err != nil {
+		return err
+	}
+	r, err := v.Restore(v.r.Context(), at)
+	if err != nil {
+		return err
+	}
+	if row := restoreRowOf(r); !row.Open() {
+		v.status(http.StatusOK, "There is nothing to cancel", "The restore has ended: "+word(r.State)+".")
+		return nil
+	}
+	self := pathOf("restores", at.Project, at.ID)
+	return v.show("confirm", frame{
+		Title: "Cancel", Tab: "Restores", Crumbs: []crumb{{"Restores", pathOf("restores")}, {at.Project, restoresPath(at.Project, "")}, {at.ID, self}},
+		Body: confirmData{
+			Subject: at.Project + "/" + at.ID, Label: "Cancel this restore", Danger: true, Back: self, Action: self + "/cancel",
+			Explain: []string{
+				"The restore ends, and its target stays as it is. A restore that the target has committed meanwhile completes all the same.",
+				"Its one outcome will be failed with the code cancelled, and the event restore.failed is published.",
+			},
+		},
+	})
+}
+
+func (v *view) cancelRestore() error {
+	at := v.restoreAt()
+	if _, err := v.CancelRestore(v.r.Context(), at); err != nil {
+		return err
+	}
+	return v.redirect(pathOf("restores", at.Project, at.ID), "restore-cancelled")
+}
