@@ -92,14 +92,22 @@ type ending struct {
 // own FinishedAt, so that it reads the same wherever it is announced; without one it gets the
 // row's.
 func (l *Ledger) Finish(ctx context.Context, t export.Token, e export.Ending) error {
+	return l.finish(ctx, t, e, false)
+}
+
+// finish is Finish. settled: the target of a restore has refused it.
+func (l *Ledger) finish(ctx context.Context, t export.Token, e export.Ending, settled bool) error {
 	what := "finish " + t.String()
 	end, err := newEnding(t, e)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	args := []any{t.Project, t.Request, t.Attempt, end.state, end.outcome, end.result, end.code, end.message}
+	if l.ofRestores {
+		args = append(args, settled)
+	}
 	return l.call(ctx, what, func(ctx context.Context) error {
-		tag, err := l.pool.Exec(ctx, l.sql(finishAttempt), t.Project, t.Request, t.Attempt,
-			end.state, end.outcome, end.result, end.code, end.message)
+		tag, err := l.pool.Exec(ctx, l.sql(finishAttempt), args...)
 		if err != nil || tag.RowsAffected() == 1 {
 			return err
 		}

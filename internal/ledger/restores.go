@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -14,12 +15,14 @@ import (
 )
 
 // onRestores turns the statements of requests into those of restores. The protocol is the same, with
-// one difference: a cancel does not keep an attempt from recording that the target has committed.
+// two differences. A cancel does not keep an attempt from recording that the target has committed. An
+// attempt that fails after one has begun to place needs the target's refusal: $9 of finishAttempt.
 var onRestores = strings.NewReplacer(
 	"pgcourier.requests", "pgcourier.restores",
 	"pgcourier.attempts", "pgcourier.restore_attempts",
 	"pgcourier project ", "pgcourier restore into ",
-	"cancel_at IS NULL OR $4 = 'failed' AND $7 = 'cancelled'", "cancel_at IS NULL OR $4 = 'completed' OR $4 = 'failed' AND $7 = 'cancelled'",
+	"(cancel_at IS NULL OR $4 = 'failed' AND $7 = 'cancelled')", `(cancel_at IS NULL OR $4 = 'completed' OR $4 = 'failed' AND $7 = 'cancelled')
+        AND ($4 <> 'failed' OR placing_at IS NULL OR $9)`,
 )
 
 // sql returns a statement for the tables of l.
@@ -106,7 +109,23 @@ func (r *Restores) Renew(ctx context.Context, t export.Token) error { return r.l
 
 // Finish implements operation.Ledger.
 func (r *Restores) Finish(ctx context.Context, t export.Token, e export.Ending) error {
-	return r.ledger.Finish(ctx, t, e)
+	err := r.ledger.finish(ctx, t, e, false)
+	if e.Outcome == nil || e.Outcome.State != export.Failed || !errors.Is(err, export.ErrSuperseded) && !errors.Is(err, export.ErrCancelled) {
+		return err
+	}
+	s, standingErr := r.Standing(ctx, t.ID)
+	switch {
+	case standingErr != nil:
+		return standingErr
+	case s.Target != nil && s.Attempt == t.Attempt:
+		return fmt.Errorf("finish %s: %w", t, operation.ErrUnsettled)
+	}
+	return err
+}
+
+// FinishSettled implements operation.Ledger.
+func (r *Restores) FinishSettled(ctx context.Context, t export.Token, e export.Ending) error {
+	return r.ledger.finish(ctx, t, e, true)
 }
 
 // MarkPublished implements export.Outbox.

@@ -38,7 +38,7 @@ func TestRestoresKeepTheirPromises(t *testing.T) {
 		}
 	}
 	for _, what := range []string{
-		"is asked for again with its id", "commits", "is refused by a tombstone", "finds that it has committed", "refuses", "finds on refusing that it has committed", "crashes",
+		"is asked for again with its id", "a newer release refuses the request", "commits", "is refused by a tombstone", "finds that it has committed", "refuses", "finds on refusing that it has committed", "crashes",
 		"completed", "failed", "unknown", "cancelled", "loses the reply of COMMIT", "cannot reach the target", "the target moves",
 	} {
 		if saw[what] == 0 {
@@ -64,6 +64,9 @@ type restoreMutation struct {
 	oneIdentity bool // another target counts as the one that the restore began in
 	blindReaper bool // the reaper fails what it finds, without asking the target
 	noMarker    bool // the marker's id is that of the restore alone
+	// unconditional: an attempt records its failure even though an earlier one has begun to place and
+	// the target was not asked.
+	unconditional bool
 }
 
 // The same model must catch each mutant with a break of the named promise.
@@ -80,6 +83,7 @@ func TestTheRestoresModelCatchesEachMutant(t *testing.T) {
 		"one identity": {restoreMutation{oneIdentity: true}, unchanged},
 		"blind reaper": {restoreMutation{blindReaper: true}, unchanged},
 		"no marker":    {restoreMutation{noMarker: true}, changed},
+		"no condition": {restoreMutation{unconditional: true}, unchanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -355,7 +359,11 @@ type restorer struct {
 
 func (m *restoreModel) hire(msg *message) {
 	w := &restorer{m: m, msg: msg, name: fmt.Sprintf("restorer %d.%d", msg.sequence, msg.number), resume: make(chan bool), paused: make(chan struct{})}
-	d := msg.delivery()
+	d, req := msg.delivery(), msg.request
+	if e, err := m.led.Get(m.t.Context(), req.ID); err == nil && e != nil && m.chance("refuses", 8) {
+		m.say("a newer release refuses the request")
+		req.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: "refused"}
+	}
 	led := pausing{m.led, w}
 	runner := operation.New(operation.Config{
 		Ledger: led, Targets: targets{m}, Exports: exportsWorld{}, Engine: targetWorld{m, w}, Observer: silentObserver{}, Reaper: m.reaper(led, w),
@@ -365,7 +373,7 @@ func (m *restoreModel) hire(msg *message) {
 	go func() {
 		defer close(w.paused)
 		w.pause()
-		out, err := runner.RunDead(context.Background(), msg.request, d)
+		out, err := runner.RunDead(context.Background(), req, d)
 		w.pause()
 		if err != nil {
 			m.trace = append(m.trace, fmt.Sprintf("%s: %v", w.name, err))

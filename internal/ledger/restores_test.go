@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -71,6 +72,47 @@ func TestARestoreIDThatIsUsedAgainHasAnotherMarker(t *testing.T) {
 	// A row from before such values has the marker that its attempts have used.
 	if got := (operation.Job{ID: id}).MarkerID(); got != "acme/undo" {
 		t.Errorf("the marker of an old row is %q", got)
+	}
+}
+
+// An attempt that cannot ask the target, because it refuses the request that an earlier one accepted,
+// must not record that the restore has failed.
+func TestAFailureIsNotRecordedWithoutTheTargetOnceAnAttemptHasBegunToPlace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	led := b.Restores()
+	r := request("undo", "{}")
+	claim := func(n int) export.Token {
+		t.Helper()
+		c := claimOf(r, n)
+		c.Object = nil
+		got, err := led.Claim(t.Context(), c)
+		if err != nil || got.Verdict != export.Granted {
+			t.Fatalf("claimed: %+v, %v", got, err)
+		}
+		return got.Token
+	}
+	first := claim(1)
+	if _, err := led.BeginPlacing(t.Context(), first, []byte("target")); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "UPDATE pgcourier.restores SET lease_until = lease_until - interval '1 hour'")
+	second := claim(2)
+	fails := export.Ending{Outcome: failure(r, 2, codes.InvalidRequest)}
+	for range 2 {
+		if err := led.Finish(t.Context(), second, fails); !errors.Is(err, operation.ErrUnsettled) {
+			t.Errorf("failed without the target: %v", err)
+		}
+	}
+	if err := led.Finish(t.Context(), first, fails); !errors.Is(err, export.ErrSuperseded) {
+		t.Errorf("the earlier attempt: %v", err)
+	}
+	if e, err := led.Get(t.Context(), r.ID); err != nil || e.State != export.Running {
+		t.Errorf("the restore is %+v, %v", e, err)
+	}
+	ok(t, led.FinishSettled(t.Context(), second, fails), led.FinishSettled(t.Context(), second, fails))
+	if e, err := led.Get(t.Context(), r.ID); err != nil || e.State != export.Failed || e.Code != codes.InvalidRequest {
+		t.Errorf("the restore is %+v, %v", e, err)
 	}
 }
 

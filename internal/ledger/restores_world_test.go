@@ -31,7 +31,15 @@ func (p pausing) Renew(ctx context.Context, t export.Token) error {
 
 func (p pausing) Finish(ctx context.Context, t export.Token, e export.Ending) error {
 	p.w.pause()
+	if p.w.m.wrong.unconditional {
+		return p.Ledger.FinishSettled(ctx, t, e)
+	}
 	return p.Ledger.Finish(ctx, t, e)
+}
+
+func (p pausing) FinishSettled(ctx context.Context, t export.Token, e export.Ending) error {
+	p.w.pause()
+	return p.Ledger.FinishSettled(ctx, t, e)
 }
 
 func (p pausing) BeginPlacing(ctx context.Context, t export.Token, target []byte) ([]byte, error) {

@@ -26,6 +26,7 @@ type attempt struct {
 	from    export.ID
 	placing bool // an attempt of this restore, perhaps this one, may have begun to change the target
 	known   bool // job.Target is the target in which it began, or none has begun
+	settled bool // the target has refused the restore
 }
 
 // perform does the work of the attempt. nil, err: it failed.
@@ -181,8 +182,20 @@ func (a *attempt) ending(ctx context.Context, d delivered, result *Result, err e
 		if done != nil {
 			return a.completion(a.completed(done))
 		}
+		a.settled = true
 	}
 	return a.failed(fault)
+}
+
+// finish records the ending. It waits for the ledger while the process may run.
+func (a *attempt) finish(ctx context.Context, end export.Ending) error {
+	ctx, cancel := export.WithGrace(ctx, cleanUp)
+	defer cancel()
+	record := a.Ledger.Finish
+	if a.settled {
+		record = a.Ledger.FinishSettled
+	}
+	return export.Retry(ctx, a.wait(), func(ctx context.Context) error { return record(ctx, a.claim.Token, end) })
 }
 
 func (a *attempt) completion(result *Result) export.Ending {

@@ -17,12 +17,15 @@ var ErrUnsettled = errors.New("the target has not refused the restore")
 var ErrRefused = errors.New("the restore was refused by the target")
 
 // Ledger is the record of each restore and attempt. Claim, Renew and Finish are those of
-// export.Ledger. One difference: Finish with a completed outcome succeeds after a cancel too.
+// export.Ledger, with two differences. Finish with a completed outcome succeeds after a cancel too.
+// Finish with a failed outcome is ErrUnsettled if an attempt has begun to place.
 //
 // Each method may return an error that wraps export.ErrLedgerUnavailable; repeating the call is then
 // safe.
 type Ledger interface {
 	export.Ledger
+	// FinishSettled is Finish after the target has refused the restore.
+	FinishSettled(ctx context.Context, t export.Token, e export.Ending) error
 	// Resolve records the export that the restore is of, and returns the one that an earlier attempt
 	// recorded. ErrSuperseded.
 	Resolve(ctx context.Context, t export.Token, from export.ID) (export.ID, error)

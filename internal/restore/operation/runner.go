@@ -91,10 +91,14 @@ func (r *Runner) run(ctx context.Context, req export.Request, d delivered, confl
 	}
 	ending := a.ending(ctx, d, result, export.Interruption(ctx, err))
 	failpoint.Hit(failpoint.BeforeCommit)
-	err = r.finish(ctx, claim.Token, ending)
+	err = a.finish(ctx, ending)
 	if errors.Is(err, export.ErrCancelled) { // while the attempt was about to end otherwise
 		ending = a.ending(ctx, d, nil, err)
-		err = r.finish(ctx, claim.Token, ending)
+		err = a.finish(ctx, ending)
+	}
+	if errors.Is(err, ErrUnsettled) { // an earlier attempt has begun to place, and this one cannot ask the target
+		ending = export.Ending{Retry: &export.Fault{Code: ending.Outcome.Code, Message: ending.Outcome.Message, Err: err}}
+		err = a.finish(ctx, ending)
 	}
 	failpoint.Hit(failpoint.AfterCommit)
 	switch {
@@ -179,13 +183,6 @@ func (r *Runner) keepLease(ctx context.Context, t export.Token, cancel context.C
 		}
 	}()
 	return func() { end(); <-done }
-}
-
-// finish records the ending. It waits for the ledger while the process may run.
-func (r *Runner) finish(ctx context.Context, t export.Token, end export.Ending) error {
-	ctx, cancel := export.WithGrace(ctx, cleanUp)
-	defer cancel()
-	return export.Retry(ctx, r.wait(), func(ctx context.Context) error { return r.Ledger.Finish(ctx, t, end) })
 }
 
 func (r *Runner) wait() export.Wait { return export.Wait{For: "the ledger", Log: r.Log} }
