@@ -14,6 +14,16 @@ import (
 )
 
 const (
+	noteUnanswered = `
+UPDATE pgcourier.restores SET unanswered_at = clock_timestamp(),
+    unanswered_since = CASE WHEN unanswered_at > clock_timestamp() - $3::interval THEN unanswered_since ELSE clock_timestamp() END
+WHERE project_id = $1 AND request_id = $2 AND state IN ('waiting', 'running')
+RETURNING clock_timestamp() - unanswered_since`
+
+	noteAnswered = `
+UPDATE pgcourier.restores SET unanswered_at = NULL, unanswered_since = NULL
+WHERE project_id = $1 AND request_id = $2 AND unanswered_at IS NOT NULL`
+
 	// As failRequest. $8: the target has refused or committed the restore, or is given up.
 	endRestore = `
 WITH request AS (
@@ -29,6 +39,27 @@ WITH request AS (
 )
 SELECT finished_at FROM request`
 )
+
+// Unanswered implements operation.Ledger.
+func (r *Restores) Unanswered(ctx context.Context, id export.ID, gap time.Duration) (since time.Duration, err error) {
+	what := "record that the target of " + id.String() + " does not answer"
+	err = r.ledger.call(ctx, what, func(ctx context.Context) error {
+		err := r.ledger.pool.QueryRow(ctx, noteUnanswered, id.Project, id.Request, gap).Scan(&since)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return export.ErrNotLost
+		}
+		return err
+	})
+	return since, err
+}
+
+// Answered implements operation.Ledger.
+func (r *Restores) Answered(ctx context.Context, id export.ID) error {
+	return r.ledger.call(ctx, "record that the target of "+id.String()+" answers", func(ctx context.Context) error {
+		_, err := r.ledger.pool.Exec(ctx, noteAnswered, id.Project, id.Request)
+		return err
+	})
+}
 
 // End implements operation.Ledger.
 func (r *Restores) End(ctx context.Context, s export.Stranded, grace time.Duration, how operation.Settlement) (export.Outcome, error) {

@@ -46,7 +46,7 @@ RETURNING target`
 
 	restoreStanding = `
 SELECT coalesce(from_project, '') AS from_project, coalesce(from_request, '') AS from_request, target, coalesce(marker, '') AS marker, attempt,
-    CASE WHEN NOT refused THEN payload END AS payload,
+    CASE WHEN NOT refused THEN payload END AS payload, unanswered_at IS NOT NULL AS unanswered,
     clock_timestamp() - CASE state WHEN 'running' THEN lease_until ELSE touched_at END AS age
 FROM pgcourier.restores WHERE project_id = $1 AND request_id = $2`
 
@@ -191,13 +191,14 @@ func (r *Restores) fenced(ctx context.Context, what, statement string, args []an
 // Standing implements operation.Ledger.
 func (r *Restores) Standing(ctx context.Context, id export.ID) (operation.Standing, error) {
 	type row struct {
-		Project string        `db:"from_project"`
-		Request string        `db:"from_request"`
-		Target  []byte        `db:"target"`
-		Marker  string        `db:"marker"`
-		Attempt int           `db:"attempt"`
-		Payload []byte        `db:"payload"`
-		Age     time.Duration `db:"age"`
+		Project    string        `db:"from_project"`
+		Request    string        `db:"from_request"`
+		Target     []byte        `db:"target"`
+		Marker     string        `db:"marker"`
+		Attempt    int           `db:"attempt"`
+		Payload    []byte        `db:"payload"`
+		Age        time.Duration `db:"age"`
+		Unanswered bool          `db:"unanswered"`
 	}
 	rows, err := read[row](ctx, r.ledger, "look at the restore "+id.String(), restoreStanding, id.Project, id.Request)
 	if err != nil || len(rows) == 0 {
@@ -206,7 +207,7 @@ func (r *Restores) Standing(ctx context.Context, id export.ID) (operation.Standi
 	row0 := rows[0]
 	return operation.Standing{
 		From: export.ID{Project: row0.Project, Request: row0.Request}, Target: row0.Target, Marker: row0.Marker,
-		Attempt: row0.Attempt, Payload: row0.Payload, Age: row0.Age,
+		Attempt: row0.Attempt, Payload: row0.Payload, Age: row0.Age, Unanswered: row0.Unanswered,
 	}, nil
 }
 

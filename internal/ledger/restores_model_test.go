@@ -52,6 +52,7 @@ const (
 	unchanged   promise = "a restore that failed has changed no target"
 	changedOnce promise = "a restore changes its target once"
 	changed     promise = "a restore that completed has changed its target"
+	patience    promise = "a restore is unknown only after its target was asked for more than two hours"
 	oneEnd      promise = "the outcome of a restore never changes"
 	allEnd      promise = "each restore ends"
 )
@@ -67,6 +68,7 @@ type restoreMutation struct {
 	// unconditional: an attempt records its failure even though an earlier one has begun to place and
 	// the target was not asked.
 	unconditional bool
+	impatient     bool // the time until a restore is unknown counts from the end of its last lease
 }
 
 // The same model must catch each mutant with a break of the named promise.
@@ -84,6 +86,7 @@ func TestTheRestoresModelCatchesEachMutant(t *testing.T) {
 		"blind reaper": {restoreMutation{blindReaper: true}, unchanged},
 		"no marker":    {restoreMutation{noMarker: true}, changed},
 		"no condition": {restoreMutation{unconditional: true}, unchanged},
+		"impatient":    {restoreMutation{impatient: true}, patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +121,8 @@ type restoreModel struct {
 	target    int  // where the control plane sends restores now
 	down      bool // the target cannot be reached
 	doubtful  bool // the target was down or moved at some time
+	hour      int
+	asked     map[export.ID][]int // in which hours the target was asked and has not answered since
 	ends      map[export.ID]export.Outcome
 	sweeper   *export.Sweeper
 	calm      bool
@@ -137,7 +142,7 @@ func newRestoreModel(t testing.TB, b *bench, wrong restoreMutation, d draw) *res
 	b.exec(t, "TRUNCATE pgcourier.restores CASCADE")
 	m := &restoreModel{
 		t: t, b: b, led: b.Restores(), wrong: wrong, draw: d, saw: map[string]int{}, commits: map[life]int{}, ends: map[export.ID]export.Outcome{},
-		markers: [2]map[string]string{{}, {}}, lives: map[export.ID]int{},
+		markers: [2]map[string]string{{}, {}}, lives: map[export.ID]int{}, asked: map[export.ID][]int{},
 	}
 	var reaper export.Reaper = m.reaper(m.led, nil)
 	if wrong.blindReaper {
@@ -153,7 +158,7 @@ func newRestoreModel(t testing.TB, b *bench, wrong restoreMutation, d draw) *res
 }
 
 func (m *restoreModel) reaper(led operation.Ledger, w *restorer) *operation.Reaper {
-	return &operation.Reaper{Ledger: led, Targets: targets{m}, Engine: targetWorld{m, w}, UnknownAfter: 90 * time.Minute}
+	return &operation.Reaper{Ledger: asking{led, m}, Targets: targets{m}, Engine: targetWorld{m, w}, UnknownAfter: 150 * time.Minute}
 }
 
 func (m *restoreModel) say(what string) {
@@ -232,6 +237,7 @@ func (m *restoreModel) reuse(msg *message) {
 		return
 	}
 	delete(m.ends, id)
+	delete(m.asked, id)
 	m.lives[id]++
 	m.say("is asked for again with its id")
 	m.ask(id.Request)
@@ -267,7 +273,9 @@ func (m *restoreModel) cancel() {
 
 // expire lets an hour pass.
 func (m *restoreModel) expire() {
-	m.b.exec(m.t, "UPDATE pgcourier.restores SET touched_at = touched_at - interval '1 hour', lease_until = lease_until - interval '1 hour'")
+	m.hour++
+	m.b.exec(m.t, `UPDATE pgcourier.restores SET touched_at = touched_at - interval '1 hour', lease_until = lease_until - interval '1 hour',
+		unanswered_at = unanswered_at - interval '1 hour', unanswered_since = unanswered_since - interval '1 hour'`)
 }
 
 func (m *restoreModel) sweep() {
@@ -329,7 +337,7 @@ func (m *restoreModel) end(out export.Outcome) {
 func (m *restoreModel) settle() {
 	m.calm, m.down = true, false
 	m.trace = append(m.trace, "calm")
-	for range 4 {
+	for range 6 { // enough for a restore to become unknown
 		for _, msg := range m.messages {
 			m.deliver(msg)
 		}

@@ -116,6 +116,43 @@ func TestAFailureIsNotRecordedWithoutTheTargetOnceAnAttemptHasBegunToPlace(t *te
 	}
 }
 
+func TestATargetIsUnansweredFromTheFirstQuestionOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	led := b.Restores()
+	c := claimOf(request("undo", "{}"), 1)
+	c.Object = nil
+	got, err := led.Claim(t.Context(), c)
+	ok(t, err)
+	id := got.Token.ID
+	b.exec(t, "UPDATE pgcourier.restores SET lease_until = lease_until - interval '9 hours'")
+	for _, step := range []struct {
+		minutes int // since the last question
+		answers bool
+		atLeast time.Duration
+	}{{0, false, 0}, {20, false, 20 * time.Minute}, {20, false, 40 * time.Minute}, {90, false, 0}, {25, false, 25 * time.Minute}, {5, true, 0}, {5, false, 0}} {
+		b.exec(t, `UPDATE pgcourier.restores SET unanswered_at = unanswered_at - make_interval(mins => $1),
+			unanswered_since = unanswered_since - make_interval(mins => $1)`, step.minutes)
+		if step.answers {
+			ok(t, led.Answered(t.Context(), id))
+			continue
+		}
+		since, err := led.Unanswered(t.Context(), id, 30*time.Minute)
+		// The test itself may take long: what counts is that no earlier time is added.
+		if err != nil || since < step.atLeast || since > step.atLeast+20*time.Minute {
+			t.Errorf("%+v: not answered for %s, %v", step, since, err)
+		}
+		if s, err := led.Standing(t.Context(), id); err != nil || !s.Unanswered {
+			t.Errorf("%+v: %+v, %v", step, s, err)
+		}
+	}
+	out := export.Outcome{ID: id, State: export.Failed, Attempt: 1, Code: codes.TargetOccupied, Permanent: true, Message: "m"}
+	ok(t, led.Finish(t.Context(), got.Token, export.Ending{Outcome: &out}))
+	if _, err := led.Unanswered(t.Context(), id, time.Hour); !errors.Is(err, export.ErrNotLost) {
+		t.Errorf("a restore that has ended: %v", err)
+	}
+}
+
 func TestTheLatestExportIsStoredAndNotDamaged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

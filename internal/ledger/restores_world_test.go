@@ -55,6 +55,42 @@ func (p pausing) End(ctx context.Context, s export.Stranded, grace time.Duration
 	return p.Ledger.End(ctx, s, grace, how)
 }
 
+// asking is the ledger of a reaper. It knows when the target was asked, and not answered, for so long
+// that the restore may be unknown.
+type asking struct {
+	operation.Ledger
+	m *restoreModel
+}
+
+func (a asking) Standing(ctx context.Context, id export.ID) (operation.Standing, error) {
+	s, err := a.Ledger.Standing(ctx, id)
+	hours := a.m.asked[id]
+	switch n := len(hours); {
+	case err != nil || s.Age < 0: // the question is not asked
+	case n == 0 || hours[n-1] < a.m.hour-1: // the first one after a pause
+		a.m.asked[id] = []int{a.m.hour}
+	case hours[n-1] < a.m.hour:
+		a.m.asked[id] = append(hours, a.m.hour)
+	}
+	return s, err
+}
+
+func (a asking) Unanswered(ctx context.Context, id export.ID, gap time.Duration) (time.Duration, error) {
+	if a.m.wrong.impatient {
+		s, err := a.Ledger.Standing(ctx, id)
+		return s.Age, err
+	}
+	return a.Ledger.Unanswered(ctx, id, gap)
+}
+
+func (a asking) End(ctx context.Context, s export.Stranded, grace time.Duration, how operation.Settlement) (export.Outcome, error) {
+	out, err := a.Ledger.End(ctx, s, grace, how)
+	if hours := a.m.asked[s.ID]; err == nil && out.Code == codes.RestoreUnknown && how.Fault != nil && len(hours) < 3 {
+		a.m.fail(patience, "%s is unknown after questions in the hours %v", s.ID, hours)
+	}
+	return out, err
+}
+
 // targets is the control plane's answer.
 type targets struct{ m *restoreModel }
 
@@ -94,6 +130,7 @@ func (e targetWorld) reach(j operation.Job) (map[string]string, error) {
 		e.m.say("cannot reach the target")
 		return nil, &export.Fault{Code: codes.TargetUnavailable, Message: "down"}
 	}
+	delete(e.m.asked, j.ID)
 	if j.Target.Schema == "b" {
 		return e.m.markers[1], nil
 	}

@@ -102,7 +102,7 @@ func NewRestorer(ctx context.Context, c RestorerConfig) (*Restorer, error) {
 // the restores that no restorer will end, and drops what was kept long enough.
 func (r *Restorer) Run(ctx context.Context) error {
 	c := r.config
-	reaper := &operation.Reaper{Ledger: r.ledger, Targets: c.Targets, Engine: r.placer}
+	reaper := &operation.Reaper{Ledger: r.ledger, Targets: c.Targets, Engine: r.placer, Gap: max(30*time.Minute, 3*c.Settings.AckWait)}
 	runner := operation.New(operation.Config{
 		Ledger: r.ledger, Targets: c.Targets, Exports: exportsOf{c.Ledger}, Engine: r.placer, Reaper: reaper,
 		Observer: &handlers.RestoreObserver{Publisher: r.publisher, Source: restorerSource, Log: c.Log},

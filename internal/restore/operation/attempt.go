@@ -57,6 +57,9 @@ func (a *attempt) perform(ctx context.Context) (*Result, error) {
 	}
 	a.known = true
 	done, err := a.Engine.Committed(ctx, a.job)
+	if err == nil && standing.Unanswered {
+		_, err = ledger(ctx, a.Runner, func(ctx context.Context) (struct{}, error) { return struct{}{}, a.Ledger.Answered(ctx, a.req.ID) })
+	}
 	if err != nil || done != nil {
 		return a.completed(done), err
 	}

@@ -10,5 +10,6 @@
 //   - Once any attempt has begun to place, the restore is recorded as failed only after the target
 //     has refused it. From then on no paused attempt can commit.
 //   - If the target in which an attempt began cannot be asked for an hour, because it does not answer or
-//     the control plane names another one, the outcome is codes.RestoreUnknown.
+//     the control plane names another one, the outcome is codes.RestoreUnknown. The hour counts from
+//     the first question, and a pause of the questions starts it again.
 package operation

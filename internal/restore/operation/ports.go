@@ -32,6 +32,12 @@ type Ledger interface {
 	// BeginPlacing records that the attempt begins to change a target, and returns the digest of the
 	// target in which the first attempt did so. ErrSuperseded.
 	BeginPlacing(ctx context.Context, t export.Token, target []byte) (first []byte, err error)
+	// Unanswered records that the target does not answer how the restore ended, and returns since when
+	// it has not. A pause of more than gap between two questions starts that time again.
+	// export.ErrNotLost: the restore has ended.
+	Unanswered(ctx context.Context, id export.ID, gap time.Duration) (time.Duration, error)
+	// Answered records that the target answers.
+	Answered(ctx context.Context, id export.ID) error
 	// Standing returns what is recorded of a restore.
 	Standing(ctx context.Context, id export.ID) (Standing, error)
 
@@ -51,6 +57,8 @@ type Standing struct {
 	Attempt int           // the latest
 	Payload []byte        // canonical JSON; nil: refused
 	Age     time.Duration // since the last lease ended or the wait began; negative while it is held
+	// Unanswered says that the target was asked how the restore ended, and has not answered since.
+	Unanswered bool
 }
 
 // Settlement is how a restore ended that no attempt will end: completed with Restored, or failed with

@@ -20,8 +20,11 @@ type Reaper struct {
 	Targets Targets
 	Engine  Engine
 	// UnknownAfter is how long a target is asked that does not answer, before the outcome is
-	// codes.RestoreUnknown. Default 1 hour.
+	// codes.RestoreUnknown. It counts from the first question. Default 1 hour.
 	UnknownAfter time.Duration
+	// Gap is the longest pause between two questions that counts. After a longer one, for instance
+	// because no restorer ran, the time starts again. Default: half of UnknownAfter.
+	Gap time.Duration
 }
 
 var _ export.Reaper = (*Reaper)(nil)
@@ -68,11 +71,23 @@ func (r *Reaper) settle(ctx context.Context, id export.ID, grace time.Duration) 
 		return export.Outcome{}, fmt.Errorf("settle %s: %w", id, export.ErrNotLost)
 	}
 	how, err := r.ask(ctx, id, s)
-	if err != nil {
-		if errors.Is(err, export.ErrLedgerUnavailable) || ctx.Err() != nil || s.Age < cmp.Or(r.UnknownAfter, defaultUnknownAfter) {
+	switch {
+	case err != nil && (errors.Is(err, export.ErrLedgerUnavailable) || ctx.Err() != nil):
+		return export.Outcome{}, fmt.Errorf("settle %s: %w", id, err)
+	case err != nil:
+		limit := cmp.Or(r.UnknownAfter, defaultUnknownAfter)
+		unanswered, noteErr := r.Ledger.Unanswered(ctx, id, cmp.Or(r.Gap, limit/2))
+		if noteErr != nil {
+			return export.Outcome{}, noteErr
+		}
+		if unanswered < limit {
 			return export.Outcome{}, fmt.Errorf("settle %s: %w", id, err)
 		}
 		how = Settlement{Fault: unknown("the target could not be asked")}
+	case s.Unanswered:
+		if err := r.Ledger.Answered(ctx, id); err != nil {
+			return export.Outcome{}, err
+		}
 	}
 	return r.Ledger.End(ctx, export.Stranded{ID: id, Attempt: s.Attempt}, grace, how)
 }
