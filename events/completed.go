@@ -25,11 +25,13 @@ type Completed struct {
 	Attempt     int         `json:"attempt"` // the one that succeeded, from 1
 	Format      Format      `json:"format"`
 	Compression Compression `json:"compression"`
-	Encryption  Encryption  `json:"encryption"`
-	Schemas     []string    `json:"schemas"`
-	SizeBytes   int64       `json:"size_bytes"`   // what pg_dump wrote
-	StoredBytes int64       `json:"stored_bytes"` // what is stored
-	SHA256      string      `json:"sha256"`       // of the stored bytes, lower-case hexadecimal
+	// CompressionLevel is empty without a compression, and in outcomes of older workers.
+	CompressionLevel CompressionLevel `json:"compression_level,omitempty"`
+	Encryption       Encryption       `json:"encryption"`
+	Schemas          []string         `json:"schemas"`
+	SizeBytes        int64            `json:"size_bytes"`   // what pg_dump wrote
+	StoredBytes      int64            `json:"stored_bytes"` // what is stored
+	SHA256           string           `json:"sha256"`       // of the stored bytes, lower-case hexadecimal
 	// Storage has one entry for each destination, the primary one first.
 	Storage []Location `json:"storage"`
 	// Tables and Rows are as counted in the stream and in the snapshot. Both counts are

@@ -39,7 +39,7 @@ func contractEvents() []contractEvent {
 	meta := map[string]string{"ticket": "OPS-1", "note": "a\x1b[31m\nb"}
 	request := events.Requested{
 		ProjectID: "acme", RequestID: "r1", Schemas: []string{`Ten*ant "x"`, "acme"}, Format: events.FormatDirectory, Jobs: 2,
-		Compression: events.CompressionZstd, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
+		Compression: events.CompressionZstd, CompressionLevel: events.CompressionFast, StoragePath: "nightly/2026", NotifyEmail: "ops@example.com",
 		RequestedBy: "gateway", Metadata: meta, ReplayOf: "r0", Generation: 1, Recipients: []string{ageKey},
 		Deliver: &events.Deliver{TTL: "48h", MaxDownloads: 3, After: events.AfterVerified},
 	}
@@ -59,7 +59,7 @@ func contractEvents() []contractEvent {
 			func(v any) (events.Message, error) { return v.(events.Requested).Encode("test") },
 			func() any { return new(events.Requested) }},
 		{events.TypeStarted, events.Started{
-			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatSQL, Compression: events.CompressionNone,
+			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatSQL, Compression: events.CompressionGzip, CompressionLevel: events.CompressionDefault,
 			Schemas: []string{"acme"}, EstimatedBytes: 5, ServerVersion: "15.18", PgDumpVersion: "17.2",
 			Warnings: []string{"w"}, StartedAt: at, Trace: trace},
 			func(v any) (events.Message, error) { return v.(events.Started).Encode("test") },
@@ -71,7 +71,7 @@ func contractEvents() []contractEvent {
 			func() any { return new(events.Progress) }},
 		{events.TypeCompleted, events.Completed{
 			RequestID: "r1", ProjectID: "acme", Attempt: 2, Format: events.FormatCustom, Compression: events.CompressionGzip,
-			Encryption: events.EncryptionAge, Schemas: []string{"acme"}, SizeBytes: 9, StoredBytes: 4, SHA256: sum,
+			CompressionLevel: events.CompressionBest, Encryption: events.EncryptionAge, Schemas: []string{"acme"}, SizeBytes: 9, StoredBytes: 4, SHA256: sum,
 			Storage: []events.Location{
 				{Destination: "s3", Status: events.LocationStored, URI: "s3://b/k"},
 				{Destination: "s3-2", Status: events.LocationFailed, Code: codes.StorageRefused, Message: "m"},

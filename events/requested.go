@@ -26,6 +26,16 @@ const (
 	CompressionNone Compression = "none"
 )
 
+// CompressionLevel is how much work the compression does for a smaller export.
+type CompressionLevel string
+
+// The levels of the contract.
+const (
+	CompressionFast    CompressionLevel = "fast" // the least work: UUIDs, hex and base64 are hardly compressed
+	CompressionDefault CompressionLevel = "default"
+	CompressionBest    CompressionLevel = "best" // the smallest export
+)
+
 // maxSchemaBytes is PostgreSQL's limit for a name (NAMEDATALEN - 1). The schema file
 // says it as "x-maxBytes", because JSON Schema counts characters only.
 const maxSchemaBytes = 63
@@ -51,6 +61,9 @@ type Requested struct {
 	//
 	// Deprecated: use Compression.
 	Compress *bool `json:"compress,omitzero"`
+	// CompressionLevel goes with CompressionGzip and CompressionZstd. Absent: the control plane's
+	// choice for the project, else the workers'.
+	CompressionLevel CompressionLevel `json:"compression_level,omitempty"`
 	// Jobs is how many tables are dumped at a time, 1 to 16, with FormatDirectory only. The
 	// worker may allow fewer. Absent: the worker chooses by the size.
 	Jobs int `json:"jobs,omitzero"`
@@ -153,6 +166,9 @@ func checkRequested(doc map[string]any) error {
 	if err := checkCompress(doc); err != nil {
 		return err
 	}
+	if err := checkLevel(doc); err != nil {
+		return err
+	}
 	if err := checkReplay(doc); err != nil {
 		return err
 	}
@@ -180,6 +196,15 @@ func checkCompress(doc map[string]any) error {
 	compression, named := doc["compression"].(string)
 	if ok && named && compress == (Compression(compression) == CompressionNone) {
 		return invalid("compress", "contradicts compression")
+	}
+	return nil
+}
+
+// checkLevel says in better words than the schema that only a compression has a level.
+func checkLevel(doc map[string]any) error {
+	compress, ok := doc["compress"].(bool)
+	if _, level := doc["compression_level"]; level && (doc["compression"] == string(CompressionNone) || ok && !compress) {
+		return invalid("compression_level", "goes with compression \"gzip\" or \"zstd\" only")
 	}
 	return nil
 }

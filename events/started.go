@@ -13,7 +13,9 @@ type Started struct {
 	Attempt     int         `json:"attempt"` // from 1
 	Format      Format      `json:"format"`
 	Compression Compression `json:"compression"`
-	Schemas     []string    `json:"schemas"`
+	// CompressionLevel is empty without a compression, and in events of older workers.
+	CompressionLevel CompressionLevel `json:"compression_level,omitempty"`
+	Schemas          []string         `json:"schemas"`
 	// EstimatedBytes of table data, from the catalogue's statistics; 0 is not known.
 	EstimatedBytes int64  `json:"estimated_bytes,omitzero"`
 	ServerVersion  string `json:"server_version"`

@@ -27,7 +27,7 @@ const startedTimeout = 2 * time.Second
 func (o *Observer) Started(ctx context.Context, s export.Started) {
 	m, err := events.Started{
 		RequestID: s.Request, ProjectID: s.Project, Attempt: s.Attempt,
-		Format: events.Format(s.Format), Compression: events.Compression(s.Compression), Schemas: s.Schemas,
+		Format: events.Format(s.Format), Compression: events.Compression(s.Compression), CompressionLevel: events.CompressionLevel(s.Level), Schemas: s.Schemas,
 		EstimatedBytes: s.Info.EstimatedBytes, ServerVersion: s.Info.ServerVersion, PgDumpVersion: s.Info.PgDumpVersion,
 		Warnings: s.Info.Warnings, StartedAt: s.StartedAt, Trace: events.Trace{Parent: s.Trace.Parent, State: s.Trace.State},
 	}.Encode(o.Source)

@@ -209,7 +209,7 @@ func announcement(out export.Outcome) (shortenable, error) {
 	}
 	return &completedEvent{Completed: events.Completed{
 		RequestID: out.Request, ProjectID: out.Project, Attempt: out.Attempt,
-		Format: events.Format(a.Format), Compression: events.Compression(a.Compression),
+		Format: events.Format(a.Format), Compression: events.Compression(a.Compression), CompressionLevel: events.CompressionLevel(a.Level),
 		Encryption: events.Encryption(a.Encryption), Schemas: a.Schemas,
 		SizeBytes: a.SizeBytes, StoredBytes: a.StoredBytes, SHA256: a.SHA256, Storage: storage,
 		Tables: int64(a.Tables), Rows: a.Rows, ServerVersion: a.ServerVersion, PgDumpVersion: a.PgDumpVersion,

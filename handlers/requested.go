@@ -58,6 +58,7 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 		Schemas:     r.Schemas,
 		Format:      export.Format(r.Format),
 		Compression: export.Compression(r.Compression),
+		Level:       export.Level(r.CompressionLevel),
 		Jobs:        r.Jobs,
 		StoragePath: r.StoragePath,
 		Recipients:  r.Recipients,

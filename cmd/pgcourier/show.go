@@ -101,7 +101,7 @@ var attemptColumns = []term.Column{
 
 func artifactLines(s term.Screen, a export.Artifact) [][2]string {
 	lines := [][2]string{
-		{"format", string(a.Format) + ", compression " + string(a.Compression) + ", encryption " + string(a.Encryption)},
+		{"format", string(a.Format) + ", compression " + compressionOf(a) + ", encryption " + string(a.Encryption)},
 		{"size", fmt.Sprintf("%s dumped, %s stored", term.Size(a.SizeBytes), term.Size(a.StoredBytes))},
 		{"contents", fmt.Sprintf("%d rows in %d tables, the same in the stream and in the snapshot", a.Rows, a.Tables)},
 		{"sha256", a.SHA256},
@@ -113,4 +113,12 @@ func artifactLines(s term.Screen, a export.Artifact) [][2]string {
 		}))
 	}
 	return append(lines, s.Warnings(a.Warnings)...)
+}
+
+// compressionOf returns the compression with its level, for instance "zstd (best)".
+func compressionOf(a export.Artifact) string {
+	if a.Level == "" {
+		return string(a.Compression)
+	}
+	return string(a.Compression) + " (" + string(a.Level) + ")"
 }

@@ -36,6 +36,13 @@ const (
 	SandboxOff     = "off"
 )
 
+// The values of COMPRESSION_LEVEL.
+const (
+	CompressionFast    = "fast"
+	CompressionDefault = "default"
+	CompressionBest    = "best"
+)
+
 // The values of RECIPIENTS_REQUIRED.
 const (
 	RecipientsNone     = "none"
@@ -49,7 +56,7 @@ type Config struct {
 	File string `env:"CONFIG" help:"file of settings, NAME=value, for what neither the environment nor a flag gives; empty: ~/.config/pgcourier/config if it exists, see pgcourier init"`
 
 	DatabaseURL  secret.String `env:"DATABASE_URL" help:"control plane and ledger, and the source unless a project's row names another; a PostgreSQL URL or keyword/value string; pool_max_conns in it limits the connections of serve to the ledger, default: see docs/scaling.md"`
-	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[]; empty: control_plane.projects, see docs/architecture.md"`
+	ProjectQuery string        `env:"PROJECT_QUERY" help:"one SQL statement, $1 = project id, returning id, name, active, schemas text[] and optionally role, dsn, retention, recipients text[], compression_level; empty: control_plane.projects, see docs/architecture.md"`
 
 	PasswordCommand secret.Command `env:"PASSWORD_COMMAND" help:"program that prints the password for PostgreSQL where DATABASE_URL, a project's dsn, that of RESTORE_QUERY, RESTORE_URL or VERIFY_SCRATCH_URL holds none, such as the token of a cloud's login: a JSON array of the program and its arguments, in which {host}, {port}, {user} and {dbname} are replaced; it runs for each new connection, without a shell, see docs/least-privilege.md; empty: none"`
 
@@ -76,6 +83,7 @@ type Config struct {
 	DataDir        string        `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
 	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
+	Level          string        `env:"COMPRESSION_LEVEL" envDefault:"default" help:"how much work gzip and zstd do where neither the request nor the project's row says: fast (the least; UUIDs, hex and base64 stay almost as they are), default or best (the smallest exports, for several times the processor time of default)"`
 	SpoolDir       string        `env:"SPOOL_DIR" help:"folder on a local disk for what format directory and restore --jobs write for a while, in plain text; empty: the folder spool in DATA_DIR"`
 	SpoolBytes     ByteSize      `env:"SPOOL_BYTES" envDefault:"4GiB" help:"cap on what one export of format directory may have there at a time; it must hold the largest tables, one for each job"`
 	ParallelJobs   int           `env:"PARALLEL_JOBS" envDefault:"4" help:"tables of one export of format directory that are dumped at a time, each on a connection of its own, between 1 and 16; a request can ask for fewer"`
@@ -266,6 +274,8 @@ func (c Config) Validate() error {
 	check(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel)
 	check(slices.Contains([]string{ClientsWarn, ClientsRefuse, ClientsOff}, c.ClientCheck), "CLIENT_CHECK: %q is not warn, refuse or off", c.ClientCheck)
 	check(slices.Contains([]string{SandboxAuto, SandboxRequire, SandboxOff}, c.Sandbox), "SANDBOX: %q is not auto, require or off", c.Sandbox)
+	levels := []string{CompressionFast, CompressionDefault, CompressionBest}
+	check(slices.Contains(levels, c.Level), "COMPRESSION_LEVEL: %q is not fast, default or best", c.Level)
 	required := []string{RecipientsNone, RecipientsAny, RecipientsOperator}
 	check(slices.Contains(required, c.RecipientsRequired), "RECIPIENTS_REQUIRED: %q is not none, any or operator", c.RecipientsRequired)
 	check(c.RecipientsRequired != RecipientsOperator || len(c.AgeRecipients) > 0 || !c.Serves(RoleWorker), "RECIPIENTS_REQUIRED: operator needs AGE_RECIPIENTS: make a key with `age-keygen -o key.txt`, keep key.txt away from the worker, and name its public line there")

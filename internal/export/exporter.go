@@ -23,7 +23,8 @@ type Config struct {
 	Store    Store
 	Observer Observer // default: starts and progress are not reported
 
-	// Seal is the template for each stream: cap and concurrency. Each request sets the other fields.
+	// Seal is the template for each stream: cap, concurrency, and the level of the compression where
+	// neither the request nor the project says one. Each request sets the other fields.
 	Seal seal.Options
 	// Recipients are the operator's keys: every export is encrypted to them.
 	Recipients []seal.Recipient

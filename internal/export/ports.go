@@ -178,6 +178,7 @@ type Started struct {
 	Schemas     []string
 	Format      Format
 	Compression seal.Compression
+	Level       seal.Level // empty: no compression
 	Info        DumpInfo
 	Trace       Trace
 }

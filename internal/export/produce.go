@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/failpoint"
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
@@ -34,6 +36,10 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 	if err != nil {
 		return nil, err
 	}
+	level, err := e.level(project, req)
+	if err != nil {
+		return nil, err
+	}
 	failpoint.Hit(failpoint.AfterLookup)
 	dumper, leave := g.join(ctx, e, req, project)
 	defer leave()
@@ -47,9 +53,9 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 	failpoint.Hit(failpoint.AfterOpen)
 	e.Observer.Started(ctx, Started{
 		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
-		Schemas: schemas, Format: req.Format, Compression: req.Compression, Info: dump.Info(), Trace: req.Trace,
+		Schemas: schemas, Format: req.Format, Compression: req.Compression, Level: level, Info: dump.Info(), Trace: req.Trace,
 	})
-	return e.store(ctx, req, claim, sealing{schemas, recipients}, dump)
+	return e.store(ctx, req, claim, sealing{schemas, recipients, level}, dump)
 }
 
 func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
@@ -69,6 +75,23 @@ func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, 
 type sealing struct {
 	schemas    []string
 	recipients []seal.Recipient
+	level      seal.Level // empty: no compression
+}
+
+// level returns the level of the compression: the request's, else the project's, else the worker's.
+// Without a compression it is empty. A level of the project's that does not exist is a Fault.
+func (e *Exporter) level(p Project, req Request) (seal.Level, error) {
+	switch p.Level {
+	case "", seal.Fast, seal.Default, seal.Best:
+	default:
+		return "", &Fault{
+			Code: codes.InternalError, Message: "the control plane's entry of this project names a compression_level that is none of fast, default and best",
+		}
+	}
+	if req.Compression == seal.Plain {
+		return "", nil
+	}
+	return cmp.Or(req.Level, p.Level, e.Seal.Level, seal.Default), nil
 }
 
 // store runs the one pull-driven stream: the store reads the seal, which reads the dump.
@@ -85,7 +108,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to seali
 		return compare(c.Tables, rows)
 	}}
 	opts := e.Seal
-	opts.Compression, opts.Inspector, opts.Recipients = req.Compression, inspected, seal.Keys(to.recipients)
+	opts.Compression, opts.Level, opts.Inspector, opts.Recipients = req.Compression, to.level, inspected, seal.Keys(to.recipients)
 	stream, err := seal.New(dump, opts)
 	if err != nil {
 		return nil, AsFault(fmt.Errorf("open seal: %w", err))
@@ -95,7 +118,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to seali
 
 	source := &firstError{r: stream}
 	artifact := &Artifact{
-		Format: req.Format, Compression: req.Compression, Encryption: encryption(len(to.recipients) > 0), Schemas: to.schemas,
+		Format: req.Format, Compression: req.Compression, Level: to.level, Encryption: encryption(len(to.recipients) > 0), Schemas: to.schemas,
 		Recipients:    seal.Fingerprints(to.recipients),
 		ServerVersion: dump.Info().ServerVersion, PgDumpVersion: dump.Info().PgDumpVersion, Warnings: dump.Info().Warnings,
 		Needs: dump.Info().Needs,

@@ -24,6 +24,7 @@ type Request struct {
 	Schemas     []string         // empty: all of the project's
 	Format      Format           // never empty
 	Compression seal.Compression // never empty
+	Level       seal.Level       // of the compression; empty: the project's, else the worker's
 	Jobs        int              // of format directory; 0: by the size
 	StoragePath string           // label under the project's prefix; may be empty
 	// Recipients are public keys of the request, in addition to the operator's and the project's.
@@ -60,6 +61,7 @@ type Project struct {
 	DSN     Secret // source database; empty: the default source
 	// Recipients are public keys of the project, in addition to the operator's and the request's.
 	Recipients []string
+	Level      seal.Level // of the compression, unchecked; empty: the worker's
 }
 
 // Secret is a string that does not print.
@@ -105,6 +107,7 @@ type Outcome struct {
 type Artifact struct {
 	Format        Format           `json:"format"`
 	Compression   seal.Compression `json:"compression"`
+	Level         seal.Level       `json:"compression_level,omitempty"` // empty: no compression, or an earlier version did not record it
 	Encryption    seal.Encryption  `json:"encryption"`
 	Schemas       []string         `json:"schemas"`
 	SizeBytes     int64            `json:"size_bytes"`       // what pg_dump wrote
@@ -205,3 +208,6 @@ type Copy struct {
 // Compression is the compression of the dump. Handlers use this name, so that they do not depend on
 // seal.
 type Compression = seal.Compression
+
+// Level is the level of the compression, for the same reason.
+type Level = seal.Level

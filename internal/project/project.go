@@ -50,8 +50,9 @@ var _ export.Projects = (*Projects)(nil)
 //	role     text     optional: the role to dump as; null: the login itself
 //	dsn      text     optional: the source database; null: the default source
 //
-//	retention   text    optional: retention rules of its own
-//	recipients  text[]  optional: public keys to encrypt its exports to; null: none
+//	retention          text    optional: retention rules of its own
+//	recipients         text[]  optional: public keys to encrypt its exports to; null: none
+//	compression_level  text    optional: fast, default or best; null: the worker's setting
 //
 // and no others. The caller closes pool, and calls Check at start.
 func New(pool *pgxpool.Pool, query string) *Projects {
@@ -64,7 +65,7 @@ func New(pool *pgxpool.Pool, query string) *Projects {
 // columns names what the query returns.
 var columns = struct{ required, optional []string }{
 	required: []string{"id", "name", "active", "schemas"},
-	optional: []string{"role", "dsn", "retention", "recipients"},
+	optional: []string{"role", "dsn", "retention", "recipients", "compression_level"},
 }
 
 // Check runs the query for an id that no project has and reports whether its shape, its
@@ -103,7 +104,7 @@ func shape(fields []pgconn.FieldDescription) error {
 		names = append(names, f.Name)
 		ok, want := true, ""
 		switch f.Name {
-		case "id", "name", "role", "dsn", "retention":
+		case "id", "name", "role", "dsn", "retention", "compression_level":
 			ok, want = isText(f.DataTypeOID), "text"
 		case "active":
 			ok, want = f.DataTypeOID == pgtype.BoolOID, "boolean"
@@ -143,6 +144,7 @@ type row struct {
 
 	Retention  *string   `db:"retention"`
 	Recipients []*string `db:"recipients"`
+	Level      *string   `db:"compression_level"`
 }
 
 // Lookup implements export.Projects. An unknown and a suspended project get the very
@@ -175,6 +177,7 @@ func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error
 	}
 	return export.Project{
 		ID: id, Name: str(r.Name), Schemas: schemas, Role: str(r.Role), DSN: export.Secret(str(r.DSN)), Recipients: r.recipients(),
+		Level: export.Level(str(r.Level)),
 	}, nil
 }
 

@@ -76,6 +76,7 @@ func TestLookupReturnsAnActiveProject(t *testing.T) {
 		"everything":         {richQuery, "all", export.Project{ID: "all", Name: "All", Schemas: []string{"b", "a"}, Role: "all_role", DSN: "postgres://u:canary@h/d"}},
 		"optional are null":  {richQuery, "plain", export.Project{ID: "plain", Name: "Plain", Schemas: []string{"p"}}},
 		"with recipients":    {`SELECT $1 AS id, 'x' AS name, true AS active, '{s}'::text[] AS schemas, '{age1x,ssh-ed25519 A}'::text[] AS recipients`, "x", export.Project{ID: "x", Name: "x", Schemas: []string{"s"}, Recipients: []string{"age1x", "ssh-ed25519 A"}}},
+		"with a level":       {`SELECT $1 AS id, 'x' AS name, true AS active, '{s}'::text[] AS schemas, 'best'::text AS compression_level`, "x", export.Project{ID: "x", Name: "x", Schemas: []string{"s"}, Level: "best"}},
 		"none":               {`SELECT $1 AS id, 'x' AS name, true AS active, '{s}'::text[] AS schemas, NULL::text[] AS recipients`, "x", export.Project{ID: "x", Name: "x", Schemas: []string{"s"}}},
 		"an empty recipient": {`SELECT $1 AS id, 'x' AS name, true AS active, '{s}'::text[] AS schemas, '{age1x,NULL}'::text[] AS recipients`, "x", export.Project{ID: "x", Name: "x", Schemas: []string{"s"}, Recipients: []string{"age1x", ""}}},
 		"other string types": {`SELECT $1::varchar(9) AS id, 'x'::name AS name, true AS active, '{s}'::varchar[] AS schemas`, "x", export.Project{ID: "x", Name: "x", Schemas: []string{"s"}}},

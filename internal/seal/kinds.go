@@ -10,6 +10,20 @@ const (
 	Plain Compression = "none"
 )
 
+// Level is how much work the compression does for a smaller artifact. Plain has none.
+type Level string
+
+// The levels of the contract.
+const (
+	// Fast stores pieces in which nothing repeats nearly as they are.
+	Fast Level = "fast"
+	// Default also compresses the letters of such pieces.
+	Default Level = "default"
+	// Best searches longer for repetitions, and zstd further back. Of gzip it is never larger than
+	// Default; zstd can leave some percent more where nothing but digits repeats.
+	Best Level = "best"
+)
+
 // Encryption is how the compressed bytes are protected.
 type Encryption string
 

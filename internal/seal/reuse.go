@@ -19,6 +19,7 @@ type compressor interface {
 // kind says which compressors can take each other's place.
 type kind struct {
 	Compression
+	Level
 	threads int
 }
 
@@ -36,7 +37,7 @@ func borrow(k kind, w io.Writer) (compressor, error) {
 	}
 	c, err := k.make()
 	if err != nil {
-		return nil, fmt.Errorf("start compression %q: %w", k.Compression, err)
+		return nil, fmt.Errorf("start compression %q at level %q: %w", k.Compression, k.Level, err)
 	}
 	c.Reset(w)
 	return c, nil
@@ -53,15 +54,32 @@ func giveBack(k kind, c compressor) {
 func (k kind) make() (compressor, error) {
 	switch k.Compression {
 	case Gzip:
-		return newGzipWriter(k.threads), nil
+		search, ok := gzipSearches[k.Level]
+		if !ok {
+			return nil, errLevel
+		}
+		return newGzipWriter(k.threads, search), nil
 	case Zstd:
-		// At this level the library stores a block without matches as it is, if it is not told to compress
-		// the literals: UUIDs, hex and base64 took up to twice the room.
-		return zstd.NewWriter(io.Discard, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
-			zstd.WithEncoderConcurrency(min(k.threads, zstdThreads)), zstd.WithWindowSize(zstdWindow))
+		options, ok := zstdOptions[k.Level]
+		if !ok {
+			return nil, errLevel
+		}
+		return zstd.NewWriter(io.Discard, append(options, zstd.WithEncoderConcurrency(min(k.threads, zstdThreads)))...)
 	default:
 		return nil, errors.New("unknown compression")
 	}
+}
+
+var errLevel = errors.New("unknown level")
+
+// zstdOptions are the settings of the levels. If the encoder is not told to compress the literals, it
+// stores a block without matches as it is at its fastest level: UUIDs, hex and base64 take up to twice
+// the room. SpeedBestCompression is not used: at a few MB/s an export of random digits would take
+// longer than it may, and base64 takes more room than at the level Default.
+var zstdOptions = map[Level][]zstd.EOption{
+	Fast:    {zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow)},
+	Default: {zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(zstdWindow)},
+	Best:    {zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(zstdBestWindow)},
 }
 
 // inputs are buffers of readSize bytes for plain bytes.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/seal"
@@ -18,45 +20,12 @@ import (
 // level: such columns are in most databases.
 func TestSizesAreThoseOfGzipAndZstd(t *testing.T) {
 	t.Parallel()
-	random := rand.NewChaCha8([32]byte{1})
-	bytesOf := func(n int) []byte {
-		b := make([]byte, n)
-		_, _ = random.Read(b)
-		return b
-	}
-	uuid := func() string {
-		h := hex.EncodeToString(bytesOf(16))
-		return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
-	}
-	row := map[string]func(i int) string{
-		"uuid": func(int) string {
-			return uuid() + "\t" + uuid() + "\t" + uuid() + fmt.Sprintf("\t0.%d", random.Uint64())
-		},
-		"bytea":  func(i int) string { return fmt.Sprintf("%d\t\\\\x%x", i, bytesOf(100_000)) },
-		"base64": func(i int) string { return fmt.Sprintf("%d\t%s", i, base64.StdEncoding.EncodeToString(bytesOf(1200))) },
-		"hex":    func(i int) string { return fmt.Sprintf("%d\t%x", i, bytesOf(32)) },
-		"mixed": func(i int) string {
-			return fmt.Sprintf("%d\t%s\t2026-01-%02d 10:00:00+00\tdelivered to the customer\t%x", i, uuid(), 1+i%28, bytesOf(8))
-		},
-	}
-	plains := map[string][]byte{"rows": dump(100_000)}
-	for kind, line := range row {
-		var b bytes.Buffer
-		for i := 0; b.Len() < 4<<20; i++ {
-			b.WriteString(line(i) + "\n")
+	for kind, plain := range plains() {
+		if kind == "prose" {
+			continue // it has matches
 		}
-		plains[kind] = b.Bytes()
-	}
-	for kind, plain := range plains {
 		for c, tool := range map[seal.Compression]string{seal.Gzip: "gzip", seal.Zstd: "zstd"} {
-			stream, err := seal.New(bytes.NewReader(plain), seal.Options{Compression: c})
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(stream)
-			if err = errors.Join(err, stream.Close()); err != nil {
-				t.Fatal(err)
-			}
+			b := sealedAt(t, plain, c, "")
 			if !bytes.Equal(filter(t, b, tool, "-d", "-c"), plain) {
 				t.Errorf("%s: %s -d returns another dump", kind, tool)
 			}
@@ -69,6 +38,105 @@ func TestSizesAreThoseOfGzipAndZstd(t *testing.T) {
 		}
 	}
 }
+
+// A level that does more work leaves no more bytes, and every level is the format that gzip and zstd
+// read. Random digits are the exception with zstd: its longer search takes short matches by chance.
+func TestALevelOfMoreWorkLeavesNoMoreBytes(t *testing.T) {
+	t.Parallel()
+	for kind, plain := range plains() {
+		plain = plain[:600<<10] // three blocks of gzip
+		for c, tool := range map[seal.Compression]string{seal.Gzip: "gzip", seal.Zstd: "zstd"} {
+			least := 0
+			for _, level := range []seal.Level{seal.Fast, seal.Default, seal.Best} {
+				b := sealedAt(t, plain, c, level)
+				t.Logf("%s: %s %s %.4f", kind, c, level, float64(len(b))/float64(len(plain)))
+				if c == seal.Zstd && level == seal.Best && kind != "prose" {
+					least += least / 20 // kinds with random digits
+				}
+				if level != seal.Fast && len(b) > least {
+					t.Errorf("%s: %s %s leaves %d bytes, the level before it %d", kind, c, level, len(b), least)
+				}
+				least = len(b)
+				if !bytes.Equal(filter(t, b, tool, "-d", "-c"), plain) {
+					t.Errorf("%s: %s -d returns another dump of level %s", kind, tool, level)
+				}
+			}
+		}
+	}
+}
+
+func TestTheDefaultLevelIsThatWithoutALevel(t *testing.T) {
+	t.Parallel()
+	for _, c := range compressions {
+		if plain := dump(20_000); !bytes.Equal(sealedAt(t, plain, c, ""), sealedAt(t, plain, c, seal.Default)) {
+			t.Errorf("%s: other bytes", c)
+		}
+	}
+}
+
+func TestAnUnknownLevelIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []seal.Compression{seal.Gzip, seal.Zstd} {
+		if _, err := seal.New(bytes.NewReader(some), seal.Options{Compression: c, Level: "9"}); err == nil {
+			t.Errorf("%s: accepted", c)
+		}
+	}
+}
+
+func sealedAt(t *testing.T, plain []byte, c seal.Compression, level seal.Level) []byte {
+	t.Helper()
+	stream, err := seal.New(bytes.NewReader(plain), seal.Options{Compression: c, Level: level})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(stream)
+	if err = errors.Join(err, stream.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// plains are at least 4 MiB of each kind of row, the same in every run.
+var plains = sync.OnceValue(func() map[string][]byte {
+	words := strings.Fields("the of and account export schema each tenant is was it for order with customer his at by payment")
+	type source struct{ *rand.ChaCha8 }
+	bytesOf := func(s source, n int) []byte {
+		b := make([]byte, n)
+		_, _ = s.Read(b)
+		return b
+	}
+	uuid := func(s source) string {
+		h := hex.EncodeToString(bytesOf(s, 16))
+		return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	}
+	word := func(s source) string { return words[s.Uint64()%uint64(len(words))] }
+	plains := map[string][]byte{"rows": dump(100_000)}
+	for kind, line := range map[string]func(s source, i int) string{
+		"prose": func(s source, i int) string {
+			return fmt.Sprintf(`%d	{"kind": "%s", "by": "%s", "seen": %t, "at": "2026-01-%02d"}	%s %s %s %s`,
+				i, word(s), word(s), i%3 == 0, 1+i%28, word(s), word(s), word(s), word(s))
+		},
+		"uuid": func(s source, _ int) string {
+			return uuid(s) + "\t" + uuid(s) + "\t" + uuid(s) + fmt.Sprintf("\t0.%d", s.Uint64())
+		},
+		"bytea": func(s source, i int) string { return fmt.Sprintf("%d\t\\\\x%x", i, bytesOf(s, 100_000)) },
+		"base64": func(s source, i int) string {
+			return fmt.Sprintf("%d\t%s", i, base64.StdEncoding.EncodeToString(bytesOf(s, 1200)))
+		},
+		"hex": func(s source, i int) string { return fmt.Sprintf("%d\t%x", i, bytesOf(s, 32)) },
+		"mixed": func(s source, i int) string {
+			return fmt.Sprintf("%d\t%s\t2026-01-%02d 10:00:00+00\tdelivered to the customer\t%x", i, uuid(s), 1+i%28, bytesOf(s, 8))
+		},
+	} {
+		random := source{rand.NewChaCha8([32]byte{1})}
+		var b bytes.Buffer
+		for i := 0; b.Len() < 4<<20; i++ {
+			b.WriteString(line(random, i) + "\n")
+		}
+		plains[kind] = b.Bytes()
+	}
+	return plains
+})
 
 // filter returns what a program makes of its input.
 func filter(t *testing.T, in []byte, name string, args ...string) []byte {

@@ -34,6 +34,7 @@ type Inspector interface {
 // Options say what a Stream does with a dump.
 type Options struct {
 	Compression Compression // required
+	Level       Level       // default: Default
 	// Inspector decides whether the dump is whole. Nil: whatever the source returns is.
 	Inspector Inspector
 	// MaxBytes caps the plain dump. 0: no cap.

@@ -106,7 +106,7 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 		Ledger: c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
 		Observer:   &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},
 		Inspect:    func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
-		Seal:       seal.Options{MaxBytes: int64(s.MaxBytes)},
+		Seal:       seal.Options{MaxBytes: int64(s.MaxBytes), Level: seal.Level(s.Level)},
 		Recipients: c.Recipients, Required: export.Required(s.RecipientsRequired),
 		Lease: s.AckWait, MaxAttempts: MaxAttempts, Worker: c.Name, Log: c.Log,
 	})

@@ -16,6 +16,7 @@ func RequestFlags(cmd *cobra.Command, r *events.Requested) {
 	f.StringArrayVar(&r.Schemas, "schema", nil, "only this schema; may be repeated (default: all of the project's)")
 	f.StringVar((*string)(&r.Format), "format", string(events.FormatSQL), "sql, tar, custom or directory (dumped by several connections at a time)")
 	f.StringVar((*string)(&r.Compression), "compression", string(events.CompressionGzip), "gzip, zstd or none")
+	f.StringVar((*string)(&r.CompressionLevel), "compression-level", "", "fast, default or best (the smallest export, for more processor time), with gzip and zstd (default: the project's, else the workers' setting)")
 	f.IntVar(&r.Jobs, "jobs", 0, "tables dumped at a time, 1 to 16, with --format directory; the worker may allow fewer (default: as the size asks for)")
 	f.StringVar(&r.StoragePath, "storage-path", "", "label under the project's own prefix of the storage")
 	f.StringVar(&r.NotifyEmail, "notify-email", "", "address to tell of the outcome")
@@ -24,6 +25,7 @@ func RequestFlags(cmd *cobra.Command, r *events.Requested) {
 	f.Var(&deliverFlag{&r.Deliver}, "deliver", "make a download link of the export: ttl=7d,max-downloads=3,after=completed or verified, or default")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"sql", "tar", "custom", "directory"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("compression-level", cobra.FixedCompletions([]string{"fast", "default", "best"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // deliverFlag reads --deliver. It implements pflag.Value.

@@ -220,7 +220,7 @@ func TestARequestThatIsSentTwiceAsksOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	v := b.visit("acme", access.Read, access.Export)
-	form := url.Values{"project": {"acme"}, "request_id": {"once"}, "format": {"custom"}, "compression": {"zstd"}, "schemas": {"a\r\nb c"}, "notify_email": {"ann@example.org"}}
+	form := url.Values{"project": {"acme"}, "request_id": {"once"}, "format": {"custom"}, "compression": {"zstd"}, "compression_level": {"best"}, "schemas": {"a\r\nb c"}, "notify_email": {"ann@example.org"}}
 	for range 2 {
 		if got := v.post("request", form); got.status != http.StatusSeeOther || got.header.Get("Location") != "/console/exports/acme/once?did=requested" {
 			t.Errorf("%d %s", got.status, got.header.Get("Location"))
@@ -238,6 +238,7 @@ func TestARequestThatIsSentTwiceAsksOnce(t *testing.T) {
 	}
 	for name, bad := range map[string]url.Values{
 		"format": {"project": {"acme"}, "format": {"doc"}}, "mail": {"project": {"acme"}, "notify_email": {"x"}}, "path": {"project": {"acme"}, "storage_path": {"../x"}},
+		"level": {"project": {"acme"}, "compression": {"none"}, "compression_level": {"best"}},
 	} {
 		if got := v.post("request", bad); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, `role="alert"`) {
 			t.Errorf("%s: %d", name, got.status)

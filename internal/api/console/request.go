@@ -11,14 +11,15 @@ import (
 
 // requestData is the content of the form for a new export.
 type requestData struct {
-	Key, Project, Format, Compression, Schemas, StoragePath, NotifyEmail string
-	Formats, Compressions                                                []string
-	Fault                                                                string
+	Key, Project, Format, Compression, Level, Schemas, StoragePath, NotifyEmail string
+	Formats, Compressions, Levels                                               []string
+	Fault                                                                       string
 }
 
 var (
 	requestFormats = []string{"sql", "custom", "directory", "tar"}
 	compressions   = []string{"gzip", "zstd", "none"}
+	levels         = []string{"fast", "default", "best"}
 )
 
 func (v *view) requestForm() error {
@@ -29,7 +30,7 @@ func (v *view) requestForm() error {
 }
 
 func (v *view) showRequest(status int, d requestData) error {
-	d.Formats, d.Compressions = requestFormats, compressions
+	d.Formats, d.Compressions, d.Levels = requestFormats, compressions, levels
 	return v.showStatus(status, "request", frame{Title: "Ask for an export", Tab: "Exports", Crumbs: []crumb{{"Exports", pathOf("exports")}}, Body: d})
 }
 
@@ -37,12 +38,12 @@ func (v *view) showRequest(status int, d requestData) error {
 func (v *view) request() error {
 	get := func(name string) string { return parameter(v.r.PostForm.Get(name)) }
 	d := requestData{
-		Key: get("request_id"), Project: get("project"), Format: get("format"), Compression: get("compression"), Schemas: get("schemas"),
+		Key: get("request_id"), Project: get("project"), Format: get("format"), Compression: get("compression"), Level: get("compression_level"), Schemas: get("schemas"),
 		StoragePath: get("storage_path"), NotifyEmail: get("notify_email"),
 	}
 	of := map[string]any{}
 	for name, value := range map[string]string{
-		"request_id": d.Key, "format": d.Format, "compression": d.Compression, "storage_path": d.StoragePath, "notify_email": d.NotifyEmail,
+		"request_id": d.Key, "format": d.Format, "compression": d.Compression, "compression_level": d.Level, "storage_path": d.StoragePath, "notify_email": d.NotifyEmail,
 	} {
 		if value != "" {
 			of[name] = value

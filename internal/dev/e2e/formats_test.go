@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -57,6 +58,9 @@ func TestEveryFormatAndCompressionRestoresToTheSource(t *testing.T) {
 			}
 			if f == events.FormatDirectory {
 				r.Jobs = 2
+			}
+			if c != events.CompressionNone {
+				r.CompressionLevel = []events.CompressionLevel{"", events.CompressionBest, "", events.CompressionFast}[i]
 			}
 			p.request(r)
 			asked[kind{f, c, ext + extensions[c]}] = r
@@ -135,7 +139,10 @@ func (p *platform) checkCompleted(c *events.Completed, r events.Requested, begun
 	t.Helper()
 	want := *c // fields that are checked elsewhere or below are copied
 	want.RequestID, want.ProjectID, want.Attempt = r.RequestID, r.ProjectID, 1
-	want.Format, want.Compression = r.Format, r.Compression
+	want.Format, want.Compression, want.CompressionLevel = r.Format, r.Compression, ""
+	if r.Compression != events.CompressionNone {
+		want.CompressionLevel = cmp.Or(r.CompressionLevel, events.CompressionDefault)
+	}
 	want.RequestedBy, want.Metadata = r.RequestedBy, r.Metadata
 	want.Schemas = map[string][]string{"acme": {"tenant_acme"}, "quoted": {`Ten*ant "x"`}}[r.ProjectID]
 	want.DurationMS = c.FinishedAt.Sub(c.StartedAt).Milliseconds()

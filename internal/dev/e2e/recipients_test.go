@@ -12,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/dev/faketool"
 )
 
-// Members of one dump keep their own recipients.
+// Members of one dump keep their own recipients, and their own levels of compression.
 func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -31,7 +31,8 @@ func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 	}
 	ofRow, ofRequest, operator := newIdentity(), newIdentity(), newIdentity()
 	query := "PROJECT_QUERY=SELECT id, name, upper(status) = 'ACTIVE' AS active, ARRAY[schema_name] AS schemas, " +
-		"CASE WHEN id = 'small01' THEN ARRAY['" + ofRow.Recipient().String() + "'] END AS recipients FROM control_plane.projects WHERE id = $1"
+		"CASE WHEN id = 'small01' THEN ARRAY['" + ofRow.Recipient().String() + "'] END AS recipients, " +
+		"CASE WHEN id IN ('small01', 'small02') THEN 'best' END AS compression_level FROM control_plane.projects WHERE id = $1"
 	fakes := fakePgDump(t, `exec "$real" "$@"`)
 	faketool.Install(t, filepath.Join(fakes, "pg_restore"), "#!/bin/sh\nexec "+cluster.BinDir+"/pg_restore \"$@\"\n")
 	recipients := func(project string) []string {
@@ -41,9 +42,13 @@ func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 		return nil
 	}
 	for _, project := range ids {
-		p.request(events.Requested{ProjectID: project, RequestID: "r", Recipients: recipients(project)})
+		r := events.Requested{ProjectID: project, RequestID: "r", Recipients: recipients(project)}
+		if project == "small02" {
+			r.CompressionLevel = events.CompressionDefault
+		}
+		p.request(r)
 	}
-	w := p.start(query, "CONCURRENCY=1", "PG_BIN_DIR="+fakes, "GROUP_MAX=100")
+	w := p.start(query, "COMPRESSION_LEVEL=fast", "CONCURRENCY=1", "PG_BIN_DIR="+fakes, "GROUP_MAX=100")
 	owner := map[string]age.Identity{"small01": ofRow, "small02": ofRequest}
 	for _, project := range ids {
 		c := p.completed(project, "r")
@@ -55,6 +60,16 @@ func TestMembersOfAGroupKeepTheirOwnRecipients(t *testing.T) {
 		if c.Encryption != want || (len(c.Recipients) == 1) != encrypted {
 			t.Errorf("%s: encryption %s, recipients %v", project, c.Encryption, c.Recipients)
 			continue
+		}
+		level := events.CompressionFast // the worker's
+		switch project {
+		case "small01":
+			level = events.CompressionBest // the project's
+		case "small02":
+			level = events.CompressionDefault // the request's
+		}
+		if c.CompressionLevel != level {
+			t.Errorf("%s: level %q, want %q", project, c.CompressionLevel, level)
 		}
 		p.checkStored(c, id)
 	}

@@ -69,7 +69,7 @@ func BenchmarkTwoDestinations(b *testing.B) {
 func timed(b *testing.B, store export.Store, id string) time.Duration {
 	b.Helper()
 	begun := time.Now()
-	cluster.export(b, store, "bulk", id, export.SQL, seal.Zstd, nil)
+	cluster.export(b, store, "bulk", id, export.SQL, seal.Zstd, "", nil)
 	took := time.Since(begun)
 	if err := store.Delete(context.WithoutCancel(b.Context()), "acme/"+id+".1.sql.zst"); err != nil {
 		b.Fatal(err)

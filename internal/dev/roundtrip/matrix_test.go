@@ -120,7 +120,7 @@ func report(t *testing.T, err error) {
 func (s server) tryFormat(t *testing.T, f export.Format, want side, r *row, newest server) {
 	t.Helper()
 	store := folder(t)
-	a := s.export(t, store, "source", "r", f, seal.Plain, nil)
+	a := s.export(t, store, "source", "r", f, seal.Plain, "", nil)
 	if a.PgDumpVersion != r.client.Text {
 		t.Errorf("exported by pg_dump %s", a.PgDumpVersion)
 	}

@@ -60,7 +60,7 @@ func BenchmarkParallel(b *testing.B) {
 	}
 	ours := func(f export.Format) func() {
 		return func() {
-			cluster.export(b, store, "platform", "r", f, seal.Plain, nil)
+			cluster.export(b, store, "platform", "r", f, seal.Plain, "", nil)
 		}
 	}
 	runs := []struct {

@@ -62,7 +62,8 @@ func compare(want, got side) []string {
 
 var everyCombination = flag.Bool("combinations", false, "try every combination; make combinations does")
 
-// Without -combinations each pair of format, compression and storage is tried, not each three.
+// Without -combinations each pair of format, compression and storage is tried, not each three. Each
+// format has a level of the compression.
 func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	t.Parallel()
 	// The look fills a materialized view, so it looks at a copy.
@@ -80,6 +81,7 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 	all := places(t)
 	for i, storage := range slices.Sorted(maps.Keys(all)) {
 		p := all[storage]
+		levels := []seal.Level{seal.Default, seal.Fast, seal.Best, seal.Best}
 		for j, format := range []export.Format{export.SQL, export.Tar, export.Custom, export.Directory} {
 			for k, compression := range []seal.Compression{seal.Plain, seal.Gzip, seal.Zstd} {
 				if !*everyCombination && (i+j+k)%3 != 0 {
@@ -87,17 +89,20 @@ func TestEveryFormatCompressionAndStorageRestoresTheSource(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%s/%s", storage, format, compression), func(t *testing.T) {
 					t.Parallel()
-					restored(t, p, format, compression, want)
+					restored(t, p, format, compression, levels[j], want)
 				})
 			}
 		}
 	}
 }
 
-func restored(t *testing.T, p place, format export.Format, compression seal.Compression, want side) {
+func restored(t *testing.T, p place, format export.Format, compression seal.Compression, level seal.Level, want side) {
 	t.Helper()
 	id := fmt.Sprintf("%s-%s", format, compression)
-	a := cluster.export(t, p, "source", id, format, compression, p.recipients)
+	a := cluster.export(t, p, "source", id, format, compression, level, p.recipients)
+	if compression == seal.Plain {
+		level = ""
+	}
 	if want := map[bool]seal.Encryption{true: seal.Age, false: seal.Unencrypted}[len(p.recipients) > 0]; a.Encryption != want {
 		t.Errorf("encryption is %s, want %s", a.Encryption, want)
 	}
@@ -105,6 +110,9 @@ func restored(t *testing.T, p place, format export.Format, compression seal.Comp
 	doc, err := p.Manifest(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := doc.Manifest.Artifact.Level; got != level {
+		t.Errorf("the manifest says level %q, want %q", got, level)
 	}
 	if doc.SHA256 != a.SHA256 || doc.Manifest.Artifact.Rows != a.Rows {
 		t.Errorf("the manifest says %s and %d rows, the outcome %s and %d", doc.SHA256, doc.Manifest.Artifact.Rows, a.SHA256, a.Rows)

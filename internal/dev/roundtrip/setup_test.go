@@ -235,10 +235,10 @@ func (g *granting) Lookup(_ context.Context, id string) (export.Project, error) 
 }
 
 // export runs one request as a worker does, into store.
-func (s server) export(t testing.TB, store export.Store, database, id string, format export.Format, compression seal.Compression, to []seal.Recipient) *export.Artifact {
+func (s server) export(t testing.TB, store export.Store, database, id string, format export.Format, compression seal.Compression, level seal.Level, to []seal.Recipient) *export.Artifact {
 	t.Helper()
 	a, err := exportBy(t.Context(), s.dumper(t, database, slog.New(slog.DiscardHandler)), store, schemas, export.Request{
-		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Jobs: 2,
+		ID: export.ID{Project: "acme", Request: id}, Format: format, Compression: compression, Level: level, Jobs: 2,
 	}, to)
 	if err != nil {
 		t.Fatal(err)
