@@ -185,6 +185,31 @@ func (x *examiner) checkLedger(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	default:
 		r.OK("ledger", "its schema is at version %d, and the login may use it", version)
 	}
+	if x.Settings.Serves(config.RoleRestorer) {
+		x.checkKept(ctx, l, r)
+	}
+}
+
+// overdue is how long after its time a kept schema is found worth a warning.
+const overdue = 24 * time.Hour
+
+// checkKept looks for schemas that restores have set aside and that should have been dropped.
+func (x *examiner) checkKept(ctx context.Context, l *ledger.Ledger, r *Report) {
+	const part = "restore-kept"
+	due, err := l.Restores().Keeping(ctx)
+	if err != nil {
+		r.Add(part, databaseFinding(err))
+		return
+	}
+	due = slices.DeleteFunc(due, func(k ledger.Kept) bool { return k.Until.After(x.Now().Add(-overdue)) })
+	if len(due) == 0 {
+		r.OK(part, "no schema that a restore has set aside is overdue")
+		return
+	}
+	r.Add(part, Finding{
+		State: Warning, Found: fmt.Sprintf("%d restores have set schemas aside that should have been dropped, for instance %s, due since %s", len(due), due[0].ID, due[0].Until.Format(time.DateTime+"Z")),
+		Fix: "the restorer's log says why: see docs/restore-as-event.md",
+	})
 }
 
 // ledger is the ledger as it is: nothing is migrated.

@@ -50,19 +50,15 @@ SELECT coalesce(from_project, '') AS from_project, coalesce(from_request, '') AS
     clock_timestamp() - CASE state WHEN 'running' THEN lease_until ELSE touched_at END AS age
 FROM pgcourier.restores WHERE project_id = $1 AND request_id = $2`
 
-	// A restore with kept schemas stays until these have been due for a week: see keeping.
+	// A restore with kept schemas stays until these are known to be gone: see findKept.
 	forgetRestores = `
 WITH over AS (
     SELECT project_id, request_id FROM pgcourier.restores
     WHERE published_at IS NOT NULL AND published_at <= least(clock_timestamp() - $1::interval, $2)
-        AND coalesce((outcome -> 'restored' ->> 'kept_until')::timestamptz, '-infinity') < clock_timestamp() - interval '7 days'
+        AND (kept_gone_at IS NOT NULL OR outcome -> 'restored' ->> 'kept_until' IS NULL)
     ORDER BY published_at LIMIT $3 FOR UPDATE SKIP LOCKED
 )
 DELETE FROM pgcourier.restores r USING over WHERE r.project_id = over.project_id AND r.request_id = over.request_id`
-
-	keeping = `
-SELECT DISTINCT project_id FROM pgcourier.restores WHERE state = 'completed'
-    AND (outcome -> 'restored' ->> 'kept_until')::timestamptz BETWEEN clock_timestamp() - interval '7 days' AND clock_timestamp()`
 
 	latestExport = `
 SELECT r.request_id FROM pgcourier.requests r
@@ -219,18 +215,4 @@ func (r *Restores) Forget(ctx context.Context, keep time.Duration, before time.T
 		return err
 	})
 	return forgotten, err
-}
-
-// Keeping returns the projects with schemas that a restore set aside and that have been due to be
-// dropped for less than a week.
-func (r *Restores) Keeping(ctx context.Context) ([]string, error) {
-	type row struct {
-		Project string `db:"project_id"`
-	}
-	rows, err := read[row](ctx, r.ledger, "list what restores have kept", keeping)
-	out := make([]string, len(rows))
-	for i, row := range rows {
-		out[i] = row.Project
-	}
-	return out, err
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,19 +32,22 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 	}
 	now := time.Now()
 	b.endedRestore(t, "failed", export.Outcome{State: export.Failed, Code: codes.TargetOccupied, Permanent: true, Message: "m"})
-	b.endedRestore(t, "keeps", kept(now.Add(time.Hour)))
+	b.endedRestore(t, "keeps", kept(now.Add(24*time.Hour)))
 	b.endedRestore(t, "due", kept(now.Add(-time.Hour)))
 	b.endedRestore(t, "dropped", kept(now.Add(-8*24*time.Hour)))
+	b.endedRestore(t, "overdue", kept(now.Add(-80*24*time.Hour)))
 	led := b.Restores()
-	if projects, err := led.Keeping(t.Context()); err != nil || len(projects) != 1 || projects[0] != "acme" {
-		t.Errorf("projects with due schemas: %v, %v", projects, err)
+	ok(t, led.KeptGone(t.Context(), acme("dropped")))
+	due, err := led.Keeping(t.Context())
+	if err != nil || len(due) != 2 || due[0].Request != "due" || due[1].Request != "overdue" || !slices.Equal(due[0].Schemas, []string{"old"}) {
+		t.Errorf("due schemas: %+v, %v", due, err)
 	}
 	for n, want := range map[time.Duration]int{48 * time.Hour: 0, time.Hour: 2} {
 		if got, err := led.Forget(t.Context(), n, now, 10); err != nil || got != want {
 			t.Errorf("%d restores older than %s were forgotten (%v), want %d", got, n, err, want)
 		}
 	}
-	for id, there := range map[string]bool{"failed": false, "keeps": true, "due": true, "dropped": false} {
+	for id, there := range map[string]bool{"failed": false, "keeps": true, "due": true, "overdue": true, "dropped": false} {
 		e, err := led.Get(t.Context(), export.ID{Project: "acme", Request: id})
 		if err != nil || (e != nil) != there {
 			t.Errorf("%s: %+v, %v", id, e, err)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -178,23 +177,27 @@ func (r *Restorer) lockWait() string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(1, r.config.LockWait.Milliseconds()))
 }
 
-// DropKept drops the schemas that Replace has kept in the target and that are due at now, and returns
-// their names. It drops nothing outside of them: if objects outside depend on what a restore has kept,
-// all of that stays, and is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
-func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.Time) ([]string, error) {
+// DropKept drops the schemas that Replace has kept in the target and that are due by the target's
+// clock. It returns their names, and those of the kept ones that are left; nil: not known. It drops
+// nothing outside of them: if objects outside depend on what a restore has kept, all of that stays, and
+// is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
+func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source) (dropped, left []string, err error) {
 	ses, err := open(ctx, target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer ses.Close()
-	if there, err := markers(ctx, ses.Conn); err != nil || !there {
-		return nil, ofTargetError(err, "look for markers")
+	there, err := markers(ctx, ses.Conn)
+	switch {
+	case err != nil:
+		return nil, nil, ofTargetError(err, "look for markers")
+	case !there:
+		return nil, []string{}, nil
 	}
-	due, err := strs(ctx, ses.Conn, "SELECT id FROM pgcourier_restore.kept GROUP BY id HAVING max(until) <= $1 ORDER BY max(until), id", now)
+	due, err := strs(ctx, ses.Conn, "SELECT id FROM pgcourier_restore.kept GROUP BY id HAVING max(until) <= pg_catalog.clock_timestamp() ORDER BY max(until), id")
 	if err != nil {
-		return nil, ofTargetError(err, "look for kept schemas")
+		return nil, nil, ofTargetError(err, "look for kept schemas")
 	}
-	var dropped []string
 	var faults []error
 	for _, id := range due {
 		names, err := r.dropOf(ctx, ses.Conn, id)
@@ -203,10 +206,13 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, now time.
 		}
 		dropped = append(dropped, names...)
 		if ses.Conn.IsClosed() {
-			break
+			return dropped, nil, errors.Join(faults...)
 		}
 	}
-	return dropped, errors.Join(faults...)
+	if left, err = strs(ctx, ses.Conn, "SELECT name FROM pgcourier_restore.kept ORDER BY name"); err != nil {
+		return dropped, nil, errors.Join(append(faults, ofTargetError(err, "look for kept schemas"))...)
+	}
+	return dropped, append([]string{}, left...), errors.Join(faults...)
 }
 
 // keptNames returns the names of all schemas that hold what was moved aside. The name of one can be given

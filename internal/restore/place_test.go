@@ -152,12 +152,13 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 			t.Errorf("%s: the grants were not repeated", f)
 		}
 		src := target(t, to).Source
-		for _, c := range []struct {
-			now  time.Time
-			want []string
-		}{{placed.KeptUntil.Add(-time.Second), nil}, {placed.KeptUntil, placed.Kept}, {placed.KeptUntil, nil}} {
-			if dropped, err := r.DropKept(t.Context(), src, c.now); err != nil || !slices.Equal(dropped, c.want) {
-				t.Errorf("%s: dropped %v, %v, want %v", f, dropped, err, c.want)
+		if dropped, left, err := r.DropKept(t.Context(), src); err != nil || len(dropped) > 0 || !slices.Equal(left, placed.Kept) {
+			t.Errorf("%s: dropped %v before the time, left %v, %v", f, dropped, left, err)
+		}
+		keptIsDue(t, to)
+		for _, want := range [][]string{placed.Kept, nil} {
+			if dropped, left, err := r.DropKept(t.Context(), src); err != nil || !slices.Equal(dropped, want) || left == nil || len(left) > 0 {
+				t.Errorf("%s: dropped %v, left %v, %v, want %v", f, dropped, left, err, want)
 			}
 		}
 		if again, committed, err := r.Committed(t.Context(), src, "second"); err != nil || !committed || again.Rows() != 310 {
@@ -167,6 +168,12 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 			t.Errorf("%s: committed %t %v", f, committed, err)
 		}
 	}
+}
+
+// keptIsDue makes all kept schemas of a database due by its own clock.
+func keptIsDue(t *testing.T, database string) {
+	t.Helper()
+	execute(t, database, "UPDATE pgcourier_restore.kept SET until = now()")
 }
 
 func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
@@ -209,7 +216,8 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 	if diffs := contents.Compare(want, read(t, from, "tenant")); len(diffs) > 0 {
 		t.Error(diffs)
 	}
-	if dropped, err := r.DropKept(t.Context(), again.Source, time.Now().Add(2*again.Keep)); err != nil || len(dropped) != 3 {
+	keptIsDue(t, from)
+	if dropped, _, err := r.DropKept(t.Context(), again.Source); err != nil || len(dropped) != 3 {
 		t.Errorf("dropped %v, %v", dropped, err)
 	}
 	// Into another database the foreign key's table and the type are missing.
@@ -450,7 +458,8 @@ func TestALoginWithFewRightsPlacesForTheOwner(t *testing.T) {
 	if plan, err := r.Plan(t.Context(), x.Export, renamed, nil); err != nil || !slices.ContainsFunc(plan.Missing, func(m string) bool { return strings.Contains(m, "citext") }) {
 		t.Errorf("the extension is in another schema: %+v, %v", plan, err)
 	}
-	if dropped, err := r.DropKept(t.Context(), asSuperuser.Source, placed.KeptUntil); err != nil || len(dropped) != 2 {
+	keptIsDue(t, to)
+	if dropped, _, err := r.DropKept(t.Context(), asSuperuser.Source); err != nil || len(dropped) != 2 {
 		t.Errorf("dropped %v, %v", dropped, err)
 	}
 	// Without CREATE on the database, tables can be added where an administrator has made the markers.

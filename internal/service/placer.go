@@ -127,13 +127,13 @@ func (p *placer) settled(ctx context.Context, j operation.Job, ask func(context.
 	return &out, nil
 }
 
-// dropKept drops the schemas that are due in a target.
-func (p *placer) dropKept(ctx context.Context, t operation.Target) ([]string, error) {
+// dropKept drops the schemas that are due in a target. See restore.Restorer.DropKept.
+func (p *placer) dropKept(ctx context.Context, t operation.Target) (dropped, left []string, err error) {
 	to, err := p.source(t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p.engine.DropKept(ctx, to, time.Now())
+	return p.engine.DropKept(ctx, to)
 }
 
 func placedResult(placed restore.Placed) operation.Result {

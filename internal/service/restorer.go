@@ -130,44 +130,12 @@ func (r *Restorer) Run(ctx context.Context) error {
 	defer rescuer.Wait()
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { sweeper.Run(gctx); return nil })
-	group.Go(func() error { r.dropKept(gctx); return nil })
+	kept := &keptDropper{ledger: r.ledger, targets: c.Targets, engine: r.placer, log: c.Log}
+	group.Go(func() error { kept.run(gctx, min(dropEvery, c.Settings.RestoreKeep)); return nil })
 	group.Go(func() error {
 		return handle(gctx, from, c.Telemetry, c.Begun, handler{"restore", events.RestoreRequestedFilter, h.Handle, 0})
 	})
 	return group.Wait()
-}
-
-// dropEvery is the pause between two looks for kept schemas that are due.
-const dropEvery = 10 * time.Minute
-
-// dropKept drops what restores have set aside, once it was kept for RESTORE_KEEP, until ctx ends.
-func (r *Restorer) dropKept(ctx context.Context) {
-	tick := time.NewTicker(min(dropEvery, r.config.Settings.RestoreKeep))
-	defer tick.Stop()
-	for {
-		projects, err := r.ledger.Keeping(ctx)
-		if err != nil && ctx.Err() == nil {
-			r.config.Log.WarnContext(ctx, "kept schemas not looked for", "error", err)
-		}
-		for _, project := range projects {
-			target, err := r.config.Targets.Lookup(ctx, project)
-			var dropped []string
-			if err == nil {
-				dropped, err = r.placer.dropKept(ctx, target)
-			}
-			if len(dropped) > 0 {
-				r.config.Log.InfoContext(ctx, "kept schemas dropped", "project_id", project, "schemas", dropped)
-			}
-			if err != nil && ctx.Err() == nil {
-				r.config.Log.WarnContext(ctx, "kept schemas not dropped", "project_id", project, "error", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // Close stops the throw-away server and closes the storage.

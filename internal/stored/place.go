@@ -64,7 +64,7 @@ func (p *Placing) Do(ctx context.Context, r *restore.Restorer, x restore.Export,
 	}
 	text.WriteString(lines("left out", placed.LeftOut) + lines("still names the old schema", placed.StillNames) + lines("remark", placed.Remarks))
 	if p.Mode == restore.Replace {
-		dropped, err := r.DropKept(ctx, p.Source, time.Now())
+		dropped, _, err := r.DropKept(ctx, p.Source)
 		text.WriteString(lines("dropped, its time was over: schema", dropped))
 		if err != nil { // the restore itself is done
 			text.WriteString(lines("remark", strings.Split(err.Error(), "\n")))

@@ -21,7 +21,7 @@ var randomPlace = flag.Bool("random-place", false, "also replace each random sch
 func (b *batch) place(t *testing.T, c *randomCase, x restore.Export) {
 	t.Helper()
 	r := fieldRestorer(t)
-	p := restore.Placement{ID: fmt.Sprint("whole ", c.Seed), Source: source(t, b.name+"_ours"), Mode: restore.Replace, Keep: time.Second}
+	p := restore.Placement{ID: fmt.Sprint("whole ", c.Seed), Source: source(t, b.name+"_ours"), Mode: restore.Replace, Keep: time.Microsecond}
 	placed, err := r.Place(t.Context(), x, p, nil)
 	if b.refusedPlace(t, c, err, "whole") {
 		return
@@ -31,7 +31,7 @@ func (b *batch) place(t *testing.T, c *randomCase, x restore.Export) {
 		_, err := r.Place(t.Context(), x, p, nil)
 		b.refusedPlace(t, c, err, table.String())
 	}
-	if _, err := r.DropKept(t.Context(), p.Source, time.Now().Add(time.Hour)); err != nil {
+	if _, _, err := r.DropKept(t.Context(), p.Source); err != nil {
 		b.differ(t, c, "drop what was kept: %v", err)
 	}
 }
