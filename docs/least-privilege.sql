@@ -86,6 +86,9 @@ BEGIN
     GRANT INSERT, DELETE ON pgcourier.api_calls TO pgcourier_api;
     GRANT INSERT (project_id, request_id, ordered_by) ON pgcourier.removal_orders TO pgcourier_api;
     GRANT SELECT ON pgcourier.verification_orders TO pgcourier_api;
+    -- Rules of retention: the owner sets them (pgcourier apply), the pruner and the console read them.
+    GRANT SELECT ON pgcourier.retention_rules TO pgcourier_api;
+    REVOKE INSERT, UPDATE, DELETE ON pgcourier.retention_rules FROM pgcourier_worker;
     GRANT INSERT (project_id, request_id, ordered_by), UPDATE (ordered_at, ordered_by, tries, held_until, fault, done_at)
       ON pgcourier.verification_orders TO pgcourier_api;
     -- Links: the API makes and counts them, and notes of a request that its own link was made.

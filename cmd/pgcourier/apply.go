@@ -24,13 +24,15 @@ func (a *app) applyCommand() *cobra.Command {
 	var dryRun, prune bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Make schedules and tokens as a file declares them",
-		Long: "Compares the file with the broker's schedules and the API's tokens, prints what differs,\n" +
-			"and makes it so. A second time there is nothing to do. --dry-run only prints.\n\n" +
+		Short: "Make schedules, tokens and retention as a file declares them",
+		Long: "Compares the file with the broker's schedules, the API's tokens and the ledger's rules of\n" +
+			"retention, prints what differs, and makes it so. A second time there is nothing to do.\n" +
+			"--dry-run only prints.\n\n" +
 			"A token is known by its project and label: its scopes can be changed, its secret stays.\n" +
-			"The secret of a new one goes into its file, or is printed once. With --prune, schedules\n" +
-			"and tokens that an earlier apply made and the file has no more are deleted or revoked;\n" +
-			"what was made in another way stays. The form of the file is in docs/schedules.md.",
+			"The secret of a new one goes into its file, or is printed once. A rule of retention\n" +
+			"counts for a project whose row names none, and goes before RETENTION. With --prune, what\n" +
+			"an earlier apply made and the file has no more is deleted or revoked; what was made in\n" +
+			"another way stays. The form of the file is in docs/schedules.md.",
 		Example: "  pgcourier apply -f platform.yaml --dry-run\n" +
 			"  pgcourier apply -f platform.yaml --prune\n" +
 			"  generate-platform | pgcourier apply -f -",
@@ -76,9 +78,9 @@ func (a *app) readInput(file string) ([]byte, error) {
 // withRecords opens what the platform's file needs.
 func (a *app) withRecords(ctx context.Context, c config.Config, p service.Platform, prune bool, do func(context.Context, service.Records) error) error {
 	r := service.Records{By: userName()}
-	schedules, tokens := p.Needs(prune)
+	schedules, records := p.Needs(prune)
 	withLedger := func(ctx context.Context) error {
-		if !tokens {
+		if !records {
 			return do(ctx, r)
 		}
 		return service.WithLedger(ctx, c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
@@ -138,9 +140,9 @@ func changesText(changes []service.Change, dryRun bool) string {
 			continue
 		}
 		different++
-		fmt.Fprintf(&b, "%s %s %s of project %s\n", c.Action, c.Kind, term.Sanitize(c.Name), term.Sanitize(c.Project))
+		fmt.Fprintf(&b, "%s %s\n", c.Action, term.Sanitize(c.String()))
 		for _, f := range c.Fields {
-			fmt.Fprintf(&b, "  %s: %s -> %s\n", f.Field, term.Sanitize(orNone(f.Was)), term.Sanitize(orNone(f.Will)))
+			fmt.Fprintf(&b, "  %s\n", term.Sanitize(f.String()))
 		}
 	}
 	switch {
@@ -150,11 +152,4 @@ func changesText(changes []service.Change, dryRun bool) string {
 		fmt.Fprintf(&b, "%d to be made; nothing was changed\n", different)
 	}
 	return b.String()
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }

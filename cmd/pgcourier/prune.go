@@ -27,11 +27,12 @@ import (
 
 // pruned is a run of prune as it is printed.
 type pruned struct {
-	DryRun  bool              `json:"dry_run"`
-	At      time.Time         `json:"at"`
-	Jumped  bool              `json:"clock_jumped,omitzero"`
-	Spared  map[string]string `json:"spared_projects,omitempty"`
-	Exports []prunedExport    `json:"exports"`
+	DryRun  bool               `json:"dry_run"`
+	At      time.Time          `json:"at"`
+	Jumped  bool               `json:"clock_jumped,omitzero"`
+	Rules   []retention.Judged `json:"rules"`
+	Spared  map[string]string  `json:"spared_projects,omitempty"`
+	Exports []prunedExport     `json:"exports"`
 }
 
 type prunedExport struct {
@@ -48,7 +49,7 @@ type prunedExport struct {
 }
 
 func newPruned(r retention.Report, dry bool) pruned {
-	out := pruned{DryRun: dry, At: r.At, Jumped: r.Jumped, Spared: r.Spared, Exports: []prunedExport{}}
+	out := pruned{DryRun: dry, At: r.At, Jumped: r.Jumped, Rules: r.Judged(), Spared: r.Spared, Exports: []prunedExport{}}
 	for _, v := range r.Verdicts {
 		e := prunedExport{
 			Project: v.Project, Request: v.Request, FinishedAt: v.FinishedAt, Stored: v.Record.StoredBytes,
@@ -174,6 +175,11 @@ func prunedText(s term.Screen, p pruned) string {
 		b.WriteString("no exports\n")
 	} else {
 		b.WriteString(table.Text(s))
+	}
+	for _, r := range p.Rules {
+		if r.From != retention.FromDefault {
+			fmt.Fprintln(&b, term.Sanitize(r.String()))
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Spared)) {
 		fmt.Fprintf(&b, "everything of project %s is kept: %s\n", term.Sanitize(name), term.Sanitize(p.Spared[name]))

@@ -100,7 +100,9 @@ func samplePruned() pruned {
 	failing := request("nightly-2026-10-01", 1300*time.Hour, false, false, "older than max-age=30d")
 	failing.Step, failing.DeleteAt, failing.Fault = retention.Failing, *ago(time.Hour), "s3: delete acme/nightly-2026-10-01.1.sql.gz: the storage does not answer \x1b[2J"
 	return newPruned(retention.Report{
-		At: noon, Verdicts: []retention.Verdict{newest, checked, going, failing}, Spared: map[string]string{"bolt": "the control plane has no such project"},
+		At: noon, Verdicts: []retention.Verdict{newest, checked, going, failing},
+		Rules:  map[string]retention.Rules{"acme": {Policy: retention.Policy{Last: 7, Daily: 14}, From: retention.FromRule, Projects: "ac*"}},
+		Spared: map[string]string{"bolt": "the control plane has no such project"},
 	}, false)
 }
 

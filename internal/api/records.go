@@ -7,6 +7,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/retention"
 )
 
 // connected returns a *Problem while there is no connection to the broker. A page says so at once; a
@@ -108,6 +109,19 @@ func (o Operations) Leaving(ctx context.Context, limit int) ([]ledger.Leaving, e
 		return nil, err
 	}
 	out, err := o.api.Ledger.Leaving(ctx, projects, limit)
+	if err != nil {
+		return nil, o.api.problemOf(ctx, err)
+	}
+	return out, nil
+}
+
+// RetentionRules returns the rules of retention that were applied. A caller that is not allowed to see
+// all projects gets none.
+func (o Operations) RetentionRules(ctx context.Context) ([]retention.Rule, error) {
+	if !o.All(PlanRetention) {
+		return nil, nil
+	}
+	out, err := o.api.Ledger.RetentionRules(ctx)
 	if err != nil {
 		return nil, o.api.problemOf(ctx, err)
 	}

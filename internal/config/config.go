@@ -125,7 +125,7 @@ type Config struct {
 	DrainTimeout  time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
 
 	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
-	Retention            string        `env:"RETENTION" help:"which stored exports the pruner keeps of each project whose row names no rules of its own, for instance last=7,daily=14,yearly=5; all rules are in docs/retention.md; empty: all are kept"`
+	Retention            string        `env:"RETENTION" help:"which stored exports the pruner keeps of each project for which neither its row nor an applied rule says so, for instance last=7,daily=14,yearly=5; all rules are in docs/retention.md; empty: all are kept"`
 	PruneEvery           time.Duration `env:"PRUNE_EVERY" envDefault:"1h" help:"how often the pruner looks"`
 	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time from the warning backup.expiring to the deletion"`
 

@@ -13,24 +13,42 @@ import (
 // checkRetention reads the rules for all projects; those of a project's own are its check's.
 func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 	x.checkDeletions(ctx, r)
-	if x.Settings.Retention == "" {
-		r.OK("", "RETENTION is not set: what a project's row does not let go is kept")
+	policy, err := retention.Parse(x.Settings.Retention)
+	if err != nil {
+		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Fix: "correct it: see docs/retention.md"})
 		return
 	}
-	policy, err := retention.Parse(x.Settings.Retention)
-	switch {
-	case err != nil:
-		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Fix: "correct it: see docs/retention.md"})
-	case !x.Settings.Serves(config.RolePruner):
-		r.Add("", x.prunedElsewhere(ctx, policy))
-	default:
-		r.OK("", "%s", policy)
+	rules, known := x.appliedRules(ctx)
+	found := policy.Text()
+	if rules > 0 {
+		found += fmt.Sprintf(", and %d applied rules", rules)
 	}
+	switch {
+	case policy.KeepsAll() && rules == 0 && known:
+		r.OK("", "RETENTION is not set, and no rule was applied: what a project's row does not let go is kept")
+	case policy.KeepsAll() && rules == 0:
+		r.OK("", "RETENTION is not set: what a project's row or an applied rule does not let go is kept")
+	case !x.Settings.Serves(config.RolePruner):
+		r.Add("", x.prunedElsewhere(ctx, found))
+	default:
+		r.OK("", "%s", found)
+	}
+}
+
+// appliedRules returns how many rules `pgcourier apply` has set. known is false if the ledger does not
+// tell; the check of the database then says why.
+func (x *examiner) appliedRules(ctx context.Context) (n int, known bool) {
+	l, err := x.ledger(ctx)
+	if err != nil {
+		return 0, false
+	}
+	rules, err := l.RetentionRules(ctx)
+	return len(rules), err == nil
 }
 
 // prunedElsewhere is the finding where the roles here prune nothing: the ledger tells whether
 // another process does.
-func (x *examiner) prunedElsewhere(ctx context.Context, policy retention.Policy) Finding {
+func (x *examiner) prunedElsewhere(ctx context.Context, policy string) Finding {
 	const fix = "run `pgcourier serve --roles pruner` somewhere, or `pgcourier prune` by a timer, with the same PGCOURIER_RETENTION"
 	unknown := Finding{State: Unknown, Found: fmt.Sprintf("%s; the roles here prune nothing, and the ledger does not tell whether another process does", policy), Fix: fix}
 	if x.pool == nil {

@@ -47,6 +47,7 @@ WHERE c.relnamespace = to_regnamespace('pgcourier') AND c.relkind IN ('r', 'p') 
         WHEN c.relname = 'storage_notes' THEN needed <> 'UPDATE'
         WHEN c.relname = 'storages' THEN needed IN ('SELECT', 'INSERT')
         WHEN c.relname = 'removal_orders' THEN needed IN ('SELECT', 'UPDATE')
+        WHEN c.relname = 'retention_rules' THEN $1 AND needed = 'SELECT'
         ELSE $1 AND needed <> 'DELETE'
     END
     AND NOT has_table_privilege(c.oid, needed)

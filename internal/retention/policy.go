@@ -18,8 +18,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// day is the unit "d" of a maximum age.
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour // the unit "d" of a maximum age
+
+	// everything is the text of a policy that keeps all exports.
+	everything = "all"
+)
 
 // Policy says which exports of a project are kept. The zero value keeps all. An export is
 // kept when any of the counts selects it (all of them do when no count is given), and it
@@ -49,14 +53,14 @@ type Decision struct {
 }
 
 // Parse reads a policy such as "last=7,daily=14,weekly=8,monthly=12,yearly=5,max-age=400d".
-// The empty text keeps all. A max-age takes d beside Go's units. All faults are reported
+// The empty text and "all" keep all. A max-age takes d beside Go's units. All faults are reported
 // together; a policy that would keep nothing, or nothing older than a day, is one.
 func Parse(text string) (Policy, error) {
 	var p Policy
 	var faults []error
 	counts := map[string]*int{"last": &p.Last, "daily": &p.Daily, "weekly": &p.Weekly, "monthly": &p.Monthly, "yearly": &p.Yearly}
 	seen := map[string]bool{}
-	if strings.TrimSpace(text) == "" {
+	if trimmed := strings.TrimSpace(text); trimmed == "" || trimmed == everything {
 		return p, nil
 	}
 	for rule := range strings.SplitSeq(text, ",") {
@@ -83,7 +87,7 @@ func Parse(text string) (Policy, error) {
 		seen[name] = true
 	}
 	if len(faults) == 0 && p == (Policy{}) {
-		faults = append(faults, errors.New("it would keep nothing; leave it empty to keep all"))
+		faults = append(faults, errors.New("it would keep nothing; say all to keep everything"))
 	}
 	if len(faults) > 0 {
 		return Policy{}, fmt.Errorf("retention %q: %w", text, errors.Join(faults...))

@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 	t.Parallel()
 	full := "last=7,daily=14,weekly=8,monthly=12,yearly=5,max-age=400d"
 	for text, want := range map[string]string{
-		"": "", " ": "", full: full, " yearly=1 , last=2 ": "last=2,yearly=1", "max-age=36h": "max-age=36h0m0s", "last=1,daily=0": "last=1",
+		"": "", " ": "", "all": "", " all ": "", full: full, " yearly=1 , last=2 ": "last=2,yearly=1", "max-age=36h": "max-age=36h0m0s", "last=1,daily=0": "last=1",
 	} {
 		p, err := retention.Parse(text)
 		if err != nil || p.String() != want || p.KeepsAll() != (want == "") {
@@ -30,7 +30,7 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"last=0": "keep nothing", "daily=0,yearly=0": "keep nothing", "last": `last: ""`, "last=-1": `"-1"`, "last=x": `"x"`, "last=1,last=2": "twice",
 		"hourly=3": `"hourly"`, "max-age=0": "less than a day", "max-age=2h": "would delete everything", "max-age=-3d": "max-age", "max-age=week": `"week"`,
-		"last=1;daily=2": "last", ",": "none of",
+		"last=1;daily=2": "last", ",": "none of", "all,last=1": "none of",
 	} {
 		if _, err := retention.Parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q in it", text, err, want)

@@ -91,9 +91,9 @@ type Records interface {
 
 // Policies tells a project's policy.
 type Policies interface {
-	// Policy returns the project's own or the default policy. known is false for a project
+	// Policy returns the policy of a project and where it is from. known is false for a project
 	// that the control plane does not have: all of its exports are kept.
-	Policy(ctx context.Context, project string) (p Policy, known bool, err error)
+	Policy(ctx context.Context, project string) (r Rules, known bool, err error)
 }
 
 // Bin deletes at one destination.

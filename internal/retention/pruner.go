@@ -85,6 +85,8 @@ type Report struct {
 	At       time.Time // by the ledger's clock
 	Jumped   bool      // the clock jumped: every notice begins anew
 	Verdicts []Verdict
+	// Rules are the policies of the projects that were looked at, but for those in Spared.
+	Rules map[string]Rules
 	// Spared maps each project that keeps all its exports because of an uncertainty to the
 	// description of that uncertainty.
 	Spared map[string]string
@@ -92,7 +94,7 @@ type Report struct {
 
 // Plan says what Run would do about a project ("" for all), and changes nothing.
 func (p *Pruner) Plan(ctx context.Context, project string, now time.Time) (Report, error) {
-	r := Report{At: now, Spared: map[string]string{}}
+	r := Report{At: now, Rules: map[string]Rules{}, Spared: map[string]string{}}
 	return r, p.each(ctx, project, &r, func([]Verdict) error { return nil })
 }
 
@@ -115,7 +117,7 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 	if jumped {
 		p.Log.WarnContext(ctx, "the ledger's clock jumped, or nothing was pruned for long: every notice begins anew")
 	}
-	r := Report{At: now, Jumped: jumped, Spared: map[string]string{}}
+	r := Report{At: now, Jumped: jumped, Rules: map[string]Rules{}, Spared: map[string]string{}}
 	this := run{p, map[string]error{}}
 	err = p.each(ctx, project, &r, func(of []Verdict) error { return this.carryOut(ctx, of) })
 	err = errors.Join(err, p.announce(ctx))
@@ -133,11 +135,13 @@ func (p *Pruner) each(ctx context.Context, project string, r *Report, act func([
 		}
 	}
 	for _, project := range projects {
-		verdicts, spared, err := p.judge(ctx, project, r.At)
+		verdicts, rules, spared, err := p.judge(ctx, project, r.At)
 		if err != nil {
 			return err
 		}
-		if spared != "" {
+		if spared == "" {
+			r.Rules[project] = rules
+		} else {
 			r.Spared[project] = spared
 			p.Log.WarnContext(ctx, "exports of a project are all kept", "project_id", project, "reason", spared)
 		}
@@ -151,15 +155,16 @@ func (p *Pruner) each(ctx context.Context, project string, r *Report, act func([
 
 // judge says what is to become of a project's exports. spared is why all are kept although
 // a policy might not keep them.
-func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out []Verdict, spared string, err error) {
+func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out []Verdict, rules Rules, spared string, err error) {
 	records, err := p.Records.Stored(ctx, project)
 	if err != nil {
-		return nil, "", err
+		return nil, Rules{}, "", err
 	}
-	policy, known, err := p.Policies.Policy(ctx, project)
+	rules, known, err := p.Policies.Policy(ctx, project)
+	policy := rules.Policy
 	switch {
 	case errors.Is(err, export.ErrUnavailable) || ctx.Err() != nil:
-		return nil, "", err
+		return nil, Rules{}, "", err
 	case err != nil:
 		policy, spared = Policy{}, err.Error()
 	case !known:
@@ -192,7 +197,7 @@ func (p *Pruner) judge(ctx context.Context, project string, now time.Time) (out 
 		}
 		out = append(out, v)
 	}
-	return out, spared, nil
+	return out, rules, spared, nil
 }
 
 // announce publishes what was deleted, by this run or by one that died before it could.

@@ -70,9 +70,9 @@ func (b *book) StoredAt(context.Context, string, int) ([]string, error) {
 }
 
 // Policy keeps the newest export.
-func (b *book) Policy(context.Context, string) (retention.Policy, bool, error) {
+func (b *book) Policy(context.Context, string) (retention.Rules, bool, error) {
 	p, err := retention.Parse("last=1")
-	return p, true, err
+	return retention.Rules{Policy: p}, true, err
 }
 
 // shelf is a destination in memory.

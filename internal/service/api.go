@@ -116,7 +116,7 @@ func (r *API) mountConsole(jwt *issuer.Issuer) error {
 		return err
 	}
 	settings := console.Config{
-		API: r.api, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Once: c.Once, Notice: s.PruneNotice, Log: c.Log,
+		API: r.api, Keys: keys, Version: c.Version, PublicURL: s.PublicURL, Examine: c.Examine, Once: c.Once, Notice: s.PruneNotice, Retention: policy, Log: c.Log,
 		Plan: NewPruner(PrunerConfig{Ledger: c.Ledger, Projects: c.Projects, Policy: policy, Notice: s.PruneNotice, Log: c.Log}).PlanNow,
 	}
 	if jwt != nil && s.OIDCClientID != "" {

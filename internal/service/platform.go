@@ -28,9 +28,9 @@ const (
 
 // Change is a difference between a platform's file and what there is.
 type Change struct {
-	Kind    string `json:"kind"` // schedule or token
-	Project string `json:"project_id"`
-	Name    string `json:"name"` // a token's is its label
+	Kind    string `json:"kind"`       // schedule, token or retention
+	Project string `json:"project_id"` // of retention it may end with *
+	Name    string `json:"name"`       // a token's is its label; empty: retention's
 	Action  string `json:"action"`
 	// Fields differ; of a new or removed one none is listed.
 	Fields []Difference `json:"fields,omitempty"`
@@ -50,7 +50,7 @@ type Difference struct {
 // Records are where the objects of a Platform are.
 type Records struct {
 	Schedules *broker.Schedules // nil: the file has none, and nothing is pruned
-	Ledger    *ledger.Ledger    // nil: likewise, for tokens
+	Ledger    *ledger.Ledger    // nil: likewise, for tokens and retention
 	// By names the person for the records.
 	By string
 }
@@ -59,8 +59,8 @@ type Records struct {
 const appliedBy = "apply: "
 
 // Needs reports what Compare needs in Records.
-func (p Platform) Needs(prune bool) (schedules, tokens bool) {
-	return prune || len(p.schedules) > 0, prune || len(p.tokens) > 0
+func (p Platform) Needs(prune bool) (schedules, ledger bool) {
+	return prune || len(p.schedules) > 0, prune || len(p.tokens)+len(p.rules) > 0
 }
 
 // Compare returns the changes that make what there is the same as the file. With prune, what an
@@ -84,7 +84,11 @@ func (p Platform) Compare(ctx context.Context, r Records, prune bool, now time.T
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, tokens...)
+		rules, err := r.Ledger.RetentionRules(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, tokens...), p.compareRules(r, rules, prune)...)
 	}
 	return all, nil
 }
@@ -192,7 +196,7 @@ func (c *Change) Apply(ctx context.Context) (err error) {
 		return nil
 	}
 	if c.Token, err = c.do(ctx); err != nil {
-		return fmt.Errorf("%s %s %s of project %s: %w", c.Action, c.Kind, c.Name, c.Project, err)
+		return fmt.Errorf("%s %s: %w", c.Action, c, err)
 	}
 	return nil
 }

@@ -15,13 +15,15 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/retention"
 	"github.com/pgcourier/pgcourier/internal/schedule"
 )
 
-// Platform is what a platform's file declares: schedules, and tokens of the API.
+// Platform is what a platform's file declares: schedules, tokens of the API, and rules of retention.
 type Platform struct {
 	schedules []broker.Schedule
 	tokens    []declaredToken
+	rules     []retention.Rule
 }
 
 // declaredToken is a token of a platform's file. Its project and label identify it.
@@ -48,6 +50,10 @@ type platformFile struct {
 		Expires string   `yaml:"expires"`
 		File    string   `yaml:"file"`
 	} `yaml:"tokens"`
+	Retention []struct {
+		Project string `yaml:"project"`
+		Keep    string `yaml:"keep"`
+	} `yaml:"retention"`
 }
 
 // tokenLife is how long a new token is valid if the file does not say.
@@ -98,6 +104,11 @@ func ParsePlatform(text []byte, now time.Time) (Platform, error) {
 		}
 		fault(fmt.Sprintf("token %q of project %q", t.Label, t.Project), errors.Join(err, expiry))
 		p.tokens = append(p.tokens, one)
+	}
+	for _, r := range f.Retention {
+		one, err := declaredRule(r.Project, r.Keep)
+		fault(fmt.Sprintf("retention of project %q", r.Project), err)
+		p.rules = append(p.rules, one)
 	}
 	return p, errors.Join(faults...)
 }

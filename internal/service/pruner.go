@@ -25,7 +25,7 @@ type PrunerConfig struct {
 	NotDeleted func(ctx context.Context, destination string, err error)
 	// Publisher publishes coming and completed deletions.
 	Publisher telemetry.Publisher
-	// Policy applies to projects without rules of their own.
+	// Policy applies to projects without other rules.
 	Policy retention.Policy
 	Notice time.Duration // between the warning and the deletion
 	Every  time.Duration // between two runs
@@ -47,7 +47,7 @@ func NewPruner(c PrunerConfig) *Pruner {
 		bins[i] = bin{d, c.NotDeleted}
 	}
 	return &Pruner{ledger: c.Ledger, every: c.Every, Pruner: retention.NewPruner(retention.Config{
-		Records: c.Ledger, Policies: policies{c.Projects, c.Policy}, Bins: bins, Holder: c.Holder, Notice: c.Notice, Log: c.Log,
+		Records: c.Ledger, Policies: policies{c.Projects, c.Ledger, c.Policy}, Bins: bins, Holder: c.Holder, Notice: c.Notice, Log: c.Log,
 		Announcer: &handlers.Expiries{Publisher: publications{c.Publisher}, Source: "pgcourier/pruner"},
 	})}
 }
@@ -73,24 +73,33 @@ func (p *Pruner) PlanNow(ctx context.Context, project string) (retention.Report,
 	return p.Plan(ctx, project, now)
 }
 
-// policies returns the control plane's rules, or a default.
+// policies returns the rules of the project's row, else the rule that was applied for it, else the
+// default.
 type policies struct {
 	projects *project.Projects
+	ledger   *ledger.Ledger
 	usual    retention.Policy
 }
 
 var _ retention.Policies = policies{}
 
-func (p policies) Policy(ctx context.Context, id string) (retention.Policy, bool, error) {
+func (p policies) Policy(ctx context.Context, id string) (retention.Rules, bool, error) {
+	out := retention.Rules{From: retention.FromProject}
 	text, known, err := p.projects.Retention(ctx, id)
-	if err != nil || !known || text == "" {
-		return p.usual, known, err
+	if err != nil || !known {
+		return out, known, err
 	}
-	own, err := retention.Parse(text)
-	if err != nil {
-		return retention.Policy{}, true, fmt.Errorf("the rules of project %s: %w", id, err)
+	if text == "" {
+		r, found, err := p.ledger.RetentionRule(ctx, id)
+		if err != nil || !found {
+			return retention.Rules{Policy: p.usual, From: retention.FromDefault}, true, err
+		}
+		text, out.From, out.Projects = r.Policy, retention.FromRule, r.Projects
 	}
-	return own, true, nil
+	if out.Policy, err = retention.Parse(text); err != nil {
+		return out, true, fmt.Errorf("the rules of project %s: %w", id, err)
+	}
+	return out, true, nil
 }
 
 // bin implements retention.Bin for a destination.

@@ -34,6 +34,8 @@ type Config struct {
 	Plan func(ctx context.Context, project string) (retention.Report, error)
 	// Once is a login by the first call of an address. nil: there is no such address.
 	Once *OneTimeLogin
+	// Retention is the policy of projects without other rules.
+	Retention retention.Policy
 	// Notice is the time between the warning and the deletion.
 	Notice time.Duration
 	Log    *slog.Logger

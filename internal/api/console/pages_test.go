@@ -28,7 +28,7 @@ func plan(_ context.Context, project string) (retention.Report, error) {
 	return retention.Report{Verdicts: []retention.Verdict{{
 		Decision: retention.Decision{Export: retention.Export{ID: export.ID{Project: project, Request: "old"}, FinishedAt: time.Now().Add(-time.Hour)}, Why: []string{"last"}},
 		Step:     retention.Kept,
-	}}}, nil
+	}}, Rules: map[string]retention.Rules{project: {Policy: retention.Policy{Last: 7}, From: retention.FromRule, Projects: "ac*"}}}, nil
 }
 
 func findings(context.Context) []console.Finding {
@@ -64,6 +64,11 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 	b.claim("globex", "now")
 	b.must(b.schedules().Add(t.Context(), broker.Schedule{Project: "acme", Name: "nightly", Pattern: "0 0 3 * * *", Zone: "Europe/Berlin", Body: []byte(`{"project_id":"acme"}`)}, true))
 	b.exec(`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at) VALUES ('acme', 'good', 'older than 1d', now())`)
+	b.exec(`INSERT INTO pgcourier.retention_rules (projects, policy, set_by) VALUES ('glo*', 'last=9', 'apply: ann')`)
+	// The rules are those of other projects too.
+	if got := b.visit("acme", access.Read).get("retention?project=acme"); got.status != http.StatusOK || strings.Contains(got.body, "glo*") || !strings.Contains(got.body, "ac*") {
+		t.Errorf("a token of one project is shown the rules: %d %s", got.status, got.body)
+	}
 	v := b.visit("*", access.Admin)
 	v.post("exports/acme/broken/replay", url.Values{})
 	v.post("health", url.Values{})
@@ -86,7 +91,7 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 		"schedules":                 {"nightly", "Europe/Berlin", "03:00 CE", "Pause…"},
 		"notifications":             {"1 parked", "550 no such mailbox", "ann@example.org", "email-k1"},
 		"notifications?state=sent":  {"globex", "1 parked"},
-		"retention?project=acme":    {"older than 1d", "old", "kept"},
+		"retention?project=acme":    {"older than 1d", "old", "kept", "last=7", "the applied rule for ac*", "glo*", "last=9", "all others"},
 		"health":                    {"1 to be fixed", "grant it", "answers"},
 		"tokens":                    {"this session", "active", "admin"},
 		"audit":                     {"replay-export", "broken", "127.0.0.1"},
@@ -206,6 +211,7 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 			b.exec("UPDATE pgcourier.requests SET origin = $1::json", origin)
 			b.exec("UPDATE pgcourier.attempts SET worker = $1, message = $1", clean)
 			b.exec("INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, fault) VALUES ('acme', 'good', $1, now(), $1)", clean)
+			b.exec("INSERT INTO pgcourier.retention_rules (projects, policy, set_by) VALUES ($1, $1, $1)", clean)
 			b.exec("INSERT INTO pgcourier.api_calls (subject, address, action, project_id, object) VALUES ($1, $1, $1, $1, $1)", clean)
 			b.exec(`INSERT INTO pgcourier.downloads (download_id, project_id, request_id, client, downloaded_by, address, user_agent, redirected)
 				VALUES ('d', 'acme', 'good', '', $1, $1, $1, false)`, clean)

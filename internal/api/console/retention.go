@@ -17,10 +17,14 @@ type retentionData struct {
 	Project string
 	Leaving []leavingRow
 	Notice  time.Duration
-	Plan    *retention.Report // of Project; nil: none was asked for
-	Cut     int               // how many exports the plan has, if only the first are shown
-	Spared  string            // why everything of the project is kept
-	NoPlan  bool              // this process cannot plan
+	Rules   []retention.Rule   // that were applied; empty for a caller that may not see all projects
+	More    int                // how many rules there are beside Rules
+	Default string             // the policy of projects without other rules; empty: as Rules
+	Plan    *retention.Report  // of Project; nil: none was asked for
+	By      []retention.Judged // the rules of Plan; empty: everything is kept
+	Cut     int                // how many exports the plan has, if only the first are shown
+	Spared  string             // why everything of the project is kept
+	NoPlan  bool               // this process cannot plan
 }
 
 // leavingRow is an export that will be deleted.
@@ -35,6 +39,7 @@ type leavingRow struct {
 const (
 	leavingLimit  = 30
 	verdictsLimit = 40
+	rulesLimit    = 30
 )
 
 func (v *view) retention() error {
@@ -58,6 +63,12 @@ func (v *view) retention() error {
 		d.Leaving = append(d.Leaving, r)
 	}
 	f := frame{Title: "Retention", Tab: "Retention"}
+	if rules, err := v.RetentionRules(ctx); err != nil { // the page also serves a login without a right to the rules
+		f.Notes = append(f.Notes, "The rules cannot be read. "+sentence(v.console.API.ProblemOf(ctx, err).Detail))
+	} else if v.All(api.PlanRetention) {
+		d.Default, d.More = v.console.Retention.Text(), max(len(rules)-rulesLimit, 0)
+		d.Rules = rules[:len(rules)-d.More]
+	}
 	switch {
 	case d.Project == "":
 	case !events.ValidProject(d.Project):
@@ -72,6 +83,7 @@ func (v *view) retention() error {
 			break
 		}
 		d.Plan, d.Spared = &plan, plan.Spared[d.Project]
+		d.By = plan.Judged()
 		slices.SortStableFunc(plan.Verdicts, func(a, b retention.Verdict) int { // what goes comes first
 			return cmp.Compare(kept(a), kept(b))
 		})

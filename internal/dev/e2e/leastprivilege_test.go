@@ -201,7 +201,7 @@ func TestTheAPIRunsWithTheLeastPrivileges(t *testing.T) {
 		"INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "UPDATE pgcourier.api_tokens SET revoked_at = NULL", "UPDATE pgcourier.api_tokens SET scopes = '{admin}'",
 		"UPDATE pgcourier.api_calls SET subject = 'x'", "UPDATE pgcourier.removal_orders SET done_at = now()", "DELETE FROM pgcourier.removal_orders",
 		"CREATE TABLE pgcourier.mine ()", "CREATE SCHEMA mine", "SET ROLE pgcourier_worker", "SET ROLE pgcourier_owner", "COPY (SELECT 1) TO PROGRAM 'true'")
-	l.denied("w", "pgcourier_worker", "SELECT FROM pgcourier.api_tokens", "INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "SELECT FROM pgcourier.api_calls")
+	l.denied("w", "pgcourier_worker", "INSERT INTO pgcourier.retention_rules (projects, policy, set_by) VALUES ('*', 'last=1', 'x')", "SELECT FROM pgcourier.api_tokens", "INSERT INTO pgcourier.api_tokens (token_id) VALUES ('x')", "SELECT FROM pgcourier.api_calls")
 }
 
 // denied checks that each statement is refused for a missing right.

@@ -17,7 +17,13 @@ import (
 
 // prunedExports is what `prune` prints.
 type prunedExports struct {
-	DryRun  bool              `json:"dry_run"`
+	DryRun bool `json:"dry_run"`
+	Rules  []struct {
+		Project string `json:"project_id"`
+		Policy  string `json:"policy"`
+		From    string `json:"from"`
+		RuleFor string `json:"rule_for"`
+	} `json:"rules"`
 	Spared  map[string]string `json:"spared_projects"`
 	Exports []struct {
 		Project  string    `json:"project_id"`
