@@ -181,17 +181,25 @@ func TestTheUnitsFitTheProgram(t *testing.T) {
 	}
 	// The sandbox mounts its own /proc and makes namespaces. The kernel permits that only if
 	// nothing is mounted over the existing /proc.
-	verifier := readUnit(t, roles["serve --roles verifier"])
-	for _, key := range []string{"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "ProcSubset", "MemoryDenyWriteExecute"} {
-		if v := verifier["[Service]"+key]; len(v) > 0 {
-			t.Errorf("the verifier's sandbox does not run with %s=%s", key, v)
+	for _, role := range []string{"verifier", "restorer"} {
+		u := readUnit(t, roles["serve --roles "+role])
+		for _, key := range []string{"ProtectKernelTunables", "ProtectKernelLogs", "ProcSubset", "MemoryDenyWriteExecute"} {
+			if v := u["[Service]"+key]; len(v) > 0 {
+				t.Errorf("the sandbox of the %s does not run with %s=%s", role, key, v)
+			}
+		}
+		permitted := strings.Fields(u.one(t, "RestrictNamespaces"))
+		for _, namespace := range []string{"user", "pid", "net", "uts", "mnt", "ipc"} {
+			if !slices.Contains(permitted, namespace) {
+				t.Errorf("the sandbox of the %s may not make a namespace of kind %s", role, namespace)
+			}
+		}
+		if filters := u["[Service]SystemCallFilter"]; !slices.Equal(filters, []string{"@system-service @mount", "~@resources"}) {
+			t.Errorf("the sandbox of the %s mounts, and its system calls are %q", role, filters)
 		}
 	}
 	if filters := readUnit(t, roles["serve"])["[Service]SystemCallFilter"]; filters[len(filters)-1] != "sched_setscheduler" {
 		t.Errorf("the worker may not make pg_dump a batch process: %q", filters)
-	}
-	if !strings.Contains(verifier.one(t, "SystemCallFilter"), "@mount") {
-		t.Error("the verifier's sandbox may not mount")
 	}
 	if len(roles) != 4 || roles["serve"] == "" || roles["serve --roles notifier"] == "" || roles["serve --roles restorer"] == "" {
 		t.Errorf("units for %v", roles)
@@ -233,7 +241,7 @@ var known = strings.Fields(`Description Documentation After Wants WantedBy
 	Type NotifyAccess WatchdogSec TimeoutAbortSec ExecStart User Group StateDirectory StateDirectoryMode WorkingDirectory UMask Environment EnvironmentFile LoadCredential
 	Restart RestartSec RestartPreventExitStatus KillMode TimeoutStopSec LimitNOFILE
 	NoNewPrivileges CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome PrivateTmp PrivateDevices ProtectClock
-	ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc
+	ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectProc PrivateMounts PrivateUsers
 	RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID LockPersonality MemoryDenyWriteExecute RemoveIPC
 	SystemCallArchitectures SystemCallFilter SystemCallErrorNumber`)
 
@@ -263,6 +271,28 @@ func TestTheUnitsAreUnits(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte(folder)) {
 		t.Errorf("systemd-analyze: %v\n%s", err, out)
+	}
+	// Only the namespaces of the sandbox make the exposure more than 2.0.
+	for _, file := range files {
+		if unit := path.Base(file); unit == "pgcourier-verifier.service" || unit == "pgcourier-restorer.service" {
+			exposed(t, analyze, file, "24")
+			if err := os.Mkdir(file+".d", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(file+".d", "landlock.conf"), []byte(readRoot(t, "deploy/systemd/landlock.conf")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exposed(t, analyze, file, "20")
+	}
+}
+
+// exposed fails if systemd finds that a unit is exposed more than most tenths, of 100.
+func exposed(t *testing.T, analyze, file, most string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", "--threshold="+most, file).CombinedOutput()
+	if err != nil {
+		t.Errorf("systemd-analyze security --threshold=%s: %v\n%s", most, err, out)
 	}
 }
 
