@@ -93,7 +93,12 @@ func (s *steps) apart(ctx context.Context, statement string) error {
 	if _, err := s.conn.Exec(ctx, before).ReadAll(); err != nil {
 		return s.refused(ctx, err, "set a savepoint")
 	}
-	err := s.conn.ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err
+	var err error
+	if pl := s.feed.target.placing; pl != nil {
+		err = pl.executed(ctx, statement)
+	} else {
+		err = s.conn.ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err
+	}
 	switch {
 	case err != nil && (transient(sqlState(err)) || ctx.Err() != nil || s.conn.IsClosed()):
 		return s.refused(ctx, err, headline(statement))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,7 +24,7 @@ type TableContent struct {
 }
 
 // textSettings fix how values are written as text, for hashes that can be compared between servers.
-const textSettings = "SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; SET LOCAL datestyle = 'ISO, YMD'; " +
+const textSettings = "SET LOCAL search_path = " + trustedPath + "; SET LOCAL row_security = off; SET LOCAL datestyle = 'ISO, YMD'; " +
 	"SET LOCAL intervalstyle = 'postgres'; SET LOCAL timezone = 'UTC'; SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 3; " +
 	"SET LOCAL lc_monetary = 'C'; SET LOCAL client_encoding = 'UTF8'"
 
@@ -31,19 +32,24 @@ const textSettings = "SET LOCAL search_path = pg_catalog; SET LOCAL row_security
 const hashing = 11
 
 // readContents returns the contents of the tables, in their order, in conn's transaction. Row-level
-// security that is forced on the login, and functions that cannot be planned, leave tables out of the
-// result. Such a failure does not abort the transaction.
-func readContents(ctx context.Context, conn *pgx.Conn, major int, tables []export.Table) (out []TableContent, left []string, err error) {
+// security that is forced on the owner, and functions that cannot be planned, leave tables out of the
+// result. Such a failure does not abort the transaction. asking makes the statement that answers a query:
+// to plan it, the server evaluates expressions of indexes, which are code of the export.
+func readContents(ctx context.Context, conn *pgx.Conn, major int, tables []export.Table, asking func(string) (string, [][]byte, []uint32)) (out []TableContent, left []string, err error) {
 	if _, err := conn.PgConn().Exec(ctx, textSettings).ReadAll(); err != nil {
 		return nil, nil, err
 	}
-	hash := "''"
-	if major >= hashing {
-		hash = `coalesce(sum(hashtextextended(pgcourier_row::text COLLATE "C", 0)::numeric), 0)`
+	hash := ""
+	if major >= hashing { // ::text would call a cast of the export
+		hash = ` || coalesce(sum(hashtextextended(textin(record_out(pgcourier_row.*)) COLLATE "C", 0)::numeric), 0)`
 	}
 	for _, t := range tables {
-		sql := "SAVEPOINT pgcourier_count; SELECT count(*), " + hash + " FROM ONLY " + identifier(t) + " pgcourier_row; RELEASE SAVEPOINT pgcourier_count"
-		results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+		batch := &pgconn.Batch{}
+		batch.ExecParams("SAVEPOINT pgcourier_count", nil, nil, nil, nil)
+		sql, values, types := asking("SELECT count(*) || ' '" + hash + " FROM ONLY " + identifier(t) + " pgcourier_row")
+		batch.ExecParams(sql, values, types, nil, nil)
+		batch.ExecParams("RELEASE SAVEPOINT pgcourier_count", nil, nil, nil, nil)
+		results, err := conn.PgConn().ExecBatch(ctx, batch).ReadAll()
 		if err == nil {
 			c, err := contentOf(t, results)
 			if err != nil {
@@ -66,11 +72,11 @@ func readContents(ctx context.Context, conn *pgx.Conn, major int, tables []expor
 // contentOf decodes the answer of the second of three statements.
 func contentOf(t export.Table, results []*pgconn.Result) (TableContent, error) {
 	if len(results) != 3 || len(results[1].Rows) != 1 {
-		return TableContent{}, fmt.Errorf("count table %s: the server answered %d results", identifier(t), len(results))
+		return TableContent{}, errTampered
 	}
-	row := results[1].Rows[0]
-	rows, err := strconv.ParseInt(string(row[0]), 10, 64)
-	return TableContent{Table: t, Rows: rows, Hash: string(row[1])}, err
+	count, hash, _ := strings.Cut(string(results[1].Rows[0][0]), " ")
+	rows, err := strconv.ParseInt(count, 10, 64)
+	return TableContent{Table: t, Rows: rows, Hash: hash}, err
 }
 
 // sameContents returns, in words, the tables whose rows or hashes differ.

@@ -26,5 +26,6 @@
 // A restore executes what the dump defines: functions of the source run in the target when indexes
 // are built or views are filled, with the rights of the login. Meta-commands of psql cannot run:
 // package archive refuses a script with one other than \restrict. Restore with a login that has no
-// more rights than it needs.
+// more rights than it needs. In a placement the functions have the rights of [Placement.Owner] only, and
+// cannot take those of the login.
 package restore

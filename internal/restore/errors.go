@@ -42,6 +42,9 @@ var (
 	ErrRefused = errors.New("the restore was refused before it committed")
 	// ErrForbidden means that the login lacks a right in the target.
 	ErrForbidden = errors.New("the login may not do this in the target")
+	// ErrMarkers means that the schema pgcourier_restore of the target is not as this program makes it, so
+	// that another role, or code of one, could change which restores have committed.
+	ErrMarkers = errors.New("the schema pgcourier_restore of the target cannot be trusted, repair or drop it")
 	// ErrUnknown means that the connection was lost during COMMIT, and the target could not be asked
 	// whether it was executed. Place, Committed or Refuse with the same ID find out.
 	ErrUnknown = errors.New("it is not known whether the target has committed")

@@ -57,6 +57,9 @@ func makeMarkers(ctx context.Context, conn *pgx.Conn) error {
 	if there || err != nil {
 		return err
 	}
+	if err := trustMarkers(ctx, conn, "", false); err != nil { // a schema without the tables
+		return err
+	}
 	// IF NOT EXISTS does not cover another session's creation at the same time.
 	_, err = conn.PgConn().Exec(ctx, fmt.Sprintf("BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(%d); %s COMMIT", lockKey("markers", ""), markerSQL)).ReadAll()
 	if err != nil {
@@ -124,6 +127,9 @@ func (r *Restorer) Committed(ctx context.Context, target *libpq.Source, id strin
 	if there, err := markers(ctx, ses.Conn); err != nil || !there {
 		return Placed{}, false, ofTargetError(err, "look for markers")
 	}
+	if err := trustMarkers(ctx, ses.Conn, "", false); err != nil {
+		return Placed{}, false, ofTargetError(err, "look for markers")
+	}
 	p, committed, err := readMarker(ctx, ses.Conn, id)
 	if errors.Is(err, ErrRefused) {
 		return Placed{}, false, nil
@@ -144,6 +150,9 @@ func (r *Restorer) Refuse(ctx context.Context, target *libpq.Source, id string) 
 	}
 	err = r.within(ctx, ses.Conn, func(tx pgx.Tx) error {
 		if err := settleID(ctx, tx.Conn(), id); err != nil {
+			return err
+		}
+		if err := trustMarkers(ctx, tx.Conn(), "", true); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO pgcourier_restore.markers (id, state) VALUES ($1, '"+markRefused+"') ON CONFLICT (id) DO NOTHING", id); err != nil {
@@ -193,6 +202,9 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source) (dropped,
 		return nil, nil, ofTargetError(err, "look for markers")
 	case !there:
 		return nil, []string{}, nil
+	}
+	if err := trustMarkers(ctx, ses.Conn, "", false); err != nil {
+		return nil, nil, ofTargetError(err, "look for markers")
 	}
 	due, err := strs(ctx, ses.Conn, "SELECT id FROM pgcourier_restore.kept GROUP BY id HAVING max(until) <= pg_catalog.clock_timestamp() ORDER BY max(until), id")
 	if err != nil {

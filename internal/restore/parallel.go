@@ -107,7 +107,7 @@ func (f *feed) parallel(ctx context.Context, p *pass, jobs int) (err error) {
 			return fmt.Errorf("%w: %w: revoke from PUBLIC: %w", ErrPartial, ErrTarget, err)
 		}
 	}
-	if err := f.first.countIn(ctx, f.at.Conn.PgConn()); err != nil {
+	if err := f.first.countIn(ctx, directly(f.at.Conn.PgConn())); err != nil {
 		return fmt.Errorf("%w: %w", ErrPartial, err)
 	}
 	return nil

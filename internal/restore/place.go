@@ -31,7 +31,7 @@ func (r *Restorer) Plan(ctx context.Context, x Export, p Placement, progress fun
 // goroutine and on one other, never concurrently.
 //
 // After an error the target is unchanged, except for ErrUnknown. Errors wrap ErrPlacement, ErrBusy,
-// ErrInUse, ErrRefused, ErrForbidden, ErrUnknown or those of Restore, are a *LeftOutError, a
+// ErrInUse, ErrRefused, ErrForbidden, ErrMarkers, ErrUnknown or those of Restore, are a *LeftOutError, a
 // *DependentsError or a *RejectedError, or are those of the export's reader.
 func (r *Restorer) Place(ctx context.Context, x Export, p Placement, progress func(Progress)) (Placed, error) {
 	pl, err := r.place(ctx, x, p, false, progress)
@@ -121,6 +121,10 @@ type placing struct {
 	late []string
 	lent []string // schemas in which the owner may create tables until the end of the transaction
 
+	confined *confined // executes the statements of the export
+	apart    bool      // the owner is not the login
+	codes    codes     // nil: to be read
+
 	attempt int64 // the advisory lock that only this attempt takes
 	backend int32 // the process of its session
 
@@ -160,6 +164,9 @@ func (pl *placing) inspect(ctx context.Context, at *place) error {
 		return err
 	}
 	if there {
+		if err := trustMarkers(ctx, at.Conn, p.Owner, false); err != nil {
+			return err
+		}
 		placed, committed, err := readMarker(ctx, at.Conn, p.ID)
 		if committed && !pl.dry {
 			pl.placed = &placed

@@ -58,16 +58,18 @@ func (pl *placing) finish(ctx context.Context, s *steps, evidence Evidence) erro
 	if conn.PgConn().TxStatus() != 'T' {
 		return unverified("the export has ended the transaction")
 	}
-	_, err := conn.PgConn().Exec(ctx, "RESET ROLE; SET CONSTRAINTS ALL IMMEDIATE; SET standard_conforming_strings = on; "+pl.restorer.lockWait()).ReadAll()
-	if err != nil {
+	if err := pl.confined.run(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
 		return s.refused(ctx, err, "check the deferred constraints")
 	}
-	found, left, err := readContents(ctx, conn, pl.at.Major(), pl.tables)
+	if _, err := conn.Exec(ctx, "SET standard_conforming_strings = on"); err != nil {
+		return s.refused(ctx, err, "set how strings are read")
+	}
+	found, left, err := readContents(ctx, conn, pl.at.Major(), pl.tables, pl.counting)
 	if err != nil {
 		return s.refused(ctx, err, "count")
 	}
 	if !evidence.counted(found) { // a table that may differ, or one that must be counted in another way
-		if err := evidence.countIn(ctx, conn.PgConn()); err != nil {
+		if err := evidence.countIn(ctx, pl.confined.run); err != nil {
 			return err
 		}
 	}
@@ -77,6 +79,9 @@ func (pl *placing) finish(ctx context.Context, s *steps, evidence Evidence) erro
 	pl.remarks = append(pl.remarks, left...)
 	if err := pl.referElsewhere(ctx, s); err != nil {
 		return err
+	}
+	if err := pl.confined.leave(ctx, conn, pl.restorer.lockWait()); err != nil {
+		return s.refused(ctx, err, "look for what the export leaves to be executed by COMMIT")
 	}
 	out := Placed{
 		ID: pl.placement.ID, ServerVersion: pl.at.Version(), Schemas: pl.schemas, Tables: found, LeftOut: pl.leftOut, StillNames: pl.still,

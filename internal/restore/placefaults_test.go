@@ -401,10 +401,6 @@ func TestAFaultyExportIsNotPlaced(t *testing.T) {
 		{"damaged", damaged, restore.ErrUnverified},
 		{"changed after the check", changed, restore.ErrUnverified},
 		{"encrypted, without a key", sealedAway, restore.ErrIdentity},
-		{"with COMMIT", inserted("COMMIT;"), restore.ErrUnverified},
-		{"with another role", inserted("SET ROLE other;"), restore.ErrUnverified},
-		{"with a function's call", inserted("SELECT evil();"), restore.ErrUnverified},
-		{"with DROP", inserted("DROP SCHEMA tenant;"), restore.ErrUnverified},
 		{"with a full disk", full, restore.ErrTarget},
 	} {
 		if _, err := r.Place(t.Context(), c.x.Export, placement(t, s.database, "bad", restore.Replace), nil); !errors.Is(err, c.want) {
@@ -412,12 +408,13 @@ func TestAFaultyExportIsNotPlaced(t *testing.T) {
 		}
 		s.unchanged(c.what)
 	}
-	refused := inserted("CREATE TABLE tenant.x (y nonsense);")
-	var rejected *restore.RejectedError
-	if _, err := r.Place(t.Context(), refused.Export, placement(t, s.database, "bad", restore.Replace), nil); !errors.As(err, &rejected) {
-		t.Errorf("a statement that the target refuses: %v", err)
+	for _, statement := range []string{"CREATE TABLE tenant.x (y nonsense);", "COMMIT;", "SET ROLE other;", "SELECT evil();", "DROP SCHEMA tenant;"} {
+		var rejected *restore.RejectedError
+		if _, err := r.Place(t.Context(), inserted(statement).Export, placement(t, s.database, "bad", restore.Replace), nil); !errors.As(err, &rejected) {
+			t.Errorf("%s %v", statement, err)
+		}
+		s.unchanged(statement)
 	}
-	s.unchanged("refused")
 	for what, p := range map[string]restore.Placement{
 		"no id":                {Source: target(t, s.database).Source, Mode: restore.Create},
 		"no mode":              {ID: "x", Source: target(t, s.database).Source},
@@ -447,7 +444,7 @@ func TestForeignKeysToOthersAreMadeLast(t *testing.T) {
 		tables []string
 	}{{"table", []string{"pets"}}, {"whole", nil}} {
 		id, tables := c.id, c.tables
-		p, source := newProxy(t, from, "hashtextextended(pgcourier_row")
+		p, source := newProxy(t, from, "hashtextextended(textin")
 		at := placement(t, from, id, restore.Replace)
 		at.Source, at.Owner, at.Tables = source, owner, tables
 		done := make(chan error, 1)

@@ -28,9 +28,10 @@ func (pl *placing) next(ctx context.Context, statement string, copies bool) ([]s
 	head := bare(statement)
 	switch {
 	case strings.HasPrefix(head, "SET lock_timeout "), // that of the restore stays
-		strings.HasPrefix(head, "CREATE SCHEMA "): // made before, for the owner
+		strings.HasPrefix(head, "CREATE SCHEMA "), // made before, for the owner
+		head == emptyPath:                         // each statement has it
 		return nil, nil
-	case strings.HasPrefix(head, "SET "), strings.HasPrefix(head, "SELECT pg_catalog.set_config("):
+	case settable(head):
 		return []string{statement}, nil
 	case pl.elsewhere(head):
 		return nil, nil
@@ -132,20 +133,34 @@ var words = []string{"SET", "SELECT", "CREATE", "ALTER", "COPY", "COMMENT", "REF
 
 var (
 	firstWord = regexp.MustCompile(`^[A-Za-z]+`)
-	// asOther matches statements that would leave the owner's role or the transaction's settings.
-	asOther = regexp.MustCompile(`(?i)^SET\s+(?:ROLE|SESSION|LOCAL|TRANSACTION|CONSTRAINTS)\b`)
+	// setTo matches a SET as pg_dump writes it. The group is the setting.
+	setTo = regexp.MustCompile(`^SET ([a-z_]+) = (?:'[^'\\]*'|[A-Za-z0-9_]+);$`)
+	// settings are the settings that pg_dump sets.
+	dumpSettings = []string{
+		"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout", "client_encoding", "standard_conforming_strings",
+		"check_function_bodies", "xmloption", "client_min_messages", "row_security", "default_tablespace", "default_table_access_method", "default_with_oids",
+	}
 )
 
-// written returns an error for a statement that pg_dump does not write: one that ends the transaction,
-// changes the role, or calls a function other than pg_catalog's.
+// emptyPath is the only call of set_config that pg_dump writes.
+const emptyPath = "SELECT pg_catalog.set_config('search_path', '', false);"
+
+// settable reports whether a statement sets what pg_dump sets.
+func settable(head string) bool {
+	m := setTo.FindStringSubmatch(head)
+	return m != nil && slices.Contains(dumpSettings, m[1])
+}
+
+// written returns a *RejectedError for a statement that pg_dump does not write: one that ends the
+// transaction, changes the role or another setting, or calls a function.
 func written(statement string) error {
 	head := bare(statement)
 	word := firstWord.FindString(head)
 	switch {
-	case !slices.Contains(words, word), asOther.MatchString(head),
+	case !slices.Contains(words, word), word == "SET" && !settable(head),
 		// pg_dump 18 can write statistics with SELECT * FROM pg_catalog.pg_restore_relation_stats.
-		word == "SELECT" && !strings.HasPrefix(head, "SELECT pg_catalog.") && !strings.HasPrefix(head, "SELECT * FROM pg_catalog.pg_restore_"):
-		return unverified("a statement that pg_dump does not write: %s", headline(statement))
+		word == "SELECT" && head != emptyPath && !strings.HasPrefix(head, "SELECT pg_catalog.setval(") && !strings.HasPrefix(head, "SELECT * FROM pg_catalog.pg_restore_"):
+		return foreign(statement)
 	}
 	return nil
 }
@@ -192,15 +207,4 @@ func (pl *placing) refersElsewhere(statement string) bool {
 		return ok && !pl.selection.tables[export.Table{Schema: schema, Name: name}]
 	}
 	return ok && !slices.Contains(pl.schemas, schema)
-}
-
-// referElsewhere makes the late foreign keys, as the login: the tables that they reference can belong to
-// others, who have given rights on them to it and not to the owner.
-func (pl *placing) referElsewhere(ctx context.Context, s *steps) error {
-	for _, statement := range pl.late {
-		if err := s.execute(ctx, statement, false); err != nil {
-			return err
-		}
-	}
-	return nil
 }

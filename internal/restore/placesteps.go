@@ -25,7 +25,7 @@ func (pl *placing) begin(ctx context.Context) error {
 func (pl *placing) beginIn(ctx context.Context, conn *pgx.Conn) error {
 	r, p := pl.restorer, pl.placement
 	// Each statement must see what has committed before it.
-	begin := settings + "BEGIN ISOLATION LEVEL READ COMMITTED; " + r.lockWait() + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL search_path = pg_catalog"
+	begin := settings + "BEGIN ISOLATION LEVEL READ COMMITTED; " + r.lockWait() + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL search_path = " + trustedPath
 	if pgversion.Has(pl.at.Major(), pgversion.TransactionTimeout) {
 		begin = setTimeout + " " + begin
 	}
@@ -40,6 +40,9 @@ func (pl *placing) beginIn(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pl.backend); err != nil {
+		return err
+	}
+	if err := trustMarkers(ctx, conn, p.Owner, true); err != nil {
 		return err
 	}
 	placed, committed, err := readMarker(ctx, conn, p.ID)
@@ -80,6 +83,9 @@ func (pl *placing) makeReady(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		p.Owner = owner
+		if err := trustMarkers(ctx, conn, p.Owner, false); err != nil {
+			return err
+		}
 	}
 	var now time.Time
 	if err := conn.QueryRow(ctx, "SELECT now()").Scan(&now); err != nil {
@@ -132,7 +138,11 @@ func (pl *placing) makeReady(ctx context.Context, conn *pgx.Conn) error {
 			return fmt.Errorf("%s: %w", oneLine(statement), err)
 		}
 	}
-	return nil
+	var err error
+	if pl.confined, err = confine(ctx, conn, pl.schemas[0]); err != nil {
+		return err
+	}
+	return conn.QueryRow(ctx, "SELECT session_user <> current_user").Scan(&pl.apart)
 }
 
 // lend gives the owner of single tables the right to use an existing schema, and for the time of the

@@ -235,7 +235,7 @@ func (e Evidence) countForced(ctx context.Context, scratch *libpq.Source, schema
 	if err != nil || n == 0 {
 		return err
 	}
-	return e.countIn(ctx, ses.Conn.PgConn())
+	return e.countIn(ctx, directly(ses.Conn.PgConn()))
 }
 
 // unforce lets the owner read tables with forced policies, and returns their number.
@@ -259,16 +259,27 @@ SELECT pg_catalog.format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspn
 	return len(statements), nil
 }
 
+// directly returns a function that executes a statement.
+func directly(conn *pgconn.PgConn) func(context.Context, string) error {
+	return func(ctx context.Context, statement string) error {
+		_, err := conn.Exec(ctx, statement).ReadAll()
+		return err
+	}
+}
+
 // countIn compares the rows of every table in a database with the export.
-func (e Evidence) countIn(ctx context.Context, conn *pgconn.PgConn) error {
+func (e Evidence) countIn(ctx context.Context, run func(context.Context, string) error) error {
 	statements := append([]string{"SET row_security = off"}, counts(e.Contents, countApart)...)
 	var err error
 	for _, statement := range statements {
-		if _, err = conn.Exec(ctx, statement).ReadAll(); err != nil {
+		if err = run(ctx, statement); err != nil {
 			break
 		}
 	}
+	_, rejected := errors.AsType[*RejectedError](err)
 	switch {
+	case rejected:
+		return err
 	case sqlState(err) == insufficientPrivilege: // of this login
 		return fmt.Errorf("%w: count: %w", ErrTarget, err)
 	case sqlState(err) == wrongCount, strings.HasPrefix(sqlState(err), "42"), sqlState(err) == invalidSchemaName:

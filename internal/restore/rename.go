@@ -194,7 +194,7 @@ func (m *renaming) renameIn(ctx context.Context, found Evidence) error {
 				tables = append(tables, export.Table{Schema: m.to, Name: t.Name})
 			}
 		}
-		m.contents, _, err = readContents(ctx, tx.Conn(), ses.Major(), tables)
+		m.contents, _, err = readContents(ctx, tx.Conn(), ses.Major(), tables, plainly)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrScratch, err)
 		}

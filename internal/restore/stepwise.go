@@ -179,13 +179,13 @@ func (s *steps) execute(ctx context.Context, statement string, copies bool) (err
 	}
 	s.changed = true
 	reading := &remembering{r: s.script}
-	switch placing := s.feed.target.placing != nil; {
-	case placing && copies && strings.Contains(statement, "'") && strings.Contains(statement, `\`):
-		return unverified("a COPY that pg_dump does not write: %s", headline(statement))
+	switch pl := s.feed.target.placing; {
+	case pl != nil && copies:
+		err = pl.copyRows(ctx, statement, reading)
 	case copies:
 		_, err = s.conn.CopyFrom(ctx, reading, statement)
-	case placing: // the extended protocol takes one statement: a COMMIT cannot hide in what looks like a string
-		_, err = s.conn.ExecParams(ctx, statement, nil, nil, nil, nil).Close()
+	case pl != nil:
+		err = pl.executed(ctx, statement)
 	default:
 		_, err = s.conn.Exec(ctx, statement).ReadAll()
 	}
@@ -234,7 +234,7 @@ func (s *steps) end(ctx context.Context) error {
 		return s.commit(ctx)
 	}
 	if !s.feed.target.KeepGoing && s.feed.target.trial == nil {
-		if err := s.feed.first.countIn(ctx, s.conn); err != nil {
+		if err := s.feed.first.countIn(ctx, directly(s.conn)); err != nil {
 			return err
 		}
 		return s.commit(ctx)
@@ -278,9 +278,10 @@ func (s *steps) commit(ctx context.Context) error {
 // refused classifies an error of the target.
 func (s *steps) refused(ctx context.Context, err error, doing string) error {
 	state := sqlState(err)
+	_, rejected := errors.AsType[*RejectedError](err)
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, rejected:
+		return err
 	case state == outOfMemory:
 		_, _ = s.conn.Exec(ctx, "ROLLBACK").ReadAll() // releases the locks, for the query in outOfLocks
 		return s.feed.at.outOfLocks(ctx, s.feed.first, err)
@@ -298,7 +299,7 @@ func ofTarget(err error) bool {
 }
 
 var targetErrors = []error{
-	ErrTarget, ErrOccupied, ErrLocks, ErrBusy, ErrInUse, ErrRefused, ErrForbidden, ErrPlacement, errPlaced,
+	ErrTarget, ErrOccupied, ErrLocks, ErrBusy, ErrInUse, ErrRefused, ErrForbidden, ErrMarkers, ErrPlacement, errPlaced,
 }
 
 // headline returns the beginning of a statement, for a message.

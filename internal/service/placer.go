@@ -222,6 +222,7 @@ var placeFaults = []struct {
 	{restore.ErrBusy, codes.LockTimeout, "another restore holds the target"},
 	{restore.ErrInUse, codes.LockTimeout, "open sessions hold what is to be replaced"},
 	{restore.ErrForbidden, codes.TargetForbidden, "the login lacks a right in the target"},
+	{restore.ErrMarkers, codes.TargetForbidden, ""},
 	{restore.ErrLocks, codes.RestoreImpossible, "the target has too few locks for one transaction: raise max_locks_per_transaction"},
 	{restore.ErrIdentity, codes.ExportLocked, "no identity of the restorer opens the export"},
 	{storage.ErrSealed, codes.ExportLocked, "no identity of the restorer opens the export"},
@@ -298,6 +299,9 @@ func placeFault(ctx context.Context, err error) error {
 	switch {
 	case refused:
 		text := fmt.Sprintf("the target refused the export, SQLSTATE %.5s", state)
+		if state == "" {
+			text = "the export holds what no export holds, and was refused before the target got it: it may be an attack"
+		}
 		if len(rejected.Missing) > 0 {
 			text += "; the export needs what the target lacks: " + strings.Join(rejected.Missing, "; ")
 		}
