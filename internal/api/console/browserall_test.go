@@ -126,7 +126,9 @@ func TestTheKeyboardIsEnoughInABrowser(t *testing.T) {
 	b := furnished(t)
 	p := startBrowser(t).Open(wide)
 	p.Go(b.url + "/console/login")
-	p.Run(fmt.Sprintf(`document.activeElement.value = %q`, b.token("*", access.Admin)), nil) // the field has the focus
+	// The browser gives a field the focus when it renders the page, which can be after the page is loaded.
+	p.Await("the field has the focus", `document.activeElement.id === "token"`)
+	p.Run(fmt.Sprintf(`document.activeElement.value = %q`, b.token("*", access.Admin)), nil)
 	p.Do(func() { p.Press("Enter") })
 	p.Await("the overview", `document.querySelector("h1").textContent === "Overview"`)
 	p.Press("Tab")
@@ -139,7 +141,8 @@ func TestTheKeyboardIsEnoughInABrowser(t *testing.T) {
 			p.Go(b.url + "/console/" + path)
 			p.Await("the tab of the page is in the window", `(r => r.left >= -1 && r.right <= innerWidth + 1)(document.querySelector(".tabs [aria-current]").getBoundingClientRect())`)
 			var stops int
-			p.Run(`window.stops = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")].filter(e => e.checkVisibility() && !e.disabled); stops.length`, &stops)
+			// It is asked again at each stop: a part of the page without the focus is renewed when its text is old.
+			p.Run(`window.stops = () => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")].filter(e => e.checkVisibility() && !e.disabled); stops().length`, &stops)
 			for i := range stops {
 				p.Press("Tab")
 				var seen struct {
@@ -149,7 +152,7 @@ func TestTheKeyboardIsEnoughInABrowser(t *testing.T) {
 					What   string
 				}
 				p.Run(`(() => { const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
-					return { at: stops.indexOf(e), shown: e.matches(":focus-visible") && s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 1,
+					return { at: stops().indexOf(e), shown: e.matches(":focus-visible") && s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 1,
 						inside: r.bottom > 0 && r.top < innerHeight && r.right > 0 && r.left < innerWidth, what: e.outerHTML.slice(0, 120) } })()`, &seen)
 				if seen.At != i || !seen.Shown || !seen.Inside {
 					t.Fatalf("%q at %d: stop %d of %d is number %d, seen to have the focus %v, in the window %v: %s", path, v.Width, i, stops, seen.At, seen.Shown, seen.Inside, seen.What)
@@ -160,7 +163,7 @@ func TestTheKeyboardIsEnoughInABrowser(t *testing.T) {
 				for range 20 { // the parts of a date
 					var inDate bool
 					if p.Press("Tab"); true {
-						p.Run(fmt.Sprintf(`document.activeElement === stops[%d]`, i), &inDate)
+						p.Run(fmt.Sprintf(`document.activeElement === stops()[%d]`, i), &inDate)
 					}
 					if !inDate {
 						p.Press("Shift+Tab")

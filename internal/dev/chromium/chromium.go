@@ -66,6 +66,7 @@ func Start(t testing.TB) *Browser {
 	// The tests run as root in containers, where chromium's own sandbox cannot start. It loads our pages only.
 	cmd := exec.CommandContext(ctx, program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", //nolint:gosec // Debian's program
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+		"--allow-pre-commit-input", // else a key that is pressed before the first frame of a page is dropped
 		"--font-render-hinting=none", "--lang=en-US", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
 	cmd.ExtraFiles = []*os.File{toRead, fromWrite}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
