@@ -70,7 +70,7 @@ func (c *Console) backFromIssuer(w http.ResponseWriter, r *http.Request) {
 		c.showLogin(w, r, http.StatusBadGateway, loginData{Why: "The issuer did not give a token for the login. Begin again.", Next: p.Next})
 		return
 	}
-	c.begin(w, r, token, p.Next)
+	c.logIn(w, r, token, p.Next)
 }
 
 // setCookie sets a cookie, or deletes it if it ends at no time.

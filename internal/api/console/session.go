@@ -169,28 +169,32 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, "The form could not be read", "It is malformed, or larger than 64 KiB.")
 		return
 	}
-	c.begin(w, r, strings.TrimSpace(r.PostForm.Get("token")), local(r.PostForm.Get("next")))
+	c.logIn(w, r, strings.TrimSpace(r.PostForm.Get("token")), local(r.PostForm.Get("next")))
 }
 
-// begin begins a session of a token, and shows a page.
-func (c *Console) begin(w http.ResponseWriter, r *http.Request, token, next string) {
-	refused := func(status int, why string) { c.showLogin(w, r, status, loginData{Why: why, Next: next}) }
+// logIn begins a session of a token, or shows the login page with the reason why there is none.
+func (c *Console) logIn(w http.ResponseWriter, r *http.Request, token, next string) {
+	if status, why := c.begin(w, r, token, next); why != "" {
+		c.showLogin(w, r, status, loginData{Why: why, Next: next})
+	}
+}
+
+// begin begins a session of a token and sends the browser on. If there is none, it has not answered, and
+// returns the status and the reason.
+func (c *Console) begin(w http.ResponseWriter, r *http.Request, token, next string) (status int, why string) {
 	if len(token) > maxToken {
-		refused(http.StatusUnauthorized, "The token is too long for a session. Use a token of pgcourier.")
-		return
+		return http.StatusUnauthorized, "The token is too long for a session. Use a token of pgcourier."
 	}
 	caller, err := c.API.Authenticate(r, token)
 	if p, told := errors.AsType[*api.Problem](err); told {
 		switch p.Status {
 		case http.StatusUnauthorized:
-			refused(p.Status, "The token is unknown, revoked or expired.")
+			return p.Status, "The token is unknown, revoked or expired."
 		case http.StatusServiceUnavailable:
 			w.Header().Set("Retry-After", "5")
-			refused(p.Status, "The database does not answer, so the token cannot be checked. Try again.")
-		default:
-			refused(p.Status, sentence(p.Detail))
+			return p.Status, "The database does not answer, so the token cannot be checked. Try again."
 		}
-		return
+		return p.Status, sentence(p.Detail)
 	}
 	ends := time.Now().Add(sessionLife)
 	if !caller.ExpiresAt.IsZero() && caller.ExpiresAt.Before(ends) {
@@ -198,8 +202,8 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, token, next stri
 	}
 	value, err := c.sessions.seal(token, ends)
 	if err != nil {
-		c.refuse(w, r, http.StatusInternalServerError, "The server failed", "The session could not be sealed.")
-		return
+		c.Log.ErrorContext(r.Context(), "session not sealed", "error", err)
+		return http.StatusInternalServerError, "The server failed: the session could not be sealed."
 	}
 	c.setCookie(w, cookieName, value, ends)
 	c.Log.InfoContext(r.Context(), "login to the console", "subject", caller.Subject, "address", caller.Address)
@@ -207,6 +211,7 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, token, next stri
 		next = Prefix
 	}
 	http.Redirect(w, r, Prefix+"login/check?next="+url.QueryEscape(next), http.StatusSeeOther)
+	return 0, ""
 }
 
 // checkLogin sees whether the browser kept the cookie.

@@ -179,6 +179,13 @@ func TestALinkLogsInOnce(t *testing.T) {
 	if got := (&browser{b: b}).get(path + "x"); got.status != http.StatusForbidden {
 		t.Errorf("another code: %d", got.status)
 	}
+	// While the database is away nothing is used up.
+	b.toLedger.Cut()
+	away := &browser{b: b}
+	if got := away.get(path); got.status != http.StatusServiceUnavailable || away.cookie != nil || !strings.Contains(got.body, "The link stays valid") || !strings.Contains(got.body, `http-equiv="refresh"`) {
+		t.Errorf("without the database: %d %s", got.status, got.body)
+	}
+	b.toLedger.Restore()
 	first := &browser{b: b}
 	if got := first.get(path); got.status != http.StatusSeeOther || first.cookie == nil {
 		t.Fatalf("%d %s", got.status, got.body)
@@ -192,6 +199,13 @@ func TestALinkLogsInOnce(t *testing.T) {
 	}
 	if strings.Contains(b.log.String(), once.Code.Reveal()) {
 		t.Error("the log holds the code")
+	}
+	b.exec("UPDATE pgcourier.api_tokens SET revoked_at = clock_timestamp()")
+	over := setup(t, func(c *settings) {
+		c.Once = &console.OneTimeLogin{Code: "the-code", Token: once.Token, Ends: time.Now().Add(time.Hour)}
+	})
+	if got := (&browser{b: over}).get(path); got.status != http.StatusUnauthorized || !strings.Contains(got.body, "unknown, revoked or expired") {
+		t.Errorf("with a token that is none: %d %s", got.status, got.body)
 	}
 	late := setup(t, func(c *settings) {
 		c.Once = &console.OneTimeLogin{Code: "the-code", Token: once.Token, Ends: time.Now().Add(-time.Second)}
