@@ -42,21 +42,24 @@ func (a *API) cancel(ctx context.Context, in *ExportPath) (*exportOutput, error)
 		return nil, a.problemOf(ctx, err)
 	}
 	c := callerOf(ctx)
-	if err := a.Ledger.NoteCall(ctx, c.call("cancel-export", in.Project, in.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	reply, err := a.Client.Cancel(ctx, events.Cancel{RequestID: in.ID, ProjectID: in.Project, RequestedBy: c.Subject})
+	err = a.noted(ctx, c.call(CancelExport, in.Project, in.ID), func() error {
+		reply, err := a.Client.Cancel(ctx, events.Cancel{RequestID: in.ID, ProjectID: in.Project, RequestedBy: c.Subject})
+		if err != nil {
+			return err
+		}
+		switch reply.Result {
+		case events.CancelAccepted:
+		case events.CancelTooLate:
+			return problem(http.StatusConflict, codeTooLate, reply.Message)
+		case events.CancelUnknown:
+			return errNotFound
+		case events.CancelAmbiguous, events.CancelInvalid, events.CancelUnavailable:
+			return errors.New("a worker answered a cancel with " + string(reply.Result))
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	switch reply.Result {
-	case events.CancelAccepted:
-	case events.CancelTooLate:
-		return nil, problem(http.StatusConflict, codeTooLate, reply.Message)
-	case events.CancelUnknown:
-		return nil, errNotFound
-	case events.CancelAmbiguous, events.CancelInvalid, events.CancelUnavailable:
-		return nil, a.problemOf(ctx, errors.New("a worker answered a cancel with "+string(reply.Result)))
+		return nil, err
 	}
 	if now, err := a.find(ctx, in.Project, in.ID); err == nil { // else it is shown as it was before
 		e = now
@@ -82,12 +85,13 @@ func (a *API) replay(ctx context.Context, in *ExportPath) (*acceptedOutput, erro
 		}
 		return &acceptedOutput{e.Links.Self, e}, nil
 	}
-	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call("replay-export", in.Project, in.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	e, err := a.ask(ctx, item.Next)
+	var e Export
+	err = a.noted(ctx, callerOf(ctx).call(ReplayExport, in.Project, in.ID), func() (err error) {
+		e, err = a.ask(ctx, item.Next)
+		return err
+	})
 	if err != nil {
-		return nil, a.problemOf(ctx, err)
+		return nil, err
 	}
 	return &acceptedOutput{e.Links.Self, e}, nil
 }

@@ -121,16 +121,27 @@ func (a *API) ask(ctx context.Context, r events.Requested) (Export, error) {
 		return a.find(ctx, r.ProjectID, r.RequestID)
 	}
 	// The connection must not send it after an outage: the caller gets an error for it.
-	if !a.JetStream.Conn().IsConnected() {
-		return Export{}, errUnavailable()
+	err = a.connected()
+	if err == nil {
+		_, err = a.Client.RequestBackup(ctx, r)
 	}
-	if _, err := a.Client.RequestBackup(ctx, r); err != nil {
-		if verdict == ledger.AskNew && a.refused(err) {
-			if err := a.Ledger.TakeBack(context.WithoutCancel(ctx), asked); err != nil {
-				a.Log.WarnContext(ctx, "refused request not taken back", "project_id", r.ProjectID, "request_id", r.RequestID, "error", err)
-			}
+	if err != nil {
+		if verdict == ledger.AskNew {
+			a.notPublished(context.WithoutCancel(ctx), asked, err)
 		}
 		return Export{}, err
 	}
 	return a.waiting(asked), nil
+}
+
+// notPublished records why a new request was not published: the broker refused it, or did not answer. The worker
+// that gets it, or giveUp, tells later what an unanswered one came to.
+func (a *API) notPublished(ctx context.Context, asked ledger.Asked, why error) {
+	record := func() error { return a.Ledger.AskUnanswered(ctx, asked.ID) }
+	if a.refused(why) {
+		record = func() error { return a.Ledger.TakeBack(ctx, asked) }
+	}
+	if err := record(); err != nil {
+		a.Log.WarnContext(ctx, "request that was not published is still recorded as asked for", "project_id", asked.Project, "request_id", asked.Request, "error", err)
+	}
 }

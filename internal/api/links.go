@@ -150,14 +150,16 @@ func (a *API) createLink(ctx context.Context, in *createLinkInput) (*linkOutput,
 			return nil, invalidParameter("ttl", "must be a time such as 48h or 7d, from 1 minute to 366 days")
 		}
 	}
-	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call("create-link", in.Project, in.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	link, url, err := a.Handover.Links.Issue(ctx, r)
-	if err != nil {
-		return nil, a.handed(ctx, err)
-	}
-	return &linkOutput{linkOf(link, url)}, nil
+	var out *linkOutput
+	err = a.noted(ctx, callerOf(ctx).call(CreateLink, in.Project, in.ID), func() error {
+		link, url, err := a.Handover.Links.Issue(ctx, r)
+		if err != nil {
+			return a.handed(ctx, err)
+		}
+		out = &linkOutput{linkOf(link, url)}
+		return nil
+	})
+	return out, err
 }
 
 func (a *API) listLinks(ctx context.Context, in *ExportPath) (*linksOutput, error) {
@@ -192,14 +194,16 @@ func (a *API) revokeLink(ctx context.Context, in *LinkPath) (*linkOutput, error)
 			continue
 		}
 		c := callerOf(ctx)
-		if err := a.Ledger.NoteCall(ctx, c.call("revoke-link", in.Project, in.Link)); err != nil {
-			return nil, a.problemOf(ctx, err)
-		}
-		revoked, err := a.Handover.Links.Revoke(ctx, in.Project, in.Link, c.Subject)
-		if err != nil {
-			return nil, a.handed(ctx, err)
-		}
-		return &linkOutput{linkOf(revoked, "")}, nil
+		var out *linkOutput
+		err := a.noted(ctx, c.call(RevokeLink, in.Project, in.Link), func() error {
+			revoked, err := a.Handover.Links.Revoke(ctx, in.Project, in.Link, c.Subject)
+			if err != nil {
+				return a.handed(ctx, err)
+			}
+			out = &linkOutput{linkOf(revoked, "")}
+			return nil
+		})
+		return out, err
 	}
 	return nil, a.handed(ctx, handover.ErrNoLink)
 }

@@ -136,11 +136,9 @@ func (a *API) replayNotice(ctx context.Context, in *NoticePath) (*noticeOutput, 
 	if n.State == "sent" {
 		return nil, a.problemOf(ctx, ErrNoticeSent)
 	}
-	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call(ReplayNotice, in.Project, in.Key)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	if err := a.Notices.Replay(ctx, in.Key); err != nil {
-		return nil, a.problemOf(ctx, err)
+	err = a.noted(ctx, callerOf(ctx).call(ReplayNotice, in.Project, in.Key), func() error { return a.Notices.Replay(ctx, in.Key) })
+	if err != nil {
+		return nil, err
 	}
 	if now, err := a.Notices.Find(ctx, in.Key); err == nil { // else it is shown as it was before
 		n = now

@@ -170,14 +170,15 @@ func (a *API) askRestore(ctx context.Context, r events.RestoreRequested) (Restor
 	case known != nil:
 		return a.restore(*known)
 	}
-	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call(CreateRestore, r.ProjectID, r.RestoreID)); err != nil {
+	// The connection must not send it after an outage: the caller gets an error for it.
+	if err := a.connected(); err != nil {
 		return Restore{}, err
 	}
-	// The connection must not send it after an outage: the caller gets an error for it.
-	if !a.JetStream.Conn().IsConnected() {
-		return Restore{}, errUnavailable()
-	}
-	if _, err := a.Client.RequestRestore(ctx, r); err != nil {
+	err = a.noted(ctx, callerOf(ctx).call(CreateRestore, r.ProjectID, r.RestoreID), func() error {
+		_, err := a.Client.RequestRestore(ctx, r)
+		return err
+	})
+	if err != nil {
 		return Restore{}, err
 	}
 	return a.waitingRestore(export.Request{ID: id, Payload: payload, RequestedBy: r.RequestedBy, Metadata: r.Metadata}, time.Now()), nil
@@ -226,23 +227,22 @@ func (a *API) cancelRestore(ctx context.Context, in *RestorePath) (*restoreOutpu
 		return nil, a.problemOf(ctx, err)
 	}
 	c := callerOf(ctx)
-	if err := a.Ledger.NoteCall(ctx, c.call(CancelRestore, in.Project, in.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	id := export.ID{Project: in.Project, Request: in.ID}
-	if queued != nil {
-		_, err = a.restores.CancelQueued(ctx, queued.Request, queued.Delivery, c.Subject)
-	} else {
-		_, err = a.restores.Cancel(ctx, id, c.Subject)
-	}
-	if err == nil {
-		r, _, err = a.findRestore(ctx, in.Project, in.ID)
-	}
+	err = a.noted(ctx, c.call(CancelRestore, in.Project, in.ID), func() (err error) {
+		if queued != nil {
+			_, err = a.restores.CancelQueued(ctx, queued.Request, queued.Delivery, c.Subject)
+		} else {
+			_, err = a.restores.Cancel(ctx, export.ID{Project: in.Project, Request: in.ID}, c.Subject)
+		}
+		if err == nil {
+			r, _, err = a.findRestore(ctx, in.Project, in.ID)
+		}
+		if err == nil && (r.State == string(export.Completed) || r.State == string(export.Failed)) {
+			err = problem(http.StatusConflict, codeTooLate, "the restore had ended before: "+r.State)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	if r.State == string(export.Completed) || r.State == string(export.Failed) {
-		return nil, problem(http.StatusConflict, codeTooLate, "the restore had ended before: "+r.State)
+		return nil, err
 	}
 	return &restoreOutput{r}, nil
 }

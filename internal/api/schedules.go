@@ -156,12 +156,10 @@ func (a *API) putSchedule(ctx context.Context, in *putScheduleInput) (*scheduleO
 	if err != nil {
 		return nil, a.problemOf(ctx, err)
 	}
-	if err := a.Ledger.NoteCall(ctx, callerOf(ctx).call("put-schedule", in.Project, in.Name)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
 	add := broker.Schedule{Project: in.Project, Name: in.Name, Pattern: table.Pattern(), Zone: table.Zone(), Paused: in.Body.Paused, Body: canonical}
-	if err := s.Add(ctx, add, true); err != nil {
-		return nil, a.problemOf(ctx, err)
+	err = a.noted(ctx, callerOf(ctx).call("put-schedule", in.Project, in.Name), func() error { return s.Add(ctx, add, true) })
+	if err != nil {
+		return nil, err
 	}
 	return a.getSchedule(ctx, &in.SchedulePath)
 }
@@ -172,20 +170,17 @@ func (a *API) pause(ctx context.Context, in SchedulePath, paused bool) error {
 	if err == nil {
 		_, err = s.Get(ctx, in.Project, in.Name)
 	}
-	if err == nil {
-		action := "resume-schedule"
-		if paused {
-			action = "pause-schedule"
-		}
-		err = a.Ledger.NoteCall(ctx, callerOf(ctx).call(action, in.Project, in.Name))
-	}
-	if err == nil {
-		_, err = s.Pause(ctx, in.Project, in.Name, paused)
-	}
 	if err != nil {
 		return a.problemOf(ctx, err)
 	}
-	return nil
+	action := "resume-schedule"
+	if paused {
+		action = PauseSchedule
+	}
+	return a.noted(ctx, callerOf(ctx).call(action, in.Project, in.Name), func() error {
+		_, err := s.Pause(ctx, in.Project, in.Name, paused)
+		return err
+	})
 }
 
 func (a *API) deleteSchedule(ctx context.Context, in *SchedulePath) (*struct{}, error) {
@@ -193,14 +188,9 @@ func (a *API) deleteSchedule(ctx context.Context, in *SchedulePath) (*struct{}, 
 	if err == nil {
 		_, err = s.Get(ctx, in.Project, in.Name)
 	}
-	if err == nil {
-		err = a.Ledger.NoteCall(ctx, callerOf(ctx).call("delete-schedule", in.Project, in.Name))
-	}
-	if err == nil {
-		err = s.Remove(ctx, in.Project, in.Name)
-	}
 	if err != nil {
 		return nil, a.problemOf(ctx, err)
 	}
-	return nil, nil //nolint:nilnil // 204 has no body
+	err = a.noted(ctx, callerOf(ctx).call(DeleteSchedule, in.Project, in.Name), func() error { return s.Remove(ctx, in.Project, in.Name) })
+	return nil, err // 204 has no body
 }

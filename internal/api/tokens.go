@@ -147,10 +147,7 @@ func (a *API) createToken(ctx context.Context, in *createTokenInput) (*tokenOutp
 	}
 	secret, hash := access.NewSecret()
 	t := access.Token{ID: access.NewTokenID(), Project: in.Project, Scopes: scopes, Label: in.Body.Label, CreatedBy: c.Subject}
-	if err := a.Ledger.NoteCall(ctx, c.call(CreateToken, in.Project, t.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	made, err := a.Ledger.AddToken(ctx, t, hash, valid)
+	made, err := a.Ledger.AddTokenNoted(ctx, t, hash, valid, c.call(CreateToken, in.Project, t.ID))
 	if err != nil {
 		return nil, a.problemOf(ctx, err)
 	}
@@ -168,11 +165,7 @@ func (a *API) revokeToken(ctx context.Context, in *TokenPath) (*tokenOutput, err
 	if !slices.ContainsFunc(all, func(t access.Token) bool { return t.ID == in.ID }) {
 		return nil, errNoToken
 	}
-	c := callerOf(ctx)
-	if err := a.Ledger.NoteCall(ctx, c.call(RevokeToken, in.Project, in.ID)); err != nil {
-		return nil, a.problemOf(ctx, err)
-	}
-	revoked, err := a.Ledger.RevokeToken(ctx, in.ID, c.Subject)
+	revoked, err := a.Ledger.RevokeTokenNoted(ctx, in.ID, callerOf(ctx).call(RevokeToken, in.Project, in.ID))
 	if err != nil {
 		return nil, a.problemOf(ctx, err)
 	}

@@ -11,15 +11,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Call is a call of the API that changes something.
-type Call struct {
-	Subject string // the caller, as access.Grant names it
-	Address string // of the caller
-	Action  string // the operation's name
-	Project string
-	Object  string // request id, or name of a schedule or a link
-}
-
 // Asked is a request of the API to the broker for an export.
 type Asked struct {
 	export.ID
@@ -30,11 +21,6 @@ type Asked struct {
 }
 
 const (
-	addCall = `
-INSERT INTO pgcourier.api_calls (subject, address, action, project_id, object)`
-
-	noteCall = addCall + ` VALUES ($1, $2, $3, $4, $5)`
-
 	// $1 to $5 the request, $6 to $8 the call. The call is noted when the request is new.
 	ask = `
 WITH known AS (
@@ -43,12 +29,26 @@ WITH known AS (
     INSERT INTO pgcourier.api_requests (project_id, request_id, digest, payload, requested_by)
     SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT (project_id, request_id) DO NOTHING RETURNING digest
-), noted AS (` + addCall + ` SELECT $6, $7, $8, $1, $2 FROM added)
+), noted AS (` + addCall + ` SELECT 'done', $6, $7, $8, $1, $2 FROM added)
 SELECT EXISTS (SELECT FROM known) AS recorded, EXISTS (SELECT FROM added) AS added, coalesce(
     (SELECT digest FROM known), (SELECT digest FROM added),
     (SELECT digest FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2)) = $3 AS same`
 
-	takeBack = `DELETE FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND NOT recorded`
+	// The calls that have asked for the requests in asked: a request is recorded together with its call.
+	callsOfAsked = `
+    DELETE FROM pgcourier.api_calls c USING asked a WHERE c.project_id = a.project_id AND c.object = a.request_id
+        AND c.action = 'create-export' AND c.called_at >= a.asked_at - interval '1 second'`
+
+	takeBack = `
+WITH asked AS (
+    DELETE FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2 AND digest = $3 AND NOT recorded
+    RETURNING project_id, request_id, asked_at
+), ended AS (` + callsOfAsked + ` AND c.outcome IN ('done', 'unknown') RETURNING c.*)` + replaceCalls + `'failed' FROM ended`
+
+	askUnanswered = `
+WITH asked AS (
+    SELECT project_id, request_id, asked_at FROM pgcourier.api_requests WHERE project_id = $1 AND request_id = $2 AND NOT recorded
+), ended AS (` + callsOfAsked + ` AND c.outcome = 'done' RETURNING c.*)` + replaceCalls + `'unknown' FROM ended`
 
 	waitingColumns = `SELECT a.project_id, a.request_id, a.digest, a.payload, a.requested_by, a.asked_at FROM pgcourier.api_requests a`
 
@@ -65,8 +65,10 @@ ORDER BY a.asked_at DESC, a.request_id DESC LIMIT $5`
 WITH seen AS (
     SELECT a.project_id, a.request_id FROM pgcourier.api_requests a
     JOIN pgcourier.requests r USING (project_id, request_id) WHERE NOT a.recorded LIMIT $1 FOR UPDATE OF a SKIP LOCKED
-)
-UPDATE pgcourier.api_requests a SET recorded = true FROM seen s WHERE a.project_id = s.project_id AND a.request_id = s.request_id`
+), asked AS (
+    UPDATE pgcourier.api_requests a SET recorded = true FROM seen s WHERE a.project_id = s.project_id AND a.request_id = s.request_id
+    RETURNING a.project_id, a.request_id, a.asked_at
+), ended AS (` + callsOfAsked + ` AND c.outcome = 'unknown' RETURNING c.*)` + replaceCalls + `'done' FROM ended`
 
 	overdue = waitingColumns + `
 WHERE a.asked_at < clock_timestamp() - $1::interval AND ` + unrecorded + ` ORDER BY a.asked_at LIMIT $2`
@@ -102,7 +104,8 @@ const (
 var errRaced = errors.New("another session asks for the same request now")
 
 // Ask records that the API is about to publish a request, together with the call. It must be called
-// before the request is published, and may be repeated.
+// before the request is published, and may be repeated. The call's outcome is done, unless AskUnanswered or
+// TakeBack changes it.
 func (l *Ledger) Ask(ctx context.Context, r Asked, c Call) (verdict AskVerdict, err error) {
 	what := "record what is asked for, " + r.ID.String()
 	for range 3 {
@@ -138,14 +141,16 @@ func (l *Ledger) ask(ctx context.Context, what string, r Asked, c Call) (verdict
 	return verdict, err
 }
 
-// TakeBack deletes the record of a request that was certainly not published: the id is free again.
-func (l *Ledger) TakeBack(ctx context.Context, r Asked) error {
-	return l.note(ctx, "take back "+r.ID.String(), nil, takeBack, r.Project, r.Request, r.Digest[:])
+// AskUnanswered notes that the publication of a request had no answer: the outcome of its call is unknown until a
+// worker records the request, or TakeBack takes it back.
+func (l *Ledger) AskUnanswered(ctx context.Context, id export.ID) error {
+	return l.note(ctx, "note that "+id.String()+" had no answer", nil, askUnanswered, id.Project, id.Request)
 }
 
-// NoteCall records a call of the API.
-func (l *Ledger) NoteCall(ctx context.Context, c Call) error {
-	return l.note(ctx, "note a call of the API", nil, noteCall, text(c.Subject), text(c.Address), c.Action, text(c.Project), text(c.Object))
+// TakeBack deletes the record of a request that was certainly not published: the id is free again, and its call has
+// failed.
+func (l *Ledger) TakeBack(ctx context.Context, r Asked) error {
+	return l.note(ctx, "take back "+r.ID.String(), nil, takeBack, r.Project, r.Request, r.Digest[:])
 }
 
 type askedRow struct {

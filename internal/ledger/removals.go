@@ -16,7 +16,7 @@ WITH stored AS (
 ), ordered AS (
     INSERT INTO pgcourier.removal_orders (project_id, request_id, ordered_by)
     SELECT project_id, request_id, $3 FROM stored WHERE completed ON CONFLICT (project_id, request_id) DO NOTHING RETURNING 1
-), noted AS (` + addCall + ` SELECT $3, $4, $5, $1, $2 FROM ordered)
+), noted AS (` + addCall + ` SELECT 'done', $3, $4, $5, $1, $2 FROM ordered)
 SELECT completed FROM stored`
 
 	openRemovals = `

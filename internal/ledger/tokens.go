@@ -16,6 +16,9 @@ const (
 INSERT INTO pgcourier.api_tokens (token_id, hash, project_id, scopes, label, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7::interval > '0' THEN clock_timestamp() + $7::interval END)`
 
+	insertAccessNoted = `
+WITH made AS (` + insertAccess + ` RETURNING project_id, token_id)` + addCall + ` SELECT 'done', $8, $9, $10, project_id, token_id FROM made`
+
 	selectAccess = `
 SELECT token_id, project_id, scopes, label, created_at, created_by, expires_at, revoked_at, revoked_by, last_used_at, last_used_from
 FROM pgcourier.api_tokens`
@@ -31,6 +34,9 @@ WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > c
 UPDATE pgcourier.api_tokens SET revoked_at = coalesce(revoked_at, clock_timestamp()),
     revoked_by = CASE WHEN revoked_at IS NULL THEN $2 ELSE revoked_by END
 WHERE token_id = $1`
+
+	revokeAccessNoted = `
+WITH revoked AS (` + revokeAccess + ` RETURNING project_id, token_id)` + addCall + ` SELECT 'done', $2, $3, $4, project_id, token_id FROM revoked`
 
 	changeAccess = `UPDATE pgcourier.api_tokens SET scopes = $2 WHERE token_id = $1 AND revoked_at IS NULL`
 
@@ -63,7 +69,16 @@ func (r tokenRow) token() access.Token {
 // AddToken records a token with the hash of its secret, and returns it as recorded. t holds its ID,
 // Project, Scopes, Label and CreatedBy. The token expires after valid; 0: never.
 func (l *Ledger) AddToken(ctx context.Context, t access.Token, hash access.Hash, valid time.Duration) (access.Token, error) {
-	if err := l.changeToken(ctx, "record the token "+t.ID, nil, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid); err != nil {
+	return l.addToken(ctx, t, insertAccess, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid)
+}
+
+// AddTokenNoted is AddToken by a call of the API: the call is noted if the token is made, and only then.
+func (l *Ledger) AddTokenNoted(ctx context.Context, t access.Token, hash access.Hash, valid time.Duration, c Call) (access.Token, error) {
+	return l.addToken(ctx, t, insertAccessNoted, t.ID, hash[:], t.Project, t.Scopes, text(t.Label), text(t.CreatedBy), valid, text(c.Subject), text(c.Address), c.Action)
+}
+
+func (l *Ledger) addToken(ctx context.Context, t access.Token, sql string, args ...any) (access.Token, error) {
+	if err := l.changeToken(ctx, "record the token "+t.ID, nil, sql, args...); err != nil {
 		return access.Token{}, err
 	}
 	return l.oneToken(ctx, "read the token "+t.ID, access.ErrNoToken, getAccess, t.ID)
@@ -99,7 +114,16 @@ func (l *Ledger) FindToken(ctx context.Context, hash access.Hash) (access.Token,
 
 // RevokeToken revokes a token and returns it. A repeated call changes nothing. access.ErrNoToken.
 func (l *Ledger) RevokeToken(ctx context.Context, id, by string) (access.Token, error) {
-	if err := l.changeToken(ctx, "revoke the token "+id, access.ErrNoToken, revokeAccess, text(id), text(by)); err != nil {
+	return l.revokeToken(ctx, id, revokeAccess, text(id), text(by))
+}
+
+// RevokeTokenNoted is RevokeToken by a call of the API: the call is noted if the token is revoked, and only then.
+func (l *Ledger) RevokeTokenNoted(ctx context.Context, id string, c Call) (access.Token, error) {
+	return l.revokeToken(ctx, id, revokeAccessNoted, text(id), text(c.Subject), text(c.Address), c.Action)
+}
+
+func (l *Ledger) revokeToken(ctx context.Context, id, sql string, args ...any) (access.Token, error) {
+	if err := l.changeToken(ctx, "revoke the token "+id, access.ErrNoToken, sql, args...); err != nil {
 		return access.Token{}, err
 	}
 	return l.oneToken(ctx, "read the token "+id, access.ErrNoToken, getAccess, id)

@@ -31,7 +31,7 @@ WITH known AS (
     ON CONFLICT (project_id, request_id) DO UPDATE SET ordered_at = clock_timestamp(), ordered_by = excluded.ordered_by,
         tries = 0, held_until = NULL, fault = NULL, done_at = NULL
     WHERE o.done_at IS NOT NULL RETURNING 1
-), noted AS (` + addCall + ` SELECT $3, $4, $5, $1, $2 FROM ordered)
+), noted AS (` + addCall + ` SELECT 'done', $3, $4, $5, $1, $2 FROM ordered)
 SELECT stored FROM known`
 
 	// A verifier that was killed in its last try has not closed the order.
