@@ -118,12 +118,21 @@ telegram-10g: ## Store and recover 10 GiB through the Telegram driver on a virtu
 	$(GO) test -run '^$$' -bench '^BenchmarkTenGiB$$' -benchtime 1x -timeout 30m ./internal/storage/telegram
 
 .PHONY: bench
-bench: postgres node pigz nginx ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness,api SIZE=1GB ROUNDS=5)
+bench: postgres node compressors nginx ## Measure against pg_dump and its peers (BENCH=wall,tenants,events,fairness,api SIZE=1GB ROUNDS=5)
 	$(GO) run ./internal/dev/bench -part "$(BENCH)" -only "$(ONLY)" -size $(or $(SIZE),1GB) -rounds $(or $(ROUNDS),5) \
 		-tenants $(or $(TENANTS),500) -requests $(or $(REQUESTS),1000) -waiting $(or $(WAITING),10000) -doc "$(BENCH_DOC)"
 
 # Where the tables go: a trial at a smaller scale should not overwrite the page.
 BENCH_DOC ?= docs/benchmarks.md
+
+# A machine that is busy with other work makes its seconds worthless: the table says how busy it was.
+.PHONY: bench-matrix
+bench-matrix: postgres postgres-versions compressors ## Measure four kinds of data on PostgreSQL 15, 17 and 18 beside gzip -1, zstd -1, pigz -1 and -Fc (SIZE=100MB ROUNDS=3 ONLY=regexp)
+	$(GO) run ./internal/dev/bench -part matrix -only "$(ONLY)" -size $(or $(SIZE),100MB) -rounds $(or $(ROUNDS),3) -versions build/postgres -doc "$(BENCH_DOC)"
+
+.PHONY: bench-evidence
+bench-evidence: postgres ## Measure what counting the rows costs in time, processor, blocks and locks (SIZE=1GB TABLES=20000 ROUNDS=3)
+	$(GO) run ./internal/dev/bench -part evidence -only "$(ONLY)" -size $(or $(SIZE),1GB) -tables $(or $(TABLES),20000) -rounds $(or $(ROUNDS),3) -doc "$(BENCH_DOC)"
 
 .PHONY: bench-parallel
 bench-parallel: postgres ## Measure an export over one and over two connections against pg_dump to nowhere
@@ -319,12 +328,13 @@ rescue-tools: ## Find age, curl, jq, openssl and zstd, or install them with apt 
 	$$as_root apt-get update -q; \
 	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing
 
-# Without pigz the benchmark runs too, and says that it was not measured.
-.PHONY: pigz
-pigz: ## Find pigz for the benchmark, or install it with apt where permitted
-	@if command -v pigz >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
+# Without them the benchmark runs too, and says what was not measured.
+.PHONY: compressors
+compressors: ## Find pigz and zstd for the benchmark, or install them with apt where permitted
+	@missing=; for tool in pigz zstd; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
-	$$as_root apt-get install -qy --no-install-recommends pigz || echo "pigz is missing and will not be measured"
+	$$as_root apt-get install -qy --no-install-recommends $$missing || echo "missing, and not measured:$$missing"
 
 # Debian's nginx, unpacked and not installed. Without it the benchmark names another server of files.
 .PHONY: nginx

@@ -136,6 +136,25 @@ func TestDumpsAreCompared(t *testing.T) {
 	}
 }
 
+// A line has its columns for each version, also for one on which the variant was not measured.
+func TestTheTableOfKindsHasAllColumns(t *testing.T) {
+	t.Parallel()
+	floor, ours := trial{Wall: 2, CPU: 1, Dump: 1}, trial{Wall: 3, CPU: 2.5, Dump: 1, Output: 5_000_000, Service: 1}
+	all := map[int]tried{
+		15: {"hex": {nameFloor: {floor}, oursGzip: {ours}, peerGzip1: {{Wall: 9, Output: 10_000_000}}}},
+		18: {"hex": {nameFloor: {floor}}},
+	}
+	got := kindsTable([]variant{{name: nameFloor}, {name: oursGzip}, {name: peerZstd1}}, all).markdown()
+	if want := "| hex of 32 random bytes | pgcourier sql gzip | 5.0 | 0 + 0 | 3.00 | 1.50 | 1.50 + 1.00 | – | – | – | – | – | – |\n"; !strings.Contains(got, want) || strings.Contains(got, "zstd") {
+		t.Errorf("got\n%s", got)
+	}
+	for _, f := range kindsFigures(all) {
+		if want := map[string]float64{"hex_gzip_size": 0.5, "hex_gzip_to_floor": 1.5}[f.Name]; f.Value.Median != want {
+			t.Errorf("%s is %v, want %v", f.Name, f.Value, want)
+		}
+	}
+}
+
 func TestFairnessIsRead(t *testing.T) {
 	t.Parallel()
 	const out = "goos: linux\nBenchmarkFairness/idle-2   10   1234 ns/op   2.5 ms/longest   1.5 ms/median   0.03 runs/longest\n" +

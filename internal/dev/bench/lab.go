@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type lab struct {
 	binary  string // pgcourier as it is shipped
 	self    string // this program, for the test servers
 	cluster *pgcluster.Cluster
+	clients string // folder of the client tools; empty: the server's
 	serial  int
 	storage string // the folder that the ledger knows; empty: none yet
 }
@@ -56,7 +58,12 @@ func openLab(ctx context.Context, o options) (l *lab, err error) {
 		return l, err
 	}
 	o.tell("starting PostgreSQL")
-	l.cluster, err = pgcluster.Start(ctx, pgcluster.Config{Settings: map[string]string{
+	return l, l.startServer(ctx, "")
+}
+
+// startServer starts the server in bin, empty: the newest installed one, and makes the control plane.
+func (l *lab) startServer(ctx context.Context, bin string) (err error) {
+	l.cluster, err = pgcluster.Start(ctx, pgcluster.Config{BinDir: bin, Settings: map[string]string{
 		"shared_buffers": "'256MB'", "max_connections": "200", "max_locks_per_transaction": "1024",
 		// As in production: the ledger's commits wait for the disk.
 		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
@@ -64,12 +71,12 @@ func openLab(ctx context.Context, o options) (l *lab, err error) {
 		"wal_level": "minimal", "max_wal_senders": "0",
 	}})
 	if err != nil {
-		return l, err
+		return err
 	}
 	if err := l.execute(ctx, "postgres", "CREATE DATABASE "+controlDatabase); err != nil {
-		return l, err
+		return err
 	}
-	return l, l.execute(ctx, controlDatabase, `CREATE TABLE projects (id text PRIMARY KEY, schema_name text NOT NULL, dsn text NOT NULL)`)
+	return l.execute(ctx, controlDatabase, `CREATE TABLE projects (id text PRIMARY KEY, schema_name text NOT NULL, dsn text NOT NULL)`)
 }
 
 func (l *lab) close() error {
@@ -81,7 +88,9 @@ func (l *lab) close() error {
 }
 
 // tool returns the path of one of PostgreSQL's own clients, never of Debian's wrapper.
-func (l *lab) tool(name string) string { return filepath.Join(l.cluster.BinDir, name) }
+func (l *lab) tool(name string) string {
+	return filepath.Join(cmp.Or(l.clients, l.cluster.BinDir), name)
+}
 
 // execute runs statements on a database, each by itself.
 func (l *lab) execute(ctx context.Context, database string, statements ...string) error {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,12 +18,12 @@ type machine struct {
 	Memory int64             `json:"memory_bytes"`
 	CPU    string            `json:"cpu"`
 	Kernel string            `json:"kernel"`
-	Tools  map[string]string `json:"versions"` // Go, PostgreSQL, and each peer by its name
+	Tools  map[string]string `json:"versions"` // Go, PostgreSQL's server and client, and each peer by its name
 }
 
 // short returns the machine in one line, without the peers.
 func (m machine) short() string {
-	return fmt.Sprintf("%d cores of %s, %d GiB, Linux %s, %s, %s", m.Cores, m.CPU, (m.Memory+1<<29)>>30, m.Kernel, m.Tools["go"], m.Tools["pg_dump"])
+	return fmt.Sprintf("%d cores of %s, %d GiB, Linux %s, %s, %s, %s", m.Cores, m.CPU, (m.Memory+1<<29)>>30, m.Kernel, m.Tools["go"], m.Tools["server"], m.Tools["pg_dump"])
 }
 
 func (m machine) String() string { return m.short() }
@@ -49,6 +50,9 @@ func (l *lab) machine(ctx context.Context) (machine, error) {
 			break
 		}
 	}
+	if m.Tools["server"], err = l.serverVersion(ctx); err != nil {
+		return m, err
+	}
 	for tool, path := range map[string]string{
 		"pg_dump": l.tool("pg_dump"), "gzip": "gzip", "pigz": "pigz", "zstd": "zstd", "node": "node", "pg_back": "pg_back",
 	} {
@@ -57,6 +61,18 @@ func (l *lab) machine(ctx context.Context) (machine, error) {
 		}
 	}
 	return m, nil
+}
+
+// serverVersion returns for instance "PostgreSQL server 15.18".
+func (l *lab) serverVersion(ctx context.Context) (string, error) {
+	conn, err := pgx.Connect(ctx, l.cluster.URL("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var v string
+	err = conn.QueryRow(ctx, "SELECT 'PostgreSQL server ' || split_part(current_setting('server_version'), ' ', 1)").Scan(&v)
+	return v, err
 }
 
 // version returns the first line of a tool's version output; empty: it is not installed.

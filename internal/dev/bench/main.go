@@ -6,10 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +44,8 @@ type options struct {
 	tenants  int            // in one database; twice as many more are idle in the second
 	requests int            // of each variant of the part events, over all rounds
 	waiting  int            // requests that wait while memory is read
+	tables   int            // of the part evidence
+	versions string         // folder of servers and clients, for the part matrix
 	only     *regexp.Regexp // names of variants; nil: all
 	progress io.Writer
 	began    time.Time
@@ -61,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	names := flags.String("part", "", "parts to run, separated by commas; empty: all")
+	names := flags.String("part", "", "parts to run, separated by commas; empty: all but matrix and evidence")
 	size := flags.String("size", "1GB", "size of the large dump, about; the other formats and peers are measured on a quarter of it")
 	only := flags.String("only", "", "regular expression: measure only the variants whose name it matches")
 	doc := flags.String("doc", "docs/benchmarks.md", "page whose sections are rewritten; empty: none")
@@ -72,7 +76,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.tenants, "tenants", 500, "tenants of the part tenants, of 10 tables each; twice as many idle ones stand beside them in a second database")
 	flags.IntVar(&o.requests, "requests", 1000, "requests for each variant of the part events, over all rounds")
 	flags.IntVar(&o.waiting, "waiting", 10_000, "requests that wait while the worker's memory is read")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || o.rounds < 1 || o.tenants < o.rounds || o.requests < o.rounds || o.waiting < 1 {
+	flags.IntVar(&o.tables, "tables", 20_000, "small tables of the part evidence")
+	flags.StringVar(&o.versions, "versions", "build/postgres", "folder with server-MAJOR and client-MAJOR, for the part matrix")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || o.rounds < 1 || o.tenants < o.rounds || o.requests < o.rounds || o.waiting < 1 || o.tables < 1 {
 		return errUsage
 	}
 	bytes, err := humanize.ParseBytes(*size)
@@ -105,23 +111,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type part struct {
 	name  string
 	title string
+	alone bool // it runs only if it is named
 	run   func(ctx context.Context, l *lab) (result, error)
 }
 
 func parts() []part {
 	return []part{
-		{"wall", "One large project: time, processor, memory, disk", wall},
-		{"tenants", "Many tenants in one database", manyTenants},
-		{"events", "Many events", manyEvents},
-		{"fairness", "Waiting behind another project's flood", fairness},
-		{"api", "The HTTP API and download links", handOver},
+		{"wall", "One large project: time, processor, memory, disk", false, wall},
+		{"tenants", "Many tenants in one database", false, manyTenants},
+		{"events", "Many events", false, manyEvents},
+		{"fairness", "Waiting behind another project's flood", false, fairness},
+		{"api", "The HTTP API and download links", false, handOver},
+		{"matrix", "Four kinds of data on PostgreSQL 15, 17 and 18", true, matrix},
+		{"evidence", "What counting the rows costs", true, evidence},
 	}
 }
 
 // choose picks parts by name, in the order of parts.
 func choose(names string) ([]part, error) {
 	if names == "" {
-		return parts(), nil
+		return slices.DeleteFunc(parts(), func(p part) bool { return p.alone }), nil
 	}
 	var out []part
 	wanted := strings.Split(names, ",")
@@ -154,12 +163,17 @@ func runParts(ctx context.Context, o options, selected []part, f files, stdout i
 	}
 	fmt.Fprintln(stdout, m)
 	for _, p := range selected {
-		began := time.Now()
+		began, load := time.Now(), loadAverage()
 		r, err := p.run(ctx, l)
 		if err != nil {
 			return fmt.Errorf("part %s: %w", p.name, err)
 		}
+		r.Load = [2]string{load, loadAverage()}
 		r.Part, r.Title, r.Machine, r.Began = p.name, p.title, m, began.UTC().Truncate(time.Second)
+		if r.servers != "" {
+			r.Machine.Tools = maps.Clone(m.Tools)
+			r.Machine.Tools["server"], r.Machine.Tools["pg_dump"] = r.servers, "each with the pg_dump of its major"
+		}
 		r.Took = time.Since(began).Round(time.Second).Seconds()
 		fmt.Fprintf(stdout, "\n%s", r.markdown())
 		if err := errors.Join(f.keepSection(r), f.keepFigures(r)); err != nil {

@@ -36,8 +36,9 @@ func (l *lab) environment(database string) []string {
 }
 
 // pipeline runs programs, each with the output of the previous one as input. The last one writes to
-// the file, or to /dev/null if file is empty. All of them must succeed.
-func (l *lab) pipeline(ctx context.Context, database, file string, commands ...command) (running func() []int, wait func() (cpu float64, err error), err error) {
+// the file, or to /dev/null if file is empty. All of them must succeed. wait returns the processor
+// seconds of each.
+func (l *lab) pipeline(ctx context.Context, database, file string, commands ...command) (running func() []int, wait func() (cpu []float64, err error), err error) {
 	var cmds []*exec.Cmd
 	var closers []*os.File
 	defer func() {
@@ -87,12 +88,12 @@ func (l *lab) pipeline(ctx context.Context, database, file string, commands ...c
 		}
 		return pids
 	}
-	wait = func() (cpu float64, err error) {
+	wait = func() (cpu []float64, err error) {
 		for _, c := range cmds {
 			if werr := c.Wait(); werr != nil {
 				err = errors.Join(err, fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), werr, c.Stderr))
 			}
-			cpu += (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds()
+			cpu = append(cpu, (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds())
 		}
 		return cpu, err
 	}
@@ -121,7 +122,7 @@ func (l *lab) peer(ctx context.Context, database, file string, commands ...comma
 	if file != "" {
 		file = filepath.Join(keep, file)
 	}
-	var cpu float64
+	var cpu []float64
 	var mu sync.Mutex
 	running := func() []int { return nil }
 	roots := func() []int {
@@ -143,9 +144,32 @@ func (l *lab) peer(ctx context.Context, database, file string, commands ...comma
 		mu.Unlock()
 		return err
 	})
-	t.CPU, t.Memory, t.Children = cpu, t.Memory+t.Children, 0
+	t.CPU, t.Dump, t.Memory, t.Children = 0, 0, t.Memory+t.Children, 0
+	for i, seconds := range cpu {
+		t.CPU += seconds
+		if i == 0 {
+			t.Dump = seconds
+		}
+	}
+	t.Others -= t.CPU // the processes have ended, so that observed did not see it
 	t.Output = folderSize(keep)
 	return t, err
+}
+
+// pipe measures a pipeline by its name. If its last program is not installed, it is missing.
+func (l *lab) pipe(name, database, file string, commands ...command) variant {
+	v := variant{name: name, run: func(ctx context.Context) (trial, error) {
+		own := make([]command, len(commands))
+		for i, c := range commands {
+			own[i] = append(command{}, c...)
+		}
+		return l.peer(ctx, database, file, own...)
+	}}
+	program := commands[len(commands)-1][0]
+	if _, err := exec.LookPath(program); err != nil {
+		v.missing = program + " is not installed"
+	}
+	return v
 }
 
 // peers are the common alternatives. A program that is not installed is reported as missing.
@@ -158,18 +182,7 @@ func (l *lab) peers(database string) []variant {
 		"--host", "127.0.0.1", "--port", strconv.Itoa(l.cluster.Port), "--username", "postgres", "--purge-older-than", "0", database,
 	}
 	pipe := func(name, file string, commands ...command) variant {
-		v := variant{name: name, run: func(ctx context.Context) (trial, error) {
-			own := make([]command, len(commands))
-			for i, c := range commands {
-				own[i] = append(command{}, c...)
-			}
-			return l.peer(ctx, database, file, own...)
-		}}
-		program := commands[len(commands)-1][0]
-		if _, err := exec.LookPath(program); err != nil {
-			v.missing = program + " is not installed"
-		}
-		return v
+		return l.pipe(name, database, file, commands...)
 	}
 	all := []variant{
 		pipe(peerGzip, "dump.sql.gz", l.dump(schemaOfWall), command{"gzip"}),

@@ -49,6 +49,39 @@ func times(pid int) (own, waited float64) {
 	return at(utime) + at(stime), at(cutime) + at(cstime)
 }
 
+// busyProcessors returns the seconds that all processors have worked so far, for whatever process, for
+// the kernel, or for another virtual machine (proc(5), /proc/stat).
+func busyProcessors() float64 {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	f := strings.Fields(string(line))
+	const idle, iowait, steal = 4, 5, 8
+	total := 0.0
+	for i := 1; i <= min(steal, len(f)-1); i++ { // guests are in the first two already
+		if i != idle && i != iowait {
+			n, _ := strconv.ParseInt(f[i], 10, 64)
+			total += float64(n) / ticks
+		}
+	}
+	return total
+}
+
+// driverProcessor returns the processor seconds of this process, without its children.
+func driverProcessor() float64 {
+	own, _ := times(os.Getpid())
+	return own
+}
+
+// loadAverage returns the machine's load of the last minute; empty: not known.
+func loadAverage() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
+}
+
 func children(pid int) []int {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var out []int

@@ -20,12 +20,14 @@ type result struct {
 	Began   time.Time          `json:"began"`
 	Took    float64            `json:"took_seconds"`
 	Scale   string             `json:"scale"`
+	Load    [2]string          `json:"load_average"` // of the last minute: before the part, and after it
 	Figures []figure           `json:"figures"`
 	Series  map[string][]trial `json:"series,omitempty"`
 
-	about  []string // paragraphs: what was done, and how to read it
-	tables []table
-	notes  []string // after the tables
+	servers string   // of several versions; empty: the machine's
+	about   []string // paragraphs: what was done, and how to read it
+	tables  []table
+	notes   []string // after the tables
 }
 
 // table is one table of a part's section.
@@ -51,7 +53,8 @@ func (t table) markdown() string {
 func (r result) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", r.Title)
-	fmt.Fprintf(&b, "`make bench BENCH=%s` on %s (%s), %.0f s. %s\n", r.Part, r.Began.Format(time.DateOnly), r.Machine.short(), r.Took, r.Scale)
+	fmt.Fprintf(&b, "`%s` on %s (%s), %.0f s. %s The load average was %s before it and %s at its end.\n",
+		target(r.Part), r.Began.Format(time.DateOnly), r.Machine.short(), r.Took, r.Scale, r.Load[0], r.Load[1])
 	for _, p := range r.about {
 		fmt.Fprintf(&b, "\n%s\n", p)
 	}
@@ -65,6 +68,16 @@ func (r result) markdown() string {
 		fmt.Fprintf(&b, "\n%s\n", n)
 	}
 	return b.String()
+}
+
+// target returns the command that measures a part.
+func target(name string) string {
+	for _, p := range parts() {
+		if p.name == name && p.alone {
+			return "make bench-" + name
+		}
+	}
+	return "make bench BENCH=" + name
 }
 
 // targets returns the figures with a target.

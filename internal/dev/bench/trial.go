@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -10,7 +11,9 @@ import (
 type trial struct {
 	Wall     float64 `json:"wall"`              // as seen by the requester
 	Service  float64 `json:"service,omitempty"` // ours: from started_at to finished_at of the outcome
-	CPU      float64 `json:"cpu"`               // of the client's processes, all together
+	CPU      float64 `json:"cpu"`               // of the client's processes, all together, in user and system mode
+	Dump     float64 `json:"pg_dump_cpu"`       // of these, pg_dump's: what the worker started, or a pipeline's first process
+	Others   float64 `json:"others_cpu"`        // of the processes that are neither the client's, the server's nor the driver's
 	Server   float64 `json:"server_cpu"`        // of PostgreSQL's
 	Memory   int64   `json:"memory"`            // peak resident: our worker, or all processes of a peer
 	Children int64   `json:"children"`          // ours: peak of what the worker started
@@ -59,6 +62,15 @@ func wallOf(t trial) float64    { return t.Wall }
 func serviceOf(t trial) float64 { return t.Service }
 func cpuOf(t trial) float64     { return t.CPU }
 func serverOf(t trial) float64  { return t.Server }
+func dumpOf(t trial) float64    { return t.Dump }
+
+// restOf is what the worker itself or the compressor takes.
+func restOf(t trial) float64 { return t.CPU - t.Dump }
+
+// othersOf is the share of all processors that others had, in percent.
+func othersOf(t trial) float64 {
+	return 100 * t.Others / t.Wall / float64(runtime.NumCPU())
+}
 
 const mebibyte = 1 << 20
 
@@ -71,11 +83,13 @@ func outputOf(t trial) float64   { return float64(t.Output) / mebibyte }
 // outside of tmp, are not temporary.
 func (l *lab) observed(roots func() []int, tmp, keep string, f func() error) (trial, error) {
 	var t trial
-	before := 0.0
+	before, own := 0.0, 0.0
 	for _, pid := range roots() {
 		before += processor(pid)
+		self, _ := times(pid)
+		own += self
 	}
-	server := l.serverProcessor()
+	server, busy, driver := l.serverProcessor(), busyProcessors(), driverProcessor()
 	stop := watch(roots, tmp, keep)
 	began := time.Now()
 	err := f()
@@ -85,7 +99,13 @@ func (l *lab) observed(roots func() []int, tmp, keep string, f func() error) (tr
 		t.CPU += processor(pid)
 	}
 	t.CPU -= before
+	for _, pid := range roots() {
+		self, _ := times(pid)
+		t.Dump -= self
+	}
+	t.Dump += t.CPU + own
 	t.Server = l.serverProcessor() - server
+	t.Others = busyProcessors() - busy - (driverProcessor() - driver) - t.Server - t.CPU
 	t.Memory, t.Children, t.Spooled = seen.own, seen.children, seen.spooled
 	return t, err
 }

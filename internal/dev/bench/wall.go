@@ -69,7 +69,7 @@ func wall(ctx context.Context, l *lab) (result, error) {
 			"with warm caches. Ours is a fresh worker process for each run: the time is the gateway's, from the publish of the request to the outcome in its hands, " +
 			"the file synced and read back, and the ledger's commits with it; in brackets after it the export's own, from `started_at` to `finished_at`. " +
 			"Peers do not sync. All write to the same disk but the floor and `COPY`, which write to /dev/null. " +
-			"Processor seconds are those of the client's side: of the worker and its pg_dump, or of all of a pipeline's processes; the server's own are in the next column. " +
+			"" + processorNote +
 			"S3 and Telegram are test servers in processes of their own; the latter paces messages as Telegram does, one a second.",
 	}
 	r.tables = []table{wallTable(main, first, l.size), wallTable(rest, second, quarter)}
@@ -165,9 +165,19 @@ func (l *lab) ours(name string, r events.Requested, server string, encrypted boo
 	}}
 }
 
+// processorNote explains the columns of processor time.
+const processorNote = "Processor seconds, in user and system mode, are those of the client's side, pg_dump's after the plus sign: of the worker and its pg_dump, " +
+	"or of a pipeline's other processes and its pg_dump; the server's own are in the next column. The column after it is the share of all processors that other " +
+	"processes and the kernel had meanwhile: where it is not near to 0, seconds of the clock and ratios of them are not to be trusted. "
+
+// processorText writes what the worker or the compressor took, and pg_dump.
+func processorText(trials []trial) string {
+	return fmt.Sprintf("%.2f + %.2f", over(pick(trials, restOf)).Median, over(pick(trials, dumpOf)).Median)
+}
+
 func wallTable(variants []variant, found map[string][]trial, size int64) table {
 	t := table{head: []string{
-		"about " + humanize.Bytes(uint64(size)), "seconds", "to the floor", "processor, s", "of the server, s", "memory, MiB", "temporary, MiB", "stored, MiB", //nolint:gosec // not negative
+		"about " + humanize.Bytes(uint64(size)), "seconds", "to the floor", "processor, s", "of the server, s", "of others", "memory, MiB", "temporary, MiB", "stored, MiB", //nolint:gosec // not negative
 	}}
 	floor := pick(found[nameFloor], wallOf)
 	for _, v := range variants {
@@ -185,15 +195,15 @@ func wallTable(variants []variant, found map[string][]trial, size int64) table {
 		if trials[0].Output > 0 {
 			stored = fmt.Sprintf("%.1f", over(pick(trials, outputOf)).Median)
 		}
-		t.add(shown(v.name), seconds, ratio(pick(trials, wallOf), floor).text(2), fmt.Sprintf("%.2f", over(pick(trials, cpuOf)).Median),
-			fmt.Sprintf("%.2f", over(pick(trials, serverOf)).Median), memory, fmt.Sprintf("%.0f", over(pick(trials, spooledOf)).Max), stored)
+		t.add(shown(v.name), seconds, ratio(pick(trials, wallOf), floor).text(2), processorText(trials),
+			fmt.Sprintf("%.2f", over(pick(trials, serverOf)).Median), fmt.Sprintf("%.0f %%", over(pick(trials, othersOf)).Median), memory, fmt.Sprintf("%.0f", over(pick(trials, spooledOf)).Max), stored)
 	}
 	return t
 }
 
 // shown returns a variant's name in a table: a peer's is a command, ours names the request.
 func shown(name string) string {
-	if strings.HasPrefix(name, "pgcourier ") {
+	if strings.HasPrefix(name, "pgcourier ") || name == nameCounts {
 		return name
 	}
 	return "`" + strings.ReplaceAll(name, "|", "\\|") + "`"

@@ -59,6 +59,9 @@ func (l *lab) startWorkerOn(ctx context.Context, dir string, settings ...string)
 		"PGCOURIER_NATS_PORT=-1", "PGCOURIER_DATA_DIR=" + dir, "PGCOURIER_SPOOL_DIR=" + w.tmp,
 		"PGCOURIER_STORAGE=file://" + w.storage, "PGCOURIER_LOG_FORMAT=json",
 	}
+	if l.clients != "" {
+		cmd.Env = append(cmd.Env, "PGCOURIER_PG_BIN_DIR="+l.clients)
+	}
 	for _, s := range settings {
 		cmd.Env = append(cmd.Env, "PGCOURIER_"+s) // the last one of a name counts
 	}
