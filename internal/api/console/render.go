@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pgcourier/pgcourier/internal/api"
@@ -35,8 +36,9 @@ var assetHash = func() string {
 	return hex.EncodeToString(sum.Sum(nil)[:6])
 }()
 
-// pages are the templates by the name of their file.
-var pages = func() map[string]*template.Template {
+// pages returns the templates by the name of their file. They are parsed for the first page: most
+// processes of this program show none, and they take a megabyte.
+var pages = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	all := map[string]*template.Template{}
 	files, err := templateFiles.ReadDir("templates")
@@ -48,7 +50,7 @@ var pages = func() map[string]*template.Template {
 		all[strings.TrimSuffix(f.Name(), ".html")] = template.Must(t.ParseFS(templateFiles, "templates/"+f.Name()))
 	}
 	return all
-}()
+})
 
 // frame is what every page has.
 type frame struct {
@@ -159,7 +161,7 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, tex
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, f frame) {
 	f.Assets, f.Version, f.Now = Prefix+"assets/"+assetHash, c.Version, time.Now()
 	var b bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&b, "layout", f); err != nil {
+	if err := pages()[name].ExecuteTemplate(&b, "layout", f); err != nil {
 		c.Log.ErrorContext(r.Context(), "page not rendered", "page", name, "error", err)
 		http.Error(w, "The page cannot be shown; the server's log has the cause.", http.StatusInternalServerError)
 		return
