@@ -204,7 +204,7 @@ docs: build ## Write man pages and completion to build/docs
 	for shell in bash zsh fish; do build/pgcourier completion $$shell >build/docs/completion/pgcourier.$$shell || exit 1; done
 
 .PHONY: images
-images: ## Build the image and run it with Docker: users, read-only root, capabilities, the compose file with kills (STEP=build|matrix|story|drain|vanish|memory|majors; BASES=debian: without a registry)
+images: ## Build the image and run it with Docker: users, read-only root, capabilities, the compose file with kills (STEP=build|matrix|story|drain|vanish|memory|majors; BASES=debian: without a registry, with an engine of its own where none runs)
 	internal/dev/images/run.sh $(STEP)
 
 .PHONY: release

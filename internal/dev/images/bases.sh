@@ -14,6 +14,8 @@ import() {
 	if [ ! -d "$roots/$2/usr" ]; then
 		mkdir -p "$roots"
 		debootstrap --variant=minbase --include=ca-certificates "$2" "$roots/$2" >"$roots/$2.log" 2>&1 || { tail "$roots/$2.log" >&2; exit 1; }
+		# This machine may trust an authority of its own, and the image is built over its network.
+		cp /etc/ssl/certs/ca-certificates.crt "$roots/$2/etc/ssl/certs/"
 	fi
 	echo "making $1 from a root of $2"
 	tar -C "$roots/$2" "${@:3}" --exclude=./var/cache/apt/archives/*.deb --exclude=./var/lib/apt/lists/* --exclude=./root/* --exclude=./dev/* -c . |

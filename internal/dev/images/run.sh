@@ -7,13 +7,14 @@
 #
 # It needs Docker with BuildKit and Compose. PG_SOURCE, PG_MAJORS, PGDG_URL and DEBIAN_SUITES are those of the
 # Dockerfile. BASES=debian makes the base images first, from roots of debootstrap (see bases.sh), and takes the
-# clients from Debian, 15 and 17.
+# clients from Debian, 15 and 17. If no engine runs, it then starts one for the run (see engine.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 here=internal/dev/images
 export COMPOSE_PROJECT_NAME=pgcourier-images
 compose=(docker compose --file deploy/compose/compose.yaml --file $here/compose.yaml)
 if [ "${BASES:-}" = debian ]; then
+	if [ -z "${DOCKER_HOST:-}" ] && ! docker info >/dev/null 2>&1; then exec $here/engine.sh build/docker $here/run.sh "$@"; fi
 	PG_SOURCE=${PG_SOURCE:-debian} PG_MAJORS=${PG_MAJORS:-15 17} DEBIAN_SUITES=${DEBIAN_SUITES:-bookworm}
 fi
 image_args=(--network host)
@@ -21,7 +22,13 @@ for name in PG_SOURCE PG_MAJORS PGDG_URL DEBIAN_SUITES; do
 	[ -z "${!name:-}" ] || image_args+=(--build-arg "$name=${!name}")
 done
 work=$(mktemp -d)
-trap 'status=$?; [ $status = 0 ] || { "${compose[@]}" logs --tail 30 || true; }; docker rm --force --volumes pgcourier-one postgres-old >/dev/null 2>&1 || true; "${compose[@]}" down --volumes --timeout 5 >/dev/null 2>&1 || true; rm -rf "$work"; exit $status' EXIT
+clear_all() {
+	docker rm --force --volumes pgcourier-one postgres-old >/dev/null 2>&1 || true
+	"${compose[@]}" down --volumes --remove-orphans --timeout 5 >/dev/null 2>&1 || true
+}
+trap 'status=$?; [ $status = 0 ] || { "${compose[@]}" logs --tail 30 || true; }; clear_all; rm -rf "$work"; exit $status' EXIT
+trap 'exit 1' HUP INT TERM
+clear_all # what a run that was killed has left
 
 say() { printf '%s %s\n' "$(date -u +%T)" "$*"; }
 die() { say "FAILED: $*" >&2; exit 1; }
@@ -213,7 +220,8 @@ vanish() {
 	until_ok taken vanished "$container"
 	until_ok nothing_left
 	say "a worker vanished during an export: another one completed it at attempt $(survivor show acme/vanished --output json | field attempt), and nothing of the lost one holds a snapshot or a lock"
-	up --scale worker=1
+	"${compose[@]}" rm --stop --force worker >/dev/null 2>&1 || die "rm worker" # the lost one has no network any more
+	up
 }
 # survivor runs a command in a worker that is up, whatever its number is.
 survivor() { docker exec "$("${compose[@]}" ps --quiet --status running worker | head -n 1)" pgcourier "$@"; }
@@ -236,6 +244,7 @@ memory() {
 	local id
 	id=$(export_one --compression zstd)
 	say "exported $(field size_bytes <"$work/outcome" | awk '{printf "%.2f GB", $1/1e9}') within 128 MiB as acme/$id; killed for memory: $(docker inspect --format '{{.State.OOMKilled}}' "$("${compose[@]}" ps --quiet worker)")"
+	sql --dbname=platform --command "DROP TABLE tenant_acme.big" >/dev/null
 }
 
 # majors dumps a server of an older version beside the compose file's own, each by its own client.
