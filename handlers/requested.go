@@ -31,19 +31,24 @@ func (h *Requested) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
 	group := h.Groups.of(msg.Context())
 	out, err := h.Exporter.Run(msg.Context(), decode(incoming(msg), d), d, group)
+	if _, waits := errors.AsType[*export.TurnError](err); waits && group.Member != nil {
+		h.Groups.shrink()
+	}
+	return decide(msg.Context(), h.Announcer, out, err)
+}
+
+// decide announces the outcome of a run, or returns the decision about the message of a run without one.
+func decide(ctx context.Context, a export.Announcer, out export.Outcome, err error) error {
 	if errors.Is(err, export.ErrSuperseded) {
 		return delivery.ErrDrop
 	}
 	if turn, ok := errors.AsType[*export.TurnError](err); ok {
-		if group.Member != nil {
-			h.Groups.shrink()
-		}
 		return delivery.Snooze(turn.Wait)
 	}
 	if err != nil {
 		return err
 	}
-	return h.Announcer.Announce(msg.Context(), out)
+	return a.Announce(ctx, out)
 }
 
 // maxKept bounds the recorded part of a body that could not be decoded.
@@ -66,14 +71,23 @@ func decode(m events.Message, d delivery.Delivery) export.Request {
 		Metadata:    r.Metadata,
 		Trace:       export.Trace{Parent: r.Trace.Parent, State: r.Trace.State},
 	}
+	return complete(req, m, d, err, func(id string) ([]byte, error) {
+		r.RequestID = id
+		return r.Canonical()
+	})
+}
+
+// complete returns req with its missing ids and with its payload, which canonical returns for the request's id. If
+// err is not nil, or canonical fails, the request becomes a refusal.
+func complete(req export.Request, m events.Message, d delivery.Delivery, err error, canonical func(id string) ([]byte, error)) export.Request {
 	if req.Project == "" {
 		req.Project = events.NoProject
 	}
 	if req.Request == "" {
-		req.Request, r.RequestID = d.EventID, d.EventID
+		req.Request = d.EventID
 	}
 	if err == nil {
-		req.Payload, err = r.Canonical()
+		req.Payload, err = canonical(req.Request)
 	}
 	if err != nil {
 		req.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: err.Error()}

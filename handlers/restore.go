@@ -2,9 +2,7 @@ package handlers
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,7 +10,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/pgcourier/pgcourier/events"
-	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/restore/operation"
@@ -34,16 +31,7 @@ type Restore struct {
 func (h *Restore) Handle(msg *message.Message) error {
 	d := delivery.Of(msg.Context())
 	out, err := h.Restorer.Run(msg.Context(), decodeRestore(incoming(msg), d), d)
-	if errors.Is(err, export.ErrSuperseded) {
-		return delivery.ErrDrop
-	}
-	if turn, ok := errors.AsType[*export.TurnError](err); ok {
-		return delivery.Snooze(turn.Wait)
-	}
-	if err != nil {
-		return err
-	}
-	return h.Announcer.Announce(msg.Context(), out)
+	return decide(msg.Context(), h.Announcer, out, err)
 }
 
 // decodeRestore is decode for requests for restores.
@@ -55,22 +43,10 @@ func decodeRestore(m events.Message, d delivery.Delivery) export.Request {
 		Metadata:    r.Metadata,
 		Trace:       export.Trace{Parent: r.Trace.Parent, State: r.Trace.State},
 	}
-	if req.Project == "" {
-		req.Project = events.NoProject
-	}
-	if req.Request == "" {
-		req.Request, r.RestoreID = d.EventID, d.EventID
-	}
-	if err == nil {
-		req.Payload, err = r.Canonical()
-	}
-	if err != nil {
-		req.Refusal = &export.Fault{Code: codes.InvalidRequest, Message: err.Error()}
-		req.Payload, req.Digest = m.Body[:min(len(m.Body), maxKept)], sha256.Sum256(m.Body)
-		return req
-	}
-	req.Digest = sha256.Sum256(req.Payload)
-	return req
+	return complete(req, m, d, err, func(id string) ([]byte, error) {
+		r.RestoreID = id
+		return r.Canonical()
+	})
 }
 
 // DecodeStoredRestore returns the Request of a queued message, the same as for its deliveries.
