@@ -7,11 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -27,15 +23,8 @@ const EachSchemaQuery = `SELECT nspname::text AS id, nspname::text AS name, true
 // ErrQuery says that the project query is not what it must be: a fault of configuration.
 var ErrQuery = errors.New("unusable project query")
 
-// timeout bounds one lookup, waiting for a connection included. A lookup reads one row
-// by its key; past this the control plane is as good as down.
-const timeout = 10 * time.Second
-
 // Projects looks projects up. It is safe for concurrent use.
-type Projects struct {
-	pool  *pgxpool.Pool
-	query string
-}
+type Projects struct{ of lookup[row] }
 
 var _ export.Projects = (*Projects)(nil)
 
@@ -59,79 +48,19 @@ func New(pool *pgxpool.Pool, query string) *Projects {
 	if query == "" {
 		query = DefaultQuery
 	}
-	return &Projects{pool: pool, query: query}
-}
-
-// columns names what the query returns.
-var columns = struct{ required, optional []string }{
-	required: []string{"id", "name", "active", "schemas"},
-	optional: []string{"role", "dsn", "retention", "recipients", "compression_level"},
+	return &Projects{lookup[row]{
+		pool: pool, query: query, what: "project query", unfit: ErrQuery,
+		columns: []column{
+			{"id", "text", false}, {"name", "text", false}, {"active", "boolean", false}, {"schemas", "text[]", false},
+			{"role", "text", true}, {"dsn", "text", true}, {"retention", "text", true}, {"recipients", "text[]", true}, {"compression_level", "text", true},
+		},
+	}}
 }
 
 // Check runs the query for an id that no project has and reports whether its shape, its
 // rights and its tables are right. ErrQuery: they are not. ErrLedgerUnavailable: the
 // control plane cannot be reached; check again later.
-func (p *Projects) Check(ctx context.Context) error {
-	const nobody = "" // ids are never empty
-	rows, fields, err := p.ask(ctx, nobody)
-	if err == nil {
-		err = shape(fields)
-	}
-	if err == nil && len(rows) > 0 {
-		err = errors.New("it returns a project for an empty id: it must compare with $1")
-	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "22P02" {
-		err = fmt.Errorf("its $1 is not text: compare for instance id::text = $1: %w", err)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, export.ErrUnavailable) || ctx.Err() != nil:
-		return fmt.Errorf("check project query: %w", err)
-	default:
-		return fmt.Errorf("%w: %w", ErrQuery, err)
-	}
-}
-
-// shape reports each column that is missing, unknown, twice there or of the wrong type.
-func shape(fields []pgconn.FieldDescription) error {
-	var errs []error
-	var names []string
-	for _, f := range fields {
-		if slices.Contains(names, f.Name) {
-			errs = append(errs, fmt.Errorf("column %q is there twice", f.Name))
-		}
-		names = append(names, f.Name)
-		ok, want := true, ""
-		switch f.Name {
-		case "id", "name", "role", "dsn", "retention", "compression_level":
-			ok, want = isText(f.DataTypeOID), "text"
-		case "active":
-			ok, want = f.DataTypeOID == pgtype.BoolOID, "boolean"
-		case "schemas", "recipients":
-			ok, want = isTextArray(f.DataTypeOID), "text[]"
-		default: // a misspelt "dsn" would dump the wrong database
-			errs = append(errs, fmt.Errorf("column %q is unknown; known are %v and %v", f.Name, columns.required, columns.optional))
-		}
-		if !ok {
-			errs = append(errs, fmt.Errorf("column %q must be of type %s: cast it", f.Name, want))
-		}
-	}
-	for _, c := range columns.required {
-		if !slices.Contains(names, c) {
-			errs = append(errs, fmt.Errorf("column %q is missing", c))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func isText(oid uint32) bool {
-	return oid == pgtype.TextOID || oid == pgtype.VarcharOID || oid == pgtype.NameOID || oid == pgtype.BPCharOID
-}
-
-func isTextArray(oid uint32) bool {
-	return oid == pgtype.TextArrayOID || oid == pgtype.VarcharArrayOID || oid == pgtype.NameArrayOID || oid == pgtype.BPCharArrayOID
-}
+func (p *Projects) Check(ctx context.Context) error { return p.of.check(ctx) }
 
 // row is what the query returns.
 type row struct {
@@ -151,7 +80,7 @@ type row struct {
 // same Fault. An active one without schemas in its row is a Fault with SchemaNotFound,
 // and one with several rows a Fault with InternalError: neither row is taken.
 func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error) {
-	rows, _, err := p.ask(ctx, id)
+	rows, _, err := p.of.ask(ctx, id)
 	if err != nil {
 		return export.Project{}, fmt.Errorf("look up project %q: %w", id, err)
 	}
@@ -204,30 +133,4 @@ func (r row) recipients() []string {
 		out = append(out, str(key))
 	}
 	return out
-}
-
-func str(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// ask runs the query.
-func (p *Projects) ask(ctx context.Context, id string) ([]row, []pgconn.FieldDescription, error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for first := true; ; first = false {
-		rows, err := p.pool.Query(bounded, p.query, id)
-		var found []row
-		var fields []pgconn.FieldDescription
-		if err == nil {
-			fields = slices.Clone(rows.FieldDescriptions())
-			found, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[row])
-		}
-		if stale(err) && first {
-			continue
-		}
-		return found, fields, classify(ctx, err)
-	}
 }

@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgcourier/pgcourier/events/codes"
@@ -20,10 +16,7 @@ import (
 var ErrRestoreQuery = errors.New("unusable restore query")
 
 // Restores looks up where the restores of a project go. It is safe for concurrent use.
-type Restores struct {
-	pool  *pgxpool.Pool
-	query string
-}
+type Restores struct{ of lookup[targetRow] }
 
 var _ operation.Targets = (*Restores)(nil)
 
@@ -40,7 +33,13 @@ var _ operation.Targets = (*Restores)(nil)
 //
 // and no others. The caller closes pool, and calls Check at start.
 func NewRestores(pool *pgxpool.Pool, query string) *Restores {
-	return &Restores{pool: pool, query: query}
+	return &Restores{lookup[targetRow]{
+		pool: pool, query: query, what: "restore query", unfit: ErrRestoreQuery,
+		columns: []column{
+			{"dsn", "text", false}, {"schema", "text", false}, {"owner", "text", false}, {"allow_from", "text[]", false}, {"allow_replace", "boolean", false},
+			{"id", "text", true},
+		},
+	}}
 }
 
 // targetRow is what the query returns.
@@ -56,61 +55,19 @@ type targetRow struct {
 // Check runs the query for an id that no project has and reports whether its shape, its rights and its
 // tables are right. ErrRestoreQuery, and ErrLedgerUnavailable as Projects.Check.
 func (r *Restores) Check(ctx context.Context) error {
-	if r.query == "" {
+	if r.of.query == "" {
 		return nil
 	}
-	const none = "" // ids are never empty
-	rows, fields, err := r.ask(ctx, none)
-	if err == nil {
-		err = targetShape(fields)
-	}
-	if err == nil && len(rows) > 0 {
-		err = errors.New("it returns a target for an empty id: it must compare with $1")
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, export.ErrUnavailable) || ctx.Err() != nil:
-		return fmt.Errorf("check restore query: %w", err)
-	default:
-		return fmt.Errorf("%w: %w", ErrRestoreQuery, err)
-	}
-}
-
-// targetShape reports each column that is missing, unknown, twice there or of the wrong type.
-func targetShape(fields []pgconn.FieldDescription) error {
-	columns := map[string]string{"id": "text", "dsn": "text", "schema": "text", "owner": "text", "allow_from": "text[]", "allow_replace": "boolean"}
-	var errs []error
-	var names []string
-	for _, f := range fields {
-		if slices.Contains(names, f.Name) {
-			errs = append(errs, fmt.Errorf("column %q is there twice", f.Name))
-		}
-		names = append(names, f.Name)
-		want, known := columns[f.Name]
-		fits := map[string]bool{"text": isText(f.DataTypeOID), "text[]": isTextArray(f.DataTypeOID), "boolean": f.DataTypeOID == pgtype.BoolOID}
-		switch {
-		case !known:
-			errs = append(errs, fmt.Errorf("column %q is unknown; known are dsn, schema, owner, allow_from, allow_replace and id", f.Name))
-		case !fits[want]:
-			errs = append(errs, fmt.Errorf("column %q must be of type %s: cast it", f.Name, want))
-		}
-	}
-	for _, c := range []string{"dsn", "schema", "owner", "allow_from", "allow_replace"} {
-		if !slices.Contains(names, c) {
-			errs = append(errs, fmt.Errorf("column %q is missing", c))
-		}
-	}
-	return errors.Join(errs...)
+	return r.of.check(ctx)
 }
 
 // Lookup implements operation.Targets. A project without a row is a Fault with ProjectNotFound; one
 // with several rows is a Fault with InternalError, and none of them is taken.
 func (r *Restores) Lookup(ctx context.Context, id string) (operation.Target, error) {
-	if r.query == "" {
+	if r.of.query == "" {
 		return operation.Target{}, &export.Fault{Code: codes.RestoreDisabled, Message: "restores by event are not set up here"}
 	}
-	rows, _, err := r.ask(ctx, id)
+	rows, _, err := r.of.ask(ctx, id)
 	switch {
 	case err != nil:
 		return operation.Target{}, fmt.Errorf("look up the target of project %q: %w", id, err)
@@ -133,23 +90,4 @@ func (r *Restores) Lookup(ctx context.Context, id string) (operation.Target, err
 		}
 	}
 	return t, nil
-}
-
-// ask runs the query.
-func (r *Restores) ask(ctx context.Context, id string) ([]targetRow, []pgconn.FieldDescription, error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for first := true; ; first = false {
-		rows, err := r.pool.Query(bounded, r.query, id)
-		var found []targetRow
-		var fields []pgconn.FieldDescription
-		if err == nil {
-			fields = slices.Clone(rows.FieldDescriptions())
-			found, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[targetRow])
-		}
-		if stale(err) && first {
-			continue
-		}
-		return found, fields, classify(ctx, err)
-	}
 }
