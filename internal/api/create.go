@@ -60,13 +60,18 @@ func (a *API) create(ctx context.Context, in *createInput) (*acceptedOutput, err
 	}
 	e, err := a.ask(ctx, r)
 	if err != nil {
-		p := *a.problemOf(ctx, err) // a copy: constant problems are shared
-		if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-			p.RequestID = r.RequestID
-		}
-		return nil, &p
+		return nil, a.notAccepted(ctx, err, r.RequestID)
 	}
 	return &acceptedOutput{e.Links.Self, e}, nil
+}
+
+// notAccepted returns the problem for a request that was not accepted, with its id if it can be sent again.
+func (a *API) notAccepted(ctx context.Context, err error, id string) *Problem {
+	p := *a.problemOf(ctx, err) // a copy: constant problems are shared
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+		p.RequestID = id
+	}
+	return &p
 }
 
 // decode reads a request as strictly as a worker does.
@@ -75,32 +80,47 @@ func (a *API) decode(ctx context.Context, in *createInput) (events.Requested, er
 	if len(in.RawBody) == 0 {
 		m.Body = []byte("{}")
 	}
-	key, given := in.header[idempotencyKey]
-	_, twice := in.header[strings.ToUpper(idempotencyKey)]
 	r, err := events.DecodeFor(in.Project, m)
-	switch {
-	case twice:
-		return r, invalidParameter("Idempotency-Key", "is given more than once")
-	case err != nil:
+	if r.RequestID, err = in.id("request_id", r.RequestID, err); err != nil {
 		return r, err
-	case given && !events.ValidRequest(key):
-		return r, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
-	case given && r.RequestID != "" && key != r.RequestID:
-		return r, invalidParameter("Idempotency-Key", "contradicts request_id of the body")
-	case given:
-		r.RequestID = key
-	case r.RequestID == "":
-		r.RequestID = events.NewRequestID(time.Now())
 	}
 	if r.RequestedBy == "" {
 		r.RequestedBy = callerOf(ctx).Subject
 	}
-	if a.Trace != nil {
-		if parent, state := a.Trace(ctx); parent != "" {
-			r.Trace = events.Trace{Parent: parent, State: state}
-		}
-	}
+	a.trace(ctx, &r.Trace)
 	return r, nil
+}
+
+// id returns the id of a request: that of the header or of the body's field, or a fresh one. err is that of the
+// body's decoding: a header that is given twice is told first.
+func (in *createInput) id(field, body string, err error) (string, error) {
+	key, given := in.header[idempotencyKey]
+	_, twice := in.header[strings.ToUpper(idempotencyKey)]
+	switch {
+	case twice:
+		return body, invalidParameter("Idempotency-Key", "is given more than once")
+	case err != nil:
+		return body, err
+	case given && !events.ValidRequest(key):
+		return body, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
+	case given && body != "" && key != body:
+		return body, invalidParameter("Idempotency-Key", "contradicts "+field+" of the body")
+	case given:
+		return key, nil
+	case body == "":
+		return events.NewRequestID(time.Now()), nil
+	}
+	return body, nil
+}
+
+// trace replaces the trace context of a request by that of the call's span.
+func (a *API) trace(ctx context.Context, t *events.Trace) {
+	if a.Trace == nil {
+		return
+	}
+	if parent, state := a.Trace(ctx); parent != "" {
+		*t = events.Trace{Parent: parent, State: state}
+	}
 }
 
 // ask records a request and publishes it, unless a worker has it already.

@@ -1,11 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -59,7 +59,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		out.Body.Exports = append(out.Body.Exports, e)
 	}
 	if page.Next != nil {
-		out.Body.NextCursor = writeCursor(*page.Next)
+		out.Body.NextCursor = encodeCursor(cursor(*page.Next))
 	}
 	return out, nil
 }
@@ -72,27 +72,33 @@ type cursor struct {
 	Request string    `json:"r"`
 }
 
-func writeCursor(p ledger.Place) string {
-	b, err := json.Marshal(cursor(p))
-	if err != nil { // a time of PostgreSQL has a year of four digits
+func readCursor(text string) (ledger.Place, bool) {
+	if text == "" {
+		return ledger.Place{}, true
+	}
+	var c cursor
+	if !decodeCursor(text, &c) || c.At.IsZero() || !events.ValidRequest(c.Request) {
+		return ledger.Place{}, false
+	}
+	return ledger.Place(c), true
+}
+
+// encodeCursor returns the text of a cursor.
+func encodeCursor(of any) string {
+	b, err := json.Marshal(of)
+	if err != nil { // a time of PostgreSQL or of the broker has a year of four digits
 		return ""
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func readCursor(text string) (ledger.Place, bool) {
-	if text == "" {
-		return ledger.Place{}, true
-	}
+// decodeCursor reads the text of a cursor, and reports whether it is one.
+func decodeCursor(text string, into any) bool {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return ledger.Place{}, false
+		return false
 	}
-	var c cursor
-	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if dec.Decode(&c) != nil || c.At.IsZero() || !events.ValidRequest(c.Request) {
-		return ledger.Place{}, false
-	}
-	return ledger.Place(c), true
+	return dec.Decode(into) == nil
 }

@@ -2,15 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -57,25 +53,11 @@ type restorePlace struct {
 	Request string    `json:"r"`
 }
 
-func writeRestoreCursor(p restorePlace) string {
-	b, err := json.Marshal(p)
-	if err != nil { // a time of PostgreSQL or of the broker has a year of four digits
-		return ""
-	}
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
 func readRestoreCursor(text string) (p restorePlace, ok bool) {
 	if text == "" {
 		return p, true
 	}
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return p, false
-	}
-	dec := json.NewDecoder(strings.NewReader(string(b)))
-	dec.DisallowUnknownFields()
-	ok = dec.Decode(&p) == nil && !p.At.IsZero() && events.ValidProject(p.Project) && events.ValidRequest(p.Request)
+	ok = decodeCursor(text, &p) && !p.At.IsZero() && events.ValidProject(p.Project) && events.ValidRequest(p.Request)
 	return p, ok
 }
 
@@ -113,7 +95,7 @@ func (a *API) restoresAfter(ctx context.Context, projects []string, after restor
 		page = append(page, r)
 	}
 	if last := len(page) - 1; more && last >= 0 {
-		next = writeRestoreCursor(restorePlace{rest == 0, page[last].CreatedAt, page[last].ProjectID, page[last].RestoreID})
+		next = encodeCursor(restorePlace{rest == 0, page[last].CreatedAt, page[last].ProjectID, page[last].RestoreID})
 	}
 	return page, next, nil
 }
@@ -146,7 +128,7 @@ func (a *API) queuedAfter(ctx context.Context, projects []string, after restoreP
 		case known != nil:
 		case len(page) == limit:
 			last := page[limit-1]
-			return page, writeRestoreCursor(restorePlace{true, last.CreatedAt, last.ProjectID, last.RestoreID}), nil
+			return page, encodeCursor(restorePlace{true, last.CreatedAt, last.ProjectID, last.RestoreID}), nil
 		default:
 			page = append(page, a.waitingRestore(q.Request, q.Delivery.Published))
 		}
@@ -181,7 +163,7 @@ func (a *API) takesRestores(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, restoreStreamWait)
 	defer cancel()
 	_, err := a.JetStream.Stream(ctx, events.StreamRestores)
-	if s.found = err == nil; !s.found && !errors.Is(err, jetstream.ErrStreamNotFound) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if s.found = err == nil; !s.found && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		s.again = time.Now().Add(restoreStreamPause)
 	}
 	return s.found

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -110,33 +109,16 @@ func (a *API) createRestore(ctx context.Context, in *createInput) (*acceptedRest
 		out, err = a.askRestore(ctx, r)
 	}
 	if err != nil {
-		p := *a.problemOf(ctx, err) // a copy: constant problems are shared
-		if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-			p.RequestID = r.RestoreID
-		}
-		return nil, &p
+		return nil, a.notAccepted(ctx, err, r.RestoreID)
 	}
 	return &acceptedRestoreOutput{out.Links.Self, out}, nil
 }
 
 // decodeRestore reads a request as strictly as a restorer does.
 func (a *API) decodeRestore(ctx context.Context, in *createInput) (events.RestoreRequested, error) {
-	key, given := in.header[idempotencyKey]
-	_, twice := in.header[strings.ToUpper(idempotencyKey)]
 	r, err := events.DecodeRestoreFor(in.Project, events.Message{Header: in.header, Body: in.RawBody})
-	switch {
-	case twice:
-		return r, invalidParameter("Idempotency-Key", "is given more than once")
-	case err != nil:
+	if r.RestoreID, err = in.id("restore_id", r.RestoreID, err); err != nil {
 		return r, err
-	case given && !events.ValidRequest(key):
-		return r, invalidParameter("Idempotency-Key", "must be 1 to 100 letters, digits, \"_\" or \"-\"")
-	case given && r.RestoreID != "" && key != r.RestoreID:
-		return r, invalidParameter("Idempotency-Key", "contradicts restore_id of the body")
-	case given:
-		r.RestoreID = key
-	case r.RestoreID == "":
-		r.RestoreID = events.NewRequestID(time.Now())
 	}
 	c := callerOf(ctx)
 	// Otherwise the token of one project could read another's data out of the restored tables.
@@ -146,11 +128,7 @@ func (a *API) decodeRestore(ctx context.Context, in *createInput) (events.Restor
 	if r.RequestedBy == "" {
 		r.RequestedBy = c.Subject
 	}
-	if a.Trace != nil {
-		if parent, state := a.Trace(ctx); parent != "" {
-			r.Trace = events.Trace{Parent: parent, State: state}
-		}
-	}
+	a.trace(ctx, &r.Trace)
 	return r, nil
 }
 
