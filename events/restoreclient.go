@@ -38,17 +38,14 @@ func (c *Client) RequestRestore(ctx context.Context, r RestoreRequested) (restor
 	return r.RestoreID, nil
 }
 
-// WatchRestore yields what happens to one restore: what is stored of it, then what comes, until its
-// outcome, a RestoreCompleted or a RestoreFailed. Leaving the loop ends it. An error is yielded once,
-// last, of the kinds that Await returns. With restricted users it needs the rights of Watch, for the
-// streams of restores.
+// WatchRestore is Watch for restores. With a project and a restore id it yields what is stored of the
+// restore, then what comes, until its outcome, a RestoreCompleted or a RestoreFailed. Either may be
+// empty, which means all: then only live events are yielded, until ctx ends. Leaving the loop ends it.
+// An error is yielded once, last, of the kinds that Await returns. With restricted users it needs the
+// rights of Watch, for the streams of restores.
 func (c *Client) WatchRestore(ctx context.Context, project, restoreID string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		err := checkIDs(project, restoreID)
-		if err == nil && (project == "" || restoreID == "") {
-			err = invalid("restore_id", "and project_id are both needed")
-		}
-		if err != nil {
+		if err := checkIDs(project, restoreID); err != nil {
 			yield(Event{}, err)
 			return
 		}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/project"
@@ -89,44 +88,19 @@ func (a *app) listCommand() *cobra.Command {
 	return cmd
 }
 
-// listedRestore is one restore in the output of list --restores as JSON.
-type listedRestore struct {
-	ProjectID   string       `json:"project_id"`
-	RestoreID   string       `json:"restore_id"`
-	From        string       `json:"from,omitempty"`
-	State       export.State `json:"state"`
-	Attempt     int          `json:"attempt"`
-	Code        codes.Code   `json:"code,omitempty"`
-	Message     string       `json:"message,omitempty"`
-	RequestedBy string       `json:"requested_by,omitempty"`
-	CreatedAt   time.Time    `json:"created_at"`
-	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
-}
-
 func (a *app) listRestores(ctx context.Context, l *ledger.Restores, project string, limit int) error {
 	entries, err := l.List(ctx, project, limit)
 	if err != nil {
 		return err
 	}
-	out := make([]listedRestore, len(entries))
-	table := term.Table{Columns: restoreColumns}
+	out := make([]term.Restore, len(entries))
 	for i, e := range entries {
-		from := ""
-		if e.From.Request != "" {
-			from = e.From.String()
+		out[i] = term.Restore{
+			ProjectID: e.Project, RestoreID: e.Request, From: strings.Trim(e.From.String(), "/"), State: string(e.State), Attempt: e.Attempt, Code: string(e.Code),
+			Message: e.Message, RequestedBy: e.RequestedBy, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt,
 		}
-		out[i] = listedRestore{e.Project, e.Request, from, e.State, e.Attempt, e.Code, e.Message, e.RequestedBy, e.CreatedAt, e.FinishedAt}
-		table.Add(e.Project, e.Request, from, string(e.State), strconv.Itoa(e.Attempt), a.screen().Age(&e.CreatedAt), string(e.Code))
 	}
-	if len(out) == 0 {
-		return a.print(out, "no restores\n")
-	}
-	return a.print(out, table.Text(a.screen()))
-}
-
-var restoreColumns = []term.Column{
-	{Title: "PROJECT", ID: true}, {Title: "RESTORE", ID: true}, {Title: "FROM", Drop: 1}, {Title: "STATE", Least: 9}, {Title: "ATTEMPTS", Drop: 2}, {Title: "AGE"},
-	{Title: "CAUSE", Least: 12},
+	return a.print(out, a.screen().RestoreList(out))
 }
 
 // The columns of lists, and which of them a narrow screen does without.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -19,13 +20,15 @@ import (
 
 func (a *app) showCommand() *cobra.Command {
 	var of string
+	var restore bool
 	cmd := &cobra.Command{
 		Use:     "show [PROJECT/]REQUEST_ID",
 		Short:   "Show one request, its attempts and its outcome",
-		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json",
+		Example: "  pgcourier show nightly-2026-11-23\n  pgcourier show nightly --project acme --output json\n  pgcourier show acme-staging/clone-7 --restore",
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&of, "project", "", "the project, when several use the same request id")
+	cmd.Flags().BoolVar(&restore, "restore", false, "show a restore by event, given as PROJECT/RESTORE_ID")
 	load := a.settingFlags(cmd, ledgerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
@@ -37,6 +40,9 @@ func (a *app) showCommand() *cobra.Command {
 			return err
 		}
 		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
+			if restore {
+				return a.showRestore(ctx, l.Restores(), export.ID{Project: of, Request: id})
+			}
 			entries, err := l.Get(ctx, id, of)
 			if err != nil {
 				return err
@@ -55,6 +61,21 @@ func (a *app) showCommand() *cobra.Command {
 		})
 	})
 	return cmd
+}
+
+func (a *app) showRestore(ctx context.Context, l *ledger.Restores, id export.ID) error {
+	e, err := l.Get(ctx, id)
+	if err != nil || e == nil {
+		return cmp.Or(err, exitf(exitNotFound, "no restore %s is known: name it as PROJECT/RESTORE_ID", term.Sanitize(id.String())))
+	}
+	r := term.Restore{
+		ProjectID: e.Project, RestoreID: e.Request, From: strings.Trim(e.From.String(), "/"), State: string(e.State), Attempt: e.Attempt, Code: string(e.Code),
+		Message: e.Message, RequestedBy: e.RequestedBy, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt, Request: e.Payload,
+	}
+	if e.Outcome != nil {
+		r.Restored = e.Outcome.Restored
+	}
+	return a.print(r, a.screen().RestoreDetails(r))
 }
 
 // showText shows a request, what is stored of it and its attempts.

@@ -15,17 +15,20 @@ import (
 
 func (a *app) watchCommand() *cobra.Command {
 	var project string
+	var restores bool
 	cmd := &cobra.Command{
 		Use:   "watch [REQUEST_ID]",
-		Short: "Watch exports as they run",
+		Short: "Watch exports, or restores, as they run",
 		Long: "Shows progress and outcomes as they are announced: bars on a terminal, else a line\n" +
 			"for each event. With a request id and --project it ends with that request's outcome.",
 		Example: "  pgcourier watch\n" +
 			"  pgcourier watch --project acme --output json\n" +
-			"  pgcourier watch nightly-2026-11-23 --project acme",
+			"  pgcourier watch nightly-2026-11-23 --project acme\n" +
+			"  pgcourier watch acme-staging/clone-7 --restores",
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only this project's")
+	cmd.Flags().BoolVar(&restores, "restores", false, "watch restores by event instead; --project is the one restored into")
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
 		c, err := load()
@@ -41,6 +44,13 @@ func (a *app) watchCommand() *cobra.Command {
 		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			view := term.NewEvents(a.stdout, a.environ, a.output == "json")
 			defer view.Close()
+			if restores {
+				e, err := view.FollowRestores(ctx, client, project, id)
+				if f := e.RestoreFailed; f != nil {
+					return exitf(exitFailed, "the restore into %s failed: %s", f.ProjectID, f.Code)
+				}
+				return err
+			}
 			out, err := view.Follow(ctx, client, project, id)
 			if errors.Is(err, context.Canceled) {
 				return nil // the user has seen enough

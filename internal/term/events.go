@@ -3,6 +3,7 @@ package term
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,7 +12,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 )
 
-// Events shows the events of running exports: as bars on a terminal, elsewhere a line for each.
+// Events shows the events of running exports or restores: as bars on a terminal, elsewhere a line for each.
 type Events struct {
 	w      io.Writer
 	screen Screen
@@ -45,6 +46,24 @@ func (v *Events) Follow(ctx context.Context, client *events.Client, project, id 
 	return events.Outcome{}, context.Cause(ctx)
 }
 
+// FollowRestores is Follow for restores. It returns the event of the outcome; without an error, an event
+// of nothing when ctx was cancelled.
+func (v *Events) FollowRestores(ctx context.Context, client *events.Client, project, id string) (events.Event, error) {
+	for e, err := range client.WatchRestore(ctx, project, id) {
+		if errors.Is(err, context.Canceled) {
+			return events.Event{}, nil // the user has seen enough
+		}
+		if err != nil {
+			return events.Event{}, err
+		}
+		v.Show(e)
+		if id != "" && (e.RestoreCompleted != nil || e.RestoreFailed != nil) {
+			return e, nil
+		}
+	}
+	return events.Event{}, context.Cause(ctx)
+}
+
 // Show shows one event.
 func (v *Events) Show(e events.Event) {
 	switch {
@@ -57,6 +76,11 @@ func (v *Events) Show(e events.Event) {
 		v.progress(s.StartedAt, events.Progress{ProjectID: s.ProjectID, RequestID: s.RequestID, EstimatedBytes: s.EstimatedBytes, At: s.StartedAt})
 	case e.Progress != nil:
 		v.progress(e.Progress.At, *e.Progress)
+	case e.RestoreStarted != nil:
+		s := e.RestoreStarted
+		v.restoreProgress(events.RestoreProgress{ProjectID: s.ProjectID, RestoreID: s.RestoreID, Stage: "started", StoredBytes: s.StoredBytes})
+	case e.RestoreProgress != nil:
+		v.restoreProgress(*e.RestoreProgress)
 	default:
 		project, id := e.IDs()
 		v.bars.Remove(project + "/" + id)
@@ -71,6 +95,10 @@ func (v *Events) progress(begun time.Time, p events.Progress) {
 		v.begun[name] = begun
 	}
 	v.bars.Set(name, v.screen.ProgressLine(p, v.begun[name]))
+}
+
+func (v *Events) restoreProgress(p events.RestoreProgress) {
+	v.bars.Set(p.ProjectID+"/"+p.RestoreID, v.screen.restoreProgressLine(p))
 }
 
 // Close ends the drawing of bars.
@@ -129,6 +157,16 @@ func (s Screen) EventLine(e events.Event) string {
 		state, rest = "link", fmt.Sprintf("%s expired after %d downloads", e.LinkExpired.LinkID, e.LinkExpired.Downloads)
 	case e.Failed != nil:
 		state, rest = "failed", string(e.Failed.Code)+": "+e.Failed.Message
+	case e.RestoreStarted != nil:
+		r := e.RestoreStarted
+		state, rest = "started", fmt.Sprintf("attempt %d, from %s/%s, %s", r.Attempt, r.From.ProjectID, r.From.RequestID, Size(r.StoredBytes))
+	case e.RestoreProgress != nil:
+		r := e.RestoreProgress
+		state, rest = "running", fmt.Sprintf("%s, %s of %s read", r.Stage, Size(r.ReadBytes), Size(r.StoredBytes))
+	case e.RestoreCompleted != nil:
+		state, rest = "completed", restored(*e.RestoreCompleted)
+	case e.RestoreFailed != nil:
+		state, rest = "failed", string(e.RestoreFailed.Code)+": "+e.RestoreFailed.Message
 	default:
 		state = strings.TrimPrefix(e.Type(), "backup.")
 	}

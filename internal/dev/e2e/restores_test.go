@@ -145,6 +145,15 @@ func TestAProjectIsClonedByEvent(t *testing.T) {
 	if out, stderr, code := p.cli("list", "--restores", "--project", "staging"); code != 0 || !strings.Contains(out, "c1") || !strings.Contains(out, "acme/one") {
 		t.Errorf("list --restores: %d, %s%s", code, out, stderr)
 	}
+	if out, stderr, code := p.cli("show", "staging/c1", "--restore"); code != 0 || !strings.Contains(out, "acme/one") || !strings.Contains(out, "into schema tenant_staging") {
+		t.Errorf("show --restore: %d, %s%s", code, out, stderr)
+	}
+	if out, stderr, code := p.cli("show", "staging/c2", "--restore"); code != 3 {
+		t.Errorf("show an unknown restore: %d, %s%s", code, out, stderr)
+	}
+	if out, stderr, code := p.cli("watch", "staging/c1", "--restores"); code != 0 || !strings.Contains(out, "staging/c1  started") || !strings.Contains(out, "staging/c1  completed") {
+		t.Errorf("watch --restores: %d, %s%s", code, out, stderr)
+	}
 	for _, table := range []string{"customers", "invoices", "nothing"} {
 		if a, b := p.content("tenant_acme."+table), p.content("tenant_staging."+table); a != b {
 			t.Errorf("%s is %s, and the clone %s", table, a, b)
