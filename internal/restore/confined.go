@@ -95,12 +95,12 @@ SELECT DISTINCT pg_catalog.format('ALTER TABLE ONLY %I.%I RESET (fillfactor)', n
 // leave ends the part of the transaction in which code of the export runs. It drops the function, and
 // makes sure that nothing of the export is left that COMMIT would execute with the rights of the login:
 // deferred triggers, and cursors that are to outlive the transaction. Then the login is the current role.
-func (c *confined) leave(ctx context.Context, conn *pgx.Conn, lockWait string) error {
+func (c *confined) leave(ctx context.Context, conn *pgx.Conn, application, lockWait string) error {
 	// The settings come first, and alone: they decide how the statements after them are read.
 	if _, err := c.conn.Exec(ctx, "SET client_encoding = 'UTF8'").ReadAll(); err != nil {
 		return err
 	}
-	_, err := c.conn.Exec(ctx, "SET standard_conforming_strings = on; SET statement_timeout = 0; SET client_min_messages = warning; CLOSE ALL; "+lockWait).ReadAll()
+	_, err := c.conn.Exec(ctx, "SET standard_conforming_strings = on; SET statement_timeout = 0; SET client_min_messages = warning; CLOSE ALL; SET application_name = "+literal(application)+"; "+lockWait).ReadAll()
 	if err != nil {
 		return err
 	}

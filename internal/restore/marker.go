@@ -73,14 +73,17 @@ func makeMarkers(ctx context.Context, conn *pgx.Conn) error {
 
 // settleID ends the sessions of other attempts with the ID and waits until they are gone, in conn's
 // transaction, which then holds the lock of the ID. A backend releases its locks after its COMMIT can
-// be seen.
+// be seen. A session is found by its name, or by its lock: code of the export can change the name.
 func settleID(ctx context.Context, conn *pgx.Conn, id string) error {
-	_, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-		WHERE application_name = $1 AND usename = session_user AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()`, applicationOf(id))
+	key := lockKey("id", id)
+	_, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity a
+		WHERE usename = session_user AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND (application_name = $1
+		   OR EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.database = a.datid AND l.granted
+		                 AND l.locktype = 'advisory' AND l.objsubid = 1 AND (l.classid::int8 << 32) | l.objid::int8 = $2))`, applicationOf(id), key)
 	if err != nil {
 		return err
 	}
-	return takeLock(ctx, conn, lockKey("id", id), "an earlier attempt of this restore does not end")
+	return takeLock(ctx, conn, key, "an earlier attempt of this restore does not end")
 }
 
 // takeLock takes an advisory lock until the end of the transaction. After lock_timeout it is ErrBusy.

@@ -80,7 +80,7 @@ func (pl *placing) finish(ctx context.Context, s *steps, evidence Evidence) erro
 	if err := pl.referElsewhere(ctx, s); err != nil {
 		return err
 	}
-	if err := pl.confined.leave(ctx, conn, pl.restorer.lockWait()); err != nil {
+	if err := pl.confined.leave(ctx, conn, pl.placement.application(), pl.restorer.lockWait()); err != nil {
 		return s.refused(ctx, err, "look for what the export leaves to be executed by COMMIT")
 	}
 	out := Placed{

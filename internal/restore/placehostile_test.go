@@ -149,6 +149,47 @@ func TestAnExportThatInterferesIsRefused(t *testing.T) {
 	}
 }
 
+// Code that gives the session another name does not keep it from being ended.
+func TestAnAttemptThatHidesIsEnded(t *testing.T) {
+	t.Parallel()
+	from := database(t, plans+strikeSQL+`
+		CREATE FUNCTION tenant.hides() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+		  IF to_regclass('spied.log') IS NOT NULL THEN PERFORM set_config('application_name', 'hidden', false), pg_advisory_lock(1); END IF;
+		  RETURN 1; END$$;
+		CREATE TABLE tenant.t (a int CHECK (tenant.hides() > 0)); INSERT INTO tenant.t VALUES (1)`)
+	x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
+	to, login, owner := hostileTarget(t)
+	p := placement(t, to, "hidden", restore.Create)
+	p.Source, p.Owner = p.Source.WithLogin(login, "p"), owner
+	r := restorer(restore.Config{})
+	conn := connect(t, to)
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock(1)"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Place(t.Context(), x.Export, p, nil)
+		done <- err
+	}()
+	const waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'hidden' AND datname = current_database() AND wait_event_type = 'Lock')"
+	for hidden := false; !hidden; {
+		if err := conn.QueryRow(t.Context(), waits).Scan(&hidden); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			t.Fatalf("it ended before it was hidden: %v", err)
+		default:
+		}
+	}
+	if _, committed, err := r.Refuse(t.Context(), p.Source, "hidden"); err != nil || committed {
+		t.Errorf("refuse: %t, %v", committed, err)
+	}
+	if err := <-done; !errors.Is(err, restore.ErrTarget) {
+		t.Errorf("the hidden attempt: %v", err)
+	}
+}
+
 // A script with statements that pg_dump does not write, or that the server reads in another way than the
 // restorer, changes nothing.
 func TestAScriptThatLeavesTheTransactionIsRefused(t *testing.T) {
