@@ -96,22 +96,22 @@ type confirmData struct {
 type field struct{ Name, Value string }
 
 // findAction returns the action of the path, as it is possible now.
-func (v *view) findAction() (action, api.Details, error) {
+func (v *view) findAction() (action, error) {
 	d, err := v.Export(v.r.Context(), v.at())
 	if err != nil {
-		return action{}, d, err
+		return action{}, err
 	}
 	for _, a := range v.actions(d) {
 		if a.Name == v.r.PathValue("action") {
-			return a, d, nil
+			return a, nil
 		}
 	}
 	for _, a := range possible(d) {
 		if a.Name == v.r.PathValue("action") {
-			return action{}, d, v.Require(a.Operation, d.Export.ProjectID)
+			return action{}, v.Require(a.Operation, d.Export.ProjectID)
 		}
 	}
-	return action{}, d, errNoPage
+	return action{}, errNoPage
 }
 
 func (v *view) exportCrumbs() []crumb {
@@ -121,7 +121,7 @@ func (v *view) exportCrumbs() []crumb {
 
 // confirm asks before an action.
 func (v *view) confirm() error {
-	a, _, err := v.findAction()
+	a, err := v.findAction()
 	if err != nil {
 		return err
 	}

@@ -18,11 +18,13 @@ import (
 
 var large = flag.Bool("large", false, "measure each page with 50,000 exports of 5,000 projects in the ledger")
 
-// fill makes 50,000 exports of 5,000 projects, 5,000 of them of acme and 500 of them failed, and what belongs to them.
+// fill makes 50,000 exports of 5,000 projects, 5,000 of them of acme and 500 of them failed, 5,000 restores, and what
+// belongs to them.
 func (b *bench) fill() {
 	b.t.Helper()
 	b.completed("acme", "model")
 	b.failed(events.Requested{ProjectID: "acme", RequestID: "broken", RequestedBy: "ann"}, export.Fault{Code: codes.LockTimeout, Message: "waited too long"})
+	b.endedRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "undo", From: events.RestoreFrom{RequestID: "model"}}, restoredJSON("r"), export.Fault{})
 	for _, sql := range []string{
 		`CREATE TABLE made AS SELECT n, CASE WHEN n <= 5000 THEN 'acme' ELSE 'p' || n % 4999 END AS project_id, 'r' || n AS request_id, n * interval '7 minutes' AS ago
 			FROM generate_series(1, 50000) n`,
@@ -34,6 +36,8 @@ func (b *bench) fill() {
 			FROM made m JOIN pgcourier.attempts a ON a.project_id = 'acme' AND a.request_id = CASE WHEN m.n % 100 = 1 THEN 'broken' ELSE 'model' END`,
 		`INSERT INTO pgcourier.verifications (project_id, request_id, damaged) SELECT project_id, request_id, false FROM made WHERE n % 100 <> 1 AND n % 2 = 0`,
 		`INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at) SELECT project_id, request_id, 'older than 400d', now() FROM made WHERE n % 100 = 50`,
+		`INSERT INTO pgcourier.restores SELECT (json_populate_record(r, json_build_object('project_id', m.project_id, 'request_id', m.request_id,
+				'created_at', r.created_at - ago, 'queue_sequence', n))).* FROM made m, pgcourier.restores r WHERE r.request_id = 'undo' AND m.n % 10 = 0`,
 		`INSERT INTO pgcourier.api_calls (subject, address, action, project_id, object) SELECT 'token:x', '192.0.2.1', 'create-export', project_id, request_id FROM made`,
 		`INSERT INTO pgcourier.verification_orders (project_id, request_id, ordered_by, done_at) SELECT project_id, request_id, 'token:x', now() FROM made WHERE n % 100 = 50`,
 		`INSERT INTO pgcourier.api_tokens (token_id, hash, project_id, scopes, label, created_by)
@@ -61,7 +65,8 @@ func TestEachPageIsQuickWithManyExports(t *testing.T) {
 	var table strings.Builder
 	for _, path := range append(slices.DeleteFunc(slices.Clone(everyPage), func(p string) bool { return p == "login" }),
 		"exports?state=failed", "exports?code=lock_timeout", "exports?format=tar", "exports?text=r4999", "exports?project=acme", "exports?project=acme&state=completed", "exports/acme/r4200",
-		"replay?match=1&code=lock_timeout", "schedules?project=acme", "retention?project=acme", "tokens/new", "exports/acme/r4200/verify") {
+		"replay?match=1&code=lock_timeout", "schedules?project=acme", "retention?project=acme", "tokens/new", "exports/acme/r4200/verify",
+		"exports/acme/r4200/restore", "restores?project=acme", "restores/acme/r4200") {
 		var all []time.Duration
 		size := 0
 		for range 9 {

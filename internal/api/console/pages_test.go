@@ -205,10 +205,14 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 				a.Copies = append(a.Copies, export.Copy{Destination: "s3", Status: "failed", Code: codes.StorageFull, Message: text})
 			})
 			b.failed(events.Requested{ProjectID: "acme", RequestID: "broken"}, export.Fault{Code: codes.LockTimeout, Message: text})
+			of := events.RestoreFrom{RequestID: "good"}
+			b.endedRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "undo", From: of}, restoredJSON(text), export.Fault{})
+			b.endedRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "refused", From: of}, nil, export.Fault{Code: codes.RestoreRejected, Message: text})
 			clean := strings.ReplaceAll(text, "\x00", "")
 			origin, err := jsonOf(map[string]any{"requested_by": clean, "metadata": map[string]string{clean: clean}})
 			b.must(err)
 			b.exec("UPDATE pgcourier.requests SET origin = $1::json", origin)
+			b.exec("UPDATE pgcourier.restores SET origin = $1::json", origin)
 			b.exec("UPDATE pgcourier.attempts SET worker = $1, message = $1", clean)
 			b.exec("INSERT INTO pgcourier.expiries (project_id, request_id, reason, warned_at, fault) VALUES ('acme', 'good', $1, now(), $1)", clean)
 			b.exec("INSERT INTO pgcourier.retention_rules (projects, policy, set_by) VALUES ($1, $1, $1)", clean)
@@ -222,7 +226,8 @@ func TestHostileTextIsShownAsText(t *testing.T) {
 			b.must(b.pool.QueryRow(t.Context(), "SELECT token_id FROM pgcourier.api_tokens").Scan(&own))
 			q := url.QueryEscape(text[:min(len(text), 500)])
 			for _, path := range append(everyPage, "exports/acme/good", "exports/acme/broken", "retention?project=acme", "exports?text="+q, "exports?project="+q+"&code="+q+"&from="+q+"&format="+q+"&state="+q,
-				"replay?of="+q, "request?project="+q, "exports/acme/"+url.PathEscape(text[:min(len(text), 500)]), "schedules?project="+q, "notifications/acme/email-k1/replay", "tokens/new?project="+q, "tokens/"+own+"/revoke", "login?why="+q+"&next="+q) {
+				"replay?of="+q, "request?project="+q, "exports/acme/"+url.PathEscape(text[:min(len(text), 500)]), "schedules?project="+q, "notifications/acme/email-k1/replay", "tokens/new?project="+q,
+				"exports/acme/good/restore", "restores/acme/undo", "restores/acme/refused", "restores?project="+q, "restores?after="+q, "restores/acme/"+url.PathEscape(text[:min(len(text), 500)]), "tokens/"+own+"/revoke", "login?why="+q+"&next="+q) {
 				got := v.get(path)
 				if got.status >= 500 || got.status == 0 {
 					t.Errorf("%.40q: %d %.300s", path, got.status, got.body)

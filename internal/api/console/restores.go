@@ -33,7 +33,7 @@ func (v *view) showRestoreForm(status int, d restoreForm) error {
 
 // askForRestore asks for a restore of the export, or with plan for what it would do.
 func (v *view) askForRestore(at api.ExportPath) error {
-	if _, _, err := v.findAction(); err != nil {
+	if _, err := v.findAction(); err != nil {
 		return err
 	}
 	get := func(name string) string { return parameter(v.r.PostForm.Get(name)) }
@@ -179,10 +179,7 @@ type restoreData struct {
 	Cancel string // path of the page that asks; empty: it cannot be cancelled
 }
 
-func (v *view) restoreAt() api.RestorePath {
-	at := v.at()
-	return api.RestorePath{ProjectPath: at.ProjectPath, ID: at.ID}
-}
+func (v *view) restoreAt() api.RestorePath { return api.RestorePath(v.at()) }
 
 func (v *view) restore() error {
 	at := v.restoreAt()

@@ -57,7 +57,7 @@ func (b *bench) endedRestore(r events.RestoreRequested, result []byte, fault exp
 // restoredJSON is what a restore of acme's export leaves, with one remark.
 func restoredJSON(remark string) []byte {
 	return fmt.Appendf(nil, `{"from":{"project_id":"acme","request_id":"nightly-2026-11-01"},"mode":"replace","schemas":["tenant_acme"],"tables":1,"rows":98765,
-		"sha256":%q,"server_version":"17.2","kept":["tenant_acme_old_7"],"kept_until":"2026-12-08T03:00:00Z","remarks":[%q]}`, strings.Repeat("ab", 32), remark)
+		"sha256":%q,"server_version":"17.2","kept":["tenant_acme_old_7"],"kept_until":"2026-12-08T03:00:00Z","remarks":[%s]}`, strings.Repeat("ab", 32), quoted(remark))
 }
 
 // furnishRestores makes what the pages of restores show.
