@@ -74,13 +74,15 @@ func (c *confined) run(ctx context.Context, command string) error {
 	sql, values, types := c.call(command, false)
 	result := c.conn.ExecParams(ctx, sql, values, types, nil, nil).Read()
 	if result.Err == nil && len(result.Rows) != 1 {
-		return errTampered
+		return tampered()
 	}
 	return result.Err
 }
 
-// errTampered is the refusal of an export that interferes with the restore itself.
-var errTampered = &RejectedError{Stderr: "code of the export has changed the function that executes its statements"}
+// tampered returns the refusal of an export that interferes with the restore itself.
+func tampered() error {
+	return &RejectedError{Stderr: "code of the export has changed the function that executes its statements"}
+}
 
 // pendingSQL selects statements that the server refuses if deferred triggers of a table are pending. They
 // lock the table and are rolled back. Only tables to which this session has written can have such

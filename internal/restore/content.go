@@ -72,7 +72,7 @@ func readContents(ctx context.Context, conn *pgx.Conn, major int, tables []expor
 // contentOf decodes the answer of the second of three statements.
 func contentOf(t export.Table, results []*pgconn.Result) (TableContent, error) {
 	if len(results) != 3 || len(results[1].Rows) != 1 {
-		return TableContent{}, errTampered
+		return TableContent{}, tampered()
 	}
 	count, hash, _ := strings.Cut(string(results[1].Rows[0][0]), " ")
 	rows, err := strconv.ParseInt(count, 10, 64)
