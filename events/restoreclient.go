@@ -10,8 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrNoRestores says that the broker has no stream for restores: no restorer was ever set up.
-var ErrNoRestores = errors.New("restores by event are not set up at this broker")
+var (
+	// ErrNoRestores says that the broker has no stream for restores: no restorer was ever set up.
+	ErrNoRestores = errors.New("restores by event are not set up at this broker")
+	// ErrQueueChanged says that the last message in the project's queue of restores is another one than the
+	// caller expects. Nothing was queued.
+	ErrQueueChanged = errors.New("the project's queue of restores has changed")
+)
 
 // RequestRestore queues r and returns its restore id, which is r's own or a fresh one. Waiting, errors
 // and repetition are as for RequestBackup. ErrNoRestores.
@@ -19,6 +24,17 @@ var ErrNoRestores = errors.New("restores by event are not set up at this broker"
 // With restricted users it needs the right to publish to RestoreSubject and to subscribe to its own
 // inbox.
 func (c *Client) RequestRestore(ctx context.Context, r RestoreRequested) (restoreID string, err error) {
+	return c.requestRestore(ctx, r)
+}
+
+// RequestRestoreAfter is RequestRestore for a caller that has read the project's queue of restores, to publish
+// only if the queue holds no restore with the same id and other contents. last is the sequence of the queue's
+// last message; 0: the queue is empty. ErrQueueChanged: another request has entered or left the queue since.
+func (c *Client) RequestRestoreAfter(ctx context.Context, r RestoreRequested, last uint64) (restoreID string, err error) {
+	return c.requestRestore(ctx, r, jetstream.WithExpectLastSequencePerSubject(last))
+}
+
+func (c *Client) requestRestore(ctx context.Context, r RestoreRequested, expected ...jetstream.PublishOpt) (restoreID string, err error) {
 	if r.RestoreID == "" {
 		r.RestoreID = NewRequestID(time.Now())
 	}
@@ -26,9 +42,13 @@ func (c *Client) RequestRestore(ctx context.Context, r RestoreRequested) (restor
 	if err != nil {
 		return "", err
 	}
-	_, err = c.js.PublishMsg(ctx, natsMsg(m),
+	_, err = c.js.PublishMsg(ctx, natsMsg(m), append(expected,
 		jetstream.WithMsgID(dedupID(r.ProjectID, r.RestoreID, m.Body)),
-		jetstream.WithExpectStream(StreamRestores))
+		jetstream.WithExpectStream(StreamRestores))...)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && len(expected) > 0 &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return r.RestoreID, fmt.Errorf("queue restore %s/%s: %w", r.ProjectID, r.RestoreID, ErrQueueChanged)
+	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return r.RestoreID, fmt.Errorf("queue restore %s/%s: %w", r.ProjectID, r.RestoreID, ErrNoRestores)
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -130,36 +129,6 @@ func (a *API) decodeRestore(ctx context.Context, in *createInput) (events.Restor
 	}
 	a.trace(ctx, &r.Trace)
 	return r, nil
-}
-
-// askRestore publishes a request, unless a restorer has it already.
-func (a *API) askRestore(ctx context.Context, r events.RestoreRequested) (Restore, error) {
-	payload, err := r.Canonical()
-	if err != nil {
-		return Restore{}, err
-	}
-	id := export.ID{Project: r.ProjectID, Request: r.RestoreID}
-	known, err := a.restores.Get(ctx, id)
-	switch {
-	case err != nil:
-		return Restore{}, err
-	case known != nil && known.Digest != sha256.Sum256(payload):
-		return Restore{}, problem(http.StatusConflict, codes.RequestConflict, "the key belongs to a restore with other contents")
-	case known != nil:
-		return a.restore(*known)
-	}
-	// The connection must not send it after an outage: the caller gets an error for it.
-	if err := a.connected(); err != nil {
-		return Restore{}, err
-	}
-	err = a.noted(ctx, callerOf(ctx).call(CreateRestore, r.ProjectID, r.RestoreID), func() error {
-		_, err := a.Client.RequestRestore(ctx, r)
-		return err
-	})
-	if err != nil {
-		return Restore{}, err
-	}
-	return a.waitingRestore(export.Request{ID: id, Payload: payload, RequestedBy: r.RequestedBy, Metadata: r.Metadata}, time.Now()), nil
 }
 
 func (a *API) getRestore(ctx context.Context, in *RestorePath) (*restoreOutput, error) {

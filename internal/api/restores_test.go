@@ -2,10 +2,12 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/events"
@@ -81,6 +83,58 @@ func TestARestoreIsAskedForAndFollowed(t *testing.T) {
 	}
 	if got := b.call("GET", restores+"/never", tok, ""); got.status != http.StatusNotFound {
 		t.Errorf("an unknown restore: %d", got.status)
+	}
+}
+
+// Before a restorer has recorded a restore, its id with other contents is a conflict too, also of calls at the same
+// time. Calls with other ids do not disturb each other.
+func TestAQueuedRestoreIsNotAskedForWithOtherContents(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const ways = 4
+	b.must(broker.Provision(t.Context(), b.js, broker.Topology{Restores: true, MaxWaitingPerProject: ways + 2}))
+	tok := b.token("acme", access.Restore)
+	const create, replace = `{"restore_id":"undo","from":{"request_id":"nightly"},"mode":"create"}`, `{"restore_id":"undo","from":{"request_id":"nightly"},"mode":"replace"}`
+	for _, c := range []struct {
+		body string
+		want int
+	}{{create, http.StatusAccepted}, {replace, http.StatusConflict}, {create, http.StatusAccepted}} {
+		got := b.call("POST", restores, tok, c.body)
+		if got.status != c.want || c.want == http.StatusConflict && !strings.Contains(string(got.body), `"code":"request_conflict"`) {
+			t.Errorf("%s: %d %s", c.body, got.status, got.body)
+		}
+	}
+	if queued := b.queuedRestores(); len(queued) != 1 {
+		t.Fatalf("queued are %+v", queued)
+	}
+	var same, own [ways]answer
+	var calls sync.WaitGroup
+	for i := range ways {
+		for id, got := range map[string]*answer{"same": &same[i], "own-" + strconv.Itoa(i): &own[i]} {
+			calls.Go(func() {
+				body := fmt.Sprintf(`{"restore_id":%q,"from":{"request_id":"of-%d"}}`, id, i)
+				var err error
+				if *got, err = b.try("POST", restores, tok, body); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	calls.Wait()
+	accepted := 0
+	for i := range ways {
+		switch {
+		case same[i].status == http.StatusAccepted:
+			accepted++
+		case same[i].status != http.StatusConflict:
+			t.Errorf("the same id: %d %s", same[i].status, same[i].body)
+		}
+		if own[i].status != http.StatusAccepted {
+			t.Errorf("an id of its own: %d %s", own[i].status, own[i].body)
+		}
+	}
+	if queued := b.queuedRestores(); accepted != 1 || len(queued) != ways+2 {
+		t.Errorf("%d were accepted, queued are %+v", accepted, queued)
 	}
 }
 

@@ -186,11 +186,13 @@ func TestARestoreThatIsSentTwiceIsAskedForOnce(t *testing.T) {
 	if got := every.post("exports/acme/good/restore", url.Values{"project": {"globex"}, "restore_id": {"clone"}}); got.header.Get("Location") != "/console/restores/globex/clone?did=restoring" {
 		t.Errorf("into another project: %d %s", got.status, got.body)
 	}
-	// A restorer has it: other contents are a conflict, and the form gets a new key.
+	// The queue has undo, and a restorer done: other contents are a conflict, and the form gets a new key.
 	b.endedRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "done", From: events.RestoreFrom{RequestID: "good"}}, restoredJSON("r"), export.Fault{})
-	got := v.post("exports/acme/good/restore", url.Values{"project": {"acme"}, "restore_id": {"done"}, "mode": {"replace"}})
-	if got.status != http.StatusConflict || !strings.Contains(got.body, `role="alert"`) || !regexp.MustCompile(`name="restore_id" value="console-`).MatchString(got.body) {
-		t.Errorf("other contents: %d %s", got.status, got.body)
+	for id, mode := range map[string]string{"undo": "create", "done": "replace"} {
+		got := v.post("exports/acme/good/restore", url.Values{"project": {"acme"}, "restore_id": {id}, "mode": {mode}})
+		if got.status != http.StatusConflict || !strings.Contains(got.body, `role="alert"`) || !regexp.MustCompile(`name="restore_id" value="console-`).MatchString(got.body) {
+			t.Errorf("%s with other contents: %d %s", id, got.status, got.body)
+		}
 	}
 }
 
