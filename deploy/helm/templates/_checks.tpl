@@ -25,6 +25,16 @@
 {{- if hasKey $v.settings $name -}}
 {{- fail (printf "settings.%s: the chart sets it from other values (storage.urls, encryption.recipients, drainSeconds, roles) or relies on it. Remove it" $name) -}}
 {{- end -}}
+{{- range $component := list "worker" "notifier" "verifier" "restorer" "api" -}}
+{{- if hasKey (index $v $component).env $name -}}
+{{- fail (printf "%s.env.%s: the chart sets it from other values (storage.urls, encryption.recipients, drainSeconds, roles) or relies on it. Remove it" $component $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $behindProxy := $v.settings.PGCOURIER_API_BEHIND_PROXY -}}
+{{- if hasKey $v.api.env "PGCOURIER_API_BEHIND_PROXY" -}}{{- $behindProxy = $v.api.env.PGCOURIER_API_BEHIND_PROXY -}}{{- end -}}
+{{- if and $v.api.enabled $v.networkPolicy.enabled (not $v.networkPolicy.apiFrom) (eq (toString $behindProxy) "true") -}}
+{{- fail "networkPolicy.apiFrom is empty and PGCOURIER_API_BEHIND_PROXY is true: every pod of the cluster could call the API without TLS and name any address as the caller's. Name the pods of your proxy, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ingress-nginx}}}]. If a policy of your own restricts the port, set networkPolicy.enabled to false" -}}
 {{- end -}}
 {{- if and $v.worker.autoscaling.enabled $v.worker.keda.enabled -}}
 {{- fail "worker.autoscaling and worker.keda are both enabled: two scalers would set the same number. Choose one" -}}

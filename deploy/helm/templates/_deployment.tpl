@@ -23,7 +23,7 @@ spec:
       app.kubernetes.io/component: {{ $component }}
   strategy:
     {{- if and $folder (ne $root.Values.storage.claim.accessMode "ReadWriteMany") }}
-    # The volume is one pod's: the next one starts when the last has ended.
+    # One pod at a time may mount the volume: the old pod ends before the new one starts.
     type: Recreate
     {{- else }}
     rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
@@ -43,7 +43,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      # Running exports are let finish: longer than PGCOURIER_DRAIN_TIMEOUT.
+      # Longer than PGCOURIER_DRAIN_TIMEOUT: running exports may finish.
       terminationGracePeriodSeconds: {{ add $root.Values.drainSeconds 60 }}
       {{- include "pgcourier.pod" (dict "root" $root "role" $role) | nindent 6 }}
       {{- with $role.nodeSelector }}
@@ -75,8 +75,8 @@ spec:
           env:
             {{- if eq $component "worker" }}
             {{- if $root.Values.encryption.recipients }}
-            # The public line that `age-keygen -o key.txt` prints. Keep key.txt elsewhere: without it
-            # no export can be opened. The worker does not start with an example's line.
+            # The public line that `age-keygen -o key.txt` prints. Keep key.txt elsewhere: an export
+            # cannot be opened without it. The worker refuses the line of the example.
             - {name: PGCOURIER_AGE_RECIPIENTS, value: {{ join "," $root.Values.encryption.recipients | quote }}}
             {{- end }}
             {{- end }}

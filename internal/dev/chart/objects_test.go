@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -239,6 +240,28 @@ func checkService(t *testing.T, name string, s *core.Service, pods map[string]co
 }
 
 // Two scalers, or a scaler and a number of replicas, would work against each other.
+// Kubernetes refuses another selector for a Deployment that exists. If one of these changes,
+// docs/upgrade.md must say how to replace the Deployments.
+func TestTheSelectorsOfDeploymentsNeverChange(t *testing.T) {
+	t.Parallel()
+	for release, v := range map[string]values{
+		"pgcourier": plain(t).with("restorer.enabled", true).with("restorer.env.PGCOURIER_RESTORE_QUERY", "SELECT"),
+		"exports":   variants(t)["full"],
+	} {
+		want := map[string]string{}
+		for _, component := range []string{"worker", "notifier", "verifier", "restorer", "api"} {
+			want["-"+component] = "app.kubernetes.io/component=" + component + ",app.kubernetes.io/instance=pgcourier,app.kubernetes.io/name=" + release
+		}
+		got := map[string]string{}
+		for name, d := range of[*apps.Deployment](decode(t, v)) {
+			got[name] = meta.FormatLabelSelector(d.Spec.Selector)
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the selectors are %v, want %v", release, got, want)
+		}
+	}
+}
+
 func TestOneThingSetsTheNumberOfWorkers(t *testing.T) {
 	t.Parallel()
 	v := variants(t)
