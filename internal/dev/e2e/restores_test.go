@@ -86,7 +86,7 @@ func TestARestoreByEventUndoesAMistakeInOneTable(t *testing.T) {
 	p.completed("acme", "one")
 	before := p.content("tenant_acme.invoices")
 	p.exec("DELETE FROM tenant_acme.invoices WHERE number % 2 = 0; UPDATE tenant_acme.invoices SET notes = 'lost'")
-	r := p.restorer(p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"))
+	r := p.restorer(p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"), "RESTORE_KEEP=1s")
 	for _, flag := range []string{"--clean", "--schema-as=other", "--to=postgres://h/db"} {
 		if out, stderr, code := p.cli("restore", "acme/one", "--as-event", flag); code != 2 || !strings.Contains(stderr, "does not go with --as-event") {
 			t.Errorf("%s: %d, %s%s", flag, code, out, stderr)
@@ -111,6 +111,14 @@ func TestARestoreByEventUndoesAMistakeInOneTable(t *testing.T) {
 	}
 	if n := p.number("SELECT count(*) FROM pgcourier_restore.markers m JOIN pgcourier.restores r ON m.id = concat(r.project_id, '/', r.request_id, '#', r.marker)"); n != 1 {
 		t.Error("the marker's id does not have the value of the ledger's row")
+	}
+	conn := p.sql()
+	eventually(t, "what was kept is dropped, and the ledger knows it", func() (gone bool) {
+		err := conn.QueryRow(p.ctx, "SELECT kept_gone_at IS NOT NULL FROM pgcourier.restores WHERE request_id = 'undo'").Scan(&gone)
+		return err == nil && gone
+	})
+	if n := p.number("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'tenant\\_acme\\_before\\_%'"); n != 0 {
+		t.Errorf("%d kept schemas are left", n)
 	}
 	// The same again gives the first outcome; other contents are a conflict.
 	again := p.restored(events.RestoreRequested{ProjectID: "acme", RestoreID: "undo", From: events.RestoreFrom{RequestID: "one"}})
