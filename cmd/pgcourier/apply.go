@@ -31,8 +31,8 @@ func (a *app) applyCommand() *cobra.Command {
 			"A token is known by its project and label: its scopes can be changed, its secret stays.\n" +
 			"The secret of a new one goes into its file, or is printed once. A rule of retention\n" +
 			"counts for a project whose row names none, and goes before RETENTION. With --prune, what\n" +
-			"an earlier apply made and the file has no more is deleted or revoked; what was made in\n" +
-			"another way stays. The form of the file is in docs/schedules.md.",
+			"an earlier apply made is removed if the file lists its kind without it; what was made\n" +
+			"in another way stays. The form of the file is in docs/schedules.md.",
 		Example: "  pgcourier apply -f platform.yaml --dry-run\n" +
 			"  pgcourier apply -f platform.yaml --prune\n" +
 			"  generate-platform | pgcourier apply -f -",
@@ -48,7 +48,7 @@ func (a *app) applyCommand() *cobra.Command {
 		if err != nil {
 			return exitf(exitUsage, "--file: %w", err)
 		}
-		platform, err := service.ParsePlatform(text, time.Now())
+		platform, err := service.ParsePlatform(text, prune, time.Now())
 		if err != nil {
 			return exitf(exitUsage, "%s: %w", term.Sanitize(file), err)
 		}

@@ -72,7 +72,8 @@ func (a *app) pruneCommand() *cobra.Command {
 			"exports will be deleted, deletes those that were announced PRUNE_NOTICE ago from every\n" +
 			"destination, and announces backup.expired. The newest good export of a project stays,\n" +
 			"and so does its newest verified one. --dry-run prints what would become of each export,\n" +
-			"and why; it needs neither the broker nor the storage.",
+			"and why; it needs neither the broker nor the storage. Rules given by --retention go before\n" +
+			"those that apply has set; rules of a project's row go before both.",
 		Example: "  pgcourier prune --dry-run\n" +
 			"  pgcourier prune acme --dry-run --retention last=7,monthly=12 --output json\n" +
 			"  pgcourier prune",
@@ -95,7 +96,7 @@ func (a *app) pruneCommand() *cobra.Command {
 			return exit(exitUsage, err)
 		}
 		return service.WithLedger(cmd.Context(), c, func(ctx context.Context, l *ledger.Ledger, projects *project.Projects) error {
-			pruning := service.PrunerConfig{Ledger: l, Projects: projects, Policy: policy, Notice: c.PruneNotice, Log: a.logger(c)}
+			pruning := service.PrunerConfig{Ledger: l, Projects: projects, Policy: policy, First: cmd.Flags().Changed("retention"), Notice: c.PruneNotice, Log: a.logger(c)}
 			if dry {
 				r, err := service.NewPruner(pruning).PlanNow(ctx, name)
 				if err != nil {

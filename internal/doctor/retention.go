@@ -18,7 +18,7 @@ func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 		r.Add("", Finding{State: Fault, Found: "PGCOURIER_RETENTION: " + err.Error(), Fix: "correct it: see docs/retention.md"})
 		return
 	}
-	rules, known := x.appliedRules(ctx)
+	rules, known := x.appliedRules(ctx, r)
 	found := policy.Text()
 	if rules > 0 {
 		found += fmt.Sprintf(", and %d applied rules", rules)
@@ -36,13 +36,21 @@ func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 }
 
 // appliedRules returns how many rules `pgcourier apply` has set. known is false if the ledger does not
-// tell; the check of the database then says why.
-func (x *examiner) appliedRules(ctx context.Context) (n int, known bool) {
+// tell; the check of the database then says why. It reports those that cannot be read.
+func (x *examiner) appliedRules(ctx context.Context, r *Report) (n int, known bool) {
 	l, err := x.ledger(ctx)
 	if err != nil {
 		return 0, false
 	}
 	rules, err := l.RetentionRules(ctx)
+	for _, rule := range rules {
+		if _, err := retention.Parse(rule.Policy); err != nil {
+			r.Add("rules", Finding{
+				State: Fault, Found: fmt.Sprintf("the applied rule for %s cannot be read, so everything of its projects is kept: %s", rule.Projects, err),
+				Fix: "apply a file with a correct rule for it: see docs/retention.md",
+			})
+		}
+	}
 	return len(rules), err == nil
 }
 

@@ -2,7 +2,11 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgcourier/pgcourier/internal/retention"
 )
@@ -29,6 +33,9 @@ SELECT $1::text, $2::text, $3::text FROM (SELECT count(*) FROM ended) AS first`
 UPDATE pgcourier.retention_rules SET ended_at = clock_timestamp(), ended_by = $2::text
 WHERE projects = $1::text AND ended_at IS NULL`
 )
+
+// ErrRuleSet is wrapped by SetRetentionRule.
+var ErrRuleSet = errors.New("another program has just set the rule of retention: run it again")
 
 type retentionRule struct {
 	Projects string    `db:"projects"`
@@ -62,9 +69,13 @@ func (l *Ledger) retentionRules(ctx context.Context, what, sql string, args ...a
 }
 
 // SetRetentionRule adds a rule of retention, or replaces the one for the same projects. The replaced
-// one is kept with its end.
+// one is kept with its end. ErrRuleSet if another one is set at the same time.
 func (l *Ledger) SetRetentionRule(ctx context.Context, r retention.Rule) error {
-	return l.note(ctx, "set the rule of retention for "+r.Projects, nil, setRetentionRule, text(r.Projects), text(r.Policy), text(r.SetBy))
+	err := l.note(ctx, "set the rule of retention for "+r.Projects, nil, setRetentionRule, text(r.Projects), text(r.Policy), text(r.SetBy))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" { // unique_violation
+		return fmt.Errorf("%w for %s", ErrRuleSet, r.Projects)
+	}
+	return err
 }
 
 // EndRetentionRule ends the rule of retention for projects. It does nothing if there is none.

@@ -60,11 +60,12 @@ const appliedBy = "apply: "
 
 // Needs reports what Compare needs in Records.
 func (p Platform) Needs(prune bool) (schedules, ledger bool) {
-	return prune || len(p.schedules) > 0, prune || len(p.tokens)+len(p.rules) > 0
+	return len(p.schedules) > 0 || prune && p.lists.schedules, len(p.tokens)+len(p.rules) > 0 || prune && (p.lists.tokens || p.lists.rules)
 }
 
 // Compare returns the changes that make what there is the same as the file. With prune, what an
-// earlier Apply made and the file has no more is removed. What was made in another way stays.
+// earlier Apply made and the file's list of that kind has no more is removed. What was made in
+// another way stays, and so do all of a kind that the file does not list.
 func (p Platform) Compare(ctx context.Context, r Records, prune bool, now time.Time) ([]Change, error) {
 	var all []Change
 	if r.Schedules != nil {
@@ -118,7 +119,7 @@ func (p Platform) compareSchedules(r Records, found []broker.Schedule, prune boo
 	}
 	for _, s := range found {
 		declared := slices.ContainsFunc(p.schedules, func(d broker.Schedule) bool { return d.Project == s.Project && d.Name == s.Name })
-		if prune && s.Applied && !declared {
+		if prune && p.lists.schedules && s.Applied && !declared {
 			all = append(all, Change{Kind: "schedule", Project: s.Project, Name: s.Name, Action: Remove,
 				do: func(ctx context.Context) (string, error) { return "", r.Schedules.Remove(ctx, s.Project, s.Name) }})
 		}
@@ -147,7 +148,7 @@ func (p Platform) compareTokens(r Records, found []access.Token, prune bool) (al
 	}
 	for _, t := range found {
 		declared := slices.ContainsFunc(p.tokens, func(d declaredToken) bool { return d.Project == t.Project && d.Label == t.Label })
-		if prune && strings.HasPrefix(t.CreatedBy, appliedBy) && !declared {
+		if prune && p.lists.tokens && strings.HasPrefix(t.CreatedBy, appliedBy) && !declared {
 			all = append(all, Change{Kind: "token", Project: t.Project, Name: t.Label, Action: Remove, do: func(ctx context.Context) (string, error) {
 				_, err := r.Ledger.RevokeToken(ctx, t.ID, appliedBy+r.By)
 				return "", err

@@ -24,6 +24,8 @@ type Platform struct {
 	schedules []broker.Schedule
 	tokens    []declaredToken
 	rules     []retention.Rule
+	// lists tells which kinds the file lists, if only as an empty list. Others are not pruned.
+	lists struct{ schedules, tokens, rules bool }
 }
 
 // declaredToken is a token of a platform's file. Its project and label identify it.
@@ -35,7 +37,7 @@ type declaredToken struct {
 
 // platformFile is the form of the file. Unknown names are refused.
 type platformFile struct {
-	Schedules []struct {
+	Schedules *[]struct {
 		Project string         `yaml:"project"`
 		Name    string         `yaml:"name"`
 		Cron    string         `yaml:"cron"`
@@ -43,14 +45,14 @@ type platformFile struct {
 		Paused  bool           `yaml:"paused"`
 		Request map[string]any `yaml:"request"`
 	} `yaml:"schedules"`
-	Tokens []struct {
+	Tokens *[]struct {
 		Project string   `yaml:"project"`
 		Label   string   `yaml:"label"`
 		Scopes  []string `yaml:"scopes"`
 		Expires string   `yaml:"expires"`
 		File    string   `yaml:"file"`
 	} `yaml:"tokens"`
-	Retention []struct {
+	Retention *[]struct {
 		Project string `yaml:"project"`
 		Keep    string `yaml:"keep"`
 	} `yaml:"retention"`
@@ -59,8 +61,9 @@ type platformFile struct {
 // tokenLife is how long a new token is valid if the file does not say.
 const tokenLife = "90d"
 
-// ParsePlatform reads a platform's file, YAML. The error names every fault of it.
-func ParsePlatform(text []byte, now time.Time) (Platform, error) {
+// ParsePlatform reads a platform's file, YAML. The error names every fault of it. A file that is to
+// prune and lists nothing is a fault: an empty list would remove all of its kind.
+func ParsePlatform(text []byte, prune bool, now time.Time) (Platform, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	var f platformFile
@@ -71,6 +74,10 @@ func ParsePlatform(text []byte, now time.Time) (Platform, error) {
 		return Platform{}, errors.New("the file has more than one document")
 	}
 	var p Platform
+	p.lists.schedules, p.lists.tokens, p.lists.rules = f.Schedules != nil, f.Tokens != nil, f.Retention != nil
+	if prune && !p.lists.schedules && !p.lists.tokens && !p.lists.rules {
+		return Platform{}, errors.New("the file lists nothing: with --prune it needs a list; an empty one, such as `schedules: []`, removes all of its kind")
+	}
 	var faults []error
 	seen := map[string]bool{}
 	fault := func(where string, err error) {
@@ -82,14 +89,14 @@ func ParsePlatform(text []byte, now time.Time) (Platform, error) {
 		}
 		seen[where] = true
 	}
-	for _, s := range f.Schedules {
+	for _, s := range listed(f.Schedules) {
 		name := cmp.Or(s.Name, broker.DefaultSchedule)
 		one, err := declaredSchedule(s.Project, name, s.Cron, s.Zone, s.Request, now)
 		fault(fmt.Sprintf("schedule %s of project %q", name, s.Project), err)
 		one.Paused = s.Paused
 		p.schedules = append(p.schedules, one)
 	}
-	for _, t := range f.Tokens {
+	for _, t := range listed(f.Tokens) {
 		one := declaredToken{Token: access.Token{Project: t.Project, Label: t.Label}, file: t.File}
 		var err, expiry error
 		one.Scopes, err = access.ParseScopes(t.Scopes)
@@ -105,12 +112,20 @@ func ParsePlatform(text []byte, now time.Time) (Platform, error) {
 		fault(fmt.Sprintf("token %q of project %q", t.Label, t.Project), errors.Join(err, expiry))
 		p.tokens = append(p.tokens, one)
 	}
-	for _, r := range f.Retention {
+	for _, r := range listed(f.Retention) {
 		one, err := declaredRule(r.Project, r.Keep)
 		fault(fmt.Sprintf("retention of project %q", r.Project), err)
 		p.rules = append(p.rules, one)
 	}
 	return p, errors.Join(faults...)
+}
+
+// listed returns what is in a list of the file, which may be missing.
+func listed[T any](l *[]T) []T {
+	if l == nil {
+		return nil
+	}
+	return *l
 }
 
 // declaredSchedule returns a schedule as `schedule add` would store it.

@@ -27,10 +27,10 @@ func declaredRule(projects, keep string) (retention.Rule, error) {
 func (p Platform) compareRules(r Records, found []retention.Rule, prune bool) (all []Change) {
 	for _, want := range p.rules {
 		want.SetBy = appliedBy + r.By
-		c := Change{Kind: "retention", Project: want.Projects, Action: Create}
+		c := Change{Kind: "retention", Project: want.Projects, Action: Create, Fields: []Difference{{"rule", "", want.Policy}}}
 		c.do = func(ctx context.Context) (string, error) { return "", r.Ledger.SetRetentionRule(ctx, want) }
 		if i := slices.IndexFunc(found, func(f retention.Rule) bool { return f.Projects == want.Projects }); i >= 0 {
-			c.Action, c.Fields = Alter, []Difference{{"keep", found[i].Policy, want.Policy}}
+			c.Action, c.Fields = Alter, []Difference{{"rule", found[i].Policy, want.Policy}}
 			if found[i].Policy == want.Policy {
 				c.Action, c.Fields, c.do = Keep, nil, nil
 			}
@@ -39,10 +39,13 @@ func (p Platform) compareRules(r Records, found []retention.Rule, prune bool) (a
 	}
 	for _, f := range found {
 		declared := slices.ContainsFunc(p.rules, func(d retention.Rule) bool { return d.Projects == f.Projects })
-		if prune && !declared {
-			all = append(all, Change{Kind: "retention", Project: f.Projects, Action: Remove, do: func(ctx context.Context) (string, error) {
-				return "", r.Ledger.EndRetentionRule(ctx, f.Projects, appliedBy+r.By)
-			}})
+		if prune && p.lists.rules && strings.HasPrefix(f.SetBy, appliedBy) && !declared {
+			all = append(all, Change{
+				Kind: "retention", Project: f.Projects, Action: Remove, Fields: []Difference{{"rule", f.Policy, ""}},
+				do: func(ctx context.Context) (string, error) {
+					return "", r.Ledger.EndRetentionRule(ctx, f.Projects, appliedBy+r.By)
+				},
+			})
 		}
 	}
 	return all

@@ -27,6 +27,7 @@ type PrunerConfig struct {
 	Publisher telemetry.Publisher
 	// Policy applies to projects without other rules.
 	Policy retention.Policy
+	First  bool          // Policy goes before applied rules, though not before a project's row
 	Notice time.Duration // between the warning and the deletion
 	Every  time.Duration // between two runs
 	Holder string        // of the lease: this process
@@ -47,7 +48,7 @@ func NewPruner(c PrunerConfig) *Pruner {
 		bins[i] = bin{d, c.NotDeleted}
 	}
 	return &Pruner{ledger: c.Ledger, every: c.Every, Pruner: retention.NewPruner(retention.Config{
-		Records: c.Ledger, Policies: policies{c.Projects, c.Ledger, c.Policy}, Bins: bins, Holder: c.Holder, Notice: c.Notice, Log: c.Log,
+		Records: c.Ledger, Policies: policies{c.Projects, c.Ledger, c.Policy, c.First}, Bins: bins, Holder: c.Holder, Notice: c.Notice, Log: c.Log,
 		Announcer: &handlers.Expiries{Publisher: publications{c.Publisher}, Source: "pgcourier/pruner"},
 	})}
 }
@@ -74,11 +75,12 @@ func (p *Pruner) PlanNow(ctx context.Context, project string) (retention.Report,
 }
 
 // policies returns the rules of the project's row, else the rule that was applied for it, else the
-// default.
+// default. With first no applied rule counts.
 type policies struct {
 	projects *project.Projects
 	ledger   *ledger.Ledger
 	usual    retention.Policy
+	first    bool
 }
 
 var _ retention.Policies = policies{}
@@ -90,7 +92,11 @@ func (p policies) Policy(ctx context.Context, id string) (retention.Rules, bool,
 		return out, known, err
 	}
 	if text == "" {
-		r, found, err := p.ledger.RetentionRule(ctx, id)
+		var r retention.Rule
+		found := false
+		if !p.first {
+			r, found, err = p.ledger.RetentionRule(ctx, id)
+		}
 		if err != nil || !found {
 			return retention.Rules{Policy: p.usual, From: retention.FromDefault}, true, err
 		}

@@ -26,6 +26,9 @@ retention:
   - {project: "trial*", keep: max-age=30d}
 `
 
+// nothing lists each kind, and nothing of it.
+const nothing = "schedules: []\ntokens: []\nretention: []\n"
+
 func TestApplyMakesWhatTheFileDeclares(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -55,8 +58,12 @@ func TestApplyMakesWhatTheFileDeclares(t *testing.T) {
 		return changes
 	}
 	lines := func(action string) []string {
+		rule := " rule"
+		if action == service.Keep {
+			rule = ""
+		}
 		return []string{action + " schedule acme/default", action + " schedule globex/hourly", action + " token acme/ci", action + " token */dashboard",
-			action + " retention acme/", action + " retention trial*/"}
+			action + " retention acme/" + rule, action + " retention trial*/" + rule}
 	}
 	if _, stderr, code := p.cli("schedule", "add", "initech", "--cron", "@daily"); code != 0 {
 		t.Fatal(stderr)
@@ -79,14 +86,22 @@ func TestApplyMakesWhatTheFileDeclares(t *testing.T) {
 	changed := strings.NewReplacer("0 3", "30 3", "custom", "tar", "[read, export]", "[read]", ", paused: true", "", "max-age=30d", "all").Replace(declared)
 	apply(changed, []string{
 		"change schedule acme/default cron request", "change schedule globex/hourly paused", "change token acme/ci scopes", "keep token */dashboard",
-		"keep retention acme/", "change retention trial*/ keep",
+		"keep retention acme/", "change retention trial*/ rule",
 	})
 	if again, err := os.ReadFile(token); err != nil || string(again) != string(secret) {
 		t.Errorf("another scope made another secret: %v", err)
 	}
 	apply("schedules: []\n", nil)
-	apply("", []string{"remove schedule acme/default", "remove schedule globex/hourly", "remove token */dashboard", "remove token acme/ci",
-		"remove retention acme/", "remove retention trial*/"}, "--prune")
+	for _, text := range []string{"", "# nothing\n", "schedules:\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if stdout, stderr, code := p.cli("apply", "-f", file, "--prune"); code != 2 || !strings.Contains(stderr, "with --prune it needs a list") {
+			t.Errorf("a file that lists nothing, with --prune: %d, %s%s", code, stdout, stderr)
+		}
+	}
+	apply("schedules: []\n", []string{"remove schedule acme/default", "remove schedule globex/hourly"}, "--prune")
+	apply(nothing, []string{"remove token */dashboard", "remove token acme/ci", "remove retention acme/ rule", "remove retention trial*/ rule"}, "--prune")
 	if stdout, _, _ := p.cli("schedule", "list"); !strings.Contains(stdout, "initech") || strings.Contains(stdout, "acme") {
 		t.Errorf("the schedules are\n%s", stdout)
 	}
@@ -120,7 +135,7 @@ func TestApplyMakesWhatTheFileDeclares(t *testing.T) {
 			t.Errorf("%s: %d, %s%s; want %q", text, code, stdout, stderr, want)
 		}
 	}
-	apply("", nil, "--prune") // nothing of the refused files was applied
+	apply(nothing, nil, "--prune") // nothing of the refused files was applied
 }
 
 // The rules of the project's row go before applied ones, and these before RETENTION.
@@ -180,6 +195,21 @@ func TestAPrunerObeysAppliedRules(t *testing.T) {
 	if plan := p.prune(0, settings, "--dry-run"); !strings.Contains(plan.Spared["trial_a"], "sometimes") || plan.steps()["trial_a-r1"] != "kept" {
 		t.Errorf("with an unreadable rule: %+v", plan)
 	}
-	apply("", "--prune")
+	if f := p.diagnose(1, nil, "--only", "retention")["retention/rules"]; !strings.Contains(f.Found, "the applied rule for trial* cannot be read") {
+		t.Errorf("doctor says %+v", f)
+	}
+	if plan := p.prune(0, append(settings, "RETENTION=all"), "--dry-run", "--retention", "last=3"); plan.steps()["trial_a-r1"] != "kept" || len(plan.Spared) > 0 {
+		t.Errorf("with rules given by the flag: %+v", plan)
+	}
+	if err := executeIn(t.Context(), p.database, "UPDATE pgcourier.retention_rules SET set_by = 'psql' WHERE projects = 'bolt'"); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, code := p.cli("apply", "-f", "/dev/null", "--prune"); code != 2 {
+		t.Errorf("an empty file: %d, %s", code, stdout)
+	}
+	apply("retention: []", "--prune")
 	judged(usual...)
+	if f := p.diagnose(0, nil, "--only", "retention")["retention"]; !strings.Contains(f.Found, "1 applied rules") {
+		t.Errorf("a rule that apply has not set is gone: %+v", f)
+	}
 }
