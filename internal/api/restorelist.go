@@ -36,11 +36,11 @@ func (a *API) listRestores(ctx context.Context, in *listRestoresInput) (*listRes
 	if !events.ValidProject(in.Project) { // a ledger cannot be asked for every text
 		return out, nil
 	}
-	all, next, err := a.restoresAfter(ctx, []string{in.Project}, after, in.Limit, true)
+	page, err := a.restoresAfter(ctx, []string{in.Project}, after, in.Limit, true)
 	if err != nil {
 		return nil, a.problemOf(ctx, err)
 	}
-	out.Body.Restores, out.Body.NextCursor = append(out.Body.Restores, all...), next
+	out.Body.Restores, out.Body.NextCursor = append(out.Body.Restores, page.Restores...), page.Next
 	return out, nil
 }
 
@@ -69,49 +69,65 @@ func (p restorePlace) compare(o restorePlace) int {
 	return strings.Compare(o.Project+"/"+o.Request, p.Project+"/"+p.Request)
 }
 
-// restoresAfter returns a page of restores into projects, or into all (nil), and the cursor of the next
-// page. queued says that it begins with those that only the queue has.
-func (a *API) restoresAfter(ctx context.Context, projects []string, after restorePlace, limit int, queued bool) (page []Restore, next string, err error) {
+// RestoresPage is a page of restores, the newest first.
+type RestoresPage struct {
+	Restores []Restore
+	Next     string // cursor of the next page; empty: there is none
+	// Cut says that the queue holds more restores of all projects than MostQueuedRestores: the later ones are on
+	// no page until restorers record them.
+	Cut bool
+}
+
+// restoresAfter returns a page of restores into projects, or into all (nil). queued says that it begins with
+// those that only the queue has.
+func (a *API) restoresAfter(ctx context.Context, projects []string, after restorePlace, limit int, queued bool) (page RestoresPage, err error) {
 	place := ledger.BrowsePlace{At: after.At, Project: after.Project, Request: after.Request}
 	if after == (restorePlace{}) || after.Queued {
 		place = ledger.BrowsePlace{}
 		if queued {
-			if page, next, err = a.queuedAfter(ctx, projects, after, limit); err != nil || next != "" {
-				return page, next, err
+			if page, err = a.queuedAfter(ctx, projects, after, limit); err != nil || page.Next != "" {
+				return page, err
 			}
 		}
 	}
-	rest := limit - len(page)
+	rest := limit - len(page.Restores)
 	entries, err := a.restores.Page(ctx, projects, place, rest+1)
 	if err != nil {
-		return nil, "", err
+		return RestoresPage{}, err
 	}
 	more := len(entries) > rest
 	for _, l := range entries[:min(rest, len(entries))] {
 		r, err := a.restore(l)
 		if err != nil {
-			return nil, "", err
+			return RestoresPage{}, err
 		}
-		page = append(page, r)
+		page.Restores = append(page.Restores, r)
 	}
-	if last := len(page) - 1; more && last >= 0 {
-		next = encodeCursor(restorePlace{rest == 0, page[last].CreatedAt, page[last].ProjectID, page[last].RestoreID})
+	if n := len(page.Restores); more && n > 0 {
+		page.Next = restoreCursor(rest == 0, page.Restores[n-1])
 	}
-	return page, next, nil
+	return page, nil
 }
 
-// queuedAfter returns the restores of a page that only the queue has. next is set if there are more of them.
-func (a *API) queuedAfter(ctx context.Context, projects []string, after restorePlace, limit int) (page []Restore, next string, err error) {
+// restoreCursor returns the cursor of the page after one that ends with r.
+func restoreCursor(queued bool, r Restore) string {
+	return encodeCursor(restorePlace{queued, r.CreatedAt, r.ProjectID, r.RestoreID})
+}
+
+// queuedAfter returns the restores of a page that only the queue has. Next is set if there are more of them.
+func (a *API) queuedAfter(ctx context.Context, projects []string, after restorePlace, limit int) (page RestoresPage, err error) {
 	var all []export.QueuedRequest
 	if projects == nil {
-		all, err = a.RestoreQueue.First(ctx, mostQueuedRestores)
+		all, err = a.RestoreQueue.First(ctx, MostQueuedRestores+1)
+		page.Cut = len(all) > MostQueuedRestores
+		all = all[:min(len(all), MostQueuedRestores)]
 	}
 	for _, p := range projects {
 		of, failed := a.RestoreQueue.OfProject(ctx, p)
 		all, err = append(all, of...), errors.Join(err, failed)
 	}
 	if err != nil {
-		return nil, "", err
+		return RestoresPage{}, err
 	}
 	at := func(q export.QueuedRequest) restorePlace {
 		return restorePlace{true, q.Delivery.Published.UTC(), q.Request.Project, q.Request.Request}
@@ -124,21 +140,22 @@ func (a *API) queuedAfter(ctx context.Context, projects []string, after restoreP
 		known, err := a.restores.Get(ctx, q.Request.ID)
 		switch {
 		case err != nil:
-			return nil, "", err
+			return RestoresPage{}, err
 		case known != nil:
-		case len(page) == limit:
-			last := page[limit-1]
-			return page, encodeCursor(restorePlace{true, last.CreatedAt, last.ProjectID, last.RestoreID}), nil
+		case len(page.Restores) == limit:
+			page.Next = restoreCursor(true, page.Restores[limit-1])
+			return page, nil
 		default:
-			page = append(page, a.waitingRestore(q.Request, q.Delivery.Published))
+			page.Restores = append(page.Restores, a.waitingRestore(q.Request, q.Delivery.Published))
 		}
 	}
-	return page, "", nil
+	return page, nil
 }
 
+// MostQueuedRestores bounds the requests of all projects that one page looks for in the queue: the oldest.
+const MostQueuedRestores = 200
+
 const (
-	// mostQueuedRestores bounds the requests of all projects that one page looks for in the queue.
-	mostQueuedRestores = 200
 	// restoreStreamWait bounds the look for the streams of restores. Without an answer a process looks
 	// again after restoreStreamPause.
 	restoreStreamWait  = time.Second
@@ -172,30 +189,29 @@ func (a *API) takesRestores(ctx context.Context) bool {
 // TakesRestores reports whether restores can be asked for at the broker.
 func (o Operations) TakesRestores(ctx context.Context) bool { return o.api.takesRestores(ctx) }
 
-// Restores returns a page of restores into a project, or into all of the caller if it is empty, the newest
-// first, and the cursor of the next page. Without a connection to the broker those are missing that no
-// restorer has recorded.
-func (o Operations) Restores(ctx context.Context, project, cursor string, limit int) ([]Restore, string, error) {
+// Restores returns a page of restores into a project, or into all of the caller if it is empty. Without a
+// connection to the broker those are missing that no restorer has recorded.
+func (o Operations) Restores(ctx context.Context, project, cursor string, limit int) (RestoresPage, error) {
 	projects, err := o.projects(ListRestores)
 	switch {
 	case err != nil:
-		return nil, "", err
+		return RestoresPage{}, err
 	case project != "" && !o.May(ListRestores, project):
-		return nil, "", errForbidden
+		return RestoresPage{}, errForbidden
 	case project != "" && !events.ValidProject(project):
-		return nil, "", nil
+		return RestoresPage{}, nil
 	case project != "":
 		projects = []string{project}
 	}
 	after, ok := readRestoreCursor(cursor)
 	if !ok {
-		return nil, "", invalidParameter("after", "is not the place of a page")
+		return RestoresPage{}, invalidParameter("after", "is not the place of a page")
 	}
-	all, next, err := o.api.restoresAfter(ctx, projects, after, limit, o.Connected())
+	page, err := o.api.restoresAfter(ctx, projects, after, limit, o.Connected())
 	if err != nil {
-		return nil, "", o.api.problemOf(ctx, err)
+		return RestoresPage{}, o.api.problemOf(ctx, err)
 	}
-	return all, next, nil
+	return page, nil
 }
 
 // Restore returns one restore.

@@ -93,7 +93,8 @@ func (a *API) registerRestores(operations huma.API) {
 
 	huma.Register(operations, a.operation(ListRestores, http.MethodGet, restoresPath, "List restores into the project",
 		"First those that no restorer has recorded yet, then the others, each newest first. Read on with `next_cursor` until it is absent. "+
-			"A restore that a restorer takes while pages are read can be on two of them, and is on one at least.", access.Read, access.Restore), a.listRestores)
+			"A restore that a restorer takes while pages are read can be on two of them, and is on one at least. "+
+			"Of those that no restorer has recorded the first 5000 in the project's queue are listed.", access.Read, access.Restore), a.listRestores)
 
 	op = a.operation(CancelRestore, http.MethodPost, restorePath+"/cancel", "Cancel a restore",
 		"The target then stays as it is. A restore that the target has committed meanwhile completes all the same. Cancelling twice is the same as once.", access.Restore, access.Operate)

@@ -92,7 +92,7 @@ func TestAQueuedRestoreIsNotAskedForWithOtherContents(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const ways = 4
-	b.must(broker.Provision(t.Context(), b.js, broker.Topology{Restores: true, MaxWaitingPerProject: ways + 2}))
+	b.must(broker.Provision(t.Context(), b.js, broker.Topology{Restores: true, MaxWaitingPerProject: 10 * ways}))
 	tok := b.token("acme", access.Restore)
 	const create, replace = `{"restore_id":"undo","from":{"request_id":"nightly"},"mode":"create"}`, `{"restore_id":"undo","from":{"request_id":"nightly"},"mode":"replace"}`
 	for _, c := range []struct {

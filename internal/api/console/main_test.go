@@ -83,6 +83,8 @@ type settings struct {
 	console.Config
 	Notices api.Notices
 	URL     string // of the server, which does not answer yet
+	// RestoreOutcome replaces the body of each restore's outcome. Default: the event.
+	RestoreOutcome string
 }
 
 // setup makes a bench. change may change the console's configuration.
@@ -132,6 +134,9 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*settings)) *ben
 		Ledger: b.ledger, Client: client, JetStream: b.js, Queue: queue, Planner: &replay.Planner{History: replay.NewStreams(b.js), Queue: queue},
 		RestoreQueue: broker.NewRestoreQueue(b.js, handlers.DecodeStoredRestore),
 		RestoreOutcomeBody: func(o export.Outcome) ([]byte, error) {
+			if c.RestoreOutcome != "" {
+				return []byte(c.RestoreOutcome), nil
+			}
 			m, err := handlers.EncodeRestoreOutcome(o, "test")
 			return m.Body, err
 		},

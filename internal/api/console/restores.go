@@ -3,6 +3,7 @@ package console
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -137,22 +138,25 @@ const restoresLimit = 50
 func (v *view) restores() error {
 	d := restoresData{Project: v.parameter("project"), Taken: v.TakesRestores(v.r.Context())}
 	after := v.r.URL.Query().Get("after")
-	all, next, err := v.Restores(v.r.Context(), d.Project, after, restoresLimit)
+	page, err := v.Restores(v.r.Context(), d.Project, after, restoresLimit)
 	if err != nil {
 		return err
 	}
-	for _, r := range all {
+	for _, r := range page.Restores {
 		d.Rows = append(d.Rows, restoreRowOf(r))
 	}
-	if next != "" {
-		d.Next = restoresPath(d.Project, next)
+	if page.Next != "" {
+		d.Next = restoresPath(d.Project, page.Next)
 	}
 	if after != "" {
 		d.First = restoresPath(d.Project, "")
 	}
 	f := frame{Title: "Restores", Tab: "Restores", Live: true, Body: d}
 	if !v.Connected() {
-		f.Notes = []string{"The broker does not answer. Restores that no restorer has seen yet are missing here."}
+		f.Notes = append(f.Notes, "The broker does not answer. Restores that no restorer has seen yet are missing here.")
+	}
+	if page.Cut {
+		f.Notes = append(f.Notes, fmt.Sprintf("More than %d restores are in the queue: of these only the first %[1]d are looked at here. Filter by a project to see all of its own.", api.MostQueuedRestores))
 	}
 	return v.show("restores", f)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
@@ -252,6 +253,50 @@ func TestTheEndOfARestoreIsALiveEvent(t *testing.T) {
 	}
 	if got := v.get("restores/acme/undo"); !strings.Contains(got.body, "has committed") {
 		t.Errorf("the page: %s", got.body)
+	}
+}
+
+// A page says that the target is as it was only for a restore that has failed.
+func TestACompletedRestoreWithAnUnreadableOutcomeIsNotShownAsUndone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *settings) { c.RestoreOutcome = `{"from":"of a later release"}` })
+	b.furnishRestores()
+	v := b.visit("*", access.Admin)
+	const undone = "The target is as it was"
+	if got := v.get("restores/acme/undo-7"); got.status != http.StatusOK || strings.Contains(got.body, undone) || !strings.Contains(got.body, "its outcome cannot be read") {
+		t.Errorf("completed: %d %s", got.status, got.body)
+	}
+	if got := v.get("restores/acme-staging/refresh"); got.status != http.StatusOK || !strings.Contains(got.body, undone) {
+		t.Errorf("failed: %d %s", got.status, got.body)
+	}
+}
+
+// The list of all projects says that it looks at a part of a long queue.
+func TestTheListOfRestoresSaysThatTheQueueIsLonger(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first := events.RestoreRequested{ProjectID: "acme", RestoreID: "w", From: events.RestoreFrom{RequestID: "x"}}
+	b.askedToRestore(first)
+	client, err := events.NewClient(b.nc)
+	b.must(err)
+	const note = "More than 200 restores are in the queue"
+	v := b.visit("*", access.Read)
+	for i := 2; i <= api.MostQueuedRestores+1; i++ {
+		r := first
+		r.ProjectID = fmt.Sprint("p", i)
+		if i == api.MostQueuedRestores+1 {
+			if got := v.get("restores"); got.status != http.StatusOK || strings.Contains(got.body, note) {
+				t.Errorf("with 200: %d %s", got.status, got.body)
+			}
+		}
+		_, err := client.RequestRestore(t.Context(), r)
+		b.must(err)
+	}
+	if got := v.get("restores"); got.status != http.StatusOK || !strings.Contains(got.body, note) {
+		t.Errorf("with one more: %d %s", got.status, got.body)
+	}
+	if got := v.get("restores?project=acme"); got.status != http.StatusOK || strings.Contains(got.body, note) {
+		t.Errorf("of one project: %d %s", got.status, got.body)
 	}
 }
 
