@@ -12,12 +12,12 @@ import (
 	"github.com/pgcourier/pgcourier/internal/seal"
 )
 
-// strikeSQL makes the weapons of the attacks. strike takes the rights of the login if it can, and then
+// attackSQL makes the functions of the attacks. attack takes the rights of the login if it can, and then
 // writes to a table of the login; it counts its calls. immutable does the same in places that need an
 // immutable function. In the source, which has no schema spied, they do nothing.
-const strikeSQL = `
+const attackSQL = `
 CREATE SCHEMA tenant;
-CREATE FUNCTION tenant.strike(what text) RETURNS int LANGUAGE plpgsql AS $$
+CREATE FUNCTION tenant.attack(what text) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
   IF pg_catalog.to_regclass('spied.log') IS NOT NULL THEN
     PERFORM nextval('spied.calls');
@@ -27,7 +27,7 @@ BEGIN
   END IF;
   RETURN 1;
 END$$;
-CREATE FUNCTION tenant.immutable(what text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN tenant.strike(what); END $$;`
+CREATE FUNCTION tenant.immutable(what text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN tenant.attack(what); END $$;`
 
 // plans is a table of another schema, to which only the login of the target may make foreign keys.
 const plans = "CREATE SCHEMA o; CREATE TABLE o.plans (id int PRIMARY KEY); INSERT INTO o.plans VALUES (1);"
@@ -53,36 +53,36 @@ func TestCodeOfAnExportNeverHasTheRightsOfTheLogin(t *testing.T) {
 		what, sql string
 		casts     []export.Cast // which pg_dump leaves out of a schema's dump
 	}{
-		{"a check", "CREATE TABLE tenant.t (a int CHECK (tenant.strike('check') > 0)); INSERT INTO tenant.t VALUES (1)", nil},
-		{"a check with a query", "CREATE TABLE tenant.t (a int CHECK (query_to_xml('SELECT tenant.strike(''query'')', true, true, '') IS NOT NULL)); INSERT INTO tenant.t VALUES (1)", nil},
-		{"a domain", "CREATE DOMAIN tenant.d AS int CHECK (tenant.strike('domain') > 0); CREATE TYPE tenant.c AS (d tenant.d); CREATE TABLE tenant.t (a tenant.c[]); INSERT INTO tenant.t VALUES ('{(1)}')", nil},
+		{"a check", "CREATE TABLE tenant.t (a int CHECK (tenant.attack('check') > 0)); INSERT INTO tenant.t VALUES (1)", nil},
+		{"a check with a query", "CREATE TABLE tenant.t (a int CHECK (query_to_xml('SELECT tenant.attack(''query'')', true, true, '') IS NOT NULL)); INSERT INTO tenant.t VALUES (1)", nil},
+		{"a domain", "CREATE DOMAIN tenant.d AS int CHECK (tenant.attack('domain') > 0); CREATE TYPE tenant.c AS (d tenant.d); CREATE TABLE tenant.t (a tenant.c[]); INSERT INTO tenant.t VALUES ('{(1)}')", nil},
 		{"a generated column", "CREATE TABLE tenant.t (a int, b int GENERATED ALWAYS AS (a + tenant.immutable('generated')) STORED); INSERT INTO tenant.t VALUES (1)", nil},
-		{"the key of a partition", `CREATE FUNCTION tenant.key(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN a * tenant.strike(''key''); END';
+		{"the key of a partition", `CREATE FUNCTION tenant.key(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN a * tenant.attack(''key''); END';
 			CREATE TABLE tenant.t (a int) PARTITION BY RANGE (tenant.key(a)); CREATE TABLE tenant.t1 PARTITION OF tenant.t FOR VALUES FROM (0) TO (9); INSERT INTO tenant.t VALUES (1)`, nil},
 		{"an index, which is evaluated for a plan", "CREATE TABLE tenant.t (a int); INSERT INTO tenant.t VALUES (1); CREATE INDEX i ON tenant.t ((a + tenant.immutable('index'))); ALTER TABLE tenant.t CLUSTER ON i", nil},
 		{"a cast of a row to text", `CREATE TABLE tenant.t (a int); INSERT INTO tenant.t VALUES (1);
-			CREATE FUNCTION tenant.as_text(tenant.t) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN tenant.strike(''cast''); END'; CREATE CAST (tenant.t AS text) WITH FUNCTION tenant.as_text;
+			CREATE FUNCTION tenant.as_text(tenant.t) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN tenant.attack(''cast''); END'; CREATE CAST (tenant.t AS text) WITH FUNCTION tenant.as_text;
 			CREATE INDEX ON tenant.t ((a + tenant.immutable('so that something is called')))`, []export.Cast{{Source: "tenant.t", Target: "text", Function: "tenant.as_text(tenant.t)"}}},
 		{"a cursor that outlives the transaction", `CREATE FUNCTION tenant.holds() RETURNS int LANGUAGE plpgsql AS $$
-			BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT tenant.strike(''cursor'')'; RETURN tenant.strike('before it'); EXCEPTION WHEN duplicate_cursor THEN RETURN 1; END$$;
+			BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT tenant.attack(''cursor'')'; RETURN tenant.attack('before it'); EXCEPTION WHEN duplicate_cursor THEN RETURN 1; END$$;
 			CREATE TABLE tenant.t (a int CHECK (tenant.holds() > 0)); INSERT INTO tenant.t VALUES (1)`, nil},
 		{"operators and functions that hide those of PostgreSQL", `
-			CREATE FUNCTION tenant.same(a oid, b oid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.strike(''operator''); RETURN true; END';
+			CREATE FUNCTION tenant.same(a oid, b oid) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.attack(''operator''); RETURN true; END';
 			CREATE OPERATOR tenant.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = tenant.same);
-			CREATE FUNCTION tenant.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.strike(''function''); RETURN NULL; END';
+			CREATE FUNCTION tenant.to_regclass(text) RETURNS regclass LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.attack(''function''); RETURN NULL; END';
 			CREATE FUNCTION tenant.poison() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
 			  IF pg_catalog.to_regclass('spied.log') IS NULL THEN RETURN 1; END IF;
 			  PERFORM set_config('search_path', 'pg_temp, tenant, pg_catalog', false); PERFORM set_config('standard_conforming_strings', 'off', false);
 			  IF pg_catalog.to_regclass('pg_temp.pg_namespace') IS NULL THEN
-			    EXECUTE 'CREATE TEMP VIEW pg_namespace AS SELECT tenant.strike(''view'')::oid AS oid, ''tenant''::name AS nspname, 10::oid AS nspowner';
+			    EXECUTE 'CREATE TEMP VIEW pg_namespace AS SELECT tenant.attack(''view'')::oid AS oid, ''tenant''::name AS nspname, 10::oid AS nspowner';
 			  END IF;
-			  RETURN tenant.strike('before it');
+			  RETURN tenant.attack('before it');
 			END$$;
 			CREATE TABLE tenant.t (a int CHECK (tenant.poison() > 0), plan int REFERENCES o.plans); INSERT INTO tenant.t VALUES (1, 1)`, nil},
 		{"a foreign key that only the login may make, with an index", "CREATE TABLE tenant.t (a int REFERENCES o.plans); INSERT INTO tenant.t VALUES (1); CREATE INDEX i ON tenant.t ((a + tenant.immutable('index'))); ALTER TABLE tenant.t CLUSTER ON i", nil},
-		{"a materialized view", "CREATE MATERIALIZED VIEW tenant.m AS SELECT tenant.strike('view') AS a; CREATE INDEX ON tenant.m (a)", nil},
+		{"a materialized view", "CREATE MATERIALIZED VIEW tenant.m AS SELECT tenant.attack('view') AS a; CREATE INDEX ON tenant.m (a)", nil},
 	} {
-		from := database(t, plans+strikeSQL+c.sql)
+		from := database(t, plans+attackSQL+c.sql)
 		x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
 		x.Manifest.Artifact.Needs.Casts = c.casts
 		to, login, owner := hostileTarget(t)
@@ -107,22 +107,22 @@ func TestAnExportThatInterferesIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ what, sql, state string }{
 		{"a check with set_config", "CREATE TABLE tenant.t (a int CHECK (set_config('role', 'none', true) IS NOT NULL)); INSERT INTO tenant.t VALUES (1)", "42501"},
-		{"a deferred trigger that a deferred trigger leaves", `CREATE TABLE tenant.trap (a int); INSERT INTO tenant.trap VALUES (1);
+		{"a deferred trigger that a deferred trigger leaves", `CREATE TABLE tenant.queued (a int); INSERT INTO tenant.queued VALUES (1);
 			CREATE FUNCTION tenant.plants() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
 			  IF to_regclass('spied.log') IS NOT NULL THEN
-			    IF (SELECT last_value FROM spied.calls) < 9 THEN SET CONSTRAINTS ALL DEFERRED; UPDATE tenant.trap SET a = a; END IF;
+			    IF (SELECT last_value FROM spied.calls) < 9 THEN SET CONSTRAINTS ALL DEFERRED; UPDATE tenant.queued SET a = a; END IF;
 			  END IF;
 			  RETURN 1; END$$;
-			CREATE FUNCTION tenant.springs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.strike(''deferred''), tenant.plants(); RETURN NULL; END';
-			CREATE CONSTRAINT TRIGGER springs AFTER UPDATE ON tenant.trap DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tenant.springs();
+			CREATE FUNCTION tenant.late_attack() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM tenant.attack(''deferred''), tenant.plants(); RETURN NULL; END';
+			CREATE CONSTRAINT TRIGGER late_attack AFTER UPDATE ON tenant.queued DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tenant.late_attack();
 			CREATE TYPE tenant.n AS ENUM ('1'); CREATE FUNCTION tenant.as_int(tenant.n) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN tenant.plants(); END';
 			CREATE CAST (tenant.n AS int) WITH FUNCTION tenant.as_int AS IMPLICIT;
 			CREATE TABLE tenant.k (id int PRIMARY KEY); INSERT INTO tenant.k VALUES (1); CREATE TABLE tenant.t (a tenant.n REFERENCES tenant.k); INSERT INTO tenant.t VALUES ('1')`, "55006"},
 		{"a cast in a foreign key that only the login may make", `CREATE TYPE tenant.n AS ENUM ('1');
-			CREATE FUNCTION tenant.as_int(tenant.n) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN tenant.strike(''key''); END'; CREATE CAST (tenant.n AS int) WITH FUNCTION tenant.as_int AS IMPLICIT;
+			CREATE FUNCTION tenant.as_int(tenant.n) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN tenant.attack(''key''); END'; CREATE CAST (tenant.n AS int) WITH FUNCTION tenant.as_int AS IMPLICIT;
 			CREATE TABLE tenant.t (a tenant.n REFERENCES o.plans); INSERT INTO tenant.t VALUES ('1')`, ""},
 		{"another function in place of the restore's", `CREATE FUNCTION tenant.replaces() RETURNS int LANGUAGE plpgsql AS $$
-			DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE proname LIKE 'pgcourier%' LOOP EXECUTE format('ALTER FUNCTION %s SECURITY INVOKER', f); END LOOP; RETURN tenant.strike('replaced'); END$$;
+			DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE proname LIKE 'pgcourier%' LOOP EXECUTE format('ALTER FUNCTION %s SECURITY INVOKER', f); END LOOP; RETURN tenant.attack('replaced'); END$$;
 			CREATE TABLE tenant.t (a int CHECK (tenant.replaces() > 0)); INSERT INTO tenant.t VALUES (1)`, ""},
 		{"COMMIT in a function", `CREATE FUNCTION tenant.commits() RETURNS int LANGUAGE plpgsql AS 'BEGIN IF to_regclass(''spied.log'') IS NOT NULL THEN COMMIT; END IF; RETURN 1; END';
 			CREATE TABLE tenant.t (a int CHECK (tenant.commits() > 0)); INSERT INTO tenant.t VALUES (1)`, "2D000"},
@@ -130,7 +130,7 @@ func TestAnExportThatInterferesIsRefused(t *testing.T) {
 			CREATE FUNCTION tenant.commits() RETURNS int LANGUAGE plpgsql AS 'BEGIN IF to_regclass(''spied.log'') IS NOT NULL THEN CALL tenant.commit(); END IF; RETURN 1; END';
 			CREATE TABLE tenant.t (a int CHECK (tenant.commits() > 0)); INSERT INTO tenant.t VALUES (1)`, "2D000"},
 	} {
-		from := database(t, plans+strikeSQL+c.sql)
+		from := database(t, plans+attackSQL+c.sql)
 		x := sealed(t, dump(t, from, export.Custom, "tenant"), kind{format: export.Custom, compression: seal.Plain}, "tenant")
 		if strings.Contains(c.sql, "CREATE CAST") { // pg_dump leaves it out of a schema's dump
 			x.Manifest.Artifact.Needs.Casts = []export.Cast{{Source: "tenant.n", Target: "integer", Function: "tenant.as_int(tenant.n)", Context: "AS IMPLICIT"}}
@@ -152,7 +152,7 @@ func TestAnExportThatInterferesIsRefused(t *testing.T) {
 // Code that gives the session another name does not keep it from being ended.
 func TestAnAttemptThatHidesIsEnded(t *testing.T) {
 	t.Parallel()
-	from := database(t, plans+strikeSQL+`
+	from := database(t, plans+attackSQL+`
 		CREATE FUNCTION tenant.hides() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
 		  IF to_regclass('spied.log') IS NOT NULL THEN PERFORM set_config('application_name', 'hidden', false), pg_advisory_lock(1); END IF;
 		  RETURN 1; END$$;
@@ -238,12 +238,12 @@ COMMENT ON TABLE tenant.t IS 'a\'; COMMIT; --';`),
 // Tables with code get their rows by INSERT instead of COPY, and hold the same.
 func TestRowsOfTablesWithCodeArePlacedUnchanged(t *testing.T) {
 	t.Parallel()
-	from := database(t, strikeSQL+`
-		CREATE DOMAIN tenant.d AS text CHECK (tenant.strike(VALUE) > 0);
+	from := database(t, attackSQL+`
+		CREATE DOMAIN tenant.d AS text CHECK (tenant.attack(VALUE) > 0);
 		CREATE TABLE tenant.t (id int GENERATED ALWAYS AS IDENTITY, a tenant.d, "b ""c"" 'd" bytea, c text[], u int GENERATED ALWAYS AS (id + tenant.immutable('x')) STORED);
 		INSERT INTO tenant.t (a, "b ""c"" 'd", c) VALUES (NULL, NULL, NULL), ('', '', '{}'), (E'\b\f\n\r\t\v\\ ''"', '\x00ff27', ARRAY[E'\\N', NULL, 'it''s', E'\v\\v']), ('\N', E'\\x5c', '{"ü"}'), ('\u0041\x41\101', '\x', '{}');
 		INSERT INTO tenant.t (a) SELECT repeat('long ', 100000) || i FROM generate_series(1, 5) i;
-		CREATE TABLE tenant.none (CHECK (tenant.strike('x') > 0)); INSERT INTO tenant.none DEFAULT VALUES; INSERT INTO tenant.none DEFAULT VALUES;
+		CREATE TABLE tenant.none (CHECK (tenant.attack('x') > 0)); INSERT INTO tenant.none DEFAULT VALUES; INSERT INTO tenant.none DEFAULT VALUES;
 		CREATE TABLE tenant.empty (a tenant.d);`)
 	want := read(t, from, "tenant")
 	for _, f := range formats {

@@ -22,7 +22,7 @@ const nameCounts = "the counts alone (psql)"
 // countedAtOnce is how many tables a worker counts with one statement.
 const countedAtOnce = 64
 
-// tableSet is a project whose rows are counted.
+// tableSet is a project and how it is filled. Its rows are counted.
 type tableSet struct {
 	database string // and its project
 	text     string

@@ -35,7 +35,8 @@ plugin() {
 	local apt=$run/apt.$2 mirror keys=/usr/share/keyrings/debian-archive-keyring.gpg
 	mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/root"
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | awk '!/security/ && !m { m = $0 } END { print m }')
-	printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\n' "${mirror:-http://deb.debian.org/debian}" >"$apt/a.sources"
+	[ -n "$mirror" ] || { echo "apt has no Debian mirror here" >&2; exit 1; }
+	printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\n' "$mirror" >"$apt/a.sources"
 	[ ! -e $keys ] || echo "Signed-By: $keys" >>"$apt/a.sources"
 	local options=(-q -o Dir::Etc::sourcelist="$apt/a.sources" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$apt/lists"
 		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User= -o Acquire::Check-Valid-Until=false)

@@ -122,7 +122,7 @@ type Job struct {
 }
 
 // MarkerID returns the id under which the target knows the restore. It holds a random value of the
-// ledger's row: a restore with the same ID whose row was forgotten has another marker.
+// ledger's row: after that row is deleted, another restore with the same ID has another marker.
 func (j Job) MarkerID() string {
 	if j.Marker == "" {
 		return j.ID.String()
