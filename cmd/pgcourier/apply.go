@@ -26,11 +26,11 @@ func (a *app) applyCommand() *cobra.Command {
 		Use:   "apply -f FILE",
 		Short: "Make schedules, tokens and retention as a file declares them",
 		Long: "Compares the file with the broker's schedules, the API's tokens and the ledger's rules of\n" +
-			"retention, prints what differs, and makes it so. A second time there is nothing to do.\n" +
-			"--dry-run only prints.\n\n" +
-			"A token is known by its project and label: its scopes can be changed, its secret stays.\n" +
+			"retention, prints the differences, and applies them. A second run changes nothing.\n" +
+			"With --dry-run it only prints.\n\n" +
+			"A token is identified by its project and label. Its scopes can change, its secret stays.\n" +
 			"The secret of a new one goes into its file, or is printed once. A rule of retention\n" +
-			"counts for a project whose row names none, and goes before RETENTION. With --prune, what\n" +
+			"applies to projects whose row has none, and overrides RETENTION. With --prune, what\n" +
 			"an earlier apply made is removed if the file lists its kind without it; what was made\n" +
 			"in another way stays. The form of the file is in docs/schedules.md.",
 		Example: "  pgcourier apply -f platform.yaml --dry-run\n" +
@@ -40,7 +40,7 @@ func (a *app) applyCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the file, YAML; - for standard input; required")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")
-	cmd.Flags().BoolVar(&prune, "prune", false, "remove what an earlier apply made and the file has no more")
+	cmd.Flags().BoolVar(&prune, "prune", false, "remove what an earlier apply made and the file no longer has")
 	_ = cmd.MarkFlagRequired("file")
 	load := a.settingFlags(cmd, append(ledgerSettings, brokerSettings...)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {

@@ -27,10 +27,10 @@ func (a *app) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel [PROJECT/]REQUEST_ID",
 		Short: "End a request without an export",
-		Long: "Asks the workers over NATS to cancel a request, wherever it is: waiting, or in\n" +
-			"mid-dump, which is killed. Nothing of it stays in storage, and its outcome is\n" +
+		Long: "Asks the workers over NATS to cancel a request, which may wait or run; a running dump\n" +
+			"is killed. Nothing of it stays in the storage, and its outcome is\n" +
 			"backup.failed with the code cancelled. Cancelling twice has the same result.\n\n" +
-			"The code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
+			"The exit code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
 			"request had ended before.\n\n" +
 			"With --restore it cancels a restore by event, in the ledger: its target stays as it is,\n" +
 			"unless it has committed the restore already, which then completes.",
@@ -77,7 +77,7 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 	switch reply.Result {
 	case events.CancelAccepted:
 	case events.CancelUnknown:
-		return exitf(exitNotFound, "no request %q is known or waits", ask.RequestID)
+		return exitf(exitNotFound, "no request %q is in the ledger or waits in the queue", ask.RequestID)
 	case events.CancelTooLate:
 		return exitf(exitNotPossible, "%s was not cancelled: %s", name, term.Sanitize(reply.Message))
 	case events.CancelAmbiguous, events.CancelInvalid:
@@ -91,7 +91,7 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 			return err
 		}
 		if out.Failed == nil || out.Failed.Code != codes.Cancelled {
-			return exitf(exitFailed, "%s was cancelled, and yet ended otherwise", name)
+			return exitf(exitFailed, "the cancel of %s was recorded, but its outcome is another one: see pgcourier show", name)
 		}
 		reply.Outcome, reply.Code = events.TypeFailed, out.Failed.Code
 	}
@@ -106,7 +106,7 @@ func (a *app) cancelRestore(ctx context.Context, c config.Config, id export.ID, 
 	name := term.Sanitize(id.String())
 	switch {
 	case errors.Is(err, export.ErrUnknown):
-		return exitf(exitNotFound, "no restore %s is known or waits", name)
+		return exitf(exitNotFound, "no restore %s is in the ledger or waits in the queue", name)
 	case err != nil:
 		return err
 	case out != nil && out.Code != codes.Cancelled:

@@ -39,10 +39,10 @@ func (a *app) cloneCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&r.From.RequestID, "export", events.LatestExport, "request id of the export, or latest or latest_verified")
 	f.StringVar(&r.RestoreID, "restore-id", "", "id of the restore, unique within TO (default: a fresh one)")
-	f.BoolVar(&replace, "replace", false, "set aside what TO holds, for RESTORE_KEEP")
+	f.BoolVar(&replace, "replace", false, "replace what TO holds; the old data is kept for RESTORE_KEEP")
 	f.StringArrayVar(&r.Schemas, "schema", nil, "restore only this schema of the export; may be repeated")
 	f.StringArrayVar(&r.Tables, "table", nil, "restore only this table, SCHEMA.NAME as in the export; may be repeated")
-	f.BoolVar(&r.Plan, "plan", false, "change nothing: say what the restore would do and what cannot come along")
+	f.BoolVar(&r.Plan, "plan", false, "change nothing: say what the restore would do and what cannot be restored")
 	f.StringToStringVar(&r.Metadata, "metadata", nil, "labels for the outcome, as key=value")
 	f.StringVar(&r.RequestedBy, "requested-by", "", "who asks, for humans (default: the user's name)")
 	f.BoolVar(&wait, "wait", false, "follow the restore until its outcome")
@@ -74,10 +74,10 @@ func (a *app) cloneCommand() *cobra.Command {
 func (a *app) clone(ctx context.Context, client *events.Client, r events.RestoreRequested, wait bool) error {
 	id, err := client.RequestRestore(ctx, r)
 	if errors.Is(err, events.ErrQueueFull) {
-		return fmt.Errorf("%w: it has as many restores as may wait; ask again when one of them has ended", err)
+		return fmt.Errorf("%w: ask again when one of its restores has ended", err)
 	}
 	if errors.Is(err, events.ErrNoRestores) {
-		return exitf(exitFailed, "%w: run serve with the role restorer once", err)
+		return exitf(exitFailed, "%w: start a process with the role restorer, or run pgcourier broker setup", err)
 	}
 	if err != nil {
 		return err

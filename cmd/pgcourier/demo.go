@@ -16,11 +16,11 @@ func (a *app) demoCommand() *cobra.Command {
 	var size int
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole story on a temporary database",
+		Short: "Request, export, recover and restore on a temporary database",
 		Long: "Starts a temporary PostgreSQL cluster, an embedded broker and a worker, requests\n" +
 			"exports as a gateway would, drops the ledger and recovers it from the storage, restores\n" +
-			"what is stored into an empty database and compares every table. It removes all of it\n" +
-			"again but the exports.\n\n" +
+			"what is stored into an empty database and compares every table. Afterwards it removes\n" +
+			"everything except the exports.\n\n" +
 			"It needs PostgreSQL's server binaries: `make postgres` installs them where permitted.",
 		Example: "  pgcourier demo\n  pgcourier demo --size 2000000",
 		Args:    cobra.NoArgs,

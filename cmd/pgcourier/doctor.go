@@ -17,7 +17,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check everything a worker needs, and say how to fix it",
 		Long: "Looks with the worker's own configuration at the client tools, the database, the ledger\n" +
-			"and its rights, the projects that were exported of late, the broker, its streams and\n" +
+			"and its rights, the projects that were exported lately, the broker, its streams and\n" +
 			"this key's rights, every storage (it writes, reads and deletes a probe), disks, clocks,\n" +
 			"certificates, keys, the sandbox, mail, webhook and chat. It changes nothing else and\n" +
 			"sends nothing unless --send-test is given. Run it as the worker's user.\n\n" +

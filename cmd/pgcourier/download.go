@@ -27,21 +27,21 @@ func (a *app) downloadCommand() *cobra.Command {
 		Use:   "download ID",
 		Short: "Fetch a stored export into a file",
 		Long: "Fetches an export, checks its size and hash, and only then gives the file its name.\n" +
-			"Until then it is FILE.part, from which an interrupted download goes on. It needs\n" +
+			"Until then it is FILE.part, from which an interrupted download continues. It needs\n" +
 			"neither the broker nor the ledger, and without --plain no identity.\n\n" + idHelp,
 		Example: "  pgcourier download nightly-42 --storage file:///var/lib/exports\n" +
 			"  pgcourier download acme/nightly-42 -o acme.sql.gz.age\n" +
 			"  pgcourier download nightly-42 --plain -i key.txt -o - | less",
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVarP(&to, "to", "o", "", "file to write; - is standard output, after a first reading that checks all; empty: the export's own name in this folder")
+	cmd.Flags().StringVarP(&to, "to", "o", "", "file to write; - is standard output, after a first reading that checks the export; empty: the export's own name in this folder")
 	cmd.Flags().BoolVar(&plain, "plain", false, "decrypt and decompress: the dump as pg_dump wrote it")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it exists")
 	_ = cmd.MarkFlagFilename("to")
 	open, _ := a.readingFlags(cmd)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		if to == "-" && a.output != "text" {
-			return exitf(exitUsage, "--to - leaves no room for --output %s", a.output)
+			return exitf(exitUsage, "--to - writes the export to standard output: leave out --output %s", a.output)
 		}
 		x, _, err := open()
 		if err != nil {

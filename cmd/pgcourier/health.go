@@ -14,9 +14,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Use:   "health",
 		Short: "Ask a running worker whether it is ready",
 		Long: "Asks /readyz at HTTP_ADDR. With --live it asks /healthz, which says that the process\n" +
-			"lives: for a container's health check, so that an outage of the broker or the database\n" +
-			"does not have workers replaced.",
-		Example: "  pgcourier health --http-addr 127.0.0.1:8080\n" +
+			"lives. Use that for a container's health check: an outage of the broker or the database\n" +
+			"then does not restart workers.",
+		Example: "  pgcourier health --http-addr 127.0.0.1:8321\n" +
 			"  pgcourier health --live",
 		Args: cobra.NoArgs,
 	}
@@ -28,7 +28,7 @@ func (a *app) healthCommand() *cobra.Command {
 			return err
 		}
 		if c.HTTPAddr == "" {
-			return exitf(exitUsage, "set PGCOURIER_HTTP_ADDR, as for the worker")
+			return exitf(exitUsage, "set PGCOURIER_HTTP_ADDR to the same address as the worker's")
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 		defer cancel()

@@ -86,7 +86,7 @@ func (a *app) initCommand() *cobra.Command {
 		}
 		fmt.Fprintf(a.stderr, "pgcourier: wrote %s\n", x.file)
 		if x.key != "" {
-			fmt.Fprintf(a.stderr, "pgcourier: wrote %s; without it no export can be read: keep it elsewhere, and a copy of it\n", x.key)
+			fmt.Fprintf(a.stderr, "pgcourier: wrote %s; without it no export can be read: move it to another machine, and keep a copy\n", x.key)
 		}
 		if !f.Changed("only") {
 			checks := slices.DeleteFunc(doctor.Names(), func(name string) bool { return name == "drift" || name == "broker" && x.broker == "" })
@@ -130,7 +130,7 @@ func (x *newSettings) write() error {
 	}
 	if x.eachSchema {
 		if x.query != "" {
-			return exitf(exitUsage, "--each-schema and PROJECT_QUERY exclude each other")
+			return exitf(exitUsage, "--each-schema and PROJECT_QUERY exclude each other: set one of them")
 		}
 		x.query = project.EachSchemaQuery
 	}

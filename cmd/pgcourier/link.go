@@ -52,7 +52,7 @@ func (a *app) linkCreateCommand() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&ttl, "ttl", "7d", "how long it is valid, 1m to 366d")
-	cmd.Flags().IntVar(&r.MaxDownloads, "max-downloads", 0, "how often the file can be fetched (default: as often as one likes)")
+	cmd.Flags().IntVar(&r.MaxDownloads, "max-downloads", 0, "how often the file can be fetched (default: no limit)")
 	cmd.Flags().StringVar(&r.NotifyEmail, "notify-email", "", "address that a notifier sends it to")
 	load := a.settingFlags(cmd, "DATABASE_URL", "PUBLIC_URL", "LINK_KEY", "DATA_DIR")
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {

@@ -35,7 +35,7 @@ func (a *app) listCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&failed, "failed", false, "only those that failed, with cause, attempts and age")
 	cmd.Flags().StringVar((*string)(&f.Code), "code", "", "only those that failed with this code")
 	cmd.Flags().DurationVar(&f.Since, "since", 0, "only those first seen within this time, for instance 24h")
-	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
+	cmd.Flags().IntVar(&f.Limit, "limit", 50, "list at most this many")
 	cmd.Flags().BoolVar(&notifications, "notifications", false, "list notifications of outcomes instead, see pgcourier notifications list")
 	cmd.Flags().BoolVar(&restores, "restores", false, "list restores by event instead; --project is the one restored into")
 	for _, other := range []string{"failed", "code", "since"} {

@@ -20,9 +20,9 @@ func (a *app) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the ledger's schema up to date",
-		Long: "Makes or alters the tables of schema pgcourier in DATABASE_URL. A worker does so\n" +
-			"itself at its start when its login may. Where it may not, run this first after each\n" +
-			"update, as the schema's owner; see docs/least-privilege.md.",
+		Long: "Makes or alters the tables of the schema pgcourier in DATABASE_URL. A worker does this\n" +
+			"at its start if its login has the right to. Otherwise run this as the schema's owner\n" +
+			"after each update, before the workers start; see docs/least-privilege.md.",
 		Example: "  pgcourier migrate --database-url-file /run/secrets/owner-dsn",
 		Args:    cobra.NoArgs,
 	}

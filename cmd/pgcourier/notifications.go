@@ -41,7 +41,7 @@ func (a *app) notificationsListCommand() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&f.states, "state", nil, "only these: waiting, sent, parked")
 	cmd.Flags().StringVar(&f.project, "project", "", "only this project's")
-	cmd.Flags().IntVar(&f.limit, "limit", 50, "at most so many")
+	cmd.Flags().IntVar(&f.limit, "limit", 50, "list at most this many")
 	load := a.settingFlags(cmd, brokerSettings...)
 	cmd.RunE = coded(func(cmd *cobra.Command, _ []string) error {
 		c, err := load()
@@ -57,7 +57,7 @@ func (a *app) notificationsReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay KEY...",
 		Short: "Deliver parked notifications again",
-		Long: "Puts parked notifications back into the queue, with all their tries before them, under\n" +
+		Long: "Puts parked notifications back into the queue, with a new set of tries, under\n" +
 			"the same Message-ID or webhook-id as before. One that waits stays as it is; one that\n" +
 			"was sent is refused.",
 		Example: "  pgcourier notifications replay email-6bmqz5vjv2cnjv7x2jkn3y4f5e",

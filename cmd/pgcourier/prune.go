@@ -71,9 +71,9 @@ func (a *app) pruneCommand() *cobra.Command {
 		Long: "Does once what the role pruner does regularly: it announces by backup.expiring which\n" +
 			"exports will be deleted, deletes those that were announced PRUNE_NOTICE ago from every\n" +
 			"destination, and announces backup.expired. The newest good export of a project stays,\n" +
-			"and so does its newest verified one. --dry-run prints what would become of each export,\n" +
-			"and why; it needs neither the broker nor the storage. Rules given by --retention go before\n" +
-			"those that apply has set; rules of a project's row go before both.",
+			"and so does its newest verified one. --dry-run prints which exports would be deleted, and\n" +
+			"why; it needs neither the broker nor the storage. Rules given by --retention override\n" +
+			"those that apply has set; rules of a project's row override both.",
 		Example: "  pgcourier prune --dry-run\n" +
 			"  pgcourier prune acme --dry-run --retention last=7,monthly=12 --output json\n" +
 			"  pgcourier prune",
@@ -143,7 +143,7 @@ func (a *app) prune(ctx context.Context, c config.Config, pruning service.Pruner
 		return err
 	}
 	if i := slices.IndexFunc(out.Exports, func(e prunedExport) bool { return e.Fault != "" }); i >= 0 {
-		return exitf(exitFailed, "not everything could be done; the next run tries again: %s", out.Exports[i].Fault)
+		return exitf(exitFailed, "some exports could not be deleted; the next run tries again: %s", out.Exports[i].Fault)
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ func (a *app) receiptVerifyCommand() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "Verify a receipt offline, and the file that it is of",
 		Long: "Checks that one of the given public keys has signed the receipt and, with --object, that\n" +
-			"the file is the one that it is of. It needs nothing else: no network, no configuration.\n" +
-			"It fails with exit code 4 when one of them is wrong.",
+			"the receipt is of that file. It needs no network and no configuration. If the signature\n" +
+			"or the file is wrong, the exit code is 4.",
 		Example: "  pgcourier receipt verify nightly-42.receipt.json --key receipt.pub --object nightly-42.1.sql.gz.age",
 		Args:    cobra.ExactArgs(1),
 	}

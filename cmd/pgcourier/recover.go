@@ -19,9 +19,9 @@ func (a *app) recoverCommand() *cobra.Command {
 		Long: "Reads the manifest of every stored export and records the requests that the ledger\n" +
 			"does not know, with their outcomes; it makes the ledger's schema if it is gone. Rows\n" +
 			"that exist are never changed, so it may be repeated. Failed requests left nothing in\n" +
-			"the storage and stay forgotten. It needs no broker, and announces nothing.\n\n" +
+			"the storage, so they are not recovered. It needs no broker, and publishes nothing.\n\n" +
 			"A manifest that cannot be used is reported and makes the exit code 4 (2 when only an\n" +
-			"identity is missing); all others are recovered all the same.",
+			"identity is missing); all others are recovered.",
 		Example: "  pgcourier recover --storage file:///var/lib/exports --database-url-file /run/secrets/dsn\n" +
 			"  pgcourier recover --storage telegram://-1001234567890 -i key.txt",
 		Args: cobra.NoArgs,

@@ -37,7 +37,7 @@ func (a *app) replayCommand() *cobra.Command {
 		Long: "Publishes a new request for a failed one, or with --failed for all that failed. The\n" +
 			"new request points to the first of its chain, and its id follows from that: replaying\ntwice, also from two terminals at once, gives one request. Nothing is changed or\ndeleted. It needs the broker and not the ledger.\n\n" +
 			"It skips requests that have completed since, that have a replay underway, or that were\ncancelled (unless --code cancelled is given). It waits while a queue is full.\n\n" +
-			"The code of a single replay is 3 for an unknown request, and 6 when the request has\ncompleted, still waits or runs, or could not be decoded.",
+			"The exit code of a single replay is 3 for an unknown request, and 6 when the request has\ncompleted, still waits or runs, or could not be decoded.",
 		Example: "  pgcourier replay nightly-2026-11-23 --wait\n" +
 			"  pgcourier replay --failed --since 24h --dry-run\n" +
 			"  pgcourier replay --failed --since 6h --project acme --code storage_unavailable\n" +
@@ -53,7 +53,7 @@ func (a *app) replayCommand() *cobra.Command {
 	f.BoolVar(&o.Transient, "transient", false, "with --failed: only transient failures")
 	f.BoolVar(&o.dryRun, "dry-run", false, "publish nothing, print what would be published")
 	f.StringVar(&perTime, "rate", "", "publish no faster than this, for instance 10/s or 30/m (default: no bound)")
-	f.BoolVar(&o.wait, "wait", false, "wait for the outcomes; the code is 1 if one is a failure")
+	f.BoolVar(&o.wait, "wait", false, "wait for the outcomes; the exit code is 1 if one is a failure")
 	f.DurationVar(&o.timeout, "timeout", 0, "end after this time; published requests still run (default: never)")
 	f.StringSliceVar(&notifications, "notification", nil, "deliver these parked notifications again instead, by the keys of list --notifications")
 	cmd.MarkFlagsMutuallyExclusive("permanent", "transient")
@@ -73,7 +73,7 @@ func (a *app) replayCommand() *cobra.Command {
 			return exitf(exitUsage, "--since: %s is negative", o.Since)
 		}
 		if (len(args) == 1) == o.failed {
-			return exitf(exitUsage, "name one request, or say --failed for all that failed")
+			return exitf(exitUsage, "name one request, or use --failed for all that failed")
 		}
 		forFailed := []string{"since", "code", "permanent", "transient", "rate"}
 		if i := slices.IndexFunc(forFailed, cmd.Flags().Changed); i >= 0 && !o.failed {

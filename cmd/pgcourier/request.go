@@ -62,7 +62,7 @@ func (a *app) requestCommand() *cobra.Command {
 func (a *app) request(ctx context.Context, client *events.Client, r events.Requested, wait bool) error {
 	id, err := client.RequestBackup(ctx, r)
 	if errors.Is(err, events.ErrQueueFull) {
-		return fmt.Errorf("%w: it has as many requests as may wait (the workers' MAX_WAITING_PER_PROJECT); ask again when one of them has ended", err)
+		return fmt.Errorf("%w: the limit is the workers' MAX_WAITING_PER_PROJECT; ask again when one of its requests has ended", err)
 	}
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&clean, "clean", false, "first drop all that the export's schemas hold, but no extension and nothing elsewhere")
 	cmd.Flags().BoolVar(&extensions, "create-extensions", false, "first make the extensions that the export needs, in the schemas that they had")
-	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest run of the feeding, indexes included")
+	cmd.Flags().DurationVar(&timeout, "timeout", 12*time.Hour, "longest time of the restore itself, indexes included")
 	cmd.Flags().IntVar(&jobs, "jobs", 0, "restore by so many connections, without the one transaction; 0: in one transaction")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out what the database refuses, list it, and exit with 4")
 	cmd.Flags().BoolVar(&noTransaction, "no-transaction", false, "execute each statement by itself, for a database with few locks")
@@ -41,6 +41,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	stored.PlaceFlags(cmd.Flags(), &place)
 	open, _ := a.readingFlags(cmd, "RESTORE_URL", "VERIFY_SCRATCH_URL", "PG_BIN_DIR", "SPOOL_DIR", "CLIENT_CHECK", "SANDBOX")
 	renameFlag(cmd, "restore-url", "to")
+	cmd.Flags().Lookup("to-file").Usage = "file that holds --to"
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
 		if timeout <= 0 {

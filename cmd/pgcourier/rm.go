@@ -21,11 +21,11 @@ func (a *app) rmCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm ID",
 		Short: "Delete a stored export from every destination",
-		Long: "Deletes an export and says for each destination what became of it: deleted, absent,\n" +
-			"hidden where a bucket keeps an old version of it, or tombstoned where only an empty\n" +
-			"stand-in could take its place (a Telegram bot deletes messages for 48 hours only). With\n" +
-			"DATABASE_URL the ledger notes when; the request's outcome stays as it was announced. It\n" +
-			"may be repeated.\n\n" + idHelp,
+		Long: "Deletes an export and reports the result for each destination: deleted, absent,\n" +
+			"hidden if a bucket keeps an old version of it, or tombstoned if an empty file replaces it\n" +
+			"(a Telegram bot deletes messages for 48 hours only). With\n" +
+			"DATABASE_URL the ledger records the time; the request's outcome does not change. The\n" +
+			"command may be repeated.\n\n" + idHelp,
 		Example: "  pgcourier rm nightly-42\n  pgcourier rm acme/nightly-42 --yes --storage s3://backups/prod",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -53,7 +53,7 @@ func (a *app) rmCommand() *cobra.Command {
 			out, faults := x.Remove(ctx, what)
 			if len(faults) == 0 && led != nil && *from == "" {
 				if _, err := led.Remove(ctx, what.ID); err != nil {
-					return fmt.Errorf("deleted, but the ledger could not note it: %w", err)
+					return fmt.Errorf("deleted, but not recorded in the ledger (repeat the command): %w", err)
 				}
 			}
 			var text strings.Builder
@@ -73,7 +73,7 @@ func (a *app) rmCommand() *cobra.Command {
 // confirm asks on a terminal. Without one --yes is the answer.
 func (a *app) confirm(ctx context.Context, what stored.Objects, names []string) error {
 	if !term.IsTerminal(a.stdin) {
-		return exitf(exitUsage, "rm deletes %s for good: say --yes", what.ID)
+		return exitf(exitUsage, "rm deletes %s for good: confirm with --yes", what.ID)
 	}
 	fmt.Fprintf(a.stderr, "Delete %s (%s) from %s for good? Type yes: ",
 		term.Sanitize(what.ID.String()), term.Sanitize(strings.Join(what.Keys, ", ")), strings.Join(names, ", "))

@@ -46,7 +46,7 @@ func newRoot(p process) *cobra.Command {
 			"when a backup.requested event asks for it, and announces exactly one outcome.\n\n" +
 			"Each setting is an environment variable PGCOURIER_NAME, or a flag of the same name.\n" +
 			exitCodesText(),
-		Example: "  pgcourier demo                      # the whole story on a temporary database\n" +
+		Example: "  pgcourier demo                      # request, export, recover and restore on a temporary database\n" +
 			"  pgcourier serve                     # a worker, with an embedded broker if none is named\n" +
 			"  pgcourier request acme --wait       # ask for an export and wait for its outcome\n" +
 			"  pgcourier watch                     # see what runs",

@@ -27,7 +27,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 		Short:   "Manage recurring exports, which the broker schedules",
 		Long: "A schedule is a request that the broker holds and makes due by itself: there is no cron\n" +
 			"daemon, and any number of workers make one run of each. It needs nats-server 2.14 or\n" +
-			"newer; the embedded broker is. See docs/schedules.md for missed runs,\n" +
+			"newer, which the embedded broker is. See docs/schedules.md for missed runs,\n" +
 			"overlapping runs and changes of the clock.",
 		Args: cobra.NoArgs,
 	}
@@ -45,8 +45,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 		Long: "--cron takes five fields (minute hour day month weekday), six (second first), @hourly,\n" +
 			"@daily, @weekly, @monthly, @yearly, or an interval such as '@every 6h'. The export's\n" +
 			"options are those of `pgcourier request`. With DATABASE_URL set it warns of a project\n" +
-			"that the control plane does not have or that is not active, and adds the schedule\n" +
-			"all the same.",
+			"that the control plane does not have or that is not active, but adds the schedule.",
 		Example: "  pgcourier schedule add acme --cron '0 3 * * *' --tz Europe/Berlin\n" +
 			"  pgcourier schedule add acme --name hourly --cron @hourly --format custom --storage-path hourly\n" +
 			"  pgcourier schedule add acme --cron '@every 6h' --replace",
@@ -56,7 +55,7 @@ func (a *app) scheduleAddCommand() *cobra.Command {
 	f.StringVar(&name, "name", broker.DefaultSchedule, "name, unique within the project")
 	f.StringVar(&cron, "cron", "", "times; required")
 	f.StringVar(&zone, "tz", "", "time zone of --cron, such as Europe/Berlin (default: UTC)")
-	f.BoolVar(&replace, "replace", false, "put it in the place of one with that name")
+	f.BoolVar(&replace, "replace", false, "replace the schedule with that name")
 	term.RequestFlags(cmd, &r)
 	_ = cmd.MarkFlagRequired("cron")
 	load := a.settingFlags(cmd, append([]string{"DATABASE_URL", "PROJECT_QUERY"}, brokerSettings...)...)

@@ -30,9 +30,9 @@ func (a *app) storageCommand() *cobra.Command {
 		Use:   "storage",
 		Short: "Show which storage is at each destination",
 		Long: "Compares the marker in the root of each destination with the ledger, and changes\n" +
-			"nothing. Another storage, or none, in the place of the one that the ledger knows makes\n" +
-			"the exit code 2 or 5: a file system that is not mounted, or folders that each worker\n" +
-			"has for itself. Telegram has no marker.",
+			"nothing. The exit code is 5 if a storage that the ledger knows is missing, for instance\n" +
+			"because a file system is not mounted, and 2 if another storage is there, for instance\n" +
+			"because each worker has a folder of its own. Telegram has no marker.",
 		Example: "  pgcourier storage\n  pgcourier storage adopt file",
 		Args:    cobra.NoArgs,
 	}
@@ -59,7 +59,7 @@ func (a *app) storageAdoptCommand() *cobra.Command {
 		Use:   "adopt DESTINATION",
 		Short: "Record the storage that is at a destination",
 		Long: "Records the storage that lies at a destination, and marks it if it has no marker.\n" +
-			"Only for a storage that was moved or begun anew on purpose: exports that the ledger has\n" +
+			"Only for a storage that was moved or newly made on purpose: exports that the ledger has\n" +
 			"there are missing where they were not copied, and `pgcourier doctor --drift` lists them.",
 		Example: "  pgcourier storage adopt file --storage file:///srv/exports",
 		Args:    cobra.ExactArgs(1),
@@ -128,7 +128,7 @@ func (p storagePlace) text() string {
 	case p.Storage == "" && p.Recorded == "":
 		return "not marked" + on
 	case p.Storage == "":
-		return "its marker is gone; the next worker's start makes it again" + on
+		return "its marker is missing; a worker makes it again at its start" + on
 	}
 	return "storage " + p.Storage + on
 }

@@ -52,8 +52,8 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&of, "project", "", "the project that it is for; * for all; required")
 	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it is for: export, read, download, operate, restore, admin; required")
-	cmd.Flags().StringVar(&expires, "expires", "90d", "how long it is valid, such as 90d or 12h; never for no end")
-	cmd.Flags().StringVar(&label, "label", "", "what it is used for, for people")
+	cmd.Flags().StringVar(&expires, "expires", "90d", "how long it is valid, such as 90d or 12h; never: without an end")
+	cmd.Flags().StringVar(&label, "label", "", "what it is used for; shown in lists")
 	_ = cmd.MarkFlagRequired("project")
 	_ = cmd.MarkFlagRequired("scope")
 	load := a.settingFlags(cmd, ledgerSettings...)
@@ -70,7 +70,7 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 			return exitf(exitUsage, "--scope: name at least one")
 		}
 		if of != access.AllProjects && !events.ValidProject(of) {
-			return exitf(exitUsage, "--project: %q is no project id, nor *", of)
+			return exitf(exitUsage, "--project: %q is neither a project id nor *", of)
 		}
 		c, err := load()
 		if err != nil {

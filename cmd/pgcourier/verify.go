@@ -52,8 +52,8 @@ func (a *app) verifyCommand() *cobra.Command {
 			"and the rows of every table. With --restore it is also restored into a new database\n" +
 			"of a scratch server (VERIFY_SCRATCH_URL, or a temporary server on this machine) by\n" +
 			"a login that is no superuser, and every table is counted there. What that login may not\n" +
-			"do, and what needs objects that the server does not have, is listed: it is no fault of\n" +
-			"the export. It needs neither the broker nor the ledger.\n\n" + idHelp,
+			"do, and what needs objects that the server does not have, is listed: this is not a\n" +
+			"fault of the export. It needs neither the broker nor the ledger.\n\n" + idHelp,
 		Example: "  pgcourier verify nightly-42 --storage s3://backups/prod\n" +
 			"  pgcourier verify acme/nightly-42 -i key.txt --restore --output json",
 		Args: cobra.ExactArgs(1),

@@ -60,78 +60,78 @@ type Config struct {
 
 	PasswordCommand secret.Command `env:"PASSWORD_COMMAND" help:"program that prints the password for PostgreSQL where DATABASE_URL, a project's dsn, that of RESTORE_QUERY, RESTORE_URL or VERIFY_SCRATCH_URL holds none, such as the token of a cloud's login: a JSON array of the program and its arguments, in which {host}, {port}, {user} and {dbname} are replaced; it runs for each new connection, without a shell, see docs/least-privilege.md; empty: none"`
 
-	NATSURL      secret.String `env:"NATS_URL" help:"broker; several servers separated by commas; empty: the embedded one"`
+	NATSURL      secret.String `env:"NATS_URL" help:"URL of the broker; several servers separated by commas; empty: the embedded broker"`
 	NATSCreds    string        `env:"NATS_CREDS" help:"credentials file for the broker (JWT and nkey)"`
 	NATSNKey     string        `env:"NATS_NKEY" help:"nkey seed file for the broker"`
 	NATSKeys     string        `env:"NATS_KEYS" help:"folder of nkey seed files for the broker, one for each of its users (gateway.nk, worker.nk, notifier.nk, verifier.nk, restorer.nk, operator.nk): each role and command takes its own, see docs/broker.md; empty: the folder keys in DATA_DIR for the embedded broker, else none"`
-	NATSInbox    string        `env:"NATS_INBOX_PREFIX" help:"begin of the subjects on which the broker's answers come; empty: _INBOX_ and the name of the broker's user"`
+	NATSInbox    string        `env:"NATS_INBOX_PREFIX" help:"prefix of the subjects on which the broker's answers arrive; empty: _INBOX_ and the name of the broker's user"`
 	NATSTLSCA    string        `env:"NATS_TLS_CA" help:"CA certificates file for the broker"`
 	NATSTLSCert  string        `env:"NATS_TLS_CERT" help:"client certificate file for the broker"`
 	NATSTLSKey   string        `env:"NATS_TLS_KEY" help:"client key file for the broker"`
-	NATSTLSFirst bool          `env:"NATS_TLS_FIRST" envDefault:"false" help:"true: TLS begins at once, for a broker with handshake_first"`
+	NATSTLSFirst bool          `env:"NATS_TLS_FIRST" envDefault:"false" help:"true: the connection begins with TLS, for a broker with handshake_first"`
 	NATSDomain   string        `env:"NATS_DOMAIN" help:"JetStream domain of the streams, where the broker is reached through a leaf node of another; empty: the server's own"`
 	NATSPrefix   string        `env:"NATS_API_PREFIX" help:"subject prefix of JetStream's API, where another account exports it; empty: $JS.API"`
-	NATSMaxBytes ByteSize      `env:"NATS_STREAM_MAX_BYTES" envDefault:"0" help:"limit of each stream, for accounts that demand one (max_bytes_required): a full queue refuses requests, other streams drop their oldest; 0: none"`
+	NATSMaxBytes ByteSize      `env:"NATS_STREAM_MAX_BYTES" envDefault:"0" help:"limit of each stream, for accounts that demand one (max_bytes_required): a full queue refuses requests, other streams drop their oldest messages; 0: no limit"`
 	NATSMaxAcks  int           `env:"NATS_MAX_ACK_PENDING" envDefault:"10000" help:"requests that all workers together may hold, those that wait for their next delivery included; lower it where the account limits max_ack_pending"`
 	NATSReplicas int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream that an external cluster keeps: 1, 3 or 5"`
 	NATSHost     string        `env:"NATS_HOST" envDefault:"127.0.0.1" help:"address on which the embedded broker listens; any but a loopback address needs NATS_SERVER_CERT"`
 	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded broker; -1: any free one"`
-	NATSCert     string        `env:"NATS_SERVER_CERT" help:"certificate file of the embedded broker; with it only TLS is spoken"`
+	NATSCert     string        `env:"NATS_SERVER_CERT" help:"certificate file of the embedded broker, which then accepts TLS connections only"`
 	NATSKey      string        `env:"NATS_SERVER_KEY" help:"key file of the embedded broker"`
 	NATSClientCA string        `env:"NATS_SERVER_CLIENT_CA" help:"CA certificates file of the embedded broker: each client must have a certificate of one of these"`
 
 	DataDir        string        `env:"DATA_DIR" envDefault:"./pgcourier-data" help:"folder of the embedded broker and of the default storage"`
 	Storage        []string      `env:"STORAGE" help:"where exports are kept: file:///dir, s3://bucket/prefix or telegram://CHAT_ID, see docs/storage.md; several separated by commas: the first is required, another one only with required=true in its query; empty: the folder exports in DATA_DIR"`
-	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"cap on what pg_dump may write for one export; the dump is killed there; 0: none"`
+	MaxBytes       ByteSize      `env:"MAX_BYTES" envDefault:"10GiB" help:"largest dump of one export, before compression; a larger one is killed and fails with size_limit; 0: no limit"`
 	Level          string        `env:"COMPRESSION_LEVEL" envDefault:"default" help:"how much work gzip and zstd do where neither the request nor the project's row says: fast (the least; UUIDs, hex and base64 stay almost as they are), default or best (the smallest exports, for several times the processor time of default)"`
-	SpoolDir       string        `env:"SPOOL_DIR" help:"folder on a local disk for what format directory and restore --jobs write for a while, in plain text; empty: the folder spool in DATA_DIR"`
-	SpoolBytes     ByteSize      `env:"SPOOL_BYTES" envDefault:"4GiB" help:"cap on what one export of format directory may have there at a time; it must hold the largest tables, one for each job"`
+	SpoolDir       string        `env:"SPOOL_DIR" help:"folder on a local disk for temporary files of format directory, of projects that are dumped together and of restore --jobs, in plain text; empty: the folder spool in DATA_DIR"`
+	SpoolBytes     ByteSize      `env:"SPOOL_BYTES" envDefault:"4GiB" help:"room that one export of format directory may use in SPOOL_DIR at a time; it must hold the largest tables, one for each job"`
 	ParallelJobs   int           `env:"PARALLEL_JOBS" envDefault:"4" help:"tables of one export of format directory that are dumped at a time, each on a connection of its own, between 1 and 16; a request can ask for fewer"`
-	GroupMax       int           `env:"GROUP_MAX" envDefault:"100" help:"small projects of one source that wait at the same time and are dumped together, each with an export of its own; 0 or 1: every project by itself"`
-	GroupSpool     ByteSize      `env:"GROUP_SPOOL" envDefault:"1GiB" help:"cap on what all such dumps may have in SPOOL_DIR at a time, in plain text"`
-	GroupBytes     ByteSize      `env:"GROUP_PROJECT_BYTES" envDefault:"16MiB" help:"size of its tables up to which a project is small"`
+	GroupMax       int           `env:"GROUP_MAX" envDefault:"100" help:"how many small projects of one source that wait at the same time are dumped together, each with an export of its own; 0 or 1: every project by itself"`
+	GroupSpool     ByteSize      `env:"GROUP_SPOOL" envDefault:"1GiB" help:"room that all dumps of several projects (GROUP_MAX) together may use in SPOOL_DIR at a time, in plain text"`
+	GroupBytes     ByteSize      `env:"GROUP_PROJECT_BYTES" envDefault:"16MiB" help:"size of a project's tables up to which it is small, for GROUP_MAX"`
 	PGBinDir       string        `env:"PG_BIN_DIR" help:"folder of pg_dump; empty: every one under /usr/lib/postgresql and on the PATH, of which the server's own version is used, else the nearest newer"`
 	ClientCheck    string        `env:"CLIENT_CHECK" envDefault:"warn" help:"what to do when pg_dump, psql or pg_restore is a release with published faults, see docs/hostile-source.md: warn, refuse (do not start) or off"`
 	Sandbox        string        `env:"SANDBOX" envDefault:"auto" help:"whether psql, pg_restore and the temporary server of a verification run in namespaces of their own, see docs/hostile-source.md: auto (where the kernel permits, else Landlock, which is weaker, or neither), require (else do not run) or off"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 	HTTPAddr       string        `env:"HTTP_ADDR" help:"address of /healthz, /readyz and /metrics; empty: none"`
-	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the time of the last success has a series for each project; for platforms with few thousands of them"`
+	PerProject     bool          `env:"METRICS_PER_PROJECT" envDefault:"false" help:"true: the metric of the last success has a series for each project; for platforms with at most a few thousand projects"`
 	PProf          bool          `env:"PPROF" envDefault:"false" help:"true: Go's profiles under /debug/pprof/ at HTTP_ADDR, which should then be on 127.0.0.1 only: they show what is in memory"`
-	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), restorer (restores exports by event where RESTORE_QUERY says), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: the first three, notifier when a channel is set up, and pruner when RETENTION is set"`
+	Roles          []string      `env:"ROLES" help:"what serve runs: intake, worker, sweeper, notifier, verifier (restores each completed export into a scratch database), restorer (restores exports by event where RESTORE_QUERY says), pruner (deletes what RETENTION does not keep), api (answers over HTTP, see docs/api.md); empty: intake, worker and sweeper, also notifier if a channel is set up, and pruner if RETENTION is set"`
 	TelegramToken  secret.String `env:"TELEGRAM_TOKEN" whole:"true" help:"token of the bot for telegram storage and messages, as BotFather gave it"`
 	AllowPlaintext bool          `env:"ALLOW_PLAINTEXT" envDefault:"false" help:"true: store in Telegram also without AGE_RECIPIENTS, readable by all members of the chat and by Telegram"`
 	AgeRecipients  []string      `env:"AGE_RECIPIENTS" help:"age recipients (age1..., ssh-ed25519 ..., ssh-rsa ...) separated by commas: exports are encrypted to them; empty: not encrypted"`
 
 	RecipientsRequired string `env:"RECIPIENTS_REQUIRED" envDefault:"none" help:"which recipients an export must have: none (it may be stored unencrypted), any (an export without a recipient of the operator, the project or the request is refused) or operator (the worker does not start without AGE_RECIPIENTS)"`
 
-	LinkKey     secret.String `env:"LINK_KEY" whole:"true" help:"key of at least 32 characters that makes download links; further ones after it, separated by spaces or commas, are still taken; empty: keys/link.key in DATA_DIR, made at the first start; the API and the notifier need the same"`
-	LinkPresign bool          `env:"LINK_PRESIGN" envDefault:"true" help:"false: links never send a client to S3 itself; for an S3 that clients cannot reach. Links with a count never do"`
-	ReceiptKey  secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it are only believed; empty: keys/receipt.pem in DATA_DIR, made at the first start; several workers need one"`
+	LinkKey     secret.String `env:"LINK_KEY" whole:"true" help:"key of at least 32 characters that makes download links; links of further keys after it, separated by spaces or commas, are still accepted; empty: keys/link.key in DATA_DIR, made at the first start; the API and the notifier need the same key"`
+	LinkPresign bool          `env:"LINK_PRESIGN" envDefault:"true" help:"false: links never redirect a client to S3; for an S3 that clients cannot reach. Links with max_downloads never do"`
+	ReceiptKey  secret.String `env:"RECEIPT_KEY" whole:"true" help:"Ed25519 private key in PEM that signs receipts, see docs/receipts.md; further keys after it only verify; empty: keys/receipt.pem in DATA_DIR, made at the first start; all workers need the same key"`
 
-	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, to read encrypted exports with: for the verifier, the restorer and for commands, never for a worker"`
+	AgeIdentityFiles []string      `env:"AGE_IDENTITY_FILE" help:"age identity files or SSH private keys, separated by commas, that decrypt exports: for the verifier, the restorer and for commands, never for a worker"`
 	RestoreURL       secret.String `env:"RESTORE_URL" help:"database that restore feeds; a PostgreSQL URL or keyword/value string"`
 	RestoreQuery     string        `env:"RESTORE_QUERY" help:"one SQL statement, $1 = the project to restore into, returning dsn, schema, owner, allow_from text[], allow_replace: where restores by event go, and from which projects they may come, see docs/restore-as-event.md; empty: restores by event are refused"`
-	RestoreKeep      time.Duration `env:"RESTORE_KEEP" envDefault:"168h" help:"how long the restorer keeps what a restore with mode replace set aside (7 days)"`
+	RestoreKeep      time.Duration `env:"RESTORE_KEEP" envDefault:"168h" help:"how long the restorer keeps the old data that a restore with mode replace has replaced (7 days)"`
 	VerifyScratchURL secret.String `env:"VERIFY_SCRATCH_URL" help:"server on which verify --restore and the verifier make a database for each export, by a login with CREATEDB; its template1 holds the extensions that only a superuser can make; empty: a temporary server on this machine"`
 
-	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest run of one dump"`
-	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export, beside the dump's own time"`
-	StallTimeout  time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump without any progress for so long is killed, unless only its rows are being counted still"`
-	LockTimeout   time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest wait of a dump for another session's lock"`
+	Timeout       time.Duration `env:"TIMEOUT" envDefault:"30m" help:"longest time of one dump"`
+	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"2h" help:"longest time that one destination may take to store an export; its wait for the dump does not count"`
+	StallTimeout  time.Duration `env:"STALL_TIMEOUT" envDefault:"10m" help:"a dump that makes no progress for this time is killed, unless only the count of its rows still runs"`
+	LockTimeout   time.Duration `env:"LOCK_TIMEOUT" envDefault:"1m" help:"longest time that a dump waits for another session's lock"`
 	Concurrency   int           `env:"CONCURRENCY" envDefault:"2" help:"exports that one worker runs at a time, each of another project"`
-	AckWait       time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker silent for so long is taken for lost; also the lease of an attempt"`
-	RetryBackoff  time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second delivery, twice as long before the third; a random half is taken off"`
-	DrainTimeout  time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"how long running exports may go on after SIGTERM"`
+	AckWait       time.Duration `env:"ACK_WAIT" envDefault:"30s" help:"a worker that sends no heartbeat for this time is treated as lost; also the lease of an attempt"`
+	RetryBackoff  time.Duration `env:"RETRY_BACKOFF" envDefault:"10s" help:"longest pause before the second attempt, twice as long before the third; each pause is shortened at random by up to half"`
+	DrainTimeout  time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30m" help:"longest time that running exports may take to end after SIGTERM"`
 
-	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"requests of one project that may wait; the next is refused at the publisher"`
+	MaxWaitingPerProject int           `env:"MAX_WAITING_PER_PROJECT" envDefault:"100" help:"how many requests of one project may wait; the broker refuses further ones"`
 	Retention            string        `env:"RETENTION" help:"which stored exports the pruner keeps of each project for which neither its row nor an applied rule says so, for instance last=7,daily=14,yearly=5; all rules are in docs/retention.md; empty: all are kept"`
-	PruneEvery           time.Duration `env:"PRUNE_EVERY" envDefault:"1h" help:"how often the pruner looks"`
-	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time from the warning backup.expiring to the deletion"`
+	PruneEvery           time.Duration `env:"PRUNE_EVERY" envDefault:"1h" help:"time between two runs of the pruner"`
+	PruneNotice          time.Duration `env:"PRUNE_NOTICE" envDefault:"24h" help:"shortest time between the event backup.expiring, which warns of a deletion, and the deletion"`
 
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"2160h" help:"how long outcomes stay in the broker (90 days)"`
-	LedgerRetention  time.Duration `env:"LEDGER_RETENTION" envDefault:"9600h" help:"how long the ledger keeps requests of which nothing is stored any more, from the outcome or the deletion on (400 days); not below OUTCOME_RETENTION, see docs/retention.md; 0: for ever"`
-	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long the events beside outcomes stay there: starts, verifications, deletions"`
+	LedgerRetention  time.Duration `env:"LEDGER_RETENTION" envDefault:"9600h" help:"how long the ledger keeps a request after it failed or its export was deleted (400 days); not below OUTCOME_RETENTION, see docs/retention.md; 0: for ever"`
+	EventRetention   time.Duration `env:"EVENT_RETENTION" envDefault:"2160h" help:"how long other events than outcomes stay in the broker: starts, verifications, deletions (90 days)"`
 
 	Notify
 	API
@@ -205,7 +205,7 @@ func overlay(values map[string]string, s Setting, flags map[string]string) (file
 		return "", nil
 	}
 	if values[s.Env] != "" && flags[s.Name+"_FILE"] == "" {
-		return file, fmt.Errorf("%s and %s_FILE are both set", s.Env, s.Env)
+		return file, fmt.Errorf("%s and %s_FILE are both set: remove one", s.Env, s.Env)
 	}
 	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -251,7 +251,7 @@ func (c Config) Validate() error {
 	const leastStream = 1 << 20 // a stream drops at once what is larger than it, an outcome too
 	check(c.NATSMaxBytes == 0 || c.NATSMaxBytes >= leastStream, "NATS_STREAM_MAX_BYTES: at least 1MiB, or 0 for none")
 	check(c.NATSMaxAcks >= 1, "NATS_MAX_ACK_PENDING: %d is not at least 1", c.NATSMaxAcks)
-	check(c.NATSDomain == "" || c.NATSPrefix == "", "NATS_DOMAIN and NATS_API_PREFIX exclude each other")
+	check(c.NATSDomain == "" || c.NATSPrefix == "", "NATS_DOMAIN and NATS_API_PREFIX exclude each other: set one of them")
 	check(!strings.ContainsAny(c.NATSDomain, " \t\r\n*>.") && !strings.ContainsAny(c.NATSPrefix, " \t\r\n*>"), "NATS_DOMAIN and NATS_API_PREFIX: not a plain subject")
 	check(c.AckWait >= time.Second && c.AckWait <= time.Hour, "ACK_WAIT: %s is not between 1s and 1h", c.AckWait)
 	check(c.NATSPort == -1 || c.NATSPort > 0 && c.NATSPort < 65536, "NATS_PORT: %d is not a port or -1", c.NATSPort)
@@ -284,11 +284,11 @@ func (c Config) Validate() error {
 		check(slices.Contains([]string{RoleIntake, RoleWorker, RoleSweeper, RoleNotifier, RoleVerifier, RoleRestorer, RolePruner, RoleAPI}, r), "ROLES: %q is not intake, worker, sweeper, notifier, verifier, restorer, pruner or api", r)
 	}
 	faults = append(faults, c.Notify.validate(c.TelegramToken, c.Roles), c.API.validate(c.Serves(RoleAPI)))
-	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together")
-	check((c.NATSCert == "") == (c.NATSKey == ""), "NATS_SERVER_CERT and NATS_SERVER_KEY go together")
+	check((c.NATSTLSCert == "") == (c.NATSTLSKey == ""), "NATS_TLS_CERT and NATS_TLS_KEY go together: set both or neither")
+	check((c.NATSCert == "") == (c.NATSKey == ""), "NATS_SERVER_CERT and NATS_SERVER_KEY go together: set both or neither")
 	check(c.NATSClientCA == "" || c.NATSCert != "", "NATS_SERVER_CLIENT_CA needs NATS_SERVER_CERT")
 	ways := slices.DeleteFunc([]string{c.NATSCreds, c.NATSNKey, c.NATSKeys}, func(s string) bool { return s == "" })
-	check(len(ways) <= 1, "NATS_CREDS, NATS_NKEY and NATS_KEYS exclude each other")
+	check(len(ways) <= 1, "NATS_CREDS, NATS_NKEY and NATS_KEYS exclude each other: set one of them")
 	check(c.NATSInbox == "" || !strings.ContainsAny(c.NATSInbox, " \t\r\n*>"), "NATS_INBOX_PREFIX: %q is not a plain subject", c.NATSInbox)
 	return errors.Join(faults...)
 }

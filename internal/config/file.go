@@ -89,9 +89,9 @@ func parseFile(text string) (map[string]string, error) {
 		case !known[name]:
 			faults = append(faults, fmt.Errorf("line %d: %s: no such setting", number, name))
 		case name == Prefix+"CONFIG":
-			faults = append(faults, fmt.Errorf("line %d: %s: a file names no other", number, name))
+			faults = append(faults, fmt.Errorf("line %d: %s: a file of settings cannot name another one", number, name))
 		case twice:
-			faults = append(faults, fmt.Errorf("line %d: %s is there twice", number, name))
+			faults = append(faults, fmt.Errorf("line %d: %s is set twice", number, name))
 		default:
 			settings[name] = value
 		}
@@ -111,10 +111,10 @@ func unquote(s string) string {
 // are left out. A value with a line break is an error.
 func WriteFile(path string, settings [][2]string) error {
 	var b strings.Builder
-	b.WriteString("# Settings of pgcourier, NAME=value, one on a line. Flags and the environment win.\n")
+	b.WriteString("# Settings of pgcourier, NAME=value, one on a line. Flags and the environment override them.\n")
 	for _, s := range settings {
 		if strings.ContainsAny(s[1], "\r\n") {
-			return fmt.Errorf("%s%s: a value with a line break cannot stand in the file", Prefix, s[0])
+			return fmt.Errorf("%s%s: a value with a line break cannot be written to the file", Prefix, s[0])
 		}
 		if s[1] != "" {
 			fmt.Fprintf(&b, "%s%s=%s\n", Prefix, s[0], s[1])

@@ -62,8 +62,8 @@ func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		"PGCOURIER_STORAGE=a\ncanary-password\n":          "line 2 is not NAME=value",
 		"PGCOURIER_STORRAGE=a\nSTORAGE=b\n":               "line 2: STORAGE: no such setting",
-		"PGCOURIER_DATA_DIR=a\nPGCOURIER_DATA_DIR=b\n":    "line 2: PGCOURIER_DATA_DIR is there twice",
-		"PGCOURIER_CONFIG=/other\n":                       "line 1: PGCOURIER_CONFIG: a file names no other",
+		"PGCOURIER_DATA_DIR=a\nPGCOURIER_DATA_DIR=b\n":    "line 2: PGCOURIER_DATA_DIR is set twice",
+		"PGCOURIER_CONFIG=/other\n":                       "line 1: PGCOURIER_CONFIG: a file of settings cannot name another one",
 		"PGCOURIER_SMTP_URL=x\nPGCOURIER_SMTP_URL_FILE=y": "PGCOURIER_SMTP_URL and PGCOURIER_SMTP_URL_FILE are both set",
 	} {
 		dir, file := home(t, text)

@@ -10,7 +10,7 @@ const (
 	RoleWorker = "worker"
 	// RoleSweeper ends requests that no worker will end, and cleans the ledger.
 	RoleSweeper = "sweeper"
-	// RoleNotifier tells of outcomes by mail, webhook and chat.
+	// RoleNotifier sends outcomes by mail, webhook and chat.
 	RoleNotifier = "notifier"
 	// RoleVerifier restores each completed export into a scratch database. It is never a
 	// default: it needs identities, which a worker must not have.

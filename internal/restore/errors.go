@@ -94,13 +94,13 @@ func (e *DependentsError) Error() string {
 	return "objects outside of the export's schemas would be dropped too, nothing was changed: " + strings.Join(e.Objects, ", ")
 }
 
-// LeftOutError lists objects of the export that cannot come along. Nothing was changed.
+// LeftOutError lists objects of the export that cannot be restored. Nothing was changed.
 type LeftOutError struct {
 	Objects []string
 }
 
 func (e *LeftOutError) Error() string {
-	return "parts of the export cannot come along, nothing was changed: " + strings.Join(e.Objects, "; ")
+	return "parts of the export cannot be restored, nothing was changed: " + strings.Join(e.Objects, "; ")
 }
 
 func unverified(format string, args ...any) error {

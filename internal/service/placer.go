@@ -74,7 +74,7 @@ func (p *placer) Plan(ctx context.Context, j operation.Job) (operation.Result, e
 		what string
 		all  []string
 	}{
-		{"would be set aside: ", plan.Aside}, {"the target lacks: ", plan.Missing}, {"cannot come along: ", plan.LeftOut},
+		{"would be set aside: ", plan.Aside}, {"the target lacks: ", plan.Missing}, {"cannot be restored: ", plan.LeftOut},
 		{"would still name the export's schema: ", plan.StillNames}, {"of the export: ", plan.Warnings},
 	} {
 		for _, one := range about.all {
@@ -142,7 +142,7 @@ func placedResult(placed restore.Placed) operation.Result {
 		Kept: placed.Kept, KeptUntil: placed.KeptUntil,
 	}
 	for _, one := range placed.LeftOut {
-		out.Remarks = append(out.Remarks, "did not come along: "+one)
+		out.Remarks = append(out.Remarks, "was not restored: "+one)
 	}
 	for _, one := range placed.StillNames {
 		out.Remarks = append(out.Remarks, "still names the export's schema: "+one)

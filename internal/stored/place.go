@@ -32,8 +32,8 @@ func PlaceFlags(f *pflag.FlagSet, p *Placing) {
 	f.StringArrayVar(&p.Schemas, "schema", nil, "restore only this schema of the export; may be repeated")
 	f.StringVar(&p.Owner, "owner", "", "role that owns what is restored, of which the login is a member (default: the owner of what is replaced, or the login)")
 	f.StringVar(&p.ID, "restore-id", "", "id of the restore, which is done at most once in the database (default: a random one)")
-	f.BoolVar(&p.LeaveOut, "leave-out", false, "restore without what cannot come along")
-	f.BoolVar(&p.PlanOnly, "plan", false, "change nothing: tell what would be done")
+	f.BoolVar(&p.LeaveOut, "leave-out", false, "restore the rest when some objects of the export cannot be restored")
+	f.BoolVar(&p.PlanOnly, "plan", false, "change nothing: report what would be done")
 }
 
 // Given reports whether a flag asks for a placement.
@@ -78,7 +78,7 @@ var ErrPlaceFlags = errors.New("not with --replace, --table, --schema, --schema-
 
 func planText(p restore.Plan) string {
 	text := fmt.Sprintf("would restore %d rows in %d tables into schema %s (PostgreSQL %s)\n", p.Rows, len(p.Tables), strings.Join(p.Schemas, ", "), p.ServerVersion)
-	return text + lines("moved aside", p.Aside) + lines("missing in the database", p.Missing) + lines("cannot come along", p.LeftOut) +
+	return text + lines("moved aside", p.Aside) + lines("missing in the database", p.Missing) + lines("cannot be restored", p.LeftOut) +
 		lines("still names the old schema", p.StillNames) + lines("warning of the export", p.Warnings)
 }
 
