@@ -72,8 +72,9 @@ func quotedList(names []string) string {
 
 // codeSQL tells for each table of the schemas in $1 whether COPY into it can call code of the export: by
 // a check of it, of its partitions or of a domain, by a generated column, the key of a partition, the
-// canonical function of a range, a trigger or an index; and which of its columns have a default that can,
-// which COPY calls for the columns that it does not name. The verb is the condition of a generated column.
+// canonical function of a range, the subtype_diff of a range in an index, a trigger or an expression of an
+// index; and which of its columns have a default that can, which COPY calls for the columns that it does
+// not name. The verb is the condition of a generated column.
 //
 // An expression cannot if it calls only functions of PostgreSQL that are immutable or about times, or
 // immutable ones in C of an extension. The others include set_config and query_to_xml. Objects of
@@ -125,7 +126,8 @@ WITH RECURSIVE base (oid, schema, name) AS (
       OR m.oid IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p'))
       OR EXISTS (SELECT FROM pg_attribute a JOIN used u ON u.typ = a.atttypid JOIN pg_type t ON t.oid = u.oid LEFT JOIN pg_range g ON g.rngtypid = t.oid
                   WHERE a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped
-                    AND (t.oid IN (SELECT typ FROM code) OR t.typtype = 'm' OR g.rngcanonical::oid >= 16384))
+                    AND (t.oid IN (SELECT typ FROM code) OR t.typtype = 'm' OR g.rngcanonical::oid >= 16384
+                      OR g.rngsubdiff::oid >= 16384 AND m.oid IN (SELECT indrelid FROM pg_index)))
 )
 SELECT b.schema::text, b.name::text, EXISTS (SELECT FROM root r JOIN coded k ON k.root = r.oid WHERE r.leaf = b.oid),
   ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = b.oid AND a.attnum > 0 AND NOT a.attisdropped AND (
