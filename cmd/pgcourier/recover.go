@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +18,9 @@ func (a *app) recoverCommand() *cobra.Command {
 		Long: "Reads the manifest of every stored export and records the requests that the ledger\n" +
 			"does not know, with their outcomes; it makes the ledger's schema if it is gone. Rows\n" +
 			"that exist are never changed, so it may be repeated. Failed requests left nothing in\n" +
-			"the storage, so they are not recovered. It needs no broker, and publishes nothing.\n\n" +
+			"the storage, so they are not recovered. It needs no broker, publishes nothing and\n" +
+			"issues no links. Tokens and rules of retention are not in the storage: run `pgcourier\n" +
+			"apply` before a pruner starts, or PGCOURIER_RETENTION decides for all.\n\n" +
 			"A manifest that cannot be used is reported and makes the exit code 4 (2 when only an\n" +
 			"identity is missing); all others are recovered.",
 		Example: "  pgcourier recover --storage file:///var/lib/exports --database-url-file /run/secrets/dsn\n" +
@@ -38,8 +39,7 @@ func (a *app) recoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text := fmt.Sprintf("%d exports are stored: %d requests recovered, %d were known\n", out.Exports, len(out.Recovered), out.Known)
-			if err := a.print(out, text); err != nil || len(faults) == 0 {
+			if err := a.print(out, out.Text()); err != nil || len(faults) == 0 {
 				return err
 			}
 			return worst(faults)

@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/secret"
+	"github.com/pgcourier/pgcourier/internal/storage/destinations"
+	"github.com/pgcourier/pgcourier/internal/stored"
 )
 
 // requested is a canonical request with a delivery.
@@ -71,6 +74,36 @@ func TestALinkIsIssuedOnceItsRuleIsMet(t *testing.T) {
 		}
 	}
 	if issued != 2 {
+		t.Errorf("announced %+v", b.changes)
+	}
+}
+
+// The records of links go with a ledger that is lost. A recovered request may have had a link that was
+// used up or revoked, so it gets no other one.
+func TestARecoveredRequestGetsNoLink(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ids := []export.ID{b.export("r1", requested("r1", "completed"), random(t, 10)), b.export("r2", requested("r2", "verified"), random(t, 10))}
+	b.exec(`DELETE FROM pgcourier.requests`)
+	out, faults, err := stored.New(destinations.NewReader(b.set, nil), config.Config{}).Recover(t.Context(), b.ledger)
+	if err != nil || len(faults) > 0 || len(out.Recovered) != len(ids) {
+		t.Fatal(out, faults, err)
+	}
+	for _, id := range ids {
+		if err := b.ledger.NoteVerification(t.Context(), id, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.links.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if links, err := b.links.List(t.Context(), id); err != nil || len(links) > 0 {
+			t.Errorf("%s: links %+v, %v", id, links, err)
+		}
+		b.issue(id, 0) // a person may issue one
+	}
+	if len(b.changes) > 0 {
 		t.Errorf("announced %+v", b.changes)
 	}
 }

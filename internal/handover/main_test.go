@@ -142,7 +142,7 @@ func (b *bench) export(id, payload string, data []byte) export.ID {
 	}
 	sum := sha256.Sum256(data)
 	out := export.Outcome{
-		ID: req.ID, State: export.Completed, Attempt: 1, StartedAt: time.Now(), FinishedAt: time.Now(),
+		ID: req.ID, State: export.Completed, Attempt: 1, StartedAt: time.Now(), FinishedAt: time.Now(), Payload: req.Payload,
 		Artifact: &export.Artifact{
 			Format: export.SQL, Compression: seal.Gzip, Encryption: seal.Unencrypted, Schemas: []string{"s"}, SizeBytes: 1,
 			StoredBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), CRC32C: seal.CRC32C(0, data), ServerVersion: "15", PgDumpVersion: "15",

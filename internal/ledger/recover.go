@@ -12,10 +12,13 @@ const (
 	// The outcome counts as published. If the request still has a message in the queue, this row
 	// answers its next delivery; all others were announced long ago. Publishing an outcome that the
 	// broker no longer keeps would send consumers an old event.
+	//
+	// The link that the request asked for counts as issued too. It may have been used up, revoked or
+	// expired, and the records that would tell are gone.
 	recoverRequest = `
 INSERT INTO pgcourier.requests (project_id, request_id, payload, digest, refused, origin, state, attempt, worker,
-    queue, queue_sequence, delivery, outcome, created_at, started_at, finished_at, published_at)
-VALUES ($1, $2, $3, $4, false, $5, 'completed', $6, 'recovered', 'recovered', 0, 0, $7, $8, $8, $9, clock_timestamp())
+    queue, queue_sequence, delivery, outcome, created_at, started_at, finished_at, published_at, delivered_at)
+VALUES ($1, $2, $3, $4, false, $5, 'completed', $6, 'recovered', 'recovered', 0, 0, $7, $8, $8, $9, clock_timestamp(), clock_timestamp())
 ON CONFLICT (project_id, request_id) DO NOTHING`
 
 	recoverAttempt = `
@@ -29,7 +32,7 @@ WHERE project_id = $1 AND request_id = $2 AND state = 'completed'`
 
 // Recover records a completed request from its export's manifest, with the request's Payload and
 // Digest as they were claimed. It does not change a recorded request, and reports it as not
-// recovered. Repeating the call changes nothing.
+// recovered. Repeating the call changes nothing. Neither the outcome is announced nor a link issued.
 func (l *Ledger) Recover(ctx context.Context, r export.Request, m export.Manifest) (recovered bool, err error) {
 	what := "recover " + m.ID.String()
 	if m.State != export.Completed || m.Artifact == nil || m.Attempt < 1 || r.ID != m.ID || m.StartedAt.IsZero() || m.FinishedAt.IsZero() {

@@ -21,6 +21,16 @@ type Recovery struct {
 	Faults    map[string]string `json:"faults"`    // by destination and key: why a manifest was not used
 }
 
+// Text describes the recovery, and what is to be done because the storage does not hold it.
+func (r Recovery) Text() string {
+	text := fmt.Sprintf("%d exports are stored: %d requests recovered, %d were known\n", r.Exports, len(r.Recovered), r.Known)
+	if len(r.Recovered) > 0 {
+		text += "No links were issued for recovered requests: \"pgcourier link create\" issues one.\n" +
+			"Tokens and rules of retention that the ledger lost are not in the storage: run \"pgcourier apply\" before a pruner starts.\n"
+	}
+	return text
+}
+
 // Recover records in the ledger the requests of all stored exports that it does not know. faults
 // are those of single manifests; the others are recorded all the same.
 func (e *Exports) Recover(ctx context.Context, led *ledger.Ledger) (out Recovery, faults []error, err error) {
