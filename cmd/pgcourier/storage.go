@@ -58,9 +58,9 @@ func (a *app) storageAdoptCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "adopt DESTINATION",
 		Short: "Record the storage that is at a destination",
-		Long: "Records the storage that lies at a destination, and marks it if it has no marker.\n" +
-			"Only for a storage that was moved or newly made on purpose: exports that the ledger has\n" +
-			"there are missing where they were not copied, and `pgcourier doctor --drift` lists them.",
+		Long: "Records the storage that lies at a destination, and marks it if it has no marker; in a\n" +
+			"chat it begins an empty index if none is pinned. Only for a storage that was moved or made\n" +
+			"anew on purpose: `pgcourier doctor --drift` lists exports that it does not have.",
 		Example: "  pgcourier storage adopt file --storage file:///srv/exports",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -76,7 +76,7 @@ func (a *app) storageAdoptCommand() *cobra.Command {
 				return err
 			}
 			return a.print(storagePlace{Destination: d.Name, Storage: m.Storage, Recorded: m.Storage},
-				fmt.Sprintf("%s is the storage %s\n", d.Name, term.Sanitize(m.Storage)))
+				fmt.Sprintf("%s is the storage %s\n", d.Name, term.Sanitize(m.Name())))
 		})
 	})
 	return cmd

@@ -54,7 +54,7 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 		return
 	}
 	defer func() { _ = d.Close() }()
-	if !x.checkMarker(ctx, d, r) {
+	if !x.checkMarker(ctx, d, p, r) {
 		return // a probe would be written where exports must not be
 	}
 	if folder, ok := p.Folder(); ok {
@@ -107,7 +107,7 @@ func checkKeeping(ctx context.Context, d *destinations.Destination, r *Report) {
 
 // checkMarker compares what lies at a destination with the ledger. It reports whether the
 // destination may be probed.
-func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination, r *Report) bool {
+func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination, p destinations.Location, r *Report) bool {
 	if x.pool == nil {
 		return true // reads only, or database says what is wrong
 	}
@@ -117,6 +117,9 @@ func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination,
 	}
 	s, ok, err := d.Look(ctx, l)
 	if !ok {
+		if err := errors.Join(d.Bind(ctx, l), d.CheckIndex(ctx)); errors.Is(err, storage.ErrNoIndex) {
+			r.Add("index", storageFinding(err, p))
+		}
 		return true
 	}
 	if err == nil {
@@ -159,6 +162,8 @@ func storageFinding(err error, p destinations.Location) Finding {
 	_, setting := errors.AsType[*config.Error](err)
 	answer, answered := errors.AsType[*storage.Answer](err)
 	switch {
+	case errors.Is(err, storage.ErrNoIndex):
+		f.Fix = "pin the index again: see docs/storage.md"
 	case errors.Is(err, storage.ErrFull):
 		f.Fix = "free room there, or raise its quota; see retention"
 	case errors.Is(err, storage.ErrRefused), setting:

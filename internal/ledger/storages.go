@@ -24,6 +24,13 @@ WHERE EXISTS (
     SELECT FROM json_array_elements(CASE json_typeof(n.outcome #> '{artifact,copies}') WHEN 'array' THEN n.outcome #> '{artifact,copies}' END) c
     WHERE c ->> 'destination' = $1 AND coalesce(c ->> 'status', '') IN ('', 'stored'))
 ORDER BY n.finished_at DESC LIMIT $2`
+
+	storedUnder = `
+SELECT EXISTS (
+    SELECT FROM pgcourier.requests r
+    CROSS JOIN LATERAL json_array_elements(CASE json_typeof(r.outcome #> '{artifact,copies}') WHEN 'array' THEN r.outcome #> '{artifact,copies}' END) c
+    JOIN unnest($1::text[]) b (beginning) ON starts_with(c ->> 'uri', b.beginning)
+    WHERE ` + stored + ` AND coalesce(c ->> 'status', '') IN ('', 'stored'))`
 )
 
 // StorageAt returns the name in the marker of the storage at a place, and the file system of the
@@ -52,6 +59,14 @@ func (l *Ledger) NoteStorage(ctx context.Context, place, storage, liesOn string)
 // ReplaceStorage records that another storage is at a place from now on.
 func (l *Ledger) ReplaceStorage(ctx context.Context, place, storage, liesOn string) error {
 	return l.note(ctx, "replace the storage of a place", nil, replaceStorage, place, storage, liesOn)
+}
+
+// StoredUnder reports whether an export is recorded as stored with a URI that has one of these beginnings.
+func (l *Ledger) StoredUnder(ctx context.Context, beginnings []string) (found bool, err error) {
+	err = l.call(ctx, "look for exports at an address", func(ctx context.Context) error {
+		return l.pool.QueryRow(ctx, storedUnder, beginnings).Scan(&found)
+	})
+	return found, err
 }
 
 // StoredAt returns at most limit keys of exports that are recorded as stored at a destination and

@@ -56,6 +56,18 @@ func TestObjectsStoredAtADestinationAreListed(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q (not %s, which is being deleted, nor %s)", destination, got, err, want, going, gone)
 		}
 	}
+	finish("r6", []export.Copy{{Destination: "telegram", Status: export.Stored, URI: "telegram://-42/acme/r6?message=1"}, {Destination: "telegram-2", Status: export.NotStored, URI: "telegram://-43/acme/r6"}})
+	for beginning, want := range map[string]bool{"telegram://-42/": true, "telegram://-43/": false, "telegram://-4/": false} {
+		if got, err := b.StoredUnder(t.Context(), []string{"telegram://1/", beginning}); err != nil || got != want {
+			t.Errorf("under %s: %t, %v", beginning, got, err)
+		}
+	}
+	if _, err := b.Remove(t.Context(), acme("r6")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.StoredUnder(t.Context(), []string{"telegram://-42/"}); err != nil || got {
+		t.Errorf("after it was removed: %t, %v", got, err)
+	}
 	if got, err := b.StoredAt(t.Context(), "file", 1); err != nil || !slices.Equal(got, []string{second}) {
 		t.Errorf("the newest: %q, %v", got, err)
 	}

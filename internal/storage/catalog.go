@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	strict "github.com/go-json-experiment/json"
 )
@@ -61,6 +62,7 @@ const indexRounds = 8
 type indexed struct {
 	mu     sync.Mutex
 	driver Indexer
+	guard  atomic.Pointer[func(context.Context) error] // see Repository.GuardIndex; nil: none
 }
 
 // index is the document: keys and where their manifests are.
@@ -85,10 +87,50 @@ func (x *indexed) load(ctx context.Context) (map[string]Ref, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
-	if b == nil {
-		return map[string]Ref{}, nil
+	if b != nil {
+		return decodeIndex(b)
 	}
-	return decodeIndex(b)
+	if guard := x.guard.Load(); guard != nil {
+		if err := (*guard)(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]Ref{}, nil
+}
+
+// GuardIndex sets what is asked when the destination has no index: with an error, nothing is read and
+// no index is begun. It has no effect on a destination that can list.
+func (r *Repository) GuardIndex(ask func(context.Context) error) {
+	if x, ok := r.catalog.(*indexed); ok {
+		x.guard.Store(&ask)
+	}
+}
+
+// CheckIndex reads the index, if the destination keeps one.
+func (r *Repository) CheckIndex(ctx context.Context) error {
+	if x, ok := r.catalog.(*indexed); ok {
+		_, err := x.load(ctx)
+		return asFault(err)
+	}
+	return nil
+}
+
+// BeginIndex writes an empty index, without asking the guard. ErrExists: there is an index, or the
+// destination needs none.
+func (r *Repository) BeginIndex(ctx context.Context) error {
+	x, ok := r.catalog.(*indexed)
+	if !ok {
+		return ErrExists
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch b, err := x.driver.Index(ctx); {
+	case err != nil:
+		return asFault(err)
+	case b != nil:
+		return ErrExists
+	}
+	return asFault(x.save(ctx, map[string]Ref{}))
 }
 
 // decodeIndex reads an index as strictly as DecodeDocument reads a manifest. Every program with the

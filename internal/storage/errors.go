@@ -27,6 +27,9 @@ var (
 	// ErrObstructed is the ErrRefused of a place in which something lies that was not put
 	// there by us: a link, or a file, where a folder has to be.
 	ErrObstructed = fmt.Errorf("%w: something else lies in its place", ErrRefused)
+	// ErrNoIndex is the ErrRefused of a destination that cannot list and has no index, although exports
+	// are stored there. A new index would not lead to them.
+	ErrNoIndex = fmt.Errorf("%w: its index is missing", ErrRefused)
 	// ErrSealed says that a manifest's description is encrypted and no identity that was
 	// given opens it. Sizes, hashes and references are readable all the same.
 	ErrSealed = errors.New("the manifest is encrypted")
@@ -71,6 +74,8 @@ func asFault(err error) error {
 		f.Code, f.Message = codes.StorageRefused, "another storage lies in the place of the storage"
 	case errors.Is(err, ErrObstructed):
 		f.Code, f.Message = codes.StorageRefused, "in the storage a link or a file lies where a folder has to be"
+	case errors.Is(err, ErrNoIndex):
+		f.Code, f.Message = codes.StorageRefused, "the index of the storage is missing, although exports are stored there"
 	case errors.Is(err, ErrRefused):
 		f.Code, f.Message = codes.StorageRefused, "the storage refuses the worker"
 	case errors.Is(err, ErrSealed):

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -44,6 +45,9 @@ func NewMarker(now time.Time) Marker { return MarkerOf(strings.ToLower(rand.Text
 func MarkerOf(id string, now time.Time) Marker {
 	return Marker{Version: markerVersion, Storage: id, MarkedAt: now.UTC().Truncate(time.Second)}
 }
+
+// Name returns the storage's name for people.
+func (m Marker) Name() string { return cmp.Or(m.Storage, "of its chat, with an empty index") }
 
 // Encode returns the marker as it is stored.
 func (m Marker) Encode() ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -32,6 +33,7 @@ type Destination struct {
 	marked   storage.Marked // nil: the address alone tells it from others
 	place    string         // in the ledger
 	expected string         // the storage's name; "": not bound
+	chats    []string       // how the URIs of exports in a chat begin; nil: it is no chat
 	keeps    func(context.Context) (k s3.Keeping, ok bool)
 	notice   func() string
 }
@@ -168,6 +170,11 @@ func (d *Destination) openTelegram(raw string, o Options, c *storage.Config) err
 	if o.Journal != nil {
 		// The notes of a group's time stay those of the supergroup that it became.
 		c.Journal = o.Journal("telegram:" + strconv.FormatInt(cmp.Or(place.Was, place.Chat), 10))
+	}
+	for _, chat := range []int64{place.Chat, place.Was} {
+		if chat != 0 {
+			d.chats = append(d.chats, fmt.Sprintf("telegram://%d/", chat))
+		}
 	}
 	c.Driver, d.check, d.close, d.notice = driver, driver.Check, client.Close, driver.Notice
 	return nil

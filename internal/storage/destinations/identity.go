@@ -24,6 +24,9 @@ type Records interface {
 	ReplaceStorage(ctx context.Context, place, name, liesOn string) error
 	// StoredAt lists keys of the newest exports that are recorded as stored at a destination.
 	StoredAt(ctx context.Context, destination string, limit int) ([]string, error)
+	// StoredUnder reports whether an export is recorded as stored with a URI that has one of these
+	// beginnings.
+	StoredUnder(ctx context.Context, beginnings []string) (bool, error)
 }
 
 // sample is how many exports are looked for where a storage has lost its marker.
@@ -115,9 +118,11 @@ func (d *Destination) Fault(s Standing) error {
 }
 
 // Bind tells the destination which storage the ledger has at its place, so that another one is
-// never taken for it. It marks nothing, and needs no right to write.
+// never taken for it. A chat without its index is not taken for an empty one. Bind marks nothing, and needs
+// no right to write.
 func (d *Destination) Bind(ctx context.Context, r Records) error {
 	if d.marked == nil {
+		d.guardIndex(r)
 		return nil
 	}
 	name, _, err := r.StorageAt(ctx, d.place)
@@ -136,7 +141,11 @@ func (d *Destination) Claim(ctx context.Context, r Records, log *slog.Logger) er
 	if s.Recorded != "" {
 		d.expect(s.Recorded) // whatever comes of this, exports go nowhere else
 	}
-	if !ok || err != nil {
+	if !ok {
+		d.guardIndex(r)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if err := d.Fault(s); err != nil {
@@ -164,10 +173,29 @@ func (d *Destination) Claim(ctx context.Context, r Records, log *slog.Logger) er
 	return nil
 }
 
-// Adopt makes what lies at the destination's place its storage, whatever the ledger knew.
+// guardIndex lets a chat without a pinned index count as empty only while the ledger has no exports in it.
+func (d *Destination) guardIndex(r Records) {
+	d.GuardIndex(func(ctx context.Context) error {
+		switch stored, err := r.StoredUnder(ctx, d.chats); {
+		case err != nil:
+			return asUnavailable(err)
+		case stored:
+			return fmt.Errorf("%w: nothing is pinned in the chat, and the ledger has exports there: pin the newest message with the file pgcourier-index.pgc again; "+
+				"if that message is gone: pgcourier storage adopt %s", storage.ErrNoIndex, d.Name)
+		}
+		return nil
+	})
+}
+
+// Adopt makes what lies at the destination's place its storage, whatever the ledger knew. In a chat
+// without a pinned index it begins an empty one, and returns no marker.
 func (d *Destination) Adopt(ctx context.Context, r Records) (storage.Marker, error) {
 	if d.marked == nil {
-		return storage.Marker{}, fmt.Errorf("%s: its address alone tells it from others: there is nothing to adopt", d.Name)
+		err := d.BeginIndex(ctx)
+		if errors.Is(err, storage.ErrExists) {
+			err = fmt.Errorf("%s: its index is pinned: there is nothing to adopt", d.Name)
+		}
+		return storage.Marker{}, err
 	}
 	m, err := d.marked.Marker(ctx)
 	if errors.Is(err, storage.ErrNotFound) {

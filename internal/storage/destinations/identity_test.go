@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,12 @@ func (r records) ReplaceStorage(_ context.Context, place, name, liesOn string) e
 
 func (r records) StoredAt(_ context.Context, destination string, _ int) ([]string, error) {
 	return r[destination], nil
+}
+
+func (r records) StoredUnder(_ context.Context, beginnings []string) (bool, error) {
+	return slices.ContainsFunc(r["uris"], func(uri string) bool {
+		return slices.ContainsFunc(beginnings, func(b string) bool { return strings.HasPrefix(uri, b) })
+	}), nil
 }
 
 var quiet = slog.New(slog.DiscardHandler)
