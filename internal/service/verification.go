@@ -22,7 +22,8 @@ import (
 var _ handlers.Verifier = (*Verifier)(nil)
 
 // Verify implements handlers.Verifier. It reads every copy, compares it with the event's hash, and
-// restores the first copy. A copy is missing or damaged if two readings find that.
+// restores the first one that is whole. A copy is missing or damaged if two readings find that. The
+// first such copy is the result.
 func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Verified, *events.VerificationFailed, error) {
 	select {
 	case v.turn <- struct{}{}:
@@ -38,59 +39,90 @@ func (v *Verifier) Verify(ctx context.Context, c events.Completed) (*events.Veri
 		RequestID: c.RequestID, ProjectID: c.ProjectID, Attempt: c.Attempt, SHA256: c.SHA256, StoredBytes: c.StoredBytes,
 		StartedAt: begun, Trace: c.Trace,
 	}}
-	var read []destinations.Copy
 	for _, at := range c.Storage {
 		if at.Status != events.LocationStored {
 			continue
 		}
-		there, err := v.verifyCopy(ctx, c, at, &out)
-		if f := failure(c, at, err); f != nil && f.Code != codes.RestoreRejected {
-			// What is stored damaged stays damaged. A fault of memory or of the way to the storage does not.
-			v.config.Log.WarnContext(ctx, "a copy does not verify, it is read once more", "destination", at.Destination, "error", err)
-			there, err = v.verifyCopy(ctx, c, at, &out)
+		err := v.readCopy(ctx, c, at, &out)
+		if err == nil {
+			continue
 		}
-		read = append(read, there)
-		if failed := failure(c, at, err); failed != nil {
-			if gone, gerr := v.removed(ctx, c); gone || gerr != nil { // meanwhile
-				return nil, nil, gerr
-			}
-			v.config.Log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
-			// An export that the scratch server refuses may still be whole.
-			if failed.Code != codes.RestoreRejected {
-				v.note(ctx, c, true)
-			}
-			failed.StartedAt, failed.FinishedAt, failed.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
-			return nil, failed, nil
-		}
-		if err != nil {
+		if out.failed == nil || ctx.Err() != nil {
 			return nil, nil, err
 		}
-		out.Copies = append(out.Copies, events.VerifiedCopy{Destination: at.Destination, URI: at.URI})
+		// What the other copies are is told, and what this one is stays unknown.
+		v.config.Log.WarnContext(ctx, "a copy was not verified", "destination", at.Destination, "error", err)
 	}
-	v.note(ctx, c, false)
+	if out.failed != nil {
+		if gone, err := v.removed(ctx, c); gone || err != nil { // meanwhile
+			return nil, nil, err
+		}
+	}
+	v.note(ctx, c, out)
+	if f := out.failed; f != nil {
+		f.StartedAt, f.FinishedAt, f.DurationMS = begun, time.Now(), time.Since(begun).Milliseconds()
+		return nil, f, nil
+	}
 	out.FinishedAt, out.DurationMS = time.Now(), time.Since(begun).Milliseconds()
 	var err error
-	out.Receipt, err = v.receipt(ctx, out, read)
+	out.Receipt, err = v.receipt(ctx, out)
 	return &out.Verified, nil, err
+}
+
+// readCopy verifies one copy and adds what was found. The error means that it could not be verified.
+func (v *Verifier) readCopy(ctx context.Context, c events.Completed, at events.Location, out *finding) error {
+	there, err := v.verifyCopy(ctx, c, at, out)
+	if f := failure(c, at, err); f != nil && f.Code != codes.RestoreRejected {
+		// What is stored damaged stays damaged. A fault of memory or of the way to the storage does not.
+		v.config.Log.WarnContext(ctx, "a copy does not verify, it is read once more", "destination", at.Destination, "error", err)
+		there, err = v.verifyCopy(ctx, c, at, out)
+	}
+	failed := failure(c, at, err)
+	switch {
+	case failed != nil:
+		v.config.Log.WarnContext(ctx, "a copy does not verify", "destination", at.Destination, "error", err)
+		if out.failed == nil {
+			out.failed = failed
+		}
+		out.rejected = out.rejected || failed.Code == codes.RestoreRejected
+		out.doubtful = out.doubtful || !v.lost(ctx, at, failed.Code)
+		return nil
+	case err != nil:
+		out.doubtful = true
+		return err
+	}
+	out.read = append(out.read, there)
+	out.Copies = append(out.Copies, events.VerifiedCopy{Destination: at.Destination, URI: at.URI})
+	return nil
+}
+
+// lost reports whether a finding proves that nothing of use is left of a copy. What the scratch server
+// rejects may be whole. What is missing may lie in another storage than the one that this verifier reads.
+func (v *Verifier) lost(ctx context.Context, at events.Location, code codes.Code) bool {
+	return code == codes.ExportDamaged || code == codes.ExportMissing && v.reader.Set.Named(at.Destination).Recognized(ctx)
 }
 
 // finding is the result of a verification so far.
 type finding struct {
 	events.Verified
-	restored receipt.Counts // tables and rows in the scratch database
+	restored receipt.Counts             // tables and rows in the scratch database
+	read     []destinations.Copy        // those that verify
+	failed   *events.VerificationFailed // of the first copy that does not verify
+	rejected bool                       // the scratch server refused the export
+	doubtful bool                       // a copy does not verify and may be whole
 }
 
 // receipt signs a receipt of the verification and stores it beside each copy that was read.
-func (v *Verifier) receipt(ctx context.Context, out finding, copies []destinations.Copy) (*events.Receipt, error) {
-	if v.config.Signer == nil || len(copies) == 0 {
+func (v *Verifier) receipt(ctx context.Context, out finding) (*events.Receipt, error) {
+	if v.config.Signer == nil || len(out.read) == 0 {
 		return nil, nil //nolint:nilnil // no receipt is not an error
 	}
-	signed, err := v.signed(ctx, out, copies)
+	signed, err := v.signed(ctx, out, out.read)
 	if err != nil {
 		return nil, err
 	}
 	to := events.Receipt{SHA256: signed.SHA256, KeyID: signed.KeyID}
-	for _, c := range copies {
+	for _, c := range out.read {
 		uri, err := c.Destination.AddVerification(ctx, c.Key, signed.Envelope)
 		switch {
 		case err != nil: // a verifier may have no right to write there
@@ -124,14 +156,16 @@ func (v *Verifier) signed(ctx context.Context, out finding, copies []destination
 	})
 }
 
-// note records the result in the ledger for retention, which prefers verified exports. If that
-// fails, the export counts as not verified; it is not verified again.
-func (v *Verifier) note(ctx context.Context, c events.Completed, damaged bool) {
-	if v.config.Ledger == nil {
+// note records in the ledger what retention needs to know: one copy was restored, or none is left. What
+// lies between is not recorded, because retention deletes what is damaged from every destination. If the
+// record fails, the export counts as not verified; it is not verified again.
+func (v *Verifier) note(ctx context.Context, c events.Completed, out finding) {
+	lost := len(out.read) == 0 && out.failed != nil
+	if v.config.Ledger == nil || out.rejected || lost && out.doubtful {
 		return
 	}
 	id := export.ID{Project: c.ProjectID, Request: c.RequestID}
-	if err := v.config.Ledger.NoteVerification(ctx, id, damaged); err != nil {
+	if err := v.config.Ledger.NoteVerification(ctx, id, lost); err != nil {
 		v.config.Log.WarnContext(ctx, "verification not noted in the ledger", "project_id", id.Project, "request_id", id.Request, "error", err)
 	}
 }
@@ -145,7 +179,7 @@ func (v *Verifier) removed(ctx context.Context, c events.Completed) (bool, error
 	return err == nil && slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.RemovedAt != nil }), err
 }
 
-// verifyCopy verifies one copy. The first copy of an export is restored too.
+// verifyCopy verifies one copy. The first whole copy of an export is restored too.
 func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events.Location, out *finding) (there destinations.Copy, err error) {
 	d := v.reader.Set.Named(at.Destination)
 	if d == nil {
@@ -165,7 +199,7 @@ func (v *Verifier) verifyCopy(ctx context.Context, c events.Completed, at events
 	if a := x.Manifest.Artifact; a == nil || a.SHA256 != c.SHA256 || a.Rows != c.Rows || int64(a.Tables) != c.Tables || a.SizeBytes != c.SizeBytes {
 		return there, fmt.Errorf("%w: the manifest is not that of the event", restore.ErrUnverified)
 	}
-	if len(out.Copies) > 0 {
+	if len(out.Copies) > 0 || out.rejected {
 		found, err := x.Verify(ctx, nil)
 		out.CheckMS += found.Took.Milliseconds()
 		return there, err

@@ -141,6 +141,81 @@ func TestAVerifierReportsDamage(t *testing.T) {
 	v.await()
 }
 
+// Retention deletes a damaged export from every destination. An export counts as damaged only when no
+// whole copy of it can be left.
+func TestOneBadCopyDoesNotCondemnTheOthers(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.expectVerifier()
+	second := filepath.Join(t.TempDir(), "second")
+	folders := "STORAGE=file://" + p.storage + ",file://" + second
+	w := p.start(folders)
+	keys := map[string]string{}
+	for _, id := range []string{"lacking", "damaged", "lost", "whole"} {
+		keys[id] = keyOf(t, p.completed("acme", p.request(events.Requested{ProjectID: "acme", RequestID: id})))
+	}
+	p.settled()
+	w.term()
+	w.await()
+	remove := func(pattern string) {
+		t.Helper()
+		names, err := filepath.Glob(pattern + "*")
+		if err != nil || len(names) < 2 {
+			t.Fatalf("%s: %q, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove(filepath.Join(second, keys["lacking"]))
+	for _, folder := range []string{p.storage, second} {
+		flip(t, filepath.Join(folder, keys["damaged"]), -100)
+		remove(filepath.Join(folder, keys["lost"]))
+	}
+	scratch := "VERIFY_SCRATCH_URL=" + cluster.URL("postgres")
+	v := p.start(folders, "ROLES=verifier", scratch)
+	for id, want := range map[string]struct {
+		code codes.Code
+		at   string
+	}{"lacking": {codes.ExportMissing, "file-2"}, "damaged": {codes.ExportDamaged, "file"}, "lost": {codes.ExportMissing, "file"}} {
+		if f := p.event(events.TypeVerificationFailed, "acme", id).VerificationFailed; f.Code != want.code || f.Destination != want.at {
+			t.Errorf("%s: %+v", id, f)
+		}
+	}
+	p.event(events.TypeVerified, "acme", "whole")
+	eventually(t, "the verifier has settled", p.verifierSettled)
+	v.term()
+	v.await()
+
+	// A verifier of other folders finds nothing there, and that tells nothing about the export.
+	p.exec("INSERT INTO pgcourier.verification_orders (project_id, request_id, ordered_by) VALUES ('acme', 'whole', 'test')")
+	v = p.start("STORAGE=file://"+t.TempDir()+",file://"+t.TempDir(), "ROLES=verifier", scratch)
+	if f := p.event(events.TypeVerificationFailed, "acme", "whole").VerificationFailed; f.Code != codes.ExportMissing {
+		t.Errorf("elsewhere: %+v", f)
+	}
+	v.term()
+	v.await()
+
+	var found string
+	if err := p.sql().QueryRow(t.Context(), "SELECT string_agg(request_id || ' ' || damaged, ', ' ORDER BY request_id) FROM pgcourier.verifications").Scan(&found); err != nil {
+		t.Fatal(err)
+	}
+	if want := "damaged true, lacking false, lost true, whole false"; found != want {
+		t.Errorf("noted %q, want %q", found, want)
+	}
+	rules := []string{folders, "RETENTION=last=4", "PRUNE_NOTICE=1ms"}
+	p.prune(0, rules) // warns
+	steps := p.prune(0, rules).steps()
+	if len(steps) != 4 || steps["lacking"] != "kept" || steps["whole"] != "kept" || steps["damaged"] != "deleted" || steps["lost"] != "missing" {
+		t.Errorf("retention: %v", steps)
+	}
+	if _, err := os.Stat(filepath.Join(p.storage, keys["lacking"])); err != nil {
+		t.Error(err)
+	}
+}
+
 // A bit that flips on the way from the storage is not damage of the export: the next reading is
 // right.
 func TestAVerifierReadsTwiceBeforeItReportsDamage(t *testing.T) {

@@ -241,6 +241,12 @@ func (d *Destination) Confirm(ctx context.Context) error {
 	return storage.ExpectMarker(m, err, d.expected)
 }
 
+// Recognized reports whether a marker shows that the storage at the place is the one that the ledger has
+// there. It is false for a destination without a marker.
+func (d *Destination) Recognized(ctx context.Context) bool {
+	return d.marked != nil && d.expected != "" && d.Confirm(ctx) == nil
+}
+
 // Bind binds each destination.
 func (s Set) Bind(ctx context.Context, r Records) error {
 	for _, d := range s {
