@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -189,11 +190,18 @@ func (r *Restorer) lockWait() string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(1, r.config.LockWait.Milliseconds()))
 }
 
-// DropKept drops the schemas that Replace has kept in the target and that are due by the target's
-// clock. It returns their names, and those of the kept ones that are left; nil: not known. It drops
+// Kept is what one placement with Replace has kept in a target.
+type Kept struct {
+	Schemas []string
+	Until   time.Time // by the target's clock
+}
+
+// DropKept drops the schemas that Replace has kept in the target, that are due by the target's clock and
+// that due reports as due too: the target's clock may be wrong. It returns their names, and those of the
+// kept ones that are left; nil: not known. It drops
 // nothing outside of them: if objects outside depend on what a restore has kept, all of that stays, and
 // is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
-func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source) (dropped, left []string, err error) {
+func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, due func(Kept) bool) (dropped, left []string, err error) {
 	ses, err := open(ctx, target)
 	if err != nil {
 		return nil, nil, err
@@ -209,12 +217,12 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source) (dropped,
 	if err := trustMarkers(ctx, ses.Conn, "", false); err != nil {
 		return nil, nil, ofTargetError(err, "look for markers")
 	}
-	due, err := strs(ctx, ses.Conn, "SELECT id FROM pgcourier_restore.kept GROUP BY id HAVING max(until) <= pg_catalog.clock_timestamp() ORDER BY max(until), id")
+	ids, err := dueKept(ctx, ses.Conn, due)
 	if err != nil {
 		return nil, nil, ofTargetError(err, "look for kept schemas")
 	}
 	var faults []error
-	for _, id := range due {
+	for _, id := range ids {
 		names, err := r.dropOf(ctx, ses.Conn, id)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("what restore %s has kept: %w", id, err))
@@ -228,6 +236,24 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source) (dropped,
 		return dropped, nil, errors.Join(append(faults, ofTargetError(err, "look for kept schemas"))...)
 	}
 	return dropped, append([]string{}, left...), errors.Join(faults...)
+}
+
+// dueKept returns the IDs of the placements of which all that is kept is due, the oldest first.
+func dueKept(ctx context.Context, conn *pgx.Conn, due func(Kept) bool) (ids []string, err error) {
+	rows, err := conn.Query(ctx, `SELECT id, array_agg(name ORDER BY name), max(until) FROM pgcourier_restore.kept
+		GROUP BY id HAVING max(until) <= pg_catalog.clock_timestamp() ORDER BY max(until), id`)
+	if err != nil {
+		return nil, err
+	}
+	var id string
+	var k Kept
+	_, err = pgx.ForEachRow(rows, []any{&id, &k.Schemas, &k.Until}, func() error {
+		if due(k) {
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	return ids, err
 }
 
 // keptNames returns the names of all schemas that hold what was moved aside. The name of one can be given

@@ -152,12 +152,22 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 			t.Errorf("%s: the grants were not repeated", f)
 		}
 		src := target(t, to).Source
-		if dropped, left, err := r.DropKept(t.Context(), src); err != nil || len(dropped) > 0 || !slices.Equal(left, placed.Kept) {
+		if dropped, left, err := r.DropKept(t.Context(), src, always); err != nil || len(dropped) > 0 || !slices.Equal(left, placed.Kept) {
 			t.Errorf("%s: dropped %v before the time, left %v, %v", f, dropped, left, err)
 		}
 		keptIsDue(t, to)
+		// The target's clock alone drops nothing.
+		early := func(k restore.Kept) bool {
+			if !slices.Equal(k.Schemas, placed.Kept) || k.Until.IsZero() {
+				t.Errorf("%s: asked about %+v, kept is %v", f, k, placed.Kept)
+			}
+			return false
+		}
+		if dropped, left, err := r.DropKept(t.Context(), src, early); err != nil || len(dropped) > 0 || !slices.Equal(left, placed.Kept) {
+			t.Errorf("%s: dropped %v although it is not due, left %v, %v", f, dropped, left, err)
+		}
 		for _, want := range [][]string{placed.Kept, nil} {
-			if dropped, left, err := r.DropKept(t.Context(), src); err != nil || !slices.Equal(dropped, want) || left == nil || len(left) > 0 {
+			if dropped, left, err := r.DropKept(t.Context(), src, always); err != nil || !slices.Equal(dropped, want) || left == nil || len(left) > 0 {
 				t.Errorf("%s: dropped %v, left %v, %v, want %v", f, dropped, left, err, want)
 			}
 		}
@@ -169,6 +179,9 @@ func TestEachModePlacesEachFormat(t *testing.T) {
 		}
 	}
 }
+
+// always is due for all that is kept.
+func always(restore.Kept) bool { return true }
 
 // keptIsDue makes all kept schemas of a database due by its own clock.
 func keptIsDue(t *testing.T, database string) {
@@ -217,7 +230,7 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 		t.Error(diffs)
 	}
 	keptIsDue(t, from)
-	if dropped, _, err := r.DropKept(t.Context(), again.Source); err != nil || len(dropped) != 3 {
+	if dropped, _, err := r.DropKept(t.Context(), again.Source, always); err != nil || len(dropped) != 3 {
 		t.Errorf("dropped %v, %v", dropped, err)
 	}
 	// Into another database the foreign key's table and the type are missing.
@@ -459,7 +472,7 @@ func TestALoginWithFewRightsPlacesForTheOwner(t *testing.T) {
 		t.Errorf("the extension is in another schema: %+v, %v", plan, err)
 	}
 	keptIsDue(t, to)
-	if dropped, _, err := r.DropKept(t.Context(), asSuperuser.Source); err != nil || len(dropped) != 2 {
+	if dropped, _, err := r.DropKept(t.Context(), asSuperuser.Source, always); err != nil || len(dropped) != 2 {
 		t.Errorf("dropped %v, %v", dropped, err)
 	}
 	// Without CREATE on the database, tables can be added where an administrator has made the markers.

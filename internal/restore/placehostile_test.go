@@ -313,7 +313,7 @@ func TestAForeignPlaceOfTheMarkersIsRefused(t *testing.T) {
 		if _, _, err := r.Committed(t.Context(), p.Source, "first"); !errors.Is(err, restore.ErrMarkers) {
 			t.Errorf("%s: committed: %v", what, err)
 		}
-		if dropped, _, err := r.DropKept(t.Context(), p.Source); !errors.Is(err, restore.ErrMarkers) {
+		if dropped, _, err := r.DropKept(t.Context(), p.Source, always); !errors.Is(err, restore.ErrMarkers) {
 			t.Errorf("%s: dropped %v, %v", what, dropped, err)
 		}
 	}

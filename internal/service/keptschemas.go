@@ -29,7 +29,7 @@ type keptLedger interface {
 // keptEngine drops schemas in targets.
 type keptEngine interface {
 	Identity(t operation.Target) ([]byte, error)
-	dropKept(ctx context.Context, t operation.Target) (dropped, left []string, err error)
+	dropKept(ctx context.Context, t operation.Target, schemas []string) (dropped, left []string, err error)
 }
 
 // keptDropper drops what restores have set aside, once it was kept for RESTORE_KEEP. What cannot be
@@ -114,7 +114,7 @@ func (k *keptDropper) ask(ctx context.Context, project string, of []ledger.Kept)
 	if err != nil {
 		return still, err
 	}
-	dropped, left, err := k.engine.dropKept(ctx, target)
+	dropped, left, err := k.engine.dropKept(ctx, target, still)
 	if len(dropped) > 0 {
 		k.log.InfoContext(ctx, "kept schemas dropped", "project_id", project, "schemas", dropped)
 	}

@@ -21,6 +21,7 @@ type keptWorld struct {
 	dropped, left []string
 	err           error
 	bounded       bool
+	asked         []string // of the first drop
 }
 
 func (w *keptWorld) Keeping(context.Context) ([]ledger.Kept, error) { return slices.Clone(w.due), nil }
@@ -36,7 +37,10 @@ func (w *keptWorld) Lookup(context.Context, string) (operation.Target, error) {
 
 func (w *keptWorld) Identity(operation.Target) ([]byte, error) { return []byte(w.identity), nil }
 
-func (w *keptWorld) dropKept(ctx context.Context, _ operation.Target) (dropped, left []string, err error) {
+func (w *keptWorld) dropKept(ctx context.Context, _ operation.Target, schemas []string) (dropped, left []string, err error) {
+	if w.asked == nil {
+		w.asked = schemas
+	}
 	_, w.bounded = ctx.Deadline()
 	return w.dropped, w.left, w.err
 }
@@ -80,6 +84,9 @@ func TestKeptSchemasStayListedUntilTheTargetHasThemNoMore(t *testing.T) {
 		}
 		if n := strings.Count(log.String(), "level=WARN"); (n == 1) != (tc.warns != "") || !strings.Contains(log.String(), tc.warns) {
 			t.Errorf("%s: %d warnings, want one with %q:\n%s", name, n, tc.warns, log.String())
+		}
+		if !slices.Equal(w.asked, []string{"a", "b"}) {
+			t.Errorf("%s: the target was asked to drop %v, the ledger lists a and b", name, w.asked)
 		}
 		if !w.bounded {
 			t.Errorf("%s: the work in the target has no deadline", name)

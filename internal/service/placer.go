@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,13 +128,16 @@ func (p *placer) settled(ctx context.Context, j operation.Job, ask func(context.
 	return &out, nil
 }
 
-// dropKept drops the schemas that are due in a target. See restore.Restorer.DropKept.
-func (p *placer) dropKept(ctx context.Context, t operation.Target) (dropped, left []string, err error) {
+// dropKept drops those of the schemas that are due by the target's clock, with what their restores have
+// kept beside them. See restore.Restorer.DropKept.
+func (p *placer) dropKept(ctx context.Context, t operation.Target, schemas []string) (dropped, left []string, err error) {
 	to, err := p.source(t)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p.engine.DropKept(ctx, to)
+	return p.engine.DropKept(ctx, to, func(k restore.Kept) bool {
+		return slices.ContainsFunc(k.Schemas, func(s string) bool { return slices.Contains(schemas, s) })
+	})
 }
 
 func placedResult(placed restore.Placed) operation.Result {

@@ -64,7 +64,8 @@ func (p *Placing) Do(ctx context.Context, r *restore.Restorer, x restore.Export,
 	}
 	text.WriteString(lines("left out", placed.LeftOut) + lines("still names the old schema", placed.StillNames) + lines("remark", placed.Remarks))
 	if p.Mode == restore.Replace {
-		dropped, _, err := r.DropKept(ctx, p.Source)
+		now := time.Now()
+		dropped, _, err := r.DropKept(ctx, p.Source, func(k restore.Kept) bool { return !k.Until.After(now) })
 		text.WriteString(lines("dropped, its time was over: schema", dropped))
 		if err != nil { // the restore itself is done
 			text.WriteString(lines("remark", strings.Split(err.Error(), "\n")))
