@@ -55,6 +55,7 @@ func TestAsyncAPI(t *testing.T) {
 		events.EventSubject(events.TypeLinkRevoked, project, request), events.EventSubject(events.TypeLinkExpired, project, request),
 		events.RestoreSubject(project), events.EventSubject(events.TypeRestoreStarted, project, restore), events.EventSubject(events.TypeRestoreProgress, project, restore),
 		events.EventSubject(events.TypeRestoreCompleted, project, restore), events.EventSubject(events.TypeRestoreFailed, project, restore),
+		events.RestoreCancelSubject(restore), "",
 		events.CancelSubject(request), "", events.EventSubject(events.TypeCancelling, project, request), // "": the reply's, known at run time
 		events.CallSubject(project, events.CallRequest), events.CallSubject(project, events.CallStatus),
 		events.CallSubject(project, events.CallCancel), events.CallSubject(project, events.CallList), "",

@@ -58,43 +58,15 @@ func CancelSubject(request string) string { return TypeCancel + "." + request }
 
 // Encode encodes c for CancelSubject. The error is an *InvalidError.
 func (c Cancel) Encode() (Message, error) {
-	if !ValidRequest(c.RequestID) {
-		return Message{}, invalid("request_id", idRule)
-	}
-	body, err := encodePlain(TypeCancel, c)
-	if err != nil {
-		return Message{}, err
-	}
-	return Message{Subject: CancelSubject(c.RequestID), Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
+	return encodeQuestion(TypeCancel, "request_id", c.RequestID, c)
 }
 
 // DecodeCancel reads a Cancel strictly: what the contract does not name is refused. The
 // error is an *InvalidError; with it come the request id of the subject, if it is one.
 func DecodeCancel(m Message) (Cancel, error) {
-	var c Cancel
-	if id, ok := strings.CutPrefix(m.Subject, TypeCancel+"."); ok && ValidRequest(id) {
-		c.RequestID = id
-	} else {
-		return c, invalid("subject", "must be "+CancelSubject("<request_id>"))
-	}
-	header, err := foldHeader(m.Header)
-	if err == nil {
-		_, err = checkContent(header)
-	}
-	if err != nil {
-		return c, err
-	}
-	doc, err := parseStrict(m.Body, MaxRequestBytes)
-	if err == nil {
-		err = theContract().check(TypeCancel, doc, false)
-	}
-	if err != nil {
-		return c, err
-	}
-	if json.Unmarshal(m.Body, &c) != nil {
-		return Cancel{RequestID: c.RequestID}, invalid(bodyField, "does not have the types of the contract")
-	}
-	return c, nil
+	id, c, err := decodeQuestion[Cancel](TypeCancel, "<request_id>", m)
+	c.RequestID = id
+	return c, err
 }
 
 // Encode encodes r as the body of a reply. Free text is cut to the contract's limits. The
@@ -111,18 +83,63 @@ func (r CancelReply) Encode() (Message, error) {
 // DecodeCancelReply reads a reply. Fields that v1 does not know are ignored. The error is
 // an *InvalidError.
 func DecodeCancelReply(m Message) (CancelReply, error) {
-	doc, err := parseStrict(m.Body, MaxEventBytes)
+	return decodeReply[CancelReply](TypeCancelReply, m)
+}
+
+// encodeQuestion encodes v for the subject of the question about id. field names the id in an error.
+func encodeQuestion(name, field, id string, v any) (Message, error) {
+	if !ValidRequest(id) {
+		return Message{}, invalid(field, idRule)
+	}
+	body, err := encodePlain(name, v)
+	if err != nil {
+		return Message{}, err
+	}
+	return Message{Subject: name + "." + id, Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
+}
+
+// decodeQuestion reads a question strictly, and the id in its subject. With an error the id is that
+// of the subject, if it is one, and the question is empty. token stands for the id in an error.
+func decodeQuestion[T any](name, token string, m Message) (id string, question T, err error) {
+	var none T
+	id, ok := strings.CutPrefix(m.Subject, name+".")
+	if !ok || !ValidRequest(id) {
+		return "", none, invalid("subject", "must be "+name+"."+token)
+	}
+	header, err := foldHeader(m.Header)
 	if err == nil {
-		err = theContract().check(TypeCancelReply, doc, true)
+		_, err = checkContent(header)
 	}
 	if err != nil {
-		return CancelReply{}, err
+		return id, none, err
 	}
-	var r CancelReply
-	if json.Unmarshal(m.Body, &r) != nil {
-		return CancelReply{}, invalid(bodyField, "does not have the types of the contract")
+	doc, err := parseStrict(m.Body, MaxRequestBytes)
+	if err == nil {
+		err = theContract().check(name, doc, false)
 	}
-	return r, nil
+	if err != nil {
+		return id, none, err
+	}
+	if json.Unmarshal(m.Body, &question) != nil {
+		return id, none, invalid(bodyField, "does not have the types of the contract")
+	}
+	return id, question, nil
+}
+
+// decodeReply reads an answer. Fields that v1 does not know are ignored.
+func decodeReply[T any](name string, m Message) (T, error) {
+	var reply, none T
+	doc, err := parseStrict(m.Body, MaxEventBytes)
+	if err == nil {
+		err = theContract().check(name, doc, true)
+	}
+	if err != nil {
+		return none, err
+	}
+	if json.Unmarshal(m.Body, &reply) != nil {
+		return none, invalid(bodyField, "does not have the types of the contract")
+	}
+	return reply, nil
 }
 
 // encodePlain writes the body of a message that is no event: a question or its answer.

@@ -28,7 +28,33 @@ func (c *Client) Cancel(ctx context.Context, ask Cancel) (CancelReply, error) {
 	if err != nil {
 		return CancelReply{}, err
 	}
-	what := "cancel " + ask.RequestID
+	return answerTo(ctx, c, question{what: "cancel " + ask.RequestID, to: "worker", message: m}, DecodeCancelReply)
+}
+
+// later implements reply.
+func (r CancelReply) later() string {
+	if r.Result == CancelUnavailable {
+		return r.Message
+	}
+	return ""
+}
+
+// reply is an answer to a question.
+type reply interface {
+	// later returns why the question must be asked again; empty: the answer is definite.
+	later() string
+}
+
+// question is a question over plain NATS.
+type question struct {
+	what    string // for errors
+	to      string // what answers it, for errors
+	message Message
+}
+
+// answerTo publishes a question and returns the first definite answer.
+func answerTo[R reply](ctx context.Context, c *Client, q question, decode func(Message) (R, error)) (R, error) {
+	var none R
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cancelTimeout)
@@ -37,38 +63,39 @@ func (c *Client) Cancel(ctx context.Context, ask Cancel) (CancelReply, error) {
 	inbox := c.nc.NewInbox()
 	answers, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return CancelReply{}, fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+		return none, fmt.Errorf("%s: %w: %w", q.what, ErrUnavailable, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails only on a closed connection
-	out := natsMsg(m)
+	out := natsMsg(q.message)
 	out.Reply = inbox
 	if err := c.nc.PublishMsg(out); err != nil {
-		return CancelReply{}, fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+		return none, fmt.Errorf("%s: %w: %w", q.what, ErrUnavailable, err)
 	}
-	return definite(ctx, what, answers)
+	return definite(ctx, q, answers, decode)
 }
 
 // definite waits for an answer that says more than to ask again.
-func definite(ctx context.Context, what string, answers *nats.Subscription) (CancelReply, error) {
-	why := errors.New("no worker answered in time")
+func definite[R reply](ctx context.Context, q question, answers *nats.Subscription, decode func(Message) (R, error)) (R, error) {
+	var none R
+	why := fmt.Errorf("no %s answered in time", q.to)
 	for {
 		m, err := answers.NextMsgWithContext(ctx)
 		switch {
 		case errors.Is(err, nats.ErrNoResponders):
-			return CancelReply{}, fmt.Errorf("%s: %w: no worker listens", what, ErrUnavailable)
+			return none, fmt.Errorf("%s: %w: no %s listens", q.what, ErrUnavailable, q.to)
 		case err != nil && ctx.Err() == nil:
-			return CancelReply{}, fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+			return none, fmt.Errorf("%s: %w: %w", q.what, ErrUnavailable, err)
 		case errors.Is(context.Cause(ctx), context.Canceled):
-			return CancelReply{}, fmt.Errorf("%s: %w", what, context.Cause(ctx))
+			return none, fmt.Errorf("%s: %w", q.what, context.Cause(ctx))
 		case err != nil:
-			return CancelReply{}, fmt.Errorf("%s: %w: %w", what, ErrUnavailable, why)
+			return none, fmt.Errorf("%s: %w: %w", q.what, ErrUnavailable, why)
 		}
-		r, err := DecodeCancelReply(fromNATS("", m.Header, m.Data))
+		r, err := decode(fromNATS("", m.Header, m.Data))
 		switch {
-		case err != nil: // not a worker's, or a later version's: another may be understood
+		case err != nil: // not of this version: another process may be understood
 			why = err
-		case r.Result == CancelUnavailable:
-			why = errors.New(r.Message)
+		case r.later() != "":
+			why = errors.New(r.later())
 		default:
 			return r, nil
 		}

@@ -166,6 +166,14 @@ func contractMessages() []contractEvent {
 			Code: codes.DumpTimeout, Message: "m"},
 			func(v any) (events.Message, error) { return v.(events.CancelReply).Encode() },
 			func() any { return new(events.CancelReply) }},
+		{events.TypeRestoreCancel, events.RestoreCancel{RestoreID: "r1", ProjectID: "acme", RequestedBy: "ann"},
+			func(v any) (events.Message, error) { return v.(events.RestoreCancel).Encode() },
+			func() any { return new(events.RestoreCancel) }},
+		{events.TypeRestoreCancelReply, events.RestoreCancelReply{
+			RestoreID: "r1", ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeRestoreFailed,
+			Code: codes.TargetOccupied, Message: "m"},
+			func(v any) (events.Message, error) { return v.(events.RestoreCancelReply).Encode() },
+			func() any { return new(events.RestoreCancelReply) }},
 		{events.TypeExportCall, events.ExportCall{RequestID: "r1", ProjectID: "acme"},
 			func(v any) (events.Message, error) { return v.(events.ExportCall).Encode() },
 			func() any { return new(events.ExportCall) }},
@@ -399,20 +407,12 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 		}
 		return
 	}
-	if eventType == events.TypeCancel || eventType == events.TypeCancelReply {
-		var m events.Message
-		if c, err := events.DecodeCancel(events.Message{Subject: events.CancelSubject("r"), Body: raw}); eventType == events.TypeCancel {
-			if err != nil {
-				t.Fatal(err)
-			}
-			m = encoded(t, c.Encode)
-		} else {
-			r, err := events.DecodeCancelReply(events.Message{Body: raw})
-			if err != nil {
-				t.Fatal(err)
-			}
-			m = encoded(t, r.Encode)
+	if decode, plain := plainMessages()[eventType]; plain {
+		encode, err := decode(raw)
+		if err != nil {
+			t.Fatal(err)
 		}
+		m := encoded(t, encode)
 		if want, got := parseJSON(t, raw), parseJSON(t, m.Body); !reflect.DeepEqual(want, got) {
 			t.Errorf("decoded and encoded again:\n got %s\nwant %s", m.Body, raw)
 		}
@@ -425,6 +425,30 @@ func decodeExample(t *testing.T, eventType string, raw []byte) {
 	m := encodeEvent(t, e)
 	if want, got := parseJSON(t, raw), parseJSON(t, m.Body); !reflect.DeepEqual(want, got) {
 		t.Errorf("decoded and encoded again:\n got %s\nwant %s", m.Body, raw)
+	}
+}
+
+// plainMessages decode questions over plain NATS and their answers, and return how each is encoded
+// again.
+func plainMessages() map[string]func(body []byte) (func() (events.Message, error), error) {
+	type encode = func() (events.Message, error)
+	return map[string]func([]byte) (encode, error){
+		events.TypeCancel: func(b []byte) (encode, error) {
+			c, err := events.DecodeCancel(events.Message{Subject: events.CancelSubject("r"), Body: b})
+			return c.Encode, err
+		},
+		events.TypeCancelReply: func(b []byte) (encode, error) {
+			r, err := events.DecodeCancelReply(events.Message{Body: b})
+			return r.Encode, err
+		},
+		events.TypeRestoreCancel: func(b []byte) (encode, error) {
+			c, err := events.DecodeRestoreCancel(events.Message{Subject: events.RestoreCancelSubject("r"), Body: b})
+			return c.Encode, err
+		},
+		events.TypeRestoreCancelReply: func(b []byte) (encode, error) {
+			r, err := events.DecodeRestoreCancelReply(events.Message{Body: b})
+			return r.Encode, err
+		},
 	}
 }
 
@@ -478,7 +502,7 @@ func TestLimitsAreInTheSchemas(t *testing.T) {
 	for _, e := range contractMessages() {
 		doc := readJSON(t, e.eventType+".v1.json").(map[string]any)
 		limit := events.MaxEventBytes
-		if slices.Contains([]string{events.TypeRequested, events.TypeCancel, events.TypeExportCall, events.TypeListCall, events.TypeRestoreRequested}, e.eventType) {
+		if slices.Contains([]string{events.TypeRequested, events.TypeCancel, events.TypeExportCall, events.TypeListCall, events.TypeRestoreRequested, events.TypeRestoreCancel}, e.eventType) {
 			limit = events.MaxRequestBytes
 		}
 		if doc["x-maxBytes"] != json.Number(strconv.Itoa(limit)) || doc["x-maxDepth"] != json.Number("16") {

@@ -10,6 +10,9 @@ const TypeRequested = "backup.requested"
 const (
 	TypeCancel      = "backup.cancel"
 	TypeCancelReply = "backup.cancel_reply"
+	// TypeRestoreCancel and TypeRestoreCancelReply are the same for restores.
+	TypeRestoreCancel      = "restore.cancel"
+	TypeRestoreCancelReply = "restore.cancel_reply"
 	// TypeCancelling begins the subjects on which a worker that has recorded a cancel
 	// tells the others to look at the ledger. It has no authority of its own.
 	TypeCancelling = "backup.cancelling"
@@ -99,8 +102,9 @@ const (
 	RestoreCompletedFilter = TypeRestoreCompleted + ".*.*"
 	RestoreFailedFilter    = TypeRestoreFailed + ".*.*"
 
-	CancelFilter     = TypeCancel + ".*"
-	CancellingFilter = TypeCancelling + ".*.*"
+	CancelFilter        = TypeCancel + ".*"
+	CancellingFilter    = TypeCancelling + ".*.*"
+	RestoreCancelFilter = TypeRestoreCancel + ".*"
 
 	CallFilter = TypeCall + ".*.*"
 )
