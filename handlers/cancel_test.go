@@ -66,3 +66,41 @@ func TestEveryCancelIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+func TestTheCancelOfARestoreIsAnsweredInItsOwnWords(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		subject string
+		desk    desk
+		want    events.RestoreCancelReply
+	}{
+		"running": {"restore.cancel.r1", desk{}, events.RestoreCancelReply{
+			RestoreID: "r1", ProjectID: "acme", Result: events.CancelAccepted, Message: "the restore is cancelled"}},
+		"completed": {"restore.cancel.r1", desk{out: &export.Outcome{State: export.Completed}}, events.RestoreCancelReply{
+			RestoreID: "r1", ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeRestoreCompleted, Message: "the restore had completed before"}},
+		"failed": {"restore.cancel.r1", desk{out: &export.Outcome{State: export.Failed, Code: codes.TargetOccupied}}, events.RestoreCancelReply{
+			RestoreID: "r1", ProjectID: "acme", Result: events.CancelTooLate, Outcome: events.TypeRestoreFailed, Code: codes.TargetOccupied,
+			Message: "the restore had failed before: target_occupied"}},
+		"unknown": {"restore.cancel.r1", desk{err: export.ErrUnknown}, events.RestoreCancelReply{
+			RestoreID: "r1", Result: events.CancelUnknown, Message: "no such restore is known or waits"}},
+		"ambiguous": {"restore.cancel.r1", desk{err: export.ErrAmbiguous}, events.RestoreCancelReply{
+			RestoreID: "r1", Result: events.CancelAmbiguous, Message: "several projects use this restore id: name the project"}},
+		"an outage": {"restore.cancel.r1", desk{err: errors.New("password canary")}, events.RestoreCancelReply{
+			RestoreID: "r1", Result: events.CancelUnavailable, Message: "it cannot be recorded now"}},
+		"of an export": {"backup.cancel.r1", desk{}, events.RestoreCancelReply{
+			Result: events.CancelInvalid, Message: "invalid subject: must be restore.cancel.<restore_id>"}},
+	} {
+		h := &handlers.Cancel{Canceller: &tc.desk, Log: slog.New(slog.DiscardHandler)}
+		got := h.AnswerRestore(t.Context(), events.Message{Subject: tc.subject, Body: []byte(`{"requested_by":"ann"}`)})
+		m, err := got.Encode()
+		if err != nil {
+			t.Fatalf("%s: the answer %+v breaks the contract: %v", name, got, err)
+		}
+		if again, err := events.DecodeRestoreCancelReply(m); err != nil || again != got || got != tc.want {
+			t.Errorf("%s: %+v, read as %+v, %v; want %+v", name, got, again, err, tc.want)
+		}
+		if asked := tc.desk.asked == "/r1 by ann"; asked != (got.Result != events.CancelInvalid) {
+			t.Errorf("%s: asked %q", name, tc.desk.asked)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
-	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/term"
 )
@@ -32,10 +30,10 @@ func (a *app) cancelCommand() *cobra.Command {
 			"backup.failed with the code cancelled. Cancelling twice has the same result.\n\n" +
 			"The exit code is 0 once the cancel is recorded, 3 for an unknown request, and 6 when the\n" +
 			"request had ended before.\n\n" +
-			"With --restore it cancels a restore by event, in the ledger: its target stays as it is,\n" +
-			"unless it has committed the restore already, which then completes.",
-		Example: "  pgcourier cancel nightly-2026-11-23\n" +
-			"  pgcourier cancel nightly --project acme --wait\n" +
+			"With --restore it asks the restorers to cancel a restore by event: its target stays as\n" +
+			"it is, unless it has committed the restore already, which then completes. If no restorer\n" +
+			"answers and the database is given, the cancel is recorded in the ledger.",
+		Example: "  pgcourier cancel nightly-2026-11-23\n  pgcourier cancel nightly --project acme --wait\n" +
 			"  pgcourier cancel acme-staging/clone-7 --restore",
 		Args: cobra.ExactArgs(1),
 	}
@@ -43,8 +41,8 @@ func (a *app) cancelCommand() *cobra.Command {
 	f.StringVar(&ask.ProjectID, "project", "", "the project, when several use the same request id")
 	f.StringVar(&ask.RequestedBy, "requested-by", "", "who cancels, for humans (default: the user's name)")
 	f.BoolVar(&wait, "wait", false, "wait until the outcome is announced")
-	f.DurationVar(&timeout, "timeout", 15*time.Second, "longest wait for a worker's answer")
-	f.BoolVar(&restore, "restore", false, "cancel a restore, given as PROJECT/RESTORE_ID; needs the database of the ledger")
+	f.DurationVar(&timeout, "timeout", 15*time.Second, "longest wait for an answer")
+	f.BoolVar(&restore, "restore", false, "cancel a restore by event, not an export")
 	cmd.MarkFlagsMutuallyExclusive("restore", "wait")
 	load := a.settingFlags(cmd, slices.Concat(ledgerSettings, brokerSettings)...)
 	cmd.RunE = coded(func(cmd *cobra.Command, args []string) error {
@@ -57,7 +55,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		}
 		ask.RequestedBy = cmp.Or(ask.RequestedBy, userName())
 		if restore {
-			return a.cancelRestore(cmd.Context(), c, export.ID{Project: ask.ProjectID, Request: ask.RequestID}, ask.RequestedBy)
+			return a.cancelRestore(cmd.Context(), c, events.RestoreCancel{RestoreID: ask.RequestID, ProjectID: ask.ProjectID, RequestedBy: ask.RequestedBy}, timeout)
 		}
 		return setup.WithClient(cmd.Context(), c, server.UserOperator, a.logger(c), func(ctx context.Context, client *events.Client) error {
 			return a.cancel(ctx, client, ask, wait, timeout)
@@ -74,16 +72,8 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 		return err
 	}
 	name := term.Sanitize(reply.ProjectID) + "/" + term.Sanitize(reply.RequestID)
-	switch reply.Result {
-	case events.CancelAccepted:
-	case events.CancelUnknown:
-		return exitf(exitNotFound, "no request %q is in the ledger or waits in the queue", ask.RequestID)
-	case events.CancelTooLate:
-		return exitf(exitNotPossible, "%s was not cancelled: %s", name, term.Sanitize(reply.Message))
-	case events.CancelAmbiguous, events.CancelInvalid:
-		return exitf(exitUsage, "%s", term.Sanitize(reply.Message))
-	default:
-		return exitf(exitFailed, "%s: %s", reply.Result, term.Sanitize(reply.Message))
+	if err := refusedCancel(reply.Result, "request", ask.RequestID, name, reply.Message); err != nil {
+		return err
 	}
 	if wait {
 		out, err := client.Await(ctx, reply.ProjectID, reply.RequestID)
@@ -98,19 +88,29 @@ func (a *app) cancel(ctx context.Context, client *events.Client, ask events.Canc
 	return a.print(reply, fmt.Sprintf("cancelled %s\n", name))
 }
 
-func (a *app) cancelRestore(ctx context.Context, c config.Config, id export.ID, by string) error {
-	if id.Project == "" {
-		return exitf(exitUsage, "--restore needs the project: PROJECT/RESTORE_ID")
-	}
-	out, err := service.CancelRestore(ctx, c, a.logger(c), id, by)
-	name := term.Sanitize(id.String())
-	switch {
-	case errors.Is(err, export.ErrUnknown):
-		return exitf(exitNotFound, "no restore %s is in the ledger or waits in the queue", name)
-	case err != nil:
+func (a *app) cancelRestore(ctx context.Context, c config.Config, ask events.RestoreCancel, timeout time.Duration) error {
+	reply, err := service.CancelRestore(ctx, c, a.logger(c), ask, timeout)
+	if err != nil {
 		return err
-	case out != nil && out.Code != codes.Cancelled:
-		return exitf(exitNotPossible, "%s was not cancelled: it had %s before", name, out.State)
 	}
-	return a.print(map[string]string{"project_id": id.Project, "restore_id": id.Request, "result": "cancelled"}, fmt.Sprintf("cancelled %s\n", name))
+	name := term.Sanitize(reply.ProjectID) + "/" + term.Sanitize(reply.RestoreID)
+	if err := refusedCancel(reply.Result, "restore", ask.RestoreID, name, reply.Message); err != nil {
+		return err
+	}
+	return a.print(reply, fmt.Sprintf("cancelled %s\n", name))
+}
+
+// refusedCancel returns the error of a cancel that was not recorded.
+func refusedCancel(r events.CancelResult, noun, asked, name, message string) error {
+	switch r {
+	case events.CancelAccepted:
+		return nil
+	case events.CancelUnknown:
+		return exitf(exitNotFound, "no %s %q is in the ledger or waits in the queue", noun, asked)
+	case events.CancelTooLate:
+		return exitf(exitNotPossible, "%s was not cancelled: %s", name, term.Sanitize(message))
+	case events.CancelAmbiguous, events.CancelInvalid:
+		return exitf(exitUsage, "%s", term.Sanitize(message))
+	}
+	return exitf(exitFailed, "%s: %s", r, term.Sanitize(message))
 }

@@ -225,12 +225,15 @@ func TestColoursAreForTerminalsThatTakeThem(t *testing.T) {
 func TestTheJSONIsDocumented(t *testing.T) {
 	all := sampleEntries()
 	samples := map[string]any{
-		"request":         map[string]string{"project_id": "acme", "request_id": "nightly-2026-11-23"},
-		"list":            []ledger.Entry{all[1]},
-		"show":            all[2],
-		"show failed":     all[3],
-		"watch":           term.EventJSON(sampleEvents()[1]),
-		"cancel":          events.CancelReply{RequestID: "nightly-2026-11-23", ProjectID: "acme", Result: events.CancelAccepted, Message: "the request is cancelled"},
+		"request":     map[string]string{"project_id": "acme", "request_id": "nightly-2026-11-23"},
+		"list":        []ledger.Entry{all[1]},
+		"show":        all[2],
+		"show failed": all[3],
+		"watch":       term.EventJSON(sampleEvents()[1]),
+		"cancel":      events.CancelReply{RequestID: "nightly-2026-11-23", ProjectID: "acme", Result: events.CancelAccepted, Message: "the request is cancelled"},
+		"cancel --restore": events.RestoreCancelReply{
+			RestoreID: "clone-7", ProjectID: "acme-staging", Result: events.CancelAccepted, Message: "the restore is cancelled",
+		},
 		"replay":          sampleReport(false).Items[0],
 		"replay --failed": sampleReport(false),
 		"notifications":   sampleNotifications(),

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -17,7 +18,10 @@ type RestoreQueue struct {
 	decode Decode
 }
 
-var _ export.Queue = (*RestoreQueue)(nil)
+var (
+	_ export.Queue        = (*RestoreQueue)(nil)
+	_ export.WaitingQueue = (*RestoreQueue)(nil)
+)
 
 // NewRestoreQueue returns a view of the stream.
 func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
@@ -28,6 +32,16 @@ func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
 // sequences.
 func (q *RestoreQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
 	return q.first(ctx, events.RestoreSubject(project), maxSearch)
+}
+
+// Waiting implements export.WaitingQueue. It may miss requests behind more than 5000 others.
+func (q *RestoreQueue) Waiting(ctx context.Context, id, project string) ([]export.QueuedRequest, error) {
+	filter := events.RestoreRequestedFilter
+	if project != "" {
+		filter = events.RestoreSubject(project)
+	}
+	queued, err := q.first(ctx, filter, maxSearch)
+	return slices.DeleteFunc(queued, func(r export.QueuedRequest) bool { return r.Request.Request != id }), err
 }
 
 // First returns at most limit waiting and running requests of all projects, in the order of their

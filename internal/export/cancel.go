@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/delivery"
@@ -65,8 +64,8 @@ type CancellerConfig struct {
 	Ledger    Cancelling
 	Queue     WaitingQueue
 	Announcer Announcer
-	// Tell informs all workers that the request was cancelled. Its owner then calls Exporter.Nudge.
-	// Tell must not block. If its message is lost, the owner notices the cancel at its next renewal.
+	// Tell informs all workers that the request was cancelled. Its owner then looks at the ledger: see
+	// Nudges. Tell must not block. If its message is lost, the owner notices the cancel at its next renewal.
 	Tell func(ID)
 	// Log defaults to slog.Default().
 	Log *slog.Logger
@@ -156,46 +155,4 @@ func (c *Canceller) queued(ctx context.Context, request, project, by string) (ID
 		}
 	}
 	return first.Request.ID, got, err
-}
-
-// nudges wakes the lease keepers of running requests.
-type nudges struct {
-	mu      sync.Mutex
-	waiting map[ID][]chan struct{}
-}
-
-// join returns the channel of a request's nudges. The caller must call leave.
-func (n *nudges) join(id ID) (nudged <-chan struct{}, leave func()) {
-	c := make(chan struct{}, 1)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting == nil {
-		n.waiting = map[ID][]chan struct{}{}
-	}
-	n.waiting[id] = append(n.waiting[id], c)
-	return c, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		var rest []chan struct{}
-		for _, other := range n.waiting[id] {
-			if other != c {
-				rest = append(rest, other)
-			}
-		}
-		if n.waiting[id] = rest; len(rest) == 0 {
-			delete(n.waiting, id)
-		}
-	}
-}
-
-// nudge wakes all lease keepers of a request. It never blocks.
-func (n *nudges) nudge(id ID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, c := range n.waiting[id] {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
 }

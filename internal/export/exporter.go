@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 // Exporter runs requests. It is safe for concurrent use.
 type Exporter struct {
 	Config
-	nudges nudges
+	nudges Nudges
 }
 
 // New returns an Exporter over c with its defaults filled in.
@@ -71,7 +71,7 @@ func New(c Config) *Exporter { return &Exporter{Config: c.withDefaults()} }
 
 // Nudge makes the owner of a request, if it is this Exporter, read the ledger now instead of at its
 // next renewal. It never blocks.
-func (e *Exporter) Nudge(id ID) { e.nudges.nudge(id) }
+func (e *Exporter) Nudge(id ID) { e.nudges.Nudge(id) }
 
 // Run works on one delivered request until its outcome, or until it must be delivered again.
 //
@@ -111,7 +111,7 @@ type delivered struct {
 func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts int) (Outcome, error) {
 	failpoint.Hit(failpoint.BeforeClaim)
 	req.encrypted = e.willEncrypt(ctx, req)
-	nudged, leave := e.nudges.join(req.ID) // before the claim, so that it misses no nudge after it
+	nudged, leave := e.nudges.Join(req.ID) // before the claim, so that it misses no nudge after it
 	defer leave()
 	claim, err := e.claim(ctx, req, d.Delivery, d.standBy)
 	switch {

@@ -26,7 +26,7 @@ func (l *Ledger) Find(ctx context.Context, request, project string) ([]export.ID
 		Project string `db:"project_id"`
 		Request string `db:"request_id"`
 	}
-	rows, err := read[row](ctx, l, "find "+request, findRequest, request, project)
+	rows, err := read[row](ctx, l, "find "+request, l.sql(findRequest), request, project)
 	if err != nil {
 		return nil, err
 	}

@@ -88,6 +88,8 @@ var (
 	_ operation.Ledger = (*Restores)(nil)
 	_ export.Outbox    = (*Restores)(nil)
 	_ export.Cleaner   = (*Restores)(nil)
+
+	_ export.Cancelling = (*Restores)(nil)
 )
 
 // Restores returns the ledger of restores in the same database.
@@ -147,6 +149,11 @@ func (r *Restores) FailStranded(ctx context.Context, s export.Stranded, grace ti
 // FailUnclaimed implements operation.Ledger.
 func (r *Restores) FailUnclaimed(ctx context.Context, q export.Request, d delivery.Delivery, grace time.Duration) (export.Outcome, error) {
 	return r.ledger.FailUnclaimed(ctx, q, d, grace)
+}
+
+// Find implements export.Cancelling.
+func (r *Restores) Find(ctx context.Context, id, project string) ([]export.ID, error) {
+	return r.ledger.Find(ctx, id, project)
 }
 
 // Cancel records that a restore is to end, and ends it if no attempt holds it and none has begun to

@@ -8,13 +8,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
-	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
-	"github.com/pgcourier/pgcourier/internal/ledger"
 )
 
 // cancelTimeout bounds one cancel: twice the ledger's limit for a call, and a reserve.
@@ -22,12 +19,16 @@ const cancelTimeout = 25 * time.Second
 
 // CancellerConfig is what a Canceller needs.
 type CancellerConfig struct {
+	// Connection must be to the account of the streams, or of Restores to that of the restorer.
 	Connection *nats.Conn
-	JetStream  jetstream.JetStream
-	Ledger     *ledger.Ledger
-	Exporter   *export.Exporter
-	Announcer  *handlers.Announcer
-	Log        *slog.Logger
+	Ledger     export.Cancelling
+	Queue      export.WaitingQueue
+	Announcer  export.Announcer
+	// Nudge makes the owner of a running request read the ledger, if it is in this process.
+	Nudge func(export.ID)
+	// Restores: it answers cancels of restores, not of exports.
+	Restores bool
+	Log      *slog.Logger
 }
 
 // Canceller answers cancels, and checks the ledger when another worker has recorded one. Every
@@ -42,12 +43,20 @@ func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 	ctx = context.WithoutCancel(ctx)
 	r := &Canceller{config: c}
 	h := &handlers.Cancel{Log: c.Log, Canceller: export.NewCanceller(export.CancellerConfig{
-		Ledger: c.Ledger, Announcer: c.Announcer, Queue: broker.NewRequestQueue(c.JetStream, handlers.DecodeStored), Tell: r.tell, Log: c.Log,
+		Ledger: c.Ledger, Announcer: c.Announcer, Queue: c.Queue, Tell: r.tell, Log: c.Log,
 	})}
-	asked, err := c.Connection.Subscribe(events.CancelFilter, func(m *nats.Msg) {
+	filter := events.CancelFilter
+	answer := func(ctx context.Context, m events.Message) (events.Message, error) { return h.Answer(ctx, m).Encode() }
+	if c.Restores {
+		filter = events.RestoreCancelFilter
+		answer = func(ctx context.Context, m events.Message) (events.Message, error) {
+			return h.AnswerRestore(ctx, m).Encode()
+		}
+	}
+	asked, err := c.Connection.Subscribe(filter, func(m *nats.Msg) {
 		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 		defer cancel()
-		reply, err := h.Answer(ctx, events.Message{Subject: m.Subject, Body: m.Data}).Encode()
+		reply, err := answer(ctx, events.Message{Subject: m.Subject, Body: m.Data})
 		if err == nil && isInbox(m.Reply) {
 			err = m.Respond(reply.Body)
 		}
@@ -58,16 +67,20 @@ func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for cancels: %w", err)
 	}
+	r.subs = []*nats.Subscription{asked}
+	if c.Restores {
+		return r, nil
+	}
 	told, err := c.Connection.Subscribe(events.CancellingFilter, func(m *nats.Msg) {
 		if tokens := strings.Split(m.Subject, "."); len(tokens) == 4 {
-			c.Exporter.Nudge(export.ID{Project: tokens[2], Request: tokens[3]})
+			c.Nudge(export.ID{Project: tokens[2], Request: tokens[3]})
 		}
 	})
 	if err != nil {
 		_ = asked.Unsubscribe()
 		return nil, fmt.Errorf("listen for recorded cancels: %w", err)
 	}
-	r.subs = []*nats.Subscription{asked, told}
+	r.subs = append(r.subs, told)
 	return r, nil
 }
 
@@ -79,9 +92,13 @@ func (r *Canceller) Close() error {
 	return nil
 }
 
-// tell publishes to all workers, this one included, that a cancel was recorded.
+// tell publishes to all workers, this one included, that a cancel was recorded. It tells no other
+// restorer: there are few, and each has received the cancel itself.
 func (r *Canceller) tell(id export.ID) {
-	r.config.Exporter.Nudge(id)
+	r.config.Nudge(id)
+	if r.config.Restores {
+		return
+	}
 	if err := r.config.Connection.Publish(events.EventSubject(events.TypeCancelling, id.Project, id.Request), []byte("{}")); err != nil {
 		r.config.Log.Warn("recorded cancel not published to the other workers, the owner finds it at its next renewal", "project_id", id.Project, "request_id", id.Request, "error", err)
 	}
@@ -90,5 +107,5 @@ func (r *Canceller) tell(id export.ID) {
 // isInbox reports whether an answer may be sent to a subject. The client chooses the subject, and
 // a worker may publish to more subjects than the client.
 func isInbox(reply string) bool {
-	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
+	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup") && !strings.HasPrefix(reply, "restore")
 }

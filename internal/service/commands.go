@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/broker/setup"
 	"github.com/pgcourier/pgcourier/internal/config"
+	"github.com/pgcourier/pgcourier/internal/delivery"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
@@ -41,33 +45,53 @@ func NewPlanner(js jetstream.JetStream) *replay.Planner {
 	return &replay.Planner{History: replay.NewStreams(js), Queue: broker.NewRequestQueue(js, handlers.DecodeStored)}
 }
 
-// CancelRestore records that a restore is to end: one that the ledger knows, or one that waits in the
-// queue. Its outcome is nil until its owner ends it. export.ErrUnknown: there is no such restore. Other
-// errors are those of WithLedger and setup.WithJetStream.
-func CancelRestore(ctx context.Context, c config.Config, log *slog.Logger, id export.ID, by string) (out *export.Outcome, err error) {
+// CancelRestore asks the restorers to cancel a restore. If none answers within timeout, it records the
+// cancel in the ledger, for which it needs DATABASE_URL: a restorer finds it there. Errors are those of
+// setup.WithClient, events.Client.CancelRestore and WithLedger.
+func CancelRestore(ctx context.Context, c config.Config, log *slog.Logger, ask events.RestoreCancel, timeout time.Duration) (reply events.RestoreCancelReply, err error) {
+	err = setup.WithClient(ctx, c, server.UserOperator, log, func(ctx context.Context, client *events.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		reply, err = client.CancelRestore(ctx, ask)
+		return err
+	})
+	away := errors.Is(err, events.ErrUnavailable) || errors.Is(err, broker.ErrUnreachable) || errors.Is(err, server.ErrNoServer)
+	if !away || c.DatabaseURL == "" {
+		return reply, err
+	}
 	err = WithLedger(ctx, c, func(ctx context.Context, l *ledger.Ledger, _ *project.Projects) error {
-		restores := l.Restores()
-		known, err := restores.Cancel(ctx, id, by)
-		if !errors.Is(err, export.ErrUnknown) {
-			out = known.Outcome
+		id, out, err := export.NewCanceller(export.CancellerConfig{
+			Ledger: l.Restores(), Queue: waitingRestores{c, log}, Announcer: silent{}, Tell: func(export.ID) {}, Log: log,
+		}).Cancel(ctx, ask.RestoreID, ask.ProjectID, ask.RequestedBy)
+		reply = handlers.RestoreCancelReply(ask, id, out, err)
+		if reply.Result == events.CancelUnavailable {
 			return err
 		}
-		return setup.WithJetStream(ctx, c, log, func(ctx context.Context, js jetstream.JetStream) error {
-			queued, err := broker.NewRestoreQueue(js, handlers.DecodeStoredRestore).OfProject(ctx, id.Project)
-			if err != nil {
-				return err
-			}
-			for _, q := range queued {
-				if q.Request.ID == id {
-					now, err := restores.CancelQueued(ctx, q.Request, q.Delivery, by)
-					out = now.Outcome
-					return err
-				}
-			}
-			now, err := restores.Cancel(ctx, id, by) // a restorer may have recorded it between the two looks
-			out = now.Outcome
-			return err
-		})
+		return nil
+	})
+	return reply, err
+}
+
+// waitingRestores is the queue of restores as the operator may use it. It connects only if it is
+// asked.
+type waitingRestores struct {
+	config config.Config
+	log    *slog.Logger
+}
+
+// Waiting implements export.WaitingQueue.
+func (w waitingRestores) Waiting(ctx context.Context, id, project string) (out []export.QueuedRequest, err error) {
+	err = setup.WithJetStream(ctx, w.config, w.log, func(ctx context.Context, js jetstream.JetStream) error {
+		out, err = broker.NewRestoreQueue(js, handlers.DecodeStoredRestore).Waiting(ctx, id, project)
+		return err
 	})
 	return out, err
 }
+
+// Remove implements export.WaitingQueue. The operator may not remove requests; a restorer does.
+func (waitingRestores) Remove(context.Context, delivery.Delivery) error { return nil }
+
+// silent is an Announcer of the operator, which may announce nothing: a restorer does.
+type silent struct{}
+
+func (silent) Announce(context.Context, export.Outcome) error { return nil }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -26,14 +27,16 @@ import (
 
 // RestorerConfig is what the role restorer needs.
 type RestorerConfig struct {
-	Settings  config.Config
-	Name      string // of this process, in the ledger
-	JetStream jetstream.JetStream
-	Ledger    *ledger.Ledger
-	Targets   *project.Restores
-	Health    *Health
-	Draining  <-chan struct{}
-	Telemetry *telemetry.Telemetry
+	Settings config.Config
+	Name     string // of this process, in the ledger
+	// Connection and JetStream are those of the user restorer.
+	Connection *nats.Conn
+	JetStream  jetstream.JetStream
+	Ledger     *ledger.Ledger
+	Targets    *project.Restores
+	Health     *Health
+	Draining   <-chan struct{}
+	Telemetry  *telemetry.Telemetry
 	// Ready blocks until messages may be pulled. Begun is called when the consumer is bound.
 	Ready func(ctx context.Context) error
 	Begun func()
@@ -120,6 +123,13 @@ func (r *Restorer) Run(ctx context.Context) error {
 	h := &handlers.Restore{Restorer: runner, Announcer: announcer}
 
 	queue := broker.NewRestoreQueue(c.JetStream, handlers.DecodeStoredRestore)
+	canceller, err := NewCanceller(ctx, CancellerConfig{
+		Connection: c.Connection, Ledger: r.ledger, Queue: queue, Announcer: announcer, Nudge: runner.Nudge, Restores: true, Log: c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = canceller.Close() }() // a running restore can be cancelled while the restorer drains
 	rescuer := export.NewRescuer(export.RescuerConfig{
 		Exporter: runner, Announcer: announcer, Queue: queue, Drain: handlersDrain(c.Settings.DrainTimeout), Log: c.Log,
 	})

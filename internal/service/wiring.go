@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/broker/server"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -92,7 +94,7 @@ func (w wiring) open(ctx context.Context) error {
 	if c.Serves(config.RoleRestorer) {
 		s.opening("the restorer")
 		r, err := NewRestorer(ctx, RestorerConfig{
-			Settings: c, Name: w.name, JetStream: link.jetStream(server.UserRestorer), Ledger: sh.ledger, Targets: sh.restores, Health: sh.health,
+			Settings: c, Name: w.name, Connection: link.connection(server.UserRestorer), JetStream: link.jetStream(server.UserRestorer), Ledger: sh.ledger, Targets: sh.restores, Health: sh.health,
 			Draining: s.draining, Telemetry: tel, Ready: w.ready(sh), Begun: s.starting.part(), Turned: s.loops.turn, Log: w.Log,
 		})
 		if err != nil {
@@ -241,7 +243,10 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 		Ready: w.ready(sh),
 	}
 	if c.Serves(config.RoleWorker) {
-		canceller, err := NewCanceller(ctx, CancellerConfig{Connection: nc, JetStream: js, Ledger: sh.ledger, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer, Log: w.Log})
+		canceller, err := NewCanceller(ctx, CancellerConfig{
+			Connection: nc, Ledger: sh.ledger, Queue: broker.NewRequestQueue(js, handlers.DecodeStored), Announcer: sh.exports.announcer,
+			Nudge: sh.exports.exporter.Nudge, Log: w.Log,
+		})
 		if err != nil {
 			return err
 		}

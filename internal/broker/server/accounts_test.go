@@ -136,3 +136,44 @@ func TestNoUserRemovesAnOutcome(t *testing.T) {
 		t.Error("purged")
 	}
 }
+
+// A cancel of a restore crosses the border of two accounts to each restorer, and an answer goes to its
+// sender only. Without a restorer the sender is told at once.
+func TestACancelOfARestoreReachesEveryRestorer(t *testing.T) {
+	t.Parallel()
+	for name, g := range map[string]*guarded{"external": external(t), "embedded": embedded(t)} {
+		t.Run(name, func(t *testing.T) {
+			g.t = t
+			gateway := g.connect(server.UserGateway)
+			subject := events.RestoreCancelSubject("r1")
+			if _, err := gateway.Request(subject, []byte("{}"), brokertest.Timeout); !errors.Is(err, nats.ErrNoResponders) {
+				t.Errorf("without a restorer: %v", err)
+			}
+			const restorers = 2
+			for range restorers {
+				nc := g.connect(server.UserRestorer)
+				_, err := nc.Subscribe(events.RestoreCancelFilter, func(m *nats.Msg) { _ = m.Respond([]byte("recorded")) })
+				must(t, err)
+				must(t, nc.Flush())
+			}
+			inbox := gateway.NewInbox()
+			answers, err := gateway.SubscribeSync(inbox)
+			must(t, err)
+			for _, reply := range []string{"backup.completed.acme.r1", inbox} { // each restorer answers in this order
+				must(t, gateway.PublishRequest(subject, reply, []byte("{}")))
+			}
+			for range restorers {
+				m, err := answers.NextMsg(brokertest.Timeout)
+				must(t, err)
+				if string(m.Data) != "recorded" {
+					t.Errorf("answered %q", m.Data)
+				}
+			}
+			outcomes, err := stream(t, g.admin).Stream(t.Context(), events.StreamOutcomes)
+			must(t, err)
+			if n := outcomes.CachedInfo().State.Msgs; n != 0 {
+				t.Errorf("%d outcomes were forged", n)
+			}
+		})
+	}
+}

@@ -25,8 +25,11 @@ func accountOf(u User) string {
 
 // provider returns the account that answers a subject to which users of other accounts publish.
 func provider(subject string) string {
-	if subject == events.CallFilter || subject == discovery {
+	switch subject {
+	case events.CallFilter, discovery:
 		return accountOf(UserAPI)
+	case events.RestoreCancelFilter:
+		return accountOf(UserRestorer)
 	}
 	return mainAccount
 }
@@ -61,7 +64,7 @@ func Configuration(keys PublicKeys, publishers map[string]string) (string, error
 			}
 		}
 		b.WriteString("    ]\n")
-		if u == UserAPI {
+		if u == UserAPI || u == UserRestorer {
 			writeExports(&b, accountOf(u))
 		}
 		writeImports(&b, u)
@@ -99,10 +102,10 @@ func writeExports(b *strings.Builder, of string) {
 	b.WriteString("    ]\n")
 }
 
-// responses returns the option for the number of answers to one message: each worker answers a
-// cancel, each API answers a discovery, and a pull gets messages and a status.
+// responses returns the option for the number of answers to one message: each worker, or each restorer,
+// answers a cancel, each API answers a discovery, and a pull gets messages and a status.
 func responses(subject string) string {
-	if subject == events.CancelFilter || subject == discovery || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
+	if subject == events.CancelFilter || subject == events.RestoreCancelFilter || subject == discovery || strings.HasPrefix(subject, api+"CONSUMER.MSG.NEXT.") {
 		return "stream"
 	}
 	return "singleton"

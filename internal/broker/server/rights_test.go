@@ -108,6 +108,9 @@ func acts() []act {
 		api("delete the verifier's consumer", "CONSUMER.DELETE.BACKUP_OUTCOMES.verifier", ""),
 
 		publish("request a restore into acme", "restore.requested.acme", "gateway api operator"),
+		publish("cancel a restore", "restore.cancel.r1", "gateway api operator"),
+		listen("subscribe to cancels of restores", "restore.cancel.*", "restorer"),
+		listen("answer cancels of restores in place of a restorer", "restore.cancel.r1", "restorer"),
 		listen("subscribe to requests for restores", "restore.requested.*", ""),
 		listen("subscribe to the events of all restores", "restore.*.*.*", "gateway api operator"),
 		api("read the stored outcome of a restore", "STREAM.MSG.GET.RESTORE_OUTCOMES", "gateway api operator"),

@@ -110,7 +110,7 @@ func (u User) Rights() Rights {
 	r := Rights{Subscribe: []string{u.InboxPrefix() + ".>"}}
 	switch u {
 	case UserGateway:
-		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.CallFilter, discovery}, reading())
+		r.Publish = slices.Concat([]string{events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.RestoreCancelFilter, events.CallFilter, discovery}, reading())
 		r.Subscribe, r.DenySubscribe = append(r.Subscribe, announcements, restoreAnnouncements), []string{noCalls}
 	case UserWorker:
 		r = workerRights(r)
@@ -131,8 +131,10 @@ func (u User) Rights() Rights {
 		r.Publish = slices.Concat(
 			[]string{events.RestoreStartedFilter, events.RestoreProgressFilter, events.RestoreCompletedFilter, events.RestoreFailedFilter}, setup(),
 			consume(events.StreamRestores, events.ConsumerRestore),
-			[]string{readMsg(events.StreamRestores), api + "STREAM.MSG.DELETE." + events.StreamRestores}, // its sweeps
+			[]string{readMsg(events.StreamRestores), api + "STREAM.MSG.DELETE." + events.StreamRestores}, // its sweeps, and cancels
 		)
+		r.Subscribe = append(r.Subscribe, events.RestoreCancelFilter)
+		r.Respond = 1
 	case UserAPI:
 		r = apiRights(r)
 	case UserOperator:
@@ -168,7 +170,7 @@ func workerRights(r Rights) Rights {
 func apiRights(r Rights) Rights {
 	r.Publish = slices.Concat(
 		[]string{
-			events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter,
+			events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.RestoreCancelFilter,
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,
 			// As for the operator: a schedule is removed by a purge of its subject.
 			events.ScheduleFilter, api + "STREAM.PURGE." + events.StreamSchedules,
@@ -211,7 +213,8 @@ func operatorRights(r Rights) Rights {
 	}
 	r.Publish = slices.Concat(
 		[]string{
-			events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.CallFilter, discovery,
+			events.TypeRequested, events.RequestedFilter, events.RestoreRequestedFilter, events.CancelFilter, events.RestoreCancelFilter,
+			events.CallFilter, discovery,
 			broker.NotificationSubject("*", "*"),
 			events.ExpiringFilter, events.ExpiredFilter, // prune
 			events.LinkIssuedFilter, events.DownloadedFilter, events.LinkRevokedFilter, events.LinkExpiredFilter,

@@ -282,7 +282,8 @@ func TestAKilledRestorerLeavesTheTargetAsItWas(t *testing.T) {
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamRestores).State.Msgs == 0 })
 }
 
-// A cancelled restore leaves its target as it is: before a restorer has seen it, and in the middle.
+// A cancelled restore leaves its target as it is: before a restorer has seen it, behind another one,
+// and in the middle, also while the restorer drains. No lease is renewed in this test.
 func TestARestoreByEventIsCancelled(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -301,16 +302,19 @@ func TestARestoreByEventIsCancelled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cancel := func(id string, want int) {
+	cancel := func(id string, want int, settings ...string) {
 		t.Helper()
-		if out, stderr, code := p.cli("cancel", "acme/"+id, "--restore"); code != want {
+		if out, stderr, code := p.cliWith(settings, "cancel", "acme/"+id, "--restore"); code != want {
 			t.Fatalf("cancel %s ended with %d, want %d: %s%s", id, code, want, out, stderr)
 		}
 	}
+	const overNATS = "DATABASE_URL=" // the command cannot reach the ledger itself
 	cancel("unknown", 3)
+	cancel("unknown", 5, overNATS) // no restorer
 	ask("waits")
 	cancel("waits", 0)
-	p.restorer(p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"), "ACK_WAIT=2s")
+	query := p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)")
+	draining := p.restorer(query, "ACK_WAIT=1h", "DRAIN_TIMEOUT=10m")
 	if f := p.restoreOutcome("acme", "waits").RestoreFailed; f == nil || f.Code != codes.Cancelled {
 		t.Errorf("cancelled while it waited: %+v", f)
 	}
@@ -325,14 +329,23 @@ func TestARestoreByEventIsCancelled(t *testing.T) {
 		err := waits.QueryRow(p.ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgcourier restore%' AND wait_event_type = 'Lock'").Scan(&n)
 		return err == nil && n > 0
 	})
-	cancel("runs", 0)
+	ask("queued")
+	cancel("queued", 0, overNATS)
+	if f := p.restoreOutcome("acme", "queued").RestoreFailed; f == nil || f.Code != codes.Cancelled {
+		t.Errorf("cancelled behind another one: %+v", f)
+	}
+	cancel("unknown", 3, overNATS)
+	draining.term()
+	cancel("runs", 0, overNATS)
 	if f := p.restoreOutcome("acme", "runs").RestoreFailed; f == nil || f.Code != codes.Cancelled || !strings.Contains(f.Message, "cancelled by") {
 		t.Errorf("cancelled in the middle: %+v", f)
 	}
 	if _, err := holder.Exec(p.ctx, "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	cancel("runs", 0) // again
+	draining.await()
+	p.restorer(query)
+	cancel("runs", 0, overNATS) // again
 	if now := p.content("tenant_acme.invoices"); now != before {
 		t.Error("a cancelled restore changed the table")
 	}
@@ -340,5 +353,5 @@ func TestARestoreByEventIsCancelled(t *testing.T) {
 	if c := p.restoreOutcome("acme", "after").RestoreCompleted; c == nil {
 		t.Error("a restore after the cancelled ones failed")
 	}
-	cancel("after", 6)
+	cancel("after", 6, overNATS)
 }

@@ -33,15 +33,22 @@ type Config struct {
 }
 
 // Runner runs restores. It is safe for concurrent use.
-type Runner struct{ Config }
+type Runner struct {
+	Config
+	nudges export.Nudges
+}
 
 // New returns a Runner over c.
 func New(c Config) *Runner {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Runner{c}
+	return &Runner{Config: c}
 }
+
+// Nudge makes the owner of a restore, if it is this Runner, read the ledger now instead of at its
+// next renewal.
+func (r *Runner) Nudge(id export.ID) { r.nudges.Nudge(id) }
 
 // Run works on one delivered request until its outcome, or until it must be delivered again. Its
 // results are those of export.Exporter.Run.
@@ -56,6 +63,8 @@ func (r *Runner) RunDead(ctx context.Context, req export.Request, d delivery.Del
 }
 
 func (r *Runner) run(ctx context.Context, req export.Request, d delivered, conflicts int) (export.Outcome, error) {
+	nudged, leave := r.nudges.Join(req.ID) // before the claim, so that it misses no nudge after it
+	defer leave()
 	claim, err := r.claim(ctx, req, d)
 	switch {
 	case errors.Is(err, ErrUnsettled): // all attempts are used up
@@ -78,7 +87,7 @@ func (r *Runner) run(ctx context.Context, req export.Request, d delivered, confl
 	log := r.Log.With("project_id", req.Project, "restore_id", req.Request, "attempt", claim.Token.Attempt, "delivery", d.Number)
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer r.keepLease(work, claim.Token, cancel, log)()
+	defer r.keepLease(work, claim.Token, nudged, cancel, log)()
 
 	a := &attempt{Runner: r, req: req, claim: claim, log: log, begun: time.Now()}
 	result, err := a.perform(work)
@@ -156,9 +165,10 @@ func (r *Runner) claim(ctx context.Context, req export.Request, d delivered) (ex
 	}
 }
 
-// keepLease renews the attempt's lease every third of it. It cancels the work if the attempt was
-// superseded or its restore cancelled. The returned function stops keepLease and waits for its end.
-func (r *Runner) keepLease(ctx context.Context, t export.Token, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
+// keepLease renews the attempt's lease every third of it and when it is nudged. It cancels the work if
+// the attempt was superseded or its restore cancelled. The returned function stops keepLease and waits
+// for its end.
+func (r *Runner) keepLease(ctx context.Context, t export.Token, nudged <-chan struct{}, cancel context.CancelCauseFunc, log *slog.Logger) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -170,6 +180,7 @@ func (r *Runner) keepLease(ctx context.Context, t export.Token, cancel context.C
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+			case <-nudged:
 			}
 			switch err := r.Ledger.Renew(ctx, t); {
 			case errors.Is(err, export.ErrSuperseded):
