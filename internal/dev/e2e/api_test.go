@@ -118,7 +118,7 @@ func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 		t.Fatalf("%d %s", status, text)
 	}
 	p.outcomes++
-	p.start("ACK_WAIT=2s")
+	p.start()
 	if kinds := fmt.Sprint(s.follow(at+"/one", tok)); !strings.Contains(kinds, "backup.started") || !strings.Contains(kinds, "backup.completed") {
 		t.Errorf("followed %s", kinds)
 	}
@@ -148,10 +148,11 @@ func TestTheAPIAsksCancelsReplaysAndDeletes(t *testing.T) {
 		t.Errorf("cancel of an unknown one: %d %s", status, text)
 	}
 
-	// The sweeper deletes it, from the storage too.
+	// The sweeper deletes it, from the storage too. One that starts now sweeps at once.
 	if status, _, text = s.call("DELETE", at+"/one", tok, ""); status != http.StatusAccepted {
 		t.Errorf("%d %s", status, text)
 	}
+	p.start("ROLES=sweeper")
 	eventually(t, "the export is deleted", func() bool {
 		_, e, _ := s.call("GET", at+"/one", tok, "")
 		return e.Removed != ""

@@ -150,7 +150,7 @@ func TestAnotherWorkerRemovesWhatAKilledOneSent(t *testing.T) {
 	c.Heal()
 	p.start(settings...)
 	done := p.completed("acme", id)
-	if done.Attempt != 2 {
+	if done.Attempt < 2 { // an attempt of the second worker may be superseded on a busy machine
 		t.Errorf("completed in attempt %d", done.Attempt)
 	}
 	_, key, _ := strings.Cut(done.Storage[0].URI, ":")

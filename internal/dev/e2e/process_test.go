@@ -27,6 +27,10 @@ import (
 // is generous: the machine may be busy.
 const timeout = 5 * time.Minute
 
+// longAckWait is the setting of tests in which no delivery and no lease may expire, however busy the
+// machine is. A sweep that no advisory starts comes within one and a half times that, before timeout.
+const longAckWait = "ACK_WAIT=2m"
+
 // eventually polls ok, which reports a state outside this process. A poll has a cost, so polls
 // become rarer with time.
 func eventually(t *testing.T, what string, ok func() bool) {

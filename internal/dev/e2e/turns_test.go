@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pgcourier/pgcourier/events"
 )
 
@@ -14,7 +16,7 @@ func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 	p := setup(t)
 	g := newGate(t, "tenant_acme")
 	for range 2 {
-		p.start("CONCURRENCY=2", "ACK_WAIT=2s", "PG_BIN_DIR="+g.dir)
+		p.start("CONCURRENCY=2", longAckWait, "PG_BIN_DIR="+g.dir)
 	}
 	const flood = 8
 	for i := range flood {
@@ -51,7 +53,7 @@ func TestSeveralWorkersRunOneExportOfAProjectAtATime(t *testing.T) {
 func TestARequestThatOnlyWaitedIsRun(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	w := p.start("ACK_WAIT=2s")
+	w := p.start(longAckWait)
 	p.request(events.Requested{ProjectID: "globex", RequestID: "first"})
 	p.completed("globex", "first")
 	w.term()
@@ -60,12 +62,16 @@ func TestARequestThatOnlyWaitedIsRun(t *testing.T) {
 	for _, id := range ids {
 		p.request(events.Requested{ProjectID: "acme", RequestID: id})
 	}
+	// A delivery to a pull of the ended worker would be lost until it expires.
+	eventually(t, "the ended worker's pull is gone", func() bool {
+		return p.consumer(events.StreamRequests, events.ConsumerExport).NumWaiting == 0
+	})
 	queue, err := p.js.Consumer(t.Context(), events.StreamRequests, events.ConsumerExport)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 * len(ids) { // workers that end before its turn
-		m, err := queue.Next()
+		m, err := queue.Next(jetstream.FetchMaxWait(timeout))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +79,7 @@ func TestARequestThatOnlyWaitedIsRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.start("ACK_WAIT=2s")
+	p.start(longAckWait)
 	for _, id := range ids {
 		if c := p.completed("acme", id); c.Attempt != 1 {
 			t.Errorf("%s completed in attempt %d", id, c.Attempt)
