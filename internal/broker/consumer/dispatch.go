@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -10,7 +11,8 @@ import (
 const (
 	// maxAhead bounds one step of a look ahead. The steps grow, because one message is usually enough.
 	maxAhead = 64
-	// lookAheadLimit bounds one step. The broker does not answer while too many messages are pending.
+	// lookAheadLimit bounds one look at the queue. The broker does not answer while too many messages
+	// are pending.
 	lookAheadLimit = time.Second
 	// maxParkedBytes bounds the memory of the parked messages. It has room for a full queue of one
 	// project at its defaults: 100 requests of 64 KiB.
@@ -133,7 +135,7 @@ func (s *subscription) lookAhead(ctx context.Context) (*held, error) {
 			return nil, nil //nolint:nilnil // the window is full
 		}
 		b, _ := s.state()
-		looking, cancel := context.WithTimeout(ctx, min(lookAheadLimit, b.ackWait/4))
+		looking, cancel := s.looking(ctx, b)
 		pulled, err := s.pull(looking, b, n, 0)
 		cancel()
 		err = s.park(ctx, pulled, err)
@@ -144,6 +146,11 @@ func (s *subscription) lookAhead(ctx context.Context) (*held, error) {
 			return nil, nil //nolint:nilnil // nothing more waits
 		}
 	}
+}
+
+// looking returns a context for one look at the queue. A look takes a part of AckWait at most.
+func (s *subscription) looking(ctx context.Context, b bound) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, cmp.Or(s.cfg.look, min(lookAheadLimit, b.ackWait/4)))
 }
 
 // wait pulls one message and parks it. It returns early when a parked message may start.

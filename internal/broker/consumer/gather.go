@@ -25,7 +25,7 @@ func (s *subscription) gather(ctx context.Context, first *held, n int, join func
 			break
 		}
 		b, _ := s.state()
-		looking, cancel := context.WithTimeout(ctx, min(lookAheadLimit, b.ackWait/4))
+		looking, cancel := s.looking(ctx, b)
 		pulled, err := s.pull(looking, b, want, 0)
 		cancel()
 		if err := s.park(ctx, pulled, err); err != nil {

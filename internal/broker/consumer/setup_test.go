@@ -26,21 +26,25 @@ var shared *brokertest.Plain
 func TestMain(m *testing.M) { os.Exit(brokertest.Main(m, &shared)) }
 
 // bench is a work queue and its subscribers.
-type bench struct{ *brokertest.Queue }
+type bench struct {
+	*brokertest.Queue
+	patient bool // looks at the queue have no limit
+}
 
 func setup(t testing.TB) bench { return setupOn(t, shared.ClientURL()) }
 
-// patient is a queue on which nothing expires.
+// patient is a queue on which nothing expires. Its broker must not stop.
 func patient(t testing.TB) bench {
 	t.Helper()
 	b := setup(t)
 	b.SetAckWait(brokertest.LongAckWait)
+	b.patient = true
 	return b
 }
 
 func setupOn(t testing.TB, url string) bench {
 	t.Helper()
-	return bench{brokertest.NewQueue(t, url)}
+	return bench{Queue: brokertest.NewQueue(t, url)}
 }
 
 // config is a subscriber's, for one slot.
@@ -64,6 +68,9 @@ func (b bench) byProject(slots, window int) consumer.Config {
 	c := b.config()
 	c.Slots, c.Window = slots, window
 	c.Turn = func(d delivery.Delivery) string { return d.Subject }
+	if b.patient {
+		c = consumer.Patient(c)
+	}
 	return c
 }
 

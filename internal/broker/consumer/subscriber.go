@@ -67,6 +67,8 @@ type Config struct {
 	Turned func(consumer string, next time.Duration)
 	// Logger gets the errors that no call returns. Default: slog.Default().
 	Logger *slog.Logger
+
+	look time.Duration // bounds one look at the queue; 0: see subscription.looking
 }
 
 // Subscriber is a Watermill subscriber over durable pull consumers.
