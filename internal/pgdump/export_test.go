@@ -65,20 +65,27 @@ func ProcessID(d export.Dump) int { return d.(*dump).process.ID() }
 // Limit changes the limits of an open dump and sets its clock to zero. As a setting, a short stall
 // would also bound Open, which takes longer on a busy machine.
 func Limit(d export.Dump, limit, stall time.Duration) {
-	if s, ok := d.(*slottedDump); ok {
-		d = s.Dump
-	}
-	var w *watch
-	switch d := d.(type) {
-	case *dump:
-		w = d.watch
-	case *memberDump:
-		w = d.watch
-	}
+	w := watchOf(d)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settle()
 	w.limit, w.stall, w.spent, w.quiet = limit, stall, 0, 0
+}
+
+// Silence returns how long the dump has made no progress while it was read.
+func Silence(d export.Dump) time.Duration { return watchOf(d).silence() }
+
+func watchOf(d export.Dump) *watch {
+	if s, ok := d.(*slottedDump); ok {
+		d = s.Dump
+	}
+	switch d := d.(type) {
+	case *dump:
+		return d.watch
+	case *memberDump:
+		return d.watch
+	}
+	panic("not a dump of this package")
 }
 
 // ReadNotices gives bytes of inotify to a reader of an empty folder.

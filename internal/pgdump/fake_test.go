@@ -142,19 +142,33 @@ func TestTheClockStopsWhileTheReaderWaits(t *testing.T) {
 // output.
 func TestTarSpoolingIsProgress(t *testing.T) {
 	t.Parallel()
-	spool := filepath.Join(t.TempDir(), "spool")
-	body := fmt.Sprintf(`i=0; while [ $i -lt 70 ]; do echo spooled >> %s; sleep 0.1; i=$((i+1)); done; echo out`, spool)
-	config := pgdump.Config{BinDirs: fake(t, body)}
 	dsn := database(t, cluster, simple)
-	spooling := func(f export.Format) export.Dump {
-		dump := open(t, config, job(dsn, f, "s"))
-		pgdump.Limit(dump, time.Hour, 5*time.Second)
-		return dump
+	spooling := func(f export.Format) (dump export.Dump, enough string) {
+		dir := t.TempDir()
+		enough = filepath.Join(dir, "enough")
+		body := fmt.Sprintf(`until [ -e %s ]; do echo spooled >> %s; sleep 0.1; done; echo out`, enough, filepath.Join(dir, "spool"))
+		return open(t, pgdump.Config{BinDirs: fake(t, body)}, job(dsn, f, "s")), enough
 	}
-	if _, err := io.Copy(io.Discard, spooling(export.Tar)); err != nil {
+	dump, enough := spooling(export.Tar)
+	pgdump.Limit(dump, time.Hour, time.Hour)
+	done := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, dump); done <- err }()
+	var before time.Duration
+	eventually(t, "the silence ends without a byte of the output", func() bool {
+		now := pgdump.Silence(dump)
+		ended := now < before
+		before = now
+		return ended
+	})
+	if err := os.WriteFile(enough, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
 		t.Errorf("tar: %v, want no stall", err)
 	}
-	fault(t, readUntilError(t, spooling(export.SQL)), codes.DumpStalled)
+	dump, _ = spooling(export.SQL) // it spools without end
+	pgdump.Limit(dump, time.Hour, 2*time.Second)
+	fault(t, readUntilError(t, dump), codes.DumpStalled)
 }
 
 func TestCancelPassesItsCauseThrough(t *testing.T) {
