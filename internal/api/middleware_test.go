@@ -213,12 +213,12 @@ func TestALedgerOutageIsReportedAndTheRepeatIsOneExport(t *testing.T) {
 // raw sends bytes that no client library writes.
 func (b *bench) raw(text string) (status string, closed bool) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), brokertest.Timeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(b.url, "http://"))
 	b.must(err)
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(brokertest.Timeout))
 	_, err = conn.Write([]byte(text))
 	b.must(err)
 	r := bufio.NewReader(conn)

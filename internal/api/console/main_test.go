@@ -106,7 +106,7 @@ func setupWith(t *testing.T, jwt *issuer.Issuer, change ...func(*settings)) *ben
 	b.pool, err = controlplane.Connect(context.Background(), secret.String(at.String()), nil)
 	b.must(err)
 	t.Cleanup(b.pool.Close)
-	b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool, CallTimeout: 5 * time.Second})
+	b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool, CallTimeout: brokertest.Timeout})
 	b.must(err)
 	b.broker, err = brokertest.StartPlain(t.TempDir(), brokertest.RandomPort)
 	b.must(err)

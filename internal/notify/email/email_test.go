@@ -62,7 +62,7 @@ func sender(t *testing.T, raw secret.String) *email.Sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Timeout = 10 * time.Second
+	c.Timeout = 2 * time.Minute // only a test that fails reaches it
 	s, err := email.New(c)
 	if err != nil {
 		t.Fatal(err)
