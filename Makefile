@@ -49,6 +49,8 @@ endif
 .PHONY: test
 test: postgres node api-clients promtool rescue-tools pgbouncer chromium ## Run all tests against real PostgreSQL and JetStream
 	@$(GO) test -count=1 -vet=off -v ./internal/dev/roundtrip -versions | sed '/^ok/d'
+	@unshare $$([ "$$(id -u)" = 0 ] || echo --user --map-root-user) --mount --pid --ipc --uts --net --fork --mount-proc true 2>/dev/null || \
+		echo "this machine permits no namespaces, as a container without CAP_SYS_ADMIN: the tests of the sandbox are skipped" >&2
 	$(GO) test -timeout 40m -vet=off ./...
 
 .PHONY: browser

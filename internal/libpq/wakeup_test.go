@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pgcourier/pgcourier/internal/dev/sandboxtest"
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
@@ -79,14 +80,18 @@ func TestAPausedToolEndsWithItsParent(t *testing.T) {
 	for name, c := range map[string]struct {
 		role string
 		attr syscall.SysProcAttr
+		need []string // namespaces
 	}{
 		"with init in another session":     {role: "worker", attr: syscall.SysProcAttr{Setsid: true}},
 		"with init in the worker's":        {role: "init"},
-		"with PID 1 in the worker's":       {role: "init", attr: namespace()},
+		"with PID 1 in the worker's":       {role: "init", attr: namespace(), need: []string{"--pid", "--fork"}},
 		"with init in the worker's, alone": {role: "init", attr: syscall.SysProcAttr{Setsid: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.need != nil {
+				sandboxtest.Namespaces(t, c.need...)
+			}
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)

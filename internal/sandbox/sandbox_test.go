@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pgcourier/pgcourier/internal/dev/sandboxtest"
 	"github.com/pgcourier/pgcourier/internal/sandbox"
 )
 
@@ -61,6 +62,7 @@ func boxes() map[string]sandbox.Box {
 
 func TestAProgramSeesNothingOfTheMachine(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("canary"), 0o644); err != nil {
 		t.Fatal(err)
@@ -95,6 +97,7 @@ func TestAProgramSeesNothingOfTheMachine(t *testing.T) {
 
 func TestFoldersAndTheNetworkAreThereWhenAskedFor(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	open, closed := t.TempDir(), t.TempDir()
 	b := sandbox.Box{Writable: []string{open}, ReadOnly: []string{closed, "/nonexistent"}, Network: true}
 	out, err := run(t, b, "echo made > "+open+"/file && ! echo no > "+closed+"/file && grep lo: /proc/net/dev")
@@ -108,6 +111,7 @@ func TestFoldersAndTheNetworkAreThereWhenAskedFor(t *testing.T) {
 
 func TestTheProgramsExitCodeIsReturned(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	_, err := run(t, sandbox.Box{}, "exit 3")
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {
 		t.Errorf("ended with %v, want status 3", err)
@@ -137,6 +141,7 @@ func TestTheProgramsExitCodeIsReturned(t *testing.T) {
 
 func TestDescriptorsAreHandedOver(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	for who, b := range boxes() {
 		file := filepath.Join(t.TempDir(), "passfile")
 		if err := os.WriteFile(file, []byte("handed"), 0o600); err != nil {
@@ -159,15 +164,18 @@ func TestDescriptorsAreHandedOver(t *testing.T) {
 // TestWithoutRoot runs this binary as user nobody, where it makes a user namespace.
 func TestWithoutRoot(t *testing.T) {
 	t.Parallel()
+	var nobody *syscall.Credential // the caller
+	if os.Geteuid() == 0 {
+		nobody = &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	sandboxtest.NeedAs(t, nobody)
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("canary"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = []string{asNobody + "=id -u; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; cat " + secret + " && echo read; (exec 3<>/dev/tcp/127.0.0.1/1) 2>&1 | grep -c unreachable; echo done"}
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v %s", err, out)
@@ -228,6 +236,7 @@ func TestLandlockConfinesAProgramWithoutNamespaces(t *testing.T) {
 
 func TestTheProbePasses(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	if err := sandbox.Probe(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -96,6 +96,7 @@ var allowed = []rule{
 	{"internal/dev/storagetest", []string{"internal/export", "internal/failpoint", "internal/seal", "internal/secret", "internal/storage"}, "the contract of the drivers imports none of them", []string{"github.com/nats-io", "github.com/jackc/pgx", "github.com/ThreeDotsLabs/watermill"}},
 	{"internal/dev/chromium", nil, "a browser for tests", nil},
 	{"internal/dev/oidctest", nil, "an OpenID Connect issuer for tests", nil},
+	{"internal/dev/sandboxtest", nil, "it asks the machine, not package sandbox, which it serves", nil},
 	{"internal/dev/s3test", nil, "an S3 server for tests", nil},
 	{"internal/dev/telegramtest", nil, "a Bot API server for tests", nil},
 	{"internal/dev/fuzz", nil, "it runs go test and imports no tested package", nil},

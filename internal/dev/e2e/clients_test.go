@@ -10,6 +10,7 @@ import (
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/dev/faketool"
+	"github.com/pgcourier/pgcourier/internal/dev/sandboxtest"
 )
 
 // faultyRelease is a release with the published fault cve in all its client tools. fixes is the
@@ -136,6 +137,7 @@ ALTER TABLE tenant_globex.parts FORCE ROW LEVEL SECURITY;`
 
 func TestAVerificationIsSandboxed(t *testing.T) {
 	t.Parallel()
+	sandboxtest.Need(t)
 	p := setup(t)
 	p.exec(hostileView)
 	p.start()
@@ -168,18 +170,20 @@ func TestAVerificationIsSandboxed(t *testing.T) {
 		t.Errorf("restore in a sandbox: exit code %d, %s%s", code, stdout, stderr)
 	}
 
-	// If the kernel permits no more namespaces.
-	binary, err := exec.LookPath("pgcourier")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "run without a sandbox"} {
-		cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "sh", "-c",
-			"echo 0 >/proc/sys/user/max_mnt_namespaces && exec "+binary+" restore globex/plain --clean")
-		cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("SANDBOX="+mode, to[1])...)
-		out, err := cmd.CombinedOutput()
-		if !strings.Contains(string(out), want) || (err == nil) != (mode == "auto") {
-			t.Errorf("without namespaces, SANDBOX=%s: %v, %s", mode, err, out)
+	t.Run("the kernel permits no more namespaces", func(t *testing.T) {
+		sandboxtest.Namespaces(t, "--user", "--map-root-user")
+		binary, err := exec.LookPath("pgcourier")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		for mode, want := range map[string]string{"require": "SANDBOX=require: no sandbox", "auto": "run without a sandbox"} {
+			cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "sh", "-c",
+				"echo 0 >/proc/sys/user/max_mnt_namespaces && exec "+binary+" restore globex/plain --clean")
+			cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, p.environ("SANDBOX="+mode, to[1])...)
+			out, err := cmd.CombinedOutput()
+			if !strings.Contains(string(out), want) || (err == nil) != (mode == "auto") {
+				t.Errorf("without namespaces, SANDBOX=%s: %v, %s", mode, err, out)
+			}
+		}
+	})
 }
