@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -296,9 +298,10 @@ func exposed(t *testing.T, analyze, file, most string) {
 	}
 }
 
-// pgcourier-as takes all variables of a line, and those of an environment file as systemd reads them.
-func TestACommandHasEverySettingOfAUnit(t *testing.T) {
-	t.Parallel()
+// verifierUnit writes the unit of the verifier with files of its own, this user, and another program. It returns
+// the folder of the unit.
+func verifierUnit(t *testing.T, program string) string {
+	t.Helper()
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
@@ -315,11 +318,50 @@ func TestACommandHasEverySettingOfAUnit(t *testing.T) {
 		}
 		text = strings.NewReplacer("/etc/pgcourier/keys/"+name, file, "/etc/pgcourier/"+name, file).Replace(text)
 	}
-	text = strings.NewReplacer("/usr/local/bin/pgcourier", "/usr/bin/env", "User=pgcourier-verifier", "User="+me.Username).Replace(text)
+	text = strings.NewReplacer("/usr/local/bin/pgcourier", program, "User=pgcourier-verifier", "User="+me.Username).Replace(text)
 	text += "\nEnvironmentFile=-" + filepath.Join(folder, "absent.env") + "\nEnvironment=\"PGCOURIER_CONCURRENCY=3\"\n"
 	if err := os.WriteFile(filepath.Join(folder, "pgcourier-verifier.service"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return folder
+}
+
+// When the terminal goes away, no secret is left behind. The kernel signals the whole group.
+func TestACommandsSecretsAreRemovedWhenItsTerminalGoes(t *testing.T) {
+	t.Parallel()
+	folder := verifierUnit(t, "/bin/sh")
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		tmp := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -c 0; exec sh "$@"`, "sh",
+			filepath.Join(root, "deploy", "systemd", "pgcourier-as"), "pgcourier-verifier", "-c", `ls -d "$PGCOURIER_AGE_IDENTITY_FILE" && exec sleep 1000`)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + folder, "TMPDIR=" + tmp}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, tmp) {
+			t.Errorf("%s: the command has the secret %q, %v, want one in %s", s, line, err, tmp)
+		}
+		if err := syscall.Kill(-cmd.Process.Pid, s); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Errorf("%s: the command ended well", s)
+		}
+		if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+			t.Errorf("%s left %v, %v", s, left, err)
+		}
+	}
+}
+
+// pgcourier-as takes all variables of a line, and those of an environment file as systemd reads them.
+func TestACommandHasEverySettingOfAUnit(t *testing.T) {
+	t.Parallel()
+	folder := verifierUnit(t, "/usr/bin/env")
 	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(root, "deploy", "systemd", "pgcourier-as"), "pgcourier-verifier")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SYSTEMD_UNIT_PATH=" + t.TempDir() + ":" + folder, "PGCOURIER_VERIFY_SCRATCH_URL=of the shell"}
 	out, err := cmd.CombinedOutput()
