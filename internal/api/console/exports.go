@@ -65,7 +65,8 @@ func (v *view) exports() error {
 	if f.Until, ok = day(d.Filter.Until); !ok {
 		page.Notes = append(page.Notes, "Until is not a date such as 2026-11-23, and is ignored.")
 	}
-	if !f.Until.IsZero() {
+	bounded := !f.Until.IsZero()
+	if bounded {
 		f.Until = f.Until.AddDate(0, 0, 1)
 	}
 	if f.After, ok = readPlace(get("after")); !ok {
@@ -83,7 +84,8 @@ func (v *view) exports() error {
 	if get("after") != "" {
 		d.First = exportsPath(d.Filter, "")
 	}
-	if (d.Filter.State == "failed" || d.Filter.Code != "") && d.Filter.Text == "" && d.Filter.Format == "" && d.MayReplay {
+	// A search for failures has no end, text or format: it would find more than the list shows.
+	if (d.Filter.State == "failed" || d.Filter.Code != "") && d.Filter.Text == "" && d.Filter.Format == "" && !bounded && d.MayReplay {
 		d.ReplayAll = Prefix + "replay?" + url.Values{
 			"match": {"1"}, "project": {d.Filter.Project}, "code": {d.Filter.Code}, "from": {d.Filter.From},
 		}.Encode()

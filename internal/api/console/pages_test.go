@@ -106,6 +106,17 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 			}
 		}
 	}
+	// All that match are offered for replay only if a replay can be bounded as the list is.
+	for _, path := range []string{"exports?state=failed&until=2090-01-01", "exports?code=lock_timeout&until=2090-01-01", "exports?state=failed&text=broken", "exports?state=failed&format=sql"} {
+		if got := v.get(path); !strings.Contains(got.body, "Replay the selected") || strings.Contains(got.body, "match=1") {
+			t.Errorf("%q offers a replay of what it does not show: %d %s", path, got.status, got.body)
+		}
+	}
+	for _, path := range []string{"exports?state=failed", "exports?state=failed&from=2020-01-01", "exports?state=failed&until=tomorrow"} {
+		if got := v.get(path); !strings.Contains(got.body, "match=1") {
+			t.Errorf("%q offers no replay of all: %d %s", path, got.status, got.body)
+		}
+	}
 	for _, path := range []string{"nowhere", "exports/acme/none", "exports/acme/good/explode", "exports/acme/good/cancel", "assets/x/none.css"} {
 		if got := v.get(path); got.status != http.StatusNotFound {
 			t.Errorf("%q: %d", path, got.status)
