@@ -22,22 +22,38 @@ const examineTimeout = 45 * time.Second
 
 var errExamining = errors.New("the checks run already")
 
-// run runs the checks.
+// run runs the checks. It does not end with ctx: all callers get its result, so it must not depend on the
+// browser of one.
 func (x *examination) run(ctx context.Context, examine func(context.Context) []Finding) error {
-	x.mu.Lock()
-	if x.running {
-		x.mu.Unlock()
+	if !x.begin() {
 		return errExamining
 	}
-	x.running = true
-	x.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer x.end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), examineTimeout)
 	defer cancel()
 	found := examine(ctx)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.running, x.findings, x.at = false, found, time.Now()
+	x.findings, x.at = found, time.Now()
 	return nil
+}
+
+// begin returns false if the checks run.
+func (x *examination) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.running {
+		return false
+	}
+	x.running = true
+	return true
+}
+
+// end follows begin, also after a panic of the checks.
+func (x *examination) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.running = false
 }
 
 // healthData is the content of the page of health.
