@@ -150,6 +150,28 @@ func TestEncodeCutsFreeText(t *testing.T) {
 	}
 }
 
+// No name of a caller prevents the event of a link from being published: the issuers of JWTs permit longer ones.
+func TestEncodeCutsTheNameOfACaller(t *testing.T) {
+	t.Parallel()
+	by := "oidc:\x1b" + strings.Repeat("x", 250)
+	full := map[string]any{}
+	for _, e := range contractEvents() {
+		full[e.eventType] = e.full
+	}
+	issued, downloaded, revoked := full[events.TypeLinkIssued].(events.LinkIssued), full[events.TypeDownloaded].(events.Downloaded), full[events.TypeLinkRevoked].(events.LinkRevoked)
+	issued.IssuedBy, downloaded.DownloadedBy, revoked.RevokedBy = by, by, by
+	for _, encode := range []func(string) (events.Message, error){issued.Encode, downloaded.Encode, revoked.Encode} {
+		m, err := encode("test")
+		if err != nil || !strings.Contains(string(m.Body), `"oidc: `+strings.Repeat("x", 193)+`…"`) {
+			t.Errorf("%s, %v", m.Body, err)
+			continue
+		}
+		if _, err := events.DecodeEvent(m); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestEncodeRefuses(t *testing.T) {
 	t.Parallel()
 	full := map[string]any{}

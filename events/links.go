@@ -79,8 +79,8 @@ func (l *LinkIssued) about() (project, request string, trace *Trace) {
 	return l.ProjectID, l.RequestID, &l.Trace
 }
 
-// Encode encodes l. The error is an *InvalidError. source names the publisher, as a URI
-// reference.
+// Encode encodes l. Free text is cut to the contract's limits. The error is an
+// *InvalidError. source names the publisher, as a URI reference.
 func (l LinkIssued) Encode(source string) (Message, error) {
 	switch {
 	case l.IssuedAt.IsZero():
@@ -89,6 +89,7 @@ func (l LinkIssued) Encode(source string) (Message, error) {
 		return Message{}, invalid("expires_at", "is missing")
 	}
 	l.IssuedAt, l.ExpiresAt = l.IssuedAt.UTC(), l.ExpiresAt.UTC()
+	l.IssuedBy = oneLine(l.IssuedBy, maxCaller)
 	return encode(l, ofLink(TypeLinkIssued, l.ProjectID, l.RequestID, l.LinkID, l.IssuedAt, l.Trace), source)
 }
 
@@ -106,7 +107,7 @@ func (d Downloaded) Encode(source string) (Message, error) {
 		return Message{}, invalid("finished_at", "is missing")
 	}
 	d.StartedAt, d.FinishedAt = d.StartedAt.UTC(), d.FinishedAt.UTC()
-	d.UserAgent = oneLine(d.UserAgent, maxUserAgent)
+	d.UserAgent, d.DownloadedBy = oneLine(d.UserAgent, maxUserAgent), oneLine(d.DownloadedBy, maxCaller)
 	return encode(d, ofLink(TypeDownloaded, d.ProjectID, d.RequestID, d.DownloadID, d.FinishedAt, d.Trace), source)
 }
 
@@ -114,13 +115,14 @@ func (l *LinkRevoked) about() (project, request string, trace *Trace) {
 	return l.ProjectID, l.RequestID, &l.Trace
 }
 
-// Encode encodes l. The error is an *InvalidError. source names the publisher, as a URI
-// reference.
+// Encode encodes l. Free text is cut to the contract's limits. The error is an
+// *InvalidError. source names the publisher, as a URI reference.
 func (l LinkRevoked) Encode(source string) (Message, error) {
 	if l.RevokedAt.IsZero() {
 		return Message{}, invalid("revoked_at", "is missing")
 	}
 	l.RevokedAt = l.RevokedAt.UTC()
+	l.RevokedBy = oneLine(l.RevokedBy, maxCaller)
 	return encode(l, ofLink(TypeLinkRevoked, l.ProjectID, l.RequestID, l.LinkID, l.RevokedAt, l.Trace), source)
 }
 

@@ -14,6 +14,7 @@ const (
 	maxVersion   = 100
 	maxTable     = 200
 	maxUserAgent = 200
+	maxCaller    = 200 // of the user or token
 )
 
 // oneLine makes s valid UTF-8 without control characters, of at most limit characters.

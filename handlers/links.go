@@ -27,7 +27,7 @@ var _ handover.Announcer = (*LinkEvents)(nil)
 func (e *LinkEvents) Announce(ctx context.Context, c handover.Change) error {
 	m, err := e.encode(c)
 	if err != nil {
-		return fmt.Errorf("encode what became of a link: %w", err)
+		return fmt.Errorf("%w: %w", handover.ErrNoEvent, err)
 	}
 	return e.Publisher.Publish(ctx, m.Subject, m.Header[events.HeaderID], outgoing(m))
 }

@@ -1,11 +1,17 @@
 package handover_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/handover"
@@ -140,6 +146,101 @@ func TestTheEndOfALinkIsAnnouncedOnce(t *testing.T) {
 	if strings.Join(ends, " ") != "expired revoked" && strings.Join(ends, " ") != "revoked expired" {
 		t.Errorf("ends %v", ends)
 	}
+}
+
+// published are the subjects and bodies of events, in place of the broker. As there, an event is stored once.
+type published struct {
+	handlers.Publisher
+
+	keys             map[string]bool
+	subjects, bodies []string
+	refuse           string // the subject's begin
+}
+
+func (s *published) Publish(_ context.Context, subject, key string, m *message.Message) error {
+	if s.refuse != "" && strings.HasPrefix(subject, s.refuse) {
+		return errors.New("permissions violation")
+	}
+	if s.keys[key] {
+		return nil
+	}
+	s.keys[key] = true
+	s.subjects, s.bodies = append(s.subjects, subject), append(s.bodies, string(m.Payload))
+	return nil
+}
+
+// One change that cannot be published must not hold back the later changes, of whatever project.
+func TestAChangeThatCannotBePublishedHoldsBackNoOther(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.export("r1", `{}`, random(t, 10))
+	var log strings.Builder
+	broker := &published{keys: map[string]bool{}}
+	links := handover.NewLinks(handover.LinksConfig{
+		Records: b.ledger, Keys: b.keys, PublicURL: b.server.URL, Read: handlers.ReadDelivery, Check: handlers.CheckLink,
+		Announcer: &handlers.LinkEvents{Publisher: broker, Source: "test", KeyID: b.keys.ID()}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	download := func(by string) {
+		t.Helper()
+		d, err := b.ledger.BeginDownload(t.Context(), handover.Download{ID: id, Client: []byte("c"), By: by})
+		if err == nil {
+			err = b.ledger.SentBytes(t.Context(), d, 10, 10, true)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoke := func(by string) {
+		t.Helper()
+		link, _ := b.issue(id, 0)
+		if _, err := links.Revoke(t.Context(), "acme", link.ID, by); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(fails bool, want ...string) {
+		t.Helper()
+		broker.subjects, broker.bodies = nil, nil
+		for rounds := 0; rounds < 2; rounds++ { // the end of a link is announced in the round after its issue
+			err := links.Look(t.Context())
+			if errors.Is(err, export.ErrLedgerUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+				rounds = -1 // the machine is busy
+				continue
+			}
+			if (err != nil) != fails {
+				t.Errorf("a round: %v", err)
+			}
+		}
+		if !slices.Equal(broker.subjects, want) {
+			t.Errorf("published %q, want %q", broker.subjects, want)
+		}
+	}
+	issued, downloaded, revoked := "backup.link_issued.acme.r1", "backup.downloaded.acme.r1", "backup.link_revoked.acme.r1"
+
+	long := "oidc:" + strings.Repeat("x", 250)
+	download(long)
+	download("ann")
+	revoke(long)
+	look(false, issued, downloaded, downloaded, revoked)
+	for i, by := range []string{"", `xx…"`, `"ann"`, `xx…"`} {
+		if !strings.Contains(broker.bodies[i], by) {
+			t.Errorf("event %d: %s", i, broker.bodies[i])
+		}
+	}
+
+	// An event without the name of the caller is not valid.
+	revoke("")
+	revoke("bob")
+	look(false, issued, issued, revoked)
+	if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "request_id=r1") || !strings.Contains(log.String(), "revoked_by") {
+		t.Errorf("the log has %d errors: %s", n, &log)
+	}
+
+	broker.refuse = "backup.downloaded."
+	download("ann")
+	revoke("bob")
+	look(true, issued, revoked)
+	broker.refuse = ""
+	look(false, downloaded)
 }
 
 func TestBadLinksAreNotIssued(t *testing.T) {

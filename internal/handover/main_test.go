@@ -90,7 +90,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.pool.Close)
-	if b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool}); err != nil {
+	if b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool, CallTimeout: 2 * time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	if len(urls) == 0 {

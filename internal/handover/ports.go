@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -83,8 +84,12 @@ type Downloaded struct {
 	FinishedAt time.Time
 }
 
+// ErrNoEvent means that a change cannot be published now or later: its event would break the contract.
+var ErrNoEvent = errors.New("the change of a link has no valid event")
+
 // Announcer publishes changes. It may publish one twice: the broker stores one.
 type Announcer interface {
+	// Announce publishes a change. ErrNoEvent.
 	Announce(ctx context.Context, c Change) error
 }
 

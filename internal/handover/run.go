@@ -20,6 +20,8 @@ const (
 	Settled = 10 * time.Second
 	// batch is the most rows of one query.
 	batch = 100
+	// announceFor bounds one round of events: without the broker each publish waits for its own timeout.
+	announceFor = 30 * time.Second
 )
 
 // Run issues the links that requests name in deliver, and publishes the changes of links, until ctx
@@ -78,22 +80,48 @@ func (l *Links) deliverOne(ctx context.Context, d Delivery) error {
 	return l.config.Records.Delivered(ctx, d.ID)
 }
 
-// announce publishes the changes of links.
+// announce publishes the changes of links. It goes on past a change that fails, so that one refused
+// event does not hold back the events of other projects.
 func (l *Links) announce(ctx context.Context) error {
 	if l.config.Announcer == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, announceFor)
+	defer cancel()
 	changes, err := l.config.Records.Changes(ctx, Idle, batch)
 	if err != nil {
 		return err
 	}
+	failed := 0
 	for _, c := range changes {
-		if err := l.config.Announcer.Announce(ctx, c); err != nil {
-			return fmt.Errorf("announce: %w", err)
+		if one := l.announceOne(ctx, c); one != nil {
+			failed++
+			if err == nil {
+				err = one
+			}
 		}
-		if err := l.config.Records.ChangeAnnounced(ctx, c); err != nil {
-			return err
+		if ctx.Err() != nil {
+			break
 		}
 	}
+	if err != nil {
+		return fmt.Errorf("announce changes of links, %d failed: %w", failed, err)
+	}
+	return nil
+}
+
+func (l *Links) announceOne(ctx context.Context, c Change) error {
+	err := l.config.Announcer.Announce(ctx, c)
+	if err != nil && !errors.Is(err, ErrNoEvent) {
+		return err
+	}
+	if noteErr := l.config.Records.ChangeAnnounced(ctx, c); noteErr != nil || err == nil {
+		return noteErr
+	}
+	id, link := c.Link.Of(), c.Link.ID
+	if c.Download != nil {
+		id, link = c.Download.ID, c.Download.Link
+	}
+	l.config.Log.ErrorContext(ctx, "a change of a link is not published: it has no valid event", "project_id", id.Project, "request_id", id.Request, "link_id", link, "error", err)
 	return nil
 }

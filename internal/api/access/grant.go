@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Scope is one kind of call that a caller may make.
@@ -29,11 +31,20 @@ const AllProjects = "*"
 // Grant is the rights of an authenticated caller.
 type Grant struct {
 	// Subject names the caller in events and in the audit: "token:" and the token's id, or "oidc:"
-	// and the subject of its issuer.
+	// and the subject of its issuer. See ValidSubject.
 	Subject   string
 	Projects  []string // ids, or AllProjects alone
 	Scopes    []Scope
 	ExpiresAt time.Time // zero: never
+}
+
+// maxSubject is the longest name of a caller in an event, in characters: requestedBy in the schemas.
+const maxSubject = 200
+
+// ValidSubject reports whether s can name a caller in events: 1 to 200 characters, none of them a
+// control character.
+func ValidSubject(s string) bool {
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxSubject && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // Covers reports whether the grant includes a project, for any scope.

@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	// ErrRefused means that a JWT is not from the issuer, is not for this audience, has expired, or
-	// names no project or scope.
+	// ErrRefused means that a JWT is not from the issuer, is not for this audience, has expired, names
+	// no project or scope, or has a subject that no event can hold.
 	ErrRefused = errors.New("the JWT is refused")
 	// ErrUnavailable means that the issuer's keys could not be fetched.
 	ErrUnavailable = errors.New("the issuer is unavailable")
@@ -86,6 +86,9 @@ func (i *Issuer) Grant(ctx context.Context, raw string) (access.Grant, error) {
 		if s, err := access.ParseScopes([]string{w}); err == nil {
 			g.Scopes = append(g.Scopes, s...)
 		}
+	}
+	if !access.ValidSubject(g.Subject) {
+		return access.Grant{}, fmt.Errorf("%w: its subject is longer than 195 characters or has control characters, and events could not name the caller", ErrRefused)
 	}
 	if token.Subject == "" || len(g.Projects) == 0 || len(g.Scopes) == 0 {
 		return access.Grant{}, fmt.Errorf("%w: it lacks a subject, or the claims %s or %s", ErrRefused, i.config.ProjectClaim, i.config.ScopeClaim)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/api/issuer"
 	"github.com/pgcourier/pgcourier/internal/dev/oidctest"
@@ -57,6 +58,22 @@ func TestAForgedOrForeignTokenIsRefused(t *testing.T) {
 	} {
 		if g, err := i.Grant(t.Context(), raw); !errors.Is(err, issuer.ErrRefused) {
 			t.Errorf("%s: %+v, %v", name, g, err)
+		}
+	}
+}
+
+// A caller that no event can name would download and revoke without a trace.
+func TestASubjectThatNoEventCanHoldIsRefused(t *testing.T) {
+	t.Parallel()
+	p := oidctest.Start(t)
+	p.Claims = map[string]any{"projects": "acme", "scopes": "download"}
+	i := issuerOf(p)
+	for _, subject := range []string{strings.Repeat("ü", 195), strings.Repeat("x", 196), "a\x7fb", "a\nb"} {
+		p.Subject = subject
+		g, err := i.Grant(t.Context(), p.Token(t))
+		_, invalid := events.Requested{ProjectID: "acme", RequestedBy: "oidc:" + subject}.Normalize()
+		if refused := errors.Is(err, issuer.ErrRefused); refused != (invalid != nil) || !refused && (err != nil || g.Subject != "oidc:"+subject) {
+			t.Errorf("%q: %+v, %v; in an event: %v", subject, g, err, invalid)
 		}
 	}
 }

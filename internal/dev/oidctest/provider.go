@@ -2,6 +2,7 @@
 package oidctest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -25,6 +26,7 @@ type Provider struct {
 	URL      string
 	Audience string         // of the next token. Default: pgcourier
 	Claims   map[string]any // of the next token
+	Subject  string         // of the next token. Default: the client's id
 }
 
 // The client of the authorization code flow. Its user is "test-user2".
@@ -91,7 +93,7 @@ func (p *Provider) ClientCredentials(ctx context.Context, id, secret string) (op
 
 // ClientCredentialsTokenRequest implements op.Storage.
 func (p *Provider) ClientCredentialsTokenRequest(_ context.Context, id string, scopes []string) (op.TokenRequest, error) {
-	return &oidc.JWTTokenRequest{Subject: id, Audience: []string{p.Audience}, Scopes: scopes}, nil
+	return &oidc.JWTTokenRequest{Subject: cmp.Or(p.Subject, id), Audience: []string{p.Audience}, Scopes: scopes}, nil
 }
 
 // GetPrivateClaimsFromScopes implements op.Storage.
