@@ -120,7 +120,7 @@ func setupWith(t *testing.T, o destinations.Options, urls ...string) *bench {
 // serve answers by a handler that gives up a client that reads nothing for stall. 0: the default.
 func (b *bench) serve(stall time.Duration) {
 	b.handler = handover.NewHandler(handover.HandlerConfig{
-		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true}, Keys: b.keys, Stall: stall, Observe: b.observe, Log: slog.New(slog.DiscardHandler),
+		Records: b.ledger, Files: service.Files{Set: b.set, Direct: true, Log: slog.New(slog.DiscardHandler)}, Keys: b.keys, Stall: stall, Observe: b.observe, Log: slog.New(slog.DiscardHandler),
 	})
 	b.server.Config.Handler = b.handler
 }

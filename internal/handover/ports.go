@@ -95,10 +95,11 @@ type Announcer interface {
 
 // Files are the stored exports.
 type Files interface {
-	// Open returns the stored bytes of a file from an offset on. It returns io.EOF only if the bytes of
-	// the whole file have the hash of f. ErrNoExport: no destination has it.
+	// Open returns the stored bytes of a file from an offset on, once the first of them were read. The
+	// body returns io.EOF only if the bytes of the whole file have the hash of f. ErrNoExport: no
+	// destination has it.
 	Open(ctx context.Context, f File, offset int64) (io.ReadCloser, error)
 	// Presign returns a URL with which a client can fetch the file from the storage; empty if no
-	// storage supports it.
+	// storage can now.
 	Presign(ctx context.Context, f File, ttl time.Duration) (string, error)
 }

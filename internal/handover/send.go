@@ -1,8 +1,6 @@
 package handover
 
 import (
-	"bufio"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -44,7 +42,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, f File, d Downloa
 			return err
 		}
 	}
-	body, err := h.begin(r.Context(), f, from, to)
+	body, err := h.config.Files.Open(r.Context(), f, from)
 	if err != nil {
 		return err
 	}
@@ -78,28 +76,6 @@ func transferResult(err error) TransferResult {
 		return TransferCut
 	}
 	return TransferSent
-}
-
-// opened is an open file with its first bytes.
-type opened struct {
-	*bufio.Reader
-	io.Closer
-}
-
-// begin opens a file and reads its first bytes, so that a missing file or an unreachable storage gives
-// an HTTP error and not an aborted connection.
-func (h *Handler) begin(ctx context.Context, f File, from, to int64) (opened, error) {
-	body, err := h.config.Files.Open(ctx, f, from)
-	if err != nil {
-		return opened{}, err
-	}
-	o := opened{bufio.NewReader(body), body}
-	if to > from {
-		if _, err := o.Peek(1); err != nil {
-			return opened{}, errors.Join(err, body.Close())
-		}
-	}
-	return o, nil
 }
 
 // redirect redirects the client to the storage, if possible.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
+	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
@@ -153,6 +154,52 @@ func TestS3ThatFailsInTheMiddleCutsTheConnection(t *testing.T) {
 	if got := body(t, b.call("POST", link)); !bytes.Equal(got, data) {
 		t.Errorf("afterwards: %d bytes", len(got))
 	}
+}
+
+// One destination that is away, or that has the manifest only, must not make an export that another
+// destination has unavailable.
+func TestAnotherDestinationServesWhatTheFirstCannot(t *testing.T) {
+	t.Parallel()
+	server, err := s3test.Start("exports")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	b := setup(t, server.Storage("exports"), "file://"+filepath.Join(t.TempDir(), "second"))
+	data := random(t, 100_000)
+	id := b.export("r1", `{}`, data)
+	_, free := b.issue(id, 0)
+	_, counted := b.issue(id, 10)
+	byAPI := http.NewServeMux()
+	byAPI.Handle(handover.Prefix, b.handler)
+	byAPI.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.handler.ServeFile(w, r, id, "portal"); err != nil {
+			http.Error(w, err.Error(), http.StatusTeapot)
+		}
+	})
+	b.server.Config.Handler = byAPI
+	if r := b.call("POST", free); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("with both: %d", r.StatusCode)
+	}
+	serves := func(what string) {
+		t.Helper()
+		for name, url := range map[string]string{"free": free, "counted": counted, "api": b.server.URL + "/file"} {
+			if r := b.call("POST", url, "Range", "bytes=10-"); r.StatusCode != http.StatusPartialContent || !bytes.Equal(body(t, r), data[10:]) {
+				t.Errorf("%s: %s: %d", what, name, r.StatusCode)
+			}
+		}
+		if r := b.call("GET", free); r.StatusCode != http.StatusOK {
+			t.Errorf("%s: the page: %d", what, r.StatusCode)
+		}
+	}
+	if r := b.call("DELETE", server.URL()+"/exports/acme/r1.1.sql.gz"); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("not deleted: %d", r.StatusCode)
+	}
+	serves("without the blob of S3")
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	serves("without S3")
 }
 
 // A client that has begun still gets an export that is deleted meanwhile; the next client gets the

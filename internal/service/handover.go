@@ -59,7 +59,7 @@ func NewHandover(c HandoverConfig) (*Handover, error) {
 		keys:    keys,
 		Links:   NewLinks(s, c.Ledger, keys, &handlers.LinkEvents{Publisher: publications{c.Publisher}, Source: "pgcourier/api", KeyID: keys.ID()}, c.Log),
 		Handler: handover.NewHandler(handover.HandlerConfig{
-			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign}, Keys: keys, Address: c.Address, Log: c.Log,
+			Records: c.Ledger, Files: Files{Set: set, Direct: s.LinkPresign, Log: c.Log}, Keys: keys, Address: c.Address, Log: c.Log,
 			Observe: func(t handover.Transfer) { c.Observe(t.ByLink, string(t.Result), t.Bytes) },
 		}),
 	}, nil
