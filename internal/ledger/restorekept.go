@@ -11,10 +11,11 @@ const (
 	// The target's clock decides what is due. This one only says when to ask, an hour early.
 	findKept = `
 SELECT project_id, request_id, target, (outcome -> 'restored' ->> 'kept_until')::timestamptz AS until,
-    ARRAY(SELECT json_array_elements_text(outcome -> 'restored' -> 'kept')) AS schemas
+    ARRAY(SELECT json_array_elements_text(outcome -> 'restored' -> 'kept')) AS schemas,
+    ARRAY(SELECT json_array_elements_text(outcome -> 'restored' -> 'schemas')) AS placed
 FROM pgcourier.restores WHERE state = 'completed' AND kept_gone_at IS NULL
     AND (outcome -> 'restored' ->> 'kept_until')::timestamptz <= clock_timestamp() + interval '1 hour'
-ORDER BY project_id, target, request_id`
+ORDER BY project_id, request_id`
 
 	noteKeptGone = `
 UPDATE pgcourier.restores SET kept_gone_at = clock_timestamp()
@@ -26,11 +27,12 @@ type Kept struct {
 	export.ID
 	Target  []byte    // as BeginPlacing recorded it
 	Schemas []string  // that hold it
+	Placed  []string  // schemas that the restore has written
 	Until   time.Time // by the target's clock
 }
 
 // Keeping returns what restores have set aside that is due now or within the hour, and that is not
-// known to be gone, in the order of projects and targets.
+// known to be gone, in the order of projects.
 func (r *Restores) Keeping(ctx context.Context) ([]Kept, error) {
 	type row struct {
 		Project string    `db:"project_id"`
@@ -38,11 +40,12 @@ func (r *Restores) Keeping(ctx context.Context) ([]Kept, error) {
 		Target  []byte    `db:"target"`
 		Until   time.Time `db:"until"`
 		Schemas []string  `db:"schemas"`
+		Placed  []string  `db:"placed"`
 	}
 	rows, err := read[row](ctx, r.ledger, "list what restores have kept", findKept)
 	out := make([]Kept, len(rows))
 	for i, row := range rows {
-		out[i] = Kept{export.ID{Project: row.Project, Request: row.Request}, row.Target, row.Schemas, row.Until.UTC()}
+		out[i] = Kept{export.ID{Project: row.Project, Request: row.Request}, row.Target, row.Schemas, row.Placed, row.Until.UTC()}
 	}
 	return out, err
 }

@@ -28,7 +28,7 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 	t.Parallel()
 	b := setup(t)
 	kept := func(until time.Time) export.Outcome {
-		return export.Outcome{State: export.Completed, Restored: []byte(`{"kept":["old"],"kept_until":"` + until.UTC().Format(time.RFC3339) + `"}`)}
+		return export.Outcome{State: export.Completed, Restored: []byte(`{"schemas":["acme"],"kept":["old"],"kept_until":"` + until.UTC().Format(time.RFC3339) + `"}`)}
 	}
 	now := time.Now()
 	b.endedRestore(t, "failed", export.Outcome{State: export.Failed, Code: codes.TargetOccupied, Permanent: true, Message: "m"})
@@ -39,7 +39,7 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 	led := b.Restores()
 	ok(t, led.KeptGone(t.Context(), acme("dropped")))
 	due, err := led.Keeping(t.Context())
-	if err != nil || len(due) != 2 || due[0].Request != "due" || due[1].Request != "overdue" || !slices.Equal(due[0].Schemas, []string{"old"}) {
+	if err != nil || len(due) != 2 || due[0].Request != "due" || due[1].Request != "overdue" || !slices.Equal(due[0].Schemas, []string{"old"}) || !slices.Equal(due[0].Placed, []string{"acme"}) {
 		t.Errorf("due schemas: %+v, %v", due, err)
 	}
 	for n, want := range map[time.Duration]int{48 * time.Hour: 0, time.Hour: 2} {

@@ -3,6 +3,8 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -93,6 +95,22 @@ func (e *DependentsError) Error() string {
 	}
 	return "objects outside of the export's schemas would be dropped too, nothing was changed: " + strings.Join(e.Objects, ", ")
 }
+
+// KeptError means that some of what Replace has kept is due and could not be dropped.
+type KeptError struct {
+	Stuck map[string]error // why, by schema
+}
+
+func (e *KeptError) Error() string {
+	var all []string
+	for _, schema := range slices.Sorted(maps.Keys(e.Stuck)) {
+		all = append(all, fmt.Sprintf("schema %s: %s", quoted(schema), e.Stuck[schema]))
+	}
+	return strings.Join(all, "; ")
+}
+
+// Unwrap returns the causes.
+func (e *KeptError) Unwrap() []error { return slices.Collect(maps.Values(e.Stuck)) }
 
 // LeftOutError lists objects of the export that cannot be restored. Nothing was changed.
 type LeftOutError struct {

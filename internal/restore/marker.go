@@ -200,7 +200,7 @@ type Kept struct {
 // that due reports as due too: the target's clock may be wrong. It returns their names, and those of the
 // kept ones that are left; nil: not known. It drops
 // nothing outside of them: if objects outside depend on what a restore has kept, all of that stays, and
-// is part of the error. One that was renamed, or dropped by hand, is kept from then on and forgotten.
+// a *KeptError says why. One that was renamed, or dropped by hand, is kept from then on and forgotten.
 func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, due func(Kept) bool) (dropped, left []string, err error) {
 	ses, err := open(ctx, target)
 	if err != nil {
@@ -221,21 +221,43 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, due func(
 	if err != nil {
 		return nil, nil, ofTargetError(err, "look for kept schemas")
 	}
-	var faults []error
+	failed := map[string]error{}
 	for _, id := range ids {
 		names, err := r.dropOf(ctx, ses.Conn, id)
+		if ses.Conn.IsClosed() {
+			return dropped, nil, fmt.Errorf("what restore %s has kept: %w", id, err)
+		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("what restore %s has kept: %w", id, err))
+			failed[id] = fmt.Errorf("what restore %s has kept: %w", id, err)
 		}
 		dropped = append(dropped, names...)
-		if ses.Conn.IsClosed() {
-			return dropped, nil, errors.Join(faults...)
-		}
 	}
-	if left, err = strs(ctx, ses.Conn, "SELECT name FROM pgcourier_restore.kept ORDER BY name"); err != nil {
-		return dropped, nil, errors.Join(append(faults, ofTargetError(err, "look for kept schemas"))...)
+	left, err = stuck(ctx, ses.Conn, failed)
+	return dropped, left, err
+}
+
+// stuck returns the names of all kept schemas. If some of their restores have failed to be dropped, the
+// error is a *KeptError.
+func stuck(ctx context.Context, conn *pgx.Conn, failed map[string]error) ([]string, error) {
+	left, why := []string{}, map[string]error{}
+	rows, err := conn.Query(ctx, "SELECT name, id FROM pgcourier_restore.kept ORDER BY name", pgx.QueryExecModeExec)
+	if err == nil {
+		var name, id string
+		_, err = pgx.ForEachRow(rows, []any{&name, &id}, func() error {
+			left = append(left, name)
+			if failed[id] != nil {
+				why[name] = failed[id]
+			}
+			return nil
+		})
 	}
-	return dropped, append([]string{}, left...), errors.Join(faults...)
+	if err != nil {
+		return nil, ofTargetError(err, "look for kept schemas")
+	}
+	if len(why) > 0 {
+		return left, &KeptError{why}
+	}
+	return left, nil
 }
 
 // dueKept returns the IDs of the placements of which all that is kept is due, the oldest first.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/restore/operation"
 )
 
@@ -29,6 +30,7 @@ type keptLedger interface {
 // keptEngine drops schemas in targets.
 type keptEngine interface {
 	Identity(t operation.Target) ([]byte, error)
+	// dropKept drops those of the schemas that are due by the target's clock. See restore.Restorer.DropKept.
 	dropKept(ctx context.Context, t operation.Target, schemas []string) (dropped, left []string, err error)
 }
 
@@ -40,7 +42,7 @@ type keptDropper struct {
 	engine  keptEngine
 	log     *slog.Logger
 
-	reminders map[string]*export.Reminder // by project
+	reminders map[export.ID]*export.Reminder // of the restores that could not be dropped in the last round
 }
 
 // run looks every so often until ctx ends.
@@ -57,88 +59,108 @@ func (k *keptDropper) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// drop asks each target that has something due.
+// drop asks the target of each project that has something due.
 func (k *keptDropper) drop(ctx context.Context) {
 	due, err := k.ledger.Keeping(ctx)
-	if err != nil && ctx.Err() == nil {
-		k.log.WarnContext(ctx, "kept schemas not looked for", "error", err)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.log.WarnContext(ctx, "kept schemas not looked for", "error", err)
+		}
+		return
 	}
+	last := k.reminders
+	k.reminders = map[export.ID]*export.Reminder{}
 	for len(due) > 0 {
 		n := 1
-		for n < len(due) && due[n].Project == due[0].Project && bytes.Equal(due[n].Target, due[0].Target) {
+		for n < len(due) && due[n].Project == due[0].Project {
 			n++
 		}
-		k.inTarget(ctx, due[0].Project, due[:n])
+		faults := k.ofProject(ctx, due[0].Project, due[:n])
+		if ctx.Err() != nil {
+			return
+		}
+		for _, one := range due[:n] {
+			fault := faults[one.ID]
+			if fault == nil {
+				continue
+			}
+			remind := last[one.ID]
+			if remind == nil {
+				remind = &export.Reminder{After: 1}
+			}
+			k.reminders[one.ID] = remind
+			if lasted, due := remind.Due(); due {
+				k.log.WarnContext(ctx, "kept schemas not dropped, to be tried again", "project_id", one.Project, "restore_id", one.Request,
+					"schemas", one.Schemas, "for", lasted.Round(time.Second), "error", fault)
+			}
+		}
 		due = due[n:]
 	}
 }
 
 var errOtherTarget = errors.New("the control plane names another target than when the restore was made")
 
-// inTarget drops what is due in the target of some restores of one project.
-func (k *keptDropper) inTarget(ctx context.Context, project string, of []ledger.Kept) {
-	left, err := k.ask(ctx, project, of)
-	if ctx.Err() != nil {
-		return
-	}
-	remind := k.reminders[project]
-	if err == nil {
-		delete(k.reminders, project)
-		return
-	}
-	if remind == nil {
-		remind = &export.Reminder{After: 1}
-		if k.reminders == nil {
-			k.reminders = map[string]*export.Reminder{}
-		}
-		k.reminders[project] = remind
-	}
-	if lasted, due := remind.Due(); due {
-		k.log.WarnContext(ctx, "kept schemas not dropped, to be tried again", "project_id", project, "schemas", left, "for", lasted.Round(time.Second), "error", err)
-	}
-}
-
-// ask drops what is due in a target, and records which restores have nothing there any more. It
-// returns the schemas of the others.
-func (k *keptDropper) ask(ctx context.Context, project string, of []ledger.Kept) (still []string, err error) {
-	for _, one := range of {
-		still = append(still, one.Schemas...)
-	}
+// ofProject drops what is due in the target of a project, and records which of its restores have
+// nothing there any more. It returns why others still have: a restore that is not due by the target's
+// clock has no fault.
+func (k *keptDropper) ofProject(ctx context.Context, project string, of []ledger.Kept) map[export.ID]error {
+	faults := map[export.ID]error{}
 	ctx, cancel := context.WithTimeout(ctx, dropFor)
 	defer cancel()
+	var schemas []string
+	for _, one := range of {
+		schemas = append(schemas, one.Schemas...)
+	}
 	target, err := k.targets.Lookup(ctx, project)
-	if err != nil {
-		return still, err
+	var dropped, left []string
+	if err == nil {
+		dropped, left, err = k.engine.dropKept(ctx, target, schemas)
 	}
-	identity, err := k.engine.Identity(target)
-	if err != nil {
-		return still, err
-	}
-	dropped, left, err := k.engine.dropKept(ctx, target, still)
 	if len(dropped) > 0 {
 		k.log.InfoContext(ctx, "kept schemas dropped", "project_id", project, "schemas", dropped)
 	}
-	same := bytes.Equal(identity, of[0].Target)
-	if !same && err == nil {
-		err = errOtherTarget
+	var stuck map[string]error
+	if kept, ok := errors.AsType[*restore.KeptError](err); ok {
+		stuck, err = kept.Stuck, nil
 	}
-	still = nil
 	for _, one := range of {
-		missing := func(s string) bool { return !slices.Contains(dropped, s) }
-		gone := !slices.ContainsFunc(one.Schemas, missing)
-		if left != nil && same { // the target has said what it has
-			gone = !slices.ContainsFunc(one.Schemas, func(s string) bool { return slices.Contains(left, s) })
+		has := func(names []string) bool {
+			return slices.ContainsFunc(one.Schemas, func(s string) bool { return slices.Contains(names, s) })
 		}
-		if !gone {
-			still = append(still, one.Schemas...)
-			continue
+		gone := !slices.ContainsFunc(one.Schemas, func(s string) bool { return !slices.Contains(dropped, s) })
+		fault := err
+		if left != nil && !gone { // the target has said what it has
+			var same bool
+			same, fault = k.sameTarget(target, one)
+			gone = same && !has(left)
+			if fault == nil && !same && !has(left) {
+				fault = errOtherTarget
+			}
 		}
-		if err := k.ledger.KeptGone(ctx, one.ID); err != nil {
-			return still, err
+		for _, s := range one.Schemas {
+			if stuck[s] != nil {
+				fault = stuck[s]
+			}
+		}
+		if gone {
+			fault = k.ledger.KeptGone(ctx, one.ID)
+		}
+		if fault != nil {
+			faults[one.ID] = fault
 		}
 	}
-	if len(still) == 0 {
-		return nil, nil
+	return faults
+}
+
+// sameTarget reports whether a restore was made in the database of a target. The recorded digest covers
+// the schema too, and the control plane may name another schema of the same database by now.
+func (k *keptDropper) sameTarget(t operation.Target, of ledger.Kept) (bool, error) {
+	for _, schema := range append([]string{t.Schema, ""}, of.Placed...) {
+		t.Schema = schema
+		identity, err := k.engine.Identity(t)
+		if err != nil || bytes.Equal(identity, of.Target) {
+			return err == nil, err
+		}
 	}
-	return still, err
+	return false, nil
 }

@@ -3,21 +3,22 @@ package service
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
+	"github.com/pgcourier/pgcourier/internal/restore"
 	"github.com/pgcourier/pgcourier/internal/restore/operation"
 )
 
 // keptWorld is a ledger and a target.
 type keptWorld struct {
 	due           []ledger.Kept
-	identity      string
 	dropped, left []string
 	err           error
 	bounded       bool
@@ -32,10 +33,12 @@ func (w *keptWorld) KeptGone(_ context.Context, id export.ID) error {
 }
 
 func (w *keptWorld) Lookup(context.Context, string) (operation.Target, error) {
-	return operation.Target{}, nil
+	return operation.Target{DSN: "now", Schema: "acme"}, nil
 }
 
-func (w *keptWorld) Identity(operation.Target) ([]byte, error) { return []byte(w.identity), nil }
+func (w *keptWorld) Identity(t operation.Target) ([]byte, error) {
+	return []byte(t.DSN.Reveal() + "/" + t.Schema), nil
+}
 
 func (w *keptWorld) dropKept(ctx context.Context, _ operation.Target, schemas []string) (dropped, left []string, err error) {
 	if w.asked == nil {
@@ -45,33 +48,72 @@ func (w *keptWorld) dropKept(ctx context.Context, _ operation.Target, schemas []
 	return w.dropped, w.left, w.err
 }
 
+// warnings returns the errors of the log's warnings, by restore, and fails if a restore has two.
+func warnings(t *testing.T, log []byte) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for line := range bytes.Lines(log) {
+		var l struct {
+			Level   string `json:"level"`
+			Restore string `json:"restore_id"`
+			Error   string `json:"error"`
+		}
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Level != "WARN" {
+			continue
+		}
+		if _, twice := out[l.Restore]; twice {
+			t.Errorf("two warnings of %s:\n%s", l.Restore, log)
+		}
+		out[l.Restore] = l.Error
+	}
+	return out
+}
+
 func TestKeptSchemasStayListedUntilTheTargetHasThemNoMore(t *testing.T) {
 	t.Parallel()
 	none := []string{}
+	const here = "now/acme"
+	const other = "the control plane names another target than when the restore was made"
+	stuck := func(schema string) error {
+		return &restore.KeptError{Stuck: map[string]error{schema: errors.New("in use")}}
+	}
 	for name, tc := range map[string]struct {
 		world keptWorld
-		lists []string // the requests that stay listed
-		warns string
+		made  [2]string         // the targets in which the restores one and two were made; empty: here
+		lists []string          // the requests that stay listed
+		warns map[string]string // once each, in two rounds
 	}{
-		"dropped":            {keptWorld{dropped: []string{"a", "b"}, left: none}, nil, ""},
-		"dropped before":     {keptWorld{left: none}, nil, ""},
-		"not due there yet":  {keptWorld{left: []string{"a", "b"}}, []string{"one", "two"}, ""},
-		"one is in use":      {keptWorld{dropped: []string{"b"}, left: []string{"a"}, err: errors.New("in use")}, []string{"one"}, "in use"},
-		"lost in the middle": {keptWorld{dropped: []string{"a"}, err: errors.New("lost")}, []string{"two"}, "lost"},
-		"away":               {keptWorld{err: errors.New("away")}, []string{"one", "two"}, "away"},
-		"another target":     {keptWorld{identity: "other", left: none}, []string{"one", "two"}, "another target"},
-		"the same elsewhere": {keptWorld{identity: "other", dropped: []string{"a", "b"}, left: none}, nil, ""},
+		"dropped":               {keptWorld{dropped: []string{"a", "b"}, left: none}, [2]string{}, nil, nil},
+		"dropped before":        {keptWorld{left: none}, [2]string{}, nil, nil},
+		"not due there yet":     {keptWorld{left: []string{"a", "b"}}, [2]string{}, []string{"one", "two"}, nil},
+		"one is in use":         {keptWorld{dropped: []string{"b"}, left: []string{"a"}, err: stuck("a")}, [2]string{}, []string{"one"}, map[string]string{"one": "in use"}},
+		"one is not due":        {keptWorld{left: []string{"a", "b"}, err: stuck("a")}, [2]string{}, []string{"one", "two"}, map[string]string{"one": "in use"}},
+		"another project's":     {keptWorld{left: []string{"a", "c"}, err: stuck("c")}, [2]string{}, []string{"one"}, nil},
+		"lost in the middle":    {keptWorld{dropped: []string{"a"}, err: errors.New("lost")}, [2]string{}, []string{"two"}, map[string]string{"two": "lost"}},
+		"away":                  {keptWorld{err: errors.New("away")}, [2]string{}, []string{"one", "two"}, map[string]string{"one": "away", "two": "away"}},
+		"another dsn":           {keptWorld{left: none}, [2]string{"old/acme", "old/acme"}, []string{"one", "two"}, map[string]string{"one": other, "two": other}},
+		"another dsn of one":    {keptWorld{left: none}, [2]string{"old/acme", here}, []string{"one"}, map[string]string{"one": other}},
+		"another dsn, one used": {keptWorld{left: []string{"b"}, err: stuck("b")}, [2]string{"old/acme", here}, []string{"one", "two"}, map[string]string{"one": other, "two": "in use"}},
+		"the same elsewhere":    {keptWorld{dropped: []string{"a", "b"}, left: none}, [2]string{"old/acme", "old/acme"}, nil, nil},
+		"another name of it":    {keptWorld{left: []string{"a", "b"}}, [2]string{"alias/acme", "alias/acme"}, []string{"one", "two"}, nil},
+		"another schema":        {keptWorld{left: none}, [2]string{"now/acme_v1", "now/"}, nil, nil},
 	} {
 		w := tc.world
-		if w.identity == "" {
-			w.identity = "target"
-		}
 		w.due = []ledger.Kept{
-			{ID: export.ID{Project: "acme", Request: "one"}, Target: []byte("target"), Schemas: []string{"a"}},
-			{ID: export.ID{Project: "acme", Request: "two"}, Target: []byte("target"), Schemas: []string{"b"}},
+			{ID: export.ID{Project: "acme", Request: "one"}, Schemas: []string{"a"}, Placed: []string{"acme_v1"}},
+			{ID: export.ID{Project: "acme", Request: "two"}, Schemas: []string{"b"}, Placed: []string{"acme_v0"}},
+		}
+		for i, made := range tc.made {
+			if made == "" {
+				made = here
+			}
+			w.due[i].Target = []byte(made)
 		}
 		var log bytes.Buffer
-		k := &keptDropper{ledger: &w, targets: &w, engine: &w, log: slog.New(slog.NewTextHandler(&log, nil))}
+		k := &keptDropper{ledger: &w, targets: &w, engine: &w, log: slog.New(slog.NewJSONHandler(&log, nil))}
 		for range 2 {
 			k.drop(t.Context())
 		}
@@ -82,8 +124,8 @@ func TestKeptSchemasStayListedUntilTheTargetHasThemNoMore(t *testing.T) {
 		if !slices.Equal(lists, tc.lists) {
 			t.Errorf("%s: %v are listed, want %v", name, lists, tc.lists)
 		}
-		if n := strings.Count(log.String(), "level=WARN"); (n == 1) != (tc.warns != "") || !strings.Contains(log.String(), tc.warns) {
-			t.Errorf("%s: %d warnings, want one with %q:\n%s", name, n, tc.warns, log.String())
+		if got := warnings(t, log.Bytes()); !maps.Equal(got, tc.warns) {
+			t.Errorf("%s: warnings %v, want %v", name, got, tc.warns)
 		}
 		if !slices.Equal(w.asked, []string{"a", "b"}) {
 			t.Errorf("%s: the target was asked to drop %v, the ledger lists a and b", name, w.asked)

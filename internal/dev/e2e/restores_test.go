@@ -280,6 +280,18 @@ func TestAKilledRestorerLeavesTheTargetAsItWas(t *testing.T) {
 		t.Errorf("%d outcomes", n)
 	}
 	eventually(t, "the queue is empty", func() bool { return p.stream(events.StreamRestores).State.Msgs == 0 })
+
+	// What was set aside is dropped by hand, and the control plane then names the schema.
+	p.exec(`DO $$ BEGIN EXECUTE (SELECT format('DROP SCHEMA %I CASCADE', name) FROM pgcourier_restore.kept); END $$;
+		DELETE FROM pgcourier_restore.kept;
+		UPDATE control_plane.targets SET schema = 'tenant_acme';
+		UPDATE pgcourier.restores SET outcome = replace(outcome::text, outcome -> 'restored' ->> 'kept_until', '2026-01-01T00:00:00Z')::json`)
+	p.restorer(query, "ACK_WAIT=2s")
+	eventually(t, "the ledger has it that nothing is kept any more", func() bool {
+		var n int
+		err := waits.QueryRow(p.ctx, "SELECT count(*) FROM pgcourier.restores WHERE kept_gone_at IS NOT NULL").Scan(&n)
+		return err == nil && n == 1
+	})
 }
 
 // A cancelled restore leaves its target as it is: before a restorer has seen it, behind another one,
