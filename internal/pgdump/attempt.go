@@ -84,7 +84,7 @@ func (s *session) endLostAttempts(ctx context.Context, log *slog.Logger, jobs ..
 	var ended int
 	if err == nil {
 		err = s.conn.QueryRow(ctx, `
-SELECT count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity a
+SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity a
  WHERE a.application_name OPERATOR(pg_catalog.=) ANY ($1::text[]) AND a.usename OPERATOR(pg_catalog.=) session_user
    AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()`, append(lost, groups...)).Scan(&ended)
 	}

@@ -6,6 +6,8 @@
 // the dump (for format directory, behind it) the session counts the rows of each table in the same
 // snapshot: the evidence that the dump holds all of them.
 //
+// The session calls no code of a tenant: planned.go says which tables are counted without a plan.
+//
 // The stream ends with io.EOF only after pg_dump exited 0. Every other end is an error, an
 // [export.Fault] if the cause is known. pg_dump's exit status is always 1 and its messages follow the
 // language of the server. So causes come from the worker (a timeout, a cancel) or from SQLSTATEs of

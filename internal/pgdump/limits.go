@@ -22,9 +22,10 @@ const rowLimit = 1<<30 - 1
 const rowLook = "5s"
 
 // rowTooLarge returns a fault if a table holds a row that no pg_dump can read. PostgreSQL knows the
-// length of a stored value without reading it, so one scan of the table, without TOAST, is enough.
+// length of a stored value without reading it, so one scan of the table, without TOAST, is enough. Tables
+// that are not plannable are left out.
 func (s *session) rowTooLarge(ctx context.Context, v *survey) error {
-	tables := v.counted()
+	tables := filter(v.counted(), relation.plannable)
 	oids := make([]int64, len(tables))
 	of := map[int64]relation{}
 	for i, t := range tables {

@@ -124,10 +124,6 @@ func (o *opening) awaited(ctx context.Context, since time.Duration) (*hindrance,
 		return nil, err
 	}
 	defer ses.close()
-	// Tenants own the objects of their schemas, so names are resolved in pg_catalog only.
-	if err := ses.script(ctx, "SET search_path = ''"); err != nil {
-		return nil, err
-	}
 	// waitstart exists from version 14 on.
 	return scanHindrance(ses.conn.QueryRow(ctx, `
 SELECT n.nspname::text, c.relname::text, EXISTS (

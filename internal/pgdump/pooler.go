@@ -59,7 +59,7 @@ func (s *session) meetPooler(ctx context.Context, src *source, params map[string
 		}
 	}
 	if s.bare {
-		return s.script(ctx, "SET enable_mergejoin = off")
+		return s.script(ctx, "SET search_path = ''", "SET enable_mergejoin = off")
 	}
 	return nil
 }

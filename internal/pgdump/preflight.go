@@ -34,6 +34,8 @@ type relation struct {
 	unmeasured bool  // no VACUUM or ANALYZE yet
 	readable   bool
 	hidden     bool    // row-level security would hide rows
+	owned      bool    // by a role that gains nothing by code in a plan: ownedSQL
+	coded      bool    // a plan may call code: codedSQL
 	extension  bool    // belongs to an extension
 	condition  *string // of an extension's configuration table: the rows that are dumped
 }
@@ -139,11 +141,13 @@ func pick(found map[string]schema, names []string) (oids []int64, err error) {
 // would wait behind an ACCESS EXCLUSIVE lock.
 func (s *session) findRelations(ctx context.Context, v *survey) error {
 	rows, err := s.conn.Query(ctx, `
+WITH`+trustedSQL+`
 SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence = 'u',
        greatest(c.relpages, 0)::bigint + greatest(coalesce(t.relpages, 0), 0),
        c.relkind = 'r' AND c.relpages <= 0 AND c.reltuples <= 0,
        has_table_privilege(c.oid, 'SELECT'),
        c.relrowsecurity AND row_security_active(c.oid),
+       c.relkind = 'r' AND `+ownedSQL+`, c.relkind = 'r' AND `+codedSQL+`,
        EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'),
        (SELECT coalesce(e.extcondition[array_position(e.extconfig, c.oid)], '')
@@ -159,7 +163,7 @@ SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text, c.relpe
 	var r relation
 	_, err = pgx.ForEachRow(rows, []any{
 		&r.oid, &r.schema, &r.name, &r.kind, &r.unlogged, &r.pages, &r.unmeasured,
-		&r.readable, &r.hidden, &r.extension, &r.condition,
+		&r.readable, &r.hidden, &r.owned, &r.coded, &r.extension, &r.condition,
 	}, func() error {
 		v.relations = append(v.relations, r)
 		return nil

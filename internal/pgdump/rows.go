@@ -3,7 +3,6 @@ package pgdump
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/pgversion"
 )
 
 // counts holds the row counts of all tables in the snapshot, taken beside the dump.
@@ -100,9 +100,16 @@ func (t *trail) wait(ctx context.Context, most int) int {
 	}
 }
 
-// countSome counts the rows of some tables: with one query for all, on failure with one query for each
-// table, and on failure of that with a COPY.
+// countSome counts the rows of some tables. It counts the plannable ones with one query for all, on failure
+// with one query for each table, and on failure of that with a COPY; the others with a COPY each.
 func (s *session) countSome(ctx context.Context, tables []relation, into map[export.Table]int64) error {
+	copied := filter(tables, func(r relation) bool { return !r.plannable() })
+	if err := s.countCopied(ctx, copied, into); err != nil {
+		return err
+	}
+	if tables = filter(tables, relation.plannable); len(tables) == 0 {
+		return nil
+	}
 	err := s.countPlanned(ctx, tables, into)
 	if err == nil || !s.uncounted(err) {
 		return err
@@ -113,11 +120,10 @@ func (s *session) countSome(ctx context.Context, tables []relation, into map[exp
 				continue
 			}
 		}
-		// pg_dump plans the query of a table with a condition too.
-		if !s.uncounted(err) || t.condition != nil {
+		if !s.uncounted(err) || t.conditional() {
 			return err
 		}
-		if err = s.countCopied(ctx, t, into); err != nil {
+		if err = s.countCopied(ctx, []relation{t}, into); err != nil {
 			return err
 		}
 	}
@@ -141,9 +147,8 @@ const (
 	endCount = "ROLLBACK TO SAVEPOINT count; RELEASE SAVEPOINT count"
 )
 
-// countPlanned counts the rows of some tables with one query. The planner opens the indexes and
-// extended statistics of each table and inlines their functions. It fails if a function needs a
-// search_path, and waits while an index is rebuilt.
+// countPlanned counts the rows of some plannable tables with one query. The planner opens the indexes and
+// extended statistics of each table. It waits while an index is rebuilt.
 func (s *session) countPlanned(ctx context.Context, tables []relation, into map[export.Table]int64) error {
 	results, err := s.conn.PgConn().Exec(ctx, beginCount+countSQL(tables)+"; "+endCount).ReadAll()
 	if err != nil {
@@ -173,68 +178,62 @@ func countSQL(tables []relation) string {
 			b.WriteString(" UNION ALL ")
 		}
 		fmt.Fprintf(&b, "SELECT %d, count(*) FROM ONLY %s", i, t.quoted())
-		if t.condition != nil { // an extension's own words; pg_dump puts them in the same place
+		if t.conditional() { // an extension's own words; pg_dump puts them in the same place
 			b.WriteString(" " + *t.condition)
 		}
 	}
 	return b.String()
 }
 
-// unplanned returns the tables that countPlanned cannot count. It counts nothing.
-func (s *session) unplanned(ctx context.Context, tables []relation) (names []string, err error) {
-	for some := range slices.Chunk(tables, lockChunk) {
-		if err = s.plan(ctx, some); err == nil {
-			continue
-		}
-		for _, t := range some {
-			if err = s.plan(ctx, []relation{t}); err != nil && !s.uncounted(err) {
-				return nil, err
-			}
-			if err != nil {
-				names = append(names, t.show())
-			}
-		}
+// countCopied counts the rows of some tables with a COPY of each, as pg_dump reads them. COPY plans
+// nothing and opens no index. It reads one column, the narrowest one of fixed width if there is one.
+func (s *session) countCopied(ctx context.Context, tables []relation, into map[export.Table]int64) error {
+	if len(tables) == 0 {
+		return nil
 	}
-	return names, nil
-}
-
-// plan lets the server plan the counts of some tables.
-func (s *session) plan(ctx context.Context, tables []relation) error {
-	if _, err := s.conn.PgConn().Exec(ctx, beginCount+"EXPLAIN "+countSQL(tables)+"; "+endCount).ReadAll(); err != nil {
-		return s.rollBackCount(ctx, err)
-	}
-	return nil
-}
-
-// countCopied counts the rows of a table with a COPY, as pg_dump reads them. COPY plans nothing and
-// opens no index. It reads one column, the narrowest one of fixed width if there is one.
-func (s *session) countCopied(ctx context.Context, t relation, into map[export.Table]int64) error {
-	columns, err := s.narrowestColumn(ctx, t)
+	columns, err := s.narrowestColumns(ctx, tables)
 	if err != nil {
 		return err
 	}
-	if err := s.script(ctx, beginCount); err != nil {
+	if err := s.script(ctx, "SAVEPOINT count"); err != nil {
 		return err
 	}
-	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+t.quoted()+columns+" TO STDOUT")
-	if err != nil {
-		return s.rollBackCount(ctx, err)
+	for _, t := range tables {
+		tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+t.quoted()+columns[t.oid]+" TO STDOUT")
+		if err != nil {
+			return s.rollBackCount(ctx, err)
+		}
+		into[t.table()] = tag.RowsAffected()
 	}
-	into[t.table()] = tag.RowsAffected()
 	return s.script(ctx, endCount)
 }
 
-// narrowestColumn returns a column list for COPY; empty if the table has no column.
-func (s *session) narrowestColumn(ctx context.Context, t relation) (string, error) {
-	var name string
-	err := s.conn.QueryRow(ctx, `
-SELECT attname::text FROM pg_attribute
- WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
- ORDER BY attlen < 0, attlen, attnum LIMIT 1`, t.oid).Scan(&name)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
+// narrowestColumns returns a column list for a COPY of each table, by oid. A table without a column has
+// none.
+func (s *session) narrowestColumns(ctx context.Context, tables []relation) (map[int64]string, error) {
+	oids := make([]int64, len(tables))
+	for i, t := range tables {
+		oids[i] = t.oid
 	}
-	return " (" + pgx.Identifier{name}.Sanitize() + ")", err
+	read := "true"
+	if pgversion.Has(s.major(), pgversion.Generated) {
+		read = "attgenerated = ''"
+	}
+	rows, err := s.conn.Query(ctx, `
+SELECT DISTINCT ON (attrelid) attrelid::bigint, attname::text FROM pg_attribute
+ WHERE attrelid = ANY ($1::bigint[]::oid[]) AND attnum > 0 AND NOT attisdropped AND `+read+`
+ ORDER BY attrelid, attlen < 0, attlen, attnum`, oids)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int64]string{}
+	var oid int64
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
+		out[oid] = " (" + pgx.Identifier{name}.Sanitize() + ")"
+		return nil
+	})
+	return out, err
 }
 
 // rollBackCount makes the transaction usable again after a failed count, and returns why it failed.

@@ -14,7 +14,7 @@ import (
 )
 
 // begin opens the transaction of the snapshot. It switches off timeouts, and resolves names in
-// pg_catalog only, because tenants own the objects of their schemas.
+// pg_catalog only also behind a proxy that drops options.
 func (s *session) begin(ctx context.Context, role string, lockWait time.Duration) error {
 	settings := []string{
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",

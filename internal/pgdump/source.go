@@ -35,11 +35,14 @@ func (d *Dumper) source(dsn export.Secret) (*source, error) {
 // PostgreSQL plans pg_dump's query for the dependencies of materialized views as a merge join that
 // takes minutes. Without merge joins the output is identical. pg_dump does not reset the setting.
 //
+// Names are resolved in pg_catalog only, because tenants own the objects of their schemas: a function
+// count(boolean) in public would go before PostgreSQL's own.
+//
 // With the keepalives the server notices within half a minute that the machine of an idle session is
 // gone: 15 s of silence, then three probes 5 s apart. tcp_user_timeout is not set: it would also end
 // the session of a dump that waits for a slow storage, because the kernel treats a closed receive
 // window like silence.
-const options = "-c enable_mergejoin=off -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+const options = "-c search_path= -c enable_mergejoin=off -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 
 // promptOption is for a pg_dump that writes to a spool on this machine: if it reads nothing for half a
 // minute, the machine is gone.

@@ -13,6 +13,7 @@ import (
 // features are all features, with words of their row in the document.
 var features = map[pgversion.Feature]string{
 	pgversion.JIT:                "the setting `jit`",
+	pgversion.Generated:          "generated columns",
 	pgversion.DropForce:          "`DROP DATABASE ... WITH (FORCE)`",
 	pgversion.ClientCheck:        "`client_connection_check_interval`",
 	pgversion.GrantInherit:       "`INHERIT`",

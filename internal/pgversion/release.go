@@ -13,6 +13,8 @@ type Feature uint
 const (
 	// JIT says that the server has the setting jit.
 	JIT Feature = 1 << iota
+	// Generated says that a table can have generated columns, which COPY does not read.
+	Generated
 	// DropForce says that DROP DATABASE takes the option FORCE, which ends the sessions there.
 	DropForce
 	// ClientCheck says that the server has the setting client_connection_check_interval: it
@@ -42,7 +44,7 @@ type release struct {
 var releases = []release{
 	{major: 10, brings: PlainOnStdout},
 	{major: 11, brings: JIT | NoComments},
-	{major: 12},
+	{major: 12, brings: Generated},
 	{major: 13, brings: DropForce},
 	{major: 14, brings: ClientCheck},
 	{major: 15},
