@@ -66,7 +66,7 @@ chromium: ## Find chromium, or install its build without windows with apt where 
 	{ command -v apt-get >/dev/null && $$as_root true 2>/dev/null && echo "installing chromium" && $$as_root apt-get update -q && \
 		{ $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium-headless-shell || \
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium; }; } || \
-		echo "chromium is not to be had: the tests in a browser are skipped" >&2
+		echo "chromium is not available: the tests in a browser are skipped" >&2
 
 # installed.json is written last. If it exists, the installation is complete.
 build/axe/installed.json: internal/dev/chromium/package-lock.json | node
@@ -344,7 +344,7 @@ nginx:
 	@if command -v nginx >/dev/null || [ -x build/bin/nginx ] || ! command -v dpkg-deb >/dev/null; then exit 0; fi; \
 	mkdir -p build/bin; folder=$$(mktemp -d "$(CURDIR)/build/nginx.XXXXXX") || exit 1; trap 'rm -rf "$$folder"' EXIT; \
 	( cd "$$folder" && apt-get download -q nginx && dpkg-deb -x nginx_*.deb . ) && mv "$$folder/usr/sbin/nginx" build/bin/nginx || \
-		echo "nginx is not to be had: Go's server of files stands in"
+		echo "nginx is not available: Go's http.FileServer is measured instead"
 
 .PHONY: pgbouncer
 pgbouncer: ## Find PgBouncer, or install it with apt where permitted
@@ -352,7 +352,7 @@ pgbouncer: ## Find PgBouncer, or install it with apt where permitted
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	{ command -v apt-get >/dev/null && $$as_root true 2>/dev/null && $$as_root apt-get update -q && \
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends pgbouncer; } || \
-		echo "PgBouncer is not to be had: the tests of poolers are skipped" >&2
+		echo "PgBouncer is not available: the tests of poolers are skipped" >&2
 
 # Prometheus's own checker of rules, from Debian's package: promtool since Debian 13, prometheus
 # before. Nothing is installed and no service is started. With --print-uris nothing is fetched: it

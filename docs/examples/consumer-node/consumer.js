@@ -1,4 +1,4 @@
-// A consumer of one's own: it is told of each outcome, at least once, also of those that came
+// A consumer of outcomes: it gets each outcome at least once, also those that came
 // while it did not run.
 //
 //   npm ci && NATS_URL=nats://127.0.0.1:4222 NATS_NKEY=../../../pgcourier-data/keys/operator.nk \
