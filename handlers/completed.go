@@ -37,7 +37,7 @@ func (h *Completed) Handle(msg *message.Message) error {
 	d := delivery.Of(ctx)
 	out, err := events.DecodeOutcome(incoming(msg))
 	if err != nil || out.Completed == nil {
-		h.Log.WarnContext(ctx, "not a backup.completed, passed over", "subject", d.Subject, "error", err)
+		h.Log.WarnContext(ctx, "message is not a valid backup.completed, skipped", "subject", d.Subject, "error", err)
 		return nil
 	}
 	log := h.Log.With("project_id", out.Completed.ProjectID, "request_id", out.Completed.RequestID)

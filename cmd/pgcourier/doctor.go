@@ -34,7 +34,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringSliceVar(&x.Only, "only", nil, "make only these checks, by the names in the table or the part before their slash")
-	cmd.Flags().StringArrayVar(&x.Projects, "project", nil, "project to look at; may be repeated; none: up to 20 of those that were exported of late")
+	cmd.Flags().StringArrayVar(&x.Projects, "project", nil, "project to look at; may be repeated; none: up to 20 of those that were exported lately")
 	cmd.Flags().DurationVar(&x.Timeout, "timeout", doctor.DefaultTimeout, "longest time of one check")
 	cmd.Flags().BoolVar(&x.Drift, "drift", false, "also compare the storage with the ledger")
 	cmd.Flags().BoolVar(&x.SendTest, "send-test", false, "also send a test: a mail to OPERATOR_EMAIL, an event of the type pgcourier.test, a message")

@@ -144,7 +144,7 @@ func sampleFindings() []doctor.Finding {
 			Fix: "run `pgcourier broker setup` as the broker's administrator with the workers' settings, or give the workers the broker's",
 		},
 		{Check: "storage/s3", State: doctor.Unreachable, Found: "look for the bucket: dial tcp 192.0.2.7:443: i/o timeout", Fix: "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"},
-		{Check: "disk/file", State: doctor.Warning, Found: "41 GiB free; the largest of late took 18 GiB", Fix: "free room on this disk or move the folder to a larger one; see retention"},
+		{Check: "disk/file", State: doctor.Warning, Found: "41 GiB free; the largest recent export took 18 GiB", Fix: "free room on this disk or move the folder to a larger one; see retention"},
 		{Check: "notify/email", State: doctor.Skipped, Found: "not set up"},
 	}
 }

@@ -66,7 +66,7 @@ func setNondumpable(ctx context.Context, c config.Config, log *slog.Logger) {
 		return
 	}
 	if err := sandbox.SetNondumpable(); err != nil {
-		log.WarnContext(ctx, "this process cannot be hidden from others of its user", "error", err)
+		log.WarnContext(ctx, "other processes of this user can read the memory of this process", "error", err)
 	}
 }
 
@@ -86,7 +86,7 @@ func warnOfOpenFolder(ctx context.Context, dir string, log *slog.Logger) {
 	const writable = 0o002
 	info, err := os.Stat(dir)
 	if err == nil && info.Mode()&writable != 0 && info.Mode()&fs.ModeSticky == 0 {
-		log.WarnContext(ctx, "every user of this machine can replace what lies in the data folder, take the right to write from others",
+		log.WarnContext(ctx, "every user of this machine can replace files in the data folder: remove the right of others to write (chmod o-w)",
 			"path", dir, "mode", info.Mode().Perm().String())
 	}
 }

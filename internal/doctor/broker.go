@@ -70,7 +70,7 @@ func (x *examiner) checkBroker(ctx context.Context, r *Report) {
 	x.checkStreams(ctx, js, account, r)
 	theirs, ours, margin, err := broker.Clock(ctx, js, x.Now)
 	if err != nil {
-		r.Add("clock", Finding{State: Unknown, Found: "the broker tells its time with its streams only, which could not be looked at"})
+		r.Add("clock", Finding{State: Unknown, Found: "the broker's time comes with its streams, which could not be read"})
 		return
 	}
 	r.Add("clock", Skew("the broker's", theirs.Sub(ours), margin))
@@ -116,30 +116,30 @@ func (x *examiner) checkIdentity(ctx context.Context, nc *nats.Conn, user server
 	if setup.KeysDir(x.Settings) == "" {
 		part, wanted = "login", setup.Users(x.Settings)
 	}
-	who, err := server.WhoAmI(ctx, nc)
+	login, err := server.WhoAmI(ctx, nc)
 	if err != nil {
 		r.Add(part, Finding{State: Unknown, Found: err.Error(), Fix: "let it publish on $SYS.REQ.USER.INFO, as `pgcourier broker config` does"})
 		return
 	}
-	name := who.User
+	name := login.User
 	if name == "" {
 		name = "a user without a name"
 	}
-	if who.Rights == nil {
-		r.OK(part, "%s in account %s, which has unlimited rights", name, who.Account)
+	if login.Rights == nil {
+		r.OK(part, "%s in account %s, which has unlimited rights", name, login.Account)
 		return
 	}
-	lacks, calls := x.missingRights(*who.Rights, wanted)
+	lacks, calls := x.missingRights(*login.Rights, wanted)
 	switch {
 	case len(lacks) > 0:
 		r.Add(part, Finding{
-			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, who.Account, strings.Join(lacks, ", ")),
+			State: Fault, Found: fmt.Sprintf("%s in account %s may not %s", name, login.Account, strings.Join(lacks, ", ")),
 			Fix: "grant it on the broker: `pgcourier broker config` prints the rights that each user needs",
 		})
 	case !calls:
-		r.Add(part, x.withoutCalls(name, who.Account))
+		r.Add(part, x.withoutCalls(name, login.Account))
 	default:
-		r.OK(part, "%s in account %s has the rights that it needs", name, who.Account)
+		r.OK(part, "%s in account %s has the rights that it needs", name, login.Account)
 	}
 }
 
@@ -209,7 +209,7 @@ func (x *examiner) checkStreams(ctx context.Context, js jetstream.JetStream, acc
 			stream, consumer, _ := strings.Cut(o.Object, "/")
 			r.Add("streams/"+o.Object, Finding{State: Fault, Found: o.String(), Fix: "nats consumer resume " + stream + " " + consumer})
 		case broker.Silent:
-			r.Add("streams/"+o.Object, Finding{State: Unreachable, Found: fmt.Sprintf("%s: %v", o, o.Err), Fix: "has the cluster a majority? See the servers' logs"})
+			r.Add("streams/"+o.Object, Finding{State: Unreachable, Found: fmt.Sprintf("%s: %v", o, o.Err), Fix: "check whether the cluster has a majority: see the servers' logs"})
 		case broker.Missing: // said above
 		}
 	}

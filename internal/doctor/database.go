@@ -98,7 +98,7 @@ func (x *examiner) checkServer(ctx context.Context, conn *pgxpool.Conn, r *Repor
 	if behind, err := controlplane.Pooled(ctx, x.pool); err == nil && behind {
 		r.Add("pooler", Finding{
 			State: Warning, Found: "a pooler is in front of the database: the ledger works through it, a source in transaction mode cannot be dumped",
-			Fix: "name the server itself where projects have no dsn of their own: dumps are taken from this database",
+			Fix: "name the server itself in " + databaseURL + " if projects have no dsn: then they are dumped from this database",
 		})
 	}
 	version, _, _ := strings.Cut(pg.ParameterStatus("server_version"), " ")
@@ -161,7 +161,7 @@ func (x *examiner) checkLedger(ctx context.Context, conn *pgxpool.Conn, r *Repor
 		f := Finding{State: Fault, Found: err.Error(), Fix: "run `pgcourier migrate` as the schema's owner"}
 		var may bool
 		if err := conn.QueryRow(ctx, mayMigrate).Scan(&may); err == nil && may {
-			f.State, f.Fix = Warning, "nothing: the first worker brings it up to date, and so does `pgcourier migrate`"
+			f.State, f.Fix = Warning, "nothing: the first worker migrates it, and so does `pgcourier migrate`"
 		}
 		r.Add("ledger", f)
 		return

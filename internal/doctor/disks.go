@@ -15,7 +15,7 @@ import (
 )
 
 // checkDisks looks at what is free where this machine keeps anything, against the largest
-// export of late.
+// recent export.
 func (x *examiner) checkDisks(ctx context.Context, r *Report) {
 	stored, spooled := x.largest(ctx)
 	x.checkDisk("data", x.Settings.DataDir, 0, r)

@@ -100,7 +100,7 @@ func TestFiguresAreJudged(t *testing.T) {
 		"a good certificate":              {doctor.Certificate(until(15*24*time.Hour), now), doctor.OK, "2026-12-08"},
 		"one that ends soon":              {doctor.Certificate(until(13*24*time.Hour), now), doctor.Warning, "2026-12-06"},
 		"one that ended":                  {doctor.Certificate(until(-time.Second), now), doctor.Fault, "expired"},
-		"room":                            {doctor.Room(doctor.Space{Free: 9 << 30, Files: -1}, 3<<30), doctor.OK, "9.0 GiB free; the largest of late took 3.0 GiB"},
+		"room":                            {doctor.Room(doctor.Space{Free: 9 << 30, Files: -1}, 3<<30), doctor.OK, "9.0 GiB free; the largest recent export took 3.0 GiB"},
 		"room for two":                    {doctor.Room(doctor.Space{Free: 8 << 30, Files: -1}, 3<<30), doctor.Warning, "8.0 GiB"},
 		"room for less than one":          {doctor.Room(doctor.Space{Free: 2 << 30, Files: -1}, 3<<30), doctor.Fault, "2.0 GiB"},
 		"little, and nothing to compare":  {doctor.Room(doctor.Space{Free: 500 << 20, Files: -1}, 0), doctor.Warning, "500 MiB free"},

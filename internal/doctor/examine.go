@@ -20,7 +20,7 @@ import (
 type Config struct {
 	// Settings are those of the worker. Checks that they leave out are not made.
 	Settings config.Config
-	// Projects are looked at. Default: up to 20 of those that were exported of late.
+	// Projects are looked at. Default: up to 20 of those that were exported lately.
 	Projects []string
 	// Drift also compares each destination with the ledger.
 	Drift bool

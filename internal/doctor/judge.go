@@ -77,7 +77,7 @@ const (
 func Room(have Space, largest int64) Finding {
 	f := Finding{State: OK, Found: humanize.IBytes(uint64(max(have.Free, 0))) + " free"}
 	if largest > 0 {
-		f.Found += "; the largest of late took " + humanize.IBytes(uint64(largest))
+		f.Found += "; the largest recent export took " + humanize.IBytes(uint64(largest))
 	}
 	switch {
 	case have.Free < leastFree, have.Free < largest:

@@ -64,7 +64,7 @@ const proofLife = 35 * 24 * time.Hour
 // last sound finding is a proof, unless it is old.
 func (x *examiner) unproven(ctx context.Context) Finding {
 	f := Finding{
-		State: Warning, Found: "that an identity opens the exports was never proven: none is given, and no export was verified",
+		State: Warning, Found: "no identity has been shown to open the exports: none is given, and no export was verified",
 		Fix: "where the identity is, run `pgcourier doctor --only keys --age-identity-file FILE` with the same PGCOURIER_AGE_RECIPIENTS, or run a verifier",
 	}
 	l, err := x.ledger(ctx)
@@ -98,7 +98,7 @@ func match(recipients []age.Recipient, identities []age.Identity) Finding {
 	}
 	if err != nil {
 		return Finding{
-			State: Fault, Found: "no identity opens what is encrypted to the recipients of now",
+			State: Fault, Found: "no identity opens what is encrypted to the present recipients",
 			Fix: "name the identity of one of PGCOURIER_AGE_RECIPIENTS in PGCOURIER_AGE_IDENTITY_FILE, or correct the recipients",
 		}
 	}

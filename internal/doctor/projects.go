@@ -65,7 +65,7 @@ func (x *examiner) checkProjects(ctx context.Context, r *Report) {
 		}
 	}
 	if len(ids) == 0 {
-		r.Skip("", "none was exported of late; name one with --project")
+		r.Skip("", "none was exported lately; name one with --project")
 		return
 	}
 	projects := project.New(x.pool, x.Settings.ProjectQuery)

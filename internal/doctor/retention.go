@@ -25,9 +25,9 @@ func (x *examiner) checkRetention(ctx context.Context, r *Report) {
 	}
 	switch {
 	case policy.KeepsAll() && rules == 0 && known:
-		r.OK("", "RETENTION is not set, and no rule was applied: what a project's row does not let go is kept")
+		r.OK("", "RETENTION is not set, and no rule was applied: exports are deleted only by rules in a project's row")
 	case policy.KeepsAll() && rules == 0:
-		r.OK("", "RETENTION is not set: what a project's row or an applied rule does not let go is kept")
+		r.OK("", "RETENTION is not set: exports are deleted only by rules in a project's row and by applied rules")
 	case !x.Settings.Serves(config.RolePruner):
 		r.Add("", x.prunedElsewhere(ctx, found))
 	default:

@@ -76,7 +76,7 @@ func (x *examiner) checkStorage(ctx context.Context, p destinations.Location, r 
 	}
 	r.OK("", "a probe was written, read and deleted; %s", kind)
 	if notice := d.Notice(); notice != "" {
-		r.Add("address", Finding{State: Warning, Found: notice, Fix: "change PGCOURIER_STORAGE so: the old id is followed, but only while Telegram tells the new one"})
+		r.Add("address", Finding{State: Warning, Found: notice, Fix: "change PGCOURIER_STORAGE to the new id: the old one works only while Telegram tells the new one"})
 	}
 	checkKeeping(ctx, d, r)
 }
@@ -135,7 +135,7 @@ func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination,
 	case err != nil: // the probe says so
 	case s.Marked && s.LiesOn != "" && s.LiesNow == "":
 		r.Add("marker", Finding{
-			State: Warning, Found: "the storage lay on " + s.LiesOn + " and now lies on the root's file system",
+			State: Warning, Found: "the storage was on " + s.LiesOn + " and is now on the root's file system",
 			Fix: "mount the file system, or, if it was moved on purpose: pgcourier storage adopt " + d.Name,
 		})
 	case s.Recorded == "":
@@ -143,7 +143,7 @@ func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination,
 	case s.Marked:
 		r.OK("marker", "it is the storage that the ledger knows")
 	default:
-		r.Add("marker", Finding{State: Warning, Found: "its marker is gone", Fix: "nothing: the next worker's start makes it again; see what deleted it"})
+		r.Add("marker", Finding{State: Warning, Found: "its marker is missing", Fix: "nothing: a worker makes it again at its start; find out what deleted it"})
 	}
 	return true
 }
@@ -170,7 +170,7 @@ func storageFinding(err error, p destinations.Location) Finding {
 	case untrusted(err):
 		f.Fix = "trust the authority that signed the storage's certificate, or use the host name that it is for"
 	case answered:
-		f.State, f.Fix = Unreachable, "look at the server, or at what stands before it: it answers, and takes no work now"
+		f.State, f.Fix = Unreachable, "look at the server, or at a proxy in front of it: it answers, but takes no work now"
 	case scheme != "file" && (errors.Is(err, storage.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)):
 		f.State, f.Fix = Unreachable, "is it running, and can this machine reach it? Its address is in PGCOURIER_STORAGE"
 	}

@@ -62,5 +62,5 @@ func notWhole(err error) error {
 		return &Fault{Code: codes.ScriptUnreadable, Message: "psql cannot read the script of " + u.Object +
 			" back, because something there is named begin: ask for format custom, or rename it", Err: err}
 	}
-	return &Fault{Code: codes.DumpIncomplete, Message: "the dump's structure is not whole", Err: err}
+	return &Fault{Code: codes.DumpIncomplete, Message: "the dump's structure is incomplete", Err: err}
 }

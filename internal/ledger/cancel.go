@@ -69,13 +69,13 @@ func (l *Ledger) Cancel(ctx context.Context, id export.ID, by string) (export.Ca
 // CancelQueued implements export.Cancelling. It records and cancels in two steps; between
 // them a worker may claim the request, which is then cancelled as a running one.
 func (l *Ledger) CancelQueued(ctx context.Context, r export.Request, d delivery.Delivery, by string) (export.Cancellation, error) {
-	who, err := encodeOrigin(r)
+	from, err := encodeOrigin(r)
 	if err != nil {
 		return export.Cancellation{}, err
 	}
 	err = l.call(ctx, "record "+r.String(), func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, l.sql(insertRequest), r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
-			r.Refusal != nil, who, text(d.Stream), d.Sequence, d.Number)
+			r.Refusal != nil, from, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})
 	if err != nil {

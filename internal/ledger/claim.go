@@ -165,7 +165,7 @@ func (f found) busy() export.Claim {
 
 func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err error) {
 	r, d := c.Request, c.Delivery
-	who, err := encodeOrigin(r)
+	from, err := encodeOrigin(r)
 	if err != nil {
 		return found{}, err
 	}
@@ -182,7 +182,7 @@ func (l *Ledger) claim(ctx context.Context, c export.ClaimRequest) (f found, err
 	b.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
 	b.Queue(l.sql(lockProject), r.Project)
 	b.Queue(l.sql(findOther), r.Project, r.Request, lenient, refused).QueryRow(func(row pgx.Row) error { return row.Scan(&f.other) })
-	b.Queue(l.sql(insertInTurn), r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], who, text(d.Stream), d.Sequence, d.Number)
+	b.Queue(l.sql(insertInTurn), r.Project, r.Request, lenient, refused, orEmpty(r.Payload), r.Digest[:], from, text(d.Stream), d.Sequence, d.Number)
 	b.Queue(l.sql(lockRequest), r.Project, r.Request, r.Digest[:], l.maxAttempts).Query(func(rows pgx.Rows) (err error) {
 		f.was, err = oneOrNone[seen](rows)
 		return err

@@ -173,11 +173,11 @@ func (r listed) entry() (Entry, error) {
 		Payload: r.Payload, CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), LeaseUntil: utc(r.LeaseUntil),
 		FinishedAt: utc(r.FinishedAt), PublishedAt: utc(r.PublishedAt), RemovedAt: utc(r.RemovedAt),
 	}
-	var who origin
-	if err := json.Unmarshal(r.Origin, &who); err != nil {
+	var from origin
+	if err := json.Unmarshal(r.Origin, &from); err != nil {
 		return Entry{}, fmt.Errorf("decode origin: %w", err)
 	}
-	e.RequestedBy, e.Metadata = who.RequestedBy, who.Metadata
+	e.RequestedBy, e.Metadata = from.RequestedBy, from.Metadata
 	if r.Outcome == nil {
 		return e, nil
 	}

@@ -141,13 +141,13 @@ func (l *Ledger) FailUnclaimed(ctx context.Context, r export.Request, d delivery
 
 // refuse records a refused request that is not in the ledger yet, and ends it.
 func (l *Ledger) refuse(ctx context.Context, r export.Request, d delivery.Delivery) (export.Outcome, error) {
-	who, err := encodeOrigin(r)
+	from, err := encodeOrigin(r)
 	if err != nil {
 		return export.Outcome{}, err
 	}
 	err = l.call(ctx, "record refused "+r.String(), func(ctx context.Context) error {
 		_, err := l.pool.Exec(ctx, l.sql(insertRequest), r.Project, r.Request, orEmpty(r.Payload), r.Digest[:],
-			true, who, text(d.Stream), d.Sequence, d.Number)
+			true, from, text(d.Stream), d.Sequence, d.Number)
 		return err
 	})
 	if err != nil {
@@ -236,13 +236,13 @@ func ended(r row, err error) (export.Outcome, error) {
 
 // failure returns the outcome of a request that no worker has ended. FinishedAt is zero.
 func failure(s export.Stranded, r row, why export.Fault) (export.Outcome, []byte, error) {
-	var who origin
-	if err := json.Unmarshal(r.Origin, &who); err != nil {
+	var from origin
+	if err := json.Unmarshal(r.Origin, &from); err != nil {
 		return export.Outcome{}, nil, fmt.Errorf("decode origin of %s: %w", s.ID, err)
 	}
 	o := export.Outcome{
 		ID: s.ID, State: export.Failed, Attempt: s.Attempt, StartedAt: r.Began.UTC(),
-		RequestedBy: who.RequestedBy, Metadata: who.Metadata,
+		RequestedBy: from.RequestedBy, Metadata: from.Metadata,
 		Code: why.Code, Permanent: why.Code.Permanent(), Message: why.Message,
 	}
 	b, err := encodeOutcome(o)

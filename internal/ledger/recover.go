@@ -38,7 +38,7 @@ func (l *Ledger) Recover(ctx context.Context, r export.Request, m export.Manifes
 	if m.State != export.Completed || m.Artifact == nil || m.Attempt < 1 || r.ID != m.ID || m.StartedAt.IsZero() || m.FinishedAt.IsZero() {
 		return false, fmt.Errorf("%s: the manifest is not that of a completed request: %w", what, errNotCompleted)
 	}
-	who, err := encodeOrigin(r)
+	from, err := encodeOrigin(r)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", what, err)
 	}
@@ -52,7 +52,7 @@ func (l *Ledger) Recover(ctx context.Context, r export.Request, m export.Manifes
 			return err
 		}
 		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		tag, err := tx.Exec(ctx, recoverRequest, m.Project, m.Request, orEmpty(r.Payload), r.Digest[:], who, m.Attempt, out, m.StartedAt, m.FinishedAt)
+		tag, err := tx.Exec(ctx, recoverRequest, m.Project, m.Request, orEmpty(r.Payload), r.Digest[:], from, m.Attempt, out, m.StartedAt, m.FinishedAt)
 		if err != nil {
 			return err
 		}

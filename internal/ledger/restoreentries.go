@@ -104,11 +104,11 @@ func (r *Restores) entries(ctx context.Context, what, sql string, args ...any) (
 			Code: one.Code, Message: one.Message, Refused: one.Refused, Digest: [32]byte(one.Digest), Payload: one.Payload,
 			CreatedAt: one.CreatedAt.UTC(), StartedAt: utc(one.StartedAt), FinishedAt: utc(one.FinishedAt),
 		}
-		var who origin
-		if err := json.Unmarshal(one.Origin, &who); err != nil {
+		var from origin
+		if err := json.Unmarshal(one.Origin, &from); err != nil {
 			return nil, fmt.Errorf("%s: decode origin of %s: %w", what, e.ID, err)
 		}
-		e.RequestedBy, e.Metadata = who.RequestedBy, who.Metadata
+		e.RequestedBy, e.Metadata = from.RequestedBy, from.Metadata
 		if one.Outcome != nil {
 			o, err := one.decode()
 			if err != nil {

@@ -86,11 +86,11 @@ func (p *Projects) Lookup(ctx context.Context, id string) (export.Project, error
 	}
 	if len(rows) > 1 {
 		return export.Project{}, &export.Fault{
-			Code: codes.InternalError, Message: "the control plane's entry of this project is ambiguous",
+			Code: codes.InternalError, Message: "the project query returned more than one row for this project",
 			Err: fmt.Errorf("look up project %q: %w: it returned %d rows", id, ErrQuery, len(rows)),
 		}
 	}
-	// A query that compares loosely must not hand out a project of another spelling.
+	// The query may match without regard to case: a project with another id is not returned.
 	if len(rows) == 0 || str(rows[0].ID) != id || rows[0].Active == nil || !*rows[0].Active {
 		return export.Project{}, &export.Fault{
 			Code: codes.ProjectNotFound, Message: "there is no active project with this id",

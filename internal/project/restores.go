@@ -71,12 +71,12 @@ func (r *Restores) Lookup(ctx context.Context, id string) (operation.Target, err
 	switch {
 	case err != nil:
 		return operation.Target{}, fmt.Errorf("look up the target of project %q: %w", id, err)
-	// A query that compares loosely must not hand out the target of a project of another spelling.
+	// The query may match without regard to case: the target of another id is not returned.
 	case len(rows) == 0, len(rows) == 1 && rows[0].ID != nil && *rows[0].ID != id:
-		return operation.Target{}, &export.Fault{Code: codes.ProjectNotFound, Message: "there is no project with this id that can be restored into"}
+		return operation.Target{}, &export.Fault{Code: codes.ProjectNotFound, Message: "the restore query has no row for this project"}
 	case len(rows) > 1:
 		return operation.Target{}, &export.Fault{
-			Code: codes.InternalError, Message: "the control plane's target of this project is ambiguous",
+			Code: codes.InternalError, Message: "the restore query returned more than one row for this project",
 			Err: fmt.Errorf("look up the target of project %q: %w: it returned %d rows", id, ErrRestoreQuery, len(rows)),
 		}
 	}

@@ -111,11 +111,11 @@ func (p *Pruner) Run(ctx context.Context, project string) (Report, error) {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		if err := p.Records.EndPrune(end, p.Holder, whole); err != nil {
-			p.Log.WarnContext(end, "right to prune not given back, it expires", "error", err)
+			p.Log.WarnContext(end, "the pruner's lease was not released, it expires by itself", "error", err)
 		}
 	}()
 	if jumped {
-		p.Log.WarnContext(ctx, "the ledger's clock jumped, or nothing was pruned for long: every notice begins anew")
+		p.Log.WarnContext(ctx, "the ledger's clock jumped, or no run was made for days: every notice period starts again")
 	}
 	r := Report{At: now, Jumped: jumped, Rules: map[string]Rules{}, Spared: map[string]string{}}
 	this := run{p, map[string]error{}}
@@ -143,7 +143,7 @@ func (p *Pruner) each(ctx context.Context, project string, r *Report, act func([
 			r.Rules[project] = rules
 		} else {
 			r.Spared[project] = spared
-			p.Log.WarnContext(ctx, "exports of a project are all kept", "project_id", project, "reason", spared)
+			p.Log.WarnContext(ctx, "all exports of a project are kept", "project_id", project, "reason", spared)
 		}
 		if err := act(verdicts); err != nil {
 			return err

@@ -128,7 +128,7 @@ func (p run) act(ctx context.Context, v *Verdict) error {
 	switch v.Step {
 	case Kept:
 		if v.Record.Expiry != nil {
-			log.InfoContext(ctx, "export kept, its deletion was called off")
+			log.InfoContext(ctx, "export kept, its deletion is withdrawn: the rules keep it again")
 			return p.Records.Spare(ctx, v.ID)
 		}
 	case Warning:

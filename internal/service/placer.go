@@ -220,7 +220,7 @@ var placeFaults = []struct {
 }{
 	{restore.ErrRefused, codes.WorkerLost, "an earlier attempt was lost, and the target then refused the restore"},
 	{restore.ErrUnknown, codes.TargetUnavailable, "the connection to the target was lost"},
-	{restore.ErrTimeout, codes.RestoreTimeout, "the restore took too long"},
+	{restore.ErrTimeout, codes.RestoreTimeout, "the restore took longer than its limit"},
 	{restore.ErrPlacement, codes.RestoreImpossible, ""},
 	{restore.ErrOccupied, codes.TargetOccupied, "the target holds objects where the export goes: ask for the mode replace"},
 	{restore.ErrBusy, codes.LockTimeout, "another restore holds the target"},

@@ -128,7 +128,7 @@ func (m *manager) send(lines ...string) {
 	}
 	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil && !m.failed {
 		m.failed = true
-		m.log.Warn("systemd cannot be told what this process does", "error", err)
+		m.log.Warn("the state of this process cannot be sent to systemd", "error", err)
 	}
 }
 
@@ -160,7 +160,7 @@ func (s *Service) watch(ctx context.Context) {
 		if len(late) == 0 {
 			m.lives()
 		} else if !told {
-			s.log.ErrorContext(ctx, "a loop of this process has stopped, systemd is sent no sign of life", "loops", strings.Join(late, ", "))
+			s.log.ErrorContext(ctx, "a loop of this process has stopped: systemd gets no watchdog message and will restart the process", "loops", strings.Join(late, ", "))
 		}
 		told = len(late) > 0
 		select {

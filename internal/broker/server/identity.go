@@ -41,10 +41,10 @@ func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	if said.Data.Account == "" {
 		return Identity{}, fmt.Errorf("%w: its answer cannot be read", ErrNotTold)
 	}
-	who := Identity{User: said.Data.User, Account: said.Data.Account}
+	identity := Identity{User: said.Data.User, Account: said.Data.Account}
 	p := said.Data.Permissions
 	if p == nil {
-		return who, nil
+		return identity, nil
 	}
 	all := subjects{Allow: []string{">"}}
 	publish, subscribe := &all, &all
@@ -54,8 +54,8 @@ func WhoAmI(ctx context.Context, nc *nats.Conn) (Identity, error) {
 	if p.Subscribe != nil {
 		subscribe = p.Subscribe
 	}
-	who.Rights = &Rights{Publish: allowed(publish.Allow), DenyPublish: publish.Deny, Subscribe: allowed(subscribe.Allow), DenySubscribe: subscribe.Deny}
-	return who, nil
+	identity.Rights = &Rights{Publish: allowed(publish.Allow), DenyPublish: publish.Deny, Subscribe: allowed(subscribe.Allow), DenySubscribe: subscribe.Deny}
+	return identity, nil
 }
 
 // subjects is a list of rights in an answer.

@@ -76,7 +76,7 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 			name:   "the disk is smaller than an export",
 			inject: sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1152921504606846976')::json`),
 			undo:   sql(`UPDATE pgcourier.requests SET outcome = jsonb_set(outcome::jsonb, '{artifact,stored_bytes}', '1')::json`),
-			check:  "disk/file", found: "the largest of late took 1.0 EiB", fix: "free room",
+			check:  "disk/file", found: "the largest recent export took 1.0 EiB", fix: "free room",
 		}, {
 			name: "an identity that is not there", settings: []string{"AGE_IDENTITY_FILE=/nonexistent/identity"},
 			check: "keys/identity", found: "no such file", fix: "AGE_IDENTITY_FILE", also: []string{"keys"},

@@ -93,7 +93,7 @@ func copyProgram(t *testing.T, from, to string) {
 func TestAWorldWritableDataFolderIsReported(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
-	const told = "every user of this machine can replace what lies in the data folder, take the right to write from others"
+	const told = "every user of this machine can replace files in the data folder: remove the right of others to write (chmod o-w)"
 	if err := os.Chmod(p.data, 0o777); err != nil {
 		t.Fatal(err)
 	}

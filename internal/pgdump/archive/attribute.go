@@ -12,8 +12,8 @@ var ErrNotSplit = errors.New("the archive cannot be split by project")
 
 // Owners of an entry other than the projects, which are numbered from 0.
 const (
-	nobody   = -1
-	everyone = -2 // part of each archive
+	noProject   = -1
+	allProjects = -2 // part of each archive
 )
 
 // owners finds the project of each entry.
@@ -52,12 +52,12 @@ func (o *owners) attribute(entries []Entry) ([]int, error) {
 		if owner, ok := o.schemas[e.Tag]; ok && e.Kind == "SCHEMA" {
 			o.found[e.ID] = owner
 		} else if e.Kind == "DATABASE" {
-			o.found[e.ID] = everyone
+			o.found[e.ID] = allProjects
 		}
 	}
 	out := make([]int, len(entries))
 	for i, e := range entries {
-		if out[i] = o.of(e); out[i] == nobody {
+		if out[i] = o.of(e); out[i] == noProject {
 			return nil, fmt.Errorf("%w: entry %d (%q in schema %q) is no project's", ErrNotSplit, e.ID, e.Kind, e.Schema)
 		}
 	}
@@ -69,10 +69,10 @@ func (o *owners) of(e Entry) int {
 		if owner, ok := o.schemas[e.Schema]; ok && e.Kind != "SCHEMA" {
 			return owner
 		}
-		return nobody
+		return noProject
 	}
 	if e.HasData { // large objects
-		return nobody
+		return noProject
 	}
 	switch e.Kind {
 	case "SCHEMA", "DATABASE":
@@ -81,21 +81,21 @@ func (o *owners) of(e Entry) int {
 		}
 	case "COMMENT", "ACL", "SECURITY LABEL", "DATABASE PROPERTIES":
 		if e.Kind == "DATABASE PROPERTIES" && len(e.Dependencies) == 0 {
-			return everyone // settings of the database, which are in every dump of it
+			return allProjects // settings of the database, which are in every dump of it
 		}
 		if len(e.Dependencies) != 1 {
-			return nobody
+			return noProject
 		}
 		owner, ok := o.found[e.Dependencies[0]]
 		onSchema := e.Kind != "DATABASE PROPERTIES" && strings.HasPrefix(e.Tag, "SCHEMA ")
-		if ok && (owner == everyone || onSchema) {
+		if ok && (owner == allProjects || onSchema) {
 			return owner
 		}
 	case "ENCODING", "STDSTRINGS", "SEARCHPATH":
 		if e.Tag == e.Kind && len(e.Dependencies) == 0 {
-			return everyone
+			return allProjects
 		}
 	default:
 	}
-	return nobody
+	return noProject
 }

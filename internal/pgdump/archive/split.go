@@ -27,21 +27,21 @@ type piece struct {
 //
 // The parts read from archive, which the caller keeps open while they are used.
 func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, error) {
-	whose, err := newOwners(projects)
+	o, err := newOwners(projects)
 	if err != nil {
 		return nil, err
 	}
-	owner, err := whose.attribute(index.Entries)
+	owner, err := o.attribute(index.Entries)
 	if err != nil {
 		return nil, err
 	}
 	entries, blocks := make([][]Entry, len(projects)), make([][]Block, len(projects))
 	data := make(map[int64]int, len(index.Blocks)) // the project of each entry
 	for i, e := range index.Entries {
-		who := owner[i]
-		if who != everyone {
-			entries[who] = append(entries[who], e)
-			data[e.ID] = who
+		project := owner[i]
+		if project != allProjects {
+			entries[project] = append(entries[project], e)
+			data[e.ID] = project
 			continue
 		}
 		for p := range projects {
@@ -49,11 +49,11 @@ func Split(archive io.ReaderAt, index *Index, projects [][]string) ([]*Part, err
 		}
 	}
 	for _, b := range index.Blocks {
-		who, ok := data[b.ID]
+		project, ok := data[b.ID]
 		if !ok {
 			return nil, fmt.Errorf("%w: the data of entry %d is no project's", ErrNotSplit, b.ID)
 		}
-		blocks[who] = append(blocks[who], b)
+		blocks[project] = append(blocks[project], b)
 	}
 	parts := make([]*Part, len(projects))
 	for p, tied := range entangled(index, owner, len(projects)) {
@@ -155,11 +155,11 @@ func (p *Part) check(contents int, schemas []string, entries int, blocks []Block
 	if err != nil {
 		return fmt.Errorf("read back a part: %w", err)
 	}
-	whose, err := newOwners([][]string{schemas})
+	o, err := newOwners([][]string{schemas})
 	if err != nil {
 		return err
 	}
-	if _, err := whose.attribute(index.Entries); err != nil {
+	if _, err := o.attribute(index.Entries); err != nil {
 		return fmt.Errorf("read back a part: %w", err)
 	}
 	if len(index.Entries) != entries {

@@ -85,16 +85,16 @@ func (a *attempt) allowed(t Target) error {
 	from := a.job.Order.From.Project
 	switch {
 	case from != a.req.Project && !slices.Contains(t.AllowFrom, from):
-		return &export.Fault{Code: codes.RestoreSourceNotAllowed, Message: "the project accepts no exports of that project"}
+		return &export.Fault{Code: codes.RestoreSourceNotAllowed, Message: "allow_from of the target does not name the export's project"}
 	case a.job.Order.Mode == Replace && !t.AllowReplace:
-		return &export.Fault{Code: codes.RestoreReplaceNotAllowed, Message: "what the project holds may not be replaced"}
+		return &export.Fault{Code: codes.RestoreReplaceNotAllowed, Message: "allow_replace of the target is not true: its data may not be replaced"}
 	}
 	return nil
 }
 
 // export finds the export. The first attempt decides which one the latest is.
 func (a *attempt) export(ctx context.Context) (*export.Outcome, error) {
-	missing := &export.Fault{Code: codes.ExportNotFound, Message: "there is no such stored export"}
+	missing := &export.Fault{Code: codes.ExportNotFound, Message: "there is no such stored export: it never completed, or was deleted"}
 	if a.from.Request == "" {
 		from := export.ID(a.job.Order.From)
 		if from.Request == latest || from.Request == latestVerified {
