@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -60,11 +59,11 @@ func (p *placer) Identity(t operation.Target) ([]byte, error) {
 
 // Plan implements operation.Engine.
 func (p *placer) Plan(ctx context.Context, j operation.Job) (operation.Result, error) {
-	x, to, err := p.placement(ctx, j)
-	if err != nil {
-		return operation.Result{}, placeFault(ctx, err)
-	}
-	plan, err := p.engine.Plan(ctx, x, to, nil)
+	var plan restore.Plan
+	passed, err := p.withCopy(ctx, j, func(x restore.Export, to restore.Placement) (err error) {
+		plan, err = p.engine.Plan(ctx, x, to, nil)
+		return err
+	})
 	if err != nil {
 		return operation.Result{}, placeFault(ctx, err)
 	}
@@ -82,22 +81,24 @@ func (p *placer) Plan(ctx context.Context, j operation.Job) (operation.Result, e
 			out.Remarks = append(out.Remarks, about.what+one)
 		}
 	}
+	out.Remarks = append(passed, out.Remarks...) // the first ones are kept if there are many
 	return out, nil
 }
 
 // Place implements operation.Engine.
 func (p *placer) Place(ctx context.Context, j operation.Job, progress func(operation.Progress)) (operation.Result, error) {
-	x, to, err := p.placement(ctx, j)
-	if err != nil {
-		return operation.Result{}, placeFault(ctx, err)
-	}
-	placed, err := p.engine.Place(ctx, x, to, func(at restore.Progress) {
-		progress(operation.Progress{Stage: string(at.Stage), ReadBytes: at.Stored, StoredBytes: at.Total})
+	var placed restore.Placed
+	passed, err := p.withCopy(ctx, j, func(x restore.Export, to restore.Placement) (err error) {
+		placed, err = p.engine.Place(ctx, x, to, func(at restore.Progress) {
+			progress(operation.Progress{Stage: string(at.Stage), ReadBytes: at.Stored, StoredBytes: at.Total})
+		})
+		return err
 	})
 	if err != nil {
 		return operation.Result{}, placeFault(ctx, err)
 	}
 	out := placedResult(placed)
+	out.Remarks = append(passed, out.Remarks...)
 	out.SHA256 = j.Export.Artifact.SHA256
 	return out, nil
 }
@@ -155,15 +156,11 @@ func placedResult(placed restore.Placed) operation.Result {
 	return out
 }
 
-// placement opens the export of a job and returns where it goes.
-func (p *placer) placement(ctx context.Context, j operation.Job) (restore.Export, restore.Placement, error) {
+// placement returns where the export of a job goes.
+func (p *placer) placement(j operation.Job) (restore.Placement, error) {
 	to, err := p.source(j.Target)
 	if err != nil {
-		return restore.Export{}, restore.Placement{}, err
-	}
-	x, err := p.open(ctx, *j.Export)
-	if err != nil {
-		return restore.Export{}, restore.Placement{}, err
+		return restore.Placement{}, err
 	}
 	out := restore.Placement{
 		ID: j.MarkerID(), Source: to, Schema: j.Target.Schema, Owner: j.Target.Owner, Mode: restore.Create, Schemas: j.Order.Schemas, Keep: p.keep,
@@ -174,7 +171,7 @@ func (p *placer) placement(ctx context.Context, j operation.Job) (restore.Export
 	for _, name := range j.Order.Tables {
 		out.Tables = append(out.Tables, tableOf(name))
 	}
-	return x, out, nil
+	return out, nil
 }
 
 // tableOf returns a table of the contract in the quoted form of restore.Placement: unquoted, "a.b".c and
@@ -182,34 +179,6 @@ func (p *placer) placement(ctx context.Context, j operation.Job) (restore.Export
 func tableOf(name string) string {
 	t := events.SplitTable(name)
 	return pgx.Identifier{t.Schema, t.Name}.Sanitize()
-}
-
-// open opens the first copy of an export that can be read and is the one that the ledger has.
-func (p *placer) open(ctx context.Context, of export.Outcome) (restore.Export, error) {
-	copies, unread, err := p.reader.Find(ctx, of.ID.String())
-	if err != nil {
-		return restore.Export{}, errors.Join(err, unread)
-	}
-	missing := errors.Join(&destinations.NoExportError{ID: of.ID.String()}, unread)
-	for _, c := range copies {
-		if c.Attempt != of.Attempt {
-			continue
-		}
-		doc, err := c.Manifest(ctx)
-		if err != nil {
-			missing = err
-			continue
-		}
-		if a := doc.Manifest.Artifact; a == nil || a.SHA256 != of.Artifact.SHA256 {
-			missing = fmt.Errorf("%w: the manifest is not that of the ledger", restore.ErrUnverified)
-			continue
-		}
-		return restore.Export{
-			Manifest: doc.Manifest, Identities: p.reader.Identities,
-			Open: func(ctx context.Context) (io.ReadCloser, error) { return c.Destination.Open(ctx, c.Key) },
-		}, nil
-	}
-	return restore.Export{}, missing
 }
 
 // placeFaults is the table of the errors of a placement; the first match counts.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,29 @@ func (p *platform) number(sql string) (n int) {
 		p.t.Fatal(err)
 	}
 	return n
+}
+
+func TestARestoreTakesAnotherCopyThanADamagedOne(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	folders := "STORAGE=file://" + p.storage + ",file://" + filepath.Join(t.TempDir(), "second")
+	p.start(folders)
+	p.request(events.Requested{ProjectID: "acme", RequestID: "one", Format: events.FormatCustom})
+	key := keyOf(t, p.completed("acme", "one"))
+	before := p.content("tenant_acme.invoices")
+	p.exec("DELETE FROM tenant_acme.invoices")
+	flip(t, filepath.Join(p.storage, key), -100)
+	p.restorer(folders, p.restoreTargets("('acme', NULL, NULL, NULL, NULL, true)"))
+	r := events.RestoreRequested{ProjectID: "acme", From: events.RestoreFrom{RequestID: "latest"}, Mode: events.RestoreReplace, Tables: []string{"tenant_acme.invoices"}}
+	for _, plan := range []bool{true, false} {
+		r.Plan = plan
+		if c := p.restored(r).RestoreCompleted; c == nil || !slices.Contains(c.Remarks, "the copy at file could not be used") {
+			t.Errorf("plan %t: %+v", plan, c)
+		}
+	}
+	if after := p.content("tenant_acme.invoices"); after != before {
+		t.Errorf("the table holds %s, before the mistake %s", after, before)
+	}
 }
 
 func TestARestoreByEventUndoesAMistakeInOneTable(t *testing.T) {
