@@ -95,15 +95,15 @@ func (c *Client) RequestBackup(ctx context.Context, r Requested) (requestID stri
 	return r.RequestID, nil
 }
 
-// dedupID is a request's Nats-Msg-Id. It holds a digest of the content: the broker shall
-// swallow a repeat, but not another request under a used id, which has to reach the
-// workers to be answered as a conflict.
+// dedupID is a request's Nats-Msg-Id. It holds a digest of the content, so that the broker
+// drops a repeat, but not another request under a used id: the workers must get that one and
+// answer it as a conflict.
 func dedupID(project, request string, body []byte) string {
 	sum := sha256.Sum256(body)
 	return project + "." + request + "." + hex.EncodeToString(sum[:8])
 }
 
-// classify adds the client's word to a broker's error.
+// classify wraps a broker's error in an error of this package.
 func classify(err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeStoreFailed {
 		return fmt.Errorf("%w: %w", ErrQueueFull, err)

@@ -69,7 +69,7 @@ func foldHeader(h map[string]string) (map[string]string, error) {
 		}
 	}
 	if len(twice) > 0 {
-		// The order of a map is random; the error's words must not be.
+		// The order of a map is random; the error's text must not be.
 		slices.Sort(twice)
 		return out, invalid(safeName(twice[0]), "is there twice")
 	}
@@ -110,8 +110,8 @@ func binaryAttributes(header map[string]string) map[string]string {
 	return attrs
 }
 
-// checkAttributes holds CloudEvents attributes to the contract. Absent ones are no
-// fault here, for a bare body has none; what is there must be right. prefix goes before
+// checkAttributes checks CloudEvents attributes against the contract. An absent attribute is
+// no fault, because a bare body has none; a present one must be valid. prefix is put before
 // an attribute's name in errors.
 func checkAttributes(attrs map[string]string, prefix, eventType string) error {
 	if v, ok := attrs["specversion"]; ok && v != specVersion {

@@ -17,7 +17,7 @@ const (
 	EncryptionAge  Encryption = "age" // the age file format
 )
 
-// Completed says that the export is stored and whole. It is one of a request's two
+// Completed says that the export is complete and stored. It is one of a request's two
 // possible outcomes.
 type Completed struct {
 	RequestID   string      `json:"request_id"`

@@ -10,10 +10,10 @@ import (
 // The subject may be empty, TypeRequested, or a project's (RequestSubject); the body
 // must not name another project than the subject does.
 //
-// The error is an *InvalidError. With it comes a Requested that holds nothing but the
-// ProjectID, RequestID and RequestedBy that can be believed, each perhaps empty: they
-// are well-formed, and the project is the subject's where the subject names one. Nothing
-// of a body is believed that is not strict JSON within the size limit.
+// The error is an *InvalidError. With it comes a Requested that holds nothing but the valid
+// ones of ProjectID, RequestID and RequestedBy; the others are empty. The project is the
+// subject's if the subject names one. A body that is not strict JSON within the size limit
+// gives none.
 func Decode(m Message) (Requested, error) {
 	data, doc, trace, err := open(m, TypeRequested)
 	if err == nil {
@@ -31,7 +31,7 @@ func Decode(m Message) (Requested, error) {
 		err = invalid("project_id", "contradicts the subject")
 	}
 	if err != nil {
-		return believed(doc, m.Subject), err
+		return identified(doc, m.Subject), err
 	}
 	r.Trace = trace
 	return r.normal(), nil
@@ -53,11 +53,11 @@ func subjectProject(subject string) (string, error) {
 	return rest[0], nil
 }
 
-// believed picks from a refused request what may name it. A project that the subject
-// names is what the publisher was permitted to publish for, so it wins over the body;
-// under a subject that names none validly (NoProject, or a malformed one) the body's
-// claim is not believed either.
-func believed(doc map[string]any, subject string) Requested {
+// identified returns the ids by which a refused request is recorded. A project in the subject
+// takes precedence over the body: the broker checked the publisher's right to that subject. Under
+// a subject without a valid project (NoProject, or a malformed one) the body's project is ignored
+// too.
+func identified(doc map[string]any, subject string) Requested {
 	var r Requested
 	project, err := subjectProject(subject)
 	if project == "" && err == nil {

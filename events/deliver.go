@@ -29,7 +29,7 @@ type Deliver struct {
 	// TTL is how long the link is valid from when it is issued: a whole number and s, m, h or
 	// d, MinTTL to MaxTTL. Default: "7d".
 	TTL string `json:"ttl,omitempty"`
-	// MaxDownloads is how often the file can be fetched. 0: as often as one likes.
+	// MaxDownloads is how often the file can be fetched. 0: no limit.
 	MaxDownloads int `json:"max_downloads,omitzero"`
 	// After defaults to AfterCompleted.
 	After DeliverAfter `json:"after,omitempty"`
@@ -85,7 +85,7 @@ func (d *Deliver) normal() *Deliver {
 	return &n
 }
 
-// checkDeliver holds a TTL to its bounds, which the schema cannot say.
+// checkDeliver checks the bounds of a TTL, which the schema cannot express.
 func checkDeliver(doc map[string]any) error {
 	deliver, _ := doc["deliver"].(map[string]any)
 	if ttl, ok := deliver["ttl"].(string); ok {

@@ -89,8 +89,8 @@ func checkIDs(project, request string) error {
 }
 
 // follower yields the events of one request, or of all that match. Announcements come
-// over one plain subscription, which keeps their order; of an outcome the announcement
-// is only a hint, and the stream is the truth.
+// over one plain subscription, which keeps their order. The announcement of an outcome is only
+// a hint: the outcome counts if the stream holds it.
 type follower struct {
 	client           *Client
 	of               followed
@@ -133,9 +133,9 @@ func (f *follower) run(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// flush waits until the server knows the subscription, so that nothing falls between it
-// and the first look at the stream. While the connection is down this cannot be had; the
-// regular look makes up for it.
+// flush waits until the server knows the subscription, so that no event is missed between it
+// and the first look at the stream. While the connection is down this is not possible; the
+// regular look then finds the outcome.
 func (f *follower) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

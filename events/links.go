@@ -13,7 +13,7 @@ type LinkIssued struct {
 	Attempt   int    `json:"attempt"` // the one that made the export, from 1
 	// KeyID says which link key makes the link.
 	KeyID string `json:"key_id"`
-	// MaxDownloads is how often the file can be fetched. 0: as often as one likes.
+	// MaxDownloads is how often the file can be fetched. 0: no limit.
 	MaxDownloads int `json:"max_downloads,omitzero"`
 	// NotifyEmail is the address that the link is sent to. Empty: none.
 	NotifyEmail string    `json:"notify_email,omitempty"`

@@ -17,7 +17,7 @@ func (o Outcome) IDs() (project, request string) { return Event{Outcome: o}.IDs(
 
 // Answers reports whether the outcome is that of r, and not of an earlier request with the
 // same id and other contents: then r was refused as codes.RequestConflict under an id of its
-// own. An outcome that does not hold its request is taken for r's. The request ids are not
+// own. An outcome without its request counts as r's. The request ids are not
 // compared, so that r may be as it was given to RequestBackup.
 func (o Outcome) Answers(r Requested) bool {
 	var of *Requested
@@ -52,8 +52,8 @@ func DecodeOutcome(m Message) (Outcome, error) {
 }
 
 // DecodeEvent reads what workers publish, in binary mode or as a bare body: the type is
-// the one that ce-type or the subject names, and where both do they must agree, as must
-// the ids in subject and body. Fields that v1 does not know are ignored, for a newer
+// the one that ce-type or the subject names. If both name one, they must agree, and so must
+// the ids in subject and body. Fields that v1 does not know are ignored, because a newer
 // publisher may send them; all else must keep the contract. The error is an
 // *InvalidError.
 func DecodeEvent(m Message) (Event, error) {

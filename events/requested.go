@@ -190,7 +190,7 @@ func checkRequested(doc map[string]any) error {
 	return nil
 }
 
-// checkCompress says a contradiction in better words than the schema's conditions do.
+// checkCompress reports a contradiction in a clearer text than the schema's conditions.
 func checkCompress(doc map[string]any) error {
 	compress, ok := doc["compress"].(bool)
 	compression, named := doc["compression"].(string)
@@ -200,7 +200,7 @@ func checkCompress(doc map[string]any) error {
 	return nil
 }
 
-// checkLevel says in better words than the schema that only a compression has a level.
+// checkLevel reports a level without a compression, in a clearer text than the schema.
 func checkLevel(doc map[string]any) error {
 	compress, ok := doc["compress"].(bool)
 	if _, level := doc["compression_level"]; level && (doc["compression"] == string(CompressionNone) || ok && !compress) {
@@ -209,7 +209,7 @@ func checkLevel(doc map[string]any) error {
 	return nil
 }
 
-// checkReplay says in better words than the schema that a replay has both its fields.
+// checkReplay reports a replay without both of its fields, in a clearer text than the schema.
 func checkReplay(doc map[string]any) error {
 	_, of := doc["replay_of"]
 	_, generation := doc["generation"]

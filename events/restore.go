@@ -137,7 +137,7 @@ func (r RestoreRequested) Encode(source string) (Message, error) {
 // project.
 //
 // The error is an *InvalidError. With it comes a RestoreRequested that holds nothing but the
-// ProjectID, RestoreID and RequestedBy that can be believed, each perhaps empty.
+// ProjectID, RestoreID and RequestedBy that are valid, each perhaps empty.
 func DecodeRestore(m Message) (RestoreRequested, error) {
 	data, doc, trace, err := open(m, TypeRestoreRequested)
 	if err == nil {
@@ -155,7 +155,7 @@ func DecodeRestore(m Message) (RestoreRequested, error) {
 		err = invalid("project_id", "contradicts the subject")
 	}
 	if err != nil {
-		return believedRestore(doc, project), err
+		return identifiedRestore(doc, project), err
 	}
 	r.Trace = trace
 	return r.normal(), nil
@@ -198,8 +198,8 @@ func restoreProject(subject string) (string, error) {
 	return rest[0], nil
 }
 
-// believedRestore is believed for a request for a restore.
-func believedRestore(doc map[string]any, project string) RestoreRequested {
+// identifiedRestore is identified for a request for a restore.
+func identifiedRestore(doc map[string]any, project string) RestoreRequested {
 	var r RestoreRequested
 	if ValidProject(project) {
 		r.ProjectID = project

@@ -22,7 +22,7 @@ import (
 type contract struct {
 	event map[string]*jsonschema.Schema // by event type
 	docs  map[string]any                // by $id, for the rules in words
-	// The fields of a refused request that are still believed when they are valid.
+	// The fields of a refused request that are recorded if they are valid.
 	requestedBy *jsonschema.Schema
 }
 

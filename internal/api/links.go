@@ -38,7 +38,7 @@ type createLinkInput struct {
 	ExportPath
 	Body struct {
 		TTL          string `json:"ttl,omitempty" doc:"How long it is valid, from 1m to 366d. Default: 7d" maxLength:"10" example:"48h"`
-		MaxDownloads int    `json:"max_downloads,omitempty" doc:"How often the file can be fetched. Absent: as often as one likes" minimum:"1" maximum:"1000000"`
+		MaxDownloads int    `json:"max_downloads,omitempty" doc:"How often the file can be fetched. Absent: no limit" minimum:"1" maximum:"1000000"`
 		NotifyEmail  string `json:"notify_email,omitempty" doc:"Address that a notifier sends it to" maxLength:"254"`
 	} `required:"false"`
 }

@@ -44,9 +44,9 @@ func (p run) carryOut(ctx context.Context, verdicts []Verdict) error {
 	return nil
 }
 
-// distrust returns why a destination cannot be believed when it says that an export is not there;
-// "": all can. Its exports would be recorded as gone although they lie elsewhere, for instance on a
-// file system that is not mounted.
+// distrust returns why a destination's answer that an export is absent must not be recorded; "":
+// all may. Otherwise exports would be recorded as deleted that still exist elsewhere, for instance
+// on a file system that is not mounted.
 func (p run) distrust(ctx context.Context) (string, error) {
 	for _, b := range p.Bins {
 		at := b.Destination()

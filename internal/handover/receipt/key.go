@@ -38,7 +38,7 @@ func Generate() ([]byte, error) {
 }
 
 // ParsePrivate reads private keys in PEM (PKCS #8). The first one signs; receipts of the others
-// are still believed. An error does not repeat the text.
+// still verify receipts. An error does not repeat the text.
 func ParsePrivate(text []byte) ([]ed25519.PrivateKey, error) {
 	var keys []ed25519.PrivateKey
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
