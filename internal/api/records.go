@@ -50,7 +50,7 @@ func (o Operations) Overview(ctx context.Context) (Overview, error) {
 	var out Overview
 	if out.Hours, err = o.api.Ledger.Hours(ctx, projects); err == nil {
 		if out.Projects, err = o.api.Ledger.ProjectStates(ctx, projects, overviewRows); err == nil {
-			out.Leaving, err = o.api.Ledger.Leaving(ctx, projects, overviewRows)
+			out.Leaving, err = o.api.Ledger.Leaving(ctx, ledger.LeavingFilter{Projects: projects, Limit: overviewRows})
 		}
 	}
 	if err != nil {
@@ -102,17 +102,49 @@ func (o Operations) Queue(ctx context.Context) (Queue, error) {
 	return out, nil
 }
 
-// Leaving returns what retention will delete.
-func (o Operations) Leaving(ctx context.Context, limit int) ([]ledger.Leaving, error) {
-	projects, err := o.projects(PlanRetention)
+// RetentionCalendar is what retention keeps and deletes, day by day.
+type RetentionCalendar struct {
+	Days []ledger.RetentionDay
+	Kept []int // stored exports that were completed on each day, without those announced to be deleted
+}
+
+// RetentionCalendar returns what retention keeps and deletes of a project, or of all projects of the caller if it
+// is empty. The filter's projects are ignored.
+func (o Operations) RetentionCalendar(ctx context.Context, project string, f ledger.CalendarFilter) (RetentionCalendar, error) {
+	var out RetentionCalendar
+	var err error
+	if f.Projects, err = o.retained(project); err != nil {
+		return out, err
+	}
+	if out.Days, err = o.api.Ledger.RetentionDays(ctx, f); err == nil {
+		out.Kept, err = o.api.Ledger.KeptDays(ctx, f)
+	}
 	if err != nil {
+		return RetentionCalendar{}, o.api.problemOf(ctx, err)
+	}
+	return out, nil
+}
+
+// Leaving returns what retention deletes of a project, or of all projects of the caller if it is empty. The
+// filter's projects are ignored.
+func (o Operations) Leaving(ctx context.Context, project string, f ledger.LeavingFilter) ([]ledger.Leaving, error) {
+	var err error
+	if f.Projects, err = o.retained(project); err != nil {
 		return nil, err
 	}
-	out, err := o.api.Ledger.Leaving(ctx, projects, limit)
+	out, err := o.api.Ledger.Leaving(ctx, f)
 	if err != nil {
 		return nil, o.api.problemOf(ctx, err)
 	}
 	return out, nil
+}
+
+// retained returns the projects whose retention the caller is shown, with project if it is not empty.
+func (o Operations) retained(project string) ([]string, error) {
+	if project == "" {
+		return o.projects(PlanRetention)
+	}
+	return []string{project}, o.Require(PlanRetention, project)
 }
 
 // RetentionRules returns the rules of retention that were applied. A caller that is not allowed to see

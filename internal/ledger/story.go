@@ -77,32 +77,3 @@ func (l *Ledger) Story(ctx context.Context, id export.ID) (Story, error) {
 	s.Downloads, err = read[StoredDownload](ctx, l, what, storyDownloads, text(id.Project), text(id.Request))
 	return s, err
 }
-
-// Leaving is a stored export that retention has announced to delete.
-type Leaving struct {
-	Project    string     `db:"project_id"`
-	Request    string     `db:"request_id"`
-	FinishedAt time.Time  `db:"finished_at"`
-	Reason     string     `db:"reason"`
-	WarnedAt   *time.Time `db:"warned_at"`
-	DeletingAt *time.Time `db:"deleting_at"`
-	Tries      int        `db:"tries"`
-	Fault      string     `db:"fault"`
-}
-
-const leaving = `
-SELECT e.project_id, e.request_id, r.finished_at, e.reason, e.warned_at, e.deleting_at, e.tries, coalesce(e.fault, '') AS fault
-FROM pgcourier.expiries e JOIN pgcourier.requests r ON r.project_id = e.project_id AND r.request_id = e.request_id
-WHERE e.deleted_at IS NULL AND ($1::text[] IS NULL OR e.project_id = ANY ($1))
-ORDER BY e.deleting_at NULLS LAST, e.warned_at NULLS LAST, e.project_id, e.request_id LIMIT $2`
-
-// Leaving returns the exports that retention will delete, the next one first. projects nil: of all
-// projects.
-func (l *Ledger) Leaving(ctx context.Context, projects []string, limit int) ([]Leaving, error) {
-	rows, err := read[Leaving](ctx, l, "list what retention will delete", leaving, projects, limit)
-	for i := range rows {
-		r := &rows[i]
-		r.FinishedAt, r.WarnedAt, r.DeletingAt = r.FinishedAt.UTC(), utc(r.WarnedAt), utc(r.DeletingAt)
-	}
-	return rows, err
-}

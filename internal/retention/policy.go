@@ -50,6 +50,8 @@ type Decision struct {
 	Keep bool
 	// Why are the rules that keep it, or the one reason why it goes.
 	Why []string
+	// Guarded is set for the newest good export and the newest verified one: no policy lets them go.
+	Guarded bool
 }
 
 // Parse reads a policy such as "last=7,daily=14,weekly=8,monthly=12,yearly=5,max-age=400d".
@@ -138,6 +140,14 @@ func (p Policy) String() string {
 
 // KeepsAll reports whether the policy deletes nothing.
 func (p Policy) KeepsAll() bool { return p == Policy{} }
+
+// Outgrown returns when a kept export becomes older than MaxAge; zero: it never does, or no policy lets it go.
+func (p Policy) Outgrown(d Decision) time.Time {
+	if p.MaxAge == 0 || !d.Keep || d.Guarded || d.Damaged {
+		return time.Time{}
+	}
+	return d.FinishedAt.Add(p.MaxAge)
+}
 
 type period struct {
 	name string
@@ -251,6 +261,7 @@ func guard(good []*Decision) {
 			d.Keep, d.Why = true, nil
 		}
 		d.Why = append(d.Why, why)
+		d.Guarded = true
 	}
 	keep(good[0], "newest good export")
 	if i := slices.IndexFunc(good, func(d *Decision) bool { return d.Verified }); i >= 0 {

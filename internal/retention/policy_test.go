@@ -257,3 +257,39 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// An export that MaxAge alone will let go is kept until that time and not after it, if nothing else changes.
+func TestAnExportGoesWhenItIsOutgrown(t *testing.T) {
+	t.Parallel()
+	p, err := retention.Parse("last=4,max-age=10d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := history(t, "2026-11-19T03 v", "2026-11-20T03", "2026-11-21T03 d", "2026-11-22T03")
+	outgrown := 0
+	for _, d := range p.Decide(all, now) {
+		at := p.Outgrown(d)
+		if d.Guarded != (d.Request == "2026-11-22T03" || d.Request == "2026-11-19T03") || at.IsZero() != (d.Request != "2026-11-20T03") {
+			t.Errorf("%s: guarded %v, outgrown %v", d.Request, d.Guarded, at)
+		}
+		if at.IsZero() {
+			continue
+		}
+		outgrown++
+		for after, want := range map[time.Duration]bool{0: true, time.Nanosecond: false} {
+			for _, then := range p.Decide(all, at.Add(after)) {
+				if then.ID == d.ID && then.Keep != want {
+					t.Errorf("%s is kept %v after it is outgrown: %v", d.Request, after, then.Keep)
+				}
+			}
+		}
+	}
+	if outgrown != 1 {
+		t.Errorf("%d are outgrown", outgrown)
+	}
+	for _, d := range (retention.Policy{Last: 3}).Decide(all, now) {
+		if at := (retention.Policy{Last: 3}).Outgrown(d); !at.IsZero() {
+			t.Errorf("without a maximum age: %s at %v", d.Request, at)
+		}
+	}
+}

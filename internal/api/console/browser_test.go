@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"os"
@@ -12,10 +13,12 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/dev/chromium"
 	"github.com/pgcourier/pgcourier/internal/export"
+	"github.com/pgcourier/pgcourier/internal/retention"
 )
 
 // Of the tests in a browser, a selection runs wherever chromium is; -browser runs all of them.
@@ -64,7 +67,6 @@ var shown = []struct{ name, path, whole string }{
 	{"confirm-notification", "notifications/acme/email-k1/replay", ""},
 	{"schedules", "schedules", ""},
 	{"notifications", "notifications", ""},
-	{"retention", "retention?project=acme", ""},
 	{"health", "health", `document.querySelector("table")`},
 	{"tokens", "tokens", ""},
 	{"token-new", "tokens/new", ""},
@@ -73,12 +75,25 @@ var shown = []struct{ name, path, whole string }{
 }
 
 // shownRestores are the pages of restores, as shown.
-var shownRestores = []struct{ name, path string }{
-	{"confirm-restore", "exports/acme/nightly-2026-11-01/restore"},
-	{"restores", "restores"},
-	{"restore-completed", "restores/acme/undo-7"},
-	{"restore-failed", "restores/acme-staging/refresh"},
+var shownRestores = []struct{ name, path, whole string }{
+	{"confirm-restore", "exports/acme/nightly-2026-11-01/restore", ""},
+	{"restores", "restores", ""},
+	{"restore-completed", "restores/acme/undo-7", ""},
+	{"restore-failed", "restores/acme-staging/refresh", ""},
 }
+
+// shownLater are further pages, as shown. The first one learns of the progress by a live event.
+var shownLater = []struct{ name, path, whole string }{
+	{"restore-running", "restores/umbrella/clone", placing},
+	{"export-restored", "exports/acme/nightly-2026-11-01", placing},
+	{"retention", "retention?from=2094-03-01", ""},
+	{"retention-day", "retention?from=2094-03-01&day=2094-03-04", ""},
+	{"retention-project", "retention?project=acme&from=2094-03-01", ""},
+	{"retention-now", "retention", ""},
+	{"retention-project-now", "retention?project=acme", ""},
+}
+
+const placing = `document.querySelector("progress[value='40']") && document.querySelector("[data-stage]").textContent === "restoring into the target"`
 
 // furnish makes what the pages show.
 func (b *bench) furnish() {
@@ -112,11 +127,61 @@ func (b *bench) furnish() {
 	v.post("health", nil)
 }
 
+// furnishLater makes what shownLater show.
+func (b *bench) furnishLater() {
+	b.t.Helper()
+	b.cloneRuns()
+	const ends = "UPDATE pgcourier.requests SET state = 'failed', code = 'cancelled', lease_until = NULL, finished_at = now(), outcome = '{}' WHERE state = 'running'"
+	b.exec(ends) // a project has one running export
+	b.leave(time.Date(2094, 3, 4, 3, 0, 0, 0, time.UTC), true, "acme/gone-1", "globex/gone-1", "globex/gone-2", "initech/gone-1", "umbrella/gone-1")
+	b.leave(time.Now().Add(-3*aDay), true, "acme/gone-3", "globex/gone-3", "globex/gone-4", "initech/gone-3", "umbrella/gone-3")
+	b.exec("UPDATE pgcourier.requests SET finished_at = '2020-01-01' WHERE request_id LIKE 'gone-%'")
+}
+
+// runningRestore makes a restore that runs, with its export resolved, as a restorer does.
+func (b *bench) runningRestore(r events.RestoreRequested, from string) {
+	b.t.Helper()
+	b.askedToRestore(r)
+	queued, err := broker.NewRestoreQueue(b.js, handlers.DecodeStoredRestore).OfProject(b.t.Context(), r.ProjectID)
+	b.must(err)
+	q := queued[len(queued)-1]
+	c, err := b.ledger.Restores().Claim(b.t.Context(), export.ClaimRequest{Request: q.Request, Delivery: q.Delivery, Worker: "restorer", Nonce: rand.Text()})
+	b.must(err)
+	_, err = b.ledger.Restores().Resolve(b.t.Context(), c.Token, export.ID{Project: r.From.ProjectID, Request: from})
+	b.must(err)
+}
+
+// placed publishes the progress of a restore as a restorer does.
+func (b *bench) placed(project, id, stage string, percent int64) {
+	b.t.Helper()
+	m, err := events.RestoreProgress{ProjectID: project, RestoreID: id, Attempt: 1, Stage: stage, ReadBytes: percent, StoredBytes: 100, At: time.Now()}.Encode("test")
+	b.must(err)
+	b.publish(m)
+	b.must(b.nc.Flush())
+}
+
+// cloneRuns makes a restore that runs, of the latest export of acme into another project.
+func (b *bench) cloneRuns() {
+	b.t.Helper()
+	b.runningRestore(events.RestoreRequested{ProjectID: "umbrella", RestoreID: "clone", From: events.RestoreFrom{ProjectID: "acme", RequestID: events.LatestExport}, RequestedBy: "bob@example.org"}, "nightly-2026-11-01")
+}
+
+// twoPlans is a plan of days that never come, and of those around today.
+func twoPlans(ctx context.Context, project string) (retention.Report, error) {
+	out, err := planFrom(time.Date(2094, 3, 1, 3, 0, 0, 0, time.UTC))(ctx, project)
+	if err == nil {
+		var around retention.Report
+		around, err = planFrom(time.Now().Add(-2*aDay))(ctx, project)
+		out.Verdicts = append(out.Verdicts, around.Verdicts...)
+	}
+	return out, err
+}
+
 // furnished returns a bench with what the pages show.
 func furnished(t *testing.T) *bench {
 	t.Helper()
 	b := setup(t, func(c *settings) {
-		c.Plan, c.Examine, c.Notices = plan, findings, noticesOf("550 5.1.1 no such mailbox")
+		c.Plan, c.Examine, c.Notices = twoPlans, findings, noticesOf("550 5.1.1 no such mailbox")
 	})
 	b.cancels()
 	b.furnish()
@@ -138,7 +203,10 @@ func (b *bench) show(p *chromium.Page, path, whole string) {
 	b.t.Helper()
 	p.Go(b.url + "/console/" + path)
 	if whole != "" {
-		p.Await("the whole page", whole, func() { b.progress("globex", "nightly-2026-11-30", 62) })
+		p.Await("the whole page", whole, func() {
+			b.progress("globex", "nightly-2026-11-30", 62)
+			b.placed("umbrella", "clone", "restoring", 40)
+		})
 	}
 }
 
@@ -228,7 +296,7 @@ func TestPagesInABrowserAreAsTheyWere(t *testing.T) {
 	}
 	b.furnishRestores()
 	for _, s := range shownRestores {
-		b.show(p, s.path, "")
+		b.show(p, s.path, s.whole)
 		compare(p, s.name)
 	}
 	for _, fault := range p.Faults() {

@@ -353,7 +353,7 @@ func (b *bench) publish(m events.Message) {
 		out.Header.Set(name, value)
 	}
 	out.Data = m.Body
-	if strings.HasPrefix(m.Subject, events.TypeProgress) {
+	if strings.HasPrefix(m.Subject, events.TypeProgress) || strings.HasPrefix(m.Subject, events.TypeRestoreProgress) {
 		b.must(b.nc.PublishMsg(out))
 		return
 	}

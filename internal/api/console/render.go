@@ -70,6 +70,7 @@ type frame struct {
 	Notes      []string // what could not be shown, and why
 	Assets     string
 	Version    string
+	Zone       string // of the viewer, as this process knows it
 	Now        time.Time
 }
 
@@ -159,7 +160,7 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, tex
 
 // render writes a page. It writes nothing before the whole page is rendered.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, f frame) {
-	f.Assets, f.Version, f.Now = Prefix+"assets/"+assetHash, c.Version, time.Now()
+	f.Assets, f.Version, f.Zone, f.Now = Prefix+"assets/"+assetHash, c.Version, zoneOf(r).String(), time.Now()
 	var b bytes.Buffer
 	if err := pages()[name].ExecuteTemplate(&b, "layout", f); err != nil {
 		c.Log.ErrorContext(r.Context(), "page not rendered", "page", name, "error", err)

@@ -26,6 +26,12 @@
     }
   }
   prepare(document);
+  // The server puts days into the viewer's zone, which only the browser knows.
+  if (zone && zone !== document.body.dataset.zone) {
+    document.cookie = `pgcourier-zone=${zone}; path=/console; max-age=31536000; samesite=lax`;
+    // Once: the server may not know the zone, and the browser may keep no cookies.
+    if (document.querySelector("[data-days]") && performance.getEntriesByType("navigation")[0].type !== "reload") location.reload();
+  }
   const tab = document.querySelector(".tabs [aria-current]"); // in a narrow window the tabs scroll sideways
   if (tab) tab.scrollIntoView({ block: "nearest", inline: "center" });
   const foot = document.getElementById("zone");
