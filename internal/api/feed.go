@@ -50,6 +50,7 @@ type feed struct {
 
 	mu      sync.Mutex
 	running map[export.ID]running
+	placing map[export.ID]running // restores
 	topics  map[export.ID]*topic
 	watches map[*Watch]struct{}
 	changes uint64            // events other than progress so far
@@ -57,14 +58,19 @@ type feed struct {
 	process string            // names this feed: the counts of another process are others
 }
 
-// running is the latest progress of a running export.
+// running is the latest progress of a running export or restore.
 type running struct {
 	attempt, percent int
+	stage            string // of a restore
 	at               time.Time
 }
 
+// most bounds the percentage: the total of an export is an estimate, and a restore is not over before its target
+// has committed it.
+const most = 99
+
 func newFeed(js jetstream.JetStream, log *slog.Logger) (*feed, error) {
-	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, topics: map[export.ID]*topic{}, watches: map[*Watch]struct{}{},
+	f := &feed{js: js, log: log, draining: make(chan struct{}), running: map[export.ID]running{}, placing: map[export.ID]running{}, topics: map[export.ID]*topic{}, watches: map[*Watch]struct{}{},
 		changed: map[string]uint64{}, process: rand.Text()}
 	var err error
 	if f.sub, err = js.Conn().Subscribe(announcements, f.receive); err != nil {
@@ -88,15 +94,60 @@ func (f *feed) close() {
 	}
 }
 
-// receiveRestore handles one live event of a restore: it is a hint to look at the ledger.
+// receiveRestore handles one live event of a restore. Events other than progress are a hint to look at the ledger.
 func (f *feed) receiveRestore(m *nats.Msg) {
 	tokens := strings.Split(m.Subject, ".")
-	if len(tokens) != 4 || tokens[0]+"."+tokens[1] == events.TypeRestoreProgress {
+	if len(tokens) != 4 {
 		return
+	}
+	id := export.ID{Project: tokens[2], Request: tokens[3]}
+	kind := tokens[0] + "." + tokens[1]
+	if kind != events.TypeRestoreProgress {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if kind == events.TypeRestoreCompleted || kind == events.TypeRestoreFailed {
+			delete(f.placing, id)
+		}
+		f.happened(id.Project)
+		return
+	}
+	e, err := events.DecodeEvent(events.Message{Subject: m.Subject, Body: m.Data})
+	if err != nil || e.RestoreProgress == nil {
+		return // any process with the right to publish could have sent it
+	}
+	p := running{attempt: e.RestoreProgress.Attempt, stage: e.RestoreProgress.Stage, at: time.Now()}
+	if e.RestoreProgress.StoredBytes > 0 {
+		p.percent = int(min(most, 100*e.RestoreProgress.ReadBytes/e.RestoreProgress.StoredBytes))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.happened(tokens[2])
+	f.keep(f.placing, id, p)
+	for w := range f.watches {
+		w.progressed(Progress{id, true, p.attempt, p.percent, p.stage})
+	}
+}
+
+// keep keeps the latest progress of a running one, and drops what is stale. The caller holds mu.
+func (*feed) keep(all map[export.ID]running, id export.ID, p running) {
+	if _, known := all[id]; !known { // before it grows
+		for other, r := range all {
+			if p.at.Sub(r.at) > staleProgress {
+				delete(all, other)
+			}
+		}
+	}
+	all[id] = p
+}
+
+// restoring returns the progress of an attempt at a restore; nil: there is no recent progress.
+func (f *feed) restoring(id export.ID, attempt int) *RestoreProgress {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.placing[id]
+	if !ok || r.attempt != attempt || time.Since(r.at) > staleProgress {
+		return nil
+	}
+	return &RestoreProgress{r.stage, r.percent}
 }
 
 // happened tells the watches of a project that something changed in it. The caller holds mu.
@@ -139,21 +190,13 @@ func (f *feed) receive(m *nats.Msg) {
 	}
 	p := running{attempt: e.Progress.Attempt, at: time.Now()}
 	if e.Progress.EstimatedBytes > 0 {
-		const most = 99 // the total is an estimate
 		p.percent = int(min(most, 100*e.Progress.SizeBytes/e.Progress.EstimatedBytes))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, known := f.running[id]; !known { // before it grows
-		for other, r := range f.running {
-			if p.at.Sub(r.at) > staleProgress {
-				delete(f.running, other)
-			}
-		}
-	}
-	f.running[id] = p
+	f.keep(f.running, id, p)
 	for w := range f.watches {
-		w.progressed(Progress{id, p.attempt, p.percent})
+		w.progressed(Progress{id, false, p.attempt, p.percent, ""})
 	}
 	if t := f.topics[id]; t != nil {
 		t.progressed(occurrence{kind: events.TypeProgress, body: compact(m.Data)})

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -212,6 +213,56 @@ func (o Operations) Restores(ctx context.Context, project, cursor string, limit 
 		return RestoresPage{}, o.api.problemOf(ctx, err)
 	}
 	return page, nil
+}
+
+// RestoresOf returns the newest restores of an export into projects of the caller. Of those that no restorer has
+// recorded it returns the ones into the export's own project, if there is a connection to the broker.
+func (o Operations) RestoresOf(ctx context.Context, at ExportPath, limit int) ([]Restore, error) {
+	projects, err := o.projects(ListRestores)
+	if err != nil {
+		return nil, err
+	}
+	id := export.ID{Project: at.Project, Request: at.ID}
+	var out []Restore
+	if o.May(ListRestores, at.Project) && o.Connected() && o.api.takesRestores(ctx) {
+		if out, err = o.api.queuedOf(ctx, id); err != nil {
+			return nil, o.api.problemOf(ctx, err)
+		}
+	}
+	entries, err := o.api.restores.OfExport(ctx, id, projects, limit)
+	if err != nil {
+		return nil, o.api.problemOf(ctx, err)
+	}
+	for _, l := range entries {
+		r, err := o.api.restore(l)
+		if err != nil {
+			return nil, o.api.problemOf(ctx, err)
+		}
+		out = append(out, r)
+	}
+	return out[:min(limit, len(out))], nil
+}
+
+// queuedOf returns the restores of an export into its own project that only the queue has, the newest first.
+func (a *API) queuedOf(ctx context.Context, id export.ID) (out []Restore, err error) {
+	queued, err := a.RestoreQueue.OfProject(ctx, id.Project)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range slices.Backward(queued) {
+		var of events.RestoreRequested
+		if q.Request.Refusal != nil || json.Unmarshal(q.Request.Payload, &of) != nil || of.From.ProjectID != id.Project || of.From.RequestID != id.Request {
+			continue
+		}
+		known, err := a.restores.Get(ctx, q.Request.ID)
+		if err != nil {
+			return nil, err
+		}
+		if known == nil {
+			out = append(out, a.waitingRestore(q.Request, q.Delivery.Published))
+		}
+	}
+	return out, nil
 }
 
 // Restore returns one restore.

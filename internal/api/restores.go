@@ -31,6 +31,14 @@ type Restore struct {
 	Request     restoreRequestBody `json:"request,omitempty" doc:"The request in canonical form"`
 	Outcome     restoreOutcomeBody `json:"outcome,omitempty" doc:"The outcome event as it was announced"`
 	Links       RestoreLinks       `json:"links"`
+
+	Progress *RestoreProgress `json:"-"` // nil: it does not run, or there is no recent progress
+}
+
+// RestoreProgress is how far a running restore is in one of its stages.
+type RestoreProgress struct {
+	Stage   string // as in restore.progress
+	Percent int
 }
 
 // RestoreLinks are the URLs of a restore's resources.
@@ -213,6 +221,9 @@ func (a *API) restore(l ledger.RestoreEntry) (Restore, error) {
 		ProjectID: l.Project, RestoreID: l.Request, State: string(l.State), Attempt: l.Attempt, Code: l.Code, Message: l.Message,
 		RequestedBy: l.RequestedBy, Metadata: l.Metadata, CreatedAt: l.CreatedAt, StartedAt: l.StartedAt, FinishedAt: l.FinishedAt,
 		Request: restoreRequestBody(l.Payload), Links: a.restoreLinks(l.ID),
+	}
+	if l.State == export.Running {
+		r.Progress = a.feed.restoring(l.ID, l.Attempt)
 	}
 	if l.State == export.Failed && l.Code == codes.Cancelled {
 		r.State = string(ledger.Cancelled)

@@ -14,24 +14,32 @@ import (
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
-// Progress is the latest progress of a running export.
+// Progress is the latest progress of a running export or restore.
 type Progress struct {
 	export.ID
+	Restore          bool
 	Attempt, Percent int
+	Stage            string // of a restore
+}
+
+// watched names an export, or a restore with the same id.
+type watched struct {
+	export.ID
+	restore bool
 }
 
 // ErrDraining means that the process ends.
 var ErrDraining = errors.New("the process ends")
 
 // Watch collects live events of the projects of one grant. A slow reader costs no more memory than
-// the number of running exports. The caller closes it.
+// the number of running exports and restores. The caller closes it.
 type Watch struct {
 	feed   *feed
 	grant  access.Grant
 	signal chan struct{} // holds one element while there is something to read
 
 	mu       sync.Mutex
-	progress map[export.ID]Progress
+	progress map[watched]Progress
 	other    bool // an event other than progress came
 }
 
@@ -45,7 +53,7 @@ func (f *feed) seen() string {
 // watch begins a Watch. If something happened after seen, or that is of another process, the first Next
 // says so: a page would else miss what happened before its script had connected. Empty: nothing was seen.
 func (f *feed) watch(g access.Grant, seen string) *Watch {
-	w := &Watch{feed: f, grant: g, signal: make(chan struct{}, 1), progress: map[export.ID]Progress{}}
+	w := &Watch{feed: f, grant: g, signal: make(chan struct{}, 1), progress: map[watched]Progress{}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.watches[w] = struct{}{}
@@ -100,7 +108,7 @@ func (w *Watch) progressed(p Progress) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.progress[p.ID] = p
+	w.progress[watched{p.ID, p.Restore}] = p
 	w.wake()
 }
 

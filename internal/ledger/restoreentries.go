@@ -34,6 +34,19 @@ LEFT JOIN LATERAL (
 	pageRestores = restoreColumns + `
 WHERE ($1::text[] IS NULL OR r.project_id = ANY ($1)) AND (r.created_at, r.project_id, r.request_id) < ($2, $3, $4)
 ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC LIMIT $5`
+
+	// A restore that ended, or waits, before an attempt has resolved its export is found by its request. There are
+	// few of them.
+	restoresOfExport = restoreColumns + `
+WHERE (r.project_id, r.request_id) IN (
+    SELECT o.project_id, o.request_id FROM pgcourier.restores o WHERE o.from_project = $1 AND o.from_request = $2
+    UNION ALL
+    SELECT o.project_id, o.request_id FROM (
+        SELECT n.project_id, n.request_id, convert_from(n.payload, 'UTF8')::json -> 'from' AS named FROM pgcourier.restores n
+        WHERE n.from_request IS NULL AND NOT n.refused ORDER BY n.created_at DESC LIMIT 2000
+    ) o WHERE o.named ->> 'project_id' = $1 AND o.named ->> 'request_id' = $2
+) AND ($3::text[] IS NULL OR r.project_id = ANY ($3))
+ORDER BY r.created_at DESC, r.project_id DESC, r.request_id DESC LIMIT $4`
 )
 
 // RestoreEntry is one restore for display.
@@ -77,6 +90,11 @@ func (r *Restores) Page(ctx context.Context, projects []string, after BrowsePlac
 		at.InfinityModifier = pgtype.Infinity
 	}
 	return r.entries(ctx, "list restores", pageRestores, projects, at, text(after.Project), text(after.Request), limit)
+}
+
+// OfExport returns up to limit restores of an export into projects, or into all (nil), the newest first.
+func (r *Restores) OfExport(ctx context.Context, id export.ID, projects []string, limit int) ([]RestoreEntry, error) {
+	return r.entries(ctx, "list the restores of "+id.String(), restoresOfExport, text(id.Project), text(id.Request), projects, limit)
 }
 
 func (r *Restores) entries(ctx context.Context, what, sql string, args ...any) ([]RestoreEntry, error) {

@@ -55,6 +55,49 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 	}
 }
 
+// The restores of an export are those that an attempt has resolved to it, and those that name it and have none yet.
+func TestTheRestoresOfAnExportAreFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	led := b.Restores()
+	add := func(project, id, payload, resolved string) { // a project has one running restore
+		t.Helper()
+		r := request(id, payload)
+		r.Project = project
+		c := claimOf(r, 1)
+		c.Object = nil
+		got, err := led.Claim(t.Context(), c)
+		ok(t, err)
+		if resolved != "" {
+			_, err = led.Resolve(t.Context(), got.Token, export.ID{Project: "acme", Request: resolved})
+			ok(t, err)
+		}
+	}
+	add("acme", "named", `{"from":{"project_id":"acme","request_id":"it"}}`, "")
+	add("staging", "resolved", `{"from":{"project_id":"acme","request_id":"latest"}}`, "it")
+	add("staging-2", "latest", `{"from":{"project_id":"acme","request_id":"latest"}}`, "")
+	add("staging-3", "another", `{"from":{"project_id":"acme","request_id":"it"}}`, "other")
+	add("staging-4", "namesake", `{"from":{"project_id":"staging-4","request_id":"it"}}`, "")
+	add("staging-5", "nothing", `{}`, "")
+	for name, c := range map[string]struct {
+		projects []string
+		limit    int
+		want     []string
+	}{
+		"all": {nil, 9, []string{"resolved", "named"}}, "the newest": {nil, 1, []string{"resolved"}},
+		"into one project": {[]string{"acme"}, 9, []string{"named"}}, "into none": {[]string{}, 9, nil},
+	} {
+		rows, err := led.OfExport(t.Context(), export.ID{Project: "acme", Request: "it"}, c.projects, c.limit)
+		var got []string
+		for _, r := range rows {
+			got = append(got, r.Request)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v (%v), want %v", name, got, err, c.want)
+		}
+	}
+}
+
 func TestARestoreIDThatIsUsedAgainHasAnotherMarker(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -27,9 +27,16 @@ type exportData struct {
 	MayLink     bool
 	MayRevoke   bool
 	HasReceipt  bool
+	Restores    []restoreRow // made of it, the newest first
+	MoreOf      bool         // there are more of them
+	ShowsThem   bool         // restores are set up, or there are some
+	MayRestore  bool
 	Verifying   bool // a verification was asked for and has not ended
 	Labels      [][2]string
 }
+
+// restoresOfLimit bounds the restores on the page of their export.
+const restoresOfLimit = 20
 
 // moment is one entry of a timeline.
 type moment struct {
@@ -74,6 +81,18 @@ func (v *view) export() error {
 	}
 	d.Verifying = got.Export.RemovedAt == nil && got.Story.VerifyOrderedAt != nil && got.Story.VerifyClosedAt == nil
 	d.MayRevoke = v.May(api.RevokeLink, at.Project)
+	if d.Artifact != nil && v.MayAny(api.ListRestores) {
+		restores, err := v.RestoresOf(v.r.Context(), at, restoresOfLimit+1)
+		if err != nil {
+			return err
+		}
+		d.MoreOf = len(restores) > restoresOfLimit
+		for _, r := range restores[:min(restoresOfLimit, len(restores))] {
+			d.Restores = append(d.Restores, restoreRowOf(r))
+		}
+		d.ShowsThem = len(restores) > 0 || got.Restorable
+		d.MayRestore = got.Restorable && got.Story.RemovalOrderedAt == nil && v.May(api.CreateRestore, at.Project)
+	}
 	return v.show("export", frame{
 		Title: at.ID, Tab: "Exports", Live: true, Body: d,
 		Crumbs: []crumb{{"Exports", pathOf("exports")}, {at.Project, exportsPath(filter{Project: at.Project}, "")}},

@@ -24,7 +24,7 @@ const (
 	liveWrite = 10 * time.Second
 )
 
-// live sends Server-Sent Events: progress of running exports, and changed when a page may have become
+// live sends Server-Sent Events: progress of running exports and restores, and changed when a page may have become
 // old, also because the broker went or came back.
 func (v *view) live() error {
 	watch := v.Watch(v.r.URL.Query().Get("seen"))
@@ -73,7 +73,11 @@ func (v *view) live() error {
 		}
 		var text strings.Builder
 		for _, p := range progress {
-			b, err := json.Marshal(map[string]any{"export": p.Project + "/" + p.Request, "percent": p.Percent})
+			of := map[string]any{"of": p.Project + "/" + p.Request, "percent": p.Percent}
+			if p.Restore {
+				of["of"], of["stage"] = restoreKey(p.Project, p.Request), stageWords(p.Stage)
+			}
+			b, err := json.Marshal(of)
 			if err != nil {
 				return nil
 			}

@@ -66,7 +66,7 @@ func TestLiveEventsAreThoseOfTheOwnProjects(t *testing.T) {
 		}
 		return "the stream ended"
 	}
-	if got := next() + next(); got != `event: progressdata: {"export":"acme/mine","percent":42}` {
+	if got := next() + next(); got != `event: progressdata: {"of":"acme/mine","percent":42}` {
 		t.Errorf("progress: %s", got)
 	}
 	m, err := events.Started{

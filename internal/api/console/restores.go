@@ -121,6 +121,39 @@ func restoreRowOf(r api.Restore) restoreRow {
 	return out
 }
 
+// Key names the restore for the script.
+func (r restoreRow) Key() string { return restoreKey(r.ProjectID, r.RestoreID) }
+
+// restoreKey names a restore for the script. No export has a colon in its name.
+func restoreKey(project, restore string) string { return "restore:" + project + "/" + restore }
+
+// Stage is what a running restore does now; empty: that is not known.
+func (r restoreRow) Stage() string {
+	if r.Progress == nil {
+		return ""
+	}
+	return stageWords(r.Progress.Stage)
+}
+
+// Percent is the progress of a running restore in its stage; nil: that is not known.
+func (r restoreRow) Percent() *int {
+	if r.Progress == nil {
+		return nil
+	}
+	return &r.Progress.Percent
+}
+
+// stageWords returns the words for a stage of a restore.
+func stageWords(stage string) string {
+	switch stage {
+	case "checking":
+		return "checking the export"
+	case "restoring":
+		return "restoring into the target"
+	}
+	return shown(stage, shortText)
+}
+
 // Open reports whether the restore has not ended.
 func (r restoreRow) Open() bool { return r.State == "waiting" || r.State == "running" }
 

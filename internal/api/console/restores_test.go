@@ -15,6 +15,7 @@ import (
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/api/console"
 	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 	"github.com/pgcourier/pgcourier/internal/export"
@@ -70,6 +71,86 @@ func (b *bench) furnishRestores() {
 	b.endedRestore(events.RestoreRequested{ProjectID: "acme-staging", RestoreID: "refresh", From: events.RestoreFrom{ProjectID: "acme", RequestID: events.LatestVerified}, RequestedBy: "schedule:weekly"},
 		nil, export.Fault{Code: codes.TargetOccupied, Message: "the schema tenant_acme holds 12 tables"})
 	b.askedToRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "plan-8", From: from, Plan: true, RequestedBy: "ann@example.org"})
+}
+
+// The page of an export lists the restores that were made of it, also those that name it and were refused before
+// their export was looked for, and those that wait. It lists none into a project that the token may not see.
+func TestThePageOfAnExportListsItsRestores(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.completed("acme", "nightly-2026-11-01")
+	b.completed("acme", "other")
+	b.furnishRestores()
+	b.cloneRuns()
+	b.endedRestore(events.RestoreRequested{ProjectID: "globex", RestoreID: "refused", From: events.RestoreFrom{ProjectID: "acme", RequestID: "nightly-2026-11-01"}}, nil, export.Fault{Code: codes.RestoreSourceNotAllowed, Message: "not from there"})
+	b.endedRestore(events.RestoreRequested{ProjectID: "globex", RestoreID: "of-another", From: events.RestoreFrom{ProjectID: "acme", RequestID: "other"}}, restoredJSON("r"), export.Fault{})
+	listed := func(page string) string {
+		_, part, _ := strings.Cut(page, `id="part-restores"`)
+		part, _, _ = strings.Cut(part, "</section>")
+		return tags.ReplaceAllString(part, " ")
+	}
+	got := listed(b.visit("*", access.Read).get("exports/acme/nightly-2026-11-01").body)
+	for _, want := range []string{"undo-7", "98,765 rows", "clone", "running", "plan-8", "waiting", "refused", "not from there", "ann@example.org", "globex"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the list lacks %q: %s", want, got)
+		}
+	}
+	if strings.Contains(got, "of-another") || strings.Contains(got, "refresh") {
+		t.Errorf("it has restores of other exports: %s", got)
+	}
+	if got := listed(b.visit("acme", access.Read).get("exports/acme/nightly-2026-11-01").body); !strings.Contains(got, "undo-7") || strings.Contains(got, "clone") || strings.Contains(got, "globex") {
+		t.Errorf("a token of one project sees %s", got)
+	}
+	for i := range 25 {
+		b.exec(`INSERT INTO pgcourier.restores SELECT (json_populate_record(r, json_build_object('request_id', 'more-' || $1::int, 'created_at', r.created_at - interval '1 hour', 'queue_sequence', 1000 + $1::int))).*
+			FROM pgcourier.restores r WHERE r.request_id = 'undo-7'`, i)
+	}
+	v := b.visit("*", access.Read, access.Restore)
+	if got := listed(v.get("exports/acme/nightly-2026-11-01").body); !strings.Contains(got, "These are the newest 20") {
+		t.Errorf("many: %s", got)
+	}
+	b.completed("acme", "fresh")
+	if got := listed(v.get("exports/acme/fresh").body); !strings.Contains(got, "None.") || !strings.Contains(got, "Restore it") {
+		t.Errorf("none: %s", got)
+	}
+}
+
+// The progress of a restore is on its page, on the list and on the page of its export, and arrives live.
+func TestTheProgressOfARestoreIsShown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.completed("acme", "good")
+	b.runningRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "undo", From: events.RestoreFrom{ProjectID: "acme", RequestID: "good"}}, "good")
+	b.runningRestore(events.RestoreRequested{ProjectID: "globex", RestoreID: "theirs", From: events.RestoreFrom{ProjectID: "globex", RequestID: "x"}}, "x")
+	v := b.visit("acme", access.Read)
+	if got := v.get("restores/acme/undo").body; !strings.Contains(got, `data-of="restore:acme/undo"`) || strings.Contains(got, "<progress max=\"100\" value") {
+		t.Errorf("before the first progress: %s", got)
+	}
+	lines := v.follow(console.Prefix + "live")
+	next := func() string {
+		for line := range lines {
+			if line != "" {
+				return line
+			}
+		}
+		return "the stream ended"
+	}
+	b.placed("globex", "theirs", "checking", 11)
+	for _, c := range []struct {
+		stage, words string
+		read         int64
+		percent      string
+	}{{"checking", "checking the export", 42, "42"}, {"restoring", "restoring into the target", 100, "99"}, {"cleaning", "cleaning", 7, "7"}} {
+		b.placed("acme", "undo", c.stage, c.read)
+		if got := next() + next(); got != `event: progressdata: {"of":"restore:acme/undo","percent":`+c.percent+`,"stage":"`+c.words+`"}` {
+			t.Errorf("%s: %s", c.stage, got)
+		}
+		for _, path := range []string{"restores/acme/undo", "restores", "exports/acme/good"} {
+			if got := v.get(path).body; !strings.Contains(got, `value="`+c.percent+`"`) || !strings.Contains(got, c.words) {
+				t.Errorf("%s: %q does not show it", c.stage, path)
+			}
+		}
+	}
 }
 
 func TestPagesOfRestoresShowWhatThereIs(t *testing.T) {

@@ -85,9 +85,10 @@
     });
     source.addEventListener("changed", soon);
     source.addEventListener("progress", (event) => {
-      const of = JSON.parse(event.data), name = CSS.escape(of.export);
-      for (const bar of document.querySelectorAll(`progress[data-export="${name}"]`)) bar.value = of.percent;
+      const of = JSON.parse(event.data), name = CSS.escape(of.of);
+      for (const bar of document.querySelectorAll(`progress[data-of="${name}"]`)) bar.value = of.percent;
       for (const text of document.querySelectorAll(`[data-percent="${name}"]`)) text.textContent = of.percent + " %";
+      for (const text of document.querySelectorAll(`[data-stage="${name}"]`)) text.textContent = of.stage;
     });
   }
   connect();
