@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// collect deletes the objects of lost or failed attempts. It deletes each more than once, because a
-// paused loser may write late.
+// collect deletes the objects of lost or failed attempts, unless an announced outcome names the attempt.
+// It deletes each more than once, because a paused loser may write late.
 func (s *Sweeper) collect(ctx context.Context) error {
 	if s.Collector == nil {
 		return nil
@@ -20,6 +20,16 @@ func (s *Sweeper) collect(ctx context.Context) error {
 	var faults []error
 	var gone []Leftover
 	for _, l := range left {
+		if l.Look == 0 { // it was never deleted before
+			completed, err := s.Announced.Look(ctx, l.ID)
+			if err != nil {
+				faults = append(faults, err)
+				break
+			}
+			if completed != nil && completed.Attempt == l.Attempt {
+				continue
+			}
+		}
 		if err := s.Store.Delete(ctx, l.Object); err != nil {
 			faults = append(faults, fmt.Errorf("collect %s: %w", l.Object, err))
 			continue

@@ -22,6 +22,8 @@ type Config struct {
 	Inspect  func(Format) (Inspector, error)
 	Store    Store
 	Observer Observer // default: starts and progress are not reported
+	// Announced finds completed exports that the ledger has lost. nil: it loses none.
+	Announced *Announced
 
 	// Seal is the template for each stream: cap, concurrency, and the level of the compression where
 	// neither the request nor the project says one. Each request sets the other fields.
@@ -119,6 +121,14 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 		e.logUnrecorded(ctx, req, d.Delivery, "request not claimed", err)
 		return Outcome{}, err
 	case claim.Verdict == Ended:
+		if claim.Outcome.Code == codes.WorkerLost {
+			switch out, err := e.announced(ctx, req.ID); {
+			case err != nil:
+				return Outcome{}, err
+			case out != nil:
+				return *out, nil
+			}
+		}
 		return claim.Outcome, nil
 	case claim.Verdict == Conflicting:
 		return e.run(ctx, Conflict(req, d.Delivery, conflicts), d, conflicts+1)
@@ -131,26 +141,35 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	defer e.keepLease(work, claim.Token, nudged, cancel, log)()
 
 	begun := time.Now()
-	artifact, err := e.produce(work, req, claim, d.group)
+	made := e.attempt(work, req, claim, d.group)
+	if made.announced != nil { // the ledger has ended the attempt with it
+		err := e.finish(ctx, claim.Token, Ending{Outcome: made.announced})
+		if err != nil && !errors.Is(err, ErrSuperseded) {
+			return Outcome{}, AsFault(err)
+		}
+		return *made.announced, nil
+	}
 	if errors.Is(context.Cause(work), ErrSuperseded) {
-		return Outcome{}, e.abandon(ctx, req, claim, log)
+		return Outcome{}, e.abandon(ctx, made.object, log)
 	}
 	var ending Ending
 	if errors.Is(context.Cause(work), ErrCancelled) {
-		ending = e.cancelled(ctx, req, claim, context.Cause(work), time.Since(begun), log)
+		ending = e.cancelled(ctx, req, claim, made.object, context.Cause(work), time.Since(begun), log)
 	} else {
-		ending = e.ending(req, d.Delivery, claim, artifact, Interruption(ctx, err), time.Since(begun))
+		ending = e.ending(req, d.Delivery, claim, made.artifact, Interruption(ctx, made.err), time.Since(begun))
 	}
+	ending.Unwritten = made.object == ""
 	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
 	if errors.Is(err, ErrCancelled) { // while the attempt was about to end otherwise
-		ending = e.cancelled(ctx, req, claim, err, time.Since(begun), log)
+		ending = e.cancelled(ctx, req, claim, made.object, err, time.Since(begun), log)
+		ending.Unwritten = made.object == ""
 		err = e.finish(ctx, claim.Token, ending)
 	}
 	failpoint.Hit(failpoint.AfterCommit)
 	switch {
 	case errors.Is(err, ErrSuperseded):
-		return Outcome{}, e.abandon(ctx, req, claim, log)
+		return Outcome{}, e.abandon(ctx, made.object, log)
 	case err != nil:
 		e.logUnrecorded(ctx, req, d.Delivery, "attempt not ended", err)
 		return Outcome{}, AsFault(err)
@@ -269,23 +288,31 @@ const cleanUp = 10 * time.Second
 
 // abandon deletes what a superseded attempt stored, and reports nothing. The collector deletes what
 // abandon cannot.
-func (e *Exporter) abandon(ctx context.Context, req Request, claim Claim, log *slog.Logger) error {
+func (e *Exporter) abandon(ctx context.Context, object string, log *slog.Logger) error {
 	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
 	log.WarnContext(ctx, "attempt superseded")
 	failpoint.Hit(failpoint.BeforeDiscard)
-	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
+	if err := e.discard(ctx, object); err != nil {
 		log.WarnContext(ctx, "superseded attempt's object not deleted, left to the collector", "error", err)
 	}
 	return ErrSuperseded
 }
 
+// discard deletes the object of an attempt; empty: it has none.
+func (e *Exporter) discard(ctx context.Context, object string) error {
+	if object == "" {
+		return nil
+	}
+	return e.Store.Delete(ctx, object)
+}
+
 // cancelled deletes what a cancelled attempt stored and returns its ending: nothing may remain when
 // its outcome is published. The collector deletes what cancelled cannot.
-func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, why error, took time.Duration, log *slog.Logger) Ending {
+func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, object string, why error, took time.Duration, log *slog.Logger) Ending {
 	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
-	if err := e.Store.Delete(ctx, e.key(req, claim.Token.Attempt)); err != nil {
+	if err := e.discard(ctx, object); err != nil {
 		log.WarnContext(ctx, "cancelled attempt's object not deleted, left to the collector", "error", err)
 	}
 	return e.failed(req, claim, AsFault(why), took)

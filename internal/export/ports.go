@@ -87,6 +87,9 @@ type Ending struct {
 	Outcome *Outcome
 	// Retry releases the request for its next delivery, with this fault.
 	Retry *Fault
+	// Unwritten says that the attempt has stored nothing, because an export lay under its key: the
+	// ledger must not have that collected.
+	Unwritten bool
 
 	cause error // of a failed Outcome, for the log
 }
@@ -146,8 +149,9 @@ type DumpInfo struct {
 type Store interface {
 	// Put stores r to its end under key. It calls describe once, after r returned io.EOF, for the
 	// manifest. If r fails, ctx ends or the stored bytes differ from the description, nothing is
-	// visible afterwards. Put returns one Copy for each destination. Errors are Faults if the cause is
-	// known; an error of r is in the returned error's chain.
+	// visible afterwards. ErrStored: a whole export lies under key, and stays. Put returns one Copy for
+	// each destination. Errors are Faults if the cause is known; an error of r is in the returned
+	// error's chain.
 	Put(ctx context.Context, key string, r io.Reader, describe func() Manifest) ([]Copy, error)
 	// Delete removes everything that Put stored under key, also of a failed Put. A key without an
 	// object is not an error.

@@ -17,6 +17,33 @@ import (
 // progressEvery is the pause between two reports of progress.
 const progressEvery = time.Second
 
+// attempted is the result of an attempt.
+type attempted struct {
+	artifact  *Artifact
+	announced *Outcome // the request was completed before, and the ledger had lost it
+	object    string   // under which something may be stored; empty: nothing of this attempt
+	err       error
+}
+
+// attempt makes the artifact, unless the request was completed before. It looks for that before a second
+// attempt, and when it finds an export in the place of its own.
+func (e *Exporter) attempt(ctx context.Context, req Request, claim Claim, g Group) (a attempted) {
+	a.object = e.key(req, claim.Token.Attempt)
+	if claim.Token.Attempt > 1 && req.Refusal == nil {
+		if a.announced, a.err = e.announced(ctx, req.ID); a.announced != nil || a.err != nil {
+			return a
+		}
+	}
+	a.artifact, a.err = e.produce(ctx, req, claim, g)
+	if errors.Is(a.err, ErrStored) {
+		a.object = ""
+		var unread error
+		a.announced, unread = e.announced(ctx, req.ID)
+		a.err = errors.Join(a.err, unread)
+	}
+	return a
+}
+
 // produce makes the artifact: it looks up the project, dumps, seals and stores. A panic is a
 // failure.
 func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group) (a *Artifact, err error) {
@@ -164,8 +191,16 @@ func (e *Exporter) reportProgress(ctx context.Context, id ID, attempt int, info 
 
 // key returns the name of the attempt's object. Each attempt has a different one.
 func (e *Exporter) key(req Request, attempt int) string {
-	name := fmt.Sprintf("%s.%d%s%s", req.Request, attempt, req.Format.Extension(), seal.Extension(req.Compression, encryption(req.encrypted)))
-	return path.Join(req.Project, req.StoragePath, name)
+	return objectKey(req.ID, attempt, req.StoragePath, req.Format, req.Compression, encryption(req.encrypted))
+}
+
+// ObjectKey returns the name of the object of a completed request. storagePath is the request's.
+func (o Outcome) ObjectKey(storagePath string) string {
+	return objectKey(o.ID, o.Attempt, storagePath, o.Artifact.Format, o.Artifact.Compression, o.Artifact.Encryption)
+}
+
+func objectKey(id ID, attempt int, storagePath string, f Format, c seal.Compression, enc seal.Encryption) string {
+	return path.Join(id.Project, storagePath, fmt.Sprintf("%s.%d%s%s", id.Request, attempt, f.Extension(), seal.Extension(c, enc)))
 }
 
 func encryption(encrypted bool) seal.Encryption {

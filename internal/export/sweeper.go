@@ -53,6 +53,8 @@ type SweeperConfig struct {
 	// EndSessions ends the sessions on the source of the attempts of a request that no worker will
 	// end. nil: the source ends them.
 	EndSessions func(ctx context.Context, id ID, attempts int) error
+	// Announced finds completed exports that the ledger has lost. nil: it loses none.
+	Announced *Announced
 	// Removals are carried out by each sweep. nil: none.
 	Removals Removals
 	// Keep is how long the ledger keeps requests that are over. It must be at least as long as the
@@ -181,6 +183,9 @@ func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	}
 	var faults []error
 	for _, d := range dead {
+		if _, err := s.Announced.Look(ctx, d.Request.ID); err != nil {
+			return errors.Join(append(faults, err)...)
+		}
 		out, err := s.Reaper.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
 		for before, r := 0, d.Request; errors.Is(err, ErrConflict); before++ {
 			r = Conflict(r, d.Delivery, before)
@@ -227,6 +232,9 @@ func (s *Sweeper) reapOne(ctx, ending context.Context, r Stranded) error {
 		if err != nil || held {
 			return err
 		}
+	}
+	if completed, err := s.Announced.Look(ctx, r.ID); err != nil || completed != nil {
+		return err
 	}
 	out, err := s.Reaper.FailStranded(ctx, r, s.Grace)
 	if errors.Is(err, ErrNotLost) {

@@ -29,7 +29,8 @@ WITH request AS (
     RETURNING project_id, request_id, attempt
 )
 UPDATE pgcourier.attempts a SET result = $6, ended_at = clock_timestamp(), code = $7, message = $8,
-    collect_after = CASE WHEN $6 <> 'completed' AND object IS NOT NULL THEN clock_timestamp() END
+    object = CASE WHEN NOT $9 THEN object END,
+    collect_after = CASE WHEN $6 <> 'completed' AND object IS NOT NULL AND NOT $9 THEN clock_timestamp() END
 FROM request r
 WHERE a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt`
 
@@ -102,10 +103,11 @@ func (l *Ledger) finish(ctx context.Context, t export.Token, e export.Ending, se
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	args := []any{t.Project, t.Request, t.Attempt, end.state, end.outcome, end.result, end.code, end.message}
-	if l.ofRestores {
-		args = append(args, settled)
+	flag := e.Unwritten
+	if l.ofRestores { // they store nothing
+		flag = settled
 	}
+	args := []any{t.Project, t.Request, t.Attempt, end.state, end.outcome, end.result, end.code, end.message, flag}
 	return l.call(ctx, what, func(ctx context.Context) error {
 		tag, err := l.pool.Exec(ctx, l.sql(finishAttempt), args...)
 		if err != nil || tag.RowsAffected() == 1 {

@@ -16,8 +16,8 @@ import (
 
 // The protocol as a property: workers that crash and pause between any two steps, a queue that
 // delivers at least once and at most three times, a storage, a stream that accepts one outcome for
-// each request, and the real sweeper, all on the real ledger. The promises must hold after every
-// step and at the end.
+// each request, and the real sweeper, all on the real ledger, which can lose the commit of an announced
+// export. The promises must hold after every step and at the end.
 //
 // A longer run: go test ./internal/ledger -run TestTheProtocolKeepsItsPromises -rapid.checks=20000
 func TestTheProtocolKeepsItsPromises(t *testing.T) {
@@ -43,7 +43,7 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	// Promises hold easily in a history where nothing happens.
 	for _, what := range []string{
 		"claims", "stands by", "waits for its turn", "finds it ended", "finds a conflict", "renews", "crashes", "fails to dump", "is to be tried again",
-		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts", "is forgotten",
+		"is superseded", "learns that it is superseded", "deletes what it stored", "commits completed", "commits failed", "acknowledges", "adopts", "is forgotten", "is lost",
 	} {
 		if saw[what] == 0 {
 			t.Errorf("in no history a worker or a request %s", what)
@@ -88,6 +88,7 @@ type mutation struct {
 	noTurns             bool // a claim takes no notice of what else runs
 	blindRenewal        bool // an expired lease is renewed although another request is running
 	carelessForgetting  bool // a request is forgotten while its message is still in the queue
+	trustingLedger      bool // takes what the ledger has lost for what never was
 }
 
 // The same model must catch each mutant with a break of the named promise, which shows what the
@@ -112,6 +113,7 @@ func TestTheModelCatchesEachMutant(t *testing.T) {
 		"no turns":              {mutation{noTurns: true}, oneAtATime},
 		"blind renewal":         {mutation{blindRenewal: true}, oneAtATime},
 		"careless forgetting":   {mutation{carelessForgetting: true}, oneOutcome},
+		"trusting ledger":       {mutation{trustingLedger: true}, oneOutcome},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +154,7 @@ type model struct {
 	ends     map[export.ID]export.Outcome // as first seen in the ledger
 
 	forgotten map[export.ID]bool
+	announced *export.Announced
 	sweeper   *export.Sweeper
 	calm      bool  // no faults any more
 	broken    error // the first promise seen to be broken
@@ -165,8 +168,12 @@ func newModel(t testing.TB, b *bench, wrong mutation, d draw) *model {
 		storage: map[string]object{}, stream: map[export.ID]export.Outcome{}, ends: map[export.ID]export.Outcome{},
 		forgotten: map[export.ID]bool{},
 	}
+	if !wrong.trustingLedger {
+		m.announced = &export.Announced{Stream: announced{m}, Ledger: b.Ledger, Log: slog.New(slog.DiscardHandler)}
+	}
 	m.sweeper = export.NewSweeper(export.SweeperConfig{
-		Reaper: reaping{m}, Collector: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Rescue: rescuer{m}.rescue, Store: storage{m: m},
+		Announced: m.announced,
+		Reaper:    reaping{m}, Collector: collecting{m}, Queue: queue{m}, Announcer: announcer{m}, Rescue: rescuer{m}.rescue, Store: storage{m: m},
 		Cleaner: forgetting{m}, Keep: time.Nanosecond,
 		Grace: time.Nanosecond, // the model controls time, see expire
 		Log:   slog.New(slog.DiscardHandler),
@@ -257,6 +264,11 @@ func (m *model) settle() {
 		if m.draw("sweep", 4) == 0 {
 			m.sweep()
 		}
+		m.check()
+	}
+	if m.draw("lost commit", 2) == 0 {
+		m.loseCommit()
+		m.sweep()
 		m.check()
 	}
 	m.say("calm")

@@ -87,11 +87,15 @@ func (w *worker) claim() {
 		w.say("claims")
 		if w.next = w.begin; w.ask.Request.Refusal != nil {
 			w.decide()
+		} else if c.Token.Attempt > 1 {
+			w.look()
 		}
 	case export.Ended:
 		w.say("finds it ended")
 		w.outcome = c.Outcome
-		w.next = w.announce
+		if w.next = w.announce; c.Outcome.Code == codes.WorkerLost {
+			w.look()
+		}
 	case export.Leased:
 		if w.say("stands by"); w.rescued {
 			w.leave()
@@ -105,6 +109,20 @@ func (w *worker) claim() {
 		w.ask.Request.ID.Request = w.ask.Delivery.EventID
 		w.ask.Request.Refusal = &export.Fault{Code: codes.RequestConflict, Message: "taken"}
 	}
+}
+
+// look ends the work if the request's export was announced before.
+func (w *worker) look() {
+	out, err := w.m.announced.Look(w.m.t.Context(), w.ask.Request.ID)
+	if err != nil {
+		w.next = w.claim // it asks again
+		return
+	}
+	if out == nil {
+		return
+	}
+	w.say("finds it announced")
+	w.outcome, w.next = *out, w.announce
 }
 
 func (w *worker) begin() {

@@ -68,6 +68,37 @@ func (m *model) lose(msg *message) {
 	}
 }
 
+// loseCommit takes the end of an announced export from the ledger, as a fail-over to a standby without the
+// last commits does. No worker runs then.
+func (m *model) loseCommit() {
+	for _, e := range m.entries() {
+		if _, there := m.stream[e.ID]; !there || e.State != export.Completed || e.RemovedAt != nil {
+			continue
+		}
+		m.exec(m.t, "UPDATE pgcourier.requests SET state = 'running', lease_until = clock_timestamp() - interval '1 s', outcome = NULL, finished_at = NULL, published_at = NULL WHERE project_id = $1 AND request_id = $2",
+			e.ID.Project, e.ID.Request)
+		m.exec(m.t, "UPDATE pgcourier.attempts SET result = 'running', ended_at = NULL WHERE project_id = $1 AND request_id = $2 AND attempt = $3",
+			e.ID.Project, e.ID.Request, e.Outcome.Attempt)
+		m.saw["is lost"]++
+		m.say("the ledger loses the end of %s", e.ID)
+		return
+	}
+}
+
+// announced is the stream of outcomes, as the protocol reads it.
+type announced struct{ m *model }
+
+func (a announced) Completed(_ context.Context, id export.ID) (*export.Manifest, error) {
+	if a.m.saw["is lost"] > 0 && a.m.chance("stream unreachable", 2) {
+		return nil, errFault
+	}
+	o, there := a.m.stream[id]
+	if !there || o.State != export.Completed {
+		return nil, nil //nolint:nilnil // none was announced
+	}
+	return &export.Manifest{Version: 1, Outcome: o, Key: a.m.key(export.Token{ID: id, Attempt: o.Attempt})}, nil
+}
+
 // id is the id of a message's outcome: a conflict has one of its own.
 func (msg *message) id(digests map[export.ID][32]byte) export.ID {
 	id := msg.request.ID

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
 	"github.com/pgcourier/pgcourier/internal/config"
@@ -61,6 +63,7 @@ type exportsConfig struct {
 	Recipients []seal.Recipient
 	Signer     *receipt.Signer // of receipts; nil: none
 	Publisher  telemetry.Publisher
+	JetStream  jetstream.JetStream
 	Telemetry  *telemetry.Telemetry
 	Health     *Health
 	Draining   <-chan struct{}
@@ -74,6 +77,7 @@ type exports struct {
 	groups    *handlers.Groups
 	store     export.Store
 	dumper    *pgdump.Dumper
+	announced *export.Announced
 }
 
 // openExporter checks the project query and the client tools and opens the spool and the dumper.
@@ -102,8 +106,10 @@ func openExporter(ctx context.Context, c exportsConfig) (*exports, error) {
 	publisher := publications{c.Publisher}
 	out := &exports{dumper: dumper, store: c.Store}
 	out.announcer = &handlers.Announcer{Publisher: publisher, Outbox: c.Ledger, Source: source, Waiting: c.Health.Outcome, Draining: c.Draining, Log: c.Log}
+	out.announced = &export.Announced{Stream: announcements{c.JetStream}, Ledger: c.Ledger, Log: c.Log}
 	out.exporter = export.New(export.Config{
-		Ledger: c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
+		Announced: out.announced,
+		Ledger:    c.Telemetry.Ledger(c.Ledger), Projects: c.Telemetry.Projects(c.Projects), Dumper: c.Telemetry.Dumper(dumper), Store: c.Store,
 		Observer:   &handlers.Observer{Publisher: publisher, Source: source, Log: c.Log},
 		Inspect:    func(f export.Format) (export.Inspector, error) { return archive.NewChecker(f) },
 		Seal:       seal.Options{MaxBytes: int64(s.MaxBytes), Level: seal.Level(s.Level)},

@@ -25,6 +25,7 @@ type SweeperConfig struct {
 	Store      export.Store
 	Exporter   *export.Exporter // runs requests that used up their deliveries and never began
 	Announcer  *handlers.Announcer
+	Announced  *export.Announced
 	Projects   export.Projects
 	Dumper     *pgdump.Dumper // ends the sessions of lost attempts on the sources
 	// AckWait is how long a worker may be silent, and the pause between two sweeps.
@@ -57,7 +58,7 @@ func (r *Sweeper) Run(ctx context.Context) error {
 		Reaper: c.Ledger, Collector: c.Ledger, Announcer: c.Announcer, Store: c.Store, Log: c.Log,
 		Queue: queue, Rescue: rescuer.Rescue, Every: c.AckWait, Grace: 2 * c.AckWait,
 		Cleaner: c.Ledger, Removals: c.Ledger, Keep: c.Keep,
-		EndSessions: r.endSessions,
+		EndSessions: r.endSessions, Announced: c.Announced,
 	})
 	const advisories = "$JS.EVENT.ADVISORY.CONSUMER.*." + events.StreamRequests + ".>"
 	hint, err := c.Connection.Subscribe(advisories, func(*nats.Msg) { s.Hint() })

@@ -219,7 +219,7 @@ func (w wiring) openExports(ctx context.Context, sh *shared) error {
 	sh.exports, err = openExporter(ctx, exportsConfig{
 		Signer:   signer,
 		Settings: c, Name: w.name, Ledger: sh.ledger, Projects: sh.projects, Store: store, Recipients: w.recipients,
-		Publisher: sh.broker.publisher(server.UserWorker, sh.telemetry), Telemetry: sh.telemetry, Log: w.Log,
+		Publisher: sh.broker.publisher(server.UserWorker, sh.telemetry), JetStream: sh.broker.jetStream(server.UserWorker), Telemetry: sh.telemetry, Log: w.Log,
 		Health: sh.health, Draining: w.service.draining,
 	})
 	if err != nil {
@@ -263,7 +263,7 @@ func (w wiring) addExporting(ctx context.Context, sh shared) error {
 	}
 	if c.Serves(config.RoleSweeper) {
 		w.service.add("sweeper", NewSweeper(SweeperConfig{
-			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer,
+			Connection: nc, JetStream: js, Ledger: sh.ledger, Store: sh.exports.store, Exporter: sh.exports.exporter, Announcer: sh.exports.announcer, Announced: sh.exports.announced,
 			Projects: sh.projects, Dumper: sh.exports.dumper,
 			AckWait: c.AckWait, Drain: handlersDrain(c.DrainTimeout), Keep: c.LedgerRetention, Begun: w.service.starting.part(), Log: w.Log,
 		}))

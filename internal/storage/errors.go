@@ -88,6 +88,8 @@ func asFault(err error) error {
 		f.Message = "what was stored is that of another export or destination"
 	case errors.Is(err, ErrVersion):
 		f.Message = "the manifest was written by another version of pgcourier"
+	case errors.Is(err, export.ErrStored):
+		f.Code, f.Message = codes.InternalError, "the storage already holds an export of this attempt, which stays: the ledger has lost rows"
 	case errors.Is(err, ErrMismatch), errors.Is(err, ErrBadKey), errors.Is(err, ErrExists):
 		f.Code, f.Message = codes.InternalError, "the storage refused the export"
 	case errors.Is(err, ErrNotFound):

@@ -88,14 +88,14 @@ func New(c Config) (*Repository, error) {
 //
 // The faults are codes.StorageFull, codes.StorageUnavailable, and codes.InternalError
 // for a bad or taken key and for a description that does not fit (ErrBadKey, ErrExists,
-// ErrMismatch in the chain). An error of r comes back as it is, wrapped.
+// ErrMismatch in the chain; also export.ErrStored if the key has a manifest). An error of r comes back as it is, wrapped.
 func (r *Repository) Put(ctx context.Context, key string, src io.Reader, describe func() export.Manifest) ([]export.Copy, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, asFault(err)
 	}
 	switch _, err := r.catalog.find(ctx, key); {
 	case err == nil:
-		return nil, asFault(fmt.Errorf("put %s: %w", key, ErrExists))
+		return nil, asFault(fmt.Errorf("put %s: %w: %w", key, ErrExists, export.ErrStored))
 	case !errors.Is(err, ErrNotFound):
 		return nil, asFault(fmt.Errorf("look for %s: %w", key, err))
 	}

@@ -47,7 +47,7 @@ func acts() []act {
 		listen("subscribe to the events of acme's requests", "backup.*.acme.*", "gateway publisher api operator"),
 		listen("subscribe to the events of another project's requests", "backup.*.globex.*", "gateway api operator"),
 		listen("subscribe to the events of all requests", "backup.*.*.*", "gateway api operator"),
-		api("read a stored outcome", "STREAM.MSG.GET.BACKUP_OUTCOMES", "gateway api operator"),
+		api("read a stored outcome", "STREAM.MSG.GET.BACKUP_OUTCOMES", "gateway worker api operator"),
 		api("read a stored event", "STREAM.MSG.GET.BACKUP_EVENTS", "gateway api operator"),
 		api("make a consumer of outcomes", "CONSUMER.CREATE.BACKUP_OUTCOMES.mine.backup.failed.>", "operator"),
 		api("remove a consumer of outcomes", "CONSUMER.DELETE.BACKUP_OUTCOMES.mine", "operator"),

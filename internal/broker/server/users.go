@@ -154,8 +154,8 @@ func workerRights(r Rights) Rights {
 		}, setup(),
 		consume(events.StreamRequests, events.ConsumerExport), consume(events.StreamIntake, events.ConsumerIntake),
 		consume(events.StreamSchedules, events.ConsumerDue),
-		[]string{ // the sweeper and cancels read the queues and remove messages
-			readMsg(events.StreamRequests), readMsg(events.StreamIntake), readMsg(events.StreamAdvisories),
+		[]string{ // the sweeper and cancels read the queues and outcomes, and remove messages
+			readMsg(events.StreamOutcomes), readMsg(events.StreamRequests), readMsg(events.StreamIntake), readMsg(events.StreamAdvisories),
 			api + "STREAM.MSG.DELETE." + events.StreamRequests,
 		},
 	)
