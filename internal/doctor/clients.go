@@ -13,7 +13,10 @@ import (
 // checkClients looks for PostgreSQL's client tools and their published faults.
 func (x *examiner) checkClients(_ context.Context, r *Report) {
 	for _, tool := range []string{"pg_dump", "psql", "pg_restore"} {
-		found := x.discover(tool)
+		found, unknown := x.discover(tool)
+		if unknown != nil {
+			r.Add(tool, Finding{State: Warning, Found: "left out: " + strings.Join(strings.Fields(unknown.Error()), " "), Fix: "run it by hand with --version, and repair or remove it"})
+		}
 		if len(found) == 0 {
 			f := Finding{State: Warning, Found: "no " + tool + " here: restores cannot run", Fix: "install postgresql-client, or set PGCOURIER_PG_BIN_DIR"}
 			if tool == "pg_dump" && x.Settings.Exporting() {
@@ -24,7 +27,8 @@ func (x *examiner) checkClients(_ context.Context, r *Report) {
 		}
 		var faulty []string
 		var fixes []string
-		for _, f := range libpq.Examine(x.toolDirs(), tool) {
+		examined, _ := libpq.Examine(x.toolDirs(), tool) // the others are named above
+		for _, f := range examined {
 			var ids []string
 			for _, a := range f.Advisories {
 				ids = append(ids, a.ID)
@@ -61,7 +65,8 @@ func (x *examiner) toolDirs() []string {
 	return nil
 }
 
-func (x *examiner) discover(tool string) []libpq.Version {
+// discover is libpq.Discover in these places.
+func (x *examiner) discover(tool string) ([]libpq.Version, error) {
 	dirs := x.toolDirs()
 	if dirs == nil {
 		dirs = libpq.BinDirs(tool)

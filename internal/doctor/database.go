@@ -123,7 +123,7 @@ func (x *examiner) checkServer(ctx context.Context, conn *pgxpool.Conn, r *Repor
 
 // checkPgDump holds the installed versions against the server's.
 func (x *examiner) checkPgDump(server string, r *Report) {
-	installed := x.discover("pg_dump") // the oldest major first
+	installed, _ := x.discover("pg_dump") // the oldest major first; the check of the clients names those left out
 	if len(installed) == 0 {
 		r.Skip("pg_dump", "there is none")
 		return

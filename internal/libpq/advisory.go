@@ -1,6 +1,7 @@
 package libpq
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,21 +21,25 @@ type Finding struct {
 }
 
 // Examine reports the published faults of every tool of these names in dirs (empty: where
-// BinDirs looks). It runs each with --version.
-func Examine(dirs []string, tools ...string) []Finding {
+// BinDirs looks). It runs each with --version. The error names the tools that were not examined, as that of
+// Discover.
+func Examine(dirs []string, tools ...string) ([]Finding, error) {
 	var out []Finding
+	var unknown []error
 	for _, tool := range tools {
 		in := dirs
 		if len(in) == 0 {
 			in = BinDirs(tool)
 		}
-		for _, v := range Discover(tool, in) {
+		found, err := Discover(tool, in)
+		unknown = append(unknown, err)
+		for _, v := range found {
 			if f, ok := v.examine(tool); ok {
 				out = append(out, f)
 			}
 		}
 	}
-	return out
+	return out, errors.Join(unknown...)
 }
 
 func (v Version) examine(tool string) (Finding, bool) {

@@ -39,7 +39,10 @@ func TestOldToolsAreFoundWithTheirFix(t *testing.T) {
 		// PostgreSQL 13 ended with 13.23: no release fixes what was found later.
 		{"psql", "13.23", []string{"CVE-2026-18408", "CVE-2026-6477"}, ""},
 	} {
-		found := libpq.Examine([]string{pretend(t, c.tool, c.version)}, c.tool)
+		found, err := libpq.Examine([]string{pretend(t, c.tool, c.version)}, c.tool)
+		if err != nil {
+			t.Error(err)
+		}
 		if len(c.ids) == 0 {
 			if len(found) != 0 {
 				t.Errorf("%s %s: %v", c.tool, c.version, found)

@@ -10,6 +10,9 @@ var (
 	MakeBatch   = makeBatch
 )
 
+// DiscoverWithin is Discover with another wait.
+var DiscoverWithin = discover
+
 // Tail keeps the end of the text that is written to it.
 type Tail = tail
 

@@ -2,6 +2,7 @@ package libpq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -24,11 +25,20 @@ const versionWait = 10 * time.Second
 
 var versionLine = regexp.MustCompile(`^(\w+) \(PostgreSQL\) ((\d+)(?:\.(\d+))?\S*)`)
 
+// ErrNoAnswer means that a tool did not answer `--version` in time, as on an overloaded machine.
+var ErrNoAnswer = errors.New("no answer")
+
 // Discover asks every tool of that name (pg_dump, psql, pg_restore) in dirs for its version,
-// and returns the oldest major first, the newest minor first within it. A broken one is
-// left out, and so is Debian's on the PATH, a Perl script that looks for clusters.
-func Discover(tool string, dirs []string) []Version {
+// and returns the oldest major first, the newest minor first within it. Debian's on the PATH, a Perl
+// script that looks for clusters, is left out. So is one that does not say its version: the error
+// names each of these, with ErrNoAnswer if it took more than 10 s. The others are returned with it.
+func Discover(tool string, dirs []string) ([]Version, error) {
+	return discover(tool, dirs, versionWait)
+}
+
+func discover(tool string, dirs []string, wait time.Duration) ([]Version, error) {
 	var found []Version
+	var unknown []error
 	for _, dir := range dirs {
 		path, err := filepath.Abs(filepath.Join(dir, tool))
 		if err != nil {
@@ -38,9 +48,12 @@ func Discover(tool string, dirs []string) []Version {
 		if err != nil || filepath.Base(target) == "pg_wrapper" {
 			continue
 		}
-		if v, err := askVersion(path, tool); err == nil {
-			found = append(found, v)
+		v, err := askVersion(path, tool, wait)
+		if err != nil {
+			unknown = append(unknown, err)
+			continue
 		}
+		found = append(found, v)
 	}
 	slices.SortStableFunc(found, func(a, b Version) int {
 		if a.Major != b.Major {
@@ -48,16 +61,19 @@ func Discover(tool string, dirs []string) []Version {
 		}
 		return b.Minor - a.Minor
 	})
-	return found
+	return found, errors.Join(unknown...)
 }
 
-func askVersion(path, tool string) (Version, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), versionWait)
+func askVersion(path, tool string, wait time.Duration) (Version, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
+	if err != nil && ctx.Err() != nil {
+		return Version{}, fmt.Errorf("%s --version: %w in %s, so this %s is not used: is the machine overloaded?", path, ErrNoAnswer, wait, tool)
+	}
 	if err != nil {
 		return Version{}, fmt.Errorf("%s --version: %w", path, err)
 	}

@@ -96,11 +96,18 @@ func New(c Config) (*Dumper, error) {
 		return nil, fmt.Errorf("pg_dump: times and bounds must be positive, and Stall (%s) longer than LockWaitTimeout (%s)",
 			c.Stall, c.LockWaitTimeout)
 	}
-	d := &Dumper{config: c, versions: libpq.Discover("pg_dump", c.BinDirs), warm: &warm{keep: c.KeepWarm}}
-	if len(d.versions) == 0 {
-		return nil, fmt.Errorf("%w (looked in %s)", ErrNoPgDump, strings.Join(c.BinDirs, ", "))
+	versions, unknown := libpq.Discover("pg_dump", c.BinDirs)
+	if len(versions) == 0 {
+		err := fmt.Errorf("%w (looked in %s)", ErrNoPgDump, strings.Join(c.BinDirs, ", "))
+		if unknown != nil {
+			err = fmt.Errorf("%w: %w", err, unknown)
+		}
+		return nil, err
 	}
-	return d, nil
+	if unknown != nil {
+		c.Logger.Warn("client tools left out", "error", unknown)
+	}
+	return &Dumper{config: c, versions: versions, warm: &warm{keep: c.KeepWarm}}, nil
 }
 
 // Close ends the idle sessions. Open dumps continue and end their own sessions.

@@ -78,10 +78,11 @@ func NewGroupDumper(c GroupConfig) (*GroupDumper, error) {
 	if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("groups: the spool's folder %q cannot be used: %w", c.Dir, errors.Join(err, os.ErrInvalid))
 	}
-	g := &GroupDumper{
-		config: c, dumper: *c.Dumper, log: c.Dumper.config.Logger,
-		restores: libpq.Discover("pg_restore", c.Dumper.config.BinDirs),
+	restores, unknown := libpq.Discover("pg_restore", c.Dumper.config.BinDirs)
+	if unknown != nil {
+		c.Dumper.config.Logger.Warn("client tools left out", "error", unknown)
 	}
+	g := &GroupDumper{config: c, dumper: *c.Dumper, log: c.Dumper.config.Logger, restores: restores}
 	g.dumper.config.Timeout = min(g.dumper.config.Timeout, groupTimeout)
 	g.dumper.config.Stall = min(g.dumper.config.Stall, groupStall)
 	g.dumper.config.LockWaitTimeout = min(g.dumper.config.LockWaitTimeout, groupLocking)

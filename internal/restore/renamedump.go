@@ -107,16 +107,24 @@ func (m *renaming) dumpArguments(section string) []string {
 }
 
 // chooseDump returns the oldest pg_dump that can read a server: a newer one writes settings that an
-// older target refuses.
+// older target refuses. ErrTool: there is none, with libpq.ErrNoAnswer if a retry may find one.
 func (r *Restorer) chooseDump(major int) (libpq.Version, error) {
 	dirs := r.config.BinDirs
 	if len(dirs) == 0 {
 		dirs = libpq.BinDirs("pg_dump")
 	}
-	for _, v := range libpq.Discover("pg_dump", dirs) {
+	found, unknown := libpq.Discover("pg_dump", dirs)
+	if unknown != nil {
+		r.config.Logger.Warn("client tools left out", "error", unknown)
+	}
+	for _, v := range found {
 		if v.Major >= major {
 			return v, nil
 		}
 	}
-	return libpq.Version{}, fmt.Errorf("%w: no pg_dump for the throw-away server of PostgreSQL %d", ErrTool, major)
+	err := fmt.Errorf("%w: no pg_dump for the throw-away server of PostgreSQL %d", ErrTool, major)
+	if unknown != nil {
+		err = fmt.Errorf("%w: %w", err, unknown)
+	}
+	return libpq.Version{}, err
 }

@@ -69,7 +69,7 @@ type Restorer struct {
 }
 
 // New returns a Restorer with the installed tools. A missing tool is an error only when a restore
-// needs it.
+// needs it. New logs which tools do not say their version.
 func New(c Config) *Restorer {
 	psqlDirs, restoreDirs := c.BinDirs, c.BinDirs
 	if len(c.BinDirs) == 0 {
@@ -80,7 +80,12 @@ func New(c Config) *Restorer {
 	c.KillDelay = cmp.Or(c.KillDelay, 5*time.Second)
 	c.SpoolDir = cmp.Or(c.SpoolDir, filepath.Join(os.TempDir(), "pgcourier-spool-"+strconv.Itoa(os.Getuid())))
 	c.Logger = cmp.Or(c.Logger, slog.Default())
-	return &Restorer{config: c, psql: libpq.Discover("psql", psqlDirs), pgr: libpq.Discover("pg_restore", restoreDirs)}
+	psql, psqlErr := libpq.Discover("psql", psqlDirs)
+	pgr, pgrErr := libpq.Discover("pg_restore", restoreDirs)
+	if err := errors.Join(psqlErr, pgrErr); err != nil {
+		c.Logger.Warn("client tools left out", "error", err)
+	}
+	return &Restorer{config: c, psql: psql, pgr: pgr}
 }
 
 // Stage is a stage of a restore.

@@ -9,8 +9,8 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
-// CheckClients checks the client tools for published security faults. It logs them; with
-// CLIENT_CHECK=refuse it returns them as a *config.Error.
+// CheckClients checks the client tools for published security faults. It logs them, and the tools that
+// do not say their version; with CLIENT_CHECK=refuse it returns both as a *config.Error.
 func CheckClients(ctx context.Context, c config.Config, log *slog.Logger, tools ...string) error {
 	if c.ClientCheck == config.ClientsOff {
 		return nil
@@ -20,7 +20,14 @@ func CheckClients(ctx context.Context, c config.Config, log *slog.Logger, tools 
 		dirs = []string{c.PGBinDir}
 	}
 	var faults []error
-	for _, f := range libpq.Examine(dirs, tools...) {
+	found, unknown := libpq.Examine(dirs, tools...)
+	switch {
+	case unknown != nil && c.ClientCheck == config.ClientsRefuse:
+		faults = append(faults, unknown)
+	case unknown != nil:
+		log.WarnContext(ctx, "client tools not examined", "error", unknown)
+	}
+	for _, f := range found {
 		if c.ClientCheck == config.ClientsRefuse {
 			faults = append(faults, errors.New(f.String()))
 			continue

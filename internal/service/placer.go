@@ -205,6 +205,7 @@ var placeFaults = []struct {
 	{destinations.ErrNoExport, codes.ExportMissing, "no destination holds the export"},
 	{storage.ErrNotFound, codes.ExportMissing, "no destination holds the export"},
 	{storage.ErrVersion, codes.VersionMismatch, "the export was written by a later version"},
+	{libpq.ErrNoAnswer, codes.InternalError, "a client tool of the restorer does not answer: its machine may be overloaded"}, // is an ErrTool too
 	{restore.ErrTool, codes.VersionMismatch, "the restorer has no client tools for this export and target"},
 	{storage.ErrRefused, codes.StorageRefused, "the storage refuses the restorer"},
 	{storage.ErrUnavailable, codes.StorageUnavailable, "the storage cannot be read now"},

@@ -37,8 +37,8 @@ func atHand(program string) ([]libpq.Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := libpq.Discover(program, append(dirs, libpq.BinDirs(program)...))
-	return slices.CompactFunc(all, func(a, b libpq.Version) bool { return a.Major == b.Major }), nil
+	all, err := libpq.Discover(program, append(dirs, libpq.BinDirs(program)...))
+	return slices.CompactFunc(all, func(a, b libpq.Version) bool { return a.Major == b.Major }), err
 }
 
 // pair is a source server and the client tools that export it.
