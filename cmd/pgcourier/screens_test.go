@@ -234,6 +234,16 @@ func TestTheJSONIsDocumented(t *testing.T) {
 		"cancel --restore": events.RestoreCancelReply{
 			RestoreID: "clone-7", ProjectID: "acme-staging", Result: events.CancelAccepted, Message: "the restore is cancelled",
 		},
+		"show --restore": term.Restore{
+			ProjectID: "acme-staging", RestoreID: "clone-7", From: "acme/nightly-2026-11-23", State: "completed", Attempt: 2, RequestedBy: "ann",
+			CreatedAt: noon, StartedAt: new(noon.Add(time.Second)), FinishedAt: new(noon.Add(time.Minute)),
+			Restored: []byte(`{"from":{"project_id":"acme","request_id":"nightly-2026-11-23"},"mode":"create","schemas":["staging"],"tables":2,"rows":7,"server_version":"15.18"}`),
+			Request:  []byte(`{"project_id":"acme-staging","restore_id":"clone-7","from":{"project_id":"acme","request_id":"latest"},"mode":"create"}`),
+			Attempts: []term.Attempt{
+				{Attempt: 1, Worker: "host-a", Delivery: 1, Result: "retry", Code: "lock_timeout", Message: "open sessions hold what is to be replaced", StartedAt: noon.Add(time.Second), EndedAt: new(noon.Add(12 * time.Second))},
+				{Attempt: 2, Worker: "host-a", Delivery: 2, Result: "completed", StartedAt: noon.Add(20 * time.Second), EndedAt: new(noon.Add(time.Minute))},
+			},
+		},
 		"replay":          sampleReport(false).Items[0],
 		"replay --failed": sampleReport(false),
 		"notifications":   sampleNotifications(),

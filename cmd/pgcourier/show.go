@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,9 +67,13 @@ func (a *app) showRestore(ctx context.Context, l *ledger.Restores, id export.ID)
 	if err != nil || e == nil {
 		return cmp.Or(err, exitf(exitNotFound, "no restore %s is known: name it as PROJECT/RESTORE_ID", term.Sanitize(id.String())))
 	}
+	attempts, err := l.Attempts(ctx, id)
+	if err != nil {
+		return err
+	}
 	r := term.Restore{
 		ProjectID: e.Project, RestoreID: e.Request, From: strings.Trim(e.From.String(), "/"), State: string(e.State), Attempt: e.Attempt, Code: string(e.Code),
-		Message: e.Message, RequestedBy: e.RequestedBy, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt, Request: e.Payload,
+		Message: e.Message, RequestedBy: e.RequestedBy, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, FinishedAt: e.FinishedAt, Request: e.Payload, Attempts: attemptsOf(attempts),
 	}
 	if e.Outcome != nil {
 		r.Restored = e.Outcome.Restored
@@ -99,25 +102,17 @@ func showText(s term.Screen, e ledger.Entry) string {
 	if len(e.Payload) > 0 {
 		lines = append(lines, [2]string{"request body", string(e.Payload)})
 	}
-	text := s.Pairs(lines)
-	if len(e.Attempts) == 0 {
-		return text
-	}
-	table := term.Table{Columns: attemptColumns}
-	for _, t := range e.Attempts {
-		cause := string(t.Code)
-		if t.Message != "" {
-			cause += ": " + t.Message
-		}
-		table.Add(strconv.Itoa(t.Attempt), t.Result, strconv.Itoa(t.Delivery), term.Time(&t.StartedAt), term.Time(t.EndedAt), t.Worker, cause)
-	}
-	return text + "\n" + table.Text(s)
+	return s.Pairs(lines) + s.Attempts(attemptsOf(e.Attempts))
 }
 
-// attemptColumns are those of one request's attempts.
-var attemptColumns = []term.Column{
-	{Title: "ATTEMPT"}, {Title: "RESULT"}, {Title: "DELIVERY", Drop: 3}, {Title: "STARTED", Drop: 1}, {Title: "ENDED", Drop: 4},
-	{Title: "WORKER", Drop: 2}, {Title: "CAUSE"},
+func attemptsOf(all []ledger.Attempt) []term.Attempt {
+	out := make([]term.Attempt, len(all))
+	for i, t := range all {
+		out[i] = term.Attempt{
+			Attempt: t.Attempt, Worker: t.Worker, Delivery: t.Delivery, Result: t.Result, Code: string(t.Code), Message: t.Message, StartedAt: t.StartedAt, EndedAt: t.EndedAt,
+		}
+	}
+	return out
 }
 
 func artifactLines(s term.Screen, a export.Artifact) [][2]string {

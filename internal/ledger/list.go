@@ -140,16 +140,20 @@ func (l *Ledger) Get(ctx context.Context, request, project string) ([]Entry, err
 		return nil, err
 	}
 	for i, e := range out {
-		out[i].Attempts, err = read[Attempt](ctx, l, "get attempts of "+e.String(), getAttempts, e.Project, e.Request)
-		if err != nil {
+		if out[i].Attempts, err = l.attempts(ctx, getAttempts, e.ID); err != nil {
 			return nil, err
-		}
-		for j := range out[i].Attempts {
-			a := &out[i].Attempts[j]
-			a.StartedAt, a.EndedAt, a.CollectedAt = a.StartedAt.UTC(), utc(a.EndedAt), utc(a.CollectedAt)
 		}
 	}
 	return out, nil
+}
+
+func (l *Ledger) attempts(ctx context.Context, sql string, id export.ID) ([]Attempt, error) {
+	all, err := read[Attempt](ctx, l, "get attempts of "+id.String(), sql, id.Project, id.Request)
+	for i := range all {
+		a := &all[i]
+		a.StartedAt, a.EndedAt, a.CollectedAt = a.StartedAt.UTC(), utc(a.EndedAt), utc(a.CollectedAt)
+	}
+	return all, err
 }
 
 func (l *Ledger) entries(ctx context.Context, what, sql string, args ...any) ([]Entry, error) {

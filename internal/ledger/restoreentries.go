@@ -29,6 +29,12 @@ LEFT JOIN LATERAL (
 
 	getRestore = restoreColumns + ` WHERE r.project_id = $1 AND r.request_id = $2`
 
+	// A restore stores no object.
+	getRestoreAttempts = `
+SELECT attempt, worker, delivery, '' AS object, result, coalesce(code, '') AS code,
+    coalesce(message, '') AS message, started_at, ended_at, NULL::timestamptz AS collected_at
+FROM pgcourier.restore_attempts WHERE project_id = $1 AND request_id = $2 ORDER BY attempt`
+
 	listRestores = restoreColumns + ` WHERE $1 = '' OR r.project_id = $1 ORDER BY r.created_at DESC, r.project_id, r.request_id LIMIT $2`
 
 	pageRestores = restoreColumns + `
@@ -75,6 +81,11 @@ func (r *Restores) Get(ctx context.Context, id export.ID) (*RestoreEntry, error)
 		return nil, err
 	}
 	return &all[0], nil
+}
+
+// Attempts returns the attempts at a restore, the oldest first.
+func (r *Restores) Attempts(ctx context.Context, id export.ID) ([]Attempt, error) {
+	return r.ledger.attempts(ctx, getRestoreAttempts, id)
 }
 
 // List returns up to limit restores into a project, or into all if it is empty, the newest first.

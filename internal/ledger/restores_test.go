@@ -42,6 +42,10 @@ func TestRestoresThatAreOverAreForgottenAndWhatTheyKeptIsFoundBefore(t *testing.
 	if err != nil || len(due) != 2 || due[0].Request != "due" || due[1].Request != "overdue" || !slices.Equal(due[0].Schemas, []string{"old"}) || !slices.Equal(due[0].Placed, []string{"acme"}) {
 		t.Errorf("due schemas: %+v, %v", due, err)
 	}
+	if all, err := led.Attempts(t.Context(), acme("failed")); err != nil || len(all) != 1 || all[0].Attempt != 1 || all[0].Result != "failed" ||
+		all[0].Code != codes.TargetOccupied || all[0].Message != "m" || all[0].EndedAt == nil {
+		t.Errorf("attempts %+v, %v", all, err)
+	}
 	for n, want := range map[time.Duration]int{48 * time.Hour: 0, time.Hour: 2} {
 		if got, err := led.Forget(t.Context(), n, now, 10); err != nil || got != want {
 			t.Errorf("%d restores older than %s were forgotten (%v), want %d", got, n, err, want)

@@ -65,6 +65,7 @@ type Restore struct {
 	FinishedAt  *time.Time      `json:"finished_at,omitempty"`
 	Restored    json.RawMessage `json:"restored,omitempty"` // the ledger's; only of a restore that is shown alone
 	Request     json.RawMessage `json:"request,omitempty"`  // likewise
+	Attempts    []Attempt       `json:"attempts,omitempty"` // likewise, the oldest first
 }
 
 var restoreColumns = []Column{
@@ -84,7 +85,7 @@ func (s Screen) RestoreList(all []Restore) string {
 	return table.Text(s)
 }
 
-// RestoreDetails shows a restore and what it restored.
+// RestoreDetails shows a restore, what it restored and its attempts.
 func (s Screen) RestoreDetails(r Restore) string {
 	lines := [][2]string{
 		{"project", r.ProjectID}, {"restore", r.RestoreID}, {"state", r.State}, {"attempts", strconv.Itoa(r.Attempt)},
@@ -124,5 +125,5 @@ func (s Screen) RestoreDetails(r Restore) string {
 	if len(r.Request) > 0 {
 		lines = append(lines, [2]string{"request body", string(r.Request)})
 	}
-	return s.Pairs(lines)
+	return s.Pairs(lines) + s.Attempts(r.Attempts)
 }

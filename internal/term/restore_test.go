@@ -37,14 +37,20 @@ func TestARestoreIsShownWithWhatItRestored(t *testing.T) {
 		ProjectID: "staging", RestoreID: "c1", From: "acme/one", State: "completed", Attempt: 1, CreatedAt: noon,
 		Restored: json.RawMessage(`{"schemas":["tenant"],"tables":2,"rows":7,"kept":["tenant_before"],"kept_until":"` + noon.Add(time.Hour).Format(time.RFC3339) + `","remarks":["r"]}`),
 	}
+	ended := noon.Add(time.Minute)
+	r.Attempts = []term.Attempt{
+		{Attempt: 1, Worker: "host-a", Delivery: 1, Result: "retry", Code: "lock_timeout", Message: "in use", StartedAt: noon, EndedAt: &ended},
+		{Attempt: 2, Worker: "host-b", Delivery: 2, Result: "completed", StartedAt: ended, EndedAt: &ended},
+	}
 	text := term.Screen{Now: noon}.RestoreDetails(r)
-	for _, want := range []string{"acme/one", "7 rows in 2 tables into schema tenant", "schema tenant_before, until 2026-11-23 13:00:00Z", "remark"} {
+	for _, want := range []string{"acme/one", "7 rows in 2 tables into schema tenant", "schema tenant_before, until 2026-11-23 13:00:00Z", "remark",
+		"ATTEMPT  RESULT", "host-a  lock_timeout: in use", "2        completed  2"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in:\n%s", want, text)
 		}
 	}
-	r.State, r.Code, r.Message, r.Restored = "failed", "target_full", "no room", nil
-	if text := (term.Screen{Now: noon}).RestoreDetails(r); !strings.Contains(text, "target_full: no room") || strings.Contains(text, "rows in") {
+	r.State, r.Code, r.Message, r.Restored, r.Attempts = "failed", "target_full", "no room", nil, nil
+	if text := (term.Screen{Now: noon}).RestoreDetails(r); !strings.Contains(text, "target_full: no room") || strings.Contains(text, "rows in") || strings.Contains(text, "ATTEMPT") {
 		t.Errorf("a failed one is shown as:\n%s", text)
 	}
 	if text := (term.Screen{Now: noon}).RestoreList([]term.Restore{r}); !strings.Contains(text, "c1") || !strings.Contains(text, "target_full") {

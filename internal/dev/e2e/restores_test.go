@@ -177,7 +177,8 @@ func TestAProjectIsClonedByEvent(t *testing.T) {
 	if out, stderr, code := p.cli("list", "--restores", "--project", "staging"); code != 0 || !strings.Contains(out, "c1") || !strings.Contains(out, "acme/one") {
 		t.Errorf("list --restores: %d, %s%s", code, out, stderr)
 	}
-	if out, stderr, code := p.cli("show", "staging/c1", "--restore"); code != 0 || !strings.Contains(out, "acme/one") || !strings.Contains(out, "into schema tenant_staging") {
+	if out, stderr, code := p.cli("show", "staging/c1", "--restore"); code != 0 || !strings.Contains(out, "acme/one") || !strings.Contains(out, "into schema tenant_staging") ||
+		!strings.Contains(out, "ATTEMPT  RESULT") || !strings.Contains(out, "completed") {
 		t.Errorf("show --restore: %d, %s%s", code, out, stderr)
 	}
 	if out, stderr, code := p.cli("show", "staging/c2", "--restore"); code != 3 {
