@@ -36,7 +36,7 @@ type Config struct {
 
 // Names are the checks, by their first name, in the order of their findings.
 func Names() []string {
-	return []string{"clients", "database", "projects", "broker", "storage", "disk", "keys", "sandbox", "retention", "notify", "drift"}
+	return []string{"clients", "database", "projects", "restores", "broker", "storage", "disk", "keys", "sandbox", "retention", "notify", "drift"}
 }
 
 // Examine looks at everything that Config names, all at once, and returns what it found. It
@@ -76,6 +76,7 @@ func (x *examiner) checks() []Check {
 		{Name: "clients", Run: x.checkClients},
 		{Name: "database", Run: x.checkDatabase},
 		{Name: "projects", Run: x.checkProjects},
+		{Name: "restores", Run: x.checkTargets},
 		{Name: "broker", Run: x.checkBroker},
 	}
 	all = append(all, x.storageChecks()...)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgcourier/pgcourier/internal/libpq"
 )
 
 // markerFaultsSQL selects, in words, why the place of the markers cannot be trusted. $1 is the owner of
@@ -53,6 +55,19 @@ SELECT m.what || ' has a default or a check that calls a function' FROM made m
                     pg_catalog.regexp_matches(x.tree, ':(?:funcid|opfuncid) ([0-9]+)', 'g') f (ids) LEFT JOIN pg_catalog.pg_proc p ON p.oid = f.ids[1]::oid
                 WHERE (p.oid < 16384 AND (p.provolatile = 'i' OR p.proname IN ('now', 'clock_timestamp'))) IS NOT TRUE)
  ORDER BY 1`
+
+// MarkerFaults returns, in words, why restores into a target are refused with ErrMarkers: its schema
+// pgcourier_restore is not as restores make it. owner is the role that is to own what is restored;
+// empty: none, or the login.
+func MarkerFaults(ctx context.Context, target *libpq.Source, owner string) ([]string, error) {
+	ses, err := open(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	defer ses.Close()
+	faults, err := strs(ctx, ses.Conn, markerFaultsSQL, owner)
+	return faults, ofTargetError(err, "look at the schema pgcourier_restore")
+}
 
 // trustMarkers returns ErrMarkers if the place of the markers is not as it was made. In a transaction,
 // lock keeps it so until the end.

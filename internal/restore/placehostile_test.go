@@ -301,6 +301,9 @@ func TestAForeignPlaceOfTheMarkersIsRefused(t *testing.T) {
 		if _, err := r.Place(t.Context(), x.Export, p, nil); !errors.Is(err, restore.ErrMarkers) || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: place: %v", what, err)
 		}
+		if faults, err := restore.MarkerFaults(t.Context(), p.Source, owner); err != nil || !strings.Contains(strings.Join(faults, "; "), what) {
+			t.Errorf("%s: found %q, %v", what, faults, err)
+		}
 		if strings.HasPrefix(what, "rights on") { // what Refuse does not know
 			continue
 		}

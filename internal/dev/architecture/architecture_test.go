@@ -76,7 +76,7 @@ var allowed = []rule{
 	}, "the commands for stored exports, at the service's level: without a broker, so that they work during an outage", []string{"github.com/nats-io/nats-server", "github.com/ThreeDotsLabs/watermill", "github.com/spf13/cobra"}},
 	{"internal/doctor", []string{
 		"events", "schemas", "internal/schedule", "internal/broker", "internal/broker/server", "internal/broker/setup", "internal/config", "internal/libpq/controlplane", "internal/export",
-		"internal/failpoint", "internal/handover", "internal/handover/receipt", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/retention", "internal/schedule", "internal/sandbox",
+		"internal/failpoint", "internal/handover", "internal/handover/receipt", "internal/ledger", "internal/libpq", "internal/notify/...", "internal/pgdump/...", "internal/pgversion", "internal/project", "internal/restore", "internal/retention", "internal/schedule", "internal/sandbox",
 		"internal/seal", "internal/secret", "internal/spool", "internal/storage/...",
 	}, "at the service's level it opens everything that serve opens, without the service itself: a check must not depend on the checked program", []string{"github.com/ThreeDotsLabs/watermill/message/router", "github.com/spf13/cobra"}},
 	{"internal/telemetry", []string{"events", "schemas", "internal/export", "internal/failpoint", "internal/notify", "internal/seal", "internal/secret"}, "it wraps the ports and imports no adapter", []string{"github.com/jackc/pgx", "github.com/nats-io/nats-server", "github.com/minio"}},

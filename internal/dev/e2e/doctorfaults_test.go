@@ -175,6 +175,7 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(string) func()) []plantedFault {
 	down := []string{"database", "projects", "retention/deletions", "storage/file/marker", "storage/s3/marker"}
 	old := faulty(h.t)
+	const toAcme = "RESTORE_QUERY=SELECT NULL::text AS dsn, NULL::text AS schema, NULL::text AS owner, NULL::text[] AS allow_from, true AS allow_replace WHERE $1 = 'acme'"
 	return []plantedFault{
 		{
 			name: "a wrong password", settings: []string{"DATABASE_URL=" + h.dsn(h.login, marked+"-wrong", h.database)},
@@ -211,6 +212,20 @@ func (h *healthyPlatform) databaseFaults(query func(string) string, sql func(str
 		}, {
 			name: "a project query with a wrong column", settings: []string{query(", 1 AS dns")},
 			check: "database/query", found: `column "dns" is unknown`, fix: "PGCOURIER_PROJECT_QUERY", also: []string{"projects"},
+		}, {
+			name: "a schema of the markers that belongs to another role", settings: []string{toAcme},
+			inject: sql("CREATE ROLE other_" + h.database + "; CREATE SCHEMA pgcourier_restore AUTHORIZATION other_" + h.database),
+			undo:   sql("DROP SCHEMA pgcourier_restore; DROP ROLE other_" + h.database),
+			check:  "restores/acme", found: "schema pgcourier_restore belongs to role other_" + h.database, fix: "docs/restore-as-event.md",
+		}, {
+			name: "a table of the markers with a rule", settings: []string{toAcme},
+			inject: sql(`CREATE SCHEMA pgcourier_restore; CREATE TABLE pgcourier_restore.markers (id text PRIMARY KEY);
+				CREATE RULE ignores AS ON INSERT TO pgcourier_restore.markers DO INSTEAD NOTHING`),
+			undo:  sql("DROP SCHEMA pgcourier_restore CASCADE"),
+			check: "restores/acme", found: "table pgcourier_restore.markers has a rule", fix: "docs/restore-as-event.md",
+		}, {
+			name: "no database at the target's dsn", settings: []string{strings.ReplaceAll(toAcme, "NULL::text AS dsn", "'postgres://u@"+freeAddress(h.t)+"/x' AS dsn")},
+			check: "restores/acme", state: doctor.Unreachable, found: "connection refused", fix: "PGCOURIER_RESTORE_QUERY",
 		}, {
 			name: "tables that no query can count", inject: sql(`CREATE FUNCTION tenant_acme.helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
 				CREATE FUNCTION tenant_acme.look(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
