@@ -58,7 +58,7 @@ func CancelSubject(request string) string { return TypeCancel + "." + request }
 
 // Encode encodes c for CancelSubject. The error is an *InvalidError.
 func (c Cancel) Encode() (Message, error) {
-	return encodeQuestion(TypeCancel, "request_id", c.RequestID, c)
+	return encodeQuestion(TypeCancel, CancelSubject(c.RequestID), "request_id", c.RequestID, c)
 }
 
 // DecodeCancel reads a Cancel strictly: what the contract does not name is refused. The
@@ -86,8 +86,8 @@ func DecodeCancelReply(m Message) (CancelReply, error) {
 	return decodeReply[CancelReply](TypeCancelReply, m)
 }
 
-// encodeQuestion encodes v for the subject of the question about id. field names the id in an error.
-func encodeQuestion(name, field, id string, v any) (Message, error) {
+// encodeQuestion encodes v, the question about id. field names the id in an error.
+func encodeQuestion(name, subject, field, id string, v any) (Message, error) {
 	if !ValidRequest(id) {
 		return Message{}, invalid(field, idRule)
 	}
@@ -95,7 +95,7 @@ func encodeQuestion(name, field, id string, v any) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	return Message{Subject: name + "." + id, Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
+	return Message{Subject: subject, Header: map[string]string{HeaderContentType: mediaJSON}, Body: body}, nil
 }
 
 // decodeQuestion reads a question strictly, and the id in its subject. With an error the id is that

@@ -40,7 +40,7 @@ func RestoreCancelSubject(restore string) string { return TypeRestoreCancel + ".
 
 // Encode encodes c for RestoreCancelSubject. The error is an *InvalidError.
 func (c RestoreCancel) Encode() (Message, error) {
-	return encodeQuestion(TypeRestoreCancel, "restore_id", c.RestoreID, c)
+	return encodeQuestion(TypeRestoreCancel, RestoreCancelSubject(c.RestoreID), "restore_id", c.RestoreID, c)
 }
 
 // DecodeRestoreCancel reads a RestoreCancel as DecodeCancel does a Cancel.
