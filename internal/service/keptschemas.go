@@ -105,16 +105,16 @@ var errOtherTarget = errors.New("the control plane names another target than whe
 // clock has no fault.
 func (k *keptDropper) ofProject(ctx context.Context, project string, of []ledger.Kept) map[export.ID]error {
 	faults := map[export.ID]error{}
-	ctx, cancel := context.WithTimeout(ctx, dropFor)
+	bounded, cancel := context.WithTimeout(ctx, dropFor)
 	defer cancel()
 	var schemas []string
 	for _, one := range of {
 		schemas = append(schemas, one.Schemas...)
 	}
-	target, err := k.targets.Lookup(ctx, project)
+	target, err := k.targets.Lookup(bounded, project)
 	var dropped, left []string
 	if err == nil {
-		dropped, left, err = k.engine.dropKept(ctx, target, schemas)
+		dropped, left, err = k.engine.dropKept(bounded, target, schemas)
 	}
 	if len(dropped) > 0 {
 		k.log.InfoContext(ctx, "kept schemas dropped", "project_id", project, "schemas", dropped)
