@@ -85,7 +85,7 @@ func (h *healthyPlatform) plantedFaults() []plantedFault {
 			check: "keys/match", found: "no identity opens", fix: "AGE_RECIPIENTS",
 		}, {
 			name: "exports that were never opened", settings: []string{"AGE_IDENTITY_FILE="},
-			check: "keys/match", state: doctor.Warning, found: "never proven", fix: "--age-identity-file", also: []string{"keys/identity"},
+			check: "keys/match", state: doctor.Warning, found: "no identity has been shown to open the exports", fix: "--age-identity-file", also: []string{"keys/identity"},
 		}, {
 			name: "exports that were opened long ago", settings: []string{"AGE_IDENTITY_FILE="},
 			inject: sql(`INSERT INTO pgcourier.verifications SELECT project_id, request_id, false, '2020-02-03' FROM pgcourier.requests LIMIT 1;
