@@ -86,6 +86,40 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	}
 }
 
+// With a limit of bytes the states of sent notifications must not hold up the next notification, and the result
+// of one that was sent must not be refused. A bucket of an earlier build refused both.
+func TestAFullBucketDropsTheOldestStates(t *testing.T) {
+	t.Parallel()
+	js := stream(t, fresh(t))
+	topology := broker.Topology{Notifications: []string{"email"}, MaxBytes: 1 << 20}
+	must(t, broker.Provision(t.Context(), js, topology))
+	made, err := js.Stream(t.Context(), events.StreamNotificationStates)
+	must(t, err)
+	earlier := made.CachedInfo().Config
+	earlier.Discard = jetstream.DiscardNew
+	_, err = js.UpdateStream(t.Context(), earlier)
+	must(t, err)
+	body := bytes.Repeat([]byte("x"), 100_000)
+	s := broker.NewStates(js)
+	for i := range 10 {
+		must(t, s.Set(t.Context(), fmt.Sprint("k", i), body, 0))
+	}
+	if err := s.Set(t.Context(), "next", body, 0); err == nil {
+		t.Error("the bucket of an earlier build is not full")
+	}
+	must(t, broker.Provision(t.Context(), js, topology))
+	must(t, s.Set(t.Context(), "next", body, 0))
+	_, revision, err := s.Get(t.Context(), "next")
+	must(t, err)
+	must(t, s.Set(t.Context(), "next", bytes.Repeat([]byte("y"), 200_000), revision))
+	if got, _, err := s.Get(t.Context(), "next"); err != nil || len(got) != 200_000 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if _, _, err := s.Get(t.Context(), "k0"); !errors.Is(err, broker.ErrNoState) {
+		t.Errorf("the oldest: %v", err)
+	}
+}
+
 // olderBuild sets a broker up as a build without the bucket did, with n states "k0=v0", "k1=v1", …
 func olderBuild(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()

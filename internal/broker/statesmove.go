@@ -33,10 +33,11 @@ func (t Topology) oldStatesStream() jetstream.StreamConfig {
 	}
 }
 
-// statesStream returns the stream of the key-value bucket as nats.go makes it, with two exceptions.
+// statesStream returns the stream of the key-value bucket as nats.go makes it, with three exceptions.
 // It refuses roll-ups, because a publisher could delete the states of others with one. It has no
 // direct reads, because a replica may lag: a notification is sent again if its state is read as
-// waiting.
+// waiting. When it is full it drops the oldest states: otherwise no notification could be queued, and
+// none that was sent could be recorded.
 func (t Topology) statesStream() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              events.StreamNotificationStates,
@@ -44,7 +45,7 @@ func (t Topology) statesStream() jetstream.StreamConfig {
 		Subjects:          []string{"$KV." + events.BucketNotificationStates + ".>"},
 		MaxAge:            t.OutcomeRetention,
 		MaxMsgsPerSubject: 1,
-		Discard:           jetstream.DiscardNew,
+		Discard:           jetstream.DiscardOld,
 		DenyDelete:        true,
 		Storage:           jetstream.FileStorage,
 		Replicas:          t.Replicas,

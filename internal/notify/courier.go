@@ -14,6 +14,10 @@ import (
 // DefaultTimeout bounds one attempt.
 const DefaultTimeout = 30 * time.Second
 
+// firstWarning is the failed write of a record that is logged first. With the pauses between them it
+// comes after 0.7 s, when a reconnection to the broker would be over.
+const firstWarning = 4
+
 // CourierConfig describes a Courier.
 type CourierConfig struct {
 	// Senders has a sender for each configured channel. Required.
@@ -155,7 +159,7 @@ func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Durati
 }
 
 // record stores the result of an attempt. It retries until ctx ends, because a sent notification
-// without a record would be sent again. A record of a sent notification replaces a record from
+// without a record would be sent again. It logs a failure that lasts, at growing intervals. A record of a sent notification replaces a record from
 // another process. No other record replaces one.
 func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
 	for failures := 0; ; {
@@ -180,6 +184,10 @@ func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
 			return err
 		}
 		failures++
+		if failures >= firstWarning && failures&(failures-1) == 0 { // a power of two: each interval is twice the last
+			c.Log.WarnContext(ctx, "the result of a notification is not recorded, it is tried again: until then the notification holds a slot, and after a restart it is sent again",
+				"notification", string(r.Key), "channel", string(r.Channel), "state", string(r.State), "failures", failures, "error", err)
+		}
 		pause(ctx, failures)
 	}
 }

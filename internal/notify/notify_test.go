@@ -249,6 +249,28 @@ func TestASentNotificationIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// While its record cannot be written a sent notification holds a slot of its channel, and after a restart it is
+// sent again: an operator must see why.
+func TestAResultThatCannotBeRecordedIsLogged(t *testing.T) {
+	t.Parallel()
+	for broken, want := range map[int]int{3: 0, 4: 1, 40: 4} { // at the 4th, 8th, 16th and 32nd failure
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk()
+			n := dispatch(t, d, policy, true, "a@example.com")[0]
+			var log bytes.Buffer
+			courier := d.courier(policy, 3)
+			courier.Log = slog.New(slog.NewTextHandler(&log, nil))
+			d.broken = broken
+			if done, _, err := courier.Deliver(t.Context(), n); !done || err != nil || d.records[n.Key].State != notify.Sent {
+				t.Errorf("delivered: %t, %v, %+v", done, err, d.records[n.Key])
+			}
+			if got := strings.Count(log.String(), "level=WARN"); got != want || got > 0 && (!strings.Contains(log.String(), "notification="+string(n.Key)) || !strings.Contains(log.String(), errBroker.Error())) {
+				t.Errorf("%d failures: %d warnings, want %d: %s", broken, got, want, &log)
+			}
+		})
+	}
+}
+
 func TestTriesGrowApartAndEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
