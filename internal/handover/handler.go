@@ -98,7 +98,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fetch && r.Header.Get("Range") != "" {
 		resuming, _, _ = h.client(r)
 	}
-	link, file, err := h.open(r.Context(), token, resuming)
+	least := OpensFile
+	if receipt {
+		least = OpensReceipt
+	}
+	link, file, err := h.open(r.Context(), token, resuming, least)
 	switch {
 	case errors.Is(err, ErrNotValid), err == nil && receipt && file.Receipt == nil:
 		h.refuse(w)
@@ -120,11 +124,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open returns the link and the file of a token. It does the same work for every token: one look-up in
-// the records and one comparison with each key.
-func (h *Handler) open(ctx context.Context, token string, client []byte) (Link, File, error) {
+// open returns the link and the file of a token that opens at least so much. It does the same work for
+// every token: one look-up in the records and one comparison with each key. ErrNotValid.
+func (h *Handler) open(ctx context.Context, token string, client []byte, least Opens) (Link, File, error) {
 	id, mac := parseToken(token)
-	link, file, valid, err := h.config.Records.OpenedLink(ctx, id, client)
+	link, file, opens, err := h.config.Records.OpenedLink(ctx, id, client)
 	if err != nil && !errors.Is(err, ErrNoLink) {
 		return Link{}, File{}, err
 	}
@@ -132,7 +136,7 @@ func (h *Handler) open(ctx context.Context, token string, client []byte) (Link, 
 	if !known {
 		link = Link{ID: id, Project: strings.Repeat("a", 20), Request: strings.Repeat("a", 20)}
 	}
-	if !h.config.Keys.recognises(link, mac) || !known || !valid {
+	if !h.config.Keys.recognises(link, mac) || !known || opens < least {
 		return Link{}, File{}, ErrNotValid
 	}
 	return link, file, nil

@@ -77,6 +77,47 @@ func TestALinkShowsAPageAndGivesTheFileByPost(t *testing.T) {
 	}
 }
 
+// The page shows the link of the receipt also after the download that used the link up: a receipt does not count.
+func TestAUsedLinkStillGivesTheReceipt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.export("r1", `{}`, random(t, 1000))
+	link, url := b.issue(id, 1)
+	page := string(body(t, b.call("GET", url)))
+	path := regexp.MustCompile(`href="([^"]+/receipt)"`).FindStringSubmatch(page)
+	if path == nil {
+		t.Fatalf("the page has no receipt: %s", page)
+	}
+	receipt := url[:strings.LastIndex(url, "/")+1] + path[1]
+	gives := func(when string, status int) {
+		t.Helper()
+		r := b.call("GET", receipt)
+		if got := body(t, r); r.StatusCode != status || strings.Contains(string(got), "payloadType") != (status == http.StatusOK) {
+			t.Errorf("%s: %d %s", when, r.StatusCode, got)
+		}
+	}
+	gives("before", http.StatusOK)
+	if r := b.call("POST", url); r.StatusCode != http.StatusOK || len(body(t, r)) != 1000 {
+		t.Fatalf("the download: %d", r.StatusCode)
+	}
+	gives("used up", http.StatusOK)
+	for _, method := range []string{"GET", "POST"} {
+		if r := b.call(method, url); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s of a used link: %d", method, r.StatusCode)
+		}
+	}
+	if _, err := b.links.Revoke(t.Context(), "acme", link.ID, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	gives("revoked", http.StatusNotFound)
+	_, url = b.issue(id, 1)
+	receipt = url + "/receipt"
+	body(t, b.call("POST", url))
+	gives("another", http.StatusOK)
+	b.exec(`UPDATE pgcourier.links SET expires_at = issued_at`)
+	gives("expired", http.StatusNotFound)
+}
+
 // Every link that opens nothing gets the same answer, in everything that a client can see.
 func TestEveryInvalidTokenGetsTheSameAnswer(t *testing.T) {
 	t.Parallel()

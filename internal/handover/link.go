@@ -25,6 +25,16 @@ var (
 
 const linkPrefix = "lnk_"
 
+// Opens is what a link opens at a time.
+type Opens int
+
+// What a link opens.
+const (
+	OpensNothing Opens = iota // it has expired or was revoked, or the export was deleted
+	OpensReceipt              // it is used up
+	OpensFile                 // the page, the file and the receipt
+)
+
 // Link opens one export until it expires, is revoked or is used up.
 type Link struct {
 	ID       string `json:"link_id"`

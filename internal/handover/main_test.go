@@ -155,6 +155,7 @@ func (b *bench) export(id, payload string, data []byte) export.ID {
 		}
 		out.Artifact.Copies = append(out.Artifact.Copies, copies...)
 	}
+	out.Artifact.Receipt = &export.Receipt{KeyID: "k", Envelope: []byte(`{"payloadType":"test"}`)}
 	if err := b.ledger.Finish(b.t.Context(), claim.Token, export.Ending{Outcome: &out}); err != nil {
 		b.t.Fatal(err)
 	}

@@ -20,9 +20,9 @@ type Records interface {
 	Links(ctx context.Context, id export.ID) ([]Link, error)
 	// RevokeLink revokes a link. A revoked link does not change. ErrNoLink.
 	RevokeLink(ctx context.Context, project, link, by string) (Link, error)
-	// OpenedLink returns a link by its id, its file, and whether the link is valid now. A used-up link
-	// is still valid for a client that resumes its download; a nil client does not resume. ErrNoLink.
-	OpenedLink(ctx context.Context, link string, client []byte) (Link, File, bool, error)
+	// OpenedLink returns a link by its id, its file, and what the link opens now. A used-up link still
+	// opens its file for a client that resumes its download; a nil client does not resume. ErrNoLink.
+	OpenedLink(ctx context.Context, link string, client []byte) (Link, File, Opens, error)
 	// FileOf returns the file of a completed export. ErrNoExport.
 	FileOf(ctx context.Context, id export.ID) (File, error)
 	// BeginDownload counts a download and returns its id. If d resumes an unfinished download of the

@@ -38,13 +38,14 @@ RETURNING ` + linkColumns
 	fileTables = `pgcourier.requests r
     JOIN pgcourier.attempts a ON a.project_id = r.project_id AND a.request_id = r.request_id AND a.attempt = r.attempt AND a.object IS NOT NULL`
 
-	// valid: the link can open its file now. A download that continues needs no further use.
+	// valid: the link has not ended. unused: it can open its file, because a use is left or because a
+	// download continues, which needs no further use.
 	openedLink = `
 SELECT ` + linkColumns + `, ` + fileColumns + `,
-    revoked_at IS NULL AND expires_at > clock_timestamp() AND r.removed_at IS NULL AND r.state = 'completed'
-        AND (max_downloads = 0 OR downloads < max_downloads OR EXISTS (
-            SELECT FROM pgcourier.downloads d WHERE d.project_id = l.project_id AND d.request_id = l.request_id AND d.link_id = l.link_id
-                AND d.client = $3 AND NOT d.over AND d.touched_at > clock_timestamp() - $2::interval)) AS valid
+    revoked_at IS NULL AND expires_at > clock_timestamp() AND r.removed_at IS NULL AND r.state = 'completed' AS valid,
+    max_downloads = 0 OR downloads < max_downloads OR EXISTS (
+        SELECT FROM pgcourier.downloads d WHERE d.project_id = l.project_id AND d.request_id = l.request_id AND d.link_id = l.link_id
+            AND d.client = $3 AND NOT d.over AND d.touched_at > clock_timestamp() - $2::interval) AS unused
 FROM pgcourier.links l JOIN ` + fileTables + ` ON r.project_id = l.project_id AND r.request_id = l.request_id WHERE link_id = $1`
 
 	fileOf = `SELECT ` + fileColumns + ` FROM ` + fileTables + `
@@ -127,21 +128,29 @@ func (l *Ledger) RevokeLink(ctx context.Context, project, link, by string) (hand
 }
 
 // OpenedLink implements handover.Records.
-func (l *Ledger) OpenedLink(ctx context.Context, link string, client []byte) (handover.Link, handover.File, bool, error) {
+func (l *Ledger) OpenedLink(ctx context.Context, link string, client []byte) (handover.Link, handover.File, handover.Opens, error) {
 	type row struct {
 		linkRow
 		fileRow
-		Valid bool `db:"valid"`
+		Valid  bool `db:"valid"`
+		Unused bool `db:"unused"`
 	}
 	rows, err := read[row](ctx, l, "look for a link", openedLink, text(link), handover.Idle, client)
 	switch {
 	case err != nil:
-		return handover.Link{}, handover.File{}, false, err
+		return handover.Link{}, handover.File{}, handover.OpensNothing, err
 	case len(rows) == 0:
-		return handover.Link{}, handover.File{}, false, handover.ErrNoLink
+		return handover.Link{}, handover.File{}, handover.OpensNothing, handover.ErrNoLink
+	}
+	opens := handover.OpensNothing
+	switch r := rows[0]; {
+	case r.Valid && r.Unused:
+		opens = handover.OpensFile
+	case r.Valid:
+		opens = handover.OpensReceipt
 	}
 	f, err := rows[0].file()
-	return rows[0].link(), f, rows[0].Valid, err
+	return rows[0].link(), f, opens, err
 }
 
 // FileOf implements handover.Records.
