@@ -27,7 +27,8 @@ type Notice struct {
 	NextTryAt *time.Time `json:"next_try_at,omitempty" doc:"Absent: it does not wait for one"`
 }
 
-// Notices are the notifications of this platform. Errors: ErrNoNotice, ErrNoticeSent, ErrNoticeRight.
+// Notices are the notifications of this platform. Errors: ErrNoNotice, ErrNoticeSent,
+// ErrNoticeChanged, ErrNoticeRight.
 type Notices interface {
 	// List returns the notifications, the last changed first.
 	List(ctx context.Context) ([]Notice, error)
@@ -42,6 +43,8 @@ var (
 	ErrNoNotice = errors.New("no such notification")
 	// ErrNoticeSent means that a notification was delivered: there is nothing to replay.
 	ErrNoticeSent = errors.New("the notification was delivered")
+	// ErrNoticeChanged means that another process changed the notification at the same time.
+	ErrNoticeChanged = errors.New("the notification was changed meanwhile")
 	// ErrNoticeRight means that the broker's login of this process lacks the right.
 	ErrNoticeRight = errors.New("the broker's login has no right to the notifications")
 )

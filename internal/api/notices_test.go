@@ -83,6 +83,10 @@ func TestAParkedNotificationIsReplayed(t *testing.T) {
 	if got := b.call("POST", "/v1/projects/globex/notifications/email-o/replay", b.token("*", access.Admin), ""); got.status != http.StatusNotImplemented || !strings.Contains(string(got.body), "broker config") {
 		t.Errorf("without the broker's right: %d %s", got.status, got.body)
 	}
+	all.right = api.ErrNoticeChanged
+	if got := b.call("POST", "/v1/projects/globex/notifications/email-o/replay", b.token("*", access.Admin), ""); got.status != http.StatusConflict || got.problem(t).Code != "changed_meanwhile" {
+		t.Errorf("changed meanwhile: %d %s", got.status, got.body)
+	}
 	none := setup(t)
 	if got := none.call("GET", at, none.token("acme", access.Operate), ""); got.status != http.StatusNotImplemented {
 		t.Errorf("without notifications: %d", got.status)

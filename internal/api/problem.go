@@ -182,6 +182,8 @@ func (a *API) problemOf(ctx context.Context, err error) *Problem {
 		return problem(http.StatusNotFound, codeNotFound, "there is no such notification, or its event is no longer kept")
 	case is(ErrNoticeSent):
 		return problem(http.StatusConflict, codeNotReplayable, "the notification was delivered: there is nothing to replay")
+	case is(ErrNoticeChanged):
+		return problem(http.StatusConflict, codeChanged, "the notification was changed meanwhile: it is being delivered, or another call has replayed it. Read it and try again")
 	case is(ErrNoticeRight):
 		return problem(http.StatusNotImplemented, codeUnsupported, "the broker's login of this server has no right to the notifications: run `pgcourier broker config` again, and load what it prints")
 	case is(ledger.ErrTokenRight):

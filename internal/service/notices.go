@@ -116,6 +116,8 @@ func (n *notices) Replay(ctx context.Context, key string) error {
 		return api.ErrNoNotice
 	case errors.Is(err, queue.ErrDelivered), errors.Is(err, notify.ErrSent):
 		return api.ErrNoticeSent
+	case errors.Is(err, notify.ErrConflict):
+		return api.ErrNoticeChanged
 	}
 	return err
 }

@@ -1,0 +1,88 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgcourier/pgcourier/events"
+	"github.com/pgcourier/pgcourier/events/codes"
+	"github.com/pgcourier/pgcourier/internal/api"
+	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
+	"github.com/pgcourier/pgcourier/internal/notify"
+	"github.com/pgcourier/pgcourier/internal/notify/queue"
+)
+
+// between is JetStream that calls then before it updates a state, which the caller has read before.
+type between struct {
+	jetstream.JetStream
+
+	then func()
+}
+
+func (b *between) KeyValue(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
+	kv, err := b.JetStream.KeyValue(ctx, bucket)
+	return &betweenStates{kv, b.then}, err
+}
+
+type betweenStates struct {
+	jetstream.KeyValue
+
+	then func()
+}
+
+func (b *betweenStates) Update(ctx context.Context, key string, body []byte, revision uint64) (uint64, error) {
+	b.then()
+	return b.KeyValue.Update(ctx, key, body, revision)
+}
+
+func TestAReplayBesideAnotherChangeIsAConflict(t *testing.T) {
+	t.Parallel()
+	nc := brokertest.Connect(t, brokertest.Start(t, t.TempDir(), brokertest.RandomPort).ClientURL())
+	js := brokertest.JetStream(t, nc)
+	if err := broker.Provision(t.Context(), js, broker.Topology{Notifications: []string{"webhook"}}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := events.Failed{RequestID: "r1", ProjectID: "acme", Code: codes.InternalError, Message: "x", FinishedAt: time.Now()}.Encode("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), m.Subject, m.Body); err != nil {
+		t.Fatal(err)
+	}
+	records := queue.NewRecords(js)
+	write := func(key notify.Key, state notify.State) {
+		t.Helper()
+		_, revision, err := records.Get(t.Context(), key)
+		if err != nil && !errors.Is(err, notify.ErrNotFound) {
+			t.Fatal(err)
+		}
+		r := notify.Record{Key: key, State: state, Channel: notify.Webhook, Recipient: "operator", Event: m.Subject, ProjectID: "acme", RequestID: "r1", UpdatedAt: time.Now()}
+		if err := records.Put(t.Context(), r, revision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		key  notify.Key
+		then notify.State // written in between; empty: nothing
+		want error
+	}{
+		{"webhook-a", "", nil},
+		{"webhook-b", notify.Waiting, api.ErrNoticeChanged},
+		{"webhook-c", notify.Sent, api.ErrNoticeChanged},
+	} {
+		write(c.key, notify.Parked)
+		n := newNotices(nc, &between{js, func() {
+			if c.then != "" {
+				write(c.key, c.then)
+			}
+		}})
+		if err := n.Replay(t.Context(), string(c.key)); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s: %v, want %v", c.key, err, c.want)
+		}
+	}
+}
