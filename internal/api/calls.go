@@ -137,7 +137,7 @@ func (a *API) answer(c calling, r micro.Request) {
 	route := events.CallSubject("{project}", c.name)
 	ctx, end := a.Span(ctx, route, nats.Header(r.Headers()))
 	project := strings.Split(r.Subject(), ".")[2] // the subscription has four tokens
-	if !isInbox(r.Reply()) {
+	if !broker.IsInbox(r.Reply()) {
 		a.Log.WarnContext(ctx, "call over NATS without an inbox for the answer, not carried out", "route", route)
 		end(http.StatusBadRequest)
 		return
@@ -186,12 +186,6 @@ func (a *API) carryOut(ctx context.Context, c calling, of call, r micro.Request)
 		header["Retry-After"] = []string{strconv.Itoa(p.retryAfter)}
 	}
 	return p.Status, len(body), r.Error(string(p.Code), p.Detail, body, micro.WithHeaders(header))
-}
-
-// isInbox reports whether subject may receive an answer. The caller chooses the subject. On a
-// broker without accounts this connection may publish to subjects that the caller may not.
-func isInbox(reply string) bool {
-	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup")
 }
 
 // exportOf decodes the body of a call about one export.

@@ -217,11 +217,11 @@ func TestACallWithoutAnInboxIsNotCarriedOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.serveCalls()
-	for _, reply := range []string{"", "backup.requested.globex", "backup.completed.acme.one", "$KV.BACKUP_NOTIFICATION_STATES.k1"} {
+	for _, reply := range []string{"", "backup.requested.globex", "backup.completed.acme.one", "restore.completed.globex.one", "$KV.BACKUP_NOTIFICATION_STATES.k1"} {
 		b.must(b.nc.PublishMsg(&nats.Msg{Subject: "backup.api.acme.request", Reply: reply, Data: []byte(`{"request_id":"one"}`)}))
 	}
 	brokertest.Eventually(t, "the log says so of each", func() bool {
-		return strings.Count(b.log.String(), "call over NATS without an inbox for the answer, not carried out") == 4
+		return strings.Count(b.log.String(), "call over NATS without an inbox for the answer, not carried out") == 5
 	})
 	if p := b.over("acme", events.CallStatus, `{"request_id":"one"}`).problem(t); p.Code != "not_found" {
 		t.Errorf("it was asked for: %+v", p)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 )
 
@@ -57,7 +58,7 @@ func NewCanceller(ctx context.Context, c CancellerConfig) (*Canceller, error) {
 		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 		defer cancel()
 		reply, err := answer(ctx, events.Message{Subject: m.Subject, Body: m.Data})
-		if err == nil && isInbox(m.Reply) {
+		if err == nil && broker.IsInbox(m.Reply) {
 			err = m.Respond(reply.Body)
 		}
 		if err != nil {
@@ -102,10 +103,4 @@ func (r *Canceller) tell(id export.ID) {
 	if err := r.config.Connection.Publish(events.EventSubject(events.TypeCancelling, id.Project, id.Request), []byte("{}")); err != nil {
 		r.config.Log.Warn("recorded cancel not published to the other workers, the owner finds it at its next renewal", "project_id", id.Project, "request_id", id.Request, "error", err)
 	}
-}
-
-// isInbox reports whether an answer may be sent to a subject. The client chooses the subject, and
-// a worker may publish to more subjects than the client.
-func isInbox(reply string) bool {
-	return reply != "" && !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, "backup") && !strings.HasPrefix(reply, "restore")
 }
