@@ -16,6 +16,7 @@ import (
 	"github.com/pgcourier/pgcourier/events/codes"
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -403,6 +404,36 @@ func TestARequestThatNeverReachedTheQueueIsGivenUp(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := b.call("GET", acme+"/waits", tok, ""); got.status != http.StatusOK {
+		t.Errorf("a waiting request was given up: %d %s", got.status, got.body)
+	}
+}
+
+// A look into the queue ends after 5,000 messages. An accepted request behind them waits and will run.
+func TestARequestBehindALongQueueIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	// The same queue in memory: on a disk each message would be synced.
+	queue, err := b.js.Stream(t.Context(), events.StreamRequests)
+	b.must(err)
+	workers, err := queue.Consumer(t.Context(), events.ConsumerExport)
+	b.must(err)
+	stored := queue.CachedInfo().Config
+	stored.Storage, stored.MaxMsgsPerSubject = jetstream.MemoryStorage, 2*broker.MaxSearch
+	b.must(b.js.DeleteStream(t.Context(), events.StreamRequests))
+	_, err = b.js.CreateStream(t.Context(), stored)
+	b.must(err)
+	_, err = b.js.CreateConsumer(t.Context(), events.StreamRequests, workers.CachedInfo().Config)
+	b.must(err)
+	for range broker.MaxSearch {
+		b.must(b.nc.Publish("backup.requested.acme", []byte("{}")))
+	}
+	tok := b.token("acme", access.Read, access.Export)
+	if got := b.call("POST", acme, tok, "", "Idempotency-Key", "last"); got.status != http.StatusAccepted {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	b.exec("UPDATE pgcourier.api_requests SET asked_at = asked_at - interval '1 hour'")
+	b.must(b.api.GiveUp(t.Context()))
+	if got := b.call("GET", acme+"/last", tok, ""); got.status != http.StatusOK {
 		t.Errorf("a waiting request was given up: %d %s", got.status, got.body)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pgcourier/pgcourier/internal/broker"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -39,22 +40,22 @@ func (a *API) Tidy(ctx context.Context, keep time.Duration) {
 }
 
 // giveUp frees the ids of requests that never reached the queue. A caller can then send the request
-// again.
+// again. It frees none of a project with a queue that is too long to be read to its end.
 func (a *API) giveUp(ctx context.Context, age time.Duration) error {
 	old, err := a.Ledger.Unrecorded(ctx, age, tidyBatch)
 	if err != nil {
 		return err
 	}
-	queues := map[string]map[string]bool{}
+	queues := map[string]map[string]bool{} // nil: too long
 	for _, r := range old {
 		queued, known := queues[r.Project]
 		if !known {
-			if queued, err = a.Queue.Queued(ctx, r.Project); err != nil {
+			if queued, err = a.queuedIDs(ctx, r.Project); err != nil {
 				return err
 			}
 			queues[r.Project] = queued
 		}
-		if queued[r.Request] {
+		if queued == nil || queued[r.Request] {
 			continue
 		}
 		// A worker may have recorded it in between.
@@ -70,4 +71,17 @@ func (a *API) giveUp(ctx context.Context, age time.Duration) error {
 		a.Log.WarnContext(ctx, "a request that was asked for is not in the queue, its id is free again", "project_id", r.Project, "request_id", r.Request)
 	}
 	return nil
+}
+
+// queuedIDs returns the ids of the waiting and running requests of a project; nil: there are too many.
+func (a *API) queuedIDs(ctx context.Context, project string) (map[string]bool, error) {
+	queued, err := a.Queue.OfProject(ctx, project)
+	if err != nil || len(queued) >= broker.MaxSearch {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, r := range queued {
+		out[r.Request.Request] = true
+	}
+	return out, nil
 }

@@ -15,9 +15,9 @@ import (
 const (
 	// maxDead bounds the result of one search for dead messages.
 	maxDead = 500
-	// maxSearch bounds a search: of the queue of one project, of all projects if none is named, and of
-	// the intake, which has no limit of its own.
-	maxSearch = 5000
+	// MaxSearch bounds a search: of the queue of one project, of all projects if none is named, and of
+	// the intake, which has no limit of its own. A request that is not among so many may be in the queue.
+	MaxSearch = 5000
 )
 
 // Decode returns the request in a queued message, the same as for its deliveries.
@@ -145,7 +145,7 @@ func (q *RequestQueue) Holders(ctx context.Context, request string) ([]string, e
 
 func (q *RequestQueue) search(ctx context.Context, in *Queue, filter string) ([]export.QueuedRequest, error) {
 	var out []export.QueuedRequest
-	for m, err := range in.Messages(ctx, filter, maxSearch) {
+	for m, err := range in.Messages(ctx, filter, MaxSearch) {
 		if err != nil {
 			return nil, err
 		}

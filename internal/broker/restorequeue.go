@@ -31,7 +31,7 @@ func NewRestoreQueue(js jetstream.JetStream, decode Decode) *RestoreQueue {
 // OfProject returns at most 5000 waiting and running requests of one project, in the order of their
 // sequences.
 func (q *RestoreQueue) OfProject(ctx context.Context, project string) ([]export.QueuedRequest, error) {
-	return q.first(ctx, events.RestoreSubject(project), maxSearch)
+	return q.first(ctx, events.RestoreSubject(project), MaxSearch)
 }
 
 // Waiting implements export.WaitingQueue. It may miss requests behind more than 5000 others.
@@ -40,7 +40,7 @@ func (q *RestoreQueue) Waiting(ctx context.Context, id, project string) ([]expor
 	if project != "" {
 		filter = events.RestoreSubject(project)
 	}
-	queued, err := q.first(ctx, filter, maxSearch)
+	queued, err := q.first(ctx, filter, MaxSearch)
 	return slices.DeleteFunc(queued, func(r export.QueuedRequest) bool { return r.Request.Request != id }), err
 }
 
