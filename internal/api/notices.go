@@ -30,8 +30,9 @@ type Notice struct {
 // Notices are the notifications of this platform. Errors: ErrNoNotice, ErrNoticeSent,
 // ErrNoticeChanged, ErrNoticeRight.
 type Notices interface {
-	// List returns the notifications, the last changed first.
-	List(ctx context.Context) ([]Notice, error)
+	// List returns the notifications, the last changed first; of the sent ones the newest. Until all are
+	// read, those that have not changed since a time may be missing. Zero: none is.
+	List(ctx context.Context) (all []Notice, since time.Time, err error)
 	// Find returns the notification with a key.
 	Find(ctx context.Context, key string) (Notice, error)
 	// Replay puts a parked notification into the queue again.
@@ -64,7 +65,8 @@ type listNoticesInput struct {
 
 type noticesOutput struct {
 	Body struct {
-		Notifications []Notice `json:"notifications" nullable:"false"`
+		Notifications []Notice   `json:"notifications" nullable:"false"`
+		Since         *time.Time `json:"since,omitempty" doc:"Notifications that have not changed since then may be missing: they are still being read. Absent: all were read"`
 	}
 }
 
@@ -77,15 +79,18 @@ const noticesPath = "/v1/projects/{project}/notifications"
 
 func (a *API) registerNotices(operations huma.API) {
 	op := a.operation(ListNotices, http.MethodGet, noticesPath, "List notifications",
-		"The last changed first, at most 200. A parked one was refused for good, or its tries are used up.", access.Operate)
+		"The last changed first, at most 200; of the sent ones of all projects the newest 5000. A parked one was refused for good, or its tries are used up.", access.Operate)
 	huma.Register(operations, op, func(ctx context.Context, in *listNoticesInput) (*noticesOutput, error) {
-		all, err := a.notices(ctx, func(n Notice) bool {
+		all, since, err := a.notices(ctx, func(n Notice) bool {
 			return n.Project == in.Project && (len(in.State) == 0 || slices.Contains(in.State, n.State))
 		})
 		if err != nil {
 			return nil, err
 		}
 		out := &noticesOutput{}
+		if !since.IsZero() {
+			out.Body.Since = &since
+		}
 		out.Body.Notifications = append([]Notice{}, all[:min(len(all), mostNotices)]...)
 		return out, nil
 	})
@@ -95,19 +100,20 @@ func (a *API) registerNotices(operations huma.API) {
 	huma.Register(operations, op, a.replayNotice)
 }
 
-// notices returns the notifications that are wanted. The error is a *Problem.
-func (a *API) notices(ctx context.Context, wanted func(Notice) bool) ([]Notice, error) {
+// notices returns the notifications that are wanted, and since when. See Notices.List. The error is a
+// *Problem.
+func (a *API) notices(ctx context.Context, wanted func(Notice) bool) ([]Notice, time.Time, error) {
 	if a.Notices == nil {
-		return nil, errNoNotices
+		return nil, time.Time{}, errNoNotices
 	}
 	if err := a.connected(); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	all, err := a.Notices.List(ctx)
+	all, since, err := a.Notices.List(ctx)
 	if err != nil {
-		return nil, a.problemOf(ctx, err)
+		return nil, time.Time{}, a.problemOf(ctx, err)
 	}
-	return slices.DeleteFunc(all, func(n Notice) bool { return !wanted(n) }), nil
+	return slices.DeleteFunc(all, func(n Notice) bool { return !wanted(n) }), since, nil
 }
 
 // notice returns a notification of a project. The error is a *Problem.
@@ -152,10 +158,11 @@ func (a *API) replayNotice(ctx context.Context, in *NoticePath) (*noticeOutput, 
 // HasNotices reports whether this process can read notifications.
 func (o Operations) HasNotices() bool { return o.api.Notices != nil }
 
-// Notices returns the notifications of the caller's projects, the last changed first.
-func (o Operations) Notices(ctx context.Context) ([]Notice, error) {
+// Notices returns the notifications of the caller's projects, the last changed first, and since when. See
+// Notices.List.
+func (o Operations) Notices(ctx context.Context) ([]Notice, time.Time, error) {
 	if !o.MayAny(ListNotices) {
-		return nil, errForbidden
+		return nil, time.Time{}, errForbidden
 	}
 	return o.api.notices(ctx, func(n Notice) bool { return o.May(ListNotices, n.Project) })
 }

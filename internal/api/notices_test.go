@@ -17,13 +17,14 @@ import (
 type box struct {
 	mu    sync.Mutex
 	all   []api.Notice
-	right error // of a replay
+	since time.Time // of List
+	right error     // of a replay
 }
 
-func (b *box) List(context.Context) ([]api.Notice, error) {
+func (b *box) List(context.Context) ([]api.Notice, time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.all), nil
+	return slices.Clone(b.all), b.since, nil
 }
 
 func (b *box) at(key string) int {
@@ -61,6 +62,13 @@ func TestAParkedNotificationIsReplayed(t *testing.T) {
 	b.call("GET", at+"?state=parked", tok, "").into(t, &page)
 	if len(page.Notifications) != 1 || page.Notifications[0].Key != "email-p" {
 		t.Errorf("%+v", page)
+	}
+	if got := b.call("GET", at, tok, ""); strings.Contains(string(got.body), "since") {
+		t.Errorf("all were read: %s", got.body)
+	}
+	all.since = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	if got := b.call("GET", at, tok, ""); !strings.Contains(string(got.body), `"since":"2026-03-14T09:26:53Z"`) {
+		t.Errorf("not all were read: %s", got.body)
 	}
 	if got := b.call("GET", at+"?state=lost", tok, ""); got.status != http.StatusUnprocessableEntity {
 		t.Errorf("an unknown state: %d", got.status)

@@ -135,29 +135,40 @@ func (s *States) All(ctx context.Context, use func(key string, body []byte) erro
 	return eachState(ctx, old, use)
 }
 
-// firstStates bounds the states that Since reads from position 0.
-const firstStates = 5000
-
-// Since calls use with each state that was written at or after a position, the longest unchanged first, and
-// returns the position after the last one. From position 0 it begins with the newest 5000. It needs no
-// consumer, and makes one request for each state. ErrStatesMove.
-func (s *States) Since(ctx context.Context, from uint64, use func(key string, body []byte) error) (next uint64, err error) {
+// stored returns the stream with the states; nil: there is none.
+func (s *States) stored(ctx context.Context) (jetstream.Stream, error) {
 	kv, stream, err := s.open(ctx)
 	if err == nil && kv != nil {
 		stream, err = s.js.Stream(ctx, events.StreamNotificationStates)
 	}
 	if err != nil {
-		return from, fmt.Errorf("read the notification states: %w", err)
+		return nil, fmt.Errorf("read the notification states: %w", err)
 	}
-	if stream == nil {
-		return from, nil
+	return stream, nil
+}
+
+// Span returns the positions between which the stored states were written: from first on, before next.
+// Without states both are 1. ErrStatesMove.
+func (s *States) Span(ctx context.Context) (first, next uint64, err error) {
+	stream, err := s.stored(ctx)
+	if err != nil || stream == nil {
+		return 1, 1, err
 	}
-	if last := stream.CachedInfo().State.LastSeq; from == 0 && last > firstStates {
-		from = last - firstStates
+	state := stream.CachedInfo().State
+	return max(state.FirstSeq, 1), state.LastSeq + 1, nil
+}
+
+// Between calls use with each state that was written at or after the position from and before the position
+// to, the longest unchanged first, and returns the position after the last one. It needs no consumer, and
+// makes one request for each state. ErrStatesMove.
+func (s *States) Between(ctx context.Context, from, to uint64, use func(key string, body []byte) error) (next uint64, err error) {
+	stream, err := s.stored(ctx)
+	if err != nil || stream == nil {
+		return from, err
 	}
-	for from = max(from, 1); ; {
+	for from = max(from, 1); from < to; {
 		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(anySubject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence >= to {
 			return from, nil
 		}
 		if err != nil {
@@ -170,6 +181,7 @@ func (s *States) Since(ctx context.Context, from uint64, use func(key string, bo
 			}
 		}
 	}
+	return from, nil
 }
 
 // eachState calls use with the messages of a stream of states, the oldest first.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"testing"
@@ -27,15 +28,23 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	if _, _, err := s.Get(t.Context(), "a"); !errors.Is(err, broker.ErrNoState) {
 		t.Errorf("without a bucket: %v", err)
 	}
-	if next, err := s.Since(t.Context(), 0, nothing); next != 0 || err != nil {
-		t.Errorf("since, without a bucket: %d, %v", next, err)
+	if next, err := s.Between(t.Context(), 1, 9, nothing); next != 1 || err != nil {
+		t.Errorf("read without a bucket: %d, %v", next, err)
 	}
+	span := func(first, next uint64) {
+		t.Helper()
+		if gotFirst, gotNext, err := s.Span(t.Context()); gotFirst != first || gotNext != next || err != nil {
+			t.Errorf("the states are from %d to %d, %v; want %d to %d", gotFirst, gotNext, err, first, next)
+		}
+	}
+	span(1, 1)
 	must(t, s.All(t.Context(), nothing))
 	must(t, broker.Provision(t.Context(), js, broker.Topology{Notifications: []string{"email"}}))
 	if _, _, err := s.Get(t.Context(), "a"); !errors.Is(err, broker.ErrNoState) {
 		t.Errorf("in an empty bucket: %v", err)
 	}
 	must(t, s.All(t.Context(), nothing))
+	span(1, 1)
 	for _, k := range []string{"a", "b", "c"} {
 		must(t, s.Set(t.Context(), k, []byte(k+"1"), 0))
 		if err := s.Set(t.Context(), k, []byte("x"), 0); !errors.Is(err, broker.ErrStateChanged) {
@@ -58,9 +67,14 @@ func TestStatesAreWrittenUnderTheirRevision(t *testing.T) {
 	if want := []string{"b=b1", "c=c1", "a=a2"}; !slices.Equal(all, want) {
 		t.Errorf("all are %q, want %q", all, want)
 	}
+	span(2, 5)
+	var some []string
+	if next, err := s.Between(t.Context(), 1, 4, func(key string, _ []byte) error { some = append(some, key); return nil }); err != nil || next != 4 || !slices.Equal(some, []string{"b", "c"}) {
+		t.Errorf("before the fourth write: %q, %d, %v", some, next, err)
+	}
 	since := func(from uint64) (next uint64, got []string) {
 		t.Helper()
-		next, err := s.Since(t.Context(), from, func(key string, body []byte) error {
+		next, err := s.Between(t.Context(), from, math.MaxUint64, func(key string, body []byte) error {
 			got = append(got, key+"="+string(body))
 			return nil
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -19,14 +20,22 @@ import (
 	"github.com/pgcourier/pgcourier/internal/notify/queue"
 )
 
-// noticeAge is the age after which a notification is not shown any more: the broker keeps no outcome
-// for longer by default.
-const noticeAge = 90 * 24 * time.Hour
+const (
+	// noticeAge is the age after which a notification is not shown any more: the broker keeps no outcome
+	// for longer by default.
+	noticeAge = 90 * 24 * time.Hour
+	// keptSent is how many sent notifications are kept, the newest ones.
+	keptSent = 5000
+	// olderFor is how long one List reads older notifications, in blocks of so many positions.
+	olderFor   = time.Second
+	olderBlock = 500
+)
 
 var _ api.Notices = (*notices)(nil)
 
-// notices reads and replays the notifications for the API. It keeps what it has read, and reads only the
-// changes.
+// notices reads and replays the notifications for the API. It keeps what it has read. Each List reads the
+// changes since the one before, and then older notifications until all are read: the broker has one answer
+// for each, and there can be more than one call may wait for.
 type notices struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
@@ -35,7 +44,10 @@ type notices struct {
 
 	mu   sync.Mutex
 	all  map[notify.Key]notify.Record
-	next uint64
+	next uint64 // the position of the next change; 0: nothing was read
+	// older is the position from which on everything was read, first that of the oldest record.
+	older, first uint64
+	since        time.Time // when the oldest record after older changed
 }
 
 func newNotices(nc *nats.Conn, js jetstream.JetStream) *notices {
@@ -53,17 +65,16 @@ func (n *notices) may(ctx context.Context, to []string) error {
 }
 
 // List implements api.Notices.
-func (n *notices) List(ctx context.Context) ([]api.Notice, error) {
+func (n *notices) List(ctx context.Context) ([]api.Notice, time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.next == 0 {
 		if err := n.may(ctx, server.ReadNotifications()); err != nil {
-			return nil, err
+			return nil, time.Time{}, err
 		}
 	}
-	var err error
-	if n.next, err = n.records.Since(ctx, n.next, func(r notify.Record) { n.all[r.Key] = r }); err != nil {
-		return nil, fmt.Errorf("list the notifications: %w", err)
+	if err := n.read(ctx); err != nil {
+		return nil, time.Time{}, fmt.Errorf("list the notifications: %w", err)
 	}
 	out := make([]api.Notice, 0, len(n.all))
 	for key, r := range n.all {
@@ -76,7 +87,49 @@ func (n *notices) List(ctx context.Context) ([]api.Notice, error) {
 	slices.SortFunc(out, func(a, b api.Notice) int {
 		return cmp.Or(b.UpdatedAt.Compare(a.UpdatedAt), cmp.Compare(a.Key, b.Key))
 	})
-	return out, nil
+	sent := 0
+	out = slices.DeleteFunc(out, func(one api.Notice) bool {
+		if one.State != string(notify.Sent) {
+			return false
+		}
+		if sent++; sent > keptSent {
+			delete(n.all, notify.Key(one.Key))
+		}
+		return sent > keptSent
+	})
+	if n.older > n.first {
+		return out, n.since, nil
+	}
+	return out, time.Time{}, nil
+}
+
+// read reads the changes, and older records for a while.
+func (n *notices) read(ctx context.Context) error {
+	if n.next == 0 {
+		first, next, err := n.records.Span(ctx)
+		if err != nil {
+			return err
+		}
+		n.first, n.older, n.next, n.since = first, next, next, time.Now()
+	}
+	keep := func(r notify.Record) { n.all[r.Key] = r }
+	var err error
+	if n.next, err = n.records.Between(ctx, n.next, math.MaxUint64, keep); err != nil {
+		return err
+	}
+	for begun := time.Now(); n.older > n.first && time.Since(begun) < olderFor; {
+		from := max(n.older, n.first+olderBlock) - olderBlock
+		if _, err := n.records.Between(ctx, from, n.older, func(r notify.Record) {
+			keep(r)
+			if r.UpdatedAt.Before(n.since) {
+				n.since = r.UpdatedAt
+			}
+		}); err != nil {
+			return err
+		}
+		n.older = from
+	}
+	return nil
 }
 
 func noticeOf(r notify.Record) api.Notice {

@@ -2,7 +2,10 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,5 +87,72 @@ func TestAReplayBesideAnotherChangeIsAConflict(t *testing.T) {
 		if err := n.Replay(t.Context(), string(c.key)); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 			t.Errorf("%s: %v, want %v", c.key, err, c.want)
 		}
+	}
+}
+
+// A process that starts reads the parked notifications however many others changed since: an operator must not see
+// "none parked".
+func TestAnOldParkedNotificationIsListed(t *testing.T) {
+	t.Parallel()
+	nc := brokertest.Connect(t, brokertest.Start(t, t.TempDir(), brokertest.RandomPort).ClientURL())
+	js := brokertest.JetStream(t, nc)
+	// In memory: on a disk each state would be synced.
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: events.BucketNotificationStates, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	record := func(key notify.Key, state notify.State) notify.Record {
+		return notify.Record{Key: key, State: state, Channel: notify.Webhook, Recipient: "operator", ProjectID: "acme", RequestID: "r1", UpdatedAt: time.Now()}
+	}
+	records := queue.NewRecords(js)
+	put := func(key notify.Key, state notify.State) {
+		t.Helper()
+		if err := records.Put(t.Context(), record(key, state), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("webhook-parked", notify.Parked)
+	body, err := json.Marshal(record("webhook-busy", notify.Sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6000 {
+		if err := nc.Publish("$KV."+events.BucketNotificationStates+".webhook-busy", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("webhook-last", notify.Sent)
+	n := newNotices(nc, js)
+	keys := func() (all []string) {
+		t.Helper()
+		for {
+			list, since, err := n.List(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !since.IsZero() {
+				continue // a slow machine reads in several calls
+			}
+			for _, one := range list {
+				all = append(all, one.Key)
+			}
+			slices.Sort(all)
+			return all
+		}
+	}
+	if got := keys(); !slices.Equal(got, []string{"webhook-busy", "webhook-last", "webhook-parked"}) {
+		t.Errorf("listed %q", got)
+	}
+
+	// Of sent ones the newest are kept; a waiting one is kept however old it is.
+	old := record("webhook-old", notify.Waiting)
+	old.UpdatedAt = time.Now().Add(-time.Hour)
+	n.all[old.Key] = old
+	for i := range keptSent {
+		r := record(notify.Key(fmt.Sprint("webhook-n", i)), notify.Sent)
+		n.all[r.Key] = r
+	}
+	got := keys()
+	if len(got) != keptSent+2 || len(n.all) != len(got) || slices.Contains(got, "webhook-last") || !slices.Contains(got, "webhook-old") || !slices.Contains(got, "webhook-parked") {
+		t.Errorf("%d are listed and %d kept of %d sent ones and two others", len(got), len(n.all), keptSent+2)
 	}
 }

@@ -4,20 +4,22 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/api"
 )
 
 // box holds notifications.
 type box struct {
-	mu  sync.Mutex
-	all []api.Notice
+	mu    sync.Mutex
+	all   []api.Notice
+	since time.Time // of List
 }
 
-func (b *box) List(context.Context) ([]api.Notice, error) {
+func (b *box) List(context.Context) ([]api.Notice, time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.all), nil
+	return slices.Clone(b.all), b.since, nil
 }
 
 func (b *box) at(key string) int {

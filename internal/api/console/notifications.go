@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/pgcourier/pgcourier/internal/api"
 )
@@ -16,6 +17,8 @@ type noticesData struct {
 	Parked  int
 	Waiting int
 	Cut     bool // there are more than are shown
+	// Since: those that have not changed since then may be missing. Zero: none is.
+	Since   time.Time
 	None    bool // this process cannot read them
 	NoRight bool
 
@@ -46,7 +49,8 @@ func (v *view) notifications() error {
 	}
 	f := frame{Title: "Notifications", Tab: "Notifications", Live: true, Renew: noticesEvery}
 	if !d.None {
-		all, err := v.Notices(v.r.Context())
+		all, since, err := v.Notices(v.r.Context())
+		d.Since = since
 		if p, told := errors.AsType[*api.Problem](err); told && p.Status == http.StatusNotImplemented {
 			d.NoRight = true
 		} else if err != nil {

@@ -54,6 +54,22 @@ func TestNotificationsAreThoseOfTheOwnProjects(t *testing.T) {
 	}
 }
 
+// A page that has not read all must not say that all is well.
+func TestThePageOfNotificationsSaysWhatItHasNotRead(t *testing.T) {
+	t.Parallel()
+	box := noticesOf("refused")
+	b := setup(t, func(c *settings) { c.Notices = box })
+	v := b.visit("globex", access.Read, access.Operate)
+	const good, reading = `<span class="state good">none parked`, "are still being read"
+	if got := v.get("notifications"); !strings.Contains(got.body, good) || strings.Contains(got.body, reading) {
+		t.Errorf("all were read: %s", got.body)
+	}
+	box.since = time.Now().Add(-time.Hour)
+	if got := v.get("notifications"); strings.Contains(got.body, good) || !strings.Contains(got.body, reading) {
+		t.Errorf("not all were read: %s", got.body)
+	}
+}
+
 func TestPagesShowWhatThereIs(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *settings) {

@@ -59,10 +59,10 @@ func (r Records) List(ctx context.Context) ([]notify.Record, error) {
 	return out, err
 }
 
-// Since calls use with each record that changed at or after a position, and returns the position after it. See
-// broker.States.Since.
-func (r Records) Since(ctx context.Context, from uint64, use func(notify.Record)) (next uint64, err error) {
-	return r.States.Since(ctx, from, func(_ string, body []byte) error {
+// Between calls use with each record that changed at or after the position from and before the position to,
+// and returns the position after the last one. See broker.States.Between.
+func (r Records) Between(ctx context.Context, from, to uint64, use func(notify.Record)) (next uint64, err error) {
+	return r.States.Between(ctx, from, to, func(_ string, body []byte) error {
 		record, err := decodeRecord(body)
 		if err == nil {
 			use(record)
