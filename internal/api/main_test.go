@@ -83,7 +83,7 @@ func setup(t testing.TB, change ...func(*api.Config)) *bench {
 	b.pool, err = controlplane.Connect(context.Background(), secret.String(cluster.URL(name)), nil)
 	b.must(err)
 	t.Cleanup(b.pool.Close)
-	b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool})
+	b.ledger, err = ledger.Open(t.Context(), ledger.Config{Pool: b.pool, CallTimeout: brokertest.Timeout})
 	b.must(err)
 	b.broker, err = brokertest.StartPlain(t.TempDir(), brokertest.RandomPort)
 	b.must(err)
