@@ -39,7 +39,7 @@ func need(t testing.TB, as *syscall.Credential, flags []string) {
 	if as != nil || os.Geteuid() != 0 {
 		flags = append([]string{"--user", "--map-root-user"}, flags...)
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", append(slices.Clone(flags), "true")...)
+	cmd := exec.CommandContext(t.Context(), "unshare", append(slices.Clone(flags), "true")...) //nolint:gosec // the flags are those of a test
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
 	if _, refused := errors.AsType[*exec.ExitError](err); refused {
