@@ -72,10 +72,9 @@ func TestAnIndexIsNotBegunAnewWhereTheLedgerHasExports(t *testing.T) {
 	}
 
 	server.Pin(mine, index, true)
-	put(t, worker, "acme/two.1.sql")
-	for _, key := range []string{first, "acme/two.1.sql"} {
-		if _, err := reader.Copy(t.Context(), key); err != nil {
-			t.Errorf("pinned again: %v", err)
+	for who, d := range map[string]*destinations.Destination{"worker": worker, "reader": reader} {
+		if _, err := d.Copy(t.Context(), first); err != nil {
+			t.Errorf("%s: pinned again: %v", who, err)
 		}
 	}
 	if _, err := worker.Adopt(t.Context(), r); err == nil || !strings.Contains(err.Error(), "nothing to adopt") {
@@ -87,7 +86,9 @@ func TestAnIndexIsNotBegunAnewWhereTheLedgerHasExports(t *testing.T) {
 	if err := other.Claim(t.Context(), r, quiet); err != nil {
 		t.Fatal(err)
 	}
-	put(t, other, first)
+	if err := other.CheckIndex(t.Context()); err != nil {
+		t.Errorf("another chat: %v", err)
+	}
 	server.Remove(mine, index)
 	if err := try(worker, "acme/three.1.sql"); !errors.Is(err, storage.ErrNoIndex) {
 		t.Errorf("the index is lost: %v", err)
@@ -95,7 +96,9 @@ func TestAnIndexIsNotBegunAnewWhereTheLedgerHasExports(t *testing.T) {
 	if _, err := worker.Adopt(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	put(t, worker, "acme/three.1.sql")
+	if err := worker.CheckIndex(t.Context()); err != nil {
+		t.Errorf("begun by an operator: %v", err)
+	}
 	if _, err := reader.Copy(t.Context(), first); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("of the lost index: %v", err)
 	}
