@@ -32,6 +32,7 @@ type Restore struct {
 	Outcome     restoreOutcomeBody `json:"outcome,omitempty" doc:"The outcome event as it was announced"`
 	Links       RestoreLinks       `json:"links"`
 
+	From     export.ID        `json:"-"` // the export that an attempt has resolved; zero: none has
 	Progress *RestoreProgress `json:"-"` // nil: it does not run, or there is no recent progress
 }
 
@@ -220,7 +221,7 @@ func (a *API) restore(l ledger.RestoreEntry) (Restore, error) {
 	r := Restore{
 		ProjectID: l.Project, RestoreID: l.Request, State: string(l.State), Attempt: l.Attempt, Code: l.Code, Message: l.Message,
 		RequestedBy: l.RequestedBy, Metadata: l.Metadata, CreatedAt: l.CreatedAt, StartedAt: l.StartedAt, FinishedAt: l.FinishedAt,
-		Request: restoreRequestBody(l.Payload), Links: a.restoreLinks(l.ID),
+		Request: restoreRequestBody(l.Payload), Links: a.restoreLinks(l.ID), From: l.From,
 	}
 	if l.State == export.Running {
 		r.Progress = a.feed.restoring(l.ID, l.Attempt)

@@ -103,6 +103,9 @@ func restoreRowOf(r api.Restore) restoreRow {
 		out.Asked = events.RestoreRequested{}
 	}
 	from := events.RestoredExport(out.Asked.From)
+	if r.From.Request != "" {
+		from = events.RestoredExport{ProjectID: r.From.Project, RequestID: r.From.Request}
+	}
 	if r.State == "completed" {
 		var done events.RestoreCompleted
 		if json.Unmarshal(r.Outcome, &done) == nil {

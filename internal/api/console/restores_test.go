@@ -101,6 +101,9 @@ func TestThePageOfAnExportListsItsRestores(t *testing.T) {
 	if got := listed(b.visit("acme", access.Read).get("exports/acme/nightly-2026-11-01").body); !strings.Contains(got, "undo-7") || strings.Contains(got, "clone") || strings.Contains(got, "globex") {
 		t.Errorf("a token of one project sees %s", got)
 	}
+	if got := b.visit("umbrella", access.Read).get("restores/umbrella/clone").body; !strings.Contains(got, `href="/console/exports/acme/nightly-2026-11-01"`) {
+		t.Errorf("the latest export is not named once it is resolved: %s", got)
+	}
 	for i := range 25 {
 		b.exec(`INSERT INTO pgcourier.restores SELECT (json_populate_record(r, json_build_object('request_id', 'more-' || $1::int, 'created_at', r.created_at - interval '1 hour', 'queue_sequence', 1000 + $1::int))).*
 			FROM pgcourier.restores r WHERE r.request_id = 'undo-7'`, i)
