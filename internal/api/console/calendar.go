@@ -131,8 +131,11 @@ func newCalendar(project string, first, now time.Time, zone *time.Location) *cal
 
 // day returns the day of a time; nil: it is not in the calendar.
 func (c *calendar) day(at time.Time) *calendarDay {
-	i := slices.IndexFunc(c.Days, func(d *calendarDay) bool { return d.holds(at) })
-	if i < 0 {
+	i, begins := slices.BinarySearchFunc(c.bounds, at, time.Time.Compare)
+	if !begins {
+		i--
+	}
+	if i < 0 || i >= len(c.Days) {
 		return nil
 	}
 	return c.Days[i]
@@ -181,10 +184,17 @@ func (c *calendar) add(d *calendarDay, kind calendarKind, count int) *calendarGr
 	return d.Groups[i]
 }
 
-// show adds a name to the group, unless it has enough. g may be nil.
-func (g *calendarGroup) show(item calendarItem) {
+// name adds a name to the group, unless it has enough. g may be nil.
+func (g *calendarGroup) name(item calendarItem) {
 	if g != nil && len(g.Items) < calendarEach {
 		g.Items = append(g.Items, item)
+	}
+}
+
+// show adds the name of an export to the group, unless it has enough. g may be nil.
+func (g *calendarGroup) show(v verdictRow, why string) {
+	if g != nil && len(g.Items) < calendarEach {
+		g.name(calendarItem{Name: v.Request, Path: pathOf("exports", v.Project, v.Request), Why: why, Count: 1})
 	}
 }
 
@@ -240,7 +250,7 @@ func (c *calendar) fill(of api.RetentionCalendar, planned bool) {
 			if c.Project == "" {
 				item.Name, item.Path = r.Project, retentionPath(r.Project, c.first, d.Date, 0)
 			}
-			groups[at].show(item)
+			groups[at].name(item)
 			continue
 		case seen || r.Gone:
 		case r.Day < 0:
@@ -260,18 +270,16 @@ func (c *calendar) fill(of api.RetentionCalendar, planned bool) {
 // plan adds what becomes of the stored exports of the project.
 func (c *calendar) plan(verdicts []verdictRow, now time.Time) {
 	for _, v := range verdicts {
-		item := calendarItem{Name: v.Request, Path: pathOf("exports", v.Project, v.Request), Why: joined(v.Why), Count: 1}
 		if v.Step == retention.Kept {
-			c.add(c.day(v.FinishedAt), calendarKept, 1).show(item)
-			item.Why = "too old then"
-			c.leaves(v.ByAge, calendarAging, item)
+			c.add(c.day(v.FinishedAt), calendarKept, 1).show(v, joined(v.Why))
+			c.leaves(v.ByAge, calendarAging, v, "too old then")
 			continue
 		}
 		at := v.DeleteAt
 		if at.Before(now) {
 			at = now
 		}
-		c.leaves(at, calendarGoing, item)
+		c.leaves(at, calendarGoing, v, joined(v.Why))
 	}
 }
 
@@ -280,7 +288,7 @@ func (g *calendarGroup) order() int {
 }
 
 // leaves adds an export that is deleted at a time; zero: never.
-func (c *calendar) leaves(at time.Time, kind calendarKind, item calendarItem) {
+func (c *calendar) leaves(at time.Time, kind calendarKind, v verdictRow, why string) {
 	switch {
 	case at.IsZero():
 	case at.Before(c.bounds[0]):
@@ -288,7 +296,7 @@ func (c *calendar) leaves(at time.Time, kind calendarKind, item calendarItem) {
 	case !at.Before(c.bounds[len(c.Days)]):
 		c.After++
 	default:
-		c.add(c.day(at), kind, 1).show(item)
+		c.add(c.day(at), kind, 1).show(v, why)
 	}
 }
 
