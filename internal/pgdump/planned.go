@@ -29,18 +29,19 @@ const ownedSQL = `(c.relowner IN (SELECT oid FROM trusted) AND n.nspowner IN (SE
     WITH RECURSIVE up (oid) AS (
       SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid
       UNION
-      SELECT i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid
+      SELECT i.inhparent FROM up CROSS JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = up.oid OFFSET 0) i
     )
     SELECT FROM up JOIN pg_class p ON p.oid = up.oid WHERE p.relowner NOT IN (SELECT oid FROM trusted))))`
 
 // codedSQL is true if an index or a statistics object of the table c names a function, an operator or a
 // type that is not PostgreSQL's own, which have oids below 16384. A trusted role can have made an index
 // with a function of another role. What belongs to an extension is the administrator's; its functions in
-// SQL or PL/pgSQL count all the same, because those of some extensions need a search_path.
+// SQL or PL/pgSQL count all the same, because those of some extensions need a search_path. OFFSET 0 keeps
+// the look-ups by index: without it the server reads pg_depend by what is referred to, for each table.
 const codedSQL = `EXISTS (
-  SELECT FROM (SELECT 'pg_class'::regclass::oid, indexrelid FROM pg_index WHERE indrelid = c.oid
-               UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxrelid = c.oid) o (class, oid)
-    JOIN pg_depend d ON d.classid = o.class AND d.objid = o.oid
+  SELECT FROM (SELECT 'pg_class'::regclass::oid, indexrelid FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
+               UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxrelid = c.oid OFFSET 0) o (class, oid)
+   CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = o.class AND objid = o.oid OFFSET 0) d
    WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass) AND d.refobjid >= 16384
      AND (NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
           OR d.refclassid = 'pg_proc'::regclass AND EXISTS (
