@@ -111,6 +111,7 @@ func refusedCancel(r events.CancelResult, noun, asked, name, message string) err
 		return exitf(exitNotPossible, "%s was not cancelled: %s", name, term.Sanitize(message))
 	case events.CancelAmbiguous, events.CancelInvalid:
 		return exitf(exitUsage, "%s", term.Sanitize(message))
+	case events.CancelUnavailable: // and any result that this version does not know
 	}
 	return exitf(exitFailed, "%s: %s", r, term.Sanitize(message))
 }

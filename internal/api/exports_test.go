@@ -17,6 +17,7 @@ import (
 	"github.com/pgcourier/pgcourier/internal/api"
 	"github.com/pgcourier/pgcourier/internal/api/access"
 	"github.com/pgcourier/pgcourier/internal/broker"
+	"github.com/pgcourier/pgcourier/internal/dev/brokertest"
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
 )
@@ -427,6 +428,11 @@ func TestARequestBehindALongQueueIsNotGivenUp(t *testing.T) {
 	for range broker.MaxSearch {
 		b.must(b.nc.Publish("backup.requested.acme", []byte("{}")))
 	}
+	// The API's connection is another one: wait until all are stored before it asks.
+	brokertest.Eventually(t, "all requests are stored", func() bool {
+		queue, err := b.js.Stream(t.Context(), events.StreamRequests)
+		return err == nil && queue.CachedInfo().State.Msgs == broker.MaxSearch
+	})
 	tok := b.token("acme", access.Read, access.Export)
 	if got := b.call("POST", acme, tok, "", "Idempotency-Key", "last"); got.status != http.StatusAccepted {
 		t.Fatalf("%d %s", got.status, got.body)

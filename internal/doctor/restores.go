@@ -49,7 +49,7 @@ func (x *examiner) checkTargets(ctx context.Context, r *Report) {
 		projects[at] = append(projects[at], id)
 	}
 	if len(projects) == 0 {
-		r.Skip("", "no project of late, or that was named, has a target")
+		r.Skip("", "no project that was named or used lately has a target")
 		return
 	}
 	var group errgroup.Group
@@ -88,7 +88,7 @@ func (x *examiner) checkTarget(ctx context.Context, at target) Finding {
 }
 
 // restorable returns the projects whose targets are looked at: those that are named, else those that
-// were restored into of late, and those that were exported.
+// were restored into lately, and those that were exported lately.
 func (x *examiner) restorable(ctx context.Context) (ids []string) {
 	if len(x.Projects) > 0 {
 		return x.Projects

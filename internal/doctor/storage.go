@@ -119,6 +119,7 @@ func (x *examiner) checkMarker(ctx context.Context, d *destinations.Destination,
 	if !ok {
 		if err := errors.Join(d.Bind(ctx, l), d.CheckIndex(ctx)); errors.Is(err, storage.ErrNoIndex) {
 			r.Add("index", storageFinding(err, p))
+			return false
 		}
 		return true
 	}

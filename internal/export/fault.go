@@ -39,7 +39,7 @@ func AsFault(err error) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return f
 	}
-	return &Fault{Code: codes.InternalError, Message: "the worker met an unexpected error, which its log names", Err: err}
+	return &Fault{Code: codes.InternalError, Message: "unexpected error: see the worker's log", Err: err}
 }
 
 var (

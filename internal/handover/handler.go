@@ -124,9 +124,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open returns the link and the file of a token that opens at least so much. It does the same work for
+// open returns the link and the file of a token that opens at least what need says. It does the same work for
 // every token: one look-up in the records and one comparison with each key. ErrNotValid.
-func (h *Handler) open(ctx context.Context, token string, client []byte, least Opens) (Link, File, error) {
+func (h *Handler) open(ctx context.Context, token string, client []byte, need Opens) (Link, File, error) {
 	id, mac := parseToken(token)
 	link, file, opens, err := h.config.Records.OpenedLink(ctx, id, client)
 	if err != nil && !errors.Is(err, ErrNoLink) {
@@ -136,7 +136,7 @@ func (h *Handler) open(ctx context.Context, token string, client []byte, least O
 	if !known {
 		link = Link{ID: id, Project: strings.Repeat("a", 20), Request: strings.Repeat("a", 20)}
 	}
-	if !h.config.Keys.recognises(link, mac) || !known || opens < least {
+	if !h.config.Keys.recognises(link, mac) || !known || opens < need {
 		return Link{}, File{}, ErrNotValid
 	}
 	return link, file, nil

@@ -158,9 +158,9 @@ func (c *Courier) judge(ctx context.Context, r *Record, fault error) time.Durati
 	return pause
 }
 
-// record stores the result of an attempt. It retries until ctx ends, because a sent notification
-// without a record would be sent again. It logs a failure that lasts, at growing intervals. A record of a sent notification replaces a record from
-// another process. No other record replaces one.
+// record stores the result of an attempt. It retries until ctx ends, because a sent notification without a
+// record would be sent again. It logs a failure that lasts, at growing intervals. A record of a sent
+// notification replaces a record from another process. No other record replaces one.
 func (c *Courier) record(ctx context.Context, r Record, revision uint64) error {
 	for failures := 0; ; {
 		err := c.Records.Put(ctx, r, revision)

@@ -196,11 +196,10 @@ type Kept struct {
 	Until   time.Time // by the target's clock
 }
 
-// DropKept drops the schemas that Replace has kept in the target, that are due by the target's clock and
-// that due reports as due too: the target's clock may be wrong. It returns their names, and those of the
-// kept ones that are left; nil: not known. It drops
-// nothing outside of them: if objects outside depend on what a restore has kept, all of that stays, and
-// a *KeptError says why. One that was renamed, or dropped by hand, is kept from then on and forgotten.
+// DropKept drops the schemas that Replace has kept in the target and that are due by the target's clock, if
+// due agrees: the target's clock may be wrong. It returns their names, and those of the kept ones that are
+// left; nil: not known. It drops nothing outside of them: if objects outside depend on what a restore has
+// kept, all of that stays, and a *KeptError says why. One that was renamed, or dropped by hand, is kept from then on and forgotten.
 func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, due func(Kept) bool) (dropped, left []string, err error) {
 	ses, err := open(ctx, target)
 	if err != nil {

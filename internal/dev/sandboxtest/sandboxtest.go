@@ -42,7 +42,8 @@ func need(t testing.TB, as *syscall.Credential, flags []string) {
 	cmd := exec.CommandContext(t.Context(), "unshare", append(slices.Clone(flags), "true")...) //nolint:gosec // the flags are those of a test
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
-	if _, refused := errors.AsType[*exec.ExitError](err); refused {
+	_, refused := errors.AsType[*exec.ExitError](err)
+	if refused || errors.Is(err, exec.ErrNotFound) || errors.Is(err, syscall.EPERM) { // EPERM: as cannot be taken
 		t.Skipf("this machine permits no namespaces, so this is not shown here: %v %s", err, out)
 	}
 	if err != nil {
