@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type placer struct {
 	database secret.String // of the control plane, for targets without a dsn
 	command  secret.Command
 	keep     time.Duration
+	log      *slog.Logger
 }
 
 var _ operation.Engine = (*placer)(nil)

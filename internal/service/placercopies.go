@@ -15,7 +15,8 @@ import (
 
 // withCopy calls use with the first copy of a job's export that can be read and is the one that the ledger
 // has. If use finds the copy damaged or gone, it has changed nothing, and is called with the next one.
-// passed are remarks about the copies before it.
+// passed are remarks about the copies before it. If none can be used, the error is that of a copy that could
+// not be read, if there is one: that copy may be whole.
 func (p *placer) withCopy(ctx context.Context, j operation.Job, use func(restore.Export, restore.Placement) error) (passed []string, err error) {
 	to, err := p.placement(j)
 	if err != nil {
@@ -23,9 +24,13 @@ func (p *placer) withCopy(ctx context.Context, j operation.Job, use func(restore
 	}
 	copies, unread, err := p.reader.Find(ctx, j.Export.ID.String())
 	if err != nil {
-		return nil, errors.Join(err, unread)
+		return nil, err
 	}
-	last := errors.Join(&destinations.NoExportError{ID: j.Export.ID.String()}, unread)
+	if unread != nil {
+		p.log.WarnContext(ctx, "destinations cannot be asked for an export to restore", "project_id", j.ID.Project, "restore_id", j.ID.Request, "error", unread)
+	}
+	unknown := unread
+	var fault error = &destinations.NoExportError{ID: j.Export.ID.String()}
 	for _, c := range copies {
 		if c.Attempt != j.Export.Attempt {
 			continue
@@ -36,10 +41,20 @@ func (p *placer) withCopy(ctx context.Context, j operation.Job, use func(restore
 				return passed, err
 			}
 		}
-		last = err
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		p.log.WarnContext(ctx, "a copy of an export cannot be used for a restore, another one is tried", "project_id", j.ID.Project, "restore_id", j.ID.Request,
+			"destination", c.Destination.Name, "error", err)
+		if fault = err; unknown == nil && !ofCopy(err) {
+			unknown = err
+		}
 		passed = append(passed, "the copy at "+c.Destination.Name+" could not be used")
 	}
-	return nil, last
+	if unknown != nil {
+		return nil, unknown
+	}
+	return nil, fault
 }
 
 // ofCopy reports whether another copy of the export may not have the fault.

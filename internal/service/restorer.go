@@ -97,7 +97,7 @@ func NewRestorer(ctx context.Context, c RestorerConfig) (*Restorer, error) {
 	if s.PGBinDir != "" {
 		rc.BinDirs = []string{s.PGBinDir}
 	}
-	r.placer = &placer{engine: restore.New(rc), reader: r.reader, database: s.DatabaseURL, command: s.PasswordCommand, keep: s.RestoreKeep}
+	r.placer = &placer{engine: restore.New(rc), reader: r.reader, database: s.DatabaseURL, command: s.PasswordCommand, keep: s.RestoreKeep, log: c.Log}
 	return r, nil
 }
 

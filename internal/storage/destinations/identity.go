@@ -242,9 +242,13 @@ func (d *Destination) Confirm(ctx context.Context) error {
 }
 
 // Recognized reports whether a marker shows that the storage at the place is the one that the ledger has
-// there. It is false for a destination without a marker.
+// there. It is false where there is no marker, also in a bucket, which Confirm takes for the same storage.
 func (d *Destination) Recognized(ctx context.Context) bool {
-	return d.marked != nil && d.expected != "" && d.Confirm(ctx) == nil
+	if d.marked == nil || d.expected == "" {
+		return false
+	}
+	m, err := d.marked.Marker(ctx)
+	return storage.ExpectMarker(m, err, d.expected) == nil
 }
 
 // Bind binds each destination.

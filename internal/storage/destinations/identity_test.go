@@ -278,6 +278,38 @@ func TestABucketIsMarkedAgain(t *testing.T) {
 	}
 }
 
+// An empty place is no proof that the storage has lost its exports, although exports may go to an empty bucket.
+func TestOnlyAMarkerShowsWhichStorageItIs(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"file": "file://" + t.TempDir() + "/prefix", "s3": bucketURL(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := destinations.Options{S3: credentials.NewStaticV4("k", "s", "")}
+			r := records{}
+			d := opened(t, url, o)
+			if d.Recognized(t.Context()) {
+				t.Error("recognized before the ledger knows it")
+			}
+			if err := d.Claim(t.Context(), r, quiet); err != nil {
+				t.Fatal(err)
+			}
+			if !d.Recognized(t.Context()) {
+				t.Error("not recognized by its marker")
+			}
+			for place, known := range r {
+				r[strings.Replace(place, "/prefix", "/emptied", 1)] = known
+			}
+			empty := opened(t, strings.Replace(url, "/prefix", "/emptied", 1), o)
+			if err := empty.Bind(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if empty.Recognized(t.Context()) {
+				t.Error("an empty place at its address is recognized")
+			}
+		})
+	}
+}
+
 func TestReadingNeedsNoRightToWriteAndMakesNothing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "nothing", "here")
