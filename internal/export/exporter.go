@@ -150,7 +150,7 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 		return *made.announced, nil
 	}
 	if errors.Is(context.Cause(work), ErrSuperseded) {
-		return Outcome{}, e.abandon(ctx, made.object, log)
+		return Outcome{}, e.abandon(ctx, claim.Token, made.object, log)
 	}
 	var ending Ending
 	if errors.Is(context.Cause(work), ErrCancelled) {
@@ -158,18 +158,18 @@ func (e *Exporter) run(ctx context.Context, req Request, d delivered, conflicts 
 	} else {
 		ending = e.ending(req, d.Delivery, claim, made.artifact, Interruption(ctx, made.err), time.Since(begun))
 	}
-	ending.Unwritten = made.object == ""
+	ending.Unwritten = made.taken
 	failpoint.Hit(failpoint.BeforeCommit)
 	err = e.finish(ctx, claim.Token, ending)
 	if errors.Is(err, ErrCancelled) { // while the attempt was about to end otherwise
 		ending = e.cancelled(ctx, req, claim, made.object, err, time.Since(begun), log)
-		ending.Unwritten = made.object == ""
+		ending.Unwritten = made.taken
 		err = e.finish(ctx, claim.Token, ending)
 	}
 	failpoint.Hit(failpoint.AfterCommit)
 	switch {
 	case errors.Is(err, ErrSuperseded):
-		return Outcome{}, e.abandon(ctx, made.object, log)
+		return Outcome{}, e.abandon(ctx, claim.Token, made.object, log)
 	case err != nil:
 		e.logUnrecorded(ctx, req, d.Delivery, "attempt not ended", err)
 		return Outcome{}, AsFault(err)
@@ -288,32 +288,40 @@ const cleanUp = 10 * time.Second
 
 // abandon deletes what a superseded attempt stored, and reports nothing. The collector deletes what
 // abandon cannot.
-func (e *Exporter) abandon(ctx context.Context, object string, log *slog.Logger) error {
+func (e *Exporter) abandon(ctx context.Context, t Token, object string, log *slog.Logger) error {
 	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
 	log.WarnContext(ctx, "attempt superseded")
 	failpoint.Hit(failpoint.BeforeDiscard)
-	if err := e.discard(ctx, object); err != nil {
+	if _, err := e.discard(ctx, t, object); err != nil {
 		log.WarnContext(ctx, "superseded attempt's object not deleted, left to the collector", "error", err)
 	}
 	return ErrSuperseded
 }
 
-// discard deletes the object of an attempt; empty: it has none.
-func (e *Exporter) discard(ctx context.Context, object string) error {
-	if object == "" {
-		return nil
+// discard deletes the object of an attempt, unless an announced outcome names the attempt; empty: it has
+// none. It returns the announced outcome of the request, nil: there is none. If it cannot look for one, it
+// deletes nothing.
+func (e *Exporter) discard(ctx context.Context, t Token, object string) (*Outcome, error) {
+	out, err := e.announced(ctx, t.ID)
+	if err != nil || object == "" || out != nil && out.Attempt == t.Attempt {
+		return out, err
 	}
-	return e.Store.Delete(ctx, object)
+	return out, e.Store.Delete(ctx, object)
 }
 
 // cancelled deletes what a cancelled attempt stored and returns its ending: nothing may remain when
-// its outcome is published. The collector deletes what cancelled cannot.
+// its outcome is published. The collector deletes what cancelled cannot. An export that was announced
+// before is not cancelled: it is the ending then.
 func (e *Exporter) cancelled(ctx context.Context, req Request, claim Claim, object string, why error, took time.Duration, log *slog.Logger) Ending {
 	ctx, cancel := WithGrace(ctx, cleanUp)
 	defer cancel()
-	if err := e.discard(ctx, object); err != nil {
+	announced, err := e.discard(ctx, claim.Token, object)
+	if err != nil {
 		log.WarnContext(ctx, "cancelled attempt's object not deleted, left to the collector", "error", err)
+	}
+	if announced != nil {
+		return Ending{Outcome: announced}
 	}
 	return e.failed(req, claim, AsFault(why), took)
 }

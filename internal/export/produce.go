@@ -21,22 +21,22 @@ const progressEvery = time.Second
 type attempted struct {
 	artifact  *Artifact
 	announced *Outcome // the request was completed before, and the ledger had lost it
-	object    string   // under which something may be stored; empty: nothing of this attempt
+	object    string   // under which the attempt may have stored something; empty: it has stored nothing
+	taken     bool     // an export lay under the attempt's key
 	err       error
 }
 
 // attempt makes the artifact, unless the request was completed before. It looks for that before a second
 // attempt, and when it finds an export in the place of its own.
 func (e *Exporter) attempt(ctx context.Context, req Request, claim Claim, g Group) (a attempted) {
-	a.object = e.key(req, claim.Token.Attempt)
 	if claim.Token.Attempt > 1 && req.Refusal == nil {
 		if a.announced, a.err = e.announced(ctx, req.ID); a.announced != nil || a.err != nil {
 			return a
 		}
 	}
-	a.artifact, a.err = e.produce(ctx, req, claim, g)
+	a.artifact, a.err = e.produce(ctx, req, claim, g, &a.object)
 	if errors.Is(a.err, ErrStored) {
-		a.object = ""
+		a.object, a.taken = "", true
 		var unread error
 		a.announced, unread = e.announced(ctx, req.ID)
 		a.err = errors.Join(a.err, unread)
@@ -44,9 +44,9 @@ func (e *Exporter) attempt(ctx context.Context, req Request, claim Claim, g Grou
 	return a
 }
 
-// produce makes the artifact: it looks up the project, dumps, seals and stores. A panic is a
-// failure.
-func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group) (a *Artifact, err error) {
+// produce makes the artifact: it looks up the project, dumps, seals and stores. It sets object once it
+// begins to store. A panic is a failure.
+func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Group, object *string) (a *Artifact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a, err = nil, AsFault(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
@@ -82,7 +82,7 @@ func (e *Exporter) produce(ctx context.Context, req Request, claim Claim, g Grou
 		ID: req.ID, Attempt: claim.Token.Attempt, StartedAt: claim.Started,
 		Schemas: schemas, Format: req.Format, Compression: req.Compression, Level: level, Info: dump.Info(), Trace: req.Trace,
 	})
-	return e.store(ctx, req, claim, sealing{schemas, recipients, level}, dump)
+	return e.store(ctx, req, claim, sealing{schemas, recipients, level}, dump, object)
 }
 
 func (e *Exporter) lookUp(ctx context.Context, req Request) ([]string, Project, error) {
@@ -122,7 +122,7 @@ func (e *Exporter) level(p Project, req Request) (seal.Level, error) {
 }
 
 // store runs the one pull-driven stream: the store reads the seal, which reads the dump.
-func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to sealing, dump Dump) (*Artifact, error) {
+func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to sealing, dump Dump, object *string) (*Artifact, error) {
 	inspector, err := e.Inspect(req.Format)
 	if err != nil {
 		return nil, AsFault(fmt.Errorf("inspect the dump: %w", err))
@@ -151,6 +151,7 @@ func (e *Exporter) store(ctx context.Context, req Request, claim Claim, to seali
 		Needs: dump.Info().Needs,
 	}
 	key, begun := e.key(req, claim.Token.Attempt), time.Now()
+	*object = key
 	var unsigned error
 	copies, err := e.Store.Put(ctx, key, source, func() Manifest {
 		s := stream.Summary()
