@@ -84,12 +84,26 @@ type Downloaded struct {
 	FinishedAt time.Time
 }
 
+// kind names the kind of the change's event.
+func (c Change) kind() string {
+	switch {
+	case c.Download != nil:
+		return "downloaded"
+	case c.Ended && c.Link.RevokedAt != nil:
+		return "revoked"
+	case c.Ended:
+		return "expired"
+	}
+	return "issued"
+}
+
 // ErrNoEvent means that a change cannot be published now or later: its event would break the contract.
 var ErrNoEvent = errors.New("the change of a link has no valid event")
 
 // Announcer publishes changes. It may publish one twice: the broker stores one.
 type Announcer interface {
-	// Announce publishes a change. ErrNoEvent.
+	// Announce publishes a change. ErrNoEvent; export.ErrUnavailable: the broker has not stored it, maybe after
+	// a long wait.
 	Announce(ctx context.Context, c Change) error
 }
 

@@ -20,8 +20,9 @@ const (
 	Settled = 10 * time.Second
 	// batch is the most rows of one query.
 	batch = 100
-	// announceFor bounds one round of events: without the broker each publish waits for its own timeout.
-	announceFor = 30 * time.Second
+	// announceFor bounds one round of events: without the broker one publish of each kind waits for its own
+	// timeout of 10 seconds.
+	announceFor = 45 * time.Second
 )
 
 // Run issues the links that requests name in deliver, and publishes the changes of links, until ctx
@@ -81,7 +82,8 @@ func (l *Links) deliverOne(ctx context.Context, d Delivery) error {
 }
 
 // announce publishes the changes of links. It goes on past a change that fails, so that one refused
-// event does not hold back the events of other projects.
+// event does not hold back the events of other projects. The broker may refuse all events of one kind by not
+// answering: after such a failure the others of this kind wait for the next round.
 func (l *Links) announce(ctx context.Context) error {
 	if l.config.Announcer == nil {
 		return nil
@@ -93,9 +95,14 @@ func (l *Links) announce(ctx context.Context) error {
 		return err
 	}
 	failed := 0
+	waits := map[string]bool{}
 	for _, c := range changes {
+		if waits[c.kind()] {
+			continue
+		}
 		if one := l.announceOne(ctx, c); one != nil {
 			failed++
+			waits[c.kind()] = errors.Is(one, export.ErrUnavailable)
 			if err == nil {
 				err = one
 			}
