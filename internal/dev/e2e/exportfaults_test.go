@@ -163,7 +163,7 @@ func TestIDsAndRemoval(t *testing.T) {
 	expect(t, bare, 0, "acme/same", "verify", "acme/same", "-i", k.identity)
 	expect(t, bare, 0, "acme/same", "verify", "acme/nightly/same.1.sql.gz.age", "-i", k.identity)
 	expect(t, bare, 3, "no export", "verify", "../same", "-i", k.identity)
-	expect(t, bare, 2, "say --yes", "rm", "acme/same")
+	expect(t, bare, 2, "confirm with --yes", "rm", "acme/same")
 	expect(t, withLedger, 0, "deleted at file", "rm", "acme/same", "--yes")
 	expect(t, withLedger, 0, "removed", "show", "same", "--project", "acme")
 	expect(t, withLedger, 0, "absent at file", "rm", "acme/same", "--yes") // the ledger still has it
