@@ -116,3 +116,58 @@ func TestACancelledAttemptWithoutABrokerDeletesNothing(t *testing.T) {
 		}
 	})
 }
+
+// unreadable is a stream with an outcome that cannot be read: that of the request r.
+type unreadable struct{ err error }
+
+func (u unreadable) Completed(_ context.Context, id export.ID) (*export.Manifest, error) {
+	if id.Request == "r" {
+		return nil, u.err
+	}
+	return nil, nil //nolint:nilnil // none was announced
+}
+
+// leftovers is a graveyard with objects to collect.
+type leftovers struct {
+	*graveyard
+	left, gone []export.Leftover
+}
+
+func (l *leftovers) Collectable(context.Context, int) ([]export.Leftover, error) { return l.left, nil }
+func (l *leftovers) Collected(_ context.Context, gone []export.Leftover) error {
+	l.gone = gone
+	return nil
+}
+
+// An outcome that cannot be read holds back its own request only; a broker that is away holds back all.
+func TestAnUnreadableOutcomeHoldsBackNoOtherRequest(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err  error
+		done int // requests
+	}{
+		"cannot be decoded": {errors.New("broken"), 1},
+		"away":              {export.ErrUnavailable, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &leftovers{graveyard: &graveyard{}}
+			shelf := &shelf{objects: map[string]string{}}
+			for _, r := range []string{"r", "other"} {
+				id := export.ID{Project: "p", Request: r}
+				g.dead = append(g.dead, export.QueuedRequest{Request: export.Request{ID: id}})
+				g.left = append(g.left, export.Leftover{Token: export.Token{ID: id, Attempt: 1}, Object: "p/" + r})
+			}
+			s := export.NewSweeper(export.SweeperConfig{
+				Reaper: g, Collector: g, Queue: g, Announcer: g, Store: shelf, Log: slog.New(slog.DiscardHandler),
+				Announced: &export.Announced{Stream: unreadable{tc.err}, Ledger: recorder{}, Log: slog.New(slog.DiscardHandler)},
+			})
+			if err := s.Sweep(t.Context()); !errors.Is(err, tc.err) {
+				t.Errorf("err = %v", err)
+			}
+			if len(g.announced) != tc.done || len(g.gone) != tc.done || len(shelf.deleted) != tc.done {
+				t.Errorf("ended %v, collected %v, deleted %q", g.announced, g.gone, shelf.deleted)
+			}
+		})
+	}
+}

@@ -24,7 +24,10 @@ func (s *Sweeper) collect(ctx context.Context) error {
 			completed, err := s.Announced.Look(ctx, l.ID)
 			if err != nil {
 				faults = append(faults, err)
-				break
+				if errors.Is(err, ErrUnavailable) {
+					break
+				}
+				continue
 			}
 			if completed != nil && completed.Attempt == l.Attempt {
 				continue

@@ -184,7 +184,11 @@ func (s *Sweeper) failDead(ctx, ending context.Context) error {
 	var faults []error
 	for _, d := range dead {
 		if _, err := s.Announced.Look(ctx, d.Request.ID); err != nil {
-			return errors.Join(append(faults, err)...)
+			faults = append(faults, err)
+			if errors.Is(err, ErrUnavailable) {
+				break
+			}
+			continue
 		}
 		out, err := s.Reaper.FailUnclaimed(ctx, d.Request, d.Delivery, s.Grace)
 		for before, r := 0, d.Request; errors.Is(err, ErrConflict); before++ {

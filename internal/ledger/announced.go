@@ -20,7 +20,8 @@ SELECT true FROM pgcourier.requests WHERE project_id = $1 AND request_id = $2
 	recordAnnounced = `
 WITH request AS (
     UPDATE pgcourier.requests SET state = 'completed', attempt = greatest(attempt, $3), lease_until = NULL, outcome = $4, code = NULL,
-        touched_at = clock_timestamp(), finished_at = coalesce(finished_at, clock_timestamp()), published_at = coalesce(published_at, clock_timestamp())
+        touched_at = clock_timestamp(), finished_at = coalesce(finished_at, clock_timestamp()), published_at = coalesce(published_at, clock_timestamp()),
+        delivered_at = coalesce(delivered_at, clock_timestamp())
     WHERE project_id = $1 AND request_id = $2
 ), losers AS (
     UPDATE pgcourier.attempts SET result = 'superseded', ended_at = coalesce(ended_at, clock_timestamp()),
@@ -35,7 +36,7 @@ ON CONFLICT (project_id, request_id, attempt) DO UPDATE SET result = 'completed'
 
 var _ export.Recorder = (*Ledger)(nil)
 
-// RecordAnnounced implements export.Recorder.
+// RecordAnnounced implements export.Recorder. The request gets no link: it may have had one before.
 func (l *Ledger) RecordAnnounced(ctx context.Context, m export.Manifest) (changed bool, err error) {
 	what := "record the announced export of " + m.ID.String()
 	if m.State != export.Completed || m.Artifact == nil || m.Attempt < 1 || m.StartedAt.IsZero() || m.FinishedAt.IsZero() {

@@ -68,6 +68,10 @@ func TestAnAnnouncedExportIsTheOutcomeWhateverTheLedgerSays(t *testing.T) {
 			if got := b.objects(t); !slices.Equal(got, c.collect) {
 				t.Errorf("collectable %q, want %q", got, c.collect)
 			}
+			var due bool
+			if err := b.pool.QueryRow(t.Context(), "SELECT delivered_at IS NULL FROM pgcourier.requests").Scan(&due); err != nil || due != (name == "completed") {
+				t.Errorf("a link is due: %t, %v", due, err)
+			}
 			var kept string
 			if err := b.pool.QueryRow(t.Context(), "SELECT object FROM pgcourier.attempts WHERE attempt = 1 AND result = 'completed'").Scan(&kept); err != nil || kept != "acme/r1.1.sql.gz" {
 				t.Errorf("the attempt that completed it has the object %q, %v", kept, err)
