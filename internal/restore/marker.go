@@ -221,15 +221,17 @@ func (r *Restorer) DropKept(ctx context.Context, target *libpq.Source, due func(
 		return nil, nil, ofTargetError(err, "look for kept schemas")
 	}
 	failed := map[string]error{}
+	var faults []error
 	for _, id := range ids {
 		names, err := r.dropOf(ctx, ses.Conn, id)
-		if ses.Conn.IsClosed() {
-			return dropped, nil, fmt.Errorf("what restore %s has kept: %w", id, err)
-		}
+		dropped = append(dropped, names...)
 		if err != nil {
 			failed[id] = fmt.Errorf("what restore %s has kept: %w", id, err)
+			faults = append(faults, failed[id])
 		}
-		dropped = append(dropped, names...)
+		if ses.Conn.IsClosed() {
+			return dropped, nil, errors.Join(append(faults, fmt.Errorf("%w: the connection was lost", ErrTarget))...)
+		}
 	}
 	left, err = stuck(ctx, ses.Conn, failed)
 	return dropped, left, err

@@ -232,7 +232,16 @@ func TestSingleTablesArePlacedWithWhatBelongsToThem(t *testing.T) {
 	}
 	keptIsDue(t, from)
 	execute(t, from, `CREATE VIEW public.holds AS SELECT * FROM "`+last+`".orders`)
+	// If the session ends at the second one, why the first one stays is told too.
+	execute(t, from, `UPDATE pgcourier_restore.kept SET until = now() - interval '1 hour' WHERE name = '`+last+`';
+		CREATE FUNCTION public.cut() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); END';
+		CREATE EVENT TRIGGER cut ON ddl_command_start WHEN TAG IN ('DROP SCHEMA') EXECUTE FUNCTION public.cut()`)
 	dropped, left, err := r.DropKept(t.Context(), again.Source, always)
+	if _, dependents := errors.AsType[*restore.DependentsError](err); !dependents || !errors.Is(err, restore.ErrTarget) || len(dropped) > 0 || left != nil {
+		t.Errorf("the session ended: dropped %v, left %v, %v", dropped, left, err)
+	}
+	execute(t, from, "DROP EVENT TRIGGER cut; DROP FUNCTION public.cut()")
+	dropped, left, err = r.DropKept(t.Context(), again.Source, always)
 	kept, ok := errors.AsType[*restore.KeptError](err)
 	if _, dependents := errors.AsType[*restore.DependentsError](err); !ok || !dependents || len(kept.Stuck) != 1 || kept.Stuck[last] == nil ||
 		len(dropped) != 2 || !slices.Equal(left, []string{last}) {
