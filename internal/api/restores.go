@@ -185,10 +185,14 @@ func (a *API) cancelRestore(ctx context.Context, in *RestorePath) (*restoreOutpu
 	}
 	c := callerOf(ctx)
 	err = a.noted(ctx, c.call(CancelRestore, in.Project, in.ID), func() (err error) {
+		var got export.Cancellation
 		if queued != nil {
-			_, err = a.restores.CancelQueued(ctx, queued.Request, queued.Delivery, c.Subject)
+			got, err = a.restores.CancelQueued(ctx, queued.Request, queued.Delivery, c.Subject)
 		} else {
-			_, err = a.restores.Cancel(ctx, export.ID{Project: in.Project, Request: in.ID}, c.Subject)
+			got, err = a.restores.Cancel(ctx, export.ID{Project: in.Project, Request: in.ID}, c.Subject)
+		}
+		if err == nil && got.Outcome == nil {
+			a.tellRestorers(ctx, events.RestoreCancel{RestoreID: in.ID, ProjectID: in.Project, RequestedBy: c.Subject})
 		}
 		if err == nil {
 			r, _, err = a.findRestore(ctx, in.Project, in.ID)
@@ -202,6 +206,19 @@ func (a *API) cancelRestore(ctx context.Context, in *RestorePath) (*restoreOutpu
 		return nil, err
 	}
 	return &restoreOutput{r}, nil
+}
+
+// tellTimeout bounds how long a recorded cancel waits for a restorer's answer.
+const tellTimeout = 2 * time.Second
+
+// tellRestorers makes the restorer that runs a restore look at the cancel in the ledger at once. Without an
+// answer it finds the cancel at its next renewal, so that is not an error.
+func (a *API) tellRestorers(ctx context.Context, c events.RestoreCancel) {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	if _, err := a.Client.CancelRestore(ctx, c); err != nil {
+		a.Log.WarnContext(ctx, "recorded cancel not told to the restorers, the owner finds it at its next renewal", "project_id", c.ProjectID, "restore_id", c.RestoreID, "error", err)
+	}
 }
 
 // waitingRestore returns the Restore of a request that no restorer has recorded.

@@ -1,14 +1,19 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/pgcourier/pgcourier/events"
 	"github.com/pgcourier/pgcourier/handlers"
@@ -83,6 +88,55 @@ func TestARestoreIsAskedForAndFollowed(t *testing.T) {
 	}
 	if got := b.call("GET", restores+"/never", tok, ""); got.status != http.StatusNotFound {
 		t.Errorf("an unknown restore: %d", got.status)
+	}
+}
+
+// The restorers are told of a cancel once the ledger has it, and it is accepted without any of them too.
+func TestACancelOfARunningRestoreIsToldToTheRestorers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.must(broker.Provision(t.Context(), b.js, broker.Topology{Restores: true, MaxWaitingPerProject: 10}))
+	tok := b.token("acme", access.Restore)
+	told := make(chan events.RestoreCancel, 2)
+	var running atomic.Pointer[export.Token]
+	sub, err := b.nc.Subscribe(events.RestoreCancelFilter, func(m *nats.Msg) {
+		ask, err := events.DecodeRestoreCancel(events.Message{Subject: m.Subject, Body: m.Data})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := b.ledger.Restores().Renew(context.Background(), *running.Load()); !errors.Is(err, export.ErrCancelled) {
+			t.Errorf("told before the ledger has it: %v", err)
+		}
+		reply, err := events.RestoreCancelReply{RestoreID: ask.RestoreID, ProjectID: ask.ProjectID, Result: events.CancelAccepted, Message: "so it is"}.Encode()
+		if err == nil {
+			err = m.Respond(reply.Body)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		told <- ask
+	})
+	b.must(err)
+	b.must(b.nc.Flush())
+	b.call("POST", restores, tok, `{"restore_id":"undo","from":{"request_id":"nightly"}}`)
+	queued := b.queuedRestores()
+	c, err := b.ledger.Restores().Claim(t.Context(), export.ClaimRequest{Request: queued[0].Request, Delivery: queued[0].Delivery, Worker: "w", Nonce: "n"})
+	b.must(err)
+	running.Store(&c.Token)
+	for _, noted := range []string{"done", "done done"} {
+		if got := b.call("POST", restores+"/undo/cancel", tok, ""); got.status != http.StatusAccepted || b.noted("cancel-restore", "undo") != noted {
+			t.Errorf("%d %s, %s", got.status, got.body, b.noted("cancel-restore", "undo"))
+		}
+		if sub.IsValid() { // the second time no restorer listens
+			b.must(sub.Unsubscribe())
+			b.must(b.nc.Flush())
+		}
+	}
+	if len(told) != 1 {
+		t.Fatalf("%d were told, want 1", len(told))
+	}
+	if ask := <-told; ask.RestoreID != "undo" || ask.ProjectID != "acme" || ask.RequestedBy == "" {
+		t.Errorf("told of %+v", ask)
 	}
 }
 
