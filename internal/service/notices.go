@@ -47,6 +47,7 @@ type notices struct {
 	next uint64 // the position of the next change; 0: nothing was read
 	// older is the position from which on everything was read, first that of the oldest record.
 	older, first uint64
+	block        uint64    // the position from which on the block before older is still to be read; 0: its begin
 	since        time.Time // when the oldest record after older changed
 }
 
@@ -119,15 +120,17 @@ func (n *notices) read(ctx context.Context) error {
 	}
 	for begun := time.Now(); n.older > n.first && time.Since(begun) < olderFor; {
 		from := max(n.older, n.first+olderBlock) - olderBlock
-		if _, err := n.records.Between(ctx, from, n.older, func(r notify.Record) {
+		next, err := n.records.Between(ctx, max(from, n.block), n.older, func(r notify.Record) {
 			keep(r)
 			if r.UpdatedAt.Before(n.since) {
 				n.since = r.UpdatedAt
 			}
-		}); err != nil {
+		})
+		if err != nil {
+			n.block = next // else a slow broker and short calls would never read a whole block
 			return err
 		}
-		n.older = from
+		n.older, n.block = from, 0
 	}
 	return nil
 }

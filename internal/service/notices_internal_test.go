@@ -90,6 +90,63 @@ func TestAReplayBesideAnotherChangeIsAConflict(t *testing.T) {
 	}
 }
 
+// hurried is JetStream for callers that have time for few reads each.
+type hurried struct {
+	jetstream.JetStream
+
+	left int // reads
+}
+
+func (h *hurried) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := h.JetStream.Stream(ctx, name)
+	return &hurriedStream{s, h}, err
+}
+
+type hurriedStream struct {
+	jetstream.Stream
+
+	of *hurried
+}
+
+func (h *hurriedStream) GetMsg(ctx context.Context, at uint64, opts ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	if h.of.left == 0 {
+		return nil, context.DeadlineExceeded
+	}
+	h.of.left--
+	return h.Stream.GetMsg(ctx, at, opts...)
+}
+
+// Calls that each end before a block of older notifications is read go on from one another.
+func TestShortCallsReadAllNotificationsInTheEnd(t *testing.T) {
+	t.Parallel()
+	nc := brokertest.Connect(t, brokertest.Start(t, t.TempDir(), brokertest.RandomPort).ClientURL())
+	js := brokertest.JetStream(t, nc)
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: events.BucketNotificationStates, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	const states, reads = 20, 6
+	for i := range states {
+		r := notify.Record{Key: notify.Key(fmt.Sprint("webhook-n", i)), State: notify.Parked, Channel: notify.Webhook, UpdatedAt: time.Now()}
+		if err := queue.NewRecords(js).Put(t.Context(), r, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &hurried{JetStream: js}
+	n := newNotices(nc, h)
+	for range states { // of the reads of each call one is that of the changes
+		h.left = reads
+		list, since, err := n.List(t.Context())
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+		case err != nil:
+			t.Fatal(err)
+		case since.IsZero() && len(list) == states:
+			return
+		}
+	}
+	t.Errorf("after %d calls %d of %d are read", states, len(n.all), states)
+}
+
 // A process that starts reads the parked notifications however many others changed since: an operator must not see
 // "none parked".
 func TestAnOldParkedNotificationIsListed(t *testing.T) {
