@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgcourier/pgcourier/internal/export"
 	"github.com/pgcourier/pgcourier/internal/ledger"
@@ -134,4 +135,40 @@ func TestKeptSchemasStayListedUntilTheTargetHasThemNoMore(t *testing.T) {
 			t.Errorf("%s: the work in the target has no deadline", name)
 		}
 	}
+}
+
+// slowWorld is a target that drops until its time is over.
+type slowWorld struct{ keptWorld }
+
+func (w *slowWorld) dropKept(ctx context.Context, _ operation.Target, _ []string) (dropped, left []string, err error) {
+	<-ctx.Done()
+	return w.dropped, nil, ctx.Err()
+}
+
+// KeptGone fails as the ledger does once its caller's time is over.
+func (w *slowWorld) KeptGone(ctx context.Context, id export.ID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return w.keptWorld.KeptGone(ctx, id)
+}
+
+// What was dropped is recorded also if the time for the target ended meanwhile.
+func TestWhatIsGoneIsRecordedWhenTheTimeOfItsTargetIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &slowWorld{keptWorld{dropped: []string{"a"}}}
+		for request, schema := range map[string]string{"one": "a", "two": "b"} {
+			w.due = append(w.due, ledger.Kept{ID: export.ID{Project: "acme", Request: request}, Schemas: []string{schema}, Target: []byte("now/acme")})
+		}
+		var log bytes.Buffer
+		k := &keptDropper{ledger: w, targets: w, engine: w, log: slog.New(slog.NewJSONHandler(&log, nil))}
+		k.drop(t.Context())
+		if len(w.due) != 1 || w.due[0].Request != "two" {
+			t.Errorf("%+v are listed, want two only", w.due)
+		}
+		if got := warnings(t, log.Bytes()); !maps.Equal(got, map[string]string{"two": context.DeadlineExceeded.Error()}) {
+			t.Errorf("warnings %v", got)
+		}
+	})
 }
