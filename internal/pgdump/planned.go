@@ -35,15 +35,20 @@ const ownedSQL = `(c.relowner IN (SELECT oid FROM trusted) AND n.nspowner IN (SE
 
 // codedSQL is true if an index or a statistics object of the table c names a function, an operator or a
 // type that is not PostgreSQL's own, which have oids below 16384. A trusted role can have made an index
-// with a function of another role. What belongs to an extension is the administrator's; its functions in
-// SQL or PL/pgSQL count all the same, because those of some extensions need a search_path. OFFSET 0 keeps
-// the look-ups by index: without it the server reads pg_depend by what is referred to, for each table.
+// with a function of another role. What belongs to an extension of a trusted role does not count: only the
+// owner of an extension adds members to it. Each role with CREATE on the database can own an extension.
+// The functions of an extension in SQL or PL/pgSQL count all the same, because some need a search_path.
+// OFFSET 0 keeps the look-ups by index: without it the server reads pg_depend by what is referred to, for
+// each table. The query needs trustedSQL.
 const codedSQL = `EXISTS (
   SELECT FROM (SELECT 'pg_class'::regclass::oid, indexrelid FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
                UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxrelid = c.oid OFFSET 0) o (class, oid)
    CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = o.class AND objid = o.oid OFFSET 0) d
    WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass) AND d.refobjid >= 16384
-     AND (NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+     AND (NOT EXISTS (
+            SELECT FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid
+             WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e' AND e.refclassid = 'pg_extension'::regclass
+               AND x.extowner IN (SELECT oid FROM trusted))
           OR d.refclassid = 'pg_proc'::regclass AND EXISTS (
                SELECT FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang WHERE f.oid = d.refobjid AND l.lanname NOT IN ('c', 'internal'))))`
 

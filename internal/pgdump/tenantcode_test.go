@@ -17,7 +17,8 @@ import (
 
 // tenantsSQL makes a worker that may take the dump roles of two tenants and inherits neither. When the
 // worker calls the function of the first tenant, that takes the role of the second and waits for the
-// advisory lock that a row of the second names; if it cannot read that row, for the lock 1.
+// advisory lock that a row of the second names; if it cannot read that row, for the lock 1. It keeps no
+// lock: its session can outlive the call, and the next guarded waits for both locks.
 const tenantsSQL = `
 ALTER ROLE $login NOINHERIT; CREATE ROLE $login_owner; CREATE ROLE $login_a; CREATE ROLE $login_b; GRANT $login_a, $login_b TO $login;
 CREATE SCHEMA b; CREATE TABLE b.t (lock bigint); INSERT INTO b.t VALUES (2); GRANT USAGE ON SCHEMA b TO $login_b; GRANT SELECT ON b.t TO $login_b;
@@ -32,6 +33,7 @@ BEGIN
     key := (SELECT lock FROM b.t);
   EXCEPTION WHEN others THEN key := 1; END;
   PERFORM pg_advisory_lock_shared(key);
+  PERFORM pg_advisory_unlock_shared(key);
   RETURN 1;
 END $$;
 ALTER FUNCTION a.f OWNER TO $login_owner;
@@ -100,6 +102,10 @@ CREATE TABLE c.index (i int, x text); CREATE TABLE c.predicate (i int, x text); 
 CREATE INDEX ON c.index ((i + a.f('index'))); CREATE INDEX ON c.predicate (i) WHERE a.f('predicate') = 1;
 CREATE STATISTICS c.st ON (i + a.f('statistics')), i FROM c.statistics; INSERT INTO c.index VALUES (1, 'x');
 SET ROLE $login_owner;
+CREATE EXTENSION hstore SCHEMA public; CREATE OPERATOR a.@# (PROCEDURE = a.f, RIGHTARG = text); ALTER EXTENSION hstore ADD OPERATOR a.@# (NONE, text);
+RESET ROLE;
+CREATE TABLE c.operator (i int, x text); CREATE INDEX ON c.operator ((i + (OPERATOR(a.@#) 'operator'::text)));
+SET ROLE $login_owner;
 CREATE TABLE a.index (i int, x text); CREATE TABLE a.predicate (i int, x text); CREATE TABLE a.statistics (i int, x text);
 CREATE INDEX ON a.index ((i + a.f('index'))); CREATE INDEX ON a.predicate (i) WHERE a.f('predicate') = 1;
 CREATE STATISTICS a.st ON (i + a.f('statistics')), i FROM a.statistics; INSERT INTO a.index VALUES (1, 'x');
@@ -114,8 +120,8 @@ RESET ROLE`+readAsTenant)
 			t.Fatal(err)
 		}
 		rows, err := dump.Rows(t.Context())
-		if err != nil || !maps.Equal(rows, contents.Tables) || len(rows) != 6 || contents.Rows() != 2 {
-			t.Errorf("%s: counted %v, %v; in the stream %v; want 2 rows in 6 tables", f, rows, err, contents.Tables)
+		if err != nil || !maps.Equal(rows, contents.Tables) || len(rows) != 7 || contents.Rows() != 2 {
+			t.Errorf("%s: counted %v, %v; in the stream %v; want 2 rows in 7 tables", f, rows, err, contents.Tables)
 		}
 	}
 	if what := stop(); what != "" {
@@ -136,7 +142,7 @@ RESET ROLE`+readAsTenant)
 	if err != nil {
 		t.Error(err)
 	}
-	contains(t, "warnings", strings.Join(info.Warnings, "; "), `"c"."index", "c"."predicate", "c"."statistics"`)
+	contains(t, "warnings", strings.Join(info.Warnings, "; "), `"c"."index", "c"."predicate", "c"."statistics", "c"."operator"`)
 	if what := stop(); what != "" {
 		t.Errorf("a function of a tenant, in an inspection: %s", what)
 	}
