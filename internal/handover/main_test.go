@@ -28,7 +28,6 @@ import (
 	"github.com/pgcourier/pgcourier/internal/libpq/controlplane"
 	"github.com/pgcourier/pgcourier/internal/pgcluster"
 	"github.com/pgcourier/pgcourier/internal/seal"
-	"github.com/pgcourier/pgcourier/internal/secret"
 	"github.com/pgcourier/pgcourier/internal/service"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
@@ -48,7 +47,6 @@ type bench struct {
 	handler *handover.Handler
 	keys    *handover.Keys
 	server  *httptest.Server
-	token   secret.String // of the chat's bot
 
 	mu        sync.Mutex
 	changes   []handover.Change

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,13 +16,10 @@ import (
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/pgcourier/pgcourier/internal/config"
 	"github.com/pgcourier/pgcourier/internal/dev/s3test"
 	"github.com/pgcourier/pgcourier/internal/dev/telegramtest"
 	"github.com/pgcourier/pgcourier/internal/handover"
 	"github.com/pgcourier/pgcourier/internal/secret"
-	"github.com/pgcourier/pgcourier/internal/service"
-	"github.com/pgcourier/pgcourier/internal/storage"
 	"github.com/pgcourier/pgcourier/internal/storage/destinations"
 )
 
@@ -41,41 +36,7 @@ func setupTelegram(t *testing.T) (*bench, *telegramtest.Server) {
 	token := server.AddBot("courier")
 	server.SetMember(chat, token, telegramtest.Admin())
 	b := setupWith(t, destinations.Options{TelegramToken: secret.String(token), AllowPlaintext: true}, fmt.Sprintf("telegram://%d?api=%s", chat, url.QueryEscape(server.URL())))
-	b.token = secret.String(token)
 	return b, server
-}
-
-// Without its pinned index a chat looks empty. Its exports are not deleted, so a client may try again.
-func TestAFileInAChatWithoutItsIndexIsNotUnknown(t *testing.T) {
-	t.Parallel()
-	b, server := setupTelegram(t)
-	const chat = 4242
-	id := b.export("r1", `{}`, random(t, 10))
-	_, link := b.issue(id, 0)
-	h, err := service.NewHandover(t.Context(), service.HandoverConfig{
-		Settings: config.Config{
-			Storage: []string{fmt.Sprintf("telegram://%d?api=%s", chat, url.QueryEscape(server.URL()))}, TelegramToken: b.token, DataDir: t.TempDir(),
-		},
-		Ledger: b.ledger, Observe: func(bool, string, int64) {}, Address: func(*http.Request) string { return "" }, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.Close() })
-	messages := server.Messages(chat)
-	at := slices.IndexFunc(messages, func(m telegramtest.Message) bool { return m.Pinned })
-	if at < 0 {
-		t.Fatal("no index is pinned")
-	}
-	server.Pin(chat, messages[at].ID, false)
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, link, nil)
-	if err := h.Handler.ServeFile(httptest.NewRecorder(), r, id, "ann"); !errors.Is(err, storage.ErrNoIndex) {
-		t.Errorf("without the index: %v", err)
-	}
-	server.Pin(chat, messages[at].ID, true)
-	if err := h.Handler.ServeFile(httptest.NewRecorder(), r, id, "ann"); err != nil {
-		t.Errorf("with the index: %v", err)
-	}
 }
 
 // cut reads a body that must end with an error.

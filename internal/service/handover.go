@@ -39,7 +39,7 @@ type Handover struct {
 }
 
 // NewHandover opens the storage for reading, and the link key. The caller closes the Handover.
-func NewHandover(ctx context.Context, c HandoverConfig) (*Handover, error) {
+func NewHandover(c HandoverConfig) (*Handover, error) {
 	s := c.Settings
 	keys, err := handover.OpenKeys(s.LinkKey, s.DataDir)
 	if err != nil {
@@ -52,10 +52,6 @@ func NewHandover(ctx context.Context, c HandoverConfig) (*Handover, error) {
 	set, err := destinations.Open(urls, destinations.Options{TelegramToken: s.TelegramToken, AllowPlaintext: true, Log: c.Log})
 	if err != nil {
 		return nil, err
-	}
-	// Else an export in a storage that is not there, or in a chat without its index, would count as deleted.
-	if err := set.Bind(ctx, c.Ledger); err != nil {
-		return nil, errors.Join(err, set.Close())
 	}
 	return &Handover{
 		set:     set,

@@ -125,7 +125,7 @@ func (w wiring) open(ctx context.Context) error {
 	}
 	if c.Serves(config.RoleAPI) {
 		s.opening("the API")
-		hand, err := NewHandover(ctx, HandoverConfig{
+		hand, err := NewHandover(HandoverConfig{
 			Settings: c, Ledger: sh.ledger, Publisher: link.publisher(server.UserAPI, tel),
 			Address: func(r *http.Request) string { return api.Address(r, c.APIBehindProxy) }, Observe: tel.Download, Log: w.Log,
 		})
