@@ -139,7 +139,7 @@ func (o Operations) Leaving(ctx context.Context, project string, f ledger.Leavin
 	return out, nil
 }
 
-// retained returns the projects whose retention the caller is shown, with project if it is not empty.
+// retained returns the projects of which the caller may see the retention, with project if it is not empty.
 func (o Operations) retained(project string) ([]string, error) {
 	if project == "" {
 		return o.projects(PlanRetention)

@@ -87,7 +87,7 @@ func (x *examiner) checkTarget(ctx context.Context, at target) Finding {
 	}
 }
 
-// restorable returns the projects whose targets are looked at: those that are named, else those that
+// restorable returns the projects of which the targets are examined: those that are named, else those that
 // were restored into lately, and those that were exported lately.
 func (x *examiner) restorable(ctx context.Context) (ids []string) {
 	if len(x.Projects) > 0 {

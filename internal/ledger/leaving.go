@@ -48,8 +48,8 @@ type CalendarFilter struct {
 }
 
 const (
-	// goesAt is when an export was deleted, or goes at the earliest. The notice of one whose warning is to be
-	// repeated begins now at the earliest.
+	// goesAt is when an export was deleted, or goes at the earliest. If the warning is to be repeated, the notice
+	// begins now at the earliest.
 	goesAt = `
 CASE WHEN e.deleted_at IS NOT NULL THEN e.deleted_at WHEN e.deleting_at IS NOT NULL THEN now()
     ELSE greatest(now(), coalesce(e.warned_at, now()) + $2::interval) END`

@@ -164,18 +164,18 @@ func TestDescriptorsAreHandedOver(t *testing.T) {
 // TestWithoutRoot runs this binary as user nobody, where it makes a user namespace.
 func TestWithoutRoot(t *testing.T) {
 	t.Parallel()
-	var nobody *syscall.Credential // the caller
+	var as *syscall.Credential // nil: the caller
 	if os.Geteuid() == 0 {
-		nobody = &syscall.Credential{Uid: 65534, Gid: 65534}
+		as = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
-	sandboxtest.NeedAs(t, nobody)
+	sandboxtest.NeedAs(t, as)
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("canary"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = []string{asNobody + "=id -u; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; cat " + secret + " && echo read; (exec 3<>/dev/tcp/127.0.0.1/1) 2>&1 | grep -c unreachable; echo done"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v %s", err, out)

@@ -26,7 +26,7 @@ func TestTablesOfTheContractStayDistinct(t *testing.T) {
 	}
 }
 
-// A restore whose tool did not answer in time is tried again.
+// A restore is tried again if its tool did not answer in time.
 func TestAToolThatDoesNotAnswerEndsNoRestore(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]codes.Code{

@@ -27,7 +27,7 @@ type exportData struct {
 	MayLink     bool
 	MayRevoke   bool
 	HasReceipt  bool
-	Restores    []restoreRow // made of it, the newest first
+	Restores    []restoreRow // made from it, the newest first
 	MoreOf      bool         // there are more of them
 	ShowsThem   bool         // restores are set up, or there are some
 	MayRestore  bool

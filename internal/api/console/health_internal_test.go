@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A browser that goes away does not end the checks, whose result all callers are shown.
+// A browser that goes away does not end the checks: their result is shown to all callers.
 func TestTheChecksOutliveTheirCaller(t *testing.T) {
 	t.Parallel()
 	gone, leave := context.WithCancel(t.Context())

@@ -73,7 +73,7 @@ func (b *bench) furnishRestores() {
 	b.askedToRestore(events.RestoreRequested{ProjectID: "acme", RestoreID: "plan-8", From: from, Plan: true, RequestedBy: "ann@example.org"})
 }
 
-// The page of an export lists the restores that were made of it, also those that name it and were refused before
+// The page of an export lists the restores that were made from it, also those that name it and were refused before
 // their export was looked for, and those that wait. It lists none into a project that the token may not see.
 func TestThePageOfAnExportListsItsRestores(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 // retentionData is the content of the page of retention.
 type retentionData struct {
 	Asked    string // as the form sent it
-	Project  string // whose retention is shown; empty: of all projects of the caller
+	Project  string // the project that is shown; empty: all projects of the caller
 	All      bool   // of all projects
 	Calendar *calendar
 	Day      *calendarDay // of the tables; nil: no day was chosen
